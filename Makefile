@@ -1,0 +1,40 @@
+# Every target starts from a fresh clone: the virtual environment is made on demand.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help demo test lint samples bench kernels clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("kprobesim needs Python 3.10 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## show the life of one probe on the sample images of both architectures
+	$(BIN)/kprobesim demo
+
+test: $(READY)  ## run the whole test suite (with real kernels where the archive can be reached)
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+samples: $(READY)  ## rebuild the two sample guests from their sources
+	$(BIN)/python samples/build.py
+
+kernels: $(READY)  ## fetch the newest Debian cloud kernels of both architectures into .cache/
+	$(BIN)/python scripts/fetch_kernels.py
+
+bench: $(READY)  ## measure what a probe costs
+	$(BIN)/kprobesim bench
+
+clean:  ## remove what the targets made (not the fetched kernels)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

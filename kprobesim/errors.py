@@ -1,0 +1,135 @@
+"""Every error that kprobesim raises on purpose. Each message says what is wrong and what to do next."""
+
+from __future__ import annotations
+
+import enum
+import errno as errno_names
+import os
+from collections.abc import Sequence
+
+__all__ = [
+    "EngineError",
+    "GuestError",
+    "GuestMemoryError",
+    "ImageError",
+    "KprobeError",
+    "KprobesimError",
+    "Reason",
+    "SymbolError",
+    "UsageError",
+]
+
+
+class KprobesimError(Exception):
+    """Base of all errors of kprobesim: catch this one to catch them all."""
+
+
+class UsageError(KprobesimError, ValueError):
+    """A call with arguments that make no sense (wrong type, out of range, used at the wrong time)."""
+
+
+class EngineError(KprobesimError):
+    """The CPU emulator refused something, or is not the one that kprobesim was written for."""
+
+
+class ImageError(KprobesimError):
+    """A file that is not a kernel image that kprobesim can load.
+
+    ``path`` is the file, ``problem`` what is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        super().__init__(f"{self.path}: {problem}")
+
+
+class SymbolError(KprobesimError, LookupError):
+    """A symbol name that is unknown or stands for several addresses.
+
+    ``name`` is what was asked for; ``candidates`` the nearest names of an unknown symbol, or
+    ``name@0xaddress`` texts of an ambiguous one.
+    """
+
+    def __init__(self, name: str, problem: str, candidates: Sequence[str] = ()) -> None:
+        self.name = name
+        self.candidates = tuple(candidates)
+        super().__init__(problem)
+
+
+class GuestMemoryError(KprobesimError):
+    """The host asked for guest memory that is not mapped. ``address`` is the first bad byte."""
+
+    def __init__(self, address: int, size: int, what: str) -> None:
+        self.address = address
+        self.size = size
+        super().__init__(
+            f"cannot {what} {size} bytes of guest memory at {address:#x}: nothing is mapped there"
+        )
+
+
+class GuestError(KprobesimError):
+    """Something went wrong inside the guest while it ran."""
+
+
+class Reason(str, enum.Enum):
+    """Which rule refused a probe. The value is stable and serialises as a plain string."""
+
+    NEITHER_OR_BOTH = "neither-or-both-of-symbol-and-address"
+    UNKNOWN_SYMBOL = "unknown-symbol"
+    AMBIGUOUS_SYMBOL = "ambiguous-symbol"
+    NO_SYMBOL_AT_ADDRESS = "no-symbol-at-address"
+    NOT_KERNEL_TEXT = "not-kernel-text"
+    ALREADY_REGISTERED = "already-registered"
+    NOT_REGISTERED = "not-registered"
+    BLACKLISTED = "blacklisted"
+    BUG_TABLE = "bug-table"
+    NOT_INSTRUCTION_BOUNDARY = "not-instruction-boundary"
+    UNALIGNED = "unaligned"
+    UNDECODABLE = "undecodable"
+    BREAKPOINT = "breakpoint"
+    EXCEPTION_TABLE = "exception-table"
+    UNPROBEABLE_INSTRUCTION = "unprobeable-instruction"
+    FAR_BRANCH = "far-or-memory-indirect-branch"
+    EXCLUSIVE_SEQUENCE = "exclusive-sequence"
+    DISPLACEMENT = "displacement-out-of-range"
+    NO_SLOT = "no-slot"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class KprobeError(KprobesimError, OSError):
+    """A probe that was refused, with the kernel's errno.
+
+    ``errno`` is positive, as in any ``OSError``; ``symbol``, ``address`` (``None`` where unknown)
+    and ``reason`` say what was asked and which rule refused it.
+    """
+
+    def __init__(
+        self,
+        errno: int,
+        reason: Reason,
+        message: str,
+        *,
+        symbol: str | None = None,
+        address: int | None = None,
+    ) -> None:
+        OSError.__init__(self, errno, message)
+        self.symbol = symbol
+        self.address = address
+        self.reason = reason
+
+    def __str__(self) -> str:
+        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
+        return f"{self.strerror} [-{name}, {self.reason}]"
+
+    def as_dict(self) -> dict[str, object]:
+        """The refusal as plain data, for ``--json`` and logs."""
+        return {
+            "errno": self.errno,
+            "reason": self.reason.value,
+            "symbol": self.symbol,
+            "address": self.address,
+            "message": self.strerror,
+        }
