@@ -1,0 +1,1 @@
+"""A CPU with memory: page tables, registers, traps, text poking, calling a guest function."""

@@ -1,0 +1,182 @@
+"""The ARM64 CPU: EL1 with its MMU set up from outside, its traps, its calling convention."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from kprobesim.machine.engine import Engine
+from kprobesim.machine.memory import GuestMemory, Prot
+from kprobesim.machine.registers import Arm64PtRegs
+from kprobesim.machine.trap import Trap, TrapKind
+
+__all__ = ["Arm64Cpu"]
+
+# Descriptor bits (Arm ARM D8.3): type, attribute index 0, AP, inner shareable, access flag, XN.
+_TABLE, _PAGE, _BLOCK = 3, 3, 1
+_USER, _READ_ONLY, _SHARED, _ACCESSED = 1 << 6, 1 << 7, 3 << 8, 1 << 10
+_PXN, _UXN = 1 << 53, 1 << 54
+_FRAME = 0x0000_FFFF_FFFF_F000
+
+# System registers as (CRn, CRm, op0, op1, op2).
+_SCR_EL3 = (1, 1, 3, 6, 0)
+_HCR_EL2 = (1, 1, 3, 4, 0)
+_MAIR_EL1 = (10, 2, 3, 0, 0)
+_TTBR0_EL1 = (2, 0, 3, 0, 0)
+_TTBR1_EL1 = (2, 0, 3, 0, 1)
+_TCR_EL1 = (2, 0, 3, 0, 2)
+_SCTLR_EL1 = (1, 0, 3, 0, 0)
+_CPACR_EL1 = (1, 0, 3, 0, 2)
+_MDSCR_EL1 = (0, 2, 2, 0, 2)
+_SP_EL0 = (4, 1, 3, 0, 0)
+_TPIDR_EL1 = (13, 0, 3, 0, 4)
+
+_TCR = 16 | 16 << 16 | 2 << 30 | 5 << 32 | 0x3500_3500  # 48 bits, 4 KiB granules, cacheable
+_SCTLR = 0x30D0_0800 | 0x1005  # RES1, I C M
+_PSTATE_EL1H = 0x5
+_MDSCR_STEP = 0xA001  # MDE KDE SS
+_PSTATE_SS, _PSTATE_D = 1 << 21, 1 << 9
+
+
+class Arm64Pte:
+    """Entries of a 4 KiB granule, stage 1."""
+
+    def table(self, physical: int) -> int:
+        return physical | _TABLE
+
+    def page(self, physical: int, prot: int) -> int:
+        return self._leaf(physical, prot) | _PAGE
+
+    def block(self, physical: int, prot: int) -> int:
+        return self._leaf(physical, prot) | _BLOCK
+
+    def _leaf(self, physical: int, prot: int) -> int:
+        entry = physical | _SHARED | _ACCESSED | _UXN
+        if not prot & Prot.W:
+            entry |= _READ_ONLY
+        if prot & Prot.USER:
+            entry |= _USER
+        return entry if prot & Prot.X else entry | _PXN
+
+    def target(self, entry: int) -> int | None:
+        return entry & _FRAME if entry & 3 == _TABLE else None
+
+
+class Arm64Cpu:
+    """What the machine must know of ARM64. Implements :class:`kprobesim.machine.cpu.Cpu`."""
+
+    arch = "arm64"
+    regs_class = Arm64PtRegs
+    pte_format = Arm64Pte()
+    ram_base = 0x4000_0000
+    page_offset = 0xFFFF_0000_0000_0000  # the linear map: Documentation/arm64/memory.rst
+    vmalloc_start = 0xFFFF_8001_0000_0000
+    modules_start = 0xFFFF_8000_0000_0000
+    breakpoint_vector = 7
+    step_vector = 1
+    trap_mask = 0x3C0
+    """Flag bits that are saved while an instruction is stepped ..."""
+    trap_set = 0x3C0
+    """... and what they are then: D, A, I and F masked."""
+    return_pad = struct.pack("<I", 0xD4200000) * 4
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def start(self, memory: GuestMemory) -> None:
+        """Enter EL1 with the page tables of ``memory``; interrupts enabled.
+
+        Without SCR_EL3 and HCR_EL2 Unicorn takes EL1 for AArch32: no page walk, no single step.
+        """
+        engine = self.engine
+        low, high = memory.tables.plant(shared=False)
+        for register, value in (
+            (_SCR_EL3, 0x531),  # NS, HCE, RW
+            (_HCR_EL2, 1 << 31),  # RW
+            (_CPACR_EL1, 3 << 20),
+            (_MAIR_EL1, 0xFF),
+            (_TTBR0_EL1, low),
+            (_TTBR1_EL1, high),
+            (_TCR_EL1, _TCR),
+        ):
+            engine.write_system(*register, value)
+        engine.write_flags(_PSTATE_EL1H)
+        engine.write_system(*_SCTLR_EL1, _SCTLR)
+
+    def set_percpu_base(self, address: int) -> None:
+        """Let TPIDR_EL1 be this CPU's per-CPU offset."""
+        self.engine.write_system(*_TPIDR_EL1, address)
+
+    def set_current(self, address: int) -> None:
+        """Let SP_EL0 point at the running task."""
+        self.engine.write_system(*_SP_EL0, address)
+
+    # -- flags -----------------------------------------------------------------------------------
+
+    def read_flags(self) -> int:
+        """PSTATE."""
+        return self.engine.read_flags() & 0xFFFFFFFF
+
+    def write_flags(self, value: int) -> None:
+        """Write PSTATE: condition flags and masks; the exception level stays EL1."""
+        value = value & ~0x1F | _PSTATE_EL1H
+        self.engine.write_flags(value & 0xFFFFFFFF)
+
+    def read_vector(self, number: int) -> int:
+        """q ``number``."""
+        return self.engine.read_vector(number)
+
+    def write_vector(self, number: int, value: int) -> None:
+        """Write q ``number``."""
+        self.engine.write_vector(number, value)
+
+    def set_single_step(self, on: bool) -> None:
+        """Trap after the next instruction (MDSCR_EL1.SS and SPSR.SS, debug exceptions unmasked)."""
+        engine = self.engine
+        flags = self.read_flags()
+        flags = (flags | _PSTATE_SS) & ~_PSTATE_D if on else flags & ~_PSTATE_SS
+        engine.write_flags(flags)
+        engine.write_system(*_MDSCR_EL1, _MDSCR_STEP if on else 0)
+
+    # -- traps -----------------------------------------------------------------------------------
+
+    def trap(self, vector: int) -> Trap:
+        """Decode the exception that is being delivered (Unicorn's numbers are QEMU's EXCP_*)."""
+        engine = self.engine
+        esr = engine.fields["esr"].value
+        kind = {
+            1: TrapKind.UNDEFINED,
+            2: TrapKind.SYSCALL,
+            3: TrapKind.PAGE_FAULT,
+            4: TrapKind.PAGE_FAULT,
+            7: TrapKind.BREAKPOINT,
+        }.get(vector, TrapKind.OTHER)
+        if kind is not TrapKind.PAGE_FAULT:
+            if esr >> 26 in (0x32, 0x33):
+                kind = TrapKind.STEP
+            return Trap(kind, esr >> 26, esr)
+        address = engine.fields["far"].value
+        if esr & 0x3F == 0x21:
+            return Trap(TrapKind.ALIGNMENT, esr >> 26, esr, address)
+        access = "execute" if vector == 3 else "write" if esr & 0x40 else "read"
+        return Trap(kind, esr >> 26, esr, address, access)
+
+    def undo_breakpoint(self) -> None:
+        """pc points at the breakpoint already."""
+
+    # -- calling convention ------------------------------------------------------------------------
+
+    def prepare_call(
+        self, memory: GuestMemory, stack_top: int, arguments: Sequence[int], pad: int
+    ) -> None:
+        """Registers and stack as after a ``bl`` whose return address is ``pad`` (AAPCS64)."""
+        words = self.engine.words
+        for number, value in enumerate(arguments[:8]):
+            words[number] = value
+        rest = arguments[8:]
+        sp = (stack_top - 8 * len(rest)) & ~15
+        if rest:
+            memory.write(sp, struct.pack(f"<{len(rest)}Q", *rest))
+        words[31] = sp
+        words[30] = pad
+        words[29] = 0  # the outermost frame

@@ -1,0 +1,79 @@
+"""What the machine must know of an architecture, and the two that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kprobesim.machine.arm64 import Arm64Cpu
+from kprobesim.machine.engine import Engine
+from kprobesim.machine.memory import GuestMemory
+from kprobesim.machine.paging import PteFormat
+from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.trap import Trap
+from kprobesim.machine.x86_64 import X86Cpu
+
+__all__ = ["Cpu", "make_cpu"]
+
+
+class Cpu(Protocol):
+    """One architecture's half of the machine. Addresses are the kernel's own memory map."""
+
+    @property
+    def arch(self) -> str:
+        """ "x86_64" or "arm64"."""
+
+    @property
+    def regs_class(self) -> type[PtRegs]:
+        """The registers' names."""
+
+    @property
+    def pte_format(self) -> PteFormat:
+        """The bits of a page table entry."""
+
+    ram_base: int
+    page_offset: int
+    vmalloc_start: int
+    modules_start: int
+    breakpoint_vector: int
+    step_vector: int
+    trap_mask: int
+    trap_set: int
+    return_pad: bytes
+
+    def start(self, memory: GuestMemory) -> None:
+        """Switch the MMU on."""
+
+    def set_percpu_base(self, address: int) -> None:
+        """Set the register through which per-CPU data are reached."""
+
+    def read_flags(self) -> int:
+        """EFLAGS or PSTATE."""
+
+    def write_flags(self, value: int) -> None:
+        """Write EFLAGS or PSTATE."""
+
+    def read_vector(self, number: int) -> int:
+        """The low 128 bits of a vector register."""
+
+    def write_vector(self, number: int, value: int) -> None:
+        """Write a vector register."""
+
+    def set_single_step(self, on: bool) -> None:
+        """Let the CPU trap after the next instruction."""
+
+    def trap(self, vector: int) -> Trap:
+        """Decode the exception that is being delivered."""
+
+    def undo_breakpoint(self) -> None:
+        """Let the program counter point at the breakpoint that trapped."""
+
+    def prepare_call(
+        self, memory: GuestMemory, stack_top: int, arguments: Sequence[int], pad: int
+    ) -> None:
+        """Set registers and stack as after a call whose return address is ``pad``."""
+
+
+def make_cpu(engine: Engine) -> Cpu:
+    """The half for the engine's architecture."""
+    return X86Cpu(engine) if engine.arch == "x86_64" else Arm64Cpu(engine)

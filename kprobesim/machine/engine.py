@@ -1,0 +1,337 @@
+"""The CPU emulator behind four verbs: run, stop, hook, forget code. The only file that touches Unicorn.
+
+The official binding costs 1-2 us for one register; a breakpoint needs several of them for every
+hit. Unicorn keeps the registers of the guest in a C struct, so the engine finds that struct once
+(:mod:`kprobesim.machine.window`) and hands out the words themselves: a register access is then an
+array access. All other calls go to the C functions with plain integer prototypes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+
+import unicorn
+from unicorn import arm64_const, x86_const
+from unicorn.unicorn_py3.unicorn import uclib
+
+from kprobesim.errors import EngineError
+from kprobesim.machine import window
+from kprobesim.machine.window import Layout, Words
+
+__all__ = ["Engine"]
+
+_X86 = "x86_64"
+_SUPPORTED = (2, 1)
+
+_u64 = ctypes.c_uint64
+_ptr = ctypes.c_void_p
+_INTERRUPT = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32, _ptr)
+_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
+
+_X86_GPRS = (
+    *(x86_const.UC_X86_REG_RAX, x86_const.UC_X86_REG_RCX),
+    *(x86_const.UC_X86_REG_RDX, x86_const.UC_X86_REG_RBX),
+    *(x86_const.UC_X86_REG_RSP, x86_const.UC_X86_REG_RBP),
+    *(x86_const.UC_X86_REG_RSI, x86_const.UC_X86_REG_RDI),
+    *range(x86_const.UC_X86_REG_R8, x86_const.UC_X86_REG_R15 + 1),
+)
+_ARM64_GPRS = (
+    *range(arm64_const.UC_ARM64_REG_X0, arm64_const.UC_ARM64_REG_X28 + 1),
+    arm64_const.UC_ARM64_REG_X29,
+    arm64_const.UC_ARM64_REG_X30,
+    arm64_const.UC_ARM64_REG_SP,
+)
+
+_X86_REGISTERS = {
+    "flags": x86_const.UC_X86_REG_EFLAGS,
+    "cr0": x86_const.UC_X86_REG_CR0,
+    "cr2": x86_const.UC_X86_REG_CR2,
+    "cr3": x86_const.UC_X86_REG_CR3,
+    "cr4": x86_const.UC_X86_REG_CR4,
+    "cs": x86_const.UC_X86_REG_CS,
+    "ss": x86_const.UC_X86_REG_SS,
+}
+_ARM64_REGISTERS = {"flags": arm64_const.UC_ARM64_REG_PSTATE}
+
+
+class _CpReg(ctypes.Structure):
+    """An ARM64 system register by its encoding, as ``uc_arm64_cp_reg``."""
+
+    _fields_ = (
+        ("crn", ctypes.c_uint32),
+        ("crm", ctypes.c_uint32),
+        ("op0", ctypes.c_uint32),
+        ("op1", ctypes.c_uint32),
+        ("op2", ctypes.c_uint32),
+        ("val", ctypes.c_uint64),
+    )
+
+
+class _Msr(ctypes.Structure):
+    """An x86 model specific register, as ``uc_x86_msr``."""
+
+    _fields_ = (("rid", ctypes.c_uint32), ("value", ctypes.c_uint64))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """libunicorn with prototypes of plain integers (the binding's own convert at every call)."""
+    version = tuple(unicorn.uc_version()[:2])
+    if version != _SUPPORTED:
+        raise EngineError(
+            f"kprobesim needs Unicorn {_SUPPORTED[0]}.{_SUPPORTED[1]}.x, found "
+            f"{version[0]}.{version[1]}: pip install 'unicorn>=2.1.4,<2.2'"
+        )
+    lib = ctypes.CDLL(uclib._name)
+    for name, *arguments in (
+        ("uc_reg_read", _ptr, ctypes.c_int, _ptr),
+        ("uc_reg_write", _ptr, ctypes.c_int, _ptr),
+        ("uc_emu_start", _ptr, _u64, _u64, _u64, ctypes.c_size_t),
+        ("uc_emu_stop", _ptr),
+        ("uc_context_save", _ptr, _ptr),
+        ("uc_context_restore", _ptr, _ptr),
+        ("uc_mem_map_ptr", _ptr, _u64, _u64, ctypes.c_uint32, _ptr),
+        ("uc_hook_add", _ptr, _ptr, ctypes.c_int, _ptr, _ptr, _u64, _u64),
+    ):
+        function = getattr(lib, name)
+        function.argtypes = arguments
+        function.restype = ctypes.c_int
+    return lib
+
+
+def _open(arch: str) -> unicorn.Uc:
+    if arch == _X86:
+        uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        # The default model refuses STAC/CLAC, which kernels with SMAP execute.
+        uc.ctl_set_cpu_model(x86_const.UC_CPU_X86_EPYC_ROME)
+    elif arch == "arm64":
+        uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+        uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_A72)
+    else:
+        raise EngineError(f"no CPU for architecture {arch!r}: x86_64 and arm64 are there")
+    return uc
+
+
+class Engine:
+    """One emulated CPU of ``arch`` ("x86_64" or "arm64").
+
+    ``words`` are the guest's registers, live, as 64-bit words; ``layout`` says which word is which
+    (see :class:`kprobesim.machine.window.Layout`); ``fields`` are what a fault leaves behind, by
+    name ("error_code" and "old_exception", or "esr" and "far"). Not thread-safe, but :meth:`stop` may be called
+    from any thread.
+    """
+
+    def __init__(self, arch: str) -> None:
+        self.arch = arch
+        self._lib = _library()
+        self._uc = _open(arch)
+        self._handle = ctypes.cast(self._uc._uch, _ptr).value or 0
+        self._scratch = _u64()
+        self._scratch_at = ctypes.addressof(self._scratch)
+        self._callbacks: list[object] = []
+        self._counted = False
+        x86 = arch == _X86
+        self._numbers = _X86_REGISTERS if x86 else _ARM64_REGISTERS
+        self._flags = self._numbers["flags"]
+        self.layout: Layout = window.layout(arch, _Specimen)
+        self.words: Words = window.find_words(
+            self._handle, self.layout, _X86_GPRS if x86 else _ARM64_GPRS, self._write
+        )
+        self.fields = window.find_fields(self.words, self.layout)
+        self._counter = window.find_counter(self._handle, self.layout)
+
+    def _check(self, status: int, what: str) -> None:
+        if status:
+            raise EngineError(f"{what}: {unicorn.UcError(status)}")
+
+    # -- memory ------------------------------------------------------------------------------
+
+    def map_ram(self, physical: int, size: int, host_address: int) -> None:
+        """Let ``size`` bytes at ``host_address`` be the RAM at physical address ``physical``."""
+        status = self._lib.uc_mem_map_ptr(
+            self._handle, physical, size, unicorn.UC_PROT_ALL, host_address
+        )
+        self._check(status, f"mapping {size:#x} bytes of RAM at {physical:#x}")
+
+    def forget_code(self, start: int, end: int) -> None:
+        """Drop what was translated from the virtual range [``start``, ``end``), which is mapped."""
+        self._uc.ctl_remove_cache(start, end)
+
+    # -- running -----------------------------------------------------------------------------
+
+    def run(self, begin: int, until: int, count: int = 0) -> int:
+        """Run from ``begin`` until ``until``, a :meth:`stop` or (if ``count``) that many instructions.
+
+        Returns Unicorn's error number, 0 if it just stopped. Counting is exact: a block that was
+        translated for an uncounted run does not count, so all are dropped when the mode changes.
+        """
+        counted = count > 0
+        if counted != self._counted:
+            self._uc.ctl_flush_tb()
+            self._counted = counted
+        return int(self._lib.uc_emu_start(self._handle, begin, until, 0, count))
+
+    def stop(self) -> None:
+        """Ask the running guest to stop; precise when asked from a hook."""
+        self._lib.uc_emu_stop(self._handle)
+
+    @property
+    def counting(self) -> bool:
+        """Whether the current or last run counts instructions."""
+        return self._counted
+
+    @property
+    def counter(self) -> tuple[int, int]:
+        """(instructions executed, limit) of the current or last counted run."""
+        return self._counter[0], self._counter[1]
+
+    @counter.setter
+    def counter(self, value: tuple[int, int]) -> None:
+        self._counter[0], self._counter[1] = value
+
+    @staticmethod
+    def describe(status: int) -> str:
+        """The text of an error number that :meth:`run` returned."""
+        return str(unicorn.UcError(status))
+
+    # -- hooks -------------------------------------------------------------------------------
+
+    def on_interrupt(self, callback: Callable[[object, int, object], None]) -> None:
+        """Call ``callback(_, number, _)`` for every interrupt and exception. It must not raise."""
+        self._hook(unicorn.UC_HOOK_INTR, _INTERRUPT(callback))
+
+    def on_invalid_instruction(self, callback: Callable[[object, object], bool]) -> None:
+        """Call ``callback(_, _)`` for an undefined x86 instruction; true goes on at the new ip."""
+        self._hook(unicorn.UC_HOOK_INSN_INVALID, _INVALID(callback))
+
+    def _hook(self, kind: int, thunk: object) -> None:
+        self._callbacks.append(thunk)  # or it is collected while C still calls it
+        handle = ctypes.c_size_t()
+        code = ctypes.cast(thunk, _ptr)  # type: ignore[arg-type]
+        status = self._lib.uc_hook_add(
+            self._handle, ctypes.addressof(handle), kind, code, None, 1, 0
+        )
+        self._check(status, "adding a hook")
+
+    # -- registers that are not words ----------------------------------------------------------
+
+    def read_flags(self) -> int:
+        """EFLAGS or PSTATE, put together from where Unicorn keeps the parts (0.2 us)."""
+        self._scratch.value = 0
+        self._lib.uc_reg_read(self._handle, self._flags, self._scratch_at)
+        return self._scratch.value
+
+    def write_flags(self, value: int) -> None:
+        """Write EFLAGS or PSTATE."""
+        self._scratch.value = value
+        self._lib.uc_reg_write(self._handle, self._flags, self._scratch_at)
+
+    def read_register(self, name: str) -> int:
+        """A control register: "cr0", "cr2", "cr3", "cr4", "cs" or "ss"."""
+        self._scratch.value = 0
+        number = self._numbers[name]
+        self._check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
+        return self._scratch.value
+
+    def write_register(self, name: str, value: int) -> None:
+        """Write a control register."""
+        self._write(self._numbers[name], value)
+
+    def _write(self, number: int, value: int) -> None:
+        self._scratch.value = value
+        status = self._lib.uc_reg_write(self._handle, number, self._scratch_at)
+        self._check(status, f"register {number}")
+
+    def read_vector(self, number: int) -> int:
+        """The low 128 bits of vector register ``number`` (xmm or q)."""
+        return int(self._uc.reg_read(self._vector(number)))
+
+    def write_vector(self, number: int, value: int) -> None:
+        """Write the low 128 bits of vector register ``number``; ARM64 clears what lies above."""
+        self._uc.reg_write(self._vector(number), value)
+
+    def _vector(self, number: int) -> int:
+        first = x86_const.UC_X86_REG_XMM0 if self.arch == _X86 else arm64_const.UC_ARM64_REG_Q0
+        return int(first) + number
+
+    def read_system(self, crn: int, crm: int, op0: int, op1: int, op2: int) -> int:
+        """An ARM64 system register by its encoding."""
+        register = _CpReg(crn, crm, op0, op1, op2, 0)
+        status = self._lib.uc_reg_read(
+            self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
+        )
+        self._check(status, "system register")
+        return int(register.val)
+
+    def write_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> None:
+        """Write an ARM64 system register; this also makes an earlier PSTATE write take effect."""
+        register = _CpReg(crn, crm, op0, op1, op2, value)
+        status = self._lib.uc_reg_write(
+            self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
+        )
+        self._check(status, "system register")
+
+    def write_msr(self, number: int, value: int) -> None:
+        """Write an x86 model specific register."""
+        msr = _Msr(number, value)
+        status = self._lib.uc_reg_write(
+            self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
+        )
+        self._check(status, f"model specific register {number:#x}")
+
+    # -- the whole CPU -------------------------------------------------------------------------
+
+    def new_context(self) -> Context:
+        """A copy of all registers as they are now."""
+        context = Context(self._uc.context_save())
+        self.save(context)
+        return context
+
+    def save(self, context: Context) -> None:
+        """Copy all registers into ``context`` (0.4 us)."""
+        self._lib.uc_context_save(self._handle, context.address)
+
+    def restore(self, context: Context) -> None:
+        """Set all registers from ``context`` (0.4 us), which came from this very engine."""
+        self._lib.uc_context_restore(self._handle, context.address)
+
+
+class Context:
+    """A copy of all registers of one engine, reusable."""
+
+    __slots__ = ("_context", "address")
+
+    def __init__(self, context: unicorn.UcContext) -> None:
+        self._context = context
+        self.address = ctypes.cast(context.context, _ptr).value
+
+
+class _Specimen:
+    """A bare CPU on which the layout of Unicorn's structs is measured."""
+
+    _CODE = 0x1000
+
+    def __init__(self, arch: str) -> None:
+        self._uc = _open(arch)
+        self._x86 = arch == _X86
+        self.handle = ctypes.cast(self._uc._uch, _ptr).value or 0
+        self._uc.mem_map(0, 0x4000)
+        self._uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, *_: uc.emu_stop())
+
+    def set_flags(self, value: int) -> None:
+        flags = x86_const.UC_X86_REG_EFLAGS if self._x86 else arm64_const.UC_ARM64_REG_PSTATE
+        self._uc.reg_write(flags, value)
+
+    def set_gpr(self, number: int, value: int) -> None:
+        self._uc.reg_write((_X86_GPRS if self._x86 else _ARM64_GPRS)[number], value)
+
+    def execute(self, code: bytes, count: int = 0) -> None:
+        self._uc.ctl_remove_cache(self._CODE, self._CODE + 0x100)
+        self._uc.mem_write(self._CODE, code)
+        self._uc.emu_start(self._CODE, self._CODE + len(code), count=count)
+
+    def context(self) -> bytes:
+        saved = self._uc.context_save()
+        return ctypes.string_at(ctypes.cast(saved.context, _ptr).value or 0, saved.size)

@@ -1,0 +1,261 @@
+"""A CPU with memory: runs guest functions and hands its traps to whoever wants them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kprobesim.errors import EngineError, UsageError
+from kprobesim.machine.cpu import make_cpu
+from kprobesim.machine.engine import Context, Engine
+from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
+from kprobesim.machine.heap import Heap
+from kprobesim.machine.memory import PAGE, GuestMemory, Prot
+from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.text import KernelText
+from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.watchdog import Watchdog
+
+__all__ = ["Machine", "TrapHandler"]
+
+TrapHandler = Callable[[Trap, PtRegs], bool]
+"""Gets a trap and the live registers; true if it set the registers so that the guest can go on."""
+
+_STACK = 64 << 10
+_STACK_STRIDE = 1 << 20  # unmapped guard space between stacks
+_MAX_DEPTH = 16
+_BLOCK = 2 << 20
+
+_watchdog = Watchdog()
+
+
+class Machine:
+    """One guest: its engine, memory, code and stacks.
+
+    ``breakpoint`` and ``step`` are called for the breakpoint instruction and for the CPU's single
+    step; they answer whether the trap was theirs. Everything else, and what they decline, goes
+    through ``trap_handlers`` in order, and if nobody handles it ends the call as a
+    :class:`GuestFault`. ``symbolize`` and ``unwind`` are set by whoever knows the guest's symbols.
+    """
+
+    def __init__(self, arch: str, ram_size: int, image_end: int = 0) -> None:
+        self.arch = arch
+        self.engine = Engine(arch)
+        self.cpu = make_cpu(self.engine)
+        self.memory = GuestMemory(self.cpu.ram_base, ram_size, self.cpu.pte_format)
+        self.engine.map_ram(self.cpu.ram_base, ram_size, self.memory.host_address)
+        self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
+        self.cpu.start(self.memory)
+        self.text = KernelText(self.engine, self.memory)
+        self.words = self.engine.words
+
+        self.breakpoint: Callable[[], bool] = lambda: False
+        self.step: Callable[[], bool] = lambda: False
+        self.trap_handlers: list[TrapHandler] = []
+        self.symbolize: Callable[[int], str] = lambda address: f"{address:#x}"
+        self.unwind: Callable[[PtRegs], list[str]] = lambda regs: []
+        self.save_state: Callable[[], Any] = lambda: None
+        self.restore_state: Callable[[Any], None] = lambda state: None
+
+        self.depth = 0
+        self.regs = self.new_regs()
+        """The registers as the handlers of the current nesting level see them."""
+        self.in_handler = False
+        self._raised: BaseException | None = None
+        self._contexts: list[Context] = []
+        self._stacks: list[int] = []
+        self._direct_map()
+        page = self.memory.map_new(self.cpu.vmalloc_start, PAGE, Prot.RX, "return pad")
+        # Not at the start of its page: after a run Unicorn looks up the byte before the end address.
+        self._pad = page.start + PAGE // 2
+        self.memory.write(self._pad, self.cpu.return_pad)
+        self.engine.on_interrupt(self._on_interrupt)
+        if arch == "x86_64":
+            self.engine.on_invalid_instruction(self._on_invalid)
+
+    def new_regs(self) -> PtRegs:
+        """A live window on the registers."""
+        return self.cpu.regs_class(self.words, self.cpu)
+
+    # -- memory ------------------------------------------------------------------------------------
+
+    def _direct_map(self) -> None:
+        """All RAM at the kernel's direct map, writable; the heap is the upper half of what is free."""
+        memory = self.memory
+        start = self.cpu.page_offset
+        memory.map(start, memory.base, memory.size, Prot.RW, "direct map")
+        free = memory.base + memory.size - memory.next_frame
+        if free < 8 * _BLOCK:
+            raise UsageError(
+                f"{memory.size >> 20} MiB of RAM are too few for this kernel: "
+                f"use at least {(memory.size - free + 16 * _BLOCK) >> 20} MiB"
+            )
+        heap = memory.next_frame + free // 4 & -_BLOCK
+        end = memory.base + memory.size
+        self.heap = Heap(start + heap - memory.base, start + end - memory.base)
+        memory.limit_frames(heap)
+
+    def write(self, address: int, data: bytes, who: str = "host") -> None:
+        """Write guest memory; code goes through :class:`KernelText`."""
+        if data and (self.text.is_code(address) or self.text.is_code(address + len(data) - 1)):
+            self.text.poke(address, data, who)
+        else:
+            self.memory.write(address, data)
+
+    # -- calling -----------------------------------------------------------------------------------
+
+    def call(
+        self,
+        target: int,
+        arguments: Sequence[int],
+        *,
+        timeout: float | None = 10.0,
+        max_instructions: int = 0,
+    ) -> int:
+        """Call the guest function at ``target`` and return the 64-bit result.
+
+        Registers and the probes' control block are afterwards as before, also if the call failed.
+        Raises what a handler raised, :class:`GuestFault`, :class:`GuestTimeout` (after ``timeout``
+        seconds), :class:`GuestLimit` (after ``max_instructions`` instructions, if not 0).
+        """
+        depth = self.depth
+        if depth == len(self._contexts):
+            self._grow()
+        engine, context = self.engine, self._contexts[depth]
+        engine.save(context)
+        outer, handling = self.regs, self.in_handler
+        if handling:
+            outer.freeze()
+        self.regs = self.new_regs() if depth else outer
+        self.in_handler = False
+        state = self.save_state()
+        counter = engine.counter if depth and engine.counting else None
+        self.depth = depth + 1
+        used = 0
+        try:
+            self.cpu.prepare_call(self.memory, self._stacks[depth], arguments, self._pad)
+            limit = max_instructions
+            if counter is not None:
+                left = counter[1] - counter[0]
+                limit = min(limit, left) if limit else left
+            used = self._run(target, timeout, limit)
+            return self.regs.return_value
+        except BaseException:
+            self.restore_state(state)
+            raise
+        finally:
+            self.depth = depth
+            engine.restore(context)
+            self.regs, self.in_handler = outer, handling
+            if handling:
+                outer.thaw(self.words, self.cpu)
+            if counter is not None:
+                engine.counter = (counter[0] + used, counter[1])
+
+    def _grow(self) -> None:
+        """Make room for one more nested call: a stack of its own between guard pages."""
+        depth = len(self._contexts)
+        if depth == _MAX_DEPTH:
+            raise UsageError(f"guest calls are nested {_MAX_DEPTH} deep; is a handler recursing?")
+        base = self.cpu.vmalloc_start + (depth + 1) * _STACK_STRIDE
+        region = self.memory.map_new(base, _STACK, Prot.RW, f"stack {depth}")
+        self._stacks.append(region.end)
+        self._contexts.append(self.engine.new_context())
+
+    def _run(self, begin: int, timeout: float | None, limit: int) -> int:
+        """Run from ``begin`` until the return pad; returns the counted instructions."""
+        engine, words, pad = self.engine, self.words, self._pad
+        program_counter = engine.layout.pc
+        deadline = None if timeout is None else time.monotonic() + timeout
+        key = object()
+        if deadline is not None:
+            _watchdog.arm(key, deadline, engine.stop)
+        address, used = begin, 0
+        try:
+            while True:
+                status = engine.run(address, pad, limit - used if limit else 0)
+                if self._raised is not None:
+                    raised, self._raised = self._raised, None
+                    raise raised
+                address = words[program_counter]
+                if limit:
+                    used += min(engine.counter)
+                if address == pad:
+                    return used
+                if status:
+                    raise EngineError(
+                        f"Unicorn stopped at {self.symbolize(address)}: {engine.describe(status)}"
+                    )
+                if deadline is not None and time.monotonic() >= deadline:
+                    self._stopped(GuestTimeout, f"guest still running after {timeout:g} s")
+                if limit and used >= limit:
+                    self._stopped(
+                        GuestLimit, f"guest still running after {used} instructions", used
+                    )
+                if self._halted(address):
+                    self._dispatch(Trap(TrapKind.HALT, 0))
+                    address = words[program_counter]
+        finally:
+            if deadline is not None:
+                _watchdog.disarm(key)
+
+    def _halted(self, address: int) -> bool:
+        """Whether the guest waits for an interrupt, which never comes (other exits are harmless)."""
+        wait = b"\xf4" if self.arch == "x86_64" else b"\x7f\x20\x03\xd5"
+        return self.memory.read(address - len(wait), len(wait)) == wait
+
+    def _stopped(self, error: Callable[..., BaseException], headline: str, *more: object) -> None:
+        regs = self.regs.copy()
+        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs), *more)
+
+    # -- traps -------------------------------------------------------------------------------------
+
+    def _on_interrupt(self, _uc: object, vector: int, _data: object) -> None:
+        try:
+            cpu = self.cpu
+            if vector == cpu.breakpoint_vector:
+                if self.breakpoint():
+                    return
+                trap = cpu.trap(vector)
+                cpu.undo_breakpoint()
+            elif vector == cpu.step_vector:
+                trap = cpu.trap(vector)
+                if trap.kind is TrapKind.STEP and self.step():
+                    return
+            else:
+                trap = cpu.trap(vector)
+            self._dispatch(trap)
+        except BaseException as error:
+            # Nothing may leave a C callback: it is raised again when the engine has stopped.
+            self._raised = error
+            self.engine.stop()
+
+    def _on_invalid(self, _uc: object, _data: object) -> bool:
+        try:
+            self._dispatch(Trap(TrapKind.UNDEFINED, 6))
+        except BaseException as error:
+            self._raised = error
+            return False
+        return True
+
+    def _dispatch(self, trap: Trap) -> None:
+        regs = self.regs
+        for handler in self.trap_handlers:
+            if handler(trap, regs):
+                return
+        self.fault(trap, regs)
+
+    def fault(self, trap: Trap, regs: PtRegs) -> None:
+        """End the call with a :class:`GuestFault` that tells of ``trap``."""
+        kept = regs.copy()
+        raise GuestFault(trap, kept, self.symbolize(kept.ip), self.unwind(kept))
+
+    # -- handlers ----------------------------------------------------------------------------------
+
+    def retire_regs(self, regs: PtRegs, references: int) -> None:
+        """A handler is done with ``regs``: if it kept them, they are frozen as they are now."""
+        if sys.getrefcount(regs) > references:
+            regs.freeze()
+            self.regs = self.new_regs()

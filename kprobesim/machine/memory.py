@@ -1,0 +1,199 @@
+"""Guest memory: RAM, what of it is mapped where, and host access by virtual address."""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import mmap
+import struct
+from bisect import bisect_right, insort
+from dataclasses import dataclass, field
+
+from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.machine.paging import PageTables, PteFormat
+
+__all__ = ["PAGE", "GuestMemory", "Prot", "Region", "page_down", "page_up"]
+
+PAGE = 4096
+_MASK = (1 << 64) - 1
+
+
+def page_up(value: int) -> int:
+    """``value`` rounded up to a page."""
+    return (value + PAGE - 1) & ~(PAGE - 1)
+
+
+def page_down(value: int) -> int:
+    """``value`` rounded down to a page."""
+    return value & ~(PAGE - 1)
+
+
+class Prot(enum.IntFlag):
+    """What the guest may do with a page. The host may always read and write it."""
+
+    R = 1
+    W = 2
+    X = 4
+    USER = 8
+    RW = R | W
+    RX = R | X
+
+
+@dataclass(frozen=True, order=True)
+class Region:
+    """The virtual range [``start``, ``end``), which lies at RAM offset ``offset``."""
+
+    start: int
+    end: int
+    offset: int = field(compare=False)
+    prot: Prot = field(compare=False)
+    name: str = field(compare=False)
+
+
+class GuestMemory:
+    """RAM of ``size`` bytes at physical address ``base``, and the virtual regions on it.
+
+    Frames are handed out in ascending order from :attr:`next_frame` on. The regions say the same as
+    the guest's page tables; host accesses ask the regions, so they need no walk.
+    """
+
+    def __init__(self, base: int, size: int, pte_format: PteFormat) -> None:
+        self.base = base
+        self.size = size
+        self.ram = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self.ram))
+        self.next_frame = base
+        self._frames_end = base + size
+        self.regions: list[Region] = []
+        self._starts: list[int] = []
+        self._last = Region(0, 0, 0, Prot(0), "")
+        self.tables = PageTables(self.ram, base, self.take_frames, pte_format)
+
+    # -- layout --------------------------------------------------------------------------------
+
+    def take_frames(self, count: int = 1, align: int = PAGE) -> int:
+        """The physical address of ``count`` fresh zeroed pages."""
+        frame = (self.next_frame + align - 1) & -align
+        if frame + count * PAGE > self._frames_end:
+            raise UsageError(
+                f"the guest's {self.size >> 20} MiB of RAM are used up; load it with more memory"
+            )
+        self.next_frame = frame + count * PAGE
+        return frame
+
+    def limit_frames(self, end: int) -> None:
+        """Hand out no frames from physical address ``end`` on."""
+        self._frames_end = end
+
+    def map(self, start: int, physical: int, size: int, prot: Prot, name: str) -> Region:
+        """Map whole pages at virtual ``start`` onto ``physical``."""
+        region = Region(start, start + size, physical - self.base, prot, name)
+        at = bisect_right(self._starts, start)
+        for neighbour in self.regions[max(at - 1, 0) : at + 1]:
+            if neighbour.start < region.end and region.start < neighbour.end:
+                raise UsageError(
+                    f"cannot map {name} at {start:#x}: {neighbour.name} is at "
+                    f"{neighbour.start:#x}-{neighbour.end:#x}"
+                )
+        insort(self.regions, region)
+        self._starts.insert(at, start)
+        self.tables.map(start, physical, size, int(prot))
+        return region
+
+    def map_new(self, start: int, size: int, prot: Prot, name: str) -> Region:
+        """Map fresh zeroed pages at virtual ``start``."""
+        size = page_up(size)
+        return self.map(start, self.take_frames(size // PAGE), size, prot, name)
+
+    def region(self, address: int) -> Region | None:
+        """The region that holds ``address``."""
+        at = bisect_right(self._starts, address) - 1
+        if at >= 0 and address < self.regions[at].end:
+            return self.regions[at]
+        return None
+
+    # -- access --------------------------------------------------------------------------------
+
+    def _offset(self, address: int, size: int, what: str) -> int:
+        """The RAM offset of ``size`` bytes that lie in one region."""
+        region = self._last
+        if not region.start <= address < region.end:
+            found = self.region(address)
+            if found is None:
+                raise GuestMemoryError(address, size, what)
+            region = self._last = found
+        if address + size > region.end:
+            return -1
+        return address - region.start + region.offset
+
+    def _pieces(self, address: int, size: int, what: str) -> list[tuple[int, int]]:
+        """(RAM offset, length) of each piece of a range that may span regions."""
+        pieces = []
+        while size > 0:
+            region = self.region(address)
+            if region is None:
+                raise GuestMemoryError(address, size, what)
+            length = min(size, region.end - address)
+            pieces.append((address - region.start + region.offset, length))
+            address += length
+            size -= length
+        return pieces
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes at virtual ``address``; raises :class:`GuestMemoryError`."""
+        address &= _MASK
+        if size < 0:
+            raise UsageError(f"cannot read {size} bytes")
+        at = self._offset(address, size, "read") if size else 0
+        if at >= 0:
+            return self.ram[at : at + size]
+        return b"".join(self.ram[at : at + n] for at, n in self._pieces(address, size, "read"))
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write ``data`` at virtual ``address``, all of it or nothing."""
+        address &= _MASK
+        size = len(data)
+        at = self._offset(address, size, "write") if size else 0
+        if at >= 0:
+            self.ram[at : at + size] = data
+            return
+        done = 0
+        for at, length in self._pieces(address, size, "write"):
+            self.ram[at : at + length] = data[done : done + length]
+            done += length
+
+    def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
+        """The bytes at ``address`` up to, without, the first NUL; at most ``limit``."""
+        address &= _MASK
+        out = bytearray()
+        while len(out) < limit:
+            region = self.region(address)
+            if region is None:
+                raise GuestMemoryError(address, 1, "read")
+            start = address - region.start + region.offset
+            stop = region.end - region.start + region.offset
+            end = self.ram.find(b"\0", start, min(stop, start + limit - len(out)))
+            if end >= 0:
+                return bytes(out) + self.ram[start:end]
+            out += self.ram[start : min(stop, start + limit - len(out))]
+            address = region.end
+        return bytes(out)
+
+    def read_u64(self, address: int) -> int:
+        """The little-endian 64-bit word at ``address``."""
+        at = self._offset(address, 8, "read")
+        if at >= 0:
+            return int.from_bytes(self.ram[at : at + 8], "little")
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def write_u64(self, address: int, value: int) -> None:
+        """Write the little-endian 64-bit word at ``address``."""
+        self.write(address, struct.pack("<Q", value & _MASK))
+
+    def read_u32(self, address: int) -> int:
+        """The little-endian 32-bit word at ``address``."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+    def write_u32(self, address: int, value: int) -> None:
+        """Write the little-endian 32-bit word at ``address``."""
+        self.write(address, struct.pack("<I", value & 0xFFFFFFFF))

@@ -1,0 +1,60 @@
+"""Writing to guest code: one way in, a record of who poked what, translated code kept coherent."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kprobesim.machine.engine import Engine
+from kprobesim.machine.memory import GuestMemory, Prot
+
+__all__ = ["KernelText", "TextPoke"]
+
+
+@dataclass(frozen=True)
+class TextPoke:
+    """One change of guest code, the counterpart of ``perf_event_text_poke``.
+
+    ``number`` counts from 1; ``old`` and ``new`` are the bytes at ``address``; ``who`` names the
+    part that did it ("kprobe arm", "kprobe slot", "ftrace", "host" ...).
+    """
+
+    number: int
+    address: int
+    old: bytes
+    new: bytes
+    who: str
+
+
+class KernelText:
+    """The guest's code as something that is written on purpose only.
+
+    The newest 65,536 pokes are kept in :attr:`log`; ``listeners`` hear of each one.
+    """
+
+    def __init__(self, engine: Engine, memory: GuestMemory) -> None:
+        self._engine = engine
+        self._memory = memory
+        self._number = 0
+        self.log: deque[TextPoke] = deque(maxlen=1 << 16)
+        self.listeners: list[Callable[[TextPoke], None]] = []
+
+    def poke(self, address: int, new: bytes, who: str) -> None:
+        """Write ``new`` at ``address`` and drop what was translated from there.
+
+        Unicorn does not see host writes: without the drop the old code would go on running.
+        """
+        old = self._memory.read(address, len(new))
+        self._memory.write(address, new)
+        self._engine.forget_code(address, address + len(new))
+        self._number += 1
+        poke = TextPoke(self._number, address, old, new, who)
+        self.log.append(poke)
+        for listener in self.listeners:
+            listener(poke)
+
+    def is_code(self, address: int) -> bool:
+        """Whether ``address`` lies in executable memory."""
+        region = self._memory.region(address)
+        return region is not None and bool(region.prot & Prot.X)

@@ -1,0 +1,46 @@
+"""What made the CPU leave the guest's code, the same words for both architectures."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+__all__ = ["Trap", "TrapKind"]
+
+
+class TrapKind(str, enum.Enum):
+    """The kinds of exception that a kernel tells apart."""
+
+    BREAKPOINT = "breakpoint"
+    STEP = "single step"
+    PAGE_FAULT = "page fault"
+    PROTECTION = "general protection fault"
+    UNDEFINED = "undefined instruction"
+    DIVIDE = "divide error"
+    ALIGNMENT = "alignment fault"
+    SYSCALL = "system call"
+    HALT = "halt"
+    OTHER = "exception"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """One exception.
+
+    ``number`` is the kernel's trap number (x86: the vector; ARM64: the exception class, ESR bits
+    31:26), ``code`` the error code (x86) or the whole ESR (ARM64), ``address`` the address that a
+    page fault could not reach, ``access`` "read", "write" or "execute" for a page fault.
+    """
+
+    kind: TrapKind
+    number: int
+    code: int = 0
+    address: int | None = None
+    access: str = ""
+
+    def __str__(self) -> str:
+        if self.kind is not TrapKind.PAGE_FAULT or self.address is None:
+            return f"{self.kind.value} (number {self.number}, code {self.code:#x})"
+        if self.address < 0x1000 and self.access != "execute":
+            return f"{self.access} of a NULL pointer at {self.address:#x}"
+        return f"unable to {self.access} at {self.address:#x}"

@@ -1,0 +1,153 @@
+"""The x86-64 CPU: long mode set up from outside, its traps, its calling convention."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from kprobesim.machine.engine import Engine
+from kprobesim.machine.memory import GuestMemory, Prot
+from kprobesim.machine.registers import X86PtRegs
+from kprobesim.machine.trap import Trap, TrapKind
+
+__all__ = ["X86Cpu"]
+
+_PRESENT, _WRITE, _USER, _ACCESSED, _DIRTY, _BLOCK = 1, 2, 4, 0x20, 0x40, 0x80
+_NO_EXECUTE = 1 << 63
+_FRAME = 0x000F_FFFF_FFFF_F000
+
+_CR0 = 0x8005_0033  # PG AM WP NE ET MP PE, as a running kernel's
+_CR4 = 0x0000_0620  # PAE OSFXSR OSXMMEXCPT
+_EFER = 0x0D01  # NX LMA LME SCE
+_MSR_EFER = 0xC0000080
+_MSR_GS_BASE = 0xC0000101
+
+_TF, _IF = 0x100, 0x200
+
+
+class X86Pte:
+    """Entries of x86-64 page tables (Intel SDM volume 3, chapter 4)."""
+
+    def table(self, physical: int) -> int:
+        return physical | _PRESENT | _WRITE | _USER | _ACCESSED
+
+    def page(self, physical: int, prot: int) -> int:
+        entry = physical | _PRESENT | _ACCESSED
+        if prot & Prot.W:
+            entry |= _WRITE | _DIRTY
+        if prot & Prot.USER:
+            entry |= _USER
+        return entry if prot & Prot.X else entry | _NO_EXECUTE
+
+    def block(self, physical: int, prot: int) -> int:
+        return self.page(physical, prot) | _BLOCK
+
+    def target(self, entry: int) -> int | None:
+        return entry & _FRAME if entry & _PRESENT and not entry & _BLOCK else None
+
+
+class X86Cpu:
+    """What the machine must know of x86-64. Implements :class:`kprobesim.machine.cpu.Cpu`."""
+
+    arch = "x86_64"
+    regs_class = X86PtRegs
+    pte_format = X86Pte()
+    ram_base = 0
+    page_offset = 0xFFFF_8880_0000_0000  # the direct map: Documentation/x86/x86_64/mm.rst
+    vmalloc_start = 0xFFFF_C900_0000_0000
+    modules_start = 0xFFFF_FFFF_C000_0000
+    breakpoint_vector = 3
+    step_vector = 1
+    trap_mask = _IF
+    """Flag bits that are saved while an instruction is stepped ..."""
+    trap_set = 0
+    """... and what they are then: interrupts masked."""
+    return_pad = b"\xcc" * 16
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def start(self, memory: GuestMemory) -> None:
+        """Enter long mode with the page tables of ``memory``; interrupts enabled."""
+        root, _ = memory.tables.plant(shared=True)
+        engine = self.engine
+        engine.write_register("cr3", root)
+        engine.write_register("cr4", _CR4)
+        engine.write_msr(_MSR_EFER, _EFER)
+        engine.write_register("cr0", _CR0)
+        engine.write_register("cs", 0x10)
+        engine.write_register("ss", 0x18)
+        engine.write_flags(0x202)
+
+    def set_percpu_base(self, address: int) -> None:
+        """Let %gs point at this CPU's per-CPU area."""
+        self.engine.write_msr(_MSR_GS_BASE, address)
+
+    # -- flags -----------------------------------------------------------------------------------
+
+    def read_flags(self) -> int:
+        """EFLAGS."""
+        return self.engine.read_flags()
+
+    def write_flags(self, value: int) -> None:
+        """Write EFLAGS; bit 1 is always set in the register."""
+        self.engine.write_flags((value | 2) & 0xFFFFFFFF)
+
+    def read_vector(self, number: int) -> int:
+        """xmm ``number``."""
+        return self.engine.read_vector(number)
+
+    def write_vector(self, number: int, value: int) -> None:
+        """Write xmm ``number``."""
+        self.engine.write_vector(number, value)
+
+    def set_single_step(self, on: bool) -> None:
+        """Trap after the next instruction (EFLAGS.TF)."""
+        words, flags = self.engine.words, self.engine.layout.flags
+        words[flags] = words[flags] | _TF if on else words[flags] & ~_TF
+
+    # -- traps -----------------------------------------------------------------------------------
+
+    def trap(self, vector: int) -> Trap:
+        """Decode the exception that is being delivered."""
+        engine = self.engine
+        pending = engine.fields["old_exception"]
+        code = engine.fields["error_code"].value
+        # Unicorn never delivers the exception, so it stays pending and turns the next fault into
+        # a double fault (vector 8). It is delivered here.
+        pending.value = 0xFFFFFFFF
+        if vector == 14:
+            access = "execute" if code & 0x10 else "write" if code & 2 else "read"
+            address = engine.read_register("cr2")
+            return Trap(TrapKind.PAGE_FAULT, 14, code, address, access)
+        kinds = {
+            0: TrapKind.DIVIDE,
+            1: TrapKind.STEP,
+            3: TrapKind.BREAKPOINT,
+            6: TrapKind.UNDEFINED,
+            13: TrapKind.PROTECTION,
+            17: TrapKind.ALIGNMENT,
+        }
+        code = code if vector in (8, 10, 11, 12, 13, 17) else 0
+        return Trap(kinds.get(vector, TrapKind.OTHER), vector, code)
+
+    def undo_breakpoint(self) -> None:
+        """Let ip point at the breakpoint that has just trapped, not behind it."""
+        words = self.engine.words
+        words[16] = words[16] - 1
+
+    # -- calling convention ------------------------------------------------------------------------
+
+    def prepare_call(
+        self, memory: GuestMemory, stack_top: int, arguments: Sequence[int], pad: int
+    ) -> None:
+        """Registers and stack as after a ``call`` whose return address is ``pad`` (System V ABI)."""
+        words = self.engine.words
+        registers = X86PtRegs.ARGUMENTS
+        for number, value in zip(registers, arguments, strict=False):
+            words[number] = value
+        rest = arguments[len(registers) :]
+        sp = (stack_top - 8 * len(rest)) & ~15
+        memory.write(sp - 8, struct.pack(f"<{1 + len(rest)}Q", pad, *rest))
+        words[4] = sp - 8
+        words[5] = 0  # the outermost frame
