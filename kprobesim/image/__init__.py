@@ -1,0 +1,25 @@
+"""Bytes on disk become a ``KernelImage``: containers, segments, symbols and the kernel's tables."""
+
+from __future__ import annotations
+
+from kprobesim.image.bugtable import BugEntry, BugTable
+from kprobesim.image.extable import ExceptionEntry, ExceptionTable
+from kprobesim.image.kernel_image import KernelImage
+from kprobesim.image.load import load_image
+from kprobesim.image.segment import PAGE_SIZE, Region, Segment
+from kprobesim.image.symbols import Symbol, SymbolAt, SymbolTable
+
+__all__ = [
+    "PAGE_SIZE",
+    "BugEntry",
+    "BugTable",
+    "ExceptionEntry",
+    "ExceptionTable",
+    "KernelImage",
+    "Region",
+    "Segment",
+    "Symbol",
+    "SymbolAt",
+    "SymbolTable",
+    "load_image",
+]

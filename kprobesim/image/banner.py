@@ -1,0 +1,69 @@
+"""The kernel's own line about itself: ``Linux version 6.1.0-56-amd64 (...) ... #1 SMP ...``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["Banner", "find_banner"]
+
+_LINE = re.compile(rb"Linux version \d[^\0\n]{1,1000}")
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+#: Debian's releases end in .0-ABI; the version is in the build's own text: "Debian 6.1.192-2".
+_DEBIAN = re.compile(r" Debian (\d+)\.(\d+)\.(\d+)")
+_FLAGS = re.compile(r" #\d+[^ ]*((?: [A-Z][A-Z_]+)*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """A banner line and what it tells; all empty for a guest that has none."""
+
+    text: str = ""
+
+    @property
+    def release(self) -> str:
+        """What ``uname -r`` would print."""
+        return self.text.split(" ")[2] if self.text else ""
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """``(6, 1, 192)``, or ``(6, 1)`` when a distribution's release hides the last number."""
+        full = _DEBIAN.search(self.text)
+        if full:
+            return tuple(map(int, full.groups()))
+        match = _VERSION.match(self.release)
+        if match is None:
+            return ()
+        numbers = tuple(int(number) for number in match.groups() if number is not None)
+        if numbers[2:] == (0,) and self.release[match.end() :].startswith("-"):
+            return numbers[:2]
+        return numbers
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The build's capital words after ``#1``: ``("SMP", "PREEMPT_DYNAMIC")``."""
+        match = _FLAGS.search(self.text)
+        return tuple(match[1].split()) if match else ()
+
+    @property
+    def preemptible(self) -> bool:
+        """Whether the kernel was built so that kernel code can be preempted."""
+        return any(flag.startswith("PREEMPT") for flag in self.flags)
+
+
+def find_banner(chunks: Iterable[memoryview | bytes]) -> Banner:
+    """The first full banner in ``chunks`` of the image's bytes.
+
+    6.3 and later hold a second copy without the build number (``# SMP``): taken only if alone.
+    """
+    spare = ""
+    for chunk in chunks:
+        for match in _LINE.finditer(chunk):
+            text = match[0].decode("utf-8", "replace").rstrip()
+            if "%s" in text:
+                continue
+            if re.search(r" #\d", text):
+                return Banner(text)
+            spare = spare or text
+    return Banner(spare)

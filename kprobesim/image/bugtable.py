@@ -1,0 +1,95 @@
+"""``__bug_table``: the trapping instructions that stand for BUG() and WARN()."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+__all__ = ["BugEntry", "BugTable"]
+
+BUGFLAG_WARNING = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BugEntry:
+    """One ``struct bug_entry``; ``file`` is ``None`` without CONFIG_DEBUG_BUGVERBOSE."""
+
+    addr: int
+    file: str | None
+    line: int
+    flags: int
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether execution goes on after the report."""
+        return bool(self.flags & BUGFLAG_WARNING)
+
+
+#: Layouts of struct bug_entry with relative pointers: plain, verbose, and verbose with a format
+#: (6.19). Each: struct format, index of the file's distance (None: absent), byte offset of it.
+_LAYOUTS: tuple[tuple[str, int | None, int], ...] = (
+    ("<iiHH", 1, 4),
+    ("<iHxx", None, 0),
+    ("<iiiHH", 2, 8),
+)
+
+
+class BugTable:
+    """The table at ``start`` with its ``table`` bytes.
+
+    ``is_trap`` tells whether a BUG instruction (UD2, BRK #0x800) lies at an address, ``text`` reads
+    a string there. The layout is the one whose entries all point at such instructions.
+    """
+
+    def __init__(
+        self,
+        start: int,
+        table: bytes,
+        is_trap: Callable[[int], bool],
+        text: Callable[[int], str | None],
+    ) -> None:
+        self._text = text
+        self._start = start
+        self._layout = _LAYOUTS[0]
+        self._rows: dict[int, tuple[int, tuple[int, ...]]] = {}
+        best = 0.0
+        for layout in _LAYOUTS:
+            size = struct.calcsize(layout[0])
+            if not table or len(table) % size:
+                continue
+            rows = {
+                start + at + row[0]: (start + at, row)
+                for at, row in zip(
+                    range(0, len(table), size), struct.iter_unpack(layout[0], table), strict=True
+                )
+            }
+            # A few hundred samples tell the layouts apart.
+            sample = list(rows)[:: max(1, len(rows) // 256)]
+            score = sum(map(is_trap, sample)) / len(sample)
+            if score > best:
+                best, self._rows, self._layout = score, rows, layout
+        #: Share of the sampled entries that point at a trapping instruction, 0 to 1.
+        self.confidence = best
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[BugEntry]:
+        """All entries, in the table's order."""
+        return map(self._entry, self._rows)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._rows
+
+    def at(self, address: int) -> BugEntry | None:
+        """The entry of the instruction at ``address``, as find_bug finds it."""
+        return self._entry(address) if address in self._rows else None
+
+    def _entry(self, address: int) -> BugEntry:
+        where, row = self._rows[address]
+        _format, file_index, file_offset = self._layout
+        if file_index is None:
+            return BugEntry(address, None, 0, row[1])
+        file = self._text(where + file_offset + row[file_index])
+        return BugEntry(address, file, row[-2], row[-1])

@@ -1,0 +1,250 @@
+"""``KernelImage``: everything that is known of a kernel before it runs."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from kprobesim.errors import ImageError
+from kprobesim.image import tables
+from kprobesim.image.banner import Banner, find_banner
+from kprobesim.image.bugtable import BugTable
+from kprobesim.image.elf import Section
+from kprobesim.image.extable import ExceptionTable
+from kprobesim.image.regions import code_ranges, make_regions, rodata_range
+from kprobesim.image.segment import Region, Segment
+from kprobesim.image.symbols import Columns, SymbolTable
+
+__all__ = ["KernelImage"]
+
+#: x86: UD2, UD1 with an operand-size prefix (6.14), UDB (6.17). ARM64: BRK #0x800.
+_BUG_TRAPS = {
+    "x86_64": (b"\x0f\x0b", b"\x67\x0f\xb9", b"\xd6"),
+    "arm64": (b"\x00\x00\x21\xd4",),
+}
+
+
+class KernelImage:
+    """A kernel image at its link address, relocated; made by ``load_image``.
+
+    ``entry`` is the entry point that the container names (a physical address for an x86 vmlinux),
+    ``container`` says for people what the file was, ``percpu_load`` is where the initial copy of
+    the per-CPU data lies (``None`` when the image has none). Symbols, regions and tables are read
+    when first asked for; they raise ``ImageError`` if the file is damaged there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        arch: str,
+        container: str,
+        entry: int,
+        segments: Sequence[Segment],
+        *,
+        section_headers: Sequence[Section] = (),
+        read_columns: Callable[[KernelImage], tuple[Columns, str]] | None = None,
+        percpu_load: int | None = None,
+    ) -> None:
+        self.path = path
+        self.arch = arch
+        self.container = container
+        self.entry = entry
+        self.segments = tuple(sorted(segments, key=lambda segment: segment.vaddr))
+        self._section_headers = tuple(section_headers)
+        self._read_columns = read_columns
+        self._percpu_load = percpu_load
+        self._starts = [segment.vaddr for segment in self.segments]
+        for low, high in zip(self.segments, self.segments[1:], strict=False):
+            if low.end > high.vaddr:
+                raise ImageError(
+                    path,
+                    f"its segments {low.name} and {high.name} overlap at {high.vaddr:#x}; "
+                    "the file is damaged, copy or extract it again",
+                )
+
+    def __repr__(self) -> str:
+        return f"<KernelImage {self.path.name} {self.arch} {self.release or 'no release'}>"
+
+    # Memory
+
+    def contains(self, vaddr: int) -> bool:
+        """Whether the byte at ``vaddr`` belongs to the image."""
+        index = bisect_right(self._starts, vaddr) - 1
+        return index >= 0 and vaddr in self.segments[index]
+
+    def read(self, vaddr: int, size: int) -> bytes:
+        """``size`` bytes as the kernel finds them at start; ``ImageError`` outside of the image."""
+        parts: list[bytes] = []
+        at, left = vaddr, size
+        while left > 0:
+            index = bisect_right(self._starts, at) - 1
+            if index < 0 or at not in self.segments[index]:
+                raise ImageError(
+                    self.path, f"has nothing at {at:#x} (asked for {size} bytes at {vaddr:#x})"
+                )
+            segment = self.segments[index]
+            offset = at - segment.vaddr
+            take = min(left, segment.memsz - offset)
+            chunk = bytes(segment.data[offset : offset + take])
+            parts.append(chunk + bytes(take - len(chunk)))
+            at += take
+            left -= take
+        return b"".join(parts)
+
+    def read_string(self, vaddr: int, limit: int = 4096) -> str | None:
+        """The NUL-terminated string at ``vaddr``; ``None`` if there is none within ``limit``."""
+        index = bisect_right(self._starts, vaddr) - 1
+        if index < 0 or vaddr not in self.segments[index]:
+            return None
+        offset = vaddr - self.segments[index].vaddr
+        text, end, _ = bytes(self.segments[index].data[offset : offset + limit]).partition(b"\0")
+        return text.decode("utf-8", "replace") if end else None
+
+    # Names
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """All symbols; ``ImageError`` when neither the image nor ``symbols=`` has any."""
+        if self._read_columns is None:
+            raise ImageError(
+                self.path, "holds no symbols; pass symbols= (a vmlinux, System.map or kallsyms)"
+            )
+        columns, source = self._read_columns(self)
+        extents = [(segment.vaddr, segment.end) for segment in self.segments]
+        return SymbolTable(columns, extents=extents, source=source)
+
+    @cached_property
+    def sections(self) -> Mapping[str, tuple[int, int]]:
+        """Address and size of each loaded section; empty when the file has no section headers."""
+        return {s.name: (s.addr, s.size) for s in self._section_headers if s.is_alloc}
+
+    def bounds(self, start: str, stop: str) -> tuple[int, int] | None:
+        """The range between two symbols, or ``None`` unless both exist in order."""
+        low, high = self._address(start), self._address(stop)
+        return (low, high) if low is not None and high is not None and low <= high else None
+
+    def _address(self, name: str) -> int | None:
+        if self._read_columns is None:
+            return None
+        found = self.symbols.candidates(name)
+        return found[0].address if len(found) == 1 else None
+
+    # The kernel about itself
+
+    @cached_property
+    def _banner(self) -> Banner:
+        address = self._address("linux_banner")
+        if address is not None and self.contains(address):
+            banner = find_banner([(self.read_string(address) or "").encode()])
+            if banner.text:
+                return banner
+        return find_banner(segment.data for segment in self.segments)
+
+    @property
+    def banner(self) -> str:
+        """The line that the kernel prints first, or ``""`` if it has none."""
+        return self._banner.text
+
+    @property
+    def release(self) -> str:
+        """What ``uname -r`` would print, or ``""``."""
+        return self._banner.release
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """``(6, 1, 192)``; ``(6, 1)`` when the last number is not known; ``()`` when none is."""
+        return self._banner.version
+
+    @property
+    def preemptible(self) -> bool:
+        """Whether it was built with PREEMPT, PREEMPT_DYNAMIC, PREEMPT_LAZY or PREEMPT_RT."""
+        return self._banner.preemptible
+
+    @cached_property
+    def percpu_load(self) -> int | None:
+        """Where the initial per-CPU data lies."""
+        if self._percpu_load is not None:
+            return self._percpu_load
+        return self._address("__per_cpu_load")
+
+    # Code and data
+
+    @cached_property
+    def _code(self) -> list[tuple[int, int]]:
+        return code_ranges(self._section_headers, self.segments, self.bounds)
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """All pages of the image, sorted, each ``text``, ``mixed``, ``rodata`` or ``data``."""
+        # The kernel write-protects all of its core text, whatever the linker put between.
+        fixed = [
+            pair for pair in (rodata_range(self.bounds), self.bounds("_stext", "_etext")) if pair
+        ]
+        return make_regions(self.segments, self._section_headers, self._code, fixed)
+
+    @cached_property
+    def text_ranges(self) -> tuple[tuple[int, int], ...]:
+        """Core kernel text, ``[_stext, _etext)``; without those symbols, all code but init's."""
+        core = self.bounds("_stext", "_etext")
+        if core:
+            return (core,)
+        init = self.init_text
+        return tuple(pair for pair in self._code if init is None or pair[0] != init[0])
+
+    @cached_property
+    def init_text(self) -> tuple[int, int] | None:
+        """``[_sinittext, _einittext)``: code that is gone after boot."""
+        return self.bounds("_sinittext", "_einittext")
+
+    @cached_property
+    def init(self) -> tuple[int, int] | None:
+        """``[__init_begin, __init_end)``: all that is freed after boot."""
+        return self.bounds("__init_begin", "__init_end")
+
+    def is_kernel_text(self, address: int) -> bool:
+        """Whether ``address`` is in core kernel text, init text not counted."""
+        return any(start <= address < end for start, end in self.text_ranges)
+
+    def is_code(self, address: int) -> bool:
+        """Whether ``address`` is in any code, init and exit code counted."""
+        return any(start <= address < end for start, end in self._code)
+
+    # Tables
+
+    def _table(self, start: str, stop: str, section: str) -> tuple[int, bytes]:
+        place = self.bounds(start, stop)
+        if place is None and section in self.sections:
+            address, size = self.sections[section]
+            place = (address, address + size)
+        if place is None:
+            return 0, b""
+        return place[0], self.read(place[0], place[1] - place[0])
+
+    @cached_property
+    def exception_table(self) -> ExceptionTable:
+        """``__ex_table``; empty when the image has none."""
+        start, table = self._table(*tables.EXCEPTION_TABLE)
+        return ExceptionTable(self.arch, start, table, self.is_code)
+
+    @cached_property
+    def bug_table(self) -> BugTable:
+        """``__bug_table``; empty when the image has none."""
+        start, table = self._table(*tables.BUG_TABLE)
+        return BugTable(start, table, self._is_bug_trap, self.read_string)
+
+    @cached_property
+    def mcount_sites(self) -> Sequence[int]:
+        """Addresses of the calls or nops that ftrace patches, in the table's order."""
+        return tables.addresses(self._table(*tables.MCOUNT_SITES)[1])
+
+    @cached_property
+    def kprobe_blacklist(self) -> Sequence[int]:
+        """Addresses in ``_kprobe_blacklist``: functions marked NOKPROBE_SYMBOL."""
+        return tables.addresses(self._table(*tables.KPROBE_BLACKLIST)[1])
+
+    def _is_bug_trap(self, address: int) -> bool:
+        if not self.is_code(address) or not self.contains(address + 3):
+            return False
+        return self.read(address, 4).startswith(_BUG_TRAPS[self.arch])

@@ -1,0 +1,137 @@
+"""Which pages of an image hold code: kernels' segments are too coarse to tell.
+
+ARM64 has one segment that is readable, writable and executable; x86 has one for everything that is
+freed after init. Sections tell exactly; without them, the symbols that bound code do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+
+from kprobesim.image.elf import SHF_WRITE, Section
+from kprobesim.image.segment import PAGE_SIZE, Region, Segment
+
+__all__ = ["CODE_BOUNDS", "code_ranges", "make_regions", "rodata_range"]
+
+Range = tuple[int, int]
+Bounds = Callable[[str, str], Range | None]
+
+#: Pairs of symbols of vmlinux.lds.S around code (x86 and ARM64, 5.10 to 6.17).
+CODE_BOUNDS = (
+    ("_text", "_stext"),
+    ("_stext", "_etext"),
+    ("_sinittext", "_einittext"),
+    ("__exittext_begin", "__exittext_end"),
+    ("__entry_tramp_text_start", "__entry_tramp_text_end"),
+    ("__idmap_text_start", "__idmap_text_end"),
+    ("__hyp_idmap_text_start", "__hyp_idmap_text_end"),
+    ("__hibernate_exit_text_start", "__hibernate_exit_text_end"),
+    ("__relocate_new_kernel_start", "__relocate_new_kernel_end"),
+    ("__alt_instructions_end", "__altinstr_replacement_end"),
+)
+
+
+def code_ranges(
+    sections: Sequence[Section], segments: Sequence[Segment], bounds: Bounds
+) -> list[Range]:
+    """Ranges of code, not page-granular: from sections, else from symbols, else from segments."""
+    found = [(s.addr, s.addr + s.size) for s in sections if s.is_code and s.size]
+    if not found:
+        found = [pair for names in CODE_BOUNDS if (pair := bounds(*names)) and pair[0] < pair[1]]
+    if not found:
+        found = [(segment.vaddr, segment.end) for segment in segments if segment.executable]
+    return sorted(found)
+
+
+def rodata_range(bounds: Bounds) -> Range | None:
+    """What the kernel write-protects after init: from __start_rodata to the end of constants."""
+    for end in ("__end_rodata", "__init_begin"):
+        found = bounds("__start_rodata", end)
+        if found and found[0] < found[1]:
+            return found
+    return None
+
+
+def make_regions(
+    segments: Sequence[Segment],
+    sections: Sequence[Section],
+    code: Sequence[Range],
+    fixed: Sequence[Range],
+) -> tuple[Region, ...]:
+    """Cover all pages of ``segments`` with sorted regions; neighbours differ in kind.
+
+    ``fixed`` are ranges that the kernel write-protects.
+    """
+    constant = [(s.addr, s.addr + s.size) for s in sections if s.is_alloc and not _may_write(s)]
+    constant += fixed
+    if sections:
+        stored = [(s.addr, s.addr + s.size) for s in sections if s.is_alloc and _may_write(s)]
+        writable = [part for whole in stored for part in _subtract(whole, fixed)]
+    else:
+        writable = [part for s in segments for part in _subtract((s.vaddr, s.end), [*code, *fixed])]
+    writable = [
+        (max(low, s.vaddr), min(high, s.end))
+        for s in segments
+        if s.writable
+        for low, high in writable
+        if low < s.end and high > s.vaddr
+    ]
+    cuts = sorted(
+        {round_(edge) for r in (*code, *writable, *constant) for edge in r for round_ in _ROUND}
+    )
+    regions: list[Region] = []
+    for segment in sorted(segments, key=lambda segment: segment.vaddr):
+        start, end = _floor(segment.vaddr), _ceil(segment.end)
+        if regions:
+            start = max(start, regions[-1].end)
+        edges = [start, *(cut for cut in cuts if start < cut < end), end]
+        for low, high in itertools.pairwise(edges):
+            if low >= high:
+                continue
+            holds_data = _overlaps(writable, low, high)
+            if _overlaps(code, low, high):
+                kind = "mixed" if holds_data else "text"
+            elif holds_data or (segment.writable and not _overlaps(constant, low, high)):
+                kind = "data"
+            else:
+                kind = "rodata"
+            last = regions[-1] if regions else None
+            if last and last.end == low and last.kind == kind:
+                regions[-1] = Region(last.start, high, kind)
+            else:
+                regions.append(Region(low, high, kind))
+    return tuple(regions)
+
+
+def _may_write(section: Section) -> bool:
+    return bool(section.flags & SHF_WRITE)
+
+
+def _subtract(whole: Range, parts: Iterable[Range]) -> list[Range]:
+    rest = []
+    at, end = whole
+    for low, high in sorted(parts):
+        if high <= at or low >= end:
+            continue
+        if low > at:
+            rest.append((at, low))
+        at = max(at, high)
+    if at < end:
+        rest.append((at, end))
+    return rest
+
+
+def _overlaps(ranges: Sequence[Range], low: int, high: int) -> bool:
+    return any(start < high and end > low for start, end in ranges)
+
+
+def _floor(address: int) -> int:
+    return address & -PAGE_SIZE
+
+
+def _ceil(address: int) -> int:
+    return -(-address // PAGE_SIZE) * PAGE_SIZE
+
+
+_ROUND = (_floor, _ceil)

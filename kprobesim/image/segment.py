@@ -1,0 +1,49 @@
+"""What of an image is loaded: segments as the file has them, regions as code needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PAGE_SIZE", "Region", "Segment"]
+
+#: Granularity of regions, in bytes: the smallest page of both architectures.
+PAGE_SIZE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of guest memory with its bytes.
+
+    ``vaddr`` and ``paddr`` are where the kernel runs and where the boot loader puts it, ``data``
+    the bytes from the file; the rest up to ``memsz`` is zero.
+    """
+
+    vaddr: int
+    paddr: int
+    data: memoryview
+    memsz: int
+    readable: bool
+    writable: bool
+    executable: bool
+    name: str
+
+    @property
+    def end(self) -> int:
+        """First virtual address after the segment."""
+        return self.vaddr + self.memsz
+
+    def __contains__(self, vaddr: int) -> bool:
+        return self.vaddr <= vaddr < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Whole pages ``[start, end)`` of one ``kind``.
+
+    ``"text"`` holds code and nothing writable, ``"mixed"`` code and writable data on one page,
+    ``"rodata"`` constants, ``"data"`` the rest. Only text and mixed pages need be executable.
+    """
+
+    start: int
+    end: int
+    kind: str

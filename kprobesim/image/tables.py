@@ -1,0 +1,27 @@
+"""Tables of plain addresses, and how a table's place is known."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+
+__all__ = ["BUG_TABLE", "EXCEPTION_TABLE", "KPROBE_BLACKLIST", "MCOUNT_SITES", "addresses"]
+
+#: Start symbol, stop symbol and, where vmlinux keeps one, the section.
+EXCEPTION_TABLE = ("__start___ex_table", "__stop___ex_table", "__ex_table")
+BUG_TABLE = ("__start___bug_table", "__stop___bug_table", "__bug_table")
+MCOUNT_SITES = ("__start_mcount_loc", "__stop_mcount_loc", "__mcount_loc")
+KPROBE_BLACKLIST = (
+    "__start_kprobe_blacklist",
+    "__stop_kprobe_blacklist",
+    "_kprobe_blacklist",
+)
+
+
+def addresses(table: bytes) -> array[int]:
+    """The 64-bit addresses of a table; zeros (sites of dropped weak functions) are left out."""
+    words = array("Q")
+    words.frombytes(table[: len(table) & ~7])
+    if sys.byteorder == "big":
+        words.byteswap()
+    return array("Q", filter(None, words)) if 0 in words else words
