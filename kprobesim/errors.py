@@ -1,4 +1,4 @@
-"""Every error that kprobesim raises on purpose. Each message says what is wrong and what to do next."""
+"""Every error that kprobesim raises on purpose: what is wrong and what to do next."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class KprobesimError(Exception):
 
 
 class UsageError(KprobesimError, ValueError):
-    """A call with arguments that make no sense (wrong type, out of range, used at the wrong time)."""
+    """A call that makes no sense: wrong type, out of range, at the wrong time."""
 
 
 class EngineError(KprobesimError):
@@ -63,6 +63,7 @@ class GuestMemoryError(KprobesimError):
     def __init__(self, address: int, size: int, what: str) -> None:
         self.address = address
         self.size = size
+        self.what = what
         super().__init__(
             f"cannot {what} {size} bytes of guest memory at {address:#x}: nothing is mapped there"
         )

@@ -1,4 +1,4 @@
-"""The CPU emulator behind four verbs: run, stop, hook, forget code. The only file that touches Unicorn.
+"""The CPU emulator behind four verbs: run, stop, hook, forget. The only file that touches Unicorn.
 
 The official binding costs 1-2 us for one register; a breakpoint needs several of them for every
 hit. Unicorn keeps the registers of the guest in a C struct, so the engine finds that struct once
@@ -119,8 +119,8 @@ class Engine:
 
     ``words`` are the guest's registers, live, as 64-bit words; ``layout`` says which word is which
     (see :class:`kprobesim.machine.window.Layout`); ``fields`` are what a fault leaves behind, by
-    name ("error_code" and "old_exception", or "esr" and "far"). Not thread-safe, but :meth:`stop` may be called
-    from any thread.
+    name ("error_code" and "old_exception", or "esr" and "far"). Not thread-safe, but
+    :meth:`stop` may be called from any thread.
     """
 
     def __init__(self, arch: str) -> None:
@@ -162,7 +162,7 @@ class Engine:
     # -- running -----------------------------------------------------------------------------
 
     def run(self, begin: int, until: int, count: int = 0) -> int:
-        """Run from ``begin`` until ``until``, a :meth:`stop` or (if ``count``) that many instructions.
+        """Run from ``begin`` until ``until``, a :meth:`stop`, or ``count`` instructions if not 0.
 
         Returns Unicorn's error number, 0 if it just stopped. Counting is exact: a block that was
         translated for an uncounted run does not count, so all are dropped when the mode changes.

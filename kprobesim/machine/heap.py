@@ -56,3 +56,12 @@ class Heap:
         """Give the allocation at ``address`` back."""
         self._free[self.size_of(address)].append(address)
         del self._sizes[address]
+
+    def fits(self, size: int) -> bool:
+        """Whether :meth:`alloc` would find room."""
+        size = (size + _ALIGN - 1) & -_ALIGN
+        return bool(self._free.get(size)) or self._next + size <= self._end
+
+    def __contains__(self, address: int) -> bool:
+        """Whether ``address`` is in an allocation that starts there."""
+        return address in self._sizes

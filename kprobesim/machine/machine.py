@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -68,7 +67,7 @@ class Machine:
         self._stacks: list[int] = []
         self._direct_map()
         page = self.memory.map_new(self.cpu.vmalloc_start, PAGE, Prot.RX, "return pad")
-        # Not at the start of its page: after a run Unicorn looks up the byte before the end address.
+        # Inside its page: after a run Unicorn looks up the byte before the end address.
         self._pad = page.start + PAGE // 2
         self.memory.write(self._pad, self.cpu.return_pad)
         self.engine.on_interrupt(self._on_interrupt)
@@ -82,7 +81,7 @@ class Machine:
     # -- memory ------------------------------------------------------------------------------------
 
     def _direct_map(self) -> None:
-        """All RAM at the kernel's direct map, writable; the heap is the upper half of what is free."""
+        """All RAM at the kernel's direct map; the heap is the upper part of what is free."""
         memory = self.memory
         start = self.cpu.page_offset
         memory.map(start, memory.base, memory.size, Prot.RW, "direct map")
@@ -195,14 +194,14 @@ class Machine:
                         GuestLimit, f"guest still running after {used} instructions", used
                     )
                 if self._halted(address):
-                    self._dispatch(Trap(TrapKind.HALT, 0))
+                    self.dispatch(Trap(TrapKind.HALT, 0))
                     address = words[program_counter]
         finally:
             if deadline is not None:
                 _watchdog.disarm(key)
 
     def _halted(self, address: int) -> bool:
-        """Whether the guest waits for an interrupt, which never comes (other exits are harmless)."""
+        """Whether the guest waits for an interrupt: none will come. Other exits are harmless."""
         wait = b"\xf4" if self.arch == "x86_64" else b"\x7f\x20\x03\xd5"
         return self.memory.read(address - len(wait), len(wait)) == wait
 
@@ -226,7 +225,7 @@ class Machine:
                     return
             else:
                 trap = cpu.trap(vector)
-            self._dispatch(trap)
+            self.dispatch(trap)
         except BaseException as error:
             # Nothing may leave a C callback: it is raised again when the engine has stopped.
             self._raised = error
@@ -234,13 +233,14 @@ class Machine:
 
     def _on_invalid(self, _uc: object, _data: object) -> bool:
         try:
-            self._dispatch(Trap(TrapKind.UNDEFINED, 6))
+            self.dispatch(Trap(TrapKind.UNDEFINED, 6))
         except BaseException as error:
             self._raised = error
             return False
         return True
 
-    def _dispatch(self, trap: Trap) -> None:
+    def dispatch(self, trap: Trap) -> None:
+        """Offer ``trap`` to the handlers in order; a fault ends the call if none takes it."""
         regs = self.regs
         for handler in self.trap_handlers:
             if handler(trap, regs):
@@ -252,10 +252,7 @@ class Machine:
         kept = regs.copy()
         raise GuestFault(trap, kept, self.symbolize(kept.ip), self.unwind(kept))
 
-    # -- handlers ----------------------------------------------------------------------------------
-
-    def retire_regs(self, regs: PtRegs, references: int) -> None:
-        """A handler is done with ``regs``: if it kept them, they are frozen as they are now."""
-        if sys.getrefcount(regs) > references:
-            regs.freeze()
-            self.regs = self.new_regs()
+    def replace_regs(self, regs: PtRegs) -> None:
+        """A handler kept ``regs``: freeze them as they are now, and take new ones."""
+        regs.freeze()
+        self.regs = self.new_regs()

@@ -20,6 +20,7 @@ class TrapKind(str, enum.Enum):
     ALIGNMENT = "alignment fault"
     SYSCALL = "system call"
     HALT = "halt"
+    UNRECOVERABLE_KPROBE = "unrecoverable kprobe: a probe was hit two levels inside others"
     OTHER = "exception"
 
 

@@ -14,13 +14,13 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from kprobesim.errors import EngineError
 
 __all__ = ["Layout", "Specimen", "Words", "find_counter", "find_fields", "find_words", "layout"]
 
-Words = ctypes.Array  # of c_uint64
+Words: TypeAlias = "ctypes.Array[ctypes.c_uint64]"
 """The live register words of one engine."""
 
 _UC_STRUCT_BYTES = 0x4000

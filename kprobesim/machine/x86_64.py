@@ -141,7 +141,7 @@ class X86Cpu:
     def prepare_call(
         self, memory: GuestMemory, stack_top: int, arguments: Sequence[int], pad: int
     ) -> None:
-        """Registers and stack as after a ``call`` whose return address is ``pad`` (System V ABI)."""
+        """Registers and stack as after a ``call`` that returns to ``pad`` (System V ABI)."""
         words = self.engine.words
         registers = X86PtRegs.ARGUMENTS
         for number, value in zip(registers, arguments, strict=False):

@@ -1,0 +1,1 @@
+"""What boot leaves behind: an image in memory, per-CPU data, traced functions, exceptions."""

@@ -1,0 +1,62 @@
+"""Puts an image into a machine's memory, as a running kernel has it mapped."""
+
+from __future__ import annotations
+
+from kprobesim.errors import UsageError
+from kprobesim.image import KernelImage
+from kprobesim.machine.machine import Machine
+from kprobesim.machine.memory import PAGE, Prot, page_up
+
+__all__ = ["load_into_machine"]
+
+_KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # x86-64 __START_KERNEL_map: virtual minus physical
+_ARM64_RAM = 0x4000_0000
+_ARM64_ALIGN = 2 << 20
+_ROOM = 96 << 20  # beyond the image: page tables, stacks, heap
+
+_PROT = {"text": Prot.RX, "mixed": Prot.RW | Prot.X, "rodata": Prot.R, "data": Prot.RW}
+
+
+def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
+    """A machine whose RAM holds ``image`` at its link addresses.
+
+    ``memory_size`` is in bytes; 0 takes what the image needs. Code is executable and read-only,
+    constants are read-only, and nothing else is executable.
+    """
+    if not image.segments:
+        raise UsageError(f"{image.path} has nothing to load")
+    delta = _delta(image)
+    first = image.segments[0].vaddr
+    end = page_up(max(segment.end for segment in image.segments))
+    base = 0 if image.arch == "x86_64" else _ARM64_RAM
+    needed = end - delta - base + _ROOM
+    size = max(256 << 20, needed) if not memory_size else memory_size
+    if size < needed or size % PAGE:
+        raise UsageError(
+            f"{size} bytes of memory will not do for this kernel: "
+            f"give a multiple of {PAGE}, at least {needed >> 20} MiB"
+        )
+    if first - delta < base:
+        raise UsageError(f"{image.path}: its first segment {first:#x} lies below all RAM")
+    machine = Machine(image.arch, size, image_end=end - delta)
+    ram = machine.memory.ram
+    for segment in image.segments:
+        at = segment.vaddr - delta - base
+        ram[at : at + len(segment.data)] = segment.data
+    for region in image.regions:
+        machine.memory.map(
+            region.start,
+            region.start - delta,
+            region.end - region.start,
+            _PROT[region.kind],
+            f"kernel {region.kind}",
+        )
+    return machine
+
+
+def _delta(image: KernelImage) -> int:
+    """Virtual minus physical address."""
+    if image.arch == "x86_64":
+        return _KERNEL_MAP
+    first = image.segments[0].vaddr
+    return first - (_ARM64_RAM + _ARM64_ALIGN + first % _ARM64_ALIGN)

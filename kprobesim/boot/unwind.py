@@ -1,0 +1,83 @@
+"""Call traces: who called the function that stopped."""
+
+from __future__ import annotations
+
+from kprobesim.errors import GuestMemoryError
+from kprobesim.image import KernelImage
+from kprobesim.machine.machine import Machine
+from kprobesim.machine.registers import PtRegs
+
+__all__ = ["Unwinder"]
+
+_DEPTH = 16
+_STACK_WORDS = 512
+
+
+class Unwinder:
+    """Symbolises addresses and walks the stack."""
+
+    def __init__(self, machine: Machine, image: KernelImage) -> None:
+        self._memory = machine.memory
+        self._image = image
+
+    def symbolize(self, address: int) -> str:
+        """``symbol+0x10/0x40`` as the kernel's ``%pS`` prints it, else the number."""
+        found = self._image.symbols.at(address)
+        return str(found) if found else f"{address:#x}"
+
+    def trace(self, regs: PtRegs) -> list[str]:
+        """The callers, innermost first. A line that starts with ``? `` is a guess."""
+        try:
+            if self._image.arch == "arm64":
+                return self._frames(regs)
+            return self._guesses(regs)
+        except GuestMemoryError:
+            return []
+
+    def _frames(self, regs: PtRegs) -> list[str]:
+        """ARM64 kernels keep frame records: x29 points at (caller's x29, return address)."""
+        trace = [self.symbolize(regs.ip)]
+        link, frame = regs.gpr(30), regs.gpr(29)
+        if self._is_return_address(link):
+            trace.append("? " + self.symbolize(link))
+        while frame and frame % 8 == 0 and len(trace) < _DEPTH:
+            caller, link = self._memory.read_u64(frame), self._memory.read_u64(frame + 8)
+            if not self._is_return_address(link):
+                break
+            entry = self.symbolize(link)
+            if trace[-1] == "? " + entry:
+                trace[-1] = entry
+            else:
+                trace.append(entry)
+            if caller <= frame:
+                break
+            frame = caller
+        return trace
+
+    def _guesses(self, regs: PtRegs) -> list[str]:
+        """x86-64 kernels have no frame pointers: every word that follows a call is shown."""
+        trace = [self.symbolize(regs.ip)]
+        region = self._memory.region(regs.sp)
+        if region is None:
+            return trace
+        stop = min(region.end, regs.sp + 8 * _STACK_WORDS)
+        for at in range(regs.sp & ~7, stop - 7, 8):
+            word = self._memory.read_u64(at)
+            if self._is_return_address(word):
+                trace.append("? " + self.symbolize(word))
+                if len(trace) == _DEPTH:
+                    break
+        return trace
+
+    def _is_return_address(self, address: int) -> bool:
+        if not self._image.is_code(address):
+            return False
+        if self._image.arch == "arm64":
+            return True
+        before = self._memory.read(address - 7, 7)
+        direct = before[2] == 0xE8
+        # call through a register or memory: FF /2 with 2 to 7 bytes
+        indirect = any(
+            before[at] == 0xFF and before[at + 1] >> 3 & 7 == 2 for at in range(6)
+        )
+        return direct or indirect

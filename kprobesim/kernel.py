@@ -1,0 +1,303 @@
+"""``Kernel``: one loaded kernel image, ready to be called and probed."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from kprobesim.boot.environment import set_up_environment
+from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
+from kprobesim.boot.loader import load_into_machine
+from kprobesim.boot.unwind import Unwinder
+from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.image import KernelImage, Symbol, SymbolTable, load_image
+from kprobesim.kprobes.hit import HandlerAbandoned
+from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
+from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.machine.heap import Heap
+from kprobesim.machine.machine import Machine
+from kprobesim.machine.memory import PAGE, Prot, page_up
+from kprobesim.machine.trap import Trap, TrapKind
+
+__all__ = ["Argument", "Kernel"]
+
+Argument = "int | bytes | bytearray | str | Symbol | None"
+"""What :meth:`Kernel.call` takes: see there."""
+
+_STEPPING = ("breakpoint", "trap")
+_CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
+_CODE_CHUNK = 1 << 20
+_MASK = (1 << 64) - 1
+
+
+class Kernel:
+    """A kernel image in memory, whose functions can be called and probed by symbol.
+
+    >>> k = Kernel.load("vmlinux")
+    >>> k.call("strlen", b"hello\\0")
+    5
+    """
+
+    def __init__(self, image: KernelImage, machine: Machine, stepping: str) -> None:
+        self.image = image
+        self.machine = machine
+        self.stepping = stepping
+        unwinder = Unwinder(machine, image)
+        machine.symbolize = unwinder.symbolize
+        machine.unwind = unwinder.trace
+        self._exceptions = KernelExceptions(machine, image)
+        machine.trap_handlers.append(self._exceptions.handle)
+        set_up_environment(machine, image)
+        self.kprobes = KprobesManager(machine, image, stepping)
+        self._code_heaps: list[Heap] = []
+        self._next_code = machine.cpu.modules_start + _CODE_AREA
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        symbols: str | os.PathLike[str] | None = None,
+        stepping: str = "breakpoint",
+        memory: int | str = 0,
+    ) -> Kernel:
+        """Load a vmlinux, bzImage, ARM64 Image or Debian ``linux-image`` package.
+
+        symbols  : a vmlinux, System.map or kallsyms text for an image without symbols
+        stepping : "breakpoint" (a breakpoint behind the copied instruction, as current kernels
+                   do) or "trap" (the CPU's own single step, as older ones)
+        memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
+
+        Raises :class:`ImageError` for a file that is no usable kernel.
+        """
+        if stepping not in _STEPPING:
+            raise UsageError(f"stepping is {' or '.join(_STEPPING)}, not {stepping!r}")
+        image = load_image(path, symbols=symbols)
+        machine = load_into_machine(image, _memory_size(memory))
+        return cls(image, machine, stepping)
+
+    def __repr__(self) -> str:
+        return f"<Kernel {self.version or self.image.path.name} {self.arch}>"
+
+    # -- about -----------------------------------------------------------------------------------
+
+    @property
+    def arch(self) -> str:
+        """ "x86_64" or "arm64"."""
+        return self.image.arch
+
+    @property
+    def version(self) -> str:
+        """What ``uname -r`` prints on it, such as "6.1.0-56-cloud-amd64"."""
+        return self.image.release
+
+    @property
+    def symbols(self) -> SymbolTable:
+        """All symbols: ``k.symbols["name"]``, ``k.symbols.at(address)``."""
+        return self.image.symbols
+
+    @property
+    def warnings(self) -> list[GuestWarning]:
+        """The WARN()s that the guest has executed."""
+        return self._exceptions.warnings
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def alloc(self, size: int, *, executable: bool = False) -> int:
+        """The address of ``size`` fresh zeroed bytes; executable memory is read-only for the guest.
+
+        Fill it with :meth:`write`, give it back with :meth:`free`.
+        """
+        size = _as_int(size, "size")
+        address = self._alloc_code(size) if executable else self.machine.heap.alloc(size)
+        self.machine.write(address, bytes(size))
+        return address
+
+    def free(self, address: int) -> None:
+        """Give memory from :meth:`alloc` back."""
+        self._heap_of(address).free(address)
+
+    def _heap_of(self, address: int) -> Heap:
+        for heap in self._code_heaps:
+            if address in heap:
+                return heap
+        return self.machine.heap
+
+    def _alloc_code(self, size: int) -> int:
+        for heap in self._code_heaps:
+            if heap.fits(size):
+                return heap.alloc(size)
+        region = self.machine.memory.map_new(
+            self._next_code, max(_CODE_CHUNK, page_up(size)), Prot.RX, "executable memory"
+        )
+        self._next_code = region.end + PAGE
+        self._code_heaps.append(Heap(region.start, region.end))
+        return self._code_heaps[-1].alloc(size)
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes of guest memory; raises :class:`GuestMemoryError`.
+
+        In a handler such a fault goes to the probe's ``fault_handler`` first: if that returns
+        non-zero the access is tried once more, and if it fails again the handler ends there.
+        """
+        return self._access(lambda: self.machine.memory.read(address, size))
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write guest memory (code, too); faults as :meth:`read`."""
+        self._access(lambda: self.machine.write(address, bytes(data)))
+
+    def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
+        """The NUL-terminated string at ``address`` without its NUL; faults as :meth:`read`."""
+        return self._access(lambda: self.machine.memory.read_cstr(address, limit))
+
+    def _access(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except GuestMemoryError as error:
+            access = "write" if error.what == "write" else "read"
+            trap = Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
+            handled = self.machine.in_handler and self.kprobes.hit_path.host_fault(trap)
+            if not handled:
+                raise
+        try:
+            return action()
+        except GuestMemoryError:
+            raise HandlerAbandoned from None
+
+    # -- calling ---------------------------------------------------------------------------------
+
+    def call(
+        self,
+        function: int | str | Symbol,
+        *arguments: Any,
+        signed: bool = False,
+        timeout: float | None = 10.0,
+        max_instructions: int = 0,
+    ) -> int:
+        """Call a guest function and return its 64-bit result.
+
+        function  : its symbol, or its address
+        arguments : integers (negative ones as two's complement), symbols (their address), ``None``
+                    (NULL); ``str`` (UTF-8 with a trailing NUL), ``bytes`` and ``bytearray`` are
+                    placed in guest memory for the time of the call and their address is passed; a
+                    ``bytearray`` gets its content back afterwards
+        signed    : give the result as a signed 64-bit number
+        timeout   : seconds after which the call is abandoned (``None``: never)
+        max_instructions : stop exactly there (0: no limit); counting makes a call 3-5 times slower
+
+        May be used in a handler. Raises :class:`GuestFault`, :class:`GuestBug`,
+        :class:`GuestTimeout`, :class:`GuestLimit`, and whatever a handler raises.
+        """
+        target = self._code_address(function)
+        if max_instructions < 0 or (timeout is not None and timeout <= 0):
+            raise UsageError("timeout and max_instructions are positive")
+        borrowed: list[tuple[int, bytes | bytearray]] = []
+        try:
+            values = [self._value(argument, borrowed) for argument in arguments]
+            result = self.machine.call(
+                target, values, timeout=timeout, max_instructions=max_instructions
+            )
+            for address, data in borrowed:
+                if isinstance(data, bytearray):
+                    data[:] = self.machine.memory.read(address, len(data))
+        finally:
+            for address, _ in borrowed:
+                self.machine.heap.free(address)
+        return result - (1 << 64) if signed and result >> 63 else result
+
+    def _code_address(self, function: int | str | Symbol) -> int:
+        if isinstance(function, str):
+            address = self.symbols[function].address
+        elif isinstance(function, Symbol):
+            address = function.address
+        else:
+            address = _as_int(function, "function") & _MASK
+        if not self.machine.text.is_code(address):
+            raise UsageError(f"{function} is not code: there is no function at {address:#x}")
+        return address
+
+    def _value(self, argument: Any, borrowed: list[tuple[int, bytes | bytearray]]) -> int:
+        if argument is None:
+            return 0
+        if isinstance(argument, Symbol):
+            return argument.address
+        if isinstance(argument, str):
+            argument = argument.encode() + b"\0"
+        if isinstance(argument, (bytes, bytearray)):
+            address = self.machine.heap.alloc(max(1, len(argument)))
+            borrowed.append((address, argument))
+            self.machine.memory.write(address, bytes(argument))
+            return address
+        value = _as_int(argument, "argument")
+        if not -(1 << 63) <= value <= _MASK:
+            raise UsageError(f"argument {value:#x} does not fit 64 bits")
+        return value & _MASK
+
+    # -- probing ---------------------------------------------------------------------------------
+
+    def register_kprobe(self, p: Kprobe) -> None:
+        """Plant ``p``; raises :class:`KprobeError`, and then no byte of the guest has changed."""
+        if not isinstance(p, Kprobe):
+            raise UsageError(f"register_kprobe takes a Kprobe, not {type(p).__name__}")
+        self.kprobes.register_kprobe(p)
+
+    def unregister_kprobe(self, p: Kprobe) -> None:
+        """Take ``p`` out again and restore the instruction."""
+        self.kprobes.unregister_kprobe(p)
+
+    def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
+        """Plant all or none."""
+        self.kprobes.register_kprobes(probes)
+
+    def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
+        """Take all of ``probes`` out."""
+        self.kprobes.unregister_kprobes(probes)
+
+    @contextmanager
+    def probing(
+        self,
+        symbol_name: str | None = None,
+        *,
+        addr: int | None = None,
+        offset: int = 0,
+        pre_handler: PreHandler | None = None,
+        post_handler: PostHandler | None = None,
+        fault_handler: FaultHandler | None = None,
+    ) -> Iterator[Kprobe]:
+        """A probe for the time of a ``with`` block."""
+        p = Kprobe(
+            symbol_name,
+            addr=addr,
+            offset=offset,
+            pre_handler=pre_handler,
+            post_handler=post_handler,
+            fault_handler=fault_handler,
+        )
+        self.register_kprobe(p)
+        try:
+            yield p
+        finally:
+            self.unregister_kprobe(p)
+
+
+def _as_int(value: Any, what: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UsageError(
+            f"{what} {value!r} is of type {type(value).__name__}: give an integer"
+            + (", str, bytes, bytearray, Symbol or None" if what == "argument" else "")
+        ) from None
+
+
+def _memory_size(memory: int | str) -> int:
+    if isinstance(memory, int):
+        return memory
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    number, unit = memory[:-1], memory[-1:].upper()
+    if unit not in units or not number.isdigit():
+        raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
+    return int(number) * units[unit]

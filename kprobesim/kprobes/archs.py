@@ -1,0 +1,110 @@
+"""What the probes' manager must know of an architecture: its breakpoint and how to prepare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kprobesim.arch import arm64, x86_64
+from kprobesim.errors import GuestMemoryError
+from kprobesim.machine.trap import Trap, TrapKind
+
+__all__ = ["ArchInsn", "ArchKprobes", "arch_kprobes"]
+
+Read = Callable[[int, int], bytes]
+
+
+class ArchInsn(Protocol):
+    """``struct arch_specific_insn``: how a probed instruction is executed."""
+
+    insn: int | None
+    size: int
+    boostable: bool
+    emulate: Callable[[Any, Any], None] | None
+    emulate_kind: str | None
+    slot_bytes: bytes
+
+
+@dataclass(frozen=True)
+class Site:
+    """A probe point as the checks found it."""
+
+    address: int
+    symbol_start: int
+    has_exception_entry: bool
+    has_post_handler: bool
+
+
+@dataclass(frozen=True)
+class ArchKprobes:
+    """``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
+    the trap's program counter is ``breakpoint_trap_offset`` behind its start."""
+
+    breakpoint: bytes
+    breakpoint_trap_offset: int
+    trap_number: int
+    slot_size: int
+    step_end: Callable[[ArchInsn], int]
+    check: Callable[[Site, Read, Read], None]
+    prepare: Callable[[Site, Read, int], ArchInsn]
+
+    def memory_trap(self, error: GuestMemoryError) -> Trap:
+        """The page fault of an emulated instruction that could not reach its operand."""
+        access = "write" if error.what == "write" else "read"
+        return Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
+
+
+def arch_kprobes(arch: str, *, preemptible: bool, stepping: str) -> ArchKprobes:
+    """The architecture's half for a kernel that is ``preemptible`` (which forbids boosting)."""
+    if arch == "x86_64":
+        return _x86_64(preemptible, stepping)
+    return _arm64(stepping)
+
+
+def _x86_64(preemptible: bool, stepping: str) -> ArchKprobes:
+    def check(site: Site, original: Read, live: Read) -> None:
+        x86_64.check_boundary(original, site.symbol_start, site.address)
+
+    def prepare(site: Site, original: Read, slot: int) -> ArchInsn:
+        options = x86_64.Options(
+            slot_size=x86_64.MAX_INSN_SIZE,
+            preemptible=preemptible,
+            stepping=stepping,
+            has_post_handler=site.has_post_handler,
+            has_exception_entry=site.has_exception_entry,
+        )
+        return x86_64.prepare(original, site.address, slot=slot, options=options)
+
+    return ArchKprobes(
+        breakpoint=b"\xcc",
+        breakpoint_trap_offset=1,
+        trap_number=3,
+        slot_size=x86_64.MAX_INSN_SIZE,
+        step_end=lambda ainsn: ainsn.size + 1,
+        check=check,
+        prepare=prepare,
+    )
+
+
+def _arm64(stepping: str) -> ArchKprobes:
+    def check(site: Site, original: Read, live: Read) -> None:
+        arm64.check_alignment(site.address)
+
+    def prepare(site: Site, original: Read, slot: int) -> ArchInsn:
+        options = arm64.Options(
+            stepping=stepping,
+            has_exception_entry=site.has_exception_entry,
+            symbol_start=site.symbol_start,
+        )
+        return arm64.prepare(original, site.address, slot=slot, options=options)
+
+    return ArchKprobes(
+        breakpoint=(0xD4200080).to_bytes(4, "little"),
+        breakpoint_trap_offset=0,
+        trap_number=0x3C,
+        slot_size=8,
+        step_end=lambda ainsn: 4,
+        check=check,
+        prepare=prepare,
+    )

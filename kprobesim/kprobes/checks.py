@@ -1,0 +1,128 @@
+"""Where a probe goes, and whether it may go there: the checks before an instruction is looked at.
+
+Order and errnos follow kernel/kprobes.c of 6.1 (kprobe_addr, check_kprobe_address_safe).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kprobesim.errors import KprobeError, Reason, SymbolError
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.blacklist import Blacklist
+from kprobesim.kprobes.kprobe import Kprobe
+
+__all__ = ["Place", "check_address_safe", "parse_place", "resolve"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """An address as symbol and offset: ``symbol_start`` is where the enclosing symbol begins."""
+
+    address: int
+    symbol: str
+    symbol_start: int
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the symbol's start."""
+        return self.address - self.symbol_start
+
+    def __str__(self) -> str:
+        return f"{self.symbol}+{self.offset:#x}" if self.offset else self.symbol
+
+
+def parse_place(text: str) -> tuple[str, int]:
+    """``"symbol"`` or ``"symbol+0x10"`` as (symbol, offset); raises :class:`KprobeError`."""
+    name, plus, offset = text.partition("+")
+    if not plus:
+        return name, 0
+    try:
+        return name, int(offset, 0)
+    except ValueError:
+        raise KprobeError(
+            errno.EINVAL,
+            Reason.UNKNOWN_SYMBOL,
+            f"{offset!r} is no offset: write symbol+0x10 or symbol+16",
+            symbol=text,
+        ) from None
+
+
+def resolve(image: KernelImage, p: Kprobe) -> Place:
+    """The address that ``p`` asks for, by symbol or address (``_kprobe_addr()``)."""
+    if (p.symbol_name is None) == (p.addr is None):
+        both = p.symbol_name is not None
+        raise KprobeError(
+            errno.EINVAL,
+            Reason.NEITHER_OR_BOTH,
+            "give either symbol_name or addr, not both (registration fills addr in: "
+            "set it to None to register by symbol again)"
+            if both
+            else "give symbol_name or addr: the probe has neither",
+            symbol=p.symbol_name,
+            address=p.addr,
+        )
+    if p.symbol_name is None:
+        base = p.addr or 0
+    else:
+        name, more = parse_place(p.symbol_name)
+        base = _look_up(image, name) + more
+    address = base + p.offset
+    found = image.symbols.at(address)
+    if found is None:
+        raise KprobeError(
+            errno.ENOENT,
+            Reason.NO_SYMBOL_AT_ADDRESS,
+            f"{address:#x} belongs to no symbol of the kernel; see `kprobesim info`",
+            symbol=p.symbol_name,
+            address=address,
+        )
+    return Place(address, found.symbol.name, found.symbol.address)
+
+
+def _look_up(image: KernelImage, name: str) -> int:
+    try:
+        return image.symbols[name].address
+    except SymbolError as error:
+        ambiguous = name in image.symbols
+        raise KprobeError(
+            errno.EADDRNOTAVAIL if ambiguous else errno.ENOENT,
+            Reason.AMBIGUOUS_SYMBOL if ambiguous else Reason.UNKNOWN_SYMBOL,
+            str(error),
+            symbol=name,
+        ) from error
+
+
+def check_address_safe(image: KernelImage, blacklist: Blacklist, place: Place) -> None:
+    """Refuse what is not core text, blacklisted, or a BUG (``check_kprobe_address_safe()``)."""
+    for errno_, reason, message in _objections(image, blacklist, place):
+        raise KprobeError(errno_, reason, message, symbol=str(place), address=place.address)
+
+
+def _objections(
+    image: KernelImage, blacklist: Blacklist, place: Place
+) -> Iterator[tuple[int, Reason, str]]:
+    address = place.address
+    if not image.is_kernel_text(address):
+        init = image.init_text
+        if init is None or not init[0] <= address < init[1]:
+            yield (
+                errno.EINVAL,
+                Reason.NOT_KERNEL_TEXT,
+                f"{place} is not in the kernel's text; probe a function",
+            )
+    rule = blacklist.rule(place.address, place.symbol)
+    if rule is not None:
+        yield (
+            errno.EINVAL,
+            Reason.BLACKLISTED,
+            f"{place} must not be probed: {rule}; probe a caller instead",
+        )
+    if image.bug_table.at(address) is not None:
+        yield (
+            errno.EINVAL,
+            Reason.BUG_TABLE,
+            f"{place} is a BUG() or WARN() trap; probe the instruction before it",
+        )

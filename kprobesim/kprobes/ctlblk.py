@@ -1,0 +1,54 @@
+"""``kprobe_ctlblk``: what one CPU knows of the probe that it is handling."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from kprobesim.kprobes.kprobe import Kprobe
+
+__all__ = ["KprobeCtlblk", "KprobeStatus"]
+
+
+class KprobeStatus(enum.IntEnum):
+    """How far the handling of a hit has come (include/linux/kprobes.h)."""
+
+    KPROBE_HIT_ACTIVE = 1
+    KPROBE_HIT_SS = 2
+    KPROBE_REENTER = 4
+    KPROBE_HIT_SSDONE = 8
+
+
+class KprobeCtlblk:
+    """One CPU's ``current_kprobe`` and ``struct kprobe_ctlblk``.
+
+    ``saved_flags`` are the bits of EFLAGS (IF, TF) or PSTATE (DAIF) that stepping masks.
+    ``previous`` is the one outer hit that the kernel can remember: (probe, status, saved flags).
+    """
+
+    __slots__ = ("kprobe_saved_flags", "kprobe_status", "prev_kprobe", "running")
+
+    def __init__(self) -> None:
+        self.running: Kprobe | None = None
+        self.kprobe_status: int = 0
+        self.kprobe_saved_flags = 0
+        self.prev_kprobe: tuple[Kprobe, int, int] | None = None
+
+    def save(self) -> Any:
+        """Everything, for :meth:`restore`."""
+        return self.running, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe
+
+    def restore(self, state: Any) -> None:
+        """Back to what :meth:`save` returned."""
+        self.running, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe = state
+
+    def save_previous_kprobe(self) -> None:
+        """Remember the running probe: another one was hit inside it."""
+        if self.running is not None:
+            self.prev_kprobe = (self.running, self.kprobe_status, self.kprobe_saved_flags)
+
+    def restore_previous_kprobe(self) -> None:
+        """Go on with the outer hit."""
+        if self.prev_kprobe is not None:
+            self.running, self.kprobe_status, self.kprobe_saved_flags = self.prev_kprobe
+            self.prev_kprobe = None

@@ -1,0 +1,91 @@
+"""``Kprobe``: a probe as the kernel's ``struct kprobe`` describes it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["FaultHandler", "Kprobe", "KprobeFlag", "PostHandler", "PreHandler"]
+
+PreHandler = Callable[["Kprobe", Any], "int | None"]
+"""``pre_handler(p, regs)``: non-zero means "I have set where to go on"."""
+PostHandler = Callable[["Kprobe", Any, int], None]
+"""``post_handler(p, regs, flags)``: runs after the probed instruction; ``flags`` is 0."""
+FaultHandler = Callable[["Kprobe", Any, int], "int | None"]
+"""``fault_handler(p, regs, trapnr)``: non-zero means "handled, go on with these registers"."""
+
+
+class KprobeFlag(enum.IntFlag):
+    """The values of ``Kprobe.flags`` (include/linux/kprobes.h)."""
+
+    GONE = 1
+    DISABLED = 2
+    OPTIMIZED = 4
+    FTRACE = 8
+    ON_FUNC_ENTRY = 16
+
+
+class Kprobe:
+    """A breakpoint with handlers.
+
+    >>> kp = Kprobe(symbol_name="kernel_clone", pre_handler=lambda p, regs: print(regs.arg(0)))
+
+    symbol_name : ``const char *``, a symbol, or ``"symbol+0x10"`` for an offset in it
+    offset      : ``unsigned int``, bytes from the symbol
+    addr        : ``kprobe_opcode_t *``, the probe's address, instead of a symbol; filled in by
+                  registration
+    pre_handler, post_handler, fault_handler : called before and after the instruction, and when
+                  the instruction or a handler faults
+    opcode      : what the breakpoint replaced (x86-64: one byte; ARM64: one word)
+    ainsn       : how the instruction is executed (``struct arch_specific_insn``)
+    flags       : :class:`KprobeFlag`; set ``KprobeFlag.DISABLED`` to register it unarmed
+    nmissed     : hits whose handlers did not run because a probe was being handled
+    """
+
+    __slots__ = (
+        "addr",
+        "ainsn",
+        "fault_handler",
+        "flags",
+        "nmissed",
+        "offset",
+        "opcode",
+        "post_handler",
+        "pre_handler",
+        "symbol_name",
+    )
+
+    def __init__(
+        self,
+        symbol_name: str | None = None,
+        *,
+        addr: int | None = None,
+        offset: int = 0,
+        pre_handler: PreHandler | None = None,
+        post_handler: PostHandler | None = None,
+        fault_handler: FaultHandler | None = None,
+        flags: int = 0,
+    ) -> None:
+        self.symbol_name = symbol_name
+        self.addr = addr
+        self.offset = offset
+        self.pre_handler = pre_handler
+        self.post_handler = post_handler
+        self.fault_handler = fault_handler
+        self.flags = KprobeFlag(flags)
+        self.opcode = 0
+        self.ainsn: Any = None
+        self.nmissed = 0
+
+    @property
+    def disabled(self) -> bool:
+        """``kprobe_disabled()``: disabled, or gone with its module."""
+        return bool(self.flags & (KprobeFlag.DISABLED | KprobeFlag.GONE))
+
+    def __repr__(self) -> str:
+        place = self.symbol_name or "?"
+        if self.offset:
+            place += f"+{self.offset:#x}"
+        where = "" if self.addr is None else f" at {self.addr:#x}"
+        return f"<Kprobe {place}{where} nmissed={self.nmissed}>"
