@@ -1,0 +1,57 @@
+"""What the decision about one probe depends on besides the word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["DEFAULT", "Options", "Stepping"]
+
+Stepping = Literal["breakpoint", "trap"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which kernel is imitated, and the facts about the probed address that its image tells.
+
+    ``stepping``: how a slot ends, by ``BRK #6`` (since 5.11) or by ``MDSCR_EL1.SS`` (before).
+    ``strict``: imitate the kernel where it gets an instruction wrong (SIMD literal loads and
+    BC.cond run from the slot, relative to the slot) instead of simulating it right.
+    ``simulate_nop``: NOP takes no slot (since 6.13).
+    ``narrow_exclusives``: the scan for an open exclusive sequence is not fooled by LDAR, STLR and
+    CAS (since 6.15).
+    ``refuse_mops``: the memory copy and set instructions are refused (since 6.12; in 6.6.y too).
+    ``has_exception_entry``: the address is in the exception table.
+    ``symbol_start``: address of the enclosing symbol; ``None`` skips the scan, as in the kernel.
+    """
+
+    stepping: Stepping = "breakpoint"
+    strict: bool = False
+    simulate_nop: bool = False
+    narrow_exclusives: bool = False
+    refuse_mops: bool = False
+    has_exception_entry: bool = False
+    symbol_start: int | None = None
+
+    @classmethod
+    def of_kernel(
+        cls,
+        version: tuple[int, int],
+        *,
+        strict: bool = False,
+        has_exception_entry: bool = False,
+        symbol_start: int | None = None,
+    ) -> Options:
+        """The options of a kernel ``(major, minor)``, with the facts about the address."""
+        return cls(
+            stepping="breakpoint" if version >= (5, 11) else "trap",
+            strict=strict,
+            simulate_nop=version >= (6, 13),
+            narrow_exclusives=version >= (6, 15),
+            refuse_mops=version >= (6, 12),
+            has_exception_entry=has_exception_entry,
+            symbol_start=symbol_start,
+        )
+
+
+DEFAULT = Options()
