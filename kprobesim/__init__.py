@@ -1,3 +1,62 @@
-"""Real Linux kernels inside a Python process, with real kprobes on them."""
+"""Real Linux kernels inside a Python process, with real kprobes on them.
+
+>>> from kprobesim import Kernel
+>>> k = Kernel.load("vmlinux")
+>>> with k.probing("strlen", pre_handler=lambda p, regs: print(p.symbol_name, regs.arg(0))):
+...     k.call("strlen", b"hello\\0")
+"""
 
 from __future__ import annotations
+
+from kprobesim.boot.exceptions import GuestWarning
+from kprobesim.errors import (
+    EngineError,
+    GuestError,
+    GuestMemoryError,
+    ImageError,
+    KprobeError,
+    KprobesimError,
+    Reason,
+    SymbolError,
+    UsageError,
+)
+from kprobesim.image import Symbol, SymbolTable
+from kprobesim.kernel import Kernel
+from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
+from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
+from kprobesim.machine.text import TextPoke
+from kprobesim.machine.trap import Trap, TrapKind
+
+__all__ = [
+    "Arm64PtRegs",
+    "EngineError",
+    "GuestBug",
+    "GuestError",
+    "GuestFault",
+    "GuestLimit",
+    "GuestMemoryError",
+    "GuestTimeout",
+    "GuestWarning",
+    "ImageError",
+    "Kernel",
+    "Kprobe",
+    "KprobeCtlblk",
+    "KprobeError",
+    "KprobeFlag",
+    "KprobeStatus",
+    "KprobesimError",
+    "PtRegs",
+    "Reason",
+    "Symbol",
+    "SymbolError",
+    "SymbolTable",
+    "TextPoke",
+    "Trap",
+    "TrapKind",
+    "UsageError",
+    "X86PtRegs",
+]
+
+__version__ = "0.1.0"

@@ -45,9 +45,7 @@ class KernelExceptions:
     def __init__(self, machine: Machine, image: KernelImage) -> None:
         self._machine = machine
         self._image = image
-        self._fix_up: Callable[..., bool] = (
-            fix_up_x86 if image.arch == "x86_64" else fix_up_arm64
-        )
+        self._fix_up: Callable[..., bool] = fix_up_x86 if image.arch == "x86_64" else fix_up_arm64
         self._trap_size = 2 if image.arch == "x86_64" else 4
         self.warnings: list[GuestWarning] = []
 
@@ -70,7 +68,5 @@ class KernelExceptions:
         place, trace = machine.symbolize(kept.ip), machine.unwind(kept)
         if not entry.is_warning:
             raise GuestBug(trap, kept, place, trace, entry.file, entry.line)
-        self.warnings.append(
-            GuestWarning(entry.file, entry.line, kept.ip, place, tuple(trace))
-        )
+        self.warnings.append(GuestWarning(entry.file, entry.line, kept.ip, place, tuple(trace)))
         regs.ip = regs.ip + self._trap_size

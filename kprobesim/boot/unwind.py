@@ -77,7 +77,5 @@ class Unwinder:
         before = self._memory.read(address - 7, 7)
         direct = before[2] == 0xE8
         # call through a register or memory: FF /2 with 2 to 7 bytes
-        indirect = any(
-            before[at] == 0xFF and before[at + 1] >> 3 & 7 == 2 for at in range(6)
-        )
+        indirect = any(before[at] == 0xFF and before[at + 1] >> 3 & 7 == 2 for at in range(6))
         return direct or indirect

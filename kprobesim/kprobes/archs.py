@@ -46,8 +46,7 @@ class ArchKprobes:
     trap_number: int
     slot_size: int
     step_end: Callable[[ArchInsn], int]
-    check: Callable[[Site, Read, Read], None]
-    prepare: Callable[[Site, Read, int], ArchInsn]
+    prepare: Callable[[Site, Read, Read, int], ArchInsn]
 
     def memory_trap(self, error: GuestMemoryError) -> Trap:
         """The page fault of an emulated instruction that could not reach its operand."""
@@ -63,10 +62,8 @@ def arch_kprobes(arch: str, *, preemptible: bool, stepping: str) -> ArchKprobes:
 
 
 def _x86_64(preemptible: bool, stepping: str) -> ArchKprobes:
-    def check(site: Site, original: Read, live: Read) -> None:
+    def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         x86_64.check_boundary(original, site.symbol_start, site.address)
-
-    def prepare(site: Site, original: Read, slot: int) -> ArchInsn:
         options = x86_64.Options(
             slot_size=x86_64.MAX_INSN_SIZE,
             preemptible=preemptible,
@@ -82,22 +79,18 @@ def _x86_64(preemptible: bool, stepping: str) -> ArchKprobes:
         trap_number=3,
         slot_size=x86_64.MAX_INSN_SIZE,
         step_end=lambda ainsn: ainsn.size + 1,
-        check=check,
         prepare=prepare,
     )
 
 
 def _arm64(stepping: str) -> ArchKprobes:
-    def check(site: Site, original: Read, live: Read) -> None:
-        arm64.check_alignment(site.address)
-
-    def prepare(site: Site, original: Read, slot: int) -> ArchInsn:
+    def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         options = arm64.Options(
             stepping=stepping,
             has_exception_entry=site.has_exception_entry,
             symbol_start=site.symbol_start,
         )
-        return arm64.prepare(original, site.address, slot=slot, options=options)
+        return arm64.prepare(original, site.address, slot=slot, options=options, read_live=live)
 
     return ArchKprobes(
         breakpoint=(0xD4200080).to_bytes(4, "little"),
@@ -105,6 +98,5 @@ def _arm64(stepping: str) -> ArchKprobes:
         trap_number=0x3C,
         slot_size=8,
         step_end=lambda ainsn: 4,
-        check=check,
         prepare=prepare,
     )

@@ -8,7 +8,6 @@ docs/life-of-a-hit.md.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Callable
 
@@ -65,7 +64,7 @@ class HitPath:
         self.observer: Observer | None = None
 
     def _count_references(self) -> int:
-        """References to a ``PtRegs`` that nobody kept, counted as :meth:`breakpoint` counts."""
+        """References to a ``PtRegs`` that nobody kept, counted as :meth:`_handle` counts."""
         regs = self._machine.regs
         return sys.getrefcount(regs)
 
@@ -80,30 +79,19 @@ class HitPath:
             return self._step_end()
         if ctl.running is not None:
             return self._reenter(p)
-        regs = machine.regs
         ctl.running = p
         ctl.kprobe_status = _ACTIVE
         if self.observer is not None:
             self.observer("hit", p, _ACTIVE)
         pre_handler = p.pre_handler
-        if pre_handler is not None:
-            machine.in_handler = True
-            try:
-                moved = pre_handler(p, regs)
-            except HandlerAbandoned:
-                moved = None
-            machine.in_handler = False
-            if sys.getrefcount(regs) > self._unshared:
-                machine.replace_regs(regs)
-                regs = machine.regs
-            if moved:
-                ctl.running = None
-                if self.observer is not None:
-                    self.observer("moved", p, 0)
-                return True
+        if pre_handler is not None and self._handle(pre_handler, p):
+            ctl.running = None
+            if self.observer is not None:
+                self.observer("moved", p, 0)
+            return True
         ainsn = p.ainsn
         if ainsn.emulate is not None:
-            self._emulate(p, regs)
+            self._emulate(p)
         elif ainsn.boostable:
             words[self._pc] = ainsn.insn
             ctl.running = None
@@ -112,6 +100,20 @@ class HitPath:
         else:
             self._start_step(p, _SS)
         return True
+
+    def _handle(self, handler: Callable[..., Any], p: Kprobe, *more: int) -> Any:
+        """Run a handler; registers that it kept are frozen as it left them."""
+        machine = self._machine
+        regs = machine.regs
+        machine.in_handler = True
+        try:
+            result = handler(p, regs, *more)
+        except HandlerAbandoned:
+            result = None
+        machine.in_handler = False
+        if sys.getrefcount(regs) > self._unshared:
+            machine.replace_regs(regs)
+        return result
 
     def _reenter(self, p: Kprobe) -> bool:
         """A probe was hit while another one is handled: count it and just run the instruction."""
@@ -128,7 +130,7 @@ class HitPath:
         if self.observer is not None:
             self.observer("reenter", p, _REENTER)
         if p.ainsn.emulate is not None:
-            self._emulate(p, self._machine.regs)
+            self._emulate(p)
         elif p.ainsn.boostable:
             self._words[self._pc] = p.ainsn.insn
             ctl.restore_previous_kprobe()
@@ -136,10 +138,10 @@ class HitPath:
             self._start_step(p, _REENTER)
         return True
 
-    def _emulate(self, p: Kprobe, regs: PtRegs) -> None:
+    def _emulate(self, p: Kprobe) -> None:
         """Do in Python what the instruction does, as the kernel does it in C."""
         try:
-            p.ainsn.emulate(regs, self._machine.memory)
+            p.ainsn.emulate(self._machine.regs, self._machine.memory)
         except GuestMemoryError as error:
             self._words[self._pc] = p.addr or 0
             self._ctlblk.kprobe_status = _SS
@@ -147,7 +149,7 @@ class HitPath:
             return
         if self.observer is not None:
             self.observer("emulate", p, self._ctlblk.kprobe_status)
-        self._post(p, regs)
+        self._post(p)
 
     # -- stepping --------------------------------------------------------------------------------
 
@@ -195,9 +197,9 @@ class HitPath:
         words, flags = self._words, self._flags
         words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
         words[self._pc] = p.addr + p.ainsn.size
-        self._post(p, self._machine.regs)
+        self._post(p)
 
-    def _post(self, p: Kprobe, regs: PtRegs) -> None:
+    def _post(self, p: Kprobe) -> None:
         """The instruction is done: tell the post_handler and forget the probe."""
         ctl = self._ctlblk
         if ctl.kprobe_status == _REENTER:
@@ -207,17 +209,10 @@ class HitPath:
             return
         # Before the handler runs: a probe that it hits is missed then, and not an error.
         ctl.kprobe_status = _SSDONE
-        post_handler = p.post_handler
         if self.observer is not None:
             self.observer("done", p, _SSDONE)
-        if post_handler is not None:
-            machine = self._machine
-            machine.in_handler = True
-            with contextlib.suppress(HandlerAbandoned):
-                post_handler(p, regs, 0)
-            machine.in_handler = False
-            if sys.getrefcount(regs) > self._unshared + 1:  # the caller holds one too
-                machine.replace_regs(regs)
+        if p.post_handler is not None:
+            self._handle(p.post_handler, p, 0)
         ctl.running = None
 
     # -- faults ----------------------------------------------------------------------------------

@@ -167,14 +167,11 @@ class KprobesManager:
             has_exception_entry=self._image.exception_table.search(place.address) is not None,
             has_post_handler=p.post_handler is not None,
         )
-        slot: int | None = None
+        slot = self.slots.get(collect=self.ctlblk[0].running is None)
         try:
-            self._arch.check(site, self.read_original, self._machine.memory.read)
-            slot = self.slots.get(collect=self.ctlblk[0].running is None)
-            ainsn = self._arch.prepare(site, self.read_original, slot)
+            ainsn = self._arch.prepare(site, self.read_original, self._machine.memory.read, slot)
         except Refused as refused:
-            if slot is not None:
-                self.slots.free(slot, dirty=False)
+            self.slots.free(slot, dirty=False)
             raise KprobeError(
                 refused.errno,
                 refused.reason,

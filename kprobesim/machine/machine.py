@@ -127,7 +127,8 @@ class Machine:
         outer, handling = self.regs, self.in_handler
         if handling:
             outer.freeze()
-        self.regs = self.new_regs() if depth else outer
+        if depth:
+            self.regs = self.new_regs()
         self.in_handler = False
         state = self.save_state()
         counter = engine.counter if depth and engine.counting else None
@@ -147,7 +148,9 @@ class Machine:
         finally:
             self.depth = depth
             engine.restore(context)
-            self.regs, self.in_handler = outer, handling
+            self.in_handler = handling
+            if depth:
+                self.regs = outer
             if handling:
                 outer.thaw(self.words, self.cpu)
             if counter is not None:

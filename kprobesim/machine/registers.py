@@ -71,7 +71,7 @@ class PtRegs:
 
     def gpr(self, number: int) -> int:
         """General register ``number`` in the instruction set's own numbering."""
-        return self._words[number]  # type: ignore[no-any-return]
+        return self._words[number]
 
     def set_gpr(self, number: int, value: int) -> None:
         """Write general register ``number``."""
@@ -81,12 +81,12 @@ class PtRegs:
         """The function's argument ``n`` (from 0), where it is passed in a register."""
         if not 0 <= n < len(self.ARGUMENTS):
             raise IndexError(f"argument {n} is not in a register, 0..{len(self.ARGUMENTS) - 1} are")
-        return self._words[self.ARGUMENTS[n]]  # type: ignore[no-any-return]
+        return self._words[self.ARGUMENTS[n]]
 
     @property
     def return_value(self) -> int:
         """The register that carries a function's result."""
-        return self._words[self.RETURN]  # type: ignore[no-any-return]
+        return self._words[self.RETURN]
 
     @return_value.setter
     def return_value(self, value: int) -> None:
@@ -95,7 +95,7 @@ class PtRegs:
     @property
     def ip(self) -> int:
         """The program counter."""
-        return self._words[self.PROGRAM_COUNTER]  # type: ignore[no-any-return]
+        return self._words[self.PROGRAM_COUNTER]
 
     @ip.setter
     def ip(self, value: int) -> None:
@@ -104,7 +104,7 @@ class PtRegs:
     @property
     def pc(self) -> int:
         """The program counter."""
-        return self._words[self.PROGRAM_COUNTER]  # type: ignore[no-any-return]
+        return self._words[self.PROGRAM_COUNTER]
 
     @pc.setter
     def pc(self, value: int) -> None:
@@ -113,7 +113,7 @@ class PtRegs:
     @property
     def sp(self) -> int:
         """The stack pointer."""
-        return self._words[self.STACK_POINTER]  # type: ignore[no-any-return]
+        return self._words[self.STACK_POINTER]
 
     @sp.setter
     def sp(self, value: int) -> None:
@@ -132,9 +132,9 @@ class PtRegs:
         """The low 128 bits of vector register ``number``, in a handler."""
         return self._cpu.read_vector(number)
 
-    def set_vector(self, number: int, value: int) -> None:
-        """Write the low 128 bits of vector register ``number``, in a handler."""
-        self._cpu.write_vector(number, value)
+    def set_v(self, number: int, value: int, size: int = 16) -> None:
+        """Load ``size`` bytes into vector register ``number``, in a handler; the rest is zeroed."""
+        self._cpu.write_vector(number, value & ((1 << 8 * size) - 1))
 
     def as_dict(self) -> dict[str, int]:
         """All fields by name, in the order of the kernel's struct."""
@@ -169,7 +169,7 @@ class PtRegs:
 
 def _word(number: int, doc: str) -> Any:
     def read(self: PtRegs) -> int:
-        return self._words[number]  # type: ignore[no-any-return]
+        return self._words[number]
 
     def write(self: PtRegs, value: int) -> None:
         self._words[number] = value
