@@ -4,26 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["ArchInsn", "ArchKprobes", "arch_kprobes"]
+__all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
 
 Read = Callable[[int, int], bytes]
+Stepping = Literal["breakpoint", "trap"]
 
 
 class ArchInsn(Protocol):
     """``struct arch_specific_insn``: how a probed instruction is executed."""
 
-    insn: int | None
-    size: int
-    boostable: bool
-    emulate: Callable[[Any, Any], None] | None
-    emulate_kind: str | None
-    slot_bytes: bytes
+    @property
+    def insn(self) -> int | None:
+        """The slot's address; ``None`` if there is none."""
+
+    @property
+    def size(self) -> int:
+        """Length of the instruction in bytes."""
+
+    @property
+    def boostable(self) -> bool:
+        """Whether the slot jumps back by itself."""
+
+    @property
+    def emulate(self) -> Callable[[Any, Any], None] | None:
+        """``emulate(regs, memory)`` does what the instruction does, instead of the slot."""
+
+    @property
+    def emulate_kind(self) -> str | None:
+        """What is emulated: "jcc", "call", "b_cond" ..."""
+
+    @property
+    def slot_bytes(self) -> bytes:
+        """What the slot holds."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +72,14 @@ class ArchKprobes:
         return Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
 
 
-def arch_kprobes(arch: str, *, preemptible: bool, stepping: str) -> ArchKprobes:
+def arch_kprobes(arch: str, *, preemptible: bool, stepping: Stepping) -> ArchKprobes:
     """The architecture's half for a kernel that is ``preemptible`` (which forbids boosting)."""
     if arch == "x86_64":
         return _x86_64(preemptible, stepping)
     return _arm64(stepping)
 
 
-def _x86_64(preemptible: bool, stepping: str) -> ArchKprobes:
+def _x86_64(preemptible: bool, stepping: Stepping) -> ArchKprobes:
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         x86_64.check_boundary(original, site.symbol_start, site.address)
         options = x86_64.Options(
@@ -83,7 +101,7 @@ def _x86_64(preemptible: bool, stepping: str) -> ArchKprobes:
     )
 
 
-def _arm64(stepping: str) -> ArchKprobes:
+def _arm64(stepping: Stepping) -> ArchKprobes:
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         options = arm64.Options(
             stepping=stepping,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.kprobes.archs import ArchKprobes
@@ -72,7 +73,7 @@ class HitPath:
 
     def breakpoint(self) -> bool:
         """Handle a breakpoint trap; false if the breakpoint is none of ours."""
-        words, ctl, machine = self._words, self._ctlblk, self._machine
+        words, ctl = self._words, self._ctlblk
         address = words[self._pc] - self._back
         p = self._table.get(address)
         if p is None:
@@ -196,7 +197,7 @@ class HitPath:
     def _resume(self, p: Kprobe) -> None:
         words, flags = self._words, self._flags
         words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
-        words[self._pc] = p.addr + p.ainsn.size
+        words[self._pc] = (p.addr or 0) + p.ainsn.size
         self._post(p)
 
     def _post(self, p: Kprobe) -> None:
@@ -258,7 +259,7 @@ class HitPath:
             self._machine.cpu.set_single_step(False)
         words, flags = self._words, self._flags
         words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
-        words[self._pc] = p.addr
+        words[self._pc] = p.addr or 0
 
     def _handler_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
         """A fault in guest code that a handler called."""
