@@ -57,12 +57,14 @@ class Site:
 @dataclass(frozen=True)
 class ArchKprobes:
     """``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
-    the trap's program counter is ``breakpoint_trap_offset`` behind its start."""
+    the trap's program counter is ``breakpoint_trap_offset`` behind its start. ``repeats``: a
+    single step may end on the same instruction (x86 REP)."""
 
     breakpoint: bytes
     breakpoint_trap_offset: int
     trap_number: int
     slot_size: int
+    repeats: bool
     step_end: Callable[[ArchInsn], int]
     prepare: Callable[[Site, Read, Read, int], ArchInsn]
 
@@ -96,6 +98,7 @@ def _x86_64(preemptible: bool, stepping: Stepping) -> ArchKprobes:
         breakpoint_trap_offset=1,
         trap_number=3,
         slot_size=x86_64.MAX_INSN_SIZE,
+        repeats=True,
         step_end=lambda ainsn: ainsn.size + 1,
         prepare=prepare,
     )
@@ -115,6 +118,7 @@ def _arm64(stepping: Stepping) -> ArchKprobes:
         breakpoint_trap_offset=0,
         trap_number=0x3C,
         slot_size=8,
+        repeats=False,
         step_end=lambda ainsn: 4,
         prepare=prepare,
     )

@@ -58,8 +58,7 @@ class HitPath:
         self._words = machine.words
         self._pc = machine.engine.layout.pc
         self._flags = machine.engine.layout.flags
-        self._mask = machine.cpu.trap_mask
-        self._set = machine.cpu.trap_set
+        self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
         self._back = arch.breakpoint_trap_offset
         self._unshared = self._count_references()
         self.observer: Observer | None = None
@@ -186,7 +185,7 @@ class HitPath:
         if p is None or not ctl.kprobe_status & _STEPPING or not self._single_step:
             return False
         done = words[self._pc] - p.ainsn.insn
-        if done == 0:
+        if done == 0 and self._arch.repeats:
             return True  # a REP instruction traps after each iteration and has more to do
         if done != p.ainsn.size:
             return False
