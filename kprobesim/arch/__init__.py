@@ -1,0 +1,1 @@
+"""What the kernel keeps under ``arch/*/kernel/kprobes``: words in, decisions and bytes out."""
