@@ -90,13 +90,13 @@ class HitPath:
                 self.observer("moved", p, 0)
             return True
         ainsn = p.ainsn
-        if ainsn.emulate is not None:
-            self._emulate(p)
-        elif ainsn.boostable:
+        if ainsn.boostable:
             words[self._pc] = ainsn.insn
             ctl.running = None
             if self.observer is not None:
                 self.observer("boost", p, 0)
+        elif ainsn.emulate is not None:
+            self._emulate(p)
         else:
             self._start_step(p, _SS)
         return True
@@ -129,11 +129,11 @@ class HitPath:
         ctl.kprobe_status = _REENTER
         if self.observer is not None:
             self.observer("reenter", p, _REENTER)
-        if p.ainsn.emulate is not None:
-            self._emulate(p)
-        elif p.ainsn.boostable:
+        if p.ainsn.boostable:
             self._words[self._pc] = p.ainsn.insn
             ctl.restore_previous_kprobe()
+        elif p.ainsn.emulate is not None:
+            self._emulate(p)
         else:
             self._start_step(p, _REENTER)
         return True
