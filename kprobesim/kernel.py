@@ -6,7 +6,7 @@ import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from kprobesim.boot.environment import set_up_environment
 from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
@@ -14,6 +14,7 @@ from kprobesim.boot.loader import load_into_machine
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable, load_image
+from kprobesim.kprobes.archs import Stepping
 from kprobesim.kprobes.hit import HandlerAbandoned
 from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.manager import KprobesManager
@@ -27,6 +28,7 @@ __all__ = ["Argument", "Kernel"]
 Argument = "int | bytes | bytearray | str | Symbol | None"
 """What :meth:`Kernel.call` takes: see there."""
 
+_T = TypeVar("_T")
 _STEPPING = ("breakpoint", "trap")
 _CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
 _CODE_CHUNK = 1 << 20
@@ -41,7 +43,7 @@ class Kernel:
     5
     """
 
-    def __init__(self, image: KernelImage, machine: Machine, stepping: str) -> None:
+    def __init__(self, image: KernelImage, machine: Machine, stepping: Stepping) -> None:
         self.image = image
         self.machine = machine
         self.stepping = stepping
@@ -61,7 +63,7 @@ class Kernel:
         path: str | os.PathLike[str],
         *,
         symbols: str | os.PathLike[str] | None = None,
-        stepping: str = "breakpoint",
+        stepping: Stepping = "breakpoint",
         memory: int | str = 0,
     ) -> Kernel:
         """Load a vmlinux, bzImage, ARM64 Image or Debian ``linux-image`` package.
@@ -153,7 +155,7 @@ class Kernel:
         """The NUL-terminated string at ``address`` without its NUL; faults as :meth:`read`."""
         return self._access(lambda: self.machine.memory.read_cstr(address, limit))
 
-    def _access(self, action: Callable[[], Any]) -> Any:
+    def _access(self, action: Callable[[], _T]) -> _T:
         try:
             return action()
         except GuestMemoryError as error:

@@ -30,7 +30,7 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
     end = page_up(max(segment.end for segment in image.segments))
     base = 0 if image.arch == "x86_64" else _ARM64_RAM
     needed = end - delta - base + _ROOM
-    size = max(256 << 20, needed) if not memory_size else memory_size
+    size = memory_size or max(256 << 20, needed)
     if size < needed or size % PAGE:
         raise UsageError(
             f"{size} bytes of memory will not do for this kernel: "

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["ArchInsn", "ArchKprobes", "arch_kprobes"]
+__all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
 
 Read = Callable[[int, int], bytes]
+Stepping = Literal["breakpoint", "trap"]
+
+_X86_SLOT = 15  # MAX_INSN_SIZE of asm/insn.h, as recorded from a running 6.1: 15 bytes, packed
+_ARM64_SLOT = 8  # two words: the copy and BRK #6
 
 
 class ArchInsn(Protocol):
     """``struct arch_specific_insn``: how a probed instruction is executed."""
 
-    insn: int | None
-    size: int
-    boostable: bool
-    emulate: Callable[[Any, Any], None] | None
-    emulate_kind: str | None
-    slot_bytes: bytes
+    @property
+    def insn(self) -> int | None:
+        """The slot's address; ``None`` if there is none."""
+
+    @property
+    def size(self) -> int:
+        """Length of the instruction in bytes."""
+
+    @property
+    def boostable(self) -> bool:
+        """Whether the slot jumps back by itself."""
+
+    @property
+    def emulate(self) -> Callable[[Any, Any], None] | None:
+        """``emulate(regs, memory)`` does what the instruction does, instead of the slot."""
+
+    @property
+    def emulate_kind(self) -> str | None:
+        """What is emulated: "jcc", "call", "b_cond" ..."""
+
+    @property
+    def slot_bytes(self) -> bytes:
+        """What the slot holds."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +60,14 @@ class Site:
 @dataclass(frozen=True)
 class ArchKprobes:
     """``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
-    the trap's program counter is ``breakpoint_trap_offset`` behind its start."""
+    the trap's program counter is ``breakpoint_trap_offset`` behind its start. ``repeats``: a
+    single step may end on the same instruction (x86 REP)."""
 
     breakpoint: bytes
     breakpoint_trap_offset: int
     trap_number: int
     slot_size: int
+    repeats: bool
     step_end: Callable[[ArchInsn], int]
     prepare: Callable[[Site, Read, Read, int], ArchInsn]
 
@@ -54,18 +77,18 @@ class ArchKprobes:
         return Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
 
 
-def arch_kprobes(arch: str, *, preemptible: bool, stepping: str) -> ArchKprobes:
+def arch_kprobes(arch: str, *, preemptible: bool, stepping: Stepping) -> ArchKprobes:
     """The architecture's half for a kernel that is ``preemptible`` (which forbids boosting)."""
     if arch == "x86_64":
         return _x86_64(preemptible, stepping)
     return _arm64(stepping)
 
 
-def _x86_64(preemptible: bool, stepping: str) -> ArchKprobes:
+def _x86_64(preemptible: bool, stepping: Stepping) -> ArchKprobes:
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         x86_64.check_boundary(original, site.symbol_start, site.address)
         options = x86_64.Options(
-            slot_size=x86_64.MAX_INSN_SIZE,
+            slot_size=_X86_SLOT,
             preemptible=preemptible,
             stepping=stepping,
             has_post_handler=site.has_post_handler,
@@ -77,13 +100,14 @@ def _x86_64(preemptible: bool, stepping: str) -> ArchKprobes:
         breakpoint=b"\xcc",
         breakpoint_trap_offset=1,
         trap_number=3,
-        slot_size=x86_64.MAX_INSN_SIZE,
+        slot_size=_X86_SLOT,
+        repeats=True,
         step_end=lambda ainsn: ainsn.size + 1,
         prepare=prepare,
     )
 
 
-def _arm64(stepping: str) -> ArchKprobes:
+def _arm64(stepping: Stepping) -> ArchKprobes:
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         options = arm64.Options(
             stepping=stepping,
@@ -96,7 +120,8 @@ def _arm64(stepping: str) -> ArchKprobes:
         breakpoint=(0xD4200080).to_bytes(4, "little"),
         breakpoint_trap_offset=0,
         trap_number=0x3C,
-        slot_size=8,
+        slot_size=_ARM64_SLOT,
+        repeats=False,
         step_end=lambda ainsn: 4,
         prepare=prepare,
     )

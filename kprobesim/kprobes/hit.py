@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.kprobes.archs import ArchKprobes
@@ -57,8 +58,7 @@ class HitPath:
         self._words = machine.words
         self._pc = machine.engine.layout.pc
         self._flags = machine.engine.layout.flags
-        self._mask = machine.cpu.trap_mask
-        self._set = machine.cpu.trap_set
+        self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
         self._back = arch.breakpoint_trap_offset
         self._unshared = self._count_references()
         self.observer: Observer | None = None
@@ -72,7 +72,7 @@ class HitPath:
 
     def breakpoint(self) -> bool:
         """Handle a breakpoint trap; false if the breakpoint is none of ours."""
-        words, ctl, machine = self._words, self._ctlblk, self._machine
+        words, ctl = self._words, self._ctlblk
         address = words[self._pc] - self._back
         p = self._table.get(address)
         if p is None:
@@ -90,13 +90,13 @@ class HitPath:
                 self.observer("moved", p, 0)
             return True
         ainsn = p.ainsn
-        if ainsn.emulate is not None:
-            self._emulate(p)
-        elif ainsn.boostable:
+        if ainsn.boostable:
             words[self._pc] = ainsn.insn
             ctl.running = None
             if self.observer is not None:
                 self.observer("boost", p, 0)
+        elif ainsn.emulate is not None:
+            self._emulate(p)
         else:
             self._start_step(p, _SS)
         return True
@@ -129,11 +129,11 @@ class HitPath:
         ctl.kprobe_status = _REENTER
         if self.observer is not None:
             self.observer("reenter", p, _REENTER)
-        if p.ainsn.emulate is not None:
-            self._emulate(p)
-        elif p.ainsn.boostable:
+        if p.ainsn.boostable:
             self._words[self._pc] = p.ainsn.insn
             ctl.restore_previous_kprobe()
+        elif p.ainsn.emulate is not None:
+            self._emulate(p)
         else:
             self._start_step(p, _REENTER)
         return True
@@ -185,7 +185,7 @@ class HitPath:
         if p is None or not ctl.kprobe_status & _STEPPING or not self._single_step:
             return False
         done = words[self._pc] - p.ainsn.insn
-        if done == 0:
+        if done == 0 and self._arch.repeats:
             return True  # a REP instruction traps after each iteration and has more to do
         if done != p.ainsn.size:
             return False
@@ -196,7 +196,7 @@ class HitPath:
     def _resume(self, p: Kprobe) -> None:
         words, flags = self._words, self._flags
         words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
-        words[self._pc] = p.addr + p.ainsn.size
+        words[self._pc] = (p.addr or 0) + p.ainsn.size
         self._post(p)
 
     def _post(self, p: Kprobe) -> None:
@@ -258,7 +258,7 @@ class HitPath:
             self._machine.cpu.set_single_step(False)
         words, flags = self._words, self._flags
         words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
-        words[self._pc] = p.addr
+        words[self._pc] = p.addr or 0
 
     def _handler_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
         """A fault in guest code that a handler called."""

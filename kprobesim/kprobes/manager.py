@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.archs import ArchInsn, Site, arch_kprobes
+from kprobesim.kprobes.archs import ArchInsn, Site, Stepping, arch_kprobes
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
@@ -28,7 +28,7 @@ class KprobesManager:
     CPU's single step, as x86 before 5.13 and ARM64 before 5.11).
     """
 
-    def __init__(self, machine: Machine, image: KernelImage, stepping: str) -> None:
+    def __init__(self, machine: Machine, image: KernelImage, stepping: Stepping) -> None:
         self._machine = machine
         self._image = image
         self._arch = arch_kprobes(image.arch, preemptible=image.preemptible, stepping=stepping)
