@@ -10,7 +10,7 @@ from kprobesim.arch.x86_64.boundary import (
     is_exception_insn,
     read_insn,
 )
-from kprobesim.arch.x86_64.constants import INT3, INT3_SIZE, JMP32, JMP32_SIZE, SLOT_SIZE
+from kprobesim.arch.x86_64.constants import INT3, INT3_SIZE, JMP32, JMP32_SIZE, MAX_INSN_SIZE
 from kprobesim.arch.x86_64.emulate import emulate_kind, emulator
 from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode, length
 from kprobesim.arch.x86_64.interfaces import Emulate, Memory, Registers
@@ -27,7 +27,7 @@ __all__ = [
     "INT3_SIZE",
     "JMP32",
     "JMP32_SIZE",
-    "SLOT_SIZE",
+    "MAX_INSN_SIZE",
     "ArchInsn",
     "Emulate",
     "Insn",

@@ -200,12 +200,11 @@ def _far_ret(insn: Insn, address: int) -> Emulate:
         sp = regs.sp
         ip = _read(memory, sp, size)
         selector = _read(memory, (sp + size) & MASK64, size) & MASK16
-        if selector & 3 != regs.cs & 3:
+        if selector != regs.cs:
             raise GuestError(
-                f"the probed far return at {address:#x} leaves privilege level {regs.cs & 3} for "
-                f"{selector & 3} (selector {selector:#x}), which is not emulated; do not probe it"
+                f"the probed far return at {address:#x} changes the code segment from "
+                f"{regs.cs:#x} to {selector:#x}, which is not emulated; do not probe it"
             )
-        regs.cs = selector
         regs.sp = (sp + drop) & MASK64
         regs.ip = ip
 

@@ -15,7 +15,9 @@ class Registers(Protocol):
     sp: int
     flags: int
     cx: int
-    cs: int
+
+    @property
+    def cs(self) -> int: ...
 
     def gpr(self, number: int, /) -> int:
         """The register of this hardware number (0 ax, 1 cx, 2 dx, 3 bx, 4 sp, 5 bp ... 15 r15)."""

@@ -13,7 +13,7 @@ from typing import Literal
 from kprobesim.arch.refused import Refused
 from kprobesim.arch.x86_64.boost import can_boost
 from kprobesim.arch.x86_64.boundary import Read, read_insn
-from kprobesim.arch.x86_64.constants import INT3, INT3_SIZE, JMP32, JMP32_SIZE, SLOT_SIZE
+from kprobesim.arch.x86_64.constants import INT3, INT3_SIZE, JMP32, JMP32_SIZE, MAX_INSN_SIZE
 from kprobesim.arch.x86_64.emulate import emulate_kind, emulator
 from kprobesim.arch.x86_64.insn import Insn, Undecodable
 from kprobesim.arch.x86_64.interfaces import Emulate
@@ -35,7 +35,7 @@ class Options:
     :func:`~kprobesim.arch.x86_64.boundary.check_boundary`, for whose caller it is kept here.
     """
 
-    slot_size: int = SLOT_SIZE
+    slot_size: int = MAX_INSN_SIZE
     preemptible: bool = True
     strict: bool = False
     stepping: Stepping = "breakpoint"
