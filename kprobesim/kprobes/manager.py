@@ -65,6 +65,10 @@ class KprobesManager:
     def __len__(self) -> int:
         return len(self._table)
 
+    def __contains__(self, p: object) -> bool:
+        """Whether this very probe is registered."""
+        return id(p) in self._known
+
     def __iter__(self) -> Iterator[Kprobe]:
         """All registered probes, in order of registration."""
         return iter(list(self._table.values()))

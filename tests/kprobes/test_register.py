@@ -176,6 +176,14 @@ def test_slots_are_used_again(stepped: Kernel) -> None:
 
 
 def test_other_types_are_refused(guest: Kernel) -> None:
+    for wrong in (
+        Kprobe(5),  # type: ignore[arg-type]
+        Kprobe(addr="strlen"),  # type: ignore[arg-type]
+        Kprobe("strlen", offset="4"),  # type: ignore[arg-type]
+        Kprobe("strlen", pre_handler="print"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError):
+            guest.register_kprobe(wrong)
     with pytest.raises(UsageError, match="Kprobe"):
         guest.register_kprobe("strlen")  # type: ignore[arg-type]
 

@@ -44,6 +44,23 @@ def test_wrong_addresses_are_named(guest: Kernel) -> None:
         guest.alloc("64")  # type: ignore[arg-type]
 
 
+def test_wrong_types_are_refused(guest: Kernel) -> None:
+    address = guest.alloc(8)
+    for action in (
+        lambda: guest.read("0x1000", 4),  # type: ignore[arg-type]
+        lambda: guest.read(address, 4.0),  # type: ignore[arg-type]
+        lambda: guest.read(address, -1),
+        lambda: guest.write(address, 5),  # type: ignore[arg-type]
+        lambda: guest.write(address, "text"),  # type: ignore[arg-type]
+        lambda: guest.read_cstr(None),  # type: ignore[arg-type]
+        lambda: guest.call("strlen", "x", timeout="soon"),  # type: ignore[arg-type]
+        lambda: guest.call("strlen", "x", max_instructions=1.5),  # type: ignore[arg-type]
+        lambda: guest.call(1.5),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError):
+            action()
+
+
 def test_reads_across_regions(guest: Kernel) -> None:
     """The image's text and constants are neighbours with different protection."""
     end = guest.image.text_ranges[0][1]
