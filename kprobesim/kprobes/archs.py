@@ -81,15 +81,22 @@ class ArchKprobes:
 
 def arch_kprobes(image: KernelImage, stepping: Stepping) -> ArchKprobes:
     """The architecture's half for the kernel in ``image``."""
-    if image.arch == "x86_64":
-        return _x86_64(image.preemptible, stepping)
     version = image.version[:2] if len(image.version) >= 2 else _DEFAULT_VERSION
+    if image.arch == "x86_64":
+        return _x86_64((version[0], version[1]), image.preemptible, stepping)
     return _arm64((version[0], version[1]), stepping)
 
 
-def _x86_64(preemptible: bool, stepping: Stepping) -> ArchKprobes:
+def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> ArchKprobes:
+    refuse_exception_insns = version >= (6, 13)  # UD2, INT n ...: can_probe() refuses them since
+
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
-        x86_64.check_boundary(original, site.symbol_start, site.address)
+        x86_64.check_boundary(
+            original,
+            site.symbol_start,
+            site.address,
+            refuse_exception_insns=refuse_exception_insns,
+        )
         options = x86_64.Options(
             slot_size=_X86_SLOT,
             preemptible=preemptible,

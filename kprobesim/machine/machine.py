@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kprobesim.errors import EngineError, UsageError
+from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.engine import Context, Engine
 from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
@@ -48,6 +49,7 @@ class Machine:
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.text = KernelText(self.engine, self.memory)
+        self.clock = Clock(self.engine, self.text)
         self.words = self.engine.words
 
         self.breakpoint: Callable[[], bool] = lambda: False
