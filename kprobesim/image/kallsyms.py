@@ -47,8 +47,11 @@ class _Names(NamedTuple):
     codes: list[bytes]
 
 
-def find_kallsyms(data: memoryview, vaddr: int) -> Columns | None:
-    """The symbols of the kernel whose bytes ``data`` lie at ``vaddr``, relocated; or ``None``."""
+def find_kallsyms(data: memoryview, vaddr: int, image: tuple[int, int]) -> Columns | None:
+    """The symbols in ``data``, relocated bytes at ``vaddr`` of the image ``[start, end)``.
+
+    ``None`` if there is no table in a known layout.
+    """
     for digits in _DIGITS.finditer(data):
         tokens = _read_tokens(data, digits.start())
         if tokens is None:
@@ -56,7 +59,7 @@ def find_kallsyms(data: memoryview, vaddr: int) -> Columns | None:
         names = _find_names(data, tokens.start)
         if names is None:
             continue
-        addresses = _find_addresses(data, vaddr, tokens, names)
+        addresses = _find_addresses(_Place(data, vaddr, *image), tokens, names)
         if addresses is not None:
             texts = _expand(names.codes, tokens.tokens)
             kinds = bytes([text[0] if text else 0x3F for text in texts])
@@ -207,87 +210,80 @@ def _rises(words: array[int]) -> bool:
     return all(map(operator.le, words, memoryview(words)[1:]))
 
 
-def _find_addresses(
-    data: memoryview, vaddr: int, tokens: _Tokens, names: _Names
-) -> array[int] | None:
+class _Place(NamedTuple):
+    """Where the words of ``data`` are, and the range that addresses must be in."""
+
+    data: memoryview
+    vaddr: int
+    start: int
+    end: int
+
+    def holds(self, address: int) -> bool:
+        return self.start <= address <= _align(self.end, 1 << 16)
+
+
+def _find_addresses(place: _Place, tokens: _Tokens, names: _Names) -> array[int] | None:
     """The addresses, wherever they are and however they are written."""
-    for read in _READERS:
+    number = names.number
+    for read, size, base_size in _READERS:
         for alignment in (8, 4):
-            for place in (
-                _before(names, read.size, read.has_base, alignment),
-                _align(tokens.index_end, alignment),
-            ):
-                if place < 0:
+            before = names.number_at - base_size - size * number
+            for at in (before // alignment * alignment, _align(tokens.index_end, alignment)):
+                if not 0 <= at <= len(place.data) - size * number:
                     continue
-                found = read.read(data, vaddr, place, names.number, alignment)
-                if found is not None and len(found) == names.number and _rises(found):
+                found = read(place, at, number, alignment)
+                if found is not None and _rises(found):
                     return found
     return None
 
 
-def _before(names: _Names, size: int, has_base: bool, alignment: int) -> int:
-    """Where an array of addresses starts that ends before the number of names."""
-    end = names.number_at - (8 if has_base else 0)
-    return (end - size * names.number) // alignment * alignment
-
-
-def _base(data: memoryview, vaddr: int, place: int, count: int, alignment: int) -> int | None:
+def _base(place: _Place, at: int, number: int, alignment: int) -> int | None:
     """kallsyms_relative_base, which follows the distances; it is an address of the image."""
-    at = _align(place + 4 * count, alignment)
-    if at + 8 > len(data):
+    at = _align(at + 4 * number, alignment)
+    if at + 8 > len(place.data):
         return None
-    (base,) = struct.unpack_from("<Q", data, at)
-    # Sections of one segment, or of the next ones: never far away.
-    return base if -(1 << 30) < base - vaddr < 1 << 30 and base else None
+    (base,) = struct.unpack_from("<Q", place.data, at)
+    return base if place.holds(base) else None
 
 
-def _read_relative(
-    data: memoryview, vaddr: int, place: int, count: int, alignment: int
-) -> array[int] | None:
-    base = _base(data, vaddr, place, count, alignment)
+def _read_relative(place: _Place, at: int, number: int, alignment: int) -> array[int] | None:
+    base = _base(place, at, number, alignment)
     if base is None:
         return None
-    distances = _words(data, place, place + 4 * count, "I")
-    if not _rises(distances):
+    distances = _words(place.data, at, at + 4 * number, "I")
+    if base + max(distances) >= 1 << 64:
         return None
     return array("Q", [base + distance for distance in distances])
 
 
-def _read_signed(
-    data: memoryview, vaddr: int, place: int, count: int, alignment: int
-) -> array[int] | None:
-    base = _base(data, vaddr, place, count, alignment)
-    if base is None:
+def _read_signed(place: _Place, at: int, number: int, alignment: int) -> array[int] | None:
+    base = _base(place, at, number, alignment)
+    if base is None or base + (1 << 31) > 1 << 64:
         return None
-    distances = _words(data, place, place + 4 * count, "i")
+    distances = _words(place.data, at, at + 4 * number, "i")
     return array("Q", [base - 1 - word if word < 0 else word for word in distances])
 
 
-def _read_absolute(
-    data: memoryview, vaddr: int, place: int, count: int, _alignment: int
-) -> array[int] | None:
-    words = _words(data, place, place + 8 * count, "Q")
-    return words if count and abs(words[count // 2] - vaddr) < 1 << 30 else None
+def _read_absolute(place: _Place, at: int, number: int, _alignment: int) -> array[int] | None:
+    words = _words(place.data, at, at + 8 * number, "Q")
+    return words if place.holds(words[number // 2]) else None
 
 
-def _read_place(
-    data: memoryview, vaddr: int, place: int, count: int, _alignment: int
-) -> array[int] | None:
-    distances = _words(data, place, place + 4 * count, "i")
-    origin = vaddr + place
-    mask = (1 << 64) - 1
-    return array("Q", [origin + 4 * i + word & mask for i, word in enumerate(distances)])
+def _read_place(place: _Place, at: int, number: int, _alignment: int) -> array[int] | None:
+    origin = place.vaddr + at
+    distances = _words(place.data, at, at + 4 * number, "i")
+    # All are in the image here: what has no address is not in the table (7.0).
+    if not place.holds(origin + distances[0]) or not place.holds(
+        origin + 4 * (number - 1) + distances[-1]
+    ):
+        return None
+    return array("Q", [origin + 4 * i + word for i, word in enumerate(distances)])
 
 
-class _Reader(NamedTuple):
-    read: Callable[[memoryview, int, int, int, int], array[int] | None]
-    size: int
-    has_base: bool
-
-
-_READERS = (
-    _Reader(_read_relative, 4, True),
-    _Reader(_read_signed, 4, True),
-    _Reader(_read_absolute, 8, False),
-    _Reader(_read_place, 4, False),
+#: Each with the size of its words, and of the base that follows them.
+_READERS: tuple[tuple[Callable[[_Place, int, int, int], array[int] | None], int, int], ...] = (
+    (_read_relative, 4, 8),
+    (_read_signed, 4, 8),
+    (_read_absolute, 8, 0),
+    (_read_place, 4, 0),
 )

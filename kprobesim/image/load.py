@@ -77,8 +77,9 @@ def _from_elf(path: Path, data: Buffer, container: str, symbol_path: Path | None
 
 
 def _embedded(image: KernelImage) -> tuple[Columns, str] | None:
+    whole = image.segments[0].vaddr, image.segments[-1].end
     for segment in image.segments:
-        columns = find_kallsyms(segment.data, segment.vaddr)
+        columns = find_kallsyms(segment.data, segment.vaddr, whole)
         if columns is not None:
             return columns, "kallsyms"
     return None

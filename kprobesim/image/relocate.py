@@ -58,20 +58,23 @@ def find_rela(data: memoryview, start: int, end: int) -> bytes:
     """The RELATIVE entries of the table in ``data``, where no section header tells its place.
 
     The linker sorts them to the front (-z combreloc), so they are a run of entries that change
-    words of the image ``[start, end)`` in rising order; the longest such run is taken.
+    words of the image ``[start, end)`` in rising order; the longest such run is taken. Most values
+    are addresses of the image, some are not: 6.12 has zeros for weak functions that were dropped.
     """
     best = (0, 0)
     match = _INFO.search(data, 8)
     while match:
         first = last = match.start() - 8
         previous = start - 1
+        sound = 0
         whole = (len(data) - first) // RELA_SIZE * RELA_SIZE
         for address, info, value in struct.iter_unpack("<QQQ", data[first : first + whole]):
-            if info != RELATIVE or not previous < address < end or not start <= value <= end:
+            if info != RELATIVE or not previous < address < end:
                 break
+            sound += start <= value <= end
             previous = address
             last += RELA_SIZE
-        if last - first > best[1] - best[0]:
+        if last - first > best[1] - best[0] and sound * 2 * RELA_SIZE > last - first:
             best = first, last
         match = _INFO.search(data, max(last + 8, match.start() + 1))
     return bytes(data[best[0] : best[1]])
