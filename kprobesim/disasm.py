@@ -27,7 +27,6 @@ class Instruction:
     mnemonic: str
     operands: str
     target: int | None = None
-    is_branch: bool = False
 
     @property
     def end(self) -> int:
@@ -40,9 +39,9 @@ class Instruction:
         if self.target is None:
             return text
         name = symbolize(self.target) if symbolize else ""
-        if self.is_branch:
-            return f"{text} <{name}>" if name else text
-        return f"{text}  # {self.target:#x}" + (f" <{name}>" if name else "")
+        if f"{self.target:#x}" not in self.operands:
+            text += f"  # {self.target:#x}"
+        return f"{text} <{name}>" if name else text
 
     def as_dict(self) -> dict[str, object]:
         """As plain data, for JSON."""
@@ -63,10 +62,8 @@ def disassemble(arch: str, code: bytes, address: int) -> Iterator[Instruction]:
     at = 0
     while at < len(code):
         for insn in _disassembler(arch).disasm(code[at:], address + at):
-            target, is_branch = _TARGET[arch](insn)
-            yield Instruction(
-                insn.address, bytes(insn.bytes), insn.mnemonic, insn.op_str, target, is_branch
-            )
+            target = _TARGET[arch](insn)
+            yield Instruction(insn.address, bytes(insn.bytes), insn.mnemonic, insn.op_str, target)
             at += insn.size
         if at < len(code):
             size = 1 if arch == "x86_64" else min(4, len(code) - at)
@@ -86,29 +83,27 @@ def _disassembler(arch: str) -> Any:
     return engine
 
 
-def _x86_target(insn: Any) -> tuple[int | None, bool]:
-    is_branch = insn.group(capstone.CS_GRP_BRANCH_RELATIVE)
+def _x86_target(insn: Any) -> int | None:
     for operand in insn.operands:
-        if operand.type == x86_const.X86_OP_IMM and is_branch:
-            return operand.imm & _MASK, True
+        if operand.type == x86_const.X86_OP_IMM and insn.group(capstone.CS_GRP_BRANCH_RELATIVE):
+            return int(operand.imm) & _MASK
         if operand.type == x86_const.X86_OP_MEM and operand.mem.base == x86_const.X86_REG_RIP:
-            return (insn.address + insn.size + operand.mem.disp) & _MASK, False
-    return None, False
+            return int(insn.address + insn.size + operand.mem.disp) & _MASK
+    return None
 
 
-_ARM64_PC_RELATIVE = frozenset({"adr", "adrp", "ldr", "ldrsw", "prfm"})
+_ARM64_PC_RELATIVE = frozenset({"adr", "adrp", "bl", "ldr", "ldrsw", "prfm"})
 
 
-def _arm64_target(insn: Any) -> tuple[int | None, bool]:
-    is_branch = insn.group(capstone.CS_GRP_JUMP) or insn.mnemonic == "bl"
-    if (is_branch or insn.mnemonic in _ARM64_PC_RELATIVE) and insn.operands:
+def _arm64_target(insn: Any) -> int | None:
+    if insn.operands and (insn.mnemonic in _ARM64_PC_RELATIVE or insn.group(capstone.CS_GRP_JUMP)):
         last = insn.operands[-1]
         if last.type == arm64_const.ARM64_OP_IMM:
-            return last.imm & _MASK, is_branch
-    return None, False
+            return int(last.imm) & _MASK
+    return None
 
 
-_TARGET: dict[str, Callable[[Any], tuple[int | None, bool]]] = {
+_TARGET: dict[str, Callable[[Any], int | None]] = {
     "x86_64": _x86_target,
     "arm64": _arm64_target,
 }
