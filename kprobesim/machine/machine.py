@@ -204,9 +204,13 @@ class Machine:
                 _watchdog.disarm(key)
 
     def _halted(self, address: int) -> bool:
-        """Whether the guest waits for an interrupt: none will come. Other exits are harmless."""
+        """Whether the guest waits for an interrupt: none will come.
+
+        Other exits are harmless: WFE, PAUSE, or what a stopped nested call left behind.
+        """
         wait = b"\xf4" if self.arch == "x86_64" else b"\x7f\x20\x03\xd5"
-        return self.memory.read(address - len(wait), len(wait)) == wait
+        before = address - len(wait)
+        return self.text.is_code(before) and self.memory.read(before, len(wait)) == wait
 
     def _stopped(self, error: Callable[..., BaseException], headline: str, *more: object) -> None:
         regs = self.regs.copy()
