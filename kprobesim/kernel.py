@@ -65,6 +65,7 @@ class Kernel:
         symbols: str | os.PathLike[str] | None = None,
         stepping: Stepping = "breakpoint",
         memory: int | str = 0,
+        progress: Callable[[str], None] | None = None,
     ) -> Kernel:
         """Load a vmlinux, bzImage, ARM64 Image or Debian ``linux-image`` package.
 
@@ -72,12 +73,13 @@ class Kernel:
         stepping : "breakpoint" (a breakpoint behind the copied instruction, as current kernels
                    do) or "trap" (the CPU's own single step, as older ones)
         memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
+        progress : hears what takes long, such as unpacking a package
 
         Raises :class:`ImageError` for a file that is no usable kernel.
         """
         if stepping not in _STEPPING:
             raise UsageError(f"stepping is {' or '.join(_STEPPING)}, not {stepping!r}")
-        image = load_image(path, symbols=symbols)
+        image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, _memory_size(memory))
         return cls(image, machine, stepping)
 
