@@ -44,13 +44,13 @@ def code_ranges(
     return sorted(found)
 
 
-def rodata_range(bounds: Bounds) -> Range | None:
+def rodata_range(arch: str, bounds: Bounds) -> Range | None:
     """What the kernel write-protects after init: from __start_rodata to the end of constants."""
-    for end in ("__end_rodata", "__init_begin"):
-        found = bounds("__start_rodata", end)
-        if found and found[0] < found[1]:
-            return found
-    return None
+    found = bounds("__start_rodata", "__end_rodata")
+    if found is None and arch == "arm64":
+        # ARM64 has nothing but constants there (mark_rodata_ro, 6.12); x86 has its data.
+        found = bounds("_etext", "_sinittext")
+    return found
 
 
 def make_regions(
