@@ -1,0 +1,35 @@
+/* BUG and WARN: a breakpoint with a number of its own, and a table that tells what it means. */
+#include "linkage.h"
+	.section .rodata.str, "aMS", %progbits, 1
+file:	.asciz "samples/guest/arm64/bug.S"
+
+	.text
+/* trigger_bug(n): never comes back */
+FUNC trigger_bug
+1:	brk #0x800
+	BUG_ENTRY 1b, file, 10, 0
+ENDFUNC trigger_bug
+
+/* bug_on(n) = n + 1; n other than 0 is a bug */
+FUNC bug_on
+	cbnz x0, 1f
+	mov x0, #1
+	ret
+1:	brk #0x800
+	BUG_ENTRY 1b, file, 20, 0
+ENDFUNC bug_on
+
+/* warn_if(n) = n + 1, with a warning on the way when n is not 0 */
+FUNC warn_if
+	cbz x0, 2f
+1:	brk #0x800
+	BUG_ENTRY 1b, file, 30, 1
+2:	add x0, x0, #1
+	ret
+ENDFUNC warn_if
+
+/* Where a function goes that finds its stack canary dead. */
+FUNC __stack_chk_fail
+1:	brk #0x800
+	BUG_ENTRY 1b, file, 40, 0
+ENDFUNC __stack_chk_fail
