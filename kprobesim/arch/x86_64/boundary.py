@@ -1,0 +1,107 @@
+"""Whether an address is the start of an instruction (can_probe, arch/x86/kernel/kprobes/core.c).
+
+x86 instructions have no fixed length, so the only way to know is to decode from the start of the
+function, on the bytes as they were before any probe.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+
+from kprobesim.arch.refused import Refused
+from kprobesim.arch.x86_64.constants import MAX_INSN_LENGTH, PAGE_SIZE
+from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode, length
+from kprobesim.errors import GuestMemoryError, Reason
+
+__all__ = ["Read", "boundaries", "check_boundary", "is_exception_insn", "read_insn"]
+
+Read = Callable[[int, int], bytes]
+"""``read(address, size)``: the original bytes; ``GuestMemoryError`` where none are mapped."""
+
+
+def _read_up_to(read: Read, address: int, size: int) -> bytes:
+    """``size`` bytes, or what the page of ``address`` still has if the next one is not mapped."""
+    try:
+        return read(address, size)
+    except GuestMemoryError:
+        in_page = PAGE_SIZE - address % PAGE_SIZE
+        if in_page >= size:
+            raise
+        return read(address, in_page)
+
+
+def read_insn(read: Read, address: int) -> Insn:
+    """Decode the one instruction at ``address``.
+
+    Raises :class:`Undecodable`, or ``GuestMemoryError`` for unmapped bytes.
+    """
+    return decode(_read_up_to(read, address, MAX_INSN_LENGTH))
+
+
+def boundaries(read: Read, start: int, end: int) -> Iterator[int]:
+    """The address of each instruction from ``start`` up to, and once past or at, ``end``.
+
+    The last address yielded is the first one not below ``end``. Raises as :func:`read_insn`.
+    """
+    address = start
+    while address < end:
+        base = address
+        span = min(PAGE_SIZE - base % PAGE_SIZE, end - base)
+        code = _read_up_to(read, base, span + MAX_INSN_LENGTH)
+        offset = 0
+        while offset < span and offset < len(code):
+            yield base + offset
+            offset += length(code, offset)
+        address = base + offset
+    yield address
+
+
+def check_boundary(
+    read: Read, symbol_start: int, address: int, *, refuse_exception_insns: bool = False
+) -> None:
+    """Raise :class:`Refused` (-EILSEQ) unless an instruction starts at ``address``.
+
+    ``symbol_start`` is the start of the enclosing symbol. With ``refuse_exception_insns``, as
+    since Linux 6.13, bytes at ``address`` that are no instruction or one made to trap (INT3, INT n,
+    UD2 ...) are refused here; 6.1 leaves the former and INT3 to
+    :func:`kprobesim.arch.x86_64.prepare.prepare`, and accepts the others.
+    """
+    at = symbol_start
+    try:
+        for boundary in boundaries(read, symbol_start, address):
+            at = boundary
+        target = read_insn(read, at) if refuse_exception_insns and at == address else None
+    except Undecodable as error:
+        raise Refused(
+            errno.EILSEQ,
+            Reason.UNDECODABLE,
+            f"no instruction boundary can be found: at {at:#x} is no instruction ({error})",
+        ) from None
+    except GuestMemoryError as error:
+        raise Refused(
+            errno.EILSEQ,
+            Reason.UNDECODABLE,
+            f"no instruction boundary can be found from {symbol_start:#x} on: {error}",
+        ) from None
+    if at != address:
+        raise Refused(
+            errno.EILSEQ,
+            Reason.NOT_INSTRUCTION_BOUNDARY,
+            f"{address:#x} lies inside an instruction; the next one starts at {at:#x}",
+        )
+    if target is not None and is_exception_insn(target):
+        raise Refused(
+            errno.EILSEQ,
+            Reason.UNPROBEABLE_INSTRUCTION,
+            f"the instruction at {address:#x} ({target.raw.hex(' ')}) is made to trap",
+        )
+
+
+def is_exception_insn(insn: Insn) -> bool:
+    """Whether an instruction only exists to trap: INT3, INT n, INTO, INT1, UD0, UD1, UD2."""
+    if insn.vex is not None:
+        return False
+    if insn.opcode[0] == 0x0F:
+        return insn.opcode[1] in (0x0B, 0xB9, 0xFF)
+    return insn.opcode[0] in (0xCC, 0xCD, 0xCE, 0xF1)

@@ -1,0 +1,43 @@
+"""Numbers of the x86-64 probe code (asm/kprobes.h, asm/text-patching.h, asm/processor-flags.h)."""
+
+from __future__ import annotations
+
+INT3 = 0xCC
+INT3_SIZE = 1
+JMP32 = 0xE9
+JMP32_SIZE = 5
+CALL_SIZE = 5
+MAX_INSN_LENGTH = 15
+MAX_INSN_SIZE = 16  # of a slot
+PAGE_SIZE = 4096
+
+VECTOR_DEBUG = 1
+VECTOR_BREAKPOINT = 3
+
+MASK64 = 0xFFFF_FFFF_FFFF_FFFF
+MASK32 = 0xFFFF_FFFF
+MASK16 = 0xFFFF
+
+CF = 1 << 0
+FIXED = 1 << 1
+PF = 1 << 2
+AF = 1 << 4
+ZF = 1 << 6
+SF = 1 << 7
+TF = 1 << 8
+IF = 1 << 9
+DF = 1 << 10
+OF = 1 << 11
+IOPL = 3 << 12
+NT = 1 << 14
+RF = 1 << 16
+VM = 1 << 17
+AC = 1 << 18
+VIF = 1 << 19
+VIP = 1 << 20
+ID = 1 << 21
+
+# What POPF writes at privilege level 0, and what PUSHF shows (SDM volume 2, POPF and PUSHF).
+POPF_WRITES = CF | PF | AF | ZF | SF | TF | IF | DF | OF | IOPL | NT | AC | ID
+POPF_KEEPS = VM | VIF | VIP
+PUSHF_SHOWS = MASK64 & ~(RF | VM)

@@ -1,0 +1,321 @@
+"""The instruction decoder of x86-64: where an instruction ends and where its parts lie.
+
+It answers what the kernel's decoder (arch/x86/lib/insn.c) answers and nothing more: no mnemonics,
+no operands.
+"""
+
+from __future__ import annotations
+
+from kprobesim.arch.x86_64.constants import MAX_INSN_LENGTH
+from kprobesim.arch.x86_64.opcodes import (
+    EMULATE_PREFIXES,
+    ESCAPE,
+    EVEX_MAPS,
+    GROUP3,
+    IMMEDIATE_MASK,
+    IMMEDIATE_SIZE,
+    LEGACY_PREFIX,
+    MODRM,
+    MOFFS,
+    ONE_BYTE,
+    REX_PREFIX,
+    SPECIAL,
+    SSE4A,
+    SSE4A_OPCODE,
+    THREE_BYTE_3A,
+    THREE_BYTE_38,
+    TWO_BYTE,
+    VEX_MAPS,
+    VEX_PREFIX,
+)
+
+__all__ = ["Code", "Insn", "Undecodable", "decode", "length"]
+
+Code = bytes | bytearray | memoryview
+
+_LEGACY, _VEX2, _VEX3, _EVEX = range(4)
+_ENCODINGS = (None, "vex2", "vex3", "evex")
+_WORD, _DOUBLE, _QUAD = range(3)
+_BYTES = (2, 4, 8)
+_MAX_PREFIXES = 4
+
+# Bytes after ModR/M, by its value: the displacement, plus the SIB byte.
+_AFTER_MODRM = tuple(
+    (0, 1, 4, 0)[modrm >> 6]
+    + (4 if modrm & 0xC7 == 0x05 else 0)
+    + (1 if modrm & 7 == 4 and modrm < 0xC0 else 0)
+    for modrm in range(256)
+)
+
+
+class Undecodable(Exception):
+    """Bytes that are no instruction, or not all of one."""
+
+
+class Insn:
+    """One decoded instruction.
+
+    All offsets count from its first byte. ``prefixes`` are the legacy prefixes in order, ``rex``
+    and ``vex`` (``"vex2"``, ``"vex3"``, ``"evex"``) the later ones. ``opcode`` is as the kernel
+    sees it: with its ``0F`` escapes, but the single byte after a VEX or EVEX prefix. ``modrm`` and
+    ``sib`` are ``None`` where absent. ``imm`` is sign-extended from its own size, and 0 without
+    one; the two immediates of ENTER count as one of three bytes. ``opnd_bytes`` and
+    ``addr_bytes`` are the sizes that the prefixes ask for.
+    """
+
+    __slots__ = (
+        "addr_bytes",
+        "disp_offset",
+        "disp_size",
+        "emulate_prefix",
+        "imm",
+        "imm_offset",
+        "imm_size",
+        "length",
+        "modrm",
+        "opcode",
+        "opnd_bytes",
+        "prefixes",
+        "raw",
+        "rex",
+        "sib",
+        "vex",
+    )
+
+    raw: bytes
+    length: int
+    emulate_prefix: bool
+    prefixes: bytes
+    rex: int
+    vex: str | None
+    opcode: bytes
+    modrm: int | None
+    sib: int | None
+    disp_offset: int
+    disp_size: int
+    imm_offset: int
+    imm_size: int
+    imm: int
+    addr_bytes: int
+    opnd_bytes: int
+
+    def __repr__(self) -> str:
+        return f"<Insn {self.raw.hex(' ')}>"
+
+    @property
+    def reg(self) -> int:
+        """The three ``reg`` bits of ModR/M (0 without one): the opcode extension of a group."""
+        return (self.modrm or 0) >> 3 & 7
+
+    @property
+    def rm_register(self) -> int:
+        """Hardware number, with REX.B, of the register that ModR/M.rm names."""
+        return (self.modrm or 0) & 7 | (self.rex & 1) << 3
+
+    @property
+    def is_register_form(self) -> bool:
+        """Whether the ModR/M operand is a register."""
+        return self.modrm is not None and self.modrm >= 0xC0
+
+    @property
+    def is_rip_relative(self) -> bool:
+        return self.modrm is not None and self.modrm & 0xC7 == 0x05
+
+    @property
+    def disp(self) -> int:
+        """The displacement of the memory operand, sign-extended; 0 without one."""
+        end = self.disp_offset + self.disp_size
+        return int.from_bytes(self.raw[self.disp_offset : end], "little", signed=True)
+
+
+def _layout(
+    code: Code, offset: int
+) -> tuple[int, int, int, int, int, int, int, int, int, int, int]:
+    """Walk one instruction.
+
+    Returns, as offsets into ``code``: the end of the legacy prefixes, the first opcode byte, the
+    end of the opcode, the end of ModR/M and SIB, the end of the displacement, the end of the
+    instruction; then the attributes, REX, the encoding, the operand size (as an index) and the
+    address size. Raises IndexError if ``code`` ends too early.
+    """
+    at = offset
+    byte = code[at]
+    attr = ONE_BYTE[byte]
+    at += 1
+    rex = 0
+    encoding = _LEGACY
+    operand = _DOUBLE
+    address = 8
+    prefixes_end = opcode_at = offset
+    if attr & SPECIAL:
+        if attr & LEGACY_PREFIX:
+            seen = set()
+            while attr & LEGACY_PREFIX:
+                seen.add(byte)
+                byte = code[at]
+                attr = ONE_BYTE[byte]
+                at += 1
+                if at - offset > MAX_INSN_LENGTH:
+                    raise Undecodable("nothing but prefixes")
+            # The kernel's decoder has room for four different ones.
+            if len(seen) > _MAX_PREFIXES:
+                raise Undecodable(f"{len(seen)} different prefixes, more than {_MAX_PREFIXES}")
+            if 0x66 in seen:
+                operand = _WORD
+            if 0x67 in seen:
+                address = 4
+            prefixes_end = opcode_at = at - 1
+        if attr & REX_PREFIX:
+            rex = byte
+            if rex & 8:
+                operand = _QUAD
+            byte = code[at]
+            attr = ONE_BYTE[byte]
+            opcode_at = at
+            at += 1
+            if attr & (LEGACY_PREFIX | REX_PREFIX):
+                # The processor ignores a REX that is not last; nothing sane is encoded like this.
+                raise Undecodable("a REX prefix that is not the last prefix")
+        if attr & ESCAPE:
+            byte = code[at]
+            attr = TWO_BYTE[byte]
+            at += 1
+            if attr & ESCAPE:
+                attr = (THREE_BYTE_38 if byte == 0x38 else THREE_BYTE_3A)[code[at]]
+                at += 1
+            elif byte == SSE4A_OPCODE and prefixes_end != offset:
+                prefixes = bytes(code[offset:prefixes_end])
+                if 0x66 in prefixes or 0xF2 in prefixes:
+                    attr = SSE4A
+        elif attr & VEX_PREFIX:
+            if byte == 0xC5:
+                encoding, opcode_map = _VEX2, 1
+                at += 1
+            elif byte == 0xC4:
+                encoding, opcode_map = _VEX3, code[at] & 0x1F
+                at += 2
+            else:
+                encoding, opcode_map = _EVEX, code[at] & 7
+                at += 3
+            opcode_at = at
+            known = (EVEX_MAPS if encoding == _EVEX else VEX_MAPS).get(opcode_map, {})
+            byte = code[at]
+            at += 1
+            if byte not in known:
+                raise Undecodable(f"no vector instruction has opcode {byte:#x} of map {opcode_map}")
+            attr = known[byte]
+    opcode_end = modrm_end = disp_end = at
+    if attr & MODRM:
+        modrm = code[at]
+        at += 1 + _AFTER_MODRM[modrm]
+        if modrm & 7 == 4 and modrm < 0xC0:
+            modrm_end = opcode_end + 2
+            if modrm < 0x40 and code[opcode_end + 1] & 7 == 5:
+                at += 4
+        else:
+            modrm_end = opcode_end + 1
+        disp_end = at
+        if attr & GROUP3 and modrm & 0x30:
+            attr = MODRM
+    immediate = attr & IMMEDIATE_MASK
+    if immediate:
+        size = address if immediate == MOFFS else IMMEDIATE_SIZE[immediate][operand]
+        if size < 0:
+            raise Undecodable("a far pointer with a 64-bit offset")
+        at += size
+    return (
+        prefixes_end,
+        opcode_at,
+        opcode_end,
+        modrm_end,
+        disp_end,
+        at,
+        attr,
+        rex,
+        encoding,
+        operand,
+        address,
+    )
+
+
+def _end(code: Code, offset: int, end: int) -> int:
+    """The length of an instruction that ends at ``end``, if it is one."""
+    if end - offset > MAX_INSN_LENGTH:
+        raise Undecodable(f"longer than {MAX_INSN_LENGTH} bytes")
+    if end > len(code):
+        raise Undecodable("the bytes end inside an instruction")
+    return end - offset
+
+
+def _start(code: Code, offset: int) -> int:
+    """Where the instruction itself starts, behind a hypervisor's emulate prefix."""
+    if code[offset] == 0x0F and bytes(code[offset : offset + 5]) in EMULATE_PREFIXES:
+        return offset + 5
+    return offset
+
+
+def length(code: Code, offset: int = 0) -> int:
+    """Length in bytes of the instruction at ``offset``; raises :class:`Undecodable`.
+
+    >>> length(bytes.fromhex("4889e5c3"))
+    3
+    """
+    try:
+        end = _layout(code, _start(code, offset))[5]
+    except IndexError:
+        raise Undecodable("the bytes end inside an instruction") from None
+    return _end(code, offset, end)
+
+
+def decode(code: Code, offset: int = 0) -> Insn:
+    """Decode the instruction at ``offset``; raises :class:`Undecodable`.
+
+    >>> decode(bytes.fromhex("48 83 3d 10 00 00 00 7f")).disp_offset
+    3
+    """
+    try:
+        start = _start(code, offset)
+        (
+            prefixes_end,
+            opcode_at,
+            opcode_end,
+            modrm_end,
+            disp_end,
+            end,
+            attr,
+            rex,
+            encoding,
+            operand,
+            address,
+        ) = _layout(code, start)
+    except IndexError:
+        raise Undecodable("the bytes end inside an instruction") from None
+    insn = Insn()
+    insn.length = _end(code, offset, end)
+    insn.raw = raw = bytes(code[offset:end])
+    insn.emulate_prefix = start != offset
+    insn.prefixes = raw[start - offset : prefixes_end - offset]
+    insn.rex = rex
+    insn.vex = _ENCODINGS[encoding]
+    insn.opcode = raw[opcode_at - offset : opcode_end - offset]
+    insn.modrm = raw[opcode_end - offset] if attr & MODRM else None
+    insn.sib = raw[opcode_end - offset + 1] if modrm_end - opcode_end == 2 else None
+    insn.disp_offset = modrm_end - offset
+    insn.disp_size = disp_end - modrm_end
+    insn.imm_offset = disp_end - offset
+    insn.imm_size = end - disp_end
+    insn.imm = (
+        int.from_bytes(raw[disp_end - offset :], "little", signed=True) if end > disp_end else 0
+    )
+    insn.addr_bytes = address
+    insn.opnd_bytes = _vector_operand(raw, opcode_at - offset, encoding) or _BYTES[operand]
+    return insn
+
+
+def _vector_operand(raw: bytes, opcode_at: int, encoding: int) -> int:
+    """8 where VEX.W or EVEX.W asks for it, else 0."""
+    if encoding == _VEX3:
+        return 8 if raw[opcode_at - 1] & 0x80 else 0
+    if encoding == _EVEX:
+        return 8 if raw[opcode_at - 2] & 0x80 else 0
+    return 0

@@ -1,0 +1,206 @@
+"""What a probe needs before it can be armed: the copy in its slot, and how it is carried out.
+
+The kernel's arch_prepare_kprobe after its boundary check: __copy_instruction, prepare_emulation and
+prepare_singlestep (arch/x86/kernel/kprobes/core.c, Linux 6.1), in their order.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Literal
+
+from kprobesim.arch.refused import Refused
+from kprobesim.arch.x86_64.boost import can_boost
+from kprobesim.arch.x86_64.boundary import Read, read_insn
+from kprobesim.arch.x86_64.constants import INT3, INT3_SIZE, JMP32, JMP32_SIZE, MAX_INSN_SIZE
+from kprobesim.arch.x86_64.emulate import emulate_kind, emulator
+from kprobesim.arch.x86_64.insn import Insn, Undecodable
+from kprobesim.arch.x86_64.interfaces import Emulate
+from kprobesim.errors import GuestMemoryError, Reason
+
+__all__ = ["ArchInsn", "Options", "Stepping", "prepare", "relocate"]
+
+Stepping = Literal["breakpoint", "trap"]
+"""How a copied instruction ends: by the INT3 behind it (5.13 on), or by the trap flag (before)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides besides the instruction.
+
+    ``slot_size`` is in bytes; ``preemptible`` is CONFIG_PREEMPTION, which forbids boosting, as
+    ``has_post_handler`` does. ``strict`` imitates the kernel's faults. ``has_exception_entry``:
+    the address is in the exception table. ``refuse_exception_insns``: see
+    :func:`~kprobesim.arch.x86_64.boundary.check_boundary`, for whose caller it is kept here.
+    """
+
+    slot_size: int = MAX_INSN_SIZE
+    preemptible: bool = True
+    strict: bool = False
+    stepping: Stepping = "breakpoint"
+    has_post_handler: bool = False
+    has_exception_entry: bool = False
+    refuse_exception_insns: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArchInsn:
+    """A prepared instruction, the kernel's ``struct arch_specific_insn``.
+
+    ``insn`` is the address of the slot (None if it has none) and ``slot_bytes`` what belongs
+    there, ``tp_len`` bytes. ``size`` is the length of the instruction. A ``boostable`` one runs in
+    its slot and jumps back by itself, also if it could be emulated; else ``emulate``, of kind
+    ``emulate_kind``, carries it out; else it is stepped in the slot. ``decoded`` is the original.
+    """
+
+    insn: int | None
+    size: int
+    boostable: bool
+    emulate: Emulate | None
+    emulate_kind: str | None
+    slot_bytes: bytes
+    slot_size: int
+    stepping: Stepping
+    decoded: Insn
+
+    @property
+    def tp_len(self) -> int:
+        return len(self.slot_bytes)
+
+
+def prepare(read: Read, address: int, *, slot: int | None, options: Options) -> ArchInsn:
+    """Decide how to carry out the instruction at ``address``, and what to write into ``slot``.
+
+    ``read(address, size)`` gives original bytes. ``slot=None`` asks for the decision alone.
+    Raises :class:`~kprobesim.arch.refused.Refused` with -EINVAL, -EOPNOTSUPP or -ENOSPC. Whether
+    ``address`` is an instruction boundary is not asked again.
+    """
+    insn = _copyable(read, address, options)
+    copy = insn.raw if slot is None else relocate(insn, address, slot)
+    _refuse_unemulable(insn, address, options)
+    kind = emulate_kind(insn, strict=options.strict)
+    if options.slot_size - insn.length < INT3_SIZE:
+        raise Refused(
+            errno.ENOSPC,
+            Reason.NO_SLOT,
+            f"the instruction at {address:#x} has {insn.length} bytes and leaves no room for the "
+            f"trap behind it in a slot of {options.slot_size}",
+        )
+    jump = None
+    if (
+        slot is not None
+        and not options.preemptible
+        and not options.has_post_handler
+        and options.slot_size - insn.length >= JMP32_SIZE
+        and can_boost(insn, has_exception_entry=options.has_exception_entry)
+    ):
+        jump = _jump(slot + insn.length, address + insn.length)
+    if slot is None:
+        tail = copy = b""
+    elif jump is not None:
+        tail = jump
+    else:
+        tail = bytes([INT3]) if options.stepping == "breakpoint" else b""
+    return ArchInsn(
+        insn=slot,
+        size=insn.length,
+        boostable=jump is not None,
+        emulate=None if kind is None else emulator(insn, address, kind, strict=options.strict),
+        emulate_kind=kind,
+        slot_bytes=copy + tail,
+        slot_size=options.slot_size,
+        stepping=options.stepping,
+        decoded=insn,
+    )
+
+
+def relocate(insn: Insn, address: int, destination: int) -> bytes:
+    """The bytes of ``insn``, from ``address``, so that they mean the same at ``destination``.
+
+    Only a RIP-relative displacement changes. Raises :class:`~kprobesim.arch.refused.Refused`
+    (-EINVAL) if it no longer fits 32 bits.
+    """
+    if not insn.is_rip_relative:
+        return insn.raw
+    moved = address + insn.disp - destination
+    try:
+        displacement = moved.to_bytes(4, "little", signed=True)
+    except OverflowError:
+        raise Refused(
+            errno.EINVAL,
+            Reason.DISPLACEMENT,
+            f"the instruction at {address:#x} refers to {address + insn.length + insn.disp:#x}, "
+            f"out of reach of 32 bits from {destination:#x}",
+        ) from None
+    raw, at = insn.raw, insn.disp_offset
+    return raw[:at] + displacement + raw[at + 4 :]
+
+
+def _copyable(read: Read, address: int, options: Options) -> Insn:
+    """What __copy_instruction accepts."""
+    try:
+        insn = read_insn(read, address)
+    except Undecodable as error:
+        raise Refused(
+            errno.EINVAL, Reason.UNDECODABLE, f"no instruction at {address:#x}: {error}"
+        ) from None
+    except GuestMemoryError as error:
+        raise Refused(errno.EINVAL, Reason.UNDECODABLE, str(error)) from None
+    problem = None
+    reason = Reason.UNPROBEABLE_INSTRUCTION
+    opcode = insn.opcode[0]
+    if insn.emulate_prefix:
+        problem = "is marked to be emulated by a hypervisor"
+    elif _judged_by_opcode(insn, options):
+        if opcode == INT3:
+            reason, problem = Reason.BREAKPOINT, "is a breakpoint already"
+        elif opcode == 0x17 or (opcode == 0x8E and insn.reg == 2):
+            problem = "loads SS, which holds back the trap behind it"
+    if problem is not None:
+        raise Refused(
+            errno.EINVAL, reason, f"the instruction at {address:#x} ({insn.raw.hex(' ')}) {problem}"
+        )
+    return insn
+
+
+def _judged_by_opcode(insn: Insn, options: Options) -> bool:
+    """A vector instruction is not what its opcode byte alone says, except to the kernel."""
+    return insn.vex is None or options.strict
+
+
+def _refuse_unemulable(insn: Insn, address: int, options: Options) -> None:
+    """The branches that can neither be stepped nor emulated (-EOPNOTSUPP)."""
+    if not _judged_by_opcode(insn, options):
+        return
+    opcode = insn.opcode[0]
+    problem = None
+    reason = Reason.FAR_BRANCH
+    if opcode in (0x9A, 0xEA):
+        problem = "branches to another code segment"
+    elif opcode == 0xCF:
+        problem = "returns from an interrupt"
+    elif opcode == 0xFF and insn.reg in (3, 5):
+        problem = "branches to another code segment"
+    elif opcode == 0xFF and insn.reg in (2, 4):
+        if not insn.is_register_form:
+            problem = "branches to an address in memory"
+        elif insn.addr_bytes != 8:
+            problem = "branches with a 32-bit address size"
+    elif insn.opcode == b"\x0f\x01" and insn.is_register_form and insn.reg == 0:
+        reason, problem = Reason.UNPROBEABLE_INSTRUCTION, "enters or leaves a virtual machine"
+    if problem is not None:
+        raise Refused(
+            errno.EOPNOTSUPP,
+            reason,
+            f"the instruction at {address:#x} ({insn.raw.hex(' ')}) {problem}",
+        )
+
+
+def _jump(origin: int, target: int) -> bytes | None:
+    """JMP rel32 at ``origin`` to ``target``, or None if that is too far."""
+    distance = target - (origin + JMP32_SIZE)
+    try:
+        return bytes([JMP32]) + distance.to_bytes(4, "little", signed=True)
+    except OverflowError:
+        return None
