@@ -15,6 +15,9 @@ __all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
 Read = Callable[[int, int], bytes]
 Stepping = Literal["breakpoint", "trap"]
 
+_X86_SLOT = 15  # MAX_INSN_SIZE of asm/insn.h, as recorded from a running 6.1: 15 bytes, packed
+_ARM64_SLOT = 8  # two words: the copy and BRK #6
+
 
 class ArchInsn(Protocol):
     """``struct arch_specific_insn``: how a probed instruction is executed."""
@@ -57,12 +60,14 @@ class Site:
 @dataclass(frozen=True)
 class ArchKprobes:
     """``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
-    the trap's program counter is ``breakpoint_trap_offset`` behind its start."""
+    the trap's program counter is ``breakpoint_trap_offset`` behind its start. ``repeats``: a
+    single step may end on the same instruction (x86 REP)."""
 
     breakpoint: bytes
     breakpoint_trap_offset: int
     trap_number: int
     slot_size: int
+    repeats: bool
     step_end: Callable[[ArchInsn], int]
     prepare: Callable[[Site, Read, Read, int], ArchInsn]
 
@@ -83,7 +88,7 @@ def _x86_64(preemptible: bool, stepping: Stepping) -> ArchKprobes:
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         x86_64.check_boundary(original, site.symbol_start, site.address)
         options = x86_64.Options(
-            slot_size=x86_64.MAX_INSN_SIZE,
+            slot_size=_X86_SLOT,
             preemptible=preemptible,
             stepping=stepping,
             has_post_handler=site.has_post_handler,
@@ -95,7 +100,8 @@ def _x86_64(preemptible: bool, stepping: Stepping) -> ArchKprobes:
         breakpoint=b"\xcc",
         breakpoint_trap_offset=1,
         trap_number=3,
-        slot_size=x86_64.MAX_INSN_SIZE,
+        slot_size=_X86_SLOT,
+        repeats=True,
         step_end=lambda ainsn: ainsn.size + 1,
         prepare=prepare,
     )
@@ -114,7 +120,8 @@ def _arm64(stepping: Stepping) -> ArchKprobes:
         breakpoint=(0xD4200080).to_bytes(4, "little"),
         breakpoint_trap_offset=0,
         trap_number=0x3C,
-        slot_size=8,
+        slot_size=_ARM64_SLOT,
+        repeats=False,
         step_end=lambda ainsn: 4,
         prepare=prepare,
     )

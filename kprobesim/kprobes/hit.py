@@ -58,8 +58,7 @@ class HitPath:
         self._words = machine.words
         self._pc = machine.engine.layout.pc
         self._flags = machine.engine.layout.flags
-        self._mask = machine.cpu.trap_mask
-        self._set = machine.cpu.trap_set
+        self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
         self._back = arch.breakpoint_trap_offset
         self._unshared = self._count_references()
         self.observer: Observer | None = None
@@ -91,13 +90,13 @@ class HitPath:
                 self.observer("moved", p, 0)
             return True
         ainsn = p.ainsn
-        if ainsn.emulate is not None:
-            self._emulate(p)
-        elif ainsn.boostable:
+        if ainsn.boostable:
             words[self._pc] = ainsn.insn
             ctl.running = None
             if self.observer is not None:
                 self.observer("boost", p, 0)
+        elif ainsn.emulate is not None:
+            self._emulate(p)
         else:
             self._start_step(p, _SS)
         return True
@@ -130,11 +129,11 @@ class HitPath:
         ctl.kprobe_status = _REENTER
         if self.observer is not None:
             self.observer("reenter", p, _REENTER)
-        if p.ainsn.emulate is not None:
-            self._emulate(p)
-        elif p.ainsn.boostable:
+        if p.ainsn.boostable:
             self._words[self._pc] = p.ainsn.insn
             ctl.restore_previous_kprobe()
+        elif p.ainsn.emulate is not None:
+            self._emulate(p)
         else:
             self._start_step(p, _REENTER)
         return True
@@ -186,7 +185,7 @@ class HitPath:
         if p is None or not ctl.kprobe_status & _STEPPING or not self._single_step:
             return False
         done = words[self._pc] - p.ainsn.insn
-        if done == 0:
+        if done == 0 and self._arch.repeats:
             return True  # a REP instruction traps after each iteration and has more to do
         if done != p.ainsn.size:
             return False

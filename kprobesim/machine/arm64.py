@@ -35,7 +35,15 @@ _TCR = 16 | 16 << 16 | 2 << 30 | 5 << 32 | 0x3500_3500  # 48 bits, 4 KiB granule
 _SCTLR = 0x30D0_0800 | 0x1005  # RES1, I C M
 _PSTATE_EL1H = 0x5
 _MDSCR_STEP = 0xA001  # MDE KDE SS
-_PSTATE_SS, _PSTATE_D = 1 << 21, 1 << 9
+_PSTATE_SS, _PSTATE_I, _DAIF = 1 << 21, 1 << 7, 0xF << 6
+
+_KINDS = {
+    1: TrapKind.UNDEFINED,
+    2: TrapKind.SYSCALL,
+    3: TrapKind.PAGE_FAULT,
+    4: TrapKind.PAGE_FAULT,
+    7: TrapKind.BREAKPOINT,
+}
 
 
 class Arm64Pte:
@@ -74,14 +82,12 @@ class Arm64Cpu:
     modules_start = 0xFFFF_8000_0000_0000
     breakpoint_vector = 7
     step_vector = 1
-    trap_mask = 0x3C0
-    """Flag bits that are saved while an instruction is stepped ..."""
-    trap_set = 0x3C0
-    """... and what they are then: D, A, I and F masked."""
     return_pad = struct.pack("<I", 0xD4200000) * 4
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._mdscr_step = engine.prepare_system(*_MDSCR_EL1, _MDSCR_STEP)
+        self._mdscr_off = engine.prepare_system(*_MDSCR_EL1, 0)
 
     def start(self, memory: GuestMemory) -> None:
         """Enter EL1 with the page tables of ``memory``; interrupts enabled.
@@ -130,13 +136,15 @@ class Arm64Cpu:
         """Write q ``number``."""
         self.engine.write_vector(number, value)
 
+    def step_flags(self, *, single_step: bool) -> tuple[int, int]:
+        """All of DAIF is masked while stepping; for the CPU's step only I is, and D must be 0."""
+        return _DAIF, _PSTATE_I if single_step else _DAIF
+
     def set_single_step(self, on: bool) -> None:
-        """Trap after the next instruction (MDSCR_EL1.SS and SPSR.SS, debug exceptions unmasked)."""
-        engine = self.engine
-        flags = self.read_flags()
-        flags = (flags | _PSTATE_SS) & ~_PSTATE_D if on else flags & ~_PSTATE_SS
-        engine.write_flags(flags)
-        engine.write_system(*_MDSCR_EL1, _MDSCR_STEP if on else 0)
+        """Trap after the next instruction: SPSR.SS and MDSCR_EL1.SS, which must come last."""
+        pstate = self.engine.fields["pstate"]
+        pstate.value = pstate.value | _PSTATE_SS if on else pstate.value & ~_PSTATE_SS
+        self.engine.write_prepared(self._mdscr_step if on else self._mdscr_off)
 
     # -- traps -----------------------------------------------------------------------------------
 
@@ -144,13 +152,7 @@ class Arm64Cpu:
         """Decode the exception that is being delivered (Unicorn's numbers are QEMU's EXCP_*)."""
         engine = self.engine
         esr = engine.fields["esr"].value
-        kind = {
-            1: TrapKind.UNDEFINED,
-            2: TrapKind.SYSCALL,
-            3: TrapKind.PAGE_FAULT,
-            4: TrapKind.PAGE_FAULT,
-            7: TrapKind.BREAKPOINT,
-        }.get(vector, TrapKind.OTHER)
+        kind = _KINDS.get(vector, TrapKind.OTHER)
         if kind is not TrapKind.PAGE_FAULT:
             if esr >> 26 in (0x32, 0x33):
                 kind = TrapKind.STEP

@@ -37,8 +37,6 @@ class Cpu(Protocol):
     modules_start: int
     breakpoint_vector: int
     step_vector: int
-    trap_mask: int
-    trap_set: int
     return_pad: bytes
 
     def start(self, memory: GuestMemory) -> None:
@@ -59,8 +57,11 @@ class Cpu(Protocol):
     def write_vector(self, number: int, value: int) -> None:
         """Write a vector register."""
 
+    def step_flags(self, *, single_step: bool) -> tuple[int, int]:
+        """(bits of the flags word to save while an instruction is stepped, what they are then)."""
+
     def set_single_step(self, on: bool) -> None:
-        """Let the CPU trap after the next instruction."""
+        """What the CPU's single step takes beside the flags; only when it is used."""
 
     def trap(self, vector: int) -> Trap:
         """Decode the exception that is being delivered."""

@@ -222,10 +222,8 @@ class Machine:
                     return
                 trap = cpu.trap(vector)
                 cpu.undo_breakpoint()
-            elif vector == cpu.step_vector:
-                trap = cpu.trap(vector)
-                if trap.kind is TrapKind.STEP and self.step():
-                    return
+            elif vector == cpu.step_vector and self.step():
+                return
             else:
                 trap = cpu.trap(vector)
             self.dispatch(trap)

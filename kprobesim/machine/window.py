@@ -194,6 +194,10 @@ def _measure_arm64(cpu: Specimen) -> Layout:
     before = cpu.context()
     cpu.set_flags(0x5)
     daif = _only(_u64_became(before, cpu.context(), 0, 0x3C0), "DAIF") - base
+    before = cpu.context()
+    cpu.set_flags(0x5 | 1 << 21)
+    pstate = _u32_became(before, cpu.context(), 0x5 | 1 << 21, 0x5)
+    fields["pstate"] = _only([at for at in pstate if at == base + 8 * 33], "PSTATE") - base
     found = Layout("arm64", words=max(34, daif // 8 + 1), pc=32, flags=daif // 8, fields=fields)
     found.counter = _measure_counter(cpu, struct.pack("<3I", 0xD503201F, 0xD503201F, 0xD503207F), 2)
     return found

@@ -24,6 +24,15 @@ _MSR_GS_BASE = 0xC0000101
 
 _TF, _IF = 0x100, 0x200
 
+_KINDS = {
+    0: TrapKind.DIVIDE,
+    1: TrapKind.STEP,
+    3: TrapKind.BREAKPOINT,
+    6: TrapKind.UNDEFINED,
+    13: TrapKind.PROTECTION,
+    17: TrapKind.ALIGNMENT,
+}
+
 
 class X86Pte:
     """Entries of x86-64 page tables (Intel SDM volume 3, chapter 4)."""
@@ -58,10 +67,6 @@ class X86Cpu:
     modules_start = 0xFFFF_FFFF_C000_0000
     breakpoint_vector = 3
     step_vector = 1
-    trap_mask = _IF
-    """Flag bits that are saved while an instruction is stepped ..."""
-    trap_set = 0
-    """... and what they are then: interrupts masked."""
     return_pad = b"\xcc" * 16
 
     def __init__(self, engine: Engine) -> None:
@@ -101,10 +106,12 @@ class X86Cpu:
         """Write xmm ``number``."""
         self.engine.write_vector(number, value)
 
+    def step_flags(self, *, single_step: bool) -> tuple[int, int]:
+        """Interrupts are masked while stepping, and EFLAGS.TF makes the CPU trap."""
+        return _IF | _TF, _TF if single_step else 0
+
     def set_single_step(self, on: bool) -> None:
-        """Trap after the next instruction (EFLAGS.TF)."""
-        words, flags = self.engine.words, self.engine.layout.flags
-        words[flags] = words[flags] | _TF if on else words[flags] & ~_TF
+        """EFLAGS.TF is all that it takes."""
 
     # -- traps -----------------------------------------------------------------------------------
 
@@ -120,16 +127,8 @@ class X86Cpu:
             access = "execute" if code & 0x10 else "write" if code & 2 else "read"
             address = engine.read_register("cr2")
             return Trap(TrapKind.PAGE_FAULT, 14, code, address, access)
-        kinds = {
-            0: TrapKind.DIVIDE,
-            1: TrapKind.STEP,
-            3: TrapKind.BREAKPOINT,
-            6: TrapKind.UNDEFINED,
-            13: TrapKind.PROTECTION,
-            17: TrapKind.ALIGNMENT,
-        }
         code = code if vector in (8, 10, 11, 12, 13, 17) else 0
-        return Trap(kinds.get(vector, TrapKind.OTHER), vector, code)
+        return Trap(_KINDS.get(vector, TrapKind.OTHER), vector, code)
 
     def undo_breakpoint(self) -> None:
         """Let ip point at the breakpoint that has just trapped, not behind it."""
