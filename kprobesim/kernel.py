@@ -65,6 +65,7 @@ class Kernel:
         symbols: str | os.PathLike[str] | None = None,
         stepping: Stepping = "breakpoint",
         memory: int | str = 0,
+        progress: Callable[[str], None] | None = None,
     ) -> Kernel:
         """Load a vmlinux, bzImage, ARM64 Image or Debian ``linux-image`` package.
 
@@ -72,12 +73,13 @@ class Kernel:
         stepping : "breakpoint" (a breakpoint behind the copied instruction, as current kernels
                    do) or "trap" (the CPU's own single step, as older ones)
         memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
+        progress : hears what takes long, such as unpacking a package
 
         Raises :class:`ImageError` for a file that is no usable kernel.
         """
         if stepping not in _STEPPING:
             raise UsageError(f"stepping is {' or '.join(_STEPPING)}, not {stepping!r}")
-        image = load_image(path, symbols=symbols)
+        image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, _memory_size(memory))
         return cls(image, machine, stepping)
 
@@ -145,14 +147,19 @@ class Kernel:
         In a handler such a fault goes to the probe's ``fault_handler`` first: if that returns
         non-zero the access is tried once more, and if it fails again the handler ends there.
         """
+        address, size = _as_int(address, "address"), _as_int(size, "size")
         return self._access(lambda: self.machine.memory.read(address, size))
 
-    def write(self, address: int, data: bytes) -> None:
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Write guest memory (code, too); faults as :meth:`read`."""
+        address = _as_int(address, "address")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise UsageError(f"data is of type {type(data).__name__}: give bytes")
         self._access(lambda: self.machine.write(address, bytes(data)))
 
     def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
         """The NUL-terminated string at ``address`` without its NUL; faults as :meth:`read`."""
+        address = _as_int(address, "address")
         return self._access(lambda: self.machine.memory.read_cstr(address, limit))
 
     def _access(self, action: Callable[[], _T]) -> _T:
@@ -194,8 +201,10 @@ class Kernel:
         :class:`GuestTimeout`, :class:`GuestLimit`, and whatever a handler raises.
         """
         target = self._code_address(function)
-        if max_instructions < 0 or (timeout is not None and timeout <= 0):
-            raise UsageError("timeout and max_instructions are positive")
+        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
+            raise UsageError(f"timeout {timeout!r}: give a positive number of seconds, or None")
+        if _as_int(max_instructions, "max_instructions") < 0:
+            raise UsageError("max_instructions is a positive number, or 0 for no limit")
         borrowed: list[tuple[int, bytes | bytearray]] = []
         try:
             values = [self._value(argument, borrowed) for argument in arguments]
@@ -282,7 +291,8 @@ class Kernel:
         try:
             yield p
         finally:
-            self.unregister_kprobe(p)
+            if p in self.kprobes:
+                self.unregister_kprobe(p)
 
 
 def _as_int(value: Any, what: str) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +12,9 @@ import pytest
 
 from kprobesim import Kernel
 
-SAMPLES = Path(__file__).parent.parent / "samples"
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "samples"
+sys.path.insert(0, str(ROOT / "scripts"))
 
 
 @pytest.fixture(params=["x86_64", "arm64"])
@@ -59,3 +64,47 @@ def probeable() -> Callable[[Kernel, str], list[int]]:
         return accepted
 
     return offsets
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("x86_64", marks=pytest.mark.real_kernel),
+        pytest.param("arm64", marks=pytest.mark.real_kernel),
+    ],
+)
+def real_image(request: pytest.FixtureRequest) -> Path:
+    """A file with a Debian kernel of each architecture in turn, fetched where it is missing.
+
+    KPROBESIM_KERNEL_X86_64 and KPROBESIM_KERNEL_ARM64 name other kernels. Without a kernel the
+    tests are skipped, but where CI is set that is an error.
+    """
+    import fetch_kernels
+
+    arch = str(request.param)
+    chosen = os.environ.get(f"KPROBESIM_KERNEL_{arch.upper()}")
+    if chosen:
+        return Path(chosen)
+    found = fetch_kernels.cached(arch)
+    if found is None:
+        try:
+            found = fetch_kernels.fetch(arch).image
+        except (fetch_kernels.FetchError, OSError) as error:
+            if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+                raise
+            pytest.skip(f"no real {arch} kernel: {error}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def real_kernel(real_image: Path) -> Kernel:
+    """A real kernel of each architecture; whoever changes it puts it back as it was."""
+    return Kernel.load(real_image)
+
+
+@pytest.fixture(scope="session")
+def stepped_kernels(real_image: Path) -> Callable[[str], Kernel]:
+    """Real kernels by way of stepping, one each; to be left as they were, too."""
+    return functools.lru_cache(maxsize=1)(
+        lambda stepping: Kernel.load(real_image, stepping=stepping)
+    )

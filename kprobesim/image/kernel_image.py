@@ -44,7 +44,7 @@ class KernelImage:
         segments: Sequence[Segment],
         *,
         section_headers: Sequence[Section] = (),
-        read_columns: Callable[[KernelImage], tuple[Columns, str]] | None = None,
+        read_columns: Callable[[KernelImage], tuple[Columns, str] | None],
         percpu_load: int | None = None,
     ) -> None:
         self.path = path
@@ -107,11 +107,20 @@ class KernelImage:
     @cached_property
     def symbols(self) -> SymbolTable:
         """All symbols; ``ImageError`` when neither the image nor ``symbols=`` has any."""
-        if self._read_columns is None:
+        if self._symbols is None:
             raise ImageError(
-                self.path, "holds no symbols; pass symbols= (a vmlinux, System.map or kallsyms)"
+                self.path,
+                "has no symbol table and no kallsyms in a known layout; pass symbols= (--symbols): "
+                "the vmlinux of the -dbg package, its System.map, or a copy of /proc/kallsyms",
             )
-        columns, source = self._read_columns(self)
+        return self._symbols
+
+    @cached_property
+    def _symbols(self) -> SymbolTable | None:
+        found = self._read_columns(self)
+        if found is None:
+            return None
+        columns, source = found
         extents = [(segment.vaddr, segment.end) for segment in self.segments]
         return SymbolTable(columns, extents=extents, source=source)
 
@@ -126,9 +135,9 @@ class KernelImage:
         return (low, high) if low is not None and high is not None and low <= high else None
 
     def _address(self, name: str) -> int | None:
-        if self._read_columns is None:
+        if self._symbols is None:
             return None
-        found = self.symbols.candidates(name)
+        found = self._symbols.candidates(name)
         return found[0].address if len(found) == 1 else None
 
     # The kernel about itself
@@ -167,7 +176,11 @@ class KernelImage:
         """Where the initial per-CPU data lies."""
         if self._percpu_load is not None:
             return self._percpu_load
-        return self._address("__per_cpu_load")
+        for name in ("__per_cpu_load", "__per_cpu_start"):  # x86 6.15 dropped the former
+            address = self._address(name)
+            if address is not None and self.contains(address):
+                return address
+        return None
 
     # Code and data
 

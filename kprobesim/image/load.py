@@ -6,10 +6,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from kprobesim.errors import ImageError
-from kprobesim.image.elf import ELF_MAGIC, Elf
+from kprobesim.image.arm64_image import load_arm64_image
+from kprobesim.image.containers import unpack
+from kprobesim.image.elf import Elf
+from kprobesim.image.kallsyms import find_kallsyms
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.source import map_file
+from kprobesim.image.source import Buffer, map_file
+from kprobesim.image.symbol_file import read_symbol_file
 from kprobesim.image.symbols import Columns
 from kprobesim.image.symtab import has_symtab, read_symtab
 from kprobesim.image.vmlinux import vmlinux_segments
@@ -25,20 +28,41 @@ def load_image(
 ) -> KernelImage:
     """Load the kernel image ``path``; what it is, is found from its content.
 
+    ``symbols`` names a file to take the symbols from: another ELF, a System.map or a copy of
+    /proc/kallsyms. Without it they come from the image: its ``.symtab``, or else the kallsyms that
+    the kernel carries. ``progress`` is told, in words, of each step that takes long.
+
     Raises ``ImageError`` for a file that is no kernel image of x86-64 or ARM64, or a damaged one.
     """
     path = Path(path)
-    data = map_file(path)
-    if data[:4] != ELF_MAGIC:
-        raise ImageError(path, "is no kernel image that kprobesim knows")
-    return _from_elf(path, Elf(path, data), "vmlinux ELF")
+    unpacked = unpack(path, map_file(path), progress)
+    symbol_path = None if symbols is None else Path(symbols)
+    if symbol_path is not None:
+        map_file(symbol_path)  # a wrong path is an error now, not at the first lookup
+    if unpacked.is_elf:
+        return _from_elf(path, unpacked.data, unpacked.container, symbol_path)
+    segment = load_arm64_image(path, unpacked.data)
+
+    def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
+        if symbol_path is not None:
+            return read_symbol_file(symbol_path, image)
+        return _embedded(image)
+
+    return KernelImage(
+        path, "arm64", unpacked.container, segment.vaddr, [segment], read_columns=read_columns
+    )
 
 
-def _from_elf(path: Path, elf: Elf, container: str) -> KernelImage:
+def _from_elf(path: Path, data: Buffer, container: str, symbol_path: Path | None) -> KernelImage:
+    elf = Elf(path, data)
     segments, percpu = vmlinux_segments(elf)
 
-    def columns(_image: KernelImage) -> tuple[Columns, str]:
-        return read_symtab(elf), ".symtab"
+    def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
+        if symbol_path is not None:
+            return read_symbol_file(symbol_path, image)
+        if has_symtab(elf):
+            return read_symtab(elf), ".symtab"
+        return _embedded(image)
 
     return KernelImage(
         path,
@@ -47,6 +71,15 @@ def _from_elf(path: Path, elf: Elf, container: str) -> KernelImage:
         elf.entry,
         segments,
         section_headers=elf.sections,
-        read_columns=columns if has_symtab(elf) else None,
+        read_columns=read_columns,
         percpu_load=percpu,
     )
+
+
+def _embedded(image: KernelImage) -> tuple[Columns, str] | None:
+    whole = image.segments[0].vaddr, image.segments[-1].end
+    for segment in image.segments:
+        columns = find_kallsyms(segment.data, segment.vaddr, whole)
+        if columns is not None:
+            return columns, "kallsyms"
+    return None

@@ -7,35 +7,74 @@ they name hold the value at the link address already, which is where an image is
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
+from collections.abc import Sequence
 
-__all__ = ["RELATIVE", "RELA_SIZE", "apply_rela"]
+__all__ = ["apply_rela", "find_rela"]
 
 #: R_AARCH64_RELATIVE
 RELATIVE = 0x403
 RELA_SIZE = 24
+_INFO = re.compile(re.escape(struct.pack("<Q", RELATIVE)))
+
+#: A range of the image: its first address and its bytes.
+Range = tuple[int, memoryview]
 
 
-def apply_rela(data: bytearray, base: int, table: bytes) -> int:
-    """Apply a table of ``Elf64_Rela`` to ``data``, which lies at ``base``; how many were applied.
+def apply_rela(ranges: Sequence[Range], table: bytes) -> list[Range]:
+    """Apply a table of ``Elf64_Rela`` to ``ranges``: those it changes come back as copies.
 
-    Raises ``ValueError`` for an entry outside of ``data``.
+    Raises ``ValueError`` for a table or an entry that makes no sense.
     """
+    if len(table) % RELA_SIZE:
+        raise ValueError("relocation table whose size is no multiple of 24")
+    todo = [entry for entry in struct.iter_unpack("<QQQ", table) if entry[1] == RELATIVE]
+    result = list(ranges)
     applied = 0
-    whole = len(data) & ~7
-    limit = len(data) - 8
-    aligned = sys.byteorder == "little" and not base & 7
-    with memoryview(data) as view, view[:whole].cast("Q") as words:
-        for address, info, addend in struct.iter_unpack("<QQQ", table):
-            if info != RELATIVE:
-                continue
-            offset = address - base
-            if not 0 <= offset <= limit:
-                raise ValueError(f"relocation of {address:#x}, outside of the image")
-            if aligned and not offset & 7:
-                words[offset >> 3] = addend
-            else:
-                struct.pack_into("<Q", data, offset, addend)
-            applied += 1
-    return applied
+    for number, (base, data) in enumerate(ranges):
+        end = base + len(data) - 8
+        if not any(base <= address <= end for address, _, _ in todo):
+            continue
+        private = bytearray(data)
+        whole = memoryview(private)[: len(private) & ~7].cast("Q")
+        aligned = sys.byteorder == "little" and not base & 7
+        for address, _, value in todo:
+            if base <= address <= end:
+                applied += 1
+                if aligned and not address & 7:
+                    whole[(address - base) >> 3] = value
+                else:
+                    struct.pack_into("<Q", private, address - base, value)
+        result[number] = base, memoryview(private).toreadonly()
+    if applied != len(todo):
+        lost = next(a for a, _, _ in todo if not any(b <= a <= b + len(d) - 8 for b, d in ranges))
+        raise ValueError(f"relocation of {lost:#x}, outside of the image")
+    return result
+
+
+def find_rela(data: memoryview, start: int, end: int) -> bytes:
+    """The RELATIVE entries of the table in ``data``, where no section header tells its place.
+
+    The linker sorts them to the front (-z combreloc), so they are a run of entries that change
+    words of the image ``[start, end)`` in rising order; the longest such run is taken. Most values
+    are addresses of the image, some are not: 6.12 has zeros for weak functions that were dropped.
+    """
+    best = (0, 0)
+    match = _INFO.search(data, 8)
+    while match:
+        first = last = match.start() - 8
+        previous = start - 1
+        sound = 0
+        whole = (len(data) - first) // RELA_SIZE * RELA_SIZE
+        for address, info, value in struct.iter_unpack("<QQQ", data[first : first + whole]):
+            if info != RELATIVE or not previous < address < end:
+                break
+            sound += start <= value <= end
+            previous = address
+            last += RELA_SIZE
+        if last - first > best[1] - best[0] and sound * 2 * RELA_SIZE > last - first:
+            best = first, last
+        match = _INFO.search(data, max(last + 8, match.start() + 1))
+    return bytes(data[best[0] : best[1]])

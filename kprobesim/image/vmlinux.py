@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kprobesim.errors import ImageError
 from kprobesim.image.elf import PF_R, PF_W, PF_X, SHF_ALLOC, SHT_RELA, Elf, ProgramHeader
-from kprobesim.image.relocate import RELA_SIZE, apply_rela
+from kprobesim.image.relocate import apply_rela, find_rela
 from kprobesim.image.segment import Segment
 
 __all__ = ["vmlinux_segments"]
@@ -20,33 +21,27 @@ def vmlinux_segments(elf: Elf) -> tuple[list[Segment], int | None]:
     x86 links per-CPU data at address 0 (up to 6.14) and loads it at __per_cpu_load: that segment
     gets the address where its bytes are.
     """
-    tables = [
-        elf.contents(section)
-        for section in elf.sections
-        if section.type == SHT_RELA and section.flags & SHF_ALLOC and elf.arch == "arm64"
-    ]
     percpu = None
     segments = []
-    with memoryview(elf.data) as file:
-        for number, load in enumerate(elf.loads):
-            vaddr = load.vaddr
-            if vaddr == 0 and elf.arch == "x86_64":
-                percpu = vaddr = _percpu_address(elf.loads)
-            data = file[load.offset : load.offset + load.filesz]
-            if any(tables):
-                data = _relocated(elf, data, vaddr, tables)
-            segments.append(
-                Segment(
-                    vaddr,
-                    load.paddr,
-                    data,
-                    load.memsz,
-                    bool(load.flags & PF_R),
-                    bool(load.flags & PF_W),
-                    bool(load.flags & PF_X),
-                    f"LOAD#{number}",
-                )
+    file = memoryview(elf.data)
+    for number, load in enumerate(elf.loads):
+        vaddr = load.vaddr
+        if vaddr == 0 and elf.arch == "x86_64":
+            percpu = vaddr = _percpu_address(elf.loads)
+        segments.append(
+            Segment(
+                vaddr,
+                load.paddr,
+                file[load.offset : load.offset + load.filesz],
+                load.memsz,
+                bool(load.flags & PF_R),
+                bool(load.flags & PF_W),
+                bool(load.flags & PF_X),
+                f"LOAD#{number}",
             )
+        )
+    if elf.arch == "arm64":
+        segments = _relocated(elf, segments)
     return segments, percpu or None
 
 
@@ -59,15 +54,24 @@ def _percpu_address(loads: Sequence[ProgramHeader]) -> int:
     return 0
 
 
-def _relocated(elf: Elf, data: memoryview, base: int, tables: Sequence[bytes]) -> memoryview:
-    private = bytearray(data)
-    for table in tables:
-        if len(table) % RELA_SIZE:
-            raise ImageError(elf.path, "has a damaged relocation table; copy or extract it again")
-        try:
-            apply_rela(private, base, table)
-        except ValueError as error:
-            raise ImageError(
-                elf.path, f"has a {error}; the file is damaged, copy or extract it again"
-            ) from None
-    return memoryview(private).toreadonly()
+def _relocated(elf: Elf, segments: list[Segment]) -> list[Segment]:
+    """The segments with private copies of those that .rela.dyn changes."""
+    tables = [
+        elf.contents(section)
+        for section in elf.sections
+        if section.type == SHT_RELA and section.flags & SHF_ALLOC
+    ]
+    if not elf.sections:
+        start, end = min(s.vaddr for s in segments), max(s.end for s in segments)
+        tables = [find_rela(segment.data, start, end) for segment in segments]
+    ranges = [(segment.vaddr, segment.data) for segment in segments]
+    try:
+        for table in tables:
+            ranges = apply_rela(ranges, table)
+    except ValueError as error:
+        raise ImageError(
+            elf.path, f"has a {error}; the file is damaged, copy or extract it again"
+        ) from None
+    return [
+        replace(segment, data=data) for segment, (_, data) in zip(segments, ranges, strict=True)
+    ]

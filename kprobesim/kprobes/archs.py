@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
 from kprobesim.errors import GuestMemoryError
+from kprobesim.image import KernelImage
 from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
@@ -16,6 +17,7 @@ Read = Callable[[int, int], bytes]
 Stepping = Literal["breakpoint", "trap"]
 
 _X86_SLOT = 15  # MAX_INSN_SIZE of asm/insn.h, as recorded from a running 6.1: 15 bytes, packed
+_DEFAULT_VERSION = (6, 1)  # of an image that does not tell
 _ARM64_SLOT = 8  # two words: the copy and BRK #6
 
 
@@ -77,16 +79,24 @@ class ArchKprobes:
         return Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
 
 
-def arch_kprobes(arch: str, *, preemptible: bool, stepping: Stepping) -> ArchKprobes:
-    """The architecture's half for a kernel that is ``preemptible`` (which forbids boosting)."""
-    if arch == "x86_64":
-        return _x86_64(preemptible, stepping)
-    return _arm64(stepping)
+def arch_kprobes(image: KernelImage, stepping: Stepping) -> ArchKprobes:
+    """The architecture's half for the kernel in ``image``."""
+    version = image.version[:2] if len(image.version) >= 2 else _DEFAULT_VERSION
+    if image.arch == "x86_64":
+        return _x86_64((version[0], version[1]), image.preemptible, stepping)
+    return _arm64((version[0], version[1]), stepping)
 
 
-def _x86_64(preemptible: bool, stepping: Stepping) -> ArchKprobes:
+def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> ArchKprobes:
+    refuse_exception_insns = version >= (6, 13)  # UD2, INT n ...: can_probe() refuses them since
+
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
-        x86_64.check_boundary(original, site.symbol_start, site.address)
+        x86_64.check_boundary(
+            original,
+            site.symbol_start,
+            site.address,
+            refuse_exception_insns=refuse_exception_insns,
+        )
         options = x86_64.Options(
             slot_size=_X86_SLOT,
             preemptible=preemptible,
@@ -107,10 +117,12 @@ def _x86_64(preemptible: bool, stepping: Stepping) -> ArchKprobes:
     )
 
 
-def _arm64(stepping: Stepping) -> ArchKprobes:
+def _arm64(version: tuple[int, int], stepping: Stepping) -> ArchKprobes:
+    kernel = replace(arm64.Options.of_kernel(version), stepping=stepping)
+
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
-        options = arm64.Options(
-            stepping=stepping,
+        options = replace(
+            kernel,
             has_exception_entry=site.has_exception_entry,
             symbol_start=site.symbol_start,
         )

@@ -9,7 +9,7 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kprobesim.errors import KprobeError, Reason, SymbolError
+from kprobesim.errors import KprobeError, Reason, SymbolError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.kprobe import Kprobe
@@ -52,6 +52,7 @@ def parse_place(text: str) -> tuple[str, int]:
 
 def resolve(image: KernelImage, p: Kprobe) -> Place:
     """The address that ``p`` asks for, by symbol or address (``_kprobe_addr()``)."""
+    _check_types(p)
     if (p.symbol_name is None) == (p.addr is None):
         both = p.symbol_name is not None
         raise KprobeError(
@@ -80,6 +81,19 @@ def resolve(image: KernelImage, p: Kprobe) -> Place:
             address=address,
         )
     return Place(address, found.symbol.name, found.symbol.address)
+
+
+def _check_types(p: Kprobe) -> None:
+    """What C's compiler checks in the kernel."""
+    if not isinstance(p.symbol_name, (str, type(None))):
+        raise UsageError(f"symbol_name {p.symbol_name!r} is no str: name a symbol")
+    for name, value in (("addr", p.addr), ("offset", p.offset)):
+        if not isinstance(value, (int, type(None))):
+            raise UsageError(f"{name} {value!r} is no integer")
+    for name in ("pre_handler", "post_handler", "fault_handler"):
+        handler = getattr(p, name)
+        if handler is not None and not callable(handler):
+            raise UsageError(f"{name} {handler!r} cannot be called: give a function")
 
 
 def _look_up(image: KernelImage, name: str) -> int:

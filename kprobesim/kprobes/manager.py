@@ -31,7 +31,7 @@ class KprobesManager:
     def __init__(self, machine: Machine, image: KernelImage, stepping: Stepping) -> None:
         self._machine = machine
         self._image = image
-        self._arch = arch_kprobes(image.arch, preemptible=image.preemptible, stepping=stepping)
+        self._arch = arch_kprobes(image, stepping)
         self._blacklist = Blacklist(image)
         self._table: dict[int, Kprobe] = {}
         self._known: set[int] = set()
@@ -64,6 +64,10 @@ class KprobesManager:
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def __contains__(self, p: object) -> bool:
+        """Whether this very probe is registered."""
+        return id(p) in self._known
 
     def __iter__(self) -> Iterator[Kprobe]:
         """All registered probes, in order of registration."""

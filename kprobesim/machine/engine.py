@@ -28,6 +28,8 @@ _SUPPORTED = (2, 1)
 _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
 _INTERRUPT = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32, _ptr)
+_CPUID = ctypes.CFUNCTYPE(ctypes.c_int, _ptr, _ptr)
+_SYSTEM = ctypes.CFUNCTYPE(ctypes.c_uint32, _ptr, ctypes.c_int, _ptr, _ptr)
 _INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
 
 _X86_GPRS = (
@@ -211,12 +213,44 @@ class Engine:
         """Call ``callback(_, _)`` for an undefined x86 instruction; true goes on at the new ip."""
         self._hook(unicorn.UC_HOOK_INSN_INVALID, _INVALID(callback))
 
-    def _hook(self, kind: int, thunk: object) -> None:
+    def on_read_tsc(self, read: Callable[[], int]) -> None:
+        """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns."""
+
+        def set_ax_dx(_uc: object, _data: object) -> int:
+            value = read()
+            self.words[0], self.words[2] = value & 0xFFFFFFFF, value >> 32
+            return 1
+
+        def set_ax_dx_cx(uc: object, data: object) -> int:
+            self.words[1] = 0  # the number of the CPU
+            return set_ax_dx(uc, data)
+
+        self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx), insn=x86_const.UC_X86_INS_RDTSC)
+        self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx_cx), insn=x86_const.UC_X86_INS_RDTSCP)
+
+    def on_read_counter(self, address: int, read: Callable[[], int]) -> None:
+        """Let the ``mrs`` at ``address`` (ARM64) give what ``read()`` returns."""
+
+        def set_register(_uc: object, register: int, _which: object, _data: object) -> int:
+            if register != arm64_const.UC_ARM64_REG_XZR:
+                self._write(register, read())
+            return 1
+
+        self._hook(
+            unicorn.UC_HOOK_INSN,
+            _SYSTEM(set_register),
+            (address, address),
+            arm64_const.UC_ARM64_INS_MRS,
+        )
+
+    def _hook(
+        self, kind: int, thunk: object, where: tuple[int, int] = (1, 0), insn: int = 0
+    ) -> None:
         self._callbacks.append(thunk)  # or it is collected while C still calls it
         handle = ctypes.c_size_t()
         code = ctypes.cast(thunk, _ptr)  # type: ignore[arg-type]
         status = self._lib.uc_hook_add(
-            self._handle, ctypes.addressof(handle), kind, code, None, 1, 0
+            self._handle, ctypes.addressof(handle), kind, code, None, *where, ctypes.c_int(insn)
         )
         self._check(status, "adding a hook")
 

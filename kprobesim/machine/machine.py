@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kprobesim.errors import EngineError, UsageError
+from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.engine import Context, Engine
 from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
@@ -49,6 +50,7 @@ class Machine:
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.text = KernelText(self.engine, self.memory)
+        self.clock = Clock(self.engine, self.text)
         self.words = self.engine.words
 
         self.breakpoint: Callable[[], bool] = lambda: False
@@ -227,9 +229,13 @@ class Machine:
                 _watchdog.disarm(key)
 
     def _halted(self, address: int) -> bool:
-        """Whether the guest waits for an interrupt: none will come. Other exits are harmless."""
+        """Whether the guest waits for an interrupt: none will come.
+
+        Other exits are harmless: WFE, PAUSE, or what a stopped nested call left behind.
+        """
         wait = b"\xf4" if self.arch == "x86_64" else b"\x7f\x20\x03\xd5"
-        return self.memory.read(address - len(wait), len(wait)) == wait
+        before = address - len(wait)
+        return self.text.is_code(before) and self.memory.read(before, len(wait)) == wait
 
     def _stopped(self, error: Callable[..., BaseException], headline: str, *more: object) -> None:
         regs = self.regs.copy()

@@ -15,10 +15,23 @@
 	.size \name, . - \name
 .endm
 
+/* A variable, aligned to its size. */
+.macro DATA name, size
+	.balign \size
+#ifdef __x86_64__
+	.type \name, @object
+#else
+	.type \name, %object
+#endif
+	.size \name, \size
+\name:
+.endm
+
 /* An entry of __bug_table: where, in which file and line, and whether it is only a warning.
  * Distances count from the field that holds them. */
 .macro BUG_ENTRY at, file, line, flags
 	.pushsection __bug_table, "aw"
+	.balign 4
 	.long \at - .
 	.long \file - .
 	.short \line

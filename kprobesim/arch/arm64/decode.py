@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 
 from kprobesim.arch.arm64 import insn as fields
-from kprobesim.arch.arm64.insn import matches, name_of
+from kprobesim.arch.arm64.insn import PATTERNS, matches, name_of
 from kprobesim.arch.arm64.options import DEFAULT, Options
 
 __all__ = [
@@ -153,11 +153,13 @@ def check_exclusive_sequence(
         return None
     start = address - size
     suffix = "" if options.narrow_exclusives else "_wide"
-    load, store = "load_exclusive" + suffix, "store_exclusive" + suffix
+    load, store = PATTERNS["load_exclusive" + suffix], PATTERNS["store_exclusive" + suffix]
     words = struct.unpack(f"<{size // 4}I", read(start, size))
+    mask = load.mask  # the same as the store's
     for index in reversed(range(len(words))):
-        if matches(words[index], store):
+        masked = words[index] & mask
+        if masked == store.value:
             return None
-        if matches(words[index], load):
+        if masked == load.value:
             return start + index * 4
     return None

@@ -18,6 +18,7 @@ from kprobesim.arch.x86_64.opcodes import (
     MODRM,
     MOFFS,
     ONE_BYTE,
+    REGISTERS_ONLY,
     REX_PREFIX,
     SPECIAL,
     SSE4A,
@@ -119,7 +120,7 @@ class Insn:
 
     @property
     def is_rip_relative(self) -> bool:
-        return self.modrm is not None and self.modrm & 0xC7 == 0x05
+        return self.modrm is not None and self.modrm & 0xC7 == 0x05 and self.disp_size == 4
 
     @property
     def disp(self) -> int:
@@ -205,7 +206,9 @@ def _layout(
                 raise Undecodable(f"no vector instruction has opcode {byte:#x} of map {opcode_map}")
             attr = known[byte]
     opcode_end = modrm_end = disp_end = at
-    if attr & MODRM:
+    if attr & REGISTERS_ONLY:
+        at = modrm_end = disp_end = at + 1
+    elif attr & MODRM:
         modrm = code[at]
         at += 1 + _AFTER_MODRM[modrm]
         if modrm & 7 == 4 and modrm < 0xC0:

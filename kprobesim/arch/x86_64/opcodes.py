@@ -12,7 +12,8 @@ kernel's decoder (arch/x86/lib/x86-opcode-map.txt), which decodes ``PUSH ES`` wi
 ``v``  immediate of operand size                   ``G``  as ``g``, immediate of operand size <= 4
 ``R``  32-bit displacement, whatever the prefixes  ``e``  16-bit and 8-bit immediates (ENTER)
 ``o``  absolute address of address size            ``f``  far pointer
-``p``  legacy prefix                               ``r``  REX prefix
+``c``  ModR/M that always names registers          ``r``  REX prefix
+``p``  legacy prefix
 ``x``  escape to another map                       ``V``  VEX or EVEX prefix
 =====  ==========================================  =====  =======================================
 """
@@ -30,6 +31,7 @@ LEGACY_PREFIX = 0x40
 REX_PREFIX = 0x80
 ESCAPE = 0x100
 VEX_PREFIX = 0x200
+REGISTERS_ONLY = 0x400
 SPECIAL = LEGACY_PREFIX | REX_PREFIX | ESCAPE | VEX_PREFIX
 
 _MARKS = {
@@ -42,6 +44,7 @@ _MARKS = {
     "f": 6,
     "o": MOFFS,
     "R": 8,
+    "c": MODRM | REGISTERS_ONLY,
     "m": MODRM,
     "M": MODRM | 1,
     "Z": MODRM | 3,
@@ -100,11 +103,12 @@ ONE_BYTE = _map("""
     p.pp..gG ......mm
 """)
 
-# UD0 (FF) and UD1 (B9) take a ModR/M byte, which only some disassemblers know.
+# MOV to and from CRn and DRn (20-23) ignores ModR/M.mod. UD0 (FF) and UD1 (B9) take a ModR/M
+# byte, which only some disassemblers know.
 TWO_BYTE = _map("""
     mmmm.... .....m.M
     mmmmmmmm mmmmmmmm
-    mmmm.... mmmmmmmm
+    cccc.... mmmmmmmm
     ........ x.x.....
     mmmmmmmm mmmmmmmm
     mmmmmmmm mmmmmmmm

@@ -7,7 +7,7 @@ file:	.asciz "samples/guest/arm64/bug.S"
 /* trigger_bug(n): never comes back */
 FUNC trigger_bug
 1:	brk #0x800
-	BUG_ENTRY 1b, file, 10, 0
+	BUG_ENTRY 1b, file, __LINE__, 0
 ENDFUNC trigger_bug
 
 /* bug_on(n) = n + 1; n other than 0 is a bug */
@@ -16,14 +16,14 @@ FUNC bug_on
 	mov x0, #1
 	ret
 1:	brk #0x800
-	BUG_ENTRY 1b, file, 20, 0
+	BUG_ENTRY 1b, file, __LINE__, 0
 ENDFUNC bug_on
 
 /* warn_if(n) = n + 1, with a warning on the way when n is not 0 */
 FUNC warn_if
 	cbz x0, 2f
 1:	brk #0x800
-	BUG_ENTRY 1b, file, 30, 1
+	BUG_ENTRY 1b, file, __LINE__, 1
 2:	add x0, x0, #1
 	ret
 ENDFUNC warn_if
@@ -31,5 +31,5 @@ ENDFUNC warn_if
 /* Where a function goes that finds its stack canary dead. */
 FUNC __stack_chk_fail
 1:	brk #0x800
-	BUG_ENTRY 1b, file, 40, 0
+	BUG_ENTRY 1b, file, __LINE__, 0
 ENDFUNC __stack_chk_fail

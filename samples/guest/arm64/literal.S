@@ -1,8 +1,8 @@
 /* Instructions that address memory relative to their own place. */
 #include "linkage.h"
 	.data
-	.balign 8
-literal_word:	.quad 0
+	DATA literal_word, 8
+	.quad 0
 
 	.text
 /* literal_loads(x): x plus constants loaded from next to the code in every size. */

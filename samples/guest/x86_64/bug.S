@@ -7,7 +7,7 @@ file:	.asciz "samples/guest/x86_64/bug.S"
 /* trigger_bug(n): never comes back */
 FUNC trigger_bug
 1:	ud2
-	BUG_ENTRY 1b, file, 10, 0
+	BUG_ENTRY 1b, file, __LINE__, 0
 ENDFUNC trigger_bug
 
 /* bug_on(n) = n + 1; n other than 0 is a bug */
@@ -17,7 +17,7 @@ FUNC bug_on
 	movl $1, %eax
 	ret
 1:	ud2
-	BUG_ENTRY 1b, file, 20, 0
+	BUG_ENTRY 1b, file, __LINE__, 0
 ENDFUNC bug_on
 
 /* warn_if(n) = n + 1, with a warning on the way when n is not 0 */
@@ -25,7 +25,7 @@ FUNC warn_if
 	testq %rdi, %rdi
 	jz 2f
 1:	ud2
-	BUG_ENTRY 1b, file, 30, 1
+	BUG_ENTRY 1b, file, __LINE__, 1
 2:	leaq 1(%rdi), %rax
 	ret
 ENDFUNC warn_if
@@ -33,5 +33,5 @@ ENDFUNC warn_if
 /* Where a function goes that finds its stack canary dead. */
 FUNC __stack_chk_fail
 1:	ud2
-	BUG_ENTRY 1b, file, 40, 0
+	BUG_ENTRY 1b, file, __LINE__, 0
 ENDFUNC __stack_chk_fail

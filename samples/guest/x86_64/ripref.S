@@ -2,15 +2,20 @@
  * changes, and it is not always the last thing in the instruction. */
 #include "linkage.h"
 	.data
-	.balign 16
-rip_vector:	.long 1, 2, 3, 4
-rip_a:		.quad 0
-rip_b:		.quad 0
-rip_c:		.long 0
-rip_h:		.short 0
-rip_flag:	.byte 0
-	.balign 8
-rip_function:	.quad rip_double
+	DATA rip_vector, 16
+	.long 1, 2, 3, 4
+	DATA rip_a, 8
+	.quad 0
+	DATA rip_b, 8
+	.quad 0
+	DATA rip_c, 4
+	.long 0
+	DATA rip_h, 2
+	.short 0
+	DATA rip_flag, 1
+	.byte 0
+	DATA rip_function, 8
+	.quad rip_double
 
 	.text
 /* rip_relative(x, y): a number that every instruction below had a part in. All state is set anew,

@@ -7,7 +7,7 @@
 #define EX_IMM_REG	17	/* first put a number into a register */
 #define RAX		0	/* registers by their number in an instruction */
 #define EFAULT		14
-#define DATA(type, register, number) \
+#define EX_DATA(type, register, number) \
 	((type) | ((register) << 8) | (((number) & 0xffff) << 16))
 
 .macro EX_ENTRY at, fixup, data
@@ -44,7 +44,7 @@ FUNC get_user_word
 1:	movq (%rdi), %rcx
 2:	movq %rcx, (%rsi)
 	ret
-	EX_ENTRY 1b, 2b, DATA(EX_IMM_REG, RAX, -EFAULT)
+	EX_ENTRY 1b, 2b, EX_DATA(EX_IMM_REG, RAX, -EFAULT)
 ENDFUNC get_user_word
 
 /* copy_from_user(dst, src, n): how many bytes could *not* be copied */

@@ -1,0 +1,242 @@
+"""``kprobesim call``: call a function of the kernel, with probes on the way."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+
+from kprobesim.cli.console import make_console, print_json, styled
+from kprobesim.cli.expression import Buffer, Data, Number, SymbolAddress, parse_call
+from kprobesim.cli.hexdump import hexdump
+from kprobesim.cli.interrupt import interruptible
+from kprobesim.cli.loading import (
+    add_image_options,
+    add_machine_options,
+    load_kernel,
+    positive_int,
+    seconds,
+)
+from kprobesim.cli.place import parse_place
+from kprobesim.cli.probes import Watch, register_rows
+from kprobesim.disasm import Instruction
+from kprobesim.kernel import Kernel
+from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
+
+__all__ = ["add_parser", "run"]
+
+_EPILOG = """\
+arguments:
+  10  -10  0x1f  0o17  017        integers, passed as they are
+  "text"  b"bytes"                placed in guest memory, their address is passed; "text" gets a
+                                  trailing NUL, and both know Python's escapes: "\\n" "\\x00"
+  buf(64)                         64 zeroed bytes of guest memory, shown after the call
+  init_task  &init_task+8  NULL   the address of a symbol
+
+examples:
+  kprobesim call vmlinux 'crc32_le(0, "123456789", 9)'
+  kprobesim call vmlinux 'snprintf(buf(32), 32, "%d", 42)' -p vsnprintf -p number+0x10
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "call",
+        help="call a function of a kernel, with probes on the way",
+        description="Call a function of a kernel image and print its result.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_image_options(parser)
+    parser.add_argument("expression", metavar="CALL", help="such as 'strlen(\"hello\")'")
+    parser.add_argument(
+        "-p",
+        "--probe",
+        metavar="PLACE",
+        action="append",
+        default=[],
+        help="probe SYMBOL, SYMBOL+OFFSET or 0xADDRESS and print each hit; may be repeated",
+    )
+    parser.add_argument(
+        "--max-hits",
+        metavar="N",
+        type=positive_int,
+        default=1000,
+        help="print the first N hits of all probes (default 1000); all are counted",
+    )
+    parser.add_argument("--signed", action="store_true", help="put the signed result first")
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=seconds,
+        default=10.0,
+        help="give up after S seconds (default 10)",
+    )
+    parser.add_argument(
+        "--max-instructions",
+        metavar="N",
+        type=positive_int,
+        default=0,
+        help="give up after exactly N instructions; counting slows the guest down 3-5 times",
+    )
+    add_machine_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; raises our errors."""
+    call = parse_call(args.expression)
+    places = [parse_place(text) for text in args.probe]
+    kernel = load_kernel(args)
+    console = make_console()
+    hits: list[dict[str, Any]] = []
+
+    def report(hit: dict[str, Any], instruction: Instruction) -> None:
+        if args.json:
+            hits.append(hit)
+        else:
+            _print_hit(console, kernel, hit, instruction)
+
+    watch = Watch(kernel, args.max_hits, report)
+    for place in places:
+        watch.plant(place)
+    values, buffers = _place_arguments(kernel, call.arguments)
+    fault: GuestFault | GuestTimeout | GuestLimit | None = None
+    result: int | None = None
+    try:
+        with interruptible(kernel.machine.engine.stop):
+            result = kernel.call(
+                call.function,
+                *values,
+                timeout=args.timeout,
+                max_instructions=args.max_instructions,
+            )
+    except (GuestFault, GuestTimeout, GuestLimit) as error:
+        fault = error
+    shown = [(address, kernel.read(address, size)) for address, size in buffers]
+    if args.json:
+        print_json(
+            {
+                "call": args.expression,
+                "arch": kernel.arch,
+                "version": kernel.version,
+                "result": None if result is None else _numbers(result, args.signed),
+                "fault": None if fault is None else _fault(fault),
+                "buffers": [
+                    {"address": f"{address:#x}", "size": len(data), "hex": data.hex()}
+                    for address, data in shown
+                ],
+                "probes": watch.summary(),
+                "hits": hits,
+                "warnings": [str(warning) for warning in kernel.warnings],
+            }
+        )
+    else:
+        _print_probes(console, watch, args.max_hits)
+        for warning in kernel.warnings:
+            console.print(styled((str(warning), "yellow")))
+        if result is not None:
+            _print_result(console, args, result)
+        for address, data in shown:
+            _print_buffer(console, address, data)
+    if fault is not None:
+        raise fault
+    return 0
+
+
+def _place_arguments(
+    kernel: Kernel, arguments: tuple[Any, ...]
+) -> tuple[list[int | bytes], list[tuple[int, int]]]:
+    """What to pass, and (address, size) of each buffer."""
+    values: list[int | bytes] = []
+    buffers = []
+    for argument in arguments:
+        if isinstance(argument, Number):
+            values.append(argument.value)
+        elif isinstance(argument, Data):
+            values.append(argument.content)
+        elif isinstance(argument, Buffer):
+            address = kernel.alloc(argument.size)
+            buffers.append((address, argument.size))
+            values.append(address)
+        elif isinstance(argument, SymbolAddress):
+            values.append(kernel.symbols[argument.name].address + argument.offset)
+        else:
+            raise AssertionError(f"unknown argument {argument!r}")
+    return values, buffers
+
+
+def _numbers(result: int, signed: bool) -> dict[str, object]:
+    negative = result - (1 << 64) if result >> 63 else result
+    return {
+        "value": negative if signed else result,
+        "hex": f"{result:#x}",
+        "unsigned": result,
+        "signed": negative,
+    }
+
+
+def _fault(error: GuestFault | GuestTimeout | GuestLimit) -> dict[str, object]:
+    bug = {"file": error.file, "line": error.line} if isinstance(error, GuestBug) else {}
+    return {
+        "kind": type(error).__name__,
+        "message": error.headline,
+        "place": error.place,
+        "pc": f"{error.pc:#x}",
+        "registers": {name: f"{value:#x}" for name, value in error.regs.as_dict().items()},
+        "trace": list(error.trace),
+        **bug,
+    }
+
+
+def _print_hit(
+    console: Console, kernel: Kernel, hit: dict[str, Any], instruction: Instruction
+) -> None:
+    console.print(
+        styled(
+            (f"hit {hit['hit']} ", "bold green"),
+            (hit["place"], "bold"),
+            f" [{hit['address']}]  ",
+            (instruction.text(kernel.machine.symbolize), "magenta"),
+        )
+    )
+    register_rows(console, hit["registers"])
+
+
+def _print_probes(console: Console, watch: Watch, most: int) -> None:
+    if watch.total > most:
+        console.print(styled((f"... and {watch.total - most} hits more", "dim")))
+    for probe in watch.summary():
+        hits = "1 hit" if probe["hits"] == 1 else f"{probe['hits']} hits"
+        missed = f", {probe['nmissed']} missed" if probe["nmissed"] else ""
+        console.print(styled("probe ", (str(probe["probe"]), "bold"), f": {hits}{missed}"))
+
+
+def _print_result(console: Console, args: argparse.Namespace, result: int) -> None:
+    numbers = _numbers(result, args.signed)
+    unsigned, signed = f"unsigned {numbers['unsigned']}", f"signed {numbers['signed']}"
+    words = [signed, unsigned] if args.signed else [unsigned, signed]
+    if result >> 31 == 1:
+        words.append(f"as a 32-bit int {result - (1 << 32)}")
+    console.print(
+        styled(args.expression, " = ", (str(numbers["hex"]), "bold green"), f"  {', '.join(words)}")
+    )
+
+
+def _print_buffer(console: Console, address: int, data: bytes) -> None:
+    text, end, _ = data.partition(b"\0")
+    console.print(
+        styled(
+            f"buf({len(data)}) at {address:#x}",
+            (f"  {_quoted(text)}", "green") if end and text else "",
+        )
+    )
+    for line in hexdump(data, address):
+        console.print(styled("  ", line))
+
+
+def _quoted(text: bytes) -> str:
+    """As C would write it."""
+    return '"' + text.decode("latin-1").encode("unicode_escape").decode().replace('"', '\\"') + '"'

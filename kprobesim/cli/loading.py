@@ -1,0 +1,97 @@
+"""The options by which every command names a kernel image, and loading what they name."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+
+from kprobesim.cli.console import error_console, styled
+from kprobesim.image import KernelImage, load_image
+from kprobesim.kernel import Kernel
+
+__all__ = [
+    "add_image_options",
+    "add_machine_options",
+    "load_kernel",
+    "load_kernel_image",
+    "positive_int",
+    "seconds",
+]
+
+_LONGEST = 1e6  # seconds
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """IMAGE, ``--symbols`` and ``--json``."""
+    parser.add_argument(
+        "image",
+        metavar="IMAGE",
+        help="a vmlinux, bzImage, ARM64 Image or Debian linux-image package",
+    )
+    parser.add_argument(
+        "--symbols",
+        metavar="FILE",
+        help="where the symbols are: another ELF, a System.map or a copy of /proc/kallsyms",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """``--memory`` and ``--stepping``."""
+    parser.add_argument(
+        "--memory", metavar="M", default="", help="RAM of the guest: 512M, 2G (default: enough)"
+    )
+    parser.add_argument(
+        "--stepping",
+        choices=("breakpoint", "trap"),
+        default="breakpoint",
+        help="how a copied instruction is stepped: by the breakpoint behind it, as current kernels "
+        "do (the default), or by the CPU's single-step trap, as older ones",
+    )
+
+
+def load_kernel_image(args: argparse.Namespace) -> KernelImage:
+    """The image that the options name, without a machine around it."""
+    return load_image(args.image, symbols=args.symbols, progress=_progress())
+
+
+def load_kernel(args: argparse.Namespace) -> Kernel:
+    """The kernel that the options name, ready to be called."""
+    memory: int | str = getattr(args, "memory", "") or 0
+    if isinstance(memory, str) and memory.isascii() and memory.isdigit():
+        memory = int(memory[:20])
+    return Kernel.load(
+        args.image,
+        symbols=args.symbols,
+        stepping=getattr(args, "stepping", "breakpoint"),
+        memory=memory,
+        progress=_progress(),
+    )
+
+
+def _progress() -> Callable[[str], None] | None:
+    """Tells somebody who waits at a terminal what takes so long; scripts hear nothing."""
+    if not sys.stderr.isatty():
+        return None
+    console = error_console()
+    return lambda text: console.print(styled((f"kprobesim: {text}", "dim")))
+
+
+def seconds(text: str) -> float:
+    """An option's value as a time; for ``argparse``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """An option's value as a count; for ``argparse``."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)

@@ -1,0 +1,96 @@
+"""The entry point: options, errors and exit codes.
+
+0: done; 1: it failed (a guest fault, a refused probe, an unknown symbol, an unusable image); 2: the
+command line makes no sense; 130: Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from kprobesim import __version__
+from kprobesim.cli import call, demo, disasm, info
+from kprobesim.cli.console import error_console, styled
+from kprobesim.errors import KprobesimError, UsageError
+from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
+
+__all__ = ["main"]
+
+_COMMANDS = (demo, info, call, disasm)
+_FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong options become our error instead of a usage text and an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; ``argv`` is by default the process's own."""
+    _never_fail_to_encode()
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. The interpreter must not flush into it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _FAILURE
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return _INTERRUPTED
+    except UsageError as error:
+        _complain(str(error))
+        return _WRONG_USE
+    except (GuestFault, GuestTimeout, GuestLimit) as error:
+        _complain(error.oops())
+        return _FAILURE
+    except KprobesimError as error:
+        _complain(str(error))
+        return _FAILURE
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return _FAILURE
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _make_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # --help and --version have printed their text
+        return int(stop.code or 0)
+    code: int = args.run(args)
+    return code
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="kprobesim",
+        description="Run functions of a real Linux kernel image, and probe them.",
+        epilog="kprobesim COMMAND --help tells more of each command.",
+    )
+    parser.add_argument("--version", action="version", version=f"kprobesim {__version__}")
+    subparsers = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    for command in _COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def _complain(message: str) -> None:
+    error_console().print(styled(("kprobesim: ", "bold red"), message))
+
+
+def _never_fail_to_encode() -> None:
+    """A terminal that cannot show a character gets an escape instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

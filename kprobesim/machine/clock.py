@@ -1,0 +1,56 @@
+"""The guest's clock: a counter that advances by itself, so that every run reads the same times.
+
+Unicorn answers RDTSC and CNTVCT_EL0 with the host's clock. Here each read advances a counter by a
+fixed step instead. x86-64 can hook the instruction; ARM64's counter is an ``mrs`` among thousands
+of others (reading ``current`` is one), so only the words that read a counter are hooked, wherever
+they are: in the image, in a slot, in code that the host writes.
+"""
+
+from __future__ import annotations
+
+from kprobesim.machine.engine import Engine
+from kprobesim.machine.text import KernelText, TextPoke
+
+__all__ = ["Clock"]
+
+_STEP = 1000
+_START = 1_000_000
+# mrs xN of CNTPCT, CNTVCT, CNTPCTSS and CNTVCTSS_EL0: the low byte without its register number
+_READS = (0x20, 0x40, 0xA0, 0xC0)
+_MRS_COUNTER = b"\xe0\x3b\xd5"
+
+
+class Clock:
+    """``value`` counts in units of the counter, :data:`_STEP` a read."""
+
+    def __init__(self, engine: Engine, text: KernelText) -> None:
+        self.value = _START
+        self._engine = engine
+        self._hooked: set[int] = set()
+        if engine.arch == "x86_64":
+            engine.on_read_tsc(self.read)
+        else:
+            text.listeners.append(self._see_poke)
+
+    def read(self) -> int:
+        """The counter as the guest reads it."""
+        self.value += _STEP
+        return self.value
+
+    def see_code(self, address: int, code: bytes | memoryview) -> None:
+        """Hook the counter reads in ``code``, which was put at ``address`` (ARM64)."""
+        data = bytes(code)
+        at = data.find(_MRS_COUNTER)
+        while at >= 0:
+            place = address + at - 1
+            if at and place % 4 == 0 and data[at - 1] & ~0x1F in _READS:
+                self._hook(place)
+            at = data.find(_MRS_COUNTER, at + 1)
+
+    def _see_poke(self, poke: TextPoke) -> None:
+        self.see_code(poke.address, poke.new)
+
+    def _hook(self, place: int) -> None:
+        if place not in self._hooked:
+            self._hooked.add(place)
+            self._engine.on_read_counter(place, self.read)

@@ -1,0 +1,197 @@
+"""Registration: what is accepted, what is refused, with the kernel's errno and a reason."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+import pytest
+
+from kprobesim import Kernel, Kprobe, KprobeError, KprobeFlag, Reason, UsageError
+
+
+def _refused(k: Kernel, p: Kprobe) -> KprobeError:
+    """Registering ``p`` fails and leaves no trace."""
+    text = [k.read(start, end - start) for start, end in k.image.text_ranges]
+    used = k.kprobes.slots.used
+    with pytest.raises(KprobeError) as caught:
+        k.register_kprobe(p)
+    assert [k.read(start, end - start) for start, end in k.image.text_ranges] == text
+    assert k.kprobes.slots.used == used
+    assert isinstance(caught.value, OSError)
+    json.dumps(caught.value.as_dict())
+    return caught.value
+
+
+def test_by_symbol_offset_and_address(guest: Kernel) -> None:
+    symbol = guest.symbols["gcd"]
+    offset = 4 if guest.arch == "arm64" else _second_instruction(guest, "gcd")
+    for p in (
+        Kprobe("gcd"),
+        Kprobe("gcd", offset=offset),
+        Kprobe(f"gcd+{offset:#x}"),
+        Kprobe(addr=symbol.address + offset),
+        Kprobe(addr=symbol.address, offset=offset),
+    ):
+        guest.register_kprobe(p)
+        entry = p.addr == symbol.address
+        assert bool(p.flags & KprobeFlag.ON_FUNC_ENTRY) == entry
+        assert p.addr in (symbol.address, symbol.address + offset)
+        guest.unregister_kprobe(p)
+
+
+def _second_instruction(k: Kernel, name: str) -> int:
+    with k.probing(name) as p:
+        return int(p.ainsn.size)
+
+
+@pytest.mark.parametrize("probe", [Kprobe(), Kprobe("strlen", addr=1)])
+def test_exactly_one_of_symbol_and_address(guest: Kernel, probe: Kprobe) -> None:
+    error = _refused(guest, probe)
+    assert (error.errno, error.reason) == (errno.EINVAL, Reason.NEITHER_OR_BOTH)
+
+
+def test_an_unknown_symbol_names_the_nearest(guest: Kernel) -> None:
+    error = _refused(guest, Kprobe("kernel_clon"))
+    assert (error.errno, error.reason) == (errno.ENOENT, Reason.UNKNOWN_SYMBOL)
+    assert "kernel_clone" in str(error)
+
+
+def test_an_ambiguous_symbol_lists_the_candidates(guest: Kernel) -> None:
+    error = _refused(guest, Kprobe("mix"))
+    assert (error.errno, error.reason) == (errno.EADDRNOTAVAIL, Reason.AMBIGUOUS_SYMBOL)
+    candidates = guest.symbols.candidates("mix")
+    assert all(f"{symbol.address:#x}" in str(error) for symbol in candidates)
+    with guest.probing(f"mix@{candidates[1].address:#x}") as p:
+        assert p.addr == candidates[1].address
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("init_task", Reason.NOT_KERNEL_TEXT),
+        ("noprobe_section", Reason.BLACKLISTED),
+        ("noinstr_section", Reason.BLACKLISTED),
+        ("noprobe_listed", Reason.BLACKLISTED),
+        ("noprobe_listed.cold", Reason.BLACKLISTED),
+        ("trigger_bug", Reason.BUG_TABLE),
+    ],
+)
+def test_refused_places(guest: Kernel, name: str, reason: Reason) -> None:
+    error = _refused(guest, Kprobe(name))
+    assert (error.errno, error.reason) == (errno.EINVAL, reason)
+    assert error.symbol is not None
+
+
+def test_an_address_of_no_symbol(guest: Kernel) -> None:
+    error = _refused(guest, Kprobe(addr=0x1000))
+    assert (error.errno, error.reason) == (errno.ENOENT, Reason.NO_SYMBOL_AT_ADDRESS)
+    assert error.address == 0x1000
+
+
+def test_the_middle_of_an_instruction(guest: Kernel) -> None:
+    error = _refused(guest, Kprobe("kernel_clone", offset=1))
+    if guest.arch == "x86_64":
+        assert (error.errno, error.reason) == (errno.EILSEQ, Reason.NOT_INSTRUCTION_BOUNDARY)
+    else:
+        assert (error.errno, error.reason) == (errno.EINVAL, Reason.UNALIGNED)
+
+
+def test_boundaries_are_those_of_the_unprobed_code(guest: Kernel) -> None:
+    """A breakpoint on the way does not shift what counts as an instruction."""
+
+    def accepted() -> list[int]:
+        offsets = []
+        for offset in range(guest.symbols["gcd"].size):
+            try:
+                with guest.probing("gcd", offset=offset):
+                    offsets.append(offset)
+            except KprobeError:
+                continue
+        return offsets
+
+    alone = accepted()
+    with guest.probing("gcd"):
+        assert accepted() == alone[1:]
+
+
+def test_registered_twice(guest: Kernel) -> None:
+    p = Kprobe("strlen")
+    guest.register_kprobe(p)
+    p.addr = None
+    with pytest.raises(KprobeError) as caught:
+        guest.register_kprobe(p)
+    assert caught.value.errno == errno.EINVAL
+    assert caught.value.reason is Reason.ALREADY_REGISTERED
+
+
+def test_unregistering_what_is_not_registered(guest: Kernel) -> None:
+    for p in (Kprobe("strlen"), Kprobe(addr=5)):
+        with pytest.raises(KprobeError) as caught:
+            guest.unregister_kprobe(p)
+        assert caught.value.reason is Reason.NOT_REGISTERED
+
+
+def test_a_struct_is_used_again_after_clearing_addr(guest: Kernel) -> None:
+    hits: list[object] = []
+    p = Kprobe("strlen", pre_handler=lambda *a: hits.append(a))
+    for _ in range(2):
+        guest.register_kprobe(p)
+        guest.call("strlen", "x")
+        guest.unregister_kprobe(p)
+        assert p.addr is not None
+        with pytest.raises(KprobeError) as caught:
+            guest.register_kprobe(p)
+        assert caught.value.reason is Reason.NEITHER_OR_BOTH
+        p.addr = None
+    assert len(hits) == 2
+
+
+def test_a_disabled_probe_is_not_armed(guest: Kernel) -> None:
+    text = guest.read(guest.symbols["strlen"].address, 8)
+    p = Kprobe("strlen", pre_handler=lambda *a: pytest.fail("fired"), flags=KprobeFlag.DISABLED)
+    guest.register_kprobe(p)
+    assert guest.read(guest.symbols["strlen"].address, 8) == text
+    assert guest.call("strlen", "abc") == 3
+    guest.unregister_kprobe(p)
+
+
+def test_a_batch_is_all_or_nothing(guest: Kernel) -> None:
+    good, bad = Kprobe("strlen"), Kprobe("no_such_function")
+    with pytest.raises(KprobeError):
+        guest.register_kprobes([good, bad])
+    assert len(guest.kprobes) == 0
+    both = [Kprobe("strlen"), Kprobe("strcmp")]
+    guest.register_kprobes(both)
+    assert list(guest.kprobes) == both
+    guest.unregister_kprobes(both)
+
+
+def test_slots_are_used_again(stepped: Kernel) -> None:
+    slots = set()
+    for _ in range(5):
+        with stepped.probing("kprobe_target", post_handler=lambda *a: None) as p:
+            slots.add(p.ainsn.insn)
+    assert len(slots) == 1
+
+
+def test_other_types_are_refused(guest: Kernel) -> None:
+    for wrong in (
+        Kprobe(5),  # type: ignore[arg-type]
+        Kprobe(addr="strlen"),  # type: ignore[arg-type]
+        Kprobe("strlen", offset="4"),  # type: ignore[arg-type]
+        Kprobe("strlen", pre_handler="print"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError):
+            guest.register_kprobe(wrong)
+    with pytest.raises(UsageError, match="Kprobe"):
+        guest.register_kprobe("strlen")  # type: ignore[arg-type]
+
+
+def test_traced_functions_begin_with_ftraces_nop(guest: Kernel) -> None:
+    """As on a running kernel: a 5-byte NOP, or mov x9, x30 and a NOP."""
+    code = guest.read(guest.symbols["kernel_clone"].address, 8)
+    if guest.arch == "x86_64":
+        assert code[:5] == bytes.fromhex("0f1f440000")
+    else:
+        assert code == bytes.fromhex("e9031eaa1f2003d5")
