@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -11,17 +13,18 @@ from kprobesim.errors import ImageError
 from kprobesim.image import tables
 from kprobesim.image.banner import Banner, find_banner
 from kprobesim.image.bugtable import BugTable
+from kprobesim.image.discover import find_address_runs, find_blacklist, find_records
 from kprobesim.image.elf import Section
 from kprobesim.image.extable import ExceptionTable
 from kprobesim.image.regions import code_ranges, make_regions, rodata_range
-from kprobesim.image.segment import Region, Segment
+from kprobesim.image.segment import PAGE_SIZE, Region, Segment
 from kprobesim.image.symbols import Columns, SymbolTable
 
 __all__ = ["KernelImage"]
 
 #: x86: UD2, UD1 with an operand-size prefix (6.14), UDB (6.17). ARM64: BRK #0x800.
 _BUG_TRAPS = {
-    "x86_64": (b"\x0f\x0b", b"\x67\x0f\xb9", b"\xd6"),
+    "x86_64": (b"\x0f\x0b", b"\x67\x0f\xb9", b"\x67\x48\x0f\xb9", b"\xd6"),
     "arm64": (b"\x00\x00\x21\xd4",),
 }
 
@@ -186,14 +189,20 @@ class KernelImage:
 
     @cached_property
     def _code(self) -> list[tuple[int, int]]:
-        return code_ranges(self._section_headers, self.segments, self.bounds)
+        code = code_ranges(self._section_headers, self.segments, self.bounds)
+        if self.contains(self.entry) and not any(low <= self.entry < high for low, high in code):
+            # The head of an ARM64 Image has no symbol without CONFIG_KALLSYMS_ALL.
+            code = sorted([*code, (self.entry, self.entry + PAGE_SIZE)])
+        return code
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
         """All pages of the image, sorted, each ``text``, ``mixed``, ``rodata`` or ``data``."""
         # The kernel write-protects all of its core text, whatever the linker put between.
         fixed = [
-            pair for pair in (rodata_range(self.bounds), self.bounds("_stext", "_etext")) if pair
+            pair
+            for pair in (rodata_range(self.arch, self.bounds), self.bounds("_stext", "_etext"))
+            if pair
         ]
         return make_regions(self.segments, self._section_headers, self._code, fixed)
 
@@ -226,38 +235,94 @@ class KernelImage:
 
     # Tables
 
-    def _table(self, start: str, stop: str, section: str) -> tuple[int, bytes]:
+    def _table(self, start: str, stop: str, section: str) -> tuple[int, bytes] | None:
         place = self.bounds(start, stop)
         if place is None and section in self.sections:
             address, size = self.sections[section]
             place = (address, address + size)
         if place is None:
-            return 0, b""
+            return None
         return place[0], self.read(place[0], place[1] - place[0])
+
+    def _find_exception_table(self) -> tuple[int, bytes]:
+        """The table by its shape: sorted, each entry two addresses of code."""
+
+        def plausible(insn: int, fixup: int, record: bytes) -> bool:
+            if self.arch == "arm64" and len(record) == 12:
+                kind, data = struct.unpack_from("<HH", record, 8)
+                # Two register numbers of five bits. (.altinstructions is 12 bytes and sorted, too.)
+                if not 0 < kind < 16 or data >= 1 << 10:
+                    return False
+            return self.is_code(insn) and self.is_code(fixup)
+
+        found = [
+            table
+            for size in (12, 8)
+            if (table := find_records(self.segments, size, plausible, rising=True)) is not None
+        ]
+        return max(found, key=lambda table: len(table[1]), default=(0, b""))
+
+    def _find_bug_table(self) -> tuple[int, bytes]:
+        """The table by its shape: each entry points at a BUG instruction."""
+        found = [
+            table
+            for size in (12, 16, 8)
+            if (
+                table := find_records(
+                    self.segments, size, lambda trap, _file, _record: self._is_bug_trap(trap)
+                )
+            )
+        ]
+        return max(found, key=lambda table: len(table[1]), default=(0, b""))
+
+    @cached_property
+    def _code_pointers(self) -> list[tuple[int, array[int], int]]:
+        """Tables of addresses in code."""
+        if not self._code:
+            return []
+        return find_address_runs(self.segments, self._code[0][0], self._code[-1][1], 8)
+
+    def _find_mcount_sites(self) -> Sequence[int]:
+        sites = [words for _, words, _ in self._code_pointers if len(words) >= 64]
+        ftrace = [w for w in sites if all(map(self._is_ftrace_site, w[:: len(w) // 64]))]
+        return max(ftrace, key=len, default=())
+
+    def _is_ftrace_site(self, address: int) -> bool:
+        if not self.contains(address) or not self.contains(address + 7):
+            return False
+        code = self.read(address, 8)
+        # ARM64: two NOPs (-fpatchable-function-entry=2). x86: a call of __fentry__.
+        return code == b"\x1f\x20\x03\xd5" * 2 if self.arch == "arm64" else code[0] == 0xE8
 
     @cached_property
     def exception_table(self) -> ExceptionTable:
         """``__ex_table``; empty when the image has none."""
-        start, table = self._table(*tables.EXCEPTION_TABLE)
+        start, table = self._table(*tables.EXCEPTION_TABLE) or self._find_exception_table()
         return ExceptionTable(self.arch, start, table, self.is_code)
 
     @cached_property
     def bug_table(self) -> BugTable:
         """``__bug_table``; empty when the image has none."""
-        start, table = self._table(*tables.BUG_TABLE)
+        start, table = self._table(*tables.BUG_TABLE) or self._find_bug_table()
         return BugTable(start, table, self._is_bug_trap, self.read_string)
 
     @cached_property
     def mcount_sites(self) -> Sequence[int]:
         """Addresses of the calls or nops that ftrace patches, in the table's order."""
-        return tables.addresses(self._table(*tables.MCOUNT_SITES)[1])
+        table = self._table(*tables.MCOUNT_SITES)
+        return tables.addresses(table[1]) if table else self._find_mcount_sites()
 
     @cached_property
     def kprobe_blacklist(self) -> Sequence[int]:
         """Addresses in ``_kprobe_blacklist``: functions marked NOKPROBE_SYMBOL."""
-        return tables.addresses(self._table(*tables.KPROBE_BLACKLIST)[1])
+        table = self._table(*tables.KPROBE_BLACKLIST)
+        if table:
+            return tables.addresses(table[1])
+        members = [self._address(name) for name in tables.ALWAYS_BLACKLISTED]
+        found = find_blacklist(self._code_pointers, [m for m in members if m is not None])
+        return found[1] if found else ()
 
     def _is_bug_trap(self, address: int) -> bool:
-        if not self.is_code(address) or not self.contains(address + 3):
+        if not self.contains(address) or not self.contains(address + 3):
             return False
         return self.read(address, 4).startswith(_BUG_TRAPS[self.arch])

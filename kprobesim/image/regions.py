@@ -37,6 +37,10 @@ def code_ranges(
 ) -> list[Range]:
     """Ranges of code, not page-granular: from sections, else from symbols, else from segments."""
     found = [(s.addr, s.addr + s.size) for s in sections if s.is_code and s.size]
+    # x86 since 6.16 marks .data executable; the kernel itself never maps it so.
+    data = bounds("_sdata", "_edata")
+    if data:
+        found = [pair for pair in found if pair[1] <= data[0] or data[1] <= pair[0]]
     if not found:
         found = [pair for names in CODE_BOUNDS if (pair := bounds(*names)) and pair[0] < pair[1]]
     if not found:
@@ -44,13 +48,13 @@ def code_ranges(
     return sorted(found)
 
 
-def rodata_range(bounds: Bounds) -> Range | None:
+def rodata_range(arch: str, bounds: Bounds) -> Range | None:
     """What the kernel write-protects after init: from __start_rodata to the end of constants."""
-    for end in ("__end_rodata", "__init_begin"):
-        found = bounds("__start_rodata", end)
-        if found and found[0] < found[1]:
-            return found
-    return None
+    found = bounds("__start_rodata", "__end_rodata")
+    if found is None and arch == "arm64":
+        # ARM64 has nothing but constants there (mark_rodata_ro, 6.12); x86 has its data.
+        found = bounds("_etext", "_sinittext")
+    return found
 
 
 def make_regions(

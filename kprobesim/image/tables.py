@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 from array import array
 
-__all__ = ["BUG_TABLE", "EXCEPTION_TABLE", "KPROBE_BLACKLIST", "MCOUNT_SITES", "addresses"]
+__all__ = [
+    "ALWAYS_BLACKLISTED",
+    "BUG_TABLE",
+    "EXCEPTION_TABLE",
+    "KPROBE_BLACKLIST",
+    "MCOUNT_SITES",
+    "addresses",
+]
 
 #: Start symbol, stop symbol and, where vmlinux keeps one, the section.
 EXCEPTION_TABLE = ("__start___ex_table", "__stop___ex_table", "__ex_table")
@@ -16,6 +23,9 @@ KPROBE_BLACKLIST = (
     "__stop_kprobe_blacklist",
     "_kprobe_blacklist",
 )
+
+#: NOKPROBE_SYMBOL functions of kernel/kprobes.c and kernel/notifier.c in every version (5.10-7.2).
+ALWAYS_BLACKLISTED = ("get_kprobe", "notify_die")
 
 
 def addresses(table: bytes) -> array[int]:
