@@ -91,7 +91,9 @@ class _Scale:
         functions = [
             symbol
             for symbol in self._kernel.symbols
-            if symbol.is_function and symbol.name != _PROBED and image.is_kernel_text(symbol.address)
+            if symbol.is_function
+            and symbol.name != _PROBED
+            and image.is_kernel_text(symbol.address)
         ]
         yield from (symbol.address for symbol in functions)
         for symbol in functions:

@@ -37,7 +37,7 @@ class Cpu(Protocol):
     modules_start: int
     breakpoint_vector: int
     step_vector: int
-    return_pad: bytes
+    halt: bytes
     page_toucher: bytes
 
     def start(self, memory: GuestMemory) -> None:

@@ -168,8 +168,8 @@ class Engine:
 
     # -- running -----------------------------------------------------------------------------
 
-    def run(self, begin: int, until: int, count: int = 0) -> int:
-        """Run from ``begin`` until ``until``, a :meth:`stop`, or ``count`` instructions if not 0.
+    def run(self, begin: int, count: int = 0) -> int:
+        """Run from ``begin`` until a halt, a :meth:`stop`, or ``count`` instructions if not 0.
 
         Returns Unicorn's error number, 0 if it just stopped. Counting is exact: a block that was
         translated for an uncounted run does not count, so all are dropped when the mode changes.
@@ -178,7 +178,7 @@ class Engine:
         if counted != self._counted:
             self._uc.ctl_flush_tb()
             self._counted = counted
-        return int(self._lib.uc_emu_start(self._handle, begin, until, 0, count))
+        return int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
 
     def stop(self) -> None:
         """Ask the running guest to stop; precise when asked from a hook."""

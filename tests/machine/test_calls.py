@@ -74,6 +74,14 @@ def test_faults_repeat(guest: Kernel, name: str, access: str) -> None:
         assert caught.value.trap.access == access
 
 
+def test_a_jump_to_null_is_a_fault(guest: Kernel) -> None:
+    with pytest.raises(GuestFault) as caught:
+        guest.call("sort", bytes(16), 4, 4, None, None)
+    assert (caught.value.trap.access, caught.value.trap.address) == ("execute", 0)
+    assert caught.value.pc == 0
+    assert guest.call("strlen", "ok") == 2
+
+
 def test_text_is_read_only_and_data_is_not_code(guest: Kernel) -> None:
     with pytest.raises(GuestFault) as caught:
         guest.call("write_word", guest.symbols["strlen"].address, 0)
