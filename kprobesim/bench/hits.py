@@ -81,7 +81,7 @@ def hit_contest(load: Callable[[Stepping], Kernel], sizes: Sizes) -> tuple[Conte
         label = "Qiling hook_address, empty handler"
         contenders.append(Contender("qiling", label, _qiling(kernel, stepped, hits), Target("R")))
     else:
-        absent.append(f"{kernel.arch}: {problem}")
+        absent.append(f"{kernel.arch}: Qiling takes no part: {problem}")
     setting = (
         f"{hits:,} hits a round in the loop of {FUNCTION}() of the sample guest; "
         "time with the probe less time without, by hits"

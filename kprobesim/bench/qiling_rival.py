@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from kprobesim.bench.contest import check, seconds
@@ -13,11 +14,9 @@ __all__ = ["QilingLoop", "qiling_problem"]
 
 def qiling_problem() -> str | None:
     """Why Qiling can't take part; ``None`` if it can."""
-    try:
-        import keystone  # noqa: F401  (Qiling needs it, and does not always bring it)
-        import qiling  # noqa: F401
-    except ImportError as error:
-        return f"Qiling is not installed ({error}); pip install qiling keystone-engine"
+    for name in ("qiling", "keystone"):  # Qiling needs keystone and does not always bring it
+        if find_spec(name) is None:
+            return f"{name} is not installed: pip install qiling keystone-engine"
     return None
 
 
