@@ -76,7 +76,7 @@ class HitPath:
         address = words[self._pc] - self._back
         p = self._table.get(address)
         if p is None:
-            return self._step_end()
+            return self._step_end(address)
         if ctl.running is not None:
             return self._reenter(p)
         ctl.running = p
@@ -169,14 +169,14 @@ class HitPath:
         if self.observer is not None:
             self.observer("step", p, status)
 
-    def _step_end(self) -> bool:
-        """The trap behind the copy in the slot, if that is where the CPU is."""
-        ctl, words = self._ctlblk, self._words
+    def _step_end(self, address: int) -> bool:
+        """A breakpoint at ``address`` that is no probe's: the one behind the copy in the slot?"""
+        ctl = self._ctlblk
         p = ctl.running
         if p is None or not ctl.kprobe_status & _STEPPING:
             return False
         ainsn = p.ainsn
-        if words[self._pc] - ainsn.insn != self._arch.step_end(ainsn):
+        if address != ainsn.insn + ainsn.size:
             return False
         self._resume(p)
         return True
