@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from kprobesim.bench.contest import check, seconds
+from kprobesim.errors import EngineError
 from kprobesim.kernel import Kernel
 
-__all__ = ["QilingLoop", "qiling_problem"]
-
-
-def qiling_problem() -> str | None:
-    """Why Qiling can't take part; ``None`` if it can."""
-    try:
-        import keystone  # noqa: F401  (Qiling needs it, and does not always bring it)
-        import qiling  # noqa: F401
-    except ImportError as error:
-        return f"Qiling is not installed ({error}); pip install qiling keystone-engine"
-    return None
+__all__ = ["QilingLoop"]
 
 
 class QilingLoop:
     """The machine code of ``function`` in ``kernel`` as a Qiling shellcode, probed at ``offset``.
 
     ``timed(n, handler)`` runs it for ``n`` turns with ``handler(ql)`` at the probe (``None``: no
-    probe) and returns seconds.
+    probe) and returns seconds. Raises :class:`EngineError` if Qiling is not installed.
     """
 
     def __init__(self, kernel: Kernel, function: str, offset: int) -> None:
+        for name in ("qiling", "keystone"):  # Qiling needs keystone and does not always bring it
+            if find_spec(name) is None:
+                raise EngineError(f"{name} is not installed: pip install qiling keystone-engine")
         from qiling import Qiling
         from qiling.const import QL_ARCH, QL_OS, QL_VERBOSE
 

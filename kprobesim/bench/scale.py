@@ -87,14 +87,8 @@ class _Scale:
 
     def _candidates(self) -> Iterator[int]:
         """Entries first, then what is inside; never a place that the loop itself runs through."""
-        image = self._kernel.image
-        functions = [
-            symbol
-            for symbol in self._kernel.symbols
-            if symbol.is_function
-            and symbol.name != _PROBED
-            and image.is_kernel_text(symbol.address)
-        ]
+        is_text = self._kernel.image.is_kernel_text
+        functions = [s for s in self._kernel.symbols if s.is_function and is_text(s.address)]
         yield from (symbol.address for symbol in functions)
         for symbol in functions:
             if symbol.address != self._target:

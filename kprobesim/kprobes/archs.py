@@ -70,7 +70,6 @@ class ArchKprobes:
     trap_number: int
     slot_size: int
     repeats: bool
-    step_end: Callable[[ArchInsn], int]
     prepare: Callable[[Site, Read, Read, int], ArchInsn]
 
     def memory_trap(self, error: GuestMemoryError) -> Trap:
@@ -112,7 +111,6 @@ def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> 
         trap_number=3,
         slot_size=_X86_SLOT,
         repeats=True,
-        step_end=lambda ainsn: ainsn.size + x86_64.INT3_SIZE,
         prepare=prepare,
     )
 
@@ -134,6 +132,5 @@ def _arm64(version: tuple[int, int], stepping: Stepping) -> ArchKprobes:
         trap_number=0x3C,
         slot_size=SLOT_SIZE,
         repeats=False,
-        step_end=lambda ainsn: INSN_SIZE,
         prepare=prepare,
     )

@@ -76,7 +76,7 @@ class HitPath:
         address = words[self._pc] - self._back
         p = self._table.get(address)
         if p is None:
-            return self._step_end()
+            return self._step_end(address)
         if ctl.running is not None:
             return self._reenter(p)
         ctl.running = p
@@ -101,13 +101,16 @@ class HitPath:
             self._start_step(p, _SS)
         return True
 
-    def _handle(self, handler: Callable[..., Any], p: Kprobe, *more: int) -> Any:
-        """Run a handler; registers that it kept are frozen as it left them."""
+    def _handle(self, handler: Callable[..., Any], p: Kprobe, flags: int | None = None) -> Any:
+        """Run a handler, with ``flags`` if any; registers that it kept are frozen as it left them.
+
+        (``*flags`` would cost a tenth of a hit.)
+        """
         machine = self._machine
         regs = machine.regs
         machine.in_handler = True
         try:
-            result = handler(p, regs, *more)
+            result = handler(p, regs) if flags is None else handler(p, regs, flags)
         except HandlerAbandoned:
             result = None
         machine.in_handler = False
@@ -166,14 +169,14 @@ class HitPath:
         if self.observer is not None:
             self.observer("step", p, status)
 
-    def _step_end(self) -> bool:
-        """The trap behind the copy in the slot, if that is where the CPU is."""
-        ctl, words = self._ctlblk, self._words
+    def _step_end(self, address: int) -> bool:
+        """A breakpoint at ``address`` that is no probe's: the one behind the copy in the slot?"""
+        ctl = self._ctlblk
         p = ctl.running
         if p is None or not ctl.kprobe_status & _STEPPING:
             return False
         ainsn = p.ainsn
-        if words[self._pc] - ainsn.insn != self._arch.step_end(ainsn):
+        if address != ainsn.insn + ainsn.size:
             return False
         self._resume(p)
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import unicorn
 from unicorn import arm64_const, x86_const
@@ -137,7 +137,16 @@ class Engine:
         self._counted = False
         x86 = arch == _X86
         self._numbers = _X86_REGISTERS if x86 else _ARM64_REGISTERS
-        self._flags = self._numbers["flags"]
+        # With arguments made once and no prototype to check them against: every emulated branch
+        # reads the flags, and this takes 0.3 us instead of 0.5.
+        self._flags = _u64()
+        arguments = (
+            _ptr(self._handle),
+            ctypes.c_int(self._numbers["flags"]),
+            _ptr(ctypes.addressof(self._flags)),
+        )
+        self._fetch_flags = partial(self._lib["uc_reg_read"], *arguments)
+        self._store_flags = partial(self._lib["uc_reg_write"], *arguments)
         self.layout: Layout = window.layout(arch, _Specimen)
         self.words: Words = window.find_words(
             self._handle, self.layout, _X86_GPRS if x86 else _ARM64_GPRS, self._write
@@ -257,15 +266,14 @@ class Engine:
     # -- registers that are not words ----------------------------------------------------------
 
     def read_flags(self) -> int:
-        """EFLAGS or PSTATE, put together from where Unicorn keeps the parts (0.2 us)."""
-        self._scratch.value = 0
-        self._lib.uc_reg_read(self._handle, self._flags, self._scratch_at)
-        return self._scratch.value
+        """EFLAGS or PSTATE, put together from where Unicorn keeps the parts (0.3 us)."""
+        self._fetch_flags()
+        return self._flags.value
 
     def write_flags(self, value: int) -> None:
         """Write EFLAGS or PSTATE."""
-        self._scratch.value = value
-        self._lib.uc_reg_write(self._handle, self._flags, self._scratch_at)
+        self._flags.value = value
+        self._store_flags()
 
     def read_register(self, name: str) -> int:
         """A control register: "cr0", "cr2", "cr3", "cr4", "cs" or "ss"."""

@@ -1,0 +1,88 @@
+"""The whole benchmark: which contests there are, in which order, and what could not be held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kprobesim.bench.contest import Contest
+from kprobesim.bench.hits import hit_contest
+from kprobesim.bench.kernels import cached_kernel
+from kprobesim.bench.report import Report
+from kprobesim.bench.scale import scale_contests
+from kprobesim.bench.sizes import Sizes
+from kprobesim.bench.speed import function_contests, loop_contest
+from kprobesim.errors import SymbolError, UsageError
+from kprobesim.kernel import Kernel
+
+__all__ = ["run_benchmark"]
+
+_NEEDED = ("sort", "memcpy", "int_sqrt")
+
+
+def run_benchmark(
+    sample: Callable[[str], Path],
+    arches: Sequence[str],
+    *,
+    image: Path | None = None,
+    rounds: int = 7,
+    sizes: Sizes | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Hold every contest on each of ``arches``.
+
+    sample : where an architecture's sample guest is
+    image  : a real kernel for its own architecture, instead of a fetched one
+    rounds : how often each contender has its turn
+
+    Raises :class:`UsageError`, :class:`ImageError`, and :class:`EngineError` when a contender did
+    not do its work exactly.
+    """
+    if rounds < 1:
+        raise UsageError(f"{rounds} rounds measure nothing: use at least 1")
+    sizes = sizes or Sizes()
+    given = None if image is None else Kernel.load(image)
+    if given is not None and given.arch not in arches:
+        raise UsageError(f"{image} is an {given.arch} kernel; do not ask for {', '.join(arches)}")
+    report = Report(rounds=rounds, sizes=sizes)
+    for arch in arches:
+        progress(f"{arch}: loading")
+        real = given if given is not None and given.arch == arch else None
+        if real is None:
+            real, found = cached_kernel(arch)
+            report.notes.append(f"{arch}: kernel {found}" if real else f"{arch}: {found}")
+        _hold(report, arch, sample(arch), real, sizes, progress)
+    return report
+
+
+def _hold(
+    report: Report,
+    arch: str,
+    sample: Path,
+    real: Kernel | None,
+    sizes: Sizes,
+    progress: Callable[[str], None],
+) -> None:
+    guest = Kernel.load(sample)
+    if real is None:
+        report.notes.append(f"{arch}: the sample guest's own functions stand in for a kernel's")
+    kernel = real or guest
+    for name in _NEEDED:
+        try:
+            kernel.symbols[name]
+        except SymbolError as error:
+            raise UsageError(f"{kernel.image.path} cannot be measured: {error}") from error
+
+    def hold(contests: Sequence[Contest]) -> None:
+        for contest in contests:
+            contest.play(report.rounds, progress)
+            report.contests.append(contest)
+
+    hold([loop_contest(guest, sizes)])
+    hold(function_contests(kernel, sizes))
+    contest, absent = hit_contest(lambda stepping: Kernel.load(sample, stepping=stepping), sizes)
+    report.notes += absent
+    hold([contest])
+    contests, notes = scale_contests(kernel, sizes)
+    report.notes += notes
+    hold(contests)
