@@ -23,10 +23,7 @@ from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["Argument", "Kernel"]
-
-Argument = "int | bytes | bytearray | str | Symbol | None"
-"""What :meth:`Kernel.call` takes: see there."""
+__all__ = ["Kernel"]
 
 _T = TypeVar("_T")
 _STEPPING = ("breakpoint", "trap")

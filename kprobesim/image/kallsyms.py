@@ -225,10 +225,13 @@ class _Place(NamedTuple):
 def _find_addresses(place: _Place, tokens: _Tokens, names: _Names) -> array[int] | None:
     """The addresses, wherever they are and however they are written."""
     number = names.number
-    for read, size, base_size in _READERS:
-        for alignment in (8, 4):
+    for read, size, base_size, alignments in _READERS:
+        for alignment in alignments:
             before = names.number_at - base_size - size * number
-            for at in (before // alignment * alignment, _align(tokens.index_end, alignment)):
+            after = _align(tokens.index_end, alignment)
+            for at in (before // alignment * alignment, after):
+                if at != after and read is _read_place:
+                    continue  # 7.x has them after the tokens
                 if not 0 <= at <= len(place.data) - size * number:
                     continue
                 found = read(place, at, number, alignment)
@@ -258,9 +261,11 @@ def _read_relative(place: _Place, at: int, number: int, alignment: int) -> array
 
 def _read_signed(place: _Place, at: int, number: int, alignment: int) -> array[int] | None:
     base = _base(place, at, number, alignment)
-    if base is None or base + (1 << 31) > 1 << 64:
+    if base is None:
         return None
     distances = _words(place.data, at, at + 4 * number, "i")
+    if base - 1 - min(distances) >= 1 << 64:
+        return None
     return array("Q", [base - 1 - word if word < 0 else word for word in distances])
 
 
@@ -280,10 +285,13 @@ def _read_place(place: _Place, at: int, number: int, _alignment: int) -> array[i
     return array("Q", [origin + 4 * i + word for i, word in enumerate(distances)])
 
 
-#: Each with the size of its words, and of the base that follows them.
-_READERS: tuple[tuple[Callable[[_Place, int, int, int], array[int] | None], int, int], ...] = (
-    (_read_relative, 4, 8),
-    (_read_signed, 4, 8),
-    (_read_absolute, 8, 0),
-    (_read_place, 4, 0),
+_Reader = Callable[[_Place, int, int, int], "array[int] | None"]
+#: Each with the size of its words, that of the base that follows them, and the alignments to try:
+#: tables are aligned to 8 bytes up to 6.19, and to 4 in 7.x, whose distances would make sense one
+#: word further on as well.
+_READERS: tuple[tuple[_Reader, int, int, tuple[int, ...]], ...] = (
+    (_read_relative, 4, 8, (8, 4)),
+    (_read_signed, 4, 8, (8, 4)),
+    (_read_absolute, 8, 0, (8, 4)),
+    (_read_place, 4, 0, (4, 8)),
 )

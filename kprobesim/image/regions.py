@@ -37,6 +37,10 @@ def code_ranges(
 ) -> list[Range]:
     """Ranges of code, not page-granular: from sections, else from symbols, else from segments."""
     found = [(s.addr, s.addr + s.size) for s in sections if s.is_code and s.size]
+    # x86 since 6.16 marks .data executable; the kernel itself never maps it so.
+    data = bounds("_sdata", "_edata")
+    if data:
+        found = [pair for pair in found if pair[1] <= data[0] or data[1] <= pair[0]]
     if not found:
         found = [pair for names in CODE_BOUNDS if (pair := bounds(*names)) and pair[0] < pair[1]]
     if not found:

@@ -21,6 +21,7 @@ _IGNORED = re.compile(
     rb"|__AArch64ADRPThunk_|_SDA2?_BASE_$|kallsyms_(?:addresses|offsets|relative_base|num_syms"
     rb"|names|markers|token_table|token_index|seqs_of_names)$"
 )
+_CODE_LETTERS = b"tTwWi"
 _LINKER_MARK = re.compile(rb"__(?:start_|stop_|end_)|__.*_(?:start|end)$")
 
 
@@ -40,17 +41,17 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """One symbol. ``size`` is in bytes, ``type`` the letter that nm and /proc/kallsyms show."""
+    """One symbol. ``size`` is in bytes, ``type`` the letter that nm and /proc/kallsyms show.
+
+    ``is_function``: it names code. The type alone (``t T w W i``) does not tell: x86 kernels since
+    6.16 mark ``.data`` executable, so ``init_task`` is a ``T`` there.
+    """
 
     name: str
     address: int
     size: int
     type: str
-
-    @property
-    def is_function(self) -> bool:
-        """Whether the symbol names code (``t T w W i``)."""
-        return self.type in "tTwWi"
+    is_function: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class SymbolTable:
     def functions(self) -> Iterator[Symbol]:
         """All symbols in code, by address."""
         for index, letter in enumerate(self._kinds):
-            if letter in b"tTwWi":
+            if letter in _CODE_LETTERS and not self._is_data(self._addresses[index]):
                 yield self._symbol(index)
 
     def addresses_of(self, names: re.Pattern[bytes]) -> Iterator[tuple[str, int]]:
@@ -171,7 +172,20 @@ class SymbolTable:
     def _symbol(self, index: int) -> Symbol:
         address = self._addresses[index]
         size = self._sizes[index] if self._sizes is not None else self._distance(address)
-        return Symbol(_text(self._names[index]), address, size, chr(self._kinds[index]))
+        letter = self._kinds[index]
+        code = letter in _CODE_LETTERS and not self._is_data(address)
+        return Symbol(_text(self._names[index]), address, size, chr(letter), code)
+
+    @cached_property
+    def _data(self) -> tuple[int, int]:
+        """``[_sdata, _edata)``, empty if the kernel does not say."""
+        start, end = self._by_name.get(b"_sdata"), self._by_name.get(b"_edata")
+        if start is None or end is None:
+            return 0, 0
+        return self._addresses[start], self._addresses[end]
+
+    def _is_data(self, address: int) -> bool:
+        return self._data[0] <= address < self._data[1]
 
     def _distance(self, address: int) -> int:
         after = bisect_right(self._addresses, address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from kprobesim.image.symbols import Columns
 
 __all__ = ["has_symtab", "read_symtab"]
 
+#: The assembler's labels, also with the prefixes that objcopy gives to code built to run elsewhere.
+_LABEL = re.compile(rb"(?:__kvm_nvhe_|__pi_)?(?:\$|\.L)")
 ENTRY_SIZE = 24
 SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
 STT_SECTION, STT_FILE, STT_OBJECT, STT_GNU_IFUNC = 3, 4, 1, 10
@@ -58,6 +61,7 @@ def read_symtab(elf: Elf) -> Columns:
     values = array("Q")
     sizes = array("Q")
     end_of = strings.find
+    ignored = _LABEL.match
     for head, value, size in zip(words[0::3], words[1::3], words[2::3], strict=True):
         kind = (head >> 32) & 0xF
         section = head >> 48
@@ -65,7 +69,7 @@ def read_symtab(elf: Elf) -> Columns:
         if section == SHN_UNDEF or kind in (STT_SECTION, STT_FILE) or not start:
             continue
         name = strings[start : end_of(b"\0", start)]
-        if not name or name[0] == 0x24 or name.startswith(b".L"):
+        if not name or ignored(name):
             continue
         binding = (head >> 36) & 0xF
         if binding == STB_WEAK:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
+from kprobesim.arch.arm64.constants import BRK_KPROBE, INSN_SIZE, SLOT_SIZE
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.trap import Trap, TrapKind
@@ -18,7 +19,6 @@ Stepping = Literal["breakpoint", "trap"]
 
 _X86_SLOT = 15  # MAX_INSN_SIZE of asm/insn.h, as recorded from a running 6.1: 15 bytes, packed
 _DEFAULT_VERSION = (6, 1)  # of an image that does not tell
-_ARM64_SLOT = 8  # two words: the copy and BRK #6
 
 
 class ArchInsn(Protocol):
@@ -107,12 +107,12 @@ def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> 
         return x86_64.prepare(original, site.address, slot=slot, options=options)
 
     return ArchKprobes(
-        breakpoint=b"\xcc",
+        breakpoint=bytes([x86_64.INT3]),
         breakpoint_trap_offset=1,
         trap_number=3,
         slot_size=_X86_SLOT,
         repeats=True,
-        step_end=lambda ainsn: ainsn.size + 1,
+        step_end=lambda ainsn: ainsn.size + x86_64.INT3_SIZE,
         prepare=prepare,
     )
 
@@ -129,11 +129,11 @@ def _arm64(version: tuple[int, int], stepping: Stepping) -> ArchKprobes:
         return arm64.prepare(original, site.address, slot=slot, options=options, read_live=live)
 
     return ArchKprobes(
-        breakpoint=(0xD4200080).to_bytes(4, "little"),
+        breakpoint=BRK_KPROBE.to_bytes(INSN_SIZE, "little"),
         breakpoint_trap_offset=0,
         trap_number=0x3C,
-        slot_size=_ARM64_SLOT,
+        slot_size=SLOT_SIZE,
         repeats=False,
-        step_end=lambda ainsn: 4,
+        step_end=lambda ainsn: INSN_SIZE,
         prepare=prepare,
     )

@@ -238,9 +238,14 @@ class HitPath:
     def _step_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
         ctl = self._ctlblk
         ainsn = p.ainsn
-        if regs.ip != (p.addr if ainsn.emulate is not None else ainsn.insn):
+        if ainsn.emulate is None:
+            # At the copy, or behind it if it waits for an interrupt (HLT).
+            done = regs.ip - ainsn.insn
+            if not 0 <= done <= ainsn.size:
+                return False
+            self._leave_slot(p, done)
+        elif regs.ip != p.addr:
             return False
-        self._leave_slot(p)
         if self.observer is not None:
             self.observer("fault", p, ctl.kprobe_status)
         handled = self._ask_fault_handler(p, trap, regs)
@@ -250,15 +255,13 @@ class HitPath:
             ctl.running = None
         return handled
 
-    def _leave_slot(self, p: Kprobe) -> None:
+    def _leave_slot(self, p: Kprobe, done: int) -> None:
         """Undo the start of a step: the fault belongs to the probed address."""
-        if p.ainsn.emulate is not None:
-            return
         if self._single_step:
             self._machine.cpu.set_single_step(False)
         words, flags = self._words, self._flags
         words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
-        words[self._pc] = p.addr or 0
+        words[self._pc] = (p.addr or 0) + done
 
     def _handler_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
         """A fault in guest code that a handler called."""

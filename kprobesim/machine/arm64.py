@@ -83,6 +83,9 @@ class Arm64Cpu:
     breakpoint_vector = 7
     step_vector = 1
     return_pad = struct.pack("<I", 0xD4200000) * 4
+    # 1: ldrb w2, [x0]; add x0, x0, #0x1000; subs x1, x1, #1; b.ne 1b
+    page_toucher = struct.pack("<4I", 0x39400002, 0x91400400, 0xF1000421, 0x54FFFFA1)
+    """Reads one byte of each of as many pages as its second argument says."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

@@ -38,6 +38,7 @@ class Cpu(Protocol):
     breakpoint_vector: int
     step_vector: int
     return_pad: bytes
+    page_toucher: bytes
 
     def start(self, memory: GuestMemory) -> None:
         """Switch the MMU on."""

@@ -111,6 +111,7 @@ def _open(arch: str) -> unicorn.Uc:
     elif arch == "arm64":
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_A72)
+        uc.ctl_set_page_size(4096)  # else the TLB goes by the smallest of old ARM, 1 KiB
     else:
         raise EngineError(f"no CPU for architecture {arch!r}: x86_64 and arm64 are there")
     return uc
@@ -160,6 +161,10 @@ class Engine:
     def forget_code(self, start: int, end: int) -> None:
         """Drop what was translated from the virtual range [``start``, ``end``), which is mapped."""
         self._uc.ctl_remove_cache(start, end)
+
+    def flush_tlb(self) -> None:
+        """Forget all address translations; a TLB that was over 70 % full doubles its size."""
+        self._uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -318,6 +323,15 @@ class Engine:
         self._lib.uc_reg_write(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
         )
+
+    def read_msr(self, number: int) -> int:
+        """An x86 model specific register."""
+        msr = _Msr(number, 0)
+        status = self._lib.uc_reg_read(
+            self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
+        )
+        self._check(status, f"model specific register {number:#x}")
+        return int(msr.value)
 
     def write_msr(self, number: int, value: int) -> None:
         """Write an x86 model specific register."""

@@ -68,6 +68,9 @@ class X86Cpu:
     breakpoint_vector = 3
     step_vector = 1
     return_pad = b"\xcc" * 16
+    # 1: mov al, [rdi]; add rdi, 0x1000; dec rsi; jne 1b
+    page_toucher = bytes.fromhex("8a074881c70010000048ffce75f2")
+    """Reads one byte of each of as many pages as its second argument says."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

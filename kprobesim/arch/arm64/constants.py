@@ -12,12 +12,7 @@ __all__ = [
     "KPROBE_STEP_BRK_IMM",
     "KRETPROBE_BRK_IMM",
     "MASK64",
-    "MDSCR_SS",
     "PSR_BTYPE",
-    "PSR_D",
-    "PSR_DAIF",
-    "PSR_I",
-    "PSR_SS",
     "SLOT_SIZE",
     "brk",
     "brk_imm",
@@ -35,13 +30,7 @@ KPROBE_STEP_BRK_IMM = 0x006
 KRETPROBE_BRK_IMM = 0x007
 
 # PSTATE as SPSR_EL1 shows it (Arm ARM, C5.2.19).
-PSR_D = 1 << 9
-PSR_I = 1 << 7
-PSR_DAIF = 0xF << 6
 PSR_BTYPE = 0x3 << 10
-PSR_SS = 1 << 21
-#: ``MDSCR_EL1.SS``, which switches software step on.
-MDSCR_SS = 1 << 0
 
 #: EC 0x3c (BRK from AArch64) with IL set; the immediate is the low half.
 ESR_BRK = 0x3C << 26 | 1 << 25

@@ -15,12 +15,6 @@ from kprobesim.arch.x86_64.emulate import emulate_kind, emulator
 from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode, length
 from kprobesim.arch.x86_64.interfaces import Emulate, Memory, Registers
 from kprobesim.arch.x86_64.prepare import ArchInsn, Options, Stepping, prepare, relocate
-from kprobesim.arch.x86_64.resume import (
-    flags_after_step,
-    flags_for_step,
-    is_step_end,
-    resume_ip,
-)
 
 __all__ = [
     "INT3",
@@ -43,13 +37,9 @@ __all__ = [
     "decode",
     "emulate_kind",
     "emulator",
-    "flags_after_step",
-    "flags_for_step",
     "is_exception_insn",
-    "is_step_end",
     "length",
     "prepare",
     "read_insn",
     "relocate",
-    "resume_ip",
 ]

@@ -1,0 +1,1 @@
+"""What a probe costs, and what the machine under it costs, beside the other ways to do it."""

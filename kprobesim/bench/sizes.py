@@ -1,0 +1,19 @@
+"""How much work one round of each measurement is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Sizes"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Work a round: calls, bytes, elements, hits, and the numbers of probes to arm."""
+
+    calls: int = 2_000_000
+    hash_bytes: int = 1 << 20
+    sort_elements: int = 50_000
+    copy_bytes: int = 8 << 20
+    hits: int = 20_000
+    probes: tuple[int, ...] = (1, 100, 10_000)

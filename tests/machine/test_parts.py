@@ -1,0 +1,118 @@
+"""The machine's small parts, each by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kprobesim import UsageError
+from kprobesim.kprobes.slots import SlotCache, SlotState
+from kprobesim.machine.heap import Heap
+from kprobesim.machine.memory import PAGE, GuestMemory, Prot
+from kprobesim.machine.watchdog import Watchdog
+from kprobesim.machine.x86_64 import X86Pte
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=60))
+def test_heap_never_hands_out_overlapping_ranges(requests: list[tuple[int, bool]]) -> None:
+    heap = Heap(0x1000, 0x1000 + (1 << 20))
+    live: dict[int, int] = {}
+    for size, give_back in requests:
+        address = heap.alloc(size)
+        for start, length in live.items():
+            assert address + size <= start or start + length <= address
+        live[address] = size
+        if give_back:
+            heap.free(address)
+            del live[address]
+
+
+def test_heap_is_bounded() -> None:
+    heap = Heap(0, 64)
+    heap.alloc(48)
+    assert not heap.fits(32)
+    with pytest.raises(UsageError, match="used up"):
+        heap.alloc(32)
+    with pytest.raises(UsageError, match="not allocated"):
+        heap.free(8)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.integers(1, 12), st.sampled_from([Prot.RX, Prot.RW])),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_page_tables_agree_with_the_regions(wanted: list[tuple[int, int, Prot]]) -> None:
+    """A walk of the guest's own tables finds what the host's regions say, in either page size."""
+    memory = GuestMemory(0, 64 << 20, X86Pte())
+    root, _ = memory.tables.plant(shared=True)
+    base = 0xFFFF_FFFF_8000_0000
+    for slot, pages, prot in wanted:
+        size = pages * PAGE if pages < 6 else (2 << 20) + pages * PAGE
+        start = base + slot * (4 << 20)
+        if memory.region(start) is None:
+            memory.map(start, memory.take_frames(size // PAGE, 2 << 20), size, prot, "test")
+    for region in memory.regions:
+        for address in (region.start, region.end - PAGE, (region.start + region.end) // 2):
+            entry, physical = _walk(memory, root, address)
+            assert physical == address - region.start + region.offset
+            assert bool(entry & 2) == bool(region.prot & Prot.W)
+            assert bool(entry >> 63) != bool(region.prot & Prot.X)
+
+
+def _walk(memory: GuestMemory, root: int, address: int) -> tuple[int, int]:
+    table = root
+    for shift in (39, 30, 21, 12):
+        at = table + (address >> shift & 511) * 8
+        entry = int.from_bytes(memory.ram[at : at + 8], "little")
+        assert entry & 1
+        size = 1 << shift
+        if shift == 12 or entry & 0x80:
+            return entry, (entry & 0x000F_FFFF_FFFF_F000 & -size) + address % size
+        table = entry & 0x000F_FFFF_FFFF_F000
+    raise AssertionError
+
+
+def test_regions_do_not_overlap() -> None:
+    memory = GuestMemory(0, 64 << 20, X86Pte())
+    memory.tables.plant(shared=True)
+    memory.map_new(0x10000, 4 * PAGE, Prot.RW, "first")
+    with pytest.raises(UsageError, match="first"):
+        memory.map_new(0x12000, PAGE, Prot.RW, "second")
+
+
+def test_watchdog_stops_only_what_is_late() -> None:
+    dog, stopped = Watchdog(), threading.Event()
+    dog.arm("late", time.monotonic() + 0.05, stopped.set)
+    early = threading.Event()
+    dog.arm("early", time.monotonic() + 0.02, early.set)
+    dog.disarm("early")
+    assert stopped.wait(5)
+    dog.disarm("late")
+    assert not early.is_set()
+
+
+def test_slots_are_packed_and_reused_lowest_first() -> None:
+    pages = iter((0x10000, 0x20000))
+    cache = SlotCache(15, lambda: next(pages))
+    slots = [cache.get(collect=True) for _ in range(cache.per_page + 1)]
+    assert slots[:3] == [0x10000, 0x1000F, 0x1001E]
+    assert slots[-1] == 0x20000
+    cache.free(slots[5], dirty=False)
+    cache.free(slots[3], dirty=True)
+    assert 0x10FFF in cache
+    assert 0x11000 not in cache
+    assert cache.get(collect=False) == 0x2000F  # the newest page first
+    for _ in range(cache.per_page - 2):
+        cache.get(collect=False)
+    assert cache.get(collect=False) == slots[5]  # the dirty one waits
+    assert cache.get(collect=True) == slots[3]
+    with pytest.raises(AssertionError):
+        cache.free(0x10001, dirty=False)
+    assert SlotState.USED == 2
