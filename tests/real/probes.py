@@ -33,8 +33,10 @@ def instructions(kernel: Kernel, function: Symbol) -> list[int]:
 
 
 @contextmanager
-def probes_everywhere(kernel: Kernel, functions: list[Symbol]) -> Iterator[Watch]:
-    """Probes with both handlers on every instruction of ``functions`` that takes one."""
+def probes_everywhere(
+    kernel: Kernel, functions: list[Symbol], *, with_post: bool = True
+) -> Iterator[Watch]:
+    """Probes with handlers on every instruction of ``functions`` that takes one."""
     watch = Watch()
     trap = 1 if kernel.arch == "x86_64" else 0  # the pre_handler's ip is behind an INT3
 
@@ -51,7 +53,11 @@ def probes_everywhere(kernel: Kernel, functions: list[Symbol]) -> Iterator[Watch
     try:
         for function in functions:
             for offset in instructions(kernel, function):
-                p = Kprobe(addr=function.address + offset, pre_handler=pre, post_handler=post)
+                p = Kprobe(
+                    addr=function.address + offset,
+                    pre_handler=pre,
+                    post_handler=post if with_post else None,
+                )
                 try:
                     kernel.register_kprobe(p)
                 except KprobeError as error:
