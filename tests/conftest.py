@@ -105,6 +105,6 @@ def real_kernel(real_image: Path) -> Kernel:
 @pytest.fixture(scope="session")
 def stepped_kernels(real_image: Path) -> Callable[[str], Kernel]:
     """Real kernels by way of stepping, one each; to be left as they were, too."""
-    return functools.lru_cache(maxsize=1)(
+    return functools.lru_cache(maxsize=2)(
         lambda stepping: Kernel.load(real_image, stepping=stepping)
     )

@@ -43,28 +43,28 @@ class Guest:
         self.kernel.write(self._allocated[-1], data)
         return self._allocated[-1]
 
+    def name(self, function: str) -> str | None:
+        """The first of the names ``a|b`` that this kernel has: functions get renamed."""
+        return next((name for name in function.split("|") if name in self.kernel.symbols), None)
+
     def call(self, function: str, *arguments: Any) -> int:
         """The 64-bit result."""
-        return self.kernel.call(function, *arguments)
+        return self.kernel.call(self.name(function) or function, *arguments)
 
     def int(self, function: str, *arguments: Any) -> int:
         """The result of a function that returns an ``int``."""
-        value = self.kernel.call(function, *arguments) & 0xFFFF_FFFF
+        value = self.call(function, *arguments) & 0xFFFF_FFFF
         return value - (value >> 31 << 32)
 
     def u32(self, function: str, *arguments: Any) -> int:
         """The result of a function that returns a ``u32``; the upper half is undefined."""
-        return self.kernel.call(function, *arguments) & 0xFFFF_FFFF
+        return self.call(function, *arguments) & 0xFFFF_FFFF
 
     def filled(self, size: int, function: str, *arguments: Any) -> bytes:
         """What a function leaves in the buffer that is its first argument."""
         buffer = self.buf(size)
-        self.kernel.call(function, buffer, *arguments)
+        self.call(function, buffer, *arguments)
         return self.kernel.read(buffer, size)
-
-    def text(self, function: str, *arguments: Any) -> bytes:
-        """The string that a function leaves in the buffer that is its first argument."""
-        return self.filled(256, function, *arguments).split(b"\0")[0]
 
     def read(self, address: int, size: int) -> bytes:
         """Guest memory."""
@@ -78,19 +78,27 @@ class Guest:
 
 @dataclass(frozen=True)
 class Case:
-    """``run`` uses ``functions``, all of which the kernel must have, and ``inner``, which are
-    called by them and may have been inlined; its result is ``expected``."""
+    """``run`` uses ``functions``, all of which the kernel must have (``a|b``: one of them), and
+    ``inner``, which are called by them and may have been inlined; its result is ``expected``.
+    ``faults`` is how many instructions may fault on the way, for the exception table to handle."""
 
     name: str
     functions: tuple[str, ...]
     run: Callable[[Guest], Any]
     expected: Any
     inner: tuple[str, ...] = ()
+    faults: int = 0
 
 
 def case(
-    functions: str, run: Callable[[Guest], Any], expected: Any, *, inner: str = "", name: str = ""
+    functions: str,
+    run: Callable[[Guest], Any],
+    expected: Any,
+    *,
+    inner: str = "",
+    name: str = "",
+    faults: int = 0,
 ) -> Case:
     """A case; several functions are separated by blanks, the first one gives it its name."""
     names = tuple(functions.split())
-    return Case(name or names[0], names, run, expected, tuple(inner.split()))
+    return Case(name or names[0].split("|")[0], names, run, expected, tuple(inner.split()), faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from real_cases.case import Guest, case
 
+_STRSCPY = "strscpy|sized_strscpy"  # renamed in 6.9
 _TEXT = b"the quick brown fox jumps over the lazy dog"
 _MEMORY = bytes(range(7, 207)) * 2
 
@@ -46,8 +47,8 @@ def _strsep(guest: Guest) -> list[bytes]:
 
 def _strscpy(guest: Guest) -> tuple[int, int, bytes]:
     target = guest.buf(64)
-    whole = guest.int("strscpy", target, b"whole\0", 64)
-    return whole, guest.int("strscpy", target, _TEXT + b"\0", 20), guest.kernel.read_cstr(target)
+    whole = guest.int(_STRSCPY, target, b"whole\0", 64)
+    return whole, guest.int(_STRSCPY, target, _TEXT + b"\0", 20), guest.kernel.read_cstr(target)
 
 
 def _match_string(guest: Guest) -> list[int]:
@@ -106,7 +107,7 @@ CASES = [
     ),
     case("strpbrk", lambda g: _scan(g, "strpbrk", _TEXT, b"zxj\0"), _TEXT[18:]),
     case("strsep", _strsep, [b"root=/dev/vda1", b"ro", b"", b"quiet"]),
-    case("strscpy", _strscpy, (5, -7, _TEXT[:19])),
+    case(_STRSCPY, _strscpy, (5, -7, _TEXT[:19])),
     case("strim", lambda g: _scan(g, "strim", b" \t padded \n "), b"padded", inner="skip_spaces"),
     case(
         "sysfs_streq",
