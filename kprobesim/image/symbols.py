@@ -189,7 +189,7 @@ class SymbolTable:
 
     def _distance(self, address: int) -> int:
         after = bisect_right(self._addresses, address)
-        following = self._addresses[after] if after < len(self._addresses) else address
+        following = self._addresses[after] if after < len(self._addresses) else 1 << 64
         extent = self._extent(address)
         return min(following, extent[1]) - address if extent else 0
 
