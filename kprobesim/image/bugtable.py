@@ -58,17 +58,18 @@ class BugTable:
             size = struct.calcsize(layout[0])
             if not table or len(table) % size:
                 continue
-            rows = {
-                start + at + row[0]: (start + at, row)
+            rows = [
+                (start + at, row)
                 for at, row in zip(
                     range(0, len(table), size), struct.iter_unpack(layout[0], table), strict=True
                 )
-            }
-            # A few hundred samples tell the layouts apart.
-            sample = list(rows)[:: max(1, len(rows) // 256)]
+            ]
+            # A few hundred neighbours tell the layouts apart.
+            sample = [where + row[0] for where, row in rows[:512]]
             score = sum(map(is_trap, sample)) / len(sample)
             if score > best:
-                best, self._rows, self._layout = score, rows, layout
+                best, self._layout = score, layout
+                self._rows = {where + row[0]: (where, row) for where, row in rows}
         #: Share of the sampled entries that point at a trapping instruction, 0 to 1.
         self.confidence = best
 

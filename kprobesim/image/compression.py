@@ -50,7 +50,7 @@ def decompress(kind: str, data: memoryview, limit: int = MAX_IMAGE_SIZE) -> byte
     chunks: list[bytes] = []
     size = 0
     try:
-        for chunk in _STREAMS[kind](data, limit):
+        for chunk in _STREAMS[kind](data):
             size += len(chunk)
             if size > limit:
                 raise CompressionError(f"unpacks to more than {limit} bytes")
@@ -80,7 +80,7 @@ def _feed(
         yield step(piece, _CHUNK)
 
 
-def _gzip(data: memoryview, _limit: int) -> Iterator[bytes]:
+def _gzip(data: memoryview) -> Iterator[bytes]:
     inflater = zlib.decompressobj(wbits=31)
     at = 0
     rest = b""
@@ -94,22 +94,22 @@ def _gzip(data: memoryview, _limit: int) -> Iterator[bytes]:
         rest = inflater.unconsumed_tail
 
 
-def _bzip2(data: memoryview, _limit: int) -> Iterator[bytes]:
+def _bzip2(data: memoryview) -> Iterator[bytes]:
     decoder = bz2.BZ2Decompressor()
     return _feed(data, decoder.decompress, lambda: decoder.eof, lambda: decoder.needs_input)
 
 
-def _xz(data: memoryview, _limit: int) -> Iterator[bytes]:
+def _xz(data: memoryview) -> Iterator[bytes]:
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
     return _feed(data, decoder.decompress, lambda: decoder.eof, lambda: decoder.needs_input)
 
 
-def _lzma(data: memoryview, _limit: int) -> Iterator[bytes]:
+def _lzma(data: memoryview) -> Iterator[bytes]:
     decoder = lzma.LZMADecompressor(lzma.FORMAT_ALONE)
     return _feed(data, decoder.decompress, lambda: decoder.eof, lambda: decoder.needs_input)
 
 
-def _zstd(data: memoryview, _limit: int) -> Iterator[bytes]:
+def _zstd(data: memoryview) -> Iterator[bytes]:
     decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     with decoder.stream_reader(data, read_across_frames=False) as reader:
         while chunk := reader.read(_CHUNK):
@@ -120,7 +120,7 @@ def _zstd(data: memoryview, _limit: int) -> Iterator[bytes]:
         raise EOFError("it ends too early")
 
 
-def _lz4_legacy(data: memoryview, limit: int) -> Iterator[bytes]:
+def _lz4_legacy(data: memoryview) -> Iterator[bytes]:
     """Frames of the legacy format: a magic number, then blocks with their sizes in front."""
     at = 4
     while at + 4 <= len(data):
@@ -134,15 +134,15 @@ def _lz4_legacy(data: memoryview, limit: int) -> Iterator[bytes]:
         if at + size > len(data):
             raise EOFError("it ends too early")
         block = bytes(data[at : at + size])
-        yield lz4.block.decompress(block, uncompressed_size=min(_LZ4_BLOCK, limit + 1))
+        yield lz4.block.decompress(block, uncompressed_size=_LZ4_BLOCK)
         at += size
 
 
-def _lzo(_data: memoryview, _limit: int) -> Iterator[bytes]:
+def _lzo(_data: memoryview) -> Iterator[bytes]:
     raise CompressionError("is packed with LZO, which is not supported; unpack it with lzop first")
 
 
-_STREAMS: dict[str, Callable[[memoryview, int], Iterator[bytes]]] = {
+_STREAMS: dict[str, Callable[[memoryview], Iterator[bytes]]] = {
     "gzip": _gzip,
     "bzip2": _bzip2,
     "LZMA": _lzma,

@@ -12,7 +12,7 @@ from kprobesim.image.bzimage import is_bzimage, unpack_bzimage
 from kprobesim.image.compression import CompressionError, compression_of, decompress
 from kprobesim.image.deb import AR_MAGIC, kernel_from_deb
 from kprobesim.image.elf import ELF_MAGIC
-from kprobesim.image.source import Buffer
+from kprobesim.image.source import MAX_IMAGE_SIZE, Buffer
 
 __all__ = ["Unpacked", "unpack"]
 
@@ -69,7 +69,7 @@ def unpack(path: Path, data: Buffer, progress: Callable[[str], None] | None) -> 
             _say(progress, f"unpacking {kind} data")
             notes.append(kind)
             try:
-                data = decompress(kind, memoryview(data))
+                data = decompress(kind, memoryview(data), MAX_IMAGE_SIZE)
             except CompressionError as error:
                 raise ImageError(
                     path, f"{error}; it is cut short or damaged, copy or extract it again"

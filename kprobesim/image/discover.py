@@ -108,12 +108,14 @@ def find_address_runs(
 def find_blacklist(
     runs: Sequence[tuple[int, array[int], int]], members: Collection[int]
 ) -> tuple[int, array[int]] | None:
-    """The run that holds all of ``members``, functions that every kernel blacklists.
+    """The shortest run that holds all of ``members``, functions that every kernel blacklists.
 
-    ALLOW_ERROR_INJECTION's table follows (vmlinux.lds.h): pairs of an address and a small number,
-    so the last word of the run is its first address if such a number comes next.
+    (A longer one may be the sites that ftrace patches.) ALLOW_ERROR_INJECTION's table follows
+    (vmlinux.lds.h): pairs of an address and a small number, so the last word of the run is its
+    first address if such a number comes next.
     """
-    for start, words, following in runs:
-        if members and all(member in words for member in members):
-            return start, words[:-1] if 0 < following < 16 else words
-    return None
+    fitting = [run for run in runs if members and all(member in run[1] for member in members)]
+    if not fitting:
+        return None
+    start, words, following = min(fitting, key=lambda run: len(run[1]))
+    return start, words[:-1] if 0 < following < 16 else words

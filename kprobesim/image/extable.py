@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -58,6 +59,8 @@ class ExceptionTable:
             if arch == "x86_64"
             else [(12, _arm64_typed), (8, _bare)]
         )
+        #: Share of the entries that make sense in the layout that fits best, 0 to 1.
+        self.confidence = 0.0
         best: list[ExceptionEntry] = []
         best_score = 0.0
         for size, build in layouts:
@@ -72,11 +75,11 @@ class ExceptionTable:
                 )
                 for at in range(0, len(table), size)
             ]
-            score = sum(map(self._plausible, entries)) / len(entries)
-            if score > best_score:
-                best, best_score = entries, score
-        #: Share of the entries that make sense in the layout that fits best, 0 to 1.
-        self.confidence = best_score
+            sound = sum(map(self._plausible, entries)) / len(entries)
+            # The build sorts the table, so in the right layout it is sorted.
+            rising = sum(a.insn < b.insn for a, b in itertools.pairwise(entries)) / len(entries)
+            if sound and sound + rising > best_score:
+                best, best_score, self.confidence = entries, sound + rising, sound
         self._entries = sorted(best, key=lambda entry: entry.insn)
         self._insns = [entry.insn for entry in self._entries]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kprobesim.errors import ImageError
 from kprobesim.image.elf import ELF_MAGIC, Elf
 from kprobesim.image.source import map_file
-from kprobesim.image.symbols import Columns
+from kprobesim.image.symbols import LABEL, Columns
 from kprobesim.image.symtab import has_symtab, read_symtab
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def read_text(path: Path, text: bytes) -> Columns:
     addresses = array("Q")
     lines = _LINE.findall(text)
     for address, kind, name, module in lines:
-        if not module:
+        if not module and not LABEL.match(name):
             names.append(name)
             kinds += kind
             addresses.append(int(address, 16))

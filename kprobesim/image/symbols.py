@@ -13,11 +13,14 @@ from typing import NamedTuple
 from kprobesim.errors import SymbolError
 from kprobesim.image.nearest import nearest_names
 
-__all__ = ["Columns", "Symbol", "SymbolAt", "SymbolTable"]
+__all__ = ["LABEL", "Columns", "Symbol", "SymbolAt", "SymbolTable"]
 
+#: The assembler's labels, also with the prefixes that objcopy gives to code built to run elsewhere:
+#: they name nothing of the kernel, and no reader hands them over.
+LABEL = re.compile(rb"(?:__kvm_nvhe_|__pi_)?(?:\$|\.L)")
 #: Names that scripts/kallsyms.c (5.10-6.12) leaves out, so no kernel ever prints them.
 _IGNORED = re.compile(
-    rb"L0|__crc_|__efistub_|__kstrtab|__kcfi_typeid_|__(?:kvm_nvhe|pi)_(?:\$|\.L)"
+    rb"L0|__crc_|__efistub_|__kstrtab|__kcfi_typeid_"
     rb"|__AArch64ADRPThunk_|_SDA2?_BASE_$|kallsyms_(?:addresses|offsets|relative_base|num_syms"
     rb"|names|markers|token_table|token_index|seqs_of_names)$"
 )
@@ -189,7 +192,7 @@ class SymbolTable:
 
     def _distance(self, address: int) -> int:
         after = bisect_right(self._addresses, address)
-        following = self._addresses[after] if after < len(self._addresses) else address
+        following = self._addresses[after] if after < len(self._addresses) else 1 << 64
         extent = self._extent(address)
         return min(following, extent[1]) - address if extent else 0
 

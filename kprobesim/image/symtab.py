@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from array import array
 from collections.abc import Sequence
@@ -17,12 +16,10 @@ from kprobesim.image.elf import (
     Elf,
     Section,
 )
-from kprobesim.image.symbols import Columns
+from kprobesim.image.symbols import LABEL, Columns
 
 __all__ = ["has_symtab", "read_symtab"]
 
-#: The assembler's labels, also with the prefixes that objcopy gives to code built to run elsewhere.
-_LABEL = re.compile(rb"(?:__kvm_nvhe_|__pi_)?(?:\$|\.L)")
 ENTRY_SIZE = 24
 SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
 STT_SECTION, STT_FILE, STT_OBJECT, STT_GNU_IFUNC = 3, 4, 1, 10
@@ -61,7 +58,7 @@ def read_symtab(elf: Elf) -> Columns:
     values = array("Q")
     sizes = array("Q")
     end_of = strings.find
-    ignored = _LABEL.match
+    ignored = LABEL.match
     for head, value, size in zip(words[0::3], words[1::3], words[2::3], strict=True):
         kind = (head >> 32) & 0xF
         section = head >> 48
