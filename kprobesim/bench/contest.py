@@ -70,11 +70,16 @@ class Contest:
             self.close()
 
     def ratio(self, contender: Contender) -> float | None:
-        """The contender's median over that of the one it is compared with."""
+        """How its figures relate to those of the one it is compared with: the median over rounds.
+
+        Round by round, because a machine that slows down for a while slows neighbours down alike.
+        """
         if contender.target is None:
             return None
-        base = self[contender.target.against].median
-        return contender.median / base if base > 0 else None
+        base = self[contender.target.against]
+        pairs = zip(contender.rounds, base.rounds, strict=True)
+        ratios = [figure / other for figure, other in pairs if other > 0]
+        return median(ratios) if ratios else None
 
     def met(self, contender: Contender) -> bool | None:
         """Whether the contender keeps its target; ``None`` if it has none."""
@@ -88,13 +93,16 @@ class Contest:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long ``action`` takes, without the garbage collector's share."""
+    """Processor time of ``action`` in this thread: others' turns on the CPU do not count.
+
+    The garbage collector rests meanwhile.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        start = time.perf_counter()
+        start = time.thread_time()
         action()
-        return time.perf_counter() - start
+        return time.thread_time() - start
     finally:
         if collecting:
             gc.enable()
