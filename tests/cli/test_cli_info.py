@@ -72,3 +72,24 @@ def test_control_characters_in_names_cannot_reach_the_terminal(
     assert outcome.code == 0
     assert "\x1b" not in outcome.out
     assert "(\\x1b[2Jbesim@sample)" in outcome.out
+
+
+def test_image_without_symbols(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    with sample.open("rb") as file:
+        elf = ELFFile(file)
+        index = next(i for i, s in enumerate(elf.iter_sections()) if s.name == ".symtab")
+        type_field = elf["e_shoff"] + index * elf["e_shentsize"] + 4
+    data = bytearray(sample.read_bytes())
+    data[type_field : type_field + 4] = bytes(4)  # SHT_NULL
+    stripped = tmp_path / "vmlinux"
+    stripped.write_bytes(data)
+    facts = cli("info", stripped, "--json").data
+    assert facts["release"] == "6.1.0-kprobesim-sample"
+    assert facts["symbols"]["count"] == 0
+    assert "symbols" in facts["symbols"]["problem"]
+    assert "none: " in cli("info", stripped).out
+    cli("call", stripped, "gcd(12, 18)").refused(1, "symbols")
+    cli("disasm", stripped, "gcd").refused(1, "symbols")
+    # Another file may have them.
+    call = cli("call", stripped, "gcd(12, 18)", "--symbols", sample, "--json")
+    assert call.data["result"]["value"] == 6

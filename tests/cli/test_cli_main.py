@@ -19,7 +19,7 @@ from kprobesim.cli import call
 from kprobesim.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
-COMMANDS = ["demo", "info", "call", "disasm"]
+COMMANDS = ["demo", "info", "call", "disasm", "bench"]
 Cli = Callable[..., Any]
 
 IMAGE_COMMANDS = pytest.mark.parametrize(
