@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 __all__ = ["BugEntry", "BugTable"]
 
@@ -86,6 +87,18 @@ class BugTable:
     def at(self, address: int) -> BugEntry | None:
         """The entry of the instruction at ``address``, as find_bug finds it."""
         return self._entry(address) if address in self._rows else None
+
+    def record(self, where: int) -> BugEntry | None:
+        """The entry that lies at the address ``where`` in the table.
+
+        x86 since 6.19 has WARNs that call ``__WARN_trap`` with their entry in RDI.
+        """
+        address = self._by_record.get(where)
+        return None if address is None else self._entry(address)
+
+    @cached_property
+    def _by_record(self) -> dict[int, int]:
+        return {where: address for address, (where, _) in self._rows.items()}
 
     def _entry(self, address: int) -> BugEntry:
         where, row = self._rows[address]

@@ -123,6 +123,8 @@ def test_bug_table(
     assert 0x10000 in table
     assert table.at(0x10004) is None
     assert {entry.addr for entry in table} == traps
+    assert table.record(TABLE + len(raw) - len(raw) // count) == entry
+    assert table.record(TABLE + 4) is None
 
 
 def test_bugs_and_warnings() -> None:
