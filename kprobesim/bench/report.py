@@ -11,12 +11,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from kprobesim import __version__
 from kprobesim.bench.contest import Contender, Contest
 from kprobesim.bench.sizes import Sizes
 
 __all__ = ["Report"]
 
-_PACKAGES = ("kprobesim", "unicorn", "capstone", "qiling")
+_PACKAGES = ("unicorn", "capstone", "qiling")
 
 
 @dataclass
@@ -141,7 +142,10 @@ def _cpu_name() -> str:
 
 
 def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {
+        "kprobesim": __version__,
+        "python": platform.python_version(),
+    }
     for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)

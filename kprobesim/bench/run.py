@@ -50,7 +50,7 @@ def run_benchmark(
         real = given if given is not None and given.arch == arch else None
         if real is None:
             real, found = cached_kernel(arch)
-            report.notes.append(f"{arch}: kernel {found}" if real else f"{arch}: {found}")
+            report.notes.append(f"{arch}: measured on {found}" if real else f"{arch}: {found}")
         _hold(report, arch, sample(arch), real, sizes, progress)
     return report
 
