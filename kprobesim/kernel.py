@@ -307,6 +307,6 @@ def _memory_size(memory: int | str) -> int:
         return memory
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
     number, unit = memory[:-1], memory[-1:].upper()
-    if unit not in units or not number.isdigit():
+    if unit not in units or not number.isdecimal() or len(number) > 18:
         raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
     return int(number) * units[unit]

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from kprobesim.boot.extable_arm64 import fix_up_arm64
 from kprobesim.boot.extable_x86 import fix_up_x86
+from kprobesim.errors import GuestMemoryError
 from kprobesim.image import BugEntry, KernelImage
 from kprobesim.machine.faults import GuestBug
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.registers import PtRegs, X86PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["GuestWarning", "KernelExceptions"]
+
+# ud1 (%edx), %rdi in __WARN_trap(), x86 since 6.19; bug entries then name the place of its call.
+_WARN_TRAP = bytes.fromhex("67480fb93a")
 
 _FIXABLE = (
     TrapKind.PAGE_FAULT,
@@ -47,14 +51,19 @@ class KernelExceptions:
         self._image = image
         self._fix_up: Callable[..., bool] = fix_up_x86 if image.arch == "x86_64" else fix_up_arm64
         self._trap_size = 2 if image.arch == "x86_64" else 4
+        self._reported: set[int] = set()
         self.warnings: list[GuestWarning] = []
 
     def handle(self, trap: Trap, regs: PtRegs) -> bool:
         """Fix up a fault that __ex_table foresees, report BUG and WARN; false: neither."""
         if trap.kind in (TrapKind.UNDEFINED, TrapKind.BREAKPOINT):
+            size = self._trap_size
             entry = self._image.bug_table.at(regs.ip)
+            if entry is None:
+                size = len(_WARN_TRAP)
+                entry = self._warn_trap(regs)
             if entry is not None:
-                self._report(entry, trap, regs)
+                self._report(entry, trap, regs, size)
                 return True
         if trap.kind in _FIXABLE:
             fixup = self._image.exception_table.search(regs.ip)
@@ -62,11 +71,26 @@ class KernelExceptions:
                 return self._fix_up(self._image, self._machine.memory, fixup, trap, regs)
         return False
 
-    def _report(self, entry: BugEntry, trap: Trap, regs: PtRegs) -> None:
+    def _warn_trap(self, regs: PtRegs) -> BugEntry | None:
+        """The entry that __WARN_trap() reports: its argument."""
+        if not isinstance(regs, X86PtRegs):
+            return None
+        try:
+            code = self._machine.memory.read(regs.ip, len(_WARN_TRAP))
+        except GuestMemoryError:
+            return None
+        return self._image.bug_table.in_table(regs.di) if code == _WARN_TRAP else None
+
+    def _report(self, entry: BugEntry, trap: Trap, regs: PtRegs, size: int) -> None:
         machine = self._machine
         kept = regs.copy()
         place, trace = machine.symbolize(kept.ip), machine.unwind(kept)
         if not entry.is_warning:
             raise GuestBug(trap, kept, place, trace, entry.file, entry.line)
-        self.warnings.append(GuestWarning(entry.file, entry.line, kept.ip, place, tuple(trace)))
-        regs.ip = regs.ip + self._trap_size
+        if not entry.is_once or entry.addr not in self._reported:
+            self._reported.add(entry.addr)
+            place = machine.symbolize(entry.addr)
+            self.warnings.append(
+                GuestWarning(entry.file, entry.line, entry.addr, place, tuple(trace))
+            )
+        regs.ip = regs.ip + size

@@ -28,6 +28,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _INTEGER = re.compile(r"0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[1-9][0-9_]*|0")
+_SURROGATE = re.compile("[\udc80-\udcff]")
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
 _MOST_DIGITS = 80
 
@@ -228,16 +229,15 @@ class _Reader:
         literal = token.text
         for raw, escape in (("\n", "\\n"), ("\r", "\\r")):
             literal = literal.replace("\\" + raw, raw).replace(raw, escape)
+        # What is not UTF-8 on the command line arrives as surrogates: they stand for the bytes.
+        literal = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):x}", literal)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # an unknown escape such as \d
                 value = ast.literal_eval(literal)
-                # What is not UTF-8 on the command line arrives as surrogates: the bytes it was.
-                return (
-                    value
-                    if isinstance(value, bytes)
-                    else value.encode("utf-8", "surrogateescape") + b"\0"
-                )
+                if isinstance(value, str):
+                    return value.encode("utf-8", "surrogateescape") + b"\0"
+                return bytes(value)
         except (SyntaxError, ValueError, Warning) as error:
             problem = getattr(error, "msg", None) or str(error)
             self._fail(f"this text cannot be read: {problem}", token)

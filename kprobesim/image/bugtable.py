@@ -5,10 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 __all__ = ["BugEntry", "BugTable"]
 
 BUGFLAG_WARNING = 1
+BUGFLAG_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,11 @@ class BugEntry:
     def is_warning(self) -> bool:
         """Whether execution goes on after the report."""
         return bool(self.flags & BUGFLAG_WARNING)
+
+    @property
+    def is_once(self) -> bool:
+        """Whether only the first time is reported."""
+        return bool(self.flags & BUGFLAG_ONCE)
 
 
 #: Layouts of struct bug_entry with relative pointers: plain, verbose, and verbose with a format
@@ -72,6 +79,36 @@ class BugTable:
                 self._rows = {where + row[0]: (where, row) for where, row in rows}
         #: Share of the sampled entries that point at a trapping instruction, 0 to 1.
         self.confidence = best
+        self._file_base = self._find_file_base()
+
+    def _find_file_base(self) -> int:
+        """Where in an entry the distance to its file is counted from.
+
+        Before 6.0 that is the entry's start, now the distance's own place: the base that makes
+        more of the sampled distances lead to the first byte of a string is the right one.
+        """
+        _format, index, own = self._layout
+        if index is None or not own:
+            return own
+        rows = list(self._rows.values())
+        sample = rows[:: max(1, len(rows) // 64)]
+
+        def strings(base: int) -> int:
+            return sum(
+                bool(self._text(at)) and self._text(at - 1) == ""
+                for at in (where + base + row[index] for where, row in sample)
+            )
+
+        return 0 if strings(0) > strings(own) else own
+
+    def in_table(self, where: int) -> BugEntry | None:
+        """The entry whose own place in memory is ``where``."""
+        address = self._places.get(where)
+        return None if address is None else self._entry(address)
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {where: address for address, (where, _row) in self._rows.items()}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -87,10 +124,22 @@ class BugTable:
         """The entry of the instruction at ``address``, as find_bug finds it."""
         return self._entry(address) if address in self._rows else None
 
+    def record(self, where: int) -> BugEntry | None:
+        """The entry that lies at the address ``where`` in the table.
+
+        x86 since 6.19 has WARNs that call ``__WARN_trap`` with their entry in RDI.
+        """
+        address = self._by_record.get(where)
+        return None if address is None else self._entry(address)
+
+    @cached_property
+    def _by_record(self) -> dict[int, int]:
+        return {where: address for address, (where, _) in self._rows.items()}
+
     def _entry(self, address: int) -> BugEntry:
         where, row = self._rows[address]
-        _format, file_index, file_offset = self._layout
+        file_index = self._layout[1]
         if file_index is None:
             return BugEntry(address, None, 0, row[1])
-        file = self._text(where + file_offset + row[file_index])
+        file = self._text(where + self._file_base + row[file_index])
         return BugEntry(address, file, row[-2], row[-1])

@@ -232,7 +232,7 @@ class SymbolTable:
         near = [
             _text(found) for found in nearest_names(name.encode("utf-8", "replace"), self._by_name)
         ]
-        hint = f"; did you mean {', '.join(near)}?" if near else "; list them to see the names"
+        hint = f"; did you mean {', '.join(near)}?" if near else ", and nothing resembles it: is this the right kernel?"
         raise SymbolError(name, f"no symbol is named {name}{hint}", near)
 
 

@@ -60,7 +60,12 @@ class GuestMemory:
     def __init__(self, base: int, size: int, pte_format: PteFormat) -> None:
         self.base = base
         self.size = size
-        self.ram = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            self.ram = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (OSError, OverflowError):
+            raise UsageError(
+                f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
+            ) from None
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self.ram))
         self.next_frame = base
         self._frames_end = base + size

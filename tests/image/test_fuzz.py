@@ -19,7 +19,7 @@ from .test_arm64_image import image_with_kallsyms
 from .test_symbols import SYSTEM_MAP
 
 FUZZ = settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

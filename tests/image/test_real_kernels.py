@@ -91,15 +91,16 @@ def test_tables(image: KernelImage) -> None:
     assert len(image.exception_table) > 300
     assert image.exception_table.confidence == 1.0
     assert len(image.bug_table) > 5_000
-    # 6.19 and later: some WARNs on x86 are calls of a function that traps.
-    assert image.bug_table.confidence > 0.85
+    # x86 since 6.19: WARNs with a format call a function that traps, and name the call.
+    assert image.bug_table.confidence > (0.8 if image.version >= (6, 19) else 0.99)
     files = [bug.file for bug in list(image.bug_table)[:200]]
     assert all(file and file.endswith((".c", ".h", ".S")) for file in files)
     assert len(image.mcount_sites) > 20_000
     assert all(map(image.is_code, image.mcount_sites[::97]))
     names = {str(image.symbols.at(address)).split("+")[0] for address in image.kprobe_blacklist}
     assert {"get_kprobe", "notify_die"} <= names
-    assert all(map(image.is_code, image.kprobe_blacklist))
+    # Code in ARM64's .rodata.text has no symbols without CONFIG_KALLSYMS_ALL.
+    assert sum(map(image.is_code, image.kprobe_blacklist)) >= len(image.kprobe_blacklist) - 2
 
 
 def test_regions(image: KernelImage) -> None:
@@ -145,6 +146,8 @@ def test_the_boot_image_agrees_with_the_vmlinux(debug: KernelImage) -> None:
     assert list(boot.mcount_sites) == list(debug.mcount_sites)
     assert list(boot.kprobe_blacklist) == list(debug.kprobe_blacklist)
     for symbol in boot.symbols:
+        if "$" in symbol.name:
+            continue  # 6.1 let three mapping symbols slip into its kallsyms
         assert any(s.address == symbol.address for s in debug.symbols.candidates(symbol.name))
     theirs = {(symbol.name, symbol.address) for symbol in boot.symbols}
     missing = [s for s in debug.symbols.functions() if (s.name, s.address) not in theirs]
@@ -157,7 +160,10 @@ def test_the_boot_image_agrees_with_the_vmlinux(debug: KernelImage) -> None:
         assert str(boot.symbols.at(address)) == str(debug.symbols.at(address))
     for segment in boot.segments:
         # Relocations of boot images were found by their shape.
-        for at in range(segment.vaddr, segment.vaddr + len(segment.data) - 4096, 1 << 16):
+        # Not in the head: signing has changed the PE header there.
+        for at in range(
+            segment.vaddr + (1 << 16), segment.vaddr + len(segment.data) - 4096, 1 << 16
+        ):
             if debug.contains(at) and debug.contains(at + 4095):
                 assert boot.read(at, 4096) == debug.read(at, 4096)
 

@@ -123,6 +123,26 @@ def test_bug_table(
     assert 0x10000 in table
     assert table.at(0x10004) is None
     assert {entry.addr for entry in table} == traps
+    assert table.record(TABLE + len(raw) - len(raw) // count) == entry
+    assert table.record(TABLE + 4) is None
+
+
+def test_bug_table_before_6_0_counts_from_the_entry() -> None:
+    traps = range(0x10000, 0x10050, 8)
+    raw = b"".join(
+        struct.pack("<iiHH", trap - where, 0x50001 - where, 77, 0)
+        for trap, where in zip(traps, range(TABLE, TABLE + 120, 12), strict=True)
+    )
+    rodata = b"\0lib/refcount.c\0"
+
+    def text(address: int) -> str | None:
+        at = address - 0x50000
+        return rodata[at:].split(b"\0")[0].decode() if 0 <= at < len(rodata) else None
+
+    table = BugTable(TABLE, raw, traps.__contains__, text)
+    assert {entry.file for entry in table} == {"lib/refcount.c"}
+    assert table.in_table(TABLE + 12) == table.at(0x10008)
+    assert table.in_table(TABLE + 13) is None
 
 
 def test_bugs_and_warnings() -> None:

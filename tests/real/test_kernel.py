@@ -106,7 +106,14 @@ def test_every_bug_entry_is_a_trap(real_kernel: Kernel) -> None:
     trap = b"\x0f\x0b" if real_kernel.arch == "x86_64" else bytes.fromhex("000021d4")
     entries = list(table)
     assert len(entries) > 3000
-    assert all(real_kernel.read(entry.addr, len(trap)) == trap for entry in entries)
+    # Since 6.19 a WARN with a message on x86 calls __WARN_trap() instead.
+    flagged = 0x10 if "__WARN_trap" in real_kernel.symbols else 0
+    assert all(
+        real_kernel.read(entry.addr, len(trap)) == trap
+        for entry in entries
+        if not entry.flags & flagged
+    )
+    assert all(entry.file and entry.file.endswith((".c", ".h", ".S", ".rs")) for entry in entries)
     assert any(entry.is_warning for entry in entries)
 
 
