@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from kprobesim.errors import GuestMemoryError
-from kprobesim.kprobes.archs import ArchKprobes
+from kprobesim.kprobes.archs import ArchInsn, ArchKprobes
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.machine import Machine
@@ -36,8 +35,17 @@ class HandlerAbandoned(BaseException):
     """A handler's memory access faulted and its fault_handler said that this was handled."""
 
 
+def _references_of_nobody(machine: Machine) -> int:
+    """The reference count of a ``PtRegs`` that no handler kept, counted as the hit path does."""
+    regs = machine.regs
+    return sys.getrefcount(regs)
+
+
 class HitPath:
-    """Handles breakpoint, step and fault traps for the armed probes in ``table``."""
+    """Handles breakpoint, step and fault traps for the armed probes in ``table``.
+
+    ``breakpoint()`` and ``step()`` answer whether the trap was a probe's.
+    """
 
     def __init__(
         self,
@@ -59,67 +67,138 @@ class HitPath:
         self._pc = machine.engine.layout.pc
         self._flags = machine.engine.layout.flags
         self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
-        self._back = arch.breakpoint_trap_offset
-        self._unshared = self._count_references()
         self.observer: Observer | None = None
+        self.breakpoint, self.step = self._traps()
 
-    def _count_references(self) -> int:
-        """References to a ``PtRegs`` that nobody kept, counted as :meth:`_handle` counts."""
-        regs = self._machine.regs
-        return sys.getrefcount(regs)
+    def _traps(self) -> tuple[Callable[[], bool], Callable[[], bool]]:
+        """The two trap handlers, as closures: a name that is looked up once is a fifth of a hit."""
+        machine, words, ctl, table = self._machine, self._words, self._ctlblk, self._table
+        pc, flags, mask, unmasked, masked = (
+            *(self._pc, self._flags),
+            *(self._mask, ~self._mask, self._set),
+        )
+        trap_offset, repeats = self._arch.breakpoint_trap_offset, self._arch.repeats
+        memory, single_step = machine.memory, self._single_step
+        references = sys.getrefcount
+        unshared = _references_of_nobody(machine)
 
-    # -- the breakpoint trap ---------------------------------------------------------------------
-
-    def breakpoint(self) -> bool:
-        """Handle a breakpoint trap; false if the breakpoint is none of ours."""
-        words, ctl = self._words, self._ctlblk
-        address = words[self._pc] - self._back
-        p = self._table.get(address)
-        if p is None:
-            return self._step_end(address)
-        if ctl.running is not None:
-            return self._reenter(p)
-        ctl.running = p
-        ctl.kprobe_status = _ACTIVE
-        if self.observer is not None:
-            self.observer("hit", p, _ACTIVE)
-        pre_handler = p.pre_handler
-        if pre_handler is not None and self._handle(pre_handler, p):
-            ctl.running = None
+        def breakpoint() -> bool:
+            address = words[pc] - trap_offset
+            p = table.get(address)
+            if p is None:
+                # No probe's: the one behind the copy in the slot?
+                p = ctl.running
+                if p is None or not ctl.kprobe_status & _STEPPING:
+                    return False
+                ainsn = p.ainsn
+                if address != ainsn.insn + ainsn.size:
+                    return False
+                return resume(p, ainsn)
+            if ctl.running is not None:
+                self._enter_again(p)
+            else:
+                ctl.running = p
+                ctl.kprobe_status = _ACTIVE
+                if self.observer is not None:
+                    self.observer("hit", p, _ACTIVE)
+                if p.pre_handler is not None:
+                    regs = machine.regs
+                    machine.in_handler = True
+                    try:
+                        moved = p.pre_handler(p, regs)
+                    except HandlerAbandoned:
+                        moved = None
+                    machine.in_handler = False
+                    if references(regs) > unshared:
+                        machine.replace_regs(regs)
+                    del regs  # or finish() would count it
+                    if moved:
+                        ctl.running = None
+                        if self.observer is not None:
+                            self.observer("moved", p, 0)
+                        return True
+            ainsn = p.ainsn
+            if ainsn.boostable:
+                words[pc] = ainsn.insn
+                if self.observer is not None:
+                    self.observer("boost", p, 0)
+                return leave()
+            if ainsn.emulate is not None:
+                try:
+                    ainsn.emulate(machine.regs, memory)
+                except GuestMemoryError as error:
+                    self._emulation_fault(p, error)
+                    return True
+                if self.observer is not None:
+                    self.observer("emulate", p, ctl.kprobe_status)
+                return finish(p)
+            # Into the slot, with interrupts masked.
+            old = words[flags]
+            if ctl.kprobe_status != _REENTER:
+                ctl.kprobe_status = _SS
+            ctl.kprobe_saved_flags = old & mask
+            words[flags] = old & unmasked | masked
+            words[pc] = ainsn.insn
+            if single_step:
+                machine.cpu.set_single_step(True)
             if self.observer is not None:
-                self.observer("moved", p, 0)
+                self.observer("step", p, ctl.kprobe_status)
             return True
-        ainsn = p.ainsn
-        if ainsn.boostable:
-            words[self._pc] = ainsn.insn
-            ctl.running = None
+
+        def step() -> bool:
+            p = ctl.running
+            if p is None or not ctl.kprobe_status & _STEPPING or not single_step:
+                return False
+            ainsn = p.ainsn
+            done = words[pc] - ainsn.insn
+            if done == 0 and repeats:
+                return True  # a REP instruction traps after each iteration and has more to do
+            if done != ainsn.size:
+                return False
+            machine.cpu.set_single_step(False)
+            return resume(p, ainsn)
+
+        def resume(p: Kprobe, ainsn: ArchInsn) -> bool:
+            """Out of the slot."""
+            words[flags] = words[flags] & unmasked | ctl.kprobe_saved_flags
+            words[pc] = (p.addr or 0) + ainsn.size
+            return finish(p)
+
+        def finish(p: Kprobe) -> bool:
+            """The instruction is done: tell the post_handler."""
+            if ctl.kprobe_status == _REENTER:
+                if self.observer is not None:
+                    self.observer("reenter done", p, _REENTER)
+                return leave()
+            # Before the handler runs: a probe that it hits is missed then, and not an error.
+            ctl.kprobe_status = _SSDONE
             if self.observer is not None:
-                self.observer("boost", p, 0)
-        elif ainsn.emulate is not None:
-            self._emulate(p)
-        else:
-            self._start_step(p, _SS)
-        return True
+                self.observer("done", p, _SSDONE)
+            if p.post_handler is not None:
+                regs = machine.regs
+                machine.in_handler = True
+                try:  # noqa: SIM105 (a context manager costs as much as a register or two)
+                    p.post_handler(p, regs, 0)
+                except HandlerAbandoned:
+                    pass
+                machine.in_handler = False
+                if references(regs) > unshared:
+                    machine.replace_regs(regs)
+            ctl.running = None
+            return True
 
-    def _handle(self, handler: Callable[..., Any], p: Kprobe, flags: int | None = None) -> Any:
-        """Run a handler, with ``flags`` if any; registers that it kept are frozen as it left them.
+        def leave() -> bool:
+            """Forget the probe, or go on with the hit around it."""
+            if ctl.kprobe_status == _REENTER:
+                ctl.restore_previous_kprobe()
+            else:
+                ctl.running = None
+            return True
 
-        (``*flags`` would cost a tenth of a hit.)
-        """
-        machine = self._machine
-        regs = machine.regs
-        machine.in_handler = True
-        try:
-            result = handler(p, regs) if flags is None else handler(p, regs, flags)
-        except HandlerAbandoned:
-            result = None
-        machine.in_handler = False
-        if sys.getrefcount(regs) > self._unshared:
-            machine.replace_regs(regs)
-        return result
+        return breakpoint, step
 
-    def _reenter(self, p: Kprobe) -> bool:
-        """A probe was hit while another one is handled: count it and just run the instruction."""
+    def _enter_again(self, p: Kprobe) -> None:
+        """A probe was hit while another one is handled: it is counted, and just executed."""
         ctl = self._ctlblk
         if ctl.kprobe_status == _REENTER:
             # BUG() in the kernel: only one outer probe can be remembered.
@@ -132,91 +211,13 @@ class HitPath:
         ctl.kprobe_status = _REENTER
         if self.observer is not None:
             self.observer("reenter", p, _REENTER)
-        if p.ainsn.boostable:
-            self._words[self._pc] = p.ainsn.insn
-            ctl.restore_previous_kprobe()
-        elif p.ainsn.emulate is not None:
-            self._emulate(p)
-        else:
-            self._start_step(p, _REENTER)
-        return True
 
-    def _emulate(self, p: Kprobe) -> None:
-        """Do in Python what the instruction does, as the kernel does it in C."""
-        try:
-            p.ainsn.emulate(self._machine.regs, self._machine.memory)
-        except GuestMemoryError as error:
-            self._words[self._pc] = p.addr or 0
+    def _emulation_fault(self, p: Kprobe, error: GuestMemoryError) -> None:
+        """The operand of an emulated instruction cannot be reached: the fault is the address's."""
+        self._words[self._pc] = p.addr or 0
+        if self._ctlblk.kprobe_status != _REENTER:
             self._ctlblk.kprobe_status = _SS
-            self._machine.dispatch(self._arch.memory_trap(error))
-            return
-        if self.observer is not None:
-            self.observer("emulate", p, self._ctlblk.kprobe_status)
-        self._post(p)
-
-    # -- stepping --------------------------------------------------------------------------------
-
-    def _start_step(self, p: Kprobe, status: int) -> None:
-        """Send the CPU into the slot with interrupts masked."""
-        words, ctl, flags = self._words, self._ctlblk, self._flags
-        old = words[flags]
-        ctl.kprobe_status = status
-        ctl.kprobe_saved_flags = old & self._mask
-        words[flags] = old & ~self._mask | self._set
-        words[self._pc] = p.ainsn.insn
-        if self._single_step:
-            self._machine.cpu.set_single_step(True)
-        if self.observer is not None:
-            self.observer("step", p, status)
-
-    def _step_end(self, address: int) -> bool:
-        """A breakpoint at ``address`` that is no probe's: the one behind the copy in the slot?"""
-        ctl = self._ctlblk
-        p = ctl.running
-        if p is None or not ctl.kprobe_status & _STEPPING:
-            return False
-        ainsn = p.ainsn
-        if address != ainsn.insn + ainsn.size:
-            return False
-        self._resume(p)
-        return True
-
-    def step(self) -> bool:
-        """The CPU's single-step trap; false if no probe is being stepped."""
-        ctl, words = self._ctlblk, self._words
-        p = ctl.running
-        if p is None or not ctl.kprobe_status & _STEPPING or not self._single_step:
-            return False
-        done = words[self._pc] - p.ainsn.insn
-        if done == 0 and self._arch.repeats:
-            return True  # a REP instruction traps after each iteration and has more to do
-        if done != p.ainsn.size:
-            return False
-        self._machine.cpu.set_single_step(False)
-        self._resume(p)
-        return True
-
-    def _resume(self, p: Kprobe) -> None:
-        words, flags = self._words, self._flags
-        words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
-        words[self._pc] = (p.addr or 0) + p.ainsn.size
-        self._post(p)
-
-    def _post(self, p: Kprobe) -> None:
-        """The instruction is done: tell the post_handler and forget the probe."""
-        ctl = self._ctlblk
-        if ctl.kprobe_status == _REENTER:
-            ctl.restore_previous_kprobe()
-            if self.observer is not None:
-                self.observer("reenter done", p, ctl.kprobe_status)
-            return
-        # Before the handler runs: a probe that it hits is missed then, and not an error.
-        ctl.kprobe_status = _SSDONE
-        if self.observer is not None:
-            self.observer("done", p, _SSDONE)
-        if p.post_handler is not None:
-            self._handle(p.post_handler, p, 0)
-        ctl.running = None
+        self._machine.dispatch(self._arch.memory_trap(error))
 
     # -- faults ----------------------------------------------------------------------------------
 

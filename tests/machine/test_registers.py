@@ -49,6 +49,23 @@ def test_kept_registers_stay_as_they_were(stepped: Kernel) -> None:
     assert stepped.call("count_to", 3) == 3
 
 
+@pytest.mark.parametrize("offset", [0, None])
+def test_registers_that_nobody_keeps_are_not_copied(stepped: Kernel, offset: int | None) -> None:
+    """The hit path tells by the reference count; a copy for every hit would double its cost."""
+    if offset is None:  # the function's last instruction: a return, which is emulated
+        offset = stepped.symbols["add_one"].size - (1 if stepped.arch == "x86_64" else 4)
+    copied: list[object] = []
+    stepped.machine.replace_regs = copied.append  # type: ignore[method-assign]
+    with stepped.probing(
+        "add_one",
+        offset=offset,
+        pre_handler=lambda p, regs: regs.ip and None,
+        post_handler=lambda p, regs, flags: None,
+    ):
+        assert stepped.call("add_one", 4) == 5
+    assert not copied
+
+
 def test_a_changed_argument_changes_the_result(stepped: Kernel) -> None:
     def triple(p: object, regs: Any) -> None:
         if stepped.arch == "x86_64":
