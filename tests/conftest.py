@@ -47,25 +47,6 @@ def stepped(sample: Path, stepping: str) -> Kernel:
     return Kernel.load(sample, stepping=stepping)
 
 
-@pytest.fixture
-def probeable() -> Callable[[Kernel, str], list[int]]:
-    """Offsets in a function at which a probe is accepted."""
-
-    def offsets(kernel: Kernel, name: str) -> list[int]:
-        from kprobesim import KprobeError
-
-        accepted = []
-        for offset in range(kernel.symbols[name].size):
-            try:
-                with kernel.probing(name, offset=offset):
-                    accepted.append(offset)
-            except KprobeError:
-                continue
-        return accepted
-
-    return offsets
-
-
 @pytest.fixture(
     scope="session",
     params=[
@@ -79,9 +60,18 @@ def real_image(request: pytest.FixtureRequest) -> Path:
     KPROBESIM_KERNEL_X86_64 and KPROBESIM_KERNEL_ARM64 name other kernels. Without a kernel the
     tests are skipped, but where CI is set that is an error.
     """
+    return _real_image(str(request.param))
+
+
+@pytest.fixture(scope="session")
+def any_real_image() -> Path:
+    """One of them, for tests that have kernels of their own choice, too."""
+    return _real_image("x86_64")
+
+
+def _real_image(arch: str) -> Path:
     import fetch_kernels
 
-    arch = str(request.param)
     chosen = os.environ.get(f"KPROBESIM_KERNEL_{arch.upper()}")
     if chosen:
         return Path(chosen)

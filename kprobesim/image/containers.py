@@ -13,6 +13,7 @@ from kprobesim.image.compression import CompressionError, compression_of, decomp
 from kprobesim.image.deb import AR_MAGIC, kernel_from_deb
 from kprobesim.image.elf import ELF_MAGIC
 from kprobesim.image.source import MAX_IMAGE_SIZE, Buffer
+from kprobesim.image.uki import is_efi_program, kernel_from_uki
 
 __all__ = ["Unpacked", "unpack"]
 
@@ -74,6 +75,9 @@ def unpack(path: Path, data: Buffer, progress: Callable[[str], None] | None) -> 
                 raise ImageError(
                     path, f"{error}; it is cut short or damaged, copy or extract it again"
                 ) from error
+        elif is_efi_program(head):
+            packages.append("unified kernel image")
+            data = kernel_from_uki(path, data)
         else:
             raise ImageError(path, _unknown(head, bool(packages or notes)))
     raise ImageError(path, f"is packed more than {_MAX_LAYERS} times over; unpack it first")
@@ -88,11 +92,6 @@ def _unknown(head: bytes, unpacked: bool) -> str:
     for magic, what in _OTHERS.items():
         if head.startswith(magic):
             return f"is {what}"
-    if head.startswith(b"MZ"):
-        return (
-            "is an EFI program but no Linux kernel of a known form (a unified kernel image? take "
-            "its .linux section out with objcopy)"
-        )
     where = "what it was unpacked to is" if unpacked else "is"
     return (
         f"{where} no kernel image: it starts with {head[:8].hex(' ') or 'nothing'}; name a "

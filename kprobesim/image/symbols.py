@@ -232,7 +232,11 @@ class SymbolTable:
         near = [
             _text(found) for found in nearest_names(name.encode("utf-8", "replace"), self._by_name)
         ]
-        hint = f"; did you mean {', '.join(near)}?" if near else ", and nothing resembles it: is this the right kernel?"
+        hint = (
+            f"; did you mean {', '.join(near)}?"
+            if near
+            else ", and nothing resembles it: is this the right kernel?"
+        )
         raise SymbolError(name, f"no symbol is named {name}{hint}", near)
 
 

@@ -52,6 +52,20 @@ def make_zboot(payload: bytes, kind: str) -> bytes:
     return head.ljust(0x1000, b"\0") + packed
 
 
+def make_uki(payload: bytes, section: bytes = b".linux") -> bytes:
+    """The smallest PE32+ file with one section."""
+    size, padded = len(payload), len(payload) + 0x1FF & ~0x1FF
+    head = b"MZ" + bytes(58) + struct.pack("<I", 64) + b"PE\0\0"
+    head += struct.pack("<HHIIIHH", 0x8664, 1, 0, 0, 0, 240, 0x206)
+    head += struct.pack("<HBBIIIIIQII", 0x20B, 14, 0, 0, size, 0, 0, 0x1000, 1 << 32, 0x1000, 0x200)
+    head += struct.pack("<HHHHHHIIIIHH", 6, 0, 0, 0, 6, 0, 0, 0x1000 + padded, 0x200, 0, 10, 0)
+    head += struct.pack("<QQQQII", 0x100000, 0x1000, 0x100000, 0x1000, 0, 16) + bytes(128)
+    head += section.ljust(8, b"\0") + struct.pack(
+        "<IIIIIIHHI", size, 0x1000, padded, 0x200, *[0] * 5
+    )
+    return head.ljust(0x200, b"\0") + payload.ljust(padded, b"\0")
+
+
 def make_tar(files: dict[str, bytes]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:

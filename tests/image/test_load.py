@@ -12,7 +12,14 @@ from kprobesim.errors import ImageError
 from kprobesim.image import load_image
 
 from .elf_maker import BANNER, TEXT, Load, R, W, X, small_kernel
-from .package_maker import COMPRESS, TAR_COMPRESS, make_bzimage, make_deb, make_zboot
+from .package_maker import (
+    COMPRESS,
+    TAR_COMPRESS,
+    make_bzimage,
+    make_deb,
+    make_uki,
+    make_zboot,
+)
 
 
 def write(tmp_path: Path, data: bytes, name: str = "file") -> Path:
@@ -129,6 +136,15 @@ def test_efi_zboot(tmp_path: Path) -> None:
     assert "ends at byte" in refusal(tmp_path, data[:0x1010])
 
 
+def test_unified_kernel_image(tmp_path: Path) -> None:
+    data = make_uki(make_bzimage(small_kernel().build(), "zstd"))
+    image = load_image(write(tmp_path, data))
+    assert image.container == "unified kernel image, bzImage (zstd)"
+    assert image.banner == BANNER
+    for broken in (make_uki(b"x", b".text"), data[:300], b"MZ" + bytes(5000)):
+        assert "no section .linux" in refusal(tmp_path, broken)
+
+
 def test_no_files(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
         load_image(tmp_path / "missing")
@@ -156,7 +172,6 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     [
         (b"\xed\xab\xee\xdb" + bytes(200), "rpm2cpio"),
         (b"ANDROID!" + bytes(200), "unpack_bootimg"),
-        (b"MZ" + bytes(2000), "unified kernel image"),
         (b"#!/bin/sh\n", "starts with 23 21"),
         (b"\x89LZO" + bytes(99), "lzop"),
         (b"!<arch>\n", "no Debian package"),
