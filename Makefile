@@ -20,6 +20,7 @@ demo: $(READY)  ## show the life of one probe on the sample images of both archi
 	$(BIN)/kprobesim demo
 
 test: $(READY)  ## run the whole test suite (with real kernels where the archive can be reached)
+	@$(BIN)/python scripts/fetch_kernels.py --missing >/dev/null || echo "going on without"
 	$(BIN)/python -m pytest
 
 lint: $(READY)  ## style and types

@@ -262,6 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--arch", choices=ARCHITECTURES, help="only this architecture")
     parser.add_argument("--series", help="this line of kernels, such as 6.12")
     parser.add_argument("--debug", action="store_true", help="also the full vmlinux (280 MB each)")
+    parser.add_argument(
+        "--missing", action="store_true", help="do nothing for an architecture with any kernel"
+    )
     parser.add_argument("--cache", type=Path, help="directory (default: $KPROBESIM_KERNELS)")
     parser.add_argument("--json", action="store_true", help="print what was fetched as JSON")
     options = parser.parse_args(arguments)
@@ -274,6 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetched = []
     try:
         for arch in [options.arch] if options.arch else ARCHITECTURES:
+            if options.missing and cached(arch, options.cache, options.series):
+                continue
             fetched.append(
                 fetch(arch, options.cache, series=options.series, debug=options.debug, say=say)
             )

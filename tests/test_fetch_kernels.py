@@ -97,6 +97,11 @@ def test_nothing_is_downloaded_twice(archive: Path, capsys: pytest.CaptureFixtur
     assert len((archive / "downloads").read_text().splitlines()) == 1
 
 
+def test_missing_only(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Path(run(capsys, "--missing")[1].strip()).name == _NEWEST
+    assert run(capsys, "--missing") == (0, "", "")
+
+
 def test_partial_download_does_not_count(
     archive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,7 @@ class KernelExceptions:
             code = self._machine.memory.read(regs.ip, len(_WARN_TRAP))
         except GuestMemoryError:
             return None
-        return self._image.bug_table.in_table(regs.di) if code == _WARN_TRAP else None
+        return self._image.bug_table.record(regs.di) if code == _WARN_TRAP else None
 
     def _report(self, entry: BugEntry, trap: Trap, regs: PtRegs, size: int) -> None:
         machine = self._machine

@@ -101,15 +101,6 @@ class BugTable:
 
         return 0 if strings(0) > strings(own) else own
 
-    def in_table(self, where: int) -> BugEntry | None:
-        """The entry whose own place in memory is ``where``."""
-        address = self._places.get(where)
-        return None if address is None else self._entry(address)
-
-    @cached_property
-    def _places(self) -> dict[int, int]:
-        return {where: address for address, (where, _row) in self._rows.items()}
-
     def __len__(self) -> int:
         return len(self._rows)
 

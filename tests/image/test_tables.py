@@ -141,8 +141,8 @@ def test_bug_table_before_6_0_counts_from_the_entry() -> None:
 
     table = BugTable(TABLE, raw, traps.__contains__, text)
     assert {entry.file for entry in table} == {"lib/refcount.c"}
-    assert table.in_table(TABLE + 12) == table.at(0x10008)
-    assert table.in_table(TABLE + 13) is None
+    assert table.record(TABLE + 12) == table.at(0x10008)
+    assert table.record(TABLE + 13) is None
 
 
 def test_bugs_and_warnings() -> None:
