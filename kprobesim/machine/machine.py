@@ -149,10 +149,11 @@ class Machine:
             self._grow()
         engine, context = self.engine, self._contexts[depth]
         engine.save(context)
-        outer, handling = self.regs, self.in_handler
-        if handling:
-            outer.freeze()
-        if depth:
+        # (Not held at depth 0: the hit path tells by the reference count that nobody kept them.)
+        outer, handling = self.regs if depth else None, self.in_handler
+        if outer is not None:
+            if handling:
+                outer.freeze()
             self.regs = self.new_regs()
         self.in_handler = False
         state = self.save_state()
@@ -174,10 +175,10 @@ class Machine:
             self.depth = depth
             engine.restore(context)
             self.in_handler = handling
-            if depth:
+            if outer is not None:
                 self.regs = outer
-            if handling:
-                outer.thaw(self.words, self.cpu)
+                if handling:
+                    outer.thaw(self.words, self.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
 
