@@ -73,6 +73,7 @@ def _facts(image: KernelImage) -> dict[str, Any]:
         "release": image.release or None,
         "banner": image.banner or None,
         "container": image.container,
+        "build_id": image.build_id,
         "preemptible": image.preemptible,
         "entry": f"{image.entry:#x}",
         "segments": [_segment(segment) for segment in image.segments],
@@ -130,6 +131,8 @@ def _print(console: Console, facts: dict[str, Any]) -> None:
     if facts["banner"]:
         line("banner", facts["banner"].strip())
     line("preemptible", "yes" if facts["preemptible"] else "no")
+    if facts["build_id"]:
+        line("build id", facts["build_id"])
     line("entry", facts["entry"])
     if symbols["count"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in symbols["kinds"].items())

@@ -49,6 +49,7 @@ class KernelImage:
         section_headers: Sequence[Section] = (),
         read_columns: Callable[[KernelImage], tuple[Columns, str] | None],
         percpu_load: int | None = None,
+        read_build_id: Callable[[], str | None] | None = None,
     ) -> None:
         self.path = path
         self.arch = arch
@@ -58,6 +59,7 @@ class KernelImage:
         self._section_headers = tuple(section_headers)
         self._read_columns = read_columns
         self._percpu_load = percpu_load
+        self._read_build_id = read_build_id
         self._starts = [segment.vaddr for segment in self.segments]
         for low, high in zip(self.segments, self.segments[1:], strict=False):
             if low.end > high.vaddr:
@@ -168,6 +170,11 @@ class KernelImage:
     def version(self) -> tuple[int, ...]:
         """``(6, 1, 192)``; ``(6, 1)`` when the last number is not known; ``()`` when none is."""
         return self._banner.version
+
+    @cached_property
+    def build_id(self) -> str | None:
+        """The GNU build ID in hex digits; ``None`` if the image is no ELF file or has none."""
+        return self._read_build_id() if self._read_build_id else None
 
     @property
     def preemptible(self) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from kprobesim.image.arm64_image import load_arm64_image
+from kprobesim.image.build_id import read_build_id
 from kprobesim.image.containers import unpack
 from kprobesim.image.elf import Elf
 from kprobesim.image.kallsyms import find_kallsyms
@@ -73,6 +75,7 @@ def _from_elf(path: Path, data: Buffer, container: str, symbol_path: Path | None
         section_headers=elf.sections,
         read_columns=read_columns,
         percpu_load=percpu,
+        read_build_id=partial(read_build_id, data),
     )
 
 

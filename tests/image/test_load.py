@@ -136,6 +136,16 @@ def test_efi_zboot(tmp_path: Path) -> None:
     assert "ends at byte" in refusal(tmp_path, data[:0x1010])
 
 
+def test_build_id_of_a_damaged_file_is_none(tmp_path: Path) -> None:
+    from kprobesim.image.build_id import read_build_id
+
+    assert load_image(write(tmp_path, small_kernel().build())).build_id is None
+    data = bytearray((Path(__file__).parents[2] / "samples" / "guest-x86_64.elf").read_bytes())
+    for at in range(0x20, 0x200, 3):
+        data[at] ^= 0xFF
+        assert read_build_id(bytes(data)) is None
+
+
 def test_unified_kernel_image(tmp_path: Path) -> None:
     data = make_uki(make_bzimage(small_kernel().build(), "zstd"))
     image = load_image(write(tmp_path, data))

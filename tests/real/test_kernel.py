@@ -25,6 +25,13 @@ def test_image_tells_what_it_is(real_kernel: Kernel) -> None:
     assert "strlen+0x4" in str(real_kernel.symbols.at(strlen.address + 4))
 
 
+def test_an_elf_kernel_has_its_build_id(real_kernel: Kernel) -> None:
+    if real_kernel.image.container.endswith("arm64 Image"):
+        assert real_kernel.image.build_id is None
+    else:
+        assert len(bytes.fromhex(real_kernel.image.build_id or "")) == 20
+
+
 def test_nothing_has_booted(real_kernel: Kernel) -> None:
     if "system_state" not in real_kernel.symbols:
         pytest.skip("this kernel's kallsyms hold functions only")
