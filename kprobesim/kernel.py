@@ -76,6 +76,9 @@ class Kernel:
         """
         if stepping not in _STEPPING:
             raise UsageError(f"stepping is {' or '.join(_STEPPING)}, not {stepping!r}")
+        for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
+            if not isinstance(file, (str, os.PathLike)):
+                raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
         image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, _memory_size(memory))
         return cls(image, machine, stepping)
@@ -119,6 +122,7 @@ class Kernel:
 
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
+        address = _as_int(address, "address")
         self._heap_of(address).free(address)
 
     def _heap_of(self, address: int) -> Heap:
@@ -200,7 +204,7 @@ class Kernel:
         target = self._code_address(function)
         if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
             raise UsageError(f"timeout {timeout!r}: give a positive number of seconds, or None")
-        if _as_int(max_instructions, "max_instructions") < 0:
+        if not 0 <= _as_int(max_instructions, "max_instructions") < 1 << 63:
             raise UsageError("max_instructions is a positive number, or 0 for no limit")
         borrowed: list[tuple[int, bytes | bytearray]] = []
         try:
@@ -248,21 +252,19 @@ class Kernel:
 
     def register_kprobe(self, p: Kprobe) -> None:
         """Plant ``p``; raises :class:`KprobeError`, and then no byte of the guest has changed."""
-        if not isinstance(p, Kprobe):
-            raise UsageError(f"register_kprobe takes a Kprobe, not {type(p).__name__}")
-        self.kprobes.register_kprobe(p)
+        self.kprobes.register_kprobe(_as_kprobe(p))
 
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out again and restore the instruction."""
-        self.kprobes.unregister_kprobe(p)
+        self.kprobes.unregister_kprobe(_as_kprobe(p))
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Plant all or none."""
-        self.kprobes.register_kprobes(probes)
+        self.kprobes.register_kprobes([_as_kprobe(p) for p in probes])
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes(probes)
+        self.kprobes.unregister_kprobes([_as_kprobe(p) for p in probes])
 
     @contextmanager
     def probing(
@@ -292,6 +294,12 @@ class Kernel:
                 self.unregister_kprobe(p)
 
 
+def _as_kprobe(p: object) -> Kprobe:
+    if not isinstance(p, Kprobe):
+        raise UsageError(f"{p!r} is of type {type(p).__name__}: give a Kprobe")
+    return p
+
+
 def _as_int(value: Any, what: str) -> int:
     try:
         return operator.index(value)
@@ -306,7 +314,7 @@ def _memory_size(memory: int | str) -> int:
     if isinstance(memory, int):
         return memory
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    number, unit = memory[:-1], memory[-1:].upper()
+    number, unit = str(memory)[:-1], str(memory)[-1:].upper()
     if unit not in units or not number.isdecimal() or len(number) > 18:
         raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
     return int(number) * units[unit]

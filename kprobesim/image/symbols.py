@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from kprobesim.errors import SymbolError
+from kprobesim.errors import SymbolError, UsageError
 from kprobesim.image.nearest import nearest_names
 
 __all__ = ["LABEL", "Columns", "Symbol", "SymbolAt", "SymbolTable"]
@@ -129,6 +129,8 @@ class SymbolTable:
 
     def candidates(self, name: str) -> list[Symbol]:
         """The symbols that ``name`` may stand for: one for each distinct address."""
+        if not isinstance(name, str):
+            raise UsageError(f"{name!r} is no symbol's name: give a str; at() takes addresses")
         plain, at, address = name.rpartition("@")
         if at and re.fullmatch("0[xX][0-9a-fA-F]{1,16}", address):
             wanted = int(address, 16)
@@ -143,11 +145,13 @@ class SymbolTable:
         return [self._symbol(index) for index in found.values()]
 
     def at(self, address: int) -> SymbolAt | None:
-        """The symbol that holds ``address``, as kallsyms would name it; never raises.
+        """The symbol that holds ``address``, as kallsyms would name it, or ``None``.
 
         Among several names of one address that is the first in the order of scripts/kallsyms.c:
         strong before weak, fewer leading underscores first. A symbol reaches to the next one.
         """
+        if not isinstance(address, int):
+            raise UsageError(f"{address!r} is no address: give an int")
         extent = self._extent(address)
         addresses, visible = self._visible
         after = bisect_right(addresses, address) if extent else 0

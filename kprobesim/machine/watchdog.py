@@ -55,4 +55,4 @@ class Watchdog:
                         deadline = now + _AGAIN
                     wakes_at = min(wakes_at, deadline)
                 self._wakes_at = wakes_at
-                self._condition.wait(None if wakes_at == _FOREVER else wakes_at - now)
+                self._condition.wait(min(wakes_at - now, threading.TIMEOUT_MAX))

@@ -56,6 +56,17 @@ def test_wrong_types_are_refused(guest: Kernel) -> None:
         lambda: guest.call("strlen", "x", timeout="soon"),  # type: ignore[arg-type]
         lambda: guest.call("strlen", "x", max_instructions=1.5),  # type: ignore[arg-type]
         lambda: guest.call(1.5),  # type: ignore[arg-type]
+        lambda: guest.call("strlen", "x", max_instructions=1 << 70),
+        lambda: guest.free("x"),  # type: ignore[arg-type]
+        lambda: guest.alloc(1 << 40),
+        lambda: guest.symbols[5],  # type: ignore[index]
+        lambda: guest.symbols.at("strlen"),  # type: ignore[arg-type]
+        lambda: guest.unregister_kprobe(None),  # type: ignore[arg-type]
+        lambda: guest.register_kprobes([None]),  # type: ignore[list-item]
+        lambda: Kernel.load(None),  # type: ignore[arg-type]
+        lambda: Kernel.load("x", symbols=3),  # type: ignore[arg-type]
+        lambda: Kernel.load(guest.image.path, memory=None),  # type: ignore[arg-type]
+        lambda: Kernel.load(guest.image.path, stepping=["trap"]),  # type: ignore[arg-type]
     ):
         with pytest.raises(UsageError):
             action()
