@@ -1,4 +1,4 @@
-"""The CPU emulator behind four verbs: run, stop, hook, forget. The only file that touches Unicorn.
+"""The CPU emulator behind four verbs: run, stop, hook, forget. With hooks.py, all of Unicorn.
 
 The official binding costs 1-2 us for one register; a breakpoint needs several of them for every
 hit. Unicorn keeps the registers of the guest in a C struct, so the engine finds that struct once
@@ -9,7 +9,6 @@ array access. All other calls go to the C functions with plain integer prototype
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from functools import cache, partial
 
 import unicorn
@@ -18,6 +17,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from kprobesim.errors import EngineError
 from kprobesim.machine import window
+from kprobesim.machine.hooks import Hooks
 from kprobesim.machine.window import Layout, Words
 
 __all__ = ["Engine"]
@@ -27,10 +27,6 @@ _SUPPORTED = (2, 1)
 
 _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
-_INTERRUPT = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32, _ptr)
-_CPUID = ctypes.CFUNCTYPE(ctypes.c_int, _ptr, _ptr)
-_SYSTEM = ctypes.CFUNCTYPE(ctypes.c_uint32, _ptr, ctypes.c_int, _ptr, _ptr)
-_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
 
 _X86_GPRS = (
     *(x86_const.UC_X86_REG_RAX, x86_const.UC_X86_REG_RCX),
@@ -96,6 +92,8 @@ def _library() -> ctypes.CDLL:
         ("uc_context_restore", _ptr, _ptr),
         ("uc_mem_map_ptr", _ptr, _u64, _u64, ctypes.c_uint32, _ptr),
         ("uc_hook_add", _ptr, _ptr, ctypes.c_int, _ptr, _ptr, _u64, _u64),
+        ("uc_hook_del", _ptr, ctypes.c_size_t),
+        ("uc_mmio_map", _ptr, _u64, ctypes.c_size_t, _ptr, _ptr, _ptr, _ptr),
     ):
         function = getattr(lib, name)
         function.argtypes = arguments
@@ -117,7 +115,7 @@ def _open(arch: str) -> unicorn.Uc:
     return uc
 
 
-class Engine:
+class Engine(Hooks):
     """One emulated CPU of ``arch`` ("x86_64" or "arm64").
 
     ``words`` are the guest's registers, live, as 64-bit words; ``layout`` says which word is which
@@ -133,7 +131,7 @@ class Engine:
         self._handle = ctypes.cast(self._uc._uch, _ptr).value or 0
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
-        self._callbacks: list[object] = []
+        super().__init__()
         self._counted = False
         x86 = arch == _X86
         self._numbers = _X86_REGISTERS if x86 else _ARM64_REGISTERS
@@ -149,7 +147,7 @@ class Engine:
         self._store_flags = partial(self._lib["uc_reg_write"], *arguments)
         self.layout: Layout = window.layout(arch, _Specimen)
         self.words: Words = window.find_words(
-            self._handle, self.layout, _X86_GPRS if x86 else _ARM64_GPRS, self._write
+            self._handle, self.layout, _X86_GPRS if x86 else _ARM64_GPRS, self.write_number
         )
         self.fields = window.find_fields(self.words, self.layout)
         self._counter = window.find_counter(self._handle, self.layout)
@@ -212,57 +210,6 @@ class Engine:
         """The text of an error number that :meth:`run` returned."""
         return str(unicorn.UcError(status))
 
-    # -- hooks -------------------------------------------------------------------------------
-
-    def on_interrupt(self, callback: Callable[[object, int, object], None]) -> None:
-        """Call ``callback(_, number, _)`` for every interrupt and exception. It must not raise."""
-        self._hook(unicorn.UC_HOOK_INTR, _INTERRUPT(callback))
-
-    def on_invalid_instruction(self, callback: Callable[[object, object], bool]) -> None:
-        """Call ``callback(_, _)`` for an undefined x86 instruction; true goes on at the new ip."""
-        self._hook(unicorn.UC_HOOK_INSN_INVALID, _INVALID(callback))
-
-    def on_read_tsc(self, read: Callable[[], int]) -> None:
-        """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns."""
-
-        def set_ax_dx(_uc: object, _data: object) -> int:
-            value = read()
-            self.words[0], self.words[2] = value & 0xFFFFFFFF, value >> 32
-            return 1
-
-        def set_ax_dx_cx(uc: object, data: object) -> int:
-            self.words[1] = 0  # the number of the CPU
-            return set_ax_dx(uc, data)
-
-        self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx), insn=x86_const.UC_X86_INS_RDTSC)
-        self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx_cx), insn=x86_const.UC_X86_INS_RDTSCP)
-
-    def on_read_counter(self, address: int, read: Callable[[], int]) -> None:
-        """Let the ``mrs`` at ``address`` (ARM64) give what ``read()`` returns."""
-
-        def set_register(_uc: object, register: int, _which: object, _data: object) -> int:
-            if register != arm64_const.UC_ARM64_REG_XZR:
-                self._write(register, read())
-            return 1
-
-        self._hook(
-            unicorn.UC_HOOK_INSN,
-            _SYSTEM(set_register),
-            (address, address),
-            arm64_const.UC_ARM64_INS_MRS,
-        )
-
-    def _hook(
-        self, kind: int, thunk: object, where: tuple[int, int] = (1, 0), insn: int = 0
-    ) -> None:
-        self._callbacks.append(thunk)  # or it is collected while C still calls it
-        handle = ctypes.c_size_t()
-        code = ctypes.cast(thunk, _ptr)  # type: ignore[arg-type]
-        status = self._lib.uc_hook_add(
-            self._handle, ctypes.addressof(handle), kind, code, None, *where, ctypes.c_int(insn)
-        )
-        self._check(status, "adding a hook")
-
     # -- registers that are not words ----------------------------------------------------------
 
     def read_flags(self) -> int:
@@ -284,9 +231,10 @@ class Engine:
 
     def write_register(self, name: str, value: int) -> None:
         """Write a control register."""
-        self._write(self._numbers[name], value)
+        self.write_number(self._numbers[name], value)
 
-    def _write(self, number: int, value: int) -> None:
+    def write_number(self, number: int, value: int) -> None:
+        """Write a register by its Unicorn number."""
         self._scratch.value = value
         status = self._lib.uc_reg_write(self._handle, number, self._scratch_at)
         self._check(status, f"register {number}")

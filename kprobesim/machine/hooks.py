@@ -1,0 +1,152 @@
+"""What Unicorn calls back for: traps, device memory, ports, instructions. The engine's other half.
+
+Callbacks get plain integers and must not raise: nothing may leave a C callback. Whoever hooks keeps
+an exception and stops the engine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import unicorn
+from unicorn import arm64_const, x86_const
+
+__all__ = ["Hooks"]
+
+_ptr = ctypes.c_void_p
+_u32, _u64, _int = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
+
+_INTERRUPT = ctypes.CFUNCTYPE(None, _ptr, _u32, _ptr)
+_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
+_CODE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
+_CPUID = ctypes.CFUNCTYPE(_int, _ptr, _ptr)
+_SYSCALL = ctypes.CFUNCTYPE(None, _ptr, _ptr)
+_PORT_IN = ctypes.CFUNCTYPE(_u32, _ptr, _u32, _int, _ptr)
+_PORT_OUT = ctypes.CFUNCTYPE(None, _ptr, _u32, _int, _u32, _ptr)
+_SYSTEM = ctypes.CFUNCTYPE(_u32, _ptr, _int, _ptr, _ptr)
+_MMIO_READ = ctypes.CFUNCTYPE(_u64, _ptr, _u64, _u32, _ptr)
+_MMIO_WRITE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
+
+_ALWAYS = (1, 0)  # an empty range means every address
+
+
+class Hooks:
+    """The hooks of one engine; :class:`~kprobesim.machine.engine.Engine` is the rest of it."""
+
+    words: Any
+    _lib: ctypes.CDLL
+    _handle: int
+
+    def __init__(self) -> None:
+        self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
+        self._devices: list[object] = []
+
+    def write_number(self, number: int, value: int) -> None:
+        """Write a register by its Unicorn number."""
+        raise NotImplementedError
+
+    def _check(self, status: int, what: str) -> None:
+        raise NotImplementedError
+
+    # -- traps and code --------------------------------------------------------------------------
+
+    def on_interrupt(self, callback: Callable[[object, int, object], None]) -> None:
+        """Call ``callback(_, number, _)`` for every interrupt and exception."""
+        self._hook(unicorn.UC_HOOK_INTR, _INTERRUPT(callback))
+
+    def on_invalid_instruction(self, callback: Callable[[object, object], bool]) -> None:
+        """Call ``callback(_, _)`` for an undefined x86 instruction; true goes on at the new ip."""
+        self._hook(unicorn.UC_HOOK_INSN_INVALID, _INVALID(callback))
+
+    def on_code(self, address: int, callback: Callable[[object, int, int, object], None]) -> int:
+        """Call ``callback(_, address, size, _)`` before the instruction at virtual ``address``.
+
+        Guest memory is not touched. Code that was translated before has no hook in it: forget it.
+        Returns a handle for :meth:`unhook`.
+        """
+        return self._hook(unicorn.UC_HOOK_CODE, _CODE(callback), (address, address))
+
+    def unhook(self, handle: int) -> None:
+        """Remove a hook; what is translated goes on calling it until it is forgotten."""
+        self._check(self._lib.uc_hook_del(self._handle, handle), "removing a hook")
+        # The thunk stays: translated code may still hold its address.
+
+    # -- instructions ----------------------------------------------------------------------------
+
+    def on_syscall(self, callback: Callable[[object, object], None]) -> None:
+        """Call ``callback(_, _)`` for SYSCALL (x86-64); the ip it sets is moved on by 2."""
+        self._hook(unicorn.UC_HOOK_INSN, _SYSCALL(callback), insn=x86_const.UC_X86_INS_SYSCALL)
+
+    def on_cpuid(self, callback: Callable[[object, object], int]) -> None:
+        """Call ``callback(_, _)`` for CPUID (x86-64); non-zero: it has set the registers."""
+        self._hook(unicorn.UC_HOOK_INSN, _CPUID(callback), insn=x86_const.UC_X86_INS_CPUID)
+
+    def on_ports(
+        self,
+        read: Callable[[object, int, int, object], int],
+        write: Callable[[object, int, int, int, object], None],
+    ) -> None:
+        """``read(_, port, size, _)`` and ``write(_, port, size, value, _)`` for IN and OUT."""
+        self._hook(unicorn.UC_HOOK_INSN, _PORT_IN(read), insn=x86_const.UC_X86_INS_IN)
+        self._hook(unicorn.UC_HOOK_INSN, _PORT_OUT(write), insn=x86_const.UC_X86_INS_OUT)
+
+    def on_read_tsc(self, read: Callable[[], int]) -> None:
+        """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns."""
+
+        def set_ax_dx(_uc: object, _data: object) -> int:
+            value = read()
+            self.words[0], self.words[2] = value & 0xFFFFFFFF, value >> 32
+            return 1
+
+        def set_ax_dx_cx(uc: object, data: object) -> int:
+            self.words[1] = 0  # the number of the CPU
+            return set_ax_dx(uc, data)
+
+        self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx), insn=x86_const.UC_X86_INS_RDTSC)
+        self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx_cx), insn=x86_const.UC_X86_INS_RDTSCP)
+
+    def on_read_counter(self, address: int, read: Callable[[], int]) -> None:
+        """Let the ``mrs`` at virtual ``address`` (ARM64) give what ``read()`` returns."""
+
+        def set_register(_uc: object, register: int, _which: object, _data: object) -> int:
+            if register != arm64_const.UC_ARM64_REG_XZR:
+                self.write_number(register, read())
+            return 1
+
+        insn = arm64_const.UC_ARM64_INS_MRS
+        self._hook(unicorn.UC_HOOK_INSN, _SYSTEM(set_register), (address, address), insn)
+
+    # -- devices ---------------------------------------------------------------------------------
+
+    def map_device(
+        self,
+        physical: int,
+        size: int,
+        read: Callable[[object, int, int, object], int],
+        write: Callable[[object, int, int, int, object], None],
+    ) -> None:
+        """Device memory: ``read(_, offset, size, _)`` and ``write(_, offset, size, value, _)``."""
+        reader, writer = _MMIO_READ(read), _MMIO_WRITE(write)
+        self._devices += (reader, writer)
+        status = self._lib.uc_mmio_map(
+            self._handle,
+            physical,
+            size,
+            ctypes.cast(reader, _ptr),
+            None,
+            ctypes.cast(writer, _ptr),
+            None,
+        )
+        self._check(status, f"mapping a device at {physical:#x}")
+
+    def _hook(self, kind: int, thunk: Any, where: tuple[int, int] = _ALWAYS, insn: int = 0) -> int:
+        handle = ctypes.c_size_t()
+        code = ctypes.cast(thunk, _ptr)
+        status = self._lib.uc_hook_add(
+            self._handle, ctypes.addressof(handle), kind, code, None, *where, _int(insn)
+        )
+        self._check(status, "adding a hook")
+        self._callbacks[handle.value] = thunk
+        return handle.value
