@@ -152,7 +152,8 @@ class Engine(Hooks):
             self._handle, self.layout, _X86_GPRS if x86 else _ARM64_GPRS, self.write_number
         )
         self.fields = window.find_fields(self.words, self.layout)
-        self._counter = window.find_counter(self._handle, self.layout)
+        self.counter_words: Words = window.find_counter(self._handle, self.layout)
+        """What was executed so far, and the limit, of the current or last counted run; live."""
 
     def _check(self, status: int, what: str) -> None:
         if status:
@@ -218,11 +219,11 @@ class Engine(Hooks):
     @property
     def counter(self) -> tuple[int, int]:
         """(instructions executed, limit) of the current or last counted run."""
-        return self._counter[0], self._counter[1]
+        return self.counter_words[0], self.counter_words[1]
 
     @counter.setter
     def counter(self, value: tuple[int, int]) -> None:
-        self._counter[0], self._counter[1] = value
+        self.counter_words[0], self.counter_words[1] = value
 
     @staticmethod
     def describe(status: int) -> str:
