@@ -31,7 +31,7 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.engine import Engine
-from kprobesim.machine.memory import PAGE, page_up
+from kprobesim.machine.memory import page_up
 
 __all__ = ["Arm64Board"]
 
@@ -67,6 +67,9 @@ class Arm64Board(Board):
     def __init__(
         self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
     ) -> None:
+        if image.arch != "arm64":
+            raise UsageError(f"{image.path} is a kernel for {image.arch}: boot it on that board")
+        self.check_arguments(initrd, append, memory)
         self.image = image
         engine = Engine("arm64")
         engine.count_blocks()
@@ -76,7 +79,6 @@ class Arm64Board(Board):
         super().__init__(BootedMachine(engine, make_cpu(engine), access))
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
-        self._interrupting = False
 
         self.gic = Gic(self._interrupt)
         self.timer = Timer(self.clock, self._timer_changed)
@@ -159,11 +161,19 @@ class Arm64Board(Board):
 
     def _hook_instructions(self) -> None:
         engine, timer = self.machine.engine, self.timer
-        words = self._words
+        words, keep = self._words, self.machine.keep
+
+        def count() -> int:
+            try:
+                return timer.count()
+            except BaseException as error:  # Ctrl-C
+                keep(error)
+                return 0
+
         for segment in self.image.segments:
             code = bytes(segment.data)
             for at, _ in find_instructions(code, _COUNTER_TAIL, _COUNTER):
-                engine.on_read_counter(segment.vaddr + at, timer.count)
+                engine.on_read_counter(segment.vaddr + at, count)
             for at, number in find_instructions(code, _READ_CONTROL_TAIL, (0,)):
 
                 def get(number: int = number) -> None:
@@ -229,6 +239,10 @@ class Arm64Board(Board):
         if event is not None:
             self.clock.hasten(event)
 
+    def exceptions(self) -> int:
+        """How many synchronous exceptions the guest has taken."""
+        return self._entry.count
+
     def next_event(self) -> int | None:
         """When the timer is due, in virtual nanoseconds."""
         return self.timer.next_event
@@ -274,8 +288,6 @@ def _size_of_image(image: KernelImage) -> int:
 
 
 def _make_ram(size: int) -> mmap.mmap:
-    if size <= 0 or size % PAGE:
-        raise UsageError(f"{size} bytes of memory: give a positive multiple of {PAGE}")
     try:
         return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError):
