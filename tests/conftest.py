@@ -63,6 +63,12 @@ def real_image(request: pytest.FixtureRequest) -> Path:
     return _real_image(str(request.param))
 
 
+@pytest.fixture(scope="session", params=[pytest.param("arm64", marks=pytest.mark.real_kernel)])
+def real_arm64_image(request: pytest.FixtureRequest) -> Path:
+    """The ARM64 one."""
+    return _real_image(str(request.param))
+
+
 @pytest.fixture(scope="session")
 def any_real_image() -> Path:
     """One of them, for tests that have kernels of their own choice, too."""
