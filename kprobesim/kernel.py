@@ -15,6 +15,7 @@ from kprobesim.boot.unwind import Unwinder
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable, load_image
 from kprobesim.kprobes.archs import Stepping
+from kprobesim.kprobes.arming import HowToArm
 from kprobesim.kprobes.hit import HandlerAbandoned
 from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.manager import KprobesManager
@@ -27,6 +28,7 @@ __all__ = ["Kernel"]
 
 _T = TypeVar("_T")
 _STEPPING = ("breakpoint", "trap")
+_ARMING = ("breakpoint", "hook")
 _CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
 _CODE_CHUNK = 1 << 20
 _MASK = (1 << 64) - 1
@@ -40,7 +42,13 @@ class Kernel:
     5
     """
 
-    def __init__(self, image: KernelImage, machine: Machine, stepping: Stepping) -> None:
+    def __init__(
+        self,
+        image: KernelImage,
+        machine: Machine,
+        stepping: Stepping = "breakpoint",
+        arming: HowToArm = "breakpoint",
+    ) -> None:
         self.image = image
         self.machine = machine
         self.stepping = stepping
@@ -50,7 +58,7 @@ class Kernel:
         self._exceptions = KernelExceptions(machine, image)
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
-        self.kprobes = KprobesManager(machine, image, stepping)
+        self.kprobes = KprobesManager(machine, image, stepping, arming)
         self._code_heaps: list[Heap] = []
         self._next_code = machine.cpu.modules_start + _CODE_AREA
 
@@ -61,6 +69,7 @@ class Kernel:
         *,
         symbols: str | os.PathLike[str] | None = None,
         stepping: Stepping = "breakpoint",
+        arming: HowToArm = "breakpoint",
         memory: int | str = 0,
         progress: Callable[[str], None] | None = None,
     ) -> Kernel:
@@ -69,19 +78,25 @@ class Kernel:
         symbols  : a vmlinux, System.map or kallsyms text for an image without symbols
         stepping : "breakpoint" (a breakpoint behind the copied instruction, as current kernels
                    do) or "trap" (the CPU's own single step, as older ones)
+        arming   : "breakpoint" (INT3 or BRK in guest memory, as the kernel) or "hook" (no byte of
+                   the guest changes, and what must be stepped is stepped in its place)
         memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
         progress : hears what takes long, such as unpacking a package
 
         Raises :class:`ImageError` for a file that is no usable kernel.
         """
-        if stepping not in _STEPPING:
-            raise UsageError(f"stepping is {' or '.join(_STEPPING)}, not {stepping!r}")
+        for name, value, known in (
+            ("stepping", stepping, _STEPPING),
+            ("arming", arming, _ARMING),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
             if not isinstance(file, (str, os.PathLike)):
                 raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
         image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, _memory_size(memory))
-        return cls(image, machine, stepping)
+        return cls(image, machine, stepping, arming)
 
     def __repr__(self) -> str:
         return f"<Kernel {self.version or self.image.path.name} {self.arch}>"

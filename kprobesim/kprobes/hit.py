@@ -68,17 +68,19 @@ class HitPath:
         self._flags = machine.engine.layout.flags
         self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
         self.observer: Observer | None = None
-        self.breakpoint, self.step = self._traps()
+        self.breakpoint, self.step, self.hook = self._traps()
 
-    def _traps(self) -> tuple[Callable[[], bool], Callable[[], bool]]:
-        """The two trap handlers, as closures: a name that is looked up once is a fifth of a hit."""
+    def _traps(
+        self,
+    ) -> tuple[Callable[[], bool], Callable[[], bool], Callable[[object, int, int, object], None]]:
+        """The handlers of traps and hooks, as closures: looking a name up once saves a fifth."""
         machine, words, ctl, table = self._machine, self._words, self._ctlblk, self._table
         pc, flags, mask, unmasked, masked = (
             *(self._pc, self._flags),
             *(self._mask, ~self._mask, self._set),
         )
         trap_offset, repeats = self._arch.breakpoint_trap_offset, self._arch.repeats
-        memory, single_step = machine.memory, self._single_step
+        engine, memory, single_step = machine.engine, machine.memory, self._single_step
         references = sys.getrefcount
         unshared = _references_of_nobody(machine)
 
@@ -94,29 +96,8 @@ class HitPath:
                 if address != ainsn.insn + ainsn.size:
                     return False
                 return resume(p, ainsn)
-            if ctl.running is not None:
-                self._enter_again(p)
-            else:
-                ctl.running = p
-                ctl.kprobe_status = _ACTIVE
-                if self.observer is not None:
-                    self.observer("hit", p, _ACTIVE)
-                if p.pre_handler is not None:
-                    regs = machine.regs
-                    machine.in_handler = True
-                    try:
-                        moved = p.pre_handler(p, regs)
-                    except HandlerAbandoned:
-                        moved = None
-                    machine.in_handler = False
-                    if references(regs) > unshared:
-                        machine.replace_regs(regs)
-                    del regs  # or finish() would count it
-                    if moved:
-                        ctl.running = None
-                        if self.observer is not None:
-                            self.observer("moved", p, 0)
-                        return True
+            if enter(p):
+                return True
             ainsn = p.ainsn
             if ainsn.boostable:
                 words[pc] = ainsn.insn
@@ -132,18 +113,76 @@ class HitPath:
                 if self.observer is not None:
                     self.observer("emulate", p, ctl.kprobe_status)
                 return finish(p)
-            # Into the slot, with interrupts masked.
+            start_step(p)
+            words[pc] = ainsn.insn
+            return True
+
+        def hook(_uc: object, address: int, _size: int, _data: object) -> None:
+            """Before the instruction at ``address``, which is as it always was and will run."""
+            try:
+                p = ctl.running
+                if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
+                    return  # here again, now to be stepped
+                p = table[address]
+                words[pc] = address + trap_offset
+                if enter(p):
+                    engine.write_pc(words[pc])
+                    return
+                words[pc] = address
+                ainsn = p.ainsn
+                if p.post_handler is None and p.fault_handler is None:
+                    leave()
+                elif ainsn.emulate is not None:
+                    try:
+                        ainsn.emulate(machine.regs, memory)
+                    except GuestMemoryError as error:
+                        self._emulation_fault(p, error)
+                    else:
+                        finish(p)
+                    engine.write_pc(words[pc])
+                else:
+                    start_step(p)
+                    engine.write_pc(address)  # a new block, which traps
+            except BaseException as error:
+                machine.keep(error)
+
+        def enter(p: Kprobe) -> bool:
+            """The pre_handler's turn; true if it has set where to go on."""
+            if ctl.running is not None:
+                self._enter_again(p)
+                return False
+            ctl.running = p
+            ctl.kprobe_status = _ACTIVE
+            if self.observer is not None:
+                self.observer("hit", p, _ACTIVE)
+            if p.pre_handler is not None:
+                regs = machine.regs
+                machine.in_handler = True
+                try:
+                    moved = p.pre_handler(p, regs)
+                except HandlerAbandoned:
+                    moved = None
+                machine.in_handler = False
+                if references(regs) > unshared:
+                    machine.replace_regs(regs)
+                if moved:
+                    ctl.running = None
+                    if self.observer is not None:
+                        self.observer("moved", p, 0)
+                    return True
+            return False
+
+        def start_step(p: Kprobe) -> None:
+            """Mask interrupts, and let the CPU trap if no breakpoint will."""
             old = words[flags]
             if ctl.kprobe_status != _REENTER:
                 ctl.kprobe_status = _SS
             ctl.kprobe_saved_flags = old & mask
             words[flags] = old & unmasked | masked
-            words[pc] = ainsn.insn
             if single_step:
                 machine.cpu.set_single_step(True)
             if self.observer is not None:
                 self.observer("step", p, ctl.kprobe_status)
-            return True
 
         def step() -> bool:
             p = ctl.running
@@ -195,7 +234,7 @@ class HitPath:
                 ctl.running = None
             return True
 
-        return breakpoint, step
+        return breakpoint, step, hook
 
     def _enter_again(self, p: Kprobe) -> None:
         """A probe was hit while another one is handled: it is counted, and just executed."""

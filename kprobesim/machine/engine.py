@@ -43,6 +43,7 @@ _ARM64_GPRS = (
 )
 
 _X86_REGISTERS = {
+    "pc": x86_const.UC_X86_REG_RIP,
     "flags": x86_const.UC_X86_REG_EFLAGS,
     "cr0": x86_const.UC_X86_REG_CR0,
     "cr2": x86_const.UC_X86_REG_CR2,
@@ -51,7 +52,10 @@ _X86_REGISTERS = {
     "cs": x86_const.UC_X86_REG_CS,
     "ss": x86_const.UC_X86_REG_SS,
 }
-_ARM64_REGISTERS = {"flags": arm64_const.UC_ARM64_REG_PSTATE}
+_ARM64_REGISTERS = {
+    "flags": arm64_const.UC_ARM64_REG_PSTATE,
+    "pc": arm64_const.UC_ARM64_REG_PC,
+}
 
 
 class _CpReg(ctypes.Structure):
@@ -135,6 +139,7 @@ class Engine(Hooks):
         self._counted = False
         x86 = arch == _X86
         self._numbers = _X86_REGISTERS if x86 else _ARM64_REGISTERS
+        self._pc = self._numbers["pc"]
         # With arguments made once and no prototype to check them against: every emulated branch
         # reads the flags, and this takes 0.3 us instead of 0.5.
         self._flags = _u64()
@@ -221,6 +226,10 @@ class Engine(Hooks):
         """Write EFLAGS or PSTATE."""
         self._flags.value = value
         self._store_flags()
+
+    def write_pc(self, value: int) -> None:
+        """Go on at ``value``, from a code hook: the block that is running is left."""
+        self.write_number(self._pc, value)
 
     def read_register(self, name: str) -> int:
         """A control register: "cr0", "cr2", "cr3", "cr4", "cs" or "ss"."""

@@ -264,9 +264,12 @@ class Machine:
                 trap = cpu.trap(vector)
             self.dispatch(trap)
         except BaseException as error:
-            # Nothing may leave a C callback: it is raised again when the engine has stopped.
-            self._raised = error
-            self.engine.stop()
+            self.keep(error)
+
+    def keep(self, error: BaseException) -> None:
+        """Stop, and raise ``error`` when the engine has stopped: none may leave a C callback."""
+        self._raised = error
+        self.engine.stop()
 
     def _on_invalid(self, _uc: object, _data: object) -> bool:
         try:
