@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.engine import Context, Engine
-from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
+from kprobesim.machine.faults import GuestLimit, GuestTimeout
+from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot
-from kprobesim.machine.registers import PtRegs
-from kprobesim.machine.text import KernelText
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.watchdog import Watchdog
 
-__all__ = ["Machine", "TrapHandler"]
-
-TrapHandler = Callable[[Trap, PtRegs], bool]
-"""Gets a trap and the live registers; true if it set the registers so that the guest can go on."""
+__all__ = ["Machine"]
 
 _STACK = 64 << 10
 _STACK_STRIDE = 1 << 20  # unmapped guard space between stacks
@@ -32,40 +27,23 @@ _TLB_ENTRIES = 256, 8192  # what Unicorn starts with, and what we want
 _watchdog = Watchdog()
 
 
-class Machine:
-    """One guest: its engine, memory, code and stacks.
+class Machine(Guest):
+    """A guest whose functions are called: memory, code and stacks of the host's making.
 
-    ``breakpoint`` and ``step`` are called for the breakpoint instruction and for the CPU's single
-    step; they answer whether the trap was theirs. Everything else, and what they decline, goes
-    through ``trap_handlers`` in order, and if nobody handles it ends the call as a
-    :class:`GuestFault`. ``symbolize`` and ``unwind`` are set by whoever knows the guest's symbols.
+    A trap that no probe and no handler takes ends the call as a :class:`GuestFault`.
     """
 
+    memory: GuestMemory
+
     def __init__(self, arch: str, ram_size: int, image_end: int = 0) -> None:
-        self.arch = arch
-        self.engine = Engine(arch)
-        self.cpu = make_cpu(self.engine)
-        self.memory = GuestMemory(self.cpu.ram_base, ram_size, self.cpu.pte_format)
+        engine = Engine(arch)
+        cpu = make_cpu(engine)
+        super().__init__(engine, cpu, GuestMemory(cpu.ram_base, ram_size, cpu.pte_format))
         self.engine.map_ram(self.cpu.ram_base, ram_size, self.memory.host_address)
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
-        self.text = KernelText(self.engine, self.memory)
         self.clock = Clock(self.engine, self.text)
-        self.words = self.engine.words
-
-        self.breakpoint: Callable[[], bool] = lambda: False
-        self.step: Callable[[], bool] = lambda: False
-        self.trap_handlers: list[TrapHandler] = []
-        self.symbolize: Callable[[int], str] = lambda address: f"{address:#x}"
-        self.unwind: Callable[[PtRegs], list[str]] = lambda regs: []
-        self.save_state: Callable[[], Any] = lambda: None
-        self.restore_state: Callable[[Any], None] = lambda state: None
-
         self.depth = 0
-        self.regs = self.new_regs()
-        """The registers as the handlers of the current nesting level see them."""
-        self.in_handler = False
-        self._raised: BaseException | None = None
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
         self._direct_map()
@@ -74,13 +52,6 @@ class Machine:
         self._returned = self._pad + len(self.cpu.halt)
         self._widen_tlb(page.start)
         self.memory.write(self._pad, self.cpu.halt)
-        self.engine.on_interrupt(self._on_interrupt)
-        if arch == "x86_64":
-            self.engine.on_invalid_instruction(self._on_invalid)
-
-    def new_regs(self) -> PtRegs:
-        """A live window on the registers."""
-        return self.cpu.regs_class(self.words, self.cpu)
 
     # -- memory ------------------------------------------------------------------------------------
 
@@ -120,13 +91,6 @@ class Machine:
         self.engine.restore(before)
         self.memory.write(scratch, bytes(len(toucher)))
         self.engine.forget_code(scratch, scratch + len(toucher))
-
-    def write(self, address: int, data: bytes, who: str = "host") -> None:
-        """Write guest memory; code goes through :class:`KernelText`."""
-        if data and (self.text.is_code(address) or self.text.is_code(address + len(data) - 1)):
-            self.text.poke(address, data, who)
-        else:
-            self.memory.write(address, data)
 
     # -- calling -----------------------------------------------------------------------------------
 
@@ -208,9 +172,7 @@ class Machine:
         try:
             while True:
                 status = engine.run(address, limit - used if limit else 0)
-                if self._raised is not None:
-                    raised, self._raised = self._raised, None
-                    raise raised
+                self.raise_kept()
                 address = words[program_counter]
                 if limit:
                     used += min(engine.counter)
@@ -247,49 +209,3 @@ class Machine:
     def _stopped(self, error: Callable[..., BaseException], headline: str, *more: object) -> None:
         regs = self.regs.copy()
         raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs), *more)
-
-    # -- traps -------------------------------------------------------------------------------------
-
-    def _on_interrupt(self, _uc: object, vector: int, _data: object) -> None:
-        try:
-            cpu = self.cpu
-            if vector == cpu.breakpoint_vector:
-                if self.breakpoint():
-                    return
-                trap = cpu.trap(vector)
-                cpu.undo_breakpoint()
-            elif vector == cpu.step_vector and self.step():
-                return
-            else:
-                trap = cpu.trap(vector)
-            self.dispatch(trap)
-        except BaseException as error:
-            # Nothing may leave a C callback: it is raised again when the engine has stopped.
-            self._raised = error
-            self.engine.stop()
-
-    def _on_invalid(self, _uc: object, _data: object) -> bool:
-        try:
-            self.dispatch(Trap(TrapKind.UNDEFINED, 6))
-        except BaseException as error:
-            self._raised = error
-            return False
-        return True
-
-    def dispatch(self, trap: Trap) -> None:
-        """Offer ``trap`` to the handlers in order; a fault ends the call if none takes it."""
-        regs = self.regs
-        for handler in self.trap_handlers:
-            if handler(trap, regs):
-                return
-        self.fault(trap, regs)
-
-    def fault(self, trap: Trap, regs: PtRegs) -> None:
-        """End the call with a :class:`GuestFault` that tells of ``trap``."""
-        kept = regs.copy()
-        raise GuestFault(trap, kept, self.symbolize(kept.ip), self.unwind(kept))
-
-    def replace_regs(self, regs: PtRegs) -> None:
-        """A handler kept ``regs``: freeze them as they are now, and take new ones."""
-        regs.freeze()
-        self.regs = self.new_regs()

@@ -8,11 +8,12 @@ import mmap
 import struct
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.machine.paging import PageTables, PteFormat
 
-__all__ = ["PAGE", "GuestMemory", "Prot", "Region", "page_down", "page_up"]
+__all__ = ["PAGE", "GuestMemory", "HostAccess", "Prot", "Region", "page_down", "page_up"]
 
 PAGE = 4096
 _MASK = (1 << 64) - 1
@@ -48,6 +49,34 @@ class Region:
     offset: int = field(compare=False)
     prot: Prot = field(compare=False)
     name: str = field(compare=False)
+
+
+class HostAccess(Protocol):
+    """The host's way to guest memory by virtual address; each raises :class:`GuestMemoryError`."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes at ``address``."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write ``data`` at ``address``, all of it or nothing."""
+
+    def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
+        """The bytes at ``address`` up to, without, the first NUL; at most ``limit``."""
+
+    def read_u64(self, address: int) -> int:
+        """The little-endian 64-bit word at ``address``."""
+
+    def write_u64(self, address: int, value: int) -> None:
+        """Write the little-endian 64-bit word at ``address``."""
+
+    def read_u32(self, address: int) -> int:
+        """The little-endian 32-bit word at ``address``."""
+
+    def write_u32(self, address: int, value: int) -> None:
+        """Write the little-endian 32-bit word at ``address``."""
+
+    def is_executable(self, address: int) -> bool:
+        """Whether the guest may execute what is at ``address``."""
 
 
 class GuestMemory:
@@ -116,6 +145,11 @@ class GuestMemory:
         if at >= 0 and address < self.regions[at].end:
             return self.regions[at]
         return None
+
+    def is_executable(self, address: int) -> bool:
+        """Whether the guest may execute what is at ``address``."""
+        region = self.region(address)
+        return region is not None and bool(region.prot & Prot.X)
 
     # -- access --------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kprobesim.machine.engine import Engine
-from kprobesim.machine.memory import GuestMemory, Prot
+from kprobesim.machine.memory import HostAccess
 
 __all__ = ["KernelText", "TextPoke"]
 
@@ -33,7 +33,7 @@ class KernelText:
     The newest 65,536 pokes are kept in :attr:`log`; ``listeners`` hear of each one.
     """
 
-    def __init__(self, engine: Engine, memory: GuestMemory) -> None:
+    def __init__(self, engine: Engine, memory: HostAccess) -> None:
         self._engine = engine
         self._memory = memory
         self._number = 0
@@ -56,5 +56,4 @@ class KernelText:
 
     def is_code(self, address: int) -> bool:
         """Whether ``address`` lies in executable memory."""
-        region = self._memory.region(address)
-        return region is not None and bool(region.prot & Prot.X)
+        return self._memory.is_executable(address)

@@ -1,0 +1,120 @@
+"""What every guest has, called or booted: a CPU, memory, and somebody who takes its traps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kprobesim.machine.cpu import Cpu
+from kprobesim.machine.engine import Engine
+from kprobesim.machine.faults import GuestFault
+from kprobesim.machine.memory import HostAccess
+from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.text import KernelText
+from kprobesim.machine.trap import Trap, TrapKind
+
+__all__ = ["Guest", "TrapHandler"]
+
+TrapHandler = Callable[[Trap, PtRegs], bool]
+"""Gets a trap and the live registers; true if it set the registers so that the guest can go on."""
+
+
+class Guest:
+    """One guest: its engine, memory and code.
+
+    ``breakpoint`` and ``step`` are called for the breakpoint instruction and for the CPU's single
+    step; they answer whether the trap was theirs. Everything else, and what they decline, goes
+    through ``trap_handlers`` in order; what nobody handles goes to :meth:`fault`. ``symbolize`` and
+    ``unwind`` are set by whoever knows the guest's symbols.
+    """
+
+    def __init__(self, engine: Engine, cpu: Cpu, memory: HostAccess) -> None:
+        self.arch = engine.arch
+        self.engine = engine
+        self.cpu = cpu
+        self.memory = memory
+        self.text = KernelText(engine, memory)
+        self.words = engine.words
+
+        self.breakpoint: Callable[[], bool] = lambda: False
+        self.step: Callable[[], bool] = lambda: False
+        self.trap_handlers: list[TrapHandler] = []
+        self.symbolize: Callable[[int], str] = lambda address: f"{address:#x}"
+        self.unwind: Callable[[PtRegs], list[str]] = lambda regs: []
+        self.save_state: Callable[[], Any] = lambda: None
+        self.restore_state: Callable[[Any], None] = lambda state: None
+
+        self.regs = self.new_regs()
+        """The registers as the handlers of the current nesting level see them."""
+        self.in_handler = False
+        self._raised: BaseException | None = None
+        self.engine.on_interrupt(self._on_interrupt)
+        if self.arch == "x86_64":
+            self.engine.on_invalid_instruction(self._on_invalid)
+
+    def new_regs(self) -> PtRegs:
+        """A live window on the registers."""
+        return self.cpu.regs_class(self.words, self.cpu)
+
+    def replace_regs(self, regs: PtRegs) -> None:
+        """A handler kept ``regs``: freeze them as they are now, and take new ones."""
+        regs.freeze()
+        self.regs = self.new_regs()
+
+    def write(self, address: int, data: bytes, who: str = "host") -> None:
+        """Write guest memory; code goes through :class:`KernelText`."""
+        if data and (self.text.is_code(address) or self.text.is_code(address + len(data) - 1)):
+            self.text.poke(address, data, who)
+        else:
+            self.memory.write(address, data)
+
+    # -- traps -------------------------------------------------------------------------------------
+
+    def keep(self, error: BaseException) -> None:
+        """Stop, and let :meth:`raise_kept` raise ``error``: nothing may leave a C callback."""
+        if self._raised is None:
+            self._raised = error
+        self.engine.stop()
+
+    def raise_kept(self) -> None:
+        """Raise what a callback kept, now that the engine has stopped."""
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+
+    def _on_interrupt(self, _uc: object, vector: int, _data: object) -> None:
+        try:
+            cpu = self.cpu
+            if vector == cpu.breakpoint_vector:
+                if self.breakpoint():
+                    return
+                trap = cpu.trap(vector)
+                cpu.undo_breakpoint()
+            elif vector == cpu.step_vector and self.step():
+                return
+            else:
+                trap = cpu.trap(vector)
+            self.dispatch(trap)
+        except BaseException as error:
+            self.keep(error)
+
+    def _on_invalid(self, _uc: object, _data: object) -> bool:
+        try:
+            self.dispatch(Trap(TrapKind.UNDEFINED, 6))
+        except BaseException as error:
+            self.keep(error)
+            return False
+        return True
+
+    def dispatch(self, trap: Trap) -> None:
+        """Offer ``trap`` to the handlers in order, and then to :meth:`fault`."""
+        regs = self.regs
+        for handler in self.trap_handlers:
+            if handler(trap, regs):
+                return
+        self.fault(trap, regs)
+
+    def fault(self, trap: Trap, regs: PtRegs) -> None:
+        """End the run with a :class:`GuestFault` that tells of ``trap``."""
+        kept = regs.copy()
+        raise GuestFault(trap, kept, self.symbolize(kept.ip), self.unwind(kept))
