@@ -23,6 +23,7 @@ from kprobesim.machine.window import Layout, Words
 __all__ = ["Engine"]
 
 _X86 = "x86_64"
+_ENDLESS = 1 << 62
 _SUPPORTED = (2, 1)
 
 _u64 = ctypes.c_uint64
@@ -139,6 +140,7 @@ class Engine(Hooks):
         self._scratch_at = ctypes.addressof(self._scratch)
         super().__init__()
         self._counted = False
+        self._blocks = False
         x86 = arch == _X86
         self._numbers = _X86_REGISTERS if x86 else _ARM64_REGISTERS
         # With arguments made once and no prototype to check them against: every emulated branch
@@ -156,7 +158,8 @@ class Engine(Hooks):
             self._handle, self.layout, _X86_GPRS if x86 else _ARM64_GPRS, self.write_number
         )
         self.fields = window.find_fields(self.words, self.layout)
-        self._counter = window.find_counter(self._handle, self.layout)
+        self.counter_words: Words = window.find_counter(self._handle, self.layout)
+        """What was executed so far, and the limit, of the current or last counted run; live."""
 
     def _check(self, status: int, what: str) -> None:
         if status:
@@ -187,11 +190,28 @@ class Engine(Hooks):
         Returns Unicorn's error number, 0 if it just stopped. Counting is exact: a block that was
         translated for an uncounted run does not count, so all are dropped when the mode changes.
         """
+        if self._blocks:
+            count = count or _ENDLESS
         counted = count > 0
         if counted != self._counted:
             self._uc.ctl_flush_tb()
             self._counted = counted
         return int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
+
+    def count_blocks(self) -> None:
+        """From now on count blocks (runs of instructions without a branch), not instructions.
+
+        To count, Unicorn hooks a C function of its own to every instruction, which halves the
+        speed. Hooked to every block it costs a tenth, and the limit stops the guest as precisely,
+        at the start of a block. So a guest can always run with a limit, and without a second
+        thread, whose stop would not be precise: the access to memory that it meets is done twice.
+        """
+        callback = self.layout.count_callback
+        in_use: Words = (_u64 * 1).from_address(self._handle + self.layout.counter - 8)
+        if not callback or in_use[0]:
+            raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
+        in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback))
+        self._blocks = self._counted = True
 
     def stop(self) -> None:
         """Ask the running guest to stop; precise when asked from a hook."""
@@ -205,11 +225,11 @@ class Engine(Hooks):
     @property
     def counter(self) -> tuple[int, int]:
         """(instructions executed, limit) of the current or last counted run."""
-        return self._counter[0], self._counter[1]
+        return self.counter_words[0], self.counter_words[1]
 
     @counter.setter
     def counter(self, value: tuple[int, int]) -> None:
-        self._counter[0], self._counter[1] = value
+        self.counter_words[0], self.counter_words[1] = value
 
     @staticmethod
     def describe(status: int) -> str:

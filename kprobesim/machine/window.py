@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from kprobesim.errors import EngineError
@@ -52,6 +53,8 @@ class Layout:
 
     ``pc`` and ``flags`` are word numbers (``flags``: the word that holds EFLAGS.IF and TF, or
     PSTATE.DAIF); the 32-bit and 64-bit fields are byte offsets from the first general register.
+    ``counter`` is a byte offset in the engine's own struct, ``count_callback`` the address of the C
+    function that Unicorn hooks in order to count (0 where it was not found).
     """
 
     arch: str
@@ -61,6 +64,7 @@ class Layout:
     fields: dict[str, int] = field(default_factory=dict)
     cpu_pointer: tuple[int, int] | None = None
     counter: int = 0
+    count_callback: int = 0
 
 
 _layouts: dict[str, Layout] = {}
@@ -174,7 +178,7 @@ def _measure_x86(cpu: Specimen) -> Layout:
     cpu.set_flags(0x2)
     flags = _only(_u32_became(before, cpu.context(), 0x2, 0x202), "eflags") - base
     found = Layout("x86_64", words=flags // 8 + 1, pc=16, flags=flags // 8, fields=fields)
-    found.counter = _measure_counter(cpu, b"\x90\x90\xf4", 2)
+    _measure_counter(found, cpu, b"\x90\x90\xf4", 2)
     return found
 
 
@@ -199,7 +203,7 @@ def _measure_arm64(cpu: Specimen) -> Layout:
     pstate = _u32_became(before, cpu.context(), 0x5 | 1 << 21, 0x5)
     fields["pstate"] = _only([at for at in pstate if at == base + 8 * 33], "PSTATE") - base
     found = Layout("arm64", words=max(34, daif // 8 + 1), pc=32, flags=daif // 8, fields=fields)
-    found.counter = _measure_counter(cpu, struct.pack("<3I", 0xD503201F, 0xD503201F, 0xD503207F), 2)
+    _measure_counter(found, cpu, struct.pack("<3I", 0xD503201F, 0xD503201F, 0xD503207F), 2)
     return found
 
 
@@ -213,14 +217,37 @@ def _first_gpr(cpu: Specimen) -> int:
     return at
 
 
-def _measure_counter(cpu: Specimen, code: bytes, instructions: int) -> int:
+def _measure_counter(found: Layout, cpu: Specimen, code: bytes, instructions: int) -> None:
     cpu.execute(code, count=_COUNT_MARK)
     with _ProcessMemory() as memory:
         block = memory.read(cpu.handle, _UC_STRUCT_BYTES)
     at = block.find(struct.pack("<Q", _COUNT_MARK), 8)
     if at < 0 or struct.unpack_from("<Q", block, at - 8)[0] not in (instructions, instructions + 1):
         raise EngineError("cannot find the instruction counter inside Unicorn")
-    return at - 8
+    found.counter = at - 8
+    (hook,) = struct.unpack_from("<Q", block, at - 16)
+    found.count_callback = _count_callback(hook)
+
+
+def _count_callback(hook: int) -> int:
+    """The C function of the hook by which Unicorn counts instructions; 0 if that is not clear.
+
+    ``struct hook`` (uc_priv.h, 2.1): five ints, a bool, begin, end, callback. The type is "code",
+    the range 1..0 means everywhere, and the function must lie in the code of the library.
+    """
+    with _ProcessMemory() as memory:
+        block = memory.read(hook, 48)
+    if len(block) < 48:
+        return 0
+    kind, begin, end, callback = struct.unpack("<i20xQQQ", block)
+    if (kind, begin, end) != (4, 1, 0):
+        return 0
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        area, rights, *_, name = line.split(maxsplit=5)
+        low, high = (int(part, 16) for part in area.split("-"))
+        if "x" in rights and "unicorn" in name and low <= callback < high:
+            return int(callback)
+    return 0
 
 
 def _u32_became(before: bytes, after: bytes, value: int, previous: int | None = None) -> list[int]:

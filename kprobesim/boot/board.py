@@ -1,0 +1,204 @@
+"""The board a kernel boots on: what both architectures share, above all the run loop."""
+
+from __future__ import annotations
+
+import enum
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from kprobesim.boot.booted import BootedMachine
+from kprobesim.boot.console import Console
+from kprobesim.boot.faults import BootError, GuestHang, GuestPanic
+from kprobesim.boot.virtual_time import VirtualTime
+from kprobesim.errors import EngineError, UsageError
+
+__all__ = ["Board", "Stop", "StopReason"]
+
+_SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
+_SECOND = 1_000_000_000
+_PANIC = b"---[ end Kernel panic"
+_LONGEST_NAP = 10 * 60 * _SECOND  # an idle guest whose next event is later hangs
+
+
+class Stop(str, enum.Enum):
+    """Why a board's run came to its end."""
+
+    TEXT = "the text appeared on the console"
+    CONDITION = "the condition holds"
+    SECONDS = "the virtual time is over"
+    TIMEOUT = "the time limit is over"
+    REQUESTED = "somebody asked for it"
+    POWER_OFF = "the guest switched itself off"
+    RESTART = "the guest asked for a restart"
+    HALT = "the guest halted for ever"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class StopReason:
+    """``kind`` and, where there is more to say, ``detail``. The guest can go on after the first
+    five kinds."""
+
+    kind: Stop
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
+
+
+_FINAL = (Stop.POWER_OFF, Stop.RESTART, Stop.HALT)
+
+
+class Board(ABC):
+    """A computer with one CPU, RAM, an interrupt controller, a timer and a serial console.
+
+    A subclass makes ``machine``, whose engine counts blocks, loads the kernel, and answers the
+    abstract methods.
+    """
+
+    def __init__(self, machine: BootedMachine) -> None:
+        self.machine = machine
+        self.console = Console()
+        self.clock = VirtualTime(machine.engine)
+        self._ended: StopReason | None = None
+        self._request: StopReason | None = None
+        self._until = b""
+        self._until_from = 0
+        self._panicked = False
+        self.console.listeners.append(self._watch_console)
+
+    @property
+    def time(self) -> float:
+        """Virtual seconds since power-on."""
+        return self.clock.now() / _SECOND
+
+    # -- what a subclass knows -------------------------------------------------------------------
+
+    @abstractmethod
+    def next_event(self) -> int | None:
+        """When the next timer is due, in virtual nanoseconds; ``None``: no timer is running."""
+
+    @abstractmethod
+    def update_interrupts(self) -> bool:
+        """Look at timers and devices, tell the CPU, and answer whether an interrupt waits.
+
+        Called between two runs of the engine, with time standing still.
+        """
+
+    @abstractmethod
+    def halted_at(self, pc: int) -> bool:
+        """Whether the instruction before ``pc`` is the one that waits for an interrupt."""
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        until: str | Callable[[Board], bool] | None = None,
+        *,
+        timeout: float | None = None,
+        seconds: float | None = None,
+    ) -> StopReason:
+        """Run the guest from where it stands.
+
+        until   : a text that it prints from now on; or a function of the board, asked between
+                  slices of about a million blocks and whenever the guest idles; ``None``: until
+                  the guest ends
+        timeout : host seconds, looked at between slices
+        seconds : virtual seconds
+
+        Raises :class:`GuestPanic`, :class:`GuestHang`, other :class:`BootError`, and what a
+        callback raised. Once the guest has ended, each further run gives the same reason.
+        """
+        condition = self._prepare(until)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ends_at = None if seconds is None else self.clock.now() + int(seconds * _SECOND)
+        machine, engine, clock = self.machine, self.machine.engine, self.clock
+        words, pc, count = engine.words, engine.layout.pc, engine.counter_words
+        while self._ended is None:
+            waiting = self.update_interrupts()
+            if condition is not None and condition(self):
+                return StopReason(Stop.CONDITION)
+            if ends_at is not None and clock.now() >= ends_at:
+                return StopReason(Stop.SECONDS)
+            if deadline is not None and time.monotonic() >= deadline:
+                return StopReason(Stop.TIMEOUT, f"{timeout:g} s")
+            due = [when for when in (self.next_event(), ends_at) if when is not None]
+            limit = clock.limit_until(min(due, default=None), _SLICE)
+            clock.begin()
+            try:
+                status = engine.run(words[pc], limit)
+            finally:
+                clock.end()
+            machine.raise_kept()
+            if self._panicked:
+                self._panicked = False
+                self.fail(GuestPanic, "the kernel panicked")
+            if self._request is not None:
+                request, self._request = self._request, None
+                if request.kind in _FINAL:
+                    self._ended = request
+                return request
+            if status:
+                raise EngineError(f"Unicorn stopped at {self.place()}: {engine.describe(status)}")
+            if count[0] <= count[1] and self.halted_at(words[pc]) and not self.update_interrupts():
+                self._idle(ends_at)
+        return self._ended
+
+    def _prepare(
+        self, until: str | Callable[[Board], bool] | None
+    ) -> Callable[[Board], bool] | None:
+        self._until, self._until_from = b"", len(self.console.output)
+        if isinstance(until, str):
+            if not until:
+                raise UsageError("the text to wait for is empty")
+            self._until = until.encode()
+            return None
+        if until is not None and not callable(until):
+            raise UsageError(f"until is of type {type(until).__name__}: give a text or a function")
+        return until
+
+    def _idle(self, ends_at: int | None) -> None:
+        """Time goes straight to the next event."""
+        event, now = self.next_event(), self.clock.now()
+        if ends_at is not None and (event is None or ends_at <= event):
+            self.clock.jump(ends_at)
+        elif event is None or event - now > _LONGEST_NAP:
+            self.idle_for_ever()
+        else:
+            self.clock.jump(event)
+
+    def idle_for_ever(self) -> None:
+        """The guest waits and no timer is running. (Typing could wake it: see ``Stop.HALT``.)"""
+        self.fail(GuestHang, "the guest waits for an interrupt, and none can come")
+
+    def stop(self, reason: StopReason | None = None) -> None:
+        """End the run at the next block. For callbacks and console listeners."""
+        if self._request is None:
+            self._request = reason or StopReason(Stop.REQUESTED)
+        self.clock.stop_run()
+
+    def fail(self, error: type[BootError], headline: str) -> NoReturn:
+        """Raise ``error`` with the place and the console's tail."""
+        raise error(headline, self.place(), self.console.tail())
+
+    def place(self) -> str:
+        """Where the guest is, by symbol."""
+        machine = self.machine
+        return machine.symbolize(machine.words[machine.engine.layout.pc])
+
+    def _watch_console(self, data: bytes) -> None:
+        output = self.console.output
+        if self._until:
+            start = max(self._until_from, len(output) - len(data) - len(self._until) + 1)
+            if output.find(self._until, start) >= 0:
+                text, self._until = self._until.decode(), b""
+                self.stop(StopReason(Stop.TEXT, text))
+        if b"\n" in data and output.find(_PANIC, len(output) - len(data) - 200) >= 0:
+            if not self._panicked:
+                self._panicked = True
+                self.clock.stop_run()

@@ -1,0 +1,68 @@
+"""Virtual time: how long the guest believes it has been running. It follows from what the guest did.
+
+Time passes with each block of instructions that is executed and with each reading of a counter; an
+idle guest goes straight to its next timer event. No clock of the host has a part in it, so two runs
+see the same times.
+"""
+
+from __future__ import annotations
+
+from kprobesim.machine.engine import Engine
+
+__all__ = ["VirtualTime"]
+
+BLOCK_NS = 8  # a block has nine instructions on average: a CPU at 1 GHz
+READ_NS = 256  # reading a counter; loops that wait for it come to their end in few turns
+
+
+class VirtualTime:
+    """Nanoseconds since power-on, for an engine that counts blocks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._count = engine.counter_words
+        self._base = 0
+        self._running = False
+
+    def now(self) -> int:
+        """The time in nanoseconds; changes nothing."""
+        if self._running:
+            return self._base + self._count[0] * BLOCK_NS
+        return self._base
+
+    def read(self) -> int:
+        """The time as the guest reads it, which takes a while."""
+        self._base += READ_NS
+        return self._base + self._count[0] * BLOCK_NS if self._running else self._base
+
+    def jump(self, when: int) -> None:
+        """It is ``when`` now, if it was earlier."""
+        self._base += max(0, when - self.now())
+
+    # -- the run loop's side -----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The engine is about to run."""
+        self._running = True
+
+    def end(self) -> None:
+        """The engine has stopped: keep what its counter says, which the next run resets."""
+        self._base += min(self._count) * BLOCK_NS
+        self._running = False
+
+    def limit_until(self, when: int | None, most: int) -> int:
+        """How many blocks the engine may run so that it stops at ``when``; from 1 to ``most``."""
+        if when is None:
+            return most
+        return max(1, min(most, -((self.now() - when) // BLOCK_NS)))
+
+    def hasten(self, when: int) -> None:
+        """Let the current run end at ``when`` if it would end later. For callbacks."""
+        if self._running:
+            blocks = self._count[0] + max(0, -((self.now() - when) // BLOCK_NS))
+            if blocks < self._count[1]:
+                self._count[1] = blocks
+
+    def stop_run(self) -> None:
+        """Let the current run end at the next block: from any callback, and precisely."""
+        if self._running and self._count[0] < self._count[1]:
+            self._count[1] = self._count[0]
