@@ -7,8 +7,8 @@ from kprobesim.boot.x86_64.state import X86State
 __all__ = ["Walk"]
 
 _PRESENT, _LARGE = 1, 0x80
+_NO_EXECUTE = 1 << 63
 _FRAME = 0x000F_FFFF_FFFF_F000
-_HUGE, _BIG, _SMALL = (1 << 30) - 1, (2 << 20) - 1, 0xFFF
 
 
 class Walk:
@@ -19,33 +19,32 @@ class Walk:
         self._words = words  # RAM as 64-bit words
         self._size = len(words)
 
+    def _leaf(self, address: int) -> tuple[int, int, int]:
+        """(entry, size of its page, NX bits on the way); entry 0 where nothing is mapped."""
+        words, size = self._words, self._size
+        table, refused = self._state.cr[3], 0
+        for shift in (39, 30, 21, 12):
+            at = (table & _FRAME) >> 3 | address >> shift & 511
+            table = words[at] if at < size else 0
+            if not table & _PRESENT:
+                return 0, 1, 0
+            refused |= table & _NO_EXECUTE
+            if shift == 12 or (table & _LARGE and shift < 39):
+                break
+        return table, 1 << shift, refused
+
     def physical(self, address: int) -> int | None:
         """The physical address of virtual ``address``; ``None`` where nothing is mapped."""
-        words, size = self._words, self._size
-        at = (self._state.cr[3] & _FRAME) >> 3 | address >> 39 & 511
-        entry = words[at] if at < size else 0
-        if not entry & _PRESENT:
-            return None
-        at = (entry & _FRAME) >> 3 | address >> 30 & 511
-        entry = words[at] if at < size else 0
-        if not entry & _PRESENT:
-            return None
-        if entry & _LARGE:
-            return entry & _FRAME & ~_HUGE | address & _HUGE
-        at = (entry & _FRAME) >> 3 | address >> 21 & 511
-        entry = words[at] if at < size else 0
-        if not entry & _PRESENT:
-            return None
-        if entry & _LARGE:
-            return entry & _FRAME & ~_BIG | address & _BIG
-        at = (entry & _FRAME) >> 3 | address >> 12 & 511
-        entry = words[at] if at < size else 0
-        if not entry & _PRESENT:
-            return None
-        return entry & _FRAME | address & _SMALL
+        entry, size, _ = self._leaf(address)
+        return entry & _FRAME & -size | address & size - 1 if entry else None
+
+    def is_executable(self, address: int) -> bool:
+        """Whether the page of ``address`` is mapped and not marked NX."""
+        entry, _, refused = self._leaf(address)
+        return bool(entry) and not refused
 
     def word(self, address: int) -> int | None:
-        """The aligned 64-bit word at virtual ``address``."""
+        """The aligned 64-bit word at virtual ``address``; ``None`` where no RAM is mapped."""
         at = self.physical(address)
         if at is None or at >> 3 >= self._size:
             return None
@@ -53,7 +52,7 @@ class Walk:
         return value
 
     def store(self, address: int, value: int) -> bool:
-        """Store an aligned 64-bit word at virtual ``address``; false where nothing is mapped."""
+        """Store an aligned 64-bit word at virtual ``address``; false where no RAM is mapped."""
         at = self.physical(address)
         if at is None or at >> 3 >= self._size:
             return False
