@@ -10,6 +10,7 @@ from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.ram import Ram, WalkedMemory
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.cmos import Cmos
+from kprobesim.boot.x86_64.cpuid import make_cpuid, native_cpuid
 from kprobesim.boot.x86_64.exceptions import Exceptions, TripleFault
 from kprobesim.boot.x86_64.pic import PicPair
 from kprobesim.boot.x86_64.pit import Pit
@@ -77,6 +78,9 @@ class X86Board(Board):
         engine.on_syscall(make_syscall(engine, self.state))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
         start.load(self.ram.bytes, image, initrd or b"", append)
+        start.start(engine, image)
+        features = native_cpuid(engine, self.ram.bytes, start.SCRATCH, 1)
+        engine.on_cpuid(make_cpuid(engine, self.state, features))
         start.start(engine, image)
 
     # -- exceptions and interrupts ---------------------------------------------------------------

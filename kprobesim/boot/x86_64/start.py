@@ -13,11 +13,13 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.engine import Engine
 
-__all__ = ["KERNEL_MAP", "load", "start"]
+__all__ = ["KERNEL_MAP", "SCRATCH", "load", "start"]
 
 KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # __START_KERNEL_map: virtual minus physical
 
 # Below 1 MiB, where no kernel lies.
+SCRATCH = 0x5000
+"""A page of RAM that nobody uses before the kernel starts."""
 _GDT, _PARAMS, _COMMAND_LINE, _TABLES = 0x6000, 0x7000, 0x8000, 0x10000
 _GIB = 1 << 30
 _IDENTITY_GIBS = 4
