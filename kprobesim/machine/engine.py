@@ -43,6 +43,10 @@ _ARM64_GPRS = (
     arm64_const.UC_ARM64_REG_SP,
 )
 
+_X86_MODELS = {
+    "epyc": x86_const.UC_CPU_X86_EPYC_ROME,
+    "qemu64": x86_const.UC_CPU_X86_QEMU64,
+}
 _X86_REGISTERS = {
     "pc": x86_const.UC_X86_REG_RIP,
     "flags": x86_const.UC_X86_REG_EFLAGS,
@@ -52,6 +56,8 @@ _X86_REGISTERS = {
     "cr4": x86_const.UC_X86_REG_CR4,
     "cs": x86_const.UC_X86_REG_CS,
     "ss": x86_const.UC_X86_REG_SS,
+    "ds": x86_const.UC_X86_REG_DS,
+    "es": x86_const.UC_X86_REG_ES,
 }
 _ARM64_REGISTERS = {
     "flags": arm64_const.UC_ARM64_REG_PSTATE,
@@ -106,11 +112,11 @@ def _library() -> ctypes.CDLL:
     return lib
 
 
-def _open(arch: str) -> unicorn.Uc:
+def _open(arch: str, model: str = "") -> unicorn.Uc:
     if arch == _X86:
         uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         # The default model refuses STAC/CLAC, which kernels with SMAP execute.
-        uc.ctl_set_cpu_model(x86_const.UC_CPU_X86_EPYC_ROME)
+        uc.ctl_set_cpu_model(_X86_MODELS[model or "epyc"])
     elif arch == "arm64":
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_A72)
@@ -129,10 +135,10 @@ class Engine(Hooks):
     :meth:`stop` may be called from any thread.
     """
 
-    def __init__(self, arch: str) -> None:
+    def __init__(self, arch: str, model: str = "") -> None:
         self.arch = arch
         self._lib = _library()
-        self._uc = _open(arch)
+        self._uc = _open(arch, model)
         self._handle = ctypes.cast(self._uc._uch, _ptr).value or 0
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
@@ -325,6 +331,11 @@ class Engine(Hooks):
             self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
         )
         self._check(status, f"model specific register {number:#x}")
+
+    def write_table(self, name: str, base: int, limit: int) -> None:
+        """Set the x86 "gdt" or "idt" register."""
+        number = x86_const.UC_X86_REG_GDTR if name == "gdt" else x86_const.UC_X86_REG_IDTR
+        self._uc.reg_write(number, (0, base, limit, 0))
 
     # -- the whole CPU -------------------------------------------------------------------------
 
