@@ -12,10 +12,10 @@ from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kprobes.hit import HandlerAbandoned
 from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.machine.machine import Machine
+from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["KernelHandle", "as_int"]
+__all__ = ["KernelHandle", "as_int", "as_kprobe", "memory_size"]
 
 _T = TypeVar("_T")
 
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 class KernelHandle:
     """A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``."""
 
-    def __init__(self, image: KernelImage, machine: Machine, kprobes: KprobesManager) -> None:
+    def __init__(self, image: KernelImage, machine: Guest, kprobes: KprobesManager) -> None:
         self.image = image
         self.machine = machine
         self.kprobes = kprobes
@@ -89,19 +89,19 @@ class KernelHandle:
 
     def register_kprobe(self, p: Kprobe) -> None:
         """Plant ``p``; raises :class:`KprobeError`, and then no byte of the guest has changed."""
-        self.kprobes.register_kprobe(_as_kprobe(p))
+        self.kprobes.register_kprobe(as_kprobe(p))
 
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out again and restore the instruction."""
-        self.kprobes.unregister_kprobe(_as_kprobe(p))
+        self.kprobes.unregister_kprobe(as_kprobe(p))
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Plant all or none."""
-        self.kprobes.register_kprobes([_as_kprobe(p) for p in probes])
+        self.kprobes.register_kprobes([as_kprobe(p) for p in probes])
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes([_as_kprobe(p) for p in probes])
+        self.kprobes.unregister_kprobes([as_kprobe(p) for p in probes])
 
     @contextmanager
     def probing(
@@ -131,13 +131,15 @@ class KernelHandle:
                 self.unregister_kprobe(p)
 
 
-def _as_kprobe(p: object) -> Kprobe:
+def as_kprobe(p: object) -> Kprobe:
+    """``p``, which must be a ``Kprobe``; raises :class:`UsageError`."""
     if not isinstance(p, Kprobe):
         raise UsageError(f"{p!r} is of type {type(p).__name__}: give a Kprobe")
     return p
 
 
 def as_int(value: Any, what: str) -> int:
+    """``value`` as an integer; raises :class:`UsageError` that names ``what``."""
     try:
         return operator.index(value)
     except TypeError:
@@ -145,3 +147,14 @@ def as_int(value: Any, what: str) -> int:
             f"{what} {value!r} is of type {type(value).__name__}: give an integer"
             + (", str, bytes, bytearray, Symbol or None" if what == "argument" else "")
         ) from None
+
+
+def memory_size(memory: int | str) -> int:
+    """Bytes from bytes or "256M"; raises :class:`UsageError`."""
+    if isinstance(memory, int):
+        return memory
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    number, unit = str(memory)[:-1], str(memory)[-1:].upper()
+    if unit not in units or not number.isdecimal() or len(number) > 18:
+        raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
+    return int(number) * units[unit]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kprobesim.boot.environment import set_up_environment
 from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
 from kprobesim.boot.loader import load_into_machine
 from kprobesim.boot.unwind import Unwinder
+from kprobesim.booted import BootedKernel
 from kprobesim.errors import UsageError
-from kprobesim.handle import KernelHandle, as_int
+from kprobesim.handle import KernelHandle, as_int, memory_size
 from kprobesim.image import KernelImage, Symbol, load_image
 from kprobesim.kprobes.archs import Stepping
-from kprobesim.kprobes.arming import HowToArm
+from kprobesim.kprobes.arming import HowToArm, map_slot_pages
+from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
@@ -37,6 +39,8 @@ class Kernel(KernelHandle):
     5
     """
 
+    machine: Machine
+
     def __init__(
         self,
         image: KernelImage,
@@ -51,7 +55,8 @@ class Kernel(KernelHandle):
         self._exceptions = KernelExceptions(machine, image)
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
-        super().__init__(image, machine, KprobesManager(machine, image, stepping, arming))
+        manager = KprobesManager(machine, image, stepping, arming, map_slot_pages(machine))
+        super().__init__(image, machine, manager)
         self._code_heaps: list[Heap] = []
         self._next_code = machine.cpu.modules_start + _CODE_AREA
 
@@ -88,8 +93,28 @@ class Kernel(KernelHandle):
             if not isinstance(file, (str, os.PathLike)):
                 raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
         image = load_image(path, symbols=symbols, progress=progress)
-        machine = load_into_machine(image, _memory_size(memory))
+        machine = load_into_machine(image, memory_size(memory))
         return cls(image, machine, stepping, arming)
+
+    @classmethod
+    def boot(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        symbols: str | os.PathLike[str] | None = None,
+        initrd: str | os.PathLike[str] | bytes | None = None,
+        append: str = "",
+        memory: int | str = "256M",
+        probes: Sequence[Kprobe] = (),
+        progress: Callable[[str], None] | None = None,
+    ) -> BootedKernel:
+        """Boot the unmodified kernel instead of calling its functions.
+
+        The board is switched on and ``probes`` are armed, but nothing has run yet: see
+        :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here.
+        """
+        image = load_image(path, symbols=symbols, progress=progress)
+        return BootedKernel.start(image, initrd=initrd, append=append, memory=memory, probes=probes)
 
     # -- about -----------------------------------------------------------------------------------
 
@@ -202,13 +227,3 @@ class Kernel(KernelHandle):
         if not -(1 << 63) <= value <= _MASK:
             raise UsageError(f"argument {value:#x} does not fit 64 bits")
         return value & _MASK
-
-
-def _memory_size(memory: int | str) -> int:
-    if isinstance(memory, int):
-        return memory
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    number, unit = str(memory)[:-1], str(memory)[-1:].upper()
-    if unit not in units or not number.isdecimal() or len(number) > 18:
-        raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
-    return int(number) * units[unit]

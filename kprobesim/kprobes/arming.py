@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from kprobesim.errors import GuestMemoryError
+from kprobesim.image import KernelImage
 from kprobesim.kprobes.archs import ArchInsn, ArchKprobes, Site
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.slots import SlotCache
+from kprobesim.machine.guest import Guest
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot
 
@@ -45,7 +48,7 @@ class BreakpointArming:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Guest,
         arch: ArchKprobes,
         slots: SlotCache,
         boosted: dict[int, Kprobe],
@@ -108,20 +111,40 @@ class BreakpointArming:
 
 
 class HookArming:
-    """Without a trace: ``hit(address)`` is called before the instruction, which runs in place."""
+    """Without a trace: ``hit`` is called before the instruction, which runs in place.
+
+    A booting kernel patches its own code, so what is under a hook may change: :meth:`refresh`
+    analyses it anew. Before the guest has page tables its code is that of the ``image``.
+    """
 
     def __init__(
-        self, machine: Machine, arch: ArchKprobes, hit: Callable[[object, int, int, object], None]
+        self,
+        machine: Guest,
+        image: KernelImage,
+        arch: ArchKprobes,
+        hit: Callable[[object, int, int, object], None],
     ) -> None:
         self._machine = machine
+        self._image = image
         self._arch = arch
         self._hit = hit
         self._hooks: dict[int, int] = {}
+        self._prepared: dict[int, tuple[Site, bytes]] = {}
 
     def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
         """The instruction's own place serves as its slot; nothing is written."""
-        read = self._machine.memory.read
-        return self._arch.prepare(site, read, read, site.address)
+        ainsn = self._arch.prepare(site, self.read_original, self.read_original, site.address)
+        self._prepared[site.address] = site, self.read_original(site.address, ainsn.size)
+        return ainsn
+
+    def refresh(self, p: Kprobe) -> ArchInsn:
+        """How to execute the instruction that is there now; raises ``Refused``."""
+        address = p.addr or 0
+        site, code = self._prepared[address]
+        if self._machine.memory.read(address, len(code)) != code:
+            p.ainsn = self.prepare(p, site)
+        ainsn: ArchInsn = p.ainsn
+        return ainsn
 
     def arm(self, p: Kprobe) -> None:
         """Hook the address, and drop what was translated without the hook."""
@@ -138,14 +161,21 @@ class HookArming:
 
     def _forget(self, p: Kprobe) -> None:
         address = p.addr or 0
-        self._machine.engine.forget_code(address, address + p.ainsn.size)
+        if self._machine.text.is_code(address):  # else nothing has been translated from there
+            self._machine.engine.forget_code(address, address + p.ainsn.size)
 
     def release(self, p: Kprobe) -> None:
         """There is no slot."""
+        self._prepared.pop(p.addr or 0, None)
 
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code, which no probe has changed."""
-        return self._machine.memory.read(address, size)
+        try:
+            return self._machine.memory.read(address, size)
+        except GuestMemoryError:
+            if not self._image.contains(address) or not self._image.contains(address + size - 1):
+                raise
+            return self._image.read(address, size)
 
 
 def map_slot_pages(machine: Machine) -> Callable[[], int]:

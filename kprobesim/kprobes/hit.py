@@ -15,7 +15,7 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.kprobes.archs import ArchInsn, ArchKprobes
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.machine import Machine
+from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -35,7 +35,7 @@ class HandlerAbandoned(BaseException):
     """A handler's memory access faulted and its fault_handler said that this was handled."""
 
 
-def _references_of_nobody(machine: Machine) -> int:
+def _references_of_nobody(machine: Guest) -> int:
     """The reference count of a ``PtRegs`` that no handler kept, counted as the hit path does."""
     regs = machine.regs
     return sys.getrefcount(regs)
@@ -49,7 +49,7 @@ class HitPath:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Guest,
         arch: ArchKprobes,
         table: dict[int, Kprobe],
         boosted: dict[int, Kprobe],
@@ -68,6 +68,7 @@ class HitPath:
         self._flags = machine.engine.layout.flags
         self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
         self.observer: Observer | None = None
+        self.refresh: Callable[[Kprobe], ArchInsn] = lambda p: p.ainsn
         self.breakpoint, self.step, self.hook = self._traps()
 
     def _traps(
@@ -81,6 +82,8 @@ class HitPath:
         )
         trap_offset, repeats = self._arch.breakpoint_trap_offset, self._arch.repeats
         engine, memory, single_step = machine.engine, machine.memory, self._single_step
+        # What the engine counts must not show that a block was left and entered again at a hook.
+        counter, counted = engine.counter_words, 0
         references = sys.getrefcount
         unshared = _references_of_nobody(machine)
 
@@ -119,6 +122,7 @@ class HitPath:
 
         def hook(_uc: object, address: int, _size: int, _data: object) -> None:
             """Before the instruction at ``address``, which is as it always was and will run."""
+            nonlocal counted
             try:
                 p = ctl.running
                 if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
@@ -129,16 +133,20 @@ class HitPath:
                     engine.write_pc(words[pc])
                     return
                 words[pc] = address
-                ainsn = p.ainsn
                 if p.post_handler is None and p.fault_handler is None:
                     leave()
-                elif ainsn.emulate is not None:
+                    return
+                ainsn = self.refresh(p)
+                counted = counter[0]
+                if ainsn.emulate is not None:
                     try:
                         ainsn.emulate(machine.regs, memory)
                     except GuestMemoryError as error:
                         self._emulation_fault(p, error)
                     else:
                         finish(p)
+                    if words[pc] == address + ainsn.size:
+                        counter[0] = counted - engine.counts_blocks
                     engine.write_pc(words[pc])
                 else:
                     start_step(p)
@@ -198,7 +206,9 @@ class HitPath:
             return resume(p, ainsn)
 
         def resume(p: Kprobe, ainsn: ArchInsn) -> bool:
-            """Out of the slot."""
+            """Out of the slot, or on behind the instruction that a hook had stepped in its place."""
+            if ainsn.insn == p.addr:
+                counter[0] = counted - engine.counts_blocks
             words[flags] = words[flags] & unmasked | ctl.kprobe_saved_flags
             words[pc] = (p.addr or 0) + ainsn.size
             return finish(p)

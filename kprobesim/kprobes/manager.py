@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason
@@ -14,7 +14,6 @@ from kprobesim.kprobes.arming import (
     BreakpointArming,
     HookArming,
     HowToArm,
-    map_slot_pages,
 )
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
@@ -22,9 +21,13 @@ from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.slots import SlotCache
-from kprobesim.machine.machine import Machine
+from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobesManager"]
+
+
+def _no_slots() -> int:
+    raise AssertionError("a hook needs no slot")
 
 
 class KprobesManager:
@@ -33,14 +36,16 @@ class KprobesManager:
     ``stepping`` is "breakpoint" (a breakpoint behind the copy, as current kernels) or "trap" (the
     CPU's single step, as x86 before 5.13 and ARM64 before 5.11). ``arming`` is "breakpoint" (the
     kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
+    ``new_slot_page`` maps a page for slots, which only breakpoints need.
     """
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Guest,
         image: KernelImage,
         stepping: Stepping,
         arming: HowToArm = "breakpoint",
+        new_slot_page: Callable[[], int] = _no_slots,
     ) -> None:
         self._machine = machine
         self._image = image
@@ -52,7 +57,7 @@ class KprobesManager:
         ctlblk = KprobeCtlblk()
         self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
-        self.slots = SlotCache(self._arch.slot_size, map_slot_pages(machine))
+        self.slots = SlotCache(self._arch.slot_size, new_slot_page)
         self.hit_path = HitPath(
             machine,
             self._arch,
@@ -63,7 +68,9 @@ class KprobesManager:
         )
         self._arming: Arming
         if arming == "hook":
-            self._arming = HookArming(machine, self._arch, self.hit_path.hook)
+            hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
+            self.hit_path.refresh = hooks.refresh
+            self._arming = hooks
         else:
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None

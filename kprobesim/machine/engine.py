@@ -218,6 +218,11 @@ class Engine(Hooks):
         in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback))
         self._blocks = self._counted = True
 
+    @property
+    def counts_blocks(self) -> bool:
+        """Whether blocks are counted, after :meth:`count_blocks`, and not instructions."""
+        return self._blocks
+
     def stop(self) -> None:
         """Ask the running guest to stop; precise when asked from a hook."""
         self._lib.uc_emu_stop(self._handle)
