@@ -13,11 +13,13 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from kprobesim.errors import UsageError
+from kprobesim.errors import ImageError, UsageError
 
 __all__ = [
     "Entry",
+    "built_in_initramfs",
     "character_device",
     "directory",
     "make_cpio",
@@ -28,12 +30,14 @@ __all__ = [
 
 _MAGIC = b"070701"
 _MAGIC_WITH_SUM = b"070702"
+_ZEROS = re.compile(rb"\0+")
 _FIELDS = re.compile(rb"[0-9A-Fa-f]{104}")
 _HEADER_SIZE = len(_MAGIC) + 13 * 8
 _TRAILER = "TRAILER!!!"
 _PATH_MAX = 4096  # with its NUL; longer names and link targets the kernel skips in silence
 _BLOCK = 512  # what cpio(1) pads an archive to
 _MAX_U32 = (1 << 32) - 1
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -105,26 +109,43 @@ def read_cpio(archive: bytes) -> dict[str, Entry]:
     ``UsageError`` where the bytes are no such archive, or end too early.
     """
     found: dict[str, Entry] = {}
-    links: dict[tuple[int, int, int], list[str]] = {}
+    # Names of one file share its data, which cpio(1) writes with only one of them.
+    links: dict[str, tuple[int, ...]] = {}
+    bodies: dict[tuple[int, ...], bytes] = {}
+    archives = 0
     for name, entry, link in _records(archive):
         if name == _TRAILER:
-            links.clear()
+            archives += 1
             continue
         path = name.removeprefix("./").strip("/")
         if path in ("", "."):
             continue
-        found.pop(path, None)
         found[path] = entry
-        if link is None:
-            continue
-        # Names of one file share its data, which cpio(1) writes with only one of them.
-        same = links.setdefault(link, [])
-        data = entry.data or (found[same[0]].data if same else b"")
-        same.append(path)
-        for other in same:
-            if other in found:
-                found[other] = replace(found[other], data=data)
+        links.pop(path, None)
+        if link is not None:
+            links[path] = (archives, *link)
+            if entry.data:
+                bodies[links[path]] = entry.data
+    for path, where in links.items():
+        found[path] = replace(found[path], data=bodies.get(where, b""))
     return found
+
+
+def built_in_initramfs(arch: str) -> bytes:
+    """The archive with kprobesim's own ``/init``, for a kernel that is booted without another.
+
+    ``arch`` is ``"x86_64"`` or ``"arm64"``. The program runs a scripted workload, or a tiny
+    command loop if the kernel's command line says ``kprobesim.shell``, and powers off. Raises
+    ``ImageError`` where the installation lacks the file.
+    """
+    name = f"init-{arch}.cpio"
+    for folder in (_PACKAGE / "samples", _PACKAGE.parent / "samples"):
+        if (folder / name).is_file():
+            return (folder / name).read_bytes()
+    raise ImageError(
+        _PACKAGE / "samples" / name,
+        "is missing; reinstall kprobesim, or run `make samples` in its sources",
+    )
 
 
 def _clean(path: str) -> str:
@@ -182,8 +203,8 @@ def _records(archive: bytes) -> Iterator[tuple[str, Entry, tuple[int, int, int] 
     """Each name, what it stands for, and the file that it shares with other names, if any."""
     at = 0
     while at < len(archive):
-        if archive[at] == 0:  # the kernel, too, skips zeros between archives
-            at += 1
+        if zeros := _ZEROS.match(archive, at):  # the kernel, too, skips those between archives
+            at = zeros.end()
             continue
         header = archive[at : at + _HEADER_SIZE]
         magic, fields = header[: len(_MAGIC)], header[len(_MAGIC) :]

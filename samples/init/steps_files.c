@@ -83,7 +83,7 @@ int kernel_version(void)
 int files(void)
 {
 	static const char written[] = "written by kprobesim init\n";
-	const char *path = "/tmp/file";
+	const char *path = "/tmp/kprobesim-init";
 	char text[64] = "";
 	s64 size = sizeof(written) - 1, file = open(path, O_RDWR | O_CREAT | O_TRUNC);
 	int good;
