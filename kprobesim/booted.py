@@ -10,6 +10,7 @@ from typing import Any
 from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.board import Board, StopReason
 from kprobesim.boot.console import Console
+from kprobesim.boot.initramfs import built_in_initramfs
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.errors import ImageError, UsageError
@@ -55,7 +56,8 @@ class BootedKernel(KernelHandle):
     ) -> BootedKernel:
         """Power a board on with ``image`` in its memory; nothing has run yet.
 
-        initrd : a cpio archive, packed or not: its bytes, or the name of its file
+        initrd : a cpio archive, packed or not: its bytes, or the name of its file; without one a
+                 small ``/init`` of ours does some work and powers off
         append : the kernel's command line; ``console=`` is added if it names none
         memory : RAM in bytes, or "256M"
         probes : registered before the first instruction
@@ -65,7 +67,12 @@ class BootedKernel(KernelHandle):
         if "console=" not in append:
             append = f"{_CONSOLE[image.arch]} {append}".strip()
         make: Callable[..., Board] = X86Board if image.arch == "x86_64" else Arm64Board
-        board = make(image, initrd=_read_initrd(initrd), append=append, memory=memory_size(memory))
+        board = make(
+            image,
+            initrd=_read_initrd(initrd, image.arch),
+            append=append,
+            memory=memory_size(memory),
+        )
         kernel = cls(image, board)
         kernel.register_kprobes([as_kprobe(p) for p in probes])
         return kernel
@@ -103,8 +110,10 @@ class BootedKernel(KernelHandle):
         return self.board.run(condition, timeout=timeout, seconds=seconds)
 
 
-def _read_initrd(initrd: str | os.PathLike[str] | bytes | None) -> bytes | None:
-    if initrd is None or isinstance(initrd, bytes):
+def _read_initrd(initrd: str | os.PathLike[str] | bytes | None, arch: str) -> bytes:
+    if initrd is None:
+        return built_in_initramfs(arch)
+    if isinstance(initrd, bytes):
         return initrd
     try:
         return Path(initrd).read_bytes()

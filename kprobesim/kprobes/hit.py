@@ -206,7 +206,7 @@ class HitPath:
             return resume(p, ainsn)
 
         def resume(p: Kprobe, ainsn: ArchInsn) -> bool:
-            """Out of the slot, or on behind the instruction that a hook had stepped in its place."""
+            """Out of the slot, or behind the instruction that a hook had stepped in place."""
             if ainsn.insn == p.addr:
                 counter[0] = counted - engine.counts_blocks
             words[flags] = words[flags] & unmasked | ctl.kprobe_saved_flags
