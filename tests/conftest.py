@@ -41,10 +41,12 @@ def guest(sample: Path) -> Kernel:
     return Kernel.load(sample)
 
 
-@pytest.fixture
-def stepped(sample: Path, stepping: str) -> Kernel:
-    """A fresh sample guest for each way of stepping."""
-    return Kernel.load(sample, stepping=stepping)
+@pytest.fixture(params=["breakpoint", "trap", "hook"])
+def stepped(sample: Path, request: pytest.FixtureRequest) -> Kernel:
+    """A fresh sample guest for each way of stepping, and one whose probes are hooks."""
+    if request.param == "hook":
+        return Kernel.load(sample, arming="hook")
+    return Kernel.load(sample, stepping=request.param)
 
 
 @pytest.fixture(

@@ -34,6 +34,10 @@ class VirtualTime:
         self._base += READ_NS
         return self._base + self._count[0] * BLOCK_NS if self._running else self._base
 
+    def spend(self, nanoseconds: int) -> None:
+        """What the guest has just done takes that long."""
+        self._base += nanoseconds
+
     def jump(self, when: int) -> None:
         """It is ``when`` now, if it was earlier."""
         self._base += max(0, when - self.now())

@@ -43,7 +43,12 @@ _ARM64_GPRS = (
     arm64_const.UC_ARM64_REG_SP,
 )
 
+_X86_MODELS = {
+    "epyc": x86_const.UC_CPU_X86_EPYC_ROME,
+    "qemu64": x86_const.UC_CPU_X86_QEMU64,
+}
 _X86_REGISTERS = {
+    "pc": x86_const.UC_X86_REG_RIP,
     "flags": x86_const.UC_X86_REG_EFLAGS,
     "cr0": x86_const.UC_X86_REG_CR0,
     "cr2": x86_const.UC_X86_REG_CR2,
@@ -51,8 +56,13 @@ _X86_REGISTERS = {
     "cr4": x86_const.UC_X86_REG_CR4,
     "cs": x86_const.UC_X86_REG_CS,
     "ss": x86_const.UC_X86_REG_SS,
+    "ds": x86_const.UC_X86_REG_DS,
+    "es": x86_const.UC_X86_REG_ES,
 }
-_ARM64_REGISTERS = {"flags": arm64_const.UC_ARM64_REG_PSTATE}
+_ARM64_REGISTERS = {
+    "flags": arm64_const.UC_ARM64_REG_PSTATE,
+    "pc": arm64_const.UC_ARM64_REG_PC,
+}
 
 
 class _CpReg(ctypes.Structure):
@@ -102,11 +112,11 @@ def _library() -> ctypes.CDLL:
     return lib
 
 
-def _open(arch: str) -> unicorn.Uc:
+def _open(arch: str, model: str = "") -> unicorn.Uc:
     if arch == _X86:
         uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         # The default model refuses STAC/CLAC, which kernels with SMAP execute.
-        uc.ctl_set_cpu_model(x86_const.UC_CPU_X86_EPYC_ROME)
+        uc.ctl_set_cpu_model(_X86_MODELS[model or "epyc"])
     elif arch == "arm64":
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_A72)
@@ -125,10 +135,10 @@ class Engine(Hooks):
     :meth:`stop` may be called from any thread.
     """
 
-    def __init__(self, arch: str) -> None:
+    def __init__(self, arch: str, model: str = "") -> None:
         self.arch = arch
         self._lib = _library()
-        self._uc = _open(arch)
+        self._uc = _open(arch, model)
         self._handle = ctypes.cast(self._uc._uch, _ptr).value or 0
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
@@ -137,6 +147,7 @@ class Engine(Hooks):
         self._blocks = False
         x86 = arch == _X86
         self._numbers = _X86_REGISTERS if x86 else _ARM64_REGISTERS
+        self._pc = self._numbers["pc"]
         # With arguments made once and no prototype to check them against: every emulated branch
         # reads the flags, and this takes 0.3 us instead of 0.5.
         self._flags = _u64()
@@ -209,6 +220,11 @@ class Engine(Hooks):
         in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
         self._blocks = self._counted = True
 
+    @property
+    def counts_blocks(self) -> bool:
+        """Whether blocks are counted, after :meth:`count_blocks`, and not instructions."""
+        return self._blocks
+
     def stop(self) -> None:
         """Ask the running guest to stop; precise when asked from a hook."""
         self._lib.uc_emu_stop(self._handle)
@@ -243,6 +259,10 @@ class Engine(Hooks):
         """Write EFLAGS or PSTATE."""
         self._flags.value = value
         self._store_flags()
+
+    def write_pc(self, value: int) -> None:
+        """Go on at ``value``, from a code hook: the block that is running is left."""
+        self.write_number(self._pc, value)
 
     def read_register(self, name: str) -> int:
         """A control register: "cr0", "cr2", "cr3", "cr4", "cs" or "ss"."""
@@ -318,6 +338,11 @@ class Engine(Hooks):
             self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
         )
         self._check(status, f"model specific register {number:#x}")
+
+    def write_table(self, name: str, base: int, limit: int) -> None:
+        """Set the x86 "gdt" or "idt" register."""
+        number = x86_const.UC_X86_REG_GDTR if name == "gdt" else x86_const.UC_X86_REG_IDTR
+        self._uc.reg_write(number, (0, base, limit, 0))
 
     # -- the whole CPU -------------------------------------------------------------------------
 

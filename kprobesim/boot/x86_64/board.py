@@ -1,0 +1,176 @@
+"""A PC that boots an x86-64 kernel: one CPU, two 8259A, an 8254, a clock, one serial port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.booted import BootedMachine
+from kprobesim.boot.faults import GuestReset
+from kprobesim.boot.ram import Ram, WalkedMemory
+from kprobesim.boot.x86_64 import start
+from kprobesim.boot.x86_64.cmos import Cmos
+from kprobesim.boot.x86_64.cpuid import make_cpuid, native_cpuid
+from kprobesim.boot.x86_64.exceptions import Exceptions, TripleFault
+from kprobesim.boot.x86_64.pic import PicPair
+from kprobesim.boot.x86_64.pit import Pit
+from kprobesim.boot.x86_64.state import HF_INHIBIT_IRQ, find_state
+from kprobesim.boot.x86_64.syscall import make_syscall
+from kprobesim.boot.x86_64.uart16550 import Uart16550
+from kprobesim.boot.x86_64.walk import Walk
+from kprobesim.errors import UsageError
+from kprobesim.image import KernelImage
+from kprobesim.machine.cpu import make_cpu
+from kprobesim.machine.engine import Engine
+
+__all__ = ["X86Board"]
+
+_CPU = "qemu64"
+_COM1, _COM1_IRQ, _TIMER_IRQ = 0x3F8, 4, 0
+_KEYBOARD, _PULSE_RESET = 0x64, 0xFE
+_HLT = 0xF4
+_IF = 0x200
+_SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come
+_PORT_NS = 500  # an access to a port takes about that long on a PC
+_UNDEFINED = 6
+_DEVICES = 0xFEC0_0000, 0x0140_0000  # where PCs have APICs, HPET, flash: nothing is there
+_MOST_MEMORY = 0xE000_0000
+
+_In = Callable[[int, int], int]
+_Out = Callable[[int, int, int], None]
+
+
+class X86Board(Board):
+    """``image`` with ``initrd`` and the command line ``append`` on ``memory`` bytes of RAM."""
+
+    def __init__(
+        self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
+    ) -> None:
+        if image.arch != "x86_64":
+            raise UsageError(f"{image.path} is a kernel for {image.arch}, this board is a PC")
+        if memory > _MOST_MEMORY:
+            raise UsageError(f"this board takes at most {_MOST_MEMORY >> 20} MiB of memory")
+        self.ram = Ram(0, memory)
+        engine = Engine("x86_64", _CPU)
+        engine.map_ram(0, memory, self.ram.host_address)
+        engine.count_blocks()
+        self.state = find_state(engine)
+        self._walk = Walk(self.state, self.ram.words)
+        machine = BootedMachine(engine, make_cpu(engine), WalkedMemory(self.ram, self._walk))
+        super().__init__(machine)
+        self.exceptions = Exceptions(engine, self.state, self._walk)
+        machine.deliver = self._deliver
+        self.pic = PicPair()
+        self.pit = Pit(self._port_time)
+        self.cmos = Cmos(self.clock.now)
+        self.uart = Uart16550(self._transmit, self._uart_interrupt)
+        self.console.on_input = self._type
+        self._waiting = False
+        self._inputs: dict[int, _In] = {}
+        self._outputs: dict[int, _Out] = {_KEYBOARD: self._keyboard}
+        for device in (self.pic, self.pit, self.cmos):
+            for port in device.PORTS:
+                self._inputs[port], self._outputs[port] = device.read, device.write
+        for port in range(_COM1, _COM1 + 8):
+            self._inputs[port], self._outputs[port] = self.uart.read, self.uart.write
+        engine.on_ports(self._in, self._out)
+        engine.on_read_tsc(self.clock.read)
+        engine.on_syscall(make_syscall(engine, self.state))
+        engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
+        start.load(self.ram.bytes, image, initrd or b"", append)
+        start.start(engine, image)
+        features = native_cpuid(engine, self.ram.bytes, start.SCRATCH, 1)
+        engine.on_cpuid(make_cpuid(engine, self.state, features))
+        start.start(engine, image)
+
+    # -- exceptions and interrupts ---------------------------------------------------------------
+
+    def _deliver(self, vector: int) -> None:
+        try:
+            self.exceptions.deliver(vector)
+        except TripleFault as fault:
+            self.fail(GuestReset, str(fault))
+
+    def update_interrupts(self) -> bool:
+        """Deliver the interrupt that waits, if the CPU takes it now."""
+        if self.pit.advance(self.clock.now()):
+            self.pic.set_line(_TIMER_IRQ, False)
+            self.pic.set_line(_TIMER_IRQ, True)
+        self._waiting = self.pic.pending()
+        if not self._waiting:
+            return False
+        state = self.state
+        if state.eflags & _IF and not state.hflags & HF_INHIBIT_IRQ:
+            try:
+                self.exceptions.interrupt(self.pic.acknowledge())
+            except TripleFault as fault:
+                self.fail(GuestReset, str(fault))
+            self._waiting = False
+            return True
+        return bool(state.eflags & _IF)
+
+    def next_event(self) -> int | None:
+        """The timer's next edge; soon, if an interrupt waits for the CPU to take it."""
+        if self._waiting:
+            return self.clock.now() + _SOON_NS
+        return self.pit.next_edge
+
+    def halted_at(self, pc: int) -> bool:
+        """Whether HLT is before ``pc``; if interrupts are off, it is the last instruction."""
+        at = self._walk.physical(pc - 1)
+        if at is None or at >= self.ram.size or self.ram.bytes[at] != _HLT:
+            return False
+        if not self.state.eflags & _IF:
+            self._ended = StopReason(Stop.HALT, "HLT with interrupts off")
+        return True
+
+    def _uart_interrupt(self, level: bool) -> None:
+        self.pic.set_line(_COM1_IRQ, level)
+        self._look()
+
+    def _look(self) -> None:
+        """A device has changed its line: take the interrupt at the next block."""
+        if self.pic.pending():
+            self.clock.stop_run()
+
+    # -- ports -----------------------------------------------------------------------------------
+
+    def _port_time(self) -> int:
+        self.clock.spend(_PORT_NS)
+        return self.clock.now()
+
+    def _in(self, _uc: object, port: int, size: int, _data: object) -> int:
+        try:
+            device = self._inputs.get(port)
+            return device(port, size) if device is not None else (1 << 8 * size) - 1
+        except BaseException as error:
+            self.machine.keep(error)
+            return 0
+
+    def _out(self, _uc: object, port: int, size: int, value: int, _data: object) -> None:
+        try:
+            device = self._outputs.get(port)
+            if device is not None:
+                device(port, size, value)
+                if port in PicPair.PORTS or port in (0x40, 0x43):
+                    self._reschedule()
+        except BaseException as error:
+            self.machine.keep(error)
+
+    def _reschedule(self) -> None:
+        self._look()
+        edge = self.pit.next_edge
+        if edge is not None:
+            self.clock.hasten(edge)
+
+    def _transmit(self, byte: int) -> None:
+        self.console.put(bytes((byte,)))
+
+    def _type(self) -> None:
+        """Hand the port one typed byte after the other."""
+        while (byte := self.console.take()) is not None:
+            self.uart.receive(bytes((byte,)))
+
+    def _keyboard(self, _port: int, _size: int, value: int) -> None:
+        if value == _PULSE_RESET:
+            self.stop(StopReason(Stop.RESTART, "through the keyboard controller"))

@@ -1,0 +1,60 @@
+"""The guest's own page tables, walked by the host (Intel SDM volume 3, chapter 4)."""
+
+from __future__ import annotations
+
+from kprobesim.boot.x86_64.state import X86State
+
+__all__ = ["Walk"]
+
+_PRESENT, _LARGE = 1, 0x80
+_NO_EXECUTE = 1 << 63
+_FRAME = 0x000F_FFFF_FFFF_F000
+
+
+class Walk:
+    """Virtual to physical by the page tables that CR3 names; four levels."""
+
+    def __init__(self, state: X86State, words: memoryview) -> None:
+        self._state = state
+        self._words = words  # RAM as 64-bit words
+        self._size = len(words)
+
+    def _leaf(self, address: int) -> tuple[int, int, int]:
+        """(entry, size of its page, NX bits on the way); entry 0 where nothing is mapped."""
+        words, size = self._words, self._size
+        table, refused = self._state.cr[3], 0
+        for shift in (39, 30, 21, 12):
+            at = (table & _FRAME) >> 3 | address >> shift & 511
+            table = words[at] if at < size else 0
+            if not table & _PRESENT:
+                return 0, 1, 0
+            refused |= table & _NO_EXECUTE
+            if shift == 12 or (table & _LARGE and shift < 39):
+                break
+        return table, 1 << shift, refused
+
+    def physical(self, address: int) -> int | None:
+        """The physical address of virtual ``address``; ``None`` where nothing is mapped."""
+        entry, size, _ = self._leaf(address)
+        return entry & _FRAME & -size | address & size - 1 if entry else None
+
+    def is_executable(self, address: int) -> bool:
+        """Whether the page of ``address`` is mapped and not marked NX."""
+        entry, _, refused = self._leaf(address)
+        return bool(entry) and not refused
+
+    def word(self, address: int) -> int | None:
+        """The aligned 64-bit word at virtual ``address``; ``None`` where no RAM is mapped."""
+        at = self.physical(address)
+        if at is None or at >> 3 >= self._size:
+            return None
+        value: int = self._words[at >> 3]
+        return value
+
+    def store(self, address: int, value: int) -> bool:
+        """Store an aligned 64-bit word at virtual ``address``; false where no RAM is mapped."""
+        at = self.physical(address)
+        if at is None or at >> 3 >= self._size:
+            return False
+        self._words[at >> 3] = value
+        return True
