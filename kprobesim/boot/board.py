@@ -120,7 +120,7 @@ class Board(ABC):
         machine, engine, clock = self.machine, self.machine.engine, self.clock
         words, pc, count = engine.words, engine.layout.pc, engine.counter_words
         while self._ended is None:
-            waiting = self.update_interrupts()
+            self.update_interrupts()
             if condition is not None and condition(self):
                 return StopReason(Stop.CONDITION)
             if ends_at is not None and clock.now() >= ends_at:

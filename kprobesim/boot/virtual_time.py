@@ -1,4 +1,4 @@
-"""Virtual time: how long the guest believes it has been running. It follows from what the guest did.
+"""Virtual time: how long the guest believes it has been running, by what it did.
 
 Time passes with each block of instructions that is executed and with each reading of a counter; an
 idle guest goes straight to its next timer event. No clock of the host has a part in it, so two runs

@@ -118,6 +118,16 @@ class Hooks:
         insn = arm64_const.UC_ARM64_INS_MRS
         self._hook(unicorn.UC_HOOK_INSN, _SYSTEM(set_register), (address, address), insn)
 
+    def on_system(self, address: int, callback: Callable[[], None], *, write: bool) -> None:
+        """Do ``callback()`` instead of the ``mrs`` or ``msr`` at virtual ``address`` (ARM64)."""
+
+        def skip(_uc: object, _register: int, _which: object, _data: object) -> int:
+            callback()
+            return 1
+
+        insn = arm64_const.UC_ARM64_INS_MSR if write else arm64_const.UC_ARM64_INS_MRS
+        self._hook(unicorn.UC_HOOK_INSN, _SYSTEM(skip), (address, address), insn)
+
     # -- devices ---------------------------------------------------------------------------------
 
     def map_device(

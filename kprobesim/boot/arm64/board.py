@@ -1,0 +1,244 @@
+"""The ARM64 board: puts its parts together, loads the kernel, and answers what traps."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+from kprobesim.boot.arm64.exceptions import ExceptionEntry
+from kprobesim.boot.arm64.gic import Gic
+from kprobesim.boot.arm64.pl011 import Pl011
+from kprobesim.boot.arm64.psci import Psci
+from kprobesim.boot.arm64.timer import Timer, find_instructions
+from kprobesim.boot.arm64.translation import walker
+from kprobesim.boot.arm64.tree import (
+    GIC_SIZE,
+    GICC_BASE,
+    GICD_BASE,
+    PL011_BASE,
+    PL011_SIZE,
+    TIMER_PPI,
+    UART_SPI,
+    device_tree,
+)
+from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.booted import BootedMachine
+from kprobesim.boot.faults import GuestReset
+from kprobesim.boot.walked_memory import WalkedMemory
+from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.image import KernelImage
+from kprobesim.machine.cpu import make_cpu
+from kprobesim.machine.engine import Engine
+from kprobesim.machine.memory import PAGE, page_up
+
+__all__ = ["Arm64Board"]
+
+_RAM = 0x4000_0000
+_ALIGN = 2 << 20  # of the kernel, and the most a device tree may span
+_MASK = (1 << 64) - 1
+
+# (CRn, CRm, op0, op1, op2)
+_SCR_EL3 = (1, 1, 3, 6, 0)
+_HCR_EL2 = (1, 1, 3, 4, 0)
+_CNTHCTL_EL2 = (14, 1, 3, 4, 0)
+_SCR = 0x531  # NS, RES1, HCE, RW: without it Unicorn takes EL1 for AArch32
+_HCR, _HCR_IRQ = 1 << 31 | 1 << 4, 1 << 7  # RW IMO; VI: a virtual interrupt waits
+_PSTATE_EL1H = 0x3C5
+
+_UNDEFINED, _SMC = 1, 13  # Unicorn's exception numbers
+_SYSTEM_REGISTER = 0x18  # exception class of a trapped MRS or MSR
+_WFI = b"\x7f\x20\x03\xd5"
+_COUNTER_TAIL, _COUNTER = b"\xe0\x3b\xd5", (0x40, 0xC0)  # mrs xN, cntvct[ss]_el0
+_READ_CONTROL_TAIL, _WRITE_CONTROL_TAIL = b"\xe1\x38\xd5", b"\xe1\x18\xd5"  # cntkctl_el1
+_KNOWN_EXCEPTIONS = (1, 2, 3, 4, 7, 11)
+
+
+class Arm64Board(Board):
+    """A Cortex-A72 at EL1 with ``memory`` bytes of RAM, GICv2, PL011, timer and PSCI by SMC.
+
+    ``image`` is the kernel, ``initrd`` the initial RAM disk, ``append`` the kernel's command line.
+    Raises :class:`UsageError` when these do not fit into the memory.
+    """
+
+    def __init__(
+        self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
+    ) -> None:
+        self.image = image
+        engine = Engine("arm64")
+        engine.count_blocks()
+        self.ram = _make_ram(memory)
+        engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
+        access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
+        super().__init__(BootedMachine(engine, make_cpu(engine), access))
+        self._words, self._pc = engine.words, engine.layout.pc
+        self._syndrome = engine.fields["esr"]
+        self._interrupting = False
+
+        self.gic = Gic(self._interrupt)
+        self.timer = Timer(self.clock, self._timer_changed)
+        self.uart = Pl011(self.console, lambda level: self.gic.set_line(32 + UART_SPI, level))
+        self.psci = Psci(lambda kind: self.stop(StopReason(kind)))
+        self._map_devices()
+        self._start(initrd, append)
+        self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
+        self.machine.emulate = self._emulate
+        self.machine.deliver = self._deliver
+
+    # -- putting it together -----------------------------------------------------------------------
+
+    def _map_devices(self) -> None:
+        gic, uart, engine = self.gic, self.uart, self.machine.engine
+        for base, size, read, write in (
+            (GICD_BASE, GIC_SIZE, gic.read_distributor, gic.write_distributor),
+            (GICC_BASE, GIC_SIZE, gic.read_interface, gic.write_interface),
+            (PL011_BASE, PL011_SIZE, uart.read, uart.write),
+        ):
+            engine.map_device(
+                base,
+                size,
+                lambda _uc, offset, size, _data, read=read: read(offset, size),
+                lambda _uc, offset, size, value, _data, write=write: write(offset, size, value),
+            )
+
+    def _start(self, initrd: bytes | None, append: str) -> None:
+        """Load everything and let the CPU stand at the kernel's first instruction.
+
+        Documentation/arch/arm64/booting.rst: MMU off, interrupts masked, x0 = device tree.
+        """
+        first = self.image.segments[0].vaddr
+        kernel = _RAM + _ALIGN + first % _ALIGN
+        end = kernel
+        for segment in self.image.segments:
+            at = kernel + segment.vaddr - first
+            end = max(end, page_up(at + segment.memsz))
+            if end <= _RAM + len(self.ram):
+                self.ram[at - _RAM : at - _RAM + len(segment.data)] = segment.data
+        place = None
+        if initrd:
+            place = (end, end + len(initrd))
+            end = page_up(place[1])
+        tree = device_tree(_RAM, len(self.ram), append, place)
+        if end > _RAM + len(self.ram) or len(tree) > _ALIGN:
+            raise UsageError(
+                f"{len(self.ram) >> 20} MiB of memory will not do for this kernel and its initrd: "
+                f"give at least {(end - _RAM >> 20) + 64} MiB"
+            )
+        if initrd and place is not None:
+            self.ram[place[0] - _RAM : place[1] - _RAM] = initrd
+        self.ram[: len(tree)] = tree
+
+        engine = self.machine.engine
+        engine.write_system(*_SCR_EL3, _SCR)
+        engine.write_system(*_HCR_EL2, _HCR)
+        engine.write_system(*_CNTHCTL_EL2, 0)
+        engine.write_flags(_PSTATE_EL1H)
+        engine.write_system(*_CNTHCTL_EL2, 0)  # this makes PSTATE take effect
+        self._words[0] = _RAM
+        self._words[self._pc] = kernel
+        self._hook_instructions()
+
+    def _hook_instructions(self) -> None:
+        engine, timer = self.machine.engine, self.timer
+        words = self._words
+        for segment in self.image.segments:
+            code = bytes(segment.data)
+            for at, _ in find_instructions(code, _COUNTER_TAIL, _COUNTER):
+                engine.on_read_counter(segment.vaddr + at, timer.count)
+            for at, number in find_instructions(code, _READ_CONTROL_TAIL, (0,)):
+
+                def get(number: int = number) -> None:
+                    if number != 31:
+                        words[number] = timer.user_control
+
+                engine.on_system(segment.vaddr + at, get, write=False)
+            for at, number in find_instructions(code, _WRITE_CONTROL_TAIL, (0,)):
+
+                def put(number: int = number) -> None:
+                    timer.user_control = words[number] if number != 31 else 0
+
+                engine.on_system(segment.vaddr + at, put, write=True)
+
+    # -- traps -------------------------------------------------------------------------------------
+
+    def _emulate(self, vector: int) -> bool:
+        """Trapped timer registers, and calls of the firmware."""
+        if vector == _UNDEFINED:
+            syndrome = self._syndrome.value
+            return syndrome >> 26 == _SYSTEM_REGISTER and self._system_register(syndrome)
+        if vector == _SMC:
+            words = self._words
+            words[0] = self.psci.call(words[0] & 0xFFFF_FFFF, words[1])
+            return True
+        return False
+
+    def _system_register(self, syndrome: int) -> bool:
+        register = (
+            *(syndrome >> 20 & 3, syndrome >> 14 & 7),
+            *(syndrome >> 10 & 15, syndrome >> 1 & 15, syndrome >> 17 & 7),
+        )
+        words = self._words
+        user = not self.machine.cpu.read_flags() & 0xC
+        if not self.timer.allows(register, user):
+            return False
+        number = syndrome >> 5 & 31
+        if syndrome & 1:
+            value = self.timer.read(register)
+            if number != 31:
+                words[number] = value
+        else:
+            self.timer.write(register, words[number] if number != 31 else 0)
+        words[self._pc] += 4
+        return True
+
+    def _deliver(self, vector: int) -> None:
+        if vector not in _KNOWN_EXCEPTIONS:
+            self.fail(GuestReset, f"the CPU took exception {vector}, which a guest cannot handle")
+        self._entry.deliver(vector)
+
+    # -- interrupts --------------------------------------------------------------------------------
+
+    def _interrupt(self, level: bool) -> None:
+        """The GIC's line to the CPU: Unicorn takes a virtual interrupt by itself, and precisely."""
+        self.machine.engine.write_system(*_HCR_EL2, _HCR | (_HCR_IRQ if level else 0))
+        if level:
+            self.clock.stop_run()
+
+    def _timer_changed(self) -> None:
+        self.gic.set_line(16 + TIMER_PPI, self.timer.asserted)
+        event = self.timer.next_event
+        if event is not None:
+            self.clock.hasten(event)
+
+    def next_event(self) -> int | None:
+        """When the timer is due, in virtual nanoseconds."""
+        return self.timer.next_event
+
+    def update_interrupts(self) -> bool:
+        """Let the timer's line follow the time; whether the CPU is being interrupted."""
+        self.gic.set_line(16 + TIMER_PPI, self.timer.asserted)
+        return self.gic.level
+
+    def halted_at(self, pc: int) -> bool:
+        """Whether the instruction before ``pc`` is WFI."""
+        try:
+            return self.machine.memory.read(pc - 4 & _MASK, 4) == _WFI
+        except GuestMemoryError:
+            return False
+
+    def idle_for_ever(self) -> None:
+        """WFI with nothing to wait for: a hang, unless the guest has switched its CPU off."""
+        if self.machine.cpu.read_flags() & 0x80 and self.timer.next_event is None:
+            self.stop(StopReason(Stop.HALT))
+        else:
+            super().idle_for_ever()
+
+
+def _make_ram(size: int) -> mmap.mmap:
+    if size <= 0 or size % PAGE:
+        raise UsageError(f"{size} bytes of memory: give a positive multiple of {PAGE}")
+    try:
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError):
+        raise UsageError(
+            f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
+        ) from None

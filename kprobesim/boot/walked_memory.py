@@ -1,0 +1,94 @@
+"""A booted guest's memory by virtual address: through the page tables it has made itself."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable
+
+from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.machine.memory import PAGE
+
+__all__ = ["Translate", "WalkedMemory"]
+
+_MASK = (1 << 64) - 1
+
+Translate = Callable[[int], "tuple[int, bool] | None"]
+"""Virtual address to (physical address, executable by the kernel); ``None``: nothing is there."""
+
+
+class WalkedMemory:
+    """Implements :class:`kprobesim.machine.memory.HostAccess` on ``ram``, which starts at ``base``.
+
+    Nothing is cached: the guest may change its tables at any time.
+    """
+
+    def __init__(self, ram: mmap.mmap, base: int, translate: Translate) -> None:
+        self.ram = ram
+        self.base = base
+        self.size = len(ram)
+        self._translate = translate
+
+    def _offset(self, address: int, size: int, what: str) -> int:
+        found = self._translate(address)
+        if found is None or not 0 <= found[0] - self.base < self.size:
+            raise GuestMemoryError(address, size, what)
+        return found[0] - self.base
+
+    def _pieces(self, address: int, size: int, what: str) -> list[tuple[int, int]]:
+        pieces = []
+        while size > 0:
+            length = min(size, PAGE - address % PAGE)
+            pieces.append((self._offset(address, size, what), length))
+            address = address + length & _MASK
+            size -= length
+        return pieces
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes at virtual ``address``; raises :class:`GuestMemoryError`."""
+        if size < 0:
+            raise UsageError(f"cannot read {size} bytes")
+        pieces = self._pieces(address & _MASK, size, "read")
+        return b"".join(self.ram[at : at + length] for at, length in pieces)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write ``data`` at virtual ``address``, all of it or nothing."""
+        done = 0
+        for at, length in self._pieces(address & _MASK, len(data), "write"):
+            self.ram[at : at + length] = data[done : done + length]
+            done += length
+
+    def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
+        """The bytes at ``address`` up to, without, the first NUL; at most ``limit``."""
+        out = bytearray()
+        while len(out) < limit:
+            address &= _MASK
+            length = min(limit - len(out), PAGE - address % PAGE)
+            chunk = self.read(address, length)
+            text, end, _ = chunk.partition(b"\0")
+            out += text
+            if end:
+                break
+            address += length
+        return bytes(out)
+
+    def read_u64(self, address: int) -> int:
+        """The little-endian 64-bit word at ``address``."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def write_u64(self, address: int, value: int) -> None:
+        """Write the little-endian 64-bit word at ``address``."""
+        self.write(address, struct.pack("<Q", value & _MASK))
+
+    def read_u32(self, address: int) -> int:
+        """The little-endian 32-bit word at ``address``."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+    def write_u32(self, address: int, value: int) -> None:
+        """Write the little-endian 32-bit word at ``address``."""
+        self.write(address, struct.pack("<I", value & 0xFFFFFFFF))
+
+    def is_executable(self, address: int) -> bool:
+        """Whether the kernel may execute what is at ``address``."""
+        found = self._translate(address & _MASK)
+        return found is not None and found[1]
