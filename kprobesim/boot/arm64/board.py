@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
 from kprobesim.boot.arm64.gic import Gic
@@ -24,12 +23,12 @@ from kprobesim.boot.arm64.tree import (
 from kprobesim.boot.board import Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.walked_memory import WalkedMemory
+from kprobesim.boot.walked_memory import WalkedMemory, make_ram
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.engine import Engine
-from kprobesim.machine.memory import PAGE, page_up
+from kprobesim.machine.memory import page_up
 
 __all__ = ["Arm64Board"]
 
@@ -66,7 +65,7 @@ class Arm64Board(Board):
         self.image = image
         engine = Engine("arm64")
         engine.count_blocks()
-        self.ram = _make_ram(memory)
+        self.ram = make_ram(memory)
         engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
         super().__init__(BootedMachine(engine, make_cpu(engine), access))
@@ -231,14 +230,3 @@ class Arm64Board(Board):
             self.stop(StopReason(Stop.HALT))
         else:
             super().idle_for_ever()
-
-
-def _make_ram(size: int) -> mmap.mmap:
-    if size <= 0 or size % PAGE:
-        raise UsageError(f"{size} bytes of memory: give a positive multiple of {PAGE}")
-    try:
-        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, OverflowError):
-        raise UsageError(
-            f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
-        ) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
 from kprobesim.boot.board import Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.ram import Ram, WalkedMemory
+from kprobesim.boot.walked_memory import WalkedMemory, make_ram
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.cmos import Cmos
 from kprobesim.boot.x86_64.cpuid import make_cpuid, native_cpuid
@@ -50,13 +51,15 @@ class X86Board(Board):
             raise UsageError(f"{image.path} is a kernel for {image.arch}, this board is a PC")
         if memory > _MOST_MEMORY:
             raise UsageError(f"this board takes at most {_MOST_MEMORY >> 20} MiB of memory")
-        self.ram = Ram(0, memory)
+        self.image = image
         engine = Engine("x86_64", _CPU)
-        engine.map_ram(0, memory, self.ram.host_address)
+        self.ram = make_ram(memory)
+        engine.map_ram(0, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         engine.count_blocks()
         self.state = find_state(engine)
-        self._walk = Walk(self.state, self.ram.words)
-        machine = BootedMachine(engine, make_cpu(engine), WalkedMemory(self.ram, self._walk))
+        self._walk = Walk(self.state, memoryview(self.ram).cast("Q"))
+        access = WalkedMemory(self.ram, 0, self._walk.translate)
+        machine = BootedMachine(engine, make_cpu(engine), access)
         super().__init__(machine)
         self.exceptions = Exceptions(engine, self.state, self._walk)
         machine.deliver = self._deliver
@@ -77,9 +80,9 @@ class X86Board(Board):
         engine.on_read_tsc(self.clock.read)
         engine.on_syscall(make_syscall(engine, self.state))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
-        start.load(self.ram.bytes, image, initrd or b"", append)
+        start.load(self.ram, image, initrd or b"", append)
         start.start(engine, image)
-        features = native_cpuid(engine, self.ram.bytes, start.SCRATCH, 1)
+        features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
         engine.on_cpuid(make_cpuid(engine, self.state, features))
         start.start(engine, image)
 
@@ -118,7 +121,7 @@ class X86Board(Board):
     def halted_at(self, pc: int) -> bool:
         """Whether HLT is before ``pc``; if interrupts are off, it is the last instruction."""
         at = self._walk.physical(pc - 1)
-        if at is None or at >= self.ram.size or self.ram.bytes[at] != _HLT:
+        if at is None or at >= len(self.ram) or self.ram[at] != _HLT:
             return False
         if not self.state.eflags & _IF:
             self._ended = StopReason(Stop.HALT, "HLT with interrupts off")

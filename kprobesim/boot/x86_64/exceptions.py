@@ -64,10 +64,6 @@ class Exceptions:
         """Deliver an external interrupt; the guest must have them enabled."""
         self._enter(vector, None, False)
 
-    def raise_fault(self, vector: int, code: int | None = None) -> None:
-        """Deliver a fault that Unicorn did not raise itself."""
-        self._enter(vector, code, False)
-
     def _enter(self, vector: int, code: int | None, software: bool) -> None:
         failed = self._try(vector, code, software)
         if failed is None:
@@ -111,7 +107,7 @@ class Exceptions:
         else:
             old_sp = sp
         sp &= ~15
-        frame = (
+        frame: tuple[int, ...] = (
             state.ss_selector & 0xFFFF,
             old_sp,
             self._engine.read_flags(),

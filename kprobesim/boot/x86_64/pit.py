@@ -97,9 +97,7 @@ class _Channel:
     def latch_status(self, now: int) -> None:
         if self._status is None:
             null = self.started is None
-            self._status = (
-                self.output(now) << 7 | null << 6 | self.access << 4 | self.mode << 1
-            )
+            self._status = self.output(now) << 7 | null << 6 | self.access << 4 | self.mode << 1
 
     def read(self, now: int) -> int:
         if self._status is not None:

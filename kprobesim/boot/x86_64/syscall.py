@@ -14,13 +14,12 @@ _KEPT = ~0x10000  # RF is cleared
 _CODE = 0x00AF_9B00
 _DATA = 0x00CF_9300
 _LIMIT = 0xFFFF_FFFF
-_COMPATIBLE = 1 << 15
 
 
 def make_syscall(engine: Engine, state: X86State) -> Callable[[object, object], None]:
     """The callback for the engine's SYSCALL hook, from 64-bit code to ring 0."""
     words, read_flags, write_flags = engine.words, engine.read_flags, engine.write_flags
-    gpr, star, lstar = state.gpr, state.msr["star"], state.msr["lstar"]
+    star, lstar = state.msr["star"], state.msr["lstar"]
     cstar, fmask = state.msr["cstar"], state.msr["fmask"]
 
     def syscall(_uc: object, _data: object) -> None:

@@ -18,9 +18,7 @@ _NO_INTERRUPT, _TX_INTERRUPT, _RX_INTERRUPT = 1, 2, 4
 class Uart16550:
     """Eight ports. ``transmit(byte)`` gets what the guest sends, ``interrupt(level)`` the line."""
 
-    def __init__(
-        self, transmit: Callable[[int], None], interrupt: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, transmit: Callable[[int], None], interrupt: Callable[[bool], None]) -> None:
         self._transmit = transmit
         self._interrupt = interrupt
         self._received: deque[int] = deque()
@@ -46,9 +44,7 @@ class Uart16550:
     def _update(self) -> None:
         # PCs gate the interrupt by OUT2; in loopback it is cut off.
         level = (
-            self._source() != _NO_INTERRUPT
-            and bool(self._mcr & _OUT2)
-            and not self._mcr & _LOOP
+            self._source() != _NO_INTERRUPT and bool(self._mcr & _OUT2) and not self._mcr & _LOOP
         )
         if level != self._level:
             self._level = level
