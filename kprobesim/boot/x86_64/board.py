@@ -10,6 +10,7 @@ from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.walked_memory import WalkedMemory, make_ram
 from kprobesim.boot.x86_64 import start
+from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
 from kprobesim.boot.x86_64.cmos import Cmos
 from kprobesim.boot.x86_64.cpuid import make_cpuid, native_cpuid
 from kprobesim.boot.x86_64.exceptions import Exceptions, TripleFault
@@ -71,7 +72,11 @@ class X86Board(Board):
         self._waiting = False
         self._inputs: dict[int, _In] = {}
         self._outputs: dict[int, _Out] = {_KEYBOARD: self._keyboard}
-        for device in (self.pic, self.pit, self.cmos):
+        power = PowerPorts(
+            lambda: self.stop(StopReason(Stop.POWER_OFF)),
+            lambda: self.stop(StopReason(Stop.RESTART)),
+        )
+        for device in (self.pic, self.pit, self.cmos, power):
             for port in device.PORTS:
                 self._inputs[port], self._outputs[port] = device.read, device.write
         for port in range(_COM1, _COM1 + 8):
@@ -80,6 +85,7 @@ class X86Board(Board):
         engine.on_read_tsc(self.clock.read)
         engine.on_syscall(make_syscall(engine, self.state))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
+        write_tables(self.ram)
         start.load(self.ram, image, initrd or b"", append)
         start.start(engine, image)
         features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
