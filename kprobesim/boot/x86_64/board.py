@@ -14,6 +14,7 @@ from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
 from kprobesim.boot.x86_64.cmos import Cmos
 from kprobesim.boot.x86_64.cpuid import make_cpuid, native_cpuid
 from kprobesim.boot.x86_64.exceptions import Exceptions, TripleFault
+from kprobesim.boot.x86_64.pci import PciPorts
 from kprobesim.boot.x86_64.pic import PicPair
 from kprobesim.boot.x86_64.pit import Pit
 from kprobesim.boot.x86_64.state import HF_INHIBIT_IRQ, find_state
@@ -76,7 +77,7 @@ class X86Board(Board):
             lambda: self.stop(StopReason(Stop.POWER_OFF)),
             lambda: self.stop(StopReason(Stop.RESTART)),
         )
-        for device in (self.pic, self.pit, self.cmos, power):
+        for device in (self.pic, self.pit, self.cmos, PciPorts(), power):
             for port in device.PORTS:
                 self._inputs[port], self._outputs[port] = device.read, device.write
         for port in range(_COM1, _COM1 + 8):
