@@ -198,7 +198,6 @@ class Board(ABC):
             if output.find(self._until, start) >= 0:
                 text, self._until = self._until.decode(), b""
                 self.stop(StopReason(Stop.TEXT, text))
-        if b"\n" in data and output.find(_PANIC, len(output) - len(data) - 200) >= 0:
-            if not self._panicked:
-                self._panicked = True
-                self.clock.stop_run()
+        if b"\n" in data and output.find(_PANIC, max(0, len(output) - len(data) - 200)) >= 0:
+            self._panicked = True
+            self.clock.stop_run()

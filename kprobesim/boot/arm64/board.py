@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import struct
+from collections.abc import Callable
 
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
 from kprobesim.boot.arm64.gic import Gic
@@ -35,6 +37,8 @@ __all__ = ["Arm64Board"]
 _RAM = 0x4000_0000
 _ALIGN = 2 << 20  # of the kernel, and the most a device tree may span
 _MASK = (1 << 64) - 1
+_HEADER = struct.Struct("<16xQQ24x4s4x")  # image_size, flags, magic
+_PAGES_16K = 2
 
 # (CRn, CRm, op0, op1, op2)
 _SCR_EL3 = (1, 1, 3, 6, 0)
@@ -92,12 +96,28 @@ class Arm64Board(Board):
             (GICC_BASE, GIC_SIZE, gic.read_interface, gic.write_interface),
             (PL011_BASE, PL011_SIZE, uart.read, uart.write),
         ):
-            engine.map_device(
-                base,
-                size,
-                lambda _uc, offset, size, _data, read=read: read(offset, size),
-                lambda _uc, offset, size, value, _data, write=write: write(offset, size, value),
-            )
+            engine.map_device(base, size, *self._guarded(read, write))
+
+    def _guarded(
+        self, read: Callable[[int, int], int], write: Callable[[int, int, int], None]
+    ) -> tuple[Callable[[object, int, int, object], int], Callable[..., None]]:
+        """A device's callbacks for the engine: what they raise is kept until it has stopped."""
+        keep = self.machine.keep
+
+        def guarded_read(_uc: object, offset: int, size: int, _data: object) -> int:
+            try:
+                return read(offset, size)
+            except BaseException as error:
+                keep(error)
+                return 0
+
+        def guarded_write(_uc: object, offset: int, size: int, value: int, _data: object) -> None:
+            try:
+                write(offset, size, value)
+            except BaseException as error:
+                keep(error)
+
+        return guarded_read, guarded_write
 
     def _start(self, initrd: bytes | None, append: str) -> None:
         """Load everything and let the CPU stand at the kernel's first instruction.
@@ -106,7 +126,7 @@ class Arm64Board(Board):
         """
         first = self.image.segments[0].vaddr
         kernel = _RAM + _ALIGN + first % _ALIGN
-        end = kernel
+        end = page_up(kernel + _size_of_image(self.image))
         for segment in self.image.segments:
             at = kernel + segment.vaddr - first
             end = max(end, page_up(at + segment.memsz))
@@ -230,3 +250,23 @@ class Arm64Board(Board):
             self.stop(StopReason(Stop.HALT))
         else:
             super().idle_for_ever()
+
+
+def _size_of_image(image: KernelImage) -> int:
+    """How much memory the kernel takes from its first byte on, page tables included.
+
+    The header is that of Documentation/arch/arm64/booting.rst; a vmlinux starts with it, too.
+    Raises :class:`UsageError` for a kernel that this CPU cannot run.
+    """
+    head = bytes(image.segments[0].data[: _HEADER.size])
+    if len(head) < _HEADER.size:
+        raise UsageError(f"{image.path} has no boot header: it is no kernel that can be booted")
+    size, flags, magic = _HEADER.unpack(head)
+    if magic != b"ARM\x64":
+        raise UsageError(f"{image.path} has no boot header: it is no kernel that can be booted")
+    if flags >> 1 & 3 == _PAGES_16K:
+        raise UsageError(
+            f"{image.path} is built for pages of 16 KiB, which the emulated Cortex-A72 does not "
+            "have: take the flavour with 4 or 64 KiB"
+        )
+    return int(size)

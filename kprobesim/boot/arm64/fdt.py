@@ -13,8 +13,8 @@ _BEGIN_NODE, _END_NODE, _PROP, _END = 1, 2, 3, 9
 _HEADER_SIZE = 40
 _RESERVATIONS = bytes(16)  # none, and the end of them
 
-Value: TypeAlias = None | int | str | bytes | Sequence[int] | Sequence[str]
-"""An empty property, a cell, a string, bytes, cells or strings."""
+Value: TypeAlias = int | str | bytes | Sequence[int] | Sequence[str] | None
+"""A cell, a string, bytes, cells, strings, or an empty property."""
 Node: TypeAlias = "dict[str, Value | Node]"
 """Properties and, where the value is a dict, nodes, by name, in order."""
 

@@ -25,7 +25,14 @@ _CNTFRQ = (3, 3, 14, 0, 0)
 _CNTPCT = (3, 3, 14, 0, 1)
 _CNTVCT = (3, 3, 14, 0, 2)
 _CNTP_TVAL, _CNTP_CTL, _CNTP_CVAL = (3, 3, 14, 2, 0), (3, 3, 14, 2, 1), (3, 3, 14, 2, 2)
-_USER_BITS = {_CNTFRQ: 3, _CNTPCT: 1, _CNTVCT: 2, _CNTP_TVAL: 512, _CNTP_CTL: 512, _CNTP_CVAL: 512}
+_USER_BITS: dict[tuple[int, ...], int] = {
+    _CNTFRQ: 3,
+    _CNTPCT: 1,
+    _CNTVCT: 2,
+    _CNTP_TVAL: 512,
+    _CNTP_CTL: 512,
+    _CNTP_CVAL: 512,
+}
 
 
 class Timer:

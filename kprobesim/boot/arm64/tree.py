@@ -13,6 +13,7 @@ GICD_BASE, GICC_BASE, GIC_SIZE = 0x0800_0000, 0x0801_0000, 0x1_0000
 PL011_BASE, PL011_SIZE = 0x0900_0000, 0x1000
 TIMER_PPI = 14  # the non-secure physical timer, as on most boards
 UART_SPI = 1
+_SECURE_TIMER_PPI = 13
 
 _GIC, _CLOCK = 1, 2  # phandles
 _SPI, _PPI = 0, 1
@@ -29,8 +30,9 @@ def device_tree(
 ) -> bytes:
     """The blob; ``initrd`` is its physical (start, end).
 
-    The timer has its physical interrupt only, so that the kernel uses the registers CNTP_*: those
-    can be trapped. There is no kaslr-seed: the kernel runs where it was linked.
+    The timer has no virtual interrupt, so the kernel uses the registers CNTP_*: those can be
+    trapped. (Kernels before 5.13 go by the order of the interrupts, later ones by name.) There is
+    no kaslr-seed: the kernel runs where it was linked.
     """
     chosen: Node = {"bootargs": command_line, "stdout-path": f"/pl011@{PL011_BASE:x}"}
     if initrd is not None:
@@ -58,8 +60,11 @@ def device_tree(
             "psci": {"compatible": ["arm,psci-1.0", "arm,psci-0.2"], "method": "smc"},
             "timer": {
                 "compatible": "arm,armv8-timer",
-                "interrupt-names": "phys",
-                "interrupts": (_PPI, TIMER_PPI, _HIGH_LEVEL | _ONE_CPU),
+                "interrupt-names": ["sec-phys", "phys"],
+                "interrupts": (
+                    *(_PPI, _SECURE_TIMER_PPI, _HIGH_LEVEL | _ONE_CPU),
+                    *(_PPI, TIMER_PPI, _HIGH_LEVEL | _ONE_CPU),
+                ),
                 "always-on": None,
             },
             f"intc@{GICD_BASE:x}": {
