@@ -28,7 +28,7 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-samples: $(READY)  ## rebuild the two sample guests from their sources
+samples: $(READY)  ## rebuild the sample guests and inits from their sources
 	$(BIN)/python samples/build.py
 
 kernels: $(READY)  ## fetch the newest Debian cloud kernels of both architectures into .cache/

@@ -1,6 +1,6 @@
-"""Builds the two sample guests from ``samples/guest`` with the ``ziglang`` wheel.
+"""Builds the samples with the ``ziglang`` wheel: guests and what a booted kernel starts.
 
-    python samples/build.py           write guest-x86_64.elf, guest-arm64.elf and SHA256SUMS
+    python samples/build.py           write guest-*.elf, init-*.cpio and SHA256SUMS
     python samples/build.py --check   build elsewhere and say which committed file differs
 
 The same compiler gives the same bytes: no dates, no paths, no build ids go into the output, and
@@ -15,12 +15,16 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from kprobesim.boot.initramfs import character_device, directory, make_cpio
+
 SAMPLES = Path(__file__).resolve().parent
 GUEST = SAMPLES / "guest"
+INIT = SAMPLES / "init"
 SUMS = "SHA256SUMS"
 # Files whose functions a tracer cannot follow; the kernel has some too.
 UNTRACED = {"string.c", "percpu.c", "guard.c"}
@@ -30,9 +34,14 @@ COMMON_FLAGS = (
     *("-O2", "-g0", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-infinite-recursion"),
     *("-ffreestanding", "-fno-builtin", "-fno-pic", "-fno-unroll-loops"),
     *("-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-fno-strict-aliasing"),
-    "-fstack-protector-strong",
     *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-ident"),
     *("-fno-vectorize", "-fno-slp-vectorize", "-fno-jump-tables"),
+)
+GUEST_FLAGS = ("-fstack-protector-strong",)
+INIT_FLAGS = ("-fno-stack-protector",)
+LINK_FLAGS = (
+    *("--build-id=none", "-z", "max-page-size=4096", "-z", "noexecstack"),
+    *("--fatal-warnings", "--discard-locals"),
 )
 
 
@@ -42,25 +51,23 @@ class Target:
 
     name: str
     triple: str
+    general: tuple[str, ...]  # no vector registers: neither program has a use for them
     flags: tuple[str, ...]
     traced: tuple[str, ...]
     link: tuple[str, ...]
 
-    @property
-    def output(self) -> str:
-        return f"guest-{self.name}.elf"
-
-    def sources(self) -> list[Path]:
+    def sources(self, program: Path) -> list[Path]:
         """C first, then assembly, each by name: the order decides every address."""
-        return sorted(GUEST.glob("*.c")) + sorted((GUEST / self.name).glob("*.S"))
+        return sorted(program.glob("*.c")) + sorted((program / self.name).glob("*.S"))
 
 
 TARGETS = (
     Target(
         name="x86_64",
         triple="x86_64-linux-gnu",
+        general=("-mno-sse", "-mno-mmx", "-mno-80387"),
         flags=(
-            *("-mcmodel=kernel", "-mno-red-zone", "-mno-sse", "-mno-mmx", "-mno-80387"),
+            *("-mcmodel=kernel", "-mno-red-zone"),
             *("-mstack-protector-guard=tls", "-mstack-protector-guard-reg=gs"),
             f"-mstack-protector-guard-offset={PERCPU_CANARY}",
         ),
@@ -70,8 +77,8 @@ TARGETS = (
     Target(
         name="arm64",
         triple="aarch64-linux-gnu",
+        general=("-mgeneral-regs-only",),
         flags=(
-            "-mgeneral-regs-only",
             *("-mstack-protector-guard=sysreg", "-mstack-protector-guard-reg=sp_el0"),
             f"-mstack-protector-guard-offset={TASK_CANARY}",
         ),
@@ -99,17 +106,15 @@ def record_traced(assembly: str) -> str:
     return re.sub(r"^\t(callq?\t__fentry__)$", rf"770:\t\1\n\t{entry}", assembly, flags=re.M)
 
 
-def compile_one(target: Target, source: Path, folder: Path) -> Path:
+def compile_one(target: Target, source: Path, flags: tuple[str, ...], folder: Path) -> Path:
     """The object file of one source; C goes by way of its assembly text."""
-    stem = folder / f"{target.name}-{source.name}"
-    clang = ("clang", f"--target={target.triple}", "-I", "guest", "-I", f"guest/{target.name}")
+    program = source.relative_to(SAMPLES).parts[0]
+    stem = folder / f"{program}-{target.name}-{source.name}"
+    clang = ("clang", f"--target={target.triple}", "-I", program, "-I", f"{program}/{target.name}")
     name = str(source.relative_to(SAMPLES))
     if source.suffix == ".c":
-        flags = [*COMMON_FLAGS, *target.flags]
-        if source.name not in UNTRACED:
-            flags += target.traced
         text = Path(f"{stem}.s")
-        run(*clang, *flags, "-S", name, "-o", str(text))
+        run(*clang, *COMMON_FLAGS, *target.general, *flags, "-S", name, "-o", str(text))
         text.write_text(record_traced(text.read_text()))
         name = str(text)
     result = Path(f"{stem}.o")
@@ -117,23 +122,52 @@ def compile_one(target: Target, source: Path, folder: Path) -> Path:
     return result
 
 
-def build(target: Target, folder: Path) -> Path:
-    """Build one guest into ``folder``; its path."""
+def link(
+    result: Path, target: Target, program: Path, flags: Callable[[Path], tuple[str, ...]], *how: str
+) -> bytes:
+    """Compile a program's sources, each with its flags, and link them into ``result``."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        objects = list(pool.map(lambda s: compile_one(target, s, folder), target.sources()))
-    result = folder / target.output
-    run(
-        *("ld.lld", *target.link, "-T", f"guest/{target.name}/kernel.lds"),
-        *("--build-id=none", "--hash-style=gnu", "-z", "max-page-size=4096", "-z", "noexecstack"),
-        *("--orphan-handling=error", "--fatal-warnings", "--discard-locals"),
-        *("-o", str(result), *map(str, objects)),
+        objects = list(
+            pool.map(
+                lambda source: compile_one(target, source, flags(source), result.parent),
+                target.sources(program),
+            )
+        )
+    run("ld.lld", *LINK_FLAGS, *how, "-o", str(result), *map(str, objects))
+    return result.read_bytes()
+
+
+def build_guest(target: Target, folder: Path) -> bytes:
+    """The guest of one architecture: an ELF file like a vmlinux."""
+
+    def flags(source: Path) -> tuple[str, ...]:
+        traced = () if source.name in UNTRACED else target.traced
+        return (*GUEST_FLAGS, *target.flags, *traced)
+
+    script = f"guest/{target.name}/kernel.lds"
+    how = ("-T", script, "--hash-style=gnu", "--orphan-handling=error", *target.link)
+    return link(folder / f"guest-{target.name}.elf", target, GUEST, flags, *how)
+
+
+def build_init(target: Target, folder: Path) -> bytes:
+    """The initramfs of one architecture: ``/init`` and the places that it needs."""
+    init = link(folder / f"init-{target.name}", target, INIT, lambda source: INIT_FLAGS, "-static")
+    return make_cpio(
+        {
+            "init": init,
+            "dev/console": character_device(5, 1),
+            "dev/null": character_device(1, 3, 0o666),
+            "proc": directory(0o555),
+            "sys": directory(0o555),
+            "tmp": directory(0o1777),
+        }
     )
-    return result
 
 
 def build_all(folder: Path) -> dict[str, bytes]:
     """Every committed file by name, freshly made."""
-    files = {target.output: build(target, folder).read_bytes() for target in TARGETS}
+    files = {f"guest-{target.name}.elf": build_guest(target, folder) for target in TARGETS}
+    files |= {f"init-{target.name}.cpio": build_init(target, folder) for target in TARGETS}
     sums = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     return files | {SUMS: "".join(sums).encode()}
 
@@ -149,7 +183,7 @@ def differing(files: dict[str, bytes]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Build the two sample guests.")
+    parser = argparse.ArgumentParser(description="Build the sample guests and inits.")
     parser.add_argument("--check", action="store_true", help="compare with the committed files")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="kprobesim-samples-") as folder:

@@ -1,4 +1,4 @@
-"""The sample guests: built from their sources, and laid out like the kernels they stand for."""
+"""The samples: built from their sources; guests laid out like the kernels they stand for."""
 
 from __future__ import annotations
 
@@ -100,6 +100,18 @@ def test_check_from_another_folder_sees_an_edited_source(tmp_path: Path) -> None
     assert done.returncode == 1
     for name in ("guest-x86_64.elf", "guest-arm64.elf", "SHA256SUMS"):
         assert f"samples/{name} is not what its sources build" in done.stdout
+    assert "init-" not in done.stdout
+
+
+def test_check_sees_an_edited_init_in_both_archives(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(SAMPLES, tmp_path / "elsewhere"))
+    source = copy / "init" / "workload.c"
+    source.write_text(source.read_text().replace('"uname"', '"names"'))
+    done = check(copy)
+    assert done.returncode == 1
+    for name in ("init-x86_64.cpio", "init-arm64.cpio", "SHA256SUMS"):
+        assert f"samples/{name} is not what its sources build" in done.stdout
+    assert "guest-" not in done.stdout
 
 
 def test_check_says_what_the_compiler_says(tmp_path: Path) -> None:
@@ -110,13 +122,14 @@ def test_check_says_what_the_compiler_says(tmp_path: Path) -> None:
     assert "targets.c" in done.stderr and "error:" in done.stderr
 
 
-def test_sums_name_both_files() -> None:
+def test_sums_name_every_file() -> None:
     lines = (SAMPLES / "SHA256SUMS").read_text().splitlines()
     sums = dict(reversed(line.split("  ")) for line in lines)
-    for name in ("guest-x86_64.elf", "guest-arm64.elf"):
-        data = (SAMPLES / name).read_bytes()
-        assert sums.pop(name) == hashlib.sha256(data).hexdigest()
-        assert len(data) < 100_000
+    for arch in ARCHITECTURES:
+        for name in (f"guest-{arch}.elf", f"init-{arch}.cpio"):
+            data = (SAMPLES / name).read_bytes()
+            assert sums.pop(name) == hashlib.sha256(data).hexdigest()
+            assert len(data) < 100_000
     assert not sums
 
 
