@@ -30,7 +30,7 @@ _CENTURY = 0x32  # index of that byte in the clock's RAM
 _AML = b"\x08_S5_\x12\x06\x02" + bytes((0x0A, _SLEEP_OFF)) * 2
 
 
-def _checksum(table: bytes) -> int:
+def _checksum(table: bytes | bytearray) -> int:
     return -sum(table) & 0xFF
 
 

@@ -68,8 +68,7 @@ class X86Board(Board):
         self.pic = PicPair()
         self.pit = Pit(self._port_time)
         self.cmos = Cmos(self.clock.now)
-        self.uart = Uart16550(self._transmit, self._uart_interrupt)
-        self.console.on_input = self._type
+        self.uart = Uart16550(self.console, self._uart_interrupt)
         self._waiting = False
         self._inputs: dict[int, _In] = {}
         self._outputs: dict[int, _Out] = {_KEYBOARD: self._keyboard}
@@ -122,17 +121,20 @@ class X86Board(Board):
     def next_event(self) -> int | None:
         """The timer's next edge; soon, if an interrupt waits for the CPU to take it."""
         if self._waiting:
-            return self.clock.now() + _SOON_NS
+            inhibited = self.state.eflags & _IF  # for one instruction, by STI or MOV SS
+            return self.clock.now() + (0 if inhibited else _SOON_NS)
         return self.pit.next_edge
 
     def halted_at(self, pc: int) -> bool:
-        """Whether HLT is before ``pc``; if interrupts are off, it is the last instruction."""
+        """Whether HLT is before ``pc``."""
         at = self._walk.physical(pc - 1)
-        if at is None or at >= len(self.ram) or self.ram[at] != _HLT:
-            return False
-        if not self.state.eflags & _IF:
+        return at is not None and at < len(self.ram) and self.ram[at] == _HLT
+
+    def _idle(self, ends_at: int | None) -> None:
+        if self.state.eflags & _IF:
+            super()._idle(ends_at)
+        else:
             self._ended = StopReason(Stop.HALT, "HLT with interrupts off")
-        return True
 
     def _uart_interrupt(self, level: bool) -> None:
         self.pic.set_line(_COM1_IRQ, level)
@@ -172,14 +174,6 @@ class X86Board(Board):
         edge = self.pit.next_edge
         if edge is not None:
             self.clock.hasten(edge)
-
-    def _transmit(self, byte: int) -> None:
-        self.console.put(bytes((byte,)))
-
-    def _type(self) -> None:
-        """Hand the port one typed byte after the other."""
-        while (byte := self.console.take()) is not None:
-            self.uart.receive(bytes((byte,)))
 
     def _keyboard(self, _port: int, _size: int, value: int) -> None:
         if value == _PULSE_RESET:
