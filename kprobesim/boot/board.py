@@ -11,16 +11,19 @@ from typing import NoReturn
 
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.console import Console
-from kprobesim.boot.faults import BootError, GuestHang, GuestPanic
+from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.virtual_time import VirtualTime
 from kprobesim.errors import EngineError, UsageError
+from kprobesim.machine.memory import PAGE
 
 __all__ = ["Board", "Stop", "StopReason"]
 
 _SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
 _SECOND = 1_000_000_000
 _PANIC = b"---[ end Kernel panic"
-_LONGEST_NAP = 10 * 60 * _SECOND  # an idle guest whose next event is later hangs
+_PATIENCE = 600.0
+_UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
+_MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
 
 
 class Stop(str, enum.Enum):
@@ -70,7 +73,26 @@ class Board(ABC):
         self._until = b""
         self._until_from = 0
         self._panicked = False
+        self._seen = (-1, -1)
+        self._seen_at = 0
+        self.patience = _PATIENCE
+        """Virtual seconds without an exception or a console byte after which the guest hangs."""
         self.console.listeners.append(self._watch_console)
+
+    @staticmethod
+    def check_arguments(initrd: object, append: object, memory: object) -> None:
+        """Raise :class:`UsageError` for what no board can start with."""
+        if initrd is not None and not isinstance(initrd, (bytes, bytearray, memoryview)):
+            raise UsageError(f"initrd is of type {type(initrd).__name__}: give bytes, or None")
+        if not isinstance(append, str):
+            raise UsageError(f"append is of type {type(append).__name__}: give a text")
+        if "\0" in append or len(append.encode()) > _MAX_COMMAND_LINE:
+            raise UsageError(
+                f"append is longer than {_MAX_COMMAND_LINE} bytes or has a NUL: the kernel takes "
+                "no such command line"
+            )
+        if not isinstance(memory, int) or memory <= 0 or memory % PAGE:
+            raise UsageError(f"memory {memory!r}: give a positive multiple of {PAGE} bytes")
 
     @property
     def time(self) -> float:
@@ -82,6 +104,10 @@ class Board(ABC):
     @abstractmethod
     def next_event(self) -> int | None:
         """When the next timer is due, in virtual nanoseconds; ``None``: no timer is running."""
+
+    @abstractmethod
+    def exceptions(self) -> int:
+        """How many synchronous exceptions (system calls, faults) the guest has taken."""
 
     @abstractmethod
     def update_interrupts(self) -> bool:
@@ -112,7 +138,8 @@ class Board(ABC):
         seconds : virtual seconds
 
         Raises :class:`GuestPanic`, :class:`GuestHang`, other :class:`BootError`, and what a
-        callback raised. Once the guest has ended, each further run gives the same reason.
+        callback raised. Only a guest that is idle, or stuck, without an end is given up, after
+        :attr:`patience`. Once the guest has ended, each further run gives the same reason.
         """
         condition = self._prepare(until)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -127,6 +154,7 @@ class Board(ABC):
                 return StopReason(Stop.SECONDS)
             if deadline is not None and time.monotonic() >= deadline:
                 return StopReason(Stop.TIMEOUT, f"{timeout:g} s")
+            self._watch_progress()
             due = [when for when in (self.next_event(), ends_at) if when is not None]
             limit = clock.limit_until(min(due, default=None), _SLICE)
             clock.begin()
@@ -143,6 +171,8 @@ class Board(ABC):
                 if request.kind in _FINAL:
                     self._ended = request
                 return request
+            if status in _UNMAPPED:
+                self.fail(NoDevice, "the guest used a physical address where nothing is")
             if status:
                 raise EngineError(f"Unicorn stopped at {self.place()}: {engine.describe(status)}")
             if count[0] <= count[1] and self.halted_at(words[pc]) and not self.update_interrupts():
@@ -164,13 +194,25 @@ class Board(ABC):
 
     def _idle(self, ends_at: int | None) -> None:
         """Time goes straight to the next event."""
-        event, now = self.next_event(), self.clock.now()
+        event = self.next_event()
         if ends_at is not None and (event is None or ends_at <= event):
             self.clock.jump(ends_at)
-        elif event is None or event - now > _LONGEST_NAP:
+        elif event is None:
             self.idle_for_ever()
         else:
             self.clock.jump(event)
+
+    def _watch_progress(self) -> None:
+        seen, now = (self.exceptions(), len(self.console.output)), self.clock.now()
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, now
+        elif now - self._seen_at > self.patience * _SECOND:
+            self._seen_at = now
+            self.fail(
+                GuestHang,
+                f"the guest has made no progress for {self.patience:g} s of its time "
+                "(does it wait for input?)",
+            )
 
     def idle_for_ever(self) -> None:
         """The guest waits and no timer is running. (Typing could wake it: see ``Stop.HALT``.)"""

@@ -198,8 +198,10 @@ class Engine(Hooks):
             self._counted = counted
         return int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
 
-    def count_blocks(self) -> None:
+    def count_blocks(self, start: int = 1, end: int = 0) -> None:
         """From now on count blocks (runs of instructions without a branch), not instructions.
+
+        Only those between the virtual addresses ``start`` and ``end``; by default all.
 
         To count, Unicorn hooks a C function of its own to every instruction, which halves the
         speed. Hooked to every block it costs a tenth, and the limit stops the guest as precisely,
@@ -210,7 +212,7 @@ class Engine(Hooks):
         in_use: Words = (_u64 * 1).from_address(self._handle + self.layout.counter - 8)
         if not callback or in_use[0]:
             raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
-        in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback))
+        in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
         self._blocks = self._counted = True
 
     def stop(self) -> None:

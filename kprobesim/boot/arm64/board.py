@@ -66,6 +66,9 @@ class Arm64Board(Board):
     def __init__(
         self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
     ) -> None:
+        if image.arch != "arm64":
+            raise UsageError(f"{image.path} is a kernel for {image.arch}: boot it on that board")
+        self.check_arguments(initrd, append, memory)
         self.image = image
         engine = Engine("arm64")
         engine.count_blocks()
@@ -75,7 +78,6 @@ class Arm64Board(Board):
         super().__init__(BootedMachine(engine, make_cpu(engine), access))
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
-        self._interrupting = False
 
         self.gic = Gic(self._interrupt)
         self.timer = Timer(self.clock, self._timer_changed)
@@ -158,11 +160,19 @@ class Arm64Board(Board):
 
     def _hook_instructions(self) -> None:
         engine, timer = self.machine.engine, self.timer
-        words = self._words
+        words, keep = self._words, self.machine.keep
+
+        def count() -> int:
+            try:
+                return timer.count()
+            except BaseException as error:  # Ctrl-C
+                keep(error)
+                return 0
+
         for segment in self.image.segments:
             code = bytes(segment.data)
             for at, _ in find_instructions(code, _COUNTER_TAIL, _COUNTER):
-                engine.on_read_counter(segment.vaddr + at, timer.count)
+                engine.on_read_counter(segment.vaddr + at, count)
             for at, number in find_instructions(code, _READ_CONTROL_TAIL, (0,)):
 
                 def get(number: int = number) -> None:
@@ -227,6 +237,10 @@ class Arm64Board(Board):
         event = self.timer.next_event
         if event is not None:
             self.clock.hasten(event)
+
+    def exceptions(self) -> int:
+        """How many synchronous exceptions the guest has taken."""
+        return self._entry.count
 
     def next_event(self) -> int | None:
         """When the timer is due, in virtual nanoseconds."""

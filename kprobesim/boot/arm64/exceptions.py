@@ -75,7 +75,13 @@ class ExceptionEntry:
         self.state: Words = (ctypes.c_uint64 * (_STRUCT_BYTES // 8)).from_address(
             ctypes.addressof(engine.words)
         )
+        self._count = [0]
         self.deliver = self._closure(engine, stuck)
+
+    @property
+    def count(self) -> int:
+        """How many exceptions were delivered."""
+        return self._count[0]
 
     def _closure(self, engine: Engine, stuck: Callable[[str], None]) -> Callable[[int], None]:
         state, places, pc, daif = self.state, self.places, engine.layout.pc, engine.layout.flags
@@ -83,11 +89,12 @@ class ExceptionEntry:
         sp_el0, sp_el1 = places["sp_el0"], places["sp_el1"]
         syndrome, address = engine.fields["esr"], engine.fields["far"]
         pstate = engine.fields["pstate"]
-        read_flags = engine.read_flags
+        read_flags, count = engine.read_flags, self._count
         spsr = engine.prepare_system(*_SPSR_EL1, 0)
         write_spsr = engine.write_prepared
 
         def deliver(vector: int) -> None:
+            count[0] += 1
             old = read_flags() & _LOW_WORD
             at = state[pc]
             if not old & 0xC:
@@ -96,6 +103,9 @@ class ExceptionEntry:
                 target = state[vbar] + (_CURRENT if old & _SP_BIT else 0)
                 if vector == _PREFETCH_ABORT and state[vbar] <= at < state[vbar] + 0x800:
                     stuck(f"the exception vectors at {state[vbar]:#x} cannot be executed")
+                    return
+                if not state[vbar]:
+                    stuck(f"exception {vector} came before there were vectors to handle it")
                     return
             state[elr] = at
             state[esr] = syndrome.value

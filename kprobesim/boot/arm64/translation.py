@@ -1,4 +1,4 @@
-"""The guest's own page tables, walked by the host: stage 1, EL1, 4 KiB granule (Arm ARM D8)."""
+"""The guest's own page tables, walked by the host: stage 1 of EL1 (Arm ARM D8)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _TTBR0_EL1 = (2, 0, 3, 0, 0)
 _TTBR1_EL1 = (2, 0, 3, 0, 1)
 _TCR_EL1 = (2, 0, 3, 0, 2)
 
-_BASE = 0x0000_FFFF_FFFF_F000
+_ADDRESS = 0x0000_FFFF_FFFF_FFFF
 _VALID, _TABLE = 1, 2
-_PXN = 1 << 53
-_STRIDE = 9
+_PXN, _PXN_TABLE = 1 << 53, 1 << 59
+_GRAIN_0, _GRAIN_1 = (12, 16, 14, 0), (0, 14, 12, 16)  # TCR_EL1.TG0 and TG1, as shifts
 
 
 def walker(engine: Engine, ram: mmap.mmap, base: int) -> Callable[[int], tuple[int, bool] | None]:
@@ -31,28 +31,28 @@ def walker(engine: Engine, ram: mmap.mmap, base: int) -> Callable[[int], tuple[i
         control = engine.read_system(*_TCR_EL1)
         high = address >> 55 & 1
         bits = 64 - (control >> (16 if high else 0) & 0x3F)
-        if address >> bits != (((1 << 64 - bits) - 1) if high else 0):
+        grain = _GRAIN_1[control >> 30 & 3] if high else _GRAIN_0[control >> 14 & 3]
+        if address >> bits != (((1 << 64 - bits) - 1) if high else 0) or not grain:
             return None
-        table = engine.read_system(*(_TTBR1_EL1 if high else _TTBR0_EL1)) & _BASE & ~1
-        level = 4 - -(-(bits - 12) // _STRIDE)
+        base_mask = _ADDRESS & -(1 << grain)
+        stride = grain - 3
+        table = engine.read_system(*(_TTBR1_EL1 if high else _TTBR0_EL1)) & _ADDRESS & ~1
+        level = 4 - -(-(bits - grain) // stride)
         executable = True
         while level < 4:
-            shift = 12 + _STRIDE * (3 - level)
-            index = address >> shift & ((1 << min(_STRIDE, bits - shift)) - 1)
+            shift = grain + stride * (3 - level)
+            index = address >> shift & ((1 << min(stride, bits - shift)) - 1)
             at = table - base + 8 * index
             if not 0 <= at <= len(ram) - 8:
                 return None
             (entry,) = struct.unpack_from("<Q", ram, at)
-            if not entry & _VALID:
+            if not entry & _VALID or (level == 3 and not entry & _TABLE):
                 return None
             if level == 3 or not entry & _TABLE:
-                if level == 3 and not entry & _TABLE:
-                    return None
                 offset = address & ((1 << shift) - 1)
-                executable = executable and not entry & _PXN
-                return (entry & _BASE & ~((1 << shift) - 1)) + offset, executable
-            executable = executable and not entry >> 59 & 1  # PXNTable
-            table = entry & _BASE
+                return (entry & _ADDRESS & -(1 << shift)) + offset, executable and not entry & _PXN
+            executable = executable and not entry & _PXN_TABLE
+            table = entry & base_mask
             level += 1
         return None
 

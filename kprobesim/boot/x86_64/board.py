@@ -13,7 +13,7 @@ from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
 from kprobesim.boot.x86_64.cmos import Cmos
 from kprobesim.boot.x86_64.cpuid import make_cpuid, native_cpuid
-from kprobesim.boot.x86_64.exceptions import Exceptions, TripleFault
+from kprobesim.boot.x86_64.exceptions import SYSCALL, Exceptions, TripleFault
 from kprobesim.boot.x86_64.pci import PciPorts
 from kprobesim.boot.x86_64.pic import PicPair
 from kprobesim.boot.x86_64.pit import Pit
@@ -35,7 +35,7 @@ _HLT = 0xF4
 _IF = 0x200
 _SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come
 _PORT_NS = 500  # an access to a port takes about that long on a PC
-_UNDEFINED = 6
+_FIRST_INTERRUPT = 32
 _DEVICES = 0xFEC0_0000, 0x0140_0000  # where PCs have APICs, HPET, flash: nothing is there
 _MOST_MEMORY = 0xE000_0000
 
@@ -49,6 +49,7 @@ class X86Board(Board):
     def __init__(
         self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
     ) -> None:
+        self.check_arguments(initrd, append, memory)
         if image.arch != "x86_64":
             raise UsageError(f"{image.path} is a kernel for {image.arch}, this board is a PC")
         if memory > _MOST_MEMORY:
@@ -63,7 +64,7 @@ class X86Board(Board):
         access = WalkedMemory(self.ram, 0, self._walk.translate)
         machine = BootedMachine(engine, make_cpu(engine), access)
         super().__init__(machine)
-        self.exceptions = Exceptions(engine, self.state, self._walk)
+        self.entry = Exceptions(engine, self.state, self._walk)
         machine.deliver = self._deliver
         self.pic = PicPair()
         self.pit = Pit(self._port_time)
@@ -83,7 +84,7 @@ class X86Board(Board):
             self._inputs[port], self._outputs[port] = self.uart.read, self.uart.write
         engine.on_ports(self._in, self._out)
         engine.on_read_tsc(self.clock.read)
-        engine.on_syscall(make_syscall(engine, self.state))
+        engine.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
         write_tables(self.ram)
         start.load(self.ram, image, initrd or b"", append)
@@ -96,9 +97,14 @@ class X86Board(Board):
 
     def _deliver(self, vector: int) -> None:
         try:
-            self.exceptions.deliver(vector)
+            self.entry.deliver(vector)
         except TripleFault as fault:
             self.fail(GuestReset, str(fault))
+
+    def exceptions(self) -> int:
+        """How many faults, traps and system calls the guest has taken."""
+        counts = self.entry.counts
+        return sum(counts[:_FIRST_INTERRUPT]) + counts[SYSCALL]
 
     def update_interrupts(self) -> bool:
         """Deliver the interrupt that waits, if the CPU takes it now."""
@@ -111,7 +117,7 @@ class X86Board(Board):
         state = self.state
         if state.eflags & _IF and not state.hflags & HF_INHIBIT_IRQ:
             try:
-                self.exceptions.interrupt(self.pic.acknowledge())
+                self.entry.interrupt(self.pic.acknowledge())
             except TripleFault as fault:
                 self.fail(GuestReset, str(fault))
             self._waiting = False

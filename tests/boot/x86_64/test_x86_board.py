@@ -114,7 +114,7 @@ def test_timer_interrupts_idle_and_busy_guests(loop: str) -> None:
     _tick(board)
     board.run(seconds=0.5)
     assert board.machine.words[3] == 500
-    assert board.exceptions.counts[0x30] == 500
+    assert board.entry.counts[0x30] == 500
 
 
 def test_no_interrupt_between_sti_and_the_next_instruction() -> None:
@@ -177,7 +177,7 @@ def test_bad_stack_becomes_a_double_fault() -> None:
     struct.pack_into("<Q", board.ram, _TSS + 36, 0x5000)
     board.state.tr_base, board.state.tr_limit = _TSS, 0x67
     assert board.run(timeout=10).kind is Stop.HALT
-    assert board.exceptions.counts[8] == 1
+    assert board.entry.counts[8] == 1
     assert board.machine.words[4] == 0x5000 - 48, "with an error code"
 
 
