@@ -34,7 +34,7 @@ _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
 _IF = 0x200
 _SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come
-_PORT_NS = 500  # an access to a port takes about that long on a PC
+_PORT_BLOCKS = 64  # an access to a timer's port takes about half a microsecond on a PC
 _FIRST_INTERRUPT = 32
 _DEVICES = 0xFEC0_0000, 0x0140_0000  # where PCs have APICs, HPET, flash: nothing is there
 _MOST_MEMORY = 0xE000_0000
@@ -70,7 +70,9 @@ class X86Board(Board):
         self.pit = Pit(self._port_time)
         self.cmos = Cmos(self.clock.now)
         self.uart = Uart16550(self.console, self._uart_interrupt)
-        self._waiting = False
+        self._look_at: int | None = None
+        """When to look again whether the CPU takes the interrupt that waits. A time and not a
+        number of runs: where the host interrupts the guest must not be seen by it."""
         self._inputs: dict[int, _In] = {}
         self._outputs: dict[int, _Out] = {_KEYBOARD: self._keyboard}
         power = PowerPorts(
@@ -111,28 +113,35 @@ class X86Board(Board):
         if self.pit.advance(self.clock.now()):
             self.pic.set_line(_TIMER_IRQ, False)
             self.pic.set_line(_TIMER_IRQ, True)
-        self._waiting = self.pic.pending()
-        if not self._waiting:
+        now = self.clock.now()
+        if not self.pic.pending():
+            self._look_at = None
+            return False
+        if self._look_at is not None and now < self._look_at:
             return False
         state = self.state
-        if state.eflags & _IF and not state.hflags & HF_INHIBIT_IRQ:
+        if not state.eflags & _IF:
+            self._look_at = now + _SOON_NS
+        elif state.hflags & HF_INHIBIT_IRQ:  # for one instruction, after STI or MOV SS
+            self._look_at = now + 1
+        else:
+            self._look_at = None
             try:
                 self.entry.interrupt(self.pic.acknowledge())
             except TripleFault as fault:
                 self.fail(GuestReset, str(fault))
-            self._waiting = False
-            return True
-        return bool(state.eflags & _IF)
+        return self._look_at is None
 
     def next_event(self) -> int | None:
-        """The timer's next edge; soon, if an interrupt waits for the CPU to take it."""
-        if self._waiting:
-            inhibited = self.state.eflags & _IF  # for one instruction, by STI or MOV SS
-            return self.clock.now() + (0 if inhibited else _SOON_NS)
-        return self.pit.next_edge
+        """The timer's next edge; or when to look again whether the CPU takes the interrupt."""
+        edge = self.pit.next_edge
+        if self._look_at is None:
+            return edge
+        return self._look_at if edge is None else min(edge, self._look_at)
 
     def halted_at(self, pc: int) -> bool:
-        """Whether HLT is before ``pc``."""
+        """Whether HLT is before ``pc``: then an interrupt is taken at once."""
+        self._look_at = None
         at = self._walk.physical(pc - 1)
         return at is not None and at < len(self.ram) and self.ram[at] == _HLT
 
@@ -154,7 +163,7 @@ class X86Board(Board):
     # -- ports -----------------------------------------------------------------------------------
 
     def _port_time(self) -> int:
-        self.clock.spend(_PORT_NS)
+        self.clock.spend(_PORT_BLOCKS)
         return self.clock.now()
 
     def _in(self, _uc: object, port: int, size: int, _data: object) -> int:
