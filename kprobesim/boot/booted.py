@@ -12,6 +12,7 @@ from kprobesim.machine.trap import TrapKind
 
 __all__ = ["BootedMachine"]
 
+_X86_UNDEFINED = 6
 _NOT_FAULTS = (TrapKind.SYSCALL, TrapKind.BREAKPOINT, TrapKind.STEP)
 
 
@@ -42,6 +43,11 @@ class BootedMachine(Guest):
             self.deliver(vector)
         except BaseException as error:
             self.keep(error)
+
+    def _on_invalid(self, uc: object, data: object) -> bool:
+        """x86-64 only: Unicorn has a hook of its own for #UD."""
+        self._on_interrupt(uc, _X86_UNDEFINED, data)
+        return self._raised is None
 
     def _offer(self, vector: int) -> bool:
         """Whether a handler took the fault; it may also have moved the pc and declined."""

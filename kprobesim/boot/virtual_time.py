@@ -13,6 +13,7 @@ __all__ = ["VirtualTime"]
 
 BLOCK_NS = 8  # a block has nine instructions on average: a CPU at 1 GHz
 READ_NS = 256  # reading a counter; loops that wait for it come to their end in few turns
+_READ_BLOCKS = READ_NS // BLOCK_NS
 
 
 class VirtualTime:
@@ -31,12 +32,19 @@ class VirtualTime:
 
     def read(self) -> int:
         """The time as the guest reads it, which takes a while."""
-        self._base += READ_NS
+        self.spend(_READ_BLOCKS)
         return self._base + self._count[0] * BLOCK_NS if self._running else self._base
 
-    def spend(self, nanoseconds: int) -> None:
-        """What the guest has just done takes that long."""
-        self._base += nanoseconds
+    def spend(self, blocks: int) -> None:
+        """What the guest has just done takes as long as ``blocks`` blocks.
+
+        The limit of the current run comes closer by that much: it stands for a time, at which the
+        guest must stop wherever its last run has begun.
+        """
+        self._base += blocks * BLOCK_NS
+        if self._running:
+            count = self._count
+            count[1] = max(count[0], count[1] - blocks)
 
     def jump(self, when: int) -> None:
         """It is ``when`` now, if it was earlier."""

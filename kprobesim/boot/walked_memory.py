@@ -9,7 +9,7 @@ from collections.abc import Callable
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.machine.memory import PAGE
 
-__all__ = ["Translate", "WalkedMemory"]
+__all__ = ["Translate", "WalkedMemory", "make_ram"]
 
 _MASK = (1 << 64) - 1
 
@@ -92,3 +92,15 @@ class WalkedMemory:
         """Whether the kernel may execute what is at ``address``."""
         found = self._translate(address & _MASK)
         return found is not None and found[1]
+
+
+def make_ram(size: int) -> mmap.mmap:
+    """``size`` zeroed bytes for a guest; raises :class:`UsageError`."""
+    if size <= 0 or size % PAGE:
+        raise UsageError(f"{size} bytes of memory: give a positive multiple of {PAGE}")
+    try:
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError):
+        raise UsageError(
+            f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
+        ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import struct
 from collections.abc import Callable
 
@@ -26,7 +25,7 @@ from kprobesim.boot.arm64.tree import (
 from kprobesim.boot.board import Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.walked_memory import WalkedMemory
+from kprobesim.boot.walked_memory import WalkedMemory, make_ram
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu import make_cpu
@@ -73,7 +72,7 @@ class Arm64Board(Board):
         self.image = image
         engine = Engine("arm64")
         engine.count_blocks()
-        self.ram = _make_ram(memory)
+        self.ram = make_ram(memory)
         engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
         super().__init__(BootedMachine(engine, make_cpu(engine), access))
@@ -285,12 +284,3 @@ def _size_of_image(image: KernelImage) -> int:
             "have: take the flavour with 4 or 64 KiB"
         )
     return int(size)
-
-
-def _make_ram(size: int) -> mmap.mmap:
-    try:
-        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, OverflowError):
-        raise UsageError(
-            f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
-        ) from None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
 from kprobesim.boot.board import Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.ram import Ram, WalkedMemory
+from kprobesim.boot.walked_memory import WalkedMemory, make_ram
 from kprobesim.boot.x86_64 import start
+from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
 from kprobesim.boot.x86_64.cmos import Cmos
 from kprobesim.boot.x86_64.cpuid import make_cpuid, native_cpuid
-from kprobesim.boot.x86_64.exceptions import Exceptions, TripleFault
+from kprobesim.boot.x86_64.exceptions import SYSCALL, Exceptions, TripleFault
+from kprobesim.boot.x86_64.pci import PciPorts
 from kprobesim.boot.x86_64.pic import PicPair
 from kprobesim.boot.x86_64.pit import Pit
 from kprobesim.boot.x86_64.state import HF_INHIBIT_IRQ, find_state
@@ -31,8 +34,8 @@ _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
 _IF = 0x200
 _SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come
-_PORT_NS = 500  # an access to a port takes about that long on a PC
-_UNDEFINED = 6
+_PORT_BLOCKS = 64  # an access to a timer's port takes about half a microsecond on a PC
+_FIRST_INTERRUPT = 32
 _DEVICES = 0xFEC0_0000, 0x0140_0000  # where PCs have APICs, HPET, flash: nothing is there
 _MOST_MEMORY = 0xE000_0000
 
@@ -46,40 +49,49 @@ class X86Board(Board):
     def __init__(
         self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
     ) -> None:
+        self.check_arguments(initrd, append, memory)
         if image.arch != "x86_64":
             raise UsageError(f"{image.path} is a kernel for {image.arch}, this board is a PC")
         if memory > _MOST_MEMORY:
             raise UsageError(f"this board takes at most {_MOST_MEMORY >> 20} MiB of memory")
-        self.ram = Ram(0, memory)
+        self.image = image
         engine = Engine("x86_64", _CPU)
-        engine.map_ram(0, memory, self.ram.host_address)
+        self.ram = make_ram(memory)
+        engine.map_ram(0, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         engine.count_blocks()
         self.state = find_state(engine)
-        self._walk = Walk(self.state, self.ram.words)
-        machine = BootedMachine(engine, make_cpu(engine), WalkedMemory(self.ram, self._walk))
+        self._walk = Walk(self.state, memoryview(self.ram).cast("Q"))
+        access = WalkedMemory(self.ram, 0, self._walk.translate)
+        machine = BootedMachine(engine, make_cpu(engine), access)
         super().__init__(machine)
-        self.exceptions = Exceptions(engine, self.state, self._walk)
+        self.entry = Exceptions(engine, self.state, self._walk)
         machine.deliver = self._deliver
         self.pic = PicPair()
         self.pit = Pit(self._port_time)
         self.cmos = Cmos(self.clock.now)
-        self.uart = Uart16550(self._transmit, self._uart_interrupt)
-        self.console.on_input = self._type
-        self._waiting = False
+        self.uart = Uart16550(self.console, self._uart_interrupt)
+        self._look_at: int | None = None
+        """When to look again whether the CPU takes the interrupt that waits. A time and not a
+        number of runs: where the host interrupts the guest must not be seen by it."""
         self._inputs: dict[int, _In] = {}
         self._outputs: dict[int, _Out] = {_KEYBOARD: self._keyboard}
-        for device in (self.pic, self.pit, self.cmos):
+        power = PowerPorts(
+            lambda: self.stop(StopReason(Stop.POWER_OFF)),
+            lambda: self.stop(StopReason(Stop.RESTART)),
+        )
+        for device in (self.pic, self.pit, self.cmos, PciPorts(), power):
             for port in device.PORTS:
                 self._inputs[port], self._outputs[port] = device.read, device.write
         for port in range(_COM1, _COM1 + 8):
             self._inputs[port], self._outputs[port] = self.uart.read, self.uart.write
         engine.on_ports(self._in, self._out)
         engine.on_read_tsc(self.clock.read)
-        engine.on_syscall(make_syscall(engine, self.state))
+        engine.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
-        start.load(self.ram.bytes, image, initrd or b"", append)
+        write_tables(self.ram)
+        start.load(self.ram, image, initrd or b"", append)
         start.start(engine, image)
-        features = native_cpuid(engine, self.ram.bytes, start.SCRATCH, 1)
+        features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
         engine.on_cpuid(make_cpuid(engine, self.state, features))
         start.start(engine, image)
 
@@ -87,42 +99,57 @@ class X86Board(Board):
 
     def _deliver(self, vector: int) -> None:
         try:
-            self.exceptions.deliver(vector)
+            self.entry.deliver(vector)
         except TripleFault as fault:
             self.fail(GuestReset, str(fault))
+
+    def exceptions(self) -> int:
+        """How many faults, traps and system calls the guest has taken."""
+        counts = self.entry.counts
+        return sum(counts[:_FIRST_INTERRUPT]) + counts[SYSCALL]
 
     def update_interrupts(self) -> bool:
         """Deliver the interrupt that waits, if the CPU takes it now."""
         if self.pit.advance(self.clock.now()):
             self.pic.set_line(_TIMER_IRQ, False)
             self.pic.set_line(_TIMER_IRQ, True)
-        self._waiting = self.pic.pending()
-        if not self._waiting:
+        now = self.clock.now()
+        if not self.pic.pending():
+            self._look_at = None
+            return False
+        if self._look_at is not None and now < self._look_at:
             return False
         state = self.state
-        if state.eflags & _IF and not state.hflags & HF_INHIBIT_IRQ:
+        if not state.eflags & _IF:
+            self._look_at = now + _SOON_NS
+        elif state.hflags & HF_INHIBIT_IRQ:  # for one instruction, after STI or MOV SS
+            self._look_at = now + 1
+        else:
+            self._look_at = None
             try:
-                self.exceptions.interrupt(self.pic.acknowledge())
+                self.entry.interrupt(self.pic.acknowledge())
             except TripleFault as fault:
                 self.fail(GuestReset, str(fault))
-            self._waiting = False
-            return True
-        return bool(state.eflags & _IF)
+        return self._look_at is None
 
     def next_event(self) -> int | None:
-        """The timer's next edge; soon, if an interrupt waits for the CPU to take it."""
-        if self._waiting:
-            return self.clock.now() + _SOON_NS
-        return self.pit.next_edge
+        """The timer's next edge; or when to look again whether the CPU takes the interrupt."""
+        edge = self.pit.next_edge
+        if self._look_at is None:
+            return edge
+        return self._look_at if edge is None else min(edge, self._look_at)
 
     def halted_at(self, pc: int) -> bool:
-        """Whether HLT is before ``pc``; if interrupts are off, it is the last instruction."""
+        """Whether HLT is before ``pc``: then an interrupt is taken at once."""
+        self._look_at = None
         at = self._walk.physical(pc - 1)
-        if at is None or at >= self.ram.size or self.ram.bytes[at] != _HLT:
-            return False
-        if not self.state.eflags & _IF:
+        return at is not None and at < len(self.ram) and self.ram[at] == _HLT
+
+    def _idle(self, ends_at: int | None) -> None:
+        if self.state.eflags & _IF:
+            super()._idle(ends_at)
+        else:
             self._ended = StopReason(Stop.HALT, "HLT with interrupts off")
-        return True
 
     def _uart_interrupt(self, level: bool) -> None:
         self.pic.set_line(_COM1_IRQ, level)
@@ -136,7 +163,7 @@ class X86Board(Board):
     # -- ports -----------------------------------------------------------------------------------
 
     def _port_time(self) -> int:
-        self.clock.spend(_PORT_NS)
+        self.clock.spend(_PORT_BLOCKS)
         return self.clock.now()
 
     def _in(self, _uc: object, port: int, size: int, _data: object) -> int:
@@ -162,14 +189,6 @@ class X86Board(Board):
         edge = self.pit.next_edge
         if edge is not None:
             self.clock.hasten(edge)
-
-    def _transmit(self, byte: int) -> None:
-        self.console.put(bytes((byte,)))
-
-    def _type(self) -> None:
-        """Hand the port one typed byte after the other."""
-        while (byte := self.console.take()) is not None:
-            self.uart.receive(bytes((byte,)))
 
     def _keyboard(self, _port: int, _size: int, value: int) -> None:
         if value == _PULSE_RESET:

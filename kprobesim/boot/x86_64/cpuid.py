@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 
 from kprobesim.boot.x86_64.state import X86State
@@ -20,7 +21,7 @@ _X2APIC, _TSC_DEADLINE, _OSXSAVE, _RDRAND = 1 << 21, 1 << 24, 1 << 27, 1 << 30
 _CR4_OSXSAVE = 1 << 18
 
 
-def native_cpuid(engine: Engine, ram: memoryview, at: int, leaf: int) -> tuple[int, int, int, int]:
+def native_cpuid(engine: Engine, ram: mmap.mmap, at: int, leaf: int) -> tuple[int, int, int, int]:
     """EAX, EBX, ECX and EDX of ``leaf`` as Unicorn's CPU gives them; ``at`` is scratch memory.
 
     The engine is in the state in which a kernel starts; RAX, RBX, RCX and RDX are changed.

@@ -18,7 +18,10 @@ from kprobesim.boot.x86_64.state import (
 from kprobesim.boot.x86_64.walk import Walk
 from kprobesim.machine.engine import Engine
 
-__all__ = ["Exceptions", "TripleFault"]
+__all__ = ["SYSCALL", "Exceptions", "TripleFault"]
+
+SYSCALL = 256
+"""The place of SYSCALL among the counts."""
 
 DOUBLE_FAULT, GENERAL_PROTECTION, PAGE_FAULT = 8, 13, 14
 _WITH_CODE = frozenset((8, 10, 11, 12, 13, 14, 17, 21))
@@ -48,8 +51,8 @@ class Exceptions:
         self._walk = walk
         self._error_code: Any = engine.fields["error_code"]
         self._pending: Any = engine.fields["old_exception"]
-        self.counts = [0] * 256
-        """How often each vector was delivered."""
+        self.counts = [0] * 257
+        """How often each vector was delivered, and SYSCALL executed."""
 
     def deliver(self, vector: int) -> None:
         """Deliver what Unicorn has just raised; raises :class:`TripleFault`."""
@@ -63,10 +66,6 @@ class Exceptions:
     def interrupt(self, vector: int) -> None:
         """Deliver an external interrupt; the guest must have them enabled."""
         self._enter(vector, None, False)
-
-    def raise_fault(self, vector: int, code: int | None = None) -> None:
-        """Deliver a fault that Unicorn did not raise itself."""
-        self._enter(vector, code, False)
 
     def _enter(self, vector: int, code: int | None, software: bool) -> None:
         failed = self._try(vector, code, software)
@@ -111,7 +110,7 @@ class Exceptions:
         else:
             old_sp = sp
         sp &= ~15
-        frame = (
+        frame: tuple[int, ...] = (
             state.ss_selector & 0xFFFF,
             old_sp,
             self._engine.read_flags(),

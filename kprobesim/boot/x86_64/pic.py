@@ -107,10 +107,11 @@ class Pic:
 class PicPair:
     """Master at ports 0x20-0x21 and slave at 0xa0-0xa1, which feeds line 2 of the master."""
 
-    PORTS = (0x20, 0x21, 0xA0, 0xA1)
+    PORTS = (0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1)
 
     def __init__(self) -> None:
         self.master, self.slave = Pic(), Pic()
+        self._edge_or_level = [0, 0]  # ELCR; no device here pulls a line that others share
 
     def set_line(self, irq: int, level: bool) -> None:
         """Raise or lower ISA interrupt ``irq`` (0-15)."""
@@ -141,10 +142,15 @@ class PicPair:
 
     def read(self, port: int, _size: int) -> int:
         """IN."""
+        if port >= 0x4D0:
+            return self._edge_or_level[port & 1]
         return (self.slave if port & 0x80 else self.master).read(port & 1)
 
     def write(self, port: int, _size: int, value: int) -> None:
         """OUT."""
+        if port >= 0x4D0:
+            self._edge_or_level[port & 1] = value & 0xFF
+            return
         slave = port & 0x80
         (self.slave if slave else self.master).write(port & 1, value & 0xFF)
         if slave:

@@ -6,6 +6,7 @@ at the boot parameters.
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 from kprobesim.boot.x86_64.params import COMMAND_LINE_LIMIT, boot_params
@@ -30,7 +31,7 @@ _CR0, _CR4 = 0x8005_0033, 0x20
 _EFER_LONG_MODE = 0x500
 
 
-def load(ram: memoryview, image: KernelImage, initrd: bytes, append: str) -> None:
+def load(ram: mmap.mmap, image: KernelImage, initrd: bytes, append: str) -> None:
     """Put kernel, initial RAM disk, command line and tables into ``ram``."""
     end = 0
     for segment in image.segments:
@@ -60,7 +61,7 @@ def load(ram: memoryview, image: KernelImage, initrd: bytes, append: str) -> Non
     _identity_map(ram)
 
 
-def _identity_map(ram: memoryview) -> None:
+def _identity_map(ram: mmap.mmap) -> None:
     third = _TABLES + 0x1000
     struct.pack_into("<Q", ram, _TABLES, third | _PAGE_BITS)
     for gib in range(_IDENTITY_GIBS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kprobesim.boot.x86_64.exceptions import SYSCALL
 from kprobesim.boot.x86_64.state import HF_CPL, HF_CS32, HF_CS64, HF_SS32, X86State
 from kprobesim.machine.engine import Engine
 
@@ -14,16 +15,18 @@ _KEPT = ~0x10000  # RF is cleared
 _CODE = 0x00AF_9B00
 _DATA = 0x00CF_9300
 _LIMIT = 0xFFFF_FFFF
-_COMPATIBLE = 1 << 15
 
 
-def make_syscall(engine: Engine, state: X86State) -> Callable[[object, object], None]:
-    """The callback for the engine's SYSCALL hook, from 64-bit code to ring 0."""
+def make_syscall(
+    engine: Engine, state: X86State, counts: list[int]
+) -> Callable[[object, object], None]:
+    """The callback for the engine's SYSCALL hook, to 64-bit ring 0; it counts in ``counts``."""
     words, read_flags, write_flags = engine.words, engine.read_flags, engine.write_flags
-    gpr, star, lstar = state.gpr, state.msr["star"], state.msr["lstar"]
+    star, lstar = state.msr["star"], state.msr["lstar"]
     cstar, fmask = state.msr["cstar"], state.msr["fmask"]
 
     def syscall(_uc: object, _data: object) -> None:
+        counts[SYSCALL] += 1
         flags = read_flags()
         words[1] = words[16] + _SIZE
         words[11] = flags & _KEPT

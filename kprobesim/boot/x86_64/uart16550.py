@@ -1,9 +1,11 @@
-"""A 16550A serial port (National Semiconductor PC16550D): sends at once, receives from a queue."""
+"""A 16550A serial port (National Semiconductor PC16550D): sends at once, receives what is typed."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+
+from kprobesim.boot.console import Console
 
 __all__ = ["Uart16550"]
 
@@ -16,26 +18,34 @@ _NO_INTERRUPT, _TX_INTERRUPT, _RX_INTERRUPT = 1, 2, 4
 
 
 class Uart16550:
-    """Eight ports. ``transmit(byte)`` gets what the guest sends, ``interrupt(level)`` the line."""
+    """Eight ports; ``interrupt(level)`` is its line.
 
-    def __init__(self, transmit: Callable[[int], None], interrupt: Callable[[bool], None]) -> None:
-        self._transmit = transmit
+    What is typed stays with ``console`` until the driver has enabled the receiver's interrupt and
+    reads it: a driver that starts clears the FIFO, and nothing that was typed before is lost.
+    """
+
+    def __init__(self, console: Console, interrupt: Callable[[bool], None]) -> None:
+        self._console = console
         self._interrupt = interrupt
-        self._received: deque[int] = deque()
+        self._looped: deque[int] = deque()
         self._ier = self._lcr = self._scratch = 0
         self._mcr = _OUT2
         self._divisor = 1
         self._fifo = False
         self._tx_pending = False
         self._level = False
+        console.on_input = self._update
 
-    def receive(self, data: bytes) -> None:
-        """Let the guest read ``data``."""
-        self._received.extend(data)
-        self._update()
+    def _ready(self) -> bool:
+        return bool(self._looped or (self._ier & _RX_READY and self._console.waiting))
+
+    def _receive(self) -> int:
+        if self._looped:
+            return self._looped.popleft()
+        return (self._console.take() or 0) if self._ready() else 0
 
     def _source(self) -> int:
-        if self._received and self._ier & _RX_READY:
+        if self._ier & _RX_READY and self._ready():
             return _RX_INTERRUPT
         if self._tx_pending and self._ier & _TX_EMPTY:
             return _TX_INTERRUPT
@@ -54,11 +64,11 @@ class Uart16550:
         """IN."""
         register = port & 7
         if register == _LSR:
-            return _IDLE | _DATA_READY if self._received else _IDLE
+            return _IDLE | _DATA_READY if self._ready() else _IDLE
         if register == _RX:
             if self._lcr & _DLAB:
                 return self._divisor & 0xFF
-            value = self._received.popleft() if self._received else 0
+            value = self._receive()
             self._update()
             return value
         if register == _IER:
@@ -89,9 +99,9 @@ class Uart16550:
                 self._divisor = self._divisor & 0xFF00 | value
                 return
             if self._mcr & _LOOP:
-                self._received.append(value)
+                self._looped.append(value)
             else:
-                self._transmit(value)
+                self._console.put(bytes((value,)))
             if self._ier & _TX_EMPTY:
                 # The holding register was full for a moment: its interrupt is due again.
                 self._tx_pending = False
@@ -109,7 +119,7 @@ class Uart16550:
         elif register == _IIR:
             self._fifo = bool(value & 1)
             if value & 2:
-                self._received.clear()
+                self._looped.clear()
                 self._update()
         elif register == _LCR:
             self._lcr = value

@@ -38,10 +38,12 @@ class Walk:
         entry, size, _ = self._leaf(address)
         return entry & _FRAME & -size | address & size - 1 if entry else None
 
-    def is_executable(self, address: int) -> bool:
-        """Whether the page of ``address`` is mapped and not marked NX."""
-        entry, _, refused = self._leaf(address)
-        return bool(entry) and not refused
+    def translate(self, address: int) -> tuple[int, bool] | None:
+        """Virtual to (physical address, executable); ``None`` where nothing is mapped."""
+        entry, size, refused = self._leaf(address)
+        if not entry:
+            return None
+        return entry & _FRAME & -size | address & size - 1, not refused
 
     def word(self, address: int) -> int | None:
         """The aligned 64-bit word at virtual ``address``; ``None`` where no RAM is mapped."""
