@@ -58,6 +58,21 @@ def test_two_boots_print_the_same(image: KernelImage, booted: Arm64Board) -> Non
     assert again.time == booted.time
 
 
+def test_stops_of_the_host_are_not_seen_by_the_guest(
+    image: KernelImage, booted: Arm64Board
+) -> None:
+    """In steps of odd lengths, with stops at texts and conditions between."""
+    board = make_board(image)
+    board.run("Linux version", timeout=WALL)
+    board.run(lambda at: at.time > 0.1, timeout=WALL)
+    step = 0
+    while (stop := board.run(seconds=0.0100003, timeout=WALL)).kind is Stop.SECONDS:
+        step += 1
+    assert stop.kind is Stop.POWER_OFF and step > 20
+    assert bytes(board.console.output) == bytes(booted.console.output)
+    assert board.time == booted.time
+
+
 def test_a_claimed_breakpoint_is_seen_by_nobody_else(
     image: KernelImage, booted: Arm64Board
 ) -> None:
