@@ -8,7 +8,10 @@
 
 from __future__ import annotations
 
+from kprobesim.boot.board import Stop, StopReason
 from kprobesim.boot.exceptions import GuestWarning
+from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
+from kprobesim.booted import BootedKernel
 from kprobesim.errors import (
     EngineError,
     GuestError,
@@ -31,12 +34,17 @@ from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = [
     "Arm64PtRegs",
+    "BootError",
+    "BootedKernel",
     "EngineError",
     "GuestBug",
     "GuestError",
     "GuestFault",
+    "GuestHang",
     "GuestLimit",
     "GuestMemoryError",
+    "GuestPanic",
+    "GuestReset",
     "GuestTimeout",
     "GuestWarning",
     "ImageError",
@@ -47,8 +55,11 @@ __all__ = [
     "KprobeFlag",
     "KprobeStatus",
     "KprobesimError",
+    "NoDevice",
     "PtRegs",
     "Reason",
+    "Stop",
+    "StopReason",
     "Symbol",
     "SymbolError",
     "SymbolTable",

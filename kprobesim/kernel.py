@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from kprobesim.boot.environment import set_up_environment
 from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
 from kprobesim.boot.loader import load_into_machine
 from kprobesim.boot.unwind import Unwinder
-from kprobesim.errors import GuestMemoryError, UsageError
-from kprobesim.image import KernelImage, Symbol, SymbolTable, load_image
+from kprobesim.booted import BootedKernel
+from kprobesim.errors import UsageError
+from kprobesim.handle import KernelHandle, as_int, memory_size
+from kprobesim.image import KernelImage, Symbol, load_image
 from kprobesim.kprobes.archs import Stepping
-from kprobesim.kprobes.hit import HandlerAbandoned
-from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
+from kprobesim.kprobes.arming import HowToArm, map_slot_pages
+from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
-from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["Kernel"]
 
-_T = TypeVar("_T")
 _STEPPING = ("breakpoint", "trap")
+_ARMING = ("breakpoint", "hook")
 _CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
 _CODE_CHUNK = 1 << 20
 _MASK = (1 << 64) - 1
 
 
-class Kernel:
+class Kernel(KernelHandle):
     """A kernel image in memory, whose functions can be called and probed by symbol.
 
     >>> k = Kernel.load("vmlinux")
@@ -40,9 +39,15 @@ class Kernel:
     5
     """
 
-    def __init__(self, image: KernelImage, machine: Machine, stepping: Stepping) -> None:
-        self.image = image
-        self.machine = machine
+    machine: Machine
+
+    def __init__(
+        self,
+        image: KernelImage,
+        machine: Machine,
+        stepping: Stepping = "breakpoint",
+        arming: HowToArm = "breakpoint",
+    ) -> None:
         self.stepping = stepping
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
@@ -50,7 +55,8 @@ class Kernel:
         self._exceptions = KernelExceptions(machine, image)
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
-        self.kprobes = KprobesManager(machine, image, stepping)
+        manager = KprobesManager(machine, image, stepping, arming, map_slot_pages(machine))
+        super().__init__(image, machine, manager)
         self._code_heaps: list[Heap] = []
         self._next_code = machine.cpu.modules_start + _CODE_AREA
 
@@ -61,6 +67,7 @@ class Kernel:
         *,
         symbols: str | os.PathLike[str] | None = None,
         stepping: Stepping = "breakpoint",
+        arming: HowToArm = "breakpoint",
         memory: int | str = 0,
         progress: Callable[[str], None] | None = None,
     ) -> Kernel:
@@ -69,39 +76,47 @@ class Kernel:
         symbols  : a vmlinux, System.map or kallsyms text for an image without symbols
         stepping : "breakpoint" (a breakpoint behind the copied instruction, as current kernels
                    do) or "trap" (the CPU's own single step, as older ones)
+        arming   : "breakpoint" (INT3 or BRK in guest memory, as the kernel) or "hook" (no byte of
+                   the guest changes, and what must be stepped is stepped in its place)
         memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
         progress : hears what takes long, such as unpacking a package
 
         Raises :class:`ImageError` for a file that is no usable kernel.
         """
-        if stepping not in _STEPPING:
-            raise UsageError(f"stepping is {' or '.join(_STEPPING)}, not {stepping!r}")
+        for name, value, known in (
+            ("stepping", stepping, _STEPPING),
+            ("arming", arming, _ARMING),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
         for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
             if not isinstance(file, (str, os.PathLike)):
                 raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
         image = load_image(path, symbols=symbols, progress=progress)
-        machine = load_into_machine(image, _memory_size(memory))
-        return cls(image, machine, stepping)
+        machine = load_into_machine(image, memory_size(memory))
+        return cls(image, machine, stepping, arming)
 
-    def __repr__(self) -> str:
-        return f"<Kernel {self.version or self.image.path.name} {self.arch}>"
+    @classmethod
+    def boot(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        symbols: str | os.PathLike[str] | None = None,
+        initrd: str | os.PathLike[str] | bytes | None = None,
+        append: str = "",
+        memory: int | str = "256M",
+        probes: Sequence[Kprobe] = (),
+        progress: Callable[[str], None] | None = None,
+    ) -> BootedKernel:
+        """Boot the unmodified kernel instead of calling its functions.
+
+        The board is switched on and ``probes`` are armed, but nothing has run yet: see
+        :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here.
+        """
+        image = load_image(path, symbols=symbols, progress=progress)
+        return BootedKernel.start(image, initrd=initrd, append=append, memory=memory, probes=probes)
 
     # -- about -----------------------------------------------------------------------------------
-
-    @property
-    def arch(self) -> str:
-        """ "x86_64" or "arm64"."""
-        return self.image.arch
-
-    @property
-    def version(self) -> str:
-        """What ``uname -r`` prints on it, such as "6.1.0-56-cloud-amd64"."""
-        return self.image.release
-
-    @property
-    def symbols(self) -> SymbolTable:
-        """All symbols: ``k.symbols["name"]``, ``k.symbols.at(address)``."""
-        return self.image.symbols
 
     @property
     def warnings(self) -> list[GuestWarning]:
@@ -115,14 +130,14 @@ class Kernel:
 
         Fill it with :meth:`write`, give it back with :meth:`free`.
         """
-        size = _as_int(size, "size")
+        size = as_int(size, "size")
         address = self._alloc_code(size) if executable else self.machine.heap.alloc(size)
         self.machine.write(address, bytes(size))
         return address
 
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
-        address = _as_int(address, "address")
+        address = as_int(address, "address")
         self._heap_of(address).free(address)
 
     def _heap_of(self, address: int) -> Heap:
@@ -141,41 +156,6 @@ class Kernel:
         self._next_code = region.end + PAGE
         self._code_heaps.append(Heap(region.start, region.end))
         return self._code_heaps[-1].alloc(size)
-
-    def read(self, address: int, size: int) -> bytes:
-        """``size`` bytes of guest memory; raises :class:`GuestMemoryError`.
-
-        In a handler such a fault goes to the probe's ``fault_handler`` first: if that returns
-        non-zero the access is tried once more, and if it fails again the handler ends there.
-        """
-        address, size = _as_int(address, "address"), _as_int(size, "size")
-        return self._access(lambda: self.machine.memory.read(address, size))
-
-    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """Write guest memory (code, too); faults as :meth:`read`."""
-        address = _as_int(address, "address")
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise UsageError(f"data is of type {type(data).__name__}: give bytes")
-        self._access(lambda: self.machine.write(address, bytes(data)))
-
-    def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
-        """The NUL-terminated string at ``address`` without its NUL; faults as :meth:`read`."""
-        address = _as_int(address, "address")
-        return self._access(lambda: self.machine.memory.read_cstr(address, limit))
-
-    def _access(self, action: Callable[[], _T]) -> _T:
-        try:
-            return action()
-        except GuestMemoryError as error:
-            access = "write" if error.what == "write" else "read"
-            trap = Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
-            handled = self.machine.in_handler and self.kprobes.hit_path.host_fault(trap)
-            if not handled:
-                raise
-        try:
-            return action()
-        except GuestMemoryError:
-            raise HandlerAbandoned from None
 
     # -- calling ---------------------------------------------------------------------------------
 
@@ -204,7 +184,7 @@ class Kernel:
         target = self._code_address(function)
         if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
             raise UsageError(f"timeout {timeout!r}: give a positive number of seconds, or None")
-        if not 0 <= _as_int(max_instructions, "max_instructions") < 1 << 63:
+        if not 0 <= as_int(max_instructions, "max_instructions") < 1 << 63:
             raise UsageError("max_instructions is a positive number, or 0 for no limit")
         borrowed: list[tuple[int, bytes | bytearray]] = []
         try:
@@ -226,7 +206,7 @@ class Kernel:
         elif isinstance(function, Symbol):
             address = function.address
         else:
-            address = _as_int(function, "function") & _MASK
+            address = as_int(function, "function") & _MASK
         if not self.machine.text.is_code(address):
             raise UsageError(f"{function} is not code: there is no function at {address:#x}")
         return address
@@ -243,78 +223,7 @@ class Kernel:
             borrowed.append((address, argument))
             self.machine.memory.write(address, bytes(argument))
             return address
-        value = _as_int(argument, "argument")
+        value = as_int(argument, "argument")
         if not -(1 << 63) <= value <= _MASK:
             raise UsageError(f"argument {value:#x} does not fit 64 bits")
         return value & _MASK
-
-    # -- probing ---------------------------------------------------------------------------------
-
-    def register_kprobe(self, p: Kprobe) -> None:
-        """Plant ``p``; raises :class:`KprobeError`, and then no byte of the guest has changed."""
-        self.kprobes.register_kprobe(_as_kprobe(p))
-
-    def unregister_kprobe(self, p: Kprobe) -> None:
-        """Take ``p`` out again and restore the instruction."""
-        self.kprobes.unregister_kprobe(_as_kprobe(p))
-
-    def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
-        """Plant all or none."""
-        self.kprobes.register_kprobes([_as_kprobe(p) for p in probes])
-
-    def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
-        """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes([_as_kprobe(p) for p in probes])
-
-    @contextmanager
-    def probing(
-        self,
-        symbol_name: str | None = None,
-        *,
-        addr: int | None = None,
-        offset: int = 0,
-        pre_handler: PreHandler | None = None,
-        post_handler: PostHandler | None = None,
-        fault_handler: FaultHandler | None = None,
-    ) -> Iterator[Kprobe]:
-        """A probe for the time of a ``with`` block."""
-        p = Kprobe(
-            symbol_name,
-            addr=addr,
-            offset=offset,
-            pre_handler=pre_handler,
-            post_handler=post_handler,
-            fault_handler=fault_handler,
-        )
-        self.register_kprobe(p)
-        try:
-            yield p
-        finally:
-            if p in self.kprobes:
-                self.unregister_kprobe(p)
-
-
-def _as_kprobe(p: object) -> Kprobe:
-    if not isinstance(p, Kprobe):
-        raise UsageError(f"{p!r} is of type {type(p).__name__}: give a Kprobe")
-    return p
-
-
-def _as_int(value: Any, what: str) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise UsageError(
-            f"{what} {value!r} is of type {type(value).__name__}: give an integer"
-            + (", str, bytes, bytearray, Symbol or None" if what == "argument" else "")
-        ) from None
-
-
-def _memory_size(memory: int | str) -> int:
-    if isinstance(memory, int):
-        return memory
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    number, unit = str(memory)[:-1], str(memory)[-1:].upper()
-    if unit not in units or not number.isdecimal() or len(number) > 18:
-        raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
-    return int(number) * units[unit]

@@ -41,10 +41,12 @@ def guest(sample: Path) -> Kernel:
     return Kernel.load(sample)
 
 
-@pytest.fixture
-def stepped(sample: Path, stepping: str) -> Kernel:
-    """A fresh sample guest for each way of stepping."""
-    return Kernel.load(sample, stepping=stepping)
+@pytest.fixture(params=["breakpoint", "trap", "hook"])
+def stepped(sample: Path, request: pytest.FixtureRequest) -> Kernel:
+    """A fresh sample guest for each way of stepping, and one whose probes are hooks."""
+    if request.param == "hook":
+        return Kernel.load(sample, arming="hook")
+    return Kernel.load(sample, stepping=request.param)
 
 
 @pytest.fixture(
@@ -60,6 +62,12 @@ def real_image(request: pytest.FixtureRequest) -> Path:
     KPROBESIM_KERNEL_X86_64 and KPROBESIM_KERNEL_ARM64 name other kernels. Without a kernel the
     tests are skipped, but where CI is set that is an error.
     """
+    return _real_image(str(request.param))
+
+
+@pytest.fixture(scope="session", params=[pytest.param("arm64", marks=pytest.mark.real_kernel)])
+def real_arm64_image(request: pytest.FixtureRequest) -> Path:
+    """The ARM64 one."""
     return _real_image(str(request.param))
 
 

@@ -165,7 +165,7 @@ class Board(ABC):
             machine.raise_kept()
             if self._panicked:
                 self._panicked = False
-                self.fail(GuestPanic, "the kernel panicked")
+                self.fail(GuestPanic, self._panic_line())
             if self._request is not None:
                 request, self._request = self._request, None
                 if request.kind in _FINAL:
@@ -201,6 +201,13 @@ class Board(ABC):
             self.idle_for_ever()
         else:
             self.clock.jump(event)
+
+    def _panic_line(self) -> str:
+        for line in reversed(self.console.tail(200).splitlines()):
+            _, found, reason = line.partition("Kernel panic - not syncing: ")
+            if found and _PANIC.decode() not in line:
+                return f"kernel panic: {reason}"
+        return "kernel panic"
 
     def _watch_progress(self) -> None:
         seen, now = (self.exceptions(), len(self.console.output)), self.clock.now()

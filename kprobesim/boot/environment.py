@@ -20,9 +20,7 @@ _CANARY = 0x5AFE_57AC_CA4A_4200  # the kernel's canaries end in a zero byte, too
 _TASK_SIZE = 4 * PAGE
 
 _X86_NOP5 = bytes.fromhex("0f1f440000")  # what ftrace_make_nop() writes
-_ARM64_NOP = struct.pack("<I", 0xD503201F)
 _ARM64_MOV_X9_LR = struct.pack("<I", 0xAA1E03E9)  # what ftrace_init_nop() writes first
-_ARM64_BTI_C = struct.pack("<I", 0xD503245F)
 
 
 def set_up_environment(machine: Machine, image: KernelImage) -> None:
@@ -74,22 +72,11 @@ def _make_ftrace_nops(machine: Machine, image: KernelImage) -> None:
     """Turn the entries of traceable functions into what ftrace leaves when nothing is traced.
 
     x86-64: the call of __fentry__ becomes one 5-byte NOP. ARM64: of the two NOPs the first becomes
-    ``mov x9, x30`` (arch/arm64/kernel/ftrace.c); with two more NOPs before the function
-    (CALL_OPS, 6.3 and later) or a BTI the pair comes later.
+    ``mov x9, x30`` (arch/arm64/kernel/ftrace.c).
     """
     memory = machine.memory
-    pair = _ARM64_NOP * 2
-    for site in image.mcount_sites:
-        if image.arch == "x86_64":
-            if memory.read(site, 1) == b"\xe8":
-                memory.write(site, _X86_NOP5)
-            continue
-        code = memory.read(site, 20)
-        if code.startswith(pair * 2):  # the two before the function first
-            site, code = site + 8, code[8:]
-        elif code.startswith(pair + _ARM64_BTI_C):
-            site, code = site + 12, code[12:]
-        if code.startswith(_ARM64_BTI_C):
-            site, code = site + 4, code[4:]
-        if code.startswith(pair):
-            memory.write(site, _ARM64_MOV_X9_LR)
+    for site in image.ftrace_sites:
+        if image.arch == "arm64":
+            memory.write(site - len(_ARM64_MOV_X9_LR), _ARM64_MOV_X9_LR)
+        elif memory.read(site, 1) == b"\xe8":
+            memory.write(site, _X86_NOP5)

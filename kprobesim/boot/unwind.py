@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
-from kprobesim.machine.machine import Machine
+from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["Unwinder"]
@@ -16,7 +16,7 @@ _STACK_WORDS = 512
 class Unwinder:
     """Symbolises addresses and walks the stack."""
 
-    def __init__(self, machine: Machine, image: KernelImage) -> None:
+    def __init__(self, machine: Guest, image: KernelImage) -> None:
         self._memory = machine.memory
         self._image = image
 
@@ -57,12 +57,12 @@ class Unwinder:
     def _guesses(self, regs: PtRegs) -> list[str]:
         """x86-64 kernels have no frame pointers: every word that follows a call is shown."""
         trace = [self.symbolize(regs.ip)]
-        region = self._memory.region(regs.sp)
-        if region is None:
-            return trace
-        stop = min(region.end, regs.sp + 8 * _STACK_WORDS)
-        for at in range(regs.sp & ~7, stop - 7, 8):
-            word = self._memory.read_u64(at)
+        base = regs.sp & ~7
+        for at in range(base, base + 8 * _STACK_WORDS, 8):
+            try:
+                word = self._memory.read_u64(at)
+            except GuestMemoryError:
+                break  # the end of the stack
             if self._is_return_address(word):
                 trace.append("? " + self.symbolize(word))
                 if len(trace) == _DEPTH:

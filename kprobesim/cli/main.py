@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from kprobesim import __version__
-from kprobesim.cli import bench, call, demo, disasm, info
+from kprobesim.cli import bench, boot, call, demo, disasm, info
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import KprobesimError, UsageError
 from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, info, call, disasm, bench)
+_COMMANDS = (demo, info, call, disasm, boot, bench)
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 
 

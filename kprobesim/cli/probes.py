@@ -1,4 +1,4 @@
-"""The probes of ``kprobesim call -p``: each hit is shown with its registers."""
+"""The probes of ``-p``: each hit is reported with its registers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from kprobesim.cli.console import styled
 from kprobesim.cli.place import Place
 from kprobesim.disasm import Instruction, disassemble
-from kprobesim.kernel import Kernel
+from kprobesim.handle import KernelHandle
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.registers import PtRegs
 
@@ -23,7 +23,7 @@ class Watch:
     """Plants a probe at each place and reports its hits, the first ``most`` of all of them."""
 
     def __init__(
-        self, kernel: Kernel, most: int, report: Callable[[dict[str, Any], Instruction], None]
+        self, kernel: KernelHandle, most: int, report: Callable[[dict[str, Any], Instruction], None]
     ) -> None:
         self._kernel = kernel
         self._most = most

@@ -16,6 +16,12 @@ from kprobesim.image.bugtable import BugTable
 from kprobesim.image.discover import find_address_runs, find_blacklist, find_records
 from kprobesim.image.elf import Section
 from kprobesim.image.extable import ExceptionTable
+from kprobesim.image.patch_sites import (
+    PatchSites,
+    ftrace_place,
+    jump_label_sites,
+    static_call_sites,
+)
 from kprobesim.image.regions import code_ranges, make_regions, rodata_range
 from kprobesim.image.segment import PAGE_SIZE, Region, Segment
 from kprobesim.image.symbols import Columns, SymbolTable
@@ -318,6 +324,24 @@ class KernelImage:
         """Addresses of the calls or nops that ftrace patches, in the table's order."""
         table = self._table(*tables.MCOUNT_SITES)
         return tables.addresses(table[1]) if table else self._find_mcount_sites()
+
+    @cached_property
+    def ftrace_sites(self) -> frozenset[int]:
+        """Where ftrace patches the code, one for each of ``mcount_sites`` that it can patch."""
+        places = (ftrace_place(self.arch, site, self.read) for site in self.mcount_sites)
+        return frozenset(place for place in places if place is not None)
+
+    @cached_property
+    def jump_labels(self) -> PatchSites:
+        """The bytes of all jump labels (``__jump_table``); empty when it cannot be found."""
+        start, table = self._table(*tables.JUMP_TABLE) or (0, b"")
+        return jump_label_sites(self.arch, start, table, self.read)
+
+    @cached_property
+    def static_calls(self) -> PatchSites:
+        """The bytes of all static calls (x86); empty when the table cannot be found."""
+        start, table = self._table(*tables.STATIC_CALLS) or (0, b"")
+        return static_call_sites(start, table)
 
     @cached_property
     def kprobe_blacklist(self) -> Sequence[int]:

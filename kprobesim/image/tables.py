@@ -9,8 +9,10 @@ __all__ = [
     "ALWAYS_BLACKLISTED",
     "BUG_TABLE",
     "EXCEPTION_TABLE",
+    "JUMP_TABLE",
     "KPROBE_BLACKLIST",
     "MCOUNT_SITES",
+    "STATIC_CALLS",
     "addresses",
 ]
 
@@ -18,6 +20,8 @@ __all__ = [
 EXCEPTION_TABLE = ("__start___ex_table", "__stop___ex_table", "__ex_table")
 BUG_TABLE = ("__start___bug_table", "__stop___bug_table", "__bug_table")
 MCOUNT_SITES = ("__start_mcount_loc", "__stop_mcount_loc", "__mcount_loc")
+JUMP_TABLE = ("__start___jump_table", "__stop___jump_table", "__jump_table")
+STATIC_CALLS = ("__start_static_call_sites", "__stop_static_call_sites", ".static_call_sites")
 KPROBE_BLACKLIST = (
     "__start_kprobe_blacklist",
     "__stop_kprobe_blacklist",

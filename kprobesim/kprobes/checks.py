@@ -119,6 +119,12 @@ def _objections(
     image: KernelImage, blacklist: Blacklist, place: Place
 ) -> Iterator[tuple[int, Reason, str]]:
     address = place.address
+    if image.arch == "arm64" and address in image.ftrace_sites:
+        yield (
+            errno.EINVAL,
+            Reason.FTRACE_SITE,
+            f"{place} is the place that ftrace patches; probe {place.symbol} itself",
+        )
     if not image.is_kernel_text(address):
         init = image.init_text
         if init is None or not init[0] <= address < init[1]:
@@ -133,6 +139,18 @@ def _objections(
             errno.EINVAL,
             Reason.BLACKLISTED,
             f"{place} must not be probed: {rule}; probe a caller instead",
+        )
+    if address in image.jump_labels:
+        yield (
+            errno.EINVAL,
+            Reason.JUMP_LABEL,
+            f"{place} is in a jump label, which the kernel patches; probe a neighbour",
+        )
+    if address in image.static_calls:
+        yield (
+            errno.EINVAL,
+            Reason.STATIC_CALL,
+            f"{place} is in a static call, which the kernel patches; probe a neighbour",
         )
     if image.bug_table.at(address) is not None:
         yield (

@@ -15,7 +15,7 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.kprobes.archs import ArchInsn, ArchKprobes
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.machine import Machine
+from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -35,7 +35,7 @@ class HandlerAbandoned(BaseException):
     """A handler's memory access faulted and its fault_handler said that this was handled."""
 
 
-def _references_of_nobody(machine: Machine) -> int:
+def _references_of_nobody(machine: Guest) -> int:
     """The reference count of a ``PtRegs`` that no handler kept, counted as the hit path does."""
     regs = machine.regs
     return sys.getrefcount(regs)
@@ -49,7 +49,7 @@ class HitPath:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Guest,
         arch: ArchKprobes,
         table: dict[int, Kprobe],
         boosted: dict[int, Kprobe],
@@ -68,17 +68,22 @@ class HitPath:
         self._flags = machine.engine.layout.flags
         self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
         self.observer: Observer | None = None
-        self.breakpoint, self.step = self._traps()
+        self.refresh: Callable[[Kprobe], ArchInsn] = lambda p: p.ainsn
+        self.breakpoint, self.step, self.hook = self._traps()
 
-    def _traps(self) -> tuple[Callable[[], bool], Callable[[], bool]]:
-        """The two trap handlers, as closures: a name that is looked up once is a fifth of a hit."""
+    def _traps(
+        self,
+    ) -> tuple[Callable[[], bool], Callable[[], bool], Callable[[object, int, int, object], None]]:
+        """The handlers of traps and hooks, as closures: looking a name up once saves a fifth."""
         machine, words, ctl, table = self._machine, self._words, self._ctlblk, self._table
         pc, flags, mask, unmasked, masked = (
             *(self._pc, self._flags),
             *(self._mask, ~self._mask, self._set),
         )
         trap_offset, repeats = self._arch.breakpoint_trap_offset, self._arch.repeats
-        memory, single_step = machine.memory, self._single_step
+        engine, memory, single_step = machine.engine, machine.memory, self._single_step
+        # What the engine counts must not show that a block was left and entered again at a hook.
+        counter, counted = engine.counter_words, 0
         references = sys.getrefcount
         unshared = _references_of_nobody(machine)
 
@@ -94,29 +99,8 @@ class HitPath:
                 if address != ainsn.insn + ainsn.size:
                     return False
                 return resume(p, ainsn)
-            if ctl.running is not None:
-                self._enter_again(p)
-            else:
-                ctl.running = p
-                ctl.kprobe_status = _ACTIVE
-                if self.observer is not None:
-                    self.observer("hit", p, _ACTIVE)
-                if p.pre_handler is not None:
-                    regs = machine.regs
-                    machine.in_handler = True
-                    try:
-                        moved = p.pre_handler(p, regs)
-                    except HandlerAbandoned:
-                        moved = None
-                    machine.in_handler = False
-                    if references(regs) > unshared:
-                        machine.replace_regs(regs)
-                    del regs  # or finish() would count it
-                    if moved:
-                        ctl.running = None
-                        if self.observer is not None:
-                            self.observer("moved", p, 0)
-                        return True
+            if enter(p):
+                return True
             ainsn = p.ainsn
             if ainsn.boostable:
                 words[pc] = ainsn.insn
@@ -132,18 +116,81 @@ class HitPath:
                 if self.observer is not None:
                     self.observer("emulate", p, ctl.kprobe_status)
                 return finish(p)
-            # Into the slot, with interrupts masked.
+            start_step(p)
+            words[pc] = ainsn.insn
+            return True
+
+        def hook(_uc: object, address: int, _size: int, _data: object) -> None:
+            """Before the instruction at ``address``, which is as it always was and will run."""
+            nonlocal counted
+            try:
+                p = ctl.running
+                if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
+                    return  # here again, now to be stepped
+                p = table[address]
+                words[pc] = address + trap_offset
+                if enter(p):
+                    engine.write_pc(words[pc])
+                    return
+                words[pc] = address
+                if p.post_handler is None and p.fault_handler is None:
+                    leave()
+                    return
+                ainsn = self.refresh(p)
+                counted = counter[0]
+                if ainsn.emulate is not None:
+                    try:
+                        ainsn.emulate(machine.regs, memory)
+                    except GuestMemoryError as error:
+                        self._emulation_fault(p, error)
+                    else:
+                        finish(p)
+                    if words[pc] == address + ainsn.size:
+                        counter[0] = counted - engine.counts_blocks
+                    engine.write_pc(words[pc])
+                else:
+                    start_step(p)
+                    engine.write_pc(address)  # a new block, which traps
+            except BaseException as error:
+                machine.keep(error)
+
+        def enter(p: Kprobe) -> bool:
+            """The pre_handler's turn; true if it has set where to go on."""
+            if ctl.running is not None:
+                self._enter_again(p)
+                return False
+            ctl.running = p
+            ctl.kprobe_status = _ACTIVE
+            if self.observer is not None:
+                self.observer("hit", p, _ACTIVE)
+            if p.pre_handler is not None:
+                regs = machine.regs
+                machine.in_handler = True
+                try:
+                    moved = p.pre_handler(p, regs)
+                except HandlerAbandoned:
+                    moved = None
+                machine.in_handler = False
+                if references(regs) > unshared:
+                    machine.replace_regs(regs)
+                if moved:
+                    ctl.running = None
+                    if self.observer is not None:
+                        self.observer("moved", p, 0)
+                    return True
+            return False
+
+        def start_step(p: Kprobe) -> None:
+            """Mask interrupts, and let the CPU trap if no breakpoint will."""
             old = words[flags]
             if ctl.kprobe_status != _REENTER:
                 ctl.kprobe_status = _SS
             ctl.kprobe_saved_flags = old & mask
             words[flags] = old & unmasked | masked
-            words[pc] = ainsn.insn
             if single_step:
                 machine.cpu.set_single_step(True)
             if self.observer is not None:
                 self.observer("step", p, ctl.kprobe_status)
-            return True
 
         def step() -> bool:
             p = ctl.running
@@ -159,7 +206,9 @@ class HitPath:
             return resume(p, ainsn)
 
         def resume(p: Kprobe, ainsn: ArchInsn) -> bool:
-            """Out of the slot."""
+            """Out of the slot, or behind the instruction that a hook had stepped in place."""
+            if ainsn.insn == p.addr:
+                counter[0] = counted - engine.counts_blocks
             words[flags] = words[flags] & unmasked | ctl.kprobe_saved_flags
             words[pc] = (p.addr or 0) + ainsn.size
             return finish(p)
@@ -195,7 +244,7 @@ class HitPath:
                 ctl.running = None
             return True
 
-        return breakpoint, step
+        return breakpoint, step, hook
 
     def _enter_again(self, p: Kprobe) -> None:
         """A probe was hit while another one is handled: it is counted, and just executed."""

@@ -3,62 +3,83 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.archs import ArchInsn, Site, Stepping, arch_kprobes
+from kprobesim.kprobes.archs import Site, Stepping, arch_kprobes
+from kprobesim.kprobes.arming import (
+    Arming,
+    BreakpointArming,
+    HookArming,
+    HowToArm,
+)
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.slots import SlotCache
-from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot
+from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobesManager"]
+
+
+def _no_slots() -> int:
+    raise AssertionError("a hook needs no slot")
 
 
 class KprobesManager:
     """The kprobes subsystem of one guest.
 
     ``stepping`` is "breakpoint" (a breakpoint behind the copy, as current kernels) or "trap" (the
-    CPU's single step, as x86 before 5.13 and ARM64 before 5.11).
+    CPU's single step, as x86 before 5.13 and ARM64 before 5.11). ``arming`` is "breakpoint" (the
+    kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
+    ``new_slot_page`` maps a page for slots, which only breakpoints need.
     """
 
-    def __init__(self, machine: Machine, image: KernelImage, stepping: Stepping) -> None:
+    def __init__(
+        self,
+        machine: Guest,
+        image: KernelImage,
+        stepping: Stepping,
+        arming: HowToArm = "breakpoint",
+        new_slot_page: Callable[[], int] = _no_slots,
+    ) -> None:
         self._machine = machine
         self._image = image
         self._arch = arch_kprobes(image, stepping)
         self._blacklist = Blacklist(image)
         self._table: dict[int, Kprobe] = {}
         self._known: set[int] = set()
-        self._boosted: dict[int, Kprobe] = {}
-        self.ctlblk = [KprobeCtlblk()]
+        boosted: dict[int, Kprobe] = {}
+        ctlblk = KprobeCtlblk()
+        self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
-        self._next_slot_page = machine.cpu.modules_start
-        self.slots = SlotCache(self._arch.slot_size, self._new_slot_page)
+        self.slots = SlotCache(self._arch.slot_size, new_slot_page)
         self.hit_path = HitPath(
             machine,
             self._arch,
             self._table,
-            self._boosted,
-            self.ctlblk[0],
-            single_step=stepping == "trap",
+            boosted,
+            ctlblk,
+            single_step=stepping == "trap" or arming == "hook",
         )
+        self._arming: Arming
+        if arming == "hook":
+            hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
+            self.hit_path.refresh = hooks.refresh
+            self._arming = hooks
+        else:
+            self._arming = BreakpointArming(
+                machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
+            )
         machine.breakpoint = self.hit_path.breakpoint
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
-        machine.save_state = self.ctlblk[0].save
-        machine.restore_state = self.ctlblk[0].restore
-
-    def _new_slot_page(self) -> int:
-        page = self._next_slot_page
-        self._next_slot_page += PAGE
-        self._machine.memory.map_new(page, PAGE, Prot.RX, "kprobe_insn_page")
-        return page
+        machine.save_state = ctlblk.save
+        machine.restore_state = ctlblk.restore
 
     # -- looking up ------------------------------------------------------------------------------
 
@@ -79,17 +100,7 @@ class KprobesManager:
 
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code as it was before any probe was armed."""
-        memory = self._machine.memory
-        code = bytearray(memory.read(address, size))
-        width = len(self._arch.breakpoint)
-        for probed in range(address - width + 1, address + size):
-            p = self._table.get(probed)
-            if p is not None and not p.disabled:
-                original = p.opcode.to_bytes(width, "little")
-                for index in range(width):
-                    if address <= probed + index < address + size:
-                        code[probed + index - address] = original[index]
-        return bytes(code)
+        return self._arming.read_original(address, size)
 
     # -- registering -----------------------------------------------------------------------------
 
@@ -125,7 +136,7 @@ class KprobesManager:
         self._table[place.address] = p
         self._known.add(id(p))
         if not p.disabled:
-            self._arm(p)
+            self._arming.arm(p)
 
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out and restore the instruction. ``p.addr`` stays, as in the kernel."""
@@ -137,15 +148,10 @@ class KprobesManager:
                 symbol=p.symbol_name,
                 address=p.addr,
             )
-        if not p.disabled:
-            self._disarm(p)
+        self._arming.disarm(p)
+        self._arming.release(p)
         del self._table[p.addr]
         self._known.discard(id(p))
-        slot = p.ainsn.insn
-        if slot is not None:
-            self._boosted.pop(slot, None)
-            # The CPU may still be on its way through the slot if this is called from a handler.
-            self.slots.free(slot, dirty=True)
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
@@ -171,11 +177,9 @@ class KprobesManager:
             has_exception_entry=self._image.exception_table.search(place.address) is not None,
             has_post_handler=p.post_handler is not None,
         )
-        slot = self.slots.get(collect=self.ctlblk[0].running is None)
         try:
-            ainsn = self._arch.prepare(site, self.read_original, self._machine.memory.read, slot)
+            p.ainsn = self._arming.prepare(p, site)
         except Refused as refused:
-            self.slots.free(slot, dirty=False)
             raise KprobeError(
                 refused.errno,
                 refused.reason,
@@ -183,24 +187,5 @@ class KprobesManager:
                 symbol=str(place),
                 address=place.address,
             ) from None
-        if ainsn.insn is None:
-            self.slots.free(slot, dirty=False)
-        else:
-            self._write_slot(p, ainsn, slot)
-        p.ainsn = ainsn
         width = len(self._arch.breakpoint)
         p.opcode = int.from_bytes(self.read_original(place.address, width), "little")
-
-    def _write_slot(self, p: Kprobe, ainsn: ArchInsn, slot: int) -> None:
-        self._machine.text.poke(slot, ainsn.slot_bytes, "kprobe slot")
-        if ainsn.boostable:
-            self._boosted[slot] = p
-
-    def _arm(self, p: Kprobe) -> None:
-        assert p.addr is not None
-        self._machine.text.poke(p.addr, self._arch.breakpoint, "kprobe arm")
-
-    def _disarm(self, p: Kprobe) -> None:
-        assert p.addr is not None
-        original = p.opcode.to_bytes(len(self._arch.breakpoint), "little")
-        self._machine.text.poke(p.addr, original, "kprobe disarm")

@@ -48,6 +48,7 @@ _X86_MODELS = {
     "qemu64": x86_const.UC_CPU_X86_QEMU64,
 }
 _X86_REGISTERS = {
+    "pc": x86_const.UC_X86_REG_RIP,
     "flags": x86_const.UC_X86_REG_EFLAGS,
     "cr0": x86_const.UC_X86_REG_CR0,
     "cr2": x86_const.UC_X86_REG_CR2,
@@ -58,7 +59,10 @@ _X86_REGISTERS = {
     "ds": x86_const.UC_X86_REG_DS,
     "es": x86_const.UC_X86_REG_ES,
 }
-_ARM64_REGISTERS = {"flags": arm64_const.UC_ARM64_REG_PSTATE}
+_ARM64_REGISTERS = {
+    "flags": arm64_const.UC_ARM64_REG_PSTATE,
+    "pc": arm64_const.UC_ARM64_REG_PC,
+}
 
 
 class _CpReg(ctypes.Structure):
@@ -143,6 +147,7 @@ class Engine(Hooks):
         self._blocks = False
         x86 = arch == _X86
         self._numbers = _X86_REGISTERS if x86 else _ARM64_REGISTERS
+        self._pc = self._numbers["pc"]
         # With arguments made once and no prototype to check them against: every emulated branch
         # reads the flags, and this takes 0.3 us instead of 0.5.
         self._flags = _u64()
@@ -215,6 +220,11 @@ class Engine(Hooks):
         in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
         self._blocks = self._counted = True
 
+    @property
+    def counts_blocks(self) -> bool:
+        """Whether blocks are counted, after :meth:`count_blocks`, and not instructions."""
+        return self._blocks
+
     def stop(self) -> None:
         """Ask the running guest to stop; precise when asked from a hook."""
         self._lib.uc_emu_stop(self._handle)
@@ -249,6 +259,10 @@ class Engine(Hooks):
         """Write EFLAGS or PSTATE."""
         self._flags.value = value
         self._store_flags()
+
+    def write_pc(self, value: int) -> None:
+        """Go on at ``value``, from a code hook: the block that is running is left."""
+        self.write_number(self._pc, value)
 
     def read_register(self, name: str) -> int:
         """A control register: "cr0", "cr2", "cr3", "cr4", "cs" or "ss"."""

@@ -122,7 +122,7 @@ def test_several_probes_fire_in_order(cli: Cli, sample: Path, stepping: str) -> 
 
 
 def test_probe_by_offset_and_address(cli: Cli, sample: Path, guest: Kernel, arch: str) -> None:
-    offset = 5 if arch == "x86_64" else 4
+    offset = 5 if arch == "x86_64" else 8
     address = guest.symbols["kprobe_target"].address
     for place in (
         f"kprobe_target+{offset}",

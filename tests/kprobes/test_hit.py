@@ -47,6 +47,10 @@ def test_memory_of_an_armed_probe(stepped: Kernel) -> None:
     address = stepped.symbols["strlen"].address
     original = stepped.read(address, 16)
     with stepped.probing("strlen", post_handler=lambda *a: None) as p:
+        if p.ainsn.insn == address:  # a hook: nothing is written, nothing is copied
+            assert stepped.read(address, 16) == original
+            assert stepped.kprobes.slots.used == 0
+            return
         breakpoint = b"\xcc" if stepped.arch == "x86_64" else bytes.fromhex("800020d4")
         assert stepped.read(address, len(breakpoint)) == breakpoint
         assert p.opcode == int.from_bytes(original[: len(breakpoint)], "little")

@@ -25,7 +25,7 @@ def _refused(k: Kernel, p: Kprobe) -> KprobeError:
 
 def test_by_symbol_offset_and_address(guest: Kernel) -> None:
     symbol = guest.symbols["gcd"]
-    offset = 4 if guest.arch == "arm64" else _second_instruction(guest, "gcd")
+    offset = 8 if guest.arch == "arm64" else _second_instruction(guest, "gcd")
     for p in (
         Kprobe("gcd"),
         Kprobe("gcd", offset=offset),
@@ -195,3 +195,24 @@ def test_traced_functions_begin_with_ftraces_nop(guest: Kernel) -> None:
         assert code[:5] == bytes.fromhex("0f1f440000")
     else:
         assert code == bytes.fromhex("e9031eaa1f2003d5")
+
+
+def test_a_jump_label_is_refused(guest: Kernel) -> None:
+    symbol = guest.symbols["static_branch"]
+    inside = range(symbol.address, symbol.address + symbol.size)
+    labels = [address for address in inside if address in guest.image.jump_labels]
+    assert labels
+    for address in labels[:: 1 if guest.arch == "x86_64" else 4]:
+        error = _refused(guest, Kprobe(addr=address))
+        assert (error.errno, error.reason) == (errno.EINVAL, Reason.JUMP_LABEL)
+
+
+def test_ftraces_place_behind_an_arm64_entry_is_refused(guest: Kernel) -> None:
+    """x86-64 probes it through ftrace; there it is the entry itself."""
+    entry = guest.symbols["kernel_clone"].address
+    if guest.arch == "x86_64":
+        assert entry in guest.image.ftrace_sites
+        with guest.probing("kernel_clone"):
+            return
+    error = _refused(guest, Kprobe("kernel_clone", offset=4))
+    assert (error.errno, error.reason) == (errno.EINVAL, Reason.FTRACE_SITE)

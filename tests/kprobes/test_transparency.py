@@ -60,15 +60,17 @@ def arch(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=["breakpoint", "trap"])
+@pytest.fixture(scope="module", params=["breakpoint", "trap", "hook"])
 def probed(arch: str, request: pytest.FixtureRequest) -> Iterator[tuple[Kernel, list[int]]]:
     """A guest with a probe on everything, and the list that its handlers append to."""
-    k = Kernel.load(_sample(arch), stepping=request.param)
+    hook = request.param == "hook"
+    how = {"arming": "hook"} if hook else {"stepping": request.param}
+    k = Kernel.load(_sample(arch), **how)
     hits: list[int] = []
     before = _text(k)
     probes = _probe_everything(k, hits)
     assert len(probes) > 1000
-    assert _text(k) != before
+    assert (_text(k) == before) == hook
     yield k, hits
     k.unregister_kprobes(probes)
     assert _text(k) == before

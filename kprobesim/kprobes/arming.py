@@ -1,0 +1,191 @@
+"""How a probe gets the CPU to stop: a breakpoint in guest memory, or a hook that leaves no trace.
+
+The kernel writes ``INT3`` or ``BRK #4`` and runs a copy of the instruction in a slot. A guest that
+reads its own code notices: while it boots, ftrace, alternatives and jump labels all check what they
+patch. A hook changes no byte, needs no slot, and the instruction runs in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from kprobesim.errors import GuestMemoryError
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.archs import ArchInsn, ArchKprobes, Site
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.slots import SlotCache
+from kprobesim.machine.guest import Guest
+from kprobesim.machine.machine import Machine
+from kprobesim.machine.memory import PAGE, Prot
+
+__all__ = ["Arming", "BreakpointArming", "HookArming", "HowToArm"]
+
+HowToArm = Literal["breakpoint", "hook"]
+
+
+class Arming(Protocol):
+    """One way to arm probes."""
+
+    def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
+        """Analyse the instruction at ``site``; raises ``Refused``, and then nothing has changed."""
+
+    def arm(self, p: Kprobe) -> None:
+        """From now on the CPU stops at ``p``."""
+
+    def disarm(self, p: Kprobe) -> None:
+        """And now no longer. Nothing happens if it does not."""
+
+    def release(self, p: Kprobe) -> None:
+        """Give back what :meth:`prepare` took."""
+
+    def read_original(self, address: int, size: int) -> bytes:
+        """Guest code as it is without probes."""
+
+
+class BreakpointArming:
+    """The kernel's way. ``idle()`` says that no probe is being handled: no slot is in use."""
+
+    def __init__(
+        self,
+        machine: Guest,
+        arch: ArchKprobes,
+        slots: SlotCache,
+        boosted: dict[int, Kprobe],
+        idle: Callable[[], bool],
+    ) -> None:
+        self._machine = machine
+        self._arch = arch
+        self._slots = slots
+        self._boosted = boosted
+        self._idle = idle
+        self._armed: dict[int, bytes] = {}
+
+    def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
+        """Copy the instruction into a slot, if it needs one."""
+        machine, slots = self._machine, self._slots
+        slot = slots.get(collect=self._idle())
+        try:
+            ainsn = self._arch.prepare(site, self.read_original, machine.memory.read, slot)
+        except BaseException:
+            slots.free(slot, dirty=False)
+            raise
+        if ainsn.insn is None:
+            slots.free(slot, dirty=False)
+        else:
+            machine.text.poke(slot, ainsn.slot_bytes, "kprobe slot")
+            if ainsn.boostable:
+                self._boosted[slot] = p
+        return ainsn
+
+    def arm(self, p: Kprobe) -> None:
+        """Write the breakpoint."""
+        address = p.addr or 0
+        self._armed[address] = self._machine.memory.read(address, len(self._arch.breakpoint))
+        self._machine.text.poke(address, self._arch.breakpoint, "kprobe arm")
+
+    def disarm(self, p: Kprobe) -> None:
+        """Write back what the breakpoint replaced."""
+        address = p.addr or 0
+        original = self._armed.pop(address, None)
+        if original is not None:
+            self._machine.text.poke(address, original, "kprobe disarm")
+
+    def release(self, p: Kprobe) -> None:
+        """Free the slot; the CPU may still be on its way through it, if a handler asks."""
+        slot = p.ainsn.insn
+        if slot is not None:
+            self._boosted.pop(slot, None)
+            self._slots.free(slot, dirty=True)
+
+    def read_original(self, address: int, size: int) -> bytes:
+        """Guest code with the breakpoints taken out."""
+        code = bytearray(self._machine.memory.read(address, size))
+        width = len(self._arch.breakpoint)
+        for probed in range(address - width + 1, address + size):
+            original = self._armed.get(probed)
+            if original is not None:
+                for index in range(max(probed, address), min(probed + width, address + size)):
+                    code[index - address] = original[index - probed]
+        return bytes(code)
+
+
+class HookArming:
+    """Without a trace: ``hit`` is called before the instruction, which runs in place.
+
+    A booting kernel patches its own code, so what is under a hook may change: :meth:`refresh`
+    analyses it anew. Before the guest has page tables its code is that of the ``image``.
+    """
+
+    def __init__(
+        self,
+        machine: Guest,
+        image: KernelImage,
+        arch: ArchKprobes,
+        hit: Callable[[object, int, int, object], None],
+    ) -> None:
+        self._machine = machine
+        self._image = image
+        self._arch = arch
+        self._hit = hit
+        self._hooks: dict[int, int] = {}
+        self._prepared: dict[int, tuple[Site, bytes]] = {}
+
+    def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
+        """The instruction's own place serves as its slot; nothing is written."""
+        ainsn = self._arch.prepare(site, self.read_original, self.read_original, site.address)
+        self._prepared[site.address] = site, self.read_original(site.address, ainsn.size)
+        return ainsn
+
+    def refresh(self, p: Kprobe) -> ArchInsn:
+        """How to execute the instruction that is there now; raises ``Refused``."""
+        address = p.addr or 0
+        site, code = self._prepared[address]
+        if self._machine.memory.read(address, len(code)) != code:
+            p.ainsn = self.prepare(p, site)
+        ainsn: ArchInsn = p.ainsn
+        return ainsn
+
+    def arm(self, p: Kprobe) -> None:
+        """Hook the address, and drop what was translated without the hook."""
+        address = p.addr or 0
+        self._hooks[address] = self._machine.engine.on_code(address, self._hit)
+        self._forget(p)
+
+    def disarm(self, p: Kprobe) -> None:
+        """Remove the hook, and drop what was translated with it."""
+        hook = self._hooks.pop(p.addr or 0, None)
+        if hook is not None:
+            self._machine.engine.unhook(hook)
+            self._forget(p)
+
+    def _forget(self, p: Kprobe) -> None:
+        address = p.addr or 0
+        if self._machine.text.is_code(address):  # else nothing has been translated from there
+            self._machine.engine.forget_code(address, address + p.ainsn.size)
+
+    def release(self, p: Kprobe) -> None:
+        """There is no slot."""
+        self._prepared.pop(p.addr or 0, None)
+
+    def read_original(self, address: int, size: int) -> bytes:
+        """Guest code, which no probe has changed."""
+        try:
+            return self._machine.memory.read(address, size)
+        except GuestMemoryError:
+            if not self._image.contains(address) or not self._image.contains(address + size - 1):
+                raise
+            return self._image.read(address, size)
+
+
+def map_slot_pages(machine: Machine) -> Callable[[], int]:
+    """Maps one page after the other for slots, from the start of the modules' area."""
+    place = machine.cpu.modules_start
+
+    def new_page() -> int:
+        nonlocal place
+        machine.memory.map_new(place, PAGE, Prot.RX, "kprobe_insn_page")
+        place += PAGE
+        return place - PAGE
+
+    return new_page

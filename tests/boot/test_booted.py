@@ -1,0 +1,119 @@
+"""Real kernels boot to user space, and do not notice the probes on them."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kprobesim import BootedKernel, Kernel, Kprobe, Stop, UsageError
+from kprobesim.cli.main import main
+
+pytestmark = pytest.mark.real_kernel
+
+ENDS = (Stop.POWER_OFF, Stop.HALT)  # a PC without ACPI halts
+FORK = "kernel_clone"
+
+
+@functools.cache
+def booted(image: Path) -> BootedKernel:
+    """One boot without probes, to its end."""
+    k = Kernel.boot(image)
+    assert k.run().kind in ENDS
+    return k
+
+
+def test_to_user_space_and_to_its_end(real_image: Path) -> None:
+    k = booted(real_image)
+    text = k.console.text
+    assert "Linux version " + k.version in text
+    assert "Run /init as init process" in text
+    assert "kprobesim init: 17 of 17 steps passed" in text
+    assert "WARNING: CPU" not in text
+    assert k.run().kind in ENDS  # an ended guest stays ended
+
+
+def test_the_guest_does_not_notice_its_probes(real_image: Path) -> None:
+    """The same console, time stamps and all: also with what ftrace, alternatives, jump labels and
+    static calls patch under the probes, and with instructions that are stepped."""
+    hits: dict[str, int] = {}
+    seen: list[Any] = []
+
+    def pre(p: Kprobe, regs: Any) -> None:
+        hits[p.symbol_name or ""] = hits.get(p.symbol_name or "", 0) + 1
+        if p.symbol_name == "start_kernel":
+            seen.append(regs)
+
+    def post(p: Kprobe, regs: Any, flags: int) -> None:
+        hits["post"] = hits.get("post", 0) + 1
+
+    plain = [Kprobe(n, pre_handler=pre) for n in ("start_kernel", "vfs_write", "do_exit")]
+    stepped = [Kprobe(n, pre_handler=pre, post_handler=post) for n in (FORK, "rest_init")]
+    k = Kernel.boot(real_image, probes=plain + stepped)
+    assert k.time == 0
+    k.run()
+    assert k.console.text == booted(real_image).console.text
+    assert k.time == booted(real_image).time
+    assert hits["start_kernel"] == hits["rest_init"] == 1
+    assert hits["post"] == hits[FORK] + hits["rest_init"]
+    assert hits[FORK] > 20
+    assert hits["do_exit"] >= 5
+    start = k.symbols["start_kernel"].address
+    assert seen[0].ip == start + (1 if k.arch == "x86_64" else 0)
+
+
+def test_run_stops_where_it_is_asked_to(real_image: Path) -> None:
+    k = Kernel.boot(real_image)
+    reason = k.run("Linux version")
+    assert reason.kind is Stop.TEXT
+    before = k.time
+    assert k.run(seconds=0.01).kind is Stop.SECONDS
+    assert 0.01 <= k.time - before < 0.011
+    assert k.run(lambda kernel: "Memory:" in kernel.console.text).kind is Stop.CONDITION
+    assert k.run(timeout=0.001).kind is Stop.TIMEOUT
+
+
+def test_a_handler_that_raises_stops_the_boot(real_image: Path) -> None:
+    class Mine(Exception):
+        pass
+
+    def explode(p: Kprobe, regs: Any) -> None:
+        raise Mine
+
+    p = Kprobe("rest_init", pre_handler=explode)
+    k = Kernel.boot(real_image, probes=[p])
+    with pytest.raises(Mine):
+        k.run()
+    k.unregister_kprobe(p)
+    assert k.run("Run /init").kind is Stop.TEXT
+
+
+def test_memory_is_read_through_the_guests_page_tables(real_image: Path) -> None:
+    k = Kernel.boot(real_image)
+    k.run("Run /init")
+    strlen = k.symbols["strlen"].address
+    assert len(k.read(strlen, 8)) == 8
+    banner = k.image.banner.encode()[:40]
+    if "linux_banner" in k.symbols:
+        assert k.read_cstr(k.symbols["linux_banner"].address).startswith(banner)
+
+
+def test_wrong_use_is_refused(real_image: Path) -> None:
+    for wrong in ({"append": 5}, {"memory": "lots"}, {"probes": ["kernel_clone"]}):
+        with pytest.raises(UsageError):
+            Kernel.boot(real_image, **wrong)
+
+
+def test_the_command(real_image: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = main(["boot", str(real_image), "--append", "quiet", "-p", FORK, "--max-hits", "2"])
+    out = capfd.readouterr().out
+    assert code == 0
+    assert "kprobesim init: 17 of 17 steps passed" in out
+    assert f"hit 2 {FORK}+0x0/" in out
+    assert f"probe {FORK}: " in out
+    assert main(["boot", str(real_image), "--until", "no such text", "--seconds", "0.01"]) == 1
+    capfd.readouterr()
+    assert main(["boot", str(real_image), "-p", "no_such_function"]) == 1
+    assert "no symbol is named no_such_function" in capfd.readouterr().err
