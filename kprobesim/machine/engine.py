@@ -131,7 +131,9 @@ class Engine(Hooks):
 
     ``words`` are the guest's registers, live, as 64-bit words; ``layout`` says which word is which
     (see :class:`kprobesim.machine.window.Layout`); ``fields`` are what a fault leaves behind, by
-    name ("error_code" and "old_exception", or "esr", "far" and "pstate"). Not thread-safe, but
+    name ("error_code" and "old_exception", or "esr", "far" and "pstate"). ``model`` is the x86-64
+    CPU: "epyc" (all that kernel functions want) or "qemu64" (little, for booting: what it has not,
+    such as the host's random numbers, no kernel asks for). Not thread-safe, but
     :meth:`stop` may be called from any thread.
     """
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["COMMAND_LINE_LIMIT", "boot_params"]
+__all__ = ["boot_params"]
 
-COMMAND_LINE_LIMIT = 2047
+_COMMAND_LINE_LIMIT = 2047
 _SIZE = 4096
 _RAM, _RESERVED = 1, 2
 _LOW_END, _BIOS, _HIGH = 0x9FC00, 0xF0000, 0x100000
@@ -33,7 +33,7 @@ def boot_params(memory: int, command_line: int, initrd: tuple[int, int]) -> byte
     put("<I", page, 0x228, command_line)
     put("<I", page, 0x22C, 0x7FFF_FFFF)  # initrd_addr_max
     put("<IB", page, 0x230, 0x20_0000, 1)  # kernel_alignment, relocatable_kernel
-    put("<I", page, 0x238, COMMAND_LINE_LIMIT)
+    put("<I", page, 0x238, _COMMAND_LINE_LIMIT)
     e820 = (
         (0, _LOW_END, _RAM),
         (_LOW_END, 0xA0000 - _LOW_END, _RESERVED),

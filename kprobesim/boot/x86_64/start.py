@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import struct
 
-from kprobesim.boot.x86_64.params import COMMAND_LINE_LIMIT, boot_params
+from kprobesim.boot.x86_64.params import boot_params
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.engine import Engine
@@ -51,8 +51,6 @@ def load(ram: mmap.mmap, image: KernelImage, initrd: bytes, append: str) -> None
         )
     ram[top : top + len(initrd)] = initrd
     command_line = append.encode()
-    if len(command_line) > COMMAND_LINE_LIMIT or b"\0" in command_line:
-        raise UsageError(f"the kernel's command line is text of at most {COMMAND_LINE_LIMIT} bytes")
     ram[_COMMAND_LINE : _COMMAND_LINE + len(command_line) + 1] = command_line + b"\0"
     params = boot_params(len(ram), _COMMAND_LINE, (top if initrd else 0, len(initrd)))
     ram[_PARAMS : _PARAMS + len(params)] = params
