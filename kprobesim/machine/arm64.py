@@ -89,8 +89,8 @@ class Arm64Cpu:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._mdscr_step = engine.prepare_system(*_MDSCR_EL1, _MDSCR_STEP)
-        self._mdscr_off = engine.prepare_system(*_MDSCR_EL1, 0)
+        self._mdscr = engine.prepare_system(*_MDSCR_EL1, 0)
+        self._guests_mdscr = 0
 
     def start(self, memory: GuestMemory) -> None:
         """Enter EL1 with the page tables of ``memory``; interrupts enabled.
@@ -144,10 +144,16 @@ class Arm64Cpu:
         return _DAIF, _PSTATE_I if single_step else _DAIF
 
     def set_single_step(self, on: bool) -> None:
-        """Trap after the next instruction: SPSR.SS and MDSCR_EL1.SS, which must come last."""
+        """Trap after the next instruction: SPSR.SS and MDSCR_EL1.SS, which must come last.
+
+        A booted guest has a value of its own in MDSCR_EL1, which comes back.
+        """
         pstate = self.engine.fields["pstate"]
         pstate.value = pstate.value | _PSTATE_SS if on else pstate.value & ~_PSTATE_SS
-        self.engine.write_prepared(self._mdscr_step if on else self._mdscr_off)
+        if on:
+            self._guests_mdscr = self.engine.read_prepared(self._mdscr)
+        self._mdscr.val = self._guests_mdscr | (_MDSCR_STEP if on else 0)
+        self.engine.write_prepared(self._mdscr)
 
     # -- traps -----------------------------------------------------------------------------------
 

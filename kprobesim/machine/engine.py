@@ -314,11 +314,18 @@ class Engine(Hooks):
 
     def prepare_system(
         self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int
-    ) -> ctypes.Structure:
-        """A write of an ARM64 system register, for :meth:`write_prepared`."""
+    ) -> _CpReg:
+        """A write of an ARM64 system register, for :meth:`write_prepared`; ``val`` may change."""
         return _CpReg(crn, crm, op0, op1, op2, value)
 
-    def write_prepared(self, register: ctypes.Structure) -> None:
+    def read_prepared(self, register: _CpReg) -> int:
+        """Read the register of a prepared write (0.3 us)."""
+        self._lib.uc_reg_read(
+            self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
+        )
+        return int(register.val)
+
+    def write_prepared(self, register: _CpReg) -> None:
         """Do a prepared write (0.3 us)."""
         self._lib.uc_reg_write(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kprobesim import Kernel
+
+SAMPLES = Path(__file__).parents[2] / "samples"
 
 X86_NAMES = ("r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss").split()
 ARM64_NAMES = [*(f"x{n}" for n in range(31)), "sp", "pc", "pstate"]
@@ -130,3 +133,15 @@ def test_outer_registers_survive_a_nested_call(guest: Kernel) -> None:
 
     with guest.probing("kprobe_target", pre_handler=pre):
         assert guest.call("kprobe_target", 30) == 20
+
+
+def test_single_step_gives_mdscr_back(arch: str) -> None:
+    """A booted ARM64 guest keeps its own bits there (TDCC, at least)."""
+    if arch != "arm64":
+        return
+    k = Kernel.load(SAMPLES / "guest-arm64.elf", stepping="trap")
+    mdscr = (0, 2, 2, 0, 2)
+    k.machine.engine.write_system(*mdscr, 1 << 12)
+    with k.probing("kprobe_target", post_handler=lambda *a: None):
+        assert k.call("kprobe_target", 9) == 3
+    assert k.machine.engine.read_system(*mdscr) == 1 << 12
