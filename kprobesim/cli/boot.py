@@ -10,9 +10,9 @@ from kprobesim.boot.board import Stop, StopReason
 from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.interrupt import interruptible
-from kprobesim.cli.loading import add_image_options, load_kernel_image, positive_int, seconds
+from kprobesim.cli.loading import add_image_options, load_kernel_image, seconds
 from kprobesim.cli.place import parse_place
-from kprobesim.cli.probes import Watch
+from kprobesim.cli.probes import Watch, add_probe_options
 from kprobesim.disasm import Instruction
 from kprobesim.handle import memory_size
 
@@ -46,21 +46,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--append", metavar="S", default="", help="the kernel's command line")
     parser.add_argument("--memory", metavar="M", default="256M", help="RAM (default 256M)")
-    parser.add_argument(
-        "-p",
-        "--probe",
-        metavar="PLACE",
-        action="append",
-        default=[],
-        help="probe SYMBOL, SYMBOL+OFFSET or 0xADDRESS and print each hit; may be repeated",
-    )
-    parser.add_argument(
-        "--max-hits",
-        metavar="N",
-        type=positive_int,
-        default=1000,
-        help="print the first N hits of all probes (default 1000); all are counted",
-    )
+    add_probe_options(parser)
     parser.add_argument("--until", metavar="TEXT", help="stop when this is on the console")
     parser.add_argument(
         "--seconds", metavar="S", type=seconds, help="stop after S seconds of the guest's time"

@@ -19,7 +19,7 @@ from kprobesim.cli.loading import (
     seconds,
 )
 from kprobesim.cli.place import parse_place
-from kprobesim.cli.probes import Watch, register_rows
+from kprobesim.cli.probes import Watch, add_probe_options, register_rows
 from kprobesim.disasm import Instruction
 from kprobesim.kernel import Kernel
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
@@ -51,21 +51,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add_image_options(parser)
     parser.add_argument("expression", metavar="CALL", help="such as 'strlen(\"hello\")'")
-    parser.add_argument(
-        "-p",
-        "--probe",
-        metavar="PLACE",
-        action="append",
-        default=[],
-        help="probe SYMBOL, SYMBOL+OFFSET or 0xADDRESS and print each hit; may be repeated",
-    )
-    parser.add_argument(
-        "--max-hits",
-        metavar="N",
-        type=positive_int,
-        default=1000,
-        help="print the first N hits of all probes (default 1000); all are counted",
-    )
+    add_probe_options(parser)
     parser.add_argument("--signed", action="store_true", help="put the signed result first")
     parser.add_argument(
         "--timeout",

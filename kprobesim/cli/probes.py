@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 
 from kprobesim.cli.console import styled
+from kprobesim.cli.loading import positive_int
 from kprobesim.cli.place import Place
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.handle import KernelHandle
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.registers import PtRegs
 
-__all__ = ["Watch", "register_rows"]
+__all__ = ["Watch", "add_probe_options", "register_rows"]
 
 _LONGEST_INSN = 16
+
+
+def add_probe_options(parser: argparse.ArgumentParser) -> None:
+    """``-p`` and ``--max-hits``."""
+    parser.add_argument(
+        "-p",
+        "--probe",
+        metavar="PLACE",
+        action="append",
+        default=[],
+        help="probe SYMBOL, SYMBOL+OFFSET or 0xADDRESS and print each hit; may be repeated",
+    )
+    parser.add_argument(
+        "--max-hits",
+        metavar="N",
+        type=positive_int,
+        default=1000,
+        help="print the first N hits of all probes (default 1000); all are counted",
+    )
 
 
 class Watch:
