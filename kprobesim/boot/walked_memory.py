@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import mmap
-import struct
 from collections.abc import Callable
 
 from kprobesim.errors import GuestMemoryError, UsageError
-from kprobesim.machine.memory import PAGE
+from kprobesim.machine.memory import PAGE, HostAccess, make_ram
 
-__all__ = ["Translate", "WalkedMemory", "make_ram"]
+__all__ = ["Translate", "WalkedMemory", "make_board_ram"]
 
 _MASK = (1 << 64) - 1
 
@@ -17,8 +16,8 @@ Translate = Callable[[int], "tuple[int, bool] | None"]
 """Virtual address to (physical address, executable by the kernel); ``None``: nothing is there."""
 
 
-class WalkedMemory:
-    """Implements :class:`kprobesim.machine.memory.HostAccess` on ``ram``, which starts at ``base``.
+class WalkedMemory(HostAccess):
+    """Host access to ``ram``, which starts at physical address ``base``.
 
     Nothing is cached: the guest may change its tables at any time.
     """
@@ -72,35 +71,14 @@ class WalkedMemory:
             address += length
         return bytes(out)
 
-    def read_u64(self, address: int) -> int:
-        """The little-endian 64-bit word at ``address``."""
-        return int.from_bytes(self.read(address, 8), "little")
-
-    def write_u64(self, address: int, value: int) -> None:
-        """Write the little-endian 64-bit word at ``address``."""
-        self.write(address, struct.pack("<Q", value & _MASK))
-
-    def read_u32(self, address: int) -> int:
-        """The little-endian 32-bit word at ``address``."""
-        return int.from_bytes(self.read(address, 4), "little")
-
-    def write_u32(self, address: int, value: int) -> None:
-        """Write the little-endian 32-bit word at ``address``."""
-        self.write(address, struct.pack("<I", value & 0xFFFFFFFF))
-
     def is_executable(self, address: int) -> bool:
         """Whether the kernel may execute what is at ``address``."""
         found = self._translate(address & _MASK)
         return found is not None and found[1]
 
 
-def make_ram(size: int) -> mmap.mmap:
-    """``size`` zeroed bytes for a guest; raises :class:`UsageError`."""
+def make_board_ram(size: int) -> mmap.mmap:
+    """RAM of a size that was asked for; raises :class:`UsageError`."""
     if size <= 0 or size % PAGE:
         raise UsageError(f"{size} bytes of memory: give a positive multiple of {PAGE}")
-    try:
-        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, OverflowError):
-        raise UsageError(
-            f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
-        ) from None
+    return make_ram(size)

@@ -169,13 +169,6 @@ class SymbolTable:
             if letter in _CODE_LETTERS and not self._is_data(self._addresses[index]):
                 yield self._symbol(index)
 
-    def addresses_of(self, names: re.Pattern[bytes]) -> Iterator[tuple[str, int]]:
-        """Name and address of each symbol whose whole name matches, by address."""
-        match = names.fullmatch
-        for index, name in enumerate(self._names):
-            if match(name):
-                yield _text(name), self._addresses[index]
-
     def _symbol(self, index: int) -> Symbol:
         address = self._addresses[index]
         size = self._sizes[index] if self._sizes is not None else self._distance(address)

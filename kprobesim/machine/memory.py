@@ -6,14 +6,23 @@ import ctypes
 import enum
 import mmap
 import struct
+from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.machine.paging import PageTables, PteFormat
 
-__all__ = ["PAGE", "GuestMemory", "HostAccess", "Prot", "Region", "page_down", "page_up"]
+__all__ = [
+    "PAGE",
+    "GuestMemory",
+    "HostAccess",
+    "Prot",
+    "Region",
+    "make_ram",
+    "page_down",
+    "page_up",
+]
 
 PAGE = 4096
 _MASK = (1 << 64) - 1
@@ -51,35 +60,49 @@ class Region:
     name: str = field(compare=False)
 
 
-class HostAccess(Protocol):
+class HostAccess(ABC):
     """The host's way to guest memory by virtual address; each raises :class:`GuestMemoryError`."""
 
+    @abstractmethod
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes at ``address``."""
 
+    @abstractmethod
     def write(self, address: int, data: bytes) -> None:
         """Write ``data`` at ``address``, all of it or nothing."""
 
+    @abstractmethod
     def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
         """The bytes at ``address`` up to, without, the first NUL; at most ``limit``."""
 
-    def read_u64(self, address: int) -> int:
-        """The little-endian 64-bit word at ``address``."""
-
-    def write_u64(self, address: int, value: int) -> None:
-        """Write the little-endian 64-bit word at ``address``."""
-
-    def read_u32(self, address: int) -> int:
-        """The little-endian 32-bit word at ``address``."""
-
-    def write_u32(self, address: int, value: int) -> None:
-        """Write the little-endian 32-bit word at ``address``."""
-
+    @abstractmethod
     def is_executable(self, address: int) -> bool:
         """Whether the guest may execute what is at ``address``."""
 
+    def read_u64(self, address: int) -> int:
+        """The little-endian 64-bit word at ``address``."""
+        return int.from_bytes(self.read(address, 8), "little")
 
-class GuestMemory:
+    def write_u64(self, address: int, value: int) -> None:
+        """Write the little-endian 64-bit word at ``address``."""
+        self.write(address, struct.pack("<Q", value & _MASK))
+
+    def read_u32(self, address: int) -> int:
+        """The little-endian 32-bit word at ``address``."""
+        return int.from_bytes(self.read(address, 4), "little")
+
+
+def make_ram(size: int) -> mmap.mmap:
+    """``size`` zeroed bytes for a guest; raises :class:`UsageError`."""
+    try:
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError):
+        raise UsageError(
+            f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
+        ) from None
+
+
+class GuestMemory(HostAccess):
     """RAM of ``size`` bytes at physical address ``base``, and the virtual regions on it.
 
     Frames are handed out in ascending order from :attr:`next_frame` on. The regions say the same as
@@ -89,12 +112,7 @@ class GuestMemory:
     def __init__(self, base: int, size: int, pte_format: PteFormat) -> None:
         self.base = base
         self.size = size
-        try:
-            self.ram = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        except (OSError, OverflowError):
-            raise UsageError(
-                f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
-            ) from None
+        self.ram = make_ram(size)
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self.ram))
         self.next_frame = base
         self._frames_end = base + size
@@ -223,16 +241,4 @@ class GuestMemory:
         at = self._offset(address, 8, "read")
         if at >= 0:
             return int.from_bytes(self.ram[at : at + 8], "little")
-        return int.from_bytes(self.read(address, 8), "little")
-
-    def write_u64(self, address: int, value: int) -> None:
-        """Write the little-endian 64-bit word at ``address``."""
-        self.write(address, struct.pack("<Q", value & _MASK))
-
-    def read_u32(self, address: int) -> int:
-        """The little-endian 32-bit word at ``address``."""
-        return int.from_bytes(self.read(address, 4), "little")
-
-    def write_u32(self, address: int, value: int) -> None:
-        """Write the little-endian 32-bit word at ``address``."""
-        self.write(address, struct.pack("<I", value & 0xFFFFFFFF))
+        return super().read_u64(address)

@@ -25,7 +25,7 @@ from kprobesim.boot.arm64.tree import (
 from kprobesim.boot.board import Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.walked_memory import WalkedMemory, make_ram
+from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu import make_cpu
@@ -72,7 +72,7 @@ class Arm64Board(Board):
         self.image = image
         engine = Engine("arm64")
         engine.count_blocks()
-        self.ram = make_ram(memory)
+        self.ram = make_board_ram(memory)
         engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
         super().__init__(BootedMachine(engine, make_cpu(engine), access))

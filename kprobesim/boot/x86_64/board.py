@@ -8,7 +8,7 @@ from collections.abc import Callable
 from kprobesim.boot.board import Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.walked_memory import WalkedMemory, make_ram
+from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
 from kprobesim.boot.x86_64.cmos import Cmos
@@ -56,7 +56,7 @@ class X86Board(Board):
             raise UsageError(f"this board takes at most {_MOST_MEMORY >> 20} MiB of memory")
         self.image = image
         engine = Engine("x86_64", _CPU)
-        self.ram = make_ram(memory)
+        self.ram = make_board_ram(memory)
         engine.map_ram(0, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         engine.count_blocks()
         self.state = find_state(engine)
