@@ -83,6 +83,7 @@ class Reason(str, enum.Enum):
     NOT_KERNEL_TEXT = "not-kernel-text"
     ALREADY_REGISTERED = "already-registered"
     NOT_REGISTERED = "not-registered"
+    GONE = "gone"
     BLACKLISTED = "blacklisted"
     BUG_TABLE = "bug-table"
     JUMP_LABEL = "jump-label"

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
-from kprobesim.kprobes.hit import HandlerAbandoned
-from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
+from kprobesim.kprobes.kprobe import FaultHandler, HandlerAbandoned, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import Trap, TrapKind
@@ -102,6 +101,14 @@ class KernelHandle:
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
         self.kprobes.unregister_kprobes([as_kprobe(p) for p in probes])
+
+    def disable_kprobe(self, p: Kprobe) -> None:
+        """No handler of ``p`` is called until it is enabled again."""
+        self.kprobes.disable_kprobe(as_kprobe(p))
+
+    def enable_kprobe(self, p: Kprobe) -> None:
+        """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
+        self.kprobes.enable_kprobe(as_kprobe(p))
 
     @contextmanager
     def probing(
