@@ -80,6 +80,8 @@ class Reason(str, enum.Enum):
     UNKNOWN_SYMBOL = "unknown-symbol"
     AMBIGUOUS_SYMBOL = "ambiguous-symbol"
     NO_SYMBOL_AT_ADDRESS = "no-symbol-at-address"
+    NOT_FUNCTION_ENTRY = "not-function-entry"
+    NOT_TRACEABLE = "not-traceable"
     NOT_KERNEL_TEXT = "not-kernel-text"
     ALREADY_REGISTERED = "already-registered"
     NOT_REGISTERED = "not-registered"
