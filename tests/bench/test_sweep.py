@@ -49,6 +49,7 @@ def test_a_handler_that_meddles_is_found(
         regs.set_gpr(0, regs.gpr(0) + 1)
 
     monkeypatch.setattr(sweep, "_nothing", meddle)
+    monkeypatch.setattr(sweep, "TIMEOUT", 1.0)
     one = sweep.Sweep(str(sample), 1)
     one.run(one.plain.symbols["gcd"])
     assert one.differences
