@@ -131,7 +131,7 @@ class Pit:
         self.next_edge: int | None = None
 
     def advance(self, now: int) -> bool:
-        """Whether channel 0 has interrupted since it was last asked; several ticks come one by one."""
+        """Whether channel 0 has interrupted since it was last asked; ticks come one by one."""
         if self.next_edge is None or now < self.next_edge:
             return False
         self.next_edge = self._channels[0].edge_after(max(self.next_edge, now - _BACKLOG_NS))
