@@ -53,6 +53,7 @@ class BootedKernel(KernelHandle):
         append: str = "",
         memory: int | str = _MEMORY,
         probes: Sequence[Kprobe] = (),
+        clock: str = "virtual",
     ) -> BootedKernel:
         """Power a board on with ``image`` in its memory; nothing has run yet.
 
@@ -61,6 +62,8 @@ class BootedKernel(KernelHandle):
         append : the kernel's command line; ``console=`` is added if it names none
         memory : RAM in bytes, or "256M"
         probes : registered before the first instruction
+        clock  : "virtual" (time passes with what the guest does and is skipped when it idles: the
+                 same in each run) or "host" (real seconds, for somebody who types)
         """
         if not isinstance(append, str):
             raise UsageError(f"append {append!r} is no str: give the kernel's command line")
@@ -72,6 +75,7 @@ class BootedKernel(KernelHandle):
             initrd=_read_initrd(initrd, image.arch),
             append=append,
             memory=memory_size(memory),
+            clock=clock,
         )
         kernel = cls(image, board)
         kernel.register_kprobes([as_kprobe(p) for p in probes])

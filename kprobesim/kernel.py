@@ -106,6 +106,7 @@ class Kernel(KernelHandle):
         append: str = "",
         memory: int | str = "256M",
         probes: Sequence[Kprobe] = (),
+        clock: str = "virtual",
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Boot the unmodified kernel instead of calling its functions.
@@ -114,7 +115,9 @@ class Kernel(KernelHandle):
         :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here.
         """
         image = load_image(path, symbols=symbols, progress=progress)
-        return BootedKernel.start(image, initrd=initrd, append=append, memory=memory, probes=probes)
+        return BootedKernel.start(
+            image, initrd=initrd, append=append, memory=memory, probes=probes, clock=clock
+        )
 
     # -- about -----------------------------------------------------------------------------------
 

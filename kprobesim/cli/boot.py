@@ -8,7 +8,7 @@ from typing import Any
 from kprobesim.booted import BootedKernel
 from kprobesim.cli.loading import add_image_options, load_kernel_image
 from kprobesim.cli.place import parse_place
-from kprobesim.cli.running import add_running_options, run_guest
+from kprobesim.cli.running import add_running_options, choose_clock, run_guest
 from kprobesim.handle import memory_size
 
 __all__ = ["add_parser", "run"]
@@ -27,7 +27,8 @@ def add_parser(subparsers: Any) -> None:
         "boot",
         help="boot an unmodified kernel to user space, with probes from its first instruction",
         description="Boot a kernel on a board of its own and show its console. Time is virtual: "
-        "every boot prints the same, with probes or without.",
+        "every boot prints the same, with probes or without. On a terminal keys go to the guest, "
+        "whose time then is real: Ctrl-A x leaves.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
     places = [parse_place(text) for text in args.probe]
     memory_size(args.memory)  # wrong use is told before a long unpacking
     kernel = BootedKernel.start(
-        load_kernel_image(args), initrd=args.initrd, append=args.append, memory=args.memory
+        load_kernel_image(args),
+        initrd=args.initrd,
+        append=args.append,
+        memory=args.memory,
+        clock=choose_clock(args),
     )
     return run_guest(kernel, places, args)

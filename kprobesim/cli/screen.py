@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from typing import Any
 
@@ -16,16 +17,23 @@ _ARGUMENTS = 4
 
 
 class Screen:
-    """Shows what ``kernel`` prints as it comes, and lines of ours between its lines."""
+    """Shows what ``kernel`` prints as it comes, and lines of ours between its lines.
 
-    def __init__(self, kernel: BootedKernel) -> None:
+    A terminal that is the guest's (``raw``) gets it as it is, others get lines of text.
+    """
+
+    def __init__(self, kernel: BootedKernel, *, raw: bool = False) -> None:
         self._kernel = kernel
+        self._raw = raw
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._console = make_console()
         self._at_start = True
         kernel.console.listeners.append(self._show)
 
     def _show(self, data: bytes) -> None:
-        text = data.decode("utf-8", "replace").replace("\r", "")
+        text = self._decode(data)
+        if not self._raw:
+            text = text.replace("\r", "")
         if text:
             sys.stdout.write(text)
             self._at_start = text.endswith("\n")
