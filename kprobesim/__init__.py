@@ -20,6 +20,7 @@ from kprobesim.errors import (
     KprobeError,
     KprobesimError,
     Reason,
+    SnapshotError,
     SymbolError,
     UsageError,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "NoDevice",
     "PtRegs",
     "Reason",
+    "SnapshotError",
     "Stop",
     "StopReason",
     "Symbol",

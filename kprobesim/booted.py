@@ -18,6 +18,8 @@ from kprobesim.handle import KernelHandle, as_kprobe, memory_size
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.saving import load_probes
+from kprobesim.snapshots import resume_board, write_snapshot
 
 __all__ = ["BootedKernel", "Until"]
 
@@ -25,6 +27,7 @@ Until = str | Callable[["BootedKernel"], bool] | None
 """What :meth:`BootedKernel.run` waits for: a text on the console, or a condition."""
 
 _MEMORY = 256 << 20
+_STEPS = 1000  # of one hit: a REP instruction takes many
 _CONSOLE = {"x86_64": "console=ttyS0", "arm64": "console=ttyAMA0"}
 
 
@@ -53,6 +56,7 @@ class BootedKernel(KernelHandle):
         append: str = "",
         memory: int | str = _MEMORY,
         probes: Sequence[Kprobe] = (),
+        clock: str = "virtual",
     ) -> BootedKernel:
         """Power a board on with ``image`` in its memory; nothing has run yet.
 
@@ -61,6 +65,8 @@ class BootedKernel(KernelHandle):
         append : the kernel's command line; ``console=`` is added if it names none
         memory : RAM in bytes, or "256M"
         probes : registered before the first instruction
+        clock  : "virtual" (time passes with what the guest does and is skipped when it idles: the
+                 same in each run) or "host" (real seconds, for somebody who types)
         """
         if not isinstance(append, str):
             raise UsageError(f"append {append!r} is no str: give the kernel's command line")
@@ -72,10 +78,64 @@ class BootedKernel(KernelHandle):
             initrd=_read_initrd(initrd, image.arch),
             append=append,
             memory=memory_size(memory),
+            clock=clock,
         )
         kernel = cls(image, board)
         kernel.register_kprobes([as_kprobe(p) for p in probes])
         return kernel
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        probes: Sequence[Kprobe] = (),
+        image: str | os.PathLike[str] | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> BootedKernel:
+        """Go on from a file that :meth:`snapshot` wrote: registers, memory, devices, time, probes.
+
+        The file is all that is needed; the kernel's symbols and tables are in it.
+
+        probes   : Handlers are functions and are in no file. A probe here that names the place of
+                   a stored one, in the same words, takes its place and gets its ``nmissed`` and
+                   ``flags``; others are registered. The stored ones are all registered again,
+                   without handlers: ``for p in k.kprobes: p.pre_handler = ...``.
+        image    : a kernel image that must be of the same kernel
+        progress : hears what takes long, such as unpacking ``image``
+
+        Raises :class:`SnapshotError` for a file that is damaged, cut short, of another kernel than
+        ``image``, or of a version or an emulator that is not this one.
+        """
+        resumed = resume_board(path, image, progress)
+        kernel = cls(resumed.image, resumed.board)
+        load_probes(kernel.kprobes, resumed.probes, [as_kprobe(p) for p in probes])
+        return kernel
+
+    def snapshot(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one file, from which :meth:`resume` goes on, in any process.
+
+        An older file of that name is replaced, and only when the new one is complete. What you
+        have added to the console's listeners and the probes' handlers is not in it.
+
+        Raises :class:`UsageError` while the guest runs, so also in a handler, and
+        :class:`SnapshotError` if the file cannot be written.
+        """
+        if self.machine.in_handler or self.board.clock.running:
+            raise UsageError(
+                "the guest is running: take a snapshot when run() has returned "
+                "(a handler can ask for that with k.board.stop())"
+            )
+        self._finish_step()
+        write_snapshot(path, self.image, self.board, self.kprobes)
+
+    def _finish_step(self) -> None:
+        """Stopped in the middle of a hit, the guest takes the one step that ends it."""
+        for _ in range(_STEPS):
+            if self.kprobes.ctlblk[0].running is None:
+                return
+            self.board.run(seconds=1e-9)
+        raise UsageError("the guest is in the middle of a probe: let it run a little further")
 
     @property
     def console(self) -> Console:

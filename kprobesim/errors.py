@@ -15,6 +15,7 @@ __all__ = [
     "KprobeError",
     "KprobesimError",
     "Reason",
+    "SnapshotError",
     "SymbolError",
     "UsageError",
 ]
@@ -34,6 +35,18 @@ class EngineError(KprobesimError):
 
 class ImageError(KprobesimError):
     """A file that is not a kernel image that kprobesim can load.
+
+    ``path`` is the file, ``problem`` what is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        super().__init__(f"{self.path}: {problem}")
+
+
+class SnapshotError(KprobesimError):
+    """A snapshot that cannot be read or written: damaged, cut short, foreign, of a newer version.
 
     ``path`` is the file, ``problem`` what is wrong with it.
     """

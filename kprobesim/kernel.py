@@ -21,6 +21,7 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
+from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["Kernel"]
 
@@ -81,7 +82,8 @@ class Kernel(KernelHandle):
         memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
         progress : hears what takes long, such as unpacking a package
 
-        Raises :class:`ImageError` for a file that is no usable kernel.
+        Raises :class:`ImageError` for a file that is no usable kernel, and :class:`UsageError` for
+        a snapshot: that is a kernel that has booted, see :meth:`resume`.
         """
         for name, value, known in (
             ("stepping", stepping, _STEPPING),
@@ -92,6 +94,11 @@ class Kernel(KernelHandle):
         for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
             if not isinstance(file, (str, os.PathLike)):
                 raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
+        if is_snapshot(path):
+            raise UsageError(
+                f"{os.fspath(path)} is a snapshot of a booted kernel: Kernel.resume(path) goes on "
+                "from it"
+            )
         image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, memory_size(memory))
         return cls(image, machine, stepping, arming)
@@ -106,6 +113,7 @@ class Kernel(KernelHandle):
         append: str = "",
         memory: int | str = "256M",
         probes: Sequence[Kprobe] = (),
+        clock: str = "virtual",
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Boot the unmodified kernel instead of calling its functions.
@@ -114,7 +122,21 @@ class Kernel(KernelHandle):
         :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here.
         """
         image = load_image(path, symbols=symbols, progress=progress)
-        return BootedKernel.start(image, initrd=initrd, append=append, memory=memory, probes=probes)
+        return BootedKernel.start(
+            image, initrd=initrd, append=append, memory=memory, probes=probes, clock=clock
+        )
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        probes: Sequence[Kprobe] = (),
+        image: str | os.PathLike[str] | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> BootedKernel:
+        """Go on from a file of :meth:`BootedKernel.snapshot`: see :meth:`BootedKernel.resume`."""
+        return BootedKernel.resume(path, probes=probes, image=image, progress=progress)
 
     # -- about -----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import NoReturn
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.console import Console
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
-from kprobesim.boot.virtual_time import VirtualTime
+from kprobesim.boot.host_time import make_clock
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.memory import PAGE
 
@@ -64,10 +65,10 @@ class Board(ABC):
     abstract methods.
     """
 
-    def __init__(self, machine: BootedMachine) -> None:
+    def __init__(self, machine: BootedMachine, clock: str = "virtual") -> None:
         self.machine = machine
         self.console = Console()
-        self.clock = VirtualTime(machine.engine)
+        self.clock = make_clock(clock, machine.engine)
         self._ended: StopReason | None = None
         self._request: StopReason | None = None
         self._until = b""
@@ -147,6 +148,8 @@ class Board(ABC):
         machine, engine, clock = self.machine, self.machine.engine, self.clock
         words, pc, count = engine.words, engine.layout.pc, engine.counter_words
         while self._ended is None:
+            if clock.wait is not None:
+                clock.wait(0)
             self.update_interrupts()
             if condition is not None and condition(self):
                 return StopReason(Stop.CONDITION)
@@ -221,8 +224,20 @@ class Board(ABC):
                 "(does it wait for input?)",
             )
 
+    def attend(self, wait: Callable[[float], object] | None) -> None:
+        """Somebody types: ``wait(seconds)`` waits so long for keys, at most, and sends them.
+
+        It is called while the guest idles, and with 0 between two slices. From now on no guest
+        that waits is given up. ``None``: nobody types any more.
+        """
+        self.clock.wait = wait
+        self.patience = _PATIENCE if wait is None else math.inf
+
     def idle_for_ever(self) -> None:
-        """The guest waits and no timer is running. (Typing could wake it: see ``Stop.HALT``.)"""
+        """The guest waits and no timer is running: only a key can wake it."""
+        if self.clock.wait is not None:
+            self.clock.jump(self.clock.now() + _SECOND)
+            return
         self.fail(GuestHang, "the guest waits for an interrupt, and none can come")
 
     def stop(self, reason: StopReason | None = None) -> None:

@@ -7,6 +7,8 @@ see the same times.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kprobesim.machine.engine import Engine
 
 __all__ = ["VirtualTime"]
@@ -14,6 +16,7 @@ __all__ = ["VirtualTime"]
 BLOCK_NS = 8  # a block has nine instructions on average: a CPU at 1 GHz
 READ_NS = 256  # reading a counter; loops that wait for it come to their end in few turns
 _READ_BLOCKS = READ_NS // BLOCK_NS
+_NAP = 0.05  # seconds that an idle guest waits for somebody who may type, instead of all its time
 
 
 class VirtualTime:
@@ -23,6 +26,9 @@ class VirtualTime:
         self._count = engine.counter_words
         self._base = 0
         self._running = False
+        self.wait: Callable[[float], object] | None = None
+        """Somebody who types: called with how many seconds of the host's time the guest idles, at
+        most; 0 while it is busy."""
 
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
@@ -47,8 +53,11 @@ class VirtualTime:
             count[1] = max(count[0], count[1] - blocks)
 
     def jump(self, when: int) -> None:
-        """It is ``when`` now, if it was earlier."""
-        self._base += max(0, when - self.now())
+        """The guest idles until ``when``: it is that now, if it was earlier."""
+        gap = max(0, when - self.now())
+        if self.wait is not None:
+            self.wait(min(_NAP, gap / 1e9))
+        self._base += gap
 
     # -- the run loop's side -----------------------------------------------------------------------
 

@@ -40,8 +40,9 @@ class KernelImage:
 
     ``entry`` is the entry point that the container names (a physical address for an x86 vmlinux),
     ``container`` says for people what the file was, ``percpu_load`` is where the initial copy of
-    the per-CPU data lies (``None`` when the image has none). Symbols, regions and tables are read
-    when first asked for; they raise ``ImageError`` if the file is damaged there.
+    the per-CPU data lies (``None`` when the image has none), ``banner`` is looked for unless given.
+    Symbols, regions and tables are read when first asked for; they raise ``ImageError`` if the file
+    is damaged there.
     """
 
     def __init__(
@@ -56,16 +57,18 @@ class KernelImage:
         read_columns: Callable[[KernelImage], tuple[Columns, str] | None],
         percpu_load: int | None = None,
         read_build_id: Callable[[], str | None] | None = None,
+        banner: str | None = None,
     ) -> None:
         self.path = path
         self.arch = arch
         self.container = container
         self.entry = entry
         self.segments = tuple(sorted(segments, key=lambda segment: segment.vaddr))
-        self._section_headers = tuple(section_headers)
+        self.section_headers = tuple(section_headers)
         self._read_columns = read_columns
         self._percpu_load = percpu_load
         self._read_build_id = read_build_id
+        self._known_banner = banner
         self._starts = [segment.vaddr for segment in self.segments]
         for low, high in zip(self.segments, self.segments[1:], strict=False):
             if low.end > high.vaddr:
@@ -126,6 +129,11 @@ class KernelImage:
             )
         return self._symbols
 
+    @property
+    def has_symbols(self) -> bool:
+        """Whether there are any: else :attr:`symbols` raises."""
+        return self._symbols is not None
+
     @cached_property
     def _symbols(self) -> SymbolTable | None:
         found = self._read_columns(self)
@@ -138,7 +146,7 @@ class KernelImage:
     @cached_property
     def sections(self) -> Mapping[str, tuple[int, int]]:
         """Address and size of each loaded section; empty when the file has no section headers."""
-        return {s.name: (s.addr, s.size) for s in self._section_headers if s.is_alloc}
+        return {s.name: (s.addr, s.size) for s in self.section_headers if s.is_alloc}
 
     def bounds(self, start: str, stop: str) -> tuple[int, int] | None:
         """The range between two symbols, or ``None`` unless both exist in order."""
@@ -155,6 +163,8 @@ class KernelImage:
 
     @cached_property
     def _banner(self) -> Banner:
+        if self._known_banner is not None:
+            return Banner(self._known_banner)
         address = self._address("linux_banner")
         if address is not None and self.contains(address):
             banner = find_banner([(self.read_string(address) or "").encode()])
@@ -202,7 +212,7 @@ class KernelImage:
 
     @cached_property
     def _code(self) -> list[tuple[int, int]]:
-        code = code_ranges(self._section_headers, self.segments, self.bounds)
+        code = code_ranges(self.section_headers, self.segments, self.bounds)
         if self.contains(self.entry) and not any(low <= self.entry < high for low, high in code):
             # The head of an ARM64 Image has no symbol without CONFIG_KALLSYMS_ALL.
             code = sorted([*code, (self.entry, self.entry + PAGE_SIZE)])
@@ -217,7 +227,7 @@ class KernelImage:
             for pair in (rodata_range(self.arch, self.bounds), self.bounds("_stext", "_etext"))
             if pair
         ]
-        return make_regions(self.segments, self._section_headers, self._code, fixed)
+        return make_regions(self.segments, self.section_headers, self._code, fixed)
 
     @cached_property
     def text_ranges(self) -> tuple[tuple[int, int], ...]:

@@ -152,6 +152,25 @@ class HookArming:
         self._prepared[site.address] = site, self.read_original(site.address, ainsn.size)
         return ainsn
 
+    def prepared(self, address: int) -> tuple[Site, bytes] | None:
+        """What was found and read at ``address`` when it was last analysed."""
+        return self._prepared.get(address)
+
+    def adopt(self, site: Site, code: bytes) -> ArchInsn:
+        """As :meth:`prepare`, for the ``code`` that was once there: it may have gone meanwhile.
+
+        Raises ``Refused`` for code on which no probe can have been.
+        """
+
+        def read(address: int, size: int) -> bytes:
+            return (code if address == site.address else b"")[:size].ljust(size, b"\0")
+
+        # Whether an instruction begins here was checked when there was more than it to be seen.
+        alone = replace(site, symbol_start=site.address)
+        ainsn = self._arch.prepare(alone, read, read, site.address)
+        self._prepared[site.address] = site, code
+        return ainsn
+
     def refresh(self, p: Kprobe) -> ArchInsn:
         """How to execute the instruction that is there now; raises ``Refused``."""
         address = p.addr or 0

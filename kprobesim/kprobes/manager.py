@@ -76,10 +76,12 @@ class KprobesManager:
             single_step=stepping == "trap" or arming == "hook",
         )
         self._arming: Arming
+        self.hooks: HookArming | None = None
+        """How probes are armed by hooks, if they are."""
         if arming == "hook":
-            hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
-            self.hit_path.refresh = hooks.refresh
-            self._arming = hooks
+            self.hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
+            self.hit_path.refresh = self.hooks.refresh
+            self._arming = self.hooks
         else:
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
@@ -182,6 +184,24 @@ class KprobesManager:
             # The kernel would go on boosting, and never call this handler.
             self._arming.release(aggr)
             aggr.share(self._prepare(p, place))
+        self._table.add(p, aggr)
+        if aggr.disabled and not p.disabled:
+            self.switching.arm(aggr)
+
+    def adopt(self, p: Kprobe, ainsn: ArchInsn | None) -> None:
+        """Register ``p`` as it is, flags and all: it was accepted in another process.
+
+        ``ainsn`` is how its instruction is executed; ``None`` if others are there or it is GONE.
+        """
+        head = self.get_kprobe(p.addr or 0)
+        if head is None:
+            p.ainsn = ainsn
+            self._table.add(p, p)
+            if not p.disabled:
+                self.switching.arm(p)
+            return
+        aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
+        aggr.add(p)
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
             self.switching.arm(aggr)

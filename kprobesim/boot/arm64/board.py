@@ -64,7 +64,13 @@ class Arm64Board(Board):
     """
 
     def __init__(
-        self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
+        self,
+        image: KernelImage,
+        *,
+        initrd: bytes | None,
+        append: str,
+        memory: int,
+        clock: str = "virtual",
     ) -> None:
         if image.arch != "arm64":
             raise UsageError(f"{image.path} is a kernel for {image.arch}: boot it on that board")
@@ -75,7 +81,7 @@ class Arm64Board(Board):
         self.ram = make_board_ram(memory)
         engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
-        super().__init__(BootedMachine(engine, make_cpu(engine), access))
+        super().__init__(BootedMachine(engine, make_cpu(engine), access), clock)
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
 

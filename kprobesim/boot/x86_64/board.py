@@ -47,7 +47,13 @@ class X86Board(Board):
     """``image`` with ``initrd`` and the command line ``append`` on ``memory`` bytes of RAM."""
 
     def __init__(
-        self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
+        self,
+        image: KernelImage,
+        *,
+        initrd: bytes | None,
+        append: str,
+        memory: int,
+        clock: str = "virtual",
     ) -> None:
         self.check_arguments(initrd, append, memory)
         if image.arch != "x86_64":
@@ -63,7 +69,7 @@ class X86Board(Board):
         self._walk = Walk(self.state, memoryview(self.ram).cast("Q"))
         access = WalkedMemory(self.ram, 0, self._walk.translate)
         machine = BootedMachine(engine, make_cpu(engine), access)
-        super().__init__(machine)
+        super().__init__(machine, clock)
         self.entry = Exceptions(engine, self.state, self._walk)
         machine.deliver = self._deliver
         self.pic = PicPair()
@@ -110,7 +116,8 @@ class X86Board(Board):
 
     def update_interrupts(self) -> bool:
         """Deliver the interrupt that waits, if the CPU takes it now."""
-        if self.pit.advance(self.clock.now()):
+        # As in other virtual machines a tick waits for the one before it: none gets lost.
+        if not self.pic.is_requested(_TIMER_IRQ) and self.pit.advance(self.clock.now()):
             self.pic.set_line(_TIMER_IRQ, False)
             self.pic.set_line(_TIMER_IRQ, True)
         now = self.clock.now()
@@ -134,7 +141,7 @@ class X86Board(Board):
 
     def next_event(self) -> int | None:
         """The timer's next edge; or when to look again whether the CPU takes the interrupt."""
-        edge = self.pit.next_edge
+        edge = None if self.pic.is_requested(_TIMER_IRQ) else self.pit.next_edge
         if self._look_at is None:
             return edge
         return self._look_at if edge is None else min(edge, self._look_at)

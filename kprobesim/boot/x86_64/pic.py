@@ -127,6 +127,10 @@ class PicPair:
         if waiting:
             self.master.set_line(_CASCADE, True)
 
+    def is_requested(self, irq: int) -> bool:
+        """Whether the CPU has not yet taken ISA interrupt ``irq`` (0-7), masked or not."""
+        return bool(self.master.requested >> irq & 1)
+
     def pending(self) -> bool:
         """Whether the CPU's interrupt input is raised."""
         return self.master.pending() >= 0

@@ -12,6 +12,7 @@ __all__ = ["HZ", "Pit"]
 
 HZ = 1_193_182
 _NS = 1_000_000_000
+_BACKLOG_NS = 250_000_000  # of ticks that a guest which is late still gets
 _REFRESH_NS = 15_085  # half a period of the memory refresh signal at port 0x61
 
 
@@ -130,10 +131,10 @@ class Pit:
         self.next_edge: int | None = None
 
     def advance(self, now: int) -> bool:
-        """Whether channel 0 has interrupted since it was last asked."""
+        """Whether channel 0 has interrupted since it was last asked; ticks come one by one."""
         if self.next_edge is None or now < self.next_edge:
             return False
-        self.next_edge = self._channels[0].edge_after(now)
+        self.next_edge = self._channels[0].edge_after(max(self.next_edge, now - _BACKLOG_NS))
         return True
 
     def read(self, port: int, _size: int) -> int:

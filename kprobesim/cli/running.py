@@ -1,0 +1,97 @@
+"""Letting a kernel on a board run: what ``boot`` and ``resume`` have in common."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import nullcontext
+from typing import Any
+
+from kprobesim.boot.board import Stop
+from kprobesim.boot.host_time import CLOCKS
+from kprobesim.booted import BootedKernel
+from kprobesim.cli.console import print_json
+from kprobesim.cli.interrupt import interruptible
+from kprobesim.cli.loading import seconds
+from kprobesim.cli.place import Place
+from kprobesim.cli.probes import Watch, add_probe_options
+from kprobesim.cli.screen import Screen
+from kprobesim.cli.terminal import Terminal
+from kprobesim.disasm import Instruction
+
+__all__ = ["add_running_options", "choose_clock", "run_guest"]
+
+_TIMEOUT = 300.0
+_GOOD = (Stop.TEXT, Stop.SECONDS, Stop.POWER_OFF, Stop.HALT, Stop.RESTART)
+
+
+def add_running_options(parser: argparse.ArgumentParser) -> None:
+    """Which places to probe, and when to stop."""
+    add_probe_options(parser)
+    parser.add_argument("--until", metavar="TEXT", help="stop when this is on the console")
+    parser.add_argument(
+        "--seconds", metavar="S", type=seconds, help="stop after S seconds of the guest's time"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=seconds,
+        help=f"give up after S seconds of this computer's time (default {_TIMEOUT:g}; none where "
+        "keys go to the guest)",
+    )
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        help="the guest's time: virtual (each run the same, an idle guest skips it) or host (real "
+        "seconds: the default where keys go to the guest)",
+    )
+
+
+def _is_interactive(args: argparse.Namespace) -> bool:
+    """Whether keys go to the guest's console."""
+    return not args.json and Terminal.is_there()
+
+
+def choose_clock(args: argparse.Namespace) -> str:
+    """The name of the guest's clock."""
+    return args.clock or ("host" if _is_interactive(args) else "virtual")
+
+
+def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespace) -> int:
+    """Probe ``places`` and run until the options say stop; the exit code."""
+    terminal = Terminal(kernel.board) if _is_interactive(args) else None
+    screen = None if args.json else Screen(kernel, raw=terminal is not None)
+    hits: list[dict[str, Any]] = []
+
+    def report(hit: dict[str, Any], instruction: Instruction) -> None:
+        hit["time"] = round(kernel.time, 9)
+        if screen is None:
+            hits.append(hit)
+        else:
+            screen.hit(hit)
+
+    watch = Watch(kernel, args.max_hits, report)
+    for place in places:
+        watch.plant(place)
+    timeout = args.timeout or (_TIMEOUT if terminal is None else None)
+    with interruptible(kernel.board.stop), terminal or nullcontext():
+        reason = kernel.run(args.until, timeout=timeout, seconds=args.seconds)
+    left = terminal is not None and terminal.left
+    if reason.kind is Stop.REQUESTED and not left:
+        raise KeyboardInterrupt
+    if screen is None:
+        print_json(
+            {
+                "arch": kernel.arch,
+                "version": kernel.version,
+                "stopped": reason.kind.name.lower(),
+                "reason": str(reason),
+                "time": round(kernel.time, 9),
+                "console": kernel.console.text,
+                "probes": watch.summary(),
+                "hits": hits,
+            }
+        )
+    else:
+        screen.end(watch, reason)
+    wanted = Stop.TEXT if args.until is not None else None
+    return 0 if left or (reason.kind in _GOOD and wanted in (None, reason.kind)) else 1
