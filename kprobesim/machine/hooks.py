@@ -13,6 +13,8 @@ from typing import Any
 import unicorn
 from unicorn import arm64_const, x86_const
 
+from kprobesim.machine.exits import BlockExits
+
 __all__ = ["Hooks"]
 
 _ptr = ctypes.c_void_p
@@ -21,6 +23,7 @@ _u32, _u64, _int = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
 _INTERRUPT = ctypes.CFUNCTYPE(None, _ptr, _u32, _ptr)
 _INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
 _CODE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
+_NEW_BLOCK = ctypes.CFUNCTYPE(None, _ptr, _ptr, _ptr, _ptr)
 _CPUID = ctypes.CFUNCTYPE(_int, _ptr, _ptr)
 _SYSCALL = ctypes.CFUNCTYPE(None, _ptr, _ptr)
 _PORT_IN = ctypes.CFUNCTYPE(_u32, _ptr, _u32, _int, _ptr)
@@ -32,6 +35,12 @@ _MMIO_WRITE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
 _ALWAYS = (1, 0)  # an empty range means every address
 
 
+class _Block(ctypes.Structure):
+    """A translated block, as ``uc_tb``."""
+
+    _fields_ = (("pc", _u64), ("icount", ctypes.c_uint16), ("size", ctypes.c_uint16))
+
+
 class Hooks:
     """The hooks of one engine; :class:`~kprobesim.machine.engine.Engine` is the rest of it."""
 
@@ -41,6 +50,8 @@ class Hooks:
 
     def __init__(self) -> None:
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
+        self._places: dict[int, tuple[int, int]] = {}  # of code hooks, by handle
+        self._exits: BlockExits | None = None
         self._devices: list[object] = []
 
     def write_number(self, number: int, value: int) -> None:
@@ -73,12 +84,32 @@ class Hooks:
         Guest memory is not touched. Code that was translated before has no hook in it: forget it.
         Returns a handle for :meth:`unhook`.
         """
-        return self._hook(unicorn.UC_HOOK_CODE, _CODE(callback), (address, last or address))
+        place = address, last or address
+        handle = self._hook(unicorn.UC_HOOK_CODE, _CODE(callback), place)
+        if self._exits is not None:
+            self._exits.add(*place)
+            self._places[handle] = place
+        return handle
+
+    def on_new_block(self, low: int, high: int, callback: Callable[[int, int, int], None]) -> int:
+        """Call ``callback(start, size, instructions)`` for each block that is translated.
+
+        It is about to run for the first time, and starts at a virtual address from ``low`` to
+        ``high``.
+        """
+
+        def read(_uc: object, block: int, _before: object, _data: object) -> None:
+            new = _Block.from_address(block)
+            callback(new.pc, new.size, new.icount)
+
+        return self._hook(unicorn.UC_HOOK_EDGE_GENERATED, _NEW_BLOCK(read), (low, high))
 
     def unhook(self, handle: int) -> None:
         """Remove a hook; what is translated goes on calling it until it is forgotten."""
         self._check(self._lib.uc_hook_del(self._handle, handle), "removing a hook")
         # The thunk stays: translated code may still hold its address.
+        if self._exits is not None and handle in self._places:
+            self._exits.remove(*self._places.pop(handle))
 
     # -- instructions ----------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class Arm64Board(Board):
         self.check_arguments(initrd, append, memory)
         self.image = image
         engine = Engine("arm64")
+        engine.stop_between_blocks()
         engine.count_blocks()
         self.ram = make_board_ram(memory)
         engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))

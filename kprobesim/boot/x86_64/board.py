@@ -62,9 +62,10 @@ class X86Board(Board):
             raise UsageError(f"this board takes at most {_MOST_MEMORY >> 20} MiB of memory")
         self.image = image
         engine = Engine("x86_64", _CPU)
+        engine.stop_between_blocks()
+        engine.count_blocks()
         self.ram = make_board_ram(memory)
         engine.map_ram(0, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
-        engine.count_blocks()
         self.state = find_state(engine)
         self._walk = Walk(self.state, memoryview(self.ram).cast("Q"))
         access = WalkedMemory(self.ram, 0, self._walk.translate)
