@@ -13,35 +13,37 @@ __all__ = ["Code", "branch", "displacement"]
 
 
 class Code:
-    """The bytes of ``image``, of which :meth:`write` and :meth:`each` change a copy."""
+    """The code in ``image``, of which :meth:`write` and :meth:`each` change a copy."""
 
     def __init__(self, image: KernelImage) -> None:
         self.image = image
-        self._starts = [segment.vaddr for segment in image.segments]
+        self._areas = list(_code(image))
+        self._starts = [start for start, _ in self._areas]
         self._copies: dict[int, bytearray] = {}
+        self.variables: dict[int, bytes] = {}
+        """What boot writes into data that the code goes with, by address."""
 
     @property
     def changed(self) -> dict[int, bytearray]:
-        """The segments that differ from the file, by their addresses."""
+        """The areas of code that differ from the file, by their addresses."""
         return {self._starts[number]: copy for number, copy in self._copies.items()}
 
     def _find(self, address: int, size: int) -> tuple[int, int] | None:
-        """Segment and offset of a range that lies in the bytes of one segment."""
+        """Area and offset of a range of code."""
         number = bisect_right(self._starts, address) - 1
         if number < 0:
             return None
         offset = address - self._starts[number]
-        fits = offset + size <= len(self.image.segments[number].data)
-        return (number, offset) if fits else None
+        return (number, offset) if offset + size <= len(self._areas[number][1]) else None
 
     def _copy(self, number: int) -> bytearray:
         copy = self._copies.get(number)
         if copy is None:
-            copy = self._copies[number] = bytearray(self.image.segments[number].data)
+            copy = self._copies[number] = bytearray(self._areas[number][1])
         return copy
 
     def holds(self, address: int, size: int = 1) -> bool:
-        """Whether the file has these bytes."""
+        """Whether the file has these bytes of code."""
         return self._find(address, size) is not None
 
     def read(self, address: int, size: int) -> bytes:
@@ -50,7 +52,7 @@ class Code:
         if found is None:
             return self.image.read(address, size)
         number, offset = found
-        data = self._copies.get(number) or self.image.segments[number].data
+        data = self._copies.get(number) or self._areas[number][1]
         return bytes(data[offset : offset + size])
 
     def read_word(self, address: int) -> int:
@@ -58,7 +60,7 @@ class Code:
         return int.from_bytes(self.read(address, 8), "little")
 
     def write(self, address: int, new: bytes) -> None:
-        """Change the copy; ``ImageError`` outside of the image."""
+        """Change the copy; ``ImageError`` outside of the code."""
         found = self._find(address, len(new))
         if found is None:
             raise ImageError(
@@ -98,6 +100,18 @@ class Code:
         """The address of the one symbol of that name."""
         found = self.image.symbols.candidates(name)
         return found[0].address if len(found) == 1 else None
+
+
+def _code(image: KernelImage) -> Iterator[tuple[int, memoryview]]:
+    """The pages of code with their addresses, as far as the file has them."""
+    for region in image.regions:
+        if region.kind not in ("text", "mixed"):
+            continue
+        for segment in image.segments:
+            low = max(region.start, segment.vaddr)
+            high = min(region.end, segment.vaddr + len(segment.data))
+            if low < high:
+                yield low, segment.data[low - segment.vaddr : high - segment.vaddr]
 
 
 def displacement(source: int, target: int) -> bytes:

@@ -6,6 +6,7 @@ returns and static calls are rewritten. Probes are judged by what runs.
 
 from __future__ import annotations
 
+from kprobesim.arch.arm64 import patching as arm64
 from kprobesim.arch.code import Code
 from kprobesim.arch.x86_64 import patching as x86_64
 from kprobesim.image import KernelImage
@@ -22,9 +23,14 @@ class RunningText:
         """``read(address, size)``: the bytes; ``ImageError`` outside of the image."""
 
     @property
-    def segments(self) -> dict[int, bytearray]:
-        """The segments that differ from the file, by address; not to be changed."""
+    def areas(self) -> dict[int, bytearray]:
+        """The areas of code that differ from the file, by address; not to be changed."""
         return self._code.changed
+
+    @property
+    def variables(self) -> dict[int, bytes]:
+        """The variables that go with the code, static keys for one, where they differ."""
+        return self._code.variables
 
 
 def running_text(image: KernelImage) -> RunningText:
@@ -32,4 +38,6 @@ def running_text(image: KernelImage) -> RunningText:
     code = Code(image)
     if image.arch == "x86_64":
         x86_64.patch(code)
+    else:
+        arm64.patch(code)
     return RunningText(code)

@@ -35,13 +35,14 @@ OFF = (
     "deferred_pages",
     "crct10dif_fallback",
     "crc64_rocksoft_fallback",
-    "supports_deactivate_key",
 )
-#: Functions whose DO_ONCE() has been done, which switches the key off.
-DONE_ONCE = ("key_set_index_key", "alg_test")
+#: Functions all of whose keys that were on are off by then, for keys without a name of their own:
+#: DO_ONCE() has been done, or the interrupt controller's driver found no hypervisor mode.
+OFF_IN = ("key_set_index_key", "alg_test", "gic_cpu_sys_reg_init")
 
 _KEY = 16
 _BRANCH, _FLAGS = 1, 3
+_TRUE, _FALSE = b"\1\0\0\0", bytes(4)  # static_key.enabled
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,25 @@ def switched_labels(code: Code) -> Iterator[JumpLabel]:
     if found is None:
         return
     start, table = found
-    keys = {address: True for address in map(_key, (code,) * len(ON), ON) if address}
-    keys |= {address: False for address in map(_key, (code,) * len(OFF), OFF) if address}
-    done = [_extent(code, name) for name in DONE_ONCE]
-    entries = struct.iter_unpack("<iiq", table[: len(table) // 16 * 16])
-    for at, (place, target, key) in enumerate(entries):
-        at = start + 16 * at
-        key += at + 8
-        enabled = keys.get(key & ~_FLAGS)
-        if enabled is None and any(low <= at + place < high for low, high in done):
-            name = code.image.symbols.at(key & ~_FLAGS)
-            if name is not None and name.symbol.name.startswith("___once_key"):
-                enabled = False
-        if enabled is not None:
-            yield JumpLabel(at + place, at + 4 + target, enabled != bool(key & _BRANCH))
+    keys = {address: True for name in ON if (address := _key(code, name))}
+    keys |= {address: False for name in OFF if (address := _key(code, name))}
+    extents = [_extent(code, name) for name in OFF_IN]
+    labels = []
+    rows = struct.iter_unpack("<iiq", table[: len(table) & ~15])
+    for number, (place, target, key) in enumerate(rows):
+        at = start + 16 * number
+        label = at + place, at + 4 + target, at + 8 + key
+        labels.append(label)
+        if any(low <= at + place < high for low, high in extents):
+            address = label[2] & ~_FLAGS
+            if code.image.read(address, 4) == _TRUE:
+                keys[address] = False
+    for address, enabled in keys.items():
+        code.variables[address] = _TRUE if enabled else _FALSE
+    for place, target, key in labels:
+        wanted = keys.get(key & ~_FLAGS)
+        if wanted is not None:
+            yield JumpLabel(place, target, wanted != bool(key & _BRANCH))
 
 
 def _key(code: Code, name: str) -> int | None:

@@ -18,7 +18,7 @@ from kprobesim.image.elf import Section
 from kprobesim.image.extable import ExceptionTable
 from kprobesim.image.patch_sites import (
     PatchSites,
-    ftrace_place,
+    ftrace_places,
     jump_label_sites,
     static_call_sites,
 )
@@ -328,8 +328,7 @@ class KernelImage:
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code, one for each of ``mcount_sites`` that it can patch."""
-        places = (ftrace_place(self.arch, site, self.read) for site in self.mcount_sites)
-        return frozenset(place for place in places if place is not None)
+        return ftrace_places(self.arch, self.mcount_sites, self.read)
 
     @cached_property
     def jump_labels(self) -> PatchSites:

@@ -61,6 +61,8 @@ def optimize_nops_5_10(code: bytearray, padding: int) -> None:
 
 def optimize_nops_6_1(code: bytearray) -> None:
     """Merge each run of one-byte NOPs (5.13 to 6.3)."""
+    if b"\x90\x90" not in code:
+        return
     at = 0
     while at < len(code):
         if code[at] == 0x90:

@@ -35,6 +35,7 @@ def apply_static_calls(code: Code) -> None:
         key, trampoline = code.symbol(f"__SCK__{name}"), code.symbol(f"__SCT__{name}")
         if key is not None:
             functions[key] = function
+            code.variables[key] = function.to_bytes(8, "little")
         if trampoline is not None:
             code.write(trampoline, branch(_JMP, trampoline, function) if function else _RET)
     sites: dict[int, int] = {}
