@@ -18,7 +18,7 @@ from kprobesim.image.elf import Section
 from kprobesim.image.extable import ExceptionTable
 from kprobesim.image.patch_sites import (
     PatchSites,
-    ftrace_place,
+    ftrace_places,
     jump_label_sites,
     static_call_sites,
 )
@@ -258,7 +258,7 @@ class KernelImage:
 
     # Tables
 
-    def _table(self, start: str, stop: str, section: str) -> tuple[int, bytes] | None:
+    def table(self, start: str, stop: str, section: str) -> tuple[int, bytes] | None:
         place = self.bounds(start, stop)
         if place is None and section in self.sections:
             address, size = self.sections[section]
@@ -320,43 +320,42 @@ class KernelImage:
     @cached_property
     def exception_table(self) -> ExceptionTable:
         """``__ex_table``; empty when the image has none."""
-        start, table = self._table(*tables.EXCEPTION_TABLE) or self._find_exception_table()
+        start, table = self.table(*tables.EXCEPTION_TABLE) or self._find_exception_table()
         return ExceptionTable(self.arch, start, table, self.is_code)
 
     @cached_property
     def bug_table(self) -> BugTable:
         """``__bug_table``; empty when the image has none."""
-        start, table = self._table(*tables.BUG_TABLE) or self._find_bug_table()
+        start, table = self.table(*tables.BUG_TABLE) or self._find_bug_table()
         return BugTable(start, table, self._is_bug_trap, self.read_string)
 
     @cached_property
     def mcount_sites(self) -> Sequence[int]:
         """Addresses of the calls or nops that ftrace patches, in the table's order."""
-        table = self._table(*tables.MCOUNT_SITES)
+        table = self.table(*tables.MCOUNT_SITES)
         return tables.addresses(table[1]) if table else self._find_mcount_sites()
 
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code, one for each of ``mcount_sites`` that it can patch."""
-        places = (ftrace_place(self.arch, site, self.read) for site in self.mcount_sites)
-        return frozenset(place for place in places if place is not None)
+        return ftrace_places(self.arch, self.mcount_sites, self.read)
 
     @cached_property
     def jump_labels(self) -> PatchSites:
         """The bytes of all jump labels (``__jump_table``); empty when it cannot be found."""
-        start, table = self._table(*tables.JUMP_TABLE) or (0, b"")
+        start, table = self.table(*tables.JUMP_TABLE) or (0, b"")
         return jump_label_sites(self.arch, start, table, self.read)
 
     @cached_property
     def static_calls(self) -> PatchSites:
         """The bytes of all static calls (x86); empty when the table cannot be found."""
-        start, table = self._table(*tables.STATIC_CALLS) or (0, b"")
+        start, table = self.table(*tables.STATIC_CALLS) or (0, b"")
         return static_call_sites(start, table)
 
     @cached_property
     def kprobe_blacklist(self) -> Sequence[int]:
         """Addresses in ``_kprobe_blacklist``: functions marked NOKPROBE_SYMBOL."""
-        table = self._table(*tables.KPROBE_BLACKLIST)
+        table = self.table(*tables.KPROBE_BLACKLIST)
         if table:
             return tables.addresses(table[1])
         members = [self._address(name) for name in tables.ALWAYS_BLACKLISTED]

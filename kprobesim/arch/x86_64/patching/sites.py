@@ -1,0 +1,56 @@
+"""Tables of places that are patched one like the other: returns, LOCKs, ENDBRs, ftrace's calls."""
+
+from __future__ import annotations
+
+import struct
+
+from kprobesim.arch.code import Code
+from kprobesim.arch.x86_64.patching.nops import NOPS
+
+__all__ = ["apply_returns", "make_ftrace_nops", "seal_endbr", "unlock_smp"]
+
+_RETURNS = ("__return_sites", "__return_sites_end", ".return_sites")
+_LOCKS = ("__smp_locks", "__smp_locks_end", ".smp_locks")
+_SEALS = ("__ibt_endbr_seal", "__ibt_endbr_seal_end", ".ibt_endbr_seal")
+
+_RET = bytes.fromhex("c3cccccccc")
+_CALL, _JMP, _LOCK, _DS = 0xE8, 0xE9, 0xF0, 0x3E
+_ENDBR = bytes.fromhex("f30f1efa")
+_POISON = bytes.fromhex("660f1f00")
+_POISON_6_15 = bytes.fromhex("0f1f40d6")
+
+
+def apply_returns(code: Code) -> None:
+    """``jmp __x86_return_thunk`` becomes a return and four INT3s (apply_returns(), 5.19)."""
+    thunk = code.symbol("__x86_return_thunk")
+    if thunk is None:
+        return
+    distance = struct.Struct("<i").unpack_from
+    for place, data, at in code.each(code.distances(*_RETURNS), 5):
+        if data[at] == _JMP and place + 5 + distance(data, at + 1)[0] == thunk:
+            data[at : at + 5] = _RET
+
+
+def unlock_smp(code: Code) -> None:
+    """One CPU needs no LOCK prefixes: DS prefixes take their place (alternatives_smp_unlock())."""
+    for low, high in code.image.text_ranges:
+        places = (place for place in code.distances(*_LOCKS) if low <= place < high)
+        for _, data, at in code.each(places, 1):
+            if data[at] == _LOCK:
+                data[at] = _DS
+
+
+def seal_endbr(code: Code) -> None:
+    """ENDBRs that no indirect branch needs become NOPs (apply_seal_endbr(), 5.18)."""
+    poison = _POISON_6_15 if code.image.version[:2] >= (6, 15) else _POISON
+    for _, data, at in code.each(code.distances(*_SEALS), 4):
+        if data[at : at + 4] == _ENDBR:
+            data[at : at + 4] = poison
+
+
+def make_ftrace_nops(code: Code) -> None:
+    """Calls of ``__fentry__`` become 5-byte NOPs (ftrace_init())."""
+    nop = NOPS[5]
+    for _, data, at in code.each(code.image.ftrace_sites, 5):
+        if data[at] == _CALL:
+            data[at : at + 5] = nop
