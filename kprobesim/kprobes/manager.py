@@ -70,12 +70,12 @@ class KprobesManager:
         if arming == "hook":
             hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = hooks.refresh
-            self._arming = hooks
+            self._arming = hooks  # every breakpoint is the guest's own, also at a probe's address
         else:
+            machine.breakpoint = self.hit_path.breakpoint
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
             )
-        machine.breakpoint = self.hit_path.breakpoint
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
         machine.save_state = ctlblk.save
