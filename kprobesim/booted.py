@@ -11,6 +11,7 @@ from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.board import Board, StopReason
 from kprobesim.boot.console import Console
 from kprobesim.boot.initramfs import built_in_initramfs
+from kprobesim.boot.lacks import CONSOLES
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.errors import ImageError, UsageError
@@ -28,7 +29,6 @@ Until = str | Callable[["BootedKernel"], bool] | None
 
 _MEMORY = 256 << 20
 _STEPS = 1000  # of one hit: a REP instruction takes many
-_CONSOLE = {"x86_64": "console=ttyS0", "arm64": "console=ttyAMA0"}
 
 
 class BootedKernel(KernelHandle):
@@ -71,7 +71,7 @@ class BootedKernel(KernelHandle):
         if not isinstance(append, str):
             raise UsageError(f"append {append!r} is no str: give the kernel's command line")
         if "console=" not in append:
-            append = f"{_CONSOLE[image.arch]} {append}".strip()
+            append = f"console={CONSOLES[image.arch]} {append}".strip()
         make: Callable[..., Board] = X86Board if image.arch == "x86_64" else Arm64Board
         board = make(
             image,

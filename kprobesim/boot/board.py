@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-import math
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,15 +14,20 @@ from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.console import Console
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.host_time import make_clock
-from kprobesim.errors import EngineError, UsageError
+from kprobesim.boot.lacks import lacks
+from kprobesim.boot.progress import Progress
+from kprobesim.errors import UsageError
+from kprobesim.image import KernelImage
 from kprobesim.machine.memory import PAGE
 
 __all__ = ["Board", "Stop", "StopReason"]
 
 _SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
 _SECOND = 1_000_000_000
+_LAST_WORDS = _SECOND // 4  # for what a panic prints
+_PANICS = "panic", "vpanic"
+_PANICKING = re.compile(rf"(\? )?({'|'.join(_PANICS)})\+")
 _PANIC = b"---[ end Kernel panic"
-_PATIENCE = 600.0
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
 _MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
 
@@ -61,12 +66,16 @@ _FINAL = (Stop.POWER_OFF, Stop.RESTART, Stop.HALT)
 class Board(ABC):
     """A computer with one CPU, RAM, an interrupt controller, a timer and a serial console.
 
-    A subclass makes ``machine``, whose engine counts blocks, loads the kernel, and answers the
-    abstract methods.
+    A subclass makes ``machine``, whose engine counts blocks, loads the kernel ``image``, whose
+    command line is ``append``, and answers the abstract methods.
     """
 
-    def __init__(self, machine: BootedMachine, clock: str = "virtual") -> None:
+    def __init__(
+        self, machine: BootedMachine, image: KernelImage, append: str, clock: str = "virtual"
+    ) -> None:
         self.machine = machine
+        self.image = image
+        self.append = append
         self.console = Console()
         self.clock = make_clock(clock, machine.engine)
         self._ended: StopReason | None = None
@@ -74,11 +83,12 @@ class Board(ABC):
         self._until = b""
         self._until_from = 0
         self._panicked = False
-        self._seen = (-1, -1)
-        self._seen_at = 0
-        self.patience = _PATIENCE
-        """Virtual seconds without an exception or a console byte after which the guest hangs."""
+        self.progress = Progress()
         self.console.listeners.append(self._watch_console)
+        self._panicking_at: int | None = None
+        for name in _PANICS if image.has_symbols else ():
+            for symbol in image.symbols.candidates(name):
+                machine.engine.on_code(symbol.address, self._note_panic)
 
     @staticmethod
     def check_arguments(initrd: object, append: object, memory: object) -> None:
@@ -111,6 +121,10 @@ class Board(ABC):
         """How many synchronous exceptions (system calls, faults) the guest has taken."""
 
     @abstractmethod
+    def mode(self) -> tuple[bool, bool]:
+        """Whether the CPU is in the kernel, and whether it takes interrupts."""
+
+    @abstractmethod
     def update_interrupts(self) -> bool:
         """Look at timers and devices, tell the CPU, and answer whether an interrupt waits.
 
@@ -140,7 +154,8 @@ class Board(ABC):
 
         Raises :class:`GuestPanic`, :class:`GuestHang`, other :class:`BootError`, and what a
         callback raised. Only a guest that is idle, or stuck, without an end is given up, after
-        :attr:`patience`. Once the guest has ended, each further run gives the same reason.
+        what :attr:`progress` says. Once the guest has ended, each further run gives the same
+        reason.
         """
         condition = self._prepare(until)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -157,7 +172,6 @@ class Board(ABC):
                 return StopReason(Stop.SECONDS)
             if deadline is not None and time.monotonic() >= deadline:
                 return StopReason(Stop.TIMEOUT, f"{timeout:g} s")
-            self._watch_progress()
             due = [when for when in (self.next_event(), ends_at) if when is not None]
             limit = clock.limit_until(min(due, default=None), _SLICE)
             clock.begin()
@@ -167,17 +181,20 @@ class Board(ABC):
                 clock.end()
             machine.raise_kept()
             if self._panicked:
-                self._panicked = False
+                self._panicked, self._panicking_at = False, None
                 self.fail(GuestPanic, self._panic_line())
             if self._request is not None:
                 request, self._request = self._request, None
                 if request.kind in _FINAL:
                     self._ended = request
+                    if self._panicking_at is not None:
+                        self.fail(GuestPanic, self._panic_line())
                 return request
             if status in _UNMAPPED:
                 self.fail(NoDevice, "the guest used a physical address where nothing is")
             if status:
-                raise EngineError(f"Unicorn stopped at {self.place()}: {engine.describe(status)}")
+                self.fail(BootError, f"the emulator gave up: {engine.describe(status)}")
+            self._watch_progress()
             if count[0] <= count[1] and self.halted_at(words[pc]) and not self.update_interrupts():
                 self._idle(ends_at)
         return self._ended
@@ -204,25 +221,33 @@ class Board(ABC):
             self.idle_for_ever()
         else:
             self.clock.jump(event)
+        self.progress.idled(self.clock.now())
 
     def _panic_line(self) -> str:
         for line in reversed(self.console.tail(200).splitlines()):
             _, found, reason = line.partition("Kernel panic - not syncing: ")
             if found and _PANIC.decode() not in line:
                 return f"kernel panic: {reason}"
-        return "kernel panic"
+        return "kernel panic, which the console does not show"
+
+    def _note_panic(self, _uc: object, _address: int, _size: int, _data: object) -> None:
+        try:
+            if self._panicking_at is None:
+                self._panicking_at = self.clock.now()
+                self.clock.hasten(self._panicking_at + _LAST_WORDS)
+        except BaseException as error:
+            self.machine.keep(error)
 
     def _watch_progress(self) -> None:
-        seen, now = (self.exceptions(), len(self.console.output)), self.clock.now()
-        if seen != self._seen:
-            self._seen, self._seen_at = seen, now
-        elif now - self._seen_at > self.patience * _SECOND:
-            self._seen_at = now
-            self.fail(
-                GuestHang,
-                f"the guest has made no progress for {self.patience:g} s of its time "
-                "(does it wait for input?)",
-            )
+        seen = self.exceptions(), len(self.console.output)
+        in_kernel, interrupts = self.mode()
+        why = self.progress.look(self.clock.now(), seen, in_kernel=in_kernel, interrupts=interrupts)
+        if why is not None:
+            self.fail(GuestHang, why)
+        panic = self._panicking_at
+        if panic is not None and self.clock.now() - panic > _LAST_WORDS:
+            self._panicking_at = None
+            self.fail(GuestPanic, self._panic_line())
 
     def attend(self, wait: Callable[[float], object] | None) -> None:
         """Somebody types: ``wait(seconds)`` waits so long for keys, at most, and sends them.
@@ -231,7 +256,9 @@ class Board(ABC):
         that waits is given up. ``None``: nobody types any more.
         """
         self.clock.wait = wait
-        self.patience = _PATIENCE if wait is None else math.inf
+        self.progress = Progress()
+        if wait is not None:
+            self.progress.never_give_up()
 
     def idle_for_ever(self) -> None:
         """The guest waits and no timer is running: only a key can wake it."""
@@ -247,13 +274,22 @@ class Board(ABC):
         self.clock.stop_run()
 
     def fail(self, error: type[BootError], headline: str) -> NoReturn:
-        """Raise ``error`` with the place and the console's tail."""
-        raise error(headline, self.place(), self.console.tail())
-
-    def place(self) -> str:
-        """Where the guest is, by symbol."""
+        """Raise ``error`` with the place, the call trace and the console's tail."""
         machine = self.machine
-        return machine.symbolize(machine.words[machine.engine.layout.pc])
+        regs = machine.regs.copy()
+        trace = machine.unwind(regs)
+        place = machine.symbolize(regs.ip)
+        panic = next((n for n, entry in enumerate(trace) if _PANICKING.match(entry)), None)
+        if error is GuestPanic and panic is not None:
+            trace = trace[panic:]  # what panic() called only prints, or waits for ever
+            place = trace[0].removeprefix("? ")
+        hints = lacks(self.image, self.append) if self.is_silent else ()
+        raise error(headline, regs, place, trace, self.console.tail(), hints)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the guest has printed nothing so far."""
+        return not self.console.output.strip()
 
     def _watch_console(self, data: bytes) -> None:
         output = self.console.output

@@ -55,10 +55,11 @@ class Screen:
             styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  ", values)
         )
 
-    def end(self, watch: Watch, reason: StopReason) -> None:
-        """Why it ended, and what the probes counted."""
+    def end(self, watch: Watch, reason: StopReason | None) -> None:
+        """What the probes counted, and why it ended unless that is an error."""
         self._new_line()
         for row in watch.summary():
             count = row["hits"]
             self._console.print(f"probe {row['probe']}: {count} hit{'s' * (count != 1)}")
-        self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))
+        if reason:
+            self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))

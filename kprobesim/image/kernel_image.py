@@ -118,6 +118,11 @@ class KernelImage:
 
     # Names
 
+    @property
+    def has_symbols(self) -> bool:
+        """Whether there are any :attr:`symbols`."""
+        return self._symbols is not None
+
     @cached_property
     def symbols(self) -> SymbolTable:
         """All symbols; ``ImageError`` when neither the image nor ``symbols=`` has any."""

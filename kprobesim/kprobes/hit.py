@@ -64,7 +64,7 @@ class HitPath:
         self._flags = machine.engine.layout.flags
         self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
         self.observer: Observer | None = None
-        self.refresh: Callable[[Kprobe], ArchInsn] = lambda p: p.ainsn
+        self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
         self.breakpoint, self.step, self.hook = self._traps()
 
     def _traps(
@@ -133,6 +133,9 @@ class HitPath:
                     leave()
                     return
                 ainsn = self.refresh(p)
+                if ainsn is None:
+                    leave()
+                    return
                 counted = counter[0]
                 if ainsn.emulate is not None:
                     try:

@@ -81,15 +81,15 @@ class KprobesManager:
         if arming == "hook":
             self.hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = self.hooks.refresh
-            self._arming = self.hooks
+            self._arming = self.hooks  # each breakpoint is the guest's own, also at a probe's
         else:
+            machine.breakpoint = self.hit_path.breakpoint
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
             )
         self.switching = Switching(self._table, self._arming, strict=strict)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
-        machine.breakpoint = self.hit_path.breakpoint
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
         machine.save_state = ctlblk.save

@@ -81,7 +81,7 @@ def test_virtual_time_ends_a_run_exactly_and_repeatably() -> None:
 def test_a_loop_does_not_hang_the_host() -> None:
     b = board([LOOP])
     assert b.run(timeout=0.05).kind is Stop.TIMEOUT
-    b.patience = 0.01
+    b.progress.patience = 0.01
     with pytest.raises(GuestHang, match=r"no progress for 0\.01 s"):
         b.run()
 

@@ -75,14 +75,13 @@ class Arm64Board(Board):
         if image.arch != "arm64":
             raise UsageError(f"{image.path} is a kernel for {image.arch}: boot it on that board")
         self.check_arguments(initrd, append, memory)
-        self.image = image
         engine = Engine("arm64")
         engine.stop_between_blocks()
         engine.count_blocks()
         self.ram = make_board_ram(memory)
         engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
-        super().__init__(BootedMachine(engine, make_cpu(engine), access), clock)
+        super().__init__(BootedMachine(engine, make_cpu(engine), access), image, append, clock)
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
 
@@ -248,6 +247,11 @@ class Arm64Board(Board):
     def exceptions(self) -> int:
         """How many synchronous exceptions the guest has taken."""
         return self._entry.count
+
+    def mode(self) -> tuple[bool, bool]:
+        """Whether the CPU is at EL1, and whether PSTATE.I is clear."""
+        flags = self.machine.cpu.read_flags()
+        return bool(flags & 0xC), not flags & 0x80
 
     def next_event(self) -> int | None:
         """When the timer is due, in virtual nanoseconds."""
