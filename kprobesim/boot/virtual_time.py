@@ -24,6 +24,11 @@ class VirtualTime:
         self._base = 0
         self._running = False
 
+    @property
+    def running(self) -> bool:
+        """Whether the engine runs at this moment: a callback asks."""
+        return self._running
+
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
         if self._running:

@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     def report(hit: dict[str, Any], instruction: Instruction) -> None:
         hit["time"] = round(kernel.time, 9)
+        hit |= _task(kernel)
         if args.json:
             hits.append(hit)
         else:
@@ -104,6 +105,12 @@ def run(args: argparse.Namespace) -> int:
     return 0 if reason.kind in _GOOD and wanted in (None, reason.kind) else 1
 
 
+def _task(kernel: BootedKernel) -> dict[str, Any]:
+    """Who hit: pid and comm, ``None`` where no task runs yet or the kernel has no BTF."""
+    task = kernel.current if kernel.tasks.are_known else None
+    return {"pid": task and task.pid, "comm": task and task.comm}
+
+
 class _Screen:
     """The guest's console and the hits on one terminal."""
 
@@ -133,8 +140,9 @@ class _Screen:
         regs = self._kernel.machine.regs
         values = " ".join(f"{regs.arg(n):#x}" for n in range(_ARGUMENTS))
         when = f"[{hit['time']:12.6f}] "
+        who = "" if hit["comm"] is None else f"{hit['comm']}-{hit['pid']}  "
         self._console.print(
-            styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  ", values)
+            styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  {who}", values)
         )
 
     def end(self, watch: Watch, reason: StopReason) -> None:

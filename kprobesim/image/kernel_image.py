@@ -12,6 +12,7 @@ from pathlib import Path
 from kprobesim.errors import ImageError
 from kprobesim.image import tables
 from kprobesim.image.banner import Banner, find_banner
+from kprobesim.image.btf import Btf, find_btf
 from kprobesim.image.bugtable import BugTable
 from kprobesim.image.discover import find_address_runs, find_blacklist, find_records
 from kprobesim.image.elf import Section
@@ -306,6 +307,11 @@ class KernelImage:
         code = self.read(address, 8)
         # ARM64: two NOPs (-fpatchable-function-entry=2). x86: a call of __fentry__.
         return code == b"\x1f\x20\x03\xd5" * 2 if self.arch == "arm64" else code[0] == 0xE8
+
+    @cached_property
+    def btf(self) -> Btf | None:
+        """The types of the kernel's structs; ``None`` without CONFIG_DEBUG_INFO_BTF."""
+        return find_btf(self.segments, self.bounds("__start_BTF", "__stop_BTF"))
 
     @cached_property
     def exception_table(self) -> ExceptionTable:
