@@ -2,8 +2,8 @@
 
 ``work`` is the function that a kworker is given, ``back`` the return address of a call. Both are
 instructions of the kernel's own text that only trap, so nobody comes there but by our doing, and
-whoever does is told apart by a token or by the stack pointer. Hooks catch the CPU: no byte of the
-guest changes.
+whoever does is told apart by the work's address or by the stack pointer. Hooks catch the CPU: no
+byte of the guest changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ __all__ = ["CallPads"]
 
 _TRAPS = {"x86_64": (b"\xcc", 1), "arm64": (b"\x00\x00\x21\xd4", 4)}  # int3; brk #0x800
 _INTERRUPT = "irq_enter_rcu"  # kernel/softirq.c, since 5.8: the first thing that an interrupt does
-_TOKEN = 0x6B70_726F << 32
 _LINK = 30
 
 
@@ -34,8 +33,9 @@ class CallPads:
         self._argument, self._sp = regs.ARGUMENTS[0], regs.STACK_POINTER
         self._x86 = machine.arch == "x86_64"
         self._expected_work = self._expected_sp = -1
+        self._given_up: set[int] = set()
         self._abandoned: dict[int, PtRegs] = {}
-        self._may_stop: Callable[[], bool] | None = None
+        self._may_stop: Callable[[], object] | None = None
         self.arrived = False
         self.work, self.back = _find_traps(image)
         found = image.symbols.candidates(_INTERRUPT)
@@ -58,27 +58,23 @@ class CallPads:
                 keep(error)
 
         self._engine.on_code(address, guarded)
-        if self._machine.text.is_code(address):
+        if self._engine.in_user_mode() or self._machine.text.is_code(address):
             self._engine.forget_code(address, address + 4)
-        else:  # a user's page tables may not map the kernel
-            self._engine.forget_all_code()
-
-    @staticmethod
-    def token(number: int) -> int:
-        """What tells work number ``number`` from all others."""
-        return _TOKEN | number
 
     # -- what may arrive ---------------------------------------------------------------------------
 
-    def stop_at_interrupt(self, may_stop: Callable[[], bool] | None) -> None:
+    def stop_at_interrupt(self, may_stop: Callable[[], object] | None) -> None:
         """End the run at the next interrupt for which ``may_stop()`` is true; ``None``: do not."""
         self._may_stop = may_stop
         if may_stop is not None:
             self.arrived = False
 
-    def expect_work(self, token: int) -> None:
-        """End the run when a kworker calls the work with this token."""
-        self._expected_work = token
+    def expect_work(self, work: int) -> None:
+        """End the run when a kworker does the work at this address; forget the one before."""
+        if self._expected_work >= 0:
+            self._given_up.add(self._expected_work)
+        self._given_up.discard(work)
+        self._expected_work = work
         self.arrived = False
 
     def expect_return(self) -> None:
@@ -107,11 +103,12 @@ class CallPads:
             self._stop()
 
     def _on_work(self) -> None:
-        token = self._words[self._argument]
-        if token == self._expected_work:
+        work = self._words[self._argument]
+        if work == self._expected_work:
             self._expected_work = -1
             self._stop()
-        elif token & ~0xFFFF_FFFF == _TOKEN:  # of a call that was given up before it began
+        elif work in self._given_up:
+            self._given_up.remove(work)
             self.leave_work()
             self._engine.write_pc(self._machine.regs.ip)
 
@@ -131,7 +128,7 @@ class CallPads:
             self._stop()
         elif sp in self._abandoned:
             regs = self._abandoned.pop(sp)
-            self._words[self._sp] = regs.sp
+            regs.thaw(self._words, self._machine.cpu)
             self._engine.write_pc(regs.ip)
 
 

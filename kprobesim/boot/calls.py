@@ -2,18 +2,20 @@
 
 A function may sleep, take locks and wait for others only where a task runs that holds nothing: not
 in the middle of a printk, not in the idle loop. So the guest itself provides the place. As an
-interrupt handler would, the host has it execute ``async_schedule_node()`` (kernel/async.c), which
-queues work from any context, and lets it run on until one of its kworkers calls that work. There,
-as if the work were already done, the CPU is parked, and each call borrows it: on a stack of its
-own, with time, interrupts and other tasks going on, until the function returns and the kworker's
-registers come back. As long as nothing else runs, further calls start from there at once.
+interrupt handler would, the host has it execute ``queue_work_on()`` (kernel/workqueue.c), and lets
+it run on until one of its kworkers calls that work. There, as if the work were already done, the
+CPU is parked, and each call borrows it: on a stack of its own, with time, interrupts and other
+tasks going on, until the function returns and the kworker's registers come back. As long as nothing
+else runs, further calls start from there at once.
 """
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from kprobesim.boot.board import Board, Stop, StopReason
 from kprobesim.boot.call_pads import CallPads
@@ -27,19 +29,21 @@ from kprobesim.machine.registers import PtRegs
 
 __all__ = ["GuestCalls"]
 
-_QUEUE = "async_schedule_node"  # (function(data, cookie), data, node), since 5.0
-_ANY_NODE = -1
-_WORKQUEUE = "async_wq"  # since 6.9: NULL until async_init()
+_QUEUE = "queue_work_on"  # (cpu, workqueue, work)
+# Its works may take long. NULL until workqueue_init_early(); the first name is of 6.17.
+_WORKQUEUES = ("system_dfl_wq", "system_unbound_wq")
+# struct work_struct: data (0: was in no pool yet), entry (an empty list), func
+_WORK = struct.Struct("<QQQQ32x")
 _KMALLOC = ("__kmalloc_noprof", "__kmalloc")
 _VMALLOC = ("vmalloc_noprof", "vmalloc")
 _FREE = "kvfree"
-_GFP_KERNEL = 0xCC0  # include/linux/gfp_types.h, the same from 5.10 on
+_GFP_KERNEL, _GFP_NOWAIT = 0xCC0, 0x800  # include/linux/gfp_types.h, the same from 5.10 on
 _LARGEST_KMALLOC = 2 << 20
 
 # A stack as large as a task's. ARM64 takes a stack pointer for an overflow that has the bit of
 # THREAD_SIZE set (arch/arm64/kernel/entry.S): bit 14, or 16 with pages of 64 KiB.
 _STACK, _STACK_ALIGN, _ARENA = 16 << 10, 128 << 10, 256 << 10
-_MARK_BYTES = 64
+_MARK, _MARK_BYTES = b"kprobesim stack\n", 64
 _PATIENCE = 10.0  # host seconds
 _MARGIN = 512  # below the stack pointer of whom we borrow a stack from
 _IN_INTERRUPT = 0x000F_0100  # of preempt_count: serving a hard or a soft interrupt
@@ -67,7 +71,6 @@ class GuestCalls:
         self._oops = OopsWatch(board, image, standing)
         self._parked: _Parked | None = None
         self._stack: int | None = None
-        self._serial = 0
 
     # -- for the user ------------------------------------------------------------------------------
 
@@ -155,44 +158,67 @@ class GuestCalls:
 
     def _go_to_worker(self, pads: CallPads, deadline: float | None) -> _Parked:
         """Let the guest run until a kworker does our work, and hold it there."""
-        queue = self._symbol(_QUEUE)
+        queue, kmalloc = self._symbol(_QUEUE), self._symbol(*_KMALLOC)
         while not self._may_queue(pads):
-            pads.stop_at_interrupt(self._workqueue_is_there)
+            pads.stop_at_interrupt(self._workqueue)
             try:
                 reason = self._board.run(lambda _: self._may_queue(pads), timeout=_left(deadline))
             finally:
                 pads.stop_at_interrupt(None)
             if not pads.arrived and reason.kind is not Stop.CONDITION:
                 self._raise(reason, "the guest came to no place from where to call")
-        self._serial += 1
-        token = pads.token(self._serial)
-        regs = self._machine.regs
-        kept = regs.copy()
-        self._standing.mask_interrupts()
-        self._enter(pads, queue, (pads.work, token, _ANY_NODE), kept.sp - _MARGIN)
-        self._wait(pads, deadline, None, f"{_QUEUE}() did not return")
-        kept.copy().thaw(self._machine.words, self._machine.cpu)
-        pads.expect_work(token)
+        memory = self._machine.memory
+        work = self._interject(pads, kmalloc, (_WORK.size, _GFP_NOWAIT), deadline)
+        if not work:
+            raise UsageError("the guest has no memory left: boot it with more (memory=)")
+        memory.write(work, _WORK.pack(0, work + 8, work + 8, pads.work))
+        self._interject(pads, queue, (0, self._workqueue(), work), deadline)
+        pads.expect_work(work)
         self._wait(pads, deadline, None, "no kworker has come to our work")
         pads.leave_work()
-        parked = _Parked(regs.copy(), 0, self._standing.task(), self._counts())
-        return self._park(parked)
+        regs = self._machine.regs.copy()
+        parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts()))
+        self._borrow(pads, parked, self._symbol(_FREE), (work,), regs.sp - _MARGIN, deadline, 0)
+        return parked
+
+    def _interject(
+        self, pads: CallPads, target: int, arguments: Sequence[int], deadline: float | None
+    ) -> int:
+        """Have a function executed here and now, with interrupts masked: one that never sleeps."""
+        machine = self._machine
+        kept = machine.regs.copy()
+        self._standing.mask_interrupts()
+        self._enter(pads, target, arguments, kept.sp - _MARGIN)
+        self._wait(pads, deadline, None, "a function that queues work did not return")
+        result = machine.regs.return_value
+        kept.thaw(machine.words, machine.cpu)
+        return result
 
     def _may_queue(self, pads: CallPads) -> bool:
         """Whether an interrupt could be handled at this instruction, and so queue work."""
-        if self._standing.in_user_mode() or not self._workqueue_is_there():
+        if self._standing.in_user_mode() or not self._workqueue():
             return False
         ip = self._machine.regs.ip
         return (
             ip == pads.interrupt or self._standing.takes_interrupts() or self._board.halted_at(ip)
         )
 
-    def _workqueue_is_there(self) -> bool:
-        found = self._image.symbols.candidates(_WORKQUEUE)
+    def _workqueue(self) -> int:
+        """The address of the workqueue; 0 as long as there is none."""
         try:
-            return not found or self._machine.memory.read_u64(found[0].address) != 0
+            return self._machine.memory.read_u64(self._workqueue_place)
         except GuestMemoryError:
-            return False
+            return 0
+
+    @cached_property
+    def _workqueue_place(self) -> int:
+        for name in _WORKQUEUES:
+            place = self._image.exported(name)
+            if place is not None:
+                return place
+        raise SymbolError(
+            _WORKQUEUES[-1], f"this kernel has no {_WORKQUEUES[-1]}, which calls need"
+        )
 
     def _park(self, parked: _Parked) -> _Parked:
         parked.when = self._board.clock.now()
@@ -202,7 +228,7 @@ class GuestCalls:
     def _find_stack(self, pads: CallPads, parked: _Parked, deadline: float | None) -> int:
         """The top of the stack for calls. It is memory of the guest's, so it goes away when the
         guest is set back to an earlier state: a mark tells."""
-        mark = pads.token(0).to_bytes(8, "little") * (_MARK_BYTES // 8)
+        mark = _MARK * (_MARK_BYTES // len(_MARK))
         if self._stack is not None:
             try:
                 if self._machine.memory.read(self._stack, _MARK_BYTES) == mark:

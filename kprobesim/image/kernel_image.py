@@ -14,7 +14,12 @@ from kprobesim.image import tables
 from kprobesim.image.banner import Banner, find_banner
 from kprobesim.image.btf import Btf, find_btf
 from kprobesim.image.bugtable import BugTable
-from kprobesim.image.discover import find_address_runs, find_blacklist, find_records
+from kprobesim.image.discover import (
+    find_address_runs,
+    find_blacklist,
+    find_export,
+    find_records,
+)
 from kprobesim.image.elf import Section
 from kprobesim.image.extable import ExceptionTable
 from kprobesim.image.patch_sites import (
@@ -151,6 +156,11 @@ class KernelImage:
             return None
         found = self._symbols.candidates(name)
         return found[0].address if len(found) == 1 else None
+
+    def exported(self, name: str) -> int | None:
+        """The address of a symbol; also of exported data in an image that names functions only."""
+        found = self.symbols.candidates(name)
+        return found[0].address if found else find_export(self.segments, name)
 
     # The kernel about itself
 
