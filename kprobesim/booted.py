@@ -47,6 +47,7 @@ class BootedKernel(KernelHandle):
         machine.unwind = unwinder.trace
         manager = KprobesManager(machine, image, "breakpoint", "hook")
         super().__init__(image, machine, manager)
+        machine.no_hit = machine.save_state()
         self.board = board
 
     @classmethod

@@ -30,8 +30,7 @@ from kprobesim.machine.registers import PtRegs
 __all__ = ["GuestCalls"]
 
 _QUEUE = "queue_work_on"  # (cpu, workqueue, work)
-# Its works may take long. NULL until workqueue_init_early(); the first name is of 6.17.
-_WORKQUEUES = ("system_dfl_wq", "system_unbound_wq")
+_WORKQUEUE = "system_highpri_wq"  # NULL until workqueue_init_early(); its kworkers come first
 # struct work_struct: data (0: was in no pool yet), entry (an empty list), func
 _WORK = struct.Struct("<QQQQ32x")
 _KMALLOC = ("__kmalloc_noprof", "__kmalloc")
@@ -45,6 +44,7 @@ _LARGEST_KMALLOC = 2 << 20
 _STACK, _STACK_ALIGN, _ARENA = 16 << 10, 128 << 10, 256 << 10
 _MARK, _MARK_BYTES = b"kprobesim stack\n", 64
 _PATIENCE = 10.0  # host seconds
+_TRIES, _TRY_SECONDS = 100, 2e-4  # to find a call that is given up
 _MARGIN = 512  # below the stack pointer of whom we borrow a stack from
 _IN_INTERRUPT = 0x000F_0100  # of preempt_count: serving a hard or a soft interrupt
 
@@ -212,13 +212,10 @@ class GuestCalls:
 
     @cached_property
     def _workqueue_place(self) -> int:
-        for name in _WORKQUEUES:
-            place = self._image.exported(name)
-            if place is not None:
-                return place
-        raise SymbolError(
-            _WORKQUEUES[-1], f"this kernel has no {_WORKQUEUES[-1]}, which calls need"
-        )
+        place = self._image.exported(_WORKQUEUE)
+        if place is None:
+            raise SymbolError(_WORKQUEUE, f"this kernel has no {_WORKQUEUE}, which calls need")
+        return place
 
     def _park(self, parked: _Parked) -> _Parked:
         parked.when = self._board.clock.now()
@@ -316,13 +313,11 @@ class GuestCalls:
         return [(place, memory.read(place, 4)) for place in self._standing.counters()]
 
     def _give_up(self, pads: CallPads, parked: _Parked, stack: int) -> None:
-        """The call will not return here. Throw it away; or, where the CPU is with something else
-        now, let it come to its end in the background, and forget its stack."""
-        busy = any(
-            int.from_bytes(self._machine.memory.read(place, 4), "little") & _IN_INTERRUPT
-            for place, _ in parked.counts[:1]
-        )
-        if self._standing.task() == parked.task and not busy and parked.counts:
+        """The call will not return here: take its kworker away from it, as soon as that runs.
+
+        If it does not, because it sleeps, it comes to its end in the background.
+        """
+        if self._oops.seen or self._reach(parked):
             pads.forget()
             for place, value in parked.counts:
                 self._machine.memory.write(place, value)
@@ -331,6 +326,30 @@ class GuestCalls:
             pads.abandon(parked.regs)
             if stack == self._stack:
                 self._stack = None
+
+    def _reach(self, parked: _Parked) -> bool:
+        """Let the guest run on to where the kworker itself runs, not an interrupt's handler."""
+        standing, board = self._standing, self._board
+        for _ in range(_TRIES):
+            if (
+                standing.task() == parked.task
+                and standing.takes_interrupts()
+                and not self._in_interrupt(parked)
+            ):
+                return True
+            try:
+                board.run(seconds=_TRY_SECONDS)
+            except Exception:  # a handler's, again; what matters is the one before
+                return False
+            if board.ended is not None:
+                return False
+        return standing.task() == parked.task and not self._in_interrupt(parked)
+
+    def _in_interrupt(self, parked: _Parked) -> bool:
+        if not parked.counts:
+            return False
+        place, _ = parked.counts[0]
+        return bool(self._machine.memory.read_u32(place) & _IN_INTERRUPT)
 
 
 def _left(deadline: float | None) -> float | None:

@@ -22,7 +22,8 @@ _HEADER = struct.Struct(
 )  # magic version flags hdr_len type_off type_len str_off str_len
 _TYPE = struct.Struct("<III")  # name_off, info, size or type
 _MEMBER = struct.Struct("<III")  # name_off, type, offset in bits
-_MOST_ANONYMOUS = 16  # levels of anonymous structs in each other
+_MOST_ANONYMOUS = 256  # structs without a name in one struct
+_MOST_ALIASES = 16  # typedefs and qualifiers on the way to a struct
 
 _STRUCT, _UNION = 4, 5
 _ALIASES = frozenset((8, 9, 10, 11, 18))  # TYPEDEF VOLATILE CONST RESTRICT TYPE_TAG
@@ -68,7 +69,7 @@ class Btf:
 
     def _find(self, name: str, path: Sequence[str]) -> int | None:
         for at in self._structs(name):
-            bits = self._bits(at, path, 0)
+            bits = self._bits(at, path, set())
             if bits is not None:
                 return bits // 8 if bits % 8 == 0 else None
         return None
@@ -113,8 +114,9 @@ class Btf:
         start = at + _TYPE.size
         return _MEMBER.iter_unpack(self._types[start : start + count * _MEMBER.size])
 
-    def _bits(self, at: int, path: Sequence[str], depth: int) -> int | None:
-        """The offset of ``path`` in the struct at ``at``, in bits."""
+    def _bits(self, at: int, path: Sequence[str], seen: set[int]) -> int | None:
+        """The offset of ``path`` in the struct at ``at``, in bits; not in what was ``seen``."""
+        seen.add(at)
         flagged = _TYPE.unpack_from(self._types, at)[1] >> 31
         anonymous = []
         wanted = b"\0" + path[0].encode() + b"\0"
@@ -126,12 +128,12 @@ class Btf:
                 if len(path) == 1:
                     return bits
                 inner = self._struct_of(kind)
-                rest = None if inner is None else self._bits(inner, path[1:], 0)
+                rest = None if inner is None else self._bits(inner, path[1:], set())
                 return None if rest is None else bits + rest
-        if depth < _MOST_ANONYMOUS:
-            for kind, bits in anonymous:
-                inner = self._struct_of(kind)
-                found = None if inner is None else self._bits(inner, path, depth + 1)
+        for kind, bits in anonymous:
+            inner = self._struct_of(kind)
+            if inner is not None and inner not in seen and len(seen) < _MOST_ANONYMOUS:
+                found = self._bits(inner, path, seen)
                 if found is not None:
                     return bits + found
         return None
@@ -140,7 +142,7 @@ class Btf:
         """Where the struct or union is that type ``number`` is or is another name for."""
         if self._places is None:
             self._places = self._walk()
-        for _ in range(_MOST_ANONYMOUS):
+        for _ in range(_MOST_ALIASES):
             if not 0 < number < len(self._places):
                 return None
             at = self._places[number]
