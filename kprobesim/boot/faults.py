@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kprobesim.errors import GuestError
 from kprobesim.machine.registers import PtRegs
 
-__all__ = ["BootError", "GuestHang", "GuestPanic", "GuestReset", "NoDevice"]
+__all__ = ["BootError", "GuestEnd", "GuestHang", "GuestPanic", "GuestReset", "NoDevice"]
 
 
 class BootError(GuestError):
@@ -64,6 +64,10 @@ class GuestPanic(BootError):
 
 class GuestReset(BootError):
     """The CPU cannot deliver an exception: a triple fault, or no vectors yet."""
+
+
+class GuestEnd(BootError):
+    """The guest switched itself off, restarted or halted while it was to do something else."""
 
 
 class GuestHang(BootError):

@@ -30,6 +30,11 @@ class VirtualTime:
         """Somebody who types: called with how many seconds of the host's time the guest idles, at
         most; 0 while it is busy."""
 
+    @property
+    def running(self) -> bool:
+        """Whether the engine runs at this moment: a callback asks."""
+        return self._running
+
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
         if self._running:

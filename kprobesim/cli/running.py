@@ -57,6 +57,12 @@ def choose_clock(args: argparse.Namespace) -> str:
     return args.clock or ("host" if _is_interactive(args) else "virtual")
 
 
+def _task(kernel: BootedKernel) -> dict[str, Any]:
+    """Who hit: pid and comm, ``None`` where no task runs yet or the kernel has no BTF."""
+    task = kernel.current if kernel.tasks.are_known else None
+    return {"pid": task and task.pid, "comm": task and task.comm}
+
+
 def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespace) -> int:
     """Probe ``places`` and run until the options say stop; the exit code."""
     terminal = Terminal(kernel.board) if _is_interactive(args) else None
@@ -65,6 +71,7 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
 
     def report(hit: dict[str, Any], instruction: Instruction) -> None:
         hit["time"] = round(kernel.time, 9)
+        hit |= _task(kernel)
         if screen is None:
             hits.append(hit)
         else:
