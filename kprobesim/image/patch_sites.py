@@ -18,8 +18,10 @@ _SHORT_JUMPS = (0xEB, 0x66)  # x86 JMP8 and the 2-byte NOP; the 5-byte forms are
 
 _NOP_PAIR = struct.pack("<2I", 0xD503201F, 0xD503201F)
 _BTI_C = struct.pack("<I", 0xD503245F)
-#: What may stand between a recorded ARM64 address and the pair of NOPs that is patched.
-_BEFORE_PAIR = (b"", _BTI_C, _NOP_PAIR, _NOP_PAIR + _BTI_C)
+#: What may stand between a recorded ARM64 address and the pair of NOPs that is patched, the
+#: longest first: it counts.
+_BEFORE_PAIR = (_NOP_PAIR + _BTI_C, _NOP_PAIR, _BTI_C, b"")
+_PAIRS = tuple((len(before) + 4, before + _NOP_PAIR) for before in _BEFORE_PAIR)
 
 
 class PatchSites:
@@ -79,9 +81,7 @@ def ftrace_place(arch: str, site: int, read: Callable[[int, int], bytes]) -> int
     if arch == "x86_64":
         return site
     code = read(site, 20)
-    longest = max(
-        (before for before in _BEFORE_PAIR if code.startswith(before + _NOP_PAIR)),
-        key=len,
-        default=None,
-    )
-    return None if longest is None else site + len(longest) + 4
+    for place, start in _PAIRS:
+        if code.startswith(start):
+            return site + place
+    return None
