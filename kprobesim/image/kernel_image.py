@@ -294,25 +294,13 @@ class KernelImage:
                     return False
             return self.is_code(insn) and self.is_code(fixup)
 
-        found = [
-            table
-            for size in (12, 8)
-            if (table := find_records(self.segments, size, plausible, rising=True)) is not None
-        ]
-        return max(found, key=lambda table: len(table[1]), default=(0, b""))
+        return find_records(self.segments, (12, 8), plausible, rising=True)
 
     def _find_bug_table(self) -> tuple[int, bytes]:
         """The table by its shape: each entry points at a BUG instruction."""
-        found = [
-            table
-            for size in (12, 16, 8)
-            if (
-                table := find_records(
-                    self.segments, size, lambda trap, _file, _record: self._is_bug_trap(trap)
-                )
-            )
-        ]
-        return max(found, key=lambda table: len(table[1]), default=(0, b""))
+        return find_records(
+            self.segments, (12, 16, 8), lambda trap, _file, _record: self._is_bug_trap(trap)
+        )
 
     @cached_property
     def _code_pointers(self) -> list[tuple[int, array[int], int]]:
@@ -384,6 +372,9 @@ class KernelImage:
         return found[1] if found else ()
 
     def _is_bug_trap(self, address: int) -> bool:
-        if not self.contains(address) or not self.contains(address + 3):
+        index = bisect_right(self._starts, address) - 1  # often asked: not through read()
+        if index < 0:
             return False
-        return self.read(address, 4).startswith(_BUG_TRAPS[self.arch])
+        segment = self.segments[index]
+        offset = address - segment.vaddr
+        return bytes(segment.data[offset : offset + 4]).startswith(_BUG_TRAPS[self.arch])
