@@ -16,7 +16,7 @@ from itertools import groupby
 
 from kprobesim.image.segment import Segment
 
-__all__ = ["find_address_runs", "find_blacklist", "find_records"]
+__all__ = ["JUMP_ENTRIES", "find_address_runs", "find_blacklist", "find_records"]
 
 #: The shortest run of records that counts.
 _MIN_RECORDS = 16
@@ -27,23 +27,33 @@ _RUNS = {
     8: re.compile(rb"(?:[\xfc-\xff]{2}){%d,}" % _MIN_RECORDS),
     16: re.compile(rb"(?:[\xfc-\xff]{3}[\0-\xff]){%d,}" % _MIN_RECORDS),
 }
+#: Two distances to code, before or behind, and a 64-bit one to data on either side.
+JUMP_ENTRIES = re.compile(
+    rb"(?:[\xfc-\xff\0-\3]{2}(?:[\0-\3]\0|[\xfc-\xff]\xff)){%d,}" % _MIN_RECORDS
+)
 
 #: Judges a record: the addresses that its first two words point to, and all its bytes.
 Plausible = Callable[[int, int, bytes], bool]
 
 
 def find_records(
-    segments: Sequence[Segment], size: int, plausible: Plausible, *, rising: bool = False
+    segments: Sequence[Segment],
+    size: int,
+    plausible: Plausible,
+    *,
+    rising: bool = False,
+    runs: re.Pattern[bytes] | None = None,
 ) -> tuple[int, bytes] | None:
     """Address and bytes of the longest table of ``size``-byte records that start with distances.
 
-    ``rising``: the addresses that the first words point to rise.
+    ``rising``: the addresses that the first words point to rise. ``runs`` matches the highest byte
+    of each word of such records, if they are not of the usual kinds.
     """
     best: tuple[int, bytes] | None = None
     for segment in segments:
         # The highest byte of each little-endian word: a regular expression then sees records.
         highest = bytes(segment.data[3::4])
-        for run in _RUNS[size].finditer(highest):
+        for run in (runs or _RUNS[size]).finditer(highest):
             found = _longest(segment, run.start() * 4, run.end() * 4, size, plausible, rising)
             if found and (best is None or len(found[1]) > len(best[1])):
                 best = found
