@@ -108,10 +108,9 @@ def _code(image: KernelImage) -> Iterator[tuple[int, memoryview]]:
         if region.kind not in ("text", "mixed"):
             continue
         for segment in image.segments:
-            low = max(region.start, segment.vaddr)
-            high = min(region.end, segment.vaddr + len(segment.data))
-            if low < high:
-                yield low, segment.data[low - segment.vaddr : high - segment.vaddr]
+            part = segment.part(region.start, region.end)
+            if part is not None:
+                yield part.vaddr, part.data
 
 
 def displacement(source: int, target: int) -> bytes:

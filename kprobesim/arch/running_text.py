@@ -33,11 +33,13 @@ class RunningText:
         return self._code.variables
 
 
-def running_text(image: KernelImage) -> RunningText:
-    """The text of ``image`` as it runs on an unaffected CPU."""
+def running_text(image: KernelImage, *, static_keys: bool = True) -> RunningText:
+    """The text of ``image`` as it runs on an unaffected CPU.
+
+    ``static_keys=False`` leaves the jump labels as the image's own keys say. Code that runs
+    without a boot needs that: what boot switches on, it has also set up.
+    """
     code = Code(image)
-    if image.arch == "x86_64":
-        x86_64.patch(code)
-    else:
-        arm64.patch(code)
+    patch = x86_64.patch if image.arch == "x86_64" else arm64.patch
+    patch(code, static_keys=static_keys)
     return RunningText(code)

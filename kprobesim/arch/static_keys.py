@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kprobesim.arch.code import Code
-from kprobesim.image.tables import JUMP_TABLE
 
 __all__ = ["JumpLabel", "switched_labels"]
 
@@ -42,7 +41,7 @@ OFF_IN = ("key_set_index_key", "alg_test", "gic_cpu_sys_reg_init")
 
 _KEY = 16
 _BRANCH, _FLAGS = 1, 3
-_TRUE, _FALSE = b"\1\0\0\0", bytes(4)  # static_key.enabled
+_TRUE = b"\1\0\0\0"  # static_key.enabled
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,7 @@ class JumpLabel:
 
 def switched_labels(code: Code) -> Iterator[JumpLabel]:
     """The jump labels whose keys boot switches."""
-    found = code.image.table(*JUMP_TABLE)
-    if found is None:
-        return
-    start, table = found
+    start, table = code.image.jump_table
     keys = {address: True for name in ON if (address := _key(code, name))}
     keys |= {address: False for name in OFF if (address := _key(code, name))}
     extents = [_extent(code, name) for name in OFF_IN]
@@ -73,8 +69,6 @@ def switched_labels(code: Code) -> Iterator[JumpLabel]:
             address = label[2] & ~_FLAGS
             if code.image.read(address, 4) == _TRUE:
                 keys[address] = False
-    for address, enabled in keys.items():
-        code.variables[address] = _TRUE if enabled else _FALSE
     for place, target, key in labels:
         wanted = keys.get(key & ~_FLAGS)
         if wanted is not None:

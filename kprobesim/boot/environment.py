@@ -65,8 +65,8 @@ def _set_up_arm64(machine: Machine, image: KernelImage) -> None:
 
 
 def _patch_text(machine: Machine, image: KernelImage) -> None:
-    """Put the code in as boot leaves it, and the variables that say how it is."""
-    text = running_text(image)
+    """Put the code in as boot leaves it, and the variables that go with it."""
+    text = running_text(image, static_keys=False)
     for address, code in text.areas.items():
         machine.memory.write(address, bytes(code))
     for address, value in text.variables.items():

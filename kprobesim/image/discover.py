@@ -16,7 +16,7 @@ from itertools import groupby
 
 from kprobesim.image.segment import Segment
 
-__all__ = ["find_address_runs", "find_blacklist", "find_export", "find_records"]
+__all__ = ["JUMP_ENTRIES", "find_address_runs", "find_blacklist", "find_export", "find_records"]
 
 #: The shortest run of records that counts.
 _MIN_RECORDS = 16
@@ -29,6 +29,10 @@ _RUNS = {
     16: re.compile(rb"---(?:.---){%d,}." % (_MIN_RECORDS - 1), re.DOTALL),
 }
 _DISTANCES = bytes(0xFC) + b"----"
+#: Two distances to code, before or behind, and a 64-bit one to data on either side.
+JUMP_ENTRIES = re.compile(
+    rb"(?:[\xfc-\xff\0-\3]{2}(?:[\0-\3]\0|[\xfc-\xff]\xff)){%d,}" % _MIN_RECORDS
+)
 
 #: How far before its string an export's entry may lie: __ksymtab, __kcrctab, __ksymtab_strings.
 _EXPORTS = 2 << 20
@@ -40,28 +44,42 @@ Table = tuple[int, bytes]
 
 
 def find_records(
-    segments: Sequence[Segment], sizes: Sequence[int], plausible: Plausible, *, rising: bool = False
+    segments: Sequence[Segment],
+    sizes: Sequence[int],
+    plausible: Plausible,
+    *,
+    rising: bool = False,
+    runs: re.Pattern[bytes] | None = None,
 ) -> tuple[int, bytes]:
     """Address and bytes of the longest table of records that start with distances.
 
     ``sizes`` are those that a record may have; ``rising``: the addresses that the first words point
-    to rise. Without such a table: (0, b"").
+    to rise. ``runs`` matches the highest byte of each word of such records, if they are not of the
+    usual kinds. Without such a table: (0, b"").
     """
     best = 0, b""
     for size in sizes:
-        best = _find_records(segments, size, plausible, rising, best)
+        best = _find_records(segments, size, plausible, rising, runs, best)
     return best
 
 
 def _find_records(
-    segments: Sequence[Segment], size: int, plausible: Plausible, rising: bool, best: Table
+    segments: Sequence[Segment],
+    size: int,
+    plausible: Plausible,
+    rising: bool,
+    kind: re.Pattern[bytes] | None,
+    best: Table,
 ) -> Table:
     """``best``, or a longer table of ``size``-byte records."""
     for segment in segments:
         # The highest byte of each little-endian word: a regular expression then sees records.
         # (The slice of a memoryview would take ten times as long.)
-        highest = bytes(segment.data)[3::4].translate(_DISTANCES)
-        runs = [(run.start() * 4, run.end() * 4) for run in _RUNS[size].finditer(highest)]
+        highest = bytes(segment.data)[3::4]
+        found_runs = (
+            kind.finditer(highest) if kind else _RUNS[size].finditer(highest.translate(_DISTANCES))
+        )
+        runs = [(run.start() * 4, run.end() * 4) for run in found_runs]
         for start, end in sorted(runs, key=lambda run: run[0] - run[1]):
             if end + size - start <= len(best[1]):
                 break  # none of the rest is as long

@@ -15,6 +15,7 @@ from kprobesim.image.banner import Banner, find_banner
 from kprobesim.image.btf import Btf, find_btf
 from kprobesim.image.bugtable import BugTable
 from kprobesim.image.discover import (
+    JUMP_ENTRIES,
     find_address_runs,
     find_blacklist,
     find_export,
@@ -39,6 +40,9 @@ _BUG_TRAPS = {
     "x86_64": (b"\x0f\x0b", b"\x67\x0f\xb9", b"\x67\x48\x0f\xb9", b"\xd6"),
     "arm64": (b"\x00\x00\x21\xd4",),
 }
+
+_ARM64_NOP = b"\x1f\x20\x03\xd5"
+_ARM64_B = 0x14  # the highest bits of B
 
 
 class KernelImage:
@@ -349,10 +353,30 @@ class KernelImage:
         """Where ftrace patches the code, one for each of ``mcount_sites`` that it can patch."""
         return ftrace_places(self.arch, self.mcount_sites, self.read)
 
+    def _find_jump_table(self) -> tuple[int, bytes]:
+        """The table by its shape: each entry points at a NOP or a branch. (Only ARM64 needs it.)"""
+        constants = self.bounds("_etext", "_sinittext")  # where RO_DATA of vmlinux.lds.h puts it
+        if self.arch != "arm64" or constants is None:
+            return 0, b""
+
+        def plausible(place: int, target: int, record: bytes) -> bool:
+            if place % 4 or target % 4 or not (self.contains(place) and self.contains(target)):
+                return False
+            code = self.read(place, 4)
+            return code == _ARM64_NOP or code[3] & 0xFC == _ARM64_B
+
+        parts = [part for s in self.segments if (part := s.part(*constants)) is not None]
+        return find_records(parts, (16,), plausible, runs=JUMP_ENTRIES)
+
+    @cached_property
+    def jump_table(self) -> tuple[int, bytes]:
+        """Where ``__jump_table`` lies, and its bytes; none when it cannot be found."""
+        return self.table(*tables.JUMP_TABLE) or self._find_jump_table()
+
     @cached_property
     def jump_labels(self) -> PatchSites:
         """The bytes of all jump labels (``__jump_table``); empty when it cannot be found."""
-        start, table = self.table(*tables.JUMP_TABLE) or (0, b"")
+        start, table = self.jump_table
         return jump_label_sites(self.arch, start, table, self.read)
 
     @cached_property

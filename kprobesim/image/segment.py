@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["PAGE_SIZE", "Region", "Segment"]
 
@@ -31,6 +31,16 @@ class Segment:
     def end(self) -> int:
         """First virtual address after the segment."""
         return self.vaddr + self.memsz
+
+    def part(self, start: int, end: int) -> Segment | None:
+        """What of it the file has in ``[start, end)``; ``None`` if nothing."""
+        low, high = max(start, self.vaddr), min(end, self.vaddr + len(self.data))
+        if low >= high:
+            return None
+        data = self.data[low - self.vaddr : high - self.vaddr]
+        return replace(
+            self, vaddr=low, paddr=self.paddr + low - self.vaddr, data=data, memsz=len(data)
+        )
 
     def __contains__(self, vaddr: int) -> bool:
         return self.vaddr <= vaddr < self.end

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
 from kprobesim.arch.arm64.constants import BRK_KPROBE, INSN_SIZE, SLOT_SIZE
+from kprobesim.arch.x86_64.boost import GROUP_BOOST_SINCE
 from kprobesim.arch.x86_64.ftrace import FtraceInsn
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
@@ -107,6 +108,7 @@ def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> 
             stepping=stepping,
             has_post_handler=site.has_post_handler,
             has_exception_entry=site.has_exception_entry,
+            group_boost=version >= GROUP_BOOST_SINCE,
         )
         return x86_64.prepare(original, site.address, slot=slot, options=options)
 

@@ -15,6 +15,7 @@ from kprobesim.kprobes.archs import ArchInsn, ArchKprobes, Site
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.optimizing import Optimizer
 from kprobesim.kprobes.traceable import Traceable
 
 __all__ = ["Judge", "Verdict"]
@@ -104,6 +105,7 @@ class Judge:
         self._blacklist = blacklist
         self._read = read
         self._traceable: Traceable | None = None
+        self._optimizer = Optimizer(image, read)
 
     def check(
         self,
@@ -183,7 +185,9 @@ class Judge:
             kind=kind,
             boostable=ainsn.boostable,
             emulated=None if site.ftrace else ainsn.emulate_kind,
-            optimizable=False,
+            optimizable=kind == "int3"
+            and p.post_handler is None
+            and self._optimizer.size(place) > 0,
             slot=ainsn.slot_bytes if slot_at is not None and ainsn.insn is not None else None,
             original=self._read(place.address, ainsn.size),
         )

@@ -32,7 +32,8 @@ class Options:
     ``slot_size`` is in bytes; ``preemptible`` is CONFIG_PREEMPTION, which forbids boosting, as
     ``has_post_handler`` does. ``strict`` imitates the kernel's faults. ``has_exception_entry``:
     the address is in the exception table. ``refuse_exception_insns``: see
-    :func:`~kprobesim.arch.x86_64.boundary.check_boundary`, for whose caller it is kept here.
+    :func:`~kprobesim.arch.x86_64.boundary.check_boundary`, for whose caller it is kept here. ``group_boost``: see
+    :func:`~kprobesim.arch.x86_64.boost.can_boost`.
     """
 
     slot_size: int = MAX_INSN_SIZE
@@ -42,6 +43,7 @@ class Options:
     has_post_handler: bool = False
     has_exception_entry: bool = False
     refuse_exception_insns: bool = False
+    group_boost: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,11 @@ def prepare(read: Read, address: int, *, slot: int | None, options: Options) -> 
         and not options.preemptible
         and not options.has_post_handler
         and options.slot_size - insn.length >= JMP32_SIZE
-        and can_boost(insn, has_exception_entry=options.has_exception_entry)
+        and can_boost(
+            insn,
+            has_exception_entry=options.has_exception_entry,
+            group_boost=options.group_boost,
+        )
     ):
         jump = _jump(slot + insn.length, address + insn.length)
     if slot is None:

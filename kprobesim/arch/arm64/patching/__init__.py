@@ -10,8 +10,9 @@ from kprobesim.arch.code import Code
 __all__ = ["patch"]
 
 
-def patch(code: Code) -> None:
+def patch(code: Code, *, static_keys: bool) -> None:
     """All of it, in the order of the boot."""
-    apply_jump_labels(code)
+    if static_keys:
+        apply_jump_labels(code)
     make_ftrace_nops(code)
     apply_alternatives(code, capabilities(code))

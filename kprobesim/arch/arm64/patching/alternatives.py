@@ -74,4 +74,8 @@ def _find(code: Code) -> tuple[int, bytes] | None:
             and image.is_code(replacement)
         )
 
-    return find_records(image.segments, _ENTRY.size, plausible)
+    bounds = image.bounds("_einittext", "_edata")  # it is freed with the code of the boot
+    if bounds is None:
+        return find_records(image.segments, _ENTRY.size, plausible)
+    parts = [part for s in image.segments if (part := s.part(*bounds)) is not None]
+    return find_records(parts, _ENTRY.size, plausible)

@@ -18,9 +18,10 @@ from kprobesim.arch.x86_64.patching.static_calls import apply_static_calls
 __all__ = ["patch"]
 
 
-def patch(code: Code) -> None:
+def patch(code: Code, *, static_keys: bool) -> None:
     """All of it, in the order of the boot: static calls and ftrace first."""
-    apply_jump_labels(code)
+    if static_keys:
+        apply_jump_labels(code)
     apply_static_calls(code)
     make_ftrace_nops(code)
     apply_paravirt(code)

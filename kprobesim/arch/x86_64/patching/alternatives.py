@@ -100,7 +100,7 @@ def _layout(code: Code, start: int, table: bytes) -> Layout:
         part = table[: _SAMPLE * layout.size]
         return sum(
             code.image.is_code(entry.place)
-            and code.holds(entry.replacement)
+            and code.image.contains(entry.replacement)
             and entry.length >= entry.replacement_length
             for entry in _entries(layout, start, part)
         )
