@@ -144,11 +144,6 @@ class KernelImage:
             )
         return self._symbols
 
-    @property
-    def has_symbols(self) -> bool:
-        """Whether there are any: else :attr:`symbols` raises."""
-        return self._symbols is not None
-
     @cached_property
     def _symbols(self) -> SymbolTable | None:
         found = self._read_columns(self)

@@ -26,7 +26,7 @@ _MOST_CAPABILITIES = 256
 
 def apply_alternatives(code: Code, capabilities: Container[int]) -> None:
     """Write what a CPU with ``capabilities`` gets."""
-    start, table = code.image.table(*TABLE) or _find(code) or (0, b"")
+    start, table = code.image.table(*TABLE) or _find(code)
     callbacks = {
         address: callback
         for name, callback in CALLBACKS.items()
@@ -76,6 +76,6 @@ def _find(code: Code) -> tuple[int, bytes] | None:
 
     bounds = image.bounds("_einittext", "_edata")  # it is freed with the code of the boot
     if bounds is None:
-        return find_records(image.segments, _ENTRY.size, plausible)
+        return find_records(image.segments, (_ENTRY.size,), plausible)
     parts = [part for s in image.segments if (part := s.part(*bounds)) is not None]
-    return find_records(parts, _ENTRY.size, plausible)
+    return find_records(parts, (_ENTRY.size,), plausible)
