@@ -7,6 +7,7 @@ see the same times.
 
 from __future__ import annotations
 
+from kprobesim.boot.saved import Number, Saved, fields
 from kprobesim.machine.engine import Engine
 
 __all__ = ["VirtualTime"]
@@ -16,13 +17,20 @@ READ_NS = 256  # reading a counter; loops that wait for it come to their end in 
 _READ_BLOCKS = READ_NS // BLOCK_NS
 
 
-class VirtualTime:
+class VirtualTime(Saved):
     """Nanoseconds since power-on, for an engine that counts blocks."""
+
+    SAVED = fields(_base=Number(63))
 
     def __init__(self, engine: Engine) -> None:
         self._count = engine.counter_words
         self._base = 0
         self._running = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine is running now."""
+        return self._running
 
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
