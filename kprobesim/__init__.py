@@ -26,6 +26,7 @@ from kprobesim.errors import (
 from kprobesim.image import Symbol, SymbolTable
 from kprobesim.kernel import Kernel
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
@@ -67,6 +68,7 @@ __all__ = [
     "Trap",
     "TrapKind",
     "UsageError",
+    "Verdict",
     "X86PtRegs",
 ]
 

@@ -140,6 +140,13 @@ class Kernel(KernelHandle):
         address = as_int(address, "address")
         self._heap_of(address).free(address)
 
+    def free_initmem(self) -> None:
+        """Do as a kernel that has booted: ``__init`` functions can no longer be probed.
+
+        Probes on them are GONE from now on; the memory itself stays as it is.
+        """
+        self.kprobes.free_initmem()
+
     def _heap_of(self, address: int) -> Heap:
         for heap in self._code_heaps:
             if address in heap:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
 from kprobesim.arch.arm64.constants import BRK_KPROBE, INSN_SIZE, SLOT_SIZE
+from kprobesim.arch.x86_64.ftrace import FtraceInsn
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.trap import Trap, TrapKind
@@ -57,6 +58,8 @@ class Site:
     symbol_start: int
     has_exception_entry: bool
     has_post_handler: bool
+    ftrace: bool
+    """The probe goes through ftrace (KPROBES_ON_FTRACE)."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> 
     refuse_exception_insns = version >= (6, 13)  # UD2, INT n ...: can_probe() refuses them since
 
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
+        if site.ftrace:
+            return FtraceInsn(site.address)
         x86_64.check_boundary(
             original,
             site.symbol_start,

@@ -8,6 +8,7 @@ patch. A hook changes no byte, needs no slot, and the instruction runs in its pl
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from kprobesim.errors import GuestMemoryError
@@ -31,13 +32,16 @@ class Arming(Protocol):
         """Analyse the instruction at ``site``; raises ``Refused``, and then nothing has changed."""
 
     def arm(self, p: Kprobe) -> None:
-        """From now on the CPU stops at ``p``."""
+        """From now on the CPU stops at ``p``, if it did not already."""
 
     def disarm(self, p: Kprobe) -> None:
         """And now no longer. Nothing happens if it does not."""
 
     def release(self, p: Kprobe) -> None:
         """Give back what :meth:`prepare` took."""
+
+    def abandon(self, p: Kprobe) -> None:
+        """The code has gone: forget ``p`` and touch nothing there."""
 
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code as it is without probes."""
@@ -81,6 +85,8 @@ class BreakpointArming:
     def arm(self, p: Kprobe) -> None:
         """Write the breakpoint."""
         address = p.addr or 0
+        if address in self._armed:
+            return
         self._armed[address] = self._machine.memory.read(address, len(self._arch.breakpoint))
         self._machine.text.poke(address, self._arch.breakpoint, "kprobe arm")
 
@@ -97,6 +103,11 @@ class BreakpointArming:
         if slot is not None:
             self._boosted.pop(slot, None)
             self._slots.free(slot, dirty=True)
+
+    def abandon(self, p: Kprobe) -> None:
+        """What was a breakpoint is nobody's now."""
+        self._armed.pop(p.addr or 0, None)
+        self.release(p)
 
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code with the breakpoints taken out."""
@@ -132,7 +143,11 @@ class HookArming:
         self._prepared: dict[int, tuple[Site, bytes]] = {}
 
     def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
-        """The instruction's own place serves as its slot; nothing is written."""
+        """The instruction's own place serves as its slot; nothing is written.
+
+        Also ftrace's, which the guest's own ftrace may be using.
+        """
+        site = replace(site, ftrace=False)
         ainsn = self._arch.prepare(site, self.read_original, self.read_original, site.address)
         self._prepared[site.address] = site, self.read_original(site.address, ainsn.size)
         return ainsn
@@ -149,6 +164,8 @@ class HookArming:
     def arm(self, p: Kprobe) -> None:
         """Hook the address, and drop what was translated without the hook."""
         address = p.addr or 0
+        if address in self._hooks:
+            return
         self._hooks[address] = self._machine.engine.on_code(address, self._hit)
         self._forget(p)
 
@@ -167,6 +184,11 @@ class HookArming:
     def release(self, p: Kprobe) -> None:
         """There is no slot."""
         self._prepared.pop(p.addr or 0, None)
+
+    def abandon(self, p: Kprobe) -> None:
+        """Whatever comes to that address is not hooked."""
+        self.disarm(p)
+        self.release(p)
 
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code, which no probe has changed."""

@@ -3,53 +3,99 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.image import KernelImage
 
 __all__ = ["Blacklist"]
 
-_SECTIONS = (
+_AREAS = (
     # start symbol, stop symbol, name
     ("__kprobes_text_start", "__kprobes_text_end", ".kprobes.text"),
     ("__noinstr_text_start", "__noinstr_text_end", ".noinstr.text"),
 )
-_ARCH_SECTIONS = {
+_ARCH_AREAS = {
     # arch_populate_kprobe_blacklist() of each architecture
     "x86_64": (("__entry_text_start", "__entry_text_end", ".entry.text"),),
     "arm64": (
         ("__entry_text_start", "__entry_text_end", ".entry.text"),
         ("__irqentry_text_start", "__irqentry_text_end", ".irqentry.text"),
+        ("__idmap_text_start", "__idmap_text_end", ".idmap.text"),
         ("__hyp_text_start", "__hyp_text_end", ".hyp.text"),
         ("__hyp_idmap_text_start", "__hyp_idmap_text_end", ".hyp.idmap.text"),
     ),
 }
+_MARKED = "it is marked NOKPROBE_SYMBOL"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """``struct kprobe_blacklist_entry``: a function, and why it is listed."""
+
+    start: int
+    end: int
+    name: str
+    why: str
 
 
 class Blacklist:
-    """``kprobe_blacklist``: sections and functions (NOKPROBE_SYMBOL) that refuse probes."""
+    """``kprobe_blacklist``: areas and functions (NOKPROBE_SYMBOL) that refuse probes."""
 
     def __init__(self, image: KernelImage) -> None:
         self._image = image
 
     @cached_property
-    def _ranges(self) -> list[tuple[int, int, str]]:
+    def _entries(self) -> list[_Entry]:
+        """In the kernel's order (``populate_kprobe_blacklist()``)."""
+        entries = []
+        for address in self._image.kprobe_blacklist:
+            entry = self._entry(address, _MARKED)
+            if entry is not None:
+                entries.append(entry)
+        for begin, stop, name in _AREAS + _ARCH_AREAS[self._image.arch]:
+            bounds = self._image.bounds(begin, stop)
+            if bounds is not None:
+                entries += self._area(*bounds, f"it lies in {name}")
+        return entries
+
+    def _area(self, start: int, end: int, why: str) -> Iterator[_Entry]:
+        """``kprobe_add_area_blacklist()``: one entry a symbol, up to what is none."""
+        while start < end:
+            entry = self._entry(start, why)
+            if entry is None:
+                return
+            yield entry
+            start = max(entry.end, start + 1)
+
+    def _entry(self, address: int, why: str) -> _Entry | None:
+        """``kprobe_add_ksym_blacklist()``: as long as the symbol, from ``address`` on."""
         image = self._image
-        ranges = []
-        for start, stop, name in _SECTIONS + _ARCH_SECTIONS[image.arch]:
-            bounds = image.bounds(start, stop)
-            if bounds is not None and bounds[0] < bounds[1]:
-                ranges.append((*bounds, f"it lies in {name}"))
-        for address in image.kprobe_blacklist:
-            found = image.symbols.at(address)
-            if found is not None and found.symbol.size:
-                begin = found.symbol.address
-                ranges.append((begin, begin + found.symbol.size, "it is marked NOKPROBE_SYMBOL"))
+        found, init = image.symbols.at(address), image.init_text
+        is_text = image.is_kernel_text(address) or (init and init[0] <= address < init[1])
+        if found is None or not is_text:
+            return None
+        return _Entry(address, address + found.size, found.symbol.name, why)
+
+    @cached_property
+    def _ranges(self) -> list[tuple[int, int, str]]:
+        ranges = [(entry.start, entry.end, entry.why) for entry in self._entries]
+        begin, stop, name = _AREAS[0]  # arch_within_kprobe_blacklist()
+        bounds = self._image.bounds(begin, stop)
+        if bounds is not None:
+            ranges.append((*bounds, f"it lies in {name}"))
         return sorted(ranges)
 
     @cached_property
     def _starts(self) -> list[int]:
         return [start for start, _, _ in self._ranges]
+
+    def text(self) -> str:
+        """The text of debugfs' ``kprobes/blacklist``."""
+        return "".join(
+            f"{entry.start:#018x}-{entry.end:#018x}\t{entry.name}\n" for entry in self._entries
+        )
 
     def rule(self, address: int, symbol: str) -> str | None:
         """Why ``address``, in ``symbol``, must not be probed; ``None`` if it may.

@@ -6,10 +6,18 @@ Order and errnos follow kernel/kprobes.c of 6.1 (kprobe_addr, check_kprobe_addre
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kprobesim.errors import KprobeError, Reason, SymbolError, UsageError
+from kprobesim.arch.x86_64.constants import ENDBR_SIZE, ENDBRS
+from kprobesim.errors import (
+    GuestMemoryError,
+    ImageError,
+    KprobeError,
+    Reason,
+    SymbolError,
+    UsageError,
+)
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.kprobe import Kprobe
@@ -19,11 +27,15 @@ __all__ = ["Place", "check_address_safe", "parse_place", "resolve"]
 
 @dataclass(frozen=True)
 class Place:
-    """An address as symbol and offset: ``symbol_start`` is where the enclosing symbol begins."""
+    """An address as symbol and offset: ``symbol_start`` is where the enclosing symbol begins.
+
+    ``on_func_entry``: nothing of the function has run there, but perhaps an ENDBR.
+    """
 
     address: int
     symbol: str
     symbol_start: int
+    on_func_entry: bool
 
     @property
     def offset(self) -> int:
@@ -50,8 +62,14 @@ def parse_place(text: str) -> tuple[str, int]:
         ) from None
 
 
-def resolve(image: KernelImage, p: Kprobe) -> Place:
-    """The address that ``p`` asks for, by symbol or address (``_kprobe_addr()``)."""
+def resolve(
+    image: KernelImage, p: Kprobe, read: Callable[[int, int], bytes], *, suggest: bool = True
+) -> Place:
+    """The address that ``p`` asks for, by symbol or address (``_kprobe_addr()``).
+
+    ``read`` gives the guest's code without probes. Behind an ENDBR the entry is four bytes on
+    (``arch_adjust_kprobe_addr()``). ``suggest``: look for names like an unknown one (0.3 s).
+    """
     _check_types(p)
     if (p.symbol_name is None) == (p.addr is None):
         both = p.symbol_name is not None
@@ -69,7 +87,7 @@ def resolve(image: KernelImage, p: Kprobe) -> Place:
         base = p.addr or 0
     else:
         name, more = parse_place(p.symbol_name)
-        base = _look_up(image, name) + more
+        base = _look_up(image, name, suggest=suggest) + more
     address = base + p.offset
     found = image.symbols.at(address)
     if found is None:
@@ -80,7 +98,18 @@ def resolve(image: KernelImage, p: Kprobe) -> Place:
             symbol=p.symbol_name,
             address=address,
         )
-    return Place(address, found.symbol.name, found.symbol.address)
+    start, offset = found.symbol.address, found.offset
+    entry = offset == 0
+    if image.arch == "x86_64" and offset in (0, ENDBR_SIZE) and _is_endbr(start, read):
+        address, entry = start + ENDBR_SIZE, True
+    return Place(address, found.symbol.name, start, entry)
+
+
+def _is_endbr(address: int, read: Callable[[int, int], bytes]) -> bool:
+    try:
+        return read(address, ENDBR_SIZE) in ENDBRS
+    except (GuestMemoryError, ImageError):
+        return False
 
 
 def _check_types(p: Kprobe) -> None:
@@ -96,27 +125,34 @@ def _check_types(p: Kprobe) -> None:
             raise UsageError(f"{name} {handler!r} cannot be called: give a function")
 
 
-def _look_up(image: KernelImage, name: str) -> int:
+def _look_up(image: KernelImage, name: str, *, suggest: bool) -> int:
     try:
-        return image.symbols[name].address
+        if suggest or name in image.symbols:
+            return image.symbols[name].address
+        problem, ambiguous = f"no symbol {name!r} in this kernel", False
     except SymbolError as error:
-        ambiguous = name in image.symbols
-        raise KprobeError(
-            errno.EADDRNOTAVAIL if ambiguous else errno.ENOENT,
-            Reason.AMBIGUOUS_SYMBOL if ambiguous else Reason.UNKNOWN_SYMBOL,
-            str(error),
-            symbol=name,
-        ) from error
+        problem, ambiguous = str(error), name in image.symbols
+    raise KprobeError(
+        errno.EADDRNOTAVAIL if ambiguous else errno.ENOENT,
+        Reason.AMBIGUOUS_SYMBOL if ambiguous else Reason.UNKNOWN_SYMBOL,
+        problem,
+        symbol=name,
+    )
 
 
-def check_address_safe(image: KernelImage, blacklist: Blacklist, place: Place) -> None:
-    """Refuse what is not core text, blacklisted, or a BUG (``check_kprobe_address_safe()``)."""
-    for errno_, reason, message in _objections(image, blacklist, place):
+def check_address_safe(
+    image: KernelImage, blacklist: Blacklist, place: Place, *, init_freed: bool = False
+) -> None:
+    """Refuse what is not core text, blacklisted, or a BUG (``check_kprobe_address_safe()``).
+
+    ``init_freed``: the kernel has booted, and ``__init`` functions are no text any more.
+    """
+    for errno_, reason, message in _objections(image, blacklist, place, init_freed):
         raise KprobeError(errno_, reason, message, symbol=str(place), address=place.address)
 
 
 def _objections(
-    image: KernelImage, blacklist: Blacklist, place: Place
+    image: KernelImage, blacklist: Blacklist, place: Place, init_freed: bool
 ) -> Iterator[tuple[int, Reason, str]]:
     address = place.address
     if image.arch == "arm64" and address in image.ftrace_sites:
@@ -127,7 +163,7 @@ def _objections(
         )
     if not image.is_kernel_text(address):
         init = image.init_text
-        if init is None or not init[0] <= address < init[1]:
+        if init_freed or init is None or not init[0] <= address < init[1]:
             yield (
                 errno.EINVAL,
                 Reason.NOT_KERNEL_TEXT,

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from kprobesim.errors import GuestMemoryError
 from kprobesim.kprobes.archs import ArchInsn, ArchKprobes
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["HandlerAbandoned", "HitPath", "Observer"]
+__all__ = ["HitPath", "Observer"]
 
 Observer = Callable[[str, Kprobe, int], None]
 """``observer(event, probe, status)``: hears of every change of state, for demonstrations."""
@@ -29,10 +29,6 @@ _SS = int(KprobeStatus.KPROBE_HIT_SS)
 _REENTER = int(KprobeStatus.KPROBE_REENTER)
 _SSDONE = int(KprobeStatus.KPROBE_HIT_SSDONE)
 _STEPPING = _SS | _REENTER
-
-
-class HandlerAbandoned(BaseException):
-    """A handler's memory access faulted and its fault_handler said that this was handled."""
 
 
 def _references_of_nobody(machine: Guest) -> int:
@@ -254,7 +250,7 @@ class HitPath:
             self._words[self._pc] = p.addr or 0
             regs = self._machine.regs.copy()
             self._machine.fault(Trap(TrapKind.UNRECOVERABLE_KPROBE, self._arch.trap_number), regs)
-        p.nmissed += 1
+        p.count_miss()
         ctl.save_previous_kprobe()
         ctl.running = p
         ctl.kprobe_status = _REENTER
@@ -285,7 +281,7 @@ class HitPath:
         boosted = self._boosted.get(regs.ip)
         if boosted is not None:
             regs.ip = boosted.addr or 0
-            return self._ask_fault_handler(boosted, trap, regs)
+            return self._ask_fault_handler(self._table.get(regs.ip, boosted), trap, regs)
         return p is not None and self._handler_fault(p, trap, regs)
 
     def _step_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
@@ -318,7 +314,7 @@ class HitPath:
 
     def _handler_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
         """A fault in guest code that a handler called."""
-        p.nmissed += 1
+        p.count_miss()
         return self._ask_fault_handler(p, trap, regs)
 
     def host_fault(self, trap: Trap) -> bool:

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["FaultHandler", "Kprobe", "KprobeFlag", "PostHandler", "PreHandler"]
+__all__ = ["FaultHandler", "HandlerAbandoned", "Kprobe", "KprobeFlag", "PostHandler", "PreHandler"]
 
 PreHandler = Callable[["Kprobe", Any], "int | None"]
 """``pre_handler(p, regs)``: non-zero means "I have set where to go on"."""
@@ -14,6 +14,10 @@ PostHandler = Callable[["Kprobe", Any, int], None]
 """``post_handler(p, regs, flags)``: runs after the probed instruction; ``flags`` is 0."""
 FaultHandler = Callable[["Kprobe", Any, int], "int | None"]
 """``fault_handler(p, regs, trapnr)``: non-zero means "handled, go on with these registers"."""
+
+
+class HandlerAbandoned(BaseException):
+    """A handler's memory access faulted and its fault_handler said that this was handled."""
 
 
 class KprobeFlag(enum.IntFlag):
@@ -41,6 +45,9 @@ class Kprobe:
     ainsn       : how the instruction is executed (``struct arch_specific_insn``)
     flags       : :class:`KprobeFlag`; set ``KprobeFlag.DISABLED`` to register it unarmed
     nmissed     : hits whose handlers did not run because a probe was being handled
+
+    Unregistering leaves ``addr`` set and ``flags`` DISABLED, as in the kernel: clear both to
+    register it again.
     """
 
     __slots__ = (
@@ -55,6 +62,9 @@ class Kprobe:
         "pre_handler",
         "symbol_name",
     )
+
+    list_type = "k"
+    """What debugfs' ``kprobes/list`` calls it."""
 
     def __init__(
         self,
@@ -77,6 +87,10 @@ class Kprobe:
         self.opcode = 0
         self.ainsn: Any = None
         self.nmissed = 0
+
+    def count_miss(self) -> None:
+        """``kprobes_inc_nmissed_count()``: it was hit, and its handlers did not run."""
+        self.nmissed += 1
 
     @property
     def disabled(self) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.archs import Site, Stepping, arch_kprobes
+from kprobesim.kprobes.aggregate import AggrKprobe
+from kprobesim.kprobes.archs import ArchInsn, Stepping, arch_kprobes
 from kprobesim.kprobes.arming import (
     Arming,
     BreakpointArming,
@@ -19,8 +20,12 @@ from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
+from kprobesim.kprobes.judge import Judge, Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.slots import SlotCache
+from kprobesim.kprobes.switching import Switching
+from kprobesim.kprobes.table import KprobeTable
 from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobesManager"]
@@ -36,7 +41,8 @@ class KprobesManager:
     ``stepping`` is "breakpoint" (a breakpoint behind the copy, as current kernels) or "trap" (the
     CPU's single step, as x86 before 5.13 and ARM64 before 5.11). ``arming`` is "breakpoint" (the
     kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
-    ``new_slot_page`` maps a page for slots, which only breakpoints need.
+    ``new_slot_page`` maps a page for slots, which only breakpoints need. ``strict`` imitates the
+    kernel where it is wrong, too.
     """
 
     def __init__(
@@ -46,13 +52,16 @@ class KprobesManager:
         stepping: Stepping,
         arming: HowToArm = "breakpoint",
         new_slot_page: Callable[[], int] = _no_slots,
+        *,
+        strict: bool = False,
     ) -> None:
         self._machine = machine
         self._image = image
+        self.strict = strict
         self._arch = arch_kprobes(image, stepping)
         self._blacklist = Blacklist(image)
-        self._table: dict[int, Kprobe] = {}
-        self._known: set[int] = set()
+        self._judge = Judge(image, self._arch, self._blacklist, self.read_original)
+        self._table = KprobeTable()
         boosted: dict[int, Kprobe] = {}
         ctlblk = KprobeCtlblk()
         self.ctlblk = [ctlblk]
@@ -61,7 +70,7 @@ class KprobesManager:
         self.hit_path = HitPath(
             machine,
             self._arch,
-            self._table,
+            self._table.heads,
             boosted,
             ctlblk,
             single_step=stepping == "trap" or arming == "hook",
@@ -75,6 +84,9 @@ class KprobesManager:
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
             )
+        self.switching = Switching(self._table, self._arming, strict=strict)
+        self.init_freed = False
+        """Whether the memory of ``__init`` functions has been given back."""
         machine.breakpoint = self.hit_path.breakpoint
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
@@ -88,19 +100,41 @@ class KprobesManager:
 
     def __contains__(self, p: object) -> bool:
         """Whether this very probe is registered."""
-        return id(p) in self._known
+        return p in self._table
 
     def __iter__(self) -> Iterator[Kprobe]:
         """All registered probes, in order of registration."""
-        return iter(list(self._table.values()))
+        return iter(self._table)
 
     def get_kprobe(self, address: int) -> Kprobe | None:
-        """The probe at ``address``."""
-        return self._table.get(address)
+        """The probe at ``address``, or the head of several."""
+        return self._table.heads.get(address)
 
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code as it was before any probe was armed."""
         return self._arming.read_original(address, size)
+
+    def list(self) -> str:
+        """The text of debugfs' ``kprobes/list``."""
+        return list_kprobes(self._table, self._image)
+
+    def check(
+        self,
+        p: Kprobe,
+        *,
+        kretprobe: bool = False,
+        events: bool = False,
+        slot_at: int | None = None,
+        suggest: bool = True,
+    ) -> Verdict:
+        """What a kernel that has booted would answer to ``p``; see :meth:`KernelHandle.check`."""
+        return self._judge.check(
+            p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
+        )
+
+    def blacklist(self) -> str:
+        """The text of debugfs' ``kprobes/blacklist``."""
+        return self._blacklist.text()
 
     # -- registering -----------------------------------------------------------------------------
 
@@ -109,7 +143,7 @@ class KprobesManager:
 
         Raises :class:`KprobeError`; then nothing has changed but ``p.addr``, as in the kernel.
         """
-        if id(p) in self._known:
+        if p in self._table:
             raise KprobeError(
                 errno.EINVAL,
                 Reason.ALREADY_REGISTERED,
@@ -117,41 +151,49 @@ class KprobesManager:
                 symbol=p.symbol_name,
                 address=p.addr,
             )
-        place = resolve(self._image, p)
+        place = resolve(self._image, p, self.read_original)
         p.addr = place.address
         p.flags &= KprobeFlag.DISABLED
-        if not place.offset:
+        if place.on_func_entry:
             p.flags |= KprobeFlag.ON_FUNC_ENTRY
+        if self._judge.site(place, p).ftrace:
+            p.flags |= KprobeFlag.FTRACE
         p.nmissed = 0
-        check_address_safe(self._image, self._blacklist, place)
-        if place.address in self._table:
-            raise KprobeError(
-                errno.EEXIST,
-                Reason.ALREADY_REGISTERED,
-                f"another probe is at {place} already",
-                symbol=str(place),
-                address=place.address,
-            )
-        self._prepare(p, place)
-        self._table[place.address] = p
-        self._known.add(id(p))
+        check_address_safe(self._image, self._blacklist, place, init_freed=self.init_freed)
+        head = self._table.heads.get(place.address)
+        if head is not None:
+            self._join(head, p, place)
+            return
+        p.ainsn = self._prepare(p, place)
+        width = len(self._arch.breakpoint)
+        p.opcode = int.from_bytes(self.read_original(place.address, width), "little")
+        self._table.add(p, p)
         if not p.disabled:
-            self._arming.arm(p)
+            self.switching.arm(p)
+
+    def _join(self, head: Kprobe, p: Kprobe, place: Place) -> None:
+        """Register ``p`` where others are already (``register_aggr_kprobe()``)."""
+        aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
+        if aggr.flags & KprobeFlag.GONE:
+            aggr.ainsn = self._prepare(p, place)
+            aggr.flags = aggr.flags & ~KprobeFlag.GONE | KprobeFlag.DISABLED
+        aggr.add(p)
+        if p.post_handler is not None and aggr.ainsn.boostable and not self.strict:
+            # The kernel would go on boosting, and never call this handler.
+            self._arming.release(aggr)
+            aggr.share(self._prepare(p, place))
+        self._table.add(p, aggr)
+        if aggr.disabled and not p.disabled:
+            self.switching.arm(aggr)
 
     def unregister_kprobe(self, p: Kprobe) -> None:
-        """Take ``p`` out and restore the instruction. ``p.addr`` stays, as in the kernel."""
-        if id(p) not in self._known or p.addr is None or self._table.get(p.addr) is not p:
-            raise KprobeError(
-                errno.EINVAL,
-                Reason.NOT_REGISTERED,
-                "this probe is not registered",
-                symbol=p.symbol_name,
-                address=p.addr,
-            )
-        self._arming.disarm(p)
-        self._arming.release(p)
-        del self._table[p.addr]
-        self._known.discard(id(p))
+        """Take ``p`` out; behind the last probe the instruction is what it was.
+
+        ``p.addr`` stays, and ``p.flags`` say DISABLED, as in the kernel. Raises
+        :class:`KprobeError` if ``p`` is not registered; ``p.addr`` is ``None`` then. (The kernel
+        says nothing, and neither does ``strict``.)
+        """
+        self.unregister_kprobes([p])
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
@@ -165,20 +207,36 @@ class KprobesManager:
             raise
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
-        """Unregister each of ``probes``."""
+        """Unregister each of ``probes``; what is not registered is told after the others."""
+        unknown = []
         for p in probes:
-            self.unregister_kprobe(p)
+            if p in self._table:
+                self._unregister(p)
+            else:
+                unknown.append(p)
+        for p in unknown:
+            address, p.addr = p.addr, None
+            if not self.strict:
+                raise KprobeError(
+                    errno.EINVAL,
+                    Reason.NOT_REGISTERED,
+                    "this probe is not registered",
+                    symbol=p.symbol_name,
+                    address=address,
+                )
 
-    def _prepare(self, p: Kprobe, place: Place) -> None:
+    def _unregister(self, p: Kprobe) -> None:
+        head = self._table.head(p)
+        assert head is not None
+        self.switching.disable_kprobe(p)
+        self._table.remove(p)
+        if (p.addr or 0) not in self._table.heads and not head.flags & KprobeFlag.GONE:
+            self._arming.release(head)
+
+    def _prepare(self, p: Kprobe, place: Place) -> ArchInsn:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""
-        site = Site(
-            address=place.address,
-            symbol_start=place.symbol_start,
-            has_exception_entry=self._image.exception_table.search(place.address) is not None,
-            has_post_handler=p.post_handler is not None,
-        )
         try:
-            p.ainsn = self._arming.prepare(p, site)
+            return self._arming.prepare(p, self._judge.site(place, p))
         except Refused as refused:
             raise KprobeError(
                 refused.errno,
@@ -187,5 +245,27 @@ class KprobesManager:
                 symbol=str(place),
                 address=place.address,
             ) from None
-        width = len(self._arch.breakpoint)
-        p.opcode = int.from_bytes(self.read_original(place.address, width), "little")
+
+    # -- switching -------------------------------------------------------------------------------
+
+    def disable_kprobe(self, p: Kprobe) -> None:
+        """No handler of ``p`` is called until it is enabled. Raises :class:`KprobeError`."""
+        self.switching.disable_kprobe(p)
+
+    def enable_kprobe(self, p: Kprobe) -> None:
+        """Undo :meth:`disable_kprobe`. Raises :class:`KprobeError`."""
+        self.switching.enable_kprobe(p)
+
+    def disarm_all_kprobes(self) -> None:
+        """Take all breakpoints out, as writing 0 to debugfs' ``kprobes/enabled`` does."""
+        self.switching.disarm_all_kprobes()
+
+    def arm_all_kprobes(self) -> None:
+        """Put them back, as writing 1 does."""
+        self.switching.arm_all_kprobes()
+
+    def free_initmem(self) -> None:
+        """The kernel has booted: probes on ``__init`` functions are GONE, new ones refused."""
+        self.init_freed = True
+        if self._image.init is not None:
+            self.switching.kill_range(*self._image.init)

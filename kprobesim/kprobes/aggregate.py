@@ -1,0 +1,111 @@
+"""``AggrKprobe``: several probes at one address, behind one breakpoint.
+
+``aggr_pre_handler`` and its siblings of kernel/kprobes.c (6.1): the newest probe comes first,
+before the instruction and after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, KprobeFlag
+
+__all__ = ["AggrKprobe"]
+
+
+class AggrKprobe(Kprobe):
+    """The head of the probes at one address: it is armed, they are called.
+
+    ``children`` are in the order of their handlers. ``instance`` is the child whose handler is
+    running (``kprobe_instance``). Which handlers the head has follows from its children, at any
+    time. ``strict``: a fault outside of a handler is offered to nobody, as in the kernel.
+    """
+
+    __slots__ = ("_strict", "children", "instance")
+
+    def __init__(self, first: Kprobe, *, strict: bool = False) -> None:
+        self.symbol_name = None
+        self.addr = first.addr
+        self.offset = 0
+        self.opcode = first.opcode
+        self.ainsn = first.ainsn
+        self.flags = first.flags & ~KprobeFlag.OPTIMIZED
+        self.nmissed = 0
+        self.children = [first]
+        self.instance: Kprobe | None = None
+        self._strict = strict
+
+    def add(self, p: Kprobe) -> None:
+        """``p`` joins, before the others; the instruction is what it is for them."""
+        p.opcode = self.opcode
+        p.ainsn = self.ainsn
+        self.children.insert(0, p)
+
+    def share(self, ainsn: Any) -> None:
+        """The instruction has been prepared anew."""
+        self.ainsn = ainsn
+        for p in self.children:
+            p.ainsn = ainsn
+
+    @property
+    def all_disabled(self) -> bool:
+        """``aggr_kprobe_disabled()``: no child wants to be called."""
+        return all(p.disabled for p in self.children)
+
+    def count_miss(self) -> None:
+        """A miss is each child's, the disabled ones' too."""
+        for p in self.children:
+            p.count_miss()
+
+    # -- the handlers, by what the children have ---------------------------------------------------
+
+    @property
+    def pre_handler(self) -> Any:  # type: ignore[override]
+        """Calls the children's, until one has set where to go on."""
+        return self._pre_handler
+
+    @property
+    def post_handler(self) -> Any:  # type: ignore[override]
+        """Calls the children's; ``None`` if no child has one."""
+        if any(p.post_handler is not None for p in self.children):
+            return self._post_handler
+        return None
+
+    @property
+    def fault_handler(self) -> Any:  # type: ignore[override]
+        """Calls the running child's; outside of a handler all, until one has handled the fault."""
+        if any(p.fault_handler is not None for p in self.children):
+            return self._fault_handler
+        return None
+
+    def _pre_handler(self, _head: Kprobe, regs: Any) -> int:
+        for p in list(self.children):
+            if p.pre_handler is not None and not p.disabled:
+                self.instance = p
+                try:
+                    if p.pre_handler(p, regs):
+                        return 1
+                except HandlerAbandoned:
+                    pass
+                finally:
+                    self.instance = None
+        return 0
+
+    def _post_handler(self, _head: Kprobe, regs: Any, flags: int) -> None:
+        for p in list(self.children):
+            if p.post_handler is not None and not p.disabled:
+                self.instance = p
+                try:
+                    p.post_handler(p, regs, flags)
+                except HandlerAbandoned:
+                    pass
+                finally:
+                    self.instance = None
+
+    def _fault_handler(self, _head: Kprobe, regs: Any, trapnr: int) -> int:
+        running = self.instance
+        children = [] if self._strict else list(self.children)
+        for p in children if running is None else [running]:
+            if p.fault_handler is not None and not p.disabled and p.fault_handler(p, regs, trapnr):
+                return 1
+        return 0
