@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
-from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.board import Board, StopReason
+from kprobesim.boot.boards import board_class
 from kprobesim.boot.calls import GuestCalls
 from kprobesim.boot.console import Console
 from kprobesim.boot.initramfs import built_in_initramfs
@@ -18,7 +18,6 @@ from kprobesim.boot.lacks import CONSOLES
 from kprobesim.boot.standing import Standing, make_standing
 from kprobesim.boot.tasks import Task, Tasks
 from kprobesim.boot.unwind import Unwinder
-from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.errors import ImageError, UsageError
 from kprobesim.handle import KernelHandle, as_kprobe, memory_size
 from kprobesim.image import KernelImage, Symbol
@@ -78,8 +77,7 @@ class BootedKernel(KernelHandle):
             raise UsageError(f"append {append!r} is no str: give the kernel's command line")
         if "console=" not in append:
             append = f"console={CONSOLES[image.arch]} {append}".strip()
-        make: Callable[..., Board] = X86Board if image.arch == "x86_64" else Arm64Board
-        board = make(
+        board = board_class(image.arch)(
             image,
             initrd=_read_initrd(initrd, image.arch),
             append=append,

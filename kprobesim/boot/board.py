@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+import mmap
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.console import Console
@@ -16,8 +17,24 @@ from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.host_time import make_clock
 from kprobesim.boot.lacks import lacks
 from kprobesim.boot.progress import Progress
+from kprobesim.boot.saved import (
+    Kind,
+    Maybe,
+    Number,
+    Parts,
+    Put,
+    Saved,
+    Text,
+    Tuples,
+    fields,
+    parse_fields,
+    record,
+    save_fields,
+    wrong_state,
+)
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
+from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.memory import PAGE
 
 __all__ = ["Board", "Stop", "StopReason"]
@@ -26,6 +43,7 @@ _SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
 _SECOND = 1_000_000_000
 _LAST_WORDS = _SECOND // 4  # for what a panic prints
 _PANICS = "panic", "vpanic"
+_MOST_PANICS = 8
 _PANICKING = re.compile(rf"(\? )?({'|'.join(_PANICS)})\+")
 _PANIC = b"---[ end Kernel panic"
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
@@ -60,6 +78,21 @@ class StopReason:
         return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
 
 
+class _Ending(Kind):
+    """A :class:`StopReason`."""
+
+    def plain(self, value: StopReason) -> list[str]:
+        return [value.kind.name, value.detail]
+
+    def parse(self, plain: Any, where: str) -> StopReason:
+        if type(plain) is not list or [type(text) for text in plain] != [str, str]:
+            raise wrong_state(f"{where} is no list of two texts")
+        if plain[0] not in Stop.__members__:
+            raise wrong_state(f"{where} has an unknown reason")
+        return StopReason(Stop[plain[0]], plain[1])
+
+
+_B = TypeVar("_B", bound="Board")
 _FINAL = (Stop.POWER_OFF, Stop.RESTART, Stop.HALT)
 
 
@@ -69,6 +102,15 @@ class Board(ABC):
     A subclass makes ``machine``, whose engine counts blocks, loads the kernel ``image``, whose
     command line is ``append``, and answers the abstract methods.
     """
+
+    SAVED: ClassVar[Mapping[str, Kind]] = fields(
+        append=Text(_MAX_COMMAND_LINE),
+        _ended=Maybe(_Ending()),
+        progress=Parts(Progress.SAVED),
+        _panicking_at=Maybe(Number(63)),
+        _panic_functions=Tuples(_MOST_PANICS, (64,)),
+    )
+    ram: mmap.mmap
 
     def __init__(
         self, machine: BootedMachine, image: KernelImage, append: str, clock: str = "virtual"
@@ -83,12 +125,36 @@ class Board(ABC):
         self._until = b""
         self._until_from = 0
         self._panicked = False
+        self._forget_code = False
         self.progress = Progress()
         self.console.listeners.append(self._watch_console)
         self._panicking_at: int | None = None
-        for name in _PANICS if image.has_symbols else ():
-            for symbol in image.symbols.candidates(name):
-                machine.engine.on_code(symbol.address, self._note_panic)
+        self._panic_functions: list[tuple[int, ...]] = []
+        self._watched: set[int] = set()
+
+    @classmethod
+    def empty(cls: type[_B], image: KernelImage, memory: int, *, clock: str = "virtual") -> _B:
+        """A board with ``memory`` bytes of RAM that are all zero, for :meth:`load_state`.
+
+        ``image`` is kept for symbols, and not looked at here.
+        """
+        cls.check_arguments(None, "", memory)
+        board = cls.__new__(cls)
+        board._assemble(image, memory, "", clock)
+        return board
+
+    def _find_panic_functions(self) -> None:
+        """A kernel that panics before it has a console is noticed by its own function for that."""
+        if self.image.has_symbols:
+            found = [symbol for name in _PANICS for symbol in self.image.symbols.candidates(name)]
+            self._panic_functions = [(symbol.address,) for symbol in found[:_MOST_PANICS]]
+        self._watch_panics()
+
+    def _watch_panics(self) -> None:
+        for (address,) in self._panic_functions:
+            if address not in self._watched:
+                self._watched.add(address)
+                self.machine.engine.on_code(address, self._note_panic)
 
     @staticmethod
     def check_arguments(initrd: object, append: object, memory: object) -> None:
@@ -140,6 +206,74 @@ class Board(ABC):
     def halted_at(self, pc: int) -> bool:
         """Whether the instruction before ``pc`` is the one that waits for an interrupt."""
 
+    @abstractmethod
+    def loaded(self) -> None:
+        """A state was loaded: what more the CPU must be told."""
+
+    @abstractmethod
+    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
+        """Put the board together, and call this class' constructor."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Saved]:
+        """What has a state of its own, by name."""
+
+    # -- the state ---------------------------------------------------------------------------------
+
+    def save_state(self) -> dict[str, Any]:
+        """All but the contents of :attr:`ram`, as plain data: what a board goes on from exactly.
+
+        Dicts with texts as keys, lists, numbers below 2 ** 63, texts, bytes, booleans and ``None``.
+        Raises :class:`UsageError` while the guest runs: stop it first.
+        """
+        self._check_stopped()
+        return {
+            "arch": self.machine.arch,
+            "memory": len(self.ram),
+            "cpu": save_cpu(self.machine.engine),
+            "board": save_fields(self, self.SAVED),
+            "parts": {name: part.save() for name, part in self.parts().items()},
+        }
+
+    def load_state(self, state: object) -> None:
+        """Be as the board was that gave ``state``, once :attr:`ram` holds what its RAM held.
+
+        Raises :class:`UsageError` for the state of another kind of board, of another memory size,
+        or a damaged one; then nothing has changed.
+        """
+        self.parse_state(state)()
+
+    def parse_state(self, state: object) -> Put:
+        """Check ``state`` as :meth:`load_state` does; what is returned puts it in force.
+
+        That can be done as often as needed. Code that was translated from what the RAM held before
+        is not forgotten.
+        """
+        self._check_stopped()
+        state = record(state, ("arch", "memory", "cpu", "board", "parts"), "the state")
+        for key, own in (("arch", self.machine.arch), ("memory", len(self.ram))):
+            if state[key] != own:
+                raise wrong_state(f"{key} is {str(state[key])[:40]}, this board's is {own}")
+        parts = self.parts()
+        saved = record(state["parts"], parts, "parts")
+        puts = [part.parse(saved[name], name) for name, part in parts.items()]
+        puts.append(parse_fields(self, self.SAVED, state["board"], "board"))
+        puts.append(parse_cpu(self.machine.engine, state["cpu"]))
+
+        def put() -> None:
+            self._check_stopped()
+            self._request, self._panicked = None, False
+            for each in puts:
+                each()
+            self._watch_panics()
+            self.loaded()
+
+        return put
+
+    def _check_stopped(self) -> None:
+        if self.clock.running:
+            raise UsageError("the guest is running: its state can be had when run() has returned")
+
     # -- running -----------------------------------------------------------------------------------
 
     def run(
@@ -184,6 +318,9 @@ class Board(ABC):
                 status = engine.run(words[pc], limit)
             finally:
                 clock.end()
+            if self._forget_code:
+                self._forget_code = False
+                engine.forget_all_code()
             machine.raise_kept()
             if self._panicked:
                 self._panicked, self._panicking_at = False, None

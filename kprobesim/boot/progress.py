@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 
+from kprobesim.boot.saved import Number, Saved, Tuple, fields
+
 __all__ = ["Progress"]
 
 _SECOND = 1_000_000_000
 
 
-class Progress:
+class Progress(Saved):
     """Looked at between two runs of the engine.
 
     Exceptions (system calls among them) and console output are progress. Without any the guest is
     given up after so many seconds of its time; ``math.inf``: never.
     """
+
+    SAVED = fields(
+        _seen=Tuple((63, 63)),
+        _at=Number(63),
+        _interruptible_at=Number(63),
+        _relaxed_at=Number(63),
+    )
 
     def __init__(self) -> None:
         self.patience = 600.0
@@ -23,7 +32,7 @@ class Progress:
         """For a kernel that neither waits nor lets a program run."""
         self.stuck = 5.0
         """For a kernel that also keeps the CPU's interrupts off."""
-        self._seen = (-1, -1)
+        self._seen: tuple[int, ...] = (0, 0)
         self._at = self._interruptible_at = self._relaxed_at = 0
 
     def never_give_up(self) -> None:

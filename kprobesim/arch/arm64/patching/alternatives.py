@@ -59,7 +59,7 @@ def apply_alternatives(code: Code, capabilities: Container[int]) -> None:
             code.write(place, struct.pack(words, *new))
 
 
-def _find(code: Code) -> tuple[int, bytes] | None:
+def _find(code: Code) -> tuple[int, bytes]:
     """The table by its shape, in an image that names its functions only."""
     image = code.image
 
