@@ -239,9 +239,9 @@ def test_without_btf_the_error_names_what_is_missing(real_image: Path) -> None:
 
 
 def call_and_sleep(k: BootedKernel) -> None:
-    assert k.call("strlen", "hello") == 5
+    assert k.call("strlen", "hello", timeout=100) == 5
     before = k.time
-    k.call("msleep", 5)
+    k.call("msleep", 5, timeout=100)
     assert k.time - before >= 0.005
 
 
