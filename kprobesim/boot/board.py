@@ -425,13 +425,8 @@ class Board(ABC):
         if error is GuestPanic and panic is not None:
             trace = trace[panic:]  # what panic() called only prints, or waits for ever
             place = trace[0].removeprefix("? ")
-        hints = lacks(self.image, self.append) if self.is_silent else ()
+        hints = lacks(self.image, self.append, silent=not self.console.output.strip())
         raise error(headline, regs, place, trace, self.console.tail(), hints)
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether the guest has printed nothing so far."""
-        return not self.console.output.strip()
 
     def _watch_console(self, data: bytes) -> None:
         output = self.console.output

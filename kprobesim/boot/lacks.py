@@ -43,9 +43,17 @@ _PARTS = {
 _KNOWN = "start_kernel"  # in all symbol tables that are complete
 
 
-def lacks(image: KernelImage, append: str) -> list[str]:
-    """One line for each thing that is missing; nothing where the symbols do not tell."""
+def lacks(image: KernelImage, append: str, *, silent: bool) -> list[str]:
+    """One line for each thing that is missing; nothing where the symbols do not tell.
+
+    ``silent``: the guest has printed nothing; if it has, little of this explains anything.
+    """
     found = []
+    if image.arch == "x86_64" and "PREEMPT_RT" in image.banner:
+        # Its irq_work waits for an interrupt that a CPU sends itself. QEMU without one hangs, too.
+        found.append("PREEMPT_RT kernels need a local APIC, which this board does not have")
+    if not silent:
+        return found
     console = CONSOLES[image.arch]
     if not any(word.startswith(f"console={console}") for word in append.split()):
         found.append(f"the command line has no console={console}")
