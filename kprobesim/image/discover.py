@@ -82,9 +82,16 @@ def _longest(
     end = min(end + size, len(segment.data))
     record = struct.Struct(f"<ii{size - 8}x")
     for phase in range(start, min(start + size, end), 4):
-        length = previous = 0
         part = bytes(segment.data[phase : phase + (end - phase) // size * size])
         where = segment.vaddr + phase
+        # A run that counts has one of these; most phases have none.
+        if not any(
+            plausible(where + at + first, where + at + 4 + second, part[at : at + size])
+            for at in range(0, len(part), size * _MIN_RECORDS)
+            for first, second in (record.unpack_from(part, at),)
+        ):
+            continue
+        length = previous = 0
         for at, (first, second) in zip(
             range(0, len(part), size), record.iter_unpack(part), strict=True
         ):

@@ -87,6 +87,12 @@ class KernelImage:
 
     def read(self, vaddr: int, size: int) -> bytes:
         """``size`` bytes as the kernel finds them at start; ``ImageError`` outside of the image."""
+        index = bisect_right(self._starts, vaddr) - 1
+        if index >= 0:  # mostly it is all in one place, and this is asked often
+            segment = self.segments[index]
+            offset = vaddr - segment.vaddr
+            if offset + size <= len(segment.data):
+                return bytes(segment.data[offset : offset + size])
         parts: list[bytes] = []
         at, left = vaddr, size
         while left > 0:
