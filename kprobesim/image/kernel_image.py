@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kprobesim.errors import ImageError
 from kprobesim.image import tables
-from kprobesim.image.banner import Banner, find_banner
+from kprobesim.image.banner import Banner, find_banners
 from kprobesim.image.bugtable import BugTable
 from kprobesim.image.discover import find_address_runs, find_blacklist, find_records
 from kprobesim.image.elf import Section
@@ -161,12 +161,12 @@ class KernelImage:
 
     @cached_property
     def _banner(self) -> Banner:
-        address = self._address("linux_banner")
-        if address is not None and self.contains(address):
-            banner = find_banner([(self.read_string(address) or "").encode()])
-            if banner.text:
-                return banner
-        return find_banner(segment.data for segment in self.segments)
+        found = find_banners(segment.data for segment in self.segments)
+        if len(found) > 1:  # only then is it worth reading the symbols
+            address = self._address("linux_banner")
+            if address is not None and self.contains(address):
+                found = find_banners([(self.read_string(address) or "").encode()]) or found
+        return found[0] if found else Banner()
 
     @property
     def banner(self) -> str:
