@@ -202,12 +202,18 @@ class Sweep:
 
 
 class _Path:
-    """The addresses that were executed, as their number and a checksum."""
+    """The addresses that were executed, as their number and a checksum.
+
+    An address twice in a row counts once: a REP instruction tells of each of its iterations.
+    """
 
     def __init__(self) -> None:
-        self.length = self.sum = 0
+        self.length = self.sum = self.last = 0
 
     def add(self, address: int) -> None:
+        if address == self.last:
+            return
+        self.last = address
         self.length += 1
         self.sum = zlib.crc32(address.to_bytes(8, "little"), self.sum)
 
