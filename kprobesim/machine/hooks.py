@@ -29,6 +29,7 @@ _SYSCALL = ctypes.CFUNCTYPE(None, _ptr, _ptr)
 _PORT_IN = ctypes.CFUNCTYPE(_u32, _ptr, _u32, _int, _ptr)
 _PORT_OUT = ctypes.CFUNCTYPE(None, _ptr, _u32, _int, _u32, _ptr)
 _SYSTEM = ctypes.CFUNCTYPE(_u32, _ptr, _int, _ptr, _ptr)
+_UNMAPPED = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _int, _u64, _int, ctypes.c_int64, _ptr)
 _MMIO_READ = ctypes.CFUNCTYPE(_u64, _ptr, _u64, _u32, _ptr)
 _MMIO_WRITE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
 
@@ -188,6 +189,20 @@ class Hooks:
             None,
         )
         self._check(status, f"mapping a device at {physical:#x}")
+
+    def on_unmapped(self, low: int, high: int, callback: Callable[[int], None]) -> None:
+        """Call ``callback(address)`` before the run fails with an access to a physical address from
+        ``low`` to ``high`` where nothing is; the pc is then that of the instruction.
+
+        There must be no RAM in between: it would be slow from then on.
+        """
+
+        def tell(_uc: object, _kind: int, address: int, *_: object) -> bool:
+            callback(address)
+            return False
+
+        kinds = unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED
+        self._hook(kinds, _UNMAPPED(tell), (low, high))
 
     def _hook(self, kind: int, thunk: Any, where: tuple[int, int] = _ALWAYS, insn: int = 0) -> int:
         handle = ctypes.c_size_t()

@@ -22,7 +22,7 @@ from kprobesim.boot.arm64.tree import (
     UART_SPI,
     device_tree,
 )
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
@@ -85,6 +85,8 @@ class Arm64Board(Board):
         self.uart = Pl011(self.console, lambda level: self.gic.set_line(32 + UART_SPI, level))
         self.psci = Psci(lambda kind: self.stop(StopReason(kind)))
         self._map_devices()
+        self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
+        self.watch_unmapped(_RAM + memory, MOST_PHYSICAL)
         self._start(initrd, append)
         self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
         self.machine.emulate = self._emulate
