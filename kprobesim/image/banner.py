@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kprobesim.image.segment import findable
+
 __all__ = ["Banner", "find_banners"]
 
 _START = b"Linux version "
@@ -61,7 +63,7 @@ def find_banners(chunks: Iterable[memoryview | bytes]) -> list[Banner]:
     full: dict[str, None] = {}
     spare: list[str] = []
     for chunk in chunks:
-        data = bytes(chunk)
+        data = findable(chunk)
         at = data.find(_START)  # a regular expression takes ten times as long to find it
         while at >= 0:
             match = _LINE.match(data, at)

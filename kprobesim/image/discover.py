@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
-from kprobesim.image.segment import Segment
+from kprobesim.image.segment import Segment, findable
 
 __all__ = ["find_address_runs", "find_blacklist", "find_records"]
 
@@ -57,7 +57,7 @@ def _find_records(
     for segment in segments:
         # The highest byte of each little-endian word: a regular expression then sees records.
         # (The slice of a memoryview would take ten times as long.)
-        highest = bytes(segment.data)[3::4].translate(_DISTANCES)
+        highest = findable(segment.data)[3::4].translate(_DISTANCES)
         runs = [(run.start() * 4, run.end() * 4) for run in _RUNS[size].finditer(highest)]
         for start, end in sorted(runs, key=lambda run: run[0] - run[1]):
             if end + size - start <= len(best[1]):
@@ -126,7 +126,7 @@ def find_address_runs(
         words.frombytes(segment.data[: len(segment.data) & ~7])
         if sys.byteorder == "big":
             words.byteswap()
-        for candidates in alike.finditer(bytes(segment.data)[7::8]):
+        for candidates in alike.finditer(findable(segment.data)[7::8]):
             first = candidates.start()
             places = [i for i in range(first, candidates.end()) if low <= words[i] < high]
             for _, group in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):

@@ -28,6 +28,7 @@ from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
+from kprobesim.image.segment import findable
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import page_up
@@ -173,7 +174,7 @@ class Arm64Board(Board):
                 return 0
 
         for segment in self.image.segments:
-            code = bytes(segment.data)
+            code = findable(segment.data)
             for at, _ in find_instructions(code, _COUNTER_TAIL, _COUNTER):
                 engine.on_read_counter(segment.vaddr + at, count)
             for at, number in find_instructions(code, _READ_CONTROL_TAIL, (0,)):
