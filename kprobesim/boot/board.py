@@ -37,7 +37,7 @@ from kprobesim.image import KernelImage
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.memory import PAGE
 
-__all__ = ["Board", "Stop", "StopReason"]
+__all__ = ["MOST_PHYSICAL", "Board", "Stop", "StopReason"]
 
 _SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
 _SECOND = 1_000_000_000
@@ -46,6 +46,8 @@ _PANICS = "panic", "vpanic"
 _MOST_PANICS = 8
 _PANICKING = re.compile(rf"(\? )?({'|'.join(_PANICS)})\+")
 _PANIC = b"---[ end Kernel panic"
+MOST_PHYSICAL = (1 << 40) - 1
+"""What no guest's devices lie beyond; and no program's code below, but that at fixed addresses."""
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
 _MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
 
@@ -125,6 +127,7 @@ class Board(ABC):
         self._until = b""
         self._until_from = 0
         self._panicked = False
+        self._missing: tuple[int, int] | None = None
         self._forget_code = False
         self.progress = Progress()
         self.console.listeners.append(self._watch_console)
@@ -333,13 +336,31 @@ class Board(ABC):
                         self.fail(GuestPanic, self._panic_line())
                 return request
             if status in _UNMAPPED:
-                self.fail(NoDevice, "the guest used a physical address where nothing is")
+                self._fail_without_device()
             if status:
                 self.fail(BootError, f"the emulator gave up: {engine.describe(status)}")
             self._watch_progress()
             if count[0] <= count[1] and self.halted_at(words[pc]) and not self.update_interrupts():
                 self._idle(ends_at)
         return self._ended
+
+    def watch_unmapped(self, low: int, high: int) -> None:
+        """Let accesses from physical ``low`` to ``high``, where there is no RAM, be told exactly:
+        Unicorn stops for them only when the block is over."""
+        words, pc = self.machine.engine.words, self.machine.engine.layout.pc
+
+        def missing(address: int) -> None:
+            if self._missing is None:
+                self._missing = address, words[pc]
+
+        self.machine.engine.on_unmapped(low, high, missing)
+
+    def _fail_without_device(self) -> NoReturn:
+        what = "a physical address"
+        if self._missing is not None:
+            address, self.machine.engine.words[self.machine.engine.layout.pc] = self._missing
+            what, self._missing = f"physical address {address:#x}", None
+        self.fail(NoDevice, f"the guest used {what}, where nothing is")
 
     def _prepare(
         self, until: str | Callable[[Board], bool] | None

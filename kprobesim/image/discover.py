@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
-from kprobesim.image.segment import Segment
+from kprobesim.image.segment import Segment, findable
 
 __all__ = ["JUMP_ENTRIES", "find_address_runs", "find_blacklist", "find_export", "find_records"]
 
@@ -75,7 +75,7 @@ def _find_records(
     for segment in segments:
         # The highest byte of each little-endian word: a regular expression then sees records.
         # (The slice of a memoryview would take ten times as long.)
-        highest = bytes(segment.data)[3::4]
+        highest = findable(segment.data)[3::4]
         found_runs = (
             kind.finditer(highest) if kind else _RUNS[size].finditer(highest.translate(_DISTANCES))
         )
@@ -103,9 +103,16 @@ def _longest(
     end = min(end + size, len(segment.data))
     record = struct.Struct(f"<ii{size - 8}x")
     for phase in range(start, min(start + size, end), 4):
-        length = previous = 0
         part = bytes(segment.data[phase : phase + (end - phase) // size * size])
         where = segment.vaddr + phase
+        # A run that counts has one of these; most phases have none.
+        if not any(
+            plausible(where + at + first, where + at + 4 + second, part[at : at + size])
+            for at in range(0, len(part), size * _MIN_RECORDS)
+            for first, second in (record.unpack_from(part, at),)
+        ):
+            continue
+        length = previous = 0
         for at, (first, second) in zip(
             range(0, len(part), size), record.iter_unpack(part), strict=True
         ):
@@ -140,7 +147,7 @@ def find_address_runs(
         words.frombytes(segment.data[: len(segment.data) & ~7])
         if sys.byteorder == "big":
             words.byteswap()
-        for candidates in alike.finditer(bytes(segment.data)[7::8]):
+        for candidates in alike.finditer(findable(segment.data)[7::8]):
             first = candidates.start()
             places = [i for i in range(first, candidates.end()) if low <= words[i] < high]
             for _, group in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kprobesim.errors import ImageError
 from kprobesim.image import tables
-from kprobesim.image.banner import Banner, find_banner
+from kprobesim.image.banner import Banner, find_banners
 from kprobesim.image.btf import Btf, find_btf
 from kprobesim.image.bugtable import BugTable
 from kprobesim.image.discover import (
@@ -100,6 +100,12 @@ class KernelImage:
 
     def read(self, vaddr: int, size: int) -> bytes:
         """``size`` bytes as the kernel finds them at start; ``ImageError`` outside of the image."""
+        index = bisect_right(self._starts, vaddr) - 1
+        if index >= 0:  # mostly it is all in one place, and this is asked often
+            segment = self.segments[index]
+            offset = vaddr - segment.vaddr
+            if offset + size <= len(segment.data):
+                return bytes(segment.data[offset : offset + size])
         parts: list[bytes] = []
         at, left = vaddr, size
         while left > 0:
@@ -180,12 +186,12 @@ class KernelImage:
     def _banner(self) -> Banner:
         if self._known_banner is not None:
             return Banner(self._known_banner)
-        address = self._address("linux_banner")
-        if address is not None and self.contains(address):
-            banner = find_banner([(self.read_string(address) or "").encode()])
-            if banner.text:
-                return banner
-        return find_banner(segment.data for segment in self.segments)
+        found = find_banners(segment.data for segment in self.segments)
+        if len(found) > 1:  # only then is it worth reading the symbols
+            address = self._address("linux_banner")
+            if address is not None and self.contains(address):
+                found = find_banners([(self.read_string(address) or "").encode()]) or found
+        return found[0] if found else Banner()
 
     @property
     def banner(self) -> str:

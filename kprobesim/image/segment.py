@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass, replace
 
-__all__ = ["PAGE_SIZE", "Region", "Segment"]
+__all__ = ["PAGE_SIZE", "Region", "Segment", "findable"]
 
 #: Granularity of regions, in bytes: the smallest page of both architectures.
 PAGE_SIZE = 4096
@@ -57,3 +58,13 @@ class Region:
     start: int
     end: int
     kind: str
+
+
+def findable(data: memoryview | bytes) -> bytes | bytearray | mmap.mmap:
+    """``data`` as something that has ``find`` and quick slices, without a copy where it can be."""
+    if isinstance(data, bytes):
+        return data
+    whole = data.obj
+    if isinstance(whole, (bytes, bytearray, mmap.mmap)) and len(whole) == data.nbytes:
+        return whole
+    return bytes(data)

@@ -23,7 +23,7 @@ from kprobesim.boot.arm64.tree import (
     UART_SPI,
     device_tree,
 )
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Saved
@@ -96,6 +96,8 @@ class Arm64Board(Board):
         self.uart = Pl011(self.console, lambda level: self.gic.set_line(32 + UART_SPI, level))
         self.psci = Psci(lambda kind: self.stop(StopReason(kind)))
         self._map_devices()
+        self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
+        self.watch_unmapped(_RAM + memory, MOST_PHYSICAL)
         self.kernel_hooks = KernelHooks(
             engine, self.timer, self._invalidate_code, self.machine.keep
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Maybe, Number, Saved, fields
@@ -108,6 +108,7 @@ class X86Board(Board):
         engine.on_read_tsc(self.clock.read)
         engine.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
+        self.watch_unmapped(memory, MOST_PHYSICAL)
         engine.on_cpuid(make_cpuid(engine, self.state, features))
 
     def parts(self) -> dict[str, Saved]:
