@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.board import Board, StopReason
+from kprobesim.boot.boards import board_class
 from kprobesim.boot.console import Console
 from kprobesim.boot.initramfs import built_in_initramfs
 from kprobesim.boot.unwind import Unwinder
-from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.errors import ImageError, UsageError
 from kprobesim.handle import KernelHandle, as_kprobe, memory_size
 from kprobesim.image import KernelImage
@@ -72,8 +71,7 @@ class BootedKernel(KernelHandle):
             raise UsageError(f"append {append!r} is no str: give the kernel's command line")
         if "console=" not in append:
             append = f"{_CONSOLE[image.arch]} {append}".strip()
-        make: Callable[..., Board] = X86Board if image.arch == "x86_64" else Arm64Board
-        board = make(
+        board = board_class(image.arch)(
             image,
             initrd=_read_initrd(initrd, image.arch),
             append=append,

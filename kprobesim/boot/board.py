@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import enum
 import math
+import mmap
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.console import Console
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.host_time import make_clock
+from kprobesim.boot.saved import (
+    Kind,
+    Maybe,
+    Number,
+    Put,
+    Saved,
+    Tuple,
+    fields,
+    parse_fields,
+    record,
+    save_fields,
+    wrong_state,
+)
 from kprobesim.errors import EngineError, UsageError
+from kprobesim.image import KernelImage
+from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.memory import PAGE
 
 __all__ = ["Board", "Stop", "StopReason"]
@@ -55,6 +71,21 @@ class StopReason:
         return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
 
 
+class _Ending(Kind):
+    """A :class:`StopReason`."""
+
+    def plain(self, value: StopReason) -> list[str]:
+        return [value.kind.name, value.detail]
+
+    def parse(self, plain: Any, where: str) -> StopReason:
+        if type(plain) is not list or [type(text) for text in plain] != [str, str]:
+            raise wrong_state(f"{where} is no list of two texts")
+        if plain[0] not in Stop.__members__:
+            raise wrong_state(f"{where} has an unknown reason")
+        return StopReason(Stop[plain[0]], plain[1])
+
+
+_B = TypeVar("_B", bound="Board")
 _FINAL = (Stop.POWER_OFF, Stop.RESTART, Stop.HALT)
 
 
@@ -65,6 +96,11 @@ class Board(ABC):
     abstract methods.
     """
 
+    SAVED: ClassVar[Mapping[str, Kind]] = fields(
+        _ended=Maybe(_Ending()), _seen=Maybe(Tuple((63, 63))), _seen_at=Number(63)
+    )
+    ram: mmap.mmap
+
     def __init__(self, machine: BootedMachine, clock: str = "virtual") -> None:
         self.machine = machine
         self.console = Console()
@@ -74,11 +110,23 @@ class Board(ABC):
         self._until = b""
         self._until_from = 0
         self._panicked = False
-        self._seen = (-1, -1)
+        self._forget_code = False
+        self._seen: tuple[int, ...] | None = None
         self._seen_at = 0
         self.patience = _PATIENCE
         """Virtual seconds without an exception or a console byte after which the guest hangs."""
         self.console.listeners.append(self._watch_console)
+
+    @classmethod
+    def empty(cls: type[_B], image: KernelImage, memory: int, clock: str = "virtual") -> _B:
+        """A board with ``memory`` bytes of RAM that are all zero, for :meth:`load_state`.
+
+        ``image`` is kept for symbols, and not looked at here.
+        """
+        cls.check_arguments(None, "", memory)
+        board = cls.__new__(cls)
+        board._assemble(image, memory, clock)
+        return board
 
     @staticmethod
     def check_arguments(initrd: object, append: object, memory: object) -> None:
@@ -120,6 +168,73 @@ class Board(ABC):
     @abstractmethod
     def halted_at(self, pc: int) -> bool:
         """Whether the instruction before ``pc`` is the one that waits for an interrupt."""
+
+    @abstractmethod
+    def loaded(self) -> None:
+        """A state was loaded: what more the CPU must be told."""
+
+    @abstractmethod
+    def _assemble(self, image: KernelImage, memory: int, clock: str) -> None:
+        """Put the board together, and call this class' constructor."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Saved]:
+        """What has a state of its own, by name."""
+
+    # -- the state ---------------------------------------------------------------------------------
+
+    def save_state(self) -> dict[str, Any]:
+        """All but the contents of :attr:`ram`, as plain data: what a board goes on from exactly.
+
+        Dicts with texts as keys, lists, numbers below 2 ** 63, texts, bytes, booleans and ``None``.
+        Raises :class:`UsageError` while the guest runs: stop it first.
+        """
+        self._check_stopped()
+        return {
+            "arch": self.machine.arch,
+            "memory": len(self.ram),
+            "cpu": save_cpu(self.machine.engine),
+            "board": save_fields(self, self.SAVED),
+            "parts": {name: part.save() for name, part in self.parts().items()},
+        }
+
+    def load_state(self, state: object) -> None:
+        """Be as the board was that gave ``state``, once :attr:`ram` holds what its RAM held.
+
+        Raises :class:`UsageError` for the state of another kind of board, of another memory size,
+        or a damaged one; then nothing has changed.
+        """
+        self.parse_state(state)()
+
+    def parse_state(self, state: object) -> Put:
+        """Check ``state`` as :meth:`load_state` does; what is returned puts it in force.
+
+        That can be done as often as needed. Code that was translated from what the RAM held before
+        is not forgotten.
+        """
+        self._check_stopped()
+        state = record(state, ("arch", "memory", "cpu", "board", "parts"), "the state")
+        for key, own in (("arch", self.machine.arch), ("memory", len(self.ram))):
+            if state[key] != own:
+                raise wrong_state(f"{key} is {str(state[key])[:40]}, this board's is {own}")
+        parts = self.parts()
+        saved = record(state["parts"], parts, "parts")
+        puts = [part.parse(saved[name], name) for name, part in parts.items()]
+        puts.append(parse_fields(self, self.SAVED, state["board"], "board"))
+        puts.append(parse_cpu(self.machine.engine, state["cpu"]))
+
+        def put() -> None:
+            self._check_stopped()
+            self._request, self._panicked = None, False
+            for each in puts:
+                each()
+            self.loaded()
+
+        return put
+
+    def _check_stopped(self) -> None:
+        if self.clock.running:
+            raise UsageError("the guest is running: its state can be had when run() has returned")
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -165,6 +280,9 @@ class Board(ABC):
                 status = engine.run(words[pc], limit)
             finally:
                 clock.end()
+            if self._forget_code:
+                self._forget_code = False
+                engine.forget_all_code()
             machine.raise_kept()
             if self._panicked:
                 self._panicked = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kprobesim.boot.saved import Number, Saved, fields
 from kprobesim.machine.engine import Engine
 
 __all__ = ["VirtualTime"]
@@ -19,8 +20,10 @@ _READ_BLOCKS = READ_NS // BLOCK_NS
 _NAP = 0.05  # seconds that an idle guest waits for somebody who may type, instead of all its time
 
 
-class VirtualTime:
+class VirtualTime(Saved):
     """Nanoseconds since power-on, for an engine that counts blocks."""
+
+    SAVED = fields(_base=Number(63))
 
     def __init__(self, engine: Engine) -> None:
         self._count = engine.counter_words
@@ -29,6 +32,11 @@ class VirtualTime:
         self.wait: Callable[[float], object] | None = None
         """Somebody who types: called with how many seconds of the host's time the guest idles, at
         most; 0 while it is busy."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine is running now."""
+        return self._running
 
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""

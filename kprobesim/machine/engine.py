@@ -54,6 +54,7 @@ _X86_REGISTERS = {
     "cr2": x86_const.UC_X86_REG_CR2,
     "cr3": x86_const.UC_X86_REG_CR3,
     "cr4": x86_const.UC_X86_REG_CR4,
+    "dr7": x86_const.UC_X86_REG_DR7,
     "cs": x86_const.UC_X86_REG_CS,
     "ss": x86_const.UC_X86_REG_SS,
     "ds": x86_const.UC_X86_REG_DS,
@@ -139,6 +140,7 @@ class Engine(Hooks):
 
     def __init__(self, arch: str, model: str = "") -> None:
         self.arch = arch
+        self.model = model
         self._lib = _library()
         self._uc = _open(arch, model)
         self._handle = ctypes.cast(self._uc._uch, _ptr).value or 0
@@ -184,6 +186,10 @@ class Engine(Hooks):
     def forget_code(self, start: int, end: int) -> None:
         """Drop what was translated from the virtual range [``start``, ``end``), which is mapped."""
         self._uc.ctl_remove_cache(start, end)
+
+    def forget_all_code(self) -> None:
+        """Drop all that was translated (3 ms in a booted guest); not while the engine runs."""
+        self._uc.ctl_flush_tb()
 
     def flush_tlb(self) -> None:
         """Forget all address translations; a TLB that was over 70 % full doubles its size."""
@@ -267,7 +273,7 @@ class Engine(Hooks):
         self.write_number(self._pc, value)
 
     def read_register(self, name: str) -> int:
-        """A control register: "cr0", "cr2", "cr3", "cr4", "cs" or "ss"."""
+        """A control register: "cr0", "cr2", "cr3", "cr4", "dr7", "cs" or "ss"."""
         self._scratch.value = 0
         number = self._numbers[name]
         self._check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
@@ -361,6 +367,26 @@ class Engine(Hooks):
         self.save(context)
         return context
 
+    @property
+    def version(self) -> str:
+        """Unicorn's, to which the bytes of :meth:`read_registers` belong."""
+        number = unicorn.uc_version()[2]
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}"
+
+    def read_registers(self) -> bytes:
+        """The struct that holds all registers."""
+        return self.new_context().registers
+
+    def write_registers(self, registers: bytes) -> None:
+        """Set all registers to what :meth:`read_registers` gave, in any process.
+
+        Address translations stay: see :meth:`flush_tlb`. Unicorn trusts what is in there, so only
+        the length can be checked here.
+        """
+        context = self.new_context()
+        context.registers = registers
+        self.restore(context)
+
     def save(self, context: Context) -> None:
         """Copy all registers into ``context`` (0.4 us)."""
         self._lib.uc_context_save(self._handle, context.address)
@@ -377,7 +403,31 @@ class Context:
 
     def __init__(self, context: unicorn.UcContext) -> None:
         self._context = context
-        self.address = ctypes.cast(context.context, _ptr).value
+        self.address = ctypes.cast(context.context, _ptr).value or 0
+
+    def _place(self) -> tuple[int, int]:
+        """Address and size of the registers, which are the end of the context.
+
+        ``struct uc_context`` (uc_priv.h, 2.1) starts with their size; pointers of this process
+        follow, and then the registers.
+        """
+        whole = int(self._context.size)
+        size = _u64.from_address(self.address).value
+        if not 0 < size < whole <= size + 64:
+            raise EngineError("Unicorn's context is not as expected; is this a new version of it?")
+        return self.address + whole - size, size
+
+    @property
+    def registers(self) -> bytes:
+        """All registers, without anything that only this process understands."""
+        return ctypes.string_at(*self._place())
+
+    @registers.setter
+    def registers(self, registers: bytes) -> None:
+        address, size = self._place()
+        if len(registers) != size:
+            raise EngineError(f"{len(registers)} bytes of registers: this Unicorn has {size}")
+        ctypes.memmove(address, registers, size)
 
 
 class _Specimen:

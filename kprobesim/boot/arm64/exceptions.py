@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
+from kprobesim.boot.saved import Numbers, Saved, fields
 from kprobesim.errors import EngineError
 from kprobesim.machine.engine import Engine
 from kprobesim.machine.window import Words
@@ -64,11 +65,13 @@ def _bytes(value: int) -> bytes:
     return value.to_bytes(8, "little")
 
 
-class ExceptionEntry:
+class ExceptionEntry(Saved):
     """``deliver(vector)`` enters EL1 for the exception that Unicorn has just reported.
 
     ``stuck(why)`` is called when that cannot work. For hot paths: a closure over what never moves.
     """
+
+    SAVED = fields(_count=Numbers(1, 63))
 
     def __init__(self, engine: Engine, stuck: Callable[[str], None]) -> None:
         self.places = find_banked(engine)

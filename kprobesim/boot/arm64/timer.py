@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from kprobesim.boot.saved import Number, Saved, fields
 from kprobesim.boot.virtual_time import VirtualTime
 
 __all__ = ["FREQUENCY", "Timer", "find_instructions"]
@@ -35,8 +36,10 @@ _USER_BITS: dict[tuple[int, ...], int] = {
 }
 
 
-class Timer:
+class Timer(Saved):
     """``changed`` is called when the guest has set the timer: the run may have to end earlier."""
+
+    SAVED = fields(_control=Number(2), _compare=Number(64), user_control=Number(64))
 
     def __init__(self, clock: VirtualTime, changed: Callable[[], None]) -> None:
         self._clock = clock

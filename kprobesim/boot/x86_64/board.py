@@ -8,6 +8,7 @@ from collections.abc import Callable
 from kprobesim.boot.board import Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
+from kprobesim.boot.saved import Maybe, Number, Saved, fields
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
@@ -46,6 +47,8 @@ _Out = Callable[[int, int, int], None]
 class X86Board(Board):
     """``image`` with ``initrd`` and the command line ``append`` on ``memory`` bytes of RAM."""
 
+    SAVED = fields(**Board.SAVED, _look_at=Maybe(Number(63)))
+
     def __init__(
         self,
         image: KernelImage,
@@ -58,6 +61,12 @@ class X86Board(Board):
         self.check_arguments(initrd, append, memory)
         if image.arch != "x86_64":
             raise UsageError(f"{image.path} is a kernel for {image.arch}, this board is a PC")
+        self._assemble(image, memory, clock)
+        write_tables(self.ram)
+        start.load(self.ram, image, initrd or b"", append)
+        start.start(self.machine.engine, image)
+
+    def _assemble(self, image: KernelImage, memory: int, clock: str) -> None:
         if memory > _MOST_MEMORY:
             raise UsageError(f"this board takes at most {_MOST_MEMORY >> 20} MiB of memory")
         self.image = image
@@ -65,6 +74,7 @@ class X86Board(Board):
         self.ram = make_board_ram(memory)
         engine.map_ram(0, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         engine.count_blocks()
+        features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
         self.state = find_state(engine)
         self._walk = Walk(self.state, memoryview(self.ram).cast("Q"))
         access = WalkedMemory(self.ram, 0, self._walk.translate)
@@ -81,11 +91,12 @@ class X86Board(Board):
         number of runs: where the host interrupts the guest must not be seen by it."""
         self._inputs: dict[int, _In] = {}
         self._outputs: dict[int, _Out] = {_KEYBOARD: self._keyboard}
-        power = PowerPorts(
+        self.pci = PciPorts()
+        self.power = PowerPorts(
             lambda: self.stop(StopReason(Stop.POWER_OFF)),
             lambda: self.stop(StopReason(Stop.RESTART)),
         )
-        for device in (self.pic, self.pit, self.cmos, PciPorts(), power):
+        for device in (self.pic, self.pit, self.cmos, self.pci, self.power):
             for port in device.PORTS:
                 self._inputs[port], self._outputs[port] = device.read, device.write
         for port in range(_COM1, _COM1 + 8):
@@ -94,12 +105,24 @@ class X86Board(Board):
         engine.on_read_tsc(self.clock.read)
         engine.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
-        write_tables(self.ram)
-        start.load(self.ram, image, initrd or b"", append)
-        start.start(engine, image)
-        features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
         engine.on_cpuid(make_cpuid(engine, self.state, features))
-        start.start(engine, image)
+
+    def parts(self) -> dict[str, Saved]:
+        """What has a state of its own, by name."""
+        return {
+            "console": self.console,
+            "clock": self.clock,
+            "pic": self.pic,
+            "pit": self.pit,
+            "cmos": self.cmos,
+            "uart": self.uart,
+            "pci": self.pci,
+            "power": self.power,
+            "exceptions": self.entry,
+        }
+
+    def loaded(self) -> None:
+        """All that the CPU knows is in its registers."""
 
     # -- exceptions and interrupts ---------------------------------------------------------------
 
