@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
 from kprobesim.boot.board import Board, StopReason
 from kprobesim.boot.boards import board_class
+from kprobesim.boot.calls import GuestCalls
 from kprobesim.boot.console import Console
 from kprobesim.boot.initramfs import built_in_initramfs
+from kprobesim.boot.standing import Standing, make_standing
+from kprobesim.boot.tasks import Task, Tasks
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.errors import ImageError, UsageError
 from kprobesim.handle import KernelHandle, as_kprobe, memory_size
-from kprobesim.image import KernelImage
+from kprobesim.image import KernelImage, Symbol
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.saving import load_probes
@@ -44,6 +49,7 @@ class BootedKernel(KernelHandle):
         machine.unwind = unwinder.trace
         manager = KprobesManager(machine, image, "breakpoint", "hook")
         super().__init__(image, machine, manager)
+        machine.no_hit = machine.save_state()
         self.board = board
 
     @classmethod
@@ -145,6 +151,28 @@ class BootedKernel(KernelHandle):
         """Virtual seconds since power-on."""
         return self.board.time
 
+    @cached_property
+    def _standing(self) -> Standing:
+        return make_standing(self.board, self.image)
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Reads the guest's ``task_struct`` objects."""
+        return Tasks(self.image, self.board.machine.memory, self._standing)
+
+    @cached_property
+    def _calls(self) -> GuestCalls:
+        return GuestCalls(self.board, self.image, self._standing)
+
+    @property
+    def current(self) -> Task | None:
+        """The task that runs now, also in a handler: ``k.current.pid``, ``.tgid``, ``.comm``.
+
+        ``None`` before the kernel has set up its first task. Raises :class:`ImageError` for a
+        kernel built without CONFIG_DEBUG_INFO_BTF.
+        """
+        return self.tasks.current()
+
     def run(
         self, until: Until = None, *, timeout: float | None = 60.0, seconds: float | None = None
     ) -> StopReason:
@@ -166,6 +194,51 @@ class BootedKernel(KernelHandle):
                 return ask(self)
 
         return self.board.run(condition, timeout=timeout, seconds=seconds)
+
+    def call(
+        self,
+        function: int | str | Symbol,
+        *arguments: Any,
+        signed: bool = False,
+        timeout: float | None = 10.0,
+        max_instructions: int = 0,
+    ) -> int:
+        """Call a guest function in process context and return its 64-bit result.
+
+        The guest runs on until one of its kworkers does the call, on a stack of its own: the
+        function may sleep, take locks and wait; interrupts, other tasks, probes and time go on.
+        Then the kworker's registers are put back, and the guest stands there until it is run or
+        called again. What the function has done to memory stays.
+
+        function  : its symbol, or its address
+        arguments : as in :meth:`Kernel.call`; what needs memory is in the guest's own (kmalloc)
+        signed    : give the result as a signed 64-bit number
+        timeout   : host seconds after which the call is abandoned (``None``: never)
+        max_instructions : abandon it then (0: no limit); a booted guest counts time instead, a
+                    nanosecond an instruction, also of those who run meanwhile
+
+        Raises :class:`GuestFault` and :class:`GuestBug` where the guest would oops (it goes on, but
+        locks that the function held stay locked), :class:`GuestTimeout`, :class:`GuestLimit`, other
+        :class:`BootError`, and whatever a handler raises. Not for handlers.
+        """
+        check_limits(timeout, max_instructions)
+        calls = self._calls
+        calls.arrive(timeout)
+        target = code_address(function, self.symbols, self.machine)
+        with passed(arguments, self.machine, calls.alloc, calls.give_back) as values:
+            result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
+        return as_result(result, signed=signed)
+
+    def alloc(self, size: int) -> int:
+        """The address of ``size`` zeroed bytes from the guest's own allocator (``__kmalloc()``)."""
+        size = as_int(size, "size")
+        address = self._calls.alloc(size)
+        self.machine.write(address, bytes(size))
+        return address
+
+    def free(self, address: int) -> None:
+        """Give memory from :meth:`alloc` back (``kvfree()``)."""
+        self._calls.free(as_int(address, "address"))
 
 
 def _read_initrd(initrd: str | os.PathLike[str] | bytes | None, arch: str) -> bytes:

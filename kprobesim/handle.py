@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from kprobesim.arguments import as_int
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kprobes.judge import Verdict
@@ -15,7 +15,7 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["KernelHandle", "as_int", "as_kprobe", "memory_size"]
+__all__ = ["KernelHandle", "as_kprobe", "memory_size"]
 
 _T = TypeVar("_T")
 
@@ -167,17 +167,6 @@ def as_kprobe(p: object) -> Kprobe:
     if not isinstance(p, Kprobe):
         raise UsageError(f"{p!r} is of type {type(p).__name__}: give a Kprobe")
     return p
-
-
-def as_int(value: Any, what: str) -> int:
-    """``value`` as an integer; raises :class:`UsageError` that names ``what``."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise UsageError(
-            f"{what} {value!r} is of type {type(value).__name__}: give an integer"
-            + (", str, bytes, bytearray, Symbol or None" if what == "argument" else "")
-        ) from None
 
 
 def memory_size(memory: int | str) -> int:

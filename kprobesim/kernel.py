@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
 from kprobesim.boot.environment import set_up_environment
 from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
 from kprobesim.boot.loader import load_into_machine
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.booted import BootedKernel
 from kprobesim.errors import UsageError
-from kprobesim.handle import KernelHandle, as_int, memory_size
+from kprobesim.handle import KernelHandle, memory_size
 from kprobesim.image import KernelImage, Symbol, load_image
 from kprobesim.kprobes.archs import Stepping
 from kprobesim.kprobes.arming import HowToArm, map_slot_pages
@@ -29,7 +30,6 @@ _STEPPING = ("breakpoint", "trap")
 _ARMING = ("breakpoint", "hook")
 _CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
 _CODE_CHUNK = 1 << 20
-_MASK = (1 << 64) - 1
 
 
 class Kernel(KernelHandle):
@@ -210,49 +210,11 @@ class Kernel(KernelHandle):
         May be used in a handler. Raises :class:`GuestFault`, :class:`GuestBug`,
         :class:`GuestTimeout`, :class:`GuestLimit`, and whatever a handler raises.
         """
-        target = self._code_address(function)
-        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
-            raise UsageError(f"timeout {timeout!r}: give a positive number of seconds, or None")
-        if not 0 <= as_int(max_instructions, "max_instructions") < 1 << 63:
-            raise UsageError("max_instructions is a positive number, or 0 for no limit")
-        borrowed: list[tuple[int, bytes | bytearray]] = []
-        try:
-            values = [self._value(argument, borrowed) for argument in arguments]
+        target = code_address(function, self.symbols, self.machine)
+        check_limits(timeout, max_instructions)
+        heap = self.machine.heap
+        with passed(arguments, self.machine, heap.alloc, heap.free) as values:
             result = self.machine.call(
                 target, values, timeout=timeout, max_instructions=max_instructions
             )
-            for address, data in borrowed:
-                if isinstance(data, bytearray):
-                    data[:] = self.machine.memory.read(address, len(data))
-        finally:
-            for address, _ in borrowed:
-                self.machine.heap.free(address)
-        return result - (1 << 64) if signed and result >> 63 else result
-
-    def _code_address(self, function: int | str | Symbol) -> int:
-        if isinstance(function, str):
-            address = self.symbols[function].address
-        elif isinstance(function, Symbol):
-            address = function.address
-        else:
-            address = as_int(function, "function") & _MASK
-        if not self.machine.text.is_code(address):
-            raise UsageError(f"{function} is not code: there is no function at {address:#x}")
-        return address
-
-    def _value(self, argument: Any, borrowed: list[tuple[int, bytes | bytearray]]) -> int:
-        if argument is None:
-            return 0
-        if isinstance(argument, Symbol):
-            return argument.address
-        if isinstance(argument, str):
-            argument = argument.encode() + b"\0"
-        if isinstance(argument, (bytes, bytearray)):
-            address = self.machine.heap.alloc(max(1, len(argument)))
-            borrowed.append((address, argument))
-            self.machine.memory.write(address, bytes(argument))
-            return address
-        value = as_int(argument, "argument")
-        if not -(1 << 63) <= value <= _MASK:
-            raise UsageError(f"argument {value:#x} does not fit 64 bits")
-        return value & _MASK
+        return as_result(result, signed=signed)

@@ -144,6 +144,11 @@ class Board(ABC):
             raise UsageError(f"memory {memory!r}: give a positive multiple of {PAGE} bytes")
 
     @property
+    def ended(self) -> StopReason | None:
+        """Why the guest ended, if it did."""
+        return self._ended
+
+    @property
     def time(self) -> float:
         """Virtual seconds since power-on."""
         return self.clock.now() / _SECOND

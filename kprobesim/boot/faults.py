@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kprobesim.errors import GuestError
 
-__all__ = ["BootError", "GuestHang", "GuestPanic", "GuestReset", "NoDevice"]
+__all__ = ["BootError", "GuestEnd", "GuestHang", "GuestPanic", "GuestReset", "NoDevice"]
 
 
 class BootError(GuestError):
@@ -25,6 +25,10 @@ class GuestPanic(BootError):
 
 class GuestReset(BootError):
     """The CPU cannot deliver an exception: a triple fault, or no vectors yet."""
+
+
+class GuestEnd(BootError):
+    """The guest switched itself off, restarted or halted while it was to do something else."""
 
 
 class GuestHang(BootError):

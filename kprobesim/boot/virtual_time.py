@@ -38,6 +38,11 @@ class VirtualTime(Saved):
         """Whether the engine is running now."""
         return self._running
 
+    @property
+    def running(self) -> bool:
+        """Whether the engine runs at this moment: a callback asks."""
+        return self._running
+
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
         if self._running:

@@ -64,6 +64,7 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
 
     def report(hit: dict[str, Any], instruction: Instruction) -> None:
         hit["time"] = round(kernel.time, 9)
+        hit |= _task(kernel)
         if screen is None:
             hits.append(hit)
         else:
@@ -95,3 +96,9 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
         screen.end(watch, reason)
     wanted = Stop.TEXT if args.until is not None else None
     return 0 if left or (reason.kind in _GOOD and wanted in (None, reason.kind)) else 1
+
+
+def _task(kernel: BootedKernel) -> dict[str, Any]:
+    """Who hit: pid and comm, ``None`` where no task runs yet or the kernel has no BTF."""
+    task = kernel.current if kernel.tasks.are_known else None
+    return {"pid": task and task.pid, "comm": task and task.comm}

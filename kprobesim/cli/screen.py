@@ -51,8 +51,9 @@ class Screen:
         regs = self._kernel.machine.regs
         values = " ".join(f"{regs.arg(n):#x}" for n in range(_ARGUMENTS))
         when = f"[{hit['time']:12.6f}] "
+        who = "" if hit["comm"] is None else f"{hit['comm']}-{hit['pid']}  "
         self._console.print(
-            styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  ", values)
+            styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  {who}", values)
         )
 
     def end(self, watch: Watch, reason: StopReason) -> None:

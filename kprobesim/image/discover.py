@@ -16,7 +16,7 @@ from itertools import groupby
 
 from kprobesim.image.segment import Segment
 
-__all__ = ["find_address_runs", "find_blacklist", "find_records"]
+__all__ = ["find_address_runs", "find_blacklist", "find_export", "find_records"]
 
 #: The shortest run of records that counts.
 _MIN_RECORDS = 16
@@ -27,6 +27,9 @@ _RUNS = {
     8: re.compile(rb"(?:[\xfc-\xff]{2}){%d,}" % _MIN_RECORDS),
     16: re.compile(rb"(?:[\xfc-\xff]{3}[\0-\xff]){%d,}" % _MIN_RECORDS),
 }
+
+#: How far before its string an export's entry may lie: __ksymtab, __kcrctab, __ksymtab_strings.
+_EXPORTS = 2 << 20
 
 #: Judges a record: the addresses that its first two words point to, and all its bytes.
 Plausible = Callable[[int, int, bytes], bool]
@@ -119,3 +122,23 @@ def find_blacklist(
         return None
     start, words, following = min(fitting, key=lambda run: len(run[1]))
     return start, words[:-1] if 0 < following < 16 else words
+
+
+def find_export(segments: Sequence[Segment], name: str) -> int | None:
+    """The address of an exported symbol, by its entry in ``__ksymtab``.
+
+    An entry (include/linux/export.h, with CONFIG_HAVE_ARCH_PREL32_RELOCATIONS) is the distances to
+    the symbol, to its name, and to the name of its namespace.
+    """
+    for segment in segments:
+        for found in re.finditer(re.escape(name.encode()) + b"\0", segment.data):
+            string = found.start()
+            start = max(0, string - _EXPORTS) & -4
+            words = array("i", bytes(segment.data[start : string & -4]))
+            if sys.byteorder == "big":
+                words.byteswap()
+            for index, distance in enumerate(words):
+                at = start + 4 * index
+                if at + distance == string and index:
+                    return segment.vaddr + at - 4 + words[index - 1]
+    return None

@@ -12,8 +12,14 @@ from pathlib import Path
 from kprobesim.errors import ImageError
 from kprobesim.image import tables
 from kprobesim.image.banner import Banner, find_banner
+from kprobesim.image.btf import Btf, find_btf
 from kprobesim.image.bugtable import BugTable
-from kprobesim.image.discover import find_address_runs, find_blacklist, find_records
+from kprobesim.image.discover import (
+    find_address_runs,
+    find_blacklist,
+    find_export,
+    find_records,
+)
 from kprobesim.image.elf import Section
 from kprobesim.image.extable import ExceptionTable
 from kprobesim.image.patch_sites import (
@@ -158,6 +164,11 @@ class KernelImage:
             return None
         found = self._symbols.candidates(name)
         return found[0].address if len(found) == 1 else None
+
+    def exported(self, name: str) -> int | None:
+        """The address of a symbol; also of exported data in an image that names functions only."""
+        found = self.symbols.candidates(name)
+        return found[0].address if found else find_export(self.segments, name)
 
     # The kernel about itself
 
@@ -316,6 +327,11 @@ class KernelImage:
         code = self.read(address, 8)
         # ARM64: two NOPs (-fpatchable-function-entry=2). x86: a call of __fentry__.
         return code == b"\x1f\x20\x03\xd5" * 2 if self.arch == "arm64" else code[0] == 0xE8
+
+    @cached_property
+    def btf(self) -> Btf | None:
+        """The types of the kernel's structs; ``None`` without CONFIG_DEBUG_INFO_BTF."""
+        return find_btf(self.segments, self.bounds("__start_BTF", "__stop_BTF"))
 
     @cached_property
     def exception_table(self) -> ExceptionTable:

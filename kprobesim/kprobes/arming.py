@@ -196,9 +196,10 @@ class HookArming:
             self._forget(p)
 
     def _forget(self, p: Kprobe) -> None:
-        address = p.addr or 0
-        if self._machine.text.is_code(address):  # else nothing has been translated from there
-            self._machine.engine.forget_code(address, address + p.ainsn.size)
+        address, engine = p.addr or 0, self._machine.engine
+        # Else nothing has been translated from there. (A user's page tables may hide the kernel.)
+        if engine.in_user_mode() or self._machine.text.is_code(address):
+            engine.forget_code(address, address + p.ainsn.size)
 
     def release(self, p: Kprobe) -> None:
         """There is no slot."""

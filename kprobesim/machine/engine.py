@@ -184,8 +184,21 @@ class Engine(Hooks):
         self._check(status, f"mapping {size:#x} bytes of RAM at {physical:#x}")
 
     def forget_code(self, start: int, end: int) -> None:
-        """Drop what was translated from the virtual range [``start``, ``end``), which is mapped."""
-        self._uc.ctl_remove_cache(start, end)
+        """Drop what was translated from the virtual range [``start``, ``end``), which is mapped.
+
+        In user mode that is all there is (3 ms, and translating it again): Unicorn looks addresses
+        up with the rights of the moment, and the kernel's would raise a page fault.
+        """
+        if self.in_user_mode():
+            self._uc.ctl_flush_tb()
+        else:
+            self._uc.ctl_remove_cache(start, end)
+
+    def in_user_mode(self) -> bool:
+        """Whether the CPU is in ring 3 or at EL0."""
+        if self.arch == _X86:
+            return bool(self.read_register("cs") & 3)
+        return not self.read_flags() & 0xC
 
     def forget_all_code(self) -> None:
         """Drop all that was translated (3 ms in a booted guest); not while the engine runs."""
