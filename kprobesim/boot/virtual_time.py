@@ -35,11 +35,6 @@ class VirtualTime(Saved):
 
     @property
     def running(self) -> bool:
-        """Whether the engine is running now."""
-        return self._running
-
-    @property
-    def running(self) -> bool:
         """Whether the engine runs at this moment: a callback asks."""
         return self._running
 

@@ -56,10 +56,12 @@ class Screen:
             styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  {who}", values)
         )
 
-    def end(self, watch: Watch, reason: StopReason) -> None:
-        """Why it ended, and what the probes counted."""
+    def end(self, watch: Watch, reason: StopReason, snapshot: str | None = None) -> None:
+        """Why it ended, what the probes counted, and where the guest was written to."""
         self._new_line()
         for row in watch.summary():
             count = row["hits"]
             self._console.print(f"probe {row['probe']}: {count} hit{'s' * (count != 1)}")
         self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))
+        if snapshot is not None:
+            self._console.print(styled((f"the guest is in {snapshot}", "dim")))
