@@ -95,6 +95,7 @@ class BootedKernel(KernelHandle):
         *,
         probes: Sequence[Kprobe] = (),
         image: str | os.PathLike[str] | None = None,
+        clock: str = "virtual",
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Go on from a file that :meth:`snapshot` wrote: registers, memory, devices, time, probes.
@@ -106,12 +107,13 @@ class BootedKernel(KernelHandle):
                    ``flags``; others are registered. The stored ones are all registered again,
                    without handlers: ``for p in k.kprobes: p.pre_handler = ...``.
         image    : a kernel image that must be of the same kernel
+        clock    : "virtual" or "host", as in :meth:`start`; time goes on from where it stood
         progress : hears what takes long, such as unpacking ``image``
 
         Raises :class:`SnapshotError` for a file that is damaged, cut short, of another kernel than
         ``image``, or of a version or an emulator that is not this one.
         """
-        resumed = resume_board(path, image, progress)
+        resumed = resume_board(path, image, clock, progress)
         kernel = cls(resumed.image, resumed.board)
         load_probes(kernel.kprobes, resumed.probes, [as_kprobe(p) for p in probes])
         return kernel

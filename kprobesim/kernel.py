@@ -133,10 +133,11 @@ class Kernel(KernelHandle):
         *,
         probes: Sequence[Kprobe] = (),
         image: str | os.PathLike[str] | None = None,
+        clock: str = "virtual",
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Go on from a file of :meth:`BootedKernel.snapshot`: see :meth:`BootedKernel.resume`."""
-        return BootedKernel.resume(path, probes=probes, image=image, progress=progress)
+        return BootedKernel.resume(path, probes=probes, image=image, clock=clock, progress=progress)
 
     # -- about -----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
+from kprobesim.boot.host_time import CLOCKS
 from kprobesim.errors import SnapshotError, UsageError
 from kprobesim.image import KernelImage, load_image
 from kprobesim.image.stored import identity, pack_image, page_reader, unpack_image
@@ -26,6 +27,8 @@ from kprobesim.snapshot.packing import PackingError, pack_value, unpack_value
 from kprobesim.snapshot.pages import PagesError, PageWriter
 
 __all__ = ["Resumed", "check_place", "describe", "resume_board", "write_snapshot"]
+
+_LEAST_MEMORY = 1 << 20  # no board has less
 
 
 @dataclass(frozen=True)
@@ -84,25 +87,29 @@ def _last_line(text: str) -> str:
 def resume_board(
     path: str | os.PathLike[str],
     other: str | os.PathLike[str] | None = None,
+    clock: str = "virtual",
     progress: Callable[[str], None] | None = None,
 ) -> Resumed:
     """Read the snapshot ``path``; ``other`` is a file that must hold the same kernel.
 
-    Raises :class:`SnapshotError`, and :class:`ImageError` for an unusable ``other``.
+    ``clock`` is what the board's time follows. Raises :class:`SnapshotError`, and
+    :class:`ImageError` for an unusable ``other``.
     """
+    if clock not in CLOCKS:
+        raise UsageError(f"clock is {' or '.join(CLOCKS)}, not {clock!r}")
     container = read_container(path)
     if other is not None:
         _check_image(container, load_image(other, progress=progress))
     pages = page_reader(container)
     image = unpack_image(container, pages)
     memory = container.facts.get("memory")
-    if type(memory) is not int or memory <= 0 or memory % PAGE:
+    if type(memory) is not int or memory < _LEAST_MEMORY or memory % PAGE:
         raise container.damaged("it does not say how much memory the guest has")
     try:
         state = unpack_value(container.section("machine"))
         probes = unpack_value(container.section("probes"))
         check_probes(probes)
-        board = board_class(image.arch).empty(image, memory)
+        board = board_class(image.arch).empty(image, memory, clock)
         pages.fill(board.ram, container.section("ram"))
         put = board.parse_state(state)
     except (PackingError, PagesError) as error:

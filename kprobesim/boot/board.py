@@ -136,7 +136,7 @@ class Board(ABC):
         self._watched: set[int] = set()
 
     @classmethod
-    def empty(cls: type[_B], image: KernelImage, memory: int, *, clock: str = "virtual") -> _B:
+    def empty(cls: type[_B], image: KernelImage, memory: int, clock: str = "virtual") -> _B:
         """A board with ``memory`` bytes of RAM that are all zero, for :meth:`load_state`.
 
         ``image`` is kept for symbols, and not looked at here.

@@ -18,6 +18,7 @@ examples:
   kprobesim boot linux-image-6.1.0-56-cloud-arm64-unsigned.deb
   kprobesim boot vmlinuz -p kernel_clone -p do_exit --append quiet
   kprobesim boot vmlinuz --initrd initrd.cpio.gz --until 'Run /init' --timeout 60
+  kprobesim boot vmlinuz --until 'Run /init' --snapshot booted.kps
 """
 
 

@@ -18,6 +18,7 @@ from kprobesim.cli.probes import Watch, add_probe_options
 from kprobesim.cli.screen import Screen
 from kprobesim.cli.terminal import Terminal
 from kprobesim.disasm import Instruction
+from kprobesim.snapshots import check_place
 
 __all__ = ["add_running_options", "choose_clock", "run_guest"]
 
@@ -38,6 +39,11 @@ def add_running_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         help=f"give up after S seconds of this computer's time (default {_TIMEOUT:g}; none where "
         "keys go to the guest)",
+    )
+    parser.add_argument(
+        "--snapshot",
+        metavar="F",
+        help="write the guest to F when it stops (also by Ctrl-C), for resume and other commands",
     )
     parser.add_argument(
         "--clock",
@@ -77,7 +83,11 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
         else:
             screen.hit(hit)
 
+    if args.snapshot is not None:
+        check_place(args.snapshot)  # wrong use is told before a long run
     watch = Watch(kernel, args.max_hits, report)
+    for p in kernel.kprobes:
+        watch.adopt(p)
     for place in places:
         watch.plant(place)
     timeout = args.timeout or (_TIMEOUT if terminal is None else None)
@@ -89,6 +99,8 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
     except BootError as error:
         fault = error
     left = terminal is not None and terminal.left
+    if args.snapshot is not None and fault is None:
+        kernel.snapshot(args.snapshot)
     if reason and reason.kind is Stop.REQUESTED and not left:
         raise KeyboardInterrupt
     if screen is None:
@@ -101,12 +113,13 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
                 "fault": fault.as_dict() if fault else None,
                 "time": round(kernel.time, 9),
                 "console": kernel.console.text,
+                "snapshot": args.snapshot,
                 "probes": watch.summary(),
                 "hits": hits,
             }
         )
     else:
-        screen.end(watch, reason)
+        screen.end(watch, reason, args.snapshot)
     if fault:
         raise fault
     wanted = _GOOD if args.until is None else (Stop.TEXT,)

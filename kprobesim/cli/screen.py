@@ -56,11 +56,13 @@ class Screen:
             styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  {who}", values)
         )
 
-    def end(self, watch: Watch, reason: StopReason | None) -> None:
-        """What the probes counted, and why it ended unless that is an error."""
+    def end(self, watch: Watch, reason: StopReason | None, snapshot: str | None = None) -> None:
+        """What the probes counted, why it ended unless that is an error, and where it is kept."""
         self._new_line()
         for row in watch.summary():
             count = row["hits"]
             self._console.print(f"probe {row['probe']}: {count} hit{'s' * (count != 1)}")
         if reason:
             self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))
+            if snapshot is not None:
+                self._console.print(styled((f"the guest is in {snapshot}", "dim")))
