@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 __all__ = ["PAGE_SIZE", "Region", "Segment", "findable"]
 
@@ -39,9 +39,9 @@ class Segment:
         if low >= high:
             return None
         data = self.data[low - self.vaddr : high - self.vaddr]
-        return replace(
-            self, vaddr=low, paddr=self.paddr + low - self.vaddr, data=data, memsz=len(data)
-        )
+        paddr = self.paddr + low - self.vaddr
+        flags = self.readable, self.writable, self.executable
+        return Segment(low, paddr, data, len(data), *flags, self.name)
 
     def __contains__(self, vaddr: int) -> bool:
         return self.vaddr <= vaddr < self.end
