@@ -27,12 +27,14 @@ from kprobesim.image import Symbol, SymbolTable
 from kprobesim.kernel import Kernel
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
 from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = [
+    "MODELS",
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
@@ -55,6 +57,7 @@ __all__ = [
     "KprobeFlag",
     "KprobeStatus",
     "KprobesimError",
+    "Model",
     "NoDevice",
     "PtRegs",
     "Reason",

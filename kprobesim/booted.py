@@ -18,6 +18,7 @@ from kprobesim.handle import KernelHandle, as_kprobe, memory_size
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.model import Model, choose_model
 
 __all__ = ["BootedKernel", "Until"]
 
@@ -35,12 +36,16 @@ class BootedKernel(KernelHandle):
     change no byte of the guest, which therefore boots as it does without them.
     """
 
-    def __init__(self, image: KernelImage, board: Board) -> None:
+    def __init__(
+        self, image: KernelImage, board: Board, model: Model | None = None, *, strict: bool = False
+    ) -> None:
         machine = board.machine
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
         machine.unwind = unwinder.trace
-        manager = KprobesManager(machine, image, "breakpoint", "hook")
+        model = model or choose_model(None, image.version)
+        stepping = model.of(image.arch).stepping
+        manager = KprobesManager(machine, image, stepping, "hook", model=model, strict=strict)
         super().__init__(image, machine, manager)
         self.board = board
 
@@ -53,6 +58,8 @@ class BootedKernel(KernelHandle):
         append: str = "",
         memory: int | str = _MEMORY,
         probes: Sequence[Kprobe] = (),
+        model: Model | None = None,
+        strict: bool = False,
     ) -> BootedKernel:
         """Power a board on with ``image`` in its memory; nothing has run yet.
 
@@ -61,6 +68,8 @@ class BootedKernel(KernelHandle):
         append : the kernel's command line; ``console=`` is added if it names none
         memory : RAM in bytes, or "256M"
         probes : registered before the first instruction
+        model  : the kernel whose kprobes to imitate; by default that of the image's version
+        strict : imitate it also where it is wrong
         """
         if not isinstance(append, str):
             raise UsageError(f"append {append!r} is no str: give the kernel's command line")
@@ -73,8 +82,9 @@ class BootedKernel(KernelHandle):
             append=append,
             memory=memory_size(memory),
         )
-        kernel = cls(image, board)
-        kernel.register_kprobes([as_kprobe(p) for p in probes])
+        kernel = cls(image, board, model, strict=strict)
+        if probes:
+            kernel.register_kprobes([as_kprobe(p) for p in probes])
         return kernel
 
     @property
