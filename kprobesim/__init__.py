@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from kprobesim.boot.board import Stop, StopReason
+from kprobesim.boot.die_chain import DieArgs, DieVal, NotifierBlock, Notify
 from kprobesim.boot.exceptions import GuestWarning
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
 from kprobesim.booted import BootedKernel
@@ -38,6 +39,8 @@ __all__ = [
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "DieArgs",
+    "DieVal",
     "EngineError",
     "GuestBug",
     "GuestError",
@@ -59,6 +62,8 @@ __all__ = [
     "KprobesimError",
     "Model",
     "NoDevice",
+    "NotifierBlock",
+    "Notify",
     "PtRegs",
     "Reason",
     "Stop",
