@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
-from kprobesim.arch.x86_64.boost import GROUP_BOOST_SINCE
 from kprobesim.arch.x86_64.optimize import Branches, branches, optimized_size
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
@@ -19,11 +18,17 @@ _CACHED_FUNCTIONS = 1024
 
 
 class Optimizer:
-    """Answers for the kernel in ``image``, whose code without probes ``read`` gives."""
+    """Answers for the kernel in ``image``, whose code without probes ``read`` gives.
 
-    def __init__(self, image: KernelImage, read: Callable[[int, int], bytes]) -> None:
+    ``group_boost``: see :func:`~kprobesim.arch.x86_64.boost.can_boost`.
+    """
+
+    def __init__(
+        self, image: KernelImage, read: Callable[[int, int], bytes], *, group_boost: bool
+    ) -> None:
         self._image = image
         self._read = read
+        self._group_boost = group_boost
         self._functions: dict[tuple[int, bytes], Branches] = {}
 
     @cached_property
@@ -54,7 +59,7 @@ class Optimizer:
             function,
             has_exception_entry=self._has_exception_entry,
             reserved=self._reserved,
-            group_boost=self._image.version[:2] >= GROUP_BOOST_SINCE,
+            group_boost=self._group_boost,
         )
 
     def _function(self, place: Place) -> Branches | None:

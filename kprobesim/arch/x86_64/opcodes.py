@@ -190,3 +190,8 @@ BOOSTABLE_TWO_BYTE = frozenset(
         "fc-fe"
     )
 )
+
+# The one-byte opcodes that could before 5.13, whatever their ModR/M says.
+BOOSTABLE_BEFORE_5_13 = frozenset(range(256)) - frozenset(
+    _ranges("2e 62 70-7f 9a c0-c1 cc-ce d0-d3 d6 d8-e3 e8-e9 eb f0-f4 f6-f7 fe-ff")
+)
