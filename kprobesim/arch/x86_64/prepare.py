@@ -32,8 +32,8 @@ class Options:
     ``slot_size`` is in bytes; ``preemptible`` is CONFIG_PREEMPTION, which forbids boosting, as
     ``has_post_handler`` does. ``strict`` imitates the kernel's faults. ``has_exception_entry``:
     the address is in the exception table. ``refuse_exception_insns``: see
-    :func:`~kprobesim.arch.x86_64.boundary.check_boundary`, for whose caller it is kept here. ``group_boost``: see
-    :func:`~kprobesim.arch.x86_64.boost.can_boost`.
+    :func:`~kprobesim.arch.x86_64.boundary.check_boundary`, for whose caller it is kept here.
+    ``group_boost``: see :func:`~kprobesim.arch.x86_64.boost.can_boost`.
     """
 
     slot_size: int = MAX_INSN_SIZE
