@@ -233,9 +233,20 @@ def test_returns_locks_endbrs_and_ftrace() -> None:
     assert text.read(PLACE + 48, 4).hex() == "660f1f00"
     assert text.read(PLACE + 64, 5) == NOP5
     assert list(text.areas) == [CODE]
-    # Also where a read begins or ends outside of the code.
-    assert text.read(CODE + 0x3FF0, 16) == bytes(16)
-    assert text.read(PLACE, 0x4000 - 0x100)[:5].hex() == "c3cccccccc"
+
+
+def test_a_read_may_end_behind_the_code() -> None:
+    made = Maker()
+    made.symbols["_etext"] = CODE + 0x1000
+    made.symbols["__x86_return_thunk"] = TARGET
+    made.put(PLACE, branch(0xE9, PLACE, TARGET))
+    made.put(CODE + 0x1000, b"constant")
+    made.places(sites._RETURNS, [PLACE])
+    text = running_text(made.image())
+    assert len(text.areas[CODE]) == 0x1000
+    read = text.read(PLACE, 0xF08)
+    assert read[:5].hex() == "c3cccccccc"
+    assert read[-8:] == b"constant"
 
 
 def static_call(version: str, function: str | None, *, tail: bool = False) -> bytes:
