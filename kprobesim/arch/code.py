@@ -50,10 +50,19 @@ class Code:
         """The bytes as they are now; ``ImageError`` outside of the image."""
         found = self._find(address, size)
         if found is None:
-            return self.image.read(address, size)
+            return self._read_across(address, size)
         number, offset = found
         data = self._copies.get(number) or self._areas[number][1]
         return bytes(data[offset : offset + size])
+
+    def _read_across(self, address: int, size: int) -> bytes:
+        """What does not lie in one area, or in none."""
+        data = bytearray(self.image.read(address, size))
+        for start, copy in self.changed.items():
+            low, high = max(address, start), min(address + size, start + len(copy))
+            if low < high:
+                data[low - address : high - address] = copy[low - start : high - start]
+        return bytes(data)
 
     def read_word(self, address: int) -> int:
         """The 64-bit word at ``address``."""

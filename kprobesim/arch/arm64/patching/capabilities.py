@@ -22,7 +22,11 @@ DETECTED = (
     b"Spectre-v3a",
     b"ARM erratum 1742098",
     b"ARM errata 1165522, 1319367, or 1530923",
+    b"PMUv3",
 )
+#: ARM64_HAS_FPSIMD (6.7) has no description; its number follows that of the last of these.
+_BEFORE_FPSIMD = (b"Fine Grained Traps", b"Fine Grained Traps 2")
+_FPSIMD_SINCE = (6, 7)
 #: ARM64_ALWAYS_BOOT and ARM64_ALWAYS_SYSTEM, since 5.18.
 _ALWAYS = frozenset({0, 1})
 _ALWAYS_SINCE = (5, 18)
@@ -30,17 +34,25 @@ _ALWAYS_SINCE = (5, 18)
 
 def capabilities(code: Code) -> frozenset[int]:
     """The numbers of the capabilities that are set, as the image counts them."""
-    found = set(_ALWAYS) if code.image.version[:2] >= _ALWAYS_SINCE else set()
+    version = code.image.version[:2]
+    found = set(_ALWAYS) if version >= _ALWAYS_SINCE else set()
     for start, constants in _constants(code):
-        for words in DETECTED:
-            text = constants.find(b"\0" + words + b"\0")
-            if text < 0:
-                continue
-            # struct arm64_cpu_capabilities begins with the text and the number.
-            pointer = constants.find(struct.pack("<Q", start + text + 1))
-            if pointer >= 0 and pointer + 10 <= len(constants):
-                found.add(int.from_bytes(constants[pointer + 8 : pointer + 10], "little"))
+        found |= {_number(constants, start, words) for words in DETECTED}
+        if version >= _FPSIMD_SINCE:
+            found.add(max(_number(constants, start, words) for words in _BEFORE_FPSIMD) + 1)
     return frozenset(found)
+
+
+def _number(constants: bytes, start: int, words: bytes) -> int:
+    """The number of the capability that is described so, or -1."""
+    text = constants.find(b"\0" + words + b"\0")
+    if text < 0:
+        return -1
+    # struct arm64_cpu_capabilities begins with a pointer to the text and the number.
+    pointer = constants.find(struct.pack("<Q", start + text + 1))
+    if not 0 <= pointer <= len(constants) - 10:
+        return -1
+    return int.from_bytes(constants[pointer + 8 : pointer + 10], "little")
 
 
 def _constants(code: Code) -> list[tuple[int, bytes]]:

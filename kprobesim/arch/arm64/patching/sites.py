@@ -15,8 +15,16 @@ def make_ftrace_nops(code: Code) -> None:
     That makes a call in place of the second possible (ftrace_init_nop(), 5.5).
     """
     new = MOV_X9_LR.to_bytes(4, "little")
-    for _, data, at in code.each((site - 4 for site in code.image.ftrace_sites), 4):
+    sites = code.image.ftrace_sites
+    for _, data, at in code.each((site - 4 for site in sites), 4):
         data[at : at + 4] = new
+    ops = code.symbol("ftrace_nop_ops")
+    if ops is not None:
+        # CALL_OPS (6.3): in front of the function stands whom to call, and that is what is listed.
+        listed = set(code.image.mcount_sites)
+        literals = (place for site in sites if (place := site - 12 & ~7) in listed)
+        for _, data, at in code.each(literals, 8):
+            data[at : at + 8] = ops.to_bytes(8, "little")
 
 
 def apply_jump_labels(code: Code) -> None:

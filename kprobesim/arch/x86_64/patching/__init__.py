@@ -11,6 +11,7 @@ from kprobesim.arch.x86_64.patching.sites import (
     apply_returns,
     make_ftrace_nops,
     seal_endbr,
+    set_runtime_constants,
     unlock_smp,
 )
 from kprobesim.arch.x86_64.patching.static_calls import apply_static_calls
@@ -24,6 +25,7 @@ def patch(code: Code, *, static_keys: bool) -> None:
         apply_jump_labels(code)
     apply_static_calls(code)
     make_ftrace_nops(code)
+    set_runtime_constants(code)
     apply_paravirt(code)
     apply_returns(code)
     apply_alternatives(code, cpu_features(code))

@@ -28,6 +28,7 @@ _NOT, _DIRECT_CALL = 1, 2  # in flags
 _CALL, _JMP32, _JMP8, _INT3 = 0xE8, 0xE9, 0xEB, 0xCC
 _CALL_MEMORY = b"\xff\x15"
 _SAMPLE = 64
+_NO_JUMPS_SINCE = (6, 10)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def apply_alternatives(code: Code, features: Container[int]) -> None:
         chosen = (entry.feature in features) != entry.negated
         old = code.read(entry.place, length)
         if layout is _6_3:
-            new = _since_6_3(code, entry, old) if chosen else _merged(old)
+            new = _since_6_3(code, entry, old) if chosen else old
+            new = _merged(new, with_jumps=code.image.version[:2] < _NO_JUMPS_SINCE)
         else:
             new = _before_6_3(code, entry, old, chosen)
         if new != old:
@@ -151,11 +153,11 @@ def _before_6_3(code: Code, entry: Alternative, old: bytes, chosen: bool) -> byt
     return bytes(new)
 
 
-def _merged(old: bytes) -> bytes:
+def _merged(old: bytes, *, with_jumps: bool) -> bytes:
     if 0x90 not in old and b"\x0f\x1f" not in old:
         return old
     new = bytearray(old)
-    optimize_nops(new)
+    optimize_nops(new, with_jumps=with_jumps)
     return bytes(new)
 
 
@@ -165,7 +167,6 @@ def _since_6_3(code: Code, entry: Alternative, old: bytes) -> bytes:
         replacement = _direct_call(code, entry, old, replacement)
     new = bytearray(replacement + b"\x90" * (len(old) - len(replacement)))
     relocate(new, entry.place, entry.replacement, entry.replacement_length)
-    optimize_nops(new)
     return bytes(new)
 
 

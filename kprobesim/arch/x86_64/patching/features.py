@@ -41,10 +41,9 @@ _KNOWN_FLAGS = {
     "ospke": 16 * _WORD + 4,
 }
 
-#: Linux's own features that have no name (asm/cpufeatures.h; the same from 5.10 to 7.2).
+#: Linux's own features that have no name (asm/cpufeatures.h, 5.10 to 7.2).
 UNNAMED = {
     "k8": 3 * _WORD + 4,
-    "lfence_rdtsc": 3 * _WORD + 18,
     "always": 3 * _WORD + 21,
     "syscall32": 3 * _WORD + 14,
     "rsb_ctxsw": 7 * _WORD + 19,
@@ -62,6 +61,8 @@ BUGS = {
     "spectre_v1": 15,
     "spectre_v2": 16,
 }
+_LFENCE_RDTSC = 20 * _WORD + 2
+_LFENCE_RDTSC_BEFORE_6_3 = 3 * _WORD + 18
 _USUAL_WORDS = 22  # NCAPINTS from 6.1 on
 
 
@@ -74,6 +75,8 @@ def cpu_features(code: Code) -> frozenset[int]:
         flags = set(_KNOWN_FLAGS.values())
     words = len(names) // _WORD or _USUAL_WORDS
     bugs = {words * _WORD + bit for bit in BUGS.values()}
+    moved = code.image.version[:2] >= (6, 3)
+    flags.add(_LFENCE_RDTSC if moved else _LFENCE_RDTSC_BEFORE_6_3)
     return frozenset(flags | set(UNNAMED.values()) | bugs)
 
 

@@ -21,7 +21,7 @@ NOPS = (
     bytes.fromhex("660f1f440000"),
     bytes.fromhex("0f1f8000000000"),
     bytes.fromhex("0f1f840000000000"),
-    bytes.fromhex("660f1f840000000000"),
+    bytes.fromhex("2e0f1f840000000000"),
     bytes.fromhex("662e0f1f840000000000"),
     bytes.fromhex("66662e0f1f840000000000"),
 )
@@ -78,8 +78,11 @@ def optimize_nops_6_1(code: bytearray) -> None:
             return
 
 
-def optimize_nops(code: bytearray) -> None:
-    """Merge each run of NOPs of any length, and the jump that skips it (6.4 and later)."""
+def optimize_nops(code: bytearray, *, with_jumps: bool = False) -> None:
+    """Merge each run of NOPs of any length (6.4 and later).
+
+    ``with_jumps``: also with the jump that skips it (before 6.10).
+    """
     at = jump = target = 0
     while at < len(code):
         try:
@@ -87,19 +90,25 @@ def optimize_nops(code: bytearray) -> None:
         except Undecodable:
             return
         start, at = at, at + insn.length
-        if insn.opcode[0] in (_JMP8, _JMP32):
-            jump, target = start, at + insn.imm
-        elif is_nop(insn):
-            while at < len(code):
-                try:
-                    following = decode(code, at)
-                except Undecodable:
-                    break
-                if not is_nop(following):
-                    break
-                at += following.length
-            if target and at == target:
+        if is_nop(insn):
+            at = _skip_nops(code, at)
+            if with_jumps and target and at == target:
                 start = jump
             code[start:at] = _filling(at - start)
+        elif insn.opcode[0] in (_JMP8, _JMP32):
+            jump, target = start, at + insn.imm
         else:
             target = 0
+
+
+def _skip_nops(code: bytearray, at: int) -> int:
+    """Where the run of NOPs ends that goes on at ``at``."""
+    while at < len(code):
+        try:
+            insn = decode(code, at)
+        except Undecodable:
+            break
+        if not is_nop(insn):
+            break
+        at += insn.length
+    return at

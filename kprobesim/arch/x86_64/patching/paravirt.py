@@ -49,7 +49,8 @@ def apply_paravirt(code: Code) -> None:
     same = code.symbol("_paravirt_ident_64")
     nothing = code.symbol("_paravirt_nop")
     functions: dict[int, int] = {}
-    rows = {row[0]: row for row in _ENTRY.iter_unpack(table[: len(table) & ~15])}
+    table += bytes(-len(table) % _ENTRY.size)  # the last entry may come without its padding
+    rows = {row[0]: row for row in _ENTRY.iter_unpack(table)}
     for place, data, at in code.each(rows, 1):
         _, number, length = rows[place]
         function = functions.get(number)

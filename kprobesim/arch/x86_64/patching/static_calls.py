@@ -20,6 +20,7 @@ _CALL, _JMP = 0xE8, 0xE9
 _RET = bytes.fromhex("c3cccccccc")
 _RETURN_ZERO = bytes.fromhex("2e2e2e31c0")  # xor %eax, %eax, five bytes long
 _RETURN_ZERO_5_12 = bytes.fromhex("66664831c0")
+_WARN = bytes.fromhex("67480fb93a")  # ud1 (%edx), %rdi: what stands for a call of __WARN_trap()
 
 
 def apply_static_calls(code: Code) -> None:
@@ -29,6 +30,7 @@ def apply_static_calls(code: Code) -> None:
         return
     start, table = found
     zero = code.symbol("__static_call_return0")
+    warn = code.symbol("__WARN_trap")  # 6.19
     old = code.image.version[:2] < (5, 17)
     functions: dict[int, int] = {}
     for name, function in preemption_calls(code).items():
@@ -51,6 +53,8 @@ def apply_static_calls(code: Code) -> None:
         function = functions[key]
         if function and function == zero and not tail:
             new = _RETURN_ZERO_5_12 if old else _RETURN_ZERO
+        elif function and function == warn and not tail:
+            new = _WARN
         elif function:
             new = branch(_JMP if tail else _CALL, place, function)
         else:
