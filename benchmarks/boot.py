@@ -3,12 +3,12 @@
     python benchmarks/boot.py vmlinuz linux-image.deb [--rounds N] [--json]
     python benchmarks/boot.py vmlinuz --determinism
 
-Ours, ours with 20 armed but rarely hit probes, and ``qemu-system-*`` (TCG, one thread, one CPU; left
-out with a word where it is not installed) boot the same kernel with the same initial RAM disk, the
-same memory and the same command line in turn, each time in a fresh process. The clock runs from the
-start of the process until the line can be read at its output: Python's start, our imports and the
-loading of the image are in it, as are QEMU's start and firmware. ``--determinism`` boots five times
-to the end of the guest and compares console, hits and virtual time.
+Ours, ours with 20 armed but rarely hit probes, and ``qemu-system-*`` (TCG, one thread, one CPU;
+left out with a word where it is not installed) boot the same kernel with the same initial RAM disk,
+the same memory and the same command line in turn, each time in a fresh process. The clock runs from
+the start of the process until the line can be read at its output: Python's start, our imports and
+the loading of the image are in it, as are QEMU's start and firmware. ``--determinism`` boots five
+times to the end of the guest and compares console, hits and virtual time.
 """
 
 from __future__ import annotations
