@@ -115,19 +115,22 @@ def find_address_runs(
     top = first if first == last else b"[%b-%b]" % (first, last)
     alike = re.compile(top * least + top + b"*")
     for segment in segments:
-        words = array("Q")
-        words.frombytes(segment.data[: len(segment.data) & ~7])
-        if sys.byteorder == "big":
-            words.byteswap()
         for candidates in alike.finditer(findable(segment.data)[7::8]):
-            between = range(candidates.start(), candidates.end())
-            places = [i for i in between if low <= words[i] < high]
+            start = 8 * candidates.start()
+            words = array("Q")  # and the word that follows
+            words.frombytes(
+                segment.data[start : min(8 * candidates.end() + 8, len(segment.data) & ~7)]
+            )
+            if sys.byteorder == "big":
+                words.byteswap()
+            places = [i for i, word in enumerate(words) if low <= word < high]
             for _, group in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
                 run = [place for _, place in group]
                 if len(run) >= least:
                     end = run[-1] + 1
                     following = words[end] if end < len(words) else 0
-                    runs.append((segment.vaddr + 8 * run[0], words[run[0] : end], following))
+                    at = segment.vaddr + start + 8 * run[0]
+                    runs.append((at, words[run[0] : end], following))
     return runs
 
 
