@@ -25,7 +25,7 @@ _MIN_RECORDS = 16
 #: with literal bytes is searched for ten times as fast as one that starts with a class of them.
 _RUNS = {
     12: re.compile(rb"--(?:.--){%d,}." % (_MIN_RECORDS - 1), re.DOTALL),
-    8: re.compile(rb"-{%d,}" % (2 * _MIN_RECORDS)),
+    8: re.compile(b"-" * 2 * _MIN_RECORDS + b"-*"),
     16: re.compile(rb"---(?:.---){%d,}." % (_MIN_RECORDS - 1), re.DOTALL),
 }
 _DISTANCES = bytes(0xFC) + b"----"
@@ -57,35 +57,22 @@ def find_records(
     to rise. ``runs`` matches the highest byte of each word of such records, if they are not of the
     usual kinds. Without such a table: (0, b"").
     """
-    best = 0, b""
+    best: Table = 0, b""
+    # The highest byte of each little-endian word: a regular expression then sees records.
+    # (The slice of a memoryview would take ten times as long.)
+    maps = [findable(segment.data)[3::4] for segment in segments]
+    if runs is None:
+        maps = [highest.translate(_DISTANCES) for highest in maps]
     for size in sizes:
-        best = _find_records(segments, size, plausible, rising, runs, best)
-    return best
-
-
-def _find_records(
-    segments: Sequence[Segment],
-    size: int,
-    plausible: Plausible,
-    rising: bool,
-    kind: re.Pattern[bytes] | None,
-    best: Table,
-) -> Table:
-    """``best``, or a longer table of ``size``-byte records."""
-    for segment in segments:
-        # The highest byte of each little-endian word: a regular expression then sees records.
-        # (The slice of a memoryview would take ten times as long.)
-        highest = findable(segment.data)[3::4]
-        found_runs = (
-            kind.finditer(highest) if kind else _RUNS[size].finditer(highest.translate(_DISTANCES))
-        )
-        runs = [(run.start() * 4, run.end() * 4) for run in found_runs]
-        for start, end in sorted(runs, key=lambda run: run[0] - run[1]):
-            if end + size - start <= len(best[1]):
-                break  # none of the rest is as long
-            found = _longest(segment, start, end, size, plausible, rising)
-            if found and len(found[1]) > len(best[1]):
-                best = found
+        kind = runs or _RUNS[size]
+        for segment, highest in zip(segments, maps, strict=True):
+            found_runs = [(run.start() * 4, run.end() * 4) for run in kind.finditer(highest)]
+            for start, end in sorted(found_runs, key=lambda run: run[0] - run[1]):
+                if end + size - start <= len(best[1]):
+                    break  # none of the rest is as long
+                found = _longest(segment, start, end, size, plausible, rising)
+                if found and len(found[1]) > len(best[1]):
+                    best = found
     return best
 
 
@@ -139,29 +126,28 @@ def find_address_runs(
     Each with where it lies, its words, and the word that follows.
     """
     runs = []
-    # All of them share the highest byte: a regular expression finds the candidates.
-    tops = re.escape(_top(low)), re.escape(_top(high - 1))
-    alike = re.compile(b"[%b-%b]{%d,}" % (*tops, least))
+    # All of them begin with much the same byte, so a regular expression finds the candidates.
+    first, last = (re.escape(bytes((address >> 56,))) for address in (low, high - 1))
+    top = first if first == last else b"[%b-%b]" % (first, last)
+    alike = re.compile(top * least + top + b"*")
     for segment in segments:
-        words = array("Q")
-        words.frombytes(segment.data[: len(segment.data) & ~7])
-        if sys.byteorder == "big":
-            words.byteswap()
         for candidates in alike.finditer(findable(segment.data)[7::8]):
-            first = candidates.start()
-            places = [i for i in range(first, candidates.end()) if low <= words[i] < high]
+            start = 8 * candidates.start()
+            words = array("Q")  # and the word that follows
+            words.frombytes(
+                segment.data[start : min(8 * candidates.end() + 8, len(segment.data) & ~7)]
+            )
+            if sys.byteorder == "big":
+                words.byteswap()
+            places = [i for i, word in enumerate(words) if low <= word < high]
             for _, group in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
                 run = [place for _, place in group]
                 if len(run) >= least:
                     end = run[-1] + 1
                     following = words[end] if end < len(words) else 0
-                    runs.append((segment.vaddr + 8 * run[0], words[run[0] : end], following))
+                    at = segment.vaddr + start + 8 * run[0]
+                    runs.append((at, words[run[0] : end], following))
     return runs
-
-
-def _top(address: int) -> bytes:
-    """The highest byte of a 64-bit address."""
-    return bytes((address >> 56,))
 
 
 def find_blacklist(
