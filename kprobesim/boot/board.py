@@ -44,6 +44,7 @@ _SECOND = 1_000_000_000
 _LAST_WORDS = _SECOND // 4  # for what a panic prints
 _PANICS = "panic", "vpanic"
 _MOST_PANICS = 8
+_SILENCE = 1 * _SECOND  # by then a kernel has its console
 _PANICKING = re.compile(rf"(\? )?({'|'.join(_PANICS)})\+")
 _PANIC = b"---[ end Kernel panic"
 MOST_PHYSICAL = (1 << 40) - 1
@@ -134,6 +135,7 @@ class Board(ABC):
         self._panicking_at: int | None = None
         self._panic_functions: list[tuple[int, ...]] = []
         self._watched: set[int] = set()
+        self._mistrusts = False
 
     @classmethod
     def empty(cls: type[_B], image: KernelImage, memory: int, clock: str = "virtual") -> _B:
@@ -146,12 +148,19 @@ class Board(ABC):
         board._assemble(image, memory, "", clock)
         return board
 
-    def _find_panic_functions(self) -> None:
-        """A kernel that panics before it has a console is noticed by its own function for that."""
-        if self.image.has_symbols:
-            found = [symbol for name in _PANICS for symbol in self.image.symbols.candidates(name)]
-            self._panic_functions = [(symbol.address,) for symbol in found[:_MOST_PANICS]]
+    def _mistrust_silence(self) -> None:
+        """A kernel that panics without a console is noticed by its own function for that.
+
+        Not before it has been silent for a while: the symbols of most boots need not be read.
+        """
+        self._mistrusts = True
+        if not self.image.has_symbols:
+            return
+        found = [symbol for name in _PANICS for symbol in self.image.symbols.candidates(name)]
+        self._panic_functions = [(symbol.address,) for symbol in found[:_MOST_PANICS]]
         self._watch_panics()
+        if any(map(_PANICKING.match, self.machine.unwind(self.machine.regs.copy()))):
+            self.fail(GuestPanic, self._panic_line())
 
     def _watch_panics(self) -> None:
         for (address,) in self._panic_functions:
@@ -332,7 +341,7 @@ class Board(ABC):
                 request, self._request = self._request, None
                 if request.kind in _FINAL:
                     self._ended = request
-                    if self._panicking_at is not None:
+                    if self._panicking_at is not None or self._panic_reason():
                         self.fail(GuestPanic, self._panic_line())
                 return request
             if status in _UNMAPPED:
@@ -387,11 +396,15 @@ class Board(ABC):
         self.progress.idled(self.clock.now())
 
     def _panic_line(self) -> str:
+        reason = self._panic_reason()
+        return f"kernel panic{f': {reason}' if reason else ', which the console does not show'}"
+
+    def _panic_reason(self) -> str:
         for line in reversed(self.console.tail(200).splitlines()):
             _, found, reason = line.partition("Kernel panic - not syncing: ")
             if found and _PANIC.decode() not in line:
-                return f"kernel panic: {reason}"
-        return "kernel panic, which the console does not show"
+                return reason
+        return ""
 
     def _note_panic(self, _uc: object, _address: int, _size: int, _data: object) -> None:
         try:
@@ -407,6 +420,8 @@ class Board(ABC):
         why = self.progress.look(self.clock.now(), seen, in_kernel=in_kernel, interrupts=interrupts)
         if why is not None:
             self.fail(GuestHang, why)
+        if not self._mistrusts and not self.console.output and self.clock.now() > _SILENCE:
+            self._mistrust_silence()
         panic = self._panicking_at
         if panic is not None and self.clock.now() - panic > _LAST_WORDS:
             self._panicking_at = None
@@ -443,6 +458,8 @@ class Board(ABC):
         trace = machine.unwind(regs)
         place = machine.symbolize(regs.ip)
         panic = next((n for n, entry in enumerate(trace) if _PANICKING.match(entry)), None)
+        if error is GuestHang and panic is not None:
+            error, headline = GuestPanic, self._panic_line()
         if error is GuestPanic and panic is not None:
             trace = trace[panic:]  # what panic() called only prints, or waits for ever
             place = trace[0].removeprefix("? ")

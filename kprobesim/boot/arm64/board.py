@@ -78,7 +78,6 @@ class Arm64Board(Board):
         self._assemble(image, memory, append, clock)
         self._start(initrd, append)
         self.kernel_hooks.find(image)
-        self._find_panic_functions()
 
     def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         engine = Engine("arm64")

@@ -66,7 +66,6 @@ class X86Board(Board):
         write_tables(self.ram)
         start.load(self.ram, image, initrd or b"", append)
         start.start(self.machine.engine, image)
-        self._find_panic_functions()
 
     def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         if memory > _MOST_MEMORY:
