@@ -322,7 +322,8 @@ class KernelImage:
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code, one for each of ``mcount_sites`` that it can patch."""
-        places = (ftrace_place(self.arch, site, self.read) for site in self.mcount_sites)
+        arch, read = self.arch, self.read
+        places = {ftrace_place(arch, site, read) for site in self.mcount_sites}
         return frozenset(place for place in places if place is not None)
 
     @cached_property

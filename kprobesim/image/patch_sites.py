@@ -21,6 +21,7 @@ _BTI_C = struct.pack("<I", 0xD503245F)
 #: What may stand between a recorded ARM64 address and the pair of NOPs that is patched, the
 #: longest first: it counts.
 _BEFORE_PAIR = (_NOP_PAIR + _BTI_C, _NOP_PAIR, _BTI_C, b"")
+_NOP_OR_BTI = (_NOP_PAIR[:4], _BTI_C)
 _PAIRS = tuple((len(before) + 4, before + _NOP_PAIR) for before in _BEFORE_PAIR)
 
 
@@ -81,6 +82,8 @@ def ftrace_place(arch: str, site: int, read: Callable[[int, int], bytes]) -> int
     if arch == "x86_64":
         return site
     code = read(site, 20)
+    if code.startswith(_NOP_PAIR) and not code.startswith(_NOP_OR_BTI, len(_NOP_PAIR)):
+        return site + 4  # as nearly all of some ten thousand
     for place, start in _PAIRS:
         if code.startswith(start):
             return site + place
