@@ -468,7 +468,7 @@ class Board(ABC):
 
     def _watch_console(self, data: bytes) -> None:
         output = self.console.output
-        if self._until:
+        if self._until and self._until[-1] in data:
             start = max(self._until_from, len(output) - len(data) - len(self._until) + 1)
             if output.find(self._until, start) >= 0:
                 text, self._until = self._until.decode(), b""
