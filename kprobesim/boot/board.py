@@ -7,7 +7,7 @@ import mmap
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -32,7 +32,7 @@ from kprobesim.boot.saved import (
     save_fields,
     wrong_state,
 )
-from kprobesim.errors import UsageError
+from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.memory import PAGE
@@ -114,6 +114,9 @@ class Board(ABC):
         _panic_functions=Tuples(_MOST_PANICS, (64,)),
     )
     ram: mmap.mmap
+    image: KernelImage
+    ram_base: ClassVar[int]
+    """Its physical address."""
 
     def __init__(
         self, machine: BootedMachine, image: KernelImage, append: str, clock: str = "virtual"
@@ -219,6 +222,10 @@ class Board(ABC):
         """Whether the instruction before ``pc`` is the one that waits for an interrupt."""
 
     @abstractmethod
+    def switch_mmu_off(self) -> None:
+        """Let virtual addresses be physical ones, until a state is loaded."""
+
+    @abstractmethod
     def loaded(self) -> None:
         """A state was loaded: what more the CPU must be told."""
 
@@ -238,7 +245,7 @@ class Board(ABC):
         Dicts with texts as keys, lists, numbers below 2 ** 63, texts, bytes, booleans and ``None``.
         Raises :class:`UsageError` while the guest runs: stop it first.
         """
-        self._check_stopped()
+        self.check_stopped()
         return {
             "arch": self.machine.arch,
             "memory": len(self.ram),
@@ -261,7 +268,7 @@ class Board(ABC):
         That can be done as often as needed. Code that was translated from what the RAM held before
         is not forgotten.
         """
-        self._check_stopped()
+        self.check_stopped()
         state = record(state, ("arch", "memory", "cpu", "board", "parts"), "the state")
         for key, own in (("arch", self.machine.arch), ("memory", len(self.ram))):
             if state[key] != own:
@@ -273,7 +280,7 @@ class Board(ABC):
         puts.append(parse_cpu(self.machine.engine, state["cpu"]))
 
         def put() -> None:
-            self._check_stopped()
+            self.check_stopped()
             self._request, self._panicked = None, False
             for each in puts:
                 each()
@@ -282,9 +289,35 @@ class Board(ABC):
 
         return put
 
-    def _check_stopped(self) -> None:
+    def check_stopped(self) -> None:
+        """Raise :class:`UsageError` while the guest runs."""
         if self.clock.running:
             raise UsageError("the guest is running: its state can be had when run() has returned")
+
+    def forget_ram_code(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Drop what was translated from these ranges of :attr:`ram`, wherever they are mapped.
+
+        The guest's registers are no good afterwards: a state must be loaded.
+        """
+        engine = self.machine.engine
+        self.switch_mmu_off()
+        engine.flush_tlb()
+        engine.forget_code_ranges(self.ram_base, ranges)
+
+    def rewound(self) -> None:
+        """The state of another time was loaded, and code was translated since.
+
+        A hook on an address that nothing is mapped at assumes that nothing was translated from
+        there; so before the kernel has its own page tables, all is forgotten.
+        """
+        engine = self.machine.engine
+        areas = self.image.text_ranges
+        start, end = max(areas, key=lambda area: area[1] - area[0], default=(0, 0))
+        try:
+            self.machine.memory.read((start + end) // 2, 1)
+        except GuestMemoryError:
+            if not engine.in_user_mode():
+                engine.forget_all_code()
 
     # -- running -----------------------------------------------------------------------------------
 

@@ -27,11 +27,12 @@ _ARM64_CONTROLS = (
 def save_cpu(engine: Engine) -> dict[str, Any]:
     """The state as a dict of numbers, texts, bytes and a list; no pointer of this process."""
     controls = _controls(engine)
-    _write_controls(engine, _off(engine, controls))
+    off = _off(engine, controls)
+    _change(engine, controls, off)
     try:
         registers = engine.read_registers()
     finally:
-        _write_controls(engine, controls)
+        _change(engine, off, controls)
     return {
         "unicorn": engine.version,
         "arch": engine.arch,
@@ -68,9 +69,10 @@ def parse_cpu(engine: Engine, state: object) -> Callable[[], None]:
         raise UsageError("the debug registers are no list of numbers: the state is damaged")
 
     def put() -> None:
-        _write_controls(engine, _off(engine, _controls(engine)))
+        now = _controls(engine)
+        _change(engine, now, _off(engine, now))
         engine.write_registers(registers)
-        _write_controls(engine, controls)
+        _change(engine, _off(engine, controls), controls)
         engine.flush_tlb()
 
     return put
@@ -88,12 +90,12 @@ def _off(engine: Engine, controls: list[int]) -> list[int]:
     return [value & ~_ARM64_ENABLED for value in controls]
 
 
-def _write_controls(engine: Engine, controls: list[int]) -> None:
+def _change(engine: Engine, old: list[int], new: list[int]) -> None:
     """Write those that differ: Unicorn drops all translations that a breakpoint may be in."""
-    if engine.arch == "x86_64":
-        if engine.read_register("dr7") != controls[0]:
-            engine.write_register("dr7", controls[0])
-        return
-    for register, value in zip(_ARM64_CONTROLS, controls, strict=True):
-        if engine.read_system(*register) & 0xFFFF_FFFF != value:
-            engine.write_system(*register, value)
+    for index, (before, value) in enumerate(zip(old, new, strict=True)):
+        if before == value:
+            continue
+        if engine.arch == "x86_64":
+            engine.write_register("dr7", value)
+        else:
+            engine.write_system(*_ARM64_CONTROLS[index], value)

@@ -9,6 +9,7 @@ array access. All other calls go to the C functions with plain integer prototype
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from functools import cache, partial
 
 import unicorn
@@ -30,6 +31,7 @@ _KERNEL_HALF = 1 << 63, (1 << 64) - 1
 # jmp next; next: hlt - and the same with wfi
 _TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
 _SUPPORTED = (2, 1)
+_REMOVE_CACHE = unicorn.UC_CTL_TB_REMOVE_CACHE | 2 << 26 | unicorn.UC_CTL_IO_WRITE << 30
 
 _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
@@ -112,6 +114,7 @@ def _library() -> ctypes.CDLL:
         ("uc_mem_unmap", _ptr, _u64, _u64),
         ("uc_hook_add", _ptr, _ptr, ctypes.c_int, _ptr, _ptr, _u64, _u64),
         ("uc_hook_del", _ptr, ctypes.c_size_t),
+        ("uc_ctl", _ptr, ctypes.c_uint32, _u64, _u64),
         ("uc_mmio_map", _ptr, _u64, ctypes.c_size_t, _ptr, _ptr, _ptr, _ptr),
     ):
         function = getattr(lib, name)
@@ -210,6 +213,15 @@ class Engine(Hooks):
     def forget_all_code(self) -> None:
         """Drop all that was translated (3 ms in a booted guest); not while the engine runs."""
         self._uc.ctl_flush_tb()
+
+    def forget_code_ranges(self, base: int, ranges: Iterable[tuple[int, int]]) -> None:
+        """Drop what was translated from each range (start, end), counted from address ``base``.
+
+        For many of them: 1 us each. Use while the MMU is off, for then the addresses are physical.
+        """
+        remove, handle = self._lib.uc_ctl, self._handle
+        for start, end in ranges:
+            remove(handle, _REMOVE_CACHE, base + start, base + end)
 
     def flush_tlb(self) -> None:
         """Forget all address translations; a TLB that was over 70 % full doubles its size."""

@@ -43,6 +43,7 @@ _HEADER = struct.Struct("<16xQQ24x4s4x")  # image_size, flags, magic
 _PAGES_16K = 2
 
 # (CRn, CRm, op0, op1, op2)
+_SCTLR_EL1 = (1, 0, 3, 0, 0)
 _SCR_EL3 = (1, 1, 3, 6, 0)
 _HCR_EL2 = (1, 1, 3, 4, 0)
 _CNTHCTL_EL2 = (14, 1, 3, 4, 0)
@@ -62,6 +63,8 @@ class Arm64Board(Board):
     ``image`` is the kernel, ``initrd`` the initial RAM disk, ``append`` the kernel's command line.
     Raises :class:`UsageError` when these do not fit into the memory.
     """
+
+    ram_base = _RAM
 
     def __init__(
         self,
@@ -183,6 +186,11 @@ class Arm64Board(Board):
             "uart": self.uart,
             "exceptions": self._entry,
         }
+
+    def switch_mmu_off(self) -> None:
+        """SCTLR_EL1.M."""
+        engine = self.machine.engine
+        engine.write_system(*_SCTLR_EL1, engine.read_system(*_SCTLR_EL1) & ~1)
 
     def loaded(self) -> None:
         """The waiting interrupt is not among the registers: tell the CPU again."""

@@ -34,6 +34,7 @@ _COM1, _COM1_IRQ, _TIMER_IRQ = 0x3F8, 4, 0
 _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
 _IF = 0x200
+_PG = 1 << 31
 _SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come ...
 _LATE_NS = 100 * _SOON_NS  # ... each time twice as long, up to this
 _PORT_BLOCKS = 64  # an access to a timer's port takes about half a microsecond on a PC
@@ -48,6 +49,7 @@ _Out = Callable[[int, int, int], None]
 class X86Board(Board):
     """``image`` with ``initrd`` and the command line ``append`` on ``memory`` bytes of RAM."""
 
+    ram_base = 0
     SAVED = fields(**Board.SAVED, _look_at=Maybe(Number(63)), _soon=Number(63))
 
     def __init__(
@@ -123,6 +125,10 @@ class X86Board(Board):
             "power": self.power,
             "exceptions": self.entry,
         }
+
+    def switch_mmu_off(self) -> None:
+        """CR0.PG; not through Unicorn, which would leave long mode."""
+        self.state.cr[0] &= ~_PG
 
     def loaded(self) -> None:
         """All that the CPU knows is in its registers."""
