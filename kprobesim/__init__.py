@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from kprobesim.boot.board import Stop, StopReason
 from kprobesim.boot.die_chain import DieArgs, DieVal, NotifierBlock, Notify
 from kprobesim.boot.exceptions import GuestWarning
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.booted import BootedKernel
 from kprobesim.errors import (
     EngineError,

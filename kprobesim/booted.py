@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
-from kprobesim.boot.board import Board, StopReason
+from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.calls import GuestCalls
 from kprobesim.boot.console import Console
@@ -17,6 +17,7 @@ from kprobesim.boot.fork_state import Forks, ForkState
 from kprobesim.boot.initramfs import built_in_initramfs
 from kprobesim.boot.lacks import CONSOLES
 from kprobesim.boot.standing import Standing, make_standing
+from kprobesim.boot.stop import StopReason
 from kprobesim.boot.tasks import Task, Tasks
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.errors import ImageError, UsageError

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import mmap
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from kprobesim.boot.booted import BootedMachine
@@ -16,83 +13,36 @@ from kprobesim.boot.console import Console
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.host_time import make_clock
 from kprobesim.boot.lacks import lacks
+from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
 from kprobesim.boot.progress import Progress
 from kprobesim.boot.saved import (
     Kind,
     Maybe,
-    Number,
     Parts,
     Put,
     Saved,
     Text,
-    Tuples,
     fields,
     parse_fields,
     record,
     save_fields,
     wrong_state,
 )
+from kprobesim.boot.stop import Ending, Stop, StopReason
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.memory import PAGE
 
-__all__ = ["MOST_PHYSICAL", "Board", "Stop", "StopReason"]
+__all__ = ["MOST_PHYSICAL", "Board"]
 
 _SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
 _SECOND = 1_000_000_000
-_LAST_WORDS = _SECOND // 4  # for what a panic prints
-_PANICS = "panic", "vpanic"
-_MOST_PANICS = 8
-_SILENCE = 1 * _SECOND  # by then a kernel has its console
-_PANICKING = re.compile(rf"(\? )?({'|'.join(_PANICS)})\+")
 _PANIC = b"---[ end Kernel panic"
 MOST_PHYSICAL = (1 << 40) - 1
 """What no guest's devices lie beyond; and no program's code below, but that at fixed addresses."""
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
 _MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
-
-
-class Stop(str, enum.Enum):
-    """Why a board's run came to its end."""
-
-    TEXT = "the text appeared on the console"
-    CONDITION = "the condition holds"
-    SECONDS = "the virtual time is over"
-    TIMEOUT = "the time limit is over"
-    REQUESTED = "somebody asked for it"
-    POWER_OFF = "the guest switched itself off"
-    RESTART = "the guest asked for a restart"
-    HALT = "the guest halted for ever"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class StopReason:
-    """``kind`` and, where there is more to say, ``detail``. The guest can go on after the first
-    five kinds."""
-
-    kind: Stop
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
-
-
-class _Ending(Kind):
-    """A :class:`StopReason`."""
-
-    def plain(self, value: StopReason) -> list[str]:
-        return [value.kind.name, value.detail]
-
-    def parse(self, plain: Any, where: str) -> StopReason:
-        if type(plain) is not list or [type(text) for text in plain] != [str, str]:
-            raise wrong_state(f"{where} is no list of two texts")
-        if plain[0] not in Stop.__members__:
-            raise wrong_state(f"{where} has an unknown reason")
-        return StopReason(Stop[plain[0]], plain[1])
 
 
 _B = TypeVar("_B", bound="Board")
@@ -108,10 +58,9 @@ class Board(ABC):
 
     SAVED: ClassVar[Mapping[str, Kind]] = fields(
         append=Text(_MAX_COMMAND_LINE),
-        _ended=Maybe(_Ending()),
+        _ended=Maybe(Ending()),
         progress=Parts(Progress.SAVED),
-        _panicking_at=Maybe(Number(63)),
-        _panic_functions=Tuples(_MOST_PANICS, (64,)),
+        panics=Parts(PanicWatch.SAVED),
     )
     ram: mmap.mmap
     image: KernelImage
@@ -135,10 +84,7 @@ class Board(ABC):
         self._forget_code = False
         self.progress = Progress()
         self.console.listeners.append(self._watch_console)
-        self._panicking_at: int | None = None
-        self._panic_functions: list[tuple[int, ...]] = []
-        self._watched: set[int] = set()
-        self._mistrusts = False
+        self.panics = PanicWatch(machine.engine, self.clock, machine.keep)
 
     @classmethod
     def empty(cls: type[_B], image: KernelImage, memory: int, clock: str = "virtual") -> _B:
@@ -150,26 +96,6 @@ class Board(ABC):
         board = cls.__new__(cls)
         board._assemble(image, memory, "", clock)
         return board
-
-    def _mistrust_silence(self) -> None:
-        """A kernel that panics without a console is noticed by its own function for that.
-
-        Not before it has been silent for a while: the symbols of most boots need not be read.
-        """
-        self._mistrusts = True
-        if not self.image.has_symbols:
-            return
-        found = [symbol for name in _PANICS for symbol in self.image.symbols.candidates(name)]
-        self._panic_functions = [(symbol.address,) for symbol in found[:_MOST_PANICS]]
-        self._watch_panics()
-        if any(map(_PANICKING.match, self.machine.unwind(self.machine.regs.copy()))):
-            self.fail(GuestPanic, self._panic_line())
-
-    def _watch_panics(self) -> None:
-        for (address,) in self._panic_functions:
-            if address not in self._watched:
-                self._watched.add(address)
-                self.machine.engine.on_code(address, self._note_panic)
 
     @staticmethod
     def check_arguments(initrd: object, append: object, memory: object) -> None:
@@ -284,7 +210,7 @@ class Board(ABC):
             self._request, self._panicked = None, False
             for each in puts:
                 each()
-            self._watch_panics()
+            self.panics.watch()
             self.loaded()
 
         return put
@@ -368,14 +294,15 @@ class Board(ABC):
                 engine.forget_all_code()
             machine.raise_kept()
             if self._panicked:
-                self._panicked, self._panicking_at = False, None
-                self.fail(GuestPanic, self._panic_line())
+                self._panicked = False
+                self.panics.forget()
+                self.fail(GuestPanic, panic_line(self.console))
             if self._request is not None:
                 request, self._request = self._request, None
                 if request.kind in _FINAL:
                     self._ended = request
-                    if self._panicking_at is not None or self._panic_reason():
-                        self.fail(GuestPanic, self._panic_line())
+                    if self.panics.panicking or panic_reason(self.console):
+                        self.fail(GuestPanic, panic_line(self.console))
                 return request
             if status in _UNMAPPED:
                 self._fail_without_device()
@@ -428,37 +355,19 @@ class Board(ABC):
             self.clock.jump(event)
         self.progress.idled(self.clock.now())
 
-    def _panic_line(self) -> str:
-        reason = self._panic_reason()
-        return f"kernel panic{f': {reason}' if reason else ', which the console does not show'}"
-
-    def _panic_reason(self) -> str:
-        for line in reversed(self.console.tail(200).splitlines()):
-            _, found, reason = line.partition("Kernel panic - not syncing: ")
-            if found and _PANIC.decode() not in line:
-                return reason
-        return ""
-
-    def _note_panic(self, _uc: object, _address: int, _size: int, _data: object) -> None:
-        try:
-            if self._panicking_at is None:
-                self._panicking_at = self.clock.now()
-                self.clock.hasten(self._panicking_at + _LAST_WORDS)
-        except BaseException as error:
-            self.machine.keep(error)
-
     def _watch_progress(self) -> None:
         seen = self.exceptions(), len(self.console.output)
         in_kernel, interrupts = self.mode()
         why = self.progress.look(self.clock.now(), seen, in_kernel=in_kernel, interrupts=interrupts)
         if why is not None:
             self.fail(GuestHang, why)
-        if not self._mistrusts and not self.console.output and self.clock.now() > _SILENCE:
-            self._mistrust_silence()
-        panic = self._panicking_at
-        if panic is not None and self.clock.now() - panic > _LAST_WORDS:
-            self._panicking_at = None
-            self.fail(GuestPanic, self._panic_line())
+        if self.panics.is_suspicious(self.console):
+            self.panics.look_for(self.image)
+            if panic_in_trace(self.machine.unwind(self.machine.regs.copy())) is not None:
+                self.fail(GuestPanic, panic_line(self.console))
+        if self.panics.is_over:
+            self.panics.forget()
+            self.fail(GuestPanic, panic_line(self.console))
 
     def attend(self, wait: Callable[[float], object] | None) -> None:
         """Somebody types: ``wait(seconds)`` waits so long for keys, at most, and sends them.
@@ -490,9 +399,9 @@ class Board(ABC):
         regs = machine.regs.copy()
         trace = machine.unwind(regs)
         place = machine.symbolize(regs.ip)
-        panic = next((n for n, entry in enumerate(trace) if _PANICKING.match(entry)), None)
+        panic = panic_in_trace(trace)
         if error is GuestHang and panic is not None:
-            error, headline = GuestPanic, self._panic_line()
+            error, headline = GuestPanic, panic_line(self.console)
         if error is GuestPanic and panic is not None:
             trace = trace[panic:]  # what panic() called only prints, or waits for ever
             place = trace[0].removeprefix("? ")

@@ -23,10 +23,11 @@ from kprobesim.boot.arm64.tree import (
     UART_SPI,
     device_tree,
 )
-from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Saved
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage

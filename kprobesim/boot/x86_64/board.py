@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Maybe, Number, Saved, fields
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
