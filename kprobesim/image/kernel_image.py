@@ -17,6 +17,7 @@ from kprobesim.image.discover import find_address_runs, find_blacklist, find_rec
 from kprobesim.image.elf import Section
 from kprobesim.image.extable import ExceptionTable
 from kprobesim.image.patch_sites import (
+    MOST_BEFORE_PLACE,
     PatchSites,
     ftrace_place,
     jump_label_sites,
@@ -325,6 +326,18 @@ class KernelImage:
         arch, read = self.arch, self.read
         places = {ftrace_place(arch, site, read) for site in self.mcount_sites}
         return frozenset(place for place in places if place is not None)
+
+    @cached_property
+    def _mcount_places(self) -> frozenset[int]:
+        return frozenset(self.mcount_sites)
+
+    def is_ftrace_site(self, address: int) -> bool:
+        """Whether ``address`` is one of ``ftrace_sites``; reads no more code than near it."""
+        near = range(address - MOST_BEFORE_PLACE, address + 1)
+        return any(
+            ftrace_place(self.arch, site, self.read) == address
+            for site in self._mcount_places.intersection(near)
+        )
 
     @cached_property
     def jump_labels(self) -> PatchSites:

@@ -9,7 +9,13 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 
-__all__ = ["PatchSites", "ftrace_place", "jump_label_sites", "static_call_sites"]
+__all__ = [
+    "MOST_BEFORE_PLACE",
+    "PatchSites",
+    "ftrace_place",
+    "jump_label_sites",
+    "static_call_sites",
+]
 
 _JUMP_ENTRY = 16  # struct jump_entry, relative: s32 code, s32 target, s64 key
 _STATIC_CALL = 8  # struct static_call_site: s32 addr, s32 key
@@ -23,6 +29,9 @@ _BTI_C = struct.pack("<I", 0xD503245F)
 _BEFORE_PAIR = (_NOP_PAIR + _BTI_C, _NOP_PAIR, _BTI_C, b"")
 _NOP_OR_BTI = (_NOP_PAIR[:4], _BTI_C)
 _PAIRS = tuple((len(before) + 4, before + _NOP_PAIR) for before in _BEFORE_PAIR)
+
+MOST_BEFORE_PLACE = max(place for place, _ in _PAIRS)
+"""How far what ftrace patches may lie behind the address that is recorded for it."""
 
 
 class PatchSites:

@@ -155,7 +155,7 @@ def _objections(
     image: KernelImage, blacklist: Blacklist, place: Place, init_freed: bool
 ) -> Iterator[tuple[int, Reason, str]]:
     address = place.address
-    if image.arch == "arm64" and address in image.ftrace_sites:
+    if image.arch == "arm64" and image.is_ftrace_site(address):
         yield (
             errno.EINVAL,
             Reason.FTRACE_SITE,

@@ -180,3 +180,12 @@ def test_system_map_agrees_with_the_symbol_table(debug: KernelImage) -> None:
     missing = {s.name for s in debug.symbols.functions() if (s.name, s.address) not in functions}
     # mksysmap leaves out what kallsyms leaves out.
     assert all(name.startswith(("__efistub_", "__pi_", "__kvm_nvhe_", "L0")) for name in missing)
+
+
+def test_one_ftrace_site_is_told_without_the_others(real_image: Path) -> None:
+    image = load_image(real_image)
+    some = list(image.mcount_sites[::97])
+    near = {site + offset for site in some for offset in range(-20, 21, 2)}
+    told = {address for address in near if image.is_ftrace_site(address)}
+    assert told == near & image.ftrace_sites
+    assert len(told) >= len(some)
