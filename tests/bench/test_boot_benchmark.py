@@ -40,7 +40,7 @@ def test_a_process_without_the_line_is_told(boot: ModuleType) -> None:
 
 def test_ratios_are_medians_of_the_rounds_ratios(boot: ModuleType) -> None:
     def rounds(*walls: float) -> list[object]:
-        return [boot.Timing(wall, wall / 2, wall - 0.5) for wall in walls]
+        return [boot.Timing(wall, wall / 2, wall - 0.5, wall - 1) for wall in walls]
 
     times = {
         "kprobesim": rounds(3, 4, 30),
@@ -55,7 +55,7 @@ def test_ratios_are_medians_of_the_rounds_ratios(boot: ModuleType) -> None:
         1.5,
     )
     assert first["inside"] == 1.475
-    assert (second["wall"], second["at_most"]) == (1, 1.1)
+    assert (second["wall"], second["run"], second["at_most"]) == (1, 1, 1.1)
     del times["qemu"]
     assert [row["to"] for row in boot.ratios(times, 1.5)] == ["kprobesim"]
 
