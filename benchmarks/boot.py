@@ -20,6 +20,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -142,7 +143,7 @@ def first_line(command: Sequence[str], wanted: str, environment: dict[str, str])
             wall = time.perf_counter() - began
         finally:
             guard.cancel()
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)  # Popen.kill() would forget one that has ended
             _, _, used = os.wait4(process.pid, 0)
             process.returncode = 0
     line = next(line for line in output.decode("utf-8", "replace").splitlines() if wanted in line)
