@@ -20,6 +20,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -129,7 +130,7 @@ def first_line(command: Sequence[str], wanted: str, environment: dict[str, str])
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment
     ) as process:
         assert process.stdout is not None
-        guard = threading.Timer(LIMIT_S, process.kill)
+        guard = threading.Timer(LIMIT_S, os.kill, (process.pid, signal.SIGKILL))
         guard.start()
         try:
             output, mark = b"", wanted.encode()
@@ -142,7 +143,7 @@ def first_line(command: Sequence[str], wanted: str, environment: dict[str, str])
             wall = time.perf_counter() - began
         finally:
             guard.cancel()
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)  # process.kill() might reap it: no times then
             _, _, used = os.wait4(process.pid, 0)
             process.returncode = 0
     line = next(line for line in output.decode("utf-8", "replace").splitlines() if wanted in line)
