@@ -130,7 +130,7 @@ def first_line(command: Sequence[str], wanted: str, environment: dict[str, str])
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment
     ) as process:
         assert process.stdout is not None
-        guard = threading.Timer(LIMIT_S, process.kill)
+        guard = threading.Timer(LIMIT_S, os.kill, (process.pid, signal.SIGKILL))
         guard.start()
         try:
             output, mark = b"", wanted.encode()
