@@ -5,7 +5,7 @@
 ``fork`` is ``k.fork_state()`` in a guest of 256 MiB booted to TEXT. Then N times: random pages are
 written by the host, and ``k.restore_state()`` is timed. ``run`` is the same after 1 ms of the
 guest's time, with the pages that it writes in that; ``again`` is that millisecond itself, in host
-time, right after a reset, and ``on`` without a reset. Medians, in milliseconds.
+time. Medians, in milliseconds.
 """
 
 from __future__ import annotations
@@ -53,12 +53,10 @@ def measure(image: str, until: str, rounds: int) -> dict[str, object]:
         again.append(milliseconds(lambda: k.run(seconds=0.001))[1])
         dirty, took = milliseconds(k.restore_state)
         resets.append(took)
-    on = [milliseconds(lambda: k.run(seconds=0.001))[1] for _ in range(10)]
     row |= {
         "run_pages": dirty,
         "reset_run_ms": round(statistics.median(resets), 3),
         "again_ms": round(statistics.median(again), 3),
-        "on_ms": round(statistics.median(on), 3),
     }
     return row
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import time
 import weakref
 
 from kprobesim.machine.host_mapping import map_private, new_file
@@ -18,6 +19,7 @@ from kprobesim.machine.written_pages import PAGE, Ranges, Tracker, find_tracker
 __all__ = ["RamImage"]
 
 _CHUNK = 64 << 10
+_SLOW = 0.0004  # seconds of asking the host
 
 
 class RamImage:
@@ -37,6 +39,7 @@ class RamImage:
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(ram))
         self._tracker = find_tracker() if tracker is None else tracker[0]
         self._file = new_file(self._size)
+        self._crowded = False
         self._close = weakref.finalize(self, os.close, self._file)
         self._copy(before)
         if self._tracker is not None:
@@ -86,7 +89,10 @@ class RamImage:
     def written(self) -> Ranges:
         """Which bytes of the RAM, in whole pages, may be others than the copy's."""
         if self._tracker is not None:
-            return self._tracker(self._address, self._size, True)
+            start = time.perf_counter()
+            found = self._tracker(self._address, self._size, True)
+            self._crowded = time.perf_counter() - start > _SLOW
+            return found
         ranges: Ranges = []
         with memoryview(self._ram) as view:
             for at in range(0, self._size, _CHUNK):
@@ -104,8 +110,14 @@ class RamImage:
         return ranges
 
     def reset(self, ranges: Ranges) -> None:
-        """Let these ranges hold what they held; :meth:`written` has given them."""
+        """Let these ranges hold what they held; :meth:`written` has just given them.
+
+        The host looks at every page that was ever touched. When that gets slow, all are dropped
+        once: what is needed comes back by itself.
+        """
         ram = self._ram
+        if self._crowded:
+            ranges = [(0, self._size)]
         if self._tracker is not None:
             madvise, dontneed = ram.madvise, mmap.MADV_DONTNEED
             for start, end in ranges:
