@@ -71,7 +71,9 @@ def test_generated_code(arch: str, how: str) -> None:
     rig = _Rig(arch, how)
     filling = b"\x90" if arch == "x86_64" else bytes.fromhex("1f2003d5")
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     @given(
         code=functions(arch, rig.room),
         arguments=st.lists(st.integers(0, (1 << 64) - 1), min_size=5, max_size=5),
