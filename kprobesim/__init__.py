@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
-from kprobesim.boot.board import Stop, StopReason
+from kprobesim.boot.die_chain import DieArgs, DieVal, NotifierBlock, Notify
 from kprobesim.boot.exceptions import GuestWarning
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.booted import BootedKernel
 from kprobesim.errors import (
     EngineError,
@@ -29,15 +30,19 @@ from kprobesim.kernel import Kernel
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
 from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = [
+    "MODELS",
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "DieArgs",
+    "DieVal",
     "EngineError",
     "GuestBug",
     "GuestError",
@@ -57,7 +62,10 @@ __all__ = [
     "KprobeFlag",
     "KprobeStatus",
     "KprobesimError",
+    "Model",
     "NoDevice",
+    "NotifierBlock",
+    "Notify",
     "PtRegs",
     "Reason",
     "SnapshotError",

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
-from kprobesim.boot.board import Board, StopReason
+from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.calls import GuestCalls
 from kprobesim.boot.console import Console
 from kprobesim.boot.fork_state import Forks, ForkState
 from kprobesim.boot.initramfs import built_in_initramfs
+from kprobesim.boot.lacks import CONSOLES
 from kprobesim.boot.standing import Standing, make_standing
+from kprobesim.boot.stop import StopReason
 from kprobesim.boot.tasks import Task, Tasks
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.errors import ImageError, UsageError
@@ -23,6 +25,7 @@ from kprobesim.handle import KernelHandle, as_kprobe, memory_size
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.model import Model, choose_model
 from kprobesim.kprobes.saving import load_probes
 from kprobesim.snapshots import resume_board, write_snapshot
 
@@ -33,7 +36,6 @@ Until = str | Callable[["BootedKernel"], bool] | None
 
 _MEMORY = 256 << 20
 _STEPS = 1000  # of one hit: a REP instruction takes many
-_CONSOLE = {"x86_64": "console=ttyS0", "arm64": "console=ttyAMA0"}
 
 
 class BootedKernel(KernelHandle):
@@ -43,12 +45,16 @@ class BootedKernel(KernelHandle):
     change no byte of the guest, which therefore boots as it does without them.
     """
 
-    def __init__(self, image: KernelImage, board: Board) -> None:
+    def __init__(
+        self, image: KernelImage, board: Board, model: Model | None = None, *, strict: bool = False
+    ) -> None:
         machine = board.machine
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
         machine.unwind = unwinder.trace
-        manager = KprobesManager(machine, image, "breakpoint", "hook")
+        model = model or choose_model(None, image.version)
+        stepping = model.of(image.arch).stepping
+        manager = KprobesManager(machine, image, stepping, "hook", model=model, strict=strict)
         super().__init__(image, machine, manager)
         machine.no_hit = machine.save_state()
         self.board = board
@@ -63,6 +69,8 @@ class BootedKernel(KernelHandle):
         memory: int | str = _MEMORY,
         probes: Sequence[Kprobe] = (),
         clock: str = "virtual",
+        model: Model | None = None,
+        strict: bool = False,
     ) -> BootedKernel:
         """Power a board on with ``image`` in its memory; nothing has run yet.
 
@@ -73,11 +81,13 @@ class BootedKernel(KernelHandle):
         probes : registered before the first instruction
         clock  : "virtual" (time passes with what the guest does and is skipped when it idles: the
                  same in each run) or "host" (real seconds, for somebody who types)
+        model  : the kernel whose kprobes to imitate; by default that of the image's version
+        strict : imitate it also where it is wrong
         """
         if not isinstance(append, str):
             raise UsageError(f"append {append!r} is no str: give the kernel's command line")
         if "console=" not in append:
-            append = f"{_CONSOLE[image.arch]} {append}".strip()
+            append = f"console={CONSOLES[image.arch]} {append}".strip()
         board = board_class(image.arch)(
             image,
             initrd=_read_initrd(initrd, image.arch),
@@ -85,8 +95,9 @@ class BootedKernel(KernelHandle):
             memory=memory_size(memory),
             clock=clock,
         )
-        kernel = cls(image, board)
-        kernel.register_kprobes([as_kprobe(p) for p in probes])
+        kernel = cls(image, board, model, strict=strict)
+        if probes:
+            kernel.register_kprobes([as_kprobe(p) for p in probes])
         return kernel
 
     @classmethod

@@ -114,6 +114,9 @@ class Reason(str, enum.Enum):
     EXCLUSIVE_SEQUENCE = "exclusive-sequence"
     DISPLACEMENT = "displacement-out-of-range"
     NO_SLOT = "no-slot"
+    CFI_PREAMBLE = "cfi-preamble"
+    EMPTY_BATCH = "empty-batch"
+    NOT_IN_THIS_KERNEL = "not-in-this-kernel"
 
     def __str__(self) -> str:
         return self.value

@@ -12,6 +12,7 @@ from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import FaultHandler, HandlerAbandoned, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.model import Model
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -42,6 +43,16 @@ class KernelHandle:
     def version(self) -> str:
         """What ``uname -r`` prints on it, such as "6.1.0-56-cloud-amd64"."""
         return self.image.release
+
+    @property
+    def model(self) -> Model:
+        """The kernel whose kprobes are imitated."""
+        return self.kprobes.model
+
+    @property
+    def strict(self) -> bool:
+        """Whether it is imitated also where it is wrong."""
+        return self.kprobes.strict
 
     @property
     def symbols(self) -> SymbolTable:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
+from kprobesim.boot.die_chain import DieChain, NotifierBlock
 from kprobesim.boot.environment import set_up_environment
 from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
 from kprobesim.boot.loader import load_into_machine
@@ -19,6 +20,7 @@ from kprobesim.kprobes.archs import Stepping
 from kprobesim.kprobes.arming import HowToArm, map_slot_pages
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.model import Model, choose_model
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
@@ -46,17 +48,28 @@ class Kernel(KernelHandle):
         self,
         image: KernelImage,
         machine: Machine,
-        stepping: Stepping = "breakpoint",
+        stepping: Stepping | None = None,
         arming: HowToArm = "breakpoint",
+        model: Model | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
+        model = model or choose_model(None, image.version)
+        stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
         machine.unwind = unwinder.trace
         self._exceptions = KernelExceptions(machine, image)
         machine.trap_handlers.append(self._exceptions.handle)
+        self._die_chain = DieChain(image.arch)
+        machine.trap_handlers.append(self._die_chain.handle)
         set_up_environment(machine, image)
-        manager = KprobesManager(machine, image, stepping, arming, map_slot_pages(machine))
+        manager = KprobesManager(
+            *(machine, image, stepping, arming, map_slot_pages(machine)),
+            model=model,
+            strict=strict,
+        )
         super().__init__(image, machine, manager)
         self._code_heaps: list[Heap] = []
         self._next_code = machine.cpu.modules_start + _CODE_AREA
@@ -67,8 +80,10 @@ class Kernel(KernelHandle):
         path: str | os.PathLike[str],
         *,
         symbols: str | os.PathLike[str] | None = None,
-        stepping: Stepping = "breakpoint",
+        stepping: Stepping | None = None,
         arming: HowToArm = "breakpoint",
+        model: str | None = None,
+        strict: bool = False,
         memory: int | str = 0,
         progress: Callable[[str], None] | None = None,
     ) -> Kernel:
@@ -76,9 +91,13 @@ class Kernel(KernelHandle):
 
         symbols  : a vmlinux, System.map or kallsyms text for an image without symbols
         stepping : "breakpoint" (a breakpoint behind the copied instruction, as current kernels
-                   do) or "trap" (the CPU's own single step, as older ones)
+                   do) or "trap" (the CPU's own single step, as older ones); by default as the
+                   model does
         arming   : "breakpoint" (INT3 or BRK in guest memory, as the kernel) or "hook" (no byte of
                    the guest changes, and what must be stepped is stepped in its place)
+        model    : the kernel whose kprobes to imitate: "2.6", "5.4", "5.10", "6.1", "6.17" (all of
+                   them: docs/models.md); by default the newest that is not newer than the image
+        strict   : imitate the kernel also where it is wrong, and refuse what the model lacks
         memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
         progress : hears what takes long, such as unpacking a package
 
@@ -86,11 +105,12 @@ class Kernel(KernelHandle):
         a snapshot: that is a kernel that has booted, see :meth:`resume`.
         """
         for name, value, known in (
-            ("stepping", stepping, _STEPPING),
+            ("stepping", stepping, (*_STEPPING, None)),
             ("arming", arming, _ARMING),
         ):
             if value not in known:
-                raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
+                names = " or ".join(filter(None, known))
+                raise UsageError(f"{name} is {names}, not {value!r}")
         for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
             if not isinstance(file, (str, os.PathLike)):
                 raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
@@ -99,9 +119,12 @@ class Kernel(KernelHandle):
                 f"{os.fspath(path)} is a snapshot of a booted kernel: Kernel.resume(path) goes on "
                 "from it"
             )
+        choose_model(model, ())
         image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, memory_size(memory))
-        return cls(image, machine, stepping, arming)
+        return cls(
+            *(image, machine, stepping, arming, choose_model(model, image.version)), strict=strict
+        )
 
     @classmethod
     def boot(
@@ -114,16 +137,27 @@ class Kernel(KernelHandle):
         memory: int | str = "256M",
         probes: Sequence[Kprobe] = (),
         clock: str = "virtual",
+        model: str | None = None,
+        strict: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Boot the unmodified kernel instead of calling its functions.
 
         The board is switched on and ``probes`` are armed, but nothing has run yet: see
-        :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here.
+        :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here. ``model`` and
+        ``strict`` as for :meth:`load`.
         """
+        choose_model(model, ())
         image = load_image(path, symbols=symbols, progress=progress)
         return BootedKernel.start(
-            image, initrd=initrd, append=append, memory=memory, probes=probes, clock=clock
+            image,
+            initrd=initrd,
+            append=append,
+            memory=memory,
+            probes=probes,
+            clock=clock,
+            model=choose_model(model, image.version),
+            strict=strict,
         )
 
     @classmethod
@@ -145,6 +179,17 @@ class Kernel(KernelHandle):
     def warnings(self) -> list[GuestWarning]:
         """The WARN()s that the guest has executed."""
         return self._exceptions.warnings
+
+    def register_die_notifier(self, nb: NotifierBlock) -> None:
+        """Ask ``nb`` about exceptions that no probe and no table of the guest has taken.
+
+        Raises :class:`UsageError` if it is registered already.
+        """
+        self._die_chain.register(nb)
+
+    def unregister_die_notifier(self, nb: NotifierBlock) -> None:
+        """Ask it no more; raises :class:`UsageError` if it is not registered."""
+        self._die_chain.unregister(nb)
 
     # -- memory ----------------------------------------------------------------------------------
 

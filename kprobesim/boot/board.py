@@ -2,87 +2,47 @@
 
 from __future__ import annotations
 
-import enum
-import math
 import mmap
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.console import Console
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.host_time import make_clock
+from kprobesim.boot.lacks import lacks
+from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
+from kprobesim.boot.progress import Progress
 from kprobesim.boot.saved import (
     Kind,
     Maybe,
-    Number,
+    Parts,
     Put,
     Saved,
-    Tuple,
+    Text,
     fields,
     parse_fields,
     record,
     save_fields,
     wrong_state,
 )
-from kprobesim.errors import EngineError, GuestMemoryError, UsageError
+from kprobesim.boot.stop import Ending, Stop, StopReason
+from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.memory import PAGE
 
-__all__ = ["Board", "Stop", "StopReason"]
+__all__ = ["MOST_PHYSICAL", "Board"]
 
 _SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
 _SECOND = 1_000_000_000
 _PANIC = b"---[ end Kernel panic"
-_PATIENCE = 600.0
+MOST_PHYSICAL = (1 << 40) - 1
+"""What no guest's devices lie beyond; and no program's code below, but that at fixed addresses."""
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
 _MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
-
-
-class Stop(str, enum.Enum):
-    """Why a board's run came to its end."""
-
-    TEXT = "the text appeared on the console"
-    CONDITION = "the condition holds"
-    SECONDS = "the virtual time is over"
-    TIMEOUT = "the time limit is over"
-    REQUESTED = "somebody asked for it"
-    POWER_OFF = "the guest switched itself off"
-    RESTART = "the guest asked for a restart"
-    HALT = "the guest halted for ever"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class StopReason:
-    """``kind`` and, where there is more to say, ``detail``. The guest can go on after the first
-    five kinds."""
-
-    kind: Stop
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
-
-
-class _Ending(Kind):
-    """A :class:`StopReason`."""
-
-    def plain(self, value: StopReason) -> list[str]:
-        return [value.kind.name, value.detail]
-
-    def parse(self, plain: Any, where: str) -> StopReason:
-        if type(plain) is not list or [type(text) for text in plain] != [str, str]:
-            raise wrong_state(f"{where} is no list of two texts")
-        if plain[0] not in Stop.__members__:
-            raise wrong_state(f"{where} has an unknown reason")
-        return StopReason(Stop[plain[0]], plain[1])
 
 
 _B = TypeVar("_B", bound="Board")
@@ -92,20 +52,27 @@ _FINAL = (Stop.POWER_OFF, Stop.RESTART, Stop.HALT)
 class Board(ABC):
     """A computer with one CPU, RAM, an interrupt controller, a timer and a serial console.
 
-    A subclass makes ``machine``, whose engine counts blocks, loads the kernel, and answers the
-    abstract methods.
+    A subclass makes ``machine``, whose engine counts blocks, loads the kernel ``image``, whose
+    command line is ``append``, and answers the abstract methods.
     """
 
     SAVED: ClassVar[Mapping[str, Kind]] = fields(
-        _ended=Maybe(_Ending()), _seen=Maybe(Tuple((63, 63))), _seen_at=Number(63)
+        append=Text(_MAX_COMMAND_LINE),
+        _ended=Maybe(Ending()),
+        progress=Parts(Progress.SAVED),
+        panics=Parts(PanicWatch.SAVED),
     )
     ram: mmap.mmap
     image: KernelImage
     ram_base: ClassVar[int]
     """Its physical address."""
 
-    def __init__(self, machine: BootedMachine, clock: str = "virtual") -> None:
+    def __init__(
+        self, machine: BootedMachine, image: KernelImage, append: str, clock: str = "virtual"
+    ) -> None:
         self.machine = machine
+        self.image = image
+        self.append = append
         self.console = Console()
         self.clock = make_clock(clock, machine.engine)
         self._ended: StopReason | None = None
@@ -113,12 +80,11 @@ class Board(ABC):
         self._until = b""
         self._until_from = 0
         self._panicked = False
+        self._missing: tuple[int, int] | None = None
         self._forget_code = False
-        self._seen: tuple[int, ...] | None = None
-        self._seen_at = 0
-        self.patience = _PATIENCE
-        """Virtual seconds without an exception or a console byte after which the guest hangs."""
+        self.progress = Progress()
         self.console.listeners.append(self._watch_console)
+        self.panics = PanicWatch(machine.engine, self.clock, machine.keep)
 
     @classmethod
     def empty(cls: type[_B], image: KernelImage, memory: int, clock: str = "virtual") -> _B:
@@ -128,7 +94,7 @@ class Board(ABC):
         """
         cls.check_arguments(None, "", memory)
         board = cls.__new__(cls)
-        board._assemble(image, memory, clock)
+        board._assemble(image, memory, "", clock)
         return board
 
     @staticmethod
@@ -167,6 +133,10 @@ class Board(ABC):
         """How many synchronous exceptions (system calls, faults) the guest has taken."""
 
     @abstractmethod
+    def mode(self) -> tuple[bool, bool]:
+        """Whether the CPU is in the kernel, and whether it takes interrupts."""
+
+    @abstractmethod
     def update_interrupts(self) -> bool:
         """Look at timers and devices, tell the CPU, and answer whether an interrupt waits.
 
@@ -186,7 +156,7 @@ class Board(ABC):
         """A state was loaded: what more the CPU must be told."""
 
     @abstractmethod
-    def _assemble(self, image: KernelImage, memory: int, clock: str) -> None:
+    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         """Put the board together, and call this class' constructor."""
 
     @abstractmethod
@@ -240,6 +210,7 @@ class Board(ABC):
             self._request, self._panicked = None, False
             for each in puts:
                 each()
+            self.panics.watch()
             self.loaded()
 
         return put
@@ -293,7 +264,8 @@ class Board(ABC):
 
         Raises :class:`GuestPanic`, :class:`GuestHang`, other :class:`BootError`, and what a
         callback raised. Only a guest that is idle, or stuck, without an end is given up, after
-        :attr:`patience`. Once the guest has ended, each further run gives the same reason.
+        what :attr:`progress` says. Once the guest has ended, each further run gives the same
+        reason.
         """
         condition = self._prepare(until)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -310,7 +282,6 @@ class Board(ABC):
                 return StopReason(Stop.SECONDS)
             if deadline is not None and time.monotonic() >= deadline:
                 return StopReason(Stop.TIMEOUT, f"{timeout:g} s")
-            self._watch_progress()
             due = [when for when in (self.next_event(), ends_at) if when is not None]
             limit = clock.limit_until(min(due, default=None), _SLICE)
             clock.begin()
@@ -324,19 +295,41 @@ class Board(ABC):
             machine.raise_kept()
             if self._panicked:
                 self._panicked = False
-                self.fail(GuestPanic, self._panic_line())
+                self.panics.forget()
+                self.fail(GuestPanic, panic_line(self.console))
             if self._request is not None:
                 request, self._request = self._request, None
                 if request.kind in _FINAL:
                     self._ended = request
+                    if self.panics.panicking or panic_reason(self.console):
+                        self.fail(GuestPanic, panic_line(self.console))
                 return request
             if status in _UNMAPPED:
-                self.fail(NoDevice, "the guest used a physical address where nothing is")
+                self._fail_without_device()
             if status:
-                raise EngineError(f"Unicorn stopped at {self.place()}: {engine.describe(status)}")
+                self.fail(BootError, f"the emulator gave up: {engine.describe(status)}")
+            self._watch_progress()
             if count[0] <= count[1] and self.halted_at(words[pc]) and not self.update_interrupts():
                 self._idle(ends_at)
         return self._ended
+
+    def watch_unmapped(self, low: int, high: int) -> None:
+        """Let accesses from physical ``low`` to ``high``, where there is no RAM, be told exactly:
+        Unicorn stops for them only when the block is over."""
+        words, pc = self.machine.engine.words, self.machine.engine.layout.pc
+
+        def missing(address: int) -> None:
+            if self._missing is None:
+                self._missing = address, words[pc]
+
+        self.machine.engine.on_unmapped(low, high, missing)
+
+    def _fail_without_device(self) -> NoReturn:
+        what = "a physical address"
+        if self._missing is not None:
+            address, self.machine.engine.words[self.machine.engine.layout.pc] = self._missing
+            what, self._missing = f"physical address {address:#x}", None
+        self.fail(NoDevice, f"the guest used {what}, where nothing is")
 
     def _prepare(
         self, until: str | Callable[[Board], bool] | None
@@ -360,25 +353,21 @@ class Board(ABC):
             self.idle_for_ever()
         else:
             self.clock.jump(event)
-
-    def _panic_line(self) -> str:
-        for line in reversed(self.console.tail(200).splitlines()):
-            _, found, reason = line.partition("Kernel panic - not syncing: ")
-            if found and _PANIC.decode() not in line:
-                return f"kernel panic: {reason}"
-        return "kernel panic"
+        self.progress.idled(self.clock.now())
 
     def _watch_progress(self) -> None:
-        seen, now = (self.exceptions(), len(self.console.output)), self.clock.now()
-        if seen != self._seen:
-            self._seen, self._seen_at = seen, now
-        elif now - self._seen_at > self.patience * _SECOND:
-            self._seen_at = now
-            self.fail(
-                GuestHang,
-                f"the guest has made no progress for {self.patience:g} s of its time "
-                "(does it wait for input?)",
-            )
+        seen = self.exceptions(), len(self.console.output)
+        in_kernel, interrupts = self.mode()
+        why = self.progress.look(self.clock.now(), seen, in_kernel=in_kernel, interrupts=interrupts)
+        if why is not None:
+            self.fail(GuestHang, why)
+        if self.panics.is_suspicious(self.console):
+            self.panics.look_for(self.image)
+            if panic_in_trace(self.machine.unwind(self.machine.regs.copy())) is not None:
+                self.fail(GuestPanic, panic_line(self.console))
+        if self.panics.is_over:
+            self.panics.forget()
+            self.fail(GuestPanic, panic_line(self.console))
 
     def attend(self, wait: Callable[[float], object] | None) -> None:
         """Somebody types: ``wait(seconds)`` waits so long for keys, at most, and sends them.
@@ -387,7 +376,9 @@ class Board(ABC):
         that waits is given up. ``None``: nobody types any more.
         """
         self.clock.wait = wait
-        self.patience = _PATIENCE if wait is None else math.inf
+        self.progress = Progress()
+        if wait is not None:
+            self.progress.never_give_up()
 
     def idle_for_ever(self) -> None:
         """The guest waits and no timer is running: only a key can wake it."""
@@ -403,17 +394,23 @@ class Board(ABC):
         self.clock.stop_run()
 
     def fail(self, error: type[BootError], headline: str) -> NoReturn:
-        """Raise ``error`` with the place and the console's tail."""
-        raise error(headline, self.place(), self.console.tail())
-
-    def place(self) -> str:
-        """Where the guest is, by symbol."""
+        """Raise ``error`` with the place, the call trace and the console's tail."""
         machine = self.machine
-        return machine.symbolize(machine.words[machine.engine.layout.pc])
+        regs = machine.regs.copy()
+        trace = machine.unwind(regs)
+        place = machine.symbolize(regs.ip)
+        panic = panic_in_trace(trace)
+        if error is GuestHang and panic is not None:
+            error, headline = GuestPanic, panic_line(self.console)
+        if error is GuestPanic and panic is not None:
+            trace = trace[panic:]  # what panic() called only prints, or waits for ever
+            place = trace[0].removeprefix("? ")
+        hints = lacks(self.image, self.append, silent=not self.console.output.strip())
+        raise error(headline, regs, place, trace, self.console.tail(), hints)
 
     def _watch_console(self, data: bytes) -> None:
         output = self.console.output
-        if self._until:
+        if self._until and self._until[-1] in data:
             start = max(self._until_from, len(output) - len(data) - len(self._until) + 1)
             if output.find(self._until, start) >= 0:
                 text, self._until = self._until.decode(), b""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import Board
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.registers import PtRegs

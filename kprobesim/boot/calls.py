@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import Board
 from kprobesim.boot.call_pads import CallPads
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.oops import OopsWatch
 from kprobesim.boot.standing import Standing
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import GuestError, GuestMemoryError, SymbolError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.faults import GuestLimit, GuestTimeout

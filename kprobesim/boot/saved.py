@@ -25,6 +25,7 @@ __all__ = [
     "Put",
     "Saved",
     "Table",
+    "Text",
     "Tuple",
     "Tuples",
     "fields",
@@ -87,6 +88,18 @@ class Flag(Kind):
     def parse(self, plain: Any, where: str) -> bool:
         if type(plain) is not bool:
             raise wrong_state(f"{where} is neither true nor false")
+        return plain
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A text of at most ``most`` bytes in UTF-8."""
+
+    most: int
+
+    def parse(self, plain: Any, where: str) -> str:
+        if type(plain) is not str or len(plain.encode("utf-8", "replace")) > self.most:
+            raise wrong_state(f"{where} is no text of at most {self.most} bytes")
         return plain
 
 

@@ -12,6 +12,7 @@ from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, load_image
 from kprobesim.kernel import Kernel
+from kprobesim.kprobes.model import MODELS
 from kprobesim.snapshot.container import is_snapshot
 
 __all__ = [
@@ -43,16 +44,25 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    """``--memory`` and ``--stepping``."""
+    """``--memory``, ``--stepping``, ``--model`` and ``--strict``."""
     parser.add_argument(
         "--memory", metavar="M", default="", help="RAM of the guest: 512M, 2G (default: enough)"
     )
     parser.add_argument(
         "--stepping",
         choices=("breakpoint", "trap"),
-        default="breakpoint",
         help="how a copied instruction is stepped: by the breakpoint behind it, as current kernels "
-        "do (the default), or by the CPU's single-step trap, as older ones",
+        "do, or by the CPU's single-step trap, as older ones (default: as the model does)",
+    )
+    parser.add_argument(
+        "--model",
+        choices=tuple(MODELS),
+        help="the kernel whose kprobes to imitate (default: by the image's version)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="imitate it also where it is wrong, and refuse what it does not have",
     )
 
 
@@ -71,14 +81,16 @@ def load_kernel(args: argparse.Namespace) -> Kernel | BootedKernel:
     return Kernel.load(
         args.image,
         symbols=args.symbols,
-        stepping=getattr(args, "stepping", "breakpoint"),
+        stepping=getattr(args, "stepping", None),
+        model=getattr(args, "model", None),
+        strict=getattr(args, "strict", False),
         memory=memory,
         progress=progress(),
     )
 
 
 def _resume(args: argparse.Namespace) -> BootedKernel:
-    for option, default in (("symbols", None), ("memory", ""), ("stepping", "breakpoint")):
+    for option, default in (("symbols", None), ("memory", ""), ("stepping", None)):
         if getattr(args, option, default) != default:
             raise UsageError(f"--{option} is for images; {args.image} is a snapshot, with its own")
     return BootedKernel.resume(args.image)

@@ -6,8 +6,9 @@ import argparse
 from contextlib import nullcontext
 from typing import Any
 
-from kprobesim.boot.board import Stop
+from kprobesim.boot.faults import BootError
 from kprobesim.boot.host_time import CLOCKS
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import print_json
 from kprobesim.cli.interrupt import interruptible
@@ -62,6 +63,12 @@ def choose_clock(args: argparse.Namespace) -> str:
     return args.clock or ("host" if _is_interactive(args) else "virtual")
 
 
+def _task(kernel: BootedKernel) -> dict[str, Any]:
+    """Who hit: pid and comm, ``None`` where no task runs yet or the kernel has no BTF."""
+    task = kernel.current if kernel.tasks.are_known else None
+    return {"pid": task and task.pid, "comm": task and task.comm}
+
+
 def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespace) -> int:
     """Probe ``places`` and run until the options say stop; the exit code."""
     terminal = Terminal(kernel.board) if _is_interactive(args) else None
@@ -84,20 +91,26 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
     for place in places:
         watch.plant(place)
     timeout = args.timeout or (_TIMEOUT if terminal is None else None)
-    with interruptible(kernel.board.stop), terminal or nullcontext():
-        reason = kernel.run(args.until, timeout=timeout, seconds=args.seconds)
+    reason: StopReason | None = None
+    fault: BootError | None = None
+    try:
+        with interruptible(kernel.board.stop), terminal or nullcontext():
+            reason = kernel.run(args.until, timeout=timeout, seconds=args.seconds)
+    except BootError as error:
+        fault = error
     left = terminal is not None and terminal.left
-    if args.snapshot is not None:
+    if args.snapshot is not None and fault is None:
         kernel.snapshot(args.snapshot)
-    if reason.kind is Stop.REQUESTED and not left:
+    if reason and reason.kind is Stop.REQUESTED and not left:
         raise KeyboardInterrupt
     if screen is None:
         print_json(
             {
                 "arch": kernel.arch,
                 "version": kernel.version,
-                "stopped": reason.kind.name.lower(),
-                "reason": str(reason),
+                "stopped": reason.kind.name.lower() if reason else "fault",
+                "reason": str(reason) if reason else None,
+                "fault": fault.as_dict() if fault else None,
                 "time": round(kernel.time, 9),
                 "console": kernel.console.text,
                 "snapshot": args.snapshot,
@@ -107,11 +120,7 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
         )
     else:
         screen.end(watch, reason, args.snapshot)
-    wanted = Stop.TEXT if args.until is not None else None
-    return 0 if left or (reason.kind in _GOOD and wanted in (None, reason.kind)) else 1
-
-
-def _task(kernel: BootedKernel) -> dict[str, Any]:
-    """Who hit: pid and comm, ``None`` where no task runs yet or the kernel has no BTF."""
-    task = kernel.current if kernel.tasks.are_known else None
-    return {"pid": task and task.pid, "comm": task and task.comm}
+    if fault:
+        raise fault
+    wanted = _GOOD if args.until is None else (Stop.TEXT,)
+    return 0 if left or (reason and reason.kind in wanted) else 1

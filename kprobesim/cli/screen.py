@@ -6,7 +6,7 @@ import codecs
 import sys
 from typing import Any
 
-from kprobesim.boot.board import StopReason
+from kprobesim.boot.stop import StopReason
 from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.probes import Watch
@@ -56,12 +56,13 @@ class Screen:
             styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  {who}", values)
         )
 
-    def end(self, watch: Watch, reason: StopReason, snapshot: str | None = None) -> None:
-        """Why it ended, what the probes counted, and where the guest was written to."""
+    def end(self, watch: Watch, reason: StopReason | None, snapshot: str | None = None) -> None:
+        """What the probes counted, why it ended unless that is an error, and where it is kept."""
         self._new_line()
         for row in watch.summary():
             count = row["hits"]
             self._console.print(f"probe {row['probe']}: {count} hit{'s' * (count != 1)}")
-        self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))
-        if snapshot is not None:
-            self._console.print(styled((f"the guest is in {snapshot}", "dim")))
+        if reason:
+            self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))
+            if snapshot is not None:
+                self._console.print(styled((f"the guest is in {snapshot}", "dim")))

@@ -42,7 +42,7 @@ class AggrKprobe(Kprobe):
         self.children.insert(0, p)
 
     def share(self, ainsn: Any) -> None:
-        """The instruction has been prepared anew."""
+        """The instruction has been prepared anew, for all."""
         self.ainsn = ainsn
         for p in self.children:
             p.ainsn = ainsn

@@ -171,11 +171,17 @@ class HookArming:
         self._prepared[site.address] = site, code
         return ainsn
 
-    def refresh(self, p: Kprobe) -> ArchInsn:
-        """How to execute the instruction that is there now; raises ``Refused``."""
+    def refresh(self, p: Kprobe) -> ArchInsn | None:
+        """How to execute the instruction that is there now; raises ``Refused``.
+
+        ``None``: it is a breakpoint of the guest's, which executes what it has put it on.
+        """
         address = p.addr or 0
         site, code = self._prepared[address]
-        if self._machine.memory.read(address, len(code)) != code:
+        now = self._machine.memory.read(address, len(code))
+        if now != code:
+            if now.startswith(self._arch.breakpoint):
+                return None
             p.ainsn = self.prepare(p, site)
         ainsn: ArchInsn = p.ainsn
         return ainsn

@@ -17,12 +17,13 @@ from kprobesim.kprobes.arming import (
     HowToArm,
 )
 from kprobesim.kprobes.blacklist import Blacklist
-from kprobesim.kprobes.checks import Place, check_address_safe, resolve
+from kprobesim.kprobes.checks import Place, check_address_safe, check_model, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.judge import Judge, Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
+from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.slots import SlotCache
 from kprobesim.kprobes.switching import Switching
 from kprobesim.kprobes.table import KprobeTable
@@ -41,8 +42,9 @@ class KprobesManager:
     ``stepping`` is "breakpoint" (a breakpoint behind the copy, as current kernels) or "trap" (the
     CPU's single step, as x86 before 5.13 and ARM64 before 5.11). ``arming`` is "breakpoint" (the
     kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
-    ``new_slot_page`` maps a page for slots, which only breakpoints need. ``strict`` imitates the
-    kernel where it is wrong, too.
+    ``new_slot_page`` maps a page for slots, which only breakpoints need. ``model`` is the kernel
+    whose kprobes these are; ``strict`` imitates it where it is wrong, too, and refuses what it
+    does not have.
     """
 
     def __init__(
@@ -53,17 +55,21 @@ class KprobesManager:
         arming: HowToArm = "breakpoint",
         new_slot_page: Callable[[], int] = _no_slots,
         *,
+        model: Model = DEFAULT_MODEL,
         strict: bool = False,
     ) -> None:
         self._machine = machine
         self._image = image
+        self.model = model
         self.strict = strict
-        self._arch = arch_kprobes(image, stepping)
-        self._blacklist = Blacklist(image)
-        self._judge = Judge(image, self._arch, self._blacklist, self.read_original)
+        self._arch = arch_kprobes(image, stepping, model, strict=strict)
+        self._blacklist = Blacklist(image, model)
+        self._judge = Judge(
+            *(image, self._arch, self._blacklist, self.read_original), model, strict=strict
+        )
         self._table = KprobeTable()
         boosted: dict[int, Kprobe] = {}
-        ctlblk = KprobeCtlblk()
+        ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
         self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
         self.slots = SlotCache(self._arch.slot_size, new_slot_page)
@@ -74,6 +80,8 @@ class KprobesManager:
             boosted,
             ctlblk,
             single_step=stepping == "trap" or arming == "hook",
+            counts_faults=model.fault_handlers,
+            strict=strict,
         )
         self._arming: Arming
         self.hooks: HookArming | None = None
@@ -81,15 +89,15 @@ class KprobesManager:
         if arming == "hook":
             self.hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = self.hooks.refresh
-            self._arming = self.hooks
+            self._arming = self.hooks  # each breakpoint is the guest's own, also at a probe's
         else:
+            machine.breakpoint = self.hit_path.breakpoint
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
             )
         self.switching = Switching(self._table, self._arming, strict=strict)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
-        machine.breakpoint = self.hit_path.breakpoint
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
         machine.save_state = ctlblk.save
@@ -153,7 +161,9 @@ class KprobesManager:
                 symbol=p.symbol_name,
                 address=p.addr,
             )
-        place = resolve(self._image, p, self.read_original)
+        if self.strict:
+            check_model(p, self.model)
+        place = resolve(self._image, p, self.read_original, self.model, strict=self.strict)
         p.addr = place.address
         p.flags &= KprobeFlag.DISABLED
         if place.on_func_entry:
@@ -161,7 +171,9 @@ class KprobesManager:
         if self._judge.site(place, p).ftrace:
             p.flags |= KprobeFlag.FTRACE
         p.nmissed = 0
-        check_address_safe(self._image, self._blacklist, place, init_freed=self.init_freed)
+        check_address_safe(
+            self._image, self._blacklist, place, self.model, init_freed=self.init_freed
+        )
         head = self._table.heads.get(place.address)
         if head is not None:
             self._join(head, p, place)
@@ -180,7 +192,8 @@ class KprobesManager:
             aggr.ainsn = self._prepare(p, place)
             aggr.flags = aggr.flags & ~KprobeFlag.GONE | KprobeFlag.DISABLED
         aggr.add(p)
-        if p.post_handler is not None and aggr.ainsn.boostable and not self.strict:
+        boosts_on = self.model.x86.boost == "when prepared"
+        if p.post_handler is not None and aggr.ainsn.boostable and boosts_on and not self.strict:
             # The kernel would go on boosting, and never call this handler.
             self._arming.release(aggr)
             aggr.share(self._prepare(p, place))
@@ -217,6 +230,10 @@ class KprobesManager:
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
+        if not probes:
+            raise KprobeError(
+                errno.EINVAL, Reason.EMPTY_BATCH, "no probes are given: a batch has at least one"
+            )
         done: list[Kprobe] = []
         try:
             for p in probes:

@@ -116,7 +116,8 @@ def load_probes(manager: KprobesManager, state: Any, probes: Sequence[Kprobe]) -
     manager.init_freed = state["init_freed"]
     if state["all_disarmed"]:
         manager.disarm_all_kprobes()
-    manager.register_kprobes(new)
+    if new:
+        manager.register_kprobes(new)
 
 
 def _hooks(manager: KprobesManager) -> HookArming:

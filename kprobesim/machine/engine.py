@@ -19,6 +19,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 from kprobesim.errors import EngineError
 from kprobesim.machine import window
 from kprobesim.machine.context import Context
+from kprobesim.machine.exits import BlockExits, find_switch
 from kprobesim.machine.hooks import Hooks
 from kprobesim.machine.window import Layout, Words
 
@@ -26,8 +27,12 @@ __all__ = ["Engine"]
 
 _X86 = "x86_64"
 _ENDLESS = 1 << 62
+_PAGE = 4096
+_KERNEL_HALF = 1 << 63, (1 << 64) - 1
+# jmp next; next: hlt - and the same with wfi
+_TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
 _SUPPORTED = (2, 1)
-_PAGE, _NOWHERE = 4096, 1 << 36  # a physical address where no board has anything
+_NOWHERE = 1 << 36  # a physical address where no board has anything
 _REMOVE_CACHE = unicorn.UC_CTL_TB_REMOVE_CACHE | 2 << 26 | unicorn.UC_CTL_IO_WRITE << 30
 
 _u64 = ctypes.c_uint64
@@ -106,6 +111,7 @@ def _library() -> ctypes.CDLL:
     for name, *arguments in (
         ("uc_reg_read", _ptr, ctypes.c_int, _ptr),
         ("uc_reg_write", _ptr, ctypes.c_int, _ptr),
+        ("uc_reg_write_batch", _ptr, _ptr, _ptr, ctypes.c_int),
         ("uc_emu_start", _ptr, _u64, _u64, _u64, ctypes.c_size_t),
         ("uc_emu_stop", _ptr),
         ("uc_context_save", _ptr, _ptr),
@@ -280,6 +286,46 @@ class Engine(Hooks):
             raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
         in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
         self._blocks = self._counted = True
+
+    def stop_between_blocks(self) -> None:
+        """From now on look for a stop only where a block starts (see :mod:`.exits`).
+
+        Callbacks of :meth:`on_code` may move the pc and stop at once as before; one that stops the
+        guest in another callback stops it at the next block, which is precise. For an engine
+        without RAM that has not run. A Unicorn that cannot do it goes on as before.
+        """
+        offset = find_switch()
+        if not offset or self._exits is not None:
+            return
+        # Unicorn tells of no new block before it knows of one that ran.
+        buffer = ctypes.create_string_buffer(2 * _PAGE)
+        at = -(-ctypes.addressof(buffer) // _PAGE) * _PAGE
+        code = _TWO_BLOCKS[self.arch]
+        ctypes.memmove(at, code, len(code))
+        self.map_ram(_PAGE, _PAGE, at)
+        self._check(self.run(_PAGE), "running the first block")
+        self.forget_code(_PAGE, _PAGE + len(code))
+        self._check(self._lib.uc_mem_unmap(self._handle, _PAGE, _PAGE), "unmapping the first block")
+        self.words[self.layout.pc] = 0
+        switch = ctypes.c_uint8.from_address(self._handle + offset)
+        self._exits = BlockExits(switch, self.on_new_block, self.unhook, self._look_again)
+        # For every new block Unicorn searches its TLBs for entries of the block's address that can
+        # be written without its notice. In the kernel's half there are none: an entry of a page
+        # that can be executed is never made one. The search is left out where a memory hook is;
+        # this one is of physical addresses that do not exist.
+        self._hook(unicorn.UC_HOOK_MEM_FETCH_PROT, _ptr(self.layout.count_callback), _KERNEL_HALF)
+
+    def _look_again(self, start: int, end: int) -> None:
+        """Drop the block that was about to run, and let the CPU look for one anew."""
+        self.forget_code(start, end)
+        # The single write promises that the pc is right wherever the CPU stops next, and here it
+        # does not stop at all: the next stop, in some hook, would be without its pc.
+        self._scratch.value = start
+        number, value = ctypes.c_int(self._pc), _ptr(self._scratch_at)
+        status = self._lib.uc_reg_write_batch(
+            self._handle, ctypes.addressof(number), ctypes.addressof(value), 1
+        )
+        self._check(status, "pc")
 
     @property
     def counts_blocks(self) -> bool:

@@ -23,10 +23,11 @@ from kprobesim.boot.arm64.tree import (
     UART_SPI,
     device_tree,
 )
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Saved
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
@@ -78,18 +79,18 @@ class Arm64Board(Board):
         if image.arch != "arm64":
             raise UsageError(f"{image.path} is a kernel for {image.arch}: boot it on that board")
         self.check_arguments(initrd, append, memory)
-        self._assemble(image, memory, clock)
+        self._assemble(image, memory, append, clock)
         self._start(initrd, append)
         self.kernel_hooks.find(image)
 
-    def _assemble(self, image: KernelImage, memory: int, clock: str) -> None:
-        self.image = image
+    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         engine = Engine("arm64")
+        engine.stop_between_blocks()
         engine.count_blocks()
         self.ram = make_board_ram(memory)
         engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
-        super().__init__(BootedMachine(engine, make_cpu(engine), access), clock)
+        super().__init__(BootedMachine(engine, make_cpu(engine), access), image, append, clock)
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
 
@@ -98,6 +99,8 @@ class Arm64Board(Board):
         self.uart = Pl011(self.console, lambda level: self.gic.set_line(32 + UART_SPI, level))
         self.psci = Psci(lambda kind: self.stop(StopReason(kind)))
         self._map_devices()
+        self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
+        self.watch_unmapped(_RAM + memory, MOST_PHYSICAL)
         self.kernel_hooks = KernelHooks(
             engine, self.timer, self._invalidate_code, self.machine.keep
         )
@@ -256,6 +259,11 @@ class Arm64Board(Board):
     def exceptions(self) -> int:
         """How many synchronous exceptions the guest has taken."""
         return self._entry.count
+
+    def mode(self) -> tuple[bool, bool]:
+        """Whether the CPU is at EL1, and whether PSTATE.I is clear."""
+        flags = self.machine.cpu.read_flags()
+        return bool(flags & 0xC), not flags & 0x80
 
     def next_event(self) -> int | None:
         """When the timer is due, in virtual nanoseconds."""

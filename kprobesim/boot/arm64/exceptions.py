@@ -7,6 +7,7 @@ of Unicorn's CPU struct like the general ones; where they are is measured, not a
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Callable
 
 from kprobesim.boot.saved import Numbers, Saved, fields
@@ -46,10 +47,8 @@ def find_banked(engine: Engine) -> dict[str, int]:
         snapshots = []
         for mark in (0x5AFE_1234_5670_0000, 0x0BAD_4321_0FED_0800):
             engine.write_system(*register, mark)
-            block = ctypes.string_at(base, _STRUCT_BYTES)
-            snapshots.append(
-                {at for at in range(0, len(block), 8) if block[at : at + 8] == _bytes(mark)}
-            )
+            words = array("Q", ctypes.string_at(base, _STRUCT_BYTES))
+            snapshots.append({at for at, word in enumerate(words) if word == mark})
         engine.write_system(*register, old)
         places = snapshots[0] & snapshots[1]
         if len(places) != 1:
@@ -57,12 +56,8 @@ def find_banked(engine: Engine) -> dict[str, int]:
                 f"cannot tell where Unicorn keeps {name} ({len(places)} candidates); "
                 "is this a new version of it?"
             )
-        found[name] = places.pop() // 8
+        found[name] = places.pop()
     return found
-
-
-def _bytes(value: int) -> bytes:
-    return value.to_bytes(8, "little")
 
 
 class ExceptionEntry(Saved):

@@ -16,6 +16,7 @@ from typing import Any
 from kprobesim.boot.arm64.timer import Timer, find_instructions
 from kprobesim.boot.saved import Put, Saved, Tuples, fields, wrong_state
 from kprobesim.image import KernelImage
+from kprobesim.image.segment import findable
 from kprobesim.machine.engine import Engine
 
 __all__ = ["KernelHooks"]
@@ -61,7 +62,7 @@ class KernelHooks(Saved):
         """Hook the instructions in ``image``."""
         places: list[tuple[int, ...]] = []
         for segment in image.segments:
-            code = bytes(segment.data)
+            code = findable(segment.data)
             for kind, tail, low in _KINDS:
                 for at, number in find_instructions(code, tail, low):
                     places.append((segment.vaddr + at, kind, number))

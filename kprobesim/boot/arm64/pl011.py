@@ -54,6 +54,8 @@ class Pl011(Saved):
         if offset == _DR:
             self._console.put(bytes((value & 0xFF,)))
             self._raised |= _TX
+            if not self._registers[_IMSC]:
+                return  # the boot console polls, and nothing else can have changed
         elif offset == _ICR:
             self._raised &= ~value
         elif offset in self._registers:

@@ -8,6 +8,7 @@ accesses to that register are hooked, too, and the CPU's own copy stays 0.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 
 from kprobesim.boot.saved import Number, Saved, fields
@@ -97,7 +98,9 @@ class Timer(Saved):
         self._changed()
 
 
-def find_instructions(code: bytes, tail: bytes, low: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+def find_instructions(
+    code: bytes | bytearray | mmap.mmap, tail: bytes, low: tuple[int, ...]
+) -> Iterator[tuple[int, int]]:
     """(offset, register number) of each aligned word that ends in ``tail`` (three bytes) and whose
     first byte, without the register number in its low five bits, is in ``low``."""
     at = code.find(tail)
