@@ -1,8 +1,9 @@
 """All registers of a CPU as plain data, for an engine of the same kind in any process.
 
 Unicorn's saved context is the registers' C struct as it lies in memory, so it means nothing to
-another version, architecture or CPU model. Pointers are in it only while the guest has debug
-registers in use: Unicorn keeps breakpoints of its own for them. They are left out, and made anew.
+another version, architecture or CPU model. A few words of it are left out: one that means nothing
+between two runs, and those that are pointers while the guest has debug registers in use, for which
+Unicorn keeps breakpoints of its own. These are made anew.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _MARK = 0x5AFE_0DB6_7000
 _X86_DRS = ("dr0", "dr1", "dr2", "dr3", "dr7")
 _X86_ENABLED, _X86_OFF = 0xFF, 0x400  # DR7: L0..G3; the bit that is always set
 _X86_POINTERS = 4
+_X86_LAST = 8  # bytes: CPUX86State.retaddr, where in Unicorn's code the last fault was raised
 _X86_CODE = bytes.fromhex("0f23f8 f4")  # mov dr7, rax; hlt
 
 # A Cortex-A72 has six breakpoints and four watchpoints: DBGB<V,C>R<n>_EL1, DBGW<V,C>R<n>_EL1.
@@ -33,8 +35,8 @@ _WFI = 0xD503_207F
 def save_cpu(engine: Engine) -> dict[str, Any]:
     """The state as a dict of texts and bytes; no pointer of this process is in it."""
     registers = bytearray(engine.read_registers())
-    at, count = _pointers(engine)
-    registers[at : at + 8 * count] = bytes(8 * count)
+    for start, end in _left_out(engine):
+        registers[start:end] = bytes(end - start)
     return {
         "unicorn": engine.version,
         "arch": engine.arch,
@@ -62,8 +64,7 @@ def parse_cpu(engine: Engine, state: object) -> Callable[[], None]:
         raise UsageError(
             f"the registers are no {len(own['registers'])} bytes: the state is damaged"
         )
-    at, count = _pointers(engine)
-    if any(registers[at : at + 8 * count]):
+    if any(any(registers[start:end]) for start, end in _left_out(engine)):
         raise UsageError("the registers hold pointers of another process: the state is damaged")
 
     def put() -> None:
@@ -94,8 +95,10 @@ def _bare(arch: str, model: str) -> tuple[bytes, int, int]:
     return bare, at + 64, _X86_POINTERS
 
 
-def _pointers(engine: Engine) -> tuple[int, int]:
-    return _bare(engine.arch, engine.model)[1:]
+def _left_out(engine: Engine) -> list[tuple[int, int]]:
+    bare, at, count = _bare(engine.arch, engine.model)
+    pointers = (at, at + 8 * count)
+    return [pointers, (len(bare) - _X86_LAST, len(bare))] if engine.arch == "x86_64" else [pointers]
 
 
 def _in_use(engine: Engine) -> bool:
