@@ -27,6 +27,7 @@ from kprobesim.image import Symbol, SymbolTable
 from kprobesim.kernel import Kernel
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
@@ -55,6 +56,8 @@ __all__ = [
     "KprobeFlag",
     "KprobeStatus",
     "KprobesimError",
+    "Kretprobe",
+    "KretprobeInstance",
     "NoDevice",
     "PtRegs",
     "Reason",

@@ -99,6 +99,13 @@ class Reason(str, enum.Enum):
     EXCLUSIVE_SEQUENCE = "exclusive-sequence"
     DISPLACEMENT = "displacement-out-of-range"
     NO_SLOT = "no-slot"
+    NOT_FUNCTION_ENTRY = "not-function-entry"
+    DATA_SIZE = "data-size-too-big"
+    ANOTHER_JPROBE = "another-jprobe"
+    NO_JPROBES = "no-jprobes-in-this-kernel"
+    NOT_ERROR_INJECTABLE = "not-error-injectable"
+    UNACCEPTABLE_VALUE = "unacceptable-return-value"
+    ALREADY_INJECTED = "already-injected"
 
     def __str__(self) -> str:
         return self.value

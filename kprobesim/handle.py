@@ -13,13 +13,14 @@ from kprobesim.kprobes.kprobe import FaultHandler, HandlerAbandoned, Kprobe, Pos
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.verbs import ProbeVerbs
 
 __all__ = ["KernelHandle", "as_int", "as_kprobe", "memory_size"]
 
 _T = TypeVar("_T")
 
 
-class KernelHandle:
+class KernelHandle(ProbeVerbs):
     """A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``."""
 
     def __init__(self, image: KernelImage, machine: Guest, kprobes: KprobesManager) -> None:

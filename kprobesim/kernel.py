@@ -18,6 +18,7 @@ from kprobesim.kprobes.archs import Stepping
 from kprobesim.kprobes.arming import HowToArm, map_slot_pages
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.rethook import map_trampoline
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
@@ -55,7 +56,9 @@ class Kernel(KernelHandle):
         self._exceptions = KernelExceptions(machine, image)
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
-        manager = KprobesManager(machine, image, stepping, arming, map_slot_pages(machine))
+        manager = KprobesManager(
+            machine, image, stepping, arming, map_slot_pages(machine), map_trampoline(machine)
+        )
         super().__init__(image, machine, manager)
         self._code_heaps: list[Heap] = []
         self._next_code = machine.cpu.modules_start + _CODE_AREA

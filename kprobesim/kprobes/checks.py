@@ -22,7 +22,7 @@ from kprobesim.image import KernelImage
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.kprobe import Kprobe
 
-__all__ = ["Place", "check_address_safe", "parse_place", "resolve"]
+__all__ = ["Place", "check_address_safe", "check_types", "parse_place", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def resolve(image: KernelImage, p: Kprobe, read: Callable[[int, int], bytes]) ->
     ``read`` gives the guest's code without probes. Behind an ENDBR the entry is four bytes on
     (``arch_adjust_kprobe_addr()``).
     """
-    _check_types(p)
+    check_types(p)
     if (p.symbol_name is None) == (p.addr is None):
         both = p.symbol_name is not None
         raise KprobeError(
@@ -110,7 +110,7 @@ def _is_endbr(address: int, read: Callable[[int, int], bytes]) -> bool:
         return False
 
 
-def _check_types(p: Kprobe) -> None:
+def check_types(p: Kprobe) -> None:
     """What C's compiler checks in the kernel."""
     if not isinstance(p.symbol_name, (str, type(None))):
         raise UsageError(f"symbol_name {p.symbol_name!r} is no str: name a symbol")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason
@@ -22,6 +23,8 @@ from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
+from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_dead
+from kprobesim.kprobes.return_probes import ReturnProbes
 from kprobesim.kprobes.slots import SlotCache
 from kprobesim.kprobes.switching import Switching
 from kprobesim.kprobes.table import KprobeTable
@@ -30,7 +33,7 @@ from kprobesim.machine.guest import Guest
 __all__ = ["KprobesManager"]
 
 
-def _no_slots() -> int:
+def _no_page() -> int:
     raise AssertionError("a hook needs no slot")
 
 
@@ -40,8 +43,9 @@ class KprobesManager:
     ``stepping`` is "breakpoint" (a breakpoint behind the copy, as current kernels) or "trap" (the
     CPU's single step, as x86 before 5.13 and ARM64 before 5.11). ``arming`` is "breakpoint" (the
     kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
-    ``new_slot_page`` maps a page for slots, which only breakpoints need. ``strict`` imitates the
-    kernel where it is wrong, too.
+    ``new_slot_page`` maps a page for slots, ``new_trampoline`` the page that return probes let
+    functions return to; only breakpoints need them. ``strict`` imitates the kernel where it is
+    wrong, too.
     """
 
     def __init__(
@@ -50,7 +54,8 @@ class KprobesManager:
         image: KernelImage,
         stepping: Stepping,
         arming: HowToArm = "breakpoint",
-        new_slot_page: Callable[[], int] = _no_slots,
+        new_slot_page: Callable[[], int] = _no_page,
+        new_trampoline: Callable[[], int] = _no_page,
         *,
         strict: bool = False,
     ) -> None:
@@ -78,18 +83,39 @@ class KprobesManager:
             hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = hooks.refresh
             self._arming = hooks
+            returns: Returns = HookReturns(machine, ctlblk, hooks, task_dead(image))
         else:
+            returns = caught = TrampolineReturns(machine, ctlblk, new_trampoline)
+            self.hit_path.unclaimed = caught.trap
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
             )
+        self.returns = returns
+        """The calls that return probes follow."""
+        self.return_probes = ReturnProbes(
+            image,
+            self._table,
+            returns,
+            self.read_original,
+            self.register_kprobe,
+            self.unregister_kprobes,
+        )
         self.switching = Switching(self._table, self._arming, strict=strict)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
         machine.breakpoint = self.hit_path.breakpoint
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
-        machine.save_state = ctlblk.save
-        machine.restore_state = ctlblk.restore
+        machine.recover_return = returns.find_ret_addr
+        machine.save_state = self._save_state
+        machine.restore_state = self._restore_state
+
+    def _save_state(self) -> Any:
+        return self.ctlblk[0].save(), self.returns.save()
+
+    def _restore_state(self, state: Any) -> None:
+        self.ctlblk[0].restore(state[0])
+        self.returns.restore(state[1])
 
     # -- looking up ------------------------------------------------------------------------------
 

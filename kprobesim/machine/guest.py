@@ -41,6 +41,8 @@ class Guest:
         self.trap_handlers: list[TrapHandler] = []
         self.symbolize: Callable[[int], str] = lambda address: f"{address:#x}"
         self.unwind: Callable[[PtRegs], list[str]] = lambda regs: []
+        self.recover_return: Callable[[int, int], int] = lambda address, frame: address
+        """The real return address behind the one that was found at, or beside, ``frame``."""
         self.save_state: Callable[[], Any] = lambda: None
         self.restore_state: Callable[[Any], None] = lambda state: None
 

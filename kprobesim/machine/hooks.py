@@ -41,6 +41,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
+        self._thunks: dict[object, object] = {}  # one for each callback of on_code()
         self._devices: list[object] = []
 
     def write_number(self, number: int, value: int) -> None:
@@ -66,7 +67,10 @@ class Hooks:
         Guest memory is not touched. Code that was translated before has no hook in it: forget it.
         Returns a handle for :meth:`unhook`.
         """
-        return self._hook(unicorn.UC_HOOK_CODE, _CODE(callback), (address, address))
+        thunk = self._thunks.get(callback)
+        if thunk is None:
+            thunk = self._thunks[callback] = _CODE(callback)
+        return self._hook(unicorn.UC_HOOK_CODE, thunk, (address, address))
 
     def unhook(self, handle: int) -> None:
         """Remove a hook; what is translated goes on calling it until it is forgotten."""
