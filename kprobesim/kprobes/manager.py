@@ -23,7 +23,7 @@ from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
-from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_dead
+from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.return_probes import ReturnProbes
 from kprobesim.kprobes.slots import SlotCache
 from kprobesim.kprobes.switching import Switching
@@ -83,7 +83,7 @@ class KprobesManager:
             hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = hooks.refresh
             self._arming = hooks
-            returns: Returns = HookReturns(machine, ctlblk, hooks, task_dead(image))
+            returns: Returns = HookReturns(machine, ctlblk, hooks, **task_functions(image))
         else:
             returns = caught = TrampolineReturns(machine, ctlblk, new_trampoline)
             self.hit_path.unclaimed = caught.trap

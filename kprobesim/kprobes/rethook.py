@@ -23,7 +23,7 @@ from kprobesim.machine.guest import Guest
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot
 
-__all__ = ["HookReturns", "Returns", "TrampolineReturns", "map_trampoline", "task_dead"]
+__all__ = ["HookReturns", "Returns", "TrampolineReturns", "map_trampoline", "task_functions"]
 
 _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
 _X86_STACK_POINTER = 4
@@ -228,22 +228,31 @@ class TrampolineReturns(Returns):
 class HookReturns(Returns):
     """Without a trace: the place that the call returns to is hooked, and the stack left alone.
 
-    ``task_dead`` is the address of a function that ends tasks (``do_task_dead()``), if known: what
-    such a task had called never returns.
+    What a task had called when it ended never returns: ``task_dead`` and ``task_switched`` are the
+    addresses of do_task_dead(), where it ends, and of finish_task_switch(), which the next task
+    comes to, if known.
     """
 
     def __init__(
-        self, machine: Guest, ctlblk: KprobeCtlblk, hooks: HookArming, task_dead: int | None
+        self,
+        machine: Guest,
+        ctlblk: KprobeCtlblk,
+        hooks: HookArming,
+        task_dead: int | None = None,
+        task_switched: int | None = None,
     ) -> None:
         super().__init__(machine, ctlblk)
         self._hooks = hooks
         self._task_dead = task_dead
+        self._task_switched = task_switched
+        self._dead_stack = 0
         self._sites: dict[int, None] = {}
 
     def start(self) -> None:
         """Hear of tasks that end."""
-        if self._task_dead is not None:
+        if self._task_dead is not None and self._task_switched is not None:
             self._hooks.watch(self._task_dead, self._on_task_dead)
+            self._hooks.watch(self._task_switched, self._on_task_switched)
 
     def attach(self, ri: KretprobeInstance, key: int) -> None:
         """Hook the place that the call returns to, and leave it hooked for the next one."""
@@ -281,17 +290,28 @@ class HookReturns(Returns):
                 return
 
     def _on_task_dead(self, _address: int) -> None:
-        """What is pending on this stack stays so: ``kprobe_flush_task()``."""
         sp = self._words[self._sp]
-        top = sp - sp % _STACK + _STACK
-        for key in [key for key in self.pending if sp < key <= top]:
-            self.recycle(self.pending.pop(key))
+        self._dead_stack = sp - sp % _STACK
+
+    def _on_task_switched(self, _address: int) -> None:
+        """``kprobe_flush_task()``, for a task that the CPU has left for ever."""
+        start, self._dead_stack = self._dead_stack, 0
+        if start:
+            for key in [key for key in self.pending if start < key <= start + _STACK]:
+                self.recycle(self.pending.pop(key))
 
 
-def task_dead(image: KernelImage) -> int | None:
-    """``do_task_dead()``, where every task since 4.9 ends; ``None`` if ``image`` has none."""
-    found = image.symbols.candidates("do_task_dead")
-    return found[0].address if found else None
+def task_functions(image: KernelImage) -> dict[str, int | None]:
+    """Where tasks end (since 4.9) and are switched, for :class:`HookReturns`."""
+
+    def address(*names: str) -> int | None:
+        found = [symbol for name in names for symbol in image.symbols.candidates(name)]
+        return found[0].address if found else None
+
+    return {
+        "task_dead": address("do_task_dead"),
+        "task_switched": address("finish_task_switch", "finish_task_switch.isra.0"),
+    }
 
 
 def map_trampoline(machine: Machine) -> Callable[[], int]:
