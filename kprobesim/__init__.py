@@ -26,8 +26,11 @@ from kprobesim.errors import (
 from kprobesim.image import Symbol, SymbolTable
 from kprobesim.kernel import Kernel
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.inject import Override
+from kprobesim.kprobes.jprobe import Jprobe
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
+from kprobesim.machine.die_notifiers import DieEvent, Notify
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
@@ -37,6 +40,7 @@ __all__ = [
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "DieEvent",
     "EngineError",
     "GuestBug",
     "GuestError",
@@ -49,6 +53,7 @@ __all__ = [
     "GuestTimeout",
     "GuestWarning",
     "ImageError",
+    "Jprobe",
     "Kernel",
     "Kprobe",
     "KprobeCtlblk",
@@ -59,6 +64,8 @@ __all__ = [
     "Kretprobe",
     "KretprobeInstance",
     "NoDevice",
+    "Notify",
+    "Override",
     "PtRegs",
     "Reason",
     "Stop",

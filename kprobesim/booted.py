@@ -10,6 +10,7 @@ from typing import Any
 from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.board import Board, StopReason
 from kprobesim.boot.console import Console
+from kprobesim.boot.die_chain import watch_die_chain
 from kprobesim.boot.initramfs import built_in_initramfs
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.boot.x86_64.board import X86Board
@@ -43,6 +44,7 @@ class BootedKernel(KernelHandle):
         manager = KprobesManager(machine, image, "breakpoint", "hook")
         super().__init__(image, machine, manager)
         self.board = board
+        self._dies_watched = False
 
     @classmethod
     def start(
@@ -76,6 +78,11 @@ class BootedKernel(KernelHandle):
         kernel = cls(image, board)
         kernel.register_kprobes([as_kprobe(p) for p in probes])
         return kernel
+
+    def _watch_die_chain(self) -> None:
+        if not self._dies_watched and self.kprobes.hooks is not None:
+            watch_die_chain(self.machine, self.image, self.kprobes.hooks)
+            self._dies_watched = True
 
     @property
     def console(self) -> Console:

@@ -63,7 +63,8 @@ class KernelExceptions:
                 size = len(_WARN_TRAP)
                 entry = self._warn_trap(regs)
             if entry is not None:
-                self._report(entry, trap, regs, size)
+                if entry.is_warning or not self._machine.notify_die(trap, regs):
+                    self._report(entry, trap, regs, size)
                 return True
         if trap.kind in _FIXABLE:
             fixup = self._image.exception_table.search(regs.ip)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+from kprobesim.boot.stack_trace import StackTrace
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.guest import Guest
@@ -18,6 +21,7 @@ class Unwinder:
 
     def __init__(self, machine: Guest, image: KernelImage) -> None:
         self._memory = machine.memory
+        self._stack = StackTrace(machine, image)
         self._image = image
 
     def symbolize(self, address: int) -> str:
@@ -28,34 +32,15 @@ class Unwinder:
     def trace(self, regs: PtRegs) -> list[str]:
         """The callers, innermost first. A line that starts with ``? `` is a guess."""
         try:
-            if self._image.arch == "arm64":
-                return self._frames(regs)
+            known = list(islice(self._stack.frames(regs), _DEPTH))
+            if len(known) > 1 or self._image.arch == "arm64":
+                return [self._stack.symbolize(frame) for frame in known]
             return self._guesses(regs)
         except GuestMemoryError:
             return []
 
-    def _frames(self, regs: PtRegs) -> list[str]:
-        """ARM64 kernels keep frame records: x29 points at (caller's x29, return address)."""
-        trace = [self.symbolize(regs.ip)]
-        link, frame = regs.gpr(30), regs.gpr(29)
-        if self._is_return_address(link):
-            trace.append("? " + self.symbolize(link))
-        while frame and frame % 8 == 0 and len(trace) < _DEPTH:
-            caller, link = self._memory.read_u64(frame), self._memory.read_u64(frame + 8)
-            if not self._is_return_address(link):
-                break
-            entry = self.symbolize(link)
-            if trace[-1] == "? " + entry:
-                trace[-1] = entry
-            else:
-                trace.append(entry)
-            if caller <= frame:
-                break
-            frame = caller
-        return trace
-
     def _guesses(self, regs: PtRegs) -> list[str]:
-        """x86-64 kernels have no frame pointers: every word that follows a call is shown."""
+        """Where nothing is known of the stack every word that follows a call is shown."""
         trace = [self.symbolize(regs.ip)]
         base = regs.sp & ~7
         for at in range(base, base + 8 * _STACK_WORDS, 8):
@@ -72,8 +57,6 @@ class Unwinder:
     def _is_return_address(self, address: int) -> bool:
         if not self._image.is_code(address):
             return False
-        if self._image.arch == "arm64":
-            return True
         before = self._memory.read(address - 7, 7)
         direct = before[2] == 0xE8
         # call through a register or memory: FF /2 with 2 to 7 bytes

@@ -21,13 +21,15 @@ from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
+from kprobesim.kprobes.inject import FaultInjection
+from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.return_probes import ReturnProbes
 from kprobesim.kprobes.slots import SlotCache
 from kprobesim.kprobes.switching import Switching
-from kprobesim.kprobes.table import KprobeTable
+from kprobesim.kprobes.table import KprobeTable, members
 from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobesManager"]
@@ -79,8 +81,10 @@ class KprobesManager:
             single_step=stepping == "trap" or arming == "hook",
         )
         self._arming: Arming
+        self.hooks: HookArming | None = None
+        """How probes are armed without a trace, if they are."""
         if arming == "hook":
-            hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
+            self.hooks = hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = hooks.refresh
             self._arming = hooks
             returns: Returns = HookReturns(machine, ctlblk, hooks, **task_functions(image))
@@ -100,12 +104,23 @@ class KprobesManager:
             self.register_kprobe,
             self.unregister_kprobes,
         )
+        self.fault_injection = FaultInjection(
+            machine,
+            image,
+            self._table,
+            self.read_original,
+            self.register_kprobe,
+            self.unregister_kprobe,
+        )
+        self.has_jprobes = True
+        """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
         self.switching = Switching(self._table, self._arming, strict=strict)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
         machine.breakpoint = self.hit_path.breakpoint
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
+        machine.read_code = self.read_original
         machine.recover_return = returns.find_ret_addr
         machine.save_state = self._save_state
         machine.restore_state = self._restore_state
@@ -181,8 +196,23 @@ class KprobesManager:
         if not p.disabled:
             self.switching.arm(p)
 
+    def register_jprobe(self, jp: Jprobe) -> None:
+        """Call ``jp.entry`` at the function's entry; raises :class:`KprobeError`."""
+        if self.strict and not self.has_jprobes:
+            raise no_jprobes(jp)
+        jp.kp.pre_handler = call_with_arguments(self._machine, jp)
+        self.register_kprobe(jp.kp)
+
     def _join(self, head: Kprobe, p: Kprobe, place: Place) -> None:
         """Register ``p`` where others are already (``register_aggr_kprobe()``)."""
+        if p.list_type == "j" and any(other.list_type == "j" for other in members(head)):
+            raise KprobeError(
+                errno.EEXIST,
+                Reason.ANOTHER_JPROBE,
+                f"{place} has a jprobe already, and there can be one only",
+                symbol=str(place),
+                address=place.address,
+            )
         aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
         if aggr.flags & KprobeFlag.GONE:
             aggr.ainsn = self._prepare(p, place)
