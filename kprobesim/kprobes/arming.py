@@ -144,6 +144,10 @@ class HookArming:
         self._hooks: dict[int, int] = {}
         self._prepared: dict[int, tuple[Site, bytes]] = {}
 
+    def __len__(self) -> int:
+        """How many addresses are hooked."""
+        return len(self._hooks)
+
     def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
         """The instruction's own place serves as its slot; nothing is written.
 

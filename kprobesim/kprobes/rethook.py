@@ -44,14 +44,18 @@ class Returns(ABC):
         self._words, self._pc = machine.words, machine.engine.layout.pc
         self._x86 = machine.arch == "x86_64"
         self._sp = _X86_STACK_POINTER if self._x86 else _ARM64_STACK_POINTER
-        self._unshared = references_of_nobody(machine)
         self.pending: dict[int, KretprobeInstance] = {}
         self.trampoline = -1
         """What stands in the place of a return address; -1: nothing does."""
+        self.returned = self._make_returned()
 
     @abstractmethod
     def start(self) -> None:
-        """The first return probe is being registered."""
+        """A return probe is being registered, and none was."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """The last one has been unregistered."""
 
     @abstractmethod
     def attach(self, ri: KretprobeInstance, key: int) -> None:
@@ -136,37 +140,58 @@ class Returns(ABC):
                 ri.rethook.free.append(ri)
             ri.outer, ri = None, ri.outer
 
+    def _forget_deeper(self, key: int) -> None:
+        """What was called from a call that has returned, and is still pending, never returns."""
+        bottom = key - key % _STACK
+        for deeper in [other for other in self.pending if bottom < other < key]:
+            self.recycle(self.pending.pop(deeper))
+
     # -- the return --------------------------------------------------------------------------------
 
-    def returned(self, key: int, newest: KretprobeInstance) -> None:
-        """The call has returned: run the handlers, the last hooked first.
-
-        Where they go on is where the call would have gone, whatever they do.
-        """
+    def _make_returned(self) -> Callable[[int, KretprobeInstance], None]:
+        """``returned(key, newest)``, as a closure: it runs at every return."""
         machine, words, pc, ctl = self._machine, self._words, self._pc, self._ctlblk
-        running, status, handling = ctl.running, ctl.kprobe_status, machine.in_handler
-        words[pc] = address = newest.ret_addr
-        regs = machine.regs
-        machine.in_handler = True
-        try:
+        pending, unshared = self.pending, references_of_nobody(machine)
+        references = sys.getrefcount
+
+        def returned(key: int, newest: KretprobeInstance) -> None:
+            """The call has returned: run the handlers, the last hooked first.
+
+            Where they go on is where the call would have gone, whatever they do.
+            """
+            running, status, handling = ctl.running, ctl.kprobe_status, machine.in_handler
+            words[pc] = address = newest.ret_addr
+            regs = machine.regs
+            machine.in_handler = True
             ri: KretprobeInstance | None = newest
-            while ri is not None:
-                rp = ri.rethook.rp
-                if rp is not None and rp.handler is not None:
-                    # A probe that is hit in the handler is a missed one.
-                    ctl.running, ctl.kprobe_status = rp.kp, _ACTIVE
-                    try:  # noqa: SIM105 (this is the hot path)
-                        rp.handler(ri, regs)
-                    except HandlerAbandoned:
-                        pass
-                ri = ri.outer
-        finally:
-            machine.in_handler = handling
-            ctl.running, ctl.kprobe_status = running, status
-            words[pc] = address
-            self.recycle(self.pending.pop(key, None))
-        if sys.getrefcount(regs) > self._unshared:
-            machine.replace_regs(regs)
+            try:
+                while ri is not None:
+                    rp = ri.rethook.rp
+                    if rp is not None and rp.handler is not None:
+                        # A probe that is hit in the handler is a missed one.
+                        ctl.running, ctl.kprobe_status = rp.kp, _ACTIVE
+                        try:  # noqa: SIM105 (a context manager costs as much as a register or two)
+                            rp.handler(ri, regs)
+                        except HandlerAbandoned:
+                            pass
+                    ri = ri.outer
+            finally:
+                machine.in_handler = handling
+                ctl.running, ctl.kprobe_status = running, status
+                words[pc] = address
+                if next(reversed(pending), key) != key:
+                    self._forget_deeper(key)
+                pending.pop(key, None)
+                ri = newest
+                while ri is not None:
+                    rethook = ri.rethook
+                    if rethook.rp is not None:
+                        rethook.free.append(ri)
+                    ri.outer, ri = None, ri.outer
+            if references(regs) > unshared:
+                machine.replace_regs(regs)
+
+        return returned
 
 
 class TrampolineReturns(Returns):
@@ -180,11 +205,15 @@ class TrampolineReturns(Returns):
     ) -> None:
         super().__init__(machine, ctlblk)
         self._new_trampoline = new_trampoline
+        self.trap = self._make_trap()
 
     def start(self) -> None:
         """Make the trampoline."""
         if self.trampoline < 0:
             self.trampoline = self._new_trampoline()
+
+    def stop(self) -> None:
+        """The trampoline stays: calls that are pending come there."""
 
     def attach(self, ri: KretprobeInstance, key: int) -> None:
         """Put the trampoline in the place of the return address."""
@@ -202,19 +231,24 @@ class TrampolineReturns(Returns):
             pending[key] = pending.popitem()[1]
         return pending.get(key)
 
-    def trap(self, address: int) -> bool:
-        """Whether the breakpoint at ``address`` was the trampoline's."""
-        pending = self.pending
-        if address != self.trampoline or not pending:
-            return False
-        key = self._words[self._sp]
-        newest = pending.get(key)
-        if newest is None:  # the callee took arguments off the stack, or moved its return address
-            key, newest = next(reversed(pending.items()))
-        if self._x86:
-            self._machine.memory.write_u64(newest.frame, newest.ret_addr)
-        self.returned(key, newest)
-        return True
+    def _make_trap(self) -> Callable[[int], bool]:
+        words, stack_pointer, pending = self._words, self._sp, self.pending
+        x86, write_u64, returned = self._x86, self._machine.memory.write_u64, self.returned
+
+        def trap(address: int) -> bool:
+            """Whether the breakpoint at ``address`` was the trampoline's."""
+            if address != self.trampoline or not pending:
+                return False
+            key = words[stack_pointer]
+            newest = pending.get(key)
+            if newest is None:  # arguments were taken off the stack, or a return address moved
+                key, newest = next(reversed(pending.items()))
+            if x86:
+                write_u64(newest.frame, newest.ret_addr)
+            returned(key, newest)
+            return True
+
+        return trap
 
     def find_ret_addr(self, address: int, frame: int) -> int:
         """``kretprobe_find_ret_addr()``."""
@@ -253,6 +287,17 @@ class HookReturns(Returns):
         if self._task_dead is not None and self._task_switched is not None:
             self._hooks.watch(self._task_dead, self._on_task_dead)
             self._hooks.watch(self._task_switched, self._on_task_switched)
+
+    def stop(self) -> None:
+        """Leave no hook behind. What is still pending has nobody to be told."""
+        self.pending.clear()
+        self._dead_stack = 0
+        for site in self._sites:
+            self._hooks.unwatch(site)
+        self._sites.clear()
+        if self._task_dead is not None and self._task_switched is not None:
+            self._hooks.unwatch(self._task_dead)
+            self._hooks.unwatch(self._task_switched)
 
     def attach(self, ri: KretprobeInstance, key: int) -> None:
         """Hook the place that the call returns to, and leave it hooked for the next one."""

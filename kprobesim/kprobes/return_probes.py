@@ -39,6 +39,7 @@ class ReturnProbes:
         self._read_original = read_original
         self._register_kprobe = register_kprobe
         self._unregister_kprobes = unregister_kprobes
+        self._registered = 0
 
     def register(self, rp: Kretprobe) -> None:
         """Follow the calls of a function from now on; raises :class:`KprobeError`."""
@@ -74,10 +75,16 @@ class ReturnProbes:
         if rp.maxactive <= 0:
             rp.maxactive = max(10, 2 * _CPUS)
         rp.nmissed = 0
-        self._returns.start()
+        if not self._registered:
+            self._returns.start()
+        self._registered += 1
         rethook = Rethook(rp)
         kp.pre_handler, kp.post_handler = self._returns.pre_handler(rethook), None
-        self._register_kprobe(kp)
+        try:
+            self._register_kprobe(kp)
+        except KprobeError:
+            self._forget_one()
+            raise
         rp.rethook = rethook
 
     def register_all(self, probes: Sequence[Kretprobe]) -> None:
@@ -97,7 +104,13 @@ class ReturnProbes:
             rethook, rp.rethook = rp.rethook, None
             if rethook is not None:
                 rethook.rp = None
+                self._forget_one()
         self._unregister_kprobes([rp.kp for rp in probes])
+
+    def _forget_one(self) -> None:
+        self._registered -= 1
+        if not self._registered:
+            self._returns.stop()
 
 
 def _refusal(reason: Reason, message: str, place: Place, number: int = errno.EINVAL) -> KprobeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from kprobesim import (
     Reason,
     UsageError,
 )
+from kprobesim.kprobes import rethook
 
 TARGET = "kprobe_target"
 
@@ -319,3 +321,75 @@ def test_memory_is_as_without_the_probe(stepped: Kernel) -> None:
     assert stepped.call("fib", 5) == 5
     if stepped.arch == "x86_64":
         assert stepped.read(stack.start, stack.end - stack.start) == plain
+
+
+def test_no_hook_is_left_behind(sample: Path) -> None:
+    k = Kernel.load(sample, arming="hook")
+    assert k.kprobes.hooks is not None
+    probes = [Kretprobe("fib"), Kretprobe("recurse")]
+    k.register_kretprobes(probes)
+    k.call("fib", 6)
+    assert len(k.kprobes.hooks) > 3
+    k.unregister_kretprobe(probes[0])
+    assert k.call("recurse", 3) == 3
+    k.unregister_kretprobe(probes[1])
+    assert len(k.kprobes.hooks) == 0
+    assert k.call("fib", 6) == 8
+
+
+def test_more_return_addresses_than_are_hooked(sample: Path, monkeypatch: Any) -> None:
+    """The sites of calls that wait stay; idle ones make room."""
+    monkeypatch.setattr(rethook, "_MOST_SITES", 2)
+    k = Kernel.load(sample, arming="hook")
+    returned: list[int] = []
+    names = ("calls", "add_one", "fib", "recurse")
+    k.register_kretprobes(
+        [Kretprobe(name, lambda ri, regs: returned.append(ri.ret_addr)) for name in names]
+    )
+    for _ in range(3):
+        returned.clear()
+        k.call("calls", 1)
+        k.call("fib", 3)
+        k.call("recurse", 2)
+        assert len(returned) == (5 if k.arch == "x86_64" else 4) + 5 + 3
+    assert k.kprobes.hooks is not None
+    assert len(k.kprobes.hooks) < len(names) + 6
+
+
+def test_a_function_that_is_left_behind_confuses_nobody(stepped: Kernel) -> None:
+    """As by longjmp(): the handler of an inner function goes on where the outer one was called."""
+    returned: list[str] = []
+
+    def outer_entry(ri: KretprobeInstance, regs: Any) -> None:
+        ri.data = regs.sp, ri.ret_addr, regs.gpr(5 if stepped.arch == "x86_64" else 29)
+        frames.append(ri)
+
+    frames: list[KretprobeInstance] = []
+    stepped.register_kretprobe(
+        Kretprobe("_do_fork", lambda ri, regs: returned.append("_do_fork"), outer_entry)
+    )
+    inner = Kretprobe("copy_process", lambda ri, regs: returned.append("copy_process"), maxactive=2)
+    stepped.register_kretprobe(inner)
+
+    def longjmp(p: Kprobe, regs: Any) -> int:
+        sp, address, frame = frames[-1].data
+        x86 = stepped.arch == "x86_64"
+        regs.sp = sp
+        regs.set_gpr(5 if x86 else 29, frame)
+        regs.return_value = 99
+        if x86:  # through the stack, where the trampoline may be
+            regs.ip = int.from_bytes(stepped.read(sp, 8), "little")
+            regs.sp += 8
+        else:
+            trampoline = stepped.kprobes.returns.trampoline
+            regs.pc = address if trampoline < 0 else trampoline
+        return 1
+
+    with stepped.probing("alloc_pid", pre_handler=longjmp):
+        for _ in range(5):
+            assert stepped.call("do_fork", 17, 0, 0) == 99
+    assert returned == ["_do_fork"] * 5
+    assert inner.nmissed == 0
+    returned.clear()
+    assert stepped.call("do_fork", 17, 0, 0) == 1
+    assert returned == ["copy_process", "_do_fork"]
