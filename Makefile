@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint samples bench kernels clean
+.PHONY: help demo test lint samples bench kernels sweep clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,6 +36,10 @@ kernels: $(READY)  ## fetch the newest Debian cloud kernels of both architecture
 
 bench: $(READY)  ## measure what a probe costs
 	$(BIN)/kprobesim bench
+
+sweep: $(READY)  ## compare random functions of real kernels with and without probes
+	$(BIN)/python scripts/fetch_kernels.py --missing
+	$(BIN)/python benchmarks/sweep.py .cache/kernels/linux-image-*.deb
 
 clean:  ## remove what the targets made (not the fetched kernels)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -28,6 +28,7 @@ from kprobesim.kernel import Kernel
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.inject import Override
 from kprobesim.kprobes.jprobe import Jprobe
+from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
 from kprobesim.machine.die_notifiers import DieEvent, Notify
@@ -77,6 +78,7 @@ __all__ = [
     "Trap",
     "TrapKind",
     "UsageError",
+    "Verdict",
     "X86PtRegs",
 ]
 

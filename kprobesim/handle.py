@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
+from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import FaultHandler, HandlerAbandoned, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.guest import Guest
@@ -110,6 +111,29 @@ class KernelHandle(ProbeVerbs):
     def enable_kprobe(self, p: Kprobe) -> None:
         """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
         self.kprobes.enable_kprobe(as_kprobe(p))
+
+    def check(
+        self,
+        symbol_name: str | None = None,
+        *,
+        addr: int | None = None,
+        offset: int = 0,
+        kretprobe: bool = False,
+        events: bool = False,
+        slot_at: int | None = None,
+        suggest: bool = True,
+    ) -> Verdict:
+        """What a kernel that has booted would answer to a probe there; nothing is planted.
+
+        kretprobe : ask for a return probe
+        events    : ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace
+        slot_at   : address of a slot, whose bytes the verdict then tells
+        suggest   : tell names like an unknown one, which takes a while
+        """
+        p = Kprobe(symbol_name, addr=addr, offset=offset)
+        return self.kprobes.check(
+            p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
+        )
 
     @contextmanager
     def probing(

@@ -11,22 +11,37 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kprobesim import __version__
-from kprobesim.cli import bench, boot, call, demo, disasm, info
+from kprobesim.cli import bench, boot, call, check, demo, disasm, info
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import KprobesimError, UsageError
 from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, info, call, disasm, boot, bench)
+_COMMANDS = (demo, info, call, disasm, check, boot, bench)
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong options become our error instead of a usage text and an exit."""
+    """Wrong options become our error instead of a usage text and an exit.
+
+    The options of a command may stand before, between and behind its arguments.
+    """
+
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As the base class; for a command, intermixed."""
+        if self._mixing or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")

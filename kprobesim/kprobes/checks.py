@@ -62,11 +62,13 @@ def parse_place(text: str) -> tuple[str, int]:
         ) from None
 
 
-def resolve(image: KernelImage, p: Kprobe, read: Callable[[int, int], bytes]) -> Place:
+def resolve(
+    image: KernelImage, p: Kprobe, read: Callable[[int, int], bytes], *, suggest: bool = True
+) -> Place:
     """The address that ``p`` asks for, by symbol or address (``_kprobe_addr()``).
 
     ``read`` gives the guest's code without probes. Behind an ENDBR the entry is four bytes on
-    (``arch_adjust_kprobe_addr()``).
+    (``arch_adjust_kprobe_addr()``). ``suggest``: look for names like an unknown one (0.3 s).
     """
     check_types(p)
     if (p.symbol_name is None) == (p.addr is None):
@@ -85,7 +87,7 @@ def resolve(image: KernelImage, p: Kprobe, read: Callable[[int, int], bytes]) ->
         base = p.addr or 0
     else:
         name, more = parse_place(p.symbol_name)
-        base = _look_up(image, name) + more
+        base = _look_up(image, name, suggest=suggest) + more
     address = base + p.offset
     found = image.symbols.at(address)
     if found is None:
@@ -123,17 +125,19 @@ def check_types(p: Kprobe) -> None:
             raise UsageError(f"{name} {handler!r} cannot be called: give a function")
 
 
-def _look_up(image: KernelImage, name: str) -> int:
+def _look_up(image: KernelImage, name: str, *, suggest: bool) -> int:
     try:
-        return image.symbols[name].address
+        if suggest or name in image.symbols:
+            return image.symbols[name].address
+        problem, ambiguous = f"no symbol {name!r} in this kernel", False
     except SymbolError as error:
-        ambiguous = name in image.symbols
-        raise KprobeError(
-            errno.EADDRNOTAVAIL if ambiguous else errno.ENOENT,
-            Reason.AMBIGUOUS_SYMBOL if ambiguous else Reason.UNKNOWN_SYMBOL,
-            str(error),
-            symbol=name,
-        ) from error
+        problem, ambiguous = str(error), name in image.symbols
+    raise KprobeError(
+        errno.EADDRNOTAVAIL if ambiguous else errno.ENOENT,
+        Reason.AMBIGUOUS_SYMBOL if ambiguous else Reason.UNKNOWN_SYMBOL,
+        problem,
+        symbol=name,
+    )
 
 
 def check_address_safe(

@@ -10,7 +10,7 @@ from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.aggregate import AggrKprobe
-from kprobesim.kprobes.archs import ArchInsn, Site, Stepping, arch_kprobes
+from kprobesim.kprobes.archs import ArchInsn, Stepping, arch_kprobes
 from kprobesim.kprobes.arming import (
     Arming,
     BreakpointArming,
@@ -23,6 +23,7 @@ from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.inject import FaultInjection
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
+from kprobesim.kprobes.judge import Judge, Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
@@ -66,6 +67,7 @@ class KprobesManager:
         self.strict = strict
         self._arch = arch_kprobes(image, stepping)
         self._blacklist = Blacklist(image)
+        self._judge = Judge(image, self._arch, self._blacklist, self.read_original)
         self._table = KprobeTable()
         boosted: dict[int, Kprobe] = {}
         ctlblk = KprobeCtlblk()
@@ -157,6 +159,20 @@ class KprobesManager:
         """The text of debugfs' ``kprobes/list``."""
         return list_kprobes(self._table, self._image)
 
+    def check(
+        self,
+        p: Kprobe,
+        *,
+        kretprobe: bool = False,
+        events: bool = False,
+        slot_at: int | None = None,
+        suggest: bool = True,
+    ) -> Verdict:
+        """What a kernel that has booted would answer to ``p``; see :meth:`KernelHandle.check`."""
+        return self._judge.check(
+            p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
+        )
+
     def blacklist(self) -> str:
         """The text of debugfs' ``kprobes/blacklist``."""
         return self._blacklist.text()
@@ -181,7 +197,7 @@ class KprobesManager:
         p.flags &= KprobeFlag.DISABLED
         if place.on_func_entry:
             p.flags |= KprobeFlag.ON_FUNC_ENTRY
-        if self._image.arch == "x86_64" and place.address in self._image.ftrace_sites:
+        if self._judge.site(place, p).ftrace:
             p.flags |= KprobeFlag.FTRACE
         p.nmissed = 0
         check_address_safe(self._image, self._blacklist, place, init_freed=self.init_freed)
@@ -275,15 +291,8 @@ class KprobesManager:
 
     def _prepare(self, p: Kprobe, place: Place) -> ArchInsn:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""
-        site = Site(
-            address=place.address,
-            symbol_start=place.symbol_start,
-            has_exception_entry=self._image.exception_table.search(place.address) is not None,
-            has_post_handler=p.post_handler is not None,
-            ftrace=bool(p.flags & KprobeFlag.FTRACE),
-        )
         try:
-            return self._arming.prepare(p, site)
+            return self._arming.prepare(p, self._judge.site(place, p))
         except Refused as refused:
             raise KprobeError(
                 refused.errno,

@@ -13,11 +13,11 @@ from kprobesim.kprobes.kretprobe import Kretprobe, Rethook
 from kprobesim.kprobes.rethook import Returns
 from kprobesim.kprobes.table import KprobeTable
 
-__all__ = ["ReturnProbes"]
+__all__ = ["KRETPROBE_BLACKLIST", "ReturnProbes"]
 
 _MOST_DATA = 4096  # KRETPROBE_MAX_DATA_SIZE
 _CPUS = 1
-_BLACKLIST = {"x86_64": ("__switch_to",), "arm64": ()}
+KRETPROBE_BLACKLIST = {"x86_64": ("__switch_to",), "arm64": ()}
 """``kretprobe_blacklist`` of each architecture: what returns in another task than it was called."""
 
 
@@ -59,7 +59,7 @@ class ReturnProbes:
                 "this probe is registered already; unregister it first or make another Kretprobe",
                 place,
             )
-        if place.symbol in _BLACKLIST[self._image.arch]:
+        if place.symbol in KRETPROBE_BLACKLIST[self._image.arch]:
             raise _refusal(
                 Reason.BLACKLISTED,
                 f"the return of {place} must not be probed: it returns in another task",

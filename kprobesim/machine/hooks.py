@@ -61,16 +61,23 @@ class Hooks:
         """Call ``callback(_, _)`` for an undefined x86 instruction; true goes on at the new ip."""
         self._hook(unicorn.UC_HOOK_INSN_INVALID, _INVALID(callback))
 
-    def on_code(self, address: int, callback: Callable[[object, int, int, object], None]) -> int:
+    def on_code(
+        self,
+        address: int,
+        callback: Callable[[object, int, int, object], None],
+        *,
+        last: int | None = None,
+    ) -> int:
         """Call ``callback(_, address, size, _)`` before the instruction at virtual ``address``.
 
+        With ``last`` before each one that starts in between, the two included.
         Guest memory is not touched. Code that was translated before has no hook in it: forget it.
         Returns a handle for :meth:`unhook`.
         """
         thunk = self._thunks.get(callback)
         if thunk is None:
             thunk = self._thunks[callback] = _CODE(callback)
-        return self._hook(unicorn.UC_HOOK_CODE, thunk, (address, address))
+        return self._hook(unicorn.UC_HOOK_CODE, thunk, (address, last or address))
 
     def unhook(self, handle: int) -> None:
         """Remove a hook; what is translated goes on calling it until it is forgotten."""

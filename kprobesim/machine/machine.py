@@ -146,6 +146,11 @@ class Machine(Guest):
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
 
+    @property
+    def return_address(self) -> int:
+        """Where a called function returns to."""
+        return self._pad
+
     def _grow(self) -> None:
         """Make room for one more nested call: a stack of its own between guard pages."""
         depth = len(self._contexts)

@@ -1,0 +1,319 @@
+"""Transparency at scale: random functions of a real kernel, without probes and full of them.
+
+    python benchmarks/sweep.py IMAGE... [--functions N] [--seed S] [--function NAME] [--json]
+
+Each function runs with junk and with plausible arguments: plainly, and then with a probe on every
+instruction that takes one, stepped by a breakpoint and stepped by the CPU's trap. Result, registers
+at the return or at the fault, all memory and the path through the function must be the same. The
+first differences are told, each with the command that shows it again. Every run has a process of
+its own, so nothing that a function breaks is seen by the next one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import random
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from kprobesim import GuestFault, GuestLimit, GuestTimeout, Kernel, Kprobe, KprobeError, Symbol
+from kprobesim.disasm import disassemble
+
+STEPPINGS = ("breakpoint", "trap")
+ARGUMENTS = ("junk", "plausible")
+MOST_INSTRUCTIONS = 30_000  # a function that runs longer is counted as endless
+SIZES = range(16, 2000)
+BUFFERS, BUFFER = 6, 8192
+TIMEOUT = 60.0
+AUXILIARY_CARRY = 1 << 4  # undefined behind many x86 instructions
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run did: ``end`` is "return", or "fault" and where; the rest is to be compared."""
+
+    end: str
+    registers: dict[str, int]
+    memory: int
+    path: tuple[int, int]
+    warnings: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One run with probes that was not what it is without."""
+
+    image: str
+    function: str
+    arguments: str
+    stepping: str
+    what: str
+    command: str
+
+
+class Sweep:
+    """All runs on one image. ``seed`` decides functions and arguments."""
+
+    def __init__(self, image: str, seed: int) -> None:
+        self.image, self.seed = image, seed
+        self.kernels = {stepping: self._load(image, stepping) for stepping in STEPPINGS}
+        self.plain = self.kernels[STEPPINGS[0]]
+        self.counts: Counter[str] = Counter()
+        self.differences: list[Difference] = []
+
+    def _load(self, image: str, stepping: Any) -> Kernel:
+        kernel = Kernel.load(image, stepping=stepping)
+        self.buffers = [kernel.alloc(BUFFER) for _ in range(BUFFERS)]
+        return kernel
+
+    def choose(self, count: int) -> list[Symbol]:
+        """``count`` random functions of the kernel's text."""
+        ranges = self.plain.image.text_ranges
+        functions = [
+            symbol
+            for symbol in self.plain.symbols.functions()
+            if symbol.size in SIZES and any(low <= symbol.address < high for low, high in ranges)
+        ]
+        return random.Random(self.seed).sample(functions, min(count, len(functions)))
+
+    def run(self, function: Symbol) -> None:
+        """Compare all runs of one function."""
+        for kind in ARGUMENTS:
+            plain = _in_a_child(partial(self._without, function, kind))
+            if isinstance(plain, str):
+                self.counts[plain] += 1
+                continue
+            self.counts[plain.end.split()[0]] += 1
+            for stepping in STEPPINGS:
+                probed = _in_a_child(partial(self._with, function, kind, stepping))
+                if isinstance(probed, str):
+                    what = f"{plain.end} without probes, {probed} with them"
+                else:
+                    outcome, hits, probes = probed
+                    self.counts["hits"] += hits
+                    self.counts["probes"] += probes
+                    what = _compare(plain, outcome, self.plain.arch)
+                if what:
+                    self._differs(function, kind, stepping, what)
+
+    def _differs(self, function: Symbol, kind: str, stepping: str, what: str) -> None:
+        name = f"{function.name}@{function.address:#x}"
+        command = f"python benchmarks/sweep.py {self.image} --seed {self.seed} --function {name}"
+        self.differences.append(
+            Difference(self.image, function.name, kind, stepping, what, command)
+        )
+
+    # -- one run, in a process of its own ----------------------------------------------------------
+
+    def _arguments(self, kernel: Kernel, function: Symbol, kind: str) -> list[int]:
+        rng = random.Random(f"{self.seed} {function.name} {kind}")
+        if kind == "junk":
+            return [rng.choice((rng.getrandbits(64), rng.getrandbits(16), 0)) for _ in range(6)]
+        for buffer in self.buffers:  # structures whose every word points to another structure
+            words = [rng.choice([0, 1, *self.buffers]) for _ in range(BUFFER // 8)]
+            kernel.write(buffer, b"".join(word.to_bytes(8, "little") for word in words))
+        return [rng.choice([*self.buffers, rng.randrange(64)]) for _ in range(6)]
+
+    def _without(self, function: Symbol, kind: str) -> Outcome | str:
+        kernel = self.plain
+        arguments = self._arguments(kernel, function, kind)
+        probed = set(self._plant(kernel, function, None))
+        path = _Path()
+
+        def step(_uc: object, address: int, _size: int, _data: object) -> None:
+            if address in probed:
+                path.add(address)
+
+        kernel.machine.engine.on_code(
+            function.address, step, last=function.address + function.size - 1
+        )
+        return self._outcome(kernel, function, arguments, path, MOST_INSTRUCTIONS)
+
+    def _with(self, function: Symbol, kind: str, stepping: str) -> tuple[Outcome, int, int] | str:
+        kernel = self.kernels[stepping]
+        arguments = self._arguments(kernel, function, kind)
+        path = _Path()
+
+        def pre(p: Kprobe, regs: Any) -> None:
+            path.add(p.addr or 0)
+
+        planted = self._plant(kernel, function, pre)
+        outcome = self._outcome(kernel, function, arguments, path, 0, list(planted.values()))
+        return outcome if isinstance(outcome, str) else (outcome, path.length, len(planted))
+
+    def _plant(
+        self, kernel: Kernel, function: Symbol, pre: Callable[[Kprobe, Any], None] | None
+    ) -> dict[int, Kprobe]:
+        """A probe on every instruction; without ``pre`` only where they could be is of interest."""
+        planted = {}
+        code = kernel.read(function.address, function.size)
+        for number, instruction in enumerate(disassemble(kernel.arch, code, function.address)):
+            p = Kprobe(addr=instruction.address, pre_handler=pre)
+            p.post_handler = _nothing if number % 3 else None
+            try:
+                kernel.register_kprobe(p)
+            except KprobeError:
+                continue
+            planted[instruction.address] = p
+        if pre is None:
+            kernel.unregister_kprobes(list(planted.values()))
+        return planted
+
+    def _outcome(
+        self,
+        kernel: Kernel,
+        function: Symbol,
+        arguments: list[int],
+        path: _Path,
+        most: int,
+        planted: list[Kprobe] | None = None,
+    ) -> Outcome | str:
+        at_return: dict[str, int] = {}
+
+        def returned(*_: object) -> None:
+            at_return.update(kernel.machine.regs.as_dict())
+
+        kernel.machine.engine.on_code(kernel.machine.return_address, returned)
+        try:
+            kernel.call(function, *arguments, timeout=TIMEOUT, max_instructions=most)
+            end, registers = "return", at_return
+        except GuestFault as fault:
+            end = f"fault {fault.trap} at {fault.place}"
+            registers = fault.regs.as_dict()
+        except (GuestLimit, GuestTimeout):
+            return "endless"
+        kernel.unregister_kprobes(planted or [])
+        return Outcome(
+            end, registers, _memory(kernel), (path.length, path.sum), len(kernel.warnings)
+        )
+
+
+class _Path:
+    """The addresses that were executed, as their number and a checksum.
+
+    An address twice in a row counts once: a REP instruction tells of each of its iterations.
+    """
+
+    def __init__(self) -> None:
+        self.length = self.sum = self.last = 0
+
+    def add(self, address: int) -> None:
+        if address == self.last:
+            return
+        self.last = address
+        self.length += 1
+        self.sum = zlib.crc32(address.to_bytes(8, "little"), self.sum)
+
+
+def _nothing(p: Kprobe, regs: Any, flags: int) -> None:
+    """A post_handler that is only there."""
+
+
+def _memory(kernel: Kernel) -> int:
+    """A checksum of all RAM but the slots, which only probes use."""
+    memory = kernel.machine.memory
+    ram = memoryview(memory.ram)
+    total = done = 0
+    slots = sorted(
+        (region.offset, region.end - region.start)
+        for region in memory.regions
+        if region.name == "kprobe_insn_page"
+    )
+    for start, size in [*slots, (len(ram), 0)]:
+        total = zlib.crc32(ram[done:start], total)
+        done = start + size
+    return total
+
+
+def _compare(plain: Outcome, probed: Outcome, arch: str) -> str:
+    """What differs, in words; empty if nothing does."""
+    if plain.end != probed.end:
+        return f"{plain.end} without probes, {probed.end} with them"
+    problems = []
+    ignored = {"flags": AUXILIARY_CARRY} if arch == "x86_64" else {}
+    for name, value in plain.registers.items():
+        other = probed.registers[name]
+        if (value ^ other) & ~ignored.get(name, 0):
+            problems.append(f"{name} is {value:#x} without probes and {other:#x} with them")
+    if plain.path != probed.path:
+        problems.append(f"{plain.path[0]} instructions without probes, {probed.path[0]} hits")
+    for name in ("memory", "warnings"):
+        if getattr(plain, name) != getattr(probed, name):
+            problems.append(f"{name} differ")
+    return "; ".join(problems)
+
+
+def _in_a_child(action: Callable[[], Any]) -> Any:
+    """What ``action`` returns in a copy of this process; a text if that one did not survive."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            answer = action()
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        with os.fdopen(writer, "wb") as pipe:
+            pickle.dump(answer, pipe)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return pickle.loads(data) if data else f"the process died (status {status})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", nargs="+")
+    parser.add_argument("--functions", type=int, default=300, help="how many (default 300)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--function", help="run this one alone")
+    parser.add_argument("--json", action="store_true", help="one JSON object an image")
+    options = parser.parse_args()
+    console, failed = Console(stderr=True), 0
+    for image in options.images:
+        sweep = Sweep(image, options.seed)
+        functions = (
+            [sweep.plain.symbols[options.function]]
+            if options.function
+            else sweep.choose(options.functions)
+        )
+        with Progress(console=console, transient=True) as progress:
+            for function in progress.track(functions, description=Path(image).name):
+                sweep.run(function)
+        failed += len(sweep.differences)
+        if options.json:
+            found = [asdict(difference) for difference in sweep.differences]
+            print(json.dumps({"image": image, **sweep.counts, "differences": found}))
+        else:
+            _print(sweep, len(functions))
+    return 1 if failed else 0
+
+
+def _print(sweep: Sweep, functions: int) -> None:
+    counts = sweep.counts
+    print(f"{sweep.image}: {functions} functions, {counts['probes']} probes, {counts['hits']} hits")
+    ends = ("return", "fault", "endless")
+    print("  runs: " + ", ".join(f"{counts[end]} {end}" for end in ends))
+    print(f"  differences: {len(sweep.differences)}")
+    for difference in sweep.differences[:SHOWN]:
+        print(f"  {difference.function}, {difference.arguments}, {difference.stepping} stepping:")
+        print(f"    {difference.what}\n    {difference.command}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Which functions kprobe_events takes: those that ftrace can trace.
+
+within_notrace_func() of kernel/trace/trace_kprobe.c (6.1), CONFIG_KPROBE_EVENTS_ON_NOTRACE=n.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from kprobesim.image import KernelImage
+
+__all__ = ["Traceable"]
+
+
+class Traceable:
+    """Answers for the functions of ``image``, by their ftrace sites."""
+
+    def __init__(self, image: KernelImage) -> None:
+        self._image = image
+        self._sites = sorted(image.ftrace_sites)
+
+    def __contains__(self, address: object) -> bool:
+        """Whether the function around ``address`` is traced; ``foo.cold`` is if ``foo`` is."""
+        if not isinstance(address, int) or not self._sites:
+            return True  # a kernel without ftrace asks nobody
+        if self._has_site(address):
+            return True
+        found = self._image.symbols.at(address)
+        base, dot, _ = (found.symbol.name if found else "").partition(".")
+        if not dot:
+            return False
+        return any(self._has_site(s.address) for s in self._image.symbols.candidates(base))
+
+    def _has_site(self, address: int) -> bool:
+        found = self._image.symbols.at(address)
+        if found is None:
+            return False
+        start = found.symbol.address
+        at = bisect_left(self._sites, start)
+        return at < len(self._sites) and self._sites[at] < start + found.size

@@ -1,0 +1,120 @@
+"""``kprobesim check``."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kprobesim import Kernel, Kprobe, KprobeError
+
+Cli = Callable[..., "object"]
+
+_KEYS = [
+    *("symbol", "offset", "errno", "reason", "message", "address", "on_func_entry", "kind"),
+    *("boostable", "emulated", "optimizable", "slot", "original"),
+]
+
+
+def test_an_accepted_point(cli: Cli, sample: Path, guest: Kernel) -> None:
+    offset = 5 if guest.arch == "x86_64" else 12
+    answer = cli("check", sample, f"gcd+{offset}", "--json", "--slot-at", "0xffffffffc0000000").data
+    assert list(answer) == _KEYS
+    assert (answer["symbol"], answer["offset"], answer["errno"]) == ("gcd", offset, 0)
+    assert answer["address"] == f"{guest.symbols['gcd'].address + offset:#x}"
+    assert answer["kind"] == ("int3" if guest.arch == "x86_64" else "brk")
+    assert answer["slot"].startswith(answer["original"])
+    out = cli("check", sample, f"gcd+{offset}").out
+    assert out.startswith(f"gcd+{offset}: yes, ")
+
+
+def test_the_entry(cli: Cli, sample: Path, guest: Kernel) -> None:
+    answer = cli("check", sample, "kprobe_target", "--json").data
+    assert answer["on_func_entry"] is True
+    assert answer["kind"] == ("ftrace" if guest.arch == "x86_64" else "brk")
+
+
+def test_refusals_are_answers(cli: Cli, sample: Path) -> None:
+    out = cli("check", sample, "noprobe_listed", "no_such_function", "mix")
+    assert out.code == 0
+    assert [line.split(": ")[1].split(" ")[0] for line in out.lines] == [
+        "-EINVAL",
+        "-ENOENT",
+        "-EADDRNOTAVAIL",
+    ]
+
+
+def test_return_probes_and_events(cli: Cli, sample: Path, guest: Kernel) -> None:
+    def errno(*arguments: str) -> tuple[int, str | None]:
+        answer = cli("check", sample, "--json", *arguments).data
+        return answer["errno"], answer["reason"]
+
+    assert errno("kprobe_target", "--kretprobe") == (0, None)
+    offset = 5 if guest.arch == "x86_64" else 8
+    assert errno(f"kprobe_target+{offset}", "--kretprobe") == (22, "not-function-entry")
+    assert errno("kprobe_target", "--events") == (0, None)
+    assert errno("some_module:some_function", "--events") == (0, None)
+    untraced = next(
+        symbol.name
+        for symbol in guest.symbols.functions()
+        if guest.check(symbol.name) and not guest.check(symbol.name, events=True)
+    )
+    assert errno(untraced, "--events") == (22, "not-traceable")
+
+
+def test_points_from_a_file_are_answered_in_order(
+    cli: Cli, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "symbol,offset,errno\ngcd,0x0,0\n\n# no point\nno_such,4\ngcd,1\ngcd,0\n"
+    file = tmp_path / "points.csv"
+    file.write_text(lines)
+    answers = [json.loads(line) for line in cli("check", sample, "--from", file).lines]
+    assert [(a["symbol"], a["offset"], bool(a["errno"])) for a in answers] == [
+        ("gcd", 0, False),
+        ("no_such", 4, True),
+        ("gcd", 1, True),
+        ("gcd", 0, False),
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    assert [json.loads(line) for line in cli("check", sample, "--from", "-").lines] == answers
+
+
+def test_a_whole_function(cli: Cli, sample: Path, guest: Kernel) -> None:
+    """As registering says, instruction by instruction."""
+    answers = [json.loads(line) for line in cli("check", sample, "--all", "gcd", "--json").lines]
+    assert len(answers) > 5
+    for answer in answers:
+        p = Kprobe("gcd", offset=answer["offset"])
+        try:
+            guest.register_kprobe(p)
+        except KprobeError as error:
+            assert error.errno == answer["errno"]
+        else:
+            assert answer["errno"] == 0
+    shown = cli("check", sample, "--all", "gcd").lines
+    assert [line[0] for line in shown[1:]] == ["-" if a["errno"] else "+" for a in answers]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ["give places"]),
+        (("gcd", "--from", "x"), ["give places"]),
+        (("--from", "/nonexistent"), ["/nonexistent"]),
+        (("gcd", "--slot-at", "here"), ["no address"]),
+        (("--all", "init_task"), ["no function"]),
+    ],
+)
+def test_wrong_use(cli: Cli, sample: Path, arguments: tuple[str, ...], words: list[str]) -> None:
+    outcome = cli("check", sample, *arguments)
+    outcome.refused(outcome.code, *words)
+    assert outcome.code in (1, 2)
+
+
+def test_a_bad_line_is_named(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text("gcd,five\n")
+    cli("check", sample, "--from", file).refused(2, "gcd,five")
