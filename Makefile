@@ -31,7 +31,7 @@ lint: $(READY)  ## style and types
 samples: $(READY)  ## rebuild the sample guests and inits from their sources
 	$(BIN)/python samples/build.py
 
-kernels: $(READY)  ## fetch the newest Debian cloud kernels of both architectures into .cache/
+kernels: $(READY)  ## fetch Debian's newest cloud kernels and BusyBox of both architectures into .cache/
 	$(BIN)/python scripts/fetch_kernels.py
 
 bench: $(READY)  ## measure what a probe costs

@@ -20,6 +20,7 @@ from kprobesim.errors import (
     KprobeError,
     KprobesimError,
     Reason,
+    SnapshotError,
     SymbolError,
     UsageError,
 )
@@ -31,6 +32,7 @@ from kprobesim.kprobes.jprobe import Jprobe
 from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
+from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.machine.die_notifiers import DieEvent, Notify
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
@@ -38,6 +40,7 @@ from kprobesim.machine.text import TextPoke
 from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = [
+    "MODELS",
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
@@ -64,11 +67,13 @@ __all__ = [
     "KprobesimError",
     "Kretprobe",
     "KretprobeInstance",
+    "Model",
     "NoDevice",
     "Notify",
     "Override",
     "PtRegs",
     "Reason",
+    "SnapshotError",
     "Stop",
     "StopReason",
     "Symbol",

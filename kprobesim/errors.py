@@ -15,6 +15,7 @@ __all__ = [
     "KprobeError",
     "KprobesimError",
     "Reason",
+    "SnapshotError",
     "SymbolError",
     "UsageError",
 ]
@@ -34,6 +35,18 @@ class EngineError(KprobesimError):
 
 class ImageError(KprobesimError):
     """A file that is not a kernel image that kprobesim can load.
+
+    ``path`` is the file, ``problem`` what is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        super().__init__(f"{self.path}: {problem}")
+
+
+class SnapshotError(KprobesimError):
+    """A snapshot that cannot be read or written: damaged, cut short, foreign, of a newer version.
 
     ``path`` is the file, ``problem`` what is wrong with it.
     """
@@ -101,6 +114,9 @@ class Reason(str, enum.Enum):
     EXCLUSIVE_SEQUENCE = "exclusive-sequence"
     DISPLACEMENT = "displacement-out-of-range"
     NO_SLOT = "no-slot"
+    CFI_PREAMBLE = "cfi-preamble"
+    EMPTY_BATCH = "empty-batch"
+    NOT_IN_THIS_KERNEL = "not-in-this-kernel"
     DATA_SIZE = "data-size-too-big"
     ANOTHER_JPROBE = "another-jprobe"
     NO_JPROBES = "no-jprobes-in-this-kernel"

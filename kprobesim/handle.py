@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from kprobesim.arguments import as_int
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import FaultHandler, HandlerAbandoned, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.model import Model
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.verbs import ProbeVerbs
 
-__all__ = ["KernelHandle", "as_int", "as_kprobe", "memory_size"]
+__all__ = ["KernelHandle", "as_kprobe", "memory_size"]
 
 _T = TypeVar("_T")
 
@@ -43,6 +44,16 @@ class KernelHandle(ProbeVerbs):
     def version(self) -> str:
         """What ``uname -r`` prints on it, such as "6.1.0-56-cloud-amd64"."""
         return self.image.release
+
+    @property
+    def model(self) -> Model:
+        """The kernel whose kprobes are imitated."""
+        return self.kprobes.model
+
+    @property
+    def strict(self) -> bool:
+        """Whether it is imitated also where it is wrong."""
+        return self.kprobes.strict
 
     @property
     def symbols(self) -> SymbolTable:
@@ -168,17 +179,6 @@ def as_kprobe(p: object) -> Kprobe:
     if not isinstance(p, Kprobe):
         raise UsageError(f"{p!r} is of type {type(p).__name__}: give a Kprobe")
     return p
-
-
-def as_int(value: Any, what: str) -> int:
-    """``value`` as an integer; raises :class:`UsageError` that names ``what``."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise UsageError(
-            f"{what} {value!r} is of type {type(value).__name__}: give an integer"
-            + (", str, bytes, bytearray, Symbol or None" if what == "argument" else "")
-        ) from None
 
 
 def memory_size(memory: int | str) -> int:

@@ -6,22 +6,25 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
 from kprobesim.boot.environment import set_up_environment
 from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
 from kprobesim.boot.loader import load_into_machine
 from kprobesim.boot.unwind import Unwinder
 from kprobesim.booted import BootedKernel
 from kprobesim.errors import UsageError
-from kprobesim.handle import KernelHandle, as_int, memory_size
+from kprobesim.handle import KernelHandle, memory_size
 from kprobesim.image import KernelImage, Symbol, load_image
 from kprobesim.kprobes.archs import Stepping
 from kprobesim.kprobes.arming import HowToArm, map_slot_pages
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.model import Model, choose_model
 from kprobesim.kprobes.rethook import map_trampoline
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
+from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["Kernel"]
 
@@ -29,7 +32,6 @@ _STEPPING = ("breakpoint", "trap")
 _ARMING = ("breakpoint", "hook")
 _CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
 _CODE_CHUNK = 1 << 20
-_MASK = (1 << 64) - 1
 
 
 class Kernel(KernelHandle):
@@ -46,9 +48,14 @@ class Kernel(KernelHandle):
         self,
         image: KernelImage,
         machine: Machine,
-        stepping: Stepping = "breakpoint",
+        stepping: Stepping | None = None,
         arming: HowToArm = "breakpoint",
+        model: Model | None = None,
+        *,
+        strict: bool = False,
     ) -> None:
+        model = model or choose_model(None, image.version)
+        stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
@@ -57,7 +64,9 @@ class Kernel(KernelHandle):
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
         manager = KprobesManager(
-            machine, image, stepping, arming, map_slot_pages(machine), map_trampoline(machine)
+            *(machine, image, stepping, arming, map_slot_pages(machine), map_trampoline(machine)),
+            model=model,
+            strict=strict,
         )
         super().__init__(image, machine, manager)
         self._code_heaps: list[Heap] = []
@@ -69,8 +78,10 @@ class Kernel(KernelHandle):
         path: str | os.PathLike[str],
         *,
         symbols: str | os.PathLike[str] | None = None,
-        stepping: Stepping = "breakpoint",
+        stepping: Stepping | None = None,
         arming: HowToArm = "breakpoint",
+        model: str | None = None,
+        strict: bool = False,
         memory: int | str = 0,
         progress: Callable[[str], None] | None = None,
     ) -> Kernel:
@@ -78,26 +89,40 @@ class Kernel(KernelHandle):
 
         symbols  : a vmlinux, System.map or kallsyms text for an image without symbols
         stepping : "breakpoint" (a breakpoint behind the copied instruction, as current kernels
-                   do) or "trap" (the CPU's own single step, as older ones)
+                   do) or "trap" (the CPU's own single step, as older ones); by default as the
+                   model does
         arming   : "breakpoint" (INT3 or BRK in guest memory, as the kernel) or "hook" (no byte of
                    the guest changes, and what must be stepped is stepped in its place)
+        model    : the kernel whose kprobes to imitate: "2.6", "5.4", "5.10", "6.1", "6.17" (all of
+                   them: docs/models.md); by default the newest that is not newer than the image
+        strict   : imitate the kernel also where it is wrong, and refuse what the model lacks
         memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
         progress : hears what takes long, such as unpacking a package
 
-        Raises :class:`ImageError` for a file that is no usable kernel.
+        Raises :class:`ImageError` for a file that is no usable kernel, and :class:`UsageError` for
+        a snapshot: that is a kernel that has booted, see :meth:`resume`.
         """
         for name, value, known in (
-            ("stepping", stepping, _STEPPING),
+            ("stepping", stepping, (*_STEPPING, None)),
             ("arming", arming, _ARMING),
         ):
             if value not in known:
-                raise UsageError(f"{name} is {' or '.join(known)}, not {value!r}")
+                names = " or ".join(filter(None, known))
+                raise UsageError(f"{name} is {names}, not {value!r}")
         for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
             if not isinstance(file, (str, os.PathLike)):
                 raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
+        if is_snapshot(path):
+            raise UsageError(
+                f"{os.fspath(path)} is a snapshot of a booted kernel: Kernel.resume(path) goes on "
+                "from it"
+            )
+        choose_model(model, ())
         image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, memory_size(memory))
-        return cls(image, machine, stepping, arming)
+        return cls(
+            *(image, machine, stepping, arming, choose_model(model, image.version)), strict=strict
+        )
 
     @classmethod
     def boot(
@@ -109,15 +134,42 @@ class Kernel(KernelHandle):
         append: str = "",
         memory: int | str = "256M",
         probes: Sequence[Kprobe] = (),
+        clock: str = "virtual",
+        model: str | None = None,
+        strict: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Boot the unmodified kernel instead of calling its functions.
 
         The board is switched on and ``probes`` are armed, but nothing has run yet: see
-        :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here.
+        :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here. ``model`` and
+        ``strict`` as for :meth:`load`.
         """
+        choose_model(model, ())
         image = load_image(path, symbols=symbols, progress=progress)
-        return BootedKernel.start(image, initrd=initrd, append=append, memory=memory, probes=probes)
+        return BootedKernel.start(
+            image,
+            initrd=initrd,
+            append=append,
+            memory=memory,
+            probes=probes,
+            clock=clock,
+            model=choose_model(model, image.version),
+            strict=strict,
+        )
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        probes: Sequence[Kprobe] = (),
+        image: str | os.PathLike[str] | None = None,
+        clock: str = "virtual",
+        progress: Callable[[str], None] | None = None,
+    ) -> BootedKernel:
+        """Go on from a file of :meth:`BootedKernel.snapshot`: see :meth:`BootedKernel.resume`."""
+        return BootedKernel.resume(path, probes=probes, image=image, clock=clock, progress=progress)
 
     # -- about -----------------------------------------------------------------------------------
 
@@ -191,49 +243,11 @@ class Kernel(KernelHandle):
         May be used in a handler. Raises :class:`GuestFault`, :class:`GuestBug`,
         :class:`GuestTimeout`, :class:`GuestLimit`, and whatever a handler raises.
         """
-        target = self._code_address(function)
-        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
-            raise UsageError(f"timeout {timeout!r}: give a positive number of seconds, or None")
-        if not 0 <= as_int(max_instructions, "max_instructions") < 1 << 63:
-            raise UsageError("max_instructions is a positive number, or 0 for no limit")
-        borrowed: list[tuple[int, bytes | bytearray]] = []
-        try:
-            values = [self._value(argument, borrowed) for argument in arguments]
+        target = code_address(function, self.symbols, self.machine)
+        check_limits(timeout, max_instructions)
+        heap = self.machine.heap
+        with passed(arguments, self.machine, heap.alloc, heap.free) as values:
             result = self.machine.call(
                 target, values, timeout=timeout, max_instructions=max_instructions
             )
-            for address, data in borrowed:
-                if isinstance(data, bytearray):
-                    data[:] = self.machine.memory.read(address, len(data))
-        finally:
-            for address, _ in borrowed:
-                self.machine.heap.free(address)
-        return result - (1 << 64) if signed and result >> 63 else result
-
-    def _code_address(self, function: int | str | Symbol) -> int:
-        if isinstance(function, str):
-            address = self.symbols[function].address
-        elif isinstance(function, Symbol):
-            address = function.address
-        else:
-            address = as_int(function, "function") & _MASK
-        if not self.machine.text.is_code(address):
-            raise UsageError(f"{function} is not code: there is no function at {address:#x}")
-        return address
-
-    def _value(self, argument: Any, borrowed: list[tuple[int, bytes | bytearray]]) -> int:
-        if argument is None:
-            return 0
-        if isinstance(argument, Symbol):
-            return argument.address
-        if isinstance(argument, str):
-            argument = argument.encode() + b"\0"
-        if isinstance(argument, (bytes, bytearray)):
-            address = self.machine.heap.alloc(max(1, len(argument)))
-            borrowed.append((address, argument))
-            self.machine.memory.write(address, bytes(argument))
-            return address
-        value = as_int(argument, "argument")
-        if not -(1 << 63) <= value <= _MASK:
-            raise UsageError(f"argument {value:#x} does not fit 64 bits")
-        return value & _MASK
+        return as_result(result, signed=signed)

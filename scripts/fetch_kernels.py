@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetch the newest Debian cloud kernels of both architectures through APT, without being root.
+"""Fetch Debian's newest cloud kernels, and a BusyBox to run on them, through APT as any user.
 
 The packages come from the archives that this machine's own APT is configured for; each
 architecture gets package lists of its own, so that neither the machine's architecture nor the age
@@ -30,6 +30,8 @@ _DOWNLOAD_SECONDS = 900
 _EXTRACT_SECONDS = 300
 _NETWORK = ("Acquire::Retries=2", "Acquire::http::Timeout=20", "Acquire::https::Timeout=20")
 
+_BUSYBOX = "busybox-static"
+
 # Debian has shipped the image in linux-image-*-unsigned, and since 6.19 in linux-binary-*.
 _IMAGE = re.compile(
     r"linux-(?:image|binary)-(?P<release>(?P<series>\d+\.\d+)\S*-cloud-\w+?)(?:-unsigned)?"
@@ -42,14 +44,15 @@ class FetchError(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """One architecture's kernel: package, release (``uname -r``) and files."""
+    """One architecture's kernel: package, release (``uname -r``) and files; and its BusyBox."""
 
     arch: str
     package: str
     release: str
     version: str
     image: Path
-    vmlinux: Path | None = None
+    vmlinux: Path | None
+    busybox: Path
 
 
 def cache_directory() -> Path:
@@ -69,6 +72,12 @@ def cached(arch: str, directory: Path | None = None, series: str | None = None) 
     return max(found, key=lambda one: _version_key(one[0]))[1] if found else None
 
 
+def cached_busybox(arch: str, directory: Path | None = None) -> Path | None:
+    """The newest BusyBox of ``arch`` that is in the cache already: a static program."""
+    found = list((directory or cache_directory()).glob(f"busybox_*_{ARCHITECTURES[arch]}"))
+    return max(found, key=lambda path: _version_key(path.name.split("_")[1])) if found else None
+
+
 def fetch(
     arch: str,
     directory: Path | None = None,
@@ -77,14 +86,23 @@ def fetch(
     debug: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Fetched:
-    """Bring the newest cloud kernel of ``arch`` into ``directory`` unless it is there.
+    """Bring the newest cloud kernel and BusyBox of ``arch`` into ``directory`` unless there.
 
     series : such as "6.12"; by default the line that Debian's own meta package installs
     debug  : also the full vmlinux from the debug package (10 times as large)
 
     Raises :class:`FetchError`.
     """
-    return _Archive(arch, directory or cache_directory(), say).fetch(series, debug)
+    archive = _Archive(arch, directory or cache_directory(), say)
+    archive.update()
+    return archive.fetch(series, debug)
+
+
+def fetch_busybox(arch: str, directory: Path | None = None) -> Path:
+    """Bring only the newest BusyBox of ``arch``; raises :class:`FetchError`."""
+    archive = _Archive(arch, directory or cache_directory(), lambda text: None)
+    archive.update()
+    return archive.busybox()
 
 
 @functools.total_ordering
@@ -133,16 +151,37 @@ class _Archive:
         ]
         self._options = [part for option in options for part in ("-o", option)]
 
-    def fetch(self, series: str | None, debug: bool) -> Fetched:
+    def update(self) -> None:
         self._say(f"{self._arch}: reading the package lists")
         self._run(["apt-get", "-q", "update"], _LISTS_SECONDS)
+
+    def fetch(self, series: str | None, debug: bool) -> Fetched:
         package, version = self._newest(series)
         image = self._download(package, version)
         match = _IMAGE.fullmatch(package)
         assert match is not None
         release = match["release"]
         vmlinux = self._vmlinux(release, version) if debug else None
-        return Fetched(self._arch, package, release, version, image, vmlinux)
+        return Fetched(self._arch, package, release, version, image, vmlinux, self.busybox())
+
+    def busybox(self) -> Path:
+        """The program out of the package busybox-static."""
+        version = self._versions([_BUSYBOX]).get(_BUSYBOX)
+        if version is None:
+            raise FetchError(f"APT offers no {_BUSYBOX} for {self._debian}")
+        target = self._directory / f"busybox_{version.replace(':', '%3a')}_{self._debian}"
+        if target.is_file():
+            self._say(f"{self._arch}: {target.name} is there already")
+            return target
+        package = self._download(_BUSYBOX, version)
+        with self._scratch() as scratch:
+            self._run(["dpkg-deb", "--extract", str(package), scratch], _EXTRACT_SECONDS, apt=False)
+            programs = list(Path(scratch).glob("**/bin/busybox"))  # /bin or /usr/bin
+            if len(programs) != 1:
+                raise FetchError(f"{package.name} holds {len(programs)} programs, not one")
+            programs[0].replace(target)
+        package.unlink()
+        return target
 
     def _newest(self, series: str | None) -> tuple[str, str]:
         """Name and version of the newest image package, of the default line or of ``series``."""
@@ -196,7 +235,7 @@ class _Archive:
             self._say(f"{self._arch}: {name} is there already")
             return target
         self._say(f"{self._arch}: downloading {name}")
-        with tempfile.TemporaryDirectory(prefix="download-", dir=self._directory) as scratch:
+        with self._scratch() as scratch:
             self._run(
                 ["apt-get", "-q", "download", f"{package}={version}"],
                 _DOWNLOAD_SECONDS,
@@ -216,7 +255,7 @@ class _Archive:
             return target
         package = self._download(f"linux-image-{release}-dbg", version)
         self._say(f"{self._arch}: extracting {target.name}")
-        with tempfile.TemporaryDirectory(prefix="extract-", dir=self._directory) as scratch:
+        with self._scratch() as scratch:
             member = f"./usr/lib/debug/boot/vmlinux-{release}"
             command = 'set -e -o pipefail; dpkg-deb --fsys-tarfile "$0" | tar -x -C "$1" -f - "$2"'
             self._run(
@@ -224,6 +263,10 @@ class _Archive:
             )
             (Path(scratch) / member).replace(target)
         return target
+
+    def _scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """Where a file grows until it is whole, on the same file system as its place."""
+        return tempfile.TemporaryDirectory(prefix="scratch-", dir=self._directory)
 
     def _run(
         self,
@@ -256,6 +299,10 @@ class _Archive:
         return done.stdout
 
 
+def _is_complete(arch: str, directory: Path | None, series: str | None) -> bool:
+    return bool(cached(arch, directory, series) and cached_busybox(arch, directory))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -263,7 +310,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--series", help="this line of kernels, such as 6.12")
     parser.add_argument("--debug", action="store_true", help="also the full vmlinux (280 MB each)")
     parser.add_argument(
-        "--missing", action="store_true", help="do nothing for an architecture with any kernel"
+        "--missing",
+        action="store_true",
+        help="do nothing for an architecture with any kernel and BusyBox",
     )
     parser.add_argument("--cache", type=Path, help="directory (default: $KPROBESIM_KERNELS)")
     parser.add_argument("--json", action="store_true", help="print what was fetched as JSON")
@@ -277,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetched = []
     try:
         for arch in [options.arch] if options.arch else ARCHITECTURES:
-            if options.missing and cached(arch, options.cache, options.series):
+            if options.missing and _is_complete(arch, options.cache, options.series):
                 continue
             fetched.append(
                 fetch(arch, options.cache, series=options.series, debug=options.debug, say=say)
@@ -289,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps([asdict(one) for one in fetched], default=str, indent=2))
     else:
         for one in fetched:
-            print(*filter(None, (one.image, one.vmlinux)), sep="\n")
+            print(*filter(None, (one.image, one.vmlinux, one.busybox)), sep="\n")
     return 0
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from kprobesim import Kernel
+from kprobesim.image import load_image
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(SAMPLES)]
 
 
 @pytest.fixture(params=["x86_64", "arm64"])
@@ -77,21 +78,40 @@ def any_real_image() -> Path:
     return _real_image("x86_64")
 
 
+@pytest.fixture(scope="session")
+def shell_initrd(real_image: Path) -> bytes:
+    """An initial file system with a BusyBox shell for ``real_image``."""
+    import fetch_kernels
+    from shell_example import shell_initrd
+
+    arch = load_image(real_image).arch
+    busybox = fetch_kernels.cached_busybox(arch) or _fetched(
+        f"BusyBox for {arch}", lambda: fetch_kernels.fetch_busybox(arch)
+    )
+    return shell_initrd(busybox.read_bytes())
+
+
 def _real_image(arch: str) -> Path:
     import fetch_kernels
 
     chosen = os.environ.get(f"KPROBESIM_KERNEL_{arch.upper()}")
     if chosen:
         return Path(chosen)
-    found = fetch_kernels.cached(arch)
-    if found is None:
-        try:
-            found = fetch_kernels.fetch(arch).image
-        except (fetch_kernels.FetchError, OSError) as error:
-            if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-                raise
-            pytest.skip(f"no real {arch} kernel: {error}")
-    return found
+    return fetch_kernels.cached(arch) or _fetched(
+        f"real {arch} kernel", lambda: fetch_kernels.fetch(arch).image
+    )
+
+
+def _fetched(what: str, fetch: Callable[[], Path]) -> Path:
+    """What ``fetch`` brings; the test is skipped, or in CI fails, if it cannot."""
+    import fetch_kernels
+
+    try:
+        return fetch()
+    except (fetch_kernels.FetchError, OSError) as error:
+        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+            raise
+        pytest.skip(f"no {what}: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ _PACKAGES = {
     "linux-image-6.12.117+deb12-cloud-amd64-unsigned": "6.12.117-1~deb12u1",
     "linux-binary-6.19.14+deb13-cloud-amd64": "6.19.14-1~bpo13+1",
     "linux-headers-7.9.9-cloud-amd64": "7.9.9-1",
+    "busybox-static": "1:1.35.0-4+deb12u1",
 }
 _NEWEST = "linux-image-6.1.0-56-cloud-amd64-unsigned_6.1.192-2_amd64.deb"
 
@@ -28,15 +29,18 @@ for word; do
     search) cat "$ARCHIVE/names"; exit ;;
     linux-image-cloud-amd64) echo "Package: $word"; echo "Version: 6.1.192-2"
       echo "Depends: linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2)"; exit ;;
-    linux-*) test -f "$ARCHIVE/$word" && { cat "$ARCHIVE/$word"; echo; } ;;
+    linux-*|busybox-*) test -f "$ARCHIVE/$word" && { cat "$ARCHIVE/$word"; echo; } ;;
   esac
 done
+"""
+_DPKG_DEB = """#!/bin/sh
+mkdir -p "$3/usr/bin" && cp "$2" "$3/usr/bin/busybox"
 """
 _APT_GET = """#!/bin/sh
 for word; do
   case $word in
     update) eval "$ON_UPDATE" ;;
-    linux-*=*)
+    linux-*=*|busybox-*=*)
       echo "$word" >> "$ARCHIVE/downloads"
       echo content > "${word%%=*}_${word#*=}_amd64.deb"
       eval "$ON_DOWNLOAD" ;;
@@ -50,7 +54,8 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory whose ``downloads`` lists what was downloaded; APT's tools are replaced."""
     root = tmp_path / "archive"
     root.mkdir()
-    for tool, text in (("apt-cache", _APT_CACHE), ("apt-get", _APT_GET)):
+    tools = {"apt-cache": _APT_CACHE, "apt-get": _APT_GET, "dpkg-deb": _DPKG_DEB}
+    for tool, text in tools.items():
         (root / tool).write_text(text)
         (root / tool).chmod(0o755)
     (root / "names").write_text("".join(f"{name} - Linux\n" for name in _PACKAGES))
@@ -89,17 +94,32 @@ def test_another_line(
     archive: Path, capsys: pytest.CaptureFixture[str], series: str, package: str
 ) -> None:
     status, out, _ = run(capsys, "--series", series)
-    assert (status, Path(out.strip()).name) == (0, package)
+    assert (status, Path(out.splitlines()[0]).name) == (0, package)
 
 
 def test_nothing_is_downloaded_twice(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys)[:2] == run(capsys)[:2]
-    assert len((archive / "downloads").read_text().splitlines()) == 1
+    assert len((archive / "downloads").read_text().splitlines()) == 2  # a kernel, a BusyBox
 
 
 def test_missing_only(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert Path(run(capsys, "--missing")[1].strip()).name == _NEWEST
+    assert Path(run(capsys, "--missing")[1].splitlines()[0]).name == _NEWEST
     assert run(capsys, "--missing") == (0, "", "")
+
+
+def test_busybox_is_taken_out_of_its_package(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fetch_kernels.cached_busybox("x86_64") is None
+    _, out, _ = run(capsys, "--json")
+    busybox = Path(json.loads(out)[0]["busybox"])
+    assert busybox.name == "busybox_1%3a1.35.0-4+deb12u1_amd64"
+    assert busybox.read_text() == "content\n"
+    assert fetch_kernels.cached_busybox("x86_64") == busybox
+    assert fetch_kernels.fetch_busybox("x86_64") == busybox
+    busybox.unlink()
+    assert run(capsys, "--missing")[:1] == (0,)
+    assert busybox.is_file()
 
 
 def test_partial_download_does_not_count(

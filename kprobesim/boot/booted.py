@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.engine import Engine
@@ -28,6 +29,18 @@ class BootedMachine(Guest):
         self.deliver: Callable[[int], None] = lambda vector: None
         self.emulate: Callable[[int], bool] = lambda vector: False
         super().__init__(engine, cpu, memory)
+        self.no_hit: Any = self.save_state()
+        """The probes' state when no probe is being handled."""
+
+    def raise_kept(self) -> None:
+        """Raise what a callback kept; if that is a handler's, its hit is over.
+
+        The probed instruction is still to come: the guest hits it again when it goes on.
+        """
+        if self._raised is not None and self.in_handler:
+            self.in_handler = False
+            self.restore_state(self.no_hit)
+        super().raise_kept()
 
     def _on_interrupt(self, _uc: object, vector: int, _data: object) -> None:
         try:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from kprobesim.boot.saved import Block, Saved, fields
 from kprobesim.errors import UsageError
 
 __all__ = ["Console"]
 
 
-class Console:
+class Console(Saved):
     """``output`` is all that the guest has printed so far; ``listeners`` hear of each piece.
 
     What is sent waits until the guest's driver takes it: the serial port asks :meth:`take`, and
     hears through ``on_input`` that there is something.
     """
+
+    SAVED = fields(output=Block(), _input=Block())
 
     def __init__(self) -> None:
         self.output = bytearray()

@@ -6,8 +6,7 @@ base and the canary a third of them fault at once.
 
 from __future__ import annotations
 
-import struct
-
+from kprobesim.arch.running_text import running_text
 from kprobesim.image import KernelImage
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
@@ -19,9 +18,6 @@ _X86_CANARY = 0x28  # offset in fixed_percpu_data where compilers expect it (asm
 _CANARY = 0x5AFE_57AC_CA4A_4200  # the kernel's canaries end in a zero byte, too
 _TASK_SIZE = 4 * PAGE
 
-_X86_NOP5 = bytes.fromhex("0f1f440000")  # what ftrace_make_nop() writes
-_ARM64_MOV_X9_LR = struct.pack("<I", 0xAA1E03E9)  # what ftrace_init_nop() writes first
-
 
 def set_up_environment(machine: Machine, image: KernelImage) -> None:
     """Make ``machine`` look as it does on CPU 0 of a kernel that runs its first task."""
@@ -29,7 +25,7 @@ def set_up_environment(machine: Machine, image: KernelImage) -> None:
         _set_up_x86(machine, image)
     else:
         _set_up_arm64(machine, image)
-    _make_ftrace_nops(machine, image)
+    _patch_text(machine, image)
 
 
 def _address(image: KernelImage, name: str) -> int | None:
@@ -68,15 +64,10 @@ def _set_up_arm64(machine: Machine, image: KernelImage) -> None:
     machine.cpu.set_percpu_base(0)
 
 
-def _make_ftrace_nops(machine: Machine, image: KernelImage) -> None:
-    """Turn the entries of traceable functions into what ftrace leaves when nothing is traced.
-
-    x86-64: the call of __fentry__ becomes one 5-byte NOP. ARM64: of the two NOPs the first becomes
-    ``mov x9, x30`` (arch/arm64/kernel/ftrace.c).
-    """
-    memory = machine.memory
-    for site in image.ftrace_sites:
-        if image.arch == "arm64":
-            memory.write(site - len(_ARM64_MOV_X9_LR), _ARM64_MOV_X9_LR)
-        elif memory.read(site, 1) == b"\xe8":
-            memory.write(site, _X86_NOP5)
+def _patch_text(machine: Machine, image: KernelImage) -> None:
+    """Put the code in as boot leaves it, and the variables that go with it."""
+    text = running_text(image, static_keys=False)
+    for address, code in text.areas.items():
+        machine.memory.write(address, bytes(code))
+    for address, value in text.variables.items():
+        machine.memory.write(address, value)

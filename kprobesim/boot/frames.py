@@ -34,15 +34,15 @@ _ENTRY_CODE = 32  # bytes of a function in which its frame is set up
 
 
 def walk_frames_arm64(
-    memory: HostAccess, read: _Read, regs: PtRegs, start: int, recover: _Recover
+    memory: HostAccess, read: _Read, regs: PtRegs, start: int | None, recover: _Recover
 ) -> Iterator[Frame]:
-    """The callers of ``regs.ip``, in the function that starts at ``start``.
+    """The callers of ``regs.ip``, in the function that starts at ``start``, if that is known.
 
     ``read(address, size)`` gives code without probes; ``recover(address, frame)`` the real return
     address for the one beside ``frame``.
     """
     frame, link = regs.gpr(29), regs.gpr(30)
-    if not _arm64_has_frame(read, start, regs.ip):
+    if start is not None and not _arm64_has_frame(read, start, regs.ip):
         yield Frame(recover(link, frame), False)
     seen: set[int] = set()
     while frame and frame % 8 == 0 and frame not in seen and len(seen) < _MOST_FRAMES:

@@ -66,10 +66,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Frame:
-    """An address on the way; ``exact``: it was interrupted there, and not left by a call."""
+    """An address on the way; ``exact``: it was interrupted there, and not left by a call.
+
+    ``sp`` is the stack pointer there, if it is known.
+    """
 
     address: int
     exact: bool
+    sp: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,13 @@ class OrcTable:
             kind = _Kind.END
         return OrcEntry(sp_offset, bp_offset, bits & 15, bits >> 4 & 15, kind)
 
+    def knows(self, frame: Frame) -> bool:
+        """Whether it tells of the caller of ``frame``, or that there is none."""
+        entry = self.find(frame.address - (not frame.exact))
+        if entry is None or entry.kind is _Kind.UNDEFINED:
+            return False
+        return entry.kind is _Kind.END or entry.sp_reg != _Reg.UNDEFINED
+
 
 def walk_orc(
     table: OrcTable,
@@ -163,7 +174,7 @@ def walk_orc(
         except GuestMemoryError:
             return
         first = False
-        yield Frame(ip, exact)
+        yield Frame(ip, exact, sp)
 
 
 def _frame(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import islice
 
+from kprobesim.boot.orc import Frame
 from kprobesim.boot.stack_trace import StackTrace
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
@@ -12,8 +14,11 @@ from kprobesim.machine.registers import PtRegs
 
 __all__ = ["Unwinder"]
 
-_DEPTH = 16
-_STACK_WORDS = 512
+_DEPTH = 32
+_STACK_SIZE = 16 << 10  # of most stacks, in bytes
+_SWITCHES = 4  # from one stack to that which it interrupted
+_KERNEL = 0xFFFF_8000_0000_0000  # x86-64: lower addresses are not the kernel's
+_KERNEL_CS, _KERNEL_DS = 0x10, 0x18
 
 
 class Unwinder:
@@ -21,41 +26,66 @@ class Unwinder:
 
     def __init__(self, machine: Guest, image: KernelImage) -> None:
         self._memory = machine.memory
-        self._stack = StackTrace(machine, image)
         self._image = image
+        self._stack = StackTrace(machine, image)
 
     def symbolize(self, address: int) -> str:
         """``symbol+0x10/0x40`` as the kernel's ``%pS`` prints it, else the number."""
-        found = self._image.symbols.at(address)
-        return str(found) if found else f"{address:#x}"
+        return self._stack.symbolize(Frame(address, True))
 
     def trace(self, regs: PtRegs) -> list[str]:
         """The callers, innermost first. A line that starts with ``? `` is a guess."""
-        try:
-            known = list(islice(self._stack.frames(regs), _DEPTH))
-            if len(known) > 1 or self._image.arch == "arm64":
-                return [self._stack.symbolize(frame) for frame in known]
-            return self._guesses(regs)
-        except GuestMemoryError:
-            return []
-
-    def _guesses(self, regs: PtRegs) -> list[str]:
-        """Where nothing is known of the stack every word that follows a call is shown."""
-        trace = [self.symbolize(regs.ip)]
-        base = regs.sp & ~7
-        for at in range(base, base + 8 * _STACK_WORDS, 8):
-            try:
-                word = self._memory.read_u64(at)
-            except GuestMemoryError:
-                break  # the end of the stack
-            if self._is_return_address(word):
-                trace.append("? " + self.symbolize(word))
-                if len(trace) == _DEPTH:
-                    break
+        trace: list[str] = []
+        with suppress(GuestMemoryError):  # what was found until then is worth something
+            last = None
+            for frame in islice(self._stack.frames(regs), _DEPTH):
+                trace.append(self._stack.symbolize(frame))
+                last = frame
+            if last is not None and self._image.arch == "x86_64" and regs.ip >= _KERNEL:
+                # (A program's stack holds nothing of the kernel's.)
+                at = self._stack.lost_at(last, regs)
+                if at is not None:
+                    self._guesses(at & ~7, trace)
         return trace
 
+    def _guesses(self, at: int, trace: list[str]) -> None:
+        """Where nothing is known of an x86-64 stack every word that follows a call is shown.
+
+        No guess is the place in an exception's frame (ip, cs, flags, sp, ss).
+        """
+        for _ in range(_SWITCHES):
+            words = self._words(at)
+            for at_word, word in enumerate(words):
+                frame = words[at_word + 1 : at_word + 5 : 3]
+                if frame == [_KERNEL_CS, _KERNEL_DS] and self._stack.is_code(word):
+                    trace.append(self.symbolize(word))
+                elif self._is_return_address(word):
+                    guess = self._stack.symbolize(Frame(word, False))
+                    if guess not in trace:
+                        trace.append("? " + guess)
+                if len(trace) >= _DEPTH:
+                    return
+            # On top of an interrupt's stack is the stack pointer of what it interrupted; on top of
+            # an exception's own, that and SS.
+            if words[-1:] == [_KERNEL_DS]:
+                words.pop()
+            below = words[-1] if words else 0
+            if below < _KERNEL or below & 7 or at <= below < at + _STACK_SIZE:
+                return
+            at = below
+
+    def _words(self, at: int) -> list[int]:
+        """The words from ``at`` to the stack's end: a page that is not mapped, or its size."""
+        words = []
+        for address in range(at, (at | _STACK_SIZE - 1) + 1, 8):
+            try:
+                words.append(self._memory.read_u64(address))
+            except GuestMemoryError:
+                break
+        return words
+
     def _is_return_address(self, address: int) -> bool:
-        if not self._image.is_code(address):
+        if not self._stack.is_code(address):
             return False
         before = self._memory.read(address - 7, 7)
         direct = before[2] == 0xE8

@@ -7,6 +7,9 @@ see the same times.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from kprobesim.boot.saved import Number, Saved, fields
 from kprobesim.machine.engine import Engine
 
 __all__ = ["VirtualTime"]
@@ -14,15 +17,26 @@ __all__ = ["VirtualTime"]
 BLOCK_NS = 8  # a block has nine instructions on average: a CPU at 1 GHz
 READ_NS = 256  # reading a counter; loops that wait for it come to their end in few turns
 _READ_BLOCKS = READ_NS // BLOCK_NS
+_NAP = 0.05  # seconds that an idle guest waits for somebody who may type, instead of all its time
 
 
-class VirtualTime:
+class VirtualTime(Saved):
     """Nanoseconds since power-on, for an engine that counts blocks."""
+
+    SAVED = fields(_base=Number(63))
 
     def __init__(self, engine: Engine) -> None:
         self._count = engine.counter_words
         self._base = 0
         self._running = False
+        self.wait: Callable[[float], object] | None = None
+        """Somebody who types: called with how many seconds of the host's time the guest idles, at
+        most; 0 while it is busy."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine runs at this moment: a callback asks."""
+        return self._running
 
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
@@ -32,8 +46,13 @@ class VirtualTime:
 
     def read(self) -> int:
         """The time as the guest reads it, which takes a while."""
-        self.spend(_READ_BLOCKS)
-        return self._base + self._count[0] * BLOCK_NS if self._running else self._base
+        self._base = now = self._base + READ_NS
+        if self._running:  # as spend() does it; a boot reads some ten thousand times
+            count = self._count
+            done, left = count[0], count[1] - _READ_BLOCKS
+            count[1] = left if left > done else done
+            now += done * BLOCK_NS
+        return now
 
     def spend(self, blocks: int) -> None:
         """What the guest has just done takes as long as ``blocks`` blocks.
@@ -47,8 +66,11 @@ class VirtualTime:
             count[1] = max(count[0], count[1] - blocks)
 
     def jump(self, when: int) -> None:
-        """It is ``when`` now, if it was earlier."""
-        self._base += max(0, when - self.now())
+        """The guest idles until ``when``: it is that now, if it was earlier."""
+        gap = max(0, when - self.now())
+        if self.wait is not None:
+            self.wait(min(_NAP, gap / 1e9))
+        self._base += gap
 
     # -- the run loop's side -----------------------------------------------------------------------
 

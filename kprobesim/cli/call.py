@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.expression import Buffer, Data, Number, SymbolAddress, parse_call
 from kprobesim.cli.hexdump import hexdump
@@ -21,6 +22,7 @@ from kprobesim.cli.loading import (
 from kprobesim.cli.place import parse_place
 from kprobesim.cli.probes import Watch, add_probe_options, register_rows
 from kprobesim.disasm import Instruction
+from kprobesim.handle import KernelHandle
 from kprobesim.kernel import Kernel
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 
@@ -89,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     for place in places:
         watch.plant(place)
     values, buffers = _place_arguments(kernel, call.arguments)
+    # A booted kernel handles its WARNs itself: they are on its console.
+    warnings = kernel.warnings if isinstance(kernel, Kernel) else []
     fault: GuestFault | GuestTimeout | GuestLimit | None = None
     result: int | None = None
     try:
@@ -116,12 +120,12 @@ def run(args: argparse.Namespace) -> int:
                 ],
                 "probes": watch.summary(),
                 "hits": hits,
-                "warnings": [str(warning) for warning in kernel.warnings],
+                "warnings": [str(warning) for warning in warnings],
             }
         )
     else:
         _print_probes(console, watch, args.max_hits)
-        for warning in kernel.warnings:
+        for warning in warnings:
             console.print(styled((str(warning), "yellow")))
         if result is not None:
             _print_result(console, args, result)
@@ -133,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place_arguments(
-    kernel: Kernel, arguments: tuple[Any, ...]
+    kernel: Kernel | BootedKernel, arguments: tuple[Any, ...]
 ) -> tuple[list[int | bytes], list[tuple[int, int]]]:
     """What to pass, and (address, size) of each buffer."""
     values: list[int | bytes] = []
@@ -178,7 +182,7 @@ def _fault(error: GuestFault | GuestTimeout | GuestLimit) -> dict[str, object]:
 
 
 def _print_hit(
-    console: Console, kernel: Kernel, hit: dict[str, Any], instruction: Instruction
+    console: Console, kernel: KernelHandle, hit: dict[str, Any], instruction: Instruction
 ) -> None:
     console.print(
         styled(

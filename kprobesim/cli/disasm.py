@@ -12,13 +12,14 @@ from kprobesim.cli.loading import add_image_options, load_kernel
 from kprobesim.cli.place import Place, parse_place
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
-from kprobesim.kernel import Kernel
+from kprobesim.handle import KernelHandle
 
 __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
 The code is that of the loaded kernel, so calls of the tracer are the NOPs that they are while
-nothing is traced. With an offset or an address the whole function is shown and the place marked.
+nothing is traced; a snapshot's is as the running kernel has patched it. With an offset or an
+address the whole function is shown and the place marked.
 
 examples:
   kprobesim disasm vmlinux kernel_clone
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _function(kernel: Kernel, place: Place) -> tuple[str, int, int, int]:
+def _function(kernel: KernelHandle, place: Place) -> tuple[str, int, int, int]:
     """Name, start and size of the function at ``place``, and the address that was asked for."""
     if place.symbol is not None:
         asked = kernel.symbols[place.symbol]
@@ -98,11 +99,11 @@ def _is_marked(instruction: Instruction, marked: int | None) -> bool:
     return marked is not None and instruction.address <= marked < instruction.end
 
 
-def _target(kernel: Kernel, instruction: Instruction) -> str | None:
+def _target(kernel: KernelHandle, instruction: Instruction) -> str | None:
     return None if instruction.target is None else _name(kernel, instruction.target) or None
 
 
-def _name(kernel: Kernel, address: int) -> str:
+def _name(kernel: KernelHandle, address: int) -> str:
     """``symbol`` or ``symbol+0x10``; empty outside of all symbols."""
     found = kernel.symbols.at(address)
     if found is None:
@@ -112,7 +113,7 @@ def _name(kernel: Kernel, address: int) -> str:
 
 def _print(
     console: Console,
-    kernel: Kernel,
+    kernel: KernelHandle,
     name: str,
     start: int,
     instructions: list[Instruction],

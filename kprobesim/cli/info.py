@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,8 @@ from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.loading import add_image_options, load_kernel_image
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage, Segment
+from kprobesim.snapshot.container import is_snapshot
+from kprobesim.snapshots import describe
 
 __all__ = ["add_parser", "run"]
 
@@ -19,6 +22,7 @@ _EPILOG = """\
 example:
   kprobesim info vmlinux
   kprobesim info linux-image-6.1.0-56-cloud-amd64.deb --json
+  kprobesim info booted.kps
 """
 
 #: The letters of nm(1), small for a local symbol.
@@ -51,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
     image = load_kernel_image(args)
     facts = _facts(image)
+    if is_snapshot(args.image):
+        facts = {"snapshot": describe(args.image), **facts}
     if args.json:
         print_json(facts)
     else:
@@ -125,6 +131,8 @@ def _print(console: Console, facts: dict[str, Any]) -> None:
     def line(name: str, text: str, style: str = "") -> None:
         console.print(styled((f"{name:<12}", "cyan"), (text, style)))
 
+    if "snapshot" in facts:
+        _print_snapshot(line, facts["snapshot"])
     line("file", facts["file"])
     line("kind", f"{facts['container']}, {facts['arch']}", "bold")
     line("release", facts["release"] or "unknown: it has no banner", "bold")
@@ -156,6 +164,18 @@ def _print(console: Console, facts: dict[str, Any]) -> None:
     console.print(styled(("regions", "cyan")))
     for region in facts["regions"]:
         console.print(styled(f"  {_extent(region)} {region['kind']}"))
+
+
+def _print_snapshot(line: Callable[[str, str], None], facts: dict[str, Any]) -> None:
+    pages = _size(facts["stored_pages"] << 12)
+    line("snapshot", f"{facts['file']}, {_size(facts['size'])}, {pages} unpacked")
+    line("memory", _size(facts["memory"]))
+    line("time", f"{facts['time']:.6f} s after power-on")
+    line("console", facts["console"] or "nothing printed yet")
+    for probe in facts["probes"]:
+        offset = f"+{probe['offset']:#x}" if probe["offset"] else ""
+        missed = f", {probe['nmissed']} missed" if probe["nmissed"] else ""
+        line("probe", f"{probe['symbol'] or ''}{offset} at {probe['address']}{missed}".lstrip())
 
 
 def _extent(place: dict[str, Any]) -> str:

@@ -7,9 +7,13 @@ import math
 import sys
 from collections.abc import Callable
 
+from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import error_console, styled
+from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, load_image
 from kprobesim.kernel import Kernel
+from kprobesim.kprobes.model import MODELS
+from kprobesim.snapshot.container import is_snapshot
 
 __all__ = [
     "add_image_options",
@@ -17,6 +21,7 @@ __all__ = [
     "load_kernel",
     "load_kernel_image",
     "positive_int",
+    "progress",
     "seconds",
 ]
 
@@ -28,7 +33,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "image",
         metavar="IMAGE",
-        help="a vmlinux, bzImage, ARM64 Image or Debian linux-image package",
+        help="a vmlinux, bzImage, ARM64 Image or Debian linux-image package, or a snapshot",
     )
     parser.add_argument(
         "--symbols",
@@ -39,39 +44,59 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    """``--memory`` and ``--stepping``."""
+    """``--memory``, ``--stepping``, ``--model`` and ``--strict``."""
     parser.add_argument(
         "--memory", metavar="M", default="", help="RAM of the guest: 512M, 2G (default: enough)"
     )
     parser.add_argument(
         "--stepping",
         choices=("breakpoint", "trap"),
-        default="breakpoint",
         help="how a copied instruction is stepped: by the breakpoint behind it, as current kernels "
-        "do (the default), or by the CPU's single-step trap, as older ones",
+        "do, or by the CPU's single-step trap, as older ones (default: as the model does)",
+    )
+    parser.add_argument(
+        "--model",
+        choices=tuple(MODELS),
+        help="the kernel whose kprobes to imitate (default: by the image's version)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="imitate it also where it is wrong, and refuse what it does not have",
     )
 
 
 def load_kernel_image(args: argparse.Namespace) -> KernelImage:
     """The image that the options name, without a machine around it."""
-    return load_image(args.image, symbols=args.symbols, progress=_progress())
+    return load_image(args.image, symbols=args.symbols, progress=progress())
 
 
-def load_kernel(args: argparse.Namespace) -> Kernel:
-    """The kernel that the options name, ready to be called."""
+def load_kernel(args: argparse.Namespace) -> Kernel | BootedKernel:
+    """The kernel that the options name: an image that is ready to be called, or a snapshot."""
+    if is_snapshot(args.image):
+        return _resume(args)
     memory: int | str = getattr(args, "memory", "") or 0
     if isinstance(memory, str) and memory.isascii() and memory.isdigit():
         memory = int(memory[:20])
     return Kernel.load(
         args.image,
         symbols=args.symbols,
-        stepping=getattr(args, "stepping", "breakpoint"),
+        stepping=getattr(args, "stepping", None),
+        model=getattr(args, "model", None),
+        strict=getattr(args, "strict", False),
         memory=memory,
-        progress=_progress(),
+        progress=progress(),
     )
 
 
-def _progress() -> Callable[[str], None] | None:
+def _resume(args: argparse.Namespace) -> BootedKernel:
+    for option, default in (("symbols", None), ("memory", ""), ("stepping", "breakpoint")):
+        if getattr(args, option, default) != default:
+            raise UsageError(f"--{option} is for images; {args.image} is a snapshot, with its own")
+    return BootedKernel.resume(args.image)
+
+
+def progress() -> Callable[[str], None] | None:
     """Tells somebody who waits at a terminal what takes so long; scripts hear nothing."""
     if not sys.stderr.isatty():
         return None

@@ -14,14 +14,15 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from kprobesim import __version__
-from kprobesim.cli import bench, boot, call, check, demo, disasm, info
+from kprobesim.boot.faults import BootError
+from kprobesim.cli import bench, boot, call, check, demo, disasm, info, resume
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import KprobesimError, UsageError
 from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, info, call, disasm, check, boot, bench)
+_COMMANDS = (demo, info, call, disasm, check, boot, resume, bench)
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         _complain(str(error))
         return _WRONG_USE
-    except (GuestFault, GuestTimeout, GuestLimit) as error:
+    except (GuestFault, GuestTimeout, GuestLimit, BootError) as error:
         _complain(error.oops())
         return _FAILURE
     except KprobesimError as error:

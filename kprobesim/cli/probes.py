@@ -13,7 +13,7 @@ from kprobesim.cli.loading import positive_int
 from kprobesim.cli.place import Place
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.handle import KernelHandle
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["Watch", "add_probe_options", "register_rows"]
@@ -64,6 +64,17 @@ class Watch:
             place.symbol, addr=place.address, offset=place.offset, pre_handler=self._pre_handler
         )
         self._kernel.register_kprobe(p)
+        self._watch(p, place)
+
+    def adopt(self, p: Kprobe) -> None:
+        """Report the hits of ``p`` too, which is registered and has no handler."""
+        if not p.flags & KprobeFlag.GONE:
+            p.pre_handler = self._pre_handler
+            text = p.symbol_name or f"{p.addr:#x}"
+            text += f"+{p.offset:#x}" if p.offset and p.symbol_name else ""
+            self._watch(p, Place(text, p.symbol_name, p.offset, p.addr))
+
+    def _watch(self, p: Kprobe, place: Place) -> None:
         assert p.addr is not None
         code = self._kernel.kprobes.read_original(p.addr, p.ainsn.size)
         self._instructions[p.addr] = next(disassemble(self._kernel.arch, code, p.addr))

@@ -10,6 +10,7 @@ import struct
 import sys
 from array import array
 from collections import Counter
+from itertools import compress
 from pathlib import Path
 
 from kprobesim.errors import ImageError
@@ -24,6 +25,7 @@ _CUT = "the file is cut short or damaged; copy or extract it again"
 #: KIMAGE_VADDR is a multiple of this (arch/arm64/include/asm/memory.h).
 _GRAIN_SHIFT = 21
 _CHUNK = 1 << 20
+_IS_FF = bytes(255) + b"\1"
 
 
 def is_arm64_image(head: bytes) -> bool:
@@ -87,7 +89,8 @@ def _link_address(data: memoryview, size: int, text_offset: int) -> int | None:
         words.frombytes(chunk[: len(chunk) & ~7])
         if sys.byteorder == "big":
             words.byteswap()
-        steps.update([w >> _GRAIN_SHIFT for w in words if 0xFFFF << 48 <= w < 0xFFFFFFFF << 32])
+        high = compress(words, bytes(chunk[: len(chunk) & ~7])[7::8].translate(_IS_FF))
+        steps.update([w >> _GRAIN_SHIFT for w in high if 0xFFFF << 48 <= w < 0xFFFFFFFF << 32])
     length = (text_offset + size - 1 >> _GRAIN_SHIFT) + 1
     best, most = None, 1
     for step in sorted(steps):

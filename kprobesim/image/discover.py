@@ -14,39 +14,65 @@ from array import array
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
-from kprobesim.image.segment import Segment
+from kprobesim.image.segment import Segment, findable
 
-__all__ = ["find_address_runs", "find_blacklist", "find_records"]
+__all__ = ["JUMP_ENTRIES", "find_address_runs", "find_blacklist", "find_export", "find_records"]
 
 #: The shortest run of records that counts.
 _MIN_RECORDS = 16
 #: Distances back to the text or to strings, up to 64 MiB, and a word of other fields; or only two
-#: distances. One byte, the highest, stands for each word.
+#: distances. One byte stands for each word, "-" if it can be such a distance: a pattern that starts
+#: with literal bytes is searched for ten times as fast as one that starts with a class of them.
 _RUNS = {
-    12: re.compile(rb"(?:[\xfc-\xff]{2}[\0-\xff]){%d,}" % _MIN_RECORDS),
-    8: re.compile(rb"(?:[\xfc-\xff]{2}){%d,}" % _MIN_RECORDS),
-    16: re.compile(rb"(?:[\xfc-\xff]{3}[\0-\xff]){%d,}" % _MIN_RECORDS),
+    12: re.compile(rb"--(?:.--){%d,}." % (_MIN_RECORDS - 1), re.DOTALL),
+    8: re.compile(b"-" * 2 * _MIN_RECORDS + b"-*"),
+    16: re.compile(rb"---(?:.---){%d,}." % (_MIN_RECORDS - 1), re.DOTALL),
 }
+_DISTANCES = bytes(0xFC) + b"----"
+#: Two distances to code, before or behind, and a 64-bit one to data on either side.
+JUMP_ENTRIES = re.compile(
+    rb"(?:[\xfc-\xff\0-\3]{2}(?:[\0-\3]\0|[\xfc-\xff]\xff)){%d,}" % _MIN_RECORDS
+)
+
+#: How far before its string an export's entry may lie: __ksymtab, __kcrctab, __ksymtab_strings.
+_EXPORTS = 2 << 20
 
 #: Judges a record: the addresses that its first two words point to, and all its bytes.
 Plausible = Callable[[int, int, bytes], bool]
+#: Where a table lies, and its bytes.
+Table = tuple[int, bytes]
 
 
 def find_records(
-    segments: Sequence[Segment], size: int, plausible: Plausible, *, rising: bool = False
-) -> tuple[int, bytes] | None:
-    """Address and bytes of the longest table of ``size``-byte records that start with distances.
+    segments: Sequence[Segment],
+    sizes: Sequence[int],
+    plausible: Plausible,
+    *,
+    rising: bool = False,
+    runs: re.Pattern[bytes] | None = None,
+) -> tuple[int, bytes]:
+    """Address and bytes of the longest table of records that start with distances.
 
-    ``rising``: the addresses that the first words point to rise.
+    ``sizes`` are those that a record may have; ``rising``: the addresses that the first words point
+    to rise. ``runs`` matches the highest byte of each word of such records, if they are not of the
+    usual kinds. Without such a table: (0, b"").
     """
-    best: tuple[int, bytes] | None = None
-    for segment in segments:
-        # The highest byte of each little-endian word: a regular expression then sees records.
-        highest = bytes(segment.data[3::4])
-        for run in _RUNS[size].finditer(highest):
-            found = _longest(segment, run.start() * 4, run.end() * 4, size, plausible, rising)
-            if found and (best is None or len(found[1]) > len(best[1])):
-                best = found
+    best: Table = 0, b""
+    # The highest byte of each little-endian word: a regular expression then sees records.
+    # (The slice of a memoryview would take ten times as long.)
+    maps = [findable(segment.data)[3::4] for segment in segments]
+    if runs is None:
+        maps = [highest.translate(_DISTANCES) for highest in maps]
+    for size in sizes:
+        kind = runs or _RUNS[size]
+        for segment, highest in zip(segments, maps, strict=True):
+            found_runs = [(run.start() * 4, run.end() * 4) for run in kind.finditer(highest)]
+            for start, end in sorted(found_runs, key=lambda run: run[0] - run[1]):
+                if end + size - start <= len(best[1]):
+                    break  # none of the rest is as long
+                found = _longest(segment, start, end, size, plausible, rising)
+                if found and len(found[1]) > len(best[1]):
+                    best = found
     return best
 
 
@@ -62,19 +88,29 @@ def _longest(
     best = (0, 0)
     # The last record's last word need not have matched.
     end = min(end + size, len(segment.data))
+    record = struct.Struct(f"<ii{size - 8}x")
     for phase in range(start, min(start + size, end), 4):
+        part = bytes(segment.data[phase : phase + (end - phase) // size * size])
+        where = segment.vaddr + phase
+        # A run that counts has one of these; most phases have none.
+        if not any(
+            plausible(where + at + first, where + at + 4 + second, part[at : at + size])
+            for at in range(0, len(part), size * _MIN_RECORDS)
+            for first, second in (record.unpack_from(part, at),)
+        ):
+            continue
         length = previous = 0
-        for at in range(phase, end - size + 1, size):
-            first, second = struct.unpack_from("<ii", segment.data, at)
-            where = segment.vaddr + at
-            record = bytes(segment.data[at : at + size])
-            if rising and where + first <= previous:
+        for at, (first, second) in zip(
+            range(0, len(part), size), record.iter_unpack(part), strict=True
+        ):
+            first += where + at
+            if rising and first <= previous:
                 length = 0
-            previous = where + first
-            if plausible(where + first, where + 4 + second, record):
+            previous = first
+            if plausible(first, where + at + 4 + second, part[at : at + size]):
                 length += size
                 if length > best[1]:
-                    best = at + size - length, length
+                    best = phase + at + size - length, length
             else:
                 length = 0
     if best[1] < _MIN_RECORDS * size:
@@ -90,18 +126,27 @@ def find_address_runs(
     Each with where it lies, its words, and the word that follows.
     """
     runs = []
+    # All of them begin with much the same byte, so a regular expression finds the candidates.
+    first, last = (re.escape(bytes((address >> 56,))) for address in (low, high - 1))
+    top = first if first == last else b"[%b-%b]" % (first, last)
+    alike = re.compile(top * least + top + b"*")
     for segment in segments:
-        words = array("Q")
-        words.frombytes(segment.data[: len(segment.data) & ~7])
-        if sys.byteorder == "big":
-            words.byteswap()
-        places = [i for i, word in enumerate(words) if low <= word < high]
-        for _, group in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
-            run = [place for _, place in group]
-            if len(run) >= least:
-                end = run[-1] + 1
-                following = words[end] if end < len(words) else 0
-                runs.append((segment.vaddr + 8 * run[0], words[run[0] : end], following))
+        for candidates in alike.finditer(findable(segment.data)[7::8]):
+            start = 8 * candidates.start()
+            words = array("Q")  # and the word that follows
+            words.frombytes(
+                segment.data[start : min(8 * candidates.end() + 8, len(segment.data) & ~7)]
+            )
+            if sys.byteorder == "big":
+                words.byteswap()
+            places = [i for i, word in enumerate(words) if low <= word < high]
+            for _, group in groupby(enumerate(places), key=lambda pair: pair[1] - pair[0]):
+                run = [place for _, place in group]
+                if len(run) >= least:
+                    end = run[-1] + 1
+                    following = words[end] if end < len(words) else 0
+                    at = segment.vaddr + start + 8 * run[0]
+                    runs.append((at, words[run[0] : end], following))
     return runs
 
 
@@ -119,3 +164,23 @@ def find_blacklist(
         return None
     start, words, following = min(fitting, key=lambda run: len(run[1]))
     return start, words[:-1] if 0 < following < 16 else words
+
+
+def find_export(segments: Sequence[Segment], name: str) -> int | None:
+    """The address of an exported symbol, by its entry in ``__ksymtab``.
+
+    An entry (include/linux/export.h, with CONFIG_HAVE_ARCH_PREL32_RELOCATIONS) is the distances to
+    the symbol, to its name, and to the name of its namespace.
+    """
+    for segment in segments:
+        for found in re.finditer(re.escape(name.encode()) + b"\0", segment.data):
+            string = found.start()
+            start = max(0, string - _EXPORTS) & -4
+            words = array("i", bytes(segment.data[start : string & -4]))
+            if sys.byteorder == "big":
+                words.byteswap()
+            for index, distance in enumerate(words):
+                at = start + 4 * index
+                if at + distance == string and index:
+                    return segment.vaddr + at - 4 + words[index - 1]
+    return None

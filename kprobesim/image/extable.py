@@ -97,6 +97,11 @@ class ExceptionTable:
             return self._entries[index]
         return None
 
+    def any_in(self, start: int, end: int) -> bool:
+        """Whether an instruction in ``[start, end)`` has an entry."""
+        index = bisect_left(self._insns, start)
+        return index < len(self._insns) and self._insns[index] < end
+
     def _plausible(self, entry: ExceptionEntry) -> bool:
         if not self._is_code(entry.insn) or not self._is_code(entry.fixup):
             return False

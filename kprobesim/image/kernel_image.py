@@ -11,15 +11,22 @@ from pathlib import Path
 
 from kprobesim.errors import ImageError
 from kprobesim.image import tables
-from kprobesim.image.banner import Banner, find_banner
+from kprobesim.image.banner import Banner, find_banners
+from kprobesim.image.btf import Btf, find_btf
 from kprobesim.image.bugtable import BugTable
-from kprobesim.image.discover import find_address_runs, find_blacklist, find_records
+from kprobesim.image.discover import (
+    JUMP_ENTRIES,
+    find_address_runs,
+    find_blacklist,
+    find_export,
+    find_records,
+)
 from kprobesim.image.elf import Section
 from kprobesim.image.error_injection import ERROR_INJECTION, ErrorInjection
 from kprobesim.image.extable import ExceptionTable
 from kprobesim.image.patch_sites import (
     PatchSites,
-    ftrace_place,
+    ftrace_places,
     jump_label_sites,
     static_call_sites,
 )
@@ -35,14 +42,18 @@ _BUG_TRAPS = {
     "arm64": (b"\x00\x00\x21\xd4",),
 }
 
+_ARM64_NOP = b"\x1f\x20\x03\xd5"
+_ARM64_B = 0x14  # the highest bits of B
+
 
 class KernelImage:
     """A kernel image at its link address, relocated; made by ``load_image``.
 
     ``entry`` is the entry point that the container names (a physical address for an x86 vmlinux),
     ``container`` says for people what the file was, ``percpu_load`` is where the initial copy of
-    the per-CPU data lies (``None`` when the image has none). Symbols, regions and tables are read
-    when first asked for; they raise ``ImageError`` if the file is damaged there.
+    the per-CPU data lies (``None`` when the image has none), ``banner`` is looked for unless given.
+    Symbols, regions and tables are read when first asked for; they raise ``ImageError`` if the file
+    is damaged there.
     """
 
     def __init__(
@@ -57,16 +68,18 @@ class KernelImage:
         read_columns: Callable[[KernelImage], tuple[Columns, str] | None],
         percpu_load: int | None = None,
         read_build_id: Callable[[], str | None] | None = None,
+        banner: str | None = None,
     ) -> None:
         self.path = path
         self.arch = arch
         self.container = container
         self.entry = entry
         self.segments = tuple(sorted(segments, key=lambda segment: segment.vaddr))
-        self._section_headers = tuple(section_headers)
+        self.section_headers = tuple(section_headers)
         self._read_columns = read_columns
         self._percpu_load = percpu_load
         self._read_build_id = read_build_id
+        self._known_banner = banner
         self._starts = [segment.vaddr for segment in self.segments]
         for low, high in zip(self.segments, self.segments[1:], strict=False):
             if low.end > high.vaddr:
@@ -88,6 +101,12 @@ class KernelImage:
 
     def read(self, vaddr: int, size: int) -> bytes:
         """``size`` bytes as the kernel finds them at start; ``ImageError`` outside of the image."""
+        index = bisect_right(self._starts, vaddr) - 1
+        if index >= 0:  # mostly it is all in one place, and this is asked often
+            segment = self.segments[index]
+            offset = vaddr - segment.vaddr
+            if offset + size <= len(segment.data):
+                return bytes(segment.data[offset : offset + size])
         parts: list[bytes] = []
         at, left = vaddr, size
         while left > 0:
@@ -116,6 +135,11 @@ class KernelImage:
 
     # Names
 
+    @property
+    def has_symbols(self) -> bool:
+        """Whether there are any :attr:`symbols`."""
+        return self._symbols is not None
+
     @cached_property
     def symbols(self) -> SymbolTable:
         """All symbols; ``ImageError`` when neither the image nor ``symbols=`` has any."""
@@ -139,7 +163,7 @@ class KernelImage:
     @cached_property
     def sections(self) -> Mapping[str, tuple[int, int]]:
         """Address and size of each loaded section; empty when the file has no section headers."""
-        return {s.name: (s.addr, s.size) for s in self._section_headers if s.is_alloc}
+        return {s.name: (s.addr, s.size) for s in self.section_headers if s.is_alloc}
 
     def bounds(self, start: str, stop: str) -> tuple[int, int] | None:
         """The range between two symbols, or ``None`` unless both exist in order."""
@@ -152,16 +176,23 @@ class KernelImage:
         found = self._symbols.candidates(name)
         return found[0].address if len(found) == 1 else None
 
+    def exported(self, name: str) -> int | None:
+        """The address of a symbol; also of exported data in an image that names functions only."""
+        found = self.symbols.candidates(name)
+        return found[0].address if found else find_export(self.segments, name)
+
     # The kernel about itself
 
     @cached_property
     def _banner(self) -> Banner:
-        address = self._address("linux_banner")
-        if address is not None and self.contains(address):
-            banner = find_banner([(self.read_string(address) or "").encode()])
-            if banner.text:
-                return banner
-        return find_banner(segment.data for segment in self.segments)
+        if self._known_banner is not None:
+            return Banner(self._known_banner)
+        found = find_banners(segment.data for segment in self.segments)
+        if len(found) > 1:  # only then is it worth reading the symbols
+            address = self._address("linux_banner")
+            if address is not None and self.contains(address):
+                found = find_banners([(self.read_string(address) or "").encode()]) or found
+        return found[0] if found else Banner()
 
     @property
     def banner(self) -> str:
@@ -203,7 +234,7 @@ class KernelImage:
 
     @cached_property
     def _code(self) -> list[tuple[int, int]]:
-        code = code_ranges(self._section_headers, self.segments, self.bounds)
+        code = code_ranges(self.section_headers, self.segments, self.bounds)
         if self.contains(self.entry) and not any(low <= self.entry < high for low, high in code):
             # The head of an ARM64 Image has no symbol without CONFIG_KALLSYMS_ALL.
             code = sorted([*code, (self.entry, self.entry + PAGE_SIZE)])
@@ -218,7 +249,7 @@ class KernelImage:
             for pair in (rodata_range(self.arch, self.bounds), self.bounds("_stext", "_etext"))
             if pair
         ]
-        return make_regions(self.segments, self._section_headers, self._code, fixed)
+        return make_regions(self.segments, self.section_headers, self._code, fixed)
 
     @cached_property
     def text_ranges(self) -> tuple[tuple[int, int], ...]:
@@ -249,7 +280,7 @@ class KernelImage:
 
     # Tables
 
-    def _table(self, start: str, stop: str, section: str) -> tuple[int, bytes] | None:
+    def table(self, start: str, stop: str, section: str) -> tuple[int, bytes] | None:
         place = self.bounds(start, stop)
         if place is None and section in self.sections:
             address, size = self.sections[section]
@@ -269,25 +300,13 @@ class KernelImage:
                     return False
             return self.is_code(insn) and self.is_code(fixup)
 
-        found = [
-            table
-            for size in (12, 8)
-            if (table := find_records(self.segments, size, plausible, rising=True)) is not None
-        ]
-        return max(found, key=lambda table: len(table[1]), default=(0, b""))
+        return find_records(self.segments, (12, 8), plausible, rising=True)
 
     def _find_bug_table(self) -> tuple[int, bytes]:
         """The table by its shape: each entry points at a BUG instruction."""
-        found = [
-            table
-            for size in (12, 16, 8)
-            if (
-                table := find_records(
-                    self.segments, size, lambda trap, _file, _record: self._is_bug_trap(trap)
-                )
-            )
-        ]
-        return max(found, key=lambda table: len(table[1]), default=(0, b""))
+        return find_records(
+            self.segments, (12, 16, 8), lambda trap, _file, _record: self._is_bug_trap(trap)
+        )
 
     @cached_property
     def _code_pointers(self) -> list[tuple[int, array[int], int]]:
@@ -309,45 +328,69 @@ class KernelImage:
         return code == b"\x1f\x20\x03\xd5" * 2 if self.arch == "arm64" else code[0] == 0xE8
 
     @cached_property
+    def btf(self) -> Btf | None:
+        """The types of the kernel's structs; ``None`` without CONFIG_DEBUG_INFO_BTF."""
+        return find_btf(self.segments, self.bounds("__start_BTF", "__stop_BTF"))
+
+    @cached_property
     def exception_table(self) -> ExceptionTable:
         """``__ex_table``; empty when the image has none."""
-        start, table = self._table(*tables.EXCEPTION_TABLE) or self._find_exception_table()
+        start, table = self.table(*tables.EXCEPTION_TABLE) or self._find_exception_table()
         return ExceptionTable(self.arch, start, table, self.is_code)
 
     @cached_property
     def bug_table(self) -> BugTable:
         """``__bug_table``; empty when the image has none."""
-        start, table = self._table(*tables.BUG_TABLE) or self._find_bug_table()
+        start, table = self.table(*tables.BUG_TABLE) or self._find_bug_table()
         return BugTable(start, table, self._is_bug_trap, self.read_string)
 
     @cached_property
     def mcount_sites(self) -> Sequence[int]:
         """Addresses of the calls or nops that ftrace patches, in the table's order."""
-        table = self._table(*tables.MCOUNT_SITES)
+        table = self.table(*tables.MCOUNT_SITES)
         return tables.addresses(table[1]) if table else self._find_mcount_sites()
 
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code, one for each of ``mcount_sites`` that it can patch."""
-        places = (ftrace_place(self.arch, site, self.read) for site in self.mcount_sites)
-        return frozenset(place for place in places if place is not None)
+        return ftrace_places(self.arch, self.mcount_sites, self.read)
+
+    def _find_jump_table(self) -> tuple[int, bytes]:
+        """The table by its shape: each entry points at a NOP or a branch. (Only ARM64 needs it.)"""
+        constants = self.bounds("_etext", "_sinittext")  # where RO_DATA of vmlinux.lds.h puts it
+        if self.arch != "arm64" or constants is None:
+            return 0, b""
+
+        def plausible(place: int, target: int, record: bytes) -> bool:
+            if place % 4 or target % 4 or not (self.contains(place) and self.contains(target)):
+                return False
+            code = self.read(place, 4)
+            return code == _ARM64_NOP or code[3] & 0xFC == _ARM64_B
+
+        parts = [part for s in self.segments if (part := s.part(*constants)) is not None]
+        return find_records(parts, (16,), plausible, runs=JUMP_ENTRIES)
+
+    @cached_property
+    def jump_table(self) -> tuple[int, bytes]:
+        """Where ``__jump_table`` lies, and its bytes; none when it cannot be found."""
+        return self.table(*tables.JUMP_TABLE) or self._find_jump_table()
 
     @cached_property
     def jump_labels(self) -> PatchSites:
         """The bytes of all jump labels (``__jump_table``); empty when it cannot be found."""
-        start, table = self._table(*tables.JUMP_TABLE) or (0, b"")
+        start, table = self.jump_table
         return jump_label_sites(self.arch, start, table, self.read)
 
     @cached_property
     def static_calls(self) -> PatchSites:
         """The bytes of all static calls (x86); empty when the table cannot be found."""
-        start, table = self._table(*tables.STATIC_CALLS) or (0, b"")
+        start, table = self.table(*tables.STATIC_CALLS) or (0, b"")
         return static_call_sites(start, table)
 
     @cached_property
     def error_injection(self) -> ErrorInjection:
         """``_error_injection_whitelist``; empty without CONFIG_FUNCTION_ERROR_INJECTION."""
-        table = self._table(*ERROR_INJECTION)
+        table = self.table(*ERROR_INJECTION)
 
         def name_at(address: int) -> str | None:
             found = self.symbols.at(address)
@@ -358,7 +401,7 @@ class KernelImage:
     @cached_property
     def kprobe_blacklist(self) -> Sequence[int]:
         """Addresses in ``_kprobe_blacklist``: functions marked NOKPROBE_SYMBOL."""
-        table = self._table(*tables.KPROBE_BLACKLIST)
+        table = self.table(*tables.KPROBE_BLACKLIST)
         if table:
             return tables.addresses(table[1])
         members = [self._address(name) for name in tables.ALWAYS_BLACKLISTED]
@@ -366,6 +409,9 @@ class KernelImage:
         return found[1] if found else ()
 
     def _is_bug_trap(self, address: int) -> bool:
-        if not self.contains(address) or not self.contains(address + 3):
+        index = bisect_right(self._starts, address) - 1  # often asked: not through read()
+        if index < 0:
             return False
-        return self.read(address, 4).startswith(_BUG_TRAPS[self.arch])
+        segment = self.segments[index]
+        offset = address - segment.vaddr
+        return bytes(segment.data[offset : offset + 4]).startswith(_BUG_TRAPS[self.arch])

@@ -14,10 +14,12 @@ from kprobesim.image.elf import Elf
 from kprobesim.image.kallsyms import find_kallsyms
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.source import Buffer, map_file
+from kprobesim.image.stored import read_stored_image
 from kprobesim.image.symbol_file import read_symbol_file
 from kprobesim.image.symbols import Columns
 from kprobesim.image.symtab import has_symtab, read_symtab
 from kprobesim.image.vmlinux import vmlinux_segments
+from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["load_image"]
 
@@ -34,13 +36,18 @@ def load_image(
     /proc/kallsyms. Without it they come from the image: its ``.symtab``, or else the kallsyms that
     the kernel carries. ``progress`` is told, in words, of each step that takes long.
 
-    Raises ``ImageError`` for a file that is no kernel image of x86-64 or ARM64, or a damaged one.
+    A snapshot gives the image of the kernel that runs in it.
+
+    Raises ``ImageError`` for a file that is no kernel image of x86-64 or ARM64, or a damaged one,
+    and ``SnapshotError`` for a damaged snapshot.
     """
     path = Path(path)
-    unpacked = unpack(path, map_file(path), progress)
     symbol_path = None if symbols is None else Path(symbols)
     if symbol_path is not None:
         map_file(symbol_path)  # a wrong path is an error now, not at the first lookup
+    if is_snapshot(path):
+        return read_stored_image(path, symbol_path)
+    unpacked = unpack(path, map_file(path), progress)
     if unpacked.is_elf:
         return _from_elf(path, unpacked.data, unpacked.container, symbol_path)
     segment = load_arm64_image(path, unpacked.data)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["PatchSites", "ftrace_place", "jump_label_sites", "static_call_sites"]
+__all__ = ["PatchSites", "ftrace_places", "jump_label_sites", "static_call_sites"]
 
 _JUMP_ENTRY = 16  # struct jump_entry, relative: s32 code, s32 target, s64 key
 _STATIC_CALL = 8  # struct static_call_site: s32 addr, s32 key
@@ -18,8 +18,10 @@ _SHORT_JUMPS = (0xEB, 0x66)  # x86 JMP8 and the 2-byte NOP; the 5-byte forms are
 
 _NOP_PAIR = struct.pack("<2I", 0xD503201F, 0xD503201F)
 _BTI_C = struct.pack("<I", 0xD503245F)
-#: What may stand between a recorded ARM64 address and the pair of NOPs that is patched.
-_BEFORE_PAIR = (b"", _BTI_C, _NOP_PAIR, _NOP_PAIR + _BTI_C)
+_CALL_OPS = (_NOP_PAIR + _NOP_PAIR, _NOP_PAIR + _BTI_C + _NOP_PAIR)
+#: What may stand between a recorded ARM64 address and the pair of NOPs that is patched: without and
+#: with CALL_OPS.
+_BEFORE_PAIR = ((b"", _BTI_C), (_NOP_PAIR, _NOP_PAIR + _BTI_C))
 
 
 class PatchSites:
@@ -70,18 +72,22 @@ def static_call_sites(start: int, table: bytes) -> PatchSites:
     )
 
 
-def ftrace_place(arch: str, site: int, read: Callable[[int, int], bytes]) -> int | None:
-    """Where ftrace patches for the recorded ``site`` (``ftrace_call_adjust()``); ``None``: nowhere.
+def ftrace_places(
+    arch: str, sites: Sequence[int], read: Callable[[int, int], bytes]
+) -> frozenset[int]:
+    """Where ftrace patches for the recorded ``sites`` (``ftrace_call_adjust()``).
 
-    x86: the call itself. ARM64: the second of two NOPs, behind a BTI, or behind two more NOPs in
-    front of the function (CALL_OPS, 6.3).
+    x86: the calls themselves. ARM64: the second of two NOPs, behind a BTI if there is one. A kernel
+    with CALL_OPS (6.3) has two more NOPs in front of each function and records those.
     """
     if arch == "x86_64":
-        return site
-    code = read(site, 20)
-    longest = max(
-        (before for before in _BEFORE_PAIR if code.startswith(before + _NOP_PAIR)),
-        key=len,
-        default=None,
-    )
-    return None if longest is None else site + len(longest) + 4
+        return frozenset(sites)
+    codes = {site: read(site, 20) for site in sites}
+    with_ops = sum(code.startswith(_CALL_OPS) for code in codes.values()) * 2 > len(codes)
+    places = set()
+    for site, code in codes.items():
+        for before in _BEFORE_PAIR[with_ops]:
+            if code.startswith(before + _NOP_PAIR):
+                places.add(site + len(before) + 4)
+                break
+    return frozenset(places)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 import struct
 import sys
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import compress
 
 __all__ = ["apply_rela", "find_rela"]
 
@@ -30,26 +32,39 @@ def apply_rela(ranges: Sequence[Range], table: bytes) -> list[Range]:
     """
     if len(table) % RELA_SIZE:
         raise ValueError("relocation table whose size is no multiple of 24")
-    todo = [entry for entry in struct.iter_unpack("<QQQ", table) if entry[1] == RELATIVE]
+    words = array("Q", table)
+    if sys.byteorder == "big":
+        words.byteswap()
+    addresses, values = words[0::3], words[2::3]
+    relative = words[1::3]
+    if relative.count(RELATIVE) != len(relative):
+        which = [info == RELATIVE for info in relative]
+        addresses = array("Q", compress(addresses, which))
+        values = array("Q", compress(values, which))
+    if not addresses:
+        return list(ranges)
     result = list(ranges)
     applied = 0
+    lowest, highest = min(addresses), max(addresses)
     for number, (base, data) in enumerate(ranges):
         end = base + len(data) - 8
-        if not any(base <= address <= end for address, _, _ in todo):
+        if highest < base or lowest > end:
             continue
+        todo: Iterable[tuple[int, int]] = zip(addresses, values, strict=True)
+        if lowest < base or highest > end:
+            todo = ((address, value) for address, value in todo if base <= address <= end)
         private = bytearray(data)
         whole = memoryview(private)[: len(private) & ~7].cast("Q")
         aligned = sys.byteorder == "little" and not base & 7
-        for address, _, value in todo:
-            if base <= address <= end:
-                applied += 1
-                if aligned and not address & 7:
-                    whole[(address - base) >> 3] = value
-                else:
-                    struct.pack_into("<Q", private, address - base, value)
+        for address, value in todo:
+            applied += 1
+            if aligned and not address & 7:
+                whole[address - base >> 3] = value
+            else:
+                struct.pack_into("<Q", private, address - base, value)
         result[number] = base, memoryview(private).toreadonly()
-    if applied != len(todo):
-        lost = next(a for a, _, _ in todo if not any(b <= a <= b + len(d) - 8 for b, d in ranges))
+    if applied != len(addresses):
+        lost = next(a for a in addresses if not any(b <= a <= b + len(d) - 8 for b, d in ranges))
         raise ValueError(f"relocation of {lost:#x}, outside of the image")
     return result
 

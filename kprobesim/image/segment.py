@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 
-__all__ = ["PAGE_SIZE", "Region", "Segment"]
+__all__ = ["PAGE_SIZE", "Region", "Segment", "findable"]
 
 #: Granularity of regions, in bytes: the smallest page of both architectures.
 PAGE_SIZE = 4096
@@ -32,6 +33,16 @@ class Segment:
         """First virtual address after the segment."""
         return self.vaddr + self.memsz
 
+    def part(self, start: int, end: int) -> Segment | None:
+        """What of it the file has in ``[start, end)``; ``None`` if nothing."""
+        low, high = max(start, self.vaddr), min(end, self.vaddr + len(self.data))
+        if low >= high:
+            return None
+        data = self.data[low - self.vaddr : high - self.vaddr]
+        paddr = self.paddr + low - self.vaddr
+        flags = self.readable, self.writable, self.executable
+        return Segment(low, paddr, data, len(data), *flags, self.name)
+
     def __contains__(self, vaddr: int) -> bool:
         return self.vaddr <= vaddr < self.end
 
@@ -47,3 +58,13 @@ class Region:
     start: int
     end: int
     kind: str
+
+
+def findable(data: memoryview | bytes) -> bytes | bytearray | mmap.mmap:
+    """``data`` as something that has ``find`` and quick slices, without a copy where it can be."""
+    if isinstance(data, bytes):
+        return data
+    whole = data.obj
+    if isinstance(whole, (bytes, bytearray, mmap.mmap)) and len(whole) == data.nbytes:
+        return whole
+    return bytes(data)

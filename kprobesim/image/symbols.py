@@ -94,6 +94,11 @@ class SymbolTable:
             kinds = bytes([kinds[i] for i in order])
         self._names, self._addresses, self._sizes, self._kinds = names, addresses, sizes, kinds
 
+    @property
+    def columns(self) -> Columns:
+        """All symbols in this table's order; not to be changed."""
+        return Columns(self._names, self._addresses, self._sizes, self._kinds, ordered=True)
+
     def __len__(self) -> int:
         return len(self._names)
 

@@ -45,7 +45,7 @@ class AggrKprobe(Kprobe):
         self.children.insert(len(self.children) if p.list_type == "j" else 0, p)
 
     def share(self, ainsn: Any) -> None:
-        """The instruction has been prepared anew."""
+        """The instruction has been prepared anew, for all."""
         self.ainsn = ainsn
         for p in self.children:
             p.ainsn = ainsn

@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
-from kprobesim.arch.arm64.constants import BRK_KPROBE, INSN_SIZE, SLOT_SIZE
+from kprobesim.arch.arm64.constants import BRK_KPROBE, INSN_SIZE, SLOT_SIZE, brk_imm
 from kprobesim.arch.x86_64.ftrace import FtraceInsn
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
+from kprobesim.kprobes.ctlblk import KprobeStatus
+from kprobesim.kprobes.model import Model, Vanished
 from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
 
 Read = Callable[[int, int], bytes]
 Stepping = Literal["breakpoint", "trap"]
-
-_X86_SLOT = 15  # MAX_INSN_SIZE of asm/insn.h, as recorded from a running 6.1: 15 bytes, packed
-_DEFAULT_VERSION = (6, 1)  # of an image that does not tell
 
 
 class ArchInsn(Protocol):
@@ -49,6 +48,17 @@ class ArchInsn(Protocol):
     def slot_bytes(self) -> bytes:
         """What the slot holds."""
 
+    @property
+    def fix_up(self) -> Callable[[Any, Any, int], None] | None:
+        """``fix_up(regs, memory, old_flags)`` puts right what a stepped branch has done."""
+
+    @property
+    def late_boost(self) -> bytes | None:
+        """What to append to the slot after the first step, to boost it from then on."""
+
+    def boosted(self) -> ArchInsn:
+        """With ``late_boost`` done."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -66,13 +76,25 @@ class Site:
 class ArchKprobes:
     """``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
     the trap's program counter is ``breakpoint_trap_offset`` behind its start. ``repeats``: a
-    single step may end on the same instruction (x86 REP)."""
+    single step may end on the same instruction (x86 REP). ``fixes_up``: what was stepped may have
+    been a branch (:attr:`ArchInsn.fix_up`). ``boost_ends_at_post``: a boosted copy is stepped all
+    the same once there is a post_handler. ``fatal``: the states in which another hit is a BUG.
+    ``nesting_saves_flags``: masked flags are remembered with the outer hit. ``vanished``: what a
+    breakpoint without a probe means.
+    """
 
     breakpoint: bytes
     breakpoint_trap_offset: int
     trap_number: int
     slot_size: int
     repeats: bool
+    fixes_up: bool
+    boost_ends_at_post: bool
+    fatal: int
+    nesting_saves_flags: bool
+    vanished: Vanished
+    bug_file: str
+    is_breakpoint: Callable[[bytes], bool]
     prepare: Callable[[Site, Read, Read, int], ArchInsn]
 
     def memory_trap(self, error: GuestMemoryError) -> Trap:
@@ -81,16 +103,29 @@ class ArchKprobes:
         return Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
 
 
-def arch_kprobes(image: KernelImage, stepping: Stepping) -> ArchKprobes:
-    """The architecture's half for the kernel in ``image``."""
-    version = image.version[:2] if len(image.version) >= 2 else _DEFAULT_VERSION
+def arch_kprobes(
+    image: KernelImage, stepping: Stepping, model: Model, *, strict: bool = False
+) -> ArchKprobes:
+    """The architecture's half of ``model`` for the kernel in ``image``."""
     if image.arch == "x86_64":
-        return _x86_64((version[0], version[1]), image.preemptible, stepping)
-    return _arm64((version[0], version[1]), stepping)
+        return _x86_64(image.preemptible, stepping, model, strict)
+    return _arm64(stepping, model, strict)
 
 
-def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> ArchKprobes:
-    refuse_exception_insns = version >= (6, 13)  # UD2, INT n ...: can_probe() refuses them since
+def _x86_64(preemptible: bool, stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
+    x86 = model.x86
+    fixes_up = stepping == x86.stepping == "trap"
+    kernel = x86_64.Options(
+        slot_size=x86.slot_size,
+        preemptible=preemptible,
+        strict=strict,
+        stepping=stepping,
+        emulates=not fixes_up,
+        boost=x86.boost,
+        wide_boost_table=x86.wide_boost_table,
+        group_boost=x86.group_boost,
+        unboostable_prefixes=x86.unboostable_prefixes,
+    )
 
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         if site.ftrace:
@@ -99,12 +134,11 @@ def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> 
             original,
             site.symbol_start,
             site.address,
-            refuse_exception_insns=refuse_exception_insns,
+            refuse_exception_insns=x86.refuse_exception_insns,
+            int3_ends_walk=x86.int3_ends_walk,
         )
-        options = x86_64.Options(
-            slot_size=_X86_SLOT,
-            preemptible=preemptible,
-            stepping=stepping,
+        options = replace(
+            kernel,
             has_post_handler=site.has_post_handler,
             has_exception_entry=site.has_exception_entry,
         )
@@ -114,14 +148,31 @@ def _x86_64(version: tuple[int, int], preemptible: bool, stepping: Stepping) -> 
         breakpoint=bytes([x86_64.INT3]),
         breakpoint_trap_offset=1,
         trap_number=3,
-        slot_size=_X86_SLOT,
+        slot_size=x86.slot_size,
         repeats=True,
+        fixes_up=fixes_up,
+        boost_ends_at_post=x86.boost != "when prepared",
+        fatal=KprobeStatus.KPROBE_REENTER,
+        nesting_saves_flags=True,
+        vanished=x86.vanished,
+        bug_file="arch/x86/kernel/kprobes/core.c",
+        is_breakpoint=lambda code: code[0] == x86_64.INT3,
         prepare=prepare,
     )
 
 
-def _arm64(version: tuple[int, int], stepping: Stepping) -> ArchKprobes:
-    kernel = replace(arm64.Options.of_kernel(version), stepping=stepping)
+def _arm64(stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
+    kernel = arm64.Options(
+        stepping=stepping,
+        slot_size=SLOT_SIZE if stepping == "breakpoint" else model.arm64.slot_size,
+        strict=strict,
+        simulate_nop=model.arm64.simulate_nop,
+        narrow_exclusives=model.arm64.narrow_exclusives,
+        refuse_mops=model.arm64.refuse_mops,
+    )
+    fatal = int(KprobeStatus.KPROBE_REENTER)
+    if strict and not model.arm64.reenter_while_stepping:
+        fatal |= KprobeStatus.KPROBE_HIT_SS
 
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         options = replace(
@@ -135,7 +186,14 @@ def _arm64(version: tuple[int, int], stepping: Stepping) -> ArchKprobes:
         breakpoint=BRK_KPROBE.to_bytes(INSN_SIZE, "little"),
         breakpoint_trap_offset=0,
         trap_number=0x3C,
-        slot_size=SLOT_SIZE,
+        slot_size=kernel.slot_size,
         repeats=False,
+        fixes_up=False,
+        boost_ends_at_post=False,
+        fatal=fatal,
+        nesting_saves_flags=model.arm64.nesting_saves_daif or not strict,
+        vanished=model.arm64.vanished,
+        bug_file="arch/arm64/kernel/probes/kprobes.c",
+        is_breakpoint=lambda code: brk_imm(int.from_bytes(code, "little")) is not None,
         prepare=prepare,
     )

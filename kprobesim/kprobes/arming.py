@@ -158,11 +158,36 @@ class HookArming:
         self._prepared[site.address] = site, self.read_original(site.address, ainsn.size)
         return ainsn
 
-    def refresh(self, p: Kprobe) -> ArchInsn:
-        """How to execute the instruction that is there now; raises ``Refused``."""
+    def prepared(self, address: int) -> tuple[Site, bytes] | None:
+        """What was found and read at ``address`` when it was last analysed."""
+        return self._prepared.get(address)
+
+    def adopt(self, site: Site, code: bytes) -> ArchInsn:
+        """As :meth:`prepare`, for the ``code`` that was once there: it may have gone meanwhile.
+
+        Raises ``Refused`` for code on which no probe can have been.
+        """
+
+        def read(address: int, size: int) -> bytes:
+            return (code if address == site.address else b"")[:size].ljust(size, b"\0")
+
+        # Whether an instruction begins here was checked when there was more than it to be seen.
+        alone = replace(site, symbol_start=site.address)
+        ainsn = self._arch.prepare(alone, read, read, site.address)
+        self._prepared[site.address] = site, code
+        return ainsn
+
+    def refresh(self, p: Kprobe) -> ArchInsn | None:
+        """How to execute the instruction that is there now; raises ``Refused``.
+
+        ``None``: it is a breakpoint of the guest's, which executes what it has put it on.
+        """
         address = p.addr or 0
         site, code = self._prepared[address]
-        if self._machine.memory.read(address, len(code)) != code:
+        now = self._machine.memory.read(address, len(code))
+        if now != code:
+            if now.startswith(self._arch.breakpoint):
+                return None
             p.ainsn = self.prepare(p, site)
         ainsn: ArchInsn = p.ainsn
         return ainsn
@@ -216,8 +241,10 @@ class HookArming:
         self._forget(address)
 
     def _forget(self, address: int) -> None:
-        if self._machine.text.is_code(address):  # else nothing has been translated from there
-            self._machine.engine.forget_code(address, address + 1)
+        engine = self._machine.engine
+        # Else nothing has been translated from there. (A user's page tables may hide the kernel.)
+        if engine.in_user_mode() or self._machine.text.is_code(address):
+            engine.forget_code(address, address + 1)
 
     def release(self, p: Kprobe) -> None:
         """There is no slot."""

@@ -8,24 +8,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.image import KernelImage
+from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 
 __all__ = ["Blacklist"]
 
-_AREAS = (
-    # start symbol, stop symbol, name
-    ("__kprobes_text_start", "__kprobes_text_end", ".kprobes.text"),
-    ("__noinstr_text_start", "__noinstr_text_end", ".noinstr.text"),
-)
-_ARCH_AREAS = {
-    # arch_populate_kprobe_blacklist() of each architecture
-    "x86_64": (("__entry_text_start", "__entry_text_end", ".entry.text"),),
-    "arm64": (
-        ("__entry_text_start", "__entry_text_end", ".entry.text"),
-        ("__irqentry_text_start", "__irqentry_text_end", ".irqentry.text"),
-        ("__idmap_text_start", "__idmap_text_end", ".idmap.text"),
-        ("__hyp_text_start", "__hyp_text_end", ".hyp.text"),
-        ("__hyp_idmap_text_start", "__hyp_idmap_text_end", ".hyp.idmap.text"),
-    ),
+_BOUNDS = {
+    # section: start symbol, stop symbol
+    ".kprobes.text": ("__kprobes_text_start", "__kprobes_text_end"),
+    ".noinstr.text": ("__noinstr_text_start", "__noinstr_text_end"),
+    ".entry.text": ("__entry_text_start", "__entry_text_end"),
+    ".irqentry.text": ("__irqentry_text_start", "__irqentry_text_end"),
+    ".idmap.text": ("__idmap_text_start", "__idmap_text_end"),
+    ".hyp.text": ("__hyp_text_start", "__hyp_text_end"),
+    ".hyp.idmap.text": ("__hyp_idmap_text_start", "__hyp_idmap_text_end"),
 }
 _MARKED = "it is marked NOKPROBE_SYMBOL"
 
@@ -41,10 +36,15 @@ class _Entry:
 
 
 class Blacklist:
-    """``kprobe_blacklist``: areas and functions (NOKPROBE_SYMBOL) that refuse probes."""
+    """``kprobe_blacklist``: areas and functions (NOKPROBE_SYMBOL) that refuse probes.
 
-    def __init__(self, image: KernelImage) -> None:
+    Which areas are those of the ``model``.
+    """
+
+    def __init__(self, image: KernelImage, model: Model = DEFAULT_MODEL) -> None:
         self._image = image
+        self._areas = model.blacklist + model.of(image.arch).blacklist
+        self._suffix_rule = model.suffix_rule
 
     @cached_property
     def _entries(self) -> list[_Entry]:
@@ -54,8 +54,8 @@ class Blacklist:
             entry = self._entry(address, _MARKED)
             if entry is not None:
                 entries.append(entry)
-        for begin, stop, name in _AREAS + _ARCH_AREAS[self._image.arch]:
-            bounds = self._image.bounds(begin, stop)
+        for name in self._areas:
+            bounds = self._image.bounds(*_BOUNDS[name])
             if bounds is not None:
                 entries += self._area(*bounds, f"it lies in {name}")
         return entries
@@ -81,8 +81,8 @@ class Blacklist:
     @cached_property
     def _ranges(self) -> list[tuple[int, int, str]]:
         ranges = [(entry.start, entry.end, entry.why) for entry in self._entries]
-        begin, stop, name = _AREAS[0]  # arch_within_kprobe_blacklist()
-        bounds = self._image.bounds(begin, stop)
+        name = ".kprobes.text"  # arch_within_kprobe_blacklist()
+        bounds = self._image.bounds(*_BOUNDS[name])
         if bounds is not None:
             ranges.append((*bounds, f"it lies in {name}"))
         return sorted(ranges)
@@ -104,7 +104,7 @@ class Blacklist:
         """
         found = self._covering(address)
         base, dot, _ = symbol.partition(".")
-        if found is None and dot and base:
+        if found is None and dot and base and self._suffix_rule:
             for candidate in self._image.symbols.candidates(base):
                 found = found or self._covering(candidate.address)
         return found

@@ -21,8 +21,20 @@ from kprobesim.errors import (
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 
-__all__ = ["Place", "check_address_safe", "check_types", "parse_place", "resolve"]
+__all__ = [
+    "Place",
+    "check_address_safe",
+    "check_model",
+    "check_types",
+    "parse_place",
+    "resolve",
+]
+
+_UNSIGNED_INT = (1 << 32) - 1  # of kprobe.offset
+_POINTER = (1 << 64) - 1
+_FTRACE_SIZE = 5  # bytes that ftrace patches on x86
 
 
 @dataclass(frozen=True)
@@ -63,12 +75,19 @@ def parse_place(text: str) -> tuple[str, int]:
 
 
 def resolve(
-    image: KernelImage, p: Kprobe, read: Callable[[int, int], bytes], *, suggest: bool = True
+    image: KernelImage,
+    p: Kprobe,
+    read: Callable[[int, int], bytes],
+    model: Model = DEFAULT_MODEL,
+    *,
+    strict: bool = False,
+    suggest: bool = True,
 ) -> Place:
     """The address that ``p`` asks for, by symbol or address (``_kprobe_addr()``).
 
     ``read`` gives the guest's code without probes. Behind an ENDBR the entry is four bytes on
-    (``arch_adjust_kprobe_addr()``). ``suggest``: look for names like an unknown one (0.3 s).
+    (``arch_adjust_kprobe_addr()``). ``strict``: ``"symbol+0x10"`` is no symbol's name. ``suggest``:
+    look for names like an unknown one (0.3 s).
     """
     check_types(p)
     if (p.symbol_name is None) == (p.addr is None):
@@ -86,13 +105,13 @@ def resolve(
     if p.symbol_name is None:
         base = p.addr or 0
     else:
-        name, more = parse_place(p.symbol_name)
-        base = _look_up(image, name, suggest=suggest) + more
-    address = base + p.offset
+        name, more = (p.symbol_name, 0) if strict else parse_place(p.symbol_name)
+        base = _look_up(image, name, model, suggest=suggest) + more
+    address = (base + (p.offset & _UNSIGNED_INT)) & _POINTER
     found = image.symbols.at(address)
     if found is None:
         raise KprobeError(
-            errno.ENOENT,
+            errno.ENOENT if model.place_needs_symbol else errno.EINVAL,
             Reason.NO_SYMBOL_AT_ADDRESS,
             f"{address:#x} belongs to no symbol of the kernel; see `kprobesim info`",
             symbol=p.symbol_name,
@@ -100,7 +119,8 @@ def resolve(
         )
     start, offset = found.symbol.address, found.offset
     entry = offset == 0
-    if image.arch == "x86_64" and offset in (0, ENDBR_SIZE) and _is_endbr(start, read):
+    skips = image.arch == "x86_64" and model.x86.skip_endbr
+    if skips and offset in (0, ENDBR_SIZE) and _is_endbr(start, read):
         address, entry = start + ENDBR_SIZE, True
     return Place(address, found.symbol.name, start, entry)
 
@@ -125,7 +145,7 @@ def check_types(p: Kprobe) -> None:
             raise UsageError(f"{name} {handler!r} cannot be called: give a function")
 
 
-def _look_up(image: KernelImage, name: str, *, suggest: bool) -> int:
+def _look_up(image: KernelImage, name: str, model: Model, *, suggest: bool) -> int:
     try:
         if suggest or name in image.symbols:
             return image.symbols[name].address
@@ -133,26 +153,44 @@ def _look_up(image: KernelImage, name: str, *, suggest: bool) -> int:
     except SymbolError as error:
         problem, ambiguous = str(error), name in image.symbols
     raise KprobeError(
-        errno.EADDRNOTAVAIL if ambiguous else errno.ENOENT,
+        errno.EADDRNOTAVAIL if ambiguous else getattr(errno, model.unresolved_errno),
         Reason.AMBIGUOUS_SYMBOL if ambiguous else Reason.UNKNOWN_SYMBOL,
         problem,
         symbol=name,
     )
 
 
+def check_model(p: Kprobe, model: Model) -> None:
+    """Refuse what ``struct kprobe`` of the ``model`` does not have."""
+    if p.fault_handler is not None and not model.fault_handlers:
+        raise KprobeError(
+            errno.EINVAL,
+            Reason.NOT_IN_THIS_KERNEL,
+            f"kernels like {model.name} know no fault_handler: it was removed in 5.14; "
+            "strict=False allows one all the same",
+            symbol=p.symbol_name,
+            address=p.addr,
+        )
+
+
 def check_address_safe(
-    image: KernelImage, blacklist: Blacklist, place: Place, *, init_freed: bool = False
+    image: KernelImage,
+    blacklist: Blacklist,
+    place: Place,
+    model: Model = DEFAULT_MODEL,
+    *,
+    init_freed: bool = False,
 ) -> None:
     """Refuse what is not core text, blacklisted, or a BUG (``check_kprobe_address_safe()``).
 
     ``init_freed``: the kernel has booted, and ``__init`` functions are no text any more.
     """
-    for errno_, reason, message in _objections(image, blacklist, place, init_freed):
+    for errno_, reason, message in _objections(image, blacklist, place, model, init_freed):
         raise KprobeError(errno_, reason, message, symbol=str(place), address=place.address)
 
 
 def _objections(
-    image: KernelImage, blacklist: Blacklist, place: Place, init_freed: bool
+    image: KernelImage, blacklist: Blacklist, place: Place, model: Model, init_freed: bool
 ) -> Iterator[tuple[int, Reason, str]]:
     address = place.address
     if image.arch == "arm64" and address in image.ftrace_sites:
@@ -161,6 +199,14 @@ def _objections(
             Reason.FTRACE_SITE,
             f"{place} is the place that ftrace patches; probe {place.symbol} itself",
         )
+    if image.arch == "x86_64" and model.x86.refuse_inside_ftrace:
+        inside = (address - distance in image.ftrace_sites for distance in range(1, _FTRACE_SIZE))
+        if any(inside):
+            yield (
+                errno.EILSEQ,
+                Reason.FTRACE_SITE,
+                f"{place} lies inside what ftrace patches; probe {place.symbol} itself",
+            )
     if not image.is_kernel_text(address):
         init = image.init_text
         if init_freed or init is None or not init[0] <= address < init[1]:
@@ -176,21 +222,27 @@ def _objections(
             Reason.BLACKLISTED,
             f"{place} must not be probed: {rule}; probe a caller instead",
         )
-    if address in image.jump_labels:
+    if model.refuse_jump_labels and address in image.jump_labels:
         yield (
             errno.EINVAL,
             Reason.JUMP_LABEL,
             f"{place} is in a jump label, which the kernel patches; probe a neighbour",
         )
-    if address in image.static_calls:
+    if model.refuse_static_calls and address in image.static_calls:
         yield (
             errno.EINVAL,
             Reason.STATIC_CALL,
             f"{place} is in a static call, which the kernel patches; probe a neighbour",
         )
-    if image.bug_table.at(address) is not None:
+    if model.refuse_bugs and image.bug_table.at(address) is not None:
         yield (
             errno.EINVAL,
             Reason.BUG_TABLE,
             f"{place} is a BUG() or WARN() trap; probe the instruction before it",
+        )
+    if model.refuse_cfi_preambles and place.symbol.startswith(("__cfi_", "__pfx_")):
+        yield (
+            errno.EINVAL,
+            Reason.CFI_PREAMBLE,
+            f"{place} lies in front of a function and is no code of its own; probe the function",
         )

@@ -23,12 +23,20 @@ class KprobeCtlblk:
     """One CPU's ``current_kprobe`` and ``struct kprobe_ctlblk``.
 
     ``saved_flags`` are the bits of EFLAGS (IF, TF) or PSTATE (DAIF) that stepping masks.
-    ``previous`` is the one outer hit that the kernel can remember: (probe, status, saved flags).
+    ``prev_kprobe`` is the one outer hit that the kernel can remember: (probe, status, saved flags).
+    ``nesting_saves_flags``: going back to it brings its saved flags back, too.
     """
 
-    __slots__ = ("kprobe_saved_flags", "kprobe_status", "prev_kprobe", "running")
+    __slots__ = (
+        "_nesting_saves_flags",
+        "kprobe_saved_flags",
+        "kprobe_status",
+        "prev_kprobe",
+        "running",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, nesting_saves_flags: bool = True) -> None:
+        self._nesting_saves_flags = nesting_saves_flags
         self.running: Kprobe | None = None
         self.kprobe_status: int = 0
         self.kprobe_saved_flags = 0
@@ -50,5 +58,7 @@ class KprobeCtlblk:
     def restore_previous_kprobe(self) -> None:
         """Go on with the outer hit."""
         if self.prev_kprobe is not None:
-            self.running, self.kprobe_status, self.kprobe_saved_flags = self.prev_kprobe
+            self.running, self.kprobe_status, flags = self.prev_kprobe
             self.prev_kprobe = None
+            if self._nesting_saves_flags:
+                self.kprobe_saved_flags = flags

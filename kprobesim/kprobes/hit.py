@@ -15,6 +15,7 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.kprobes.archs import ArchInsn, ArchKprobes
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
+from kprobesim.machine.faults import GuestBug
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
@@ -40,7 +41,9 @@ def references_of_nobody(machine: Guest) -> int:
 class HitPath:
     """Handles breakpoint, step and fault traps for the armed probes in ``table``.
 
-    ``breakpoint()`` and ``step()`` answer whether the trap was a probe's.
+    ``breakpoint()`` and ``step()`` answer whether the trap was a probe's. ``counts_faults``: a
+    fault in a handler counts as a miss, fault_handler or not. ``strict``: only such a fault is
+    offered to the fault_handler, as in the kernel, and not that of the probed instruction.
     """
 
     def __init__(
@@ -52,9 +55,13 @@ class HitPath:
         ctlblk: KprobeCtlblk,
         *,
         single_step: bool,
+        counts_faults: bool = True,
+        strict: bool = False,
     ) -> None:
         self._machine = machine
         self._arch = arch
+        self._counts_faults = counts_faults
+        self._strict = strict
         self._table = table
         self._boosted = boosted
         self._ctlblk = ctlblk
@@ -66,7 +73,7 @@ class HitPath:
         self.observer: Observer | None = None
         self.unclaimed: Callable[[int], bool] = lambda address: False
         """Asked whether it knows the breakpoint at an address where no probe is."""
-        self.refresh: Callable[[Kprobe], ArchInsn] = lambda p: p.ainsn
+        self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
         self.breakpoint, self.step, self.hook = self._traps()
 
     def _traps(
@@ -80,6 +87,7 @@ class HitPath:
         )
         trap_offset, repeats = self._arch.breakpoint_trap_offset, self._arch.repeats
         engine, memory, single_step = machine.engine, machine.memory, self._single_step
+        boosts_always = not self._arch.boost_ends_at_post
         # What the engine counts must not show that a block was left and entered again at a hook.
         counter, counted = engine.counter_words, 0
         references = sys.getrefcount
@@ -92,15 +100,15 @@ class HitPath:
                 # No probe's: the one behind the copy in the slot?
                 p = ctl.running
                 if p is None or not ctl.kprobe_status & _STEPPING:
-                    return self.unclaimed(address)
+                    return self.unclaimed(address) or self._vanished(address)
                 ainsn = p.ainsn
-                if address != ainsn.insn + ainsn.size:
-                    return self.unclaimed(address)
+                if ainsn.insn is None or address != ainsn.insn + ainsn.size:
+                    return self.unclaimed(address) or self._vanished(address)
                 return resume(p, ainsn)
             if enter(p):
                 return True
             ainsn = p.ainsn
-            if ainsn.boostable:
+            if ainsn.boostable and (boosts_always or p.post_handler is None):
                 words[pc] = ainsn.insn
                 if self.observer is not None:
                     self.observer("boost", p, 0)
@@ -135,6 +143,9 @@ class HitPath:
                     leave()
                     return
                 ainsn = self.refresh(p)
+                if ainsn is None:
+                    leave()
+                    return
                 counted = counter[0]
                 if ainsn.emulate is not None:
                     try:
@@ -203,6 +214,21 @@ class HitPath:
             machine.cpu.set_single_step(False)
             return resume(p, ainsn)
 
+        def step_and_fix_up() -> bool:
+            """The same where also branches were stepped: whoever else steps gets the trap, too."""
+            p = ctl.running
+            if p is None or not ctl.kprobe_status & _STEPPING:
+                return False
+            ainsn = p.ainsn
+            ainsn.fix_up(machine.regs, memory, ctl.kprobe_saved_flags)
+            if ainsn.insn == p.addr:
+                if words[pc] == ainsn.insn + ainsn.size:
+                    counter[0] = counted - engine.counts_blocks
+            elif ainsn.late_boost is not None:
+                self._boost_from_now_on(p, ainsn)
+            finish(p)
+            return not words[flags] & mask & masked
+
         def resume(p: Kprobe, ainsn: ArchInsn) -> bool:
             """Out of the slot, or behind the instruction that a hook had stepped in place."""
             if ainsn.insn == p.addr:
@@ -242,16 +268,49 @@ class HitPath:
                 ctl.running = None
             return True
 
-        return breakpoint, step, hook
+        return breakpoint, step_and_fix_up if self._arch.fixes_up else step, hook
+
+    def _vanished(self, address: int) -> bool:
+        """A breakpoint, and no probe: was it one that has been taken out since?
+
+        Current kernels leave it to others. Older ones try the instruction again if the breakpoint
+        has gone (x86), or in any case (ARM64, which can last for ever: only ``strict`` does that).
+        """
+        arch, machine = self._arch, self._machine
+        if arch.vanished == "report" or not address >> 63:
+            return False
+        found = machine.memory.read(address, len(arch.breakpoint))
+        again = self._strict and arch.vanished == "retry" and found == arch.breakpoint
+        if not again and arch.is_breakpoint(found):
+            return False
+        self._words[self._pc] = address
+        return True
+
+    def _boost_from_now_on(self, p: Kprobe, ainsn: ArchInsn) -> None:
+        """The first step has shown that the copy can run by itself."""
+        slot, boosted = ainsn.insn, ainsn.boosted()
+        assert slot is not None
+        if ainsn.late_boost:
+            self._machine.text.poke(slot, boosted.slot_bytes, "kprobe slot")
+        self._boosted[slot] = p
+        self._table[p.addr or 0].share(boosted)
 
     def _enter_again(self, p: Kprobe) -> None:
         """A probe was hit while another one is handled: it is counted, and just executed."""
         ctl = self._ctlblk
-        if ctl.kprobe_status == _REENTER:
+        if ctl.kprobe_status & self._arch.fatal:
             # BUG() in the kernel: only one outer probe can be remembered.
             self._words[self._pc] = p.addr or 0
-            regs = self._machine.regs.copy()
-            self._machine.fault(Trap(TrapKind.UNRECOVERABLE_KPROBE, self._arch.trap_number), regs)
+            machine = self._machine
+            regs = machine.regs.copy()
+            raise GuestBug(
+                Trap(TrapKind.UNRECOVERABLE_KPROBE, self._arch.trap_number),
+                regs,
+                machine.symbolize(regs.ip),
+                machine.unwind(regs),
+                self._arch.bug_file,
+                0,
+            )
         p.count_miss()
         ctl.save_previous_kprobe()
         ctl.running = p
@@ -280,7 +339,7 @@ class HitPath:
         p = ctl.running
         if p is not None and ctl.kprobe_status & _STEPPING:
             return self._step_fault(p, trap, regs)
-        boosted = self._boosted.get(regs.ip)
+        boosted = None if self._strict else self._boosted.get(regs.ip)
         if boosted is not None:
             regs.ip = boosted.addr or 0
             return self._ask_fault_handler(self._table.get(regs.ip, boosted), trap, regs)
@@ -299,7 +358,7 @@ class HitPath:
             return False
         if self.observer is not None:
             self.observer("fault", p, ctl.kprobe_status)
-        handled = self._ask_fault_handler(p, trap, regs)
+        handled = not self._strict and self._ask_fault_handler(p, trap, regs)
         if ctl.kprobe_status == _REENTER:
             ctl.restore_previous_kprobe()
         else:
@@ -316,7 +375,8 @@ class HitPath:
 
     def _handler_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
         """A fault in guest code that a handler called."""
-        p.count_miss()
+        if self._counts_faults or p.fault_handler is not None:
+            p.count_miss()
         return self._ask_fault_handler(p, trap, regs)
 
     def host_fault(self, trap: Trap) -> bool:

@@ -15,7 +15,13 @@ from kprobesim.kprobes.archs import ArchInsn, ArchKprobes, Site
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.kprobes.return_probes import KRETPROBE_BLACKLIST
+from kprobesim.kprobes.model import DEFAULT_MODEL, Model
+from kprobesim.kprobes.optimizing import Optimizer
+from kprobesim.kprobes.return_probes import (
+    KRETPROBE_BLACKLIST,
+    at_entry_only,
+    unresolved_as_kretprobe,
+)
 from kprobesim.kprobes.traceable import Traceable
 
 __all__ = ["Judge", "Verdict"]
@@ -98,12 +104,18 @@ class Judge:
         arch: ArchKprobes,
         blacklist: Blacklist,
         read: Callable[[int, int], bytes],
+        model: Model = DEFAULT_MODEL,
+        *,
+        strict: bool = False,
     ) -> None:
         self._image = image
+        self._model = model
+        self._strict = strict
         self._arch = arch
         self._blacklist = blacklist
         self._read = read
         self._traceable: Traceable | None = None
+        self._optimizer = Optimizer(image, read, group_boost=model.x86.group_boost)
 
     def check(
         self,
@@ -118,10 +130,13 @@ class Judge:
         place = None
         if events and ":" in (p.symbol_name or ""):
             return Verdict(p.symbol_name, p.offset, 0)  # its module may come later
+        model = unresolved_as_kretprobe(self._model) if kretprobe else self._model
         try:
-            place = resolve(self._image, p, self._read, suggest=suggest)
+            place = resolve(
+                *(self._image, p, self._read, model), strict=self._strict, suggest=suggest
+            )
             self._check_interface(place, kretprobe=kretprobe, events=events)
-            check_address_safe(self._image, self._blacklist, place, init_freed=True)
+            check_address_safe(self._image, self._blacklist, place, self._model, init_freed=True)
             site = self.site(place, p)
             slot = _SLOT_AREA[self._image.arch] if slot_at is None else slot_at
             ainsn = self._arch.prepare(site, self._read, self._read, slot)
@@ -139,13 +154,16 @@ class Judge:
             symbol_start=place.symbol_start,
             has_exception_entry=image.exception_table.search(address) is not None,
             has_post_handler=p.post_handler is not None,
-            ftrace=image.arch == "x86_64" and address in image.ftrace_sites,
+            ftrace=image.arch == "x86_64"
+            and self._model.x86.ftrace
+            and address in image.ftrace_sites,
         )
 
     def _check_interface(self, place: Place, *, kretprobe: bool, events: bool) -> None:
         """What register_kretprobe() and kprobe_events ask before register_kprobe() does."""
         problem = None
-        if kretprobe and not place.on_func_entry:
+        entry_only = at_entry_only(self._model, strict=self._strict)
+        if kretprobe and entry_only and not place.on_func_entry:
             problem = Reason.NOT_FUNCTION_ENTRY, "is not the entry of a function"
         elif kretprobe and place.symbol in KRETPROBE_BLACKLIST[self._image.arch]:
             problem = Reason.BLACKLISTED, "does not return to its caller"
@@ -183,7 +201,9 @@ class Judge:
             kind=kind,
             boostable=ainsn.boostable,
             emulated=None if site.ftrace else ainsn.emulate_kind,
-            optimizable=False,
+            optimizable=kind == "int3"
+            and p.post_handler is None
+            and self._optimizer.size(place) > 0,
             slot=ainsn.slot_bytes if slot_at is not None and ainsn.insn is not None else None,
             original=self._read(place.address, ainsn.size),
         )

@@ -92,6 +92,10 @@ class Kprobe:
         """``kprobes_inc_nmissed_count()``: it was hit, and its handlers did not run."""
         self.nmissed += 1
 
+    def share(self, ainsn: Any) -> None:
+        """The instruction has been prepared anew, for everybody at this address."""
+        self.ainsn = ainsn
+
     @property
     def disabled(self) -> bool:
         """``kprobe_disabled()``: disabled, or gone with its module."""

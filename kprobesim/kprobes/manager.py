@@ -18,7 +18,7 @@ from kprobesim.kprobes.arming import (
     HowToArm,
 )
 from kprobesim.kprobes.blacklist import Blacklist
-from kprobesim.kprobes.checks import Place, check_address_safe, resolve
+from kprobesim.kprobes.checks import Place, check_address_safe, check_model, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.inject import FaultInjection
@@ -26,6 +26,7 @@ from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
 from kprobesim.kprobes.judge import Judge, Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
+from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.return_probes import ReturnProbes
 from kprobesim.kprobes.slots import SlotCache
@@ -47,8 +48,8 @@ class KprobesManager:
     CPU's single step, as x86 before 5.13 and ARM64 before 5.11). ``arming`` is "breakpoint" (the
     kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
     ``new_slot_page`` maps a page for slots, ``new_trampoline`` the page that return probes let
-    functions return to; only breakpoints need them. ``strict`` imitates the kernel where it is
-    wrong, too.
+    functions return to; only breakpoints need them. ``model`` is the kernel whose kprobes these
+    are; ``strict`` imitates it where it is wrong, too, and refuses what it does not have.
     """
 
     def __init__(
@@ -60,17 +61,21 @@ class KprobesManager:
         new_slot_page: Callable[[], int] = _no_page,
         new_trampoline: Callable[[], int] = _no_page,
         *,
+        model: Model = DEFAULT_MODEL,
         strict: bool = False,
     ) -> None:
         self._machine = machine
         self._image = image
+        self.model = model
         self.strict = strict
-        self._arch = arch_kprobes(image, stepping)
-        self._blacklist = Blacklist(image)
-        self._judge = Judge(image, self._arch, self._blacklist, self.read_original)
+        self._arch = arch_kprobes(image, stepping, model, strict=strict)
+        self._blacklist = Blacklist(image, model)
+        self._judge = Judge(
+            *(image, self._arch, self._blacklist, self.read_original), model, strict=strict
+        )
         self._table = KprobeTable()
         boosted: dict[int, Kprobe] = {}
-        ctlblk = KprobeCtlblk()
+        ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
         self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
         self.slots = SlotCache(self._arch.slot_size, new_slot_page)
@@ -81,18 +86,21 @@ class KprobesManager:
             boosted,
             ctlblk,
             single_step=stepping == "trap" or arming == "hook",
+            counts_faults=model.fault_handlers,
+            strict=strict,
         )
         self._arming: Arming
         self.hooks: HookArming | None = None
-        """How probes are armed without a trace, if they are."""
+        """How probes are armed by hooks, if they are."""
         if arming == "hook":
             self.hooks = hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = hooks.refresh
-            self._arming = hooks
+            self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
             returns: Returns = HookReturns(machine, ctlblk, hooks, **task_functions(image))
         else:
             returns = caught = TrampolineReturns(machine, ctlblk, new_trampoline)
             self.hit_path.unclaimed = caught.trap
+            machine.breakpoint = self.hit_path.breakpoint
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
             )
@@ -105,6 +113,8 @@ class KprobesManager:
             self.read_original,
             self.register_kprobe,
             self.unregister_kprobes,
+            model,
+            strict=strict,
         )
         self.fault_injection = FaultInjection(
             machine,
@@ -114,12 +124,11 @@ class KprobesManager:
             self.register_kprobe,
             self.unregister_kprobe,
         )
-        self.has_jprobes = True
+        self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
         self.switching = Switching(self._table, self._arming, strict=strict)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
-        machine.breakpoint = self.hit_path.breakpoint
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
         machine.read_code = self.read_original
@@ -132,7 +141,12 @@ class KprobesManager:
 
     def _restore_state(self, state: Any) -> None:
         self.ctlblk[0].restore(state[0])
-        self.returns.restore(state[1])
+        if state[1] is not None:
+            self.returns.restore(state[1])
+
+    def idle_state(self) -> Any:
+        """For ``restore_state()``: no probe is being handled; calls are followed as before."""
+        return self.ctlblk[0].save(), None
 
     # -- looking up ------------------------------------------------------------------------------
 
@@ -192,7 +206,9 @@ class KprobesManager:
                 symbol=p.symbol_name,
                 address=p.addr,
             )
-        place = resolve(self._image, p, self.read_original)
+        if self.strict:
+            check_model(p, self.model)
+        place = resolve(self._image, p, self.read_original, self.model, strict=self.strict)
         p.addr = place.address
         p.flags &= KprobeFlag.DISABLED
         if place.on_func_entry:
@@ -200,7 +216,9 @@ class KprobesManager:
         if self._judge.site(place, p).ftrace:
             p.flags |= KprobeFlag.FTRACE
         p.nmissed = 0
-        check_address_safe(self._image, self._blacklist, place, init_freed=self.init_freed)
+        check_address_safe(
+            self._image, self._blacklist, place, self.model, init_freed=self.init_freed
+        )
         head = self._table.heads.get(place.address)
         if head is not None:
             self._join(head, p, place)
@@ -234,10 +252,29 @@ class KprobesManager:
             aggr.ainsn = self._prepare(p, place)
             aggr.flags = aggr.flags & ~KprobeFlag.GONE | KprobeFlag.DISABLED
         aggr.add(p)
-        if p.post_handler is not None and aggr.ainsn.boostable and not self.strict:
+        boosts_on = self.model.x86.boost == "when prepared"
+        if p.post_handler is not None and aggr.ainsn.boostable and boosts_on and not self.strict:
             # The kernel would go on boosting, and never call this handler.
             self._arming.release(aggr)
             aggr.share(self._prepare(p, place))
+        self._table.add(p, aggr)
+        if aggr.disabled and not p.disabled:
+            self.switching.arm(aggr)
+
+    def adopt(self, p: Kprobe, ainsn: ArchInsn | None) -> None:
+        """Register ``p`` as it is, flags and all: it was accepted in another process.
+
+        ``ainsn`` is how its instruction is executed; ``None`` if others are there or it is GONE.
+        """
+        head = self.get_kprobe(p.addr or 0)
+        if head is None:
+            p.ainsn = ainsn
+            self._table.add(p, p)
+            if not p.disabled:
+                self.switching.arm(p)
+            return
+        aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
+        aggr.add(p)
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
             self.switching.arm(aggr)
@@ -253,6 +290,10 @@ class KprobesManager:
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
+        if not probes:
+            raise KprobeError(
+                errno.EINVAL, Reason.EMPTY_BATCH, "no probes are given: a batch has at least one"
+            )
         done: list[Kprobe] = []
         try:
             for p in probes:

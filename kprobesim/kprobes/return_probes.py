@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.checks import Place, check_types, resolve
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.kretprobe import Kretprobe, Rethook
+from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.rethook import Returns
 from kprobesim.kprobes.table import KprobeTable
 
@@ -19,6 +21,24 @@ _MOST_DATA = 4096  # KRETPROBE_MAX_DATA_SIZE
 _CPUS = 1
 KRETPROBE_BLACKLIST = {"x86_64": ("__switch_to",), "arm64": ()}
 """``kretprobe_blacklist`` of each architecture: what returns in another task than it was called."""
+
+
+def default_maxactive(model: Model, *, preemptible: bool) -> int:
+    """How many calls are followed at a time if nothing is asked for."""
+    if model.kretprobe_maxactive == "cpus unless preemptible" and not preemptible:
+        return _CPUS
+    return max(10, 2 * _CPUS)
+
+
+def at_entry_only(model: Model, *, strict: bool) -> bool:
+    """Whether elsewhere is refused; old kernels take any word of the stack for the return address,
+    which only ``strict`` imitates."""
+    return model.kretprobe_at_entry_only or not strict
+
+
+def unresolved_as_kretprobe(model: Model) -> Model:
+    """``model``, with the answer of register_kretprobe() to an unknown symbol."""
+    return replace(model, unresolved_errno=model.kretprobe_unresolved_errno)
 
 
 class ReturnProbes:
@@ -32,7 +52,12 @@ class ReturnProbes:
         read_original: Callable[[int, int], bytes],
         register_kprobe: Callable[[Kprobe], None],
         unregister_kprobes: Callable[[Sequence[Kprobe]], None],
+        model: Model = DEFAULT_MODEL,
+        *,
+        strict: bool = False,
     ) -> None:
+        self._model = model
+        self._strict = strict
         self._image = image
         self._table = table
         self._returns = returns
@@ -46,8 +71,9 @@ class ReturnProbes:
         kp = rp.kp
         _check_types(rp)
         # A probe that is registered already has an address beside its symbol: refused, too.
-        place = resolve(self._image, kp, self._read_original)
-        if not place.on_func_entry:
+        model = unresolved_as_kretprobe(self._model)
+        place = resolve(self._image, kp, self._read_original, model, strict=self._strict)
+        if not place.on_func_entry and at_entry_only(model, strict=self._strict):
             raise _refusal(
                 Reason.NOT_FUNCTION_ENTRY,
                 f"{place} is not where a function begins: only there is its return address known",
@@ -73,7 +99,7 @@ class ReturnProbes:
                 errno.E2BIG,
             )
         if rp.maxactive <= 0:
-            rp.maxactive = max(10, 2 * _CPUS)
+            rp.maxactive = default_maxactive(model, preemptible=self._image.preemptible)
         rp.nmissed = 0
         if not self._registered:
             self._returns.start()

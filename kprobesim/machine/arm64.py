@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from kprobesim.machine.engine import Engine
-from kprobesim.machine.memory import GuestMemory, Prot
+from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
 from kprobesim.machine.registers import Arm64PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -175,7 +175,7 @@ class Arm64Cpu:
     # -- calling convention ------------------------------------------------------------------------
 
     def prepare_call(
-        self, memory: GuestMemory, stack_top: int, arguments: Sequence[int], pad: int
+        self, memory: HostAccess, stack_top: int, arguments: Sequence[int], pad: int
     ) -> None:
         """Registers and stack as after a ``bl`` whose return address is ``pad`` (AAPCS64)."""
         words = self.engine.words

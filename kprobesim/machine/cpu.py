@@ -7,7 +7,7 @@ from typing import Protocol
 
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.engine import Engine
-from kprobesim.machine.memory import GuestMemory
+from kprobesim.machine.memory import GuestMemory, HostAccess
 from kprobesim.machine.paging import PteFormat
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap
@@ -71,7 +71,7 @@ class Cpu(Protocol):
         """Let the program counter point at the breakpoint that trapped."""
 
     def prepare_call(
-        self, memory: GuestMemory, stack_top: int, arguments: Sequence[int], pad: int
+        self, memory: HostAccess, stack_top: int, arguments: Sequence[int], pad: int
     ) -> None:
         """Set registers and stack as after a call whose return address is ``pad``."""
 

@@ -17,6 +17,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from kprobesim.errors import EngineError
 from kprobesim.machine import window
+from kprobesim.machine.exits import BlockExits, find_switch
 from kprobesim.machine.hooks import Hooks
 from kprobesim.machine.window import Layout, Words
 
@@ -24,6 +25,10 @@ __all__ = ["Engine"]
 
 _X86 = "x86_64"
 _ENDLESS = 1 << 62
+_PAGE = 4096
+_KERNEL_HALF = 1 << 63, (1 << 64) - 1
+# jmp next; next: hlt - and the same with wfi
+_TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
 _SUPPORTED = (2, 1)
 
 _u64 = ctypes.c_uint64
@@ -54,6 +59,7 @@ _X86_REGISTERS = {
     "cr2": x86_const.UC_X86_REG_CR2,
     "cr3": x86_const.UC_X86_REG_CR3,
     "cr4": x86_const.UC_X86_REG_CR4,
+    "dr7": x86_const.UC_X86_REG_DR7,
     "cs": x86_const.UC_X86_REG_CS,
     "ss": x86_const.UC_X86_REG_SS,
     "ds": x86_const.UC_X86_REG_DS,
@@ -97,11 +103,13 @@ def _library() -> ctypes.CDLL:
     for name, *arguments in (
         ("uc_reg_read", _ptr, ctypes.c_int, _ptr),
         ("uc_reg_write", _ptr, ctypes.c_int, _ptr),
+        ("uc_reg_write_batch", _ptr, _ptr, _ptr, ctypes.c_int),
         ("uc_emu_start", _ptr, _u64, _u64, _u64, ctypes.c_size_t),
         ("uc_emu_stop", _ptr),
         ("uc_context_save", _ptr, _ptr),
         ("uc_context_restore", _ptr, _ptr),
         ("uc_mem_map_ptr", _ptr, _u64, _u64, ctypes.c_uint32, _ptr),
+        ("uc_mem_unmap", _ptr, _u64, _u64),
         ("uc_hook_add", _ptr, _ptr, ctypes.c_int, _ptr, _ptr, _u64, _u64),
         ("uc_hook_del", _ptr, ctypes.c_size_t),
         ("uc_mmio_map", _ptr, _u64, ctypes.c_size_t, _ptr, _ptr, _ptr, _ptr),
@@ -139,6 +147,7 @@ class Engine(Hooks):
 
     def __init__(self, arch: str, model: str = "") -> None:
         self.arch = arch
+        self.model = model
         self._lib = _library()
         self._uc = _open(arch, model)
         self._handle = ctypes.cast(self._uc._uch, _ptr).value or 0
@@ -182,8 +191,25 @@ class Engine(Hooks):
         self._check(status, f"mapping {size:#x} bytes of RAM at {physical:#x}")
 
     def forget_code(self, start: int, end: int) -> None:
-        """Drop what was translated from the virtual range [``start``, ``end``), which is mapped."""
-        self._uc.ctl_remove_cache(start, end)
+        """Drop what was translated from the virtual range [``start``, ``end``), which is mapped.
+
+        In user mode that is all there is (3 ms, and translating it again): Unicorn looks addresses
+        up with the rights of the moment, and the kernel's would raise a page fault.
+        """
+        if self.in_user_mode():
+            self._uc.ctl_flush_tb()
+        else:
+            self._uc.ctl_remove_cache(start, end)
+
+    def in_user_mode(self) -> bool:
+        """Whether the CPU is in ring 3 or at EL0."""
+        if self.arch == _X86:
+            return bool(self.read_register("cs") & 3)
+        return not self.read_flags() & 0xC
+
+    def forget_all_code(self) -> None:
+        """Drop all that was translated (3 ms in a booted guest); not while the engine runs."""
+        self._uc.ctl_flush_tb()
 
     def flush_tlb(self) -> None:
         """Forget all address translations; a TLB that was over 70 % full doubles its size."""
@@ -221,6 +247,46 @@ class Engine(Hooks):
             raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
         in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
         self._blocks = self._counted = True
+
+    def stop_between_blocks(self) -> None:
+        """From now on look for a stop only where a block starts (see :mod:`.exits`).
+
+        Callbacks of :meth:`on_code` may move the pc and stop at once as before; one that stops the
+        guest in another callback stops it at the next block, which is precise. For an engine
+        without RAM that has not run. A Unicorn that cannot do it goes on as before.
+        """
+        offset = find_switch()
+        if not offset or self._exits is not None:
+            return
+        # Unicorn tells of no new block before it knows of one that ran.
+        buffer = ctypes.create_string_buffer(2 * _PAGE)
+        at = -(-ctypes.addressof(buffer) // _PAGE) * _PAGE
+        code = _TWO_BLOCKS[self.arch]
+        ctypes.memmove(at, code, len(code))
+        self.map_ram(_PAGE, _PAGE, at)
+        self._check(self.run(_PAGE), "running the first block")
+        self.forget_code(_PAGE, _PAGE + len(code))
+        self._check(self._lib.uc_mem_unmap(self._handle, _PAGE, _PAGE), "unmapping the first block")
+        self.words[self.layout.pc] = 0
+        switch = ctypes.c_uint8.from_address(self._handle + offset)
+        self._exits = BlockExits(switch, self.on_new_block, self.unhook, self._look_again)
+        # For every new block Unicorn searches its TLBs for entries of the block's address that can
+        # be written without its notice. In the kernel's half there are none: an entry of a page
+        # that can be executed is never made one. The search is left out where a memory hook is;
+        # this one is of physical addresses that do not exist.
+        self._hook(unicorn.UC_HOOK_MEM_FETCH_PROT, _ptr(self.layout.count_callback), _KERNEL_HALF)
+
+    def _look_again(self, start: int, end: int) -> None:
+        """Drop the block that was about to run, and let the CPU look for one anew."""
+        self.forget_code(start, end)
+        # The single write promises that the pc is right wherever the CPU stops next, and here it
+        # does not stop at all: the next stop, in some hook, would be without its pc.
+        self._scratch.value = start
+        number, value = ctypes.c_int(self._pc), _ptr(self._scratch_at)
+        status = self._lib.uc_reg_write_batch(
+            self._handle, ctypes.addressof(number), ctypes.addressof(value), 1
+        )
+        self._check(status, "pc")
 
     @property
     def counts_blocks(self) -> bool:
@@ -267,7 +333,7 @@ class Engine(Hooks):
         self.write_number(self._pc, value)
 
     def read_register(self, name: str) -> int:
-        """A control register: "cr0", "cr2", "cr3", "cr4", "cs" or "ss"."""
+        """A control register: "cr0", "cr2", "cr3", "cr4", "dr7", "cs" or "ss"."""
         self._scratch.value = 0
         number = self._numbers[name]
         self._check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
@@ -361,6 +427,26 @@ class Engine(Hooks):
         self.save(context)
         return context
 
+    @property
+    def version(self) -> str:
+        """Unicorn's, to which the bytes of :meth:`read_registers` belong."""
+        number = unicorn.uc_version()[2]
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}"
+
+    def read_registers(self) -> bytes:
+        """The struct that holds all registers."""
+        return self.new_context().registers
+
+    def write_registers(self, registers: bytes) -> None:
+        """Set all registers to what :meth:`read_registers` gave, in any process.
+
+        Address translations stay: see :meth:`flush_tlb`. Unicorn trusts what is in there, so only
+        the length can be checked here.
+        """
+        context = self.new_context()
+        context.registers = registers
+        self.restore(context)
+
     def save(self, context: Context) -> None:
         """Copy all registers into ``context`` (0.4 us)."""
         self._lib.uc_context_save(self._handle, context.address)
@@ -377,7 +463,31 @@ class Context:
 
     def __init__(self, context: unicorn.UcContext) -> None:
         self._context = context
-        self.address = ctypes.cast(context.context, _ptr).value
+        self.address = ctypes.cast(context.context, _ptr).value or 0
+
+    def _place(self) -> tuple[int, int]:
+        """Address and size of the registers, which are the end of the context.
+
+        ``struct uc_context`` (uc_priv.h, 2.1) starts with their size; pointers of this process
+        follow, and then the registers.
+        """
+        whole = int(self._context.size)
+        size = _u64.from_address(self.address).value
+        if not 0 < size < whole <= size + 64:
+            raise EngineError("Unicorn's context is not as expected; is this a new version of it?")
+        return self.address + whole - size, size
+
+    @property
+    def registers(self) -> bytes:
+        """All registers, without anything that only this process understands."""
+        return ctypes.string_at(*self._place())
+
+    @registers.setter
+    def registers(self, registers: bytes) -> None:
+        address, size = self._place()
+        if len(registers) != size:
+            raise EngineError(f"{len(registers)} bytes of registers: this Unicorn has {size}")
+        ctypes.memmove(address, registers, size)
 
 
 class _Specimen:

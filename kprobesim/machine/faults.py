@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kprobesim.errors import GuestError
 from kprobesim.machine.registers import PtRegs
-from kprobesim.machine.trap import Trap
+from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["GuestBug", "GuestFault", "GuestLimit", "GuestTimeout"]
 
@@ -47,7 +47,10 @@ class GuestFault(_GuestStop):
 
 
 class GuestBug(GuestFault):
-    """The guest executed ``BUG()``: ``file`` and ``line`` come from its ``__bug_table``."""
+    """The guest executed ``BUG()``: ``file`` and ``line`` come from its ``__bug_table``.
+
+    A probe hit two levels inside others is one, too: ``trap`` tells, and ``line`` is 0.
+    """
 
     def __init__(
         self,
@@ -61,7 +64,12 @@ class GuestBug(GuestFault):
         super().__init__(trap, regs, place, trace)
         self.file = file
         self.line = line
-        where = f"{file}:{line}" if file else "an unknown line (no verbose BUG in this kernel)"
+        if trap.kind is TrapKind.UNRECOVERABLE_KPROBE:
+            where = f"{file} ({trap.kind.value})"
+        elif file:
+            where = f"{file}:{line}"
+        else:
+            where = "an unknown line (no verbose BUG in this kernel)"
         self.headline = f"kernel BUG at {where}"
         self.args = (f"{self.headline}, at {place}",)
 

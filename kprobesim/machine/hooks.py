@@ -13,6 +13,8 @@ from typing import Any
 import unicorn
 from unicorn import arm64_const, x86_const
 
+from kprobesim.machine.exits import BlockExits
+
 __all__ = ["Hooks"]
 
 _ptr = ctypes.c_void_p
@@ -21,15 +23,30 @@ _u32, _u64, _int = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
 _INTERRUPT = ctypes.CFUNCTYPE(None, _ptr, _u32, _ptr)
 _INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
 _CODE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
+_NEW_BLOCK = ctypes.CFUNCTYPE(None, _ptr, _ptr, _ptr, _ptr)
 _CPUID = ctypes.CFUNCTYPE(_int, _ptr, _ptr)
 _SYSCALL = ctypes.CFUNCTYPE(None, _ptr, _ptr)
 _PORT_IN = ctypes.CFUNCTYPE(_u32, _ptr, _u32, _int, _ptr)
 _PORT_OUT = ctypes.CFUNCTYPE(None, _ptr, _u32, _int, _u32, _ptr)
 _SYSTEM = ctypes.CFUNCTYPE(_u32, _ptr, _int, _ptr, _ptr)
+_UNMAPPED = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _int, _u64, _int, ctypes.c_int64, _ptr)
 _MMIO_READ = ctypes.CFUNCTYPE(_u64, _ptr, _u64, _u32, _ptr)
 _MMIO_WRITE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
 
+_WORD_OF = {
+    **{arm64_const.UC_ARM64_REG_X0 + n: n for n in range(29)},
+    arm64_const.UC_ARM64_REG_X29: 29,
+    arm64_const.UC_ARM64_REG_X30: 30,
+}
+"""The word of an ARM64 register by Unicorn's number; XZR has none."""
+
 _ALWAYS = (1, 0)  # an empty range means every address
+
+
+class _Block(ctypes.Structure):
+    """A translated block, as ``uc_tb``."""
+
+    _fields_ = (("pc", _u64), ("icount", ctypes.c_uint16), ("size", ctypes.c_uint16))
 
 
 class Hooks:
@@ -42,6 +59,8 @@ class Hooks:
     def __init__(self) -> None:
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
         self._thunks: dict[object, object] = {}  # one for each callback of on_code()
+        self._places: dict[int, tuple[int, int]] = {}  # of code hooks, by handle
+        self._exits: BlockExits | None = None
         self._devices: list[object] = []
 
     def write_number(self, number: int, value: int) -> None:
@@ -77,12 +96,32 @@ class Hooks:
         thunk = self._thunks.get(callback)
         if thunk is None:
             thunk = self._thunks[callback] = _CODE(callback)
-        return self._hook(unicorn.UC_HOOK_CODE, thunk, (address, last or address))
+        place = address, last or address
+        handle = self._hook(unicorn.UC_HOOK_CODE, thunk, place)
+        if self._exits is not None:
+            self._exits.add(*place)
+            self._places[handle] = place
+        return handle
+
+    def on_new_block(self, low: int, high: int, callback: Callable[[int, int, int], None]) -> int:
+        """Call ``callback(start, size, instructions)`` for each block that is translated.
+
+        It is about to run for the first time, and starts at a virtual address from ``low`` to
+        ``high``.
+        """
+
+        def read(_uc: object, block: int, _before: object, _data: object) -> None:
+            new = _Block.from_address(block)
+            callback(new.pc, new.size, new.icount)
+
+        return self._hook(unicorn.UC_HOOK_EDGE_GENERATED, _NEW_BLOCK(read), (low, high))
 
     def unhook(self, handle: int) -> None:
         """Remove a hook; what is translated goes on calling it until it is forgotten."""
         self._check(self._lib.uc_hook_del(self._handle, handle), "removing a hook")
         # The thunk stays: translated code may still hold its address.
+        if self._exits is not None and handle in self._places:
+            self._exits.remove(*self._places.pop(handle))
 
     # -- instructions ----------------------------------------------------------------------------
 
@@ -106,13 +145,15 @@ class Hooks:
     def on_read_tsc(self, read: Callable[[], int]) -> None:
         """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns."""
 
+        words = self.words
+
         def set_ax_dx(_uc: object, _data: object) -> int:
             value = read()
-            self.words[0], self.words[2] = value & 0xFFFFFFFF, value >> 32
+            words[0], words[2] = value & 0xFFFFFFFF, value >> 32
             return 1
 
         def set_ax_dx_cx(uc: object, data: object) -> int:
-            self.words[1] = 0  # the number of the CPU
+            words[1] = 0  # the number of the CPU
             return set_ax_dx(uc, data)
 
         self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx), insn=x86_const.UC_X86_INS_RDTSC)
@@ -121,9 +162,12 @@ class Hooks:
     def on_read_counter(self, address: int, read: Callable[[], int]) -> None:
         """Let the ``mrs`` at virtual ``address`` (ARM64) give what ``read()`` returns."""
 
+        words = self.words
+
         def set_register(_uc: object, register: int, _which: object, _data: object) -> int:
-            if register != arm64_const.UC_ARM64_REG_XZR:
-                self.write_number(register, read())
+            word = _WORD_OF.get(register)
+            if word is not None:
+                words[word] = read()
             return 1
 
         insn = arm64_const.UC_ARM64_INS_MRS
@@ -161,6 +205,20 @@ class Hooks:
             None,
         )
         self._check(status, f"mapping a device at {physical:#x}")
+
+    def on_unmapped(self, low: int, high: int, callback: Callable[[int], None]) -> None:
+        """Call ``callback(address)`` before the run fails with an access to a physical address from
+        ``low`` to ``high`` where nothing is; the pc is then that of the instruction.
+
+        There must be no RAM in between: it would be slow from then on.
+        """
+
+        def tell(_uc: object, _kind: int, address: int, *_: object) -> bool:
+            callback(address)
+            return False
+
+        kinds = unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED
+        self._hook(kinds, _UNMAPPED(tell), (low, high))
 
     def _hook(self, kind: int, thunk: Any, where: tuple[int, int] = _ALWAYS, insn: int = 0) -> int:
         handle = ctypes.c_size_t()

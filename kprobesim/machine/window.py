@@ -89,8 +89,18 @@ def find_words(
     for number, value in zip(gprs, values, strict=False):
         write_register(number, value)
     pattern = struct.pack("<16Q", *values)
+    # The pattern also lies in our own heap, which a pointer of Unicorn's may point close to.
+    other = struct.pack("<Q", ~values[0] & (1 << 64) - 1)
     with _ProcessMemory() as memory:
-        address = _search(memory, handle, found, pattern)
+        for at, address in _places(memory, handle, found, pattern):
+            write_register(gprs[0], ~values[0] & (1 << 64) - 1)
+            live = memory.read(address, 8) == other
+            write_register(gprs[0], values[0])
+            if live:
+                found.cpu_pointer = at
+                break
+        else:
+            raise EngineError("cannot find the registers inside Unicorn; is this a new version?")
     words: Words = (ctypes.c_uint64 * found.words).from_address(address)
     for number in gprs:
         write_register(number, 0)
@@ -137,19 +147,25 @@ class _ProcessMemory:
             return b""
 
 
-def _search(memory: _ProcessMemory, handle: int, found: Layout, pattern: bytes) -> int:
+def _places(
+    memory: _ProcessMemory, handle: int, found: Layout, pattern: bytes
+) -> Iterator[tuple[tuple[int, int], int]]:
+    """Where ``pattern`` is: (pointer's offset in the handle, offset behind it), and the address.
+
+    Where an engine had it before comes first.
+    """
     outer = memory.read(handle, _UC_STRUCT_BYTES)
     if found.cpu_pointer is not None:
         pointer_at, inner_at = found.cpu_pointer
         (pointer,) = struct.unpack_from("<Q", outer, pointer_at)
         if memory.read(pointer + inner_at, len(pattern)) == pattern:
-            return int(pointer + inner_at)
+            yield found.cpu_pointer, pointer + inner_at
     for pointer_at, pointer in _pointers(outer):
-        inner_at = memory.read(pointer, _CPU_STRUCT_BYTES).find(pattern)
-        if inner_at >= 0:
-            found.cpu_pointer = (pointer_at, inner_at)
-            return pointer + inner_at
-    raise EngineError("cannot find the registers inside Unicorn; is this a new version of it?")
+        block = memory.read(pointer, _CPU_STRUCT_BYTES)
+        inner_at = block.find(pattern)
+        while inner_at >= 0:
+            yield (pointer_at, inner_at), pointer + inner_at
+            inner_at = block.find(pattern, inner_at + 1)
 
 
 def _pointers(block: bytes) -> Iterator[tuple[int, int]]:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from kprobesim.machine.engine import Engine
-from kprobesim.machine.memory import GuestMemory, Prot
+from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
 from kprobesim.machine.registers import X86PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -138,7 +138,7 @@ class X86Cpu:
     # -- calling convention ------------------------------------------------------------------------
 
     def prepare_call(
-        self, memory: GuestMemory, stack_top: int, arguments: Sequence[int], pad: int
+        self, memory: HostAccess, stack_top: int, arguments: Sequence[int], pad: int
     ) -> None:
         """Registers and stack as after a ``call`` that returns to ``pad`` (System V ABI)."""
         words = self.engine.words

@@ -81,7 +81,7 @@ def test_virtual_time_ends_a_run_exactly_and_repeatably() -> None:
 def test_a_loop_does_not_hang_the_host() -> None:
     b = board([LOOP])
     assert b.run(timeout=0.05).kind is Stop.TIMEOUT
-    b.patience = 0.01
+    b.progress.patience = 0.01
     with pytest.raises(GuestHang, match=r"no progress for 0\.01 s"):
         b.run()
 
@@ -106,9 +106,13 @@ def test_waiting_for_nothing_is_halting() -> None:
 
 def test_missing_devices_are_told() -> None:
     for touch in (store(0, 1), load(0, 1)):
-        b = board([*say("x"), *mov(1, 0x0A00_0000), touch, LOOP])
-        with pytest.raises(NoDevice, match="physical address") as caught:
+        before = [*say("x"), *mov(1, 0x0A00_0000)]
+        b = board([*before, touch, *mov(2, 5), LOOP])
+        words, pc = b.machine.words, b.machine.engine.layout.pc
+        place = words[pc] + 64 + 4 * len(before)  # the header comes first
+        with pytest.raises(NoDevice, match="physical address 0xa000000, ") as caught:
             b.run(timeout=5)
+        assert words[pc] == place
         assert caught.value.console == "x"
 
 

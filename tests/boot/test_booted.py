@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +88,13 @@ def test_a_handler_that_raises_stops_the_boot(real_image: Path) -> None:
     k = Kernel.boot(real_image, probes=[p])
     with pytest.raises(Mine):
         k.run()
+    with pytest.raises(Mine):
+        k.run()  # the instruction is still to come
     k.unregister_kprobe(p)
-    assert k.run("Run /init").kind is Stop.TEXT
+    hits = []
+    with k.probing(FORK, pre_handler=lambda p, regs: hits.append(p)):
+        assert k.run("Run /init").kind is Stop.TEXT
+    assert len(hits) > 10
 
 
 def test_memory_is_read_through_the_guests_page_tables(real_image: Path) -> None:
@@ -111,9 +118,22 @@ def test_the_command(real_image: Path, capfd: pytest.CaptureFixture[str]) -> Non
     out = capfd.readouterr().out
     assert code == 0
     assert "kprobesim init: 17 of 17 steps passed" in out
-    assert f"hit 2 {FORK}+0x0/" in out
+    assert re.search(rf"hit 2 {FORK}\+0x0/\S+  swapper/0-0  0x", out)
     assert f"probe {FORK}: " in out
     assert main(["boot", str(real_image), "--until", "no such text", "--seconds", "0.01"]) == 1
     capfd.readouterr()
     assert main(["boot", str(real_image), "-p", "no_such_function"]) == 1
     assert "no symbol is named no_such_function" in capfd.readouterr().err
+
+
+def test_json_names_the_task_of_each_hit(
+    real_image: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["-p", "start_kernel", "-p", "do_exit", "--until", "17 of 17"]
+    assert main(["boot", str(real_image), "--json", *arguments]) == 0
+    hits = json.loads(capfd.readouterr().out)["hits"]
+    assert (hits[0]["pid"], hits[0]["comm"]) == (0, "swapper")
+    ends = [hit for hit in hits if hit["probe"] == "do_exit" and hit["comm"] == "init"]
+    pids = [hit["pid"] for hit in ends]
+    assert len(pids) >= 5
+    assert pids == sorted(set(pids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kprobesim.image.banner import find_banner
+from kprobesim.image.banner import Banner, find_banners
 
 REST = "(debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, GNU ld 2.40)"
 
@@ -28,7 +28,7 @@ REST = "(debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2
 )
 def test_banners(release: str, tail: str, version: tuple[int, ...], preemptible: bool) -> None:
     line = f"Linux version {release} {REST} {tail}"
-    banner = find_banner([bytes(100) + line.encode() + b"\n\0more"])
+    [banner] = find_banners([bytes(100) + line.encode() + b"\n\0more"])
     assert banner.text == line
     assert banner.release == release
     assert banner.version == version
@@ -38,11 +38,18 @@ def test_banners(release: str, tail: str, version: tuple[int, ...], preemptible:
 def test_the_copy_without_a_number_is_taken_only_if_alone() -> None:
     short = b"Linux version 6.12.1 (x) # SMP Debian\0"
     full = b"Linux version 6.12.1 (x) #1 SMP PREEMPT Debian\0"
-    assert find_banner([short, full]).preemptible
-    assert find_banner([short]).release == "6.12.1"
+    assert [banner.preemptible for banner in find_banners([short, full, full])] == [True]
+    assert [banner.release for banner in find_banners([short, short])] == ["6.12.1"]
+
+
+def test_all_that_differ() -> None:
+    lines = [f"Linux version 6.{n}.0 (x) #1 SMP" for n in (2, 1, 2)]
+    data = b"\0".join(line.encode() for line in lines)
+    assert [banner.version[1] for banner in find_banners([data])] == [2, 1]
 
 
 def test_no_banner() -> None:
-    banner = find_banner([b"Linux version %s (%s)\0", b"Linux version \0", bytes(10)])
+    assert find_banners([b"Linux version %s (%s)\0", b"Linux version \0", bytes(10)]) == []
+    banner = Banner()
     assert (banner.text, banner.release, banner.version, banner.flags) == ("", "", (), ())
     assert not banner.preemptible

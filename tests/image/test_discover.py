@@ -80,6 +80,9 @@ def test_all_tables(tmp_path: Path, typed: bool) -> None:
     assert list(image.kprobe_blacklist) == functions[:40]
 
 
+NOTHING = (0, b"")
+
+
 def segment(data: bytes) -> Segment:
     return Segment(0x1000, 0, memoryview(data), len(data), True, True, True, "")
 
@@ -87,8 +90,8 @@ def segment(data: bytes) -> Segment:
 def test_nothing_in_noise() -> None:
     noise = segment(random.Random(1).randbytes(1 << 16) + b"\xff" * 5000 + bytes(5000))
     for size in (8, 12, 16):
-        assert find_records([noise], size, lambda *_: False) is None
-        assert find_records([noise], size, lambda first, *_: first == 1) is None
+        assert find_records([noise], (size,), lambda *_: False) == NOTHING
+        assert find_records([noise], (size,), lambda first, *_: first == 1) == NOTHING
     assert find_address_runs([noise], 1 << 60, (1 << 60) + 4096, 2) == []
     assert find_blacklist([], [5]) is None
 
@@ -106,9 +109,8 @@ def test_rising_records() -> None:
     rising = records(*range(0x100, 0x100 + 8 * 30, 8))
     level = records(*[0x100] * 60)
     data = level + bytes(24) + rising
-    found = find_records([segment(data)], 12, whole)
-    assert found is not None
+    found = find_records([segment(data)], (12,), whole)
     assert found[1].startswith(level)
-    assert find_records([segment(level)], 12, whole, rising=True) is None
-    found = find_records([segment(rising)], 12, whole, rising=True)
+    assert find_records([segment(level)], (12,), whole, rising=True) == NOTHING
+    found = find_records([segment(rising)], (12,), whole, rising=True)
     assert found == (0x1000, rising)

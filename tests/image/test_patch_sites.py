@@ -8,7 +8,7 @@ import pytest
 
 from kprobesim.image.patch_sites import (
     PatchSites,
-    ftrace_place,
+    ftrace_places,
     jump_label_sites,
     static_call_sites,
 )
@@ -45,17 +45,22 @@ def test_a_cut_table_is_read_as_far_as_it_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "offset"),
+    ("codes", "offsets"),
     [
-        (NOP * 2, 4),
-        (BTI + NOP * 2, 8),
-        (NOP * 4, 12),
-        (NOP * 2 + BTI + NOP * 2, 16),
-        (BTI + NOP, None),
-        (b"", None),
+        ([NOP * 2, BTI + NOP * 2, BTI + NOP, b""], [4, 8, None, None]),
+        # Behind the pair of one function stands the NOP pair of two jump labels.
+        ([NOP * 2, NOP * 4, NOP * 2], [4, 4, 4]),
+        # CALL_OPS: each function has a pair in front.
+        ([NOP * 4, NOP * 2 + BTI + NOP * 2, NOP * 4], [12, 16, 12]),
     ],
 )
-def test_arm64_ftrace_patches_the_second_nop(code: bytes, offset: int | None) -> None:
-    place = ftrace_place("arm64", CODE, lambda address, size: (code + b"\xff" * 20)[:size])
-    assert place == (None if offset is None else CODE + offset)
-    assert ftrace_place("x86_64", CODE, lambda address, size: b"") == CODE
+def test_arm64_ftrace_patches_the_second_nop(codes: list[bytes], offsets: list[int | None]) -> None:
+    sites = {CODE + 64 * n: code + b"\xff" * 20 for n, code in enumerate(codes)}
+    places = ftrace_places("arm64", list(sites), lambda address, size: sites[address][:size])
+    assert places == {
+        site + offset for site, offset in zip(sites, offsets, strict=True) if offset is not None
+    }
+
+
+def test_x86_ftrace_patches_the_call_itself() -> None:
+    assert ftrace_places("x86_64", [CODE], lambda address, size: b"") == {CODE}

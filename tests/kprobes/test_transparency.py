@@ -60,12 +60,16 @@ def arch(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=["breakpoint", "trap", "hook"])
+@pytest.fixture(
+    scope="module",
+    params=["breakpoint", "trap", "hook", "model 2.6", "model 5.10", "model 6.17", "hook 5.10"],
+)
 def probed(arch: str, request: pytest.FixtureRequest) -> Iterator[tuple[Kernel, list[int]]]:
     """A guest with a probe on everything, and the list that its handlers append to."""
-    hook = request.param == "hook"
-    how = {"arming": "hook"} if hook else {"stepping": request.param}
-    k = Kernel.load(_sample(arch), **how)
+    way, _, model = request.param.partition(" ")
+    hook = way == "hook"
+    how = {"arming": "hook"} if hook else {} if way == "model" else {"stepping": way}
+    k = Kernel.load(_sample(arch), model=model or None, **how)
     hits: list[int] = []
     before = _text(k)
     probes = _probe_everything(k, hits)

@@ -65,3 +65,26 @@ def test_a_unicorn_with_other_structs_is_refused(arch: str) -> None:
     empty = Layout(arch, words=18, pc=16, flags=17)
     with pytest.raises(EngineError, match="new version"):
         window.find_words(engine._handle, empty, range(1, 17), lambda number, value: None)
+
+
+def test_a_copy_of_the_registers_is_not_taken_for_them() -> None:
+    """What was written last may lie in our own heap, too, right behind another pointer."""
+    import ctypes
+
+    from kprobesim.machine import window
+
+    stale, live = ((ctypes.c_uint64 * 64)() for _ in range(2))
+    handle = (ctypes.c_uint64 * 4096)(ctypes.addressof(stale), ctypes.addressof(live))
+    writes = 0
+
+    def write(number: int, value: int) -> None:
+        nonlocal writes
+        live[number] = value
+        if writes < 16:
+            stale[number] = value
+        writes += 1
+
+    found = Layout("none", words=16, pc=0, flags=0)
+    words = window.find_words(ctypes.addressof(handle), found, range(16), write)
+    assert ctypes.addressof(words) == ctypes.addressof(live)
+    assert found.cpu_pointer == (8, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from probes import probes_everywhere
@@ -69,6 +70,20 @@ def test_boosted_probes_change_nothing(
 ) -> None:
     """Without a post_handler x86-64 lets the copied instruction jump back by itself."""
     check_transparency(stepped_kernels("breakpoint"), case, with_post=False)
+
+
+@pytest.fixture(scope="module")
+def old_kernel(real_image: Path) -> Kernel:
+    """Probed as 5.10 did: branches run in the slot, under the trap flag."""
+    return Kernel.load(real_image, model="5.10")
+
+
+@pytest.mark.parametrize("with_post", [True, False])
+@pytest.mark.parametrize("case", CASES[::4], ids=lambda case: case.name)
+def test_probes_of_an_older_kernel_change_nothing(
+    old_kernel: Kernel, case: Case, with_post: bool
+) -> None:
+    check_transparency(old_kernel, case, with_post=with_post)
 
 
 def test_enough_functions_are_there(real_kernel: Kernel) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kprobesim.arch.arm64.constants import SLOT_SIZE
+
 __all__ = ["DEFAULT", "Options", "Stepping"]
 
 Stepping = Literal["breakpoint", "trap"]
@@ -17,6 +19,7 @@ class Options:
     ``stepping``: how a slot ends, by ``BRK #6`` (since 5.11) or by ``MDSCR_EL1.SS`` (before).
     ``strict``: imitate the kernel where it gets an instruction wrong (SIMD literal loads and
     BC.cond run from the slot, relative to the slot) instead of simulating it right.
+    ``slot_size`` in bytes: 4 for the copy alone (before 5.11), 8 with the BRK behind it.
     ``simulate_nop``: NOP takes no slot (since 6.13).
     ``narrow_exclusives``: the scan for an open exclusive sequence is not fooled by LDAR, STLR and
     CAS (since 6.15).
@@ -27,31 +30,12 @@ class Options:
 
     stepping: Stepping = "breakpoint"
     strict: bool = False
+    slot_size: int = SLOT_SIZE
     simulate_nop: bool = False
     narrow_exclusives: bool = False
     refuse_mops: bool = False
     has_exception_entry: bool = False
     symbol_start: int | None = None
-
-    @classmethod
-    def of_kernel(
-        cls,
-        version: tuple[int, int],
-        *,
-        strict: bool = False,
-        has_exception_entry: bool = False,
-        symbol_start: int | None = None,
-    ) -> Options:
-        """The options of a kernel ``(major, minor)``, with the facts about the address."""
-        return cls(
-            stepping="breakpoint" if version >= (5, 11) else "trap",
-            strict=strict,
-            simulate_nop=version >= (6, 13),
-            narrow_exclusives=version >= (6, 15),
-            refuse_mops=version >= (6, 12),
-            has_exception_entry=has_exception_entry,
-            symbol_start=symbol_start,
-        )
 
 
 DEFAULT = Options()

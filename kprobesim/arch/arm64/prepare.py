@@ -38,6 +38,12 @@ class ArchInsn:
     restore: int
     size: int = INSN_SIZE
     boostable: bool = False
+    fix_up: None = None
+    late_boost: None = None
+
+    def boosted(self) -> ArchInsn:
+        """There is no boosting on ARM64."""
+        return self
 
 
 def prepare(
@@ -99,5 +105,5 @@ def prepare(
             f"no slot is free for the instruction at {address:#x}: unregister some probes",
         )
     # A trapping step never reaches the breakpoint; it guards against running off the slot.
-    slot_bytes = struct.pack("<II", word, BRK_KPROBE_STEP)
+    slot_bytes = struct.pack("<II", word, BRK_KPROBE_STEP)[: options.slot_size]
     return ArchInsn(word, slot, slot_bytes, None, None, address + INSN_SIZE & MASK64)

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Iterator
 
 from kprobesim.arch.refused import Refused
-from kprobesim.arch.x86_64.constants import MAX_INSN_LENGTH, PAGE_SIZE
+from kprobesim.arch.x86_64.constants import INT3, MAX_INSN_LENGTH, PAGE_SIZE
 from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode, length
 from kprobesim.errors import GuestMemoryError, Reason
 
@@ -58,19 +58,27 @@ def boundaries(read: Read, start: int, end: int) -> Iterator[int]:
 
 
 def check_boundary(
-    read: Read, symbol_start: int, address: int, *, refuse_exception_insns: bool = False
+    read: Read,
+    symbol_start: int,
+    address: int,
+    *,
+    refuse_exception_insns: bool = False,
+    int3_ends_walk: bool = False,
 ) -> None:
     """Raise :class:`Refused` (-EILSEQ) unless an instruction starts at ``address``.
 
     ``symbol_start`` is the start of the enclosing symbol. With ``refuse_exception_insns``, as
     since Linux 6.13, bytes at ``address`` that are no instruction or one made to trap (INT3, INT n,
     UD2 ...) are refused here; 6.1 leaves the former and INT3 to
-    :func:`kprobesim.arch.x86_64.prepare.prepare`, and accepts the others.
+    :func:`kprobesim.arch.x86_64.prepare.prepare`, and accepts the others. ``int3_ends_walk``: as
+    before 5.13, a breakpoint on the way is taken for somebody else's.
     """
     at = symbol_start
     try:
         for boundary in boundaries(read, symbol_start, address):
             at = boundary
+            if int3_ends_walk and at < address and read_insn(read, at).opcode[0] == INT3:
+                raise Undecodable("a breakpoint that no probe has set")
         target = read_insn(read, at) if refuse_exception_insns and at == address else None
     except Undecodable as error:
         raise Refused(

@@ -13,7 +13,7 @@ PAGE_SIZE = 4096
 
 ENDBR_SIZE = 4
 # ENDBR64, and what the kernel writes over one that nobody needs: NOPL (%rax) with an operand-size
-# prefix, since 6.15 NOPL -42(%rax) (gen_endbr_poison() of asm/ibt.h).
+# prefix, since 6.18 NOPL -42(%rax) (gen_endbr_poison() of asm/ibt.h).
 ENDBRS = (bytes.fromhex("f30f1efa"), bytes.fromhex("660f1f00"), bytes.fromhex("0f1f40d6"))
 
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF

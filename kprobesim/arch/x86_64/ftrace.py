@@ -22,6 +22,8 @@ class FtraceInsn:
     boostable = False
     emulate_kind = "ftrace"
     slot_bytes = b""
+    fix_up = None
+    late_boost = None
 
     def __init__(self, address: int) -> None:
         after = (address + CALL_SIZE) & MASK64
@@ -31,3 +33,7 @@ class FtraceInsn:
 
         self.emulate: Emulate = skip
         """Goes on behind the NOP."""
+
+    def boosted(self) -> FtraceInsn:
+        """There is nothing to boost."""
+        return self

@@ -174,9 +174,9 @@ EVEX_MAPS: dict[int, dict[int, int]] = {
 # (asm/emulate_prefix.h); they belong to the instruction.
 EMULATE_PREFIXES = (b"\x0f\x0bxen", b"\x0f\x0bkvm")
 
-# One-byte opcodes that can never run from a slot with a jump behind them (can_boost, 6.1).
+# One-byte opcodes that can never run from a slot with a jump behind them (can_boost, 5.13 on).
 UNBOOSTABLE = frozenset(_ranges("62 70-7f 9a cc-ce d6 d8-df e0-e3 e8-e9 eb f0-f4"))
-# ... and those that can for some values of ModR/M.reg only.
+# ... and those that can for some values of ModR/M.reg only (6.9; before, of these, FF /4 only).
 BOOSTABLE_GROUPS: dict[int, frozenset[int]] = (
     dict.fromkeys((0xC0, 0xC1, 0xD0, 0xD1, 0xD2, 0xD3), frozenset({0, 1, 2, 3, 4, 5, 7}))
     | dict.fromkeys((0xF6, 0xF7), frozenset({0, 2, 3, 4, 5, 6, 7}))
@@ -189,4 +189,9 @@ BOOSTABLE_TWO_BYTE = frozenset(
         "af b0-b7 bb-bf c0-c1 c8-cf d1-d3 d5 d8-d9 db-dd df e1-e2 e5 e8-e9 eb-ed ef f1-f3 f5 f8-fa "
         "fc-fe"
     )
+)
+
+# The one-byte opcodes that could before 5.13, whatever their ModR/M says.
+BOOSTABLE_BEFORE_5_13 = frozenset(range(256)) - frozenset(
+    _ranges("2e 62 70-7f 9a c0-c1 cc-ce d0-d3 d6 d8-e3 e8-e9 eb f0-f4 f6-f7 fe-ff")
 )

@@ -7,22 +7,29 @@ prepare_singlestep (arch/x86/kernel/kprobes/core.c, Linux 6.1), in their order.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kprobesim.arch.refused import Refused
-from kprobesim.arch.x86_64.boost import can_boost
+from kprobesim.arch.x86_64.boost import UNBOOSTABLE_PREFIXES, can_boost
 from kprobesim.arch.x86_64.boundary import Read, read_insn
 from kprobesim.arch.x86_64.constants import INT3, INT3_SIZE, JMP32, JMP32_SIZE, MAX_INSN_SIZE
 from kprobesim.arch.x86_64.emulate import emulate_kind, emulator
 from kprobesim.arch.x86_64.insn import Insn, Undecodable
 from kprobesim.arch.x86_64.interfaces import Emulate
+from kprobesim.arch.x86_64.stepped import FixUp, fix_up, goes_anywhere
 from kprobesim.errors import GuestMemoryError, Reason
 
 __all__ = ["ArchInsn", "Options", "Stepping", "prepare", "relocate"]
 
 Stepping = Literal["breakpoint", "trap"]
 """How a copied instruction ends: by the INT3 behind it (5.13 on), or by the trap flag (before)."""
+Boost = Literal["after a step", "without post_handler", "when prepared"]
+"""When a copy gets its jump back: see :mod:`kprobesim.arch.x86_64.boost`.
+
+"when prepared": then it always boosts (5.13 on). "without post_handler": whoever takes the hit
+asks whether there is one. "after a step": only the first step finds out that it can (2.6, 4.9).
+"""
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,10 @@ class Options:
 
     ``slot_size`` is in bytes; ``preemptible`` is CONFIG_PREEMPTION, which forbids boosting, as
     ``has_post_handler`` does. ``strict`` imitates the kernel's faults. ``has_exception_entry``:
-    the address is in the exception table. ``refuse_exception_insns``: see
-    :func:`~kprobesim.arch.x86_64.boundary.check_boundary`, for whose caller it is kept here.
+    the address is in the exception table. ``emulates``: branches and flag pushes are emulated;
+    else they are stepped like all others, those through memory and ``iret`` included, and put
+    right afterwards. ``boost``, ``wide_boost_table``, ``group_boost``, ``unboostable_prefixes``:
+    what is boosted.
     """
 
     slot_size: int = MAX_INSN_SIZE
@@ -41,7 +50,11 @@ class Options:
     stepping: Stepping = "breakpoint"
     has_post_handler: bool = False
     has_exception_entry: bool = False
-    refuse_exception_insns: bool = False
+    emulates: bool = True
+    boost: Boost = "when prepared"
+    wide_boost_table: bool = True
+    group_boost: bool = True
+    unboostable_prefixes: frozenset[int] = UNBOOSTABLE_PREFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,9 @@ class ArchInsn:
     ``insn`` is the address of the slot (None if it has none) and ``slot_bytes`` what belongs
     there, ``tp_len`` bytes. ``size`` is the length of the instruction. A ``boostable`` one runs in
     its slot and jumps back by itself, also if it could be emulated; else ``emulate``, of kind
-    ``emulate_kind``, carries it out; else it is stepped in the slot. ``decoded`` is the original.
+    ``emulate_kind``, carries it out; else it is stepped in the slot, and ``fix_up`` (if any) puts
+    right what it did there. ``late_boost`` is what to append to the slot after the first step, to
+    boost it from then on (None: nothing to gain). ``decoded`` is the original.
     """
 
     insn: int | None
@@ -63,10 +78,17 @@ class ArchInsn:
     slot_size: int
     stepping: Stepping
     decoded: Insn
+    fix_up: FixUp | None = None
+    late_boost: bytes | None = None
 
     @property
     def tp_len(self) -> int:
         return len(self.slot_bytes)
+
+    def boosted(self) -> ArchInsn:
+        """After the first step: ``late_boost`` done."""
+        tail = self.late_boost or b""
+        return replace(self, boostable=True, slot_bytes=self.slot_bytes + tail, late_boost=None)
 
 
 def prepare(read: Read, address: int, *, slot: int | None, options: Options) -> ArchInsn:
@@ -78,8 +100,10 @@ def prepare(read: Read, address: int, *, slot: int | None, options: Options) -> 
     """
     insn = _copyable(read, address, options)
     copy = insn.raw if slot is None else relocate(insn, address, slot)
-    _refuse_unemulable(insn, address, options)
-    kind = emulate_kind(insn, strict=options.strict)
+    kind = None
+    if options.emulates:
+        _refuse_unemulable(insn, address, options)
+        kind = emulate_kind(insn, strict=options.strict)
     if options.slot_size - insn.length < INT3_SIZE:
         raise Refused(
             errno.ENOSPC,
@@ -87,15 +111,14 @@ def prepare(read: Read, address: int, *, slot: int | None, options: Options) -> 
             f"the instruction at {address:#x} has {insn.length} bytes and leaves no room for the "
             f"trap behind it in a slot of {options.slot_size}",
         )
-    jump = None
-    if (
-        slot is not None
-        and not options.preemptible
-        and not options.has_post_handler
-        and options.slot_size - insn.length >= JMP32_SIZE
-        and can_boost(insn, has_exception_entry=options.has_exception_entry)
-    ):
-        jump = _jump(slot + insn.length, address + insn.length)
+    jump = late = None
+    if slot is not None and not options.preemptible:
+        if _boosts(insn, options):
+            jump = _jump(slot + insn.length, address + insn.length)
+        if options.boost == "after a step":
+            jump, late = None, jump
+        if not options.emulates and jump is None and goes_anywhere(insn):
+            late = b""
     if slot is None:
         tail = copy = b""
     elif jump is not None:
@@ -112,6 +135,21 @@ def prepare(read: Read, address: int, *, slot: int | None, options: Options) -> 
         slot_size=options.slot_size,
         stepping=options.stepping,
         decoded=insn,
+        fix_up=None if options.emulates or slot is None else fix_up(insn, address, slot),
+        late_boost=late,
+    )
+
+
+def _boosts(insn: Insn, options: Options) -> bool:
+    """Whether a jump behind the copy can take the place of the trap."""
+    if options.has_post_handler and options.boost == "when prepared":
+        return False
+    return options.slot_size - insn.length >= JMP32_SIZE and can_boost(
+        insn,
+        has_exception_entry=options.has_exception_entry,
+        wide_table=options.wide_boost_table,
+        group_boost=options.group_boost,
+        unboostable_prefixes=options.unboostable_prefixes,
     )
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
 from kprobesim.boot.arm64.gic import Gic
+from kprobesim.boot.arm64.kernel_hooks import KernelHooks
 from kprobesim.boot.arm64.pl011 import Pl011
 from kprobesim.boot.arm64.psci import Psci
-from kprobesim.boot.arm64.timer import Timer, find_instructions
+from kprobesim.boot.arm64.timer import Timer
 from kprobesim.boot.arm64.translation import walker
 from kprobesim.boot.arm64.tree import (
     GIC_SIZE,
@@ -22,9 +23,10 @@ from kprobesim.boot.arm64.tree import (
     UART_SPI,
     device_tree,
 )
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
+from kprobesim.boot.saved import Saved
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
@@ -51,8 +53,6 @@ _PSTATE_EL1H = 0x3C5
 _UNDEFINED, _SMC = 1, 13  # Unicorn's exception numbers
 _SYSTEM_REGISTER = 0x18  # exception class of a trapped MRS or MSR
 _WFI = b"\x7f\x20\x03\xd5"
-_COUNTER_TAIL, _COUNTER = b"\xe0\x3b\xd5", (0x40, 0xC0)  # mrs xN, cntvct[ss]_el0
-_READ_CONTROL_TAIL, _WRITE_CONTROL_TAIL = b"\xe1\x38\xd5", b"\xe1\x18\xd5"  # cntkctl_el1
 _KNOWN_EXCEPTIONS = (1, 2, 3, 4, 7, 11)
 
 
@@ -64,18 +64,30 @@ class Arm64Board(Board):
     """
 
     def __init__(
-        self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
+        self,
+        image: KernelImage,
+        *,
+        initrd: bytes | None,
+        append: str,
+        memory: int,
+        clock: str = "virtual",
     ) -> None:
         if image.arch != "arm64":
             raise UsageError(f"{image.path} is a kernel for {image.arch}: boot it on that board")
         self.check_arguments(initrd, append, memory)
-        self.image = image
+        self._assemble(image, memory, append, clock)
+        self._start(initrd, append)
+        self.kernel_hooks.find(image)
+        self._find_panic_functions()
+
+    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         engine = Engine("arm64")
+        engine.stop_between_blocks()
         engine.count_blocks()
         self.ram = make_board_ram(memory)
         engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
-        super().__init__(BootedMachine(engine, make_cpu(engine), access))
+        super().__init__(BootedMachine(engine, make_cpu(engine), access), image, append, clock)
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
 
@@ -84,7 +96,11 @@ class Arm64Board(Board):
         self.uart = Pl011(self.console, lambda level: self.gic.set_line(32 + UART_SPI, level))
         self.psci = Psci(lambda kind: self.stop(StopReason(kind)))
         self._map_devices()
-        self._start(initrd, append)
+        self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
+        self.watch_unmapped(_RAM + memory, MOST_PHYSICAL)
+        self.kernel_hooks = KernelHooks(
+            engine, self.timer, self._invalidate_code, self.machine.keep
+        )
         self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
         self.machine.emulate = self._emulate
         self.machine.deliver = self._deliver
@@ -156,36 +172,22 @@ class Arm64Board(Board):
         engine.write_system(*_CNTHCTL_EL2, 0)  # this makes PSTATE take effect
         self._words[0] = _RAM
         self._words[self._pc] = kernel
-        self._hook_instructions()
 
-    def _hook_instructions(self) -> None:
-        engine, timer = self.machine.engine, self.timer
-        words, keep = self._words, self.machine.keep
+    def parts(self) -> dict[str, Saved]:
+        """What has a state of its own, by name."""
+        return {
+            "console": self.console,
+            "clock": self.clock,
+            "gic": self.gic,
+            "timer": self.timer,
+            "kernel_hooks": self.kernel_hooks,
+            "uart": self.uart,
+            "exceptions": self._entry,
+        }
 
-        def count() -> int:
-            try:
-                return timer.count()
-            except BaseException as error:  # Ctrl-C
-                keep(error)
-                return 0
-
-        for segment in self.image.segments:
-            code = bytes(segment.data)
-            for at, _ in find_instructions(code, _COUNTER_TAIL, _COUNTER):
-                engine.on_read_counter(segment.vaddr + at, count)
-            for at, number in find_instructions(code, _READ_CONTROL_TAIL, (0,)):
-
-                def get(number: int = number) -> None:
-                    if number != 31:
-                        words[number] = timer.user_control
-
-                engine.on_system(segment.vaddr + at, get, write=False)
-            for at, number in find_instructions(code, _WRITE_CONTROL_TAIL, (0,)):
-
-                def put(number: int = number) -> None:
-                    timer.user_control = words[number] if number != 31 else 0
-
-                engine.on_system(segment.vaddr + at, put, write=True)
+    def loaded(self) -> None:
+        """The waiting interrupt is not among the registers: tell the CPU again."""
+        self._set_interrupt(self.gic.level)
 
     # -- traps -------------------------------------------------------------------------------------
 
@@ -224,13 +226,21 @@ class Arm64Board(Board):
             self.fail(GuestReset, f"the CPU took exception {vector}, which a guest cannot handle")
         self._entry.deliver(vector)
 
+    def _invalidate_code(self) -> None:
+        """Only a stopped engine can forget all; an ISB follows, and nothing can come before it."""
+        self._forget_code = True
+        self.clock.stop_run()
+
     # -- interrupts --------------------------------------------------------------------------------
 
     def _interrupt(self, level: bool) -> None:
         """The GIC's line to the CPU: Unicorn takes a virtual interrupt by itself, and precisely."""
-        self.machine.engine.write_system(*_HCR_EL2, _HCR | (_HCR_IRQ if level else 0))
+        self._set_interrupt(level)
         if level:
             self.clock.stop_run()
+
+    def _set_interrupt(self, level: bool) -> None:
+        self.machine.engine.write_system(*_HCR_EL2, _HCR | (_HCR_IRQ if level else 0))
 
     def _timer_changed(self) -> None:
         self.gic.set_line(16 + TIMER_PPI, self.timer.asserted)
@@ -241,6 +251,11 @@ class Arm64Board(Board):
     def exceptions(self) -> int:
         """How many synchronous exceptions the guest has taken."""
         return self._entry.count
+
+    def mode(self) -> tuple[bool, bool]:
+        """Whether the CPU is at EL1, and whether PSTATE.I is clear."""
+        flags = self.machine.cpu.read_flags()
+        return bool(flags & 0xC), not flags & 0x80
 
     def next_event(self) -> int | None:
         """When the timer is due, in virtual nanoseconds."""

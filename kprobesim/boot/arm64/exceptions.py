@@ -7,8 +7,10 @@ of Unicorn's CPU struct like the general ones; where they are is measured, not a
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Callable
 
+from kprobesim.boot.saved import Numbers, Saved, fields
 from kprobesim.errors import EngineError
 from kprobesim.machine.engine import Engine
 from kprobesim.machine.window import Words
@@ -45,10 +47,8 @@ def find_banked(engine: Engine) -> dict[str, int]:
         snapshots = []
         for mark in (0x5AFE_1234_5670_0000, 0x0BAD_4321_0FED_0800):
             engine.write_system(*register, mark)
-            block = ctypes.string_at(base, _STRUCT_BYTES)
-            snapshots.append(
-                {at for at in range(0, len(block), 8) if block[at : at + 8] == _bytes(mark)}
-            )
+            words = array("Q", ctypes.string_at(base, _STRUCT_BYTES))
+            snapshots.append({at for at, word in enumerate(words) if word == mark})
         engine.write_system(*register, old)
         places = snapshots[0] & snapshots[1]
         if len(places) != 1:
@@ -56,19 +56,17 @@ def find_banked(engine: Engine) -> dict[str, int]:
                 f"cannot tell where Unicorn keeps {name} ({len(places)} candidates); "
                 "is this a new version of it?"
             )
-        found[name] = places.pop() // 8
+        found[name] = places.pop()
     return found
 
 
-def _bytes(value: int) -> bytes:
-    return value.to_bytes(8, "little")
-
-
-class ExceptionEntry:
+class ExceptionEntry(Saved):
     """``deliver(vector)`` enters EL1 for the exception that Unicorn has just reported.
 
     ``stuck(why)`` is called when that cannot work. For hot paths: a closure over what never moves.
     """
+
+    SAVED = fields(_count=Numbers(1, 63))
 
     def __init__(self, engine: Engine, stuck: Callable[[str], None]) -> None:
         self.places = find_banked(engine)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kprobesim.boot.saved import Block, Flag, Number, Numbers, Saved, Tuples, fields
+
 __all__ = ["SPURIOUS", "Gic"]
 
 LINES = 96
@@ -17,12 +19,29 @@ _IIDR = 0x0200_043B  # an implementation of Arm's
 _PIDR2 = 0x2B  # architecture version 2
 
 
-class Gic:
+class Gic(Saved):
     """``output(level)`` is the line to the CPU; ``set_line`` are the devices' lines.
 
     The state of interrupt n is bit n of ``enabled``, ``latched`` (software made it pending),
     ``active`` and ``_lines``.
     """
+
+    SAVED = fields(
+        _level=Flag(),
+        enabled=Number(LINES),
+        latched=Number(LINES),
+        active=Number(LINES),
+        _lines=Number(LINES),
+        _priority=Block(LINES),
+        _targets=Block(LINES),
+        _config=Numbers(LINES // 16, 64),
+        _group=Numbers(_WORDS, 64),
+        _distributor_on=Number(2),
+        _interface_on=Number(64),
+        _mask=Number(8),
+        _binary_point=Number(3),
+        _running=Tuples(LINES, (10, 9)),
+    )
 
     def __init__(self, output: Callable[[bool], None]) -> None:
         self._output = output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.boot.console import Console
+from kprobesim.boot.saved import Number, Saved, Table, fields
 
 __all__ = ["Pl011"]
 
@@ -17,12 +18,14 @@ _ID = {0xFE0 + 4 * n: byte for n, byte in enumerate(bytes.fromhex("111034000df00
 _UART_ENABLE, _RX_ENABLE = 1, 0x200
 
 
-class Pl011:
+class Pl011(Saved):
     """``output(level)`` is its interrupt line.
 
     A transmitted byte is gone at once, which raises the transmit interrupt; typed bytes wait in the
     console until they are read, and keep the receive interrupt up.
     """
+
+    SAVED = fields(_registers=Table(_STORED, 16), _raised=Number(8))
 
     def __init__(self, console: Console, output: Callable[[bool], None]) -> None:
         self._console = console
@@ -51,6 +54,8 @@ class Pl011:
         if offset == _DR:
             self._console.put(bytes((value & 0xFF,)))
             self._raised |= _TX
+            if not self._registers[_IMSC]:
+                return  # the boot console polls, and nothing else can have changed
         elif offset == _ICR:
             self._raised &= ~value
         elif offset in self._registers:

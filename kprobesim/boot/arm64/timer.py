@@ -8,8 +8,10 @@ accesses to that register are hooked, too, and the CPU's own copy stays 0.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 
+from kprobesim.boot.saved import Number, Saved, fields
 from kprobesim.boot.virtual_time import VirtualTime
 
 __all__ = ["FREQUENCY", "Timer", "find_instructions"]
@@ -35,8 +37,10 @@ _USER_BITS: dict[tuple[int, ...], int] = {
 }
 
 
-class Timer:
+class Timer(Saved):
     """``changed`` is called when the guest has set the timer: the run may have to end earlier."""
+
+    SAVED = fields(_control=Number(2), _compare=Number(64), user_control=Number(64))
 
     def __init__(self, clock: VirtualTime, changed: Callable[[], None]) -> None:
         self._clock = clock
@@ -94,7 +98,9 @@ class Timer:
         self._changed()
 
 
-def find_instructions(code: bytes, tail: bytes, low: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+def find_instructions(
+    code: bytes | bytearray | mmap.mmap, tail: bytes, low: tuple[int, ...]
+) -> Iterator[tuple[int, int]]:
     """(offset, register number) of each aligned word that ends in ``tail`` (three bytes) and whose
     first byte, without the register number in its low five bits, is in ``low``."""
     at = code.find(tail)

@@ -9,6 +9,8 @@ import mmap
 import struct
 from collections.abc import Callable
 
+from kprobesim.boot.saved import Number, Saved, fields
+
 __all__ = ["PowerPorts", "write_tables"]
 
 _RSDP = 0xF0000  # kernels search 0xe0000-0xfffff
@@ -76,10 +78,11 @@ def write_tables(ram: mmap.mmap) -> None:
         ram[at : at + len(table)] = table
 
 
-class PowerPorts:
+class PowerPorts(Saved):
     """The power management registers and the reset register."""
 
     PORTS = (*range(_EVENTS, _CONTROL + 2), _RESET)
+    SAVED = fields(_enabled=Number(16), _control=Number(16))
 
     def __init__(self, power_off: Callable[[], None], restart: Callable[[], None]) -> None:
         self._power_off = power_off

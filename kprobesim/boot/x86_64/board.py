@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
+from kprobesim.boot.saved import Maybe, Number, Saved, fields
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
@@ -17,7 +18,7 @@ from kprobesim.boot.x86_64.exceptions import SYSCALL, Exceptions, TripleFault
 from kprobesim.boot.x86_64.pci import PciPorts
 from kprobesim.boot.x86_64.pic import PicPair
 from kprobesim.boot.x86_64.pit import Pit
-from kprobesim.boot.x86_64.state import HF_INHIBIT_IRQ, find_state
+from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ, find_state
 from kprobesim.boot.x86_64.syscall import make_syscall
 from kprobesim.boot.x86_64.uart16550 import Uart16550
 from kprobesim.boot.x86_64.walk import Walk
@@ -33,7 +34,8 @@ _COM1, _COM1_IRQ, _TIMER_IRQ = 0x3F8, 4, 0
 _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
 _IF = 0x200
-_SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come
+_SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come ...
+_LATE_NS = 100 * _SOON_NS  # ... each time twice as long, up to this
 _PORT_BLOCKS = 64  # an access to a timer's port takes about half a microsecond on a PC
 _FIRST_INTERRUPT = 32
 _DEVICES = 0xFEC0_0000, 0x0140_0000  # where PCs have APICs, HPET, flash: nothing is there
@@ -46,24 +48,40 @@ _Out = Callable[[int, int, int], None]
 class X86Board(Board):
     """``image`` with ``initrd`` and the command line ``append`` on ``memory`` bytes of RAM."""
 
+    SAVED = fields(**Board.SAVED, _look_at=Maybe(Number(63)), _soon=Number(63))
+
     def __init__(
-        self, image: KernelImage, *, initrd: bytes | None, append: str, memory: int
+        self,
+        image: KernelImage,
+        *,
+        initrd: bytes | None,
+        append: str,
+        memory: int,
+        clock: str = "virtual",
     ) -> None:
         self.check_arguments(initrd, append, memory)
         if image.arch != "x86_64":
             raise UsageError(f"{image.path} is a kernel for {image.arch}, this board is a PC")
+        self._assemble(image, memory, append, clock)
+        write_tables(self.ram)
+        start.load(self.ram, image, initrd or b"", append)
+        start.start(self.machine.engine, image)
+        self._find_panic_functions()
+
+    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         if memory > _MOST_MEMORY:
             raise UsageError(f"this board takes at most {_MOST_MEMORY >> 20} MiB of memory")
-        self.image = image
         engine = Engine("x86_64", _CPU)
+        engine.stop_between_blocks()
+        engine.count_blocks()
         self.ram = make_board_ram(memory)
         engine.map_ram(0, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
-        engine.count_blocks()
+        features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
         self.state = find_state(engine)
         self._walk = Walk(self.state, memoryview(self.ram).cast("Q"))
         access = WalkedMemory(self.ram, 0, self._walk.translate)
         machine = BootedMachine(engine, make_cpu(engine), access)
-        super().__init__(machine)
+        super().__init__(machine, image, append, clock)
         self.entry = Exceptions(engine, self.state, self._walk)
         machine.deliver = self._deliver
         self.pic = PicPair()
@@ -73,13 +91,15 @@ class X86Board(Board):
         self._look_at: int | None = None
         """When to look again whether the CPU takes the interrupt that waits. A time and not a
         number of runs: where the host interrupts the guest must not be seen by it."""
+        self._soon = _SOON_NS
         self._inputs: dict[int, _In] = {}
         self._outputs: dict[int, _Out] = {_KEYBOARD: self._keyboard}
-        power = PowerPorts(
+        self.pci = PciPorts()
+        self.power = PowerPorts(
             lambda: self.stop(StopReason(Stop.POWER_OFF)),
             lambda: self.stop(StopReason(Stop.RESTART)),
         )
-        for device in (self.pic, self.pit, self.cmos, PciPorts(), power):
+        for device in (self.pic, self.pit, self.cmos, self.pci, self.power):
             for port in device.PORTS:
                 self._inputs[port], self._outputs[port] = device.read, device.write
         for port in range(_COM1, _COM1 + 8):
@@ -88,12 +108,25 @@ class X86Board(Board):
         engine.on_read_tsc(self.clock.read)
         engine.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
-        write_tables(self.ram)
-        start.load(self.ram, image, initrd or b"", append)
-        start.start(engine, image)
-        features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
+        self.watch_unmapped(memory, MOST_PHYSICAL)
         engine.on_cpuid(make_cpuid(engine, self.state, features))
-        start.start(engine, image)
+
+    def parts(self) -> dict[str, Saved]:
+        """What has a state of its own, by name."""
+        return {
+            "console": self.console,
+            "clock": self.clock,
+            "pic": self.pic,
+            "pit": self.pit,
+            "cmos": self.cmos,
+            "uart": self.uart,
+            "pci": self.pci,
+            "power": self.power,
+            "exceptions": self.entry,
+        }
+
+    def loaded(self) -> None:
+        """All that the CPU knows is in its registers."""
 
     # -- exceptions and interrupts ---------------------------------------------------------------
 
@@ -110,31 +143,37 @@ class X86Board(Board):
 
     def update_interrupts(self) -> bool:
         """Deliver the interrupt that waits, if the CPU takes it now."""
-        if self.pit.advance(self.clock.now()):
+        # As in other virtual machines a tick waits for the one before it: none gets lost.
+        if not self.pic.is_requested(_TIMER_IRQ) and self.pit.advance(self.clock.now()):
             self.pic.set_line(_TIMER_IRQ, False)
             self.pic.set_line(_TIMER_IRQ, True)
         now = self.clock.now()
         if not self.pic.pending():
-            self._look_at = None
+            self._look_at, self._soon = None, _SOON_NS
             return False
         if self._look_at is not None and now < self._look_at:
             return False
         state = self.state
         if not state.eflags & _IF:
-            self._look_at = now + _SOON_NS
+            self._look_at = now + self._soon
+            self._soon = min(2 * self._soon, _LATE_NS)
         elif state.hflags & HF_INHIBIT_IRQ:  # for one instruction, after STI or MOV SS
             self._look_at = now + 1
         else:
-            self._look_at = None
+            self._look_at, self._soon = None, _SOON_NS
             try:
                 self.entry.interrupt(self.pic.acknowledge())
             except TripleFault as fault:
                 self.fail(GuestReset, str(fault))
         return self._look_at is None
 
+    def mode(self) -> tuple[bool, bool]:
+        """Whether the CPU is in ring 0, and whether IF is set."""
+        return not self.state.hflags & HF_CPL, bool(self.state.eflags & _IF)
+
     def next_event(self) -> int | None:
         """The timer's next edge; or when to look again whether the CPU takes the interrupt."""
-        edge = self.pit.next_edge
+        edge = None if self.pic.is_requested(_TIMER_IRQ) else self.pit.next_edge
         if self._look_at is None:
             return edge
         return self._look_at if edge is None else min(edge, self._look_at)

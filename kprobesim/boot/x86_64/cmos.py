@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
+from kprobesim.boot.saved import Block, Number, Saved, fields
+
 __all__ = ["EPOCH", "Cmos"]
 
 EPOCH = datetime(2025, 1, 1, tzinfo=timezone.utc)
@@ -15,10 +17,11 @@ _24_HOURS, _BINARY = 2, 4
 _CENTURY = 0x32
 
 
-class Cmos:
+class Cmos(Saved):
     """Ports 0x70 and 0x71. ``now()`` is the virtual time in ns since :data:`EPOCH`."""
 
     PORTS = (0x70, 0x71)
+    SAVED = fields(_index=Number(7), _ram=Block(128))
 
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now

@@ -24,7 +24,7 @@ _CR4_OSXSAVE = 1 << 18
 def native_cpuid(engine: Engine, ram: mmap.mmap, at: int, leaf: int) -> tuple[int, int, int, int]:
     """EAX, EBX, ECX and EDX of ``leaf`` as Unicorn's CPU gives them; ``at`` is scratch memory.
 
-    The engine is in the state in which a kernel starts; RAX, RBX, RCX and RDX are changed.
+    The engine is as it was made; RAX, RBX, RCX and RDX are changed.
     """
     kept = bytes(ram[at : at + len(_CODE)])
     ram[at : at + len(_CODE)] = _CODE

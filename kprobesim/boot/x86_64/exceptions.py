@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kprobesim.boot.saved import Numbers, Saved, fields
 from kprobesim.boot.x86_64.state import (
     HF_CPL,
     HF_CS32,
@@ -42,8 +43,10 @@ class TripleFault(Exception):
         super().__init__(f"triple fault, first exception {vector}")
 
 
-class Exceptions:
+class Exceptions(Saved):
     """Delivers exceptions and interrupts to the guest whose registers ``state`` is."""
+
+    SAVED = fields(counts=Numbers(SYSCALL + 1, 63))
 
     def __init__(self, engine: Engine, state: X86State, walk: Walk) -> None:
         self._engine = engine

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import struct
 
+from kprobesim.boot.saved import Number, Saved, fields
+
 __all__ = ["PciPorts"]
 
 _ADDRESS, _DATA = 0xCF8, 0xCFC
@@ -16,10 +18,11 @@ _ENABLE = 1 << 31
 _BRIDGE = struct.pack("<HHHHII", 0x8086, 0x1237, 0, 0, 0x0600_0002, 0) + bytes(240)
 
 
-class PciPorts:
+class PciPorts(Saved):
     """Configuration mechanism 1: the address at port 0xcf8, the data at 0xcfc-0xcff."""
 
     PORTS = (_ADDRESS, *range(_DATA, _DATA + 4))
+    SAVED = fields(_address=Number())
 
     def __init__(self) -> None:
         self._address = 0

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from kprobesim.boot.saved import Flag, Number, Numbers, Parts, Saved, fields
+
 __all__ = ["Pic", "PicPair"]
 
 _CASCADE = 2
 
 
-class Pic:
+class Pic(Saved):
     """One 8259A: eight edge-triggered lines, fully nested, with specific and automatic EOI."""
+
+    SAVED = fields(
+        requested=Number(8),
+        in_service=Number(8),
+        mask=Number(8),
+        base=Number(8),
+        _lines=Number(8),
+        _step=Number(3),
+        _wants_fourth=Flag(),
+        _auto_eoi=Flag(),
+        _read_in_service=Flag(),
+        _lowest=Number(3),
+    )
 
     def __init__(self) -> None:
         self.requested = 0  # IRR
@@ -104,10 +119,15 @@ class Pic:
             self._lowest = line
 
 
-class PicPair:
+class PicPair(Saved):
     """Master at ports 0x20-0x21 and slave at 0xa0-0xa1, which feeds line 2 of the master."""
 
     PORTS = (0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1)
+    SAVED = fields(
+        master=Parts(Pic.SAVED),
+        slave=Parts(Pic.SAVED),
+        _edge_or_level=Numbers(2, 8),
+    )
 
     def __init__(self) -> None:
         self.master, self.slave = Pic(), Pic()
@@ -126,6 +146,10 @@ class PicPair:
         self.master.set_line(_CASCADE, False)
         if waiting:
             self.master.set_line(_CASCADE, True)
+
+    def is_requested(self, irq: int) -> bool:
+        """Whether the CPU has not yet taken ISA interrupt ``irq`` (0-7), masked or not."""
+        return bool(self.master.requested >> irq & 1)
 
     def pending(self) -> bool:
         """Whether the CPU's interrupt input is raised."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kprobesim.boot.saved import Flag, Maybe, Number, Parts, Saved, fields
+
 __all__ = ["HZ", "Pit"]
 
 HZ = 1_193_182
 _NS = 1_000_000_000
+_BACKLOG_NS = 250_000_000  # of ticks that a guest which is late still gets
 _REFRESH_NS = 15_085  # half a period of the memory refresh signal at port 0x61
 
 
@@ -20,7 +23,19 @@ def _to_ns(ticks: int) -> int:
     return -(-ticks * _NS // HZ)
 
 
-class _Channel:
+class _Channel(Saved):
+    SAVED = fields(
+        mode=Number(3),
+        reload=Number(17, 1),
+        started=Maybe(Number(63)),
+        gate=Flag(),
+        access=Number(2),
+        _latched=Maybe(Number(16)),
+        _status=Maybe(Number(8)),
+        _high_next=Flag(),
+        _low=Maybe(Number(8)),
+    )
+
     def __init__(self) -> None:
         self.mode = 3
         self.reload = 0x10000
@@ -114,13 +129,18 @@ class _Channel:
         return value >> 8 if self.access == 2 else value & 0xFF
 
 
-class Pit:
+class Pit(Saved):
     """Ports 0x40-0x43 and 0x61. ``now()`` is the virtual time in ns; channel 0 is IRQ 0.
 
     :attr:`next_edge` is when channel 0 interrupts next (ns, ``None``: it does not).
     """
 
     PORTS = (0x40, 0x41, 0x42, 0x43, 0x61)
+    SAVED = fields(
+        _channels=Parts(_Channel.SAVED, 3),
+        _speaker=Number(2),
+        next_edge=Maybe(Number(63)),
+    )
 
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
@@ -130,10 +150,10 @@ class Pit:
         self.next_edge: int | None = None
 
     def advance(self, now: int) -> bool:
-        """Whether channel 0 has interrupted since it was last asked."""
+        """Whether channel 0 has interrupted since it was last asked; ticks come one by one."""
         if self.next_edge is None or now < self.next_edge:
             return False
-        self.next_edge = self._channels[0].edge_after(now)
+        self.next_edge = self._channels[0].edge_after(max(self.next_edge, now - _BACKLOG_NS))
         return True
 
     def read(self, port: int, _size: int) -> int:

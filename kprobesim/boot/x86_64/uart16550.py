@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from kprobesim.boot.console import Console
+from kprobesim.boot.saved import Block, Flag, Number, Saved, fields
 
 __all__ = ["Uart16550"]
 
@@ -17,12 +18,24 @@ _DATA_READY, _IDLE = 0x01, 0x60
 _NO_INTERRUPT, _TX_INTERRUPT, _RX_INTERRUPT = 1, 2, 4
 
 
-class Uart16550:
+class Uart16550(Saved):
     """Eight ports; ``interrupt(level)`` is its line.
 
     What is typed stays with ``console`` until the driver has enabled the receiver's interrupt and
     reads it: a driver that starts clears the FIFO, and nothing that was typed before is lost.
     """
+
+    SAVED = fields(
+        _looped=Block(),
+        _ier=Number(8),
+        _lcr=Number(8),
+        _scratch=Number(8),
+        _mcr=Number(8),
+        _divisor=Number(16),
+        _fifo=Flag(),
+        _tx_pending=Flag(),
+        _level=Flag(),
+    )
 
     def __init__(self, console: Console, interrupt: Callable[[bool], None]) -> None:
         self._console = console

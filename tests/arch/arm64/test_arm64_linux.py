@@ -25,9 +25,7 @@ def answer(
     read: Read, address: int, symbol_start: int | None, *, exception_entry: bool = False
 ) -> tuple[int, ArchInsn | None]:
     """What this kernel says: errno, and the prepared instruction."""
-    options = Options.of_kernel(
-        (6, 1), strict=True, has_exception_entry=exception_entry, symbol_start=symbol_start
-    )
+    options = Options(strict=True, has_exception_entry=exception_entry, symbol_start=symbol_start)
     try:
         return 0, prepare(read, address, slot=SLOT, options=options)
     except Refused as refused:

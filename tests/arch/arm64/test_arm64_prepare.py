@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from dataclasses import replace
 
 import pytest
 from arm64_fakes import FakeMemory, FakeRegs, code
@@ -45,10 +46,12 @@ def test_a_slot_holds_the_copy_and_the_step_breakpoint() -> None:
     )
 
 
-def test_a_trapping_step_has_the_same_slot() -> None:
-    ainsn = prepare(code([ADD], A), A, slot=SLOT, options=Options.of_kernel((5, 10)))
-    assert Options.of_kernel((5, 10)).stepping == "trap"
+def test_a_trapping_step_needs_no_breakpoint_in_the_slot() -> None:
+    trap = Options(stepping="trap")
+    ainsn = prepare(code([ADD], A), A, slot=SLOT, options=trap)
     assert ainsn.slot_bytes == struct.pack("<II", ADD, 0xD42000C0)
+    ainsn = prepare(code([ADD], A), A, slot=SLOT, options=replace(trap, slot_size=4))
+    assert ainsn.slot_bytes == struct.pack("<I", ADD)
 
 
 def test_a_simulated_instruction_takes_no_slot() -> None:

@@ -1,0 +1,33 @@
+"""What arch/x86/kernel patches in the kernel's code while it boots, one kind a file."""
+
+from __future__ import annotations
+
+from kprobesim.arch.code import Code
+from kprobesim.arch.x86_64.patching.alternatives import apply_alternatives
+from kprobesim.arch.x86_64.patching.features import cpu_features
+from kprobesim.arch.x86_64.patching.jump_labels import apply_jump_labels
+from kprobesim.arch.x86_64.patching.paravirt import apply_paravirt
+from kprobesim.arch.x86_64.patching.sites import (
+    apply_returns,
+    make_ftrace_nops,
+    seal_endbr,
+    set_runtime_constants,
+    unlock_smp,
+)
+from kprobesim.arch.x86_64.patching.static_calls import apply_static_calls
+
+__all__ = ["patch"]
+
+
+def patch(code: Code, *, static_keys: bool) -> None:
+    """All of it, in the order of the boot: static calls and ftrace first."""
+    if static_keys:
+        apply_jump_labels(code)
+    apply_static_calls(code)
+    make_ftrace_nops(code)
+    set_runtime_constants(code)
+    apply_paravirt(code)
+    apply_returns(code)
+    apply_alternatives(code, cpu_features(code))
+    seal_endbr(code)
+    unlock_smp(code)

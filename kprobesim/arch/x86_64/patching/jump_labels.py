@@ -1,0 +1,27 @@
+"""Jump labels as boot leaves them (arch/x86/kernel/jump_label.c)."""
+
+from __future__ import annotations
+
+from kprobesim.arch.code import Code, branch
+from kprobesim.arch.static_keys import switched_labels
+from kprobesim.arch.x86_64.patching.nops import NOPS
+
+__all__ = ["apply_jump_labels"]
+
+_JMP8, _JMP32 = 0xEB, 0xE9
+_SHORT = (_JMP8, 0x66)  # the jump and the NOP of two bytes
+
+
+def apply_jump_labels(code: Code) -> None:
+    """Switch those whose keys boot switches."""
+    labels = {label.place: label for label in switched_labels(code)}
+    for place, data, at in code.each(labels, 5):
+        size = 2 if data[at] in _SHORT else 5
+        label = labels[place]
+        if not label.jumps:
+            new = NOPS[size]
+        elif size == 2:
+            new = bytes([_JMP8, (label.target - place - 2) & 0xFF])
+        else:
+            new = branch(_JMP32, place, label.target)
+        data[at : at + size] = new

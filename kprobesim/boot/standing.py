@@ -1,0 +1,193 @@
+"""Where the CPU of a booted guest stands: in which mode, with which interrupts, in whose task."""
+
+from __future__ import annotations
+
+import struct
+from typing import Protocol
+
+from kprobesim.boot.arm64.board import Arm64Board
+from kprobesim.boot.board import Board
+from kprobesim.boot.x86_64.board import X86Board
+from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ
+from kprobesim.errors import GuestMemoryError
+from kprobesim.image import KernelImage
+
+__all__ = ["Standing", "make_standing"]
+
+_MASK = (1 << 64) - 1
+_HIGH_HALF = 1 << 63
+
+_IF = 0x200
+_CURRENT_NAMES = ("current_task", "pcpu_hot")
+
+# (CRn, CRm, op0, op1, op2)
+_SP_EL0 = (4, 1, 3, 0, 0)
+_TPIDR_EL1 = (13, 0, 3, 0, 4)
+_EL_BITS, _DAIF_I, _DAIF = 0xC, 0x80, 0x3C0
+_USER_ENTRY = ("el0t_64_sync", "el0_sync")
+_ENTRY_BYTES = 1024
+
+
+class Standing(Protocol):
+    """What the boards' CPUs have to say."""
+
+    def in_user_mode(self) -> bool:
+        """Whether the CPU executes a user's program."""
+
+    def takes_interrupts(self) -> bool:
+        """Whether an interrupt would be taken at this very instruction."""
+
+    def mask_interrupts(self) -> None:
+        """From now on the CPU takes no interrupts."""
+
+    def task(self) -> int | None:
+        """The address of the running ``task_struct``; ``None`` before there are tasks."""
+
+    def counters(self) -> list[int]:
+        """Where preempt_count is, and then what else counts what the running task holds."""
+
+
+def make_standing(board: Board, image: KernelImage) -> Standing:
+    """The one for the board's architecture."""
+    if isinstance(board, X86Board):
+        return X86Standing(board, image)
+    assert isinstance(board, Arm64Board)
+    return Arm64Standing(board, image)
+
+
+class X86Standing:
+    """The task is a per-CPU variable: arch/x86/include/asm/current.h.
+
+    ``current_task`` has its own symbol, but in 6.2-6.14 it is the first member of ``pcpu_hot``.
+    """
+
+    def __init__(self, board: X86Board, image: KernelImage) -> None:
+        self._state = board.state
+        self._words, self._flags = board.machine.words, board.machine.engine.layout.flags
+        self._memory = board.machine.memory
+        self._kernel_gs = board.state.msr["kernel_gs_base"]
+        found = [s for name in _CURRENT_NAMES for s in image.symbols.candidates(name)]
+        self._current = found[0].address if found else None
+        self._image = image
+
+    def in_user_mode(self) -> bool:
+        """Ring 3."""
+        return bool(self._state.hflags & HF_CPL)
+
+    def takes_interrupts(self) -> bool:
+        """IF is set, and not by the instruction before."""
+        return bool(self._state.eflags & _IF) and not self._state.hflags & HF_INHIBIT_IRQ
+
+    def mask_interrupts(self) -> None:
+        """CLI."""
+        self._words[self._flags] &= ~_IF
+
+    def task(self) -> int | None:
+        """Through the kernel's GS, which SWAPGS keeps in an MSR while the user's is in use."""
+        if self._current is None:
+            return None
+        gs: int = self._state.gs_base
+        if self.in_user_mode() or not (gs + self._current) & _HIGH_HALF:
+            gs = self._kernel_gs.value
+        return _task_at(self._memory, gs + self._current)
+
+    def counters(self) -> list[int]:
+        """``__preempt_count``, in 6.2-6.14 another member of ``pcpu_hot``; while in the kernel."""
+        symbols, btf = self._image.symbols, self._image.btf
+        places = [s.address for s in symbols.candidates("__preempt_count")]
+        hot = symbols.candidates("pcpu_hot")
+        if hot and btf is not None:
+            offset = btf.offset("pcpu_hot", "preempt_count")
+            places += [hot[0].address + offset] if offset is not None else []
+        places = [place + self._state.gs_base & _MASK for place in places[:1]]
+        return places + _rcu_nesting(self._image, self.task()) if places else []
+
+
+class Arm64Standing:
+    """The task is in SP_EL0 while the kernel runs: arch/arm64/include/asm/current.h.
+
+    The entry from user mode, where SP_EL0 is the user's, loads it from per-CPU ``__entry_task``,
+    which has no symbol without CONFIG_KALLSYMS_ALL: then its address is read from that code.
+    """
+
+    def __init__(self, board: Arm64Board, image: KernelImage) -> None:
+        self._cpu, self._engine = board.machine.cpu, board.machine.engine
+        self._words, self._flags = board.machine.words, self._engine.layout.flags
+        self._memory = board.machine.memory
+        self._sp_el0 = self._engine.prepare_system(*_SP_EL0, 0)
+        self._tpidr = self._engine.prepare_system(*_TPIDR_EL1, 0)
+        self._image = image
+        found = image.symbols.candidates("__entry_task")
+        self._entry_task = found[0].address if found else _find_entry_task(image)
+
+    def in_user_mode(self) -> bool:
+        """EL0."""
+        return not self._cpu.read_flags() & _EL_BITS
+
+    def takes_interrupts(self) -> bool:
+        """PSTATE.I is clear."""
+        return not self._cpu.read_flags() & _DAIF_I
+
+    def mask_interrupts(self) -> None:
+        """All of DAIF, as in an exception handler."""
+        self._words[self._flags] |= _DAIF
+
+    def task(self) -> int | None:
+        """SP_EL0, or what the next entry will put there."""
+        if not self.in_user_mode():
+            task = self._engine.read_prepared(self._sp_el0)
+            if task & _HIGH_HALF:
+                return task
+        if self._entry_task is None:
+            return None
+        return _task_at(
+            self._memory, self._entry_task + self._engine.read_prepared(self._tpidr) & _MASK
+        )
+
+    def counters(self) -> list[int]:
+        """The low half of ``thread_info.preempt_count``, at the start of the task."""
+        task, btf = self.task(), self._image.btf
+        offset = btf.offset("task_struct", "thread_info.preempt_count") if btf else None
+        if task is None or offset is None:
+            return []
+        return [task + offset, *_rcu_nesting(self._image, task)]
+
+
+class _Memory(Protocol):
+    def read_u64(self, address: int) -> int: ...
+
+
+def _task_at(memory: _Memory, pointer: int) -> int | None:
+    try:
+        task = memory.read_u64(pointer & _MASK)
+    except GuestMemoryError:
+        return None  # so early that per-CPU variables are not mapped
+    return task if task & _HIGH_HALF else None
+
+
+def _rcu_nesting(image: KernelImage, task: int | None) -> list[int]:
+    """With CONFIG_PREEMPT_RCU a task counts its read-side critical sections."""
+    offset = image.btf.offset("task_struct", "rcu_read_lock_nesting") if image.btf else None
+    return [] if offset is None or task is None else [task + offset]
+
+
+def _find_entry_task(image: KernelImage) -> int | None:
+    """What the entry from user mode loads from: ``adrp``, ``add``, ``mrs tpidr_el1``, ``ldr``."""
+    for name in _USER_ENTRY:
+        for symbol in image.symbols.candidates(name):
+            code = image.read(symbol.address, _ENTRY_BYTES)
+            values: dict[int, int] = {}  # of registers that hold the address of something
+            offset = 31  # the register that holds the per-CPU offset
+            for index, (word,) in enumerate(struct.iter_unpack("<I", code)):
+                rd, rn = word & 31, word >> 5 & 31
+                if word & 0x9F00_0000 == 0x9000_0000:  # adrp
+                    pages = (word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3
+                    pages -= (pages & 1 << 20) << 1
+                    values[rd] = (symbol.address + 4 * index & ~0xFFF) + (pages << 12)
+                elif word & 0xFFC0_0000 == 0x9100_0000 and rn in values:  # add immediate
+                    values[rd] = values[rn] + (word >> 10 & 0xFFF)
+                elif word & ~0x1F == 0xD538_D080:  # mrs, tpidr_el1
+                    offset = rd
+                elif word & 0xFFFF_FC00 == 0xF860_6800 | offset << 16 and rn in values:
+                    return values[rn] & _MASK  # ldr xd, [xn, xm]
+    return None

@@ -1,0 +1,49 @@
+"""``kprobesim resume``: go on from a snapshot, as ``boot`` would from there."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from kprobesim.booted import BootedKernel
+from kprobesim.cli.loading import progress
+from kprobesim.cli.place import parse_place
+from kprobesim.cli.running import add_running_options, choose_clock, run_guest
+
+__all__ = ["add_parser", "run"]
+
+_EPILOG = """\
+The probes that were armed are armed again and their hits shown; -p adds others.
+
+examples:
+  kprobesim boot vmlinuz --until 'Run /init' --snapshot booted.kps
+  kprobesim resume booted.kps -p kernel_clone
+  kprobesim resume booted.kps --seconds 1 --snapshot later.kps
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "resume",
+        help="go on from a snapshot of a booted kernel",
+        description="Go on exactly where a snapshot was taken. It holds all that is needed.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("snapshot_file", metavar="F", help="what --snapshot has written")
+    parser.add_argument(
+        "--image", metavar="IMAGE", help="refuse a snapshot of any other kernel than this one"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_running_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; raises our errors."""
+    places = [parse_place(text) for text in args.probe]
+    kernel = BootedKernel.resume(
+        args.snapshot_file, image=args.image, clock=choose_clock(args), progress=progress()
+    )
+    return run_guest(kernel, places, args)

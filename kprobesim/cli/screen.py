@@ -1,0 +1,68 @@
+"""The console of a guest that boots, and the hits of its probes, on one terminal."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from typing import Any
+
+from kprobesim.boot.board import StopReason
+from kprobesim.booted import BootedKernel
+from kprobesim.cli.console import make_console, styled
+from kprobesim.cli.probes import Watch
+
+__all__ = ["Screen"]
+
+_ARGUMENTS = 4
+
+
+class Screen:
+    """Shows what ``kernel`` prints as it comes, and lines of ours between its lines.
+
+    A terminal that is the guest's (``raw``) gets it as it is, others get lines of text.
+    """
+
+    def __init__(self, kernel: BootedKernel, *, raw: bool = False) -> None:
+        self._kernel = kernel
+        self._raw = raw
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._console = make_console()
+        self._at_start = True
+        kernel.console.listeners.append(self._show)
+
+    def _show(self, data: bytes) -> None:
+        text = self._decode(data)
+        if not self._raw:
+            text = text.replace("\r", "")
+        if text:
+            sys.stdout.write(text)
+            self._at_start = text.endswith("\n")
+            if self._at_start:
+                sys.stdout.flush()
+
+    def _new_line(self) -> None:
+        if not self._at_start:
+            sys.stdout.write("\n")
+            self._at_start = True
+
+    def hit(self, hit: dict[str, Any]) -> None:
+        """One line: when, where, and the registers that carry arguments."""
+        self._new_line()
+        regs = self._kernel.machine.regs
+        values = " ".join(f"{regs.arg(n):#x}" for n in range(_ARGUMENTS))
+        when = f"[{hit['time']:12.6f}] "
+        who = "" if hit["comm"] is None else f"{hit['comm']}-{hit['pid']}  "
+        self._console.print(
+            styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  {who}", values)
+        )
+
+    def end(self, watch: Watch, reason: StopReason | None, snapshot: str | None = None) -> None:
+        """What the probes counted, why it ended unless that is an error, and where it is kept."""
+        self._new_line()
+        for row in watch.summary():
+            count = row["hits"]
+            self._console.print(f"probe {row['probe']}: {count} hit{'s' * (count != 1)}")
+        if reason:
+            self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))
+            if snapshot is not None:
+                self._console.print(styled((f"the guest is in {snapshot}", "dim")))

@@ -1,0 +1,280 @@
+"""What kprobes were in which kernel: one row of data a model, and no other place asks for versions.
+
+Each field says what it decides; docs/models.md has the same table with sources. "Before 5.13" and
+the like name the first kernel that differs, between two models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from kprobesim.errors import UsageError
+
+__all__ = ["DEFAULT_MODEL", "MODELS", "Arm64Model", "Model", "X86Model", "choose_model"]
+
+Stepping = Literal["breakpoint", "trap"]
+Boost = Literal["after a step", "without post_handler", "when prepared"]
+Vanished = Literal["report", "retry if gone", "retry"]
+Maxactive = Literal["cpus unless preemptible", "at least 10"]
+
+
+@dataclass(frozen=True)
+class X86Model:
+    """x86-64: arch/x86/kernel/kprobes/core.c."""
+
+    stepping: Stepping
+    """How a copied instruction ends. Stepped by the trap flag, branches run in the slot too, and
+    what they left is put right afterwards; else they are emulated."""
+    slot_size: int
+    """Bytes of a slot (MAX_INSN_SIZE)."""
+    boost: Boost
+    """When a copy runs without a trap behind it (never on a preemptible kernel)."""
+    wide_boost_table: bool
+    """Groups with memory operands and most of Cx, Dx, Fx may be boosted."""
+    group_boost: bool
+    """So may most shifts, unary arithmetic, INC and DEC."""
+    unboostable_prefixes: frozenset[int]
+    """Prefixes that forbid boosting: CS override, address size."""
+    int3_ends_walk: bool
+    """An INT3 between the function's start and the probe refuses the probe (-EILSEQ)."""
+    refuse_exception_insns: bool
+    """UD2, INT n ... are refused (-EILSEQ)."""
+    ftrace: bool
+    """A probe on the place that ftrace patches goes through ftrace (KPROBES_ON_FTRACE)."""
+    refuse_inside_ftrace: bool
+    """An address inside such a place is refused first of all (-EILSEQ)."""
+    skip_endbr: bool
+    """Behind an ENDBR the function's entry is four bytes on."""
+    vanished: Vanished
+    """What a breakpoint without a probe means."""
+    blacklist: tuple[str, ...]
+    """Sections refused besides those of all architectures."""
+    trampoline: str
+    """Where a probed function returns to."""
+
+
+@dataclass(frozen=True)
+class Arm64Model:
+    """ARM64: arch/arm64/kernel/probes."""
+
+    stepping: Stepping
+    """How a copied instruction ends: BRK #6 behind it, or MDSCR_EL1.SS with SPSR.SS."""
+    slot_size: int
+    """Bytes of a slot: with or without the BRK."""
+    simulate_nop: bool
+    """NOP is simulated and takes no slot."""
+    narrow_exclusives: bool
+    """Looking back for an open exclusive sequence is not fooled by LDAR, STLR and CAS."""
+    refuse_mops: bool
+    """The memory copy and set instructions are refused."""
+    reenter_while_stepping: bool
+    """A probe hit while another one is stepped is only counted, not a BUG."""
+    nesting_saves_daif: bool
+    """The saved DAIF bits are remembered with the outer hit."""
+    vanished: Vanished
+    """What a BRK #4 without a probe means."""
+    blacklist: tuple[str, ...]
+    """Sections refused besides those of all architectures."""
+    trampoline: str
+    """Where a probed function returns to."""
+    trampoline_breaks: bool
+    """It is a BRK #7 instead of assembly that saves the registers."""
+    return_frame: Literal["sp", "x29"]
+    """What identifies the call that returns."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One kernel's kprobes: kernel/kprobes.c, and what the architectures add."""
+
+    name: str
+    fault_handlers: bool
+    """``struct kprobe`` has a fault_handler, and a fault in a handler counts as missed."""
+    jprobes: bool
+    """register_jprobe() exists."""
+    unresolved_errno: Literal["EINVAL", "ENOENT"]
+    """For a symbol that does not exist."""
+    place_needs_symbol: bool
+    """An address that belongs to no symbol is -ENOENT; else -EINVAL, for it is no text."""
+    suffix_rule: bool
+    """foo.isra.0 and foo.cold are blacklisted with foo."""
+    blacklist: tuple[str, ...]
+    """Sections that are refused on every architecture."""
+    refuse_jump_labels: bool
+    refuse_static_calls: bool
+    refuse_bugs: bool
+    refuse_cfi_preambles: bool
+    """Symbols that begin with __cfi_ or __pfx_."""
+    kretprobe_maxactive: Maxactive
+    """How many calls of a function are followed if nothing is asked for."""
+    kretprobe_at_entry_only: bool
+    """A kretprobe anywhere else is refused (-EINVAL)."""
+    kretprobe_unresolved_errno: Literal["EINVAL", "ENOENT"]
+    """For a kretprobe on a symbol that does not exist."""
+    rethook: bool
+    """Returns are followed by rethook (x86-64)."""
+    x86: X86Model
+    arm64: Arm64Model
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """``(6, 1)``."""
+        major, minor = self.name.split(".")
+        return int(major), int(minor)
+
+    def of(self, arch: str) -> X86Model | Arm64Model:
+        """The half of one architecture."""
+        return self.x86 if arch == "x86_64" else self.arm64
+
+
+_KPROBES_TEXT, _NOINSTR, _ENTRY = ".kprobes.text", ".noinstr.text", ".entry.text"
+_IRQENTRY, _IDMAP, _HYP = ".irqentry.text", ".idmap.text", (".hyp.text", ".hyp.idmap.text")
+
+_2_6 = Model(
+    name="2.6",
+    fault_handlers=True,
+    jprobes=True,
+    unresolved_errno="EINVAL",
+    place_needs_symbol=False,
+    suffix_rule=False,
+    blacklist=(_KPROBES_TEXT,),
+    refuse_jump_labels=True,
+    refuse_static_calls=False,
+    refuse_bugs=False,
+    refuse_cfi_preambles=False,
+    kretprobe_maxactive="cpus unless preemptible",
+    kretprobe_at_entry_only=False,
+    kretprobe_unresolved_errno="EINVAL",
+    rethook=False,
+    x86=X86Model(
+        stepping="trap",
+        slot_size=16,
+        boost="after a step",
+        wide_boost_table=False,
+        group_boost=False,
+        unboostable_prefixes=frozenset({0x2E, 0x67}),
+        int3_ends_walk=True,
+        refuse_exception_insns=False,
+        ftrace=False,
+        refuse_inside_ftrace=False,
+        skip_endbr=False,
+        vanished="retry if gone",
+        blacklist=(_ENTRY,),
+        trampoline="kretprobe_trampoline",
+    ),
+    arm64=Arm64Model(
+        stepping="trap",
+        slot_size=4,
+        simulate_nop=False,
+        narrow_exclusives=False,
+        refuse_mops=False,
+        reenter_while_stepping=False,
+        nesting_saves_daif=False,
+        vanished="retry",
+        blacklist=(_ENTRY, _IRQENTRY, _IDMAP, *_HYP),
+        trampoline="kretprobe_trampoline",
+        trampoline_breaks=False,
+        return_frame="sp",
+    ),
+)
+
+_4_9 = replace(
+    _2_6,
+    name="4.9",
+    unresolved_errno="ENOENT",
+    x86=replace(_2_6.x86, slot_size=15, ftrace=True, refuse_inside_ftrace=True),
+)
+
+_4_19 = replace(
+    _4_9,
+    name="4.19",
+    jprobes=False,
+    kretprobe_at_entry_only=True,
+    x86=replace(_4_9.x86, boost="without post_handler", unboostable_prefixes=frozenset()),
+)
+
+_5_4 = replace(
+    _4_19,
+    name="5.4",
+    suffix_rule=True,
+    refuse_bugs=True,
+    x86=replace(_4_19.x86, blacklist=(_IRQENTRY, _ENTRY)),
+)
+
+_5_10 = replace(
+    _5_4,
+    name="5.10",
+    blacklist=(_KPROBES_TEXT, _NOINSTR),
+    refuse_static_calls=True,
+    x86=replace(_5_4.x86, blacklist=(_ENTRY,)),
+)
+
+_6_1 = replace(
+    _5_10,
+    name="6.1",
+    fault_handlers=False,
+    place_needs_symbol=True,
+    kretprobe_maxactive="at least 10",
+    kretprobe_unresolved_errno="ENOENT",
+    rethook=True,
+    x86=replace(
+        _5_10.x86,
+        stepping="breakpoint",
+        boost="when prepared",
+        wide_boost_table=True,
+        unboostable_prefixes=frozenset({0x2E, 0x67}),
+        int3_ends_walk=False,
+        refuse_inside_ftrace=False,
+        skip_endbr=True,
+        trampoline="arch_rethook_trampoline",
+    ),
+    arm64=replace(
+        _5_10.arm64,
+        stepping="breakpoint",
+        slot_size=8,
+        vanished="report",
+        trampoline="__kretprobe_trampoline",
+        return_frame="x29",
+    ),
+)
+
+_6_12 = replace(
+    _6_1,
+    name="6.12",
+    refuse_cfi_preambles=True,
+    x86=replace(_6_1.x86, vanished="report", group_boost=True),
+    arm64=replace(_6_1.arm64, refuse_mops=True, blacklist=(_ENTRY, _IRQENTRY, *_HYP)),
+)
+
+_6_13 = replace(
+    _6_12,
+    name="6.13",
+    x86=replace(_6_12.x86, refuse_exception_insns=True),
+    arm64=replace(_6_12.arm64, simulate_nop=True, trampoline_breaks=True),
+)
+
+_6_17 = replace(_6_13, name="6.17", arm64=replace(_6_13.arm64, narrow_exclusives=True))
+
+#: By name, oldest first.
+MODELS = {
+    model.name: model for model in (_2_6, _4_9, _4_19, _5_4, _5_10, _6_1, _6_12, _6_13, _6_17)
+}
+DEFAULT_MODEL = _6_1
+"""For an image that does not tell its version."""
+
+
+def choose_model(name: str | None, version: tuple[int, ...]) -> Model:
+    """The model called ``name``; by default the newest that is not newer than ``version``.
+
+    Raises :class:`UsageError` for a name that is none.
+    """
+    if name is not None:
+        model = MODELS.get(name) if isinstance(name, str) else None
+        if model is None:
+            raise UsageError(f"model {name!r} is not known: choose one of {', '.join(MODELS)}")
+        return model
+    if not version:
+        return DEFAULT_MODEL
+    older = [model for model in MODELS.values() if model.version <= version]
+    return older[-1] if older else next(iter(MODELS.values()))

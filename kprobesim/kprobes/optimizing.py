@@ -1,0 +1,98 @@
+"""Which probes of an x86-64 kernel would be optimised: their breakpoint becomes a jump."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+from kprobesim.arch.x86_64.optimize import Branches, branches, optimized_size
+from kprobesim.errors import GuestMemoryError
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.checks import Place
+
+__all__ = ["Optimizer"]
+
+_FTRACE_SIZE = 5
+_THUNKS = ("__indirect_thunk_start", "__indirect_thunk_end")
+_CACHED_FUNCTIONS = 1024
+
+
+class Optimizer:
+    """Answers for the kernel in ``image``, whose code without probes ``read`` gives.
+
+    ``group_boost``: see :func:`~kprobesim.arch.x86_64.boost.can_boost`.
+    """
+
+    def __init__(
+        self, image: KernelImage, read: Callable[[int, int], bytes], *, group_boost: bool
+    ) -> None:
+        self._image = image
+        self._read = read
+        self._group_boost = group_boost
+        self._functions: dict[tuple[int, bytes], Branches] = {}
+
+    @cached_property
+    def available(self) -> bool:
+        """Whether the kernel was built with CONFIG_OPTPROBES; one without kprobes does not tell."""
+        symbols = self._image.symbols
+        with_kprobes = "register_kprobe" in symbols
+        built = "arch_prepare_optimized_kprobe" in symbols or not with_kprobes
+        return self._image.arch == "x86_64" and built
+
+    def size(self, place: Place) -> int:
+        """Bytes that the detour buffer of a probe at ``place`` copies; 0: it stays a breakpoint.
+
+        That is ``arch_prepare_optimized_kprobe()``: for a probe that goes through a breakpoint, has
+        no post_handler and no other probe in its way.
+        """
+        if not self.available:
+            return 0
+        try:
+            function = self._function(place)
+        except GuestMemoryError:
+            return 0
+        if function is None:
+            return 0
+        return optimized_size(
+            self._read,
+            place.address,
+            function,
+            has_exception_entry=self._has_exception_entry,
+            reserved=self._reserved,
+            group_boost=self._group_boost,
+        )
+
+    def _function(self, place: Place) -> Branches | None:
+        """What the branches around ``place`` forbid; ``None``: it may fault, which forbids all."""
+        found = self._image.symbols.at(place.address)
+        if found is None:
+            return None
+        start, size = found.symbol.address, found.size
+        if self._image.exception_table.any_in(start, start + size):
+            return None
+        key = start, self._read(start, size)
+        known = self._functions.get(key)
+        if known is None:
+            if len(self._functions) >= _CACHED_FUNCTIONS:
+                self._functions.clear()
+            known = self._functions[key] = branches(key[1], start, self._thunks)
+        return known
+
+    @cached_property
+    def _thunks(self) -> tuple[int, int] | None:
+        return self._image.bounds(*_THUNKS)
+
+    def _has_exception_entry(self, address: int) -> bool:
+        return self._image.exception_table.search(address) is not None
+
+    def _reserved(self, address: int) -> bool:
+        """Text that ftrace, jump labels and static calls patch.
+
+        LOCK prefixes, too, where they may have to come back: on one CPU of several possible ones
+        (alternatives_text_reserved()); nobody has that.
+        """
+        image = self._image
+        if address in image.jump_labels or address in image.static_calls:
+            return True
+        sites = image.ftrace_sites
+        return any(site in sites for site in range(address - _FTRACE_SIZE + 1, address + 1))

@@ -1,0 +1,184 @@
+"""One file of named sections that is either whole or refused.
+
+    0   8 bytes  magic
+    8   u32      version of the format
+    12  u32      0
+    16  u64      size of the file
+    24  u64      size of the directory
+    32  32 bytes SHA-256 of everything else
+    64           the directory: JSON with "facts" and "sections", a list of [name, size]
+                 the sections, in that order, up to the end
+
+Numbers are little-endian. The checksum is compared before anything is looked at: it tells damage,
+not malice. The file is read at once, so that nobody can change it between checking and using it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kprobesim.errors import SnapshotError
+
+__all__ = ["VERSION", "Container", "is_snapshot", "read_container", "write_container"]
+
+VERSION = 1
+
+_MAGIC = b"\x89KPS\r\n\x1a\n"  # as PNG's: a transfer as text, or with 7 bits, shows at once
+_HEAD = struct.Struct("<8sI4xQQ")
+_DIGEST = hashlib.sha256
+_START = _HEAD.size + _DIGEST().digest_size
+_AGAIN = "copy it again, or take the snapshot again"
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file that was read: ``facts`` are plain data, ``sections`` bytes by name."""
+
+    path: Path
+    facts: dict[str, Any]
+    sections: Mapping[str, memoryview]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all sections."""
+        return sum(map(len, self.sections.values()))
+
+    def section(self, name: str) -> memoryview:
+        """A section's bytes; raises :class:`SnapshotError`."""
+        if name not in self.sections:
+            raise self.damaged(f"it has no section {name!r}")
+        return self.sections[name]
+
+    def damaged(self, why: str) -> SnapshotError:
+        """The error to raise for content that makes no sense."""
+        return SnapshotError(self.path, f"is no sound snapshot: {why}; {_AGAIN}")
+
+
+def is_snapshot(path: str | os.PathLike[str]) -> bool:
+    """Whether the file starts as a snapshot does; false as well where nothing can be read."""
+    try:
+        # Opening a FIFO would wait for a writer, so look before.
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (takes every kind of path)
+            return False
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(len(_MAGIC)) == _MAGIC
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def read_container(path: str | os.PathLike[str]) -> Container:
+    """Read and check the snapshot ``path``; raises :class:`SnapshotError`."""
+    try:
+        path = Path(path)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SnapshotError(path, "is not a regular file; name a snapshot")
+        with path.open("rb") as file:
+            head, body = _read_whole(path, file)
+    except OSError as error:
+        raise SnapshotError(
+            path, f"cannot be read: {error.strerror or error}; check the path and its permissions"
+        ) from error
+    except (TypeError, ValueError) as error:  # no path, or one with a NUL
+        raise SnapshotError(str(path), f"is no path: {error}") from error
+    return _parse(path, head, body)
+
+
+def _read_whole(path: Path, file: BinaryIO) -> tuple[bytes, bytes]:
+    """The header and what follows it, with the right checksum."""
+    head = file.read(_START)
+    if head[: len(_MAGIC)] != _MAGIC:
+        raise SnapshotError(
+            path, "is no snapshot of kprobesim; name a file that `boot --snapshot` has written"
+        )
+    if len(head) < _START:
+        raise SnapshotError(path, f"is cut short after {len(head)} bytes; {_AGAIN}")
+    _, version, size, _ = _HEAD.unpack_from(head)
+    if version != VERSION:
+        raise SnapshotError(
+            path,
+            f"has format {version}, and this kprobesim reads format {VERSION} only; "
+            "read it with the kprobesim that wrote it, or take the snapshot again",
+        )
+    there = os.fstat(file.fileno()).st_size
+    if there != size:
+        what = "is cut short" if there < size else "is damaged"
+        raise SnapshotError(path, f"{what}: it has {there} bytes and should have {size}; {_AGAIN}")
+    body = file.read(size)
+    if head[_HEAD.size :] != _digest(head[: _HEAD.size], body):
+        raise SnapshotError(path, f"is damaged: its checksum is wrong; {_AGAIN}")
+    return head, body
+
+
+def _digest(head: bytes, body: bytes) -> bytes:
+    digest = _DIGEST(head)
+    digest.update(body)
+    return digest.digest()
+
+
+def _parse(path: Path, head: bytes, body: bytes) -> Container:
+    found = Container(path, {}, {})
+    at = _HEAD.unpack_from(head)[3]
+    if at > len(body):
+        raise found.damaged("its directory is longer than the file")
+    view = memoryview(body)
+    sections = {}
+    try:
+        directory = json.loads(body[:at])
+        facts = directory["facts"]
+        for name, size in directory["sections"]:
+            if type(size) is not int or not 0 <= size <= len(body) - at or name in sections:
+                raise found.damaged(f"its section {name!r} cannot be")
+            sections[name] = view[at : at + size]
+            at += size
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise found.damaged(f"its directory cannot be read ({error!r})") from error
+    if not isinstance(facts, dict) or at != len(body):
+        raise found.damaged("its directory says otherwise than its content")
+    return Container(path, facts, sections)
+
+
+def write_container(
+    path: str | os.PathLike[str], facts: Mapping[str, Any], sections: Mapping[str, bytes]
+) -> None:
+    """Write the snapshot ``path``: it is there whole or not at all. Raises SnapshotError."""
+    directory = json.dumps(
+        {"facts": facts, "sections": [[name, len(data)] for name, data in sections.items()]}
+    ).encode()
+    body = b"".join([directory, *sections.values()])
+    head = _HEAD.pack(_MAGIC, VERSION, _START + len(body), len(directory))
+    try:
+        path = Path(path)
+        if path.exists() and not path.is_file():
+            raise SnapshotError(path, "is no regular file, so no snapshot is written over it")
+        _replace(path, [head, _digest(head, body), body])
+    except OSError as error:
+        raise SnapshotError(
+            path,
+            f"cannot be written: {error.strerror or error}; is there a directory of that name, "
+            "with room and permission to write?",
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise SnapshotError(str(path), f"is no path: {error}") from error
+
+
+def _replace(path: Path, parts: list[bytes]) -> None:
+    """Write a new file beside ``path`` and give it that name when it is complete."""
+    new = path.with_name(f".{secrets.token_hex(8)}.kps")
+    try:
+        with new.open("xb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,190 @@
+"""Pages of memory, each kept once: zero pages not at all, the others packed sixteen to a frame.
+
+A memory is a list of runs ``(at, number, count)``: its pages ``at ...`` are the stored pages
+``number ...``. Guest RAM holds a quarter of its pages twice or more (the initramfs and its files,
+poison), and the kernel's constants are in RAM as they are in the image.
+
+Frames of sixteen pages unpack a third faster than single pages and are a tenth smaller; more pages
+gain nothing.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import zstandard
+
+__all__ = ["PAGE", "PageReader", "PageWriter", "PagesError"]
+
+PAGE = 4096
+
+_FRAME = 16
+_BLOCK = 16 * PAGE
+_LEVEL = 1  # 3 is 3 % smaller, packs a third slower and unpacks as fast
+_ZERO_PAGE = bytes(PAGE)
+_ZERO_BLOCK = bytes(_BLOCK)
+
+Run = tuple[int, int, int]
+
+
+class PagesError(Exception):
+    """Runs or frames that cannot be those of a memory."""
+
+
+class PageWriter:
+    """Collects the pages of one memory after the other."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        """How many different pages there are."""
+        return len(self._numbers)
+
+    def add(self, memory: mmap.mmap | memoryview) -> bytes:
+        """The runs of ``memory``, whose last page may be cut short.
+
+        A run is of new pages or of known ones, never of both.
+        """
+        runs = array("I")
+        numbers = self._numbers
+        last_at = last_number = -2
+        was_new = False
+        for at, page in _used_pages(memory):
+            before = len(numbers)
+            number = numbers.setdefault(page, before)
+            is_new = number == before
+            if at == last_at + 1 and number == last_number + 1 and is_new == was_new:
+                runs[-1] += 1
+            else:
+                runs.extend((at, number, 1))
+            last_at, last_number, was_new = at, number, is_new
+        return _little_endian(runs)
+
+    def frames(self) -> tuple[bytes, bytes]:
+        """All frames in one, and their sizes."""
+        compress = zstandard.ZstdCompressor(level=_LEVEL).compress
+        pages = list(self._numbers)
+        frames = [
+            compress(b"".join(pages[at : at + _FRAME])) for at in range(0, len(pages), _FRAME)
+        ]
+        return b"".join(frames), _little_endian(array("I", map(len, frames)))
+
+
+def _used_pages(memory: mmap.mmap | memoryview) -> Iterator[tuple[int, bytes]]:
+    """The pages that are not all zero, with their numbers."""
+    for start in range(0, len(memory), _BLOCK):
+        block = bytes(memory[start : start + _BLOCK])
+        if block == _ZERO_BLOCK:
+            continue
+        for at in range(0, len(block), PAGE):
+            page = block[at : at + PAGE]
+            if page != _ZERO_PAGE:
+                yield (start + at) // PAGE, page.ljust(PAGE, b"\0")
+
+
+class PageReader:
+    """Gives back what :class:`PageWriter` was given; ``count`` pages. Raises PagesError."""
+
+    def __init__(self, frames: memoryview, sizes: memoryview, count: int) -> None:
+        lengths = _words(sizes)
+        if len(lengths) != -(-count // _FRAME) or sum(lengths) != len(frames):
+            raise PagesError("its pages are not as many as its directory says")
+        self.count = count
+        self._packed: list[memoryview] = []
+        at = 0
+        for length in lengths:
+            self._packed.append(frames[at : at + length])
+            at += length
+        self._decompress = zstandard.ZstdDecompressor().decompress
+        self._last = (-1, b"")
+
+    def fill(self, memory: mmap.mmap, runs: memoryview) -> None:
+        """Make the zeroed ``memory`` what it was.
+
+        Pages are unpacked once, in order; those that come again are copied within ``memory``.
+        """
+        known = 0
+        numbers: list[int] = []
+        places: list[int] = []
+        again: list[Run] = []
+        for run in self._runs(runs, len(memory)):
+            at, number, count = run
+            if number == known:
+                self._copy(memory, run)
+                known += count
+                numbers.append(number)
+                places.append(at)
+            elif number + count <= known:
+                again.append(run)
+            else:
+                raise PagesError("its pages are out of order")
+        for at, number, count in again:
+            for i in range(count):
+                index = bisect_right(numbers, number + i) - 1
+                source = (places[index] + number + i - numbers[index]) * PAGE
+                memory[(at + i) * PAGE : (at + i + 1) * PAGE] = memory[source : source + PAGE]
+
+    def read(self, runs: bytes | memoryview, size: int) -> bytearray:
+        """A memory of ``size`` bytes of which :meth:`PageWriter.add` gave the ``runs``."""
+        whole = -(-size // PAGE) * PAGE
+        memory = bytearray(whole)
+        for run in self._runs(runs, whole):
+            self._copy(memory, run)
+        del memory[size:]
+        return memory
+
+    def _runs(self, packed: bytes | memoryview, size: int) -> Iterator[Run]:
+        words = _words(packed)
+        if len(words) % 3:
+            raise PagesError("its runs of pages are cut short")
+        end = 0
+        for at, number, count in zip(words[0::3], words[1::3], words[2::3], strict=True):
+            if at < end or number + count > self.count or (at + count) * PAGE > size:
+                raise PagesError("its runs of pages lead outside of the memory")
+            end = at + count
+            yield at, number, count
+
+    def _copy(self, memory: mmap.mmap | bytearray, run: Run) -> None:
+        at, number, count = run
+        while count:
+            frame, inside = divmod(number, _FRAME)
+            take = min(count, _FRAME - inside)
+            data = memoryview(self._frame(frame))[inside * PAGE : (inside + take) * PAGE]
+            memory[at * PAGE : (at + take) * PAGE] = data
+            at, number, count = at + take, number + take, count - take
+
+    def _frame(self, index: int) -> bytes:
+        if self._last[0] != index:
+            packed = self._packed[index]
+            size = min(_FRAME, self.count - index * _FRAME) * PAGE
+            try:
+                if zstandard.frame_content_size(packed) != size:
+                    raise PagesError("a frame is of another size than its pages")
+                data = self._decompress(packed)
+            except zstandard.ZstdError as error:
+                raise PagesError(f"a frame is damaged ({error})") from error
+            if len(data) != size:
+                raise PagesError("a frame is cut short")
+            self._last = index, data
+        return self._last[1]
+
+
+def _little_endian(words: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words.tobytes()
+
+
+def _words(packed: bytes | memoryview) -> array[int]:
+    if len(packed) % 4:
+        raise PagesError("a list of numbers is cut short")
+    words = array("I")
+    words.frombytes(packed)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words

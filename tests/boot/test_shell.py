@@ -1,0 +1,85 @@
+"""An interactive BusyBox shell on the serial console of a real kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shell_example import PROMPT, WHERE
+
+from kprobesim import BootedKernel, Kernel, Stop
+
+pytestmark = pytest.mark.real_kernel
+
+Type = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def shell(real_image: Path, shell_initrd: bytes) -> BootedKernel:
+    """Waits at its prompt."""
+    k = Kernel.boot(real_image, initrd=shell_initrd, append="quiet")
+    assert k.run(PROMPT).kind is Stop.TEXT
+    return k
+
+
+def type_into(k: BootedKernel) -> Type:
+    """``enter(line)`` types a line and gives what is printed up to the next prompt."""
+
+    def enter(line: str) -> str:
+        start = len(k.console.text)
+        k.console.send(line + "\n")
+        assert k.run(PROMPT).kind is Stop.TEXT
+        echo, _, said = k.console.text[start:].removeprefix(WHERE).partition("\n")
+        assert echo == line
+        return said.removesuffix(PROMPT)
+
+    return enter
+
+
+def test_commands_answer(shell: BootedKernel) -> None:
+    enter = type_into(shell)
+    assert enter("ls /").split() == ["bin", "dev", "init", "proc", "root", "sys", "tmp"]
+    assert f"Linux version {shell.version} " in enter("cat /proc/version")
+    assert enter("seq 100 | grep 7 | wc -l") == "19\n"
+    assert enter("echo $((6 * 7)) > /tmp/f; cat /tmp/f") == "42\n"
+
+
+def test_sleep_takes_its_time(shell: BootedKernel) -> None:
+    before = shell.time
+    assert type_into(shell)("sleep 1") == ""
+    assert 1 <= shell.time - before < 1.2
+
+
+def test_a_job_that_never_ends_is_preempted_and_killed(shell: BootedKernel) -> None:
+    enter = type_into(shell)
+    enter("(while :; do :; done) &")
+    before = shell.time
+    assert "Running" in enter("sleep 0.3; jobs")
+    assert shell.time - before < 0.5
+    assert "Terminated" in enter("kill %1; sleep 0.1; jobs")
+
+
+def test_control_characters_are_the_guests(shell: BootedKernel) -> None:
+    """Ctrl-C ends what runs in the foreground, Ctrl-Z stops it, Ctrl-U takes the line back."""
+    enter = type_into(shell)
+    for key, job in (("\x03", ""), ("\x1a", "Stopped")):
+        shell.console.send("sleep 500\n")
+        assert shell.run(seconds=0.5).kind is Stop.SECONDS
+        before = shell.time
+        shell.console.send(key)
+        assert shell.run(PROMPT).kind is Stop.TEXT
+        assert shell.time - before < 0.2
+        assert job in enter("jobs")
+    assert "Terminated" in enter("kill %1; fg; jobs")
+    shell.console.send("nonsense\x15")
+    shell.run(seconds=0.1)
+    start = len(shell.console.text)
+    shell.console.send("echo $((40 + 2))\n")
+    shell.run(PROMPT)
+    assert shell.console.text[start:].split("\n")[-2] == "42"
+
+
+def test_it_switches_itself_off(shell: BootedKernel) -> None:
+    shell.console.send("exit\n")
+    assert shell.run().kind is Stop.POWER_OFF

@@ -1,0 +1,75 @@
+"""``boot --snapshot``, ``resume``, and other commands on a snapshot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kprobesim import Kernel
+from kprobesim.cli.main import main
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "guest-x86_64.elf"
+
+
+def test_what_is_no_snapshot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(SAMPLE)]) == 1
+    assert "is no snapshot of kprobesim" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path / "missing.kps")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.real_kernel
+def test_from_boot_to_every_command(
+    real_image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, later = str(tmp_path / "a.kps"), str(tmp_path / "b.kps")
+    missing = str(tmp_path / "missing" / "a.kps")
+    assert main(["boot", str(real_image), "--until", "x", "--snapshot", missing]) == 1
+    captured = capsys.readouterr()
+    assert "name a file in an existing directory" in captured.err
+    assert "Linux version" not in captured.out  # told before it ran
+
+    boot = ["boot", str(real_image), "--append", "quiet", "-p", "kernel_clone"]
+    assert main([*boot, "--until", "kprobesim init", "--snapshot", file]) == 0
+    assert f"the guest is in {file}" in capsys.readouterr().out
+
+    assert main(["info", file, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["snapshot"]["memory"] == 256 << 20
+    assert facts["snapshot"]["probes"][0]["symbol"] == "kernel_clone"
+    assert facts["snapshot"]["console"].startswith("kprobesim init")
+    assert facts["symbols"]["count"] > 30_000
+    assert main(["info", file]) == 0
+    shown = capsys.readouterr().out
+    assert "memory      256.0 MiB" in shown
+    assert "probe       kernel_clone at 0x" in shown
+
+    assert main(["resume", file, "--seconds", "0.001", "--snapshot", later, "--json"]) == 0
+    resumed = json.loads(capsys.readouterr().out)
+    assert resumed["stopped"] == "seconds"
+    assert resumed["snapshot"] == later
+    assert [probe["probe"] for probe in resumed["probes"]] == ["kernel_clone"]
+
+    assert main(["resume", later, "-p", "do_exit", "--image", str(real_image)]) == 0
+    shown = capsys.readouterr().out
+    assert "17 of 17 steps passed" in shown
+    assert "probe kernel_clone: " in shown
+    assert "probe do_exit: " in shown
+    assert "probe kernel_clone: 0 hits" not in shown
+
+    assert main(["disasm", file, "vfs_statfs", "--json"]) == 0
+    code = json.loads(capsys.readouterr().out)
+    k = Kernel.resume(file)  # the running kernel's own text, which it has patched
+    assert (
+        "".join(i["bytes"] for i in code["instructions"])
+        == k.read(int(code["address"], 16), code["size"]).hex()
+    )
+
+    assert main(["call", file, 'strlen("hello")', "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["result"]["value"] == 5
+    assert main(["call", file, "strlen(0)", "--memory", "1G"]) == 2
+    assert "--memory is for images" in capsys.readouterr().err
+    assert main(["resume", file, "--image", str(SAMPLE)]) == 1
+    assert "is of another kernel" in capsys.readouterr().err

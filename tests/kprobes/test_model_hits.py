@@ -1,0 +1,137 @@
+"""The hit path where models differ, and where the kernel is wrong, which takes ``strict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from guest_code import Code
+
+from kprobesim import (
+    MODELS,
+    GuestBug,
+    GuestFault,
+    GuestTimeout,
+    Kernel,
+    Kprobe,
+    PtRegs,
+)
+
+
+@pytest.mark.parametrize("model", ["5.10", "6.1"])
+def test_a_third_level_is_a_bug(sample: Path, model: str) -> None:
+    """A hit while a reentered probe is executed: only one outer hit can be remembered."""
+    k = Kernel.load(sample, model=model)
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        k.call("read_word", 0x10)
+
+    def fault(p: Kprobe, regs: PtRegs, trapnr: int) -> int:
+        k.call("gcd", 4, 2)
+        return 0
+
+    inner = Kprobe("read_word", post_handler=lambda *a: None, fault_handler=fault)
+    k.register_kprobes([Kprobe("strlen", pre_handler=pre), inner, Kprobe("gcd")])
+    with pytest.raises(GuestBug, match="unrecoverable kprobe") as caught:
+        k.call("strlen", "abc")
+    assert caught.value.place.startswith("gcd+0x0/")
+    assert (caught.value.file or "").endswith((".c",))
+    assert k.kprobes.ctlblk[0].running is None
+
+
+@pytest.mark.parametrize(("model", "misses"), [("5.10", 1), ("6.1", 0)])
+def test_faults_in_handlers_count_as_misses(sample: Path, model: str, misses: int) -> None:
+    """``kprobes_inc_nmissed_count()`` went away together with the fault_handler."""
+    k = Kernel.load(sample, model=model)
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        with pytest.raises(GuestFault):
+            k.call("read_word", 0x10)
+
+    with k.probing("strlen", pre_handler=pre) as p:
+        k.call("strlen", "abc")
+        assert p.nmissed == misses
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_kernel_never_asks_about_the_instruction_itself(sample: Path, strict: bool) -> None:
+    """Only faults of handlers went to a fault_handler, whatever its name promised."""
+    k = Kernel.load(sample, model="5.4", strict=strict)
+    asked: list[int] = []
+
+    def fault(p: Kprobe, regs: PtRegs, trapnr: int) -> int:
+        asked.append(trapnr)
+        return 0
+
+    probe = k.probing("read_word", post_handler=lambda *a: None, fault_handler=fault)
+    with probe, pytest.raises(GuestFault) as caught:
+        k.call("read_word", 0x10)
+    assert bool(asked) == (not strict)
+    assert caught.value.place.startswith("read_word+0x0/")
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_breakpoint_that_has_gone(sample: Path, arch: str, model: str, strict: bool) -> None:
+    """Somebody takes it out between the trap and the look-up: another CPU, or a debugger's hook."""
+    k = Kernel.load(sample, model=model, strict=strict)
+    address = k.symbols["strlen"].address
+    original = k.read(address, 4)
+    breakpoint = b"\xcc" if arch == "x86_64" else bytes.fromhex("800020d4")
+    k.write(address, breakpoint)
+    machine, real = k.machine, k.machine.breakpoint
+
+    def take_out_first() -> bool:
+        k.write(address, original)
+        return real()
+
+    machine.breakpoint = take_out_first
+    vanished = MODELS[model].of(arch).vanished
+    if vanished == "report":
+        with pytest.raises(GuestFault, match="breakpoint"):
+            k.call("strlen", "abc")
+    else:
+        assert k.call("strlen", "abc") == 3
+    machine.breakpoint = real
+    k.write(address, breakpoint)  # one that stays is nobody's
+    if vanished == "retry" and strict:
+        with pytest.raises(GuestTimeout):
+            k.call("strlen", "abc", timeout=0.2)
+    else:
+        with pytest.raises(GuestFault, match="breakpoint"):
+            k.call("strlen", "abc")
+
+
+# -- where the kernel is wrong --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("strict", "rounds"), [(True, 4), (False, 3)])
+def test_a_loop_runs_once_too_often(strict: bool, rounds: int) -> None:
+    function = Code("6.1", "31c0 b903000000 ffc0 e2fc c3", strict=strict)
+    assert function.call(9) == rounds
+    assert function.hits == rounds
+
+
+def test_strict_takes_a_vector_instruction_for_a_branch() -> None:
+    """``vzeroupper`` has the opcode byte of ``ja``."""
+    for strict in (False, True):
+        function = Code("6.1", "c5f877 c3", strict=strict)
+        with function.k.probing(addr=function.start) as p:
+            assert p.ainsn.emulate_kind == ("jcc" if strict else None)
+
+
+def test_strict_runs_a_simd_literal_load_in_the_slot() -> None:
+    for strict in (False, True):
+        function = Code("6.1", "4000009c", arch="arm64", strict=strict)  # ldr q0, .+8
+        with function.k.probing(addr=function.start) as p:
+            assert (p.ainsn.emulate is None) == strict
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_fault_in_a_boosted_copy(strict: bool) -> None:
+    """The kernel has forgotten the probe by then, and names the slot."""
+    function = Code("6.1", "488b07 c3", strict=strict)  # mov (%rdi), %rax; ret
+    k = function.k
+    with k.probing(addr=function.start) as p, pytest.raises(GuestFault) as caught:
+        k.call(function.start, 0x10)
+    assert caught.value.pc == (p.ainsn.insn if strict else function.start)
