@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint samples bench kernels sweep clean
+.PHONY: help demo test lint samples bench bench-boot kernels sweep clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,6 +36,10 @@ kernels: $(READY)  ## fetch Debian's newest cloud kernels and BusyBox of both ar
 
 bench: $(READY)  ## measure what a probe costs
 	$(BIN)/kprobesim bench
+
+bench-boot: $(READY)  ## measure a boot to user space, beside QEMU's where it is installed
+	$(BIN)/python scripts/fetch_kernels.py --missing
+	$(BIN)/python benchmarks/boot.py .cache/kernels/linux-image-*.deb
 
 sweep: $(READY)  ## compare random functions of real kernels with and without probes
 	$(BIN)/python scripts/fetch_kernels.py --missing

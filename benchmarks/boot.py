@@ -7,8 +7,9 @@ Ours, ours with 20 armed but rarely hit probes, and ``qemu-system-*`` (TCG, one 
 left out with a word where it is not installed) boot the same kernel with the same initial RAM disk,
 the same memory and the same command line in turn, each time in a fresh process. The clock runs from
 the start of the process until the line can be read at its output: Python's start, our imports and
-the loading of the image are in it, as are QEMU's start and firmware. ``--determinism`` boots five
-times to the end of the guest and compares console, hits and virtual time.
+the loading of the image are in it, as are QEMU's start and firmware. Nobody waits for anything, so
+processor time is what counts: it hardly changes when others use the machine. ``--determinism``
+boots five times to the end of the guest and compares console, hits and virtual time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,11 +60,12 @@ QEMU = {
 @dataclass(frozen=True)
 class Timing:
     """Seconds: on the clock and of processor time, from a process' start to the line; and, of ours,
-    those that ``Kernel.boot`` and ``run`` took."""
+    those that ``Kernel.boot`` and ``run`` took, and those of ``run`` alone."""
 
     wall: float
     cpu: float
-    inside: float | None = None
+    inside: float = 0
+    run: float = 0
     details: dict[str, Any] | None = None
 
 
@@ -140,14 +143,15 @@ def first_line(command: Sequence[str], wanted: str, environment: dict[str, str])
             wall = time.perf_counter() - began
         finally:
             guard.cancel()
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)  # Popen.kill() would forget one that has ended
             _, _, used = os.wait4(process.pid, 0)
             process.returncode = 0
     line = next(line for line in output.decode("utf-8", "replace").splitlines() if wanted in line)
     details = json.loads(line.removeprefix(READY)) if wanted == READY else None
     cpu = details["cpu_s"] if details else used.ru_utime + used.ru_stime
-    inside = details["load_s"] + details["run_s"] if details else None
-    return Timing(wall, cpu, inside, details)
+    if details is None:
+        return Timing(wall, cpu)
+    return Timing(wall, cpu, details["load_s"] + details["run_s"], details["run_s"], details)
 
 
 def ours(guest: Guest, cache: str, *extra: str) -> Timing:
@@ -237,7 +241,9 @@ def ratios(times: dict[str, list[Timing]], at_most: float) -> list[dict[str, Any
         cpu = median(a.cpu / b.cpu for a, b in both)
         row = {"of": one, "to": other, "wall": wall, "cpu": cpu, "at_most": limit}
         if other == "qemu":
-            row["inside"] = median((a.inside or 0) / b.wall for a, b in both)
+            row["inside"] = median(a.inside / b.wall for a, b in both)
+        else:
+            row["run"] = median(a.run / b.run for a, b in both)
         found.append(row)
     return found
 
@@ -258,11 +264,14 @@ def show(figures: dict[str, Any]) -> None:
             line += f", {parts['probes']:.0f} probes, {parts['hits']:.0f} hits"
         print(line)
     for row in figures["ratios"]:
-        met = "met" if row["wall"] <= row["at_most"] else "MISSED"
-        inside = f" ({row['inside']:.2f} without Python's start)" if "inside" in row else ""
+        met = "met" if row["cpu"] <= row["at_most"] else "MISSED"
+        if "inside" in row:
+            more = f"{row['inside']:.2f} without Python's start"
+        else:
+            more = f"{row['run']:.2f} from the guest's first instruction on"
         print(
-            f"  {row['of']}: {row['wall']:.2f} x {row['to']}{inside}, "
-            f"in processor time {row['cpu']:.2f}; at most {row['at_most']}: {met}"
+            f"  {row['of']}: {row['cpu']:.2f} x {row['to']}, at most {row['at_most']}: {met}; "
+            f"on the clock {row['wall']:.2f}, {more}"
         )
 
 
@@ -307,7 +316,7 @@ def main() -> int:
                 print(json.dumps(figures))
             else:
                 show(figures)
-            good = good and all(row["wall"] <= row["at_most"] for row in figures["ratios"])
+            good = good and all(row["cpu"] <= row["at_most"] for row in figures["ratios"])
     return 0 if good else 1
 
 

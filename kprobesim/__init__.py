@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-from kprobesim.boot.board import Stop, StopReason
 from kprobesim.boot.exceptions import GuestWarning
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.booted import BootedKernel
 from kprobesim.errors import (
     EngineError,

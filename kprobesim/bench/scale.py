@@ -127,7 +127,7 @@ class _Scale:
     def register(self, count: int) -> float:
         """us a probe to plant ``count`` more."""
         probes = [Kprobe(addr=address, pre_handler=_empty) for address in self.addresses[:count]]
-        taken = seconds(lambda: self._kernel.register_kprobes(probes))
+        taken = seconds(lambda: self._kernel.register_kprobes(probes)) if probes else 0.0
         self._armed = probes
         return taken / max(1, count) * 1e6
 

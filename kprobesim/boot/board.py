@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import mmap
-import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from kprobesim.boot.booted import BootedMachine
@@ -16,82 +13,36 @@ from kprobesim.boot.console import Console
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.host_time import make_clock
 from kprobesim.boot.lacks import lacks
+from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
 from kprobesim.boot.progress import Progress
 from kprobesim.boot.saved import (
     Kind,
     Maybe,
-    Number,
     Parts,
     Put,
     Saved,
     Text,
-    Tuples,
     fields,
     parse_fields,
     record,
     save_fields,
     wrong_state,
 )
-from kprobesim.errors import UsageError
+from kprobesim.boot.stop import Ending, Stop, StopReason
+from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.memory import PAGE
 
-__all__ = ["MOST_PHYSICAL", "Board", "Stop", "StopReason"]
+__all__ = ["MOST_PHYSICAL", "Board"]
 
 _SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
 _SECOND = 1_000_000_000
-_LAST_WORDS = _SECOND // 4  # for what a panic prints
-_PANICS = "panic", "vpanic"
-_MOST_PANICS = 8
-_PANICKING = re.compile(rf"(\? )?({'|'.join(_PANICS)})\+")
 _PANIC = b"---[ end Kernel panic"
 MOST_PHYSICAL = (1 << 40) - 1
 """What no guest's devices lie beyond; and no program's code below, but that at fixed addresses."""
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
 _MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
-
-
-class Stop(str, enum.Enum):
-    """Why a board's run came to its end."""
-
-    TEXT = "the text appeared on the console"
-    CONDITION = "the condition holds"
-    SECONDS = "the virtual time is over"
-    TIMEOUT = "the time limit is over"
-    REQUESTED = "somebody asked for it"
-    POWER_OFF = "the guest switched itself off"
-    RESTART = "the guest asked for a restart"
-    HALT = "the guest halted for ever"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class StopReason:
-    """``kind`` and, where there is more to say, ``detail``. The guest can go on after the first
-    five kinds."""
-
-    kind: Stop
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
-
-
-class _Ending(Kind):
-    """A :class:`StopReason`."""
-
-    def plain(self, value: StopReason) -> list[str]:
-        return [value.kind.name, value.detail]
-
-    def parse(self, plain: Any, where: str) -> StopReason:
-        if type(plain) is not list or [type(text) for text in plain] != [str, str]:
-            raise wrong_state(f"{where} is no list of two texts")
-        if plain[0] not in Stop.__members__:
-            raise wrong_state(f"{where} has an unknown reason")
-        return StopReason(Stop[plain[0]], plain[1])
 
 
 _B = TypeVar("_B", bound="Board")
@@ -107,12 +58,14 @@ class Board(ABC):
 
     SAVED: ClassVar[Mapping[str, Kind]] = fields(
         append=Text(_MAX_COMMAND_LINE),
-        _ended=Maybe(_Ending()),
+        _ended=Maybe(Ending()),
         progress=Parts(Progress.SAVED),
-        _panicking_at=Maybe(Number(63)),
-        _panic_functions=Tuples(_MOST_PANICS, (64,)),
+        panics=Parts(PanicWatch.SAVED),
     )
     ram: mmap.mmap
+    image: KernelImage
+    ram_base: ClassVar[int]
+    """Its physical address."""
 
     def __init__(
         self, machine: BootedMachine, image: KernelImage, append: str, clock: str = "virtual"
@@ -131,9 +84,7 @@ class Board(ABC):
         self._forget_code = False
         self.progress = Progress()
         self.console.listeners.append(self._watch_console)
-        self._panicking_at: int | None = None
-        self._panic_functions: list[tuple[int, ...]] = []
-        self._watched: set[int] = set()
+        self.panics = PanicWatch(machine.engine, self.clock, machine.keep)
 
     @classmethod
     def empty(cls: type[_B], image: KernelImage, memory: int, clock: str = "virtual") -> _B:
@@ -145,19 +96,6 @@ class Board(ABC):
         board = cls.__new__(cls)
         board._assemble(image, memory, "", clock)
         return board
-
-    def _find_panic_functions(self) -> None:
-        """A kernel that panics before it has a console is noticed by its own function for that."""
-        if self.image.has_symbols:
-            found = [symbol for name in _PANICS for symbol in self.image.symbols.candidates(name)]
-            self._panic_functions = [(symbol.address,) for symbol in found[:_MOST_PANICS]]
-        self._watch_panics()
-
-    def _watch_panics(self) -> None:
-        for (address,) in self._panic_functions:
-            if address not in self._watched:
-                self._watched.add(address)
-                self.machine.engine.on_code(address, self._note_panic)
 
     @staticmethod
     def check_arguments(initrd: object, append: object, memory: object) -> None:
@@ -210,6 +148,10 @@ class Board(ABC):
         """Whether the instruction before ``pc`` is the one that waits for an interrupt."""
 
     @abstractmethod
+    def switch_mmu_off(self) -> None:
+        """Let virtual addresses be physical ones, until a state is loaded."""
+
+    @abstractmethod
     def loaded(self) -> None:
         """A state was loaded: what more the CPU must be told."""
 
@@ -229,7 +171,7 @@ class Board(ABC):
         Dicts with texts as keys, lists, numbers below 2 ** 63, texts, bytes, booleans and ``None``.
         Raises :class:`UsageError` while the guest runs: stop it first.
         """
-        self._check_stopped()
+        self.check_stopped()
         return {
             "arch": self.machine.arch,
             "memory": len(self.ram),
@@ -252,7 +194,7 @@ class Board(ABC):
         That can be done as often as needed. Code that was translated from what the RAM held before
         is not forgotten.
         """
-        self._check_stopped()
+        self.check_stopped()
         state = record(state, ("arch", "memory", "cpu", "board", "parts"), "the state")
         for key, own in (("arch", self.machine.arch), ("memory", len(self.ram))):
             if state[key] != own:
@@ -264,18 +206,44 @@ class Board(ABC):
         puts.append(parse_cpu(self.machine.engine, state["cpu"]))
 
         def put() -> None:
-            self._check_stopped()
+            self.check_stopped()
             self._request, self._panicked = None, False
             for each in puts:
                 each()
-            self._watch_panics()
+            self.panics.watch()
             self.loaded()
 
         return put
 
-    def _check_stopped(self) -> None:
+    def check_stopped(self) -> None:
+        """Raise :class:`UsageError` while the guest runs."""
         if self.clock.running:
             raise UsageError("the guest is running: its state can be had when run() has returned")
+
+    def forget_ram_code(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Drop what was translated from these ranges of :attr:`ram`, wherever they are mapped.
+
+        The guest's registers are no good afterwards: a state must be loaded.
+        """
+        engine = self.machine.engine
+        self.switch_mmu_off()
+        engine.flush_tlb()
+        engine.forget_code_ranges(self.ram_base, ranges)
+
+    def rewound(self) -> None:
+        """The state of another time was loaded, and code was translated since.
+
+        A hook on an address that nothing is mapped at assumes that nothing was translated from
+        there; so before the kernel has its own page tables, all is forgotten.
+        """
+        engine = self.machine.engine
+        areas = self.image.text_ranges
+        start, end = max(areas, key=lambda area: area[1] - area[0], default=(0, 0))
+        try:
+            self.machine.memory.read((start + end) // 2, 1)
+        except GuestMemoryError:
+            if not engine.in_user_mode():
+                engine.forget_all_code()
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -326,14 +294,15 @@ class Board(ABC):
                 engine.forget_all_code()
             machine.raise_kept()
             if self._panicked:
-                self._panicked, self._panicking_at = False, None
-                self.fail(GuestPanic, self._panic_line())
+                self._panicked = False
+                self.panics.forget()
+                self.fail(GuestPanic, panic_line(self.console))
             if self._request is not None:
                 request, self._request = self._request, None
                 if request.kind in _FINAL:
                     self._ended = request
-                    if self._panicking_at is not None:
-                        self.fail(GuestPanic, self._panic_line())
+                    if self.panics.panicking or panic_reason(self.console):
+                        self.fail(GuestPanic, panic_line(self.console))
                 return request
             if status in _UNMAPPED:
                 self._fail_without_device()
@@ -386,31 +355,19 @@ class Board(ABC):
             self.clock.jump(event)
         self.progress.idled(self.clock.now())
 
-    def _panic_line(self) -> str:
-        for line in reversed(self.console.tail(200).splitlines()):
-            _, found, reason = line.partition("Kernel panic - not syncing: ")
-            if found and _PANIC.decode() not in line:
-                return f"kernel panic: {reason}"
-        return "kernel panic, which the console does not show"
-
-    def _note_panic(self, _uc: object, _address: int, _size: int, _data: object) -> None:
-        try:
-            if self._panicking_at is None:
-                self._panicking_at = self.clock.now()
-                self.clock.hasten(self._panicking_at + _LAST_WORDS)
-        except BaseException as error:
-            self.machine.keep(error)
-
     def _watch_progress(self) -> None:
         seen = self.exceptions(), len(self.console.output)
         in_kernel, interrupts = self.mode()
         why = self.progress.look(self.clock.now(), seen, in_kernel=in_kernel, interrupts=interrupts)
         if why is not None:
             self.fail(GuestHang, why)
-        panic = self._panicking_at
-        if panic is not None and self.clock.now() - panic > _LAST_WORDS:
-            self._panicking_at = None
-            self.fail(GuestPanic, self._panic_line())
+        if self.panics.is_suspicious(self.console):
+            self.panics.look_for(self.image)
+            if panic_in_trace(self.machine.unwind(self.machine.regs.copy())) is not None:
+                self.fail(GuestPanic, panic_line(self.console))
+        if self.panics.is_over:
+            self.panics.forget()
+            self.fail(GuestPanic, panic_line(self.console))
 
     def attend(self, wait: Callable[[float], object] | None) -> None:
         """Somebody types: ``wait(seconds)`` waits so long for keys, at most, and sends them.
@@ -442,7 +399,9 @@ class Board(ABC):
         regs = machine.regs.copy()
         trace = machine.unwind(regs)
         place = machine.symbolize(regs.ip)
-        panic = next((n for n, entry in enumerate(trace) if _PANICKING.match(entry)), None)
+        panic = panic_in_trace(trace)
+        if error is GuestHang and panic is not None:
+            error, headline = GuestPanic, panic_line(self.console)
         if error is GuestPanic and panic is not None:
             trace = trace[panic:]  # what panic() called only prints, or waits for ever
             place = trace[0].removeprefix("? ")
@@ -451,7 +410,7 @@ class Board(ABC):
 
     def _watch_console(self, data: bytes) -> None:
         output = self.console.output
-        if self._until:
+        if self._until and self._until[-1] in data:
             start = max(self._until_from, len(output) - len(data) - len(self._until) + 1)
             if output.find(self._until, start) >= 0:
                 text, self._until = self._until.decode(), b""

@@ -9,8 +9,10 @@ byte of the guest changes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import Board
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.registers import PtRegs
@@ -90,6 +92,16 @@ class CallPads:
         """When the function returns after all, let its kworker go on with ``regs``."""
         self._abandoned[self._expected_sp] = regs
         self._expected_sp = -1
+
+    def save(self) -> Any:
+        """What may arrive, for :meth:`restore`."""
+        return self._expected_work, self._expected_sp, set(self._given_up), dict(self._abandoned)
+
+    def restore(self, kept: Any) -> None:
+        """Expect what was expected at :meth:`save`; ``None``: nothing."""
+        work, sp, given_up, abandoned = kept or (-1, -1, (), {})
+        self._expected_work, self._expected_sp = work, sp
+        self._given_up, self._abandoned = set(given_up), dict(abandoned)
 
     # -- what arrives ------------------------------------------------------------------------------
 

@@ -14,14 +14,16 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import Board
 from kprobesim.boot.call_pads import CallPads
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.oops import OopsWatch
 from kprobesim.boot.standing import Standing
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import GuestError, GuestMemoryError, SymbolError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
@@ -121,6 +123,21 @@ class GuestCalls:
         """:meth:`free` what a call has borrowed, unless the guest may still be using it."""
         if self._parked is not None:
             self.free(address)
+
+    def save(self) -> Any:
+        """What is remembered of the guest, for :meth:`restore` when it is as it is now again."""
+        parked = None if self._parked is None else replace(self._parked)
+        return parked, self._stack, None if self._pads is None else self._pads.save()
+
+    def restore(self, kept: Any) -> None:
+        """The guest is as it was when :meth:`save` gave ``kept``.
+
+        ``None``: before the first call.
+        """
+        parked, self._stack, pads = kept or (None, None, None)
+        self._parked = None if parked is None else replace(parked)
+        if self._pads is not None:
+            self._pads.restore(pads)
 
     # -- getting there -----------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["GuestWarning", "KernelExceptions"]
 
-# ud1 (%edx), %rdi in __WARN_trap(), x86 since 6.19; bug entries then name the place of its call.
+# ud1 (%edx), %rdi, x86 since 6.19: in __WARN_trap(), and patched over its calls, which bug entries
+# name.
 _WARN_TRAP = bytes.fromhex("67480fb93a")
 
 _FIXABLE = (
@@ -57,11 +58,11 @@ class KernelExceptions:
     def handle(self, trap: Trap, regs: PtRegs) -> bool:
         """Fix up a fault that __ex_table foresees, report BUG and WARN; false: neither."""
         if trap.kind in (TrapKind.UNDEFINED, TrapKind.BREAKPOINT):
-            size = self._trap_size
-            entry = self._image.bug_table.at(regs.ip)
+            size = len(_WARN_TRAP)
+            entry = self._warn_trap(regs)
             if entry is None:
-                size = len(_WARN_TRAP)
-                entry = self._warn_trap(regs)
+                size = self._trap_size
+                entry = self._image.bug_table.at(regs.ip)
             if entry is not None:
                 if entry.is_warning or not self._machine.notify_die(trap, regs):
                     self._report(entry, trap, regs, size)
@@ -73,7 +74,7 @@ class KernelExceptions:
         return False
 
     def _warn_trap(self, regs: PtRegs) -> BugEntry | None:
-        """The entry that __WARN_trap() reports: its argument."""
+        """The entry that __WARN_trap() or what stands for it reports: its argument."""
         if not isinstance(regs, X86PtRegs):
             return None
         try:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import Board
 from kprobesim.boot.standing import Standing
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.image import KernelImage
 from kprobesim.machine.faults import GuestBug, GuestFault
 from kprobesim.machine.registers import PtRegs

@@ -53,7 +53,10 @@ class Kind:
         raise NotImplementedError
 
     def put(self, owner: object, name: str, value: Any) -> None:
-        """Let attribute ``name`` of ``owner`` be ``value``, which :meth:`parse` gave."""
+        """Let attribute ``name`` of ``owner`` be ``value``, which :meth:`parse` gave.
+
+        May be done many times: nothing that can change is handed out.
+        """
         setattr(owner, name, value)
 
 
@@ -171,6 +174,9 @@ class Table(Kind):
         values = Numbers(len(self.keys), self.bits).parse(plain, where)
         return dict(zip(self.keys, values, strict=True))
 
+    def put(self, owner: object, name: str, value: dict[int, int]) -> None:
+        getattr(owner, name).update(value)
+
 
 @dataclass(frozen=True)
 class Tuple(Kind):
@@ -201,6 +207,9 @@ class Tuples(Kind):
         if type(plain) is not list or len(plain) > self.most:
             raise wrong_state(f"{where} is no list of at most {self.most}")
         return [Tuple(self.bits).parse(item, where) for item in plain]
+
+    def put(self, owner: object, name: str, value: list[tuple[int, ...]]) -> None:
+        getattr(owner, name)[:] = value
 
 
 def fields(**kinds: Kind) -> Mapping[str, Kind]:

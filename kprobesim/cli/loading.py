@@ -90,7 +90,7 @@ def load_kernel(args: argparse.Namespace) -> Kernel | BootedKernel:
 
 
 def _resume(args: argparse.Namespace) -> BootedKernel:
-    for option, default in (("symbols", None), ("memory", ""), ("stepping", "breakpoint")):
+    for option, default in (("symbols", None), ("memory", ""), ("stepping", None)):
         if getattr(args, option, default) != default:
             raise UsageError(f"--{option} is for images; {args.image} is a snapshot, with its own")
     return BootedKernel.resume(args.image)

@@ -6,9 +6,9 @@ import argparse
 from contextlib import nullcontext
 from typing import Any
 
-from kprobesim.boot.board import Stop, StopReason
 from kprobesim.boot.faults import BootError
 from kprobesim.boot.host_time import CLOCKS
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import print_json
 from kprobesim.cli.interrupt import interruptible

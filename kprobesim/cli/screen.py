@@ -6,7 +6,7 @@ import codecs
 import sys
 from typing import Any
 
-from kprobesim.boot.board import StopReason
+from kprobesim.boot.stop import StopReason
 from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.probes import Watch

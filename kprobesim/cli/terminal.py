@@ -11,7 +11,8 @@ import threading
 from contextlib import ExitStack, suppress
 from types import FrameType
 
-from kprobesim.boot.board import Board, Stop, StopReason
+from kprobesim.boot.board import Board
+from kprobesim.boot.stop import Stop, StopReason
 
 __all__ = ["Terminal"]
 

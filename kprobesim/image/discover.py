@@ -126,6 +126,9 @@ def find_address_runs(
     Each with where it lies, its words, and the word that follows.
     """
     runs = []
+    high = min(high, 1 << 64)  # where a damaged section may end
+    if low >= high:
+        return []
     # All of them begin with much the same byte, so a regular expression finds the candidates.
     first, last = (re.escape(bytes((address >> 56,))) for address in (low, high - 1))
     top = first if first == last else b"[%b-%b]" % (first, last)

@@ -1,43 +1,45 @@
 """All registers of a CPU as plain data, for an engine of the same kind in any process.
 
 Unicorn's saved context is the registers' C struct as it lies in memory, so it means nothing to
-another version, architecture or CPU model. Of what is outside it, or holds pointers in it, only the
-debug registers matter: they are switched off around the copy and written again behind it.
+another version, architecture or CPU model. Pointers are in it only while the guest has debug
+registers in use: Unicorn keeps breakpoints of its own for them. They are left out, and made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-from kprobesim.errors import UsageError
+from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.engine import Engine
 
 __all__ = ["parse_cpu", "save_cpu"]
 
-_X86_OFF, _X86_ENABLED = 0x400, 0xFF  # DR7: the bit that is always set; L0..G3
+_MARK = 0x5AFE_0DB6_7000
+_X86_DRS = ("dr0", "dr1", "dr2", "dr3", "dr7")
+_X86_ENABLED, _X86_OFF = 0xFF, 0x400  # DR7: L0..G3; the bit that is always set
+_X86_POINTERS = 4
+_X86_CODE = bytes.fromhex("0f23f8 f4")  # mov dr7, rax; hlt
+
+# A Cortex-A72 has six breakpoints and four watchpoints: DBGB<V,C>R<n>_EL1, DBGW<V,C>R<n>_EL1.
+_ARM64_DEBUG = (*((n, 4, 5) for n in range(6)), *((n, 6, 7) for n in range(4)))
 _ARM64_ENABLED = 1
-# (CRn, CRm, op0, op1, op2) of DBGBCR<n>_EL1 and DBGWCR<n>_EL1 of a Cortex-A72
-_ARM64_CONTROLS = (
-    *((0, n, 2, 0, 5) for n in range(6)),
-    *((0, n, 2, 0, 7) for n in range(4)),
-)
+_ARM64_POINTERS = 16  # the last words of the context; those for watchpoints follow behind it
+_WFI = 0xD503_207F
 
 
 def save_cpu(engine: Engine) -> dict[str, Any]:
-    """The state as a dict of numbers, texts, bytes and a list; no pointer of this process."""
-    controls = _controls(engine)
-    _write_controls(engine, _off(engine, controls))
-    try:
-        registers = engine.read_registers()
-    finally:
-        _write_controls(engine, controls)
+    """The state as a dict of texts and bytes; no pointer of this process is in it."""
+    registers = bytearray(engine.read_registers())
+    at, count = _pointers(engine)
+    registers[at : at + 8 * count] = bytes(8 * count)
     return {
         "unicorn": engine.version,
         "arch": engine.arch,
         "model": engine.model,
-        "registers": registers,
-        "debug": controls,
+        "registers": bytes(registers),
     }
 
 
@@ -55,45 +57,99 @@ def parse_cpu(engine: Engine, state: object) -> Callable[[], None]:
                 f"the state comes from another emulator: {key} {str(state[key])[:40]!r}, "
                 f"here {own[key]!r}"
             )
-    registers, controls = state["registers"], state["debug"]
+    registers = state["registers"]
     if type(registers) is not bytes or len(registers) != len(own["registers"]):
         raise UsageError(
             f"the registers are no {len(own['registers'])} bytes: the state is damaged"
         )
-    if (
-        type(controls) is not list
-        or len(controls) != len(own["debug"])
-        or not all(type(value) is int and 0 <= value < 1 << 32 for value in controls)
-    ):
-        raise UsageError("the debug registers are no list of numbers: the state is damaged")
+    at, count = _pointers(engine)
+    if any(registers[at : at + 8 * count]):
+        raise UsageError("the registers hold pointers of another process: the state is damaged")
 
     def put() -> None:
-        _write_controls(engine, _off(engine, _controls(engine)))
+        old = engine.read_registers() if _in_use(engine) else b""
         engine.write_registers(registers)
-        _write_controls(engine, controls)
+        if old or _in_use(engine):
+            _remake(engine, old or registers, registers)
         engine.flush_tlb()
 
     return put
 
 
-def _controls(engine: Engine) -> list[int]:
+@cache
+def _bare(arch: str, model: str) -> tuple[bytes, int, int]:
+    """The registers of a CPU that has done nothing; where Unicorn's pointers are; how many.
+
+    They follow ``dr[8]`` in QEMU's CPUX86State; in CPUARMState they are the end of what is saved.
+    """
+    engine = Engine(arch, model)
+    bare = engine.read_registers()
+    if arch != "x86_64":
+        return bare, len(bare) - 8 * _ARM64_POINTERS, _ARM64_POINTERS
+    engine.write_register("dr0", _MARK)
+    at = engine.read_registers().find(struct.pack("<Q", _MARK))
+    engine.write_register("dr7", _MARK)
+    if at < 0 or engine.read_registers().find(struct.pack("<Q", _MARK), at + 8) != at + 56:
+        raise EngineError("cannot find the debug registers inside Unicorn; is this a new version?")
+    return bare, at + 64, _X86_POINTERS
+
+
+def _pointers(engine: Engine) -> tuple[int, int]:
+    return _bare(engine.arch, engine.model)[1:]
+
+
+def _in_use(engine: Engine) -> bool:
     if engine.arch == "x86_64":
-        return [engine.read_register("dr7")]
-    return [engine.read_system(*register) & 0xFFFF_FFFF for register in _ARM64_CONTROLS]
+        return bool(engine.read_register("dr7") & _X86_ENABLED)
+    return any(
+        engine.read_system(0, n, 2, 0, control) & _ARM64_ENABLED for n, _, control in _ARM64_DEBUG
+    )
 
 
-def _off(engine: Engine, controls: list[int]) -> list[int]:
+def _remake(engine: Engine, old: bytes, new: bytes) -> None:
+    """Let Unicorn drop its breakpoints for the registers ``old``, and make those for ``new``.
+
+    It does that only when the guest writes a control register: so an otherwise bare CPU does.
+    """
+    bare, at, count = _bare(engine.arch, engine.model)
+    end = at + 8 * count
+    engine.write_registers(old)
+    old_values = _values(engine)
+    engine.write_registers(new)
+    values = _values(engine)
+    engine.write_registers(bare[:at] + old[at:end] + bare[end:])
+    _set(engine, old_values)
+    engine.flush_tlb()
     if engine.arch == "x86_64":
-        return [_X86_OFF if value & _X86_ENABLED else value for value in controls]
-    return [value & ~_ARM64_ENABLED for value in controls]
+        engine.execute(_X86_CODE, [_X86_OFF])
+        _set(engine, [*values[:-1], _X86_OFF])
+        engine.execute(_X86_CODE, [values[-1]])
+    else:
+        for index, (n, _, control) in enumerate(_ARM64_DEBUG):
+            write = 0xD510_0000 | n << 8 | control << 5  # msr dbg<b,w>cr<n>_el1, x0
+            code = struct.pack("<2I", write, _WFI)
+            engine.execute(code, [0])
+            engine.write_system(0, n, 2, 0, control - 1, values[2 * index])
+            engine.execute(code, [values[2 * index + 1]])
+    made = engine.read_registers()[at:end]
+    engine.write_registers(new[:at] + made + new[end:])
 
 
-def _write_controls(engine: Engine, controls: list[int]) -> None:
-    """Write those that differ: Unicorn drops all translations that a breakpoint may be in."""
+def _values(engine: Engine) -> list[int]:
+    """The debug registers, the addresses before their controls."""
     if engine.arch == "x86_64":
-        if engine.read_register("dr7") != controls[0]:
-            engine.write_register("dr7", controls[0])
+        return [engine.read_register(name) for name in _X86_DRS]
+    return [
+        engine.read_system(0, n, 2, 0, op2) for n, *pair in _ARM64_DEBUG for op2 in pair
+    ]  # fmt: skip
+
+
+def _set(engine: Engine, values: Sequence[int]) -> None:
+    """Set them for the guest alone: Unicorn's breakpoints stay."""
+    if engine.arch == "x86_64":
+        for name, value in zip(_X86_DRS, values, strict=True):
+            engine.write_register(name, value)
         return
-    for register, value in zip(_ARM64_CONTROLS, controls, strict=True):
-        if engine.read_system(*register) & 0xFFFF_FFFF != value:
-            engine.write_system(*register, value)
+    numbers = [(n, op2) for n, *pair in _ARM64_DEBUG for op2 in pair]
+    for (n, op2), value in zip(numbers, values, strict=True):
+        engine.write_system(0, n, 2, 0, op2, value)

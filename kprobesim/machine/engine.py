@@ -9,6 +9,7 @@ array access. All other calls go to the C functions with plain integer prototype
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 
 import unicorn
@@ -17,6 +18,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from kprobesim.errors import EngineError
 from kprobesim.machine import window
+from kprobesim.machine.context import Context
 from kprobesim.machine.exits import BlockExits, find_switch
 from kprobesim.machine.hooks import Hooks
 from kprobesim.machine.window import Layout, Words
@@ -30,6 +32,8 @@ _KERNEL_HALF = 1 << 63, (1 << 64) - 1
 # jmp next; next: hlt - and the same with wfi
 _TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
 _SUPPORTED = (2, 1)
+_NOWHERE = 1 << 36  # a physical address where no board has anything
+_REMOVE_CACHE = unicorn.UC_CTL_TB_REMOVE_CACHE | 2 << 26 | unicorn.UC_CTL_IO_WRITE << 30
 
 _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
@@ -59,6 +63,10 @@ _X86_REGISTERS = {
     "cr2": x86_const.UC_X86_REG_CR2,
     "cr3": x86_const.UC_X86_REG_CR3,
     "cr4": x86_const.UC_X86_REG_CR4,
+    "dr0": x86_const.UC_X86_REG_DR0,
+    "dr1": x86_const.UC_X86_REG_DR1,
+    "dr2": x86_const.UC_X86_REG_DR2,
+    "dr3": x86_const.UC_X86_REG_DR3,
     "dr7": x86_const.UC_X86_REG_DR7,
     "cs": x86_const.UC_X86_REG_CS,
     "ss": x86_const.UC_X86_REG_SS,
@@ -112,6 +120,7 @@ def _library() -> ctypes.CDLL:
         ("uc_mem_unmap", _ptr, _u64, _u64),
         ("uc_hook_add", _ptr, _ptr, ctypes.c_int, _ptr, _ptr, _u64, _u64),
         ("uc_hook_del", _ptr, ctypes.c_size_t),
+        ("uc_ctl", _ptr, ctypes.c_uint32, _u64, _u64),
         ("uc_mmio_map", _ptr, _u64, ctypes.c_size_t, _ptr, _ptr, _ptr, _ptr),
     ):
         function = getattr(lib, name)
@@ -211,6 +220,15 @@ class Engine(Hooks):
         """Drop all that was translated (3 ms in a booted guest); not while the engine runs."""
         self._uc.ctl_flush_tb()
 
+    def forget_code_ranges(self, base: int, ranges: Iterable[tuple[int, int]]) -> None:
+        """Drop what was translated from each range (start, end), counted from address ``base``.
+
+        For many of them: 1 us each. Use while the MMU is off, for then the addresses are physical.
+        """
+        remove, handle = self._lib.uc_ctl, self._handle
+        for start, end in ranges:
+            remove(handle, _REMOVE_CACHE, base + start, base + end)
+
     def flush_tlb(self) -> None:
         """Forget all address translations; a TLB that was over 70 % full doubles its size."""
         self._uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
@@ -230,6 +248,27 @@ class Engine(Hooks):
             self._uc.ctl_flush_tb()
             self._counted = counted
         return int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
+
+    def execute(self, code: bytes, values: Sequence[int]) -> None:
+        """Run ``code``, which ends by a halt, with ``values`` in the first registers.
+
+        The CPU has its MMU off and may do anything. Raises :class:`EngineError` if it does not get
+        there.
+        """
+        buffer = ctypes.create_string_buffer(2 * _PAGE)
+        host = -(-ctypes.addressof(buffer) // _PAGE) * _PAGE
+        ctypes.memmove(host, code, len(code))
+        self.map_ram(_NOWHERE, _PAGE, host)
+        for number, value in enumerate(values):
+            self.words[number] = value
+        try:
+            self._check(self.run(_NOWHERE), "running a few instructions")
+        finally:
+            self.forget_code(_NOWHERE, _NOWHERE + _PAGE)
+            status = self._lib.uc_mem_unmap(self._handle, _NOWHERE, _PAGE)
+            self._check(status, "unmapping a page")
+        if self.words[self.layout.pc] != _NOWHERE + len(code):
+            raise EngineError(f"Unicorn stopped at {self.words[self.layout.pc]:#x}")
 
     def count_blocks(self, start: int = 1, end: int = 0) -> None:
         """From now on count blocks (runs of instructions without a branch), not instructions.
@@ -333,7 +372,7 @@ class Engine(Hooks):
         self.write_number(self._pc, value)
 
     def read_register(self, name: str) -> int:
-        """A control register: "cr0", "cr2", "cr3", "cr4", "dr7", "cs" or "ss"."""
+        """A register of the tables above: "cr3", "dr7", "cs" ..."""
         self._scratch.value = 0
         number = self._numbers[name]
         self._check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
@@ -454,40 +493,6 @@ class Engine(Hooks):
     def restore(self, context: Context) -> None:
         """Set all registers from ``context`` (0.4 us), which came from this very engine."""
         self._lib.uc_context_restore(self._handle, context.address)
-
-
-class Context:
-    """A copy of all registers of one engine, reusable."""
-
-    __slots__ = ("_context", "address")
-
-    def __init__(self, context: unicorn.UcContext) -> None:
-        self._context = context
-        self.address = ctypes.cast(context.context, _ptr).value or 0
-
-    def _place(self) -> tuple[int, int]:
-        """Address and size of the registers, which are the end of the context.
-
-        ``struct uc_context`` (uc_priv.h, 2.1) starts with their size; pointers of this process
-        follow, and then the registers.
-        """
-        whole = int(self._context.size)
-        size = _u64.from_address(self.address).value
-        if not 0 < size < whole <= size + 64:
-            raise EngineError("Unicorn's context is not as expected; is this a new version of it?")
-        return self.address + whole - size, size
-
-    @property
-    def registers(self) -> bytes:
-        """All registers, without anything that only this process understands."""
-        return ctypes.string_at(*self._place())
-
-    @registers.setter
-    def registers(self, registers: bytes) -> None:
-        address, size = self._place()
-        if len(registers) != size:
-            raise EngineError(f"{len(registers)} bytes of registers: this Unicorn has {size}")
-        ctypes.memmove(address, registers, size)
 
 
 class _Specimen:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
+from kprobesim.machine.context import Context
 from kprobesim.machine.cpu import make_cpu
-from kprobesim.machine.engine import Context, Engine
+from kprobesim.machine.engine import Engine
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap

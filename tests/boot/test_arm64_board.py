@@ -19,8 +19,8 @@ from boot.arm64_code import (
 )
 
 from kprobesim.boot.arm64.board import Arm64Board
-from kprobesim.boot.board import Stop
 from kprobesim.boot.faults import GuestHang, GuestPanic, GuestReset, NoDevice
+from kprobesim.boot.stop import Stop
 from kprobesim.errors import UsageError
 
 MIB = 1 << 20

@@ -153,7 +153,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(arch: str) -> None:
 
 
 FREE_BYTES = ("output", "input", "looped")
-FREE_LISTS = ("running", "places")
+FREE_LISTS = ("running", "places", "functions")
 
 
 def test_the_state_of_another_board_is_refused(arch: str) -> None:

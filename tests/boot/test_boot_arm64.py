@@ -8,8 +8,8 @@ import pytest
 from boot.arm64_code import BRK, hello_init, initrd
 
 from kprobesim.boot.arm64.board import Arm64Board
-from kprobesim.boot.board import Stop
 from kprobesim.boot.faults import GuestPanic
+from kprobesim.boot.stop import Stop
 from kprobesim.image import KernelImage, load_image
 
 APPEND = "console=ttyAMA0 rdinit=/init"

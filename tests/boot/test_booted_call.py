@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from kprobesim import BootedKernel, Kernel, Kprobe, Stop, UsageError
-from kprobesim.boot.board import StopReason
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.initramfs import built_in_initramfs
+from kprobesim.boot.stop import StopReason
 from kprobesim.errors import ImageError, SymbolError
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 

@@ -61,7 +61,8 @@ def use_everything(path: Path, symbols: Path | None = None) -> None:
     except ImageError:
         return
     parts = "banner release version preemptible regions text_ranges init_text init percpu_load "
-    parts += "sections exception_table bug_table mcount_sites kprobe_blacklist"
+    parts += "sections exception_table bug_table mcount_sites kprobe_blacklist "
+    parts += "ftrace_sites jump_table jump_labels static_calls"
     for part in parts.split():
         with contextlib.suppress(ImageError):
             getattr(image, part)

@@ -181,10 +181,9 @@ def test_when_a_copy_is_boosted(model: str) -> None:
     late, always, never = [False, True, True], [True] * 3, [False] * 3
     if model in ("2.6", "4.9"):
         assert boosted == {0: late, 5: never, 7: late, 8: late}
-    elif model in OLD:
-        assert boosted == {0: always, 5: never, 7: always, 8: always}
     else:
-        assert boosted == {0: always, 5: always, 7: always, 8: always}
+        groups = always if model in ("6.12", "6.13", "6.17") else never
+        assert boosted == {0: always, 5: groups, 7: always, 8: always}
 
 
 @pytest.mark.parametrize("model", MODELS)

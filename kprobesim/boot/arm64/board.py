@@ -23,10 +23,11 @@ from kprobesim.boot.arm64.tree import (
     UART_SPI,
     device_tree,
 )
-from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Saved
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
@@ -43,6 +44,7 @@ _HEADER = struct.Struct("<16xQQ24x4s4x")  # image_size, flags, magic
 _PAGES_16K = 2
 
 # (CRn, CRm, op0, op1, op2)
+_SCTLR_EL1 = (1, 0, 3, 0, 0)
 _SCR_EL3 = (1, 1, 3, 6, 0)
 _HCR_EL2 = (1, 1, 3, 4, 0)
 _CNTHCTL_EL2 = (14, 1, 3, 4, 0)
@@ -63,6 +65,8 @@ class Arm64Board(Board):
     Raises :class:`UsageError` when these do not fit into the memory.
     """
 
+    ram_base = _RAM
+
     def __init__(
         self,
         image: KernelImage,
@@ -78,7 +82,6 @@ class Arm64Board(Board):
         self._assemble(image, memory, append, clock)
         self._start(initrd, append)
         self.kernel_hooks.find(image)
-        self._find_panic_functions()
 
     def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         engine = Engine("arm64")
@@ -184,6 +187,11 @@ class Arm64Board(Board):
             "uart": self.uart,
             "exceptions": self._entry,
         }
+
+    def switch_mmu_off(self) -> None:
+        """SCTLR_EL1.M."""
+        engine = self.machine.engine
+        engine.write_system(*_SCTLR_EL1, engine.read_system(*_SCTLR_EL1) & ~1)
 
     def loaded(self) -> None:
         """The waiting interrupt is not among the registers: tell the CPU again."""

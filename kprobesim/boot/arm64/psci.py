@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.boot.board import Stop
+from kprobesim.boot.stop import Stop
 
 __all__ = ["Psci"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from kprobesim.boot.board import MOST_PHYSICAL, Board, Stop, StopReason
+from kprobesim.boot.board import MOST_PHYSICAL, Board
 from kprobesim.boot.booted import BootedMachine
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Maybe, Number, Saved, fields
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
@@ -34,6 +35,7 @@ _COM1, _COM1_IRQ, _TIMER_IRQ = 0x3F8, 4, 0
 _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
 _IF = 0x200
+_PG = 1 << 31
 _SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come ...
 _LATE_NS = 100 * _SOON_NS  # ... each time twice as long, up to this
 _PORT_BLOCKS = 64  # an access to a timer's port takes about half a microsecond on a PC
@@ -48,6 +50,7 @@ _Out = Callable[[int, int, int], None]
 class X86Board(Board):
     """``image`` with ``initrd`` and the command line ``append`` on ``memory`` bytes of RAM."""
 
+    ram_base = 0
     SAVED = fields(**Board.SAVED, _look_at=Maybe(Number(63)), _soon=Number(63))
 
     def __init__(
@@ -66,7 +69,6 @@ class X86Board(Board):
         write_tables(self.ram)
         start.load(self.ram, image, initrd or b"", append)
         start.start(self.machine.engine, image)
-        self._find_panic_functions()
 
     def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         if memory > _MOST_MEMORY:
@@ -124,6 +126,10 @@ class X86Board(Board):
             "power": self.power,
             "exceptions": self.entry,
         }
+
+    def switch_mmu_off(self) -> None:
+        """CR0.PG; not through Unicorn, which would leave long mode."""
+        self.state.cr[0] &= ~_PG
 
     def loaded(self) -> None:
         """All that the CPU knows is in its registers."""

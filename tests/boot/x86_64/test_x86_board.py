@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kprobesim.boot.board import Stop
 from kprobesim.boot.faults import GuestReset
+from kprobesim.boot.stop import Stop
 from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage

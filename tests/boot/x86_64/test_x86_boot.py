@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kprobesim.boot.board import Stop
 from kprobesim.boot.faults import GuestPanic
+from kprobesim.boot.stop import Stop
 from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.image import KernelImage, load_image
 

@@ -41,7 +41,7 @@ def apply_alternatives(code: Code, capabilities: Container[int]) -> None:
         at = start + number * _ENTRY.size
         place += at
         replacement += at + 4
-        if not length or not code.holds(place, length):
+        if not length or length % 4 or not code.holds(place, length):
             continue
         words = f"<{length // 4}I"
         old = list(struct.unpack(words, code.read(place, length)))

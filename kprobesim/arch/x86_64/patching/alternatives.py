@@ -74,7 +74,9 @@ def apply_alternatives(code: Code, features: Container[int]) -> None:
     start, table = found
     layout = _layout(code, start, table)
     entries = [
-        entry for entry in _entries(layout, start, table) if code.holds(entry.place, entry.length)
+        entry
+        for entry in _entries(layout, start, table)
+        if entry.replacement_length <= entry.length and code.holds(entry.place, entry.length)
     ]
     for number, entry in enumerate(entries):
         length = entry.length

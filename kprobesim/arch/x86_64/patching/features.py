@@ -63,6 +63,7 @@ BUGS = {
 }
 _LFENCE_RDTSC = 20 * _WORD + 2
 _LFENCE_RDTSC_BEFORE_6_3 = 3 * _WORD + 18
+_MOST_WORDS = 64
 _USUAL_WORDS = 22  # NCAPINTS from 6.1 on
 
 
@@ -85,7 +86,7 @@ def _flag_names(code: Code) -> list[str]:
     found = code.image.symbols.candidates("x86_cap_flags")
     if len(found) != 1:
         return []
-    start, words = found[0].address, found[0].size // (8 * _WORD)
+    start, words = found[0].address, min(found[0].size // (8 * _WORD), _MOST_WORDS)
     table = code.read(start, words * 8 * _WORD)
     pointers = (int.from_bytes(table[at : at + 8], "little") for at in range(0, len(table), 8))
     return [(code.image.read_string(pointer) or "") if pointer else "" for pointer in pointers]

@@ -32,6 +32,7 @@ CALLS = {
     },
 }
 
+_LONGEST = 1 << 14  # bytes of sched_init()
 _MOV_EDI, _XOR_EDI, _CALL = b"\xbf", b"\x31\xff", b"\xe8"
 
 
@@ -47,7 +48,7 @@ def _mode(code: Code) -> int:
     found = code.image.symbols.candidates("sched_init")
     if change is None or len(found) != 1:
         return _FULL
-    start, size = found[0].address, found[0].size
+    start, size = found[0].address, min(found[0].size, _LONGEST)
     body = code.read(start, size)
     at, argument = 0, _FULL
     while at < size:

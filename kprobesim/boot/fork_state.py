@@ -1,0 +1,95 @@
+"""A booted guest's state in memory, and the way back to it: the base of campaigns.
+
+A state holds the registers, the devices and a copy of the RAM. Going back costs what was touched:
+the pages written since are dropped, and what was translated from them is forgotten. Probes are not
+the guest's but the user's: they stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kprobesim.boot.board import Board
+from kprobesim.errors import UsageError
+from kprobesim.machine.ram_image import RamImage
+from kprobesim.machine.written_pages import PAGE
+
+__all__ = ["ForkState", "Forks"]
+
+
+class ForkState:
+    """What :meth:`BootedKernel.fork_state` gives; ``time`` is the guest's, in virtual seconds.
+
+    It belongs to that kernel and lives in this process; a snapshot is for files.
+    """
+
+    def __init__(self, board: Board, ram: RamImage) -> None:
+        self.board = board
+        self.time = board.time
+        self.dirty_pages = 0
+        """How many pages of the host's size were written before the guest last came back here."""
+        self.ram = ram
+        self.put: Callable[[], None] = board.parse_state(board.save_state())
+        self.kept: Any = None
+
+    def __repr__(self) -> str:
+        return f"<ForkState at {self.time:.6f} s>"
+
+
+class Forks:
+    """The states of one ``board``.
+
+    ``keep()`` gives what somebody else remembers of the guest, for ``give_back`` to take when the
+    guest is as it was then.
+    """
+
+    def __init__(
+        self, board: Board, keep: Callable[[], Any], give_back: Callable[[Any], None]
+    ) -> None:
+        self._board = board
+        self._keep = keep
+        self._give_back = give_back
+        self._current: ForkState | None = None
+
+    def fork(self) -> ForkState:
+        """The state as it is now; raises :class:`UsageError` while the guest runs."""
+        board = self._board
+        board.check_stopped()
+        before = self._current.ram if self._current is not None else None
+        state = ForkState(board, RamImage(board.ram, before))
+        state.kept = self._keep()
+        self._current = state
+        return state
+
+    def restore(self, state: ForkState | None = None) -> int:
+        """Back to ``state``, by default the one that was last forked or restored.
+
+        Returns how many pages were reset. Raises :class:`UsageError` for a state of another kernel,
+        and while the guest runs.
+        """
+        board = self._board
+        current = self._current
+        if current is None:
+            raise UsageError("there is no state to go back to: call fork_state() first")
+        state = current if state is None else state
+        if not isinstance(state, ForkState) or state.board is not board:
+            raise UsageError(f"{state!r} is no state of this kernel")
+        board.check_stopped()
+        if state is current or not state.ram.tracks:
+            ranges = state.ram.written()
+            board.forget_ram_code(ranges)
+            state.ram.reset(ranges)
+            state.dirty_pages = sum(end - start for start, end in ranges) // PAGE
+        else:
+            board.machine.engine.forget_all_code()
+            state.ram.put_under()
+            state.dirty_pages = len(board.ram) // PAGE
+        self._current = state
+        state.put()
+        board.rewound()
+        machine = board.machine
+        machine.in_handler = False
+        machine.restore_state(machine.no_hit)
+        self._give_back(state.kept)
+        return state.dirty_pages

@@ -1,0 +1,53 @@
+"""Why a board's run came to its end."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from kprobesim.boot.saved import Kind, wrong_state
+
+__all__ = ["Ending", "Stop", "StopReason"]
+
+
+class Stop(str, enum.Enum):
+    """Why a board's run came to its end."""
+
+    TEXT = "the text appeared on the console"
+    CONDITION = "the condition holds"
+    SECONDS = "the virtual time is over"
+    TIMEOUT = "the time limit is over"
+    REQUESTED = "somebody asked for it"
+    POWER_OFF = "the guest switched itself off"
+    RESTART = "the guest asked for a restart"
+    HALT = "the guest halted for ever"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class StopReason:
+    """``kind`` and, where there is more to say, ``detail``. The guest can go on after the first
+    five kinds."""
+
+    kind: Stop
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
+
+
+class Ending(Kind):
+    """A :class:`StopReason`, in a board's state."""
+
+    def plain(self, value: StopReason) -> list[str]:
+        return [value.kind.name, value.detail]
+
+    def parse(self, plain: Any, where: str) -> StopReason:
+        if type(plain) is not list or [type(text) for text in plain] != [str, str]:
+            raise wrong_state(f"{where} is no list of two texts")
+        if plain[0] not in Stop.__members__:
+            raise wrong_state(f"{where} has an unknown reason")
+        return StopReason(Stop[plain[0]], plain[1])

@@ -1,0 +1,44 @@
+"""A copy of all registers of one engine: Unicorn's context, and the registers' bytes in it."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from kprobesim.errors import EngineError
+
+__all__ = ["Context"]
+
+
+class Context:
+    """A copy of all registers of one engine, reusable."""
+
+    __slots__ = ("_context", "address")
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.address = ctypes.cast(context.context, ctypes.c_void_p).value or 0
+
+    def _place(self) -> tuple[int, int]:
+        """Address and size of the registers, which are the end of the context.
+
+        ``struct uc_context`` (uc_priv.h, 2.1) starts with their size; pointers of this process
+        follow, and then the registers.
+        """
+        whole = int(self._context.size)
+        size = ctypes.c_uint64.from_address(self.address).value
+        if not 0 < size < whole <= size + 64:
+            raise EngineError("Unicorn's context is not as expected; is this a new version of it?")
+        return self.address + whole - size, size
+
+    @property
+    def registers(self) -> bytes:
+        """All registers, without anything that only this process understands."""
+        return ctypes.string_at(*self._place())
+
+    @registers.setter
+    def registers(self, registers: bytes) -> None:
+        address, size = self._place()
+        if len(registers) != size:
+            raise EngineError(f"{len(registers)} bytes of registers: this Unicorn has {size}")
+        ctypes.memmove(address, registers, size)

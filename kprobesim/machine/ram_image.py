@@ -1,0 +1,115 @@
+"""What a guest's RAM held at one moment, and the way back to it that touches few pages.
+
+The contents go into a file in memory, and the RAM becomes a private mapping of that file, at the
+same address. Then the host's page tables say which pages were written since, and dropping these
+gives the file's contents again. Where the host does not say it, all of the RAM is compared.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import weakref
+
+from kprobesim.machine.host_mapping import map_private, new_file
+from kprobesim.machine.written_pages import PAGE, Ranges, Tracker, find_tracker
+
+__all__ = ["RamImage"]
+
+_CHUNK = 64 << 10
+
+
+class RamImage:
+    """A copy of ``ram``. ``before`` is the image that the RAM is a mapping of, if it is one.
+
+    ``tracker`` is for tests; ``None`` in it stands for a host that knows nothing.
+    """
+
+    def __init__(
+        self,
+        ram: mmap.mmap,
+        before: RamImage | None = None,
+        tracker: tuple[Tracker | None] | None = None,
+    ) -> None:
+        self._ram = ram
+        self._size = len(ram)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(ram))
+        self._tracker = find_tracker() if tracker is None else tracker[0]
+        self._file = new_file(self._size)
+        self._close = weakref.finalize(self, os.close, self._file)
+        self._copy(before)
+        if self._tracker is not None:
+            self.put_under()
+
+    @property
+    def tracks(self) -> bool:
+        """Whether the host says which pages were written."""
+        return self._tracker is not None
+
+    def _copy(self, before: RamImage | None) -> None:
+        """Write to the file all that is not zero."""
+        if self._tracker is None:
+            ranges = [(0, self._size)]
+        elif before is None:
+            ranges = self._tracker(self._address, self._size, False)
+        else:
+            ranges = [*before._contents(), *before.written()]
+        zero = bytes(_CHUNK)
+        with memoryview(self._ram) as view:
+            for start, end in ranges:
+                for at in range(start, end, _CHUNK):
+                    chunk = bytes(view[at : min(at + _CHUNK, end)])
+                    if chunk != zero[: len(chunk)]:
+                        os.pwrite(self._file, chunk, at)
+
+    def _contents(self) -> Ranges:
+        """Where the file may hold anything but zeroes."""
+        ranges, at = [], 0
+        while at < self._size:
+            try:
+                at = os.lseek(self._file, at, os.SEEK_DATA)
+            except OSError:  # ENXIO: nothing more
+                break
+            end = os.lseek(self._file, at, os.SEEK_HOLE)
+            ranges.append((at, end))
+            at = end
+        return ranges
+
+    def put_under(self) -> None:
+        """Let the RAM hold what it held, whatever is in it now."""
+        if self._tracker is None:
+            self.reset(self.written())
+        else:
+            map_private(self._address, self._size, self._file)
+
+    def written(self) -> Ranges:
+        """Which bytes of the RAM, in whole pages, may be others than the copy's."""
+        if self._tracker is not None:
+            return self._tracker(self._address, self._size, True)
+        ranges: Ranges = []
+        with memoryview(self._ram) as view:
+            for at in range(0, self._size, _CHUNK):
+                kept = os.pread(self._file, _CHUNK, at)
+                if kept == view[at : at + _CHUNK].tobytes():
+                    continue
+                for page in range(at, min(at + _CHUNK, self._size), PAGE):
+                    here = view[page : min(page + PAGE, self._size)].tobytes()
+                    if kept[page - at : page - at + len(here)] == here:
+                        continue
+                    if ranges and ranges[-1][1] == page:
+                        ranges[-1] = ranges[-1][0], page + len(here)
+                    else:
+                        ranges.append((page, page + len(here)))
+        return ranges
+
+    def reset(self, ranges: Ranges) -> None:
+        """Let these ranges hold what they held; :meth:`written` has given them."""
+        ram = self._ram
+        if self._tracker is not None:
+            madvise, dontneed = ram.madvise, mmap.MADV_DONTNEED
+            for start, end in ranges:
+                madvise(dontneed, start, end - start)
+            return
+        for start, end in ranges:
+            ram[start:end] = os.pread(self._file, end - start, start)
