@@ -143,6 +143,8 @@ def test_a_damaged_state_is_refused_and_changes_nothing(arch: str) -> None:
                 continue
             if wrong == [] and path[-1] in FREE_LISTS:
                 continue
+            if type(wrong) is str and path[-1] == "append":
+                continue
             owner[path[-1]] = wrong
             with pytest.raises(UsageError, match="state"):
                 board.load_state(damaged)

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 BUFFER_SIZE = 4096
 Piece = bytes
+_TEST_RAX = bytes.fromhex(
+    "4885c0"
+)  # gives the flags values that the instruction before leaves open
 
 # -- x86-64 ----------------------------------------------------------------------------------------
 
@@ -43,7 +46,8 @@ def _x86_alu(draw: st.DrawFn) -> Piece:
 @st.composite
 def _x86_two_byte(draw: st.DrawFn) -> Piece:
     reg, rm = draw(_X86_REGISTERS), draw(_X86_REGISTERS)
-    return bytes([_rex(reg, rm), 0x0F, draw(st.sampled_from(_X86_TWO_BYTE)), _modrm(reg, rm)])
+    insn = bytes([_rex(reg, rm), 0x0F, draw(st.sampled_from(_X86_TWO_BYTE)), _modrm(reg, rm)])
+    return insn + _TEST_RAX
 
 
 @st.composite
@@ -59,14 +63,14 @@ def _x86_memory(draw: st.DrawFn) -> Piece:
 @st.composite
 def _x86_shift(draw: st.DrawFn) -> Piece:
     rm, kind = draw(_X86_REGISTERS), draw(st.sampled_from([0, 1, 2, 3, 4, 5, 7]))
-    return bytes([_rex(0, rm), 0xC1, _modrm(kind, rm), draw(st.integers(0, 63))])
+    return bytes([_rex(0, rm), 0xC1, _modrm(kind, rm), draw(st.integers(0, 63))]) + _TEST_RAX
 
 
 @st.composite
 def _x86_unary(draw: st.DrawFn) -> Piece:
     """NOT, NEG, MUL, IMUL, DIV, IDIV: the last two may well fault."""
     rm, kind = draw(_X86_REGISTERS), draw(st.sampled_from([2, 3, 4, 5, 6, 7]))
-    return bytes([_rex(0, rm), 0xF7, _modrm(kind, rm)])
+    return bytes([_rex(0, rm), 0xF7, _modrm(kind, rm)]) + _TEST_RAX
 
 
 @st.composite
