@@ -96,7 +96,7 @@ class KprobesManager:
             self.hooks = hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = hooks.refresh
             self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
-            returns: Returns = HookReturns(machine, ctlblk, hooks, **task_functions(image))
+            returns: Returns = HookReturns(machine, ctlblk, hooks, lambda: task_functions(image))
         else:
             returns = caught = TrampolineReturns(machine, ctlblk, new_trampoline)
             self.hit_path.unclaimed = caught.trap

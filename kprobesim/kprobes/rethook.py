@@ -262,9 +262,9 @@ class TrampolineReturns(Returns):
 class HookReturns(Returns):
     """Without a trace: the place that the call returns to is hooked, and the stack left alone.
 
-    What a task had called when it ended never returns: ``task_dead`` and ``task_switched`` are the
-    addresses of do_task_dead(), where it ends, and of finish_task_switch(), which the next task
-    comes to, if known.
+    What a task had called when it ended never returns: ``tasks()`` gives the addresses of
+    do_task_dead(), where it ends, and of finish_task_switch(), which the next task comes to; it
+    gives nothing where they are not known, and is asked when there is something to follow.
     """
 
     def __init__(
@@ -272,21 +272,22 @@ class HookReturns(Returns):
         machine: Guest,
         ctlblk: KprobeCtlblk,
         hooks: HookArming,
-        task_dead: int | None = None,
-        task_switched: int | None = None,
+        tasks: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
         super().__init__(machine, ctlblk)
         self._hooks = hooks
-        self._task_dead = task_dead
-        self._task_switched = task_switched
+        self._tasks = tasks
+        self._watched: tuple[int, int] | None = None
         self._dead_stack = 0
         self._sites: dict[int, None] = {}
 
     def start(self) -> None:
         """Hear of tasks that end."""
-        if self._task_dead is not None and self._task_switched is not None:
-            self._hooks.watch(self._task_dead, self._on_task_dead)
-            self._hooks.watch(self._task_switched, self._on_task_switched)
+        self._watched = self._tasks()
+        if self._watched is not None:
+            dead, switched = self._watched
+            self._hooks.watch(dead, self._on_task_dead)
+            self._hooks.watch(switched, self._on_task_switched)
 
     def stop(self) -> None:
         """Leave no hook behind. What is still pending has nobody to be told."""
@@ -295,9 +296,8 @@ class HookReturns(Returns):
         for site in self._sites:
             self._hooks.unwatch(site)
         self._sites.clear()
-        if self._task_dead is not None and self._task_switched is not None:
-            self._hooks.unwatch(self._task_dead)
-            self._hooks.unwatch(self._task_switched)
+        for address in self._watched or ():
+            self._hooks.unwatch(address)
 
     def attach(self, ri: KretprobeInstance, key: int) -> None:
         """Hook the place that the call returns to, and leave it hooked for the next one."""
@@ -346,17 +346,18 @@ class HookReturns(Returns):
                 self.recycle(self.pending.pop(key))
 
 
-def task_functions(image: KernelImage) -> dict[str, int | None]:
+def task_functions(image: KernelImage) -> tuple[int, int] | None:
     """Where tasks end (since 4.9) and are switched, for :class:`HookReturns`."""
 
     def address(*names: str) -> int | None:
         found = [symbol for name in names for symbol in image.symbols.candidates(name)]
         return found[0].address if found else None
 
-    return {
-        "task_dead": address("do_task_dead"),
-        "task_switched": address("finish_task_switch", "finish_task_switch.isra.0"),
-    }
+    if not image.has_symbols:
+        return None
+    dead = address("do_task_dead")
+    switched = address("finish_task_switch", "finish_task_switch.isra.0")
+    return None if dead is None or switched is None else (dead, switched)
 
 
 def map_trampoline(machine: Machine) -> Callable[[], int]:
