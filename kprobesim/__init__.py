@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from kprobesim.boot.die_chain import DieArgs, DieVal, NotifierBlock, Notify
 from kprobesim.boot.exceptions import GuestWarning
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
 from kprobesim.boot.stop import Stop, StopReason
@@ -28,9 +27,13 @@ from kprobesim.errors import (
 from kprobesim.image import Symbol, SymbolTable
 from kprobesim.kernel import Kernel
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.inject import Override
+from kprobesim.kprobes.jprobe import Jprobe
 from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
 from kprobesim.kprobes.model import MODELS, Model
+from kprobesim.machine.die_notifiers import DieEvent, Notify
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
@@ -41,8 +44,7 @@ __all__ = [
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
-    "DieArgs",
-    "DieVal",
+    "DieEvent",
     "EngineError",
     "GuestBug",
     "GuestError",
@@ -55,6 +57,7 @@ __all__ = [
     "GuestTimeout",
     "GuestWarning",
     "ImageError",
+    "Jprobe",
     "Kernel",
     "Kprobe",
     "KprobeCtlblk",
@@ -62,10 +65,12 @@ __all__ = [
     "KprobeFlag",
     "KprobeStatus",
     "KprobesimError",
+    "Kretprobe",
+    "KretprobeInstance",
     "Model",
     "NoDevice",
-    "NotifierBlock",
     "Notify",
+    "Override",
     "PtRegs",
     "Reason",
     "SnapshotError",

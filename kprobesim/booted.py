@@ -13,6 +13,7 @@ from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.calls import GuestCalls
 from kprobesim.boot.console import Console
+from kprobesim.boot.die_chain import watch_die_chain
 from kprobesim.boot.fork_state import Forks, ForkState
 from kprobesim.boot.initramfs import built_in_initramfs
 from kprobesim.boot.lacks import CONSOLES
@@ -56,8 +57,9 @@ class BootedKernel(KernelHandle):
         stepping = model.of(image.arch).stepping
         manager = KprobesManager(machine, image, stepping, "hook", model=model, strict=strict)
         super().__init__(image, machine, manager)
-        machine.no_hit = machine.save_state()
+        machine.no_hit = manager.idle_state()
         self.board = board
+        self._dies_watched = False
 
     @classmethod
     def start(
@@ -136,8 +138,8 @@ class BootedKernel(KernelHandle):
         An older file of that name is replaced, and only when the new one is complete. What you
         have added to the console's listeners and the probes' handlers is not in it.
 
-        Raises :class:`UsageError` while the guest runs, so also in a handler, and
-        :class:`SnapshotError` if the file cannot be written.
+        Raises :class:`UsageError` while the guest runs, so also in a handler, or while there are
+        return probes or jprobes, and :class:`SnapshotError` if the file cannot be written.
         """
         self._check_runs_not()
         self._finish_step()
@@ -157,6 +159,11 @@ class BootedKernel(KernelHandle):
                 return
             self.board.run(seconds=1e-9)
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
+
+    def _watch_die_chain(self) -> None:
+        if not self._dies_watched and self.kprobes.hooks is not None:
+            watch_die_chain(self.machine, self.image, self.kprobes.hooks)
+            self._dies_watched = True
 
     def fork_state(self) -> ForkState:
         """The guest's state in memory, for :meth:`restore_state`: the base of campaigns.

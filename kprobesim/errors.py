@@ -117,6 +117,12 @@ class Reason(str, enum.Enum):
     CFI_PREAMBLE = "cfi-preamble"
     EMPTY_BATCH = "empty-batch"
     NOT_IN_THIS_KERNEL = "not-in-this-kernel"
+    DATA_SIZE = "data-size-too-big"
+    ANOTHER_JPROBE = "another-jprobe"
+    NO_JPROBES = "no-jprobes-in-this-kernel"
+    NOT_ERROR_INJECTABLE = "not-error-injectable"
+    UNACCEPTABLE_VALUE = "unacceptable-return-value"
+    ALREADY_INJECTED = "already-injected"
 
     def __str__(self) -> str:
         return self.value

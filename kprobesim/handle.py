@@ -15,13 +15,14 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.verbs import ProbeVerbs
 
 __all__ = ["KernelHandle", "as_kprobe", "memory_size"]
 
 _T = TypeVar("_T")
 
 
-class KernelHandle:
+class KernelHandle(ProbeVerbs):
     """A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``."""
 
     def __init__(self, image: KernelImage, machine: Guest, kprobes: KprobesManager) -> None:

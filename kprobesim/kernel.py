@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
-from kprobesim.boot.die_chain import DieChain, NotifierBlock
 from kprobesim.boot.environment import set_up_environment
 from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
 from kprobesim.boot.loader import load_into_machine
@@ -21,6 +20,7 @@ from kprobesim.kprobes.arming import HowToArm, map_slot_pages
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model, choose_model
+from kprobesim.kprobes.rethook import map_trampoline
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
@@ -62,11 +62,9 @@ class Kernel(KernelHandle):
         machine.unwind = unwinder.trace
         self._exceptions = KernelExceptions(machine, image)
         machine.trap_handlers.append(self._exceptions.handle)
-        self._die_chain = DieChain(image.arch)
-        machine.trap_handlers.append(self._die_chain.handle)
         set_up_environment(machine, image)
         manager = KprobesManager(
-            *(machine, image, stepping, arming, map_slot_pages(machine)),
+            *(machine, image, stepping, arming, map_slot_pages(machine), map_trampoline(machine)),
             model=model,
             strict=strict,
         )
@@ -179,17 +177,6 @@ class Kernel(KernelHandle):
     def warnings(self) -> list[GuestWarning]:
         """The WARN()s that the guest has executed."""
         return self._exceptions.warnings
-
-    def register_die_notifier(self, nb: NotifierBlock) -> None:
-        """Ask ``nb`` about exceptions that no probe and no table of the guest has taken.
-
-        Raises :class:`UsageError` if it is registered already.
-        """
-        self._die_chain.register(nb)
-
-    def unregister_die_notifier(self, nb: NotifierBlock) -> None:
-        """Ask it no more; raises :class:`UsageError` if it is not registered."""
-        self._die_chain.unregister(nb)
 
     # -- memory ----------------------------------------------------------------------------------
 

@@ -53,6 +53,16 @@ def test_default_image_is_the_sample_beside_the_program() -> None:
     assert "the new process has pid 1" in output("kprobe_example.py")
 
 
+@pytest.mark.parametrize("symbol", ["kernel_clone", "_do_fork", "do_fork"])
+def test_what_fork_returned(sample: Path, guest: Kernel, symbol: str) -> None:
+    address = guest.symbols[symbol].address
+    assert output("kretprobe_example.py", sample, symbol) == [
+        f"planted return probe at {symbol}: {address:#x}",
+        f"{symbol} returned 1 after 1 calls of alloc_pid",
+        f"missed probing 0 instances of {symbol}",
+    ]
+
+
 def test_fault_handler_declines_then_mends(arch: str, sample: Path, guest: Kernel) -> None:
     address = guest.symbols["read_word"].address
     trap = {"x86_64": 14, "arm64": 37}[arch]

@@ -1,116 +1,88 @@
-"""The die chain: who is asked about an exception when neither kprobes nor a table took it.
+"""A booted guest's own ``notify_die()``: our notifiers are asked before those of the guest.
 
-register_die_notifier() and notify_die() (kernel/notifier.c, arch/x86/kernel/traps.c, 6.1). For an
-INT3 the order is the kernel's: kprobes first, then this chain, then the end.
+The guest handles its traps itself and calls that function for what nobody has claimed, before it
+reports an oops. It is hooked; no byte of the guest changes.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-from kprobesim.errors import UsageError
+from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.arming import HookArming
+from kprobesim.kprobes.inject import override_function_with_return
+from kprobesim.machine.die_notifiers import DieEvent, Notify
+from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["DieArgs", "DieChain", "DieVal", "NotifierBlock", "Notify"]
+__all__ = ["watch_die_chain"]
 
-_INT3_SIZE = 1
-
-
-class DieVal(enum.IntEnum):
-    """What has happened (enum die_val of arch/x86/include/asm/kdebug.h; ARM64 knows OOPS only)."""
-
-    DIE_OOPS = 1
-    DIE_INT3 = 2
-    DIE_DEBUG = 3
-    DIE_TRAP = 8
-    DIE_GPF = 9
-
-
-class Notify(enum.IntEnum):
-    """What a callback returns (include/linux/notifier.h); ``None`` is DONE."""
-
-    NOTIFY_DONE = 0
-    NOTIFY_OK = 1
-    NOTIFY_STOP = 0x8001
-    NOTIFY_BAD = 0x8002
-
-
-_STOP_MASK = 0x8000
-_X86 = {
-    TrapKind.BREAKPOINT: (DieVal.DIE_INT3, "int3"),
-    TrapKind.STEP: (DieVal.DIE_DEBUG, "debug"),
-    TrapKind.UNDEFINED: (DieVal.DIE_TRAP, "invalid opcode"),
-    TrapKind.DIVIDE: (DieVal.DIE_TRAP, "divide error"),
-    TrapKind.PROTECTION: (DieVal.DIE_GPF, "general protection fault"),
+_EVENTS = frozenset(map(int, DieEvent))
+_READ_ONLY = ("cs", "ss")
+_X86_KINDS = {
+    0: TrapKind.DIVIDE,
+    1: TrapKind.STEP,
+    3: TrapKind.BREAKPOINT,
+    6: TrapKind.UNDEFINED,
+    13: TrapKind.PROTECTION,
+    14: TrapKind.PAGE_FAULT,
+    17: TrapKind.ALIGNMENT,
 }
+_ARM64_KINDS = {
+    0x00: TrapKind.UNDEFINED,
+    0x21: TrapKind.PAGE_FAULT,
+    0x25: TrapKind.PAGE_FAULT,
+    0x3C: TrapKind.BREAKPOINT,
+}
+"""By the exception class, bits 31:26 of the ESR."""
 
 
-@dataclass(frozen=True)
-class DieArgs:
-    """``struct die_args``: ``regs`` are live; behind an INT3 ``regs.ip`` is one byte on."""
+def watch_die_chain(machine: Guest, image: KernelImage, hooks: HookArming) -> None:
+    """Ask ``machine.die_notifiers`` whenever the guest calls ``notify_die()``.
 
-    regs: PtRegs
-    str: str
-    err: int
-    trapnr: int
-
-
-Callback = Callable[["NotifierBlock", DieVal, DieArgs], "int | None"]
-
-
-@dataclass(eq=False)
-class NotifierBlock:
-    """``struct notifier_block``: those with a higher ``priority`` are asked first.
-
-    ``notifier_call(nb, val, args)`` returns a :class:`Notify`: STOP means that the guest goes on
-    with the registers as they are now.
+    Raises :class:`UsageError` for a kernel without that symbol.
     """
+    found = image.symbols.candidates("notify_die")
+    if not found:
+        raise UsageError(f"{image.path} has no notify_die(): nobody can be asked before it dies")
 
-    notifier_call: Callback
-    priority: int = 0
+    def on_notify_die(_address: int) -> None:
+        live = machine.regs
+        event, place, code, number = live.arg(0), live.arg(2), live.arg(3), live.arg(4)
+        if machine.arch == "arm64":
+            number = code >> 26 & 0x3F
+            kind = _ARM64_KINDS.get(number, TrapKind.OTHER)
+        elif event == DieEvent.DIE_OOPS and not number:  # not said
+            kind = TrapKind.OTHER
+        else:
+            kind = _X86_KINDS.get(number, TrapKind.OTHER)
+        if event not in _EVENTS:
+            return
+        try:
+            regs = _read(machine, place)
+            before = regs.as_dict()
+            if machine.die_notifiers.call(DieEvent(event), regs, Trap(kind, number, code)):
+                _write_changes(machine, place, before, regs)
+                override_function_with_return(machine, Notify.NOTIFY_STOP)
+                machine.engine.write_pc(machine.words[machine.engine.layout.pc])
+        except GuestMemoryError:
+            return  # a call without registers, such as a panic's
+
+    hooks.watch(found[0].address, on_notify_die)
 
 
-@dataclass
-class DieChain:
-    """The registered callbacks, in the order in which they are asked."""
+def _read(machine: Guest, place: int) -> PtRegs:
+    """The ``struct pt_regs`` at ``place``, detached from the CPU."""
+    regs = machine.regs.copy()
+    data = machine.memory.read(place, 8 * len(regs.NAMES))
+    for index, name in enumerate(regs.NAMES):
+        if name not in _READ_ONLY:
+            setattr(regs, name, int.from_bytes(data[8 * index : 8 * index + 8], "little"))
+    return regs
 
-    arch: str
-    blocks: list[NotifierBlock] = field(default_factory=list)
 
-    def register(self, nb: NotifierBlock) -> None:
-        """Behind those of the same priority; raises :class:`UsageError` for a second time."""
-        if not isinstance(nb, NotifierBlock) or not callable(nb.notifier_call):
-            raise UsageError(f"{nb!r} is no NotifierBlock with a function")
-        if nb in self.blocks:
-            raise UsageError("this notifier is registered already (-EEXIST)")
-        at = sum(other.priority >= nb.priority for other in self.blocks)
-        self.blocks.insert(at, nb)
-
-    def unregister(self, nb: NotifierBlock) -> None:
-        """Raises :class:`UsageError` if it is not registered."""
-        if nb not in self.blocks:
-            raise UsageError("this notifier is not registered (-ENOENT)")
-        self.blocks.remove(nb)
-
-    def handle(self, trap: Trap, regs: PtRegs) -> bool:
-        """Whether a callback stopped the exception: first as what it is, then as an oops."""
-        if not self.blocks:
-            return False
-        if self.arch == "x86_64" and trap.kind in _X86:
-            val, text = _X86[trap.kind]
-            behind = _INT3_SIZE if trap.kind is TrapKind.BREAKPOINT else 0
-            regs.ip = regs.ip + behind
-            if self._notify(val, DieArgs(regs, text, trap.code, trap.number)):
-                return True
-            regs.ip = regs.ip - behind
-        return self._notify(DieVal.DIE_OOPS, DieArgs(regs, trap.kind.value, trap.code, trap.number))
-
-    def _notify(self, val: DieVal, args: DieArgs) -> bool:
-        for nb in list(self.blocks):
-            answer = nb.notifier_call(nb, val, args) or 0
-            if answer & _STOP_MASK:
-                return answer == Notify.NOTIFY_STOP
-        return False
+def _write_changes(machine: Guest, place: int, before: dict[str, int], regs: PtRegs) -> None:
+    for index, name in enumerate(regs.NAMES):
+        value = getattr(regs, name)
+        if value != before[name]:
+            machine.memory.write_u64(place + 8 * index, value)

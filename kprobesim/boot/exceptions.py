@@ -64,7 +64,8 @@ class KernelExceptions:
                 size = self._trap_size
                 entry = self._image.bug_table.at(regs.ip)
             if entry is not None:
-                self._report(entry, trap, regs, size)
+                if entry.is_warning or not self._machine.notify_die(trap, regs):
+                    self._report(entry, trap, regs, size)
                 return True
         if trap.kind in _FIXABLE:
             fixup = self._image.exception_table.search(regs.ip)

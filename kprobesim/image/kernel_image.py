@@ -22,6 +22,7 @@ from kprobesim.image.discover import (
     find_records,
 )
 from kprobesim.image.elf import Section
+from kprobesim.image.error_injection import ERROR_INJECTION, ErrorInjection
 from kprobesim.image.extable import ExceptionTable
 from kprobesim.image.patch_sites import (
     PatchSites,
@@ -385,6 +386,17 @@ class KernelImage:
         """The bytes of all static calls (x86); empty when the table cannot be found."""
         start, table = self.table(*tables.STATIC_CALLS) or (0, b"")
         return static_call_sites(start, table)
+
+    @cached_property
+    def error_injection(self) -> ErrorInjection:
+        """``_error_injection_whitelist``; empty without CONFIG_FUNCTION_ERROR_INJECTION."""
+        table = self.table(*ERROR_INJECTION)
+
+        def name_at(address: int) -> str | None:
+            found = self.symbols.at(address)
+            return found.symbol.name if found is not None else None
+
+        return ErrorInjection(table[1] if table else b"", self.version, name_at)
 
     @cached_property
     def kprobe_blacklist(self) -> Sequence[int]:

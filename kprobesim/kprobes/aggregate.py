@@ -36,10 +36,13 @@ class AggrKprobe(Kprobe):
         self._strict = strict
 
     def add(self, p: Kprobe) -> None:
-        """``p`` joins, before the others; the instruction is what it is for them."""
+        """``p`` joins, before the others; the instruction is what it is for them.
+
+        A jprobe comes last (kernels before 4.15): when it is done, the instruction is executed.
+        """
         p.opcode = self.opcode
         p.ainsn = self.ainsn
-        self.children.insert(0, p)
+        self.children.insert(len(self.children) if p.list_type == "j" else 0, p)
 
     def share(self, ainsn: Any) -> None:
         """The instruction has been prepared anew, for all."""

@@ -139,8 +139,14 @@ class HookArming:
         self._image = image
         self._arch = arch
         self._hit = hit
+        self._armed: set[int] = set()
+        self._watchers: dict[int, Callable[[int], None]] = {}
         self._hooks: dict[int, int] = {}
         self._prepared: dict[int, tuple[Site, bytes]] = {}
+
+    def __len__(self) -> int:
+        """How many addresses are hooked."""
+        return len(self._hooks)
 
     def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
         """The instruction's own place serves as its slot; nothing is written.
@@ -189,23 +195,56 @@ class HookArming:
     def arm(self, p: Kprobe) -> None:
         """Hook the address, and drop what was translated without the hook."""
         address = p.addr or 0
-        if address in self._hooks:
-            return
-        self._hooks[address] = self._machine.engine.on_code(address, self._hit)
-        self._forget(p)
+        if address not in self._armed:
+            self._armed.add(address)
+            if address not in self._hooks:
+                self._hook(address, self._hit)
 
     def disarm(self, p: Kprobe) -> None:
         """Remove the hook, and drop what was translated with it."""
-        hook = self._hooks.pop(p.addr or 0, None)
-        if hook is not None:
-            self._machine.engine.unhook(hook)
-            self._forget(p)
+        address = p.addr or 0
+        if address in self._armed:
+            self._armed.remove(address)
+            if address not in self._watchers:
+                self._unhook(address)
 
-    def _forget(self, p: Kprobe) -> None:
-        address, engine = p.addr or 0, self._machine.engine
+    def watch(self, address: int, callback: Callable[[int], None]) -> None:
+        """Call ``callback(address)`` before the instruction there, and before any probe's hit."""
+        if address in self._hooks:
+            self._unhook(address)
+        self._watchers[address] = callback
+        self._hook(address, self._watched)
+
+    def unwatch(self, address: int) -> None:
+        """Undo :meth:`watch`."""
+        del self._watchers[address]
+        if address not in self._armed:
+            self._unhook(address)
+
+    def _watched(self, uc: object, address: int, size: int, data: object) -> None:
+        watcher = self._watchers.get(address)
+        if watcher is not None:
+            try:
+                watcher(address)
+            except BaseException as error:
+                self._machine.keep(error)
+                return
+        if address in self._armed:
+            self._hit(uc, address, size, data)
+
+    def _hook(self, address: int, callback: Callable[[object, int, int, object], None]) -> None:
+        self._hooks[address] = self._machine.engine.on_code(address, callback)
+        self._forget(address)
+
+    def _unhook(self, address: int) -> None:
+        self._machine.engine.unhook(self._hooks.pop(address))
+        self._forget(address)
+
+    def _forget(self, address: int) -> None:
+        engine = self._machine.engine
         # Else nothing has been translated from there. (A user's page tables may hide the kernel.)
         if engine.in_user_mode() or self._machine.text.is_code(address):
-            engine.forget_code(address, address + p.ainsn.size)
+            engine.forget_code(address, address + 1)
 
     def release(self, p: Kprobe) -> None:
         """There is no slot."""

@@ -23,7 +23,14 @@ from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 
-__all__ = ["Place", "check_address_safe", "check_model", "parse_place", "resolve"]
+__all__ = [
+    "Place",
+    "check_address_safe",
+    "check_model",
+    "check_types",
+    "parse_place",
+    "resolve",
+]
 
 _UNSIGNED_INT = (1 << 32) - 1  # of kprobe.offset
 _POINTER = (1 << 64) - 1
@@ -82,7 +89,7 @@ def resolve(
     (``arch_adjust_kprobe_addr()``). ``strict``: ``"symbol+0x10"`` is no symbol's name. ``suggest``:
     look for names like an unknown one (0.3 s).
     """
-    _check_types(p)
+    check_types(p)
     if (p.symbol_name is None) == (p.addr is None):
         both = p.symbol_name is not None
         raise KprobeError(
@@ -125,7 +132,7 @@ def _is_endbr(address: int, read: Callable[[int, int], bytes]) -> bool:
         return False
 
 
-def _check_types(p: Kprobe) -> None:
+def check_types(p: Kprobe) -> None:
     """What C's compiler checks in the kernel."""
     if not isinstance(p.symbol_name, (str, type(None))):
         raise UsageError(f"symbol_name {p.symbol_name!r} is no str: name a symbol")

@@ -20,7 +20,7 @@ from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["HitPath", "Observer"]
+__all__ = ["HitPath", "Observer", "references_of_nobody"]
 
 Observer = Callable[[str, Kprobe, int], None]
 """``observer(event, probe, status)``: hears of every change of state, for demonstrations."""
@@ -32,7 +32,7 @@ _SSDONE = int(KprobeStatus.KPROBE_HIT_SSDONE)
 _STEPPING = _SS | _REENTER
 
 
-def _references_of_nobody(machine: Guest) -> int:
+def references_of_nobody(machine: Guest) -> int:
     """The reference count of a ``PtRegs`` that no handler kept, counted as the hit path does."""
     regs = machine.regs
     return sys.getrefcount(regs)
@@ -71,6 +71,8 @@ class HitPath:
         self._flags = machine.engine.layout.flags
         self._mask, self._set = machine.cpu.step_flags(single_step=single_step)
         self.observer: Observer | None = None
+        self.unclaimed: Callable[[int], bool] = lambda address: False
+        """Asked whether it knows the breakpoint at an address where no probe is."""
         self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
         self.breakpoint, self.step, self.hook = self._traps()
 
@@ -89,7 +91,7 @@ class HitPath:
         # What the engine counts must not show that a block was left and entered again at a hook.
         counter, counted = engine.counter_words, 0
         references = sys.getrefcount
-        unshared = _references_of_nobody(machine)
+        unshared = references_of_nobody(machine)
 
         def breakpoint() -> bool:
             address = words[pc] - trap_offset
@@ -98,10 +100,10 @@ class HitPath:
                 # No probe's: the one behind the copy in the slot?
                 p = ctl.running
                 if p is None or not ctl.kprobe_status & _STEPPING:
-                    return self._vanished(address)
+                    return self.unclaimed(address) or self._vanished(address)
                 ainsn = p.ainsn
                 if ainsn.insn is None or address != ainsn.insn + ainsn.size:
-                    return self._vanished(address)
+                    return self.unclaimed(address) or self._vanished(address)
                 return resume(p, ainsn)
             if enter(p):
                 return True

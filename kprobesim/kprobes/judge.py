@@ -17,12 +17,16 @@ from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.optimizing import Optimizer
+from kprobesim.kprobes.return_probes import (
+    KRETPROBE_BLACKLIST,
+    at_entry_only,
+    unresolved_as_kretprobe,
+)
 from kprobesim.kprobes.traceable import Traceable
 
 __all__ = ["Judge", "Verdict"]
 
 _SLOT_AREA = {"x86_64": 0xFFFF_FFFF_C000_0000, "arm64": 0}
-_KRETPROBE_BLACKLIST = {"x86_64": ("__switch_to",), "arm64": ()}
 
 
 @dataclass(frozen=True)
@@ -126,9 +130,10 @@ class Judge:
         place = None
         if events and ":" in (p.symbol_name or ""):
             return Verdict(p.symbol_name, p.offset, 0)  # its module may come later
+        model = unresolved_as_kretprobe(self._model) if kretprobe else self._model
         try:
             place = resolve(
-                *(self._image, p, self._read, self._model), strict=self._strict, suggest=suggest
+                *(self._image, p, self._read, model), strict=self._strict, suggest=suggest
             )
             self._check_interface(place, kretprobe=kretprobe, events=events)
             check_address_safe(self._image, self._blacklist, place, self._model, init_freed=True)
@@ -157,9 +162,10 @@ class Judge:
     def _check_interface(self, place: Place, *, kretprobe: bool, events: bool) -> None:
         """What register_kretprobe() and kprobe_events ask before register_kprobe() does."""
         problem = None
-        if kretprobe and not place.on_func_entry:
+        entry_only = at_entry_only(self._model, strict=self._strict)
+        if kretprobe and entry_only and not place.on_func_entry:
             problem = Reason.NOT_FUNCTION_ENTRY, "is not the entry of a function"
-        elif kretprobe and place.symbol in _KRETPROBE_BLACKLIST[self._image.arch]:
+        elif kretprobe and place.symbol in KRETPROBE_BLACKLIST[self._image.arch]:
             problem = Reason.BLACKLISTED, "does not return to its caller"
         elif events:
             if self._traceable is None:

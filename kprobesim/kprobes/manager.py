@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason
@@ -20,19 +21,23 @@ from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, check_model, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
+from kprobesim.kprobes.inject import FaultInjection
+from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
 from kprobesim.kprobes.judge import Judge, Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
+from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
+from kprobesim.kprobes.return_probes import ReturnProbes
 from kprobesim.kprobes.slots import SlotCache
 from kprobesim.kprobes.switching import Switching
-from kprobesim.kprobes.table import KprobeTable
+from kprobesim.kprobes.table import KprobeTable, members
 from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobesManager"]
 
 
-def _no_slots() -> int:
+def _no_page() -> int:
     raise AssertionError("a hook needs no slot")
 
 
@@ -42,9 +47,9 @@ class KprobesManager:
     ``stepping`` is "breakpoint" (a breakpoint behind the copy, as current kernels) or "trap" (the
     CPU's single step, as x86 before 5.13 and ARM64 before 5.11). ``arming`` is "breakpoint" (the
     kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
-    ``new_slot_page`` maps a page for slots, which only breakpoints need. ``model`` is the kernel
-    whose kprobes these are; ``strict`` imitates it where it is wrong, too, and refuses what it
-    does not have.
+    ``new_slot_page`` maps a page for slots, ``new_trampoline`` the page that return probes let
+    functions return to; only breakpoints need them. ``model`` is the kernel whose kprobes these
+    are; ``strict`` imitates it where it is wrong, too, and refuses what it does not have.
     """
 
     def __init__(
@@ -53,7 +58,8 @@ class KprobesManager:
         image: KernelImage,
         stepping: Stepping,
         arming: HowToArm = "breakpoint",
-        new_slot_page: Callable[[], int] = _no_slots,
+        new_slot_page: Callable[[], int] = _no_page,
+        new_trampoline: Callable[[], int] = _no_page,
         *,
         model: Model = DEFAULT_MODEL,
         strict: bool = False,
@@ -87,21 +93,60 @@ class KprobesManager:
         self.hooks: HookArming | None = None
         """How probes are armed by hooks, if they are."""
         if arming == "hook":
-            self.hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
-            self.hit_path.refresh = self.hooks.refresh
-            self._arming = self.hooks  # each breakpoint is the guest's own, also at a probe's
+            self.hooks = hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
+            self.hit_path.refresh = hooks.refresh
+            self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
+            returns: Returns = HookReturns(machine, ctlblk, hooks, lambda: task_functions(image))
         else:
+            returns = caught = TrampolineReturns(machine, ctlblk, new_trampoline)
+            self.hit_path.unclaimed = caught.trap
             machine.breakpoint = self.hit_path.breakpoint
             self._arming = BreakpointArming(
                 machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
             )
+        self.returns = returns
+        """The calls that return probes follow."""
+        self.return_probes = ReturnProbes(
+            image,
+            self._table,
+            returns,
+            self.read_original,
+            self.register_kprobe,
+            self.unregister_kprobes,
+            model,
+            strict=strict,
+        )
+        self.fault_injection = FaultInjection(
+            machine,
+            image,
+            self._table,
+            self.read_original,
+            self.register_kprobe,
+            self.unregister_kprobe,
+        )
+        self.has_jprobes = model.jprobes
+        """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
         self.switching = Switching(self._table, self._arming, strict=strict)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
         machine.step = self.hit_path.step
         machine.trap_handlers.insert(0, self.hit_path.fault)
-        machine.save_state = ctlblk.save
-        machine.restore_state = ctlblk.restore
+        machine.read_code = self.read_original
+        machine.recover_return = returns.find_ret_addr
+        machine.save_state = self._save_state
+        machine.restore_state = self._restore_state
+
+    def _save_state(self) -> Any:
+        return self.ctlblk[0].save(), self.returns.save()
+
+    def _restore_state(self, state: Any) -> None:
+        self.ctlblk[0].restore(state[0])
+        if state[1] is not None:
+            self.returns.restore(state[1])
+
+    def idle_state(self) -> Any:
+        """For ``restore_state()``: no probe is being handled; calls are followed as before."""
+        return self.ctlblk[0].save(), None
 
     # -- looking up ------------------------------------------------------------------------------
 
@@ -185,8 +230,23 @@ class KprobesManager:
         if not p.disabled:
             self.switching.arm(p)
 
+    def register_jprobe(self, jp: Jprobe) -> None:
+        """Call ``jp.entry`` at the function's entry; raises :class:`KprobeError`."""
+        if self.strict and not self.has_jprobes:
+            raise no_jprobes(jp)
+        jp.kp.pre_handler = call_with_arguments(self._machine, jp)
+        self.register_kprobe(jp.kp)
+
     def _join(self, head: Kprobe, p: Kprobe, place: Place) -> None:
         """Register ``p`` where others are already (``register_aggr_kprobe()``)."""
+        if p.list_type == "j" and any(other.list_type == "j" for other in members(head)):
+            raise KprobeError(
+                errno.EEXIST,
+                Reason.ANOTHER_JPROBE,
+                f"{place} has a jprobe already, and there can be one only",
+                symbol=str(place),
+                address=place.address,
+            )
         aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
         if aggr.flags & KprobeFlag.GONE:
             aggr.ainsn = self._prepare(p, place)

@@ -35,8 +35,16 @@ _PROBE: dict[str, type] = {"addr": int, "offset": int, "flags": int, "nmissed": 
 
 
 def save_probes(manager: KprobesManager) -> dict[str, Any]:
-    """All probes in order of registration, and the instructions they are on."""
+    """All probes in order of registration, and the instructions they are on.
+
+    Raises :class:`UsageError` if there are return probes or jprobes among them.
+    """
     hooks = _hooks(manager)
+    if any(p.list_type != "k" for p in manager):
+        raise UsageError(
+            "unregister return probes and jprobes first: their handlers and pending returns "
+            "cannot be stored"
+        )
     sites = {}
     for p in manager:
         prepared = hooks.prepared(p.addr or 0)

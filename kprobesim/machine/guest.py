@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kprobesim.machine.cpu import Cpu
+from kprobesim.machine.die_notifiers import DieEvent, DieNotifiers, event_of
 from kprobesim.machine.engine import Engine
 from kprobesim.machine.faults import GuestFault
 from kprobesim.machine.memory import HostAccess
@@ -39,8 +40,13 @@ class Guest:
         self.breakpoint: Callable[[], bool] = lambda: False
         self.step: Callable[[], bool] = lambda: False
         self.trap_handlers: list[TrapHandler] = []
+        self.die_notifiers = DieNotifiers()
         self.symbolize: Callable[[int], str] = lambda address: f"{address:#x}"
         self.unwind: Callable[[PtRegs], list[str]] = lambda regs: []
+        self.read_code: Callable[[int, int], bytes] = memory.read
+        """Guest code as it is without probes."""
+        self.recover_return: Callable[[int, int], int] = lambda address, frame: address
+        """The real return address behind the one that was found at, or beside, ``frame``."""
         self.save_state: Callable[[], Any] = lambda: None
         self.restore_state: Callable[[Any], None] = lambda state: None
 
@@ -107,12 +113,30 @@ class Guest:
         return True
 
     def dispatch(self, trap: Trap) -> None:
-        """Offer ``trap`` to the handlers in order, and then to :meth:`fault`."""
+        """Offer ``trap`` to the handlers in order, to the notifiers, and then to :meth:`fault`."""
         regs = self.regs
         for handler in self.trap_handlers:
             if handler(trap, regs):
                 return
-        self.fault(trap, regs)
+        if not self.notify_die(trap, regs):
+            self.fault(trap, regs)
+
+    def notify_die(self, trap: Trap, regs: PtRegs) -> bool:
+        """Whether a notifier has dealt with ``trap``, of which the guest's run would end.
+
+        As in the kernel, the ip of an x86-64 breakpoint is the one behind it then.
+        """
+        event = event_of(trap, self.arch) if self.die_notifiers else None
+        if event is None:
+            return False
+        ip = regs.ip
+        if event is DieEvent.DIE_INT3:
+            regs.ip = ip + 1
+        if self.die_notifiers.call(event, regs, trap):
+            return True
+        if event is DieEvent.DIE_INT3:
+            regs.ip = ip
+        return False
 
     def fault(self, trap: Trap, regs: PtRegs) -> None:
         """End the run with a :class:`GuestFault` that tells of ``trap``."""

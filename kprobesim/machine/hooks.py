@@ -58,6 +58,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
+        self._thunks: dict[object, object] = {}  # one for each callback of on_code()
         self._places: dict[int, tuple[int, int]] = {}  # of code hooks, by handle
         self._exits: BlockExits | None = None
         self._devices: list[object] = []
@@ -92,8 +93,11 @@ class Hooks:
         Guest memory is not touched. Code that was translated before has no hook in it: forget it.
         Returns a handle for :meth:`unhook`.
         """
+        thunk = self._thunks.get(callback)
+        if thunk is None:
+            thunk = self._thunks[callback] = _CODE(callback)
         place = address, last or address
-        handle = self._hook(unicorn.UC_HOOK_CODE, _CODE(callback), place)
+        handle = self._hook(unicorn.UC_HOOK_CODE, thunk, place)
         if self._exits is not None:
             self._exits.add(*place)
             self._places[handle] = place

@@ -113,6 +113,7 @@ class GuestMemory(HostAccess):
         self.base = base
         self.size = size
         self.ram = make_ram(size)
+        self._words = memoryview(self.ram).cast("Q")
         self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self.ram))
         self.next_frame = base
         self._frames_end = base + size
@@ -238,7 +239,18 @@ class GuestMemory(HostAccess):
 
     def read_u64(self, address: int) -> int:
         """The little-endian 64-bit word at ``address``."""
+        region = self._last
+        if address & 7 == 0 and region.start <= address < region.end:
+            return self._words[address - region.start + region.offset >> 3]
         at = self._offset(address, 8, "read")
         if at >= 0:
             return int.from_bytes(self.ram[at : at + 8], "little")
         return super().read_u64(address)
+
+    def write_u64(self, address: int, value: int) -> None:
+        """Write the little-endian 64-bit word at ``address``."""
+        region = self._last
+        if address & 7 == 0 and region.start <= address < region.end:
+            self._words[address - region.start + region.offset >> 3] = value & _MASK
+        else:
+            super().write_u64(address, value)

@@ -42,6 +42,7 @@ noinline struct task_struct *copy_process(struct kernel_clone_args *args)
 	task->tgid = task->pid;
 	return task;
 }
+ALLOW_ERROR_INJECTION(copy_process, ERRNO_NULL);
 
 noinline void wake_up_new_task(struct task_struct *task)
 {

@@ -33,6 +33,17 @@ typedef unsigned long size_t;
 	static const u64 __attribute__((used)) __section("_kprobe_blacklist")                      \
 		blacklisted_##function = (u64)function
 
+/* What the function returns when it is made to fail: a record of _error_injection_whitelist. */
+enum { EI_ETYPE_NONE, EI_ETYPE_NULL, EI_ETYPE_ERRNO, EI_ETYPE_ERRNO_NULL, EI_ETYPE_TRUE };
+struct error_injection_entry {
+	u64 addr;
+	int etype;
+};
+#define ALLOW_ERROR_INJECTION(function, type)                                                      \
+	static struct error_injection_entry __attribute__((used))                                  \
+		__section("_error_injection_whitelist") may_fail_##function = {                    \
+			(u64)function, EI_ETYPE_##type }
+
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 /* Hides a value from the optimiser, so that what looks foolish is compiled as it is written. */
 #define opaque(value) __asm__ volatile("" : "+r"(value)::"memory")

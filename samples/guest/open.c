@@ -47,6 +47,7 @@ noinline s64 do_sys_openat2(int dfd, const char *filename, int flags, u32 mode)
 		return result;
 	return FIRST_FD + nr_open++;
 }
+ALLOW_ERROR_INJECTION(do_sys_openat2, ERRNO);
 
 noinline s64 do_sys_open(int dfd, const char *filename, int flags, u32 mode)
 {

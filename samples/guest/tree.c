@@ -25,6 +25,7 @@ noinline struct tree_node *tree_find(struct tree_node *root, s64 key)
 		root = key < root->key ? root->left : root->right;
 	return root;
 }
+ALLOW_ERROR_INJECTION(tree_find, NULL);
 
 noinline u32 tree_depth(const struct tree_node *root)
 {

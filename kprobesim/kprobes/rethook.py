@@ -1,0 +1,372 @@
+"""Catching returns: what a return probe does at a function's entry, and when it has returned.
+
+kernel/trace/rethook.c and pre_handler_kretprobe() of kernel/kprobes.c (6.1). A call is known by
+where its stack pointer is after the return, which no two calls share, of whatever task: so a frame
+that is never returned to confuses nobody, where the kernel would take its return address for the
+next one's.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.arming import HookArming
+from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.hit import references_of_nobody
+from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, PreHandler
+from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
+from kprobesim.machine.guest import Guest
+from kprobesim.machine.machine import Machine
+from kprobesim.machine.memory import PAGE, Prot
+
+__all__ = ["HookReturns", "Returns", "TrampolineReturns", "map_trampoline", "task_functions"]
+
+_ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
+_X86_STACK_POINTER = 4
+_ARM64_FRAME, _ARM64_LINK, _ARM64_STACK_POINTER = 29, 30, 31
+_MOST_SITES = 512  # hooked return addresses: each makes the translation of code slower
+_RET_IMMEDIATE = 0x200  # arguments that a callee takes off the stack (x86-64 `ret imm16`)
+_TRAMPOLINE = 32 << 20  # from the start of the modules' area: between slots and allocated code
+_BREAKPOINTS = {"x86_64": b"\xcc", "arm64": b"\xe0\x00\x20\xd4"}  # INT3; BRK #7 (asm/brk-imm.h)
+_STACK = 16 << 10  # THREAD_SIZE is a multiple of it
+
+
+class Returns(ABC):
+    """``pending`` has the newest instance of each call that has not returned, oldest call first."""
+
+    def __init__(self, machine: Guest, ctlblk: KprobeCtlblk) -> None:
+        self._machine = machine
+        self._ctlblk = ctlblk
+        self._words, self._pc = machine.words, machine.engine.layout.pc
+        self._x86 = machine.arch == "x86_64"
+        self._sp = _X86_STACK_POINTER if self._x86 else _ARM64_STACK_POINTER
+        self.pending: dict[int, KretprobeInstance] = {}
+        self.trampoline = -1
+        """What stands in the place of a return address; -1: nothing does."""
+        self.returned = self._make_returned()
+
+    @abstractmethod
+    def start(self) -> None:
+        """A return probe is being registered, and none was."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """The last one has been unregistered."""
+
+    @abstractmethod
+    def attach(self, ri: KretprobeInstance, key: int) -> None:
+        """Catch the return of a call that nobody else follows yet."""
+
+    @abstractmethod
+    def outer(self, key: int, address: int) -> KretprobeInstance | None:
+        """The newest instance of the call that is being made, if it is followed already.
+
+        That is so when another probe has been here, or behind a tail call. ``address`` is what is
+        in the place of its return address.
+        """
+
+    def pre_handler(self, rethook: Rethook) -> PreHandler:
+        """``pre_handler_kretprobe()``, as a closure: it runs at every call of the function."""
+        words, pending, read_u64 = self._words, self.pending, self._machine.memory.read_u64
+        x86, stack_pointer, trampoline = self._x86, self._sp, self.trampoline
+        free, rp, attach, outer_of = rethook.free, rethook.rp, self.attach, self.outer
+        assert rp is not None
+
+        def pre_handler_kretprobe(_p: Kprobe, regs: Any) -> int:
+            if free:
+                ri = free.pop()
+            elif rethook.left:
+                rethook.left -= 1
+                ri = KretprobeInstance(rethook)
+            else:
+                rp.nmissed += 1
+                return 0
+            key = words[stack_pointer]
+            if x86:
+                ri.frame, address = key, read_u64(key)
+                key += 8
+            else:
+                ri.frame, address = words[_ARM64_FRAME], words[_ARM64_LINK]
+            outer = None
+            if address == trampoline or key in pending:
+                outer = outer_of(key, address)
+                if outer is not None:
+                    address = outer.ret_addr
+            ri.ret_addr = address
+            if rp.entry_handler is not None:
+                try:
+                    unwanted = rp.entry_handler(ri, regs)
+                except BaseException:
+                    free.append(ri)
+                    raise
+                if unwanted:
+                    free.append(ri)
+                    return 0
+            if outer is None:
+                attach(ri, key)
+            ri.outer = outer
+            pending[key] = ri
+            return 0
+
+        return pre_handler_kretprobe
+
+    def find_ret_addr(self, address: int, frame: int) -> int:
+        """The real return address, if ``address`` is what we have put in its place.
+
+        ``frame`` is where it was found (x86-64), or the frame pointer beside it (ARM64).
+        """
+        return address
+
+    # -- a call that is aborted --------------------------------------------------------------------
+
+    def save(self) -> int:
+        """How many calls are being followed, for :meth:`restore`."""
+        return len(self.pending)
+
+    def restore(self, count: int) -> None:
+        """The newer calls will never return."""
+        while len(self.pending) > count:
+            self.recycle(self.pending.popitem()[1])
+
+    @staticmethod
+    def recycle(ri: KretprobeInstance | None) -> None:
+        """Give back all instances of a call."""
+        while ri is not None:
+            if ri.rethook.rp is not None:
+                ri.rethook.free.append(ri)
+            ri.outer, ri = None, ri.outer
+
+    def _forget_deeper(self, key: int) -> None:
+        """What was called from a call that has returned, and is still pending, never returns."""
+        bottom = key - key % _STACK
+        for deeper in [other for other in self.pending if bottom < other < key]:
+            self.recycle(self.pending.pop(deeper))
+
+    # -- the return --------------------------------------------------------------------------------
+
+    def _make_returned(self) -> Callable[[int, KretprobeInstance], None]:
+        """``returned(key, newest)``, as a closure: it runs at every return."""
+        machine, words, pc, ctl = self._machine, self._words, self._pc, self._ctlblk
+        pending, unshared = self.pending, references_of_nobody(machine)
+        references = sys.getrefcount
+
+        def returned(key: int, newest: KretprobeInstance) -> None:
+            """The call has returned: run the handlers, the last hooked first.
+
+            Where they go on is where the call would have gone, whatever they do.
+            """
+            running, status, handling = ctl.running, ctl.kprobe_status, machine.in_handler
+            words[pc] = address = newest.ret_addr
+            regs = machine.regs
+            machine.in_handler = True
+            ri: KretprobeInstance | None = newest
+            try:
+                while ri is not None:
+                    rp = ri.rethook.rp
+                    if rp is not None and rp.handler is not None:
+                        # A probe that is hit in the handler is a missed one.
+                        ctl.running, ctl.kprobe_status = rp.kp, _ACTIVE
+                        try:  # noqa: SIM105 (a context manager costs as much as a register or two)
+                            rp.handler(ri, regs)
+                        except HandlerAbandoned:
+                            pass
+                    ri = ri.outer
+            finally:
+                machine.in_handler = handling
+                ctl.running, ctl.kprobe_status = running, status
+                words[pc] = address
+                if next(reversed(pending), key) != key:
+                    self._forget_deeper(key)
+                pending.pop(key, None)
+                ri = newest
+                while ri is not None:
+                    rethook = ri.rethook
+                    if rethook.rp is not None:
+                        rethook.free.append(ri)
+                    ri.outer, ri = None, ri.outer
+            if references(regs) > unshared:
+                machine.replace_regs(regs)
+
+        return returned
+
+
+class TrampolineReturns(Returns):
+    """The kernel's way: the call returns to a breakpoint of ours, at :attr:`trampoline`.
+
+    ``new_trampoline()`` makes the page with that breakpoint.
+    """
+
+    def __init__(
+        self, machine: Guest, ctlblk: KprobeCtlblk, new_trampoline: Callable[[], int]
+    ) -> None:
+        super().__init__(machine, ctlblk)
+        self._new_trampoline = new_trampoline
+        self.trap = self._make_trap()
+
+    def start(self) -> None:
+        """Make the trampoline."""
+        if self.trampoline < 0:
+            self.trampoline = self._new_trampoline()
+
+    def stop(self) -> None:
+        """The trampoline stays: calls that are pending come there."""
+
+    def attach(self, ri: KretprobeInstance, key: int) -> None:
+        """Put the trampoline in the place of the return address."""
+        if self._x86:
+            self._machine.memory.write_u64(ri.frame, self.trampoline)
+        else:
+            self._words[_ARM64_LINK] = self.trampoline
+
+    def outer(self, key: int, address: int) -> KretprobeInstance | None:
+        """Who has put the trampoline there; whom it does not belong to was never returned to."""
+        pending = self.pending
+        if address != self.trampoline:
+            self.recycle(pending.pop(key))
+        elif key not in pending and pending:  # before a tail call that moved its return address
+            pending[key] = pending.popitem()[1]
+        return pending.get(key)
+
+    def _make_trap(self) -> Callable[[int], bool]:
+        words, stack_pointer, pending = self._words, self._sp, self.pending
+        x86, write_u64, returned = self._x86, self._machine.memory.write_u64, self.returned
+
+        def trap(address: int) -> bool:
+            """Whether the breakpoint at ``address`` was the trampoline's."""
+            if address != self.trampoline or not pending:
+                return False
+            key = words[stack_pointer]
+            newest = pending.get(key)
+            if newest is None:  # arguments were taken off the stack, or a return address moved
+                key, newest = next(reversed(pending.items()))
+            if x86:
+                write_u64(newest.frame, newest.ret_addr)
+            returned(key, newest)
+            return True
+
+        return trap
+
+    def find_ret_addr(self, address: int, frame: int) -> int:
+        """``kretprobe_find_ret_addr()``."""
+        if address == self.trampoline:
+            for ri in reversed(self.pending.values()):
+                if ri.frame == frame:
+                    return ri.ret_addr
+        return address
+
+
+class HookReturns(Returns):
+    """Without a trace: the place that the call returns to is hooked, and the stack left alone.
+
+    What a task had called when it ended never returns: ``tasks()`` gives the addresses of
+    do_task_dead(), where it ends, and of finish_task_switch(), which the next task comes to; it
+    gives nothing where they are not known, and is asked when there is something to follow.
+    """
+
+    def __init__(
+        self,
+        machine: Guest,
+        ctlblk: KprobeCtlblk,
+        hooks: HookArming,
+        tasks: Callable[[], tuple[int, int] | None] = lambda: None,
+    ) -> None:
+        super().__init__(machine, ctlblk)
+        self._hooks = hooks
+        self._tasks = tasks
+        self._watched: tuple[int, int] | None = None
+        self._dead_stack = 0
+        self._sites: dict[int, None] = {}
+
+    def start(self) -> None:
+        """Hear of tasks that end."""
+        self._watched = self._tasks()
+        if self._watched is not None:
+            dead, switched = self._watched
+            self._hooks.watch(dead, self._on_task_dead)
+            self._hooks.watch(switched, self._on_task_switched)
+
+    def stop(self) -> None:
+        """Leave no hook behind. What is still pending has nobody to be told."""
+        self.pending.clear()
+        self._dead_stack = 0
+        for site in self._sites:
+            self._hooks.unwatch(site)
+        self._sites.clear()
+        for address in self._watched or ():
+            self._hooks.unwatch(address)
+
+    def attach(self, ri: KretprobeInstance, key: int) -> None:
+        """Hook the place that the call returns to, and leave it hooked for the next one."""
+        if ri.ret_addr not in self._sites:
+            self._watch(ri.ret_addr)
+
+    def outer(self, key: int, address: int) -> KretprobeInstance | None:
+        """Who waits for the same return; else it was never returned to."""
+        outer = self.pending[key]
+        if outer.ret_addr == address:
+            return outer
+        self.recycle(self.pending.pop(key))
+        return None
+
+    def _watch(self, address: int) -> None:
+        sites = self._sites
+        if len(sites) >= _MOST_SITES:
+            awaited = {ri.ret_addr for ri in self.pending.values()}
+            for site in [site for site in sites if site not in awaited]:
+                del sites[site]
+                self._hooks.unwatch(site)
+        sites[address] = None
+        self._hooks.watch(address, self._at_site)
+
+    def _at_site(self, address: int) -> None:
+        """Somebody comes to where a followed call returns to."""
+        sp = self._words[self._sp]
+        newest = self.pending.get(sp)
+        if newest is not None and newest.ret_addr == address:
+            self.returned(sp, newest)
+            return
+        for key, ri in reversed(self.pending.items()):
+            if ri.ret_addr == address and 0 < sp - key <= _RET_IMMEDIATE:
+                self.returned(key, ri)
+                return
+
+    def _on_task_dead(self, _address: int) -> None:
+        sp = self._words[self._sp]
+        self._dead_stack = sp - sp % _STACK
+
+    def _on_task_switched(self, _address: int) -> None:
+        """``kprobe_flush_task()``, for a task that the CPU has left for ever."""
+        start, self._dead_stack = self._dead_stack, 0
+        if start:
+            for key in [key for key in self.pending if start < key <= start + _STACK]:
+                self.recycle(self.pending.pop(key))
+
+
+def task_functions(image: KernelImage) -> tuple[int, int] | None:
+    """Where tasks end (since 4.9) and are switched, for :class:`HookReturns`."""
+
+    def address(*names: str) -> int | None:
+        found = [symbol for name in names for symbol in image.symbols.candidates(name)]
+        return found[0].address if found else None
+
+    if not image.has_symbols:
+        return None
+    dead = address("do_task_dead")
+    switched = address("finish_task_switch", "finish_task_switch.isra.0")
+    return None if dead is None or switched is None else (dead, switched)
+
+
+def map_trampoline(machine: Machine) -> Callable[[], int]:
+    """Maps the page of the trampoline, in the modules' area behind the slots, when called."""
+
+    def new_trampoline() -> int:
+        start = machine.cpu.modules_start + _TRAMPOLINE
+        machine.memory.map_new(start, PAGE, Prot.RX, "kretprobe trampoline")
+        machine.text.poke(start, _BREAKPOINTS[machine.arch], "kretprobe trampoline")
+        return start
+
+    return new_trampoline
