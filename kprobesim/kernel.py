@@ -16,11 +16,11 @@ from kprobesim.errors import UsageError
 from kprobesim.handle import KernelHandle, memory_size
 from kprobesim.image import KernelImage, Symbol, load_image
 from kprobesim.kprobes.archs import Stepping
-from kprobesim.kprobes.arming import HowToArm, map_slot_pages
+from kprobesim.kprobes.arming import HowToArm
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model, choose_model
-from kprobesim.kprobes.rethook import map_trampoline
+from kprobesim.kprobes.pages import ProbePages
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
@@ -64,7 +64,7 @@ class Kernel(KernelHandle):
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
         manager = KprobesManager(
-            *(machine, image, stepping, arming, map_slot_pages(machine), map_trampoline(machine)),
+            *(machine, image, stepping, arming, ProbePages(machine)),
             model=model,
             strict=strict,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, KprobeFlag
+from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 
 __all__ = ["AggrKprobe"]
 
@@ -29,7 +29,8 @@ class AggrKprobe(Kprobe):
         self.offset = 0
         self.opcode = first.opcode
         self.ainsn = first.ainsn
-        self.flags = first.flags & ~KprobeFlag.OPTIMIZED
+        self.flags = first.flags
+        self.detour = first.detour
         self.nmissed = 0
         self.children = [first]
         self.instance: Kprobe | None = None
@@ -93,6 +94,27 @@ class AggrKprobe(Kprobe):
                 finally:
                     self.instance = None
         return 0
+
+    def opt_pre_handler(self, regs: Any) -> None:
+        """Calls the children's ``pre_handler``; through a detour nobody can go elsewhere."""
+        children = self.children
+        if len(children) == 1:
+            p = children[0]
+            if p.pre_handler is not None:
+                try:  # noqa: SIM105 (a context manager costs as much as a register or two)
+                    p.pre_handler(p, regs)
+                except HandlerAbandoned:
+                    pass
+            return
+        for p in list(children):
+            if p.pre_handler is not None and not p.disabled:
+                self.instance = p
+                try:
+                    p.pre_handler(p, regs)
+                except HandlerAbandoned:
+                    pass
+                finally:
+                    self.instance = None
 
     def _post_handler(self, _head: Kprobe, regs: Any, flags: int) -> None:
         for p in list(self.children):

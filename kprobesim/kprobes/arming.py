@@ -17,12 +17,11 @@ from kprobesim.kprobes.archs import ArchInsn, ArchKprobes, Site
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.slots import SlotCache
 from kprobesim.machine.guest import Guest
-from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot
 
 __all__ = ["Arming", "BreakpointArming", "HookArming", "HowToArm"]
 
 HowToArm = Literal["breakpoint", "hook"]
+_WIDEST = 5  # bytes that a probe replaces: an x86-64 jump
 
 
 class Arming(Protocol):
@@ -55,13 +54,13 @@ class BreakpointArming:
         machine: Guest,
         arch: ArchKprobes,
         slots: SlotCache,
-        boosted: dict[int, Kprobe],
+        copies: dict[int, int],
         idle: Callable[[], bool],
     ) -> None:
         self._machine = machine
         self._arch = arch
         self._slots = slots
-        self._boosted = boosted
+        self._copies = copies
         self._idle = idle
         self._armed: dict[int, bytes] = {}
 
@@ -79,7 +78,7 @@ class BreakpointArming:
         else:
             machine.text.poke(slot, ainsn.slot_bytes, "kprobe slot")
             if ainsn.boostable:
-                self._boosted[slot] = p
+                self._copies[slot] = site.address
         return ainsn
 
     def arm(self, p: Kprobe) -> None:
@@ -97,11 +96,25 @@ class BreakpointArming:
         if original is not None:
             self._machine.text.poke(address, original, "kprobe disarm")
 
+    def jump(self, address: int, jump: bytes) -> None:
+        """Write ``jump`` over the breakpoint (``arch_optimize_kprobes()``)."""
+        self._armed[address] = self.read_original(address, len(jump))
+        self._machine.text.poke(address, jump, "kprobe optimize")
+
+    def unjump(self, address: int) -> None:
+        """Make the jump a breakpoint again (``arch_unoptimize_kprobe()``)."""
+        original = self._armed[address]
+        width = len(self._arch.breakpoint)
+        text = self._machine.text
+        text.poke(address, self._arch.breakpoint, "kprobe unoptimize")
+        text.poke(address + width, original[width:], "kprobe unoptimize")
+        self._armed[address] = original[:width]
+
     def release(self, p: Kprobe) -> None:
         """Free the slot; the CPU may still be on its way through it, if a handler asks."""
         slot = p.ainsn.insn
         if slot is not None:
-            self._boosted.pop(slot, None)
+            self._copies.pop(slot, None)
             self._slots.free(slot, dirty=True)
 
     def abandon(self, p: Kprobe) -> None:
@@ -110,13 +123,13 @@ class BreakpointArming:
         self.release(p)
 
     def read_original(self, address: int, size: int) -> bytes:
-        """Guest code with the breakpoints taken out."""
+        """Guest code with breakpoints and jumps taken out."""
         code = bytearray(self._machine.memory.read(address, size))
-        width = len(self._arch.breakpoint)
-        for probed in range(address - width + 1, address + size):
+        for probed in range(address - _WIDEST + 1, address + size):
             original = self._armed.get(probed)
             if original is not None:
-                for index in range(max(probed, address), min(probed + width, address + size)):
+                end = min(probed + len(original), address + size)
+                for index in range(max(probed, address), end):
                     code[index - address] = original[index - probed]
         return bytes(code)
 
@@ -263,16 +276,3 @@ class HookArming:
             if not self._image.contains(address) or not self._image.contains(address + size - 1):
                 raise
             return self._image.read(address, size)
-
-
-def map_slot_pages(machine: Machine) -> Callable[[], int]:
-    """Maps one page after the other for slots, from the start of the modules' area."""
-    place = machine.cpu.modules_start
-
-    def new_page() -> int:
-        nonlocal place
-        machine.memory.map_new(place, PAGE, Prot.RX, "kprobe_insn_page")
-        place += PAGE
-        return place - PAGE
-
-    return new_page

@@ -51,7 +51,7 @@ class HitPath:
         machine: Guest,
         arch: ArchKprobes,
         table: dict[int, Kprobe],
-        boosted: dict[int, Kprobe],
+        copies: dict[int, int],
         ctlblk: KprobeCtlblk,
         *,
         single_step: bool,
@@ -63,7 +63,7 @@ class HitPath:
         self._counts_faults = counts_faults
         self._strict = strict
         self._table = table
-        self._boosted = boosted
+        self._copies = copies
         self._ctlblk = ctlblk
         self._single_step = single_step
         self._words = machine.words
@@ -107,6 +107,12 @@ class HitPath:
                 return resume(p, ainsn)
             if enter(p):
                 return True
+            detour = p.detour
+            if detour is not None:
+                words[pc] = detour
+                if self.observer is not None:
+                    self.observer("detour", p, 0)
+                return leave()
             ainsn = p.ainsn
             if ainsn.boostable and (boosts_always or p.post_handler is None):
                 words[pc] = ainsn.insn
@@ -292,7 +298,7 @@ class HitPath:
         assert slot is not None
         if ainsn.late_boost:
             self._machine.text.poke(slot, boosted.slot_bytes, "kprobe slot")
-        self._boosted[slot] = p
+        self._copies[slot] = p.addr or 0
         self._table[p.addr or 0].share(boosted)
 
     def _enter_again(self, p: Kprobe) -> None:
@@ -339,10 +345,11 @@ class HitPath:
         p = ctl.running
         if p is not None and ctl.kprobe_status & _STEPPING:
             return self._step_fault(p, trap, regs)
-        boosted = None if self._strict else self._boosted.get(regs.ip)
-        if boosted is not None:
-            regs.ip = boosted.addr or 0
-            return self._ask_fault_handler(self._table.get(regs.ip, boosted), trap, regs)
+        original = None if self._strict else self._copies.get(regs.ip)
+        if original is not None:
+            regs.ip = original
+            p = self._table.get(original)
+            return p is not None and self._ask_fault_handler(p, trap, regs)
         return p is not None and self._handler_fault(p, trap, regs)
 
     def _step_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:

@@ -16,7 +16,7 @@ from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
-from kprobesim.kprobes.optimizing import Optimizer
+from kprobesim.kprobes.optimizable import Optimizable
 from kprobesim.kprobes.return_probes import (
     KRETPROBE_BLACKLIST,
     at_entry_only,
@@ -115,7 +115,7 @@ class Judge:
         self._blacklist = blacklist
         self._read = read
         self._traceable: Traceable | None = None
-        self._optimizer = Optimizer(image, read, group_boost=model.x86.group_boost)
+        self.optimizable = Optimizable(image, read, group_boost=model.x86.group_boost)
 
     def check(
         self,
@@ -203,7 +203,7 @@ class Judge:
             emulated=None if site.ftrace else ainsn.emulate_kind,
             optimizable=kind == "int3"
             and p.post_handler is None
-            and self._optimizer.size(place) > 0,
+            and self.optimizable.size(place.address) > 0,
             slot=ainsn.slot_bytes if slot_at is not None and ainsn.insn is not None else None,
             original=self._read(place.address, ainsn.size),
         )

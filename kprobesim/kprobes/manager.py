@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kprobesim.arch.refused import Refused
-from kprobesim.errors import KprobeError, Reason
+from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.archs import ArchInsn, Stepping, arch_kprobes
@@ -27,6 +27,8 @@ from kprobesim.kprobes.judge import Judge, Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
+from kprobesim.kprobes.optimizer import KprobeOptimizer
+from kprobesim.kprobes.pages import ProbePages
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.return_probes import ReturnProbes
 from kprobesim.kprobes.slots import SlotCache
@@ -47,9 +49,8 @@ class KprobesManager:
     ``stepping`` is "breakpoint" (a breakpoint behind the copy, as current kernels) or "trap" (the
     CPU's single step, as x86 before 5.13 and ARM64 before 5.11). ``arming`` is "breakpoint" (the
     kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
-    ``new_slot_page`` maps a page for slots, ``new_trampoline`` the page that return probes let
-    functions return to; only breakpoints need them. ``model`` is the kernel whose kprobes these
-    are; ``strict`` imitates it where it is wrong, too, and refuses what it does not have.
+    ``pages`` maps the memory that breakpoints need; hooks need none. ``model`` is the kernel whose
+    kprobes these are; ``strict`` imitates it where it is wrong, too, and refuses what it lacks.
     """
 
     def __init__(
@@ -58,8 +59,7 @@ class KprobesManager:
         image: KernelImage,
         stepping: Stepping,
         arming: HowToArm = "breakpoint",
-        new_slot_page: Callable[[], int] = _no_page,
-        new_trampoline: Callable[[], int] = _no_page,
+        pages: ProbePages | None = None,
         *,
         model: Model = DEFAULT_MODEL,
         strict: bool = False,
@@ -70,26 +70,28 @@ class KprobesManager:
         self.strict = strict
         self._arch = arch_kprobes(image, stepping, model, strict=strict)
         self._blacklist = Blacklist(image, model)
-        self._judge = Judge(
+        self.judge = Judge(
             *(image, self._arch, self._blacklist, self.read_original), model, strict=strict
         )
         self._table = KprobeTable()
-        boosted: dict[int, Kprobe] = {}
+        copies: dict[int, int] = {}  # that run by themselves, and what they are copies of
         ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
         self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
-        self.slots = SlotCache(self._arch.slot_size, new_slot_page)
+        self.slots = SlotCache(self._arch.slot_size, pages.new_slots if pages else _no_page)
         self.hit_path = HitPath(
             machine,
             self._arch,
             self._table.heads,
-            boosted,
+            copies,
             ctlblk,
             single_step=stepping == "trap" or arming == "hook",
             counts_faults=model.fault_handlers,
             strict=strict,
         )
         self._arming: Arming
+        self.optimizer: KprobeOptimizer | None = None
+        """What makes jumps of breakpoints, where the kernel has that."""
         self.hooks: HookArming | None = None
         """How probes are armed by hooks, if they are."""
         if arming == "hook":
@@ -98,12 +100,20 @@ class KprobesManager:
             self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
             returns: Returns = HookReturns(machine, ctlblk, hooks, lambda: task_functions(image))
         else:
-            returns = caught = TrampolineReturns(machine, ctlblk, new_trampoline)
+            assert pages is not None
+            self._arming = breakpoints = BreakpointArming(
+                machine, self._arch, self.slots, copies, lambda: ctlblk.running is None
+            )
+            returns = caught = TrampolineReturns(machine, ctlblk, pages.trampoline)
             self.hit_path.unclaimed = caught.trap
             machine.breakpoint = self.hit_path.breakpoint
-            self._arming = BreakpointArming(
-                machine, self._arch, self.slots, boosted, lambda: ctlblk.running is None
-            )
+            if self.judge.optimizable.available:
+                self._arming = self.optimizer = KprobeOptimizer(
+                    *(machine, self._table, breakpoints, self.judge.optimizable, ctlblk, copies),
+                    pages,
+                    strict=strict,
+                )
+                self.hit_path.unclaimed = self.optimizer.make_trap(caught.trap)
         self.returns = returns
         """The calls that return probes follow."""
         self.return_probes = ReturnProbes(
@@ -183,7 +193,7 @@ class KprobesManager:
         suggest: bool = True,
     ) -> Verdict:
         """What a kernel that has booted would answer to ``p``; see :meth:`KernelHandle.check`."""
-        return self._judge.check(
+        return self.judge.check(
             p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
         )
 
@@ -213,7 +223,7 @@ class KprobesManager:
         p.flags &= KprobeFlag.DISABLED
         if place.on_func_entry:
             p.flags |= KprobeFlag.ON_FUNC_ENTRY
-        if self._judge.site(place, p).ftrace:
+        if self.judge.site(place, p).ftrace:
             p.flags |= KprobeFlag.FTRACE
         p.nmissed = 0
         check_address_safe(
@@ -260,6 +270,8 @@ class KprobesManager:
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
             self.switching.arm(aggr)
+        elif p.post_handler is not None:
+            self.switching.arm_again(aggr)
 
     def adopt(self, p: Kprobe, ainsn: ArchInsn | None) -> None:
         """Register ``p`` as it is, flags and all: it was accepted in another process.
@@ -327,13 +339,15 @@ class KprobesManager:
         assert head is not None
         self.switching.disable_kprobe(p)
         self._table.remove(p)
-        if (p.addr or 0) not in self._table.heads and not head.flags & KprobeFlag.GONE:
+        if (p.addr or 0) in self._table.heads:
+            self.switching.arm_again(head)
+        elif not head.flags & KprobeFlag.GONE:
             self._arming.release(head)
 
     def _prepare(self, p: Kprobe, place: Place) -> ArchInsn:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""
         try:
-            return self._arming.prepare(p, self._judge.site(place, p))
+            return self._arming.prepare(p, self.judge.site(place, p))
         except Refused as refused:
             raise KprobeError(
                 refused.errno,
@@ -360,6 +374,34 @@ class KprobesManager:
     def arm_all_kprobes(self) -> None:
         """Put them back, as writing 1 does."""
         self.switching.arm_all_kprobes()
+
+    @property
+    def optimization(self) -> bool:
+        """Whether breakpoints may become jumps: ``/proc/sys/debug/kprobes-optimization``.
+
+        Setting it takes effect at once for the probes that there are. Raises :class:`UsageError`
+        when set to true for a kernel that has no such jumps: ARM64, or where probes are hooks.
+        """
+        return self.optimizer is not None and self.optimizer.allowed
+
+    @optimization.setter
+    def optimization(self, allowed: bool) -> None:
+        if self.optimizer is None:
+            if allowed:
+                raise UsageError("this kernel has no optimised probes")
+            return
+        self.optimizer.allowed = bool(allowed)
+        self.switching.all_again()
+
+    def wait_for_optimizer(self) -> None:
+        """Let the jumps be written that have been asked for (``wait_for_kprobe_optimizer()``).
+
+        A kernel does it some jiffies after a probe has been armed. Time stands still in a guest
+        whose functions are called, and so until this is called each OPTIMIZED probe is hit by its
+        breakpoint. Raises :class:`UsageError` in a handler.
+        """
+        if self.optimizer is not None:
+            self.optimizer.wait()
 
     def free_initmem(self) -> None:
         """The kernel has booted: probes on ``__init`` functions are GONE, new ones refused."""

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from kprobesim.arch.x86_64.constants import RSP
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.arming import HookArming
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
@@ -20,18 +21,13 @@ from kprobesim.kprobes.hit import references_of_nobody
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, PreHandler
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
 from kprobesim.machine.guest import Guest
-from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot
 
-__all__ = ["HookReturns", "Returns", "TrampolineReturns", "map_trampoline", "task_functions"]
+__all__ = ["HookReturns", "Returns", "TrampolineReturns", "task_functions"]
 
 _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
-_X86_STACK_POINTER = 4
 _ARM64_FRAME, _ARM64_LINK, _ARM64_STACK_POINTER = 29, 30, 31
 _MOST_SITES = 512  # hooked return addresses: each makes the translation of code slower
 _RET_IMMEDIATE = 0x200  # arguments that a callee takes off the stack (x86-64 `ret imm16`)
-_TRAMPOLINE = 32 << 20  # from the start of the modules' area: between slots and allocated code
-_BREAKPOINTS = {"x86_64": b"\xcc", "arm64": b"\xe0\x00\x20\xd4"}  # INT3; BRK #7 (asm/brk-imm.h)
 _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
 
 
@@ -43,7 +39,7 @@ class Returns(ABC):
         self._ctlblk = ctlblk
         self._words, self._pc = machine.words, machine.engine.layout.pc
         self._x86 = machine.arch == "x86_64"
-        self._sp = _X86_STACK_POINTER if self._x86 else _ARM64_STACK_POINTER
+        self._sp = RSP if self._x86 else _ARM64_STACK_POINTER
         self.pending: dict[int, KretprobeInstance] = {}
         self.trampoline = -1
         """What stands in the place of a return address; -1: nothing does."""
@@ -358,15 +354,3 @@ def task_functions(image: KernelImage) -> tuple[int, int] | None:
     dead = address("do_task_dead")
     switched = address("finish_task_switch", "finish_task_switch.isra.0")
     return None if dead is None or switched is None else (dead, switched)
-
-
-def map_trampoline(machine: Machine) -> Callable[[], int]:
-    """Maps the page of the trampoline, in the modules' area behind the slots, when called."""
-
-    def new_trampoline() -> int:
-        start = machine.cpu.modules_start + _TRAMPOLINE
-        machine.memory.map_new(start, PAGE, Prot.RX, "kretprobe trampoline")
-        machine.text.poke(start, _BREAKPOINTS[machine.arch], "kretprobe trampoline")
-        return start
-
-    return new_trampoline

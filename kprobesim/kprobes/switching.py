@@ -66,6 +66,11 @@ class Switching:
         if not self.all_disarmed:
             self._arming.arm(head)
 
+    def arm_again(self, head: Kprobe) -> None:
+        """Who is behind ``head`` has changed, and it may be armed in another way now."""
+        if not head.disabled and not self.all_disarmed:
+            self._arming.arm(head)
+
     def _disarm(self, head: Kprobe) -> None:
         if not self.all_disarmed:
             self._arming.disarm(head)
@@ -96,9 +101,12 @@ class Switching:
         """Put the breakpoints of all enabled probes back."""
         if self.all_disarmed:
             self.all_disarmed = False
-            for head in self._table.heads.values():
-                if not head.disabled:
-                    self._arming.arm(head)
+            self.all_again()
+
+    def all_again(self) -> None:
+        """Arm all enabled probes, in the way in which it may be done now."""
+        for head in list(self._table.heads.values()):
+            self.arm_again(head)
 
     def kill_range(self, start: int, end: int) -> None:
         """The code in [``start``, ``end``) goes away: probes there are GONE, and never hit again.

@@ -53,6 +53,8 @@ class Guest:
         self.regs = self.new_regs()
         """The registers as the handlers of the current nesting level see them."""
         self.in_handler = False
+        self.depth = 0
+        """How many calls of guest functions, one inside the other, are being executed."""
         self._raised: BaseException | None = None
         self.engine.on_interrupt(self._on_interrupt)
         if self.arch == "x86_64":

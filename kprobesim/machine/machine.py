@@ -44,7 +44,6 @@ class Machine(Guest):
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
-        self.depth = 0
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
         self._direct_map()

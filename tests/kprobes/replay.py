@@ -7,6 +7,8 @@ from typing import Any
 
 from kprobesim import Kernel, Kprobe, PtRegs
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.pages import ProbePages
+from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot
 
 MASK = (1 << 64) - 1
@@ -26,6 +28,18 @@ class Outcome:
     registers: dict[str, int] = field(default_factory=dict)
 
 
+class _Pages(ProbePages):
+    """Slots go where they were in the recorded run."""
+
+    def __init__(self, machine: Machine, slot_page: int) -> None:
+        super().__init__(machine)
+        self._slot_page = slot_page
+
+    def new_slots(self) -> int:
+        self._machine.memory.map_new(self._slot_page, PAGE, Prot.RX, "slots")
+        return self._slot_page
+
+
 class Replay:
     """A guest with the recorded run's memory map: ``slot_page`` for slots, ``code``, ``data``."""
 
@@ -36,14 +50,16 @@ class Replay:
             prot = Prot.RX if page in code else Prot.RW
             memory.map_new(page, PAGE, prot, "recorded")
 
-        def new_page() -> int:
-            memory.map_new(slot_page, PAGE, Prot.RX, "slots")
-            return slot_page
-
         machine = kernel.machine
         machine.trap_handlers.remove(kernel.kprobes.hit_path.fault)
         self.probes = KprobesManager(
-            *(machine, kernel.image, kernel.stepping, "breakpoint", new_page),
+            *(
+                machine,
+                kernel.image,
+                kernel.stepping,
+                "breakpoint",
+                _Pages(kernel.machine, slot_page),
+            ),
             model=kernel.model,
             strict=kernel.strict,
         )

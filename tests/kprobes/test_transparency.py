@@ -16,8 +16,11 @@ _STEP = {"x86_64": 1, "arm64": 4}
 _DATA_IN_TEXT = {"x86_64": {}, "arm64": {"literal_loads": range(44, 64)}}
 
 
-def _probe_everything(k: Kernel, hits: list[int]) -> list[Kprobe]:
-    """Arm a probe on every instruction of the kernel's text that takes one."""
+def _probe_everything(k: Kernel, hits: list[int], *, jumps: bool) -> list[Kprobe]:
+    """Arm a probe on every instruction of the kernel's text that takes one.
+
+    ``jumps``: as many as can be optimised, one behind the other.
+    """
 
     def pre(p: Kprobe, regs: object) -> None:
         hits.append(p.addr or 0)
@@ -32,10 +35,11 @@ def _probe_everything(k: Kernel, hits: list[int]) -> list[Kprobe]:
     }
     probes = []
     for start, end in k.image.text_ranges:
+        free = start
         for address in range(start, end, _STEP[k.arch]):
             # Every third with a pre_handler alone: those may be boosted.
-            quiet = len(probes) % 3 == 0
-            if address in data:
+            quiet = jumps or len(probes) % 3 == 0
+            if address in data or address < free:
                 continue
             p = Kprobe(addr=address, pre_handler=pre, post_handler=None if quiet else post)
             try:
@@ -43,6 +47,9 @@ def _probe_everything(k: Kernel, hits: list[int]) -> list[Kprobe]:
             except KprobeError:
                 continue
             probes.append(p)
+            if jumps:
+                free = address + k.kprobes.judge.optimizable.size(address)
+    k.kprobes.wait_for_optimizer()
     return probes
 
 
@@ -62,17 +69,28 @@ def arch(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(
     scope="module",
-    params=["breakpoint", "trap", "hook", "model 2.6", "model 5.10", "model 6.17", "hook 5.10"],
+    params=[
+        "breakpoint",
+        "trap",
+        "hook",
+        "model 2.6",
+        "model 5.10",
+        "model 6.17",
+        "hook 5.10",
+        "jumps",
+    ],
 )
 def probed(arch: str, request: pytest.FixtureRequest) -> Iterator[tuple[Kernel, list[int]]]:
     """A guest with a probe on everything, and the list that its handlers append to."""
     way, _, model = request.param.partition(" ")
-    hook = way == "hook"
-    how = {"arming": "hook"} if hook else {} if way == "model" else {"stepping": way}
+    hook, jumps = way == "hook", way == "jumps"
+    if jumps and arch == "arm64":
+        pytest.skip("there are no jumps")
+    how = {"arming": "hook"} if hook else {"stepping": way} if way in ("breakpoint", "trap") else {}
     k = Kernel.load(_sample(arch), model=model or None, **how)
     hits: list[int] = []
     before = _text(k)
-    probes = _probe_everything(k, hits)
+    probes = _probe_everything(k, hits, jumps=jumps)
     assert len(probes) > 1000
     assert (_text(k) == before) == hook
     yield k, hits

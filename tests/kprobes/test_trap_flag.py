@@ -168,6 +168,7 @@ def test_when_a_copy_is_boosted(model: str) -> None:
     """``inc %eax`` has a group opcode, ``mov`` has not, ``ret`` ends anywhere."""
     function = Code(model, "b807000000 ffc0 90 c3")
     k, start = function.k, function.start
+    k.kprobes.optimization = False
     boosted: dict[int, list[bool]] = {}
     for offset in (0, 5, 7, 8):
         with k.probing(addr=start + offset, pre_handler=lambda p, regs: None) as p:

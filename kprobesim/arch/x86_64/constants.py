@@ -10,6 +10,7 @@ CALL_SIZE = 5
 MAX_INSN_LENGTH = 15
 MAX_INSN_SIZE = 16  # of a slot
 PAGE_SIZE = 4096
+RSP = 4  # among the general registers
 
 ENDBR_SIZE = 4
 # ENDBR64, and what the kernel writes over one that nobody needs: NOPL (%rax) with an operand-size

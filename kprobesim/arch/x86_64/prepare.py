@@ -20,7 +20,7 @@ from kprobesim.arch.x86_64.interfaces import Emulate
 from kprobesim.arch.x86_64.stepped import FixUp, fix_up, goes_anywhere
 from kprobesim.errors import GuestMemoryError, Reason
 
-__all__ = ["ArchInsn", "Options", "Stepping", "prepare", "relocate"]
+__all__ = ["ArchInsn", "Options", "Stepping", "branch", "prepare", "relocate"]
 
 Stepping = Literal["breakpoint", "trap"]
 """How a copied instruction ends: by the INT3 behind it (5.13 on), or by the trap flag (before)."""
@@ -114,7 +114,7 @@ def prepare(read: Read, address: int, *, slot: int | None, options: Options) -> 
     jump = late = None
     if slot is not None and not options.preemptible:
         if _boosts(insn, options):
-            jump = _jump(slot + insn.length, address + insn.length)
+            jump = branch(JMP32, slot + insn.length, address + insn.length)
         if options.boost == "after a step":
             jump, late = None, jump
         if not options.emulates and jump is None and goes_anywhere(insn):
@@ -235,10 +235,10 @@ def _refuse_unemulable(insn: Insn, address: int, options: Options) -> None:
         )
 
 
-def _jump(origin: int, target: int) -> bytes | None:
-    """JMP rel32 at ``origin`` to ``target``, or None if that is too far."""
+def branch(opcode: int, origin: int, target: int) -> bytes | None:
+    """JMP or CALL rel32 at ``origin`` to ``target``, or None if that is too far."""
     distance = target - (origin + JMP32_SIZE)
     try:
-        return bytes([JMP32]) + distance.to_bytes(4, "little", signed=True)
+        return bytes([opcode]) + distance.to_bytes(4, "little", signed=True)
     except OverflowError:
         return None

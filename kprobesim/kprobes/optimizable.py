@@ -8,16 +8,15 @@ from functools import cached_property
 from kprobesim.arch.x86_64.optimize import Branches, branches, optimized_size
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.checks import Place
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizable"]
 
 _FTRACE_SIZE = 5
 _THUNKS = ("__indirect_thunk_start", "__indirect_thunk_end")
 _CACHED_FUNCTIONS = 1024
 
 
-class Optimizer:
+class Optimizable:
     """Answers for the kernel in ``image``, whose code without probes ``read`` gives.
 
     ``group_boost``: see :func:`~kprobesim.arch.x86_64.boost.can_boost`.
@@ -39,8 +38,8 @@ class Optimizer:
         built = "arch_prepare_optimized_kprobe" in symbols or not with_kprobes
         return self._image.arch == "x86_64" and built
 
-    def size(self, place: Place) -> int:
-        """Bytes that the detour buffer of a probe at ``place`` copies; 0: it stays a breakpoint.
+    def size(self, address: int) -> int:
+        """Bytes that the detour buffer of a probe there copies; 0: it stays a breakpoint.
 
         That is ``arch_prepare_optimized_kprobe()``: for a probe that goes through a breakpoint, has
         no post_handler and no other probe in its way.
@@ -48,23 +47,23 @@ class Optimizer:
         if not self.available:
             return 0
         try:
-            function = self._function(place)
+            function = self._function(address)
         except GuestMemoryError:
             return 0
         if function is None:
             return 0
         return optimized_size(
             self._read,
-            place.address,
+            address,
             function,
             has_exception_entry=self._has_exception_entry,
             reserved=self._reserved,
             group_boost=self._group_boost,
         )
 
-    def _function(self, place: Place) -> Branches | None:
-        """What the branches around ``place`` forbid; ``None``: it may fault, which forbids all."""
-        found = self._image.symbols.at(place.address)
+    def _function(self, address: int) -> Branches | None:
+        """What the branches around it forbid; ``None``: something may fault, which forbids all."""
+        found = self._image.symbols.at(address)
         if found is None:
             return None
         start, size = found.symbol.address, found.size

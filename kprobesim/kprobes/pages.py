@@ -1,0 +1,49 @@
+"""The pages of guest memory that probes need: where they are, and what is in them at first."""
+
+from __future__ import annotations
+
+from kprobesim.arch.x86_64.detour import CALLBACK
+from kprobesim.machine.machine import Machine
+from kprobesim.machine.memory import PAGE, Prot
+
+__all__ = ["ProbePages"]
+
+#: From the start of the modules' area, within reach of jumps from the kernel.
+_SLOTS, _DETOURS, _CALLBACK, _TRAMPOLINE = 0, 16 << 20, 24 << 20, 32 << 20
+_BREAKPOINTS = {"x86_64": b"\xcc", "arm64": b"\xe0\x00\x20\xd4"}  # INT3; BRK #7 (asm/brk-imm.h)
+
+
+class ProbePages:
+    """Maps pages in the modules' area of ``machine``, each when it is asked for."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        start = machine.cpu.modules_start
+        self._next_slots, self._next_detours = start + _SLOTS, start + _DETOURS
+
+    def new_slots(self) -> int:
+        """The address of one more page for slots."""
+        self._next_slots += PAGE
+        return self._map(self._next_slots - PAGE, "kprobe_insn_page")
+
+    def new_detours(self) -> int:
+        """The address of one more page for detour buffers (x86-64)."""
+        self._next_detours += PAGE
+        return self._map(self._next_detours - PAGE, "kprobe_optinsn_page")
+
+    def callback(self) -> int:
+        """Where detours call; asked once."""
+        return self._map_code(_CALLBACK, CALLBACK, "kprobe optimized_callback")
+
+    def trampoline(self) -> int:
+        """Where calls return to that return probes follow; asked once."""
+        return self._map_code(_TRAMPOLINE, _BREAKPOINTS[self._machine.arch], "kretprobe trampoline")
+
+    def _map_code(self, offset: int, code: bytes, name: str) -> int:
+        start = self._map(self._machine.cpu.modules_start + offset, name)
+        self._machine.text.poke(start, code, name)
+        return start
+
+    def _map(self, start: int, name: str) -> int:
+        self._machine.memory.map_new(start, PAGE, Prot.RX, name)
+        return start
