@@ -51,9 +51,9 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
             _PROT[region.kind],
             f"kernel {region.kind}",
         )
-        if image.arch == "arm64" and region.kind in ("text", "mixed"):
+        if region.kind in ("text", "mixed"):
             at = region.start - delta - base
-            machine.clock.see_code(region.start, ram[at : at + region.end - region.start])
+            machine.see_code(region.start, ram[at : at + region.end - region.start])
     return machine
 
 

@@ -14,6 +14,7 @@ from kprobesim.machine.faults import GuestLimit, GuestTimeout
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot
+from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.watchdog import Watchdog
 
@@ -44,6 +45,9 @@ class Machine(Guest):
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
+        self.randomness: Randomness | None = None
+        if arch == "x86_64":
+            self.randomness = Randomness(self.engine, self.cpu, self.text, self.memory)
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
         self._direct_map()
@@ -70,6 +74,13 @@ class Machine(Guest):
         end = memory.base + memory.size
         self.heap = Heap(start + heap - memory.base, start + end - memory.base)
         memory.limit_frames(heap)
+
+    def see_code(self, address: int, code: bytes | memoryview) -> None:
+        """Code of the image is at ``address``; what reads clocks and random numbers gets ours."""
+        if self.randomness is None:
+            self.clock.see_code(address, code)
+        else:
+            self.randomness.see_code(address, code)
 
     def _widen_tlb(self, scratch: int) -> None:
         """Grow the TLB by filling it before each flush: only then does Unicorn double it.
