@@ -89,7 +89,7 @@ class KernelHandle(ProbeVerbs):
         except GuestMemoryError as error:
             access = "write" if error.what == "write" else "read"
             trap = Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
-            handled = self.machine.in_handler and self.kprobes.hit_path.host_fault(trap)
+            handled = self.machine.in_handler and self.kprobes.faults.host_fault(trap)
             if not handled:
                 raise
         try:

@@ -20,6 +20,7 @@ from kprobesim.kprobes.arming import (
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, check_model, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
+from kprobesim.kprobes.fault import FaultPath
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.inject import FaultInjection
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
@@ -79,13 +80,19 @@ class KprobesManager:
         self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
         self.slots = SlotCache(self._arch.slot_size, pages.new_slots if pages else _no_page)
+        single_step = stepping == "trap" or arming == "hook"
         self.hit_path = HitPath(
             machine,
             self._arch,
             self._table.heads,
             copies,
             ctlblk,
-            single_step=stepping == "trap" or arming == "hook",
+            single_step=single_step,
+            strict=strict,
+        )
+        self.faults = FaultPath(
+            *(machine, self.hit_path, self._table.heads, copies, ctlblk),
+            single_step=single_step,
             counts_faults=model.fault_handlers,
             strict=strict,
         )
@@ -140,7 +147,7 @@ class KprobesManager:
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
         machine.step = self.hit_path.step
-        machine.trap_handlers.insert(0, self.hit_path.fault)
+        machine.trap_handlers.insert(0, self.faults.fault)
         machine.read_code = self.read_original
         machine.recover_return = returns.find_ret_addr
         machine.save_state = self._save_state

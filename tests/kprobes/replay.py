@@ -51,7 +51,7 @@ class Replay:
             memory.map_new(page, PAGE, prot, "recorded")
 
         machine = kernel.machine
-        machine.trap_handlers.remove(kernel.kprobes.hit_path.fault)
+        machine.trap_handlers.remove(kernel.kprobes.faults.fault)
         self.probes = KprobesManager(
             *(
                 machine,

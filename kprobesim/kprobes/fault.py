@@ -1,0 +1,123 @@
+"""A fault while a probe is being handled: whose it is, and which fault_handler hears of it.
+
+kprobe_fault_handler() of arch/x86/kernel/kprobes/core.c and arch/arm64/kernel/probes/kprobes.c
+(6.1; kernels before 5.14 asked the probe's fault_handler).
+"""
+
+from __future__ import annotations
+
+from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.hit import HitPath
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.machine.guest import Guest
+from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.trap import Trap, TrapKind
+
+__all__ = ["FaultPath"]
+
+_REENTER = int(KprobeStatus.KPROBE_REENTER)
+_STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | _REENTER
+
+
+class FaultPath:
+    """Puts faults of copied instructions down to their originals.
+
+    ``copies`` has where a copy is that runs by itself, and what it is a copy of. ``counts_faults``:
+    a fault in a handler counts as a miss, fault_handler or not. ``strict``: only such a fault is
+    offered to the fault_handler, as in the kernel, and not that of the probed instruction.
+    """
+
+    def __init__(
+        self,
+        machine: Guest,
+        hits: HitPath,
+        table: dict[int, Kprobe],
+        copies: dict[int, int],
+        ctlblk: KprobeCtlblk,
+        *,
+        single_step: bool,
+        counts_faults: bool = True,
+        strict: bool = False,
+    ) -> None:
+        self._machine = machine
+        self._hits = hits
+        self._table = table
+        self._copies = copies
+        self._ctlblk = ctlblk
+        self._single_step = single_step
+        self._counts_faults = counts_faults
+        self._strict = strict
+        self._words = machine.words
+        self._pc = machine.engine.layout.pc
+        self._flags = machine.engine.layout.flags
+        self._mask, _ = machine.cpu.step_flags(single_step=single_step)
+
+    def fault(self, trap: Trap, regs: PtRegs) -> bool:
+        """``kprobe_fault_handler()``: a fault of the guest while a probe is running.
+
+        The kernel asks for page and protection faults only; here every exception of a stepped
+        instruction is the probed address's, so that an oops names the real place.
+        """
+        if trap.kind in (TrapKind.BREAKPOINT, TrapKind.STEP):
+            return False
+        ctl = self._ctlblk
+        p = ctl.running
+        if p is not None and ctl.kprobe_status & _STEPPING:
+            return self._step_fault(p, trap, regs)
+        original = None if self._strict else self._copies.get(regs.ip)
+        if original is not None:
+            regs.ip = original
+            p = self._table.get(original)
+            return p is not None and self._ask_fault_handler(p, trap, regs)
+        return p is not None and self._handler_fault(p, trap, regs)
+
+    def _step_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
+        ctl = self._ctlblk
+        ainsn = p.ainsn
+        if ainsn.emulate is None:
+            # At the copy, or behind it if it waits for an interrupt (HLT).
+            done = regs.ip - ainsn.insn
+            if not 0 <= done <= ainsn.size:
+                return False
+            self._leave_slot(p, done)
+        elif regs.ip != p.addr:
+            return False
+        if self._hits.observer is not None:
+            self._hits.observer("fault", p, ctl.kprobe_status)
+        handled = not self._strict and self._ask_fault_handler(p, trap, regs)
+        if ctl.kprobe_status == _REENTER:
+            ctl.restore_previous_kprobe()
+        else:
+            ctl.running = None
+        return handled
+
+    def _leave_slot(self, p: Kprobe, done: int) -> None:
+        """Undo the start of a step: the fault belongs to the probed address."""
+        if self._single_step:
+            self._machine.cpu.set_single_step(False)
+        words, flags = self._words, self._flags
+        words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
+        words[self._pc] = (p.addr or 0) + done
+
+    def _handler_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
+        """A fault in guest code that a handler called."""
+        if self._counts_faults or p.fault_handler is not None:
+            p.count_miss()
+        return self._ask_fault_handler(p, trap, regs)
+
+    def host_fault(self, trap: Trap) -> bool:
+        """A handler's own access to guest memory failed: ask the probe's fault_handler."""
+        p = self._ctlblk.running
+        if p is None:
+            return False
+        return self._handler_fault(p, trap, self._machine.regs)
+
+    def _ask_fault_handler(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
+        if p.fault_handler is None:
+            return False
+        machine = self._machine
+        handling, machine.in_handler = machine.in_handler, True
+        try:
+            return bool(p.fault_handler(p, regs, trap.number))
+        finally:
+            machine.in_handler = handling
