@@ -23,7 +23,7 @@ from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.inject import FaultInjection
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
-from kprobesim.kprobes.judge import Judge, Verdict
+from kprobesim.kprobes.judge import Judge
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
@@ -70,9 +70,10 @@ class KprobesManager:
         self.strict = strict
         self._arch = arch_kprobes(image, stepping, model, strict=strict)
         self._blacklist = Blacklist(image, model)
-        self._judge = Judge(
+        self.judge = Judge(
             *(image, self._arch, self._blacklist, self.read_original), model, strict=strict
         )
+        """What a kernel that has booted would answer to a probe."""
         self._table = KprobeTable()
         boosted: dict[int, Kprobe] = {}
         ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
@@ -173,20 +174,6 @@ class KprobesManager:
         """The text of debugfs' ``kprobes/list``."""
         return list_kprobes(self._table, self._image)
 
-    def check(
-        self,
-        p: Kprobe,
-        *,
-        kretprobe: bool = False,
-        events: bool = False,
-        slot_at: int | None = None,
-        suggest: bool = True,
-    ) -> Verdict:
-        """What a kernel that has booted would answer to ``p``; see :meth:`KernelHandle.check`."""
-        return self._judge.check(
-            p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
-        )
-
     def blacklist(self) -> str:
         """The text of debugfs' ``kprobes/blacklist``."""
         return self._blacklist.text()
@@ -213,7 +200,7 @@ class KprobesManager:
         p.flags &= KprobeFlag.DISABLED
         if place.on_func_entry:
             p.flags |= KprobeFlag.ON_FUNC_ENTRY
-        if self._judge.site(place, p).ftrace:
+        if self.judge.site(place, p).ftrace:
             p.flags |= KprobeFlag.FTRACE
         p.nmissed = 0
         check_address_safe(
@@ -333,7 +320,7 @@ class KprobesManager:
     def _prepare(self, p: Kprobe, place: Place) -> ArchInsn:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""
         try:
-            return self._arming.prepare(p, self._judge.site(place, p))
+            return self._arming.prepare(p, self.judge.site(place, p))
         except Refused as refused:
             raise KprobeError(
                 refused.errno,

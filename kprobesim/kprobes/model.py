@@ -11,7 +11,15 @@ from typing import Literal
 
 from kprobesim.errors import UsageError
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "Arm64Model", "Model", "X86Model", "choose_model"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODELS",
+    "Arm64Model",
+    "Model",
+    "X86Model",
+    "known_model",
+    "model_of",
+]
 
 Stepping = Literal["breakpoint", "trap"]
 Boost = Literal["after a step", "without post_handler", "when prepared"]
@@ -264,16 +272,18 @@ DEFAULT_MODEL = _6_1
 """For an image that does not tell its version."""
 
 
-def choose_model(name: str | None, version: tuple[int, ...]) -> Model:
-    """The model called ``name``; by default the newest that is not newer than ``version``.
+def known_model(name: str | None) -> Model | None:
+    """The model called ``name``, or ``None`` without one; raises :class:`UsageError`."""
+    if name is None:
+        return None
+    model = MODELS.get(name) if isinstance(name, str) else None
+    if model is None:
+        raise UsageError(f"model {name!r} is not known: choose one of {', '.join(MODELS)}")
+    return model
 
-    Raises :class:`UsageError` for a name that is none.
-    """
-    if name is not None:
-        model = MODELS.get(name) if isinstance(name, str) else None
-        if model is None:
-            raise UsageError(f"model {name!r} is not known: choose one of {', '.join(MODELS)}")
-        return model
+
+def model_of(version: tuple[int, ...]) -> Model:
+    """The newest model that is not newer than a kernel's ``version``."""
     if not version:
         return DEFAULT_MODEL
     older = [model for model in MODELS.values() if model.version <= version]
