@@ -153,7 +153,11 @@ def test_unusable_symbols_are_1(
 
 def test_ctrl_c_ends_a_running_guest_with_130() -> None:
     sample = ROOT / "samples" / "guest-x86_64.elf"
-    running = process("call", sample, "spin_forever()", "--timeout", 60, "-p", "spin_forever")
+    # What runs the tests may ignore SIGINT, as `nohup ... &` does, and a child inherits that.
+    running = process(
+        *("call", sample, "spin_forever()", "--timeout", 60, "-p", "spin_forever"),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert running.stdout is not None
     first = running.stdout.readline()  # the probe's hit: from now on the guest spins
     assert first.startswith("hit 1 spin_forever")
