@@ -180,12 +180,13 @@ def test_ctrl_c_elsewhere_is_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_closed_pipe_is_no_traceback() -> None:
     sample = ROOT / "samples" / "guest-x86_64.elf"
-    running = process("call", sample, "count_to(20000)", "-p", "count_to+0x10", "--max-hits", 20000)
-    assert running.stdout is not None and running.stderr is not None
-    running.stdout.readline()
-    running.stdout.close()
-    assert running.stderr.read() == ""
-    running.wait(timeout=60)
+    command = ("call", sample, "count_to(20000)", "-p", "count_to+0x10", "--max-hits", 20000)
+    with process(*command) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == ""
+        running.wait(timeout=60)
 
 
 def test_full_disk_is_1(sample: Path) -> None:
