@@ -326,6 +326,12 @@ class KernelImage:
         return static_call_sites(start, table)
 
     @cached_property
+    def cfi_traps(self) -> frozenset[int]:
+        """Where kCFI's checks trap (``__kcfi_traps``, x86 since 6.1); empty without CONFIG_CFI."""
+        start, table = self.table(*tables.CFI_TRAPS) or (0, b"")
+        return frozenset(tables.relative_addresses(start, table, 4))
+
+    @cached_property
     def error_injection(self) -> ErrorInjection:
         """``_error_injection_whitelist``; empty without CONFIG_FUNCTION_ERROR_INJECTION."""
         table = self.table(*ERROR_INJECTION)

@@ -48,6 +48,8 @@ class X86Model:
     """An INT3 between the function's start and the probe refuses the probe (-EILSEQ)."""
     refuse_exception_insns: bool
     """UD2, INT n ... are refused (-EILSEQ)."""
+    refuse_cfi_checks: bool
+    """The MOV and ADD of a kCFI check, which its trap decodes, are refused (-EILSEQ)."""
     ftrace: bool
     """A probe on the place that ftrace patches goes through ftrace (KPROBES_ON_FTRACE)."""
     refuse_inside_ftrace: bool
@@ -164,6 +166,7 @@ _2_6 = Model(
         unboostable_prefixes=frozenset({0x2E, 0x67}),
         int3_ends_walk=True,
         refuse_exception_insns=False,
+        refuse_cfi_checks=False,
         ftrace=False,
         refuse_inside_ftrace=False,
         skip_endbr=False,
@@ -251,7 +254,7 @@ _6_12 = replace(
     _6_1,
     name="6.12",
     refuse_cfi_preambles=True,
-    x86=replace(_6_1.x86, vanished="report", group_boost=True),
+    x86=replace(_6_1.x86, vanished="report", group_boost=True, refuse_cfi_checks=True),
     arm64=replace(_6_1.arm64, refuse_mops=True, blacklist=(_ENTRY, _IRQENTRY, *_HYP)),
 )
 
