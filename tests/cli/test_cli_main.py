@@ -153,18 +153,21 @@ def test_unusable_symbols_are_1(
 
 def test_ctrl_c_ends_a_running_guest_with_130() -> None:
     sample = ROOT / "samples" / "guest-x86_64.elf"
+    command = ("call", sample, "spin_forever()", "--timeout", 60, "-p", "spin_forever")
     # What runs the tests may ignore SIGINT, as `nohup ... &` does, and a child inherits that.
-    running = process(
-        *("call", sample, "spin_forever()", "--timeout", 60, "-p", "spin_forever"),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert running.stdout is not None
-    first = running.stdout.readline()  # the probe's hit: from now on the guest spins
-    assert first.startswith("hit 1 spin_forever")
-    time.sleep(0.2)
-    start = time.monotonic()
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=30)
+    with process(
+        *command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ) as running:
+        try:
+            assert running.stdout is not None
+            first = running.stdout.readline()  # the probe's hit: from now on the guest spins
+            assert first.startswith("hit 1 spin_forever")
+            time.sleep(0.2)
+            start = time.monotonic()
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=30)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert err == "kprobesim: interrupted\n"
     assert time.monotonic() - start < 10
