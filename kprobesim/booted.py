@@ -26,7 +26,7 @@ from kprobesim.handle import KernelHandle, as_kprobe, memory_size
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model, choose_model
+from kprobesim.kprobes.model import Model, model_of
 from kprobesim.kprobes.saving import load_probes
 from kprobesim.snapshots import resume_board, write_snapshot
 
@@ -53,7 +53,7 @@ class BootedKernel(KernelHandle):
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
         machine.unwind = unwinder.trace
-        model = model or choose_model(None, image.version)
+        model = model or model_of(image.version)
         stepping = model.of(image.arch).stepping
         manager = KprobesManager(machine, image, stepping, "hook", model=model, strict=strict)
         super().__init__(image, machine, manager)

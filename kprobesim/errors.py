@@ -115,6 +115,7 @@ class Reason(str, enum.Enum):
     DISPLACEMENT = "displacement-out-of-range"
     NO_SLOT = "no-slot"
     CFI_PREAMBLE = "cfi-preamble"
+    CFI_CHECK = "cfi-check"
     EMPTY_BATCH = "empty-batch"
     NOT_IN_THIS_KERNEL = "not-in-this-kernel"
     DATA_SIZE = "data-size-too-big"

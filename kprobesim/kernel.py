@@ -19,7 +19,7 @@ from kprobesim.kprobes.archs import Stepping
 from kprobesim.kprobes.arming import HowToArm
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model, choose_model
+from kprobesim.kprobes.model import Model, known_model, model_of
 from kprobesim.kprobes.pages import ProbePages
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
@@ -54,7 +54,7 @@ class Kernel(KernelHandle):
         *,
         strict: bool = False,
     ) -> None:
-        model = model or choose_model(None, image.version)
+        model = model or model_of(image.version)
         stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
         unwinder = Unwinder(machine, image)
@@ -117,12 +117,10 @@ class Kernel(KernelHandle):
                 f"{os.fspath(path)} is a snapshot of a booted kernel: Kernel.resume(path) goes on "
                 "from it"
             )
-        choose_model(model, ())
+        wanted = known_model(model)
         image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, memory_size(memory))
-        return cls(
-            *(image, machine, stepping, arming, choose_model(model, image.version)), strict=strict
-        )
+        return cls(image, machine, stepping, arming, wanted, strict=strict)
 
     @classmethod
     def boot(
@@ -145,7 +143,7 @@ class Kernel(KernelHandle):
         :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here. ``model`` and
         ``strict`` as for :meth:`load`.
         """
-        choose_model(model, ())
+        wanted = known_model(model)
         image = load_image(path, symbols=symbols, progress=progress)
         return BootedKernel.start(
             image,
@@ -154,22 +152,11 @@ class Kernel(KernelHandle):
             memory=memory,
             probes=probes,
             clock=clock,
-            model=choose_model(model, image.version),
+            model=wanted,
             strict=strict,
         )
 
-    @classmethod
-    def resume(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        probes: Sequence[Kprobe] = (),
-        image: str | os.PathLike[str] | None = None,
-        clock: str = "virtual",
-        progress: Callable[[str], None] | None = None,
-    ) -> BootedKernel:
-        """Go on from a file of :meth:`BootedKernel.snapshot`: see :meth:`BootedKernel.resume`."""
-        return BootedKernel.resume(path, probes=probes, image=image, clock=clock, progress=progress)
+    resume = staticmethod(BootedKernel.resume)
 
     # -- about -----------------------------------------------------------------------------------
 

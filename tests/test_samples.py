@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import shutil
 import struct
@@ -26,8 +27,7 @@ class Guest:
     def __init__(self, architecture: str) -> None:
         self.architecture = architecture
         self.path = SAMPLES / f"guest-{architecture}.elf"
-        self.stream = self.path.open("rb")
-        self.elf = ELFFile(self.stream)
+        self.elf = ELFFile(io.BytesIO(self.path.read_bytes()))
         self.loads = [s for s in self.elf.iter_segments() if s["p_type"] == "PT_LOAD"]
 
     @cached_property
@@ -76,10 +76,8 @@ class Guest:
 
 
 @pytest.fixture(params=ARCHITECTURES)
-def guest(request: pytest.FixtureRequest) -> Iterator[Guest]:
-    guest = Guest(request.param)
-    yield guest
-    guest.stream.close()
+def guest(request: pytest.FixtureRequest) -> Guest:
+    return Guest(request.param)
 
 
 def check(samples: Path) -> subprocess.CompletedProcess[str]:

@@ -1,80 +1,42 @@
-"""The board a kernel boots on: what both architectures share, above all the run loop."""
+"""The run loop of the boards that kernels boot on."""
 
 from __future__ import annotations
 
-import mmap
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, NoReturn, TypeVar
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import NoReturn
 
-from kprobesim.boot.booted import BootedMachine
-from kprobesim.boot.console import Console
+from kprobesim.boot.computer import Computer
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
-from kprobesim.boot.host_time import make_clock
 from kprobesim.boot.lacks import lacks
 from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
 from kprobesim.boot.progress import Progress
-from kprobesim.boot.saved import (
-    Kind,
-    Maybe,
-    Parts,
-    Put,
-    Saved,
-    Text,
-    fields,
-    parse_fields,
-    record,
-    save_fields,
-    wrong_state,
-)
+from kprobesim.boot.saved import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
-from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
-from kprobesim.machine.cpu_state import parse_cpu, save_cpu
-from kprobesim.machine.memory import PAGE
 
-__all__ = ["MOST_PHYSICAL", "Board"]
+__all__ = ["Board"]
 
 _SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
 _SECOND = 1_000_000_000
 _PANIC = b"---[ end Kernel panic"
-MOST_PHYSICAL = (1 << 40) - 1
-"""What no guest's devices lie beyond; and no program's code below, but that at fixed addresses."""
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
-_MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
-
-
-_B = TypeVar("_B", bound="Board")
 _FINAL = (Stop.POWER_OFF, Stop.RESTART, Stop.HALT)
 
 
-class Board(ABC):
-    """A computer with one CPU, RAM, an interrupt controller, a timer and a serial console.
+class Board(Computer):
+    """A computer that runs: until something happens, or comes to a bad end."""
 
-    A subclass makes ``machine``, whose engine counts blocks, loads the kernel ``image``, whose
-    command line is ``append``, and answers the abstract methods.
-    """
-
-    SAVED: ClassVar[Mapping[str, Kind]] = fields(
-        append=Text(_MAX_COMMAND_LINE),
+    SAVED = fields(
+        **Computer.SAVED,
         _ended=Maybe(Ending()),
         progress=Parts(Progress.SAVED),
         panics=Parts(PanicWatch.SAVED),
     )
-    ram: mmap.mmap
-    image: KernelImage
-    ram_base: ClassVar[int]
-    """Its physical address."""
 
-    def __init__(
-        self, machine: BootedMachine, image: KernelImage, append: str, clock: str = "virtual"
-    ) -> None:
-        self.machine = machine
-        self.image = image
-        self.append = append
-        self.console = Console()
-        self.clock = make_clock(clock, machine.engine)
+    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         self._ended: StopReason | None = None
         self._request: StopReason | None = None
         self._until = b""
@@ -83,34 +45,9 @@ class Board(ABC):
         self._missing: tuple[int, int] | None = None
         self._forget_code = False
         self.progress = Progress()
+        super()._assemble(image, memory, append, clock)
         self.console.listeners.append(self._watch_console)
-        self.panics = PanicWatch(machine.engine, self.clock, machine.keep)
-
-    @classmethod
-    def empty(cls: type[_B], image: KernelImage, memory: int, clock: str = "virtual") -> _B:
-        """A board with ``memory`` bytes of RAM that are all zero, for :meth:`load_state`.
-
-        ``image`` is kept for symbols, and not looked at here.
-        """
-        cls.check_arguments(None, "", memory)
-        board = cls.__new__(cls)
-        board._assemble(image, memory, "", clock)
-        return board
-
-    @staticmethod
-    def check_arguments(initrd: object, append: object, memory: object) -> None:
-        """Raise :class:`UsageError` for what no board can start with."""
-        if initrd is not None and not isinstance(initrd, (bytes, bytearray, memoryview)):
-            raise UsageError(f"initrd is of type {type(initrd).__name__}: give bytes, or None")
-        if not isinstance(append, str):
-            raise UsageError(f"append is of type {type(append).__name__}: give a text")
-        if "\0" in append or len(append.encode()) > _MAX_COMMAND_LINE:
-            raise UsageError(
-                f"append is longer than {_MAX_COMMAND_LINE} bytes or has a NUL: the kernel takes "
-                "no such command line"
-            )
-        if not isinstance(memory, int) or memory <= 0 or memory % PAGE:
-            raise UsageError(f"memory {memory!r}: give a positive multiple of {PAGE} bytes")
+        self.panics = PanicWatch(self.machine.engine, self.clock, self.machine.keep)
 
     @property
     def ended(self) -> StopReason | None:
@@ -147,103 +84,10 @@ class Board(ABC):
     def halted_at(self, pc: int) -> bool:
         """Whether the instruction before ``pc`` is the one that waits for an interrupt."""
 
-    @abstractmethod
-    def switch_mmu_off(self) -> None:
-        """Let virtual addresses be physical ones, until a state is loaded."""
-
-    @abstractmethod
     def loaded(self) -> None:
-        """A state was loaded: what more the CPU must be told."""
-
-    @abstractmethod
-    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
-        """Put the board together, and call this class' constructor."""
-
-    @abstractmethod
-    def parts(self) -> dict[str, Saved]:
-        """What has a state of its own, by name."""
-
-    # -- the state ---------------------------------------------------------------------------------
-
-    def save_state(self) -> dict[str, Any]:
-        """All but the contents of :attr:`ram`, as plain data: what a board goes on from exactly.
-
-        Dicts with texts as keys, lists, numbers below 2 ** 63, texts, bytes, booleans and ``None``.
-        Raises :class:`UsageError` while the guest runs: stop it first.
-        """
-        self.check_stopped()
-        return {
-            "arch": self.machine.arch,
-            "memory": len(self.ram),
-            "cpu": save_cpu(self.machine.engine),
-            "board": save_fields(self, self.SAVED),
-            "parts": {name: part.save() for name, part in self.parts().items()},
-        }
-
-    def load_state(self, state: object) -> None:
-        """Be as the board was that gave ``state``, once :attr:`ram` holds what its RAM held.
-
-        Raises :class:`UsageError` for the state of another kind of board, of another memory size,
-        or a damaged one; then nothing has changed.
-        """
-        self.parse_state(state)()
-
-    def parse_state(self, state: object) -> Put:
-        """Check ``state`` as :meth:`load_state` does; what is returned puts it in force.
-
-        That can be done as often as needed. Code that was translated from what the RAM held before
-        is not forgotten.
-        """
-        self.check_stopped()
-        state = record(state, ("arch", "memory", "cpu", "board", "parts"), "the state")
-        for key, own in (("arch", self.machine.arch), ("memory", len(self.ram))):
-            if state[key] != own:
-                raise wrong_state(f"{key} is {str(state[key])[:40]}, this board's is {own}")
-        parts = self.parts()
-        saved = record(state["parts"], parts, "parts")
-        puts = [part.parse(saved[name], name) for name, part in parts.items()]
-        puts.append(parse_fields(self, self.SAVED, state["board"], "board"))
-        puts.append(parse_cpu(self.machine.engine, state["cpu"]))
-
-        def put() -> None:
-            self.check_stopped()
-            self._request, self._panicked = None, False
-            for each in puts:
-                each()
-            self.panics.watch()
-            self.loaded()
-
-        return put
-
-    def check_stopped(self) -> None:
-        """Raise :class:`UsageError` while the guest runs."""
-        if self.clock.running:
-            raise UsageError("the guest is running: its state can be had when run() has returned")
-
-    def forget_ram_code(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Drop what was translated from these ranges of :attr:`ram`, wherever they are mapped.
-
-        The guest's registers are no good afterwards: a state must be loaded.
-        """
-        engine = self.machine.engine
-        self.switch_mmu_off()
-        engine.flush_tlb()
-        engine.forget_code_ranges(self.ram_base, ranges)
-
-    def rewound(self) -> None:
-        """The state of another time was loaded, and code was translated since.
-
-        A hook on an address that nothing is mapped at assumes that nothing was translated from
-        there; so before the kernel has its own page tables, all is forgotten.
-        """
-        engine = self.machine.engine
-        areas = self.image.text_ranges
-        start, end = max(areas, key=lambda area: area[1] - area[0], default=(0, 0))
-        try:
-            self.machine.memory.read((start + end) // 2, 1)
-        except GuestMemoryError:
-            if not engine.in_user_mode():
-                engine.forget_all_code()
+        """A state was loaded: nothing is asked for, and that time's panic functions are watched."""
+        self._request, self._panicked = None, False
+        self.panics.watch()
 
     # -- running -----------------------------------------------------------------------------------
 

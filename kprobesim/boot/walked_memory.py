@@ -6,9 +6,9 @@ import mmap
 from collections.abc import Callable
 
 from kprobesim.errors import GuestMemoryError, UsageError
-from kprobesim.machine.memory import PAGE, HostAccess, make_ram
+from kprobesim.machine.memory import PAGE, HostAccess
 
-__all__ = ["Translate", "WalkedMemory", "make_board_ram"]
+__all__ = ["Translate", "WalkedMemory"]
 
 _MASK = (1 << 64) - 1
 
@@ -75,10 +75,3 @@ class WalkedMemory(HostAccess):
         """Whether the kernel may execute what is at ``address``."""
         found = self._translate(address & _MASK)
         return found is not None and found[1]
-
-
-def make_board_ram(size: int) -> mmap.mmap:
-    """RAM of a size that was asked for; raises :class:`UsageError`."""
-    if size <= 0 or size % PAGE:
-        raise UsageError(f"{size} bytes of memory: give a positive multiple of {PAGE}")
-    return make_ram(size)

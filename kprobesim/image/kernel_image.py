@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -14,13 +12,7 @@ from kprobesim.image import tables
 from kprobesim.image.banner import Banner, find_banners
 from kprobesim.image.btf import Btf, find_btf
 from kprobesim.image.bugtable import BugTable
-from kprobesim.image.discover import (
-    JUMP_ENTRIES,
-    find_address_runs,
-    find_blacklist,
-    find_export,
-    find_records,
-)
+from kprobesim.image.discover import find_export
 from kprobesim.image.elf import Section
 from kprobesim.image.error_injection import ERROR_INJECTION, ErrorInjection
 from kprobesim.image.extable import ExceptionTable
@@ -32,18 +24,10 @@ from kprobesim.image.patch_sites import (
 )
 from kprobesim.image.regions import code_ranges, make_regions, rodata_range
 from kprobesim.image.segment import PAGE_SIZE, Region, Segment
+from kprobesim.image.shapes import TableShapes
 from kprobesim.image.symbols import Columns, SymbolTable
 
 __all__ = ["KernelImage"]
-
-#: x86: UD2, UD1 with an operand-size prefix (6.14), UDB (6.17). ARM64: BRK #0x800.
-_BUG_TRAPS = {
-    "x86_64": (b"\x0f\x0b", b"\x67\x0f\xb9", b"\x67\x48\x0f\xb9", b"\xd6"),
-    "arm64": (b"\x00\x00\x21\xd4",),
-}
-
-_ARM64_NOP = b"\x1f\x20\x03\xd5"
-_ARM64_B = 0x14  # the highest bits of B
 
 
 class KernelImage:
@@ -96,8 +80,12 @@ class KernelImage:
 
     def contains(self, vaddr: int) -> bool:
         """Whether the byte at ``vaddr`` belongs to the image."""
+        return self.segment_at(vaddr) is not None
+
+    def segment_at(self, vaddr: int) -> Segment | None:
+        """The segment that holds ``vaddr``, if one does."""
         index = bisect_right(self._starts, vaddr) - 1
-        return index >= 0 and vaddr in self.segments[index]
+        return self.segments[index] if index >= 0 and vaddr in self.segments[index] else None
 
     def read(self, vaddr: int, size: int) -> bytes:
         """``size`` bytes as the kernel finds them at start; ``ImageError`` outside of the image."""
@@ -110,15 +98,14 @@ class KernelImage:
         parts: list[bytes] = []
         at, left = vaddr, size
         while left > 0:
-            index = bisect_right(self._starts, at) - 1
-            if index < 0 or at not in self.segments[index]:
+            holder = self.segment_at(at)
+            if holder is None:
                 raise ImageError(
                     self.path, f"has nothing at {at:#x} (asked for {size} bytes at {vaddr:#x})"
                 )
-            segment = self.segments[index]
-            offset = at - segment.vaddr
-            take = min(left, segment.memsz - offset)
-            chunk = bytes(segment.data[offset : offset + take])
+            offset = at - holder.vaddr
+            take = min(left, holder.memsz - offset)
+            chunk = bytes(holder.data[offset : offset + take])
             parts.append(chunk + bytes(take - len(chunk)))
             at += take
             left -= take
@@ -126,11 +113,11 @@ class KernelImage:
 
     def read_string(self, vaddr: int, limit: int = 4096) -> str | None:
         """The NUL-terminated string at ``vaddr``; ``None`` if there is none within ``limit``."""
-        index = bisect_right(self._starts, vaddr) - 1
-        if index < 0 or vaddr not in self.segments[index]:
+        segment = self.segment_at(vaddr)
+        if segment is None:
             return None
-        offset = vaddr - self.segments[index].vaddr
-        text, end, _ = bytes(self.segments[index].data[offset : offset + limit]).partition(b"\0")
+        offset = vaddr - segment.vaddr
+        text, end, _ = bytes(segment.data[offset : offset + limit]).partition(b"\0")
         return text.decode("utf-8", "replace") if end else None
 
     # Names
@@ -289,43 +276,9 @@ class KernelImage:
             return None
         return place[0], self.read(place[0], place[1] - place[0])
 
-    def _find_exception_table(self) -> tuple[int, bytes]:
-        """The table by its shape: sorted, each entry two addresses of code."""
-
-        def plausible(insn: int, fixup: int, record: bytes) -> bool:
-            if self.arch == "arm64" and len(record) == 12:
-                kind, data = struct.unpack_from("<HH", record, 8)
-                # Two register numbers of five bits. (.altinstructions is 12 bytes and sorted, too.)
-                if not 0 < kind < 16 or data >= 1 << 10:
-                    return False
-            return self.is_code(insn) and self.is_code(fixup)
-
-        return find_records(self.segments, (12, 8), plausible, rising=True)
-
-    def _find_bug_table(self) -> tuple[int, bytes]:
-        """The table by its shape: each entry points at a BUG instruction."""
-        return find_records(
-            self.segments, (12, 16, 8), lambda trap, _file, _record: self._is_bug_trap(trap)
-        )
-
     @cached_property
-    def _code_pointers(self) -> list[tuple[int, array[int], int]]:
-        """Tables of addresses in code."""
-        if not self._code:
-            return []
-        return find_address_runs(self.segments, self._code[0][0], self._code[-1][1], 8)
-
-    def _find_mcount_sites(self) -> Sequence[int]:
-        sites = [words for _, words, _ in self._code_pointers if len(words) >= 64]
-        ftrace = [w for w in sites if all(map(self._is_ftrace_site, w[:: len(w) // 64]))]
-        return max(ftrace, key=len, default=())
-
-    def _is_ftrace_site(self, address: int) -> bool:
-        if not self.contains(address) or not self.contains(address + 7):
-            return False
-        code = self.read(address, 8)
-        # ARM64: two NOPs (-fpatchable-function-entry=2). x86: a call of __fentry__.
-        return code == b"\x1f\x20\x03\xd5" * 2 if self.arch == "arm64" else code[0] == 0xE8
+    def _shapes(self) -> TableShapes:
+        return TableShapes(self, self._code)
 
     @cached_property
     def btf(self) -> Btf | None:
@@ -335,45 +288,30 @@ class KernelImage:
     @cached_property
     def exception_table(self) -> ExceptionTable:
         """``__ex_table``; empty when the image has none."""
-        start, table = self.table(*tables.EXCEPTION_TABLE) or self._find_exception_table()
+        start, table = self.table(*tables.EXCEPTION_TABLE) or self._shapes.exception_table()
         return ExceptionTable(self.arch, start, table, self.is_code)
 
     @cached_property
     def bug_table(self) -> BugTable:
         """``__bug_table``; empty when the image has none."""
-        start, table = self.table(*tables.BUG_TABLE) or self._find_bug_table()
-        return BugTable(start, table, self._is_bug_trap, self.read_string)
+        start, table = self.table(*tables.BUG_TABLE) or self._shapes.bug_table()
+        return BugTable(start, table, self._shapes.is_bug_trap, self.read_string)
 
     @cached_property
     def mcount_sites(self) -> Sequence[int]:
         """Addresses of the calls or nops that ftrace patches, in the table's order."""
         table = self.table(*tables.MCOUNT_SITES)
-        return tables.addresses(table[1]) if table else self._find_mcount_sites()
+        return tables.addresses(table[1]) if table else self._shapes.mcount_sites()
 
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code, one for each of ``mcount_sites`` that it can patch."""
         return ftrace_places(self.arch, self.mcount_sites, self.read)
 
-    def _find_jump_table(self) -> tuple[int, bytes]:
-        """The table by its shape: each entry points at a NOP or a branch. (Only ARM64 needs it.)"""
-        constants = self.bounds("_etext", "_sinittext")  # where RO_DATA of vmlinux.lds.h puts it
-        if self.arch != "arm64" or constants is None:
-            return 0, b""
-
-        def plausible(place: int, target: int, record: bytes) -> bool:
-            if place % 4 or target % 4 or not (self.contains(place) and self.contains(target)):
-                return False
-            code = self.read(place, 4)
-            return code == _ARM64_NOP or code[3] & 0xFC == _ARM64_B
-
-        parts = [part for s in self.segments if (part := s.part(*constants)) is not None]
-        return find_records(parts, (16,), plausible, runs=JUMP_ENTRIES)
-
     @cached_property
     def jump_table(self) -> tuple[int, bytes]:
         """Where ``__jump_table`` lies, and its bytes; none when it cannot be found."""
-        return self.table(*tables.JUMP_TABLE) or self._find_jump_table()
+        return self.table(*tables.JUMP_TABLE) or self._shapes.jump_table()
 
     @cached_property
     def jump_labels(self) -> PatchSites:
@@ -386,6 +324,12 @@ class KernelImage:
         """The bytes of all static calls (x86); empty when the table cannot be found."""
         start, table = self.table(*tables.STATIC_CALLS) or (0, b"")
         return static_call_sites(start, table)
+
+    @cached_property
+    def cfi_traps(self) -> frozenset[int]:
+        """Where kCFI's checks trap (``__kcfi_traps``, x86 since 6.1); empty without CONFIG_CFI."""
+        start, table = self.table(*tables.CFI_TRAPS) or (0, b"")
+        return frozenset(tables.relative_addresses(start, table, 4))
 
     @cached_property
     def error_injection(self) -> ErrorInjection:
@@ -405,13 +349,4 @@ class KernelImage:
         if table:
             return tables.addresses(table[1])
         members = [self._address(name) for name in tables.ALWAYS_BLACKLISTED]
-        found = find_blacklist(self._code_pointers, [m for m in members if m is not None])
-        return found[1] if found else ()
-
-    def _is_bug_trap(self, address: int) -> bool:
-        index = bisect_right(self._starts, address) - 1  # often asked: not through read()
-        if index < 0:
-            return False
-        segment = self.segments[index]
-        offset = address - segment.vaddr
-        return bytes(segment.data[offset : offset + 4]).startswith(_BUG_TRAPS[self.arch])
+        return self._shapes.kprobe_blacklist([m for m in members if m is not None])

@@ -9,6 +9,8 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
+from kprobesim.image.tables import relative_addresses
+
 __all__ = ["PatchSites", "ftrace_places", "jump_label_sites", "static_call_sites"]
 
 _JUMP_ENTRY = 16  # struct jump_entry, relative: s32 code, s32 target, s64 key
@@ -42,15 +44,6 @@ class PatchSites:
         return at >= 0 and address < sum(self._sites[at])
 
 
-def _relative(start: int, table: bytes, size: int) -> list[int]:
-    """The address that the first word of each entry points at, relative to itself."""
-    whole = len(table) - len(table) % size
-    return [
-        start + at + int.from_bytes(table[at : at + 4], "little", signed=True)
-        for at in range(0, whole, size)
-    ]
-
-
 def jump_label_sites(
     arch: str, start: int, table: bytes, read: Callable[[int, int], bytes]
 ) -> PatchSites:
@@ -61,14 +54,15 @@ def jump_label_sites(
             return 4
         return 2 if read(address, 1)[0] in _SHORT_JUMPS else 5
 
-    places = dict.fromkeys(_relative(start, table, _JUMP_ENTRY))
+    places = dict.fromkeys(relative_addresses(start, table, _JUMP_ENTRY))
     return PatchSites((place, size(place)) for place in places)
 
 
 def static_call_sites(start: int, table: bytes) -> PatchSites:
     """``.static_call_sites`` at ``start`` (x86 only)."""
     return PatchSites(
-        (place, _CALL_SIZE) for place in dict.fromkeys(_relative(start, table, _STATIC_CALL))
+        (place, _CALL_SIZE)
+        for place in dict.fromkeys(relative_addresses(start, table, _STATIC_CALL))
     )
 
 

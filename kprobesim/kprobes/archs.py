@@ -108,16 +108,16 @@ def arch_kprobes(
 ) -> ArchKprobes:
     """The architecture's half of ``model`` for the kernel in ``image``."""
     if image.arch == "x86_64":
-        return _x86_64(image.preemptible, stepping, model, strict)
+        return _x86_64(image, stepping, model, strict)
     return _arm64(stepping, model, strict)
 
 
-def _x86_64(preemptible: bool, stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
+def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
     x86 = model.x86
     fixes_up = stepping == x86.stepping == "trap"
     kernel = x86_64.Options(
         slot_size=x86.slot_size,
-        preemptible=preemptible,
+        preemptible=image.preemptible,
         strict=strict,
         stepping=stepping,
         emulates=not fixes_up,
@@ -136,6 +136,7 @@ def _x86_64(preemptible: bool, stepping: Stepping, model: Model, strict: bool) -
             site.address,
             refuse_exception_insns=x86.refuse_exception_insns,
             int3_ends_walk=x86.int3_ends_walk,
+            cfi_traps=image.cfi_traps if x86.refuse_cfi_checks else frozenset(),
         )
         options = replace(
             kernel,

@@ -10,7 +10,7 @@ from functools import cached_property
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 
-__all__ = ["Blacklist"]
+__all__ = ["KRETPROBE_BLACKLIST", "Blacklist"]
 
 _BOUNDS = {
     # section: start symbol, stop symbol
@@ -22,6 +22,8 @@ _BOUNDS = {
     ".hyp.text": ("__hyp_text_start", "__hyp_text_end"),
     ".hyp.idmap.text": ("__hyp_idmap_text_start", "__hyp_idmap_text_end"),
 }
+KRETPROBE_BLACKLIST = {"x86_64": ("__switch_to",), "arm64": ()}
+"""``kretprobe_blacklist`` of each architecture: what returns in another task than it was called."""
 _MARKED = "it is marked NOKPROBE_SYMBOL"
 
 

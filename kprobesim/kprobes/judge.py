@@ -12,16 +12,12 @@ from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.archs import ArchInsn, ArchKprobes, Site
-from kprobesim.kprobes.blacklist import Blacklist
+from kprobesim.kprobes.blacklist import KRETPROBE_BLACKLIST, Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, resolve
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.optimizable import Optimizable
-from kprobesim.kprobes.return_probes import (
-    KRETPROBE_BLACKLIST,
-    at_entry_only,
-    unresolved_as_kretprobe,
-)
+from kprobesim.kprobes.return_probes import at_entry_only, unresolved_as_kretprobe
 from kprobesim.kprobes.traceable import Traceable
 
 __all__ = ["Judge", "Verdict"]

@@ -24,7 +24,7 @@ from kprobesim.kprobes.fault import FaultPath
 from kprobesim.kprobes.hit import HitPath
 from kprobesim.kprobes.inject import FaultInjection
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
-from kprobesim.kprobes.judge import Judge, Verdict
+from kprobesim.kprobes.judge import Judge
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
@@ -74,6 +74,7 @@ class KprobesManager:
         self.judge = Judge(
             *(image, self._arch, self._blacklist, self.read_original), model, strict=strict
         )
+        """What a kernel that has booted would answer to a probe."""
         self._table = KprobeTable()
         copies: dict[int, int] = {}  # that run by themselves, and what they are copies of
         ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
@@ -189,20 +190,6 @@ class KprobesManager:
     def list(self) -> str:
         """The text of debugfs' ``kprobes/list``."""
         return list_kprobes(self._table, self._image)
-
-    def check(
-        self,
-        p: Kprobe,
-        *,
-        kretprobe: bool = False,
-        events: bool = False,
-        slot_at: int | None = None,
-        suggest: bool = True,
-    ) -> Verdict:
-        """What a kernel that has booted would answer to ``p``; see :meth:`KernelHandle.check`."""
-        return self.judge.check(
-            p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
-        )
 
     def blacklist(self) -> str:
         """The text of debugfs' ``kprobes/blacklist``."""

@@ -11,7 +11,15 @@ from typing import Literal
 
 from kprobesim.errors import UsageError
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "Arm64Model", "Model", "X86Model", "choose_model"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODELS",
+    "Arm64Model",
+    "Model",
+    "X86Model",
+    "known_model",
+    "model_of",
+]
 
 Stepping = Literal["breakpoint", "trap"]
 Boost = Literal["after a step", "without post_handler", "when prepared"]
@@ -40,6 +48,8 @@ class X86Model:
     """An INT3 between the function's start and the probe refuses the probe (-EILSEQ)."""
     refuse_exception_insns: bool
     """UD2, INT n ... are refused (-EILSEQ)."""
+    refuse_cfi_checks: bool
+    """The MOV and ADD of a kCFI check, which its trap decodes, are refused (-EILSEQ)."""
     ftrace: bool
     """A probe on the place that ftrace patches goes through ftrace (KPROBES_ON_FTRACE)."""
     refuse_inside_ftrace: bool
@@ -156,6 +166,7 @@ _2_6 = Model(
         unboostable_prefixes=frozenset({0x2E, 0x67}),
         int3_ends_walk=True,
         refuse_exception_insns=False,
+        refuse_cfi_checks=False,
         ftrace=False,
         refuse_inside_ftrace=False,
         skip_endbr=False,
@@ -243,7 +254,7 @@ _6_12 = replace(
     _6_1,
     name="6.12",
     refuse_cfi_preambles=True,
-    x86=replace(_6_1.x86, vanished="report", group_boost=True),
+    x86=replace(_6_1.x86, vanished="report", group_boost=True, refuse_cfi_checks=True),
     arm64=replace(_6_1.arm64, refuse_mops=True, blacklist=(_ENTRY, _IRQENTRY, *_HYP)),
 )
 
@@ -264,16 +275,18 @@ DEFAULT_MODEL = _6_1
 """For an image that does not tell its version."""
 
 
-def choose_model(name: str | None, version: tuple[int, ...]) -> Model:
-    """The model called ``name``; by default the newest that is not newer than ``version``.
+def known_model(name: str | None) -> Model | None:
+    """The model called ``name``, or ``None`` without one; raises :class:`UsageError`."""
+    if name is None:
+        return None
+    model = MODELS.get(name) if isinstance(name, str) else None
+    if model is None:
+        raise UsageError(f"model {name!r} is not known: choose one of {', '.join(MODELS)}")
+    return model
 
-    Raises :class:`UsageError` for a name that is none.
-    """
-    if name is not None:
-        model = MODELS.get(name) if isinstance(name, str) else None
-        if model is None:
-            raise UsageError(f"model {name!r} is not known: choose one of {', '.join(MODELS)}")
-        return model
+
+def model_of(version: tuple[int, ...]) -> Model:
+    """The newest model that is not newer than a kernel's ``version``."""
     if not version:
         return DEFAULT_MODEL
     older = [model for model in MODELS.values() if model.version <= version]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
+from kprobesim.kprobes.blacklist import KRETPROBE_BLACKLIST
 from kprobesim.kprobes.checks import Place, check_types, resolve
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.kretprobe import Kretprobe, Rethook
@@ -15,12 +16,10 @@ from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.rethook import Returns
 from kprobesim.kprobes.table import KprobeTable
 
-__all__ = ["KRETPROBE_BLACKLIST", "ReturnProbes"]
+__all__ = ["ReturnProbes", "at_entry_only", "unresolved_as_kretprobe"]
 
 _MOST_DATA = 4096  # KRETPROBE_MAX_DATA_SIZE
 _CPUS = 1
-KRETPROBE_BLACKLIST = {"x86_64": ("__switch_to",), "arm64": ()}
-"""``kretprobe_blacklist`` of each architecture: what returns in another task than it was called."""
 
 
 def default_maxactive(model: Model, *, preemptible: bool) -> int:

@@ -1,4 +1,4 @@
-"""The CPU emulator behind four verbs: run, stop, hook, forget. With hooks.py, all of Unicorn.
+"""The CPU emulator behind four verbs: run, stop, hook, forget. hooks.py is its other half.
 
 The official binding costs 1-2 us for one register; a breakpoint needs several of them for every
 hit. Unicorn keeps the registers of the guest in a C struct, so the engine finds that struct once
@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 
 import unicorn
 from unicorn import arm64_const, x86_const
-from unicorn.unicorn_py3.unicorn import uclib
 
 from kprobesim.errors import EngineError
 from kprobesim.machine import window
 from kprobesim.machine.context import Context
 from kprobesim.machine.exits import BlockExits, find_switch
 from kprobesim.machine.hooks import Hooks
+from kprobesim.machine.library import GPRS, REGISTERS, CpReg, Msr, address_of, library, open_cpu
 from kprobesim.machine.window import Layout, Words
 
 __all__ = ["Engine"]
@@ -31,116 +31,11 @@ _PAGE = 4096
 _KERNEL_HALF = 1 << 63, (1 << 64) - 1
 # jmp next; next: hlt - and the same with wfi
 _TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
-_SUPPORTED = (2, 1)
 _NOWHERE = 1 << 36  # a physical address where no board has anything
 _REMOVE_CACHE = unicorn.UC_CTL_TB_REMOVE_CACHE | 2 << 26 | unicorn.UC_CTL_IO_WRITE << 30
 
 _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
-
-_X86_GPRS = (
-    *(x86_const.UC_X86_REG_RAX, x86_const.UC_X86_REG_RCX),
-    *(x86_const.UC_X86_REG_RDX, x86_const.UC_X86_REG_RBX),
-    *(x86_const.UC_X86_REG_RSP, x86_const.UC_X86_REG_RBP),
-    *(x86_const.UC_X86_REG_RSI, x86_const.UC_X86_REG_RDI),
-    *range(x86_const.UC_X86_REG_R8, x86_const.UC_X86_REG_R15 + 1),
-)
-_ARM64_GPRS = (
-    *range(arm64_const.UC_ARM64_REG_X0, arm64_const.UC_ARM64_REG_X28 + 1),
-    arm64_const.UC_ARM64_REG_X29,
-    arm64_const.UC_ARM64_REG_X30,
-    arm64_const.UC_ARM64_REG_SP,
-)
-
-_X86_MODELS = {
-    "epyc": x86_const.UC_CPU_X86_EPYC_ROME,
-    "qemu64": x86_const.UC_CPU_X86_QEMU64,
-}
-_X86_REGISTERS = {
-    "pc": x86_const.UC_X86_REG_RIP,
-    "flags": x86_const.UC_X86_REG_EFLAGS,
-    "cr0": x86_const.UC_X86_REG_CR0,
-    "cr2": x86_const.UC_X86_REG_CR2,
-    "cr3": x86_const.UC_X86_REG_CR3,
-    "cr4": x86_const.UC_X86_REG_CR4,
-    "dr0": x86_const.UC_X86_REG_DR0,
-    "dr1": x86_const.UC_X86_REG_DR1,
-    "dr2": x86_const.UC_X86_REG_DR2,
-    "dr3": x86_const.UC_X86_REG_DR3,
-    "dr7": x86_const.UC_X86_REG_DR7,
-    "cs": x86_const.UC_X86_REG_CS,
-    "ss": x86_const.UC_X86_REG_SS,
-    "ds": x86_const.UC_X86_REG_DS,
-    "es": x86_const.UC_X86_REG_ES,
-}
-_ARM64_REGISTERS = {
-    "flags": arm64_const.UC_ARM64_REG_PSTATE,
-    "pc": arm64_const.UC_ARM64_REG_PC,
-}
-
-
-class _CpReg(ctypes.Structure):
-    """An ARM64 system register by its encoding, as ``uc_arm64_cp_reg``."""
-
-    _fields_ = (
-        ("crn", ctypes.c_uint32),
-        ("crm", ctypes.c_uint32),
-        ("op0", ctypes.c_uint32),
-        ("op1", ctypes.c_uint32),
-        ("op2", ctypes.c_uint32),
-        ("val", ctypes.c_uint64),
-    )
-
-
-class _Msr(ctypes.Structure):
-    """An x86 model specific register, as ``uc_x86_msr``."""
-
-    _fields_ = (("rid", ctypes.c_uint32), ("value", ctypes.c_uint64))
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    """libunicorn with prototypes of plain integers (the binding's own convert at every call)."""
-    version = tuple(unicorn.uc_version()[:2])
-    if version != _SUPPORTED:
-        raise EngineError(
-            f"kprobesim needs Unicorn {_SUPPORTED[0]}.{_SUPPORTED[1]}.x, found "
-            f"{version[0]}.{version[1]}: pip install 'unicorn>=2.1.4,<2.2'"
-        )
-    lib = ctypes.CDLL(uclib._name)
-    for name, *arguments in (
-        ("uc_reg_read", _ptr, ctypes.c_int, _ptr),
-        ("uc_reg_write", _ptr, ctypes.c_int, _ptr),
-        ("uc_reg_write_batch", _ptr, _ptr, _ptr, ctypes.c_int),
-        ("uc_emu_start", _ptr, _u64, _u64, _u64, ctypes.c_size_t),
-        ("uc_emu_stop", _ptr),
-        ("uc_context_save", _ptr, _ptr),
-        ("uc_context_restore", _ptr, _ptr),
-        ("uc_mem_map_ptr", _ptr, _u64, _u64, ctypes.c_uint32, _ptr),
-        ("uc_mem_unmap", _ptr, _u64, _u64),
-        ("uc_hook_add", _ptr, _ptr, ctypes.c_int, _ptr, _ptr, _u64, _u64),
-        ("uc_hook_del", _ptr, ctypes.c_size_t),
-        ("uc_ctl", _ptr, ctypes.c_uint32, _u64, _u64),
-        ("uc_mmio_map", _ptr, _u64, ctypes.c_size_t, _ptr, _ptr, _ptr, _ptr),
-    ):
-        function = getattr(lib, name)
-        function.argtypes = arguments
-        function.restype = ctypes.c_int
-    return lib
-
-
-def _open(arch: str, model: str = "") -> unicorn.Uc:
-    if arch == _X86:
-        uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        # The default model refuses STAC/CLAC, which kernels with SMAP execute.
-        uc.ctl_set_cpu_model(_X86_MODELS[model or "epyc"])
-    elif arch == "arm64":
-        uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
-        uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_A72)
-        uc.ctl_set_page_size(4096)  # else the TLB goes by the smallest of old ARM, 1 KiB
-    else:
-        raise EngineError(f"no CPU for architecture {arch!r}: x86_64 and arm64 are there")
-    return uc
 
 
 class Engine(Hooks):
@@ -157,16 +52,15 @@ class Engine(Hooks):
     def __init__(self, arch: str, model: str = "") -> None:
         self.arch = arch
         self.model = model
-        self._lib = _library()
-        self._uc = _open(arch, model)
-        self._handle = ctypes.cast(self._uc._uch, _ptr).value or 0
+        self._lib = library()
+        self._uc = open_cpu(arch, model)
+        self._handle = address_of(self._uc)
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
         super().__init__()
         self._counted = False
         self._blocks = False
-        x86 = arch == _X86
-        self._numbers = _X86_REGISTERS if x86 else _ARM64_REGISTERS
+        self._numbers = REGISTERS[arch]
         self._pc = self._numbers["pc"]
         # With arguments made once and no prototype to check them against: every emulated branch
         # reads the flags, and this takes 0.3 us instead of 0.5.
@@ -178,9 +72,9 @@ class Engine(Hooks):
         )
         self._fetch_flags = partial(self._lib["uc_reg_read"], *arguments)
         self._store_flags = partial(self._lib["uc_reg_write"], *arguments)
-        self.layout: Layout = window.layout(arch, _Specimen)
+        self.layout: Layout = window.layout(arch)
         self.words: Words = window.find_words(
-            self._handle, self.layout, _X86_GPRS if x86 else _ARM64_GPRS, self.write_number
+            self._handle, self.layout, GPRS[arch], self.write_number
         )
         self.fields = window.find_fields(self.words, self.layout)
         self.counter_words: Words = window.find_counter(self._handle, self.layout)
@@ -402,7 +296,7 @@ class Engine(Hooks):
 
     def read_system(self, crn: int, crm: int, op0: int, op1: int, op2: int) -> int:
         """An ARM64 system register by its encoding."""
-        register = _CpReg(crn, crm, op0, op1, op2, 0)
+        register = CpReg(crn, crm, op0, op1, op2, 0)
         status = self._lib.uc_reg_read(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
         )
@@ -411,26 +305,24 @@ class Engine(Hooks):
 
     def write_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> None:
         """Write an ARM64 system register; this also makes an earlier PSTATE write take effect."""
-        register = _CpReg(crn, crm, op0, op1, op2, value)
+        register = CpReg(crn, crm, op0, op1, op2, value)
         status = self._lib.uc_reg_write(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
         )
         self._check(status, "system register")
 
-    def prepare_system(
-        self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int
-    ) -> _CpReg:
+    def prepare_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> CpReg:
         """A write of an ARM64 system register, for :meth:`write_prepared`; ``val`` may change."""
-        return _CpReg(crn, crm, op0, op1, op2, value)
+        return CpReg(crn, crm, op0, op1, op2, value)
 
-    def read_prepared(self, register: _CpReg) -> int:
+    def read_prepared(self, register: CpReg) -> int:
         """Read the register of a prepared write (0.3 us)."""
         self._lib.uc_reg_read(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
         )
         return int(register.val)
 
-    def write_prepared(self, register: _CpReg) -> None:
+    def write_prepared(self, register: CpReg) -> None:
         """Do a prepared write (0.3 us)."""
         self._lib.uc_reg_write(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
@@ -438,7 +330,7 @@ class Engine(Hooks):
 
     def read_msr(self, number: int) -> int:
         """An x86 model specific register."""
-        msr = _Msr(number, 0)
+        msr = Msr(number, 0)
         status = self._lib.uc_reg_read(
             self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
         )
@@ -447,7 +339,7 @@ class Engine(Hooks):
 
     def write_msr(self, number: int, value: int) -> None:
         """Write an x86 model specific register."""
-        msr = _Msr(number, value)
+        msr = Msr(number, value)
         status = self._lib.uc_reg_write(
             self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
         )
@@ -493,32 +385,3 @@ class Engine(Hooks):
     def restore(self, context: Context) -> None:
         """Set all registers from ``context`` (0.4 us), which came from this very engine."""
         self._lib.uc_context_restore(self._handle, context.address)
-
-
-class _Specimen:
-    """A bare CPU on which the layout of Unicorn's structs is measured."""
-
-    _CODE = 0x1000
-
-    def __init__(self, arch: str) -> None:
-        self._uc = _open(arch)
-        self._x86 = arch == _X86
-        self.handle = ctypes.cast(self._uc._uch, _ptr).value or 0
-        self._uc.mem_map(0, 0x4000)
-        self._uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, *_: uc.emu_stop())
-
-    def set_flags(self, value: int) -> None:
-        flags = x86_const.UC_X86_REG_EFLAGS if self._x86 else arm64_const.UC_ARM64_REG_PSTATE
-        self._uc.reg_write(flags, value)
-
-    def set_gpr(self, number: int, value: int) -> None:
-        self._uc.reg_write((_X86_GPRS if self._x86 else _ARM64_GPRS)[number], value)
-
-    def execute(self, code: bytes, count: int = 0) -> None:
-        self._uc.ctl_remove_cache(self._CODE, self._CODE + 0x100)
-        self._uc.mem_write(self._CODE, code)
-        self._uc.emu_start(self._CODE, self._CODE + len(code), count=count)
-
-    def context(self) -> bytes:
-        saved = self._uc.context_save()
-        return ctypes.string_at(ctypes.cast(saved.context, _ptr).value or 0, saved.size)

@@ -19,16 +19,13 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from functools import cache
 
-import unicorn
-from unicorn import arm_const
+from kprobesim.machine.specimen import structs_after_thumb
 
 __all__ = ["BlockExits", "find_switch"]
 
 _MOST = 4095  # how far a block may reach beyond its first byte (a page)
 _SEEN = 0x2000  # bytes of uc_struct that are compared
-_CODE = 0x1000
 _NOP, _IF_EQUAL, _SVC = 0xBF00, 0xBF08, 0xDF00  # Thumb
-_ZERO_FLAG = 1 << 30
 
 _Zone = tuple[int, int, int]
 
@@ -39,21 +36,8 @@ def find_switch() -> int:
 
     It stays set after a block that ends within an IT block was translated, and only then.
     """
-    try:
-        uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
-    except unicorn.UcError:  # a build without 32-bit ARM
-        return 0
-    at = ctypes.cast(uc._uch, ctypes.c_void_p).value or 0
-    uc.mem_map(_CODE, 0x1000)
-    uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, *_: uc.emu_stop())
-    uc.reg_write(arm_const.UC_ARM_REG_CPSR, uc.reg_read(arm_const.UC_ARM_REG_CPSR) | _ZERO_FLAG)
-    plain = struct.pack("<2H", _NOP, _SVC)
-    seen = []
-    for number, code in enumerate((plain, struct.pack("<2H", _IF_EQUAL, _SVC), plain)):
-        start = _CODE + 0x100 * number
-        uc.mem_write(start, code)
-        uc.emu_start(start | 1, start + 0x80)
-        seen.append(ctypes.string_at(at, _SEEN))
+    plain, within = struct.pack("<2H", _NOP, _SVC), struct.pack("<2H", _IF_EQUAL, _SVC)
+    seen = structs_after_thumb((plain, within, plain), _SEEN)
     places = [at for at, values in enumerate(zip(*seen, strict=True)) if values == (0, 1, 0)]
     return places[0] if len(places) == 1 else 0
 

@@ -15,11 +15,12 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from kprobesim.errors import EngineError
+from kprobesim.machine.specimen import Specimen
 
-__all__ = ["Layout", "Specimen", "Words", "find_counter", "find_fields", "find_words", "layout"]
+__all__ = ["Layout", "Words", "find_counter", "find_fields", "find_words", "layout"]
 
 Words: TypeAlias = "ctypes.Array[ctypes.c_uint64]"
 """The live register words of one engine."""
@@ -27,24 +28,6 @@ Words: TypeAlias = "ctypes.Array[ctypes.c_uint64]"
 _UC_STRUCT_BYTES = 0x4000
 _CPU_STRUCT_BYTES = 0x40000
 _COUNT_MARK = 0x3ADE68B1  # an instruction limit that no other field has
-
-
-class Specimen(Protocol):
-    """A bare CPU (no MMU, code at 0x1000) on which faults are provoked to see what changes."""
-
-    handle: int
-
-    def set_flags(self, value: int) -> None:
-        """Write EFLAGS or PSTATE."""
-
-    def set_gpr(self, number: int, value: int) -> None:
-        """Write a general register."""
-
-    def execute(self, code: bytes, count: int = 0) -> None:
-        """Run ``code`` until it faults, ends, or ``count`` instructions are done."""
-
-    def context(self) -> bytes:
-        """The register struct as the API saves it, with a header of its own before it."""
 
 
 @dataclass
@@ -70,11 +53,11 @@ class Layout:
 _layouts: dict[str, Layout] = {}
 
 
-def layout(arch: str, specimen: Callable[[str], Specimen]) -> Layout:
+def layout(arch: str) -> Layout:
     """The layout for ``arch``, measured once a process."""
     if arch not in _layouts:
         measure = _measure_x86 if arch == "x86_64" else _measure_arm64
-        _layouts[arch] = measure(specimen(arch))
+        _layouts[arch] = measure(Specimen(arch))
     return _layouts[arch]
 
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "boot.py"
-
 
 @pytest.fixture
-def boot(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("boot_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "boot_benchmark", module)
-    spec.loader.exec_module(module)
-    return module
+def boot(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("boot")
 
 
 def test_a_process_is_timed_until_its_line_and_ended(boot: ModuleType) -> None:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "sweep.py"
 FUNCTIONS = ("gcd", "strlen", "kprobe_target")
 
 
 @pytest.fixture
-def sweep(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "sweep", module)
-    spec.loader.exec_module(module)
-    return module
+def sweep(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("sweep")
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -153,14 +153,21 @@ def test_unusable_symbols_are_1(
 
 def test_ctrl_c_ends_a_running_guest_with_130() -> None:
     sample = ROOT / "samples" / "guest-x86_64.elf"
-    running = process("call", sample, "spin_forever()", "--timeout", 60, "-p", "spin_forever")
-    assert running.stdout is not None
-    first = running.stdout.readline()  # the probe's hit: from now on the guest spins
-    assert first.startswith("hit 1 spin_forever")
-    time.sleep(0.2)
-    start = time.monotonic()
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=30)
+    command = ("call", sample, "spin_forever()", "--timeout", 60, "-p", "spin_forever")
+    # What runs the tests may ignore SIGINT, as `nohup ... &` does, and a child inherits that.
+    with process(
+        *command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ) as running:
+        try:
+            assert running.stdout is not None
+            first = running.stdout.readline()  # the probe's hit: from now on the guest spins
+            assert first.startswith("hit 1 spin_forever")
+            time.sleep(0.2)
+            start = time.monotonic()
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=30)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert err == "kprobesim: interrupted\n"
     assert time.monotonic() - start < 10
@@ -176,12 +183,13 @@ def test_ctrl_c_elsewhere_is_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_closed_pipe_is_no_traceback() -> None:
     sample = ROOT / "samples" / "guest-x86_64.elf"
-    running = process("call", sample, "count_to(20000)", "-p", "count_to+0x10", "--max-hits", 20000)
-    assert running.stdout is not None and running.stderr is not None
-    running.stdout.readline()
-    running.stdout.close()
-    assert running.stderr.read() == ""
-    running.wait(timeout=60)
+    command = ("call", sample, "count_to(20000)", "-p", "count_to+0x10", "--max-hits", 20000)
+    with process(*command) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == ""
+        running.wait(timeout=60)
 
 
 def test_full_disk_is_1(sample: Path) -> None:

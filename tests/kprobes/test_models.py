@@ -20,7 +20,7 @@ from kprobesim import (
 )
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe
-from kprobesim.kprobes.model import Arm64Model, Model, X86Model, choose_model
+from kprobesim.kprobes.model import Arm64Model, Model, X86Model, model_of
 
 ROOT = Path(__file__).parent.parent.parent
 X86 = ROOT / "samples" / "guest-x86_64.elf"
@@ -94,8 +94,7 @@ def test_every_field_tells_models_apart() -> None:
     ],
 )
 def test_the_default_follows_the_image(version: tuple[int, ...], name: str) -> None:
-    assert choose_model(None, version).name == name
-    assert choose_model("5.4", version).name == "5.4"
+    assert model_of(version).name == name
 
 
 @pytest.mark.parametrize("name", ["6", "5.11", "", 6.1])

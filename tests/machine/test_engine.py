@@ -73,7 +73,8 @@ def test_a_copy_of_the_registers_is_not_taken_for_them() -> None:
 
     from kprobesim.machine import window
 
-    stale, live = ((ctypes.c_uint64 * 64)() for _ in range(2))
+    # The live ones lie in front, for the search reads on behind what a pointer points at.
+    live, stale = ((ctypes.c_uint64 * 64) * 2)()
     handle = (ctypes.c_uint64 * 4096)(ctypes.addressof(stale), ctypes.addressof(live))
     writes = 0
 

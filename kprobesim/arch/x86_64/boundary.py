@@ -7,7 +7,7 @@ function, on the bytes as they were before any probe.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 from kprobesim.arch.refused import Refused
 from kprobesim.arch.x86_64.constants import INT3, MAX_INSN_LENGTH, PAGE_SIZE
@@ -15,6 +15,9 @@ from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode, length
 from kprobesim.errors import GuestMemoryError, Reason
 
 __all__ = ["Read", "boundaries", "check_boundary", "is_exception_insn", "read_insn"]
+
+# movl $-id, %r10d; addl -4(%target), %r10d; je over; ud2. The trap's handler decodes the first two.
+_TO_CFI_TRAP = {0xBA: 12, 0x03: 6}
 
 Read = Callable[[int, int], bytes]
 """``read(address, size)``: the original bytes; ``GuestMemoryError`` where none are mapped."""
@@ -64,6 +67,7 @@ def check_boundary(
     *,
     refuse_exception_insns: bool = False,
     int3_ends_walk: bool = False,
+    cfi_traps: Set[int] = frozenset(),
 ) -> None:
     """Raise :class:`Refused` (-EILSEQ) unless an instruction starts at ``address``.
 
@@ -71,7 +75,9 @@ def check_boundary(
     since Linux 6.13, bytes at ``address`` that are no instruction or one made to trap (INT3, INT n,
     UD2 ...) are refused here; 6.1 leaves the former and INT3 to
     :func:`kprobesim.arch.x86_64.prepare.prepare`, and accepts the others. ``int3_ends_walk``: as
-    before 5.13, a breakpoint on the way is taken for somebody else's.
+    before 5.13, a breakpoint on the way is taken for somebody else's. ``cfi_traps``: the UD2s of
+    kCFI's checks in a kernel that guards these (6.6 on); then, too, the bytes at ``address`` must
+    be an instruction.
     """
     at = symbol_start
     try:
@@ -79,7 +85,8 @@ def check_boundary(
             at = boundary
             if int3_ends_walk and at < address and read_insn(read, at).opcode[0] == INT3:
                 raise Undecodable("a breakpoint that no probe has set")
-        target = read_insn(read, at) if refuse_exception_insns and at == address else None
+        judged = at == address and (refuse_exception_insns or cfi_traps)
+        target = read_insn(read, at) if judged else None
     except Undecodable as error:
         raise Refused(
             errno.EILSEQ,
@@ -98,11 +105,21 @@ def check_boundary(
             Reason.NOT_INSTRUCTION_BOUNDARY,
             f"{address:#x} lies inside an instruction; the next one starts at {at:#x}",
         )
-    if target is not None and is_exception_insn(target):
+    if target is None:
+        return
+    if refuse_exception_insns and is_exception_insn(target):
         raise Refused(
             errno.EILSEQ,
             Reason.UNPROBEABLE_INSTRUCTION,
             f"the instruction at {address:#x} ({target.raw.hex(' ')}) is made to trap",
+        )
+    distance = _TO_CFI_TRAP.get(target.opcode[0])
+    if distance is not None and address + distance in cfi_traps:
+        raise Refused(
+            errno.EILSEQ,
+            Reason.CFI_CHECK,
+            f"the instruction at {address:#x} ({target.raw.hex(' ')}) belongs to the kCFI check at "
+            f"{address + distance:#x}, whose trap reads it; probe the call behind that",
         )
 
 

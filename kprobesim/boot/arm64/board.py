@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from collections.abc import Callable
 
@@ -23,15 +22,14 @@ from kprobesim.boot.arm64.tree import (
     UART_SPI,
     device_tree,
 )
-from kprobesim.boot.board import MOST_PHYSICAL, Board
-from kprobesim.boot.booted import BootedMachine
+from kprobesim.boot.board import Board
+from kprobesim.boot.computer import MOST_PHYSICAL
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Saved
 from kprobesim.boot.stop import Stop, StopReason
-from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
+from kprobesim.boot.walked_memory import Translate
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
-from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import page_up
 
@@ -59,38 +57,19 @@ _KNOWN_EXCEPTIONS = (1, 2, 3, 4, 7, 11)
 
 
 class Arm64Board(Board):
-    """A Cortex-A72 at EL1 with ``memory`` bytes of RAM, GICv2, PL011, timer and PSCI by SMC.
+    """A Cortex-A72 at EL1 with GICv2, PL011, timer and PSCI by SMC.
 
-    ``image`` is the kernel, ``initrd`` the initial RAM disk, ``append`` the kernel's command line.
-    Raises :class:`UsageError` when these do not fit into the memory.
+    See :class:`~kprobesim.boot.computer.Computer` for its arguments.
     """
 
+    arch = "arm64"
     ram_base = _RAM
 
-    def __init__(
-        self,
-        image: KernelImage,
-        *,
-        initrd: bytes | None,
-        append: str,
-        memory: int,
-        clock: str = "virtual",
-    ) -> None:
-        if image.arch != "arm64":
-            raise UsageError(f"{image.path} is a kernel for {image.arch}: boot it on that board")
-        self.check_arguments(initrd, append, memory)
-        self._assemble(image, memory, append, clock)
-        self._start(initrd, append)
-        self.kernel_hooks.find(image)
+    def _prepare_cpu(self, engine: Engine) -> Translate:
+        return walker(engine, self.ram, _RAM)
 
-    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
-        engine = Engine("arm64")
-        engine.stop_between_blocks()
-        engine.count_blocks()
-        self.ram = make_board_ram(memory)
-        engine.map_ram(_RAM, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
-        access = WalkedMemory(self.ram, _RAM, walker(engine, self.ram, _RAM))
-        super().__init__(BootedMachine(engine, make_cpu(engine), access), image, append, clock)
+    def _add_devices(self) -> None:
+        engine = self.machine.engine
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
 
@@ -100,7 +79,7 @@ class Arm64Board(Board):
         self.psci = Psci(lambda kind: self.stop(StopReason(kind)))
         self._map_devices()
         self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
-        self.watch_unmapped(_RAM + memory, MOST_PHYSICAL)
+        self.watch_unmapped(_RAM + len(self.ram), MOST_PHYSICAL)
         self.kernel_hooks = KernelHooks(
             engine, self.timer, self._invalidate_code, self.machine.keep
         )
@@ -140,7 +119,7 @@ class Arm64Board(Board):
 
         return guarded_read, guarded_write
 
-    def _start(self, initrd: bytes | None, append: str) -> None:
+    def _load(self, initrd: bytes) -> None:
         """Load everything and let the CPU stand at the kernel's first instruction.
 
         Documentation/arch/arm64/booting.rst: MMU off, interrupts masked, x0 = device tree.
@@ -157,13 +136,13 @@ class Arm64Board(Board):
         if initrd:
             place = (end, end + len(initrd))
             end = page_up(place[1])
-        tree = device_tree(_RAM, len(self.ram), append, place)
+        tree = device_tree(_RAM, len(self.ram), self.append, place)
         if end > _RAM + len(self.ram) or len(tree) > _ALIGN:
             raise UsageError(
                 f"{len(self.ram) >> 20} MiB of memory will not do for this kernel and its initrd: "
                 f"give at least {(end - _RAM >> 20) + 64} MiB"
             )
-        if initrd and place is not None:
+        if place is not None:
             self.ram[place[0] - _RAM : place[1] - _RAM] = initrd
         self.ram[: len(tree)] = tree
 
@@ -175,6 +154,7 @@ class Arm64Board(Board):
         engine.write_system(*_CNTHCTL_EL2, 0)  # this makes PSTATE take effect
         self._words[0] = _RAM
         self._words[self._pc] = kernel
+        self.kernel_hooks.find(self.image)
 
     def parts(self) -> dict[str, Saved]:
         """What has a state of its own, by name."""
@@ -194,7 +174,8 @@ class Arm64Board(Board):
         engine.write_system(*_SCTLR_EL1, engine.read_system(*_SCTLR_EL1) & ~1)
 
     def loaded(self) -> None:
-        """The waiting interrupt is not among the registers: tell the CPU again."""
+        """The waiting interrupt is not among the registers: tell the CPU again, too."""
+        super().loaded()
         self._set_interrupt(self.gic.level)
 
     # -- traps -------------------------------------------------------------------------------------

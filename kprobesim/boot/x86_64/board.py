@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 
-from kprobesim.boot.board import MOST_PHYSICAL, Board
-from kprobesim.boot.booted import BootedMachine
+from kprobesim.boot.board import Board
+from kprobesim.boot.computer import MOST_PHYSICAL
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.saved import Maybe, Number, Saved, fields
 from kprobesim.boot.stop import Stop, StopReason
-from kprobesim.boot.walked_memory import WalkedMemory, make_board_ram
+from kprobesim.boot.walked_memory import Translate
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
 from kprobesim.boot.x86_64.cmos import Cmos
@@ -23,14 +22,10 @@ from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ, find_state
 from kprobesim.boot.x86_64.syscall import make_syscall
 from kprobesim.boot.x86_64.uart16550 import Uart16550
 from kprobesim.boot.x86_64.walk import Walk
-from kprobesim.errors import UsageError
-from kprobesim.image import KernelImage
-from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.engine import Engine
 
 __all__ = ["X86Board"]
 
-_CPU = "qemu64"
 _COM1, _COM1_IRQ, _TIMER_IRQ = 0x3F8, 4, 0
 _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
@@ -48,44 +43,29 @@ _Out = Callable[[int, int, int], None]
 
 
 class X86Board(Board):
-    """``image`` with ``initrd`` and the command line ``append`` on ``memory`` bytes of RAM."""
+    """A PC; see :class:`~kprobesim.boot.computer.Computer` for its arguments."""
 
-    ram_base = 0
     SAVED = fields(**Board.SAVED, _look_at=Maybe(Number(63)), _soon=Number(63))
+    arch = "x86_64"
+    cpu_model = "qemu64"
+    ram_base = 0
+    most_memory = _MOST_MEMORY
 
-    def __init__(
-        self,
-        image: KernelImage,
-        *,
-        initrd: bytes | None,
-        append: str,
-        memory: int,
-        clock: str = "virtual",
-    ) -> None:
-        self.check_arguments(initrd, append, memory)
-        if image.arch != "x86_64":
-            raise UsageError(f"{image.path} is a kernel for {image.arch}, this board is a PC")
-        self._assemble(image, memory, append, clock)
-        write_tables(self.ram)
-        start.load(self.ram, image, initrd or b"", append)
-        start.start(self.machine.engine, image)
-
-    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
-        if memory > _MOST_MEMORY:
-            raise UsageError(f"this board takes at most {_MOST_MEMORY >> 20} MiB of memory")
-        engine = Engine("x86_64", _CPU)
-        engine.stop_between_blocks()
-        engine.count_blocks()
-        self.ram = make_board_ram(memory)
-        engine.map_ram(0, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
-        features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
+    def _prepare_cpu(self, engine: Engine) -> Translate:
+        self._features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
         self.state = find_state(engine)
         self._walk = Walk(self.state, memoryview(self.ram).cast("Q"))
-        access = WalkedMemory(self.ram, 0, self._walk.translate)
-        machine = BootedMachine(engine, make_cpu(engine), access)
-        super().__init__(machine, image, append, clock)
+        return self._walk.translate
+
+    def _load(self, initrd: bytes) -> None:
+        write_tables(self.ram)
+        start.load(self.ram, self.image, initrd, self.append)
+        start.start(self.machine.engine, self.image)
+
+    def _add_devices(self) -> None:
+        engine = self.machine.engine
         self.entry = Exceptions(engine, self.state, self._walk)
-        machine.deliver = self._deliver
+        self.machine.deliver = self._deliver
         self.pic = PicPair()
         self.pit = Pit(self._port_time)
         self.cmos = Cmos(self.clock.now)
@@ -110,8 +90,8 @@ class X86Board(Board):
         engine.on_read_tsc(self.clock.read)
         engine.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
-        self.watch_unmapped(memory, MOST_PHYSICAL)
-        engine.on_cpuid(make_cpuid(engine, self.state, features))
+        self.watch_unmapped(len(self.ram), MOST_PHYSICAL)
+        engine.on_cpuid(make_cpuid(engine, self.state, self._features))
 
     def parts(self) -> dict[str, Saved]:
         """What has a state of its own, by name."""
@@ -130,9 +110,6 @@ class X86Board(Board):
     def switch_mmu_off(self) -> None:
         """CR0.PG; not through Unicorn, which would leave long mode."""
         self.state.cr[0] &= ~_PG
-
-    def loaded(self) -> None:
-        """All that the CPU knows is in its registers."""
 
     # -- exceptions and interrupts ---------------------------------------------------------------
 

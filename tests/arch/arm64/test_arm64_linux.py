@@ -101,7 +101,10 @@ class Tables:
         self.starts = sorted(
             {int(line.split()[0], 16) for line in symbols.splitlines() if "[" not in line}
         )
-        spans = (line.split()[0].split("-") for line in (folder / "blacklist.txt").open())
+        spans = (
+            line.split()[0].split("-")
+            for line in (folder / "blacklist.txt").read_text().splitlines()
+        )
         self.blacklist = [(int(start, 16), int(end, 16)) for start, end in spans]
 
     def read(self, address: int, size: int) -> bytes:

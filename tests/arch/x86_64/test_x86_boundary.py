@@ -62,6 +62,40 @@ def test_undecodable_on_the_way() -> None:
         check_boundary(read, START, START + 1, refuse_exception_insns=True)
 
 
+# movl $-id, %r10d; addl -4(%rdi), %r10d; je 1f; ud2; 1: call *%rdi; movl $1, %edx; ret
+CFI_CHECK = bytes.fromhex("41ba785634ed 440357fc 7402 0f0b ffd7 ba01000000 c3")
+
+
+@pytest.mark.parametrize("offset", [0, 6])
+def test_what_a_cfi_trap_reads(offset: int) -> None:
+    read = reader(START, CFI_CHECK)
+    check_boundary(read, START, START + offset)
+    check_boundary(read, START, START + offset, cfi_traps={START + 13, START - 1})
+    with pytest.raises(Refused, match="kCFI check") as caught:
+        check_boundary(read, START, START + offset, cfi_traps={START + 12})
+    assert (caught.value.errno, caught.value.reason) == (errno.EILSEQ, Reason.CFI_CHECK)
+
+
+@pytest.mark.parametrize("offset", [10, 12, 14, 16, 21])
+def test_what_it_does_not_read(offset: int) -> None:
+    check_boundary(reader(START, CFI_CHECK), START, START + offset, cfi_traps={START + 12})
+
+
+def test_only_two_opcodes_belong_to_a_cfi_check() -> None:
+    """MOV to another register and ADD the other way round are no part of one."""
+    for code in ("41bb785634ed 440357fc 7402 0f0b", "41ba785634ed 440157fc 7402 0f0b"):
+        read = reader(START, bytes.fromhex(code))
+        offset = 0 if code.startswith("41bb") else 6
+        check_boundary(read, START, START + offset, cfi_traps={START + 12})
+
+
+def test_with_cfi_the_target_must_be_an_instruction() -> None:
+    read = reader(START, bytes.fromhex("55 c5f800 c3"))
+    with pytest.raises(Refused, match="is no instruction") as caught:
+        check_boundary(read, START, START + 1, cfi_traps={START - 1})
+    assert caught.value.errno == errno.EILSEQ
+
+
 def test_unmapped_on_the_way() -> None:
     read = reader(0x1000, b"\x90" * 4096, padding=0)
     check_boundary(read, 0x1000, 0x1FFF)

@@ -1,0 +1,224 @@
+"""A computer that kernels boot on: how it is put together, and its state. Boards run it."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from kprobesim.boot.booted import BootedMachine
+from kprobesim.boot.console import Console
+from kprobesim.boot.host_time import make_clock
+from kprobesim.boot.saved import (
+    Kind,
+    Put,
+    Saved,
+    Text,
+    fields,
+    parse_fields,
+    record,
+    save_fields,
+    wrong_state,
+)
+from kprobesim.boot.walked_memory import Translate, WalkedMemory
+from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.image import KernelImage
+from kprobesim.machine.cpu import make_cpu
+from kprobesim.machine.cpu_state import parse_cpu, save_cpu
+from kprobesim.machine.engine import Engine
+from kprobesim.machine.memory import PAGE, make_ram
+
+__all__ = ["MOST_PHYSICAL", "Computer"]
+
+MOST_PHYSICAL = (1 << 40) - 1
+"""What no guest's devices lie beyond; and no program's code below, but that at fixed addresses."""
+_MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
+
+_C = TypeVar("_C", bound="Computer")
+
+
+class Computer(ABC):
+    """One CPU, RAM, an interrupt controller, a timer and a serial console.
+
+    ``image`` is the kernel, ``initrd`` the initial RAM disk, ``append`` the kernel's command line,
+    ``memory`` the bytes of RAM, ``clock`` what its time follows ("virtual" or "host"). Raises
+    :class:`UsageError` for what it cannot start with.
+    """
+
+    SAVED: ClassVar[Mapping[str, Kind]] = fields(append=Text(_MAX_COMMAND_LINE))
+    arch: ClassVar[str]
+    cpu_model: ClassVar[str] = ""
+    """Of the engine."""
+    ram_base: ClassVar[int]
+    """The physical address of the RAM."""
+    most_memory: ClassVar[int | None] = None
+    """What it takes, in bytes, if it does not take all that this host can give."""
+
+    def __init__(
+        self,
+        image: KernelImage,
+        *,
+        initrd: bytes | None,
+        append: str,
+        memory: int,
+        clock: str = "virtual",
+    ) -> None:
+        self.check_arguments(initrd, append, memory)
+        if image.arch != self.arch:
+            raise UsageError(
+                f"{image.path} is a kernel for {image.arch}, this board is for {self.arch}"
+            )
+        self._assemble(image, memory, append, clock)
+        self._load(initrd or b"")
+
+    @classmethod
+    def empty(cls: type[_C], image: KernelImage, memory: int, clock: str = "virtual") -> _C:
+        """A board with ``memory`` bytes of RAM that are all zero, for :meth:`load_state`.
+
+        ``image`` is kept for symbols, and not looked at here.
+        """
+        cls.check_arguments(None, "", memory)
+        board = cls.__new__(cls)
+        board._assemble(image, memory, "", clock)
+        return board
+
+    @classmethod
+    def check_arguments(cls, initrd: object, append: object, memory: object) -> None:
+        """Raise :class:`UsageError` for what no board can start with."""
+        if initrd is not None and not isinstance(initrd, (bytes, bytearray, memoryview)):
+            raise UsageError(f"initrd is of type {type(initrd).__name__}: give bytes, or None")
+        if not isinstance(append, str):
+            raise UsageError(f"append is of type {type(append).__name__}: give a text")
+        if "\0" in append or len(append.encode()) > _MAX_COMMAND_LINE:
+            raise UsageError(
+                f"append is longer than {_MAX_COMMAND_LINE} bytes or has a NUL: the kernel takes "
+                "no such command line"
+            )
+        if not isinstance(memory, int) or memory <= 0 or memory % PAGE:
+            raise UsageError(f"memory {memory!r}: give a positive multiple of {PAGE} bytes")
+        most = cls.most_memory
+        if most is not None and memory > most:
+            raise UsageError(f"this board takes at most {most >> 20} MiB of memory")
+
+    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
+        """Put all parts together; nothing is in the RAM yet."""
+        engine = Engine(self.arch, self.cpu_model)
+        engine.stop_between_blocks()
+        engine.count_blocks()
+        self.ram: mmap.mmap = make_ram(memory)
+        engine.map_ram(self.ram_base, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
+        access = WalkedMemory(self.ram, self.ram_base, self._prepare_cpu(engine))
+        self.machine = BootedMachine(engine, make_cpu(engine), access)
+        self.image = image
+        self.append = append
+        self.console = Console()
+        self.clock = make_clock(clock, engine)
+        self._add_devices()
+
+    # -- what a subclass knows -------------------------------------------------------------------
+
+    @abstractmethod
+    def _prepare_cpu(self, engine: Engine) -> Translate:
+        """Look into the CPU; return how it translates addresses as the guest wants it now."""
+
+    @abstractmethod
+    def _add_devices(self) -> None:
+        """Put in what else there is, and hook it to the engine."""
+
+    @abstractmethod
+    def _load(self, initrd: bytes) -> None:
+        """Fill the RAM, and let the CPU stand at the kernel's first instruction."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Saved]:
+        """What has a state of its own, by name."""
+
+    @abstractmethod
+    def switch_mmu_off(self) -> None:
+        """Let virtual addresses be physical ones, until a state is loaded."""
+
+    @abstractmethod
+    def loaded(self) -> None:
+        """A state was loaded: what more must be told."""
+
+    # -- the state ---------------------------------------------------------------------------------
+
+    def save_state(self) -> dict[str, Any]:
+        """All but the contents of :attr:`ram`, as plain data: what a board goes on from exactly.
+
+        Dicts with texts as keys, lists, numbers below 2 ** 63, texts, bytes, booleans and ``None``.
+        Raises :class:`UsageError` while the guest runs: stop it first.
+        """
+        self.check_stopped()
+        return {
+            "arch": self.machine.arch,
+            "memory": len(self.ram),
+            "cpu": save_cpu(self.machine.engine),
+            "board": save_fields(self, self.SAVED),
+            "parts": {name: part.save() for name, part in self.parts().items()},
+        }
+
+    def load_state(self, state: object) -> None:
+        """Be as the board was that gave ``state``, once :attr:`ram` holds what its RAM held.
+
+        Raises :class:`UsageError` for the state of another kind of board, of another memory size,
+        or a damaged one; then nothing has changed.
+        """
+        self.parse_state(state)()
+
+    def parse_state(self, state: object) -> Put:
+        """Check ``state`` as :meth:`load_state` does; what is returned puts it in force.
+
+        That can be done as often as needed. Code that was translated from what the RAM held before
+        is not forgotten.
+        """
+        self.check_stopped()
+        state = record(state, ("arch", "memory", "cpu", "board", "parts"), "the state")
+        for key, own in (("arch", self.machine.arch), ("memory", len(self.ram))):
+            if state[key] != own:
+                raise wrong_state(f"{key} is {str(state[key])[:40]}, this board's is {own}")
+        parts = self.parts()
+        saved = record(state["parts"], parts, "parts")
+        puts = [part.parse(saved[name], name) for name, part in parts.items()]
+        puts.append(parse_fields(self, self.SAVED, state["board"], "board"))
+        puts.append(parse_cpu(self.machine.engine, state["cpu"]))
+
+        def put() -> None:
+            self.check_stopped()
+            for each in puts:
+                each()
+            self.loaded()
+
+        return put
+
+    def check_stopped(self) -> None:
+        """Raise :class:`UsageError` while the guest runs."""
+        if self.clock.running:
+            raise UsageError("the guest is running: its state can be had when run() has returned")
+
+    def forget_ram_code(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Drop what was translated from these ranges of :attr:`ram`, wherever they are mapped.
+
+        The guest's registers are no good afterwards: a state must be loaded.
+        """
+        engine = self.machine.engine
+        self.switch_mmu_off()
+        engine.flush_tlb()
+        engine.forget_code_ranges(self.ram_base, ranges)
+
+    def rewound(self) -> None:
+        """The state of another time was loaded, and code was translated since.
+
+        A hook on an address that nothing is mapped at assumes that nothing was translated from
+        there; so before the kernel has its own page tables, all is forgotten.
+        """
+        engine = self.machine.engine
+        areas = self.image.text_ranges
+        start, end = max(areas, key=lambda area: area[1] - area[0], default=(0, 0))
+        try:
+            self.machine.memory.read((start + end) // 2, 1)
+        except GuestMemoryError:
+            if not engine.in_user_mode():
+                engine.forget_all_code()
