@@ -264,8 +264,8 @@ class KprobesManager:
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
             self.switching.arm(aggr)
-        elif p.post_handler is not None:
-            self.switching.arm_again(aggr)
+        elif p.post_handler is not None or p.list_type == "j":
+            self.switching.arm_again(aggr)  # it needs a breakpoint where there may be a jump
 
     def adopt(self, p: Kprobe, ainsn: ArchInsn | None) -> None:
         """Register ``p`` as it is, flags and all: it was accepted in another process.

@@ -265,10 +265,15 @@ def test_a_return_probe_behind_a_jump() -> None:
 def test_a_jprobe_keeps_its_breakpoint() -> None:
     k = Kernel.load(SAMPLES / "guest-x86_64.elf")
     seen: list[int] = []
-    k.register_jprobe(Jprobe("strlen", entry=seen.append))
+    jp = Jprobe("strlen", entry=seen.append)
+    k.register_kprobe(Kprobe("strlen"))
+    k.kprobes.wait_for_optimizer()
+    k.register_jprobe(jp)
     assert _optimized(k) == []
     assert k.call("strlen", b"four\0") == 4
     assert len(seen) == 1
+    k.unregister_jprobe(jp)
+    assert _optimized(k) == [k.symbols["strlen"].address]
 
 
 @pytest.mark.parametrize("options", [{"arming": "hook"}, {}])
