@@ -10,13 +10,15 @@ from __future__ import annotations
 import csv
 import lzma
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kprobesim import Kernel
+from kprobesim import Kernel, Kprobe, KprobeFlag, Kretprobe
 from kprobesim.arch.running_text import running_text
+from kprobesim.arch.x86_64.detour import detour
 from kprobesim.kprobes.judge import Verdict
 
 DEFAULT = Path(__file__).parents[2] / "../shared/reference/real-kernel-tables"
@@ -49,6 +51,11 @@ class Recorded:
             # A module was loaded; what it holds is not in the kernel's image.
             if ":" not in row["symbol"]:
                 yield row
+
+    @property
+    def callback(self) -> int:
+        """What the kernel's detours call."""
+        return self.kernel.symbols["optimized_callback"].address
 
     def event(self, row: dict[str, str], *, kretprobe: bool = False) -> int:
         return self.kernel.check(
@@ -139,6 +146,79 @@ def test_every_state(recorded: Recorded) -> None:
         if state != row["state"]:
             differing.append((row["symbol"], row["offset"], row["state"], state))
     assert differing == []
+
+
+def test_every_detour(recorded: Recorded) -> None:
+    """The buffers of optimised probes, and the jumps to them."""
+    if recorded.kernel.arch == "arm64":
+        pytest.skip("there are none")
+    differing, compared = [], 0
+    for row in recorded.rows("slots"):
+        if not row["optinsn_size"]:
+            continue
+        compared += 1
+        address, buffer = int(row["addr"], 16), int(row["optinsn_addr"], 16)
+        recorded_code = bytes.fromhex(row["optinsn_buf_160"])
+        size = recorded.kernel.kprobes.judge.optimizable.size(address)
+        read, callback = recorded.kernel.kprobes.read_original, recorded.callback
+        made = detour(read, address, size, buffer, callback)
+        probe = made.code.index(address.to_bytes(8, "little"))  # the kernel has a struct there
+        same = slice(0, probe), slice(probe + 8, len(made.code))
+        if (
+            size != int(row["optinsn_size"])
+            or any(made.code[part] != recorded_code[part] for part in same)
+            or made.jump != bytes.fromhex(row["text_armed_16"])[:5]
+        ):
+            differing.append((row["symbol"], row["offset"]))
+    assert compared and differing == []
+
+
+@pytest.mark.parametrize("name", ["sample_interplay", "sample_interplay_removed"])
+def test_interplay_of_optimised_probes(recorded: Recorded, name: str) -> None:
+    """The same definitions and switches, and debugfs' list after each."""
+    if recorded.kernel.arch == "arm64":
+        pytest.skip("there are none")
+    k = recorded.kernel
+    probes: dict[str, Kprobe | Kretprobe] = {}
+    lists: list[str] = []
+    lines = (recorded.folder / "samples" / f"{name}.txt").read_text().splitlines()
+    for line in lines:
+        if defined := re.match(r"DEF: ([pr]):s/(\w+) (\S+)", line):
+            kind, event, place = defined.groups()
+            if kind == "p":
+                p = probes[event] = Kprobe(place, flags=KprobeFlag.DISABLED)
+                k.register_kprobe(p)
+            else:
+                rp = probes[event] = Kretprobe(place)
+                k.register_kretprobe(rp)
+                k.disable_kretprobe(rp)
+        elif removed := re.match(r"DEF: -:s/(\w+)", line):
+            k.unregister_kprobe(probes.pop(removed[1]))
+        elif listed := re.match(r"LIST\((?!defined|removed)([+-]?)(\w+)", line):
+            sign, name = listed.groups()
+            for p in [probes[name]] if sign else probes.values() if name == "disabled" else []:
+                _switch(k, p, on=sign == "+")
+            k.kprobes.wait_for_optimizer()
+            lists.append(k.kprobes.list())
+    for p in probes.values():
+        _unregister(k, p)
+    text = "\n".join(lines) + "\n"
+    expected = re.findall(r"^LIST\((?!removed|defined).*\):\n((?:f.*\n)*)", text, re.M)
+    assert lists == expected
+
+
+def _switch(k: Kernel, p: Kprobe | Kretprobe, *, on: bool) -> None:
+    if isinstance(p, Kretprobe):
+        (k.enable_kretprobe if on else k.disable_kretprobe)(p)
+    else:
+        (k.enable_kprobe if on else k.disable_kprobe)(p)
+
+
+def _unregister(k: Kernel, p: Kprobe | Kretprobe) -> None:
+    if isinstance(p, Kretprobe):
+        k.unregister_kretprobe(p)
+    else:
+        k.unregister_kprobe(p)
 
 
 def test_the_blacklist(recorded: Recorded) -> None:
