@@ -60,8 +60,6 @@ class X86Model:
     """What a breakpoint without a probe means."""
     blacklist: tuple[str, ...]
     """Sections refused besides those of all architectures."""
-    trampoline: str
-    """Where a probed function returns to."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,6 @@ class Arm64Model:
     """What a BRK #4 without a probe means."""
     blacklist: tuple[str, ...]
     """Sections refused besides those of all architectures."""
-    trampoline: str
-    """Where a probed function returns to."""
-    trampoline_breaks: bool
-    """It is a BRK #7 instead of assembly that saves the registers."""
-    return_frame: Literal["sp", "x29"]
-    """What identifies the call that returns."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +114,6 @@ class Model:
     """A kretprobe anywhere else is refused (-EINVAL)."""
     kretprobe_unresolved_errno: Literal["EINVAL", "ENOENT"]
     """For a kretprobe on a symbol that does not exist."""
-    rethook: bool
-    """Returns are followed by rethook (x86-64)."""
     x86: X86Model
     arm64: Arm64Model
 
@@ -156,7 +146,6 @@ _2_6 = Model(
     kretprobe_maxactive="cpus unless preemptible",
     kretprobe_at_entry_only=False,
     kretprobe_unresolved_errno="EINVAL",
-    rethook=False,
     x86=X86Model(
         stepping="trap",
         slot_size=16,
@@ -172,7 +161,6 @@ _2_6 = Model(
         skip_endbr=False,
         vanished="retry if gone",
         blacklist=(_ENTRY,),
-        trampoline="kretprobe_trampoline",
     ),
     arm64=Arm64Model(
         stepping="trap",
@@ -184,9 +172,6 @@ _2_6 = Model(
         nesting_saves_daif=False,
         vanished="retry",
         blacklist=(_ENTRY, _IRQENTRY, _IDMAP, *_HYP),
-        trampoline="kretprobe_trampoline",
-        trampoline_breaks=False,
-        return_frame="sp",
     ),
 )
 
@@ -228,7 +213,6 @@ _6_1 = replace(
     place_needs_symbol=True,
     kretprobe_maxactive="at least 10",
     kretprobe_unresolved_errno="ENOENT",
-    rethook=True,
     x86=replace(
         _5_10.x86,
         stepping="breakpoint",
@@ -238,15 +222,12 @@ _6_1 = replace(
         int3_ends_walk=False,
         refuse_inside_ftrace=False,
         skip_endbr=True,
-        trampoline="arch_rethook_trampoline",
     ),
     arm64=replace(
         _5_10.arm64,
         stepping="breakpoint",
         slot_size=8,
         vanished="report",
-        trampoline="__kretprobe_trampoline",
-        return_frame="x29",
     ),
 )
 
@@ -262,7 +243,7 @@ _6_13 = replace(
     _6_12,
     name="6.13",
     x86=replace(_6_12.x86, refuse_exception_insns=True),
-    arm64=replace(_6_12.arm64, simulate_nop=True, trampoline_breaks=True),
+    arm64=replace(_6_12.arm64, simulate_nop=True),
 )
 
 _6_17 = replace(_6_13, name="6.17", arm64=replace(_6_13.arm64, narrow_exclusives=True))
