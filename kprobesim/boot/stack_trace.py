@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from kprobesim.boot.frames import walk_frames_arm64, walk_frames_x86
@@ -80,7 +81,7 @@ class StackTrace:
         if found is None:
             return f"{frame.address:#x}"
         offset = frame.address - found.symbol.address
-        return f"{found.symbol.name}+{offset:#x}/{found.size:#x}"
+        return str(replace(found, offset=offset))
 
     def dump(self, regs: PtRegs, trapped_at: int | None = None) -> str:
         """The lines of ``dump_stack()``, from "Call trace:" on."""

@@ -16,7 +16,14 @@ from itertools import groupby
 
 from kprobesim.image.segment import Segment, findable
 
-__all__ = ["JUMP_ENTRIES", "find_address_runs", "find_blacklist", "find_export", "find_export_entry", "find_records"]
+__all__ = [
+    "JUMP_ENTRIES",
+    "find_address_runs",
+    "find_blacklist",
+    "find_export",
+    "find_export_entry",
+    "find_records",
+]
 
 #: The shortest run of records that counts.
 _MIN_RECORDS = 16
@@ -172,7 +179,9 @@ def find_blacklist(
 def find_export(segments: Sequence[Segment], name: str) -> int | None:
     """The address of an exported symbol, by its entry in ``__ksymtab``."""
     place = find_export_entry(segments, name)
-    for segment in segments if place is not None else ():
+    if place is None:
+        return None
+    for segment in segments:
         if place in segment:
             at = place - segment.vaddr
             return place + int.from_bytes(segment.data[at : at + 4], "little", signed=True)

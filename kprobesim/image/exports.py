@@ -79,12 +79,14 @@ def _find(image: KernelImage) -> Iterator[tuple[str, int]]:
 def _entry(image: KernelImage, at: int) -> tuple[str, int] | None:
     if not image.contains(at) or not image.contains(at + _ENTRY.size - 1):
         return None
-    symbol, name, _ = _ENTRY.unpack(image.read(at, _ENTRY.size))
+    symbol, name, namespace = _ENTRY.unpack(image.read(at, _ENTRY.size))
     text = image.read_string(at + 4 + name, _NAME_LENGTH)
-    if not text or not text.isascii() or not text.replace(".", "_").isidentifier():
-        return None
-    # The name is a string of its own, not the end of a longer one.
-    if image.read_string(at + 4 + name - 1, _NAME_LENGTH):
+    space = image.read_string(at + 8 + namespace, _NAME_LENGTH) if namespace else ""
+    if not text or space is None or not _is_name(text) or (space and not _is_name(space)):
         return None
     address = at + symbol & _MASK
     return (text, address) if image.contains(address) or address < _PERCPU else None
+
+
+def _is_name(text: str) -> bool:
+    return text.isascii() and text.replace(".", "_").isidentifier()

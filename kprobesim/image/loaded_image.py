@@ -127,7 +127,7 @@ class LoadedImage(KernelImage):
         return _Bugs(self)
 
     @property
-    def ftrace_sites(self) -> frozenset[int]:  # type: ignore[override]
+    def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code."""
         if self._ftrace_sites is None:
             modules = (module.ftrace_sites for module in self.modules.values())

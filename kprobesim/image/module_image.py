@@ -14,6 +14,7 @@ from kprobesim.image.elf import SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, Section
 from kprobesim.image.exports import table_exports
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.module_file import ModuleSymbol
+from kprobesim.image.patch_sites import PatchSites, ftrace_places, jump_label_sites
 from kprobesim.image.segment import Region, Segment
 from kprobesim.image.symbols import Columns, Symbol, SymbolTable
 
@@ -144,6 +145,29 @@ class ModuleImage(KernelImage):
         return address, self.read(address, size) if size else b""
 
     @cached_property
+    def mcount_sites(self) -> Sequence[int]:
+        """Addresses of the calls or nops that ftrace patches; those of freed code have gone."""
+        return [site for site in super().mcount_sites if self.holds(site)]
+
+    @cached_property
+    def ftrace_sites(self) -> frozenset[int]:
+        """Where ftrace patches the code."""
+        return ftrace_places(self.arch, self.mcount_sites, self._read_code)
+
+    @cached_property
+    def jump_labels(self) -> PatchSites:
+        """The bytes of all jump labels."""
+        return jump_label_sites(self.arch, *self.jump_table, self._read_code)
+
+    def _read_code(self, address: int, size: int) -> bytes:
+        """What the module has there, and zeroes where it has nothing."""
+        for segment in self.segments:
+            if address in segment:
+                at = address - segment.vaddr
+                return bytes(segment.data[at : at + size]).ljust(size, b"\0")
+        return bytes(size)
+
+    @cached_property
     def exports(self) -> Mapping[str, int]:
         """The symbols that other modules may use."""
         found: dict[str, int] = {}
@@ -168,7 +192,7 @@ class ModuleImage(KernelImage):
 
         Mapping symbols and the assembler's labels too, which no address is called by.
         """
-        found = {}
+        found: dict[int, Symbol] = {}
         for placed in self._placed:
             if placed.symbol.name == name:
                 letter, code = self._letter(placed), bool(placed.place.flags & SHF_EXECINSTR)

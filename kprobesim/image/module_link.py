@@ -42,7 +42,7 @@ class _Part:
 class Linker:
     """Links one module. ``core_size`` and ``init_size`` are the bytes that it will take.
 
-    ``percpu_size`` and ``percpu_align`` say what it needs of each CPU's own memory.
+    ``percpu_size`` are those of its per-CPU variables.
     """
 
     def __init__(self, file: ModuleFile) -> None:
@@ -53,7 +53,6 @@ class Linker:
         self.init_size = self._layouts[True].size
         percpu = file.section(PERCPU)
         self.percpu_size = percpu.size if percpu else 0
-        self.percpu_align = percpu.align if percpu else 1
 
     def percpu_contents(self) -> bytes:
         """What the per-CPU variables begin with."""

@@ -43,7 +43,7 @@ class ModulePackage:
         """Put all modules into one nameless file: looking for one in the package takes as long."""
         self._found = {}
         data = map_file(self._path)
-        if not bytes(data[: len(AR_MAGIC)]) == AR_MAGIC:
+        if bytes(data[: len(AR_MAGIC)]) != AR_MAGIC:
             return
         if self._progress is not None:
             self._progress("looking for modules in the package")

@@ -27,6 +27,7 @@ from kprobesim.kprobes.judge import Judge, Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
+from kprobesim.kprobes.modules import ModuleNotifier
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.return_probes import ReturnProbes
 from kprobesim.kprobes.slots import SlotCache
@@ -127,6 +128,7 @@ class KprobesManager:
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
         self.switching = Switching(self._table, self._arming, strict=strict)
+        self.module_notifier = ModuleNotifier(self._blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
         machine.step = self.hit_path.step

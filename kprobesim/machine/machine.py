@@ -13,7 +13,7 @@ from kprobesim.machine.engine import Engine
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
-from kprobesim.machine.memory import PAGE, GuestMemory, Prot
+from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.watchdog import Watchdog
 
@@ -71,6 +71,20 @@ class Machine(Guest):
         end = memory.base + memory.size
         self.heap = Heap(start + heap - memory.base, start + end - memory.base)
         memory.limit_frames(heap)
+
+    def unmap(self, region: Region) -> None:
+        """Take memory of ``map_new`` away; nothing of the guest may be running there."""
+        if region.prot & Prot.X:
+            self.clock.forget_code(region.start, region.end)
+            self.engine.forget_code(region.start, region.end)
+        self.memory.unmap(region)
+        self.engine.flush_tlb()
+
+    def protect(self, region: Region, prot: Prot) -> Region:
+        """Change what the guest may do with memory of ``map_new``."""
+        region = self.memory.protect(region, prot)
+        self.engine.flush_tlb()
+        return region
 
     def _widen_tlb(self, scratch: int) -> None:
         """Grow the TLB by filling it before each flush: only then does Unicorn double it.

@@ -71,9 +71,7 @@ def alternatives_layout(code: Code) -> Layout:
     return _layout(code, *(code.image.table(*TABLE) or (0, b"")))
 
 
-def apply_alternatives(
-    code: Code, features: Container[int], layout: Layout | None = None
-) -> None:
+def apply_alternatives(code: Code, features: Container[int], layout: Layout | None = None) -> None:
     """Write what a CPU with ``features`` gets; the table is in ``layout``, or shows by itself."""
     found = code.image.table(*TABLE)
     if found is None:
