@@ -22,6 +22,7 @@ from kprobesim.image.module_file import ModuleFile, module_name
 from kprobesim.image.module_image import ModuleImage
 from kprobesim.image.module_link import Linker
 from kprobesim.image.module_package import ModulePackage
+from kprobesim.image.segment import Segment
 from kprobesim.image.source import map_file
 from kprobesim.kprobes.modules import ModuleNotifier
 from kprobesim.machine.machine import Machine
@@ -261,22 +262,29 @@ class Modules:
         )
         text = module_text(image, self._image.kernel).areas
         module = Module(image, file.depends)
-        if linker.percpu_size:
-            size, name = linker.percpu_size, f"per-CPU data of {image.name}"
-            module.regions.append(memory.map_new(percpu, size, Prot.RW, name))
-            memory.write(percpu, linker.percpu_contents())
-        for part in image.parts:
-            for segment in part.segments:
-                region = memory.map_new(
-                    segment.vaddr, segment.memsz, _PROT[segment.name], f"module {image.name}"
-                )
-                (module.init_regions if part.init else module.regions).append(region)
-                code = bytes(text.get(segment.vaddr, segment.data))
-                memory.write(segment.vaddr, code)
-                if segment.executable:
-                    self._machine.engine.forget_code(region.start, region.end)
-                    self._machine.clock.see_code(segment.vaddr, code)
+        try:
+            if linker.percpu_size:
+                size, name = linker.percpu_size, f"per-CPU data of {image.name}"
+                module.regions.append(memory.map_new(percpu, size, Prot.RW, name))
+                memory.write(percpu, linker.percpu_contents())
+            for part in image.parts:
+                regions = module.init_regions if part.init else module.regions
+                for segment in part.segments:
+                    code = bytes(text.get(segment.vaddr, segment.data))
+                    regions.append(self._fill(segment, code, image.name))
+        except BaseException:  # no memory is left
+            self._unmap(module.init_regions)
+            self._unmap(module.regions)
+            raise
         return module
+
+    def _fill(self, segment: Segment, contents: bytes, name: str) -> Region:
+        machine, memory = self._machine, self._machine.memory
+        region = memory.map_new(segment.vaddr, segment.memsz, _PROT[segment.name], f"module {name}")
+        memory.write(segment.vaddr, contents)
+        if segment.executable and machine.arch == "arm64":
+            machine.clock.see_code(segment.vaddr, contents)
+        return region
 
     def _place(self, size: int, start: int = 0) -> int:
         """The lowest free address for ``size`` bytes in the modules' area."""

@@ -23,7 +23,7 @@ __all__ = ["ModuleImage", "ModulePart", "PlacedSymbol"]
 #: What is_arm_mapping_symbol() hides from lookups by address (include/linux/module_symbol.h, 6.1).
 _HIDDEN = re.compile(r"\.L|\$[adtx](?:\.|$)")
 _EXPORTS = ("__ksymtab", "__ksymtab_gpl")
-_PATCHABLE = "__patchable_function_entries"
+_MCOUNT = {"x86_64": ("__mcount_loc",), "arm64": ("__mcount_loc", "__patchable_function_entries")}
 
 
 @dataclass(frozen=True)
@@ -139,15 +139,20 @@ class ModuleImage(KernelImage):
 
     def table(self, start: str, stop: str, section: str) -> tuple[int, bytes]:
         """A section; none when the module does not have it."""
-        if section == tables.MCOUNT_SITES[2] and self.arch == "arm64":
-            section = _PATCHABLE if _PATCHABLE in self.sections else section
         address, size = self.sections.get(section, (0, 0))
         return address, self.read(address, size) if size else b""
 
     @cached_property
     def mcount_sites(self) -> Sequence[int]:
         """Addresses of the calls or nops that ftrace patches; those of freed code have gone."""
-        return [site for site in super().mcount_sites if self.holds(site)]
+        names = _MCOUNT[self.arch]
+        return [
+            site
+            for section in self.section_headers  # one for each section of code
+            if section.name in names
+            for site in tables.addresses(self.read(section.addr, section.size))
+            if self.holds(site)
+        ]
 
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
@@ -203,14 +208,14 @@ class ModuleImage(KernelImage):
         return list(found.values())
 
     def _letter(self, placed: PlacedSymbol) -> str:
-        """As in /proc/kallsyms, which shows exported ones by capitals."""
+        """As in /proc/kallsyms, which shows none of a module as global."""
         flags = placed.place.flags
         letter = "d" if flags & SHF_WRITE else "r"
         if flags & SHF_EXECINSTR:
             letter = "t"
         elif placed.place.type == SHT_NOBITS:
             letter = "b"
-        return letter.upper() if placed.symbol.name in self.exports else letter
+        return letter
 
     def _columns(self) -> Columns:
         """In the order in which find_kallsyms_symbol() prefers them: the table's."""
