@@ -140,6 +140,10 @@ class Modules:
             return ModuleFile(self._files[name], map_file(self._files[name]))
         return self._package.find(name)
 
+    def available(self) -> list[str]:
+        """The names of all that :meth:`find` would find."""
+        return sorted({*self._files, *self._package.names()})
+
     def _file(self, module: str | os.PathLike[str]) -> ModuleFile:
         """``module`` is a path if it looks like one, else a name."""
         if not isinstance(module, (str, os.PathLike)):

@@ -28,6 +28,12 @@ class ModulePackage:
         self._found: dict[str, tuple[str, int, int]] | None = None
         self._data: mmap.mmap | None = None
 
+    def names(self) -> list[str]:
+        """The names of all modules in it."""
+        if self._found is None:
+            self._unpack()
+        return list(self._found or ())
+
     def find(self, name: str) -> ModuleFile | None:
         """The module ``name``; ``None`` if the package has no such module."""
         if self._found is None:

@@ -6,11 +6,12 @@ import random
 from pathlib import Path
 
 import pytest
-from .package_maker import COMPRESS, make_deb
 
 from kprobesim import ImageError, Kernel, KprobesimError
 from kprobesim.image.module_file import ModuleFile, module_name
 from kprobesim.image.module_package import ModulePackage
+
+from .package_maker import COMPRESS, make_deb
 
 NAME = "kprobesim_sample"
 
