@@ -220,8 +220,8 @@ class Kernel(KernelHandle):
 
         module : the path of a ``.ko`` (``.ko.xz``, ``.ko.zst``, ``.ko.gz``), or the name of one in
                  the Debian package that the kernel was loaded from
-        init   : call its init function, without which no module does anything of its own accord;
-                 most need a kernel that has booted
+        init   : call its init function, and those of what it depends on; most need a kernel that
+                 has booted
 
         It is linked and patched as the kernel does. Its functions are symbols now, also as
         ``"module:function"``. Until :meth:`module_live` it is in the state COMING, with its init
@@ -231,9 +231,10 @@ class Kernel(KernelHandle):
         that nobody exports, :class:`UsageError` for one that is loaded, or whose init function
         fails (it is unloaded again), and what :meth:`call` does.
         """
-        loaded = self.modules.load(module)
-        if init:
-            self._init_module(loaded)
+        if not init:
+            return self.modules.load(module)
+        loaded = self.modules.load(module, self._init_module)
+        self._init_module(loaded)
         return loaded
 
     def _init_module(self, module: Module) -> None:

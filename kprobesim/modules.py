@@ -172,17 +172,27 @@ class Modules:
             if file is None:
                 return False
             self._check_idle()
-            self.live(self._load(file, ()).name)
+            self.live(self._load(file, self._finish).name)
         return True
 
     # -- loading ---------------------------------------------------------------------------------
 
-    def load(self, module: str | os.PathLike[str]) -> Module:
-        """Load it, and before it what it depends on; it is COMING then, and they are LIVE."""
-        self._check_idle()
-        return self._load(self._file(module), ())
+    def load(
+        self, module: str | os.PathLike[str], finish: Callable[[Module], None] | None = None
+    ) -> Module:
+        """Load it, and before it what it depends on; it is COMING then, and they are LIVE.
 
-    def _load(self, file: ModuleFile, users: tuple[str, ...]) -> Module:
+        ``finish`` is called to get them there, if it shall be more than :meth:`live`.
+        """
+        self._check_idle()
+        return self._load(self._file(module), finish or self._finish)
+
+    def _finish(self, module: Module) -> None:
+        self.live(module.name)
+
+    def _load(
+        self, file: ModuleFile, finish: Callable[[Module], None], users: tuple[str, ...] = ()
+    ) -> Module:
         if file.name in self._loaded:
             raise UsageError(f"the module {file.name} is loaded already: unload_module() first")
         if file.name in users:
@@ -193,7 +203,7 @@ class Modules:
                 needed = self.find(name) or self._beside(file, name)
                 if needed is None:
                     raise ImageError(file.path, f"depends on the module {name}: load that first")
-                self.live(self._load(needed, (*users, file.name)).name)
+                finish(self._load(needed, finish, (*users, file.name)))
         loaded = self._map(file)
         self._loaded[file.name] = loaded
         self._image.add(loaded.image)

@@ -210,6 +210,17 @@ def test_init_functions_on_request(guest: Kernel, ko: Path, client: Path) -> Non
     with pytest.raises(UsageError, match="-ENODEV"):
         guest.load_module(client, init=True)
     assert CLIENT not in guest.modules
+    assert guest.call("sample_add", 1, 1) == 2
+
+
+def test_init_functions_of_dependencies(guest: Kernel, ko: Path, client: Path) -> None:
+    guest.modules.offer(ko)
+    with pytest.raises(UsageError, match="-ENODEV"):
+        guest.load_module(client, init=True)
+    assert [module.name for module in guest.modules] == [NAME]
+    # What only its init function sets.
+    limit = guest.modules[NAME]["sample_limit"].address
+    assert int.from_bytes(guest.read(limit, 8), "little") == 100
 
 
 def test_dependencies(guest: Kernel, ko: Path, client: Path, tmp_path: Path) -> None:
