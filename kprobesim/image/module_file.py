@@ -71,13 +71,14 @@ class ModuleSymbol:
 class ModuleFile:
     """The module in ``data``; raises :class:`ImageError` for anything else.
 
-    ``name`` is its name, ``arch`` "x86_64" or "arm64", ``vermagic`` says for which kernel it was
-    built, ``depends`` names the modules that it needs.
+    ``data`` is the unpacked file, ``name`` the module's name, ``arch`` "x86_64" or "arm64",
+    ``vermagic`` says for which kernel it was built, ``depends`` names the modules that it needs.
     """
 
     def __init__(self, path: Path, data: Buffer) -> None:
         self.path = path
         self._elf = elf = Elf(path, _unpacked(path, data), relocatable=True)
+        self.data = elf.data
         self.arch = elf.arch
         self.sections = elf.sections
         size = sum(section.size for section in self.sections if section.is_alloc)

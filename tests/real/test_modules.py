@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lz4.block
 import pytest
 from probes import probes_everywhere
+from shell_example import PROMPT
 from test_recorded_answers import DEFAULT, RELEASE
 
 from kprobesim import Kernel, Kprobe, Symbol
+from kprobesim.boot.initramfs import make_cpio
+from kprobesim.image.module_file import ModuleFile
 
 TEXT = b"".join(b"%d bottles of beer on the wall, " % count for count in range(60, 0, -1))
 
@@ -145,6 +150,44 @@ def test_sections_lie_where_the_kernel_puts_them(kernel: Kernel) -> None:
 def from_the_start(rows: set[tuple[str, int, str]]) -> set[tuple[str, int, str]]:
     start = min(address for _, address, _ in rows)
     return {(name, address - start, kind) for name, address, kind in rows}
+
+
+@pytest.mark.parametrize("name", ["virtio_net", "nf_conntrack"])
+def test_text_is_what_the_kernels_own_loader_makes(
+    kernel: Kernel, real_image: Path, shell_initrd: bytes, name: str, monkeypatch: Any
+) -> None:
+    """The booted kernel loads the same modules; ours are put where it has put them."""
+    order: list[ModuleFile] = []
+
+    def need(wanted: str) -> None:
+        file = kernel.modules.find(wanted)
+        if file is None:
+            pytest.skip(f"{kernel.version} has no module {wanted}")
+        for other in file.depends:
+            need(other)
+        if all(file.name != other.name for other in order):
+            order.append(file)
+
+    need(name)
+    files = make_cpio({f"{file.name}.ko": bytes(file.data) for file in order})
+    booted = Kernel.boot(real_image, initrd=shell_initrd + files, append="quiet nokaslr")
+    booted.run(until=PROMPT)
+    for command in [*(f"insmod /{file.name}.ko" for file in order), "cat /proc/modules"]:
+        start = len(booted.console.text)
+        booted.console.send(command + "\n")
+        booted.run(until=PROMPT)
+    said = booted.console.text[start:]
+    bases = dict(re.findall(r"^(\w+) \d+ .* (0x[0-9a-f]{16})", said, re.M))
+    for file in order:
+        base = int(bases[file.name], 16)
+        # The parts that follow the core may be anywhere.
+        monkeypatch.setattr(
+            kernel.modules, "_place", lambda size, start=base - (8 << 20): start + (8 << 20) & -4096
+        )
+        image = kernel.load_module(file.name).image
+        for start, end in image.text_ranges:
+            assert kernel.read(start, end - start) == booted.read(start, end - start), file.name
+        kernel.module_live(file.name)
 
 
 def test_a_module_that_comes_again(stepped_kernels: Callable[[str], Kernel], stepping: str) -> None:
