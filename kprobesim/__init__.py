@@ -38,6 +38,7 @@ from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTime
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.modules import Module, ModuleState
 
 __all__ = [
     "MODELS",
@@ -68,6 +69,8 @@ __all__ = [
     "Kretprobe",
     "KretprobeInstance",
     "Model",
+    "Module",
+    "ModuleState",
     "NoDevice",
     "Notify",
     "Override",

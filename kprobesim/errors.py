@@ -91,6 +91,7 @@ class Reason(str, enum.Enum):
 
     NEITHER_OR_BOTH = "neither-or-both-of-symbol-and-address"
     UNKNOWN_SYMBOL = "unknown-symbol"
+    MODULE_NOT_LOADED = "module-not-loaded"
     AMBIGUOUS_SYMBOL = "ambiguous-symbol"
     NO_SYMBOL_AT_ADDRESS = "no-symbol-at-address"
     NOT_FUNCTION_ENTRY = "not-function-entry"

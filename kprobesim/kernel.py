@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno as errno_names
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from kprobesim.arguments import as_int, as_result, check_limits, code_address, passed
-from kprobesim.boot.environment import set_up_environment
+from kprobesim.boot.environment import percpu_offset, set_up_environment
 from kprobesim.boot.exceptions import GuestWarning, KernelExceptions
 from kprobesim.boot.loader import load_into_machine
 from kprobesim.boot.unwind import Unwinder
@@ -15,6 +16,7 @@ from kprobesim.booted import BootedKernel
 from kprobesim.errors import UsageError
 from kprobesim.handle import KernelHandle, memory_size
 from kprobesim.image import KernelImage, Symbol, load_image
+from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.kprobes.archs import Stepping
 from kprobesim.kprobes.arming import HowToArm
 from kprobesim.kprobes.kprobe import Kprobe
@@ -24,6 +26,7 @@ from kprobesim.kprobes.pages import ProbePages
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
+from kprobesim.modules import Module, Modules
 from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["Kernel"]
@@ -32,6 +35,7 @@ _STEPPING = ("breakpoint", "trap")
 _ARMING = ("breakpoint", "hook")
 _CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
 _CODE_CHUNK = 1 << 20
+_INT_MASK = (1 << 32) - 1
 
 
 class Kernel(KernelHandle):
@@ -53,7 +57,9 @@ class Kernel(KernelHandle):
         model: Model | None = None,
         *,
         strict: bool = False,
+        progress: Callable[[str], None] | None = None,
     ) -> None:
+        image = LoadedImage(image)
         model = model or model_of(image.version)
         stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
@@ -69,6 +75,9 @@ class Kernel(KernelHandle):
             strict=strict,
         )
         super().__init__(image, machine, manager)
+        self.modules = Modules(
+            machine, image, manager.module_notifier, percpu_offset(image), progress
+        )
         self._code_heaps: list[Heap] = []
         self._next_code = machine.cpu.modules_start + _CODE_AREA
 
@@ -120,7 +129,7 @@ class Kernel(KernelHandle):
         wanted = known_model(model)
         image = load_image(path, symbols=symbols, progress=progress)
         machine = load_into_machine(image, memory_size(memory))
-        return cls(image, machine, stepping, arming, wanted, strict=strict)
+        return cls(image, machine, stepping, arming, wanted, strict=strict, progress=progress)
 
     @classmethod
     def boot(
@@ -189,6 +198,59 @@ class Kernel(KernelHandle):
         """
         self.kprobes.free_initmem()
 
+    # -- modules ---------------------------------------------------------------------------------
+
+    def load_module(self, module: str | os.PathLike[str], *, init: bool = False) -> Module:
+        """Load a kernel module, and before it the modules that it depends on.
+
+        module : the path of a ``.ko`` (``.ko.xz``, ``.ko.zst``, ``.ko.gz``), or the name of one in
+                 the Debian package that the kernel was loaded from
+        init   : call its init function, and those of what it depends on; most need a kernel that
+                 has booted
+
+        It is linked and patched as the kernel does. Its functions are symbols now, also as
+        ``"module:function"``. Until :meth:`module_live` it is in the state COMING, with its init
+        sections; with ``init`` it is LIVE at once, if that returned 0.
+
+        Raises :class:`ImageError` for a file that is no module for this kernel, or needs symbols
+        that nobody exports, :class:`UsageError` for one that is loaded, or whose init function
+        fails (it is unloaded again), and what :meth:`call` does.
+        """
+        if not init:
+            return self.modules.load(module)
+        loaded = self.modules.load(module, self._init_module)
+        self._init_module(loaded)
+        return loaded
+
+    def _init_module(self, module: Module) -> None:
+        name = f"{module.name}:init_module"
+        try:
+            result = self.call(name) & _INT_MASK if name in self.symbols else 0
+        except BaseException:
+            self.modules.unload(module.name)
+            raise
+        if result >> 31:
+            self.modules.unload(module.name)
+            number = _INT_MASK + 1 - result
+            what = errno_names.errorcode.get(number, str(number))
+            raise UsageError(f"the init function of module {module.name} failed with -{what}")
+        self.modules.live(module.name)
+
+    def module_live(self, name: str) -> None:
+        """Do as if the init function of a module had run: its init sections go away.
+
+        Probes on its init functions are GONE from now on, and new ones refused (ENOENT).
+        """
+        self.modules.live(name)
+
+    def unload_module(self, name: str) -> None:
+        """Take a module out of memory; its exit function is not called.
+
+        Its symbols vanish. Probes in it stay registered, but are GONE, also when it is loaded
+        again. Raises :class:`UsageError` if another module depends on it.
+        """
+        self.modules.unload(name)
+
     def _heap_of(self, address: int) -> Heap:
         for heap in self._code_heaps:
             if address in heap:
@@ -199,9 +261,9 @@ class Kernel(KernelHandle):
         for heap in self._code_heaps:
             if heap.fits(size):
                 return heap.alloc(size)
-        region = self.machine.memory.map_new(
-            self._next_code, max(_CODE_CHUNK, page_up(size)), Prot.RX, "executable memory"
-        )
+        memory, size = self.machine.memory, max(_CODE_CHUNK, page_up(size))
+        start = memory.find_gap(self._next_code, 1 << 64, size)
+        region = memory.map_new(start, size, Prot.RX, "executable memory")
         self._next_code = region.end + PAGE
         self._code_heaps.append(Heap(region.start, region.end))
         return self._code_heaps[-1].alloc(size)

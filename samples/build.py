@@ -25,6 +25,7 @@ from kprobesim.boot.initramfs import character_device, directory, make_cpio
 SAMPLES = Path(__file__).resolve().parent
 GUEST = SAMPLES / "guest"
 INIT = SAMPLES / "init"
+MODULES = (SAMPLES / "module", SAMPLES / "client")
 SUMS = "SHA256SUMS"
 # Files whose functions a tracer cannot follow; the kernel has some too.
 UNTRACED = {"string.c", "percpu.c", "guard.c"}
@@ -133,7 +134,7 @@ def link(
                 target.sources(program),
             )
         )
-    run("ld.lld", *LINK_FLAGS, *how, "-o", str(result), *map(str, objects))
+    run("ld.lld", *how, "-o", str(result), *map(str, objects))
     return result.read_bytes()
 
 
@@ -146,12 +147,14 @@ def build_guest(target: Target, folder: Path) -> bytes:
 
     script = f"guest/{target.name}/kernel.lds"
     how = ("-T", script, "--hash-style=gnu", "--orphan-handling=error", *target.link)
+    how = (*LINK_FLAGS, *how)
     return link(folder / f"guest-{target.name}.elf", target, GUEST, flags, *how)
 
 
 def build_init(target: Target, folder: Path) -> bytes:
     """The initramfs of one architecture: ``/init`` and the places that it needs."""
-    init = link(folder / f"init-{target.name}", target, INIT, lambda source: INIT_FLAGS, "-static")
+    how = (*LINK_FLAGS, "-static")
+    init = link(folder / f"init-{target.name}", target, INIT, lambda source: INIT_FLAGS, *how)
     return make_cpio(
         {
             "init": init,
@@ -164,10 +167,25 @@ def build_init(target: Target, folder: Path) -> bytes:
     )
 
 
+def build_module(target: Target, program: Path, folder: Path) -> bytes:
+    """A module for the guest of one architecture: a relocatable file like a .ko."""
+
+    def flags(source: Path) -> tuple[str, ...]:
+        return (*INIT_FLAGS, *target.flags, *target.traced, "-I", f"module/{target.name}")
+
+    result = folder / f"{program.name}-{target.name}.ko"
+    return link(result, target, program, flags, "-r", "--build-id=none")
+
+
 def build_all(folder: Path) -> dict[str, bytes]:
     """Every committed file by name, freshly made."""
     files = {f"guest-{target.name}.elf": build_guest(target, folder) for target in TARGETS}
     files |= {f"init-{target.name}.cpio": build_init(target, folder) for target in TARGETS}
+    files |= {
+        f"{program.name}-{target.name}.ko": build_module(target, program, folder)
+        for program in MODULES
+        for target in TARGETS
+    }
     sums = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     return files | {SUMS: "".join(sums).encode()}
 

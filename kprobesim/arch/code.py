@@ -13,10 +13,15 @@ __all__ = ["Code", "branch", "displacement"]
 
 
 class Code:
-    """The code in ``image``, of which :meth:`write` and :meth:`each` change a copy."""
+    """The code in ``image``, of which :meth:`write` and :meth:`each` change a copy.
 
-    def __init__(self, image: KernelImage) -> None:
+    ``names``: whose symbols :meth:`symbol` knows, if not the image's; a module's code is patched by
+    those of its kernel.
+    """
+
+    def __init__(self, image: KernelImage, names: KernelImage | None = None) -> None:
         self.image = image
+        self._names = names or image
         self._areas = list(_code(image))
         self._starts = [start for start, _ in self._areas]
         self._copies: dict[int, bytearray] = {}
@@ -107,8 +112,13 @@ class Code:
 
     def symbol(self, name: str) -> int | None:
         """The address of the one symbol of that name."""
-        found = self.image.symbols.candidates(name)
+        found = self._names.symbols.candidates(name)
         return found[0].address if len(found) == 1 else None
+
+    def name_at(self, address: int) -> str | None:
+        """The name of the symbol that begins at ``address``."""
+        found = self._names.symbols.at(address)
+        return found.symbol.name if found is not None and found.offset == 0 else None
 
 
 def _code(image: KernelImage) -> Iterator[tuple[int, memoryview]]:

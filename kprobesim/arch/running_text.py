@@ -10,8 +10,9 @@ from kprobesim.arch.arm64 import patching as arm64
 from kprobesim.arch.code import Code
 from kprobesim.arch.x86_64 import patching as x86_64
 from kprobesim.image import KernelImage
+from kprobesim.image.module_image import ModuleImage
 
-__all__ = ["RunningText", "running_text"]
+__all__ = ["RunningText", "module_text", "running_text"]
 
 
 class RunningText:
@@ -42,4 +43,12 @@ def running_text(image: KernelImage, *, static_keys: bool = True) -> RunningText
     code = Code(image)
     patch = x86_64.patch if image.arch == "x86_64" else arm64.patch
     patch(code, static_keys=static_keys)
+    return RunningText(code)
+
+
+def module_text(module: ModuleImage, kernel: KernelImage) -> RunningText:
+    """The text of ``module`` as loading it into ``kernel`` leaves it."""
+    code = Code(module, kernel)
+    patch = x86_64.patch_module if module.arch == "x86_64" else arm64.patch_module
+    patch(code, Code(kernel))
     return RunningText(code)

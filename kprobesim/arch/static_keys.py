@@ -6,13 +6,14 @@ machine; which ones was read off running kernels of Debian.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kprobesim.arch.code import Code
 
-__all__ = ["JumpLabel", "switched_labels"]
+__all__ = ["JumpLabel", "labels_by_keys", "switched_labels"]
 
 #: Keys that are on once user space runs. A number in brackets: of an array, in keys of 16 bytes.
 ON = (
@@ -73,6 +74,16 @@ def switched_labels(code: Code) -> Iterator[JumpLabel]:
         wanted = keys.get(key & ~_FLAGS)
         if wanted is not None:
             yield JumpLabel(place, target, wanted != bool(key & _BRANCH))
+
+
+def labels_by_keys(code: Code) -> Iterator[JumpLabel]:
+    """All jump labels, as their keys are now: those of a module (jump_label_add_module())."""
+    start, table = code.image.jump_table
+    rows = struct.iter_unpack("<iiq", table[: len(table) & ~15])
+    for at, (place, target, key) in zip(itertools.count(start, 16), rows, strict=False):
+        address = at + 8 + key
+        enabled = int.from_bytes(code.read(address & ~_FLAGS, 4), "little", signed=True) > 0
+        yield JumpLabel(at + place, at + 4 + target, enabled != bool(address & _BRANCH))
 
 
 def _key(code: Code, name: str) -> int | None:

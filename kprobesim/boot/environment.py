@@ -12,7 +12,7 @@ from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE
 
-__all__ = ["set_up_environment"]
+__all__ = ["percpu_offset", "set_up_environment"]
 
 _X86_CANARY = 0x28  # offset in fixed_percpu_data where compilers expect it (asm/processor.h)
 _CANARY = 0x5AFE_57AC_CA4A_4200  # the kernel's canaries end in a zero byte, too
@@ -33,12 +33,19 @@ def _address(image: KernelImage, name: str) -> int | None:
     return found[0].address if len(found) == 1 else None
 
 
+def percpu_offset(image: KernelImage) -> int:
+    """What is added to the address of a per-CPU variable to get CPU 0's."""
+    if image.arch != "x86_64" or image.percpu_load is None:
+        return 0
+    return (image.percpu_load - (_address(image, "__per_cpu_start") or 0)) % (1 << 64)
+
+
 def _set_up_x86(machine: Machine, image: KernelImage) -> None:
     """The template of the per-CPU data serves as CPU 0's area, and %gs points there."""
     if image.percpu_load is None:
         return
     start = _address(image, "__per_cpu_start") or 0
-    offset = (image.percpu_load - start) % (1 << 64)
+    offset = percpu_offset(image)
     machine.cpu.set_percpu_base(offset)
     memory = machine.memory
     variable = _address(image, "this_cpu_off")

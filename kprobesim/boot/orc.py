@@ -14,15 +14,17 @@ from dataclasses import dataclass
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
+from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.image.module_image import ModuleImage
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
 
-__all__ = ["Frame", "OrcTable", "walk_orc"]
+__all__ = ["Frame", "LoadedOrcTable", "OrcTable", "walk_orc"]
 
 _MASK = (1 << 64) - 1
 _RECORD = struct.Struct("<hhH")
-_IP = ("__start_orc_unwind_ip", "__stop_orc_unwind_ip")
-_ENTRIES = ("__start_orc_unwind", "__stop_orc_unwind")
+_IP = ("__start_orc_unwind_ip", "__stop_orc_unwind_ip", ".orc_unwind_ip")
+_ENTRIES = ("__start_orc_unwind", "__stop_orc_unwind", ".orc_unwind")
 _MOST_FRAMES = 256
 
 # Offsets in struct pt_regs, and in the frame that IRET takes.
@@ -91,19 +93,31 @@ class OrcTable:
     """The table of ``image``; empty (false) if it has none."""
 
     def __init__(self, image: KernelImage) -> None:
-        ips = image.bounds(*_IP)
-        entries = image.bounds(*_ENTRIES)
+        ips, entries = image.table(*_IP), image.table(*_ENTRIES)
         self._base, self._ips, self._entries = 0, b"", b""
         if ips is not None and entries is not None:
-            count = min((ips[1] - ips[0]) // 4, (entries[1] - entries[0]) // _RECORD.size)
+            count = min(len(ips[1]) // 4, len(entries[1]) // _RECORD.size)
             self._base = ips[0]
-            self._ips = image.read(ips[0], 4 * count)
-            self._entries = image.read(entries[0], _RECORD.size * count)
+            self._ips = ips[1][: 4 * count]
+            self._entries = entries[1][: _RECORD.size * count]
+        if isinstance(image, ModuleImage):
+            self._sort()
         self._new = image.version >= (6, 4)
         self._end_bit = 11 if image.version[:2] == (6, 3) else 10
 
     def __len__(self) -> int:
         return len(self._ips) // 4
+
+    def _sort(self) -> None:
+        """A module's table is sorted when it is loaded (unwind_module_init())."""
+        places = sorted((self._address(index), index) for index in range(len(self)))
+        distances = (
+            (address - self._base - 4 * at + (1 << 31) & 0xFFFF_FFFF) - (1 << 31)
+            for at, (address, _) in enumerate(places)
+        )
+        self._ips = struct.pack(f"<{len(places)}i", *distances)
+        size = _RECORD.size
+        self._entries = b"".join(self._entries[size * i : size * (i + 1)] for _, i in places)
 
     def _address(self, index: int) -> int:
         (distance,) = struct.unpack_from("<i", self._ips, 4 * index)
@@ -134,6 +148,25 @@ class OrcTable:
         if entry is None or entry.kind is _Kind.UNDEFINED:
             return False
         return entry.kind is _Kind.END or entry.sp_reg != _Reg.UNDEFINED
+
+
+class LoadedOrcTable(OrcTable):
+    """The tables of the kernel and of its modules."""
+
+    def __init__(self, image: LoadedImage) -> None:
+        super().__init__(image.kernel)
+        self._image = image
+        self._modules: dict[str, tuple[ModuleImage, OrcTable]] = {}
+
+    def find(self, address: int) -> OrcEntry | None:
+        """The entry for the instruction at ``address``, in the table of what that lies in."""
+        module = self._image.module_at(address)
+        if module is None:
+            return super().find(address)
+        known = self._modules.get(module.name)
+        if known is None or known[0] is not module:
+            known = self._modules[module.name] = module, OrcTable(module)
+        return known[1].find(address)
 
 
 def walk_orc(

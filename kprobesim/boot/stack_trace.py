@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from kprobesim.boot.frames import walk_frames_arm64, walk_frames_x86
-from kprobesim.boot.orc import Frame, OrcTable, walk_orc
+from kprobesim.boot.orc import Frame, LoadedOrcTable, OrcTable, walk_orc
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.image import KernelImage
+from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 
@@ -50,7 +52,8 @@ class StackTrace:
 
     @cached_property
     def _table(self) -> OrcTable:
-        return OrcTable(self._image)
+        image = self._image
+        return LoadedOrcTable(image) if isinstance(image, LoadedImage) else OrcTable(image)
 
     def lost_at(self, last: Frame, regs: PtRegs) -> int | None:
         """The stack pointer in the ``last`` of :meth:`frames` if its caller could not be told.
@@ -80,7 +83,7 @@ class StackTrace:
         if found is None:
             return f"{frame.address:#x}"
         offset = frame.address - found.symbol.address
-        return f"{found.symbol.name}+{offset:#x}/{found.size:#x}"
+        return str(replace(found, offset=offset))
 
     def dump(self, regs: PtRegs, trapped_at: int | None = None) -> str:
         """The lines of ``dump_stack()``, from "Call trace:" on."""

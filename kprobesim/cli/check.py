@@ -18,6 +18,7 @@ from kprobesim.cli.place import Place, parse_place
 from kprobesim.disasm import disassemble
 from kprobesim.errors import UsageError
 from kprobesim.handle import KernelHandle
+from kprobesim.kernel import Kernel
 from kprobesim.kprobes.judge import Verdict
 
 __all__ = ["add_parser", "run"]
@@ -30,6 +31,8 @@ examples:
   kprobesim check vmlinux vfs_read+0x10 --slot-at 0xffffffffc0000000 --json
   kprobesim check vmlinux --from points.csv --events
   kprobesim check vmlinux --all vfs_read
+  kprobesim check linux-image-6.1.0-56-cloud-amd64-unsigned.deb virtio_blk:virtblk_probe+5
+  kprobesim check vmlinux --module drivers/block/virtio_blk.ko virtio_blk:virtblk_probe
 """
 
 
@@ -44,7 +47,14 @@ def add_parser(subparsers: Any) -> None:
     )
     add_image_options(parser)
     parser.add_argument(
-        "points", metavar="PLACE", nargs="*", help="SYMBOL, SYMBOL+OFFSET or 0xADDRESS"
+        "points", metavar="PLACE", nargs="*", help="[MODULE:]SYMBOL[+OFFSET] or 0xADDRESS"
+    )
+    parser.add_argument(
+        "--module",
+        metavar="FILE.ko",
+        action="append",
+        default=[],
+        help="where a MODULE is, if not in the package that IMAGE is (may be repeated)",
     )
     parser.add_argument(
         "--from",
@@ -93,14 +103,15 @@ def run(args: argparse.Namespace) -> int:
     options = {"kretprobe": args.kretprobe, "events": args.events, "slot_at": args.slot_at}
     if args.file:
         with nullcontext(sys.stdin) if args.file == "-" else Path(args.file).open() as lines:
-            kernel = load_kernel(args)
+            kernel = _load(args)
             for line in lines:
                 for answer in _answer(kernel, line, options):
                     print(json.dumps(answer))
         return 0
-    kernel = load_kernel(args)
+    kernel = _load(args)
     console = make_console()
     for place in places:
+        _bring_module(kernel, place.symbol)
         if args.all:
             _show_all(console, kernel, place, args.json, options)
             continue
@@ -110,6 +121,22 @@ def run(args: argparse.Namespace) -> int:
         else:
             _show(console, place.text, verdict)
     return 0
+
+
+def _load(args: argparse.Namespace) -> KernelHandle:
+    kernel = load_kernel(args)
+    for file in args.module:
+        if not isinstance(kernel, Kernel):
+            raise UsageError(f"--module is for images; {args.image} is a snapshot")
+        kernel.modules.offer(file)
+    return kernel
+
+
+def _bring_module(kernel: KernelHandle, symbol: str | None) -> None:
+    """Load the module in MODULE:SYMBOL, if it is to be had."""
+    module, colon, _ = (symbol or "").partition(":")
+    if colon and isinstance(kernel, Kernel):
+        kernel.modules.bring(module)
 
 
 def _answer(kernel: KernelHandle, line: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -124,6 +151,7 @@ def _answer(kernel: KernelHandle, line: str, options: dict[str, Any]) -> Iterato
         raise UsageError(
             f"{line.strip()!r} is no SYMBOL,OFFSET: the offset is decimal or begins with 0x"
         ) from None
+    _bring_module(kernel, symbol)
     yield kernel.check(symbol, offset=offset, suggest=False, **options).as_dict()
 
 

@@ -19,7 +19,7 @@ import zstandard
 from kprobesim.errors import ImageError
 from kprobesim.image.source import GIB, Buffer
 
-__all__ = ["AR_MAGIC", "kernel_from_deb"]
+__all__ = ["AR_MAGIC", "data_tar", "kernel_from_deb"]
 
 AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
@@ -81,13 +81,9 @@ def kernel_from_deb(
     path: Path, data: Buffer, progress: Callable[[str], None] | None = None
 ) -> Buffer:
     """The first kernel image in the package; ``ImageError`` when there is none."""
-    members = dict(_ar_members(path, data))
-    name = next((name for name in members if name.startswith("data.tar")), None)
-    if name is None:
-        raise ImageError(path, f"is an ar archive without data.tar, no Debian package; {_CUT}")
     if progress is not None:
         progress("looking for the kernel in the package")
-    with _tar(path, name, members[name], _STREAM_LIMIT) as tar:
+    with data_tar(path, data) as tar:
         for member in tar:
             if not member.isfile() or not _KERNEL.fullmatch(member.name):
                 continue
@@ -101,7 +97,18 @@ def kernel_from_deb(
             if progress is not None:
                 progress(f"extracting {member.name.removeprefix('./')} ({member.size >> 20} MiB)")
             return _contents(path, member, head, source)
-    raise ImageError(path, _no_kernel(path, members))
+    raise ImageError(path, _no_kernel(path, dict(_ar_members(path, data))))
+
+
+@contextmanager
+def data_tar(path: Path, data: Buffer) -> Iterator[tarfile.TarFile]:
+    """The files that the package installs, as a stream of members; raises ``ImageError``."""
+    members = dict(_ar_members(path, data))
+    name = next((name for name in members if name.startswith("data.tar")), None)
+    if name is None:
+        raise ImageError(path, f"is an ar archive without data.tar, no Debian package; {_CUT}")
+    with _tar(path, name, members[name], _STREAM_LIMIT) as tar:
+        yield tar
 
 
 def _contents(path: Path, member: tarfile.TarInfo, head: bytes, source: IO[bytes]) -> Buffer:

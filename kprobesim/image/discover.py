@@ -16,7 +16,14 @@ from itertools import groupby
 
 from kprobesim.image.segment import Segment, findable
 
-__all__ = ["JUMP_ENTRIES", "find_address_runs", "find_blacklist", "find_export", "find_records"]
+__all__ = [
+    "JUMP_ENTRIES",
+    "find_address_runs",
+    "find_blacklist",
+    "find_export",
+    "find_export_entry",
+    "find_records",
+]
 
 #: The shortest run of records that counts.
 _MIN_RECORDS = 16
@@ -170,7 +177,19 @@ def find_blacklist(
 
 
 def find_export(segments: Sequence[Segment], name: str) -> int | None:
-    """The address of an exported symbol, by its entry in ``__ksymtab``.
+    """The address of an exported symbol, by its entry in ``__ksymtab``."""
+    place = find_export_entry(segments, name)
+    if place is None:
+        return None
+    for segment in segments:
+        if place in segment:
+            at = place - segment.vaddr
+            return place + int.from_bytes(segment.data[at : at + 4], "little", signed=True)
+    return None
+
+
+def find_export_entry(segments: Sequence[Segment], name: str) -> int | None:
+    """Where the entry of an exported symbol lies.
 
     An entry (include/linux/export.h, with CONFIG_HAVE_ARCH_PREL32_RELOCATIONS) is the distances to
     the symbol, to its name, and to the name of its namespace.
@@ -185,5 +204,5 @@ def find_export(segments: Sequence[Segment], name: str) -> int | None:
             for index, distance in enumerate(words):
                 at = start + 4 * index
                 if at + distance == string and index:
-                    return segment.vaddr + at - 4 + words[index - 1]
+                    return segment.vaddr + at - 4
     return None

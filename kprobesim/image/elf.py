@@ -62,6 +62,8 @@ class Section:
     offset: int
     size: int
     link: int
+    info: int = 0
+    align: int = 1
 
     @property
     def is_alloc(self) -> bool:
@@ -75,9 +77,12 @@ class Section:
 
 
 class Elf:
-    """The validated headers of an ELF kernel in ``data``; ``ImageError`` names ``path``."""
+    """The validated headers of an ELF kernel in ``data``; ``ImageError`` names ``path``.
 
-    def __init__(self, path: Path, data: Buffer) -> None:
+    ``relocatable``: of a module instead.
+    """
+
+    def __init__(self, path: Path, data: Buffer, *, relocatable: bool = False) -> None:
         self.path = path
         self.data = data
         if len(data) < _EHDR.size:
@@ -94,7 +99,9 @@ class Elf:
         if machine not in MACHINES:
             name = OTHER_MACHINES.get(machine, f"machine number {machine}")
             raise ImageError(path, f"is an ELF file for {name}; kprobesim runs x86-64 and ARM64")
-        if self.type not in (ET_EXEC, ET_DYN):
+        if relocatable and self.type != ET_REL:
+            raise ImageError(path, "is a linked ELF file, no module; name a .ko")
+        if not relocatable and self.type not in (ET_EXEC, ET_DYN):
             kind = {ET_REL: "an object file or module (.o, .ko)", ET_CORE: "a core dump"}.get(
                 self.type, f"an ELF file of type {self.type}"
             )
@@ -106,7 +113,7 @@ class Elf:
             raise ImageError(path, f"has program headers of {phentsize} bytes, not 56; {_REBUILD}")
         self._check_table("program headers", phoff, phnum * _PHDR.size)
         self.loads = tuple(self._read_loads(phoff, phnum))
-        if not self.loads:
+        if not self.loads and not relocatable:
             raise ImageError(path, "has no loadable segment; it is no kernel that could run")
         self.sections: tuple[Section, ...] = ()
         if shoff and (shnum or shoff < len(data)):
@@ -175,9 +182,7 @@ class Elf:
                 self._check_table(f"section {i}'s bytes", header[4], header[5])
         names = bytes(self.data[raw[shstrndx][4] : raw[shstrndx][4] + raw[shstrndx][5]])
         sections = []
-        for i, (name, kind, flags, addr, offset, size, link, *_rest) in enumerate(raw):
+        for i, (name, *fields, _entry_size) in enumerate(raw):
             text = names[name : max(names.find(b"\0", name), name)]
-            sections.append(
-                Section(i, text.decode("utf-8", "replace"), kind, flags, addr, offset, size, link)
-            )
+            sections.append(Section(i, text.decode("utf-8", "replace"), *fields))
         return tuple(sections)

@@ -217,6 +217,10 @@ class KernelImage:
                 return address
         return None
 
+    def has_module(self, name: str) -> bool:
+        """Whether the module ``name`` is loaded; what is only an image has none."""
+        return False
+
     # Code and data
 
     @cached_property

@@ -195,7 +195,7 @@ def _check(facts: dict[str, Any], segments: list[Segment], headers: list[Section
             raise ValueError("a segment's place cannot be")
     for header in headers:
         numbers += [header.index, header.type, header.flags, header.addr, header.offset]
-        numbers += [header.size, header.link]
+        numbers += [header.size, header.link, header.info, header.align]
         texts.append(header.name)
     if not all(type(number) is int and 0 <= number <= _MASK for number in numbers):
         raise ValueError("a number is none, or out of range")

@@ -47,7 +47,8 @@ class Symbol:
     """One symbol. ``size`` is in bytes, ``type`` the letter that nm and /proc/kallsyms show.
 
     ``is_function``: it names code. The type alone (``t T w W i``) does not tell: x86 kernels since
-    6.16 mark ``.data`` executable, so ``init_task`` is a ``T`` there.
+    6.16 mark ``.data`` executable, so ``init_task`` is a ``T`` there. ``module`` is the module that
+    it belongs to, "" for the kernel itself.
     """
 
     name: str
@@ -55,11 +56,12 @@ class Symbol:
     size: int
     type: str
     is_function: bool
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolAt:
-    """A symbol and an ``offset`` in it; as text the kernel's ``%pS``, ``name+0x10/0x40``.
+    """A symbol and an ``offset`` in it; as text the kernel's ``%pS``, ``name+0x10/0x40 [module]``.
 
     ``size`` is what kallsyms takes for the size: the distance to the next symbol.
     """
@@ -69,7 +71,8 @@ class SymbolAt:
     size: int
 
     def __str__(self) -> str:
-        return f"{self.symbol.name}+{self.offset:#x}/{self.size:#x}"
+        module = f" [{self.symbol.module}]" if self.symbol.module else ""
+        return f"{self.symbol.name}+{self.offset:#x}/{self.size:#x}{module}"
 
 
 class SymbolTable:
@@ -77,13 +80,19 @@ class SymbolTable:
 
     ``extents`` are the sorted ``(start, end)`` ranges of the loaded image: a symbol outside them
     (an x86 per-CPU offset, an absolute number) has a name but is not found by ``at``.
-    ``source`` says where the symbols come from, for people.
+    ``source`` says where the symbols come from, for people; ``module`` whose they are.
     """
 
     def __init__(
-        self, columns: Columns, *, extents: Sequence[tuple[int, int]] = (), source: str = ""
+        self,
+        columns: Columns,
+        *,
+        extents: Sequence[tuple[int, int]] = (),
+        source: str = "",
+        module: str = "",
     ) -> None:
         self.source = source
+        self._module = module
         self._extents = tuple(extents)
         order = _kallsyms_order(columns)
         names, addresses, sizes, kinds, _ = columns
@@ -179,7 +188,7 @@ class SymbolTable:
         size = self._sizes[index] if self._sizes is not None else self._distance(address)
         letter = self._kinds[index]
         code = letter in _CODE_LETTERS and not self._is_data(address)
-        return Symbol(_text(self._names[index]), address, size, chr(letter), code)
+        return Symbol(_text(self._names[index]), address, size, chr(letter), code, self._module)
 
     @cached_property
     def _data(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.image import KernelImage
+from kprobesim.image.module_image import ModuleImage
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 
 __all__ = ["KRETPROBE_BLACKLIST", "Blacklist"]
@@ -25,6 +26,7 @@ _BOUNDS = {
 KRETPROBE_BLACKLIST = {"x86_64": ("__switch_to",), "arm64": ()}
 """``kretprobe_blacklist`` of each architecture: what returns in another task than it was called."""
 _MARKED = "it is marked NOKPROBE_SYMBOL"
+_OF_MODULES = (".kprobes.text", ".noinstr.text")
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,40 @@ class Blacklist:
         self._image = image
         self._areas = model.blacklist + model.of(image.arch).blacklist
         self._suffix_rule = model.suffix_rule
+        self._modules: list[ModuleImage] = []
+
+    def add_module(self, module: ModuleImage) -> None:
+        """A module has come (``add_module_kprobe_blacklist()``)."""
+        self._modules.append(module)
+        self._forget()
+
+    def remove_module(self, module: ModuleImage) -> None:
+        """It goes."""
+        self._modules = [other for other in self._modules if other.name != module.name]
+        self._forget()
+
+    def _forget(self) -> None:
+        for name in ("_module_entries", "_ranges", "_starts"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def _entries(self) -> list[_Entry]:
+        return [*self._kernel_entries, *self._module_entries]
 
     @cached_property
-    def _entries(self) -> list[_Entry]:
+    def _module_entries(self) -> list[_Entry]:
+        entries = []
+        for module in self._modules:
+            marked = (self._entry(address, _MARKED) for address in module.kprobe_blacklist)
+            entries += [entry for entry in marked if entry is not None]
+            for name in _OF_MODULES:
+                bounds = module.section_range(name)
+                if bounds is not None:
+                    entries += self._area(*bounds, f"it lies in {name}")
+        return entries
+
+    @cached_property
+    def _kernel_entries(self) -> list[_Entry]:
         """In the kernel's order (``populate_kprobe_blacklist()``)."""
         entries = []
         for address in self._image.kprobe_blacklist:

@@ -146,15 +146,23 @@ def check_types(p: Kprobe) -> None:
 
 
 def _look_up(image: KernelImage, name: str, model: Model, *, suggest: bool) -> int:
+    module, colon, _ = name.partition(":")
+    reason = Reason.UNKNOWN_SYMBOL
     try:
-        if suggest or name in image.symbols:
+        if colon and not image.has_module(module):
+            reason, ambiguous = Reason.MODULE_NOT_LOADED, False
+            problem = f"the module {module} is not loaded, so nothing is known of {name}"
+        elif colon and not model.refuse_module_twins and name in image.symbols:
+            return image.symbols.candidates(name)[0].address
+        elif suggest or name in image.symbols:
             return image.symbols[name].address
-        problem, ambiguous = f"no symbol {name!r} in this kernel", False
+        else:
+            problem, ambiguous = f"no symbol {name!r} in this kernel", False
     except SymbolError as error:
         problem, ambiguous = str(error), name in image.symbols
     raise KprobeError(
         errno.EADDRNOTAVAIL if ambiguous else getattr(errno, model.unresolved_errno),
-        Reason.AMBIGUOUS_SYMBOL if ambiguous else Reason.UNKNOWN_SYMBOL,
+        Reason.AMBIGUOUS_SYMBOL if ambiguous else reason,
         problem,
         symbol=name,
     )

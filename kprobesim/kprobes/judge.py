@@ -31,7 +31,8 @@ class Verdict:
 
     symbol, offset : as asked
     errno          : 0, or the positive number of the refusal
-    reason, message : which rule refused it, and why, in words; ``None`` if accepted
+    reason, message : which rule refused it, and why, in words; ``None`` if accepted (an event that
+        waits for its module is, and has them)
     address        : where the probe would be; ``None`` if that is unknown
     on_func_entry  : whether it would be at the entry of a function
     kind           : "int3", "ftrace" or "brk"
@@ -63,7 +64,7 @@ class Verdict:
     def summary(self) -> str:
         """A few words: how the probe would run, or why it is refused."""
         if self and self.kind is None:
-            return "not armed before its module is loaded"
+            return self.message or "not armed"
         if not self:
             name = errno_names.errorcode.get(self.errno, str(self.errno))
             return f"-{name} ({self.reason}): {self.message}"
@@ -124,8 +125,15 @@ class Judge:
     ) -> Verdict:
         """The verdict on ``p``, of which only the place and the handlers' presence matter."""
         place = None
-        if events and ":" in (p.symbol_name or ""):
-            return Verdict(p.symbol_name, p.offset, 0)  # its module may come later
+        module, colon, _ = (p.symbol_name or "").partition(":")
+        if events and colon and not self._image.has_module(module):
+            return Verdict(
+                p.symbol_name,
+                p.offset,
+                0,
+                Reason.MODULE_NOT_LOADED,
+                f"the event waits for the module {module}, and is armed once that is loaded",
+            )
         model = unresolved_as_kretprobe(self._model) if kretprobe else self._model
         try:
             place = resolve(

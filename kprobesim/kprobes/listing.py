@@ -30,4 +30,5 @@ def _line(head: Kprobe, p: Kprobe, image: KernelImage) -> str:
     if found is None:
         return f"{address:016x}  {p.list_type}  {address:#018x} {tags}\n"
     place = f"{found.symbol.name}+{address - found.symbol.address:#x}"
-    return f"{address:016x}  {p.list_type}  {place}    {tags}\n"
+    module = found.symbol.module or " "
+    return f"{address:016x}  {p.list_type}  {place}  {module} {tags}\n"

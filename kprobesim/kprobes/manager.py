@@ -28,6 +28,7 @@ from kprobesim.kprobes.judge import Judge
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.listing import list_kprobes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
+from kprobesim.kprobes.modules import ModuleNotifier
 from kprobesim.kprobes.optimizer import KprobeOptimizer
 from kprobesim.kprobes.pages import ProbePages
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
@@ -125,26 +126,18 @@ class KprobesManager:
         self.returns = returns
         """The calls that return probes follow."""
         self.return_probes = ReturnProbes(
-            image,
-            self._table,
-            returns,
-            self.read_original,
-            self.register_kprobe,
-            self.unregister_kprobes,
-            model,
+            *(image, self._table, returns, self.read_original),
+            *(self.register_kprobe, self.unregister_kprobes, model),
             strict=strict,
         )
         self.fault_injection = FaultInjection(
-            machine,
-            image,
-            self._table,
-            self.read_original,
-            self.register_kprobe,
-            self.unregister_kprobe,
+            *(machine, image, self._table, self.read_original),
+            *(self.register_kprobe, self.unregister_kprobe),
         )
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
         self.switching = Switching(self._table, self._arming, strict=strict)
+        self.module_notifier = ModuleNotifier(self._blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
         machine.step = self.hit_path.step

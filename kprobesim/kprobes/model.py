@@ -108,6 +108,8 @@ class Model:
     refuse_bugs: bool
     refuse_cfi_preambles: bool
     """Symbols that begin with __cfi_ or __pfx_."""
+    refuse_module_twins: bool
+    """MOD:SYM is ambiguous if the module has several of that name (6.11); else it is the first."""
     kretprobe_maxactive: Maxactive
     """How many calls of a function are followed if nothing is asked for."""
     kretprobe_at_entry_only: bool
@@ -143,6 +145,7 @@ _2_6 = Model(
     refuse_static_calls=False,
     refuse_bugs=False,
     refuse_cfi_preambles=False,
+    refuse_module_twins=False,
     kretprobe_maxactive="cpus unless preemptible",
     kretprobe_at_entry_only=False,
     kretprobe_unresolved_errno="EINVAL",
@@ -235,6 +238,7 @@ _6_12 = replace(
     _6_1,
     name="6.12",
     refuse_cfi_preambles=True,
+    refuse_module_twins=True,
     x86=replace(_6_1.x86, vanished="report", group_boost=True, refuse_cfi_checks=True),
     arm64=replace(_6_1.arm64, refuse_mops=True, blacklist=(_ENTRY, _IRQENTRY, *_HYP)),
 )

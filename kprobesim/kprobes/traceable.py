@@ -17,7 +17,15 @@ class Traceable:
 
     def __init__(self, image: KernelImage) -> None:
         self._image = image
-        self._sites = sorted(image.ftrace_sites)
+        self._of: frozenset[int] = frozenset()
+        self._sorted: list[int] = []
+
+    @property
+    def _sites(self) -> list[int]:
+        sites = self._image.ftrace_sites
+        if sites is not self._of:  # modules have come or gone
+            self._of, self._sorted = sites, sorted(sites)
+        return self._sorted
 
     def __contains__(self, address: object) -> bool:
         """Whether the function around ``address`` is traced; ``foo.cold`` is if ``foo`` is."""
@@ -35,6 +43,6 @@ class Traceable:
         found = self._image.symbols.at(address)
         if found is None:
             return False
-        start = found.symbol.address
-        at = bisect_left(self._sites, start)
-        return at < len(self._sites) and self._sites[at] < start + found.size
+        start, sites = found.symbol.address, self._sites
+        at = bisect_left(sites, start)
+        return at < len(sites) and sites[at] < start + found.size

@@ -26,7 +26,7 @@ class Clock:
     def __init__(self, engine: Engine, text: KernelText) -> None:
         self.value = _START
         self._engine = engine
-        self._hooked: set[int] = set()
+        self._hooked: dict[int, int] = {}
         if engine.arch == "x86_64":
             engine.on_read_tsc(self.read)
         else:
@@ -52,5 +52,9 @@ class Clock:
 
     def _hook(self, place: int) -> None:
         if place not in self._hooked:
-            self._hooked.add(place)
-            self._engine.on_read_counter(place, self.read)
+            self._hooked[place] = self._engine.on_read_counter(place, self.read)
+
+    def forget_code(self, start: int, end: int) -> None:
+        """What was seen in [``start``, ``end``) has gone."""
+        for place in [place for place in self._hooked if start <= place < end]:
+            self._engine.unhook(self._hooked.pop(place))

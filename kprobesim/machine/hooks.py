@@ -159,7 +159,7 @@ class Hooks:
         self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx), insn=x86_const.UC_X86_INS_RDTSC)
         self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx_cx), insn=x86_const.UC_X86_INS_RDTSCP)
 
-    def on_read_counter(self, address: int, read: Callable[[], int]) -> None:
+    def on_read_counter(self, address: int, read: Callable[[], int]) -> int:
         """Let the ``mrs`` at virtual ``address`` (ARM64) give what ``read()`` returns."""
 
         words = self.words
@@ -171,7 +171,7 @@ class Hooks:
             return 1
 
         insn = arm64_const.UC_ARM64_INS_MRS
-        self._hook(unicorn.UC_HOOK_INSN, _SYSTEM(set_register), (address, address), insn)
+        return self._hook(unicorn.UC_HOOK_INSN, _SYSTEM(set_register), (address, address), insn)
 
     def on_system(self, address: int, callback: Callable[[], None], *, write: bool) -> None:
         """Do ``callback()`` instead of the ``mrs`` or ``msr`` at virtual ``address`` (ARM64)."""

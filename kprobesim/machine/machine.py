@@ -13,7 +13,7 @@ from kprobesim.machine.engine import Engine
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
-from kprobesim.machine.memory import PAGE, GuestMemory, Prot
+from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.watchdog import Watchdog
@@ -45,9 +45,11 @@ class Machine(Guest):
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
-        self.randomness: Randomness | None = None
-        if arch == "x86_64":
-            self.randomness = Randomness(self.engine, self.cpu, self.text, self.memory)
+        self._reads = (
+            Randomness(self.engine, self.cpu, self.text, self.memory)
+            if arch == "x86_64"
+            else self.clock
+        )
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
         self._direct_map()
@@ -76,11 +78,22 @@ class Machine(Guest):
         memory.limit_frames(heap)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
-        """Code of the image is at ``address``; what reads clocks and random numbers gets ours."""
-        if self.randomness is None:
-            self.clock.see_code(address, code)
-        else:
-            self.randomness.see_code(address, code)
+        """Code has been put at ``address``: clocks and random numbers that it reads are ours."""
+        self._reads.see_code(address, code)
+
+    def unmap(self, region: Region) -> None:
+        """Take memory of ``map_new`` away; nothing of the guest may be running there."""
+        if region.prot & Prot.X:
+            self._reads.forget_code(region.start, region.end)
+            self.engine.forget_code(region.start, region.end)
+        self.memory.unmap(region)
+        self.engine.flush_tlb()
+
+    def protect(self, region: Region, prot: Prot) -> Region:
+        """Change what the guest may do with memory of ``map_new``."""
+        region = self.memory.protect(region, prot)
+        self.engine.flush_tlb()
+        return region
 
     def _widen_tlb(self, scratch: int) -> None:
         """Grow the TLB by filling it before each flush: only then does Unicorn double it.

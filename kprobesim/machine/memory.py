@@ -120,6 +120,7 @@ class GuestMemory(HostAccess):
         self.regions: list[Region] = []
         self._starts: list[int] = []
         self._last = Region(0, 0, 0, Prot(0), "")
+        self._free_frames: dict[int, list[int]] = {}
         self.tables = PageTables(self.ram, base, self.take_frames, pte_format)
 
     # -- layout --------------------------------------------------------------------------------
@@ -156,7 +157,49 @@ class GuestMemory(HostAccess):
     def map_new(self, start: int, size: int, prot: Prot, name: str) -> Region:
         """Map fresh zeroed pages at virtual ``start``."""
         size = page_up(size)
-        return self.map(start, self.take_frames(size // PAGE), size, prot, name)
+        freed = self._free_frames.get(size // PAGE)
+        if freed:
+            offset = freed[-1] - self.base
+            self.ram[offset : offset + size] = bytes(size)
+        region = self.map(
+            start, freed[-1] if freed else self.take_frames(size // PAGE), size, prot, name
+        )
+        if freed:
+            freed.pop()
+        return region
+
+    def unmap(self, region: Region) -> None:
+        """Take ``region`` of :meth:`map_new` away, for good; its frames are used again."""
+        at = self.regions.index(region)
+        del self.regions[at], self._starts[at]
+        self._last = Region(0, 0, 0, Prot(0), "")
+        size, physical = region.end - region.start, region.offset + self.base
+        self.tables.unmap(region.start, physical, size)
+        self._free_frames.setdefault(size // PAGE, []).append(physical)
+
+    def protect(self, region: Region, prot: Prot) -> Region:
+        """Change what the guest may do there; who cached translations must forget them."""
+        changed = Region(region.start, region.end, region.offset, prot, region.name)
+        self.regions[self.regions.index(region)] = self._last = changed
+        size = region.end - region.start
+        self.tables.map(region.start, region.offset + self.base, size, int(prot))
+        return changed
+
+    def find_gap(self, start: int, end: int, size: int) -> int:
+        """The lowest page from ``start`` on, up to ``end``, behind which ``size`` bytes are free.
+
+        Raises :class:`UsageError` if there is none.
+        """
+        at = page_up(start)
+        for region in self.regions:
+            if region.end <= at:
+                continue
+            if region.start >= at + size:
+                break
+            at = region.end
+        if at + size > end:
+            raise UsageError(f"the guest's addresses {start:#x}-{end:#x} are used up")
+        return at
 
     def region(self, address: int) -> Region | None:
         """The region that holds ``address``."""

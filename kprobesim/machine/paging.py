@@ -59,15 +59,30 @@ class PageTables:
 
     def map(self, start: int, physical: int, size: int, prot: int) -> None:
         """Map [``start``, ``start + size``) on ``physical``; all are multiples of a page."""
+        block, page = self._format.block, self._format.page
+        self._fill(start, physical, size, lambda at: block(at, prot), lambda at: page(at, prot))
+
+    def unmap(self, start: int, physical: int, size: int) -> None:
+        """Undo :meth:`map` of the same range; who cached translations must forget them."""
+        self._fill(start, physical, size, lambda at: 0, lambda at: 0)
+
+    def _fill(
+        self,
+        start: int,
+        physical: int,
+        size: int,
+        block_entry: Callable[[int], int],
+        page_entry: Callable[[int], int],
+    ) -> None:
         end = start + size
         while start < end:
             block = not (start | physical) & (_BLOCK - 1) and end - start >= _BLOCK
             table = self._descend(start, 2 if block else 3)
             index = start >> (21 if block else 12) & 511
-            encode = self._format.block if block else self._format.page
+            encode = block_entry if block else page_entry
             step = _BLOCK if block else _PAGE
             while start < end and (step == _PAGE or end - start >= _BLOCK):
-                self._store(table, index, encode(physical, prot))
+                self._store(table, index, encode(physical))
                 start += step
                 physical += step
                 index += 1

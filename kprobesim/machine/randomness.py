@@ -31,7 +31,7 @@ class Randomness:
         self._engine = engine
         self._cpu = cpu
         self._memory = memory
-        self._hooked: set[int] = set()
+        self._hooked: dict[int, int] = {}
         text.listeners.append(self._see_poke)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
@@ -46,8 +46,12 @@ class Randomness:
 
     def _hook(self, place: int) -> None:
         if place not in self._hooked:
-            self._hooked.add(place)
-            self._engine.on_code(place, self._read)
+            self._hooked[place] = self._engine.on_code(place, self._read)
+
+    def forget_code(self, start: int, end: int) -> None:
+        """What was seen in [``start``, ``end``) has gone."""
+        for place in [place for place in self._hooked if start <= place < end]:
+            self._engine.unhook(self._hooked.pop(place))
 
     def _see_poke(self, poke: TextPoke) -> None:
         self.see_code(poke.address, poke.new)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from image.package_maker import make_deb
 
 from kprobesim import Kernel, Kprobe, KprobeError
 
@@ -56,7 +57,7 @@ def test_return_probes_and_events(cli: Cli, sample: Path, guest: Kernel) -> None
     offset = 5 if guest.arch == "x86_64" else 8
     assert errno(f"kprobe_target+{offset}", "--kretprobe") == (22, "not-function-entry")
     assert errno("kprobe_target", "--events") == (0, None)
-    assert errno("some_module:some_function", "--events") == (0, None)
+    assert errno("some_module:some_function", "--events") == (0, "module-not-loaded")
     untraced = next(
         symbol.name
         for symbol in guest.symbols.functions()
@@ -118,3 +119,42 @@ def test_a_bad_line_is_named(cli: Cli, sample: Path, tmp_path: Path) -> None:
     file = tmp_path / "points.csv"
     file.write_text("gcd,five\n")
     cli("check", sample, "--from", file).refused(2, "gcd,five")
+
+
+def test_points_in_modules(cli: Cli, sample: Path, guest: Kernel, tmp_path: Path) -> None:
+    """From --module, and on demand from the package that the kernel is from."""
+    folder = sample.parent
+    modules = {name: folder / f"{name}-{guest.arch}.ko" for name in ("module", "client")}
+    given = [word for path in modules.values() for word in ("--module", path)]
+    deb = tmp_path / "linux.deb"
+    files = {"./boot/vmlinux-6.1": sample.read_bytes()}
+    files["./lib/modules/6.1/kernel/kprobesim_sample.ko"] = modules["module"].read_bytes()
+    files["./lib/modules/6.1/kernel/kprobesim_client.ko"] = modules["client"].read_bytes()
+    deb.write_bytes(make_deb(files))
+    points = tmp_path / "points.csv"
+    points.write_text(
+        "kprobesim_client:client_square,0\nkprobesim_sample:sample_noinstr,0\n"
+        "kprobesim_sample:nothing,0\nother:nothing,0\nkprobesim_client:init_module,0\ngcd,0\n"
+    )
+    for arguments in ((sample, *given), (deb,)):
+        answers = [json.loads(a) for a in cli("check", *arguments, "--from", points).lines]
+        assert [a["errno"] for a in answers] == [0, 22, 2, 2, 2, 0]
+        events = cli("check", *arguments, "--events", "--from", points).lines
+        assert [json.loads(a)["errno"] for a in events] == [0, 22, 2, 0, 2, 0]
+        out = cli(
+            "check", *arguments, "--events", "other:nothing", "kprobesim_client:client_square"
+        )
+        assert out.lines[0].startswith("other:nothing: yes, the event waits for the module other")
+        assert out.lines[1].startswith("kprobesim_client:client_square: yes, ")
+        shown = cli("check", *arguments, "--all", "kprobesim_client:client_square").lines
+        assert shown[0].startswith("client_square at 0x") and len(shown) > 5
+    out = cli("check", sample, "kprobesim_client:client_square").lines[0]
+    assert "-ENOENT (module-not-loaded): the module kprobesim_client is not loaded" in out
+
+
+def test_a_module_that_does_not_fit(cli: Cli, sample: Path, guest: Kernel) -> None:
+    other = {"x86_64": "arm64", "arm64": "x86_64"}[guest.arch]
+    file = sample.parent / f"module-{other}.ko"
+    place = "kprobesim_sample:sample_add"
+    cli("check", sample, "--module", file, place).refused(1, f"for {other}")
+    cli("check", sample, "--module", sample, place).refused(1, "no module")

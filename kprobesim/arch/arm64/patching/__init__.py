@@ -6,13 +6,21 @@ from kprobesim.arch.arm64.patching.alternatives import apply_alternatives
 from kprobesim.arch.arm64.patching.capabilities import capabilities
 from kprobesim.arch.arm64.patching.sites import apply_jump_labels, make_ftrace_nops
 from kprobesim.arch.code import Code
+from kprobesim.arch.static_keys import labels_by_keys, switched_labels
 
-__all__ = ["patch"]
+__all__ = ["patch", "patch_module"]
 
 
 def patch(code: Code, *, static_keys: bool) -> None:
     """All of it, in the order of the boot."""
     if static_keys:
-        apply_jump_labels(code)
+        apply_jump_labels(code, switched_labels(code))
     make_ftrace_nops(code)
     apply_alternatives(code, capabilities(code))
+
+
+def patch_module(code: Code, kernel: Code) -> None:
+    """What is patched in a module while it is loaded, in that order."""
+    apply_alternatives(code, capabilities(kernel))
+    make_ftrace_nops(code)
+    apply_jump_labels(code, labels_by_keys(code))

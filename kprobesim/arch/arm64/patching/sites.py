@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kprobesim.arch.arm64.patching.words import MOV_X9_LR, NOP, branch
 from kprobesim.arch.code import Code
-from kprobesim.arch.static_keys import switched_labels
+from kprobesim.arch.static_keys import JumpLabel
 
 __all__ = ["apply_jump_labels", "make_ftrace_nops"]
 
@@ -27,9 +29,9 @@ def make_ftrace_nops(code: Code) -> None:
             data[at : at + 8] = ops.to_bytes(8, "little")
 
 
-def apply_jump_labels(code: Code) -> None:
-    """Switch those whose keys boot switches."""
-    for label in switched_labels(code):
+def apply_jump_labels(code: Code, wanted: Iterable[JumpLabel]) -> None:
+    """Let the labels be as ``wanted``."""
+    for label in wanted:
         word = branch(label.place, label.target) if label.jumps else NOP
         for _, data, at in code.each([label.place], 4):
             data[at : at + 4] = word.to_bytes(4, "little")

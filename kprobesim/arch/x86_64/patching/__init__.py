@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kprobesim.arch.code import Code
-from kprobesim.arch.x86_64.patching.alternatives import apply_alternatives
+from kprobesim.arch.static_keys import labels_by_keys, switched_labels
+from kprobesim.arch.x86_64.patching.alternatives import alternatives_layout, apply_alternatives
 from kprobesim.arch.x86_64.patching.features import cpu_features
 from kprobesim.arch.x86_64.patching.jump_labels import apply_jump_labels
 from kprobesim.arch.x86_64.patching.paravirt import apply_paravirt
@@ -14,15 +15,18 @@ from kprobesim.arch.x86_64.patching.sites import (
     set_runtime_constants,
     unlock_smp,
 )
-from kprobesim.arch.x86_64.patching.static_calls import apply_static_calls
+from kprobesim.arch.x86_64.patching.static_calls import (
+    apply_module_static_calls,
+    apply_static_calls,
+)
 
-__all__ = ["patch"]
+__all__ = ["patch", "patch_module"]
 
 
 def patch(code: Code, *, static_keys: bool) -> None:
     """All of it, in the order of the boot: static calls and ftrace first."""
     if static_keys:
-        apply_jump_labels(code)
+        apply_jump_labels(code, switched_labels(code))
     apply_static_calls(code)
     make_ftrace_nops(code)
     set_runtime_constants(code)
@@ -30,4 +34,17 @@ def patch(code: Code, *, static_keys: bool) -> None:
     apply_returns(code)
     apply_alternatives(code, cpu_features(code))
     seal_endbr(code)
-    unlock_smp(code)
+    unlock_smp(code, code.image.text_ranges)
+
+
+def patch_module(code: Code, kernel: Code) -> None:
+    """What is patched in a module while it is loaded, in that order (module_finalize())."""
+    apply_paravirt(code)
+    apply_returns(code)
+    apply_alternatives(code, cpu_features(kernel), alternatives_layout(kernel))
+    seal_endbr(code)
+    address, size = code.image.sections.get(".text", (0, 0))
+    unlock_smp(code, [(address, address + size)])
+    make_ftrace_nops(code)
+    apply_jump_labels(code, labels_by_keys(code))
+    apply_module_static_calls(code)

@@ -19,7 +19,7 @@ from kprobesim.arch.x86_64.patching.nops import (
     optimize_nops_6_1,
 )
 
-__all__ = ["apply_alternatives", "relocate"]
+__all__ = ["alternatives_layout", "apply_alternatives", "relocate"]
 
 TABLE = ("__alt_instructions", "__alt_instructions_end", ".altinstructions")
 
@@ -66,13 +66,18 @@ class Alternative:
     padding: int
 
 
-def apply_alternatives(code: Code, features: Container[int]) -> None:
-    """Write what a CPU with ``features`` gets."""
+def alternatives_layout(code: Code) -> Layout:
+    """How the kernel ``code`` writes its table; its modules do the same."""
+    return _layout(code, *(code.image.table(*TABLE) or (0, b"")))
+
+
+def apply_alternatives(code: Code, features: Container[int], layout: Layout | None = None) -> None:
+    """Write what a CPU with ``features`` gets; the table is in ``layout``, or shows by itself."""
     found = code.image.table(*TABLE)
     if found is None:
         return
     start, table = found
-    layout = _layout(code, start, table)
+    layout = layout or _layout(code, start, table)
     entries = [
         entry
         for entry in _entries(layout, start, table)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kprobesim.arch.code import Code, branch
-from kprobesim.arch.static_keys import switched_labels
+from kprobesim.arch.static_keys import JumpLabel
 from kprobesim.arch.x86_64.patching.nops import NOPS
 
 __all__ = ["apply_jump_labels"]
@@ -12,9 +14,9 @@ _JMP8, _JMP32 = 0xEB, 0xE9
 _SHORT = (_JMP8, 0x66)  # the jump and the NOP of two bytes
 
 
-def apply_jump_labels(code: Code) -> None:
-    """Switch those whose keys boot switches."""
-    labels = {label.place: label for label in switched_labels(code)}
+def apply_jump_labels(code: Code, wanted: Iterable[JumpLabel]) -> None:
+    """Let the labels be as ``wanted``."""
+    labels = {label.place: label for label in wanted}
     for place, data, at in code.each(labels, 5):
         size = 2 if data[at] in _SHORT else 5
         label = labels[place]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from kprobesim.arch.code import Code
 from kprobesim.arch.x86_64.patching.nops import NOPS
@@ -44,9 +45,9 @@ def apply_returns(code: Code) -> None:
             data[at : at + 5] = _RET
 
 
-def unlock_smp(code: Code) -> None:
+def unlock_smp(code: Code, ranges: Iterable[tuple[int, int]]) -> None:
     """One CPU needs no LOCK prefixes: DS prefixes take their place (alternatives_smp_unlock())."""
-    for low, high in code.image.text_ranges:
+    for low, high in ranges:
         places = (place for place in code.distances(*_LOCKS) if low <= place < high)
         for _, data, at in code.each(places, 1):
             if data[at] == _LOCK:
