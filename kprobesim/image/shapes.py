@@ -6,7 +6,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from kprobesim.image.discover import (
     JUMP_ENTRIES,
@@ -14,11 +14,9 @@ from kprobesim.image.discover import (
     find_blacklist,
     find_records,
 )
+from kprobesim.image.segment import Segment
 
-if TYPE_CHECKING:
-    from kprobesim.image.kernel_image import KernelImage
-
-__all__ = ["TableShapes"]
+__all__ = ["Contents", "TableShapes"]
 
 #: x86: UD2, UD1 with an operand-size prefix (6.14), UDB (6.17). ARM64: BRK #0x800.
 _BUG_TRAPS = {
@@ -32,13 +30,40 @@ _ARM64_B = 0x14  # the highest bits of B
 _Table = tuple[int, bytes]
 
 
+class Contents(Protocol):
+    """What is known of an image before its tables are."""
+
+    @property
+    def arch(self) -> str:
+        """ "x86_64" or "arm64"."""
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """Its memory."""
+
+    def segment_at(self, vaddr: int) -> Segment | None:
+        """The segment with that address."""
+
+    def contains(self, vaddr: int) -> bool:
+        """Whether there is a segment with it."""
+
+    def is_code(self, address: int) -> bool:
+        """Whether it is an address of code."""
+
+    def read(self, vaddr: int, size: int) -> bytes:
+        """What is there."""
+
+    def bounds(self, start: str, stop: str) -> tuple[int, int] | None:
+        """The addresses of two symbols, if it has them."""
+
+
 class TableShapes:
     """Finds the tables of ``image``, whose code is in the sorted ranges ``code``.
 
     A table is where it lies and its bytes: (0, b"") when there is none.
     """
 
-    def __init__(self, image: KernelImage, code: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, image: Contents, code: Sequence[tuple[int, int]]) -> None:
         self._image = image
         self._code = code
 
