@@ -124,7 +124,8 @@ def test_sums_name_every_file() -> None:
     lines = (SAMPLES / "SHA256SUMS").read_text().splitlines()
     sums = dict(reversed(line.split("  ")) for line in lines)
     for arch in ARCHITECTURES:
-        for name in (f"guest-{arch}.elf", f"init-{arch}.cpio"):
+        modules = (f"module-{arch}.ko", f"client-{arch}.ko")
+        for name in (f"guest-{arch}.elf", f"init-{arch}.cpio", *modules):
             data = (SAMPLES / name).read_bytes()
             assert sums.pop(name) == hashlib.sha256(data).hexdigest()
             assert len(data) < 100_000
