@@ -204,7 +204,7 @@ class Kernel(KernelHandle):
         """Load a kernel module, and before it the modules that it depends on.
 
         module : the path of a ``.ko`` (``.ko.xz``, ``.ko.zst``, ``.ko.gz``), or the name of one in
-                 the Debian package that the kernel was loaded from
+                 the Debian package, the ``lib/modules`` or the build tree that the kernel is in
         init   : call its init function, and those of what it depends on; most need a kernel that
                  has booted
 

@@ -19,6 +19,7 @@ from kprobesim.image import Symbol
 from kprobesim.image.exports import kernel_exports
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.image.module_file import ModuleFile, module_name
+from kprobesim.image.module_folder import ModuleFolder
 from kprobesim.image.module_image import ModuleImage
 from kprobesim.image.module_link import Linker
 from kprobesim.image.module_package import ModulePackage
@@ -105,7 +106,10 @@ class Modules:
         self._percpu_offset = percpu_offset
         self._loaded: dict[str, Module] = {}
         self._files: dict[str, Path] = {}
-        self._package = ModulePackage(image.path, progress)
+        self._sources = (
+            ModulePackage(image.path, progress),
+            ModuleFolder(image.path, image.release),
+        )
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._loaded.values())
@@ -134,15 +138,18 @@ class Modules:
         return file.name
 
     def find(self, name: str) -> ModuleFile | None:
-        """An offered module, or one of the package that the kernel is from; else ``None``."""
+        """An offered module, or one of those that came with the kernel; else ``None``."""
         name = name.replace("-", "_")
         if name in self._files:
             return ModuleFile(self._files[name], map_file(self._files[name]))
-        return self._package.find(name)
+        found = (source.find(name) for source in self._sources)
+        return next((file for file in found if file is not None), None)
 
     def available(self) -> list[str]:
         """The names of all that :meth:`find` would find."""
-        return sorted({*self._files, *self._package.names()})
+        return sorted(
+            {*self._files, *(name for source in self._sources for name in source.names())}
+        )
 
     def _file(self, module: str | os.PathLike[str]) -> ModuleFile:
         """``module`` is a path if it looks like one, else a name."""
@@ -157,7 +164,7 @@ class Modules:
                 self._image.path,
                 f"no module {text} in it; give the path of its .ko file"
                 if self._image.container.startswith("Debian package")
-                else f"is no package in which a module {text} could be; give the path of its .ko",
+                else f"no module {text} is beside it; give the path of its .ko file",
             )
         return found
 

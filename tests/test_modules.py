@@ -313,3 +313,30 @@ def test_far_from_the_kernel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(kernel.modules, "_place", place)
     kernel.load_module(folder / "client-arm64.ko")
     assert kernel.call("client_square", 5) == 25
+
+
+@pytest.mark.parametrize(
+    ("image", "module", "order"),
+    [
+        ("boot/vmlinuz", "lib/modules/{release}/kernel/{name}.ko", ""),
+        ("usr/lib/debug/boot/vmlinux", "usr/lib/modules/{release}/{name}.ko", ""),
+        ("vmlinux", "drivers/{name}.ko", "drivers/{name}.o\ndrivers/not-built.o\n"),
+        ("vmlinux", "drivers/{name}.ko", "drivers/{name}.ko\n"),
+    ],
+)
+def test_modules_are_found_beside_the_kernel(
+    sample: Path, ko: Path, tmp_path: Path, image: str, module: str, order: str
+) -> None:
+    kernel = tmp_path / image
+    place = tmp_path / module.format(release=Kernel.load(sample).version, name=NAME)
+    for path, data in ((kernel, sample.read_bytes()), (place, ko.read_bytes())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    if order:
+        (tmp_path / "modules.order").write_text(order.format(name=NAME))
+    k = Kernel.load(kernel)
+    assert NAME in k.modules.available()
+    k.load_module(NAME)
+    assert k.call(f"{NAME}:sample_add", 2, 3) == 5
+    with pytest.raises(ImageError, match="no module nonesuch is beside it"):
+        k.load_module("nonesuch")

@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE.ko",
         action="append",
         default=[],
-        help="where a MODULE is, if not in the package that IMAGE is (may be repeated)",
+        help="where a MODULE is, if not in the package, lib/modules or build tree of IMAGE",
     )
     parser.add_argument(
         "--from",
