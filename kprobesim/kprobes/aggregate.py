@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
+from kprobesim.kprobes.kprobe import DISABLED_OR_GONE, HandlerAbandoned, Kprobe
 
 __all__ = ["AggrKprobe"]
+
+_and = int.__and__  # enumerations take a microsecond for that
 
 
 class AggrKprobe(Kprobe):
     """The head of the probes at one address: it is armed, they are called.
 
-    ``children`` are in the order of their handlers. ``instance`` is the child whose handler is
-    running (``kprobe_instance``). Which handlers the head has follows from its children, at any
-    time. ``strict``: a fault outside of a handler is offered to nobody, as in the kernel.
+    ``children`` are in the order of their handlers; a change makes a new tuple, so a handler may
+    make one. ``instance`` is the child whose handler is running (``kprobe_instance``). Which
+    handlers the head has follows from its children, at any time. ``strict``: a fault outside of a
+    handler is offered to nobody, as in the kernel.
     """
 
     __slots__ = ("_strict", "children", "instance")
@@ -32,7 +35,7 @@ class AggrKprobe(Kprobe):
         self.flags = first.flags
         self.detour = first.detour
         self.nmissed = 0
-        self.children = [first]
+        self.children: tuple[Kprobe, ...] = (first,)
         self.instance: Kprobe | None = None
         self._strict = strict
 
@@ -43,7 +46,11 @@ class AggrKprobe(Kprobe):
         """
         p.opcode = self.opcode
         p.ainsn = self.ainsn
-        self.children.insert(len(self.children) if p.list_type == "j" else 0, p)
+        self.children = (*self.children, p) if p.list_type == "j" else (p, *self.children)
+
+    def remove(self, p: Kprobe) -> None:
+        """``p`` leaves."""
+        self.children = tuple(other for other in self.children if other is not p)
 
     def share(self, ainsn: Any) -> None:
         """The instruction has been prepared anew, for all."""
@@ -83,11 +90,12 @@ class AggrKprobe(Kprobe):
         return None
 
     def _pre_handler(self, _head: Kprobe, regs: Any) -> int:
-        for p in list(self.children):
-            if p.pre_handler is not None and not p.disabled:
+        for p in self.children:
+            handler = p.pre_handler
+            if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
                 self.instance = p
                 try:
-                    if p.pre_handler(p, regs):
+                    if handler(p, regs):
                         return 1
                 except HandlerAbandoned:
                     pass
@@ -97,31 +105,24 @@ class AggrKprobe(Kprobe):
 
     def opt_pre_handler(self, regs: Any) -> None:
         """Calls the children's ``pre_handler``; through a detour nobody can go elsewhere."""
-        children = self.children
-        if len(children) == 1:
-            p = children[0]
-            if p.pre_handler is not None:
-                try:  # noqa: SIM105 (a context manager costs as much as a register or two)
-                    p.pre_handler(p, regs)
-                except HandlerAbandoned:
-                    pass
-            return
-        for p in list(children):
-            if p.pre_handler is not None and not p.disabled:
+        for p in self.children:
+            handler = p.pre_handler
+            if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
                 self.instance = p
                 try:
-                    p.pre_handler(p, regs)
+                    handler(p, regs)
                 except HandlerAbandoned:
                     pass
                 finally:
                     self.instance = None
 
     def _post_handler(self, _head: Kprobe, regs: Any, flags: int) -> None:
-        for p in list(self.children):
-            if p.post_handler is not None and not p.disabled:
+        for p in self.children:
+            handler = p.post_handler
+            if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
                 self.instance = p
                 try:
-                    p.post_handler(p, regs, flags)
+                    handler(p, regs, flags)
                 except HandlerAbandoned:
                     pass
                 finally:
@@ -129,8 +130,8 @@ class AggrKprobe(Kprobe):
 
     def _fault_handler(self, _head: Kprobe, regs: Any, trapnr: int) -> int:
         running = self.instance
-        children = [] if self._strict else list(self.children)
-        for p in children if running is None else [running]:
+        children = () if self._strict else self.children
+        for p in children if running is None else (running,):
             if p.fault_handler is not None and not p.disabled and p.fault_handler(p, regs, trapnr):
                 return 1
         return 0

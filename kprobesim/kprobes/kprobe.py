@@ -6,7 +6,15 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["FaultHandler", "HandlerAbandoned", "Kprobe", "KprobeFlag", "PostHandler", "PreHandler"]
+__all__ = [
+    "DISABLED_OR_GONE",
+    "FaultHandler",
+    "HandlerAbandoned",
+    "Kprobe",
+    "KprobeFlag",
+    "PostHandler",
+    "PreHandler",
+]
 
 PreHandler = Callable[["Kprobe", Any], "int | None"]
 """``pre_handler(p, regs)``: non-zero means "I have set where to go on"."""
@@ -30,7 +38,8 @@ class KprobeFlag(enum.IntFlag):
     ON_FUNC_ENTRY = 16
 
 
-_DISABLED_OR_GONE = int(KprobeFlag.DISABLED | KprobeFlag.GONE)
+DISABLED_OR_GONE = int(KprobeFlag.DISABLED | KprobeFlag.GONE)
+"""A probe with one of these flags is not hit."""
 
 
 class Kprobe:
@@ -106,7 +115,7 @@ class Kprobe:
     def disabled(self) -> bool:
         """``kprobe_disabled()``: disabled, or gone with its module."""
         # Enumerations take a microsecond for that, and heads of several probes ask at every hit.
-        return int.__and__(self.flags, _DISABLED_OR_GONE) != 0
+        return int.__and__(self.flags, DISABLED_OR_GONE) != 0
 
     def __repr__(self) -> str:
         place = self.symbol_name or "?"

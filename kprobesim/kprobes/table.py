@@ -48,7 +48,7 @@ class KprobeTable:
         _, address = self._registered.pop(id(p))
         head = self.heads[address]
         if isinstance(head, AggrKprobe):
-            head.children.remove(p)
+            head.remove(p)
             if head.children:
                 return
         del self.heads[address]
