@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -14,6 +15,13 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 WALL = 60.0
+
+
+def _take_the_terminal() -> None:
+    """In the child: also where whoever runs the tests ignores signals, which is inherited."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 class PseudoTerminal:
@@ -31,7 +39,7 @@ class PseudoTerminal:
             stderr=self.slave,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_the_terminal,
         )
 
     def __enter__(self) -> PseudoTerminal:
