@@ -223,21 +223,29 @@ class HitPath:
                 return False
             ainsn = p.ainsn
             ainsn.fix_up(machine.regs, memory, ctl.kprobe_saved_flags)
-            if ainsn.insn == p.addr:
-                if words[pc] == ainsn.insn + ainsn.size:
-                    counter[0] = counted - engine.counts_blocks
-            elif ainsn.late_boost is not None:
-                self._boost_from_now_on(p, ainsn)
-            finish(p)
+            if ainsn.insn == p.addr and words[pc] == ainsn.insn + ainsn.size:
+                finish_in_place(p)
+            else:
+                if ainsn.insn != p.addr and ainsn.late_boost is not None:
+                    self._boost_from_now_on(p, ainsn)
+                finish(p)
             return not words[flags] & mask & masked
 
         def resume(p: Kprobe, ainsn: ArchInsn) -> bool:
             """Out of the slot, or behind the instruction that a hook had stepped in place."""
-            if ainsn.insn == p.addr:
-                counter[0] = counted - engine.counts_blocks
             words[flags] = words[flags] & unmasked | ctl.kprobe_saved_flags
             words[pc] = (p.addr or 0) + ainsn.size
-            return finish(p)
+            return finish_in_place(p) if ainsn.insn == p.addr else finish(p)
+
+        def finish_in_place(p: Kprobe) -> bool:
+            """The same where a hook had it stepped: its block will be entered, and counted, again.
+
+            For the post_handler the time is what it was before the instruction, and not less.
+            """
+            counter[0] = counted
+            done = finish(p)
+            counter[0] = counted - engine.counts_blocks
+            return done
 
         def finish(p: Kprobe) -> bool:
             """The instruction is done: tell the post_handler."""

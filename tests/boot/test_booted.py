@@ -42,13 +42,16 @@ def test_the_guest_does_not_notice_its_probes(real_image: Path) -> None:
     static calls patch under the probes, and with instructions that are stepped."""
     hits: dict[str, int] = {}
     seen: list[Any] = []
+    times: list[float] = []
 
     def pre(p: Kprobe, regs: Any) -> None:
+        times.append(k.time)
         hits[p.symbol_name or ""] = hits.get(p.symbol_name or "", 0) + 1
         if p.symbol_name == "start_kernel":
             seen.append(regs)
 
     def post(p: Kprobe, regs: Any, flags: int) -> None:
+        times.append(k.time)
         hits["post"] = hits.get("post", 0) + 1
 
     plain = [Kprobe(n, pre_handler=pre) for n in ("start_kernel", "vfs_write", "do_exit")]
@@ -58,6 +61,7 @@ def test_the_guest_does_not_notice_its_probes(real_image: Path) -> None:
     k.run()
     assert k.console.text == booted(real_image).console.text
     assert k.time == booted(real_image).time
+    assert times == sorted(times)
     assert hits["start_kernel"] == hits["rest_init"] == 1
     assert hits["post"] == hits[FORK] + hits["rest_init"]
     assert hits[FORK] > 20
