@@ -134,6 +134,7 @@ class Modules:
     def offer(self, path: str | os.PathLike[str]) -> str:
         """Let the module in the file ``path`` be found by its name, which is returned."""
         file = ModuleFile(Path(path), map_file(Path(path)))
+        self._check(file)
         self._files[file.name] = Path(path)
         return file.name
 

@@ -340,3 +340,10 @@ def test_modules_are_found_beside_the_kernel(
     assert k.call(f"{NAME}:sample_add", 2, 3) == 5
     with pytest.raises(ImageError, match="no module nonesuch is beside it"):
         k.load_module("nonesuch")
+
+
+def test_a_module_for_the_other_architecture(guest: Kernel, folder: Path) -> None:
+    other = "arm64" if guest.arch == "x86_64" else "x86_64"
+    for take in (guest.load_module, guest.modules.offer):
+        with pytest.raises(ImageError, match=f"is a module for {other}; the kernel is"):
+            take(folder / f"module-{other}.ko")
