@@ -347,3 +347,10 @@ def test_a_module_for_the_other_architecture(guest: Kernel, folder: Path) -> Non
     for take in (guest.load_module, guest.modules.offer):
         with pytest.raises(ImageError, match=f"is a module for {other}; the kernel is"):
             take(folder / f"module-{other}.ko")
+
+
+def test_a_module_for_another_kernel(guest: Kernel, ko: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.ko"
+    other.write_bytes(ko.read_bytes().replace(b"vermagic=6.1.0", b"vermagic=6.1.9"))
+    with pytest.raises(ImageError, match="built for another kernel: its vermagic is '6.1.9"):
+        guest.load_module(other)
