@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
+from kprobesim.arch.x86_64.constants import JMP32_SIZE
 from kprobesim.arch.x86_64.optimize import Branches, branches, optimized_size
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
@@ -60,6 +61,25 @@ class Optimizable:
             reserved=self._reserved,
             group_boost=self._group_boost,
         )
+
+    def is_entered(self, address: int) -> bool:
+        """Whether the cold part of the function jumps into the four bytes behind ``address``.
+
+        The compiler has moved that part away and made a symbol of it. The kernel does not look
+        there: with a jump on those bytes it would execute the middle of an instruction.
+        """
+        found = self._image.symbols.at(address)
+        if found is None:
+            return False
+        for cold in self._image.symbols.candidates(f"{found.symbol.name}.cold"):
+            part = self._image.symbols.at(cold.address)
+            if part is not None:
+                code = self._read(cold.address, part.size)
+                if branches(code, cold.address, None).lead_into(
+                    address + 1, address + JMP32_SIZE - 1
+                ):
+                    return True
+        return False
 
     def _function(self, address: int) -> Branches | None:
         """What the branches around it forbid; ``None``: something may fault, which forbids all."""

@@ -71,6 +71,7 @@ class KprobeOptimizer:
         self._detours: dict[int, Detour] = {}
         self._returns: dict[int, tuple[int, int]] = {}  # the probe, and where its hits go on
         self._queue: set[int] = set()
+        self._jumps: set[int] = set()
         self.prepare = arming.prepare
         self.read_original = arming.read_original
 
@@ -98,6 +99,7 @@ class KprobeOptimizer:
     def abandon(self, head: Kprobe) -> None:
         """The code goes away, and what is in it does not matter (``kill_optimized_kprobe()``)."""
         self._queue.discard(head.addr or 0)
+        self._jumps.discard(head.addr or 0)
         head.flags &= ~KprobeFlag.OPTIMIZED
         head.detour = None
         self._free_detour(head)
@@ -134,9 +136,9 @@ class KprobeOptimizer:
         if head.flags & KprobeFlag.OPTIMIZED:
             head.flags &= ~KprobeFlag.OPTIMIZED
             head.detour = None
-            if address in self._queue:
-                self._queue.remove(address)
-            else:
+            self._queue.discard(address)
+            if address in self._jumps:
+                self._jumps.remove(address)
                 self._arming.unjump(address)
 
     def _make_way(self, address: int) -> None:
@@ -184,12 +186,15 @@ class KprobeOptimizer:
     def wait(self) -> None:
         """``wait_for_kprobe_optimizer()``: write the jumps that have been asked for.
 
+        But none that would make the code do something else: the kernel does that, and ``strict``.
         Raises :class:`UsageError` while guest code is being executed, which may be right there.
         """
         if self._machine.depth:
             raise UsageError("a handler cannot wait for the optimizer: call this between calls")
         for address in sorted(self._queue):
-            self._arming.jump(address, self._detours[address].jump)
+            if self._strict or not self._optimizable.is_entered(address):
+                self._arming.jump(address, self._detours[address].jump)
+                self._jumps.add(address)
         self._queue.clear()
 
     # -- a hit -------------------------------------------------------------------------------------
