@@ -136,7 +136,9 @@ class KprobesManager:
         )
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
-        self.switching = Switching(self._table, self._arming, strict=strict)
+        self.switching = Switching(
+            self._table, self._arming, *([self.optimizer.wrap] if self.optimizer else [])
+        )
         self.module_notifier = ModuleNotifier(self._blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from guest_code import SAMPLES
 
 from kprobesim import Kernel, Kprobe, KprobeError, KprobeFlag, PtRegs, Reason
 
@@ -173,14 +175,36 @@ def test_all_disarmed(order: _Order) -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_enabling_while_all_are_disarmed(guest: Kernel, strict: bool) -> None:
-    """The kernel forgets that a lone probe was enabled."""
-    guest.kprobes.switching._strict = strict
-    p = Kprobe(TARGET, flags=KprobeFlag.DISABLED)
-    guest.register_kprobe(p)
-    guest.kprobes.disarm_all_kprobes()
-    guest.enable_kprobe(p)
-    assert p.disabled is strict
+@pytest.mark.parametrize("behind_a_head", [False, True])
+def test_enabling_while_all_are_disarmed(sample: Path, behind_a_head: bool, strict: bool) -> None:
+    """The kernel forgets that a lone probe was enabled, and the head of what it calls enabled."""
+    k = Kernel.load(sample, strict=strict)
+    hits: list[int] = []
+    p = Kprobe(TARGET, pre_handler=lambda p, regs: hits.append(1), flags=KprobeFlag.DISABLED)
+    k.register_kprobe(p)
+    if behind_a_head:
+        k.register_kprobe(Kprobe(TARGET, flags=KprobeFlag.DISABLED))
+    k.kprobes.disarm_all_kprobes()
+    k.enable_kprobe(p)
+    assert p.disabled is not behind_a_head
+    k.kprobes.arm_all_kprobes()
+    assert k.call(TARGET, 12) == 4 and not hits
+    k.enable_kprobe(p)
+    assert k.call(TARGET, 12) == 4 and hits
+
+
+def test_enabling_what_may_be_a_jump_while_all_are_disarmed() -> None:
+    """It is behind a head, whether or not it is a jump."""
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf")
+    p = Kprobe("strlen", post_handler=lambda p, regs, flags: None, flags=KprobeFlag.DISABLED)
+    k.register_kprobe(p)
+    k.kprobes.disarm_all_kprobes()
+    k.enable_kprobe(p)
+    assert not p.disabled and "[DISABLED]" not in k.kprobes.list()
+    k.kprobes.arm_all_kprobes()
+    assert k.read(p.addr or 0, 1)[0] != 0xCC
+    k.enable_kprobe(p)
+    assert k.read(p.addr or 0, 1)[0] == 0xCC
 
 
 def test_unknown_probes_cannot_be_switched(guest: Kernel) -> None:
