@@ -17,6 +17,7 @@ from kprobesim.kprobes.arming import (
     HookArming,
     HowToArm,
 )
+from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, check_model, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
@@ -291,18 +292,7 @@ class KprobesManager:
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
-        if not probes:
-            raise KprobeError(
-                errno.EINVAL, Reason.EMPTY_BATCH, "no probes are given: a batch has at least one"
-            )
-        done: list[Kprobe] = []
-        try:
-            for p in probes:
-                self.register_kprobe(p)
-                done.append(p)
-        except KprobeError:
-            self.unregister_kprobes(done)
-            raise
+        register_all(probes, self.register_kprobe, self.unregister_kprobes)
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Unregister each of ``probes``; what is not registered is told after the others."""
@@ -312,16 +302,17 @@ class KprobesManager:
                 self._unregister(p)
             else:
                 unknown.append(p)
+        addresses = [p.addr for p in unknown]
         for p in unknown:
-            address, p.addr = p.addr, None
-            if not self.strict:
-                raise KprobeError(
-                    errno.EINVAL,
-                    Reason.NOT_REGISTERED,
-                    "this probe is not registered",
-                    symbol=p.symbol_name,
-                    address=address,
-                )
+            p.addr = None
+        if unknown and not self.strict:
+            raise KprobeError(
+                errno.EINVAL,
+                Reason.NOT_REGISTERED,
+                "this probe is not registered",
+                symbol=unknown[0].symbol_name,
+                address=addresses[0],
+            )
 
     def _unregister(self, p: Kprobe) -> None:
         head = self._table.head(p)
