@@ -359,7 +359,7 @@ class KprobesManager:
     def optimization(self) -> bool:
         """Whether breakpoints may become jumps: ``/proc/sys/debug/kprobes-optimization``.
 
-        Setting it takes effect at once for the probes that there are. Raises :class:`UsageError`
+        A change takes effect at once for the probes that there are. Raises :class:`UsageError`
         when set to true for a kernel that has no such jumps: ARM64, or where probes are hooks.
         """
         return self.optimizer is not None and self.optimizer.allowed
@@ -370,8 +370,9 @@ class KprobesManager:
             if allowed:
                 raise UsageError("this kernel has no optimised probes")
             return
-        self.optimizer.allowed = bool(allowed)
-        self.switching.all_again()
+        if self.optimizer.allowed != bool(allowed):
+            self.optimizer.allowed = bool(allowed)
+            self.switching.all_again()
 
     def wait_for_optimizer(self) -> None:
         """Let the jumps be written that have been asked for (``wait_for_kprobe_optimizer()``).
