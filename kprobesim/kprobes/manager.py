@@ -223,9 +223,7 @@ class KprobesManager:
         if head is not None:
             self._join(head, p, place)
             return
-        p.ainsn = self._prepare(p, place)
-        width = len(self._arch.breakpoint)
-        p.opcode = int.from_bytes(self.read_original(place.address, width), "little")
+        self._prepare_probe(p, p, place)
         self._table.add(p, p)
         if not p.disabled:
             self.switching.arm(p)
@@ -239,7 +237,9 @@ class KprobesManager:
 
     def _join(self, head: Kprobe, p: Kprobe, place: Place) -> None:
         """Register ``p`` where others are already (``register_aggr_kprobe()``)."""
-        if p.list_type == "j" and any(other.list_type == "j" for other in members(head)):
+        if p.list_type == "j" and any(
+            other.list_type == "j" and not other.flags & KprobeFlag.GONE for other in members(head)
+        ):
             raise KprobeError(
                 errno.EEXIST,
                 Reason.ANOTHER_JPROBE,
@@ -249,7 +249,7 @@ class KprobesManager:
             )
         aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
         if aggr.flags & KprobeFlag.GONE:
-            aggr.ainsn = self._prepare(p, place)
+            self._prepare_probe(aggr, p, place)  # other code may be there now
             aggr.flags = aggr.flags & ~KprobeFlag.GONE | KprobeFlag.DISABLED
         aggr.add(p)
         boosts_on = self.model.x86.boost == "when prepared"
@@ -323,6 +323,12 @@ class KprobesManager:
             self.switching.arm_again(head)
         elif not head.flags & KprobeFlag.GONE:
             self._arming.release(head)
+
+    def _prepare_probe(self, head: Kprobe, p: Kprobe, place: Place) -> None:
+        """Let ``head`` know the instruction that ``p`` is on (``prepare_kprobe()``)."""
+        head.ainsn = self._prepare(p, place)
+        width = len(self._arch.breakpoint)
+        head.opcode = int.from_bytes(self.read_original(place.address, width), "little")
 
     def _prepare(self, p: Kprobe, place: Place) -> ArchInsn:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""

@@ -111,7 +111,9 @@ class KprobeOptimizer:
             self.allowed
             and not head.flags & KprobeFlag.FTRACE
             and head.post_handler is None
-            and all(p.list_type != "j" for p in members(head))  # a jprobe goes elsewhere
+            and not any(  # a jprobe goes elsewhere
+                p.list_type == "j" and not p.flags & KprobeFlag.GONE for p in members(head)
+            )
         )
 
     def _optimize(self, head: Kprobe) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from guest_code import SAMPLES
+from guest_code import SAMPLES, Code
 
 from kprobesim import Kernel, Kprobe, KprobeError, KprobeFlag, PtRegs, Reason
 
@@ -228,6 +228,27 @@ def test_a_probe_whose_code_goes_away(order: _Order) -> None:
     k.unregister_kprobe(p)
     assert k.read(address, 4) == armed, "nobody writes to memory that is gone"
     assert k.kprobes.slots.used == 0
+
+
+def test_other_code_where_a_probe_is_gone(arch: str) -> None:
+    """nop; ret, and then: xor %eax,%eax; ret or mov x0,x0; ret"""
+    old, new = {
+        "x86_64": ("90 c3", "31c0 c3"),
+        "arm64": ("1f2003d5 1f2003d5 1f2003d5 c0035fd6", "1f2003d5 1f2003d5 e00300aa c0035fd6"),
+    }[arch]
+    code = Code("6.1", old, arch=arch)
+    where = code.start + (8 if arch == "arm64" else 0)
+    first = Kprobe(addr=where, post_handler=lambda p, regs, flags: None)
+    code.k.register_kprobe(first)
+    code.k.kprobes.switching.kill_range(code.start, code.start + 16)
+    code.write(new)
+    second = Kprobe(addr=where)
+    code.k.register_kprobe(second)
+    size = 4 if arch == "arm64" else 1
+    expected = bytes.fromhex(new.replace(" ", ""))[where - code.start :][:size]
+    assert second.opcode.to_bytes(size, "little") == expected
+    assert second.ainsn.size == (4 if arch == "arm64" else 2)
+    assert code.k.call(code.start, 0) == 0
 
 
 def test_the_list_of_debugfs(guest: Kernel) -> None:
