@@ -292,10 +292,13 @@ class HitPath:
         """The first step has shown that the copy can run by itself."""
         slot, boosted = ainsn.insn, ainsn.boosted()
         assert slot is not None
+        head = self._table.get(p.addr or 0)
+        if head is None or head.ainsn is not ainsn:
+            return  # a handler has taken the probe out, and the slot is free
         if ainsn.late_boost:
             self._machine.text.poke(slot, boosted.slot_bytes, "kprobe slot")
         self._copies[slot] = p.addr or 0
-        self._table[p.addr or 0].share(boosted)
+        head.share(boosted)
 
     def _enter_again(self, p: Kprobe) -> None:
         """A probe was hit while another one is handled: it is counted, and just executed."""

@@ -135,3 +135,23 @@ def test_a_fault_in_a_boosted_copy(strict: bool) -> None:
     with k.probing(addr=function.start) as p, pytest.raises(GuestFault) as caught:
         k.call(function.start, 0x10)
     assert caught.value.pc == (p.ainsn.insn if strict else function.start)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_handler_that_unregisters_before_the_first_step_is_boosted(again: bool) -> None:
+    """mov %rdi,%rax; ret: the slot is nobody's, or another probe's, when the step is done."""
+    code = Code("4.9", "4889f8 c3")
+    k, hits = code.k, []
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        hits.append(p)
+        k.unregister_kprobe(p)
+        if again:
+            k.register_kprobe(Kprobe(addr=code.start, pre_handler=lambda p, regs: hits.append(p)))
+
+    k.register_kprobe(Kprobe(addr=code.start, pre_handler=pre))
+    for calls in (1, 2, 3):
+        assert k.call(code.start, 7) == 7
+        assert len(hits) == (calls if again else 1)
+    k.unregister_kprobes(list(k.kprobes))
+    assert k.kprobes.slots.used == 0
