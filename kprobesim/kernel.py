@@ -290,13 +290,26 @@ class Kernel(KernelHandle):
         max_instructions : stop exactly there (0: no limit); counting makes a call 3-5 times slower
 
         May be used in a handler. Raises :class:`GuestFault`, :class:`GuestBug`,
-        :class:`GuestTimeout`, :class:`GuestLimit`, and whatever a handler raises.
+        :class:`GuestTimeout`, :class:`GuestLimit`, and whatever a handler raises;
+        :class:`UsageError` for a limit in a handler, where probes are hooks and the call around it
+        has none.
         """
         target = code_address(function, self.symbols, self.machine)
         check_limits(timeout, max_instructions)
+        if max_instructions:
+            self._check_counting()
         heap = self.machine.heap
         with passed(arguments, self.machine, heap.alloc, heap.free) as values:
             result = self.machine.call(
                 target, values, timeout=timeout, max_instructions=max_instructions
             )
         return as_result(result, signed=signed)
+
+    def _check_counting(self) -> None:
+        """To start counting, all translated code is dropped; a hook is called from within it."""
+        machine = self.machine
+        if machine.depth and self.kprobes.hooks is not None and not machine.engine.counting:
+            raise UsageError(
+                "the handler of a hook cannot limit a call unless the call around it is limited, "
+                "too: give that one max_instructions, or this one a timeout"
+            )

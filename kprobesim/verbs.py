@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kprobesim.boot.stack_trace import StackTrace
-from kprobesim.errors import KprobeError, UsageError
+from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
+from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.inject import Override, override_function_with_return
 from kprobesim.kprobes.jprobe import Jprobe
@@ -64,14 +65,9 @@ class ProbeVerbs:
 
     def register_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """All or none."""
-        done: list[Jprobe] = []
-        try:
-            for jp in probes:
-                self.register_jprobe(jp)
-                done.append(jp)
-        except KprobeError:
-            self.unregister_jprobes(done)
-            raise
+        register_all(
+            [_as_jprobe(jp) for jp in probes], self.register_jprobe, self.unregister_jprobes
+        )
 
     def unregister_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """Take all of ``probes`` out."""

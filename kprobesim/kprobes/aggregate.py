@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from kprobesim.kprobes.kprobe import DISABLED_OR_GONE, HandlerAbandoned, Kprobe
+from kprobesim.kprobes.kprobe import DISABLED_OR_GONE, HandlerAbandoned, Kprobe, KprobeFlag
 
 __all__ = ["AggrKprobe"]
 
 _and = int.__and__  # enumerations take a microsecond for that
+_GONE = int(KprobeFlag.GONE)
 
 
 class AggrKprobe(Kprobe):
@@ -77,9 +78,10 @@ class AggrKprobe(Kprobe):
 
     @property
     def post_handler(self) -> Any:  # type: ignore[override]
-        """Calls the children's; ``None`` if no child has one."""
-        if any(p.post_handler is not None for p in self.children):
-            return self._post_handler
+        """Calls the children's; ``None`` if no child has one that has not gone."""
+        for p in self.children:
+            if p.post_handler is not None and not _and(p.flags, _GONE):
+                return self._post_handler
         return None
 
     @property

@@ -168,8 +168,7 @@ class HitPath:
         def enter(p: Kprobe) -> bool:
             """The pre_handler's turn; true if it has set where to go on."""
             if ctl.running is not None:
-                self._enter_again(p)
-                return False
+                return self._enter_again(p)
             ctl.running = p
             ctl.kprobe_status = _ACTIVE
             if self.observer is not None:
@@ -300,15 +299,25 @@ class HitPath:
         """The first step has shown that the copy can run by itself."""
         slot, boosted = ainsn.insn, ainsn.boosted()
         assert slot is not None
+        head = self._table.get(p.addr or 0)
+        if head is None or head.ainsn is not ainsn:
+            return  # a handler has taken the probe out, and the slot is free
         if ainsn.late_boost:
             self._machine.text.poke(slot, boosted.slot_bytes, "kprobe slot")
         self._copies[slot] = p.addr or 0
-        self._table[p.addr or 0].share(boosted)
+        head.share(boosted)
 
-    def _enter_again(self, p: Kprobe) -> None:
-        """A probe was hit while another one is handled: it is counted, and just executed."""
+    def _enter_again(self, p: Kprobe) -> bool:
+        """A probe was hit while another one is handled: it is counted, and just executed.
+
+        True if it has been, which for ftrace's NOP means going on behind it.
+        """
         ctl = self._ctlblk
         if ctl.kprobe_status & self._arch.fatal:
+            if p.ainsn.emulate_kind == "ftrace":  # is never stepped, so there is nothing to forget
+                p.count_miss()
+                self._words[self._pc] = (p.addr or 0) + p.ainsn.size
+                return True
             # BUG() in the kernel: only one outer probe can be remembered.
             self._words[self._pc] = p.addr or 0
             machine = self._machine
@@ -327,6 +336,7 @@ class HitPath:
         ctl.kprobe_status = _REENTER
         if self.observer is not None:
             self.observer("reenter", p, _REENTER)
+        return False
 
     def _emulation_fault(self, p: Kprobe, error: GuestMemoryError) -> None:
         """The operand of an emulated instruction cannot be reached: the fault is the address's."""

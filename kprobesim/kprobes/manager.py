@@ -17,6 +17,7 @@ from kprobesim.kprobes.arming import (
     HookArming,
     HowToArm,
 )
+from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.checks import Place, check_address_safe, check_model, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
@@ -136,7 +137,9 @@ class KprobesManager:
         )
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
-        self.switching = Switching(self._table, self._arming, strict=strict)
+        self.switching = Switching(
+            self._table, self._arming, *([self.optimizer.wrap] if self.optimizer else [])
+        )
         self.module_notifier = ModuleNotifier(self._blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
@@ -220,9 +223,7 @@ class KprobesManager:
         if head is not None:
             self._join(head, p, place)
             return
-        p.ainsn = self._prepare(p, place)
-        width = len(self._arch.breakpoint)
-        p.opcode = int.from_bytes(self.read_original(place.address, width), "little")
+        self._prepare_probe(p, p, place)
         self._table.add(p, p)
         if not p.disabled:
             self.switching.arm(p)
@@ -236,7 +237,9 @@ class KprobesManager:
 
     def _join(self, head: Kprobe, p: Kprobe, place: Place) -> None:
         """Register ``p`` where others are already (``register_aggr_kprobe()``)."""
-        if p.list_type == "j" and any(other.list_type == "j" for other in members(head)):
+        if p.list_type == "j" and any(
+            other.list_type == "j" and not other.flags & KprobeFlag.GONE for other in members(head)
+        ):
             raise KprobeError(
                 errno.EEXIST,
                 Reason.ANOTHER_JPROBE,
@@ -246,7 +249,7 @@ class KprobesManager:
             )
         aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
         if aggr.flags & KprobeFlag.GONE:
-            aggr.ainsn = self._prepare(p, place)
+            self._prepare_probe(aggr, p, place)  # other code may be there now
             aggr.flags = aggr.flags & ~KprobeFlag.GONE | KprobeFlag.DISABLED
         aggr.add(p)
         boosts_on = self.model.x86.boost == "when prepared"
@@ -289,18 +292,7 @@ class KprobesManager:
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
-        if not probes:
-            raise KprobeError(
-                errno.EINVAL, Reason.EMPTY_BATCH, "no probes are given: a batch has at least one"
-            )
-        done: list[Kprobe] = []
-        try:
-            for p in probes:
-                self.register_kprobe(p)
-                done.append(p)
-        except KprobeError:
-            self.unregister_kprobes(done)
-            raise
+        register_all(probes, self.register_kprobe, self.unregister_kprobes)
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Unregister each of ``probes``; what is not registered is told after the others."""
@@ -310,16 +302,17 @@ class KprobesManager:
                 self._unregister(p)
             else:
                 unknown.append(p)
+        addresses = [p.addr for p in unknown]
         for p in unknown:
-            address, p.addr = p.addr, None
-            if not self.strict:
-                raise KprobeError(
-                    errno.EINVAL,
-                    Reason.NOT_REGISTERED,
-                    "this probe is not registered",
-                    symbol=p.symbol_name,
-                    address=address,
-                )
+            p.addr = None
+        if unknown and not self.strict:
+            raise KprobeError(
+                errno.EINVAL,
+                Reason.NOT_REGISTERED,
+                "this probe is not registered",
+                symbol=unknown[0].symbol_name,
+                address=addresses[0],
+            )
 
     def _unregister(self, p: Kprobe) -> None:
         head = self._table.head(p)
@@ -330,6 +323,12 @@ class KprobesManager:
             self.switching.arm_again(head)
         elif not head.flags & KprobeFlag.GONE:
             self._arming.release(head)
+
+    def _prepare_probe(self, head: Kprobe, p: Kprobe, place: Place) -> None:
+        """Let ``head`` know the instruction that ``p`` is on (``prepare_kprobe()``)."""
+        head.ainsn = self._prepare(p, place)
+        width = len(self._arch.breakpoint)
+        head.opcode = int.from_bytes(self.read_original(place.address, width), "little")
 
     def _prepare(self, p: Kprobe, place: Place) -> ArchInsn:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""
@@ -366,7 +365,7 @@ class KprobesManager:
     def optimization(self) -> bool:
         """Whether breakpoints may become jumps: ``/proc/sys/debug/kprobes-optimization``.
 
-        Setting it takes effect at once for the probes that there are. Raises :class:`UsageError`
+        A change takes effect at once for the probes that there are. Raises :class:`UsageError`
         when set to true for a kernel that has no such jumps: ARM64, or where probes are hooks.
         """
         return self.optimizer is not None and self.optimizer.allowed
@@ -377,8 +376,9 @@ class KprobesManager:
             if allowed:
                 raise UsageError("this kernel has no optimised probes")
             return
-        self.optimizer.allowed = bool(allowed)
-        self.switching.all_again()
+        if self.optimizer.allowed != bool(allowed):
+            self.optimizer.allowed = bool(allowed)
+            self.switching.all_again()
 
     def wait_for_optimizer(self) -> None:
         """Let the jumps be written that have been asked for (``wait_for_kprobe_optimizer()``).

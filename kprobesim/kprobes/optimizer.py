@@ -113,7 +113,9 @@ class KprobeOptimizer:
             self.allowed
             and not head.flags & KprobeFlag.FTRACE
             and head.post_handler is None
-            and all(p.list_type != "j" for p in members(head))  # a jprobe goes elsewhere
+            and not any(  # a jprobe goes elsewhere
+                p.list_type == "j" and not p.flags & KprobeFlag.GONE for p in members(head)
+            )
         )
 
     def _optimize(self, head: Kprobe) -> None:
@@ -124,11 +126,29 @@ class KprobeOptimizer:
         made = self._detours.get(address) or self._make_detour(address)
         if made is None or self._is_blocked(made):
             return
-        if not isinstance(head, AggrKprobe):
-            head = self._table.heads[address] = AggrKprobe(head, strict=self._strict)
+        head = self._with_head(head)
         head.flags |= KprobeFlag.OPTIMIZED
         head.detour = made.resume
         self._queue.add(address)
+
+    def wrap(self, p: Kprobe) -> Kprobe:
+        """``try_to_optimize_kprobe()``: a head for ``p``, if it could ever be a jump; else ``p``.
+
+        The kernel does it when ``p`` is registered. Here it is put off until a jump is asked for,
+        or until somebody could tell the difference: a hit without a head is a quicker one.
+        """
+        address = p.addr or 0
+        if p.flags & KprobeFlag.FTRACE or not (
+            self._detours.get(address) or self._make_detour(address)
+        ):
+            return p
+        return self._with_head(p)
+
+    def _with_head(self, p: Kprobe) -> AggrKprobe:
+        if isinstance(p, AggrKprobe):
+            return p
+        head = self._table.heads[p.addr or 0] = AggrKprobe(p, strict=self._strict)
+        return head
 
     def _unoptimize(self, head: Kprobe) -> None:
         """``unoptimize_kprobe()``, forced: a jump becomes the breakpoint that it was."""

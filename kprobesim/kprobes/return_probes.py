@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
+from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.blacklist import KRETPROBE_BLACKLIST
 from kprobesim.kprobes.checks import Place, check_types, resolve
 from kprobesim.kprobes.kprobe import Kprobe
@@ -107,21 +108,14 @@ class ReturnProbes:
         kp.pre_handler, kp.post_handler = self._returns.pre_handler(rethook), None
         try:
             self._register_kprobe(kp)
-        except KprobeError:
+        except BaseException:
             self._forget_one()
             raise
         rp.rethook = rethook
 
     def register_all(self, probes: Sequence[Kretprobe]) -> None:
         """All or none: the first refusal unregisters the earlier ones and is raised."""
-        done: list[Kretprobe] = []
-        try:
-            for rp in probes:
-                self.register(rp)
-                done.append(rp)
-        except KprobeError:
-            self.unregister_all(done)
-            raise
+        register_all(probes, self.register, self.unregister_all)
 
     def unregister_all(self, probes: Sequence[Kretprobe]) -> None:
         """No handler runs from now on, also of calls that have not returned yet."""

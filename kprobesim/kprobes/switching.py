@@ -7,6 +7,7 @@ kernel/kprobes.c (6.1).
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.kprobes.aggregate import AggrKprobe
@@ -20,14 +21,18 @@ __all__ = ["Switching"]
 class Switching:
     """``all_disarmed`` is the kernel's ``kprobes_all_disarmed``.
 
-    ``strict``: enabling a disabled probe while all are disarmed changes nothing, as in the kernel;
-    else it is remembered, and the probe is armed together with the others.
+    ``wrap`` puts a head before a probe that the kernel would have put one before, and returns it.
     """
 
-    def __init__(self, table: KprobeTable, arming: Arming, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        table: KprobeTable,
+        arming: Arming,
+        wrap: Callable[[Kprobe], Kprobe] = lambda p: p,
+    ) -> None:
         self._table = table
         self._arming = arming
-        self._strict = strict
+        self._wrap = wrap
         self.all_disarmed = False
 
     def disable_kprobe(self, p: Kprobe) -> None:
@@ -43,7 +48,10 @@ class Switching:
         self._disarm(head)
 
     def enable_kprobe(self, p: Kprobe) -> None:
-        """Undo :meth:`disable_kprobe`. Raises :class:`KprobeError` (EINVAL) for a gone probe."""
+        """Undo :meth:`disable_kprobe`. Raises :class:`KprobeError` (EINVAL) for a gone probe.
+
+        While all are disarmed the head stays disabled, as in the kernel: arming all passes it by.
+        """
         head = self._head(p)
         if p.flags & KprobeFlag.GONE:
             raise KprobeError(
@@ -53,9 +61,11 @@ class Switching:
                 symbol=p.symbol_name,
                 address=p.addr,
             )
+        if self.all_disarmed and head.disabled:
+            head = self._wrap(head)
         if head is not p:
             p.flags &= ~KprobeFlag.DISABLED
-        if not head.disabled or (self.all_disarmed and self._strict):
+        if not head.disabled or self.all_disarmed:
             return
         p.flags &= ~KprobeFlag.DISABLED
         self.arm(head)

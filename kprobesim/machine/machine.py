@@ -158,6 +158,9 @@ class Machine(Guest):
             return self.regs.return_value
         except BaseException:
             self.restore_state(state)
+            if depth:
+                engine.restore(context)
+                self._take_back_the_stop()
             raise
         finally:
             self.depth = depth
@@ -225,6 +228,13 @@ class Machine(Guest):
         finally:
             if deadline is not None:
                 _watchdog.disarm(key)
+
+    def _take_back_the_stop(self) -> None:
+        """Let Unicorn forget that a nested run was stopped: it would call no more code hooks in
+        the outer one (but for those it compiled in when they were the only one). The next run to
+        begin resets that.
+        """
+        self.engine.run(self._pad, 2 if self.engine.counting else 0)
 
     def _halted(self, address: int) -> bool:
         """Whether the guest waits for an interrupt: none will come.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from guest_code import SAMPLES, Code
 
 from kprobesim import Kernel, Kprobe, KprobeError, KprobeFlag, PtRegs, Reason
 
@@ -173,14 +175,36 @@ def test_all_disarmed(order: _Order) -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_enabling_while_all_are_disarmed(guest: Kernel, strict: bool) -> None:
-    """The kernel forgets that a lone probe was enabled."""
-    guest.kprobes.switching._strict = strict
-    p = Kprobe(TARGET, flags=KprobeFlag.DISABLED)
-    guest.register_kprobe(p)
-    guest.kprobes.disarm_all_kprobes()
-    guest.enable_kprobe(p)
-    assert p.disabled is strict
+@pytest.mark.parametrize("behind_a_head", [False, True])
+def test_enabling_while_all_are_disarmed(sample: Path, behind_a_head: bool, strict: bool) -> None:
+    """The kernel forgets that a lone probe was enabled, and the head of what it calls enabled."""
+    k = Kernel.load(sample, strict=strict)
+    hits: list[int] = []
+    p = Kprobe(TARGET, pre_handler=lambda p, regs: hits.append(1), flags=KprobeFlag.DISABLED)
+    k.register_kprobe(p)
+    if behind_a_head:
+        k.register_kprobe(Kprobe(TARGET, flags=KprobeFlag.DISABLED))
+    k.kprobes.disarm_all_kprobes()
+    k.enable_kprobe(p)
+    assert p.disabled is not behind_a_head
+    k.kprobes.arm_all_kprobes()
+    assert k.call(TARGET, 12) == 4 and not hits
+    k.enable_kprobe(p)
+    assert k.call(TARGET, 12) == 4 and hits
+
+
+def test_enabling_what_may_be_a_jump_while_all_are_disarmed() -> None:
+    """It is behind a head, whether or not it is a jump."""
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf")
+    p = Kprobe("strlen", post_handler=lambda p, regs, flags: None, flags=KprobeFlag.DISABLED)
+    k.register_kprobe(p)
+    k.kprobes.disarm_all_kprobes()
+    k.enable_kprobe(p)
+    assert not p.disabled and "[DISABLED]" not in k.kprobes.list()
+    k.kprobes.arm_all_kprobes()
+    assert k.read(p.addr or 0, 1)[0] != 0xCC
+    k.enable_kprobe(p)
+    assert k.read(p.addr or 0, 1)[0] == 0xCC
 
 
 def test_unknown_probes_cannot_be_switched(guest: Kernel) -> None:
@@ -204,6 +228,27 @@ def test_a_probe_whose_code_goes_away(order: _Order) -> None:
     k.unregister_kprobe(p)
     assert k.read(address, 4) == armed, "nobody writes to memory that is gone"
     assert k.kprobes.slots.used == 0
+
+
+def test_other_code_where_a_probe_is_gone(arch: str) -> None:
+    """nop; ret, and then: xor %eax,%eax; ret or mov x0,x0; ret"""
+    old, new = {
+        "x86_64": ("90 c3", "31c0 c3"),
+        "arm64": ("1f2003d5 1f2003d5 1f2003d5 c0035fd6", "1f2003d5 1f2003d5 e00300aa c0035fd6"),
+    }[arch]
+    code = Code("6.1", old, arch=arch)
+    where = code.start + (8 if arch == "arm64" else 0)
+    first = Kprobe(addr=where, post_handler=lambda p, regs, flags: None)
+    code.k.register_kprobe(first)
+    code.k.kprobes.switching.kill_range(code.start, code.start + 16)
+    code.write(new)
+    second = Kprobe(addr=where)
+    code.k.register_kprobe(second)
+    size = 4 if arch == "arm64" else 1
+    expected = bytes.fromhex(new.replace(" ", ""))[where - code.start :][:size]
+    assert second.opcode.to_bytes(size, "little") == expected
+    assert second.ainsn.size == (4 if arch == "arm64" else 2)
+    assert code.k.call(code.start, 0) == 0
 
 
 def test_the_list_of_debugfs(guest: Kernel) -> None:

@@ -8,11 +8,15 @@ import pytest
 
 from kprobesim import (
     GuestFault,
+    GuestLimit,
     GuestMemoryError,
     GuestTimeout,
     Kernel,
     Kprobe,
     KprobeStatus,
+    Kretprobe,
+    PtRegs,
+    UsageError,
 )
 
 ACTIVE, SS, SSDONE = (
@@ -261,3 +265,39 @@ def test_a_timeout_inside_a_nested_call(guest: Kernel) -> None:
 
     with guest.probing("strlen", pre_handler=pre):
         assert guest.call("strlen", "abc") == 3
+
+
+def test_hooks_are_called_behind_a_nested_call_that_failed(stepped: Kernel) -> None:
+    """At every place, and the returns that were being followed are."""
+    k, events = stepped, []
+
+    def nest(p: Kprobe, regs: PtRegs) -> None:
+        with pytest.raises(GuestFault):
+            k.call("strlen", 8)
+        events.append("failed")
+
+    k.register_kretprobe(Kretprobe("fib", lambda ri, regs: events.append(regs.return_value)))
+    k.register_kprobes([Kprobe("gcd", pre_handler=nest), Kprobe("fib"), Kprobe("lcm")])
+    k.register_kprobe(Kprobe("fib", pre_handler=lambda p, regs: regs.arg(0) == 2 and nest(p, regs)))
+    for _ in range(2):
+        assert k.call("fib", 3) == 2
+        assert events == ["failed", 1, 0, 1, 1, 2]
+        events.clear()
+        assert k.call("gcd", 8, 6) == 2
+        assert events == ["failed"]
+        events.clear()
+
+
+@pytest.mark.parametrize("outer", [0, 100_000])
+def test_a_limit_inside_a_nested_call(stepped: Kernel, outer: int) -> None:
+    """Hooks can have it in a call that is limited, too; breakpoints always."""
+    k, refused = stepped, stepped.kprobes.hooks is not None and not outer
+
+    def nest(p: Kprobe, regs: PtRegs) -> None:
+        with pytest.raises(UsageError if refused else GuestLimit):
+            k.call("fib", 15, max_instructions=50)
+
+    with k.probing("gcd", pre_handler=nest) as p:
+        for _ in range(2):
+            assert k.call("gcd", 8, 6, max_instructions=outer) == 2
+    assert p.nmissed == 0

@@ -14,27 +14,34 @@ from kprobesim import (
     GuestTimeout,
     Kernel,
     Kprobe,
+    KprobeFlag,
     PtRegs,
 )
 
 
 @pytest.mark.parametrize("model", ["5.10", "6.1"])
 def test_a_third_level_is_a_bug(sample: Path, model: str) -> None:
-    """A hit while a reentered probe is executed: only one outer hit can be remembered."""
+    """A hit while a reentered probe is executed: only one outer hit can be remembered.
+
+    But for those through ftrace, which just return.
+    """
     k = Kernel.load(sample, model=model)
 
     def pre(p: Kprobe, regs: PtRegs) -> None:
         k.call("read_word", 0x10)
 
     def fault(p: Kprobe, regs: PtRegs, trapnr: int) -> int:
-        k.call("gcd", 4, 2)
+        assert k.call("kprobe_target", 12) == 4
+        k.call("strcmp", "a", "b")
         return 0
 
     inner = Kprobe("read_word", post_handler=lambda *a: None, fault_handler=fault)
-    k.register_kprobes([Kprobe("strlen", pre_handler=pre), inner, Kprobe("gcd")])
+    through = Kprobe("kprobe_target", flags=KprobeFlag(0 if k.arch == "x86_64" else 2))
+    k.register_kprobes([Kprobe("strlen", pre_handler=pre), inner, through, Kprobe("strcmp")])
     with pytest.raises(GuestBug, match="unrecoverable kprobe") as caught:
         k.call("strlen", "abc")
-    assert caught.value.place.startswith("gcd+0x0/")
+    assert caught.value.place.startswith("strcmp+0x0/")
+    assert through.nmissed == (k.arch == "x86_64")
     assert (caught.value.file or "").endswith((".c",))
     assert k.kprobes.ctlblk[0].running is None
 
@@ -135,3 +142,23 @@ def test_a_fault_in_a_boosted_copy(strict: bool) -> None:
     with k.probing(addr=function.start) as p, pytest.raises(GuestFault) as caught:
         k.call(function.start, 0x10)
     assert caught.value.pc == (p.ainsn.insn if strict else function.start)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_handler_that_unregisters_before_the_first_step_is_boosted(again: bool) -> None:
+    """mov %rdi,%rax; ret: the slot is nobody's, or another probe's, when the step is done."""
+    code = Code("4.9", "4889f8 c3")
+    k, hits = code.k, []
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        hits.append(p)
+        k.unregister_kprobe(p)
+        if again:
+            k.register_kprobe(Kprobe(addr=code.start, pre_handler=lambda p, regs: hits.append(p)))
+
+    k.register_kprobe(Kprobe(addr=code.start, pre_handler=pre))
+    for calls in (1, 2, 3):
+        assert k.call(code.start, 7) == 7
+        assert len(hits) == (calls if again else 1)
+    k.unregister_kprobes(list(k.kprobes))
+    assert k.kprobes.slots.used == 0

@@ -163,10 +163,14 @@ def test_a_negative_offset_is_a_large_one(guest: Kernel) -> None:
 
 
 def test_an_empty_batch(guest: Kernel) -> None:
-    with pytest.raises(KprobeError) as caught:
-        guest.register_kprobes([])
-    assert (caught.value.errno, caught.value.reason) == (errno.EINVAL, Reason.EMPTY_BATCH)
-    guest.unregister_kprobes([])
+    for register in (guest.register_kprobes, guest.register_kretprobes, guest.register_jprobes):
+        with pytest.raises(KprobeError) as caught:
+            register([])
+        assert (caught.value.errno, caught.value.reason) == (errno.EINVAL, Reason.EMPTY_BATCH)
+    for unregister in (
+        *(guest.unregister_kprobes, guest.unregister_kretprobes, guest.unregister_jprobes),
+    ):
+        unregister([])
 
 
 def _refusal(k: Kernel, symbol: str, offset: int, **image: object) -> tuple[int, Reason] | None:

@@ -149,6 +149,8 @@ def test_interplay_of_overlapping_probes(code: Code) -> None:
     assert k.call(code.start, 5) == 15
     k.disable_kprobe(b)
     assert optimized() == "c", "and that does not bring the other one back"
+    k.kprobes.optimization = True
+    assert optimized() == "c", "nor does what is so already"
     k.disable_kprobe(a)
     k.enable_kprobe(a)
     assert optimized() == "ac"

@@ -7,7 +7,16 @@ import json
 
 import pytest
 
-from kprobesim import Kernel, Kprobe, KprobeError, KprobeFlag, Reason, UsageError
+from kprobesim import (
+    Jprobe,
+    Kernel,
+    Kprobe,
+    KprobeError,
+    KprobeFlag,
+    Kretprobe,
+    Reason,
+    UsageError,
+)
 
 
 def _refused(k: Kernel, p: Kprobe) -> KprobeError:
@@ -133,6 +142,16 @@ def test_unregistering_what_is_not_registered(guest: Kernel) -> None:
         assert p.addr is None
 
 
+def test_each_unknown_probe_of_a_batch_loses_its_address(guest: Kernel) -> None:
+    known, unknown = Kprobe("strlen"), [Kprobe(addr=5), Kprobe(addr=6)]
+    guest.register_kprobe(known)
+    with pytest.raises(KprobeError) as caught:
+        guest.unregister_kprobes([unknown[0], known, unknown[1]])
+    assert (caught.value.reason, caught.value.address) == (Reason.NOT_REGISTERED, 5)
+    assert [p.addr for p in unknown] == [None, None]
+    assert known.addr and known not in guest.kprobes
+
+
 def test_a_struct_is_used_again_after_clearing_addr(guest: Kernel) -> None:
     hits: list[object] = []
     p = Kprobe("strlen", pre_handler=lambda *a: hits.append(a))
@@ -163,6 +182,13 @@ def test_a_batch_is_all_or_nothing(guest: Kernel) -> None:
     good, bad = Kprobe("strlen"), Kprobe("no_such_function")
     with pytest.raises(KprobeError):
         guest.register_kprobes([good, bad])
+    assert len(guest.kprobes) == 0
+    with pytest.raises(UsageError):
+        guest.register_kprobes([Kprobe("strcmp"), Kprobe("strlen", offset="4")])  # type: ignore[arg-type]
+    with pytest.raises(UsageError):
+        guest.register_kretprobes([Kretprobe("strcmp"), Kretprobe("strlen", maxactive=1 << 40)])
+    with pytest.raises(UsageError):
+        guest.register_jprobes([Jprobe("strcmp", print), Jprobe("strlen")])
     assert len(guest.kprobes) == 0
     both = [Kprobe("strlen"), Kprobe("strcmp")]
     guest.register_kprobes(both)
