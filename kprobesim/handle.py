@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from kprobesim.arguments import as_int
+from kprobesim.arguments import as_int, as_list
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kprobes.judge import Verdict
@@ -109,11 +109,11 @@ class KernelHandle(ProbeVerbs):
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Plant all or none."""
-        self.kprobes.register_kprobes([as_kprobe(p) for p in probes])
+        self.kprobes.register_kprobes([as_kprobe(p) for p in as_list(probes, "a list of Kprobe")])
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes([as_kprobe(p) for p in probes])
+        self.kprobes.unregister_kprobes([as_kprobe(p) for p in as_list(probes, "a list of Kprobe")])
 
     def disable_kprobe(self, p: Kprobe) -> None:
         """No handler of ``p`` is called until it is enabled again."""

@@ -64,14 +64,17 @@ def parse_place(text: str) -> tuple[str, int]:
     if not plus:
         return name, 0
     try:
-        return name, int(offset, 0)
+        number = int(offset, 0)
     except ValueError:
+        number = -1
+    if not 0 <= number <= _UNSIGNED_INT:
         raise KprobeError(
             errno.EINVAL,
             Reason.UNKNOWN_SYMBOL,
             f"{offset!r} is no offset: write symbol+0x10 or symbol+16",
             symbol=text,
-        ) from None
+        )
+    return name, number
 
 
 def resolve(
@@ -90,7 +93,7 @@ def resolve(
     look for names like an unknown one (0.3 s).
     """
     check_types(p)
-    if (p.symbol_name is None) == (p.addr is None):
+    if (p.symbol_name is None) == (not p.addr):  # 0 is NULL
         both = p.symbol_name is not None
         raise KprobeError(
             errno.EINVAL,
@@ -132,13 +135,21 @@ def _is_endbr(address: int, read: Callable[[int, int], bytes]) -> bool:
         return False
 
 
+def _fits(value: object, bits: int) -> bool:
+    """Whether it is a number that C would keep, signed or not."""
+    return isinstance(value, int) and -(1 << bits - 1) <= value < 1 << bits
+
+
 def check_types(p: Kprobe) -> None:
     """What C's compiler checks in the kernel."""
     if not isinstance(p.symbol_name, (str, type(None))):
         raise UsageError(f"symbol_name {p.symbol_name!r} is no str: name a symbol")
-    for name, value in (("addr", p.addr), ("offset", p.offset)):
-        if not isinstance(value, (int, type(None))):
-            raise UsageError(f"{name} {value!r} is no integer")
+    if not _fits(p.addr, 64) and p.addr is not None:
+        raise UsageError(f"addr {p.addr!r} is no integer of 64 bits")
+    if not _fits(p.offset, 32):
+        raise UsageError(f"offset {p.offset!r} is no integer of 32 bits")
+    if not isinstance(p.flags, int):
+        raise UsageError(f"flags {p.flags!r} is no KprobeFlag")
     for name in ("pre_handler", "post_handler", "fault_handler"):
         handler = getattr(p, name)
         if handler is not None and not callable(handler):

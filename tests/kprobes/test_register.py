@@ -45,10 +45,15 @@ def _second_instruction(k: Kernel, name: str) -> int:
         return int(p.ainsn.size)
 
 
-@pytest.mark.parametrize("probe", [Kprobe(), Kprobe("strlen", addr=1)])
+@pytest.mark.parametrize("probe", [Kprobe(), Kprobe(addr=0, offset=4), Kprobe("strlen", addr=1)])
 def test_exactly_one_of_symbol_and_address(guest: Kernel, probe: Kprobe) -> None:
     error = _refused(guest, probe)
     assert (error.errno, error.reason) == (errno.EINVAL, Reason.NEITHER_OR_BOTH)
+
+
+def test_an_address_of_zero_is_none(guest: Kernel) -> None:
+    with guest.probing("strlen", addr=0) as p:
+        assert p.addr == guest.symbols["strlen"].address
 
 
 def test_an_unknown_symbol_names_the_nearest(guest: Kernel) -> None:
@@ -183,12 +188,43 @@ def test_other_types_are_refused(guest: Kernel) -> None:
         Kprobe(5),  # type: ignore[arg-type]
         Kprobe(addr="strlen"),  # type: ignore[arg-type]
         Kprobe("strlen", offset="4"),  # type: ignore[arg-type]
+        Kprobe("strlen", offset=None),  # type: ignore[arg-type]
+        Kprobe("strlen", offset=1 << 32),
+        Kprobe("\ud800", addr=1 << 64),
         Kprobe("strlen", pre_handler="print"),  # type: ignore[arg-type]
     ):
         with pytest.raises(UsageError):
             guest.register_kprobe(wrong)
+    p = Kprobe("strlen")
+    p.flags = "2"  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="flags"):
+        guest.register_kprobe(p)
+    with pytest.raises(UsageError, match="flags"):
+        Kprobe("strlen", flags=None)  # type: ignore[arg-type]
+    for wrong_place in ({"symbol_name": 5}, {"addr": "strlen"}, {"addr": 1, "slot_at": "0"}):
+        with pytest.raises(UsageError):
+            guest.check(**wrong_place)
     with pytest.raises(UsageError, match="Kprobe"):
         guest.register_kprobe("strlen")  # type: ignore[arg-type]
+    for what in ("kprobes", "kretprobes", "jprobes"):
+        for how in ("register", "unregister"):
+            with pytest.raises(UsageError, match="give a list of"):
+                getattr(guest, f"{how}_{what}")(5)
+    with pytest.raises(UsageError, match="priority"):
+        guest.register_die_notifier(lambda *a: 0, priority="high")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", "strlen\0", "+4"])
+def test_names_that_no_symbol_can_have(guest: Kernel, name: str) -> None:
+    error = _refused(guest, Kprobe(name))
+    assert (error.errno, error.reason) == (errno.ENOENT, Reason.UNKNOWN_SYMBOL)
+
+
+@pytest.mark.parametrize("offset", ["", "-1", "four", "0x100000000", "4294967296"])
+def test_offsets_in_a_name_that_are_none(guest: Kernel, offset: str) -> None:
+    error = _refused(guest, Kprobe(f"strlen+{offset}"))
+    assert error.errno == errno.EINVAL
+    assert "write symbol+0x10" in str(error)
 
 
 def test_traced_functions_begin_with_ftraces_nop(guest: Kernel) -> None:
