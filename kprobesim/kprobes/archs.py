@@ -79,8 +79,9 @@ class ArchKprobes:
     single step may end on the same instruction (x86 REP). ``fixes_up``: what was stepped may have
     been a branch (:attr:`ArchInsn.fix_up`). ``boost_ends_at_post``: a boosted copy is stepped all
     the same once there is a post_handler. ``fatal``: the states in which another hit is a BUG.
-    ``nesting_saves_flags``: masked flags are remembered with the outer hit. ``vanished``: what a
-    breakpoint without a probe means.
+    ``saves_flags_at_hit``: stepping gives back the masked flags of the hit, whatever a pre_handler
+    has made of them; else those that it left. ``nesting_saves_flags``: they are remembered with the
+    outer hit. ``vanished``: what a breakpoint without a probe means.
     """
 
     breakpoint: bytes
@@ -91,6 +92,7 @@ class ArchKprobes:
     fixes_up: bool
     boost_ends_at_post: bool
     fatal: int
+    saves_flags_at_hit: bool
     nesting_saves_flags: bool
     vanished: Vanished
     bug_file: str
@@ -154,6 +156,7 @@ def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) 
         fixes_up=fixes_up,
         boost_ends_at_post=x86.boost != "when prepared",
         fatal=KprobeStatus.KPROBE_REENTER,
+        saves_flags_at_hit=True,
         nesting_saves_flags=True,
         vanished=x86.vanished,
         bug_file="arch/x86/kernel/kprobes/core.c",
@@ -192,6 +195,7 @@ def _arm64(stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
         fixes_up=False,
         boost_ends_at_post=False,
         fatal=fatal,
+        saves_flags_at_hit=False,
         nesting_saves_flags=model.arm64.nesting_saves_daif or not strict,
         vanished=model.arm64.vanished,
         bug_file="arch/arm64/kernel/probes/kprobes.c",

@@ -102,6 +102,50 @@ def test_a_breakpoint_that_has_gone(sample: Path, arch: str, model: str, strict:
             k.call("strlen", "abc")
 
 
+_IF, _DAIF_I = 1 << 9, 1 << 7
+
+
+@pytest.mark.parametrize("model", ["5.4", "6.1"])
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize(("code", "kept"), [("4889f8 c3", False), ("9090 c3", False), ("c3", True)])
+def test_x86_steps_with_the_interrupt_flag_of_the_hit(
+    model: str, enabled: bool, code: str, kept: bool
+) -> None:
+    """``set_current_kprobe()`` saves it before the pre_handler; what is emulated asks nobody."""
+    function = Code(model, code)
+    k, after = function.k, []
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        regs.flags ^= _IF
+
+    def post(p: Kprobe, regs: PtRegs, flags: int) -> None:
+        after.append(bool(regs.flags & _IF))
+
+    caller = "fb" if enabled else "fa"  # sti or cli; call what is behind; ret
+    function.write(f"{caller} e801000000 c3 {code}")
+    with k.probing(addr=function.start + 7, pre_handler=pre, post_handler=post):
+        k.call(function.start, 1)
+    assert after == [enabled != (kept and model == "6.1")]
+
+
+@pytest.mark.parametrize("model", ["5.4", "6.1"])
+def test_arm64_steps_with_the_masks_of_the_pre_handler(model: str) -> None:
+    """``kprobes_save_local_irqflag()`` comes when the step is set up."""
+    function = Code(model, "20000091 c0035fd6", arch="arm64")  # add x0, x1, #0; ret
+    before, after = [], []
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        before.append(regs.pstate & _DAIF_I)
+        regs.pstate ^= _DAIF_I
+
+    def post(p: Kprobe, regs: PtRegs, flags: int) -> None:
+        after.append(regs.pstate & _DAIF_I)
+
+    with function.k.probing(addr=function.start, pre_handler=pre, post_handler=post):
+        function.k.call(function.start, 1, 2)
+    assert after == [before[0] ^ _DAIF_I]
+
+
 # -- where the kernel is wrong --------------------------------------------------------------------
 
 
