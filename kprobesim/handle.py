@@ -14,7 +14,7 @@ from kprobesim.kprobes.kprobe import FaultHandler, HandlerAbandoned, Kprobe, Pos
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.machine.guest import Guest
-from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.trap import page_fault_of
 from kprobesim.verbs import ProbeVerbs
 
 __all__ = ["KernelHandle", "as_kprobe", "memory_size"]
@@ -87,8 +87,7 @@ class KernelHandle(ProbeVerbs):
         try:
             return action()
         except GuestMemoryError as error:
-            access = "write" if error.what == "write" else "read"
-            trap = Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
+            trap = page_fault_of(error, self.arch)
             handled = self.machine.in_handler and self.kprobes.faults.host_fault(trap)
             if not handled:
                 raise

@@ -9,11 +9,9 @@ from typing import Any, Literal, Protocol
 from kprobesim.arch import arm64, x86_64
 from kprobesim.arch.arm64.constants import BRK_KPROBE, INSN_SIZE, SLOT_SIZE, brk_imm
 from kprobesim.arch.x86_64.ftrace import FtraceInsn
-from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.model import Model, Vanished
-from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
 
@@ -98,11 +96,6 @@ class ArchKprobes:
     bug_file: str
     is_breakpoint: Callable[[bytes], bool]
     prepare: Callable[[Site, Read, Read, int], ArchInsn]
-
-    def memory_trap(self, error: GuestMemoryError) -> Trap:
-        """The page fault of an emulated instruction that could not reach its operand."""
-        access = "write" if error.what == "write" else "read"
-        return Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
 
 
 def arch_kprobes(

@@ -17,7 +17,7 @@ from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.machine.faults import GuestBug
 from kprobesim.machine.guest import Guest
-from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.trap import Trap, TrapKind, page_fault_of
 
 __all__ = ["HitPath", "Observer", "references_of_nobody"]
 
@@ -331,4 +331,4 @@ class HitPath:
         self._words[self._pc] = p.addr or 0
         if self._ctlblk.kprobe_status != _REENTER:
             self._ctlblk.kprobe_status = _SS
-        self._machine.dispatch(self._arch.memory_trap(error))
+        self._machine.dispatch(page_fault_of(error, self._machine.arch))

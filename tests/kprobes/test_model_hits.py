@@ -171,6 +171,26 @@ def test_strict_runs_a_simd_literal_load_in_the_slot() -> None:
             assert (p.ainsn.emulate is None) == strict
 
 
+@pytest.mark.parametrize(
+    ("arch", "code", "number", "error"),
+    [
+        ("arm64", "00008058", 0x25, 0x96000004),  # ldr x0, .-0x100000
+        ("x86_64", "4889fc c3", 14, 0),  # mov %rdi, %rsp; ret
+        ("x86_64", "4889fc e800000000", 14, 2),
+    ],
+)
+def test_the_fault_of_an_emulated_instruction(
+    arch: str, code: str, number: int, error: int
+) -> None:
+    function = Code("6.1", code, arch=arch)
+    where = function.start + (3 if arch == "x86_64" else 0)
+    probe = function.k.probing(addr=where, post_handler=lambda *a: None)
+    with probe, pytest.raises(GuestFault) as caught:
+        function.k.call(function.start, 0x1000)
+    trap = caught.value.trap
+    assert (caught.value.pc, trap.number, trap.code) == (where, number, error)
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_fault_in_a_boosted_copy(strict: bool) -> None:
     """The kernel has forgotten the probe by then, and names the slot."""
