@@ -81,7 +81,10 @@ class KprobesManager:
         ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
         self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
-        self.slots = SlotCache(self._arch.slot_size, pages.new_slots if pages else _no_page)
+        new_page = pages.new_slots if pages else _no_page
+        self.slots = SlotCache(
+            self._arch.slot_size, new_page, lambda page: pages.free(page) if pages else None
+        )
         single_step = stepping == "trap" or arming == "hook"
         self.hit_path = HitPath(
             machine,

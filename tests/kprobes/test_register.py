@@ -6,6 +6,7 @@ import errno
 import json
 
 import pytest
+from guest_code import SAMPLES
 
 from kprobesim import Kernel, Kprobe, KprobeError, KprobeFlag, Reason, UsageError
 
@@ -181,6 +182,36 @@ def test_slots_are_used_again(stepped: Kernel) -> None:
         with stepped.probing("kprobe_target", post_handler=lambda *a: None) as p:
             slots.add(p.ainsn.insn)
     assert len(slots) == 1
+
+
+def test_boosted_slots_are_not_used_again_at_once() -> None:
+    """Somebody may be on the way through the copy; a full page is time enough."""
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf", model="6.1")
+    per_page, slots = k.kprobes.slots.per_page, []
+    for _ in range(per_page + 2):
+        with k.probing("strlen") as p:
+            assert p.ainsn.boostable
+            slots.append(p.ainsn.insn)
+    assert len(set(slots)) == per_page
+    assert slots[per_page:] == slots[:2]
+
+
+def test_pages_of_slots_come_and_go(guest: Kernel) -> None:
+    slots, start = guest.kprobes.slots, guest.symbols["strlen"].address
+    first = None
+    for _ in range(2):
+        probes = [Kprobe(addr=start, post_handler=lambda *a: None)]
+        guest.register_kprobe(probes[0])
+        first = first or probes[0].ainsn.insn
+        assert probes[0].ainsn.insn == first
+        taken = [slots.get(collect=True) for _ in range(slots.per_page)]
+        assert guest.machine.memory.region(taken[-1]) is not None
+        assert guest.call("strlen", "abc") == 3
+        for slot in taken:
+            slots.free(slot, dirty=False)
+        assert taken[-1] not in slots
+        assert guest.machine.memory.region(taken[-1]) is None
+        guest.unregister_kprobes(probes)
 
 
 def test_other_types_are_refused(guest: Kernel) -> None:
