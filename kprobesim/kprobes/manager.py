@@ -87,11 +87,7 @@ class KprobesManager:
         )
         single_step = stepping == "trap" or arming == "hook"
         self.hit_path = HitPath(
-            machine,
-            self._arch,
-            self._table.heads,
-            copies,
-            ctlblk,
+            *(machine, self._arch, self._table.heads, copies, ctlblk),
             single_step=single_step,
             strict=strict,
         )
@@ -99,6 +95,7 @@ class KprobesManager:
             *(machine, self.hit_path, self._table.heads, copies, ctlblk),
             single_step=single_step,
             counts_faults=model.fault_handlers,
+            nesting_saves_flags=self._arch.nesting_saves_flags,
             strict=strict,
         )
         self._arming: Arming

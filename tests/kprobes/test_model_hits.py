@@ -199,3 +199,26 @@ def test_a_fault_in_a_boosted_copy(strict: bool) -> None:
     with k.probing(addr=function.start) as p, pytest.raises(GuestFault) as caught:
         k.call(function.start, 0x10)
     assert caught.value.pc == (p.ainsn.insn if strict else function.start)
+
+
+@pytest.mark.parametrize("model", ["5.4", "6.1", "6.17"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_arm64_masks_after_the_fault_of_a_nested_hit(model: str, strict: bool) -> None:
+    """``kprobe_fault_handler()`` restores them for the outermost hit only."""
+    function = Code(model, "000040f9 c0035fd6", arch="arm64", strict=strict)  # ldr x0, [x0]; ret
+    k, masks = function.k, []
+
+    def fault() -> None:
+        with pytest.raises(GuestFault) as caught:
+            k.call(function.start, 0x10)
+        masks.append(caught.value.regs.pstate & 0x3C0)
+
+    with k.probing(addr=function.start, post_handler=lambda *a: None) as inner:
+        fault()
+        with k.probing("read_word", pre_handler=lambda p, regs: fault()):
+            k.call("read_word", k.alloc(8))
+        assert inner.nmissed == 1
+    alone, nested = masks
+    stepping = 0x80 if model == "5.4" else 0x3C0
+    assert nested == (stepping if strict else alone)
+    assert alone != 0x3C0
