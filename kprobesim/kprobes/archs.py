@@ -164,6 +164,7 @@ def _arm64(stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
         slot_size=SLOT_SIZE if stepping == "breakpoint" else model.arm64.slot_size,
         strict=strict,
         simulate_nop=model.arm64.simulate_nop,
+        refuse_unknown_hints=model.arm64.refuse_unknown_hints,
         narrow_exclusives=model.arm64.narrow_exclusives,
         refuse_mops=model.arm64.refuse_mops,
     )
