@@ -19,6 +19,7 @@ from kprobesim.errors import (
     UsageError,
 )
 from kprobesim.image import KernelImage
+from kprobesim.image.symbols import SymbolAt
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
@@ -112,7 +113,7 @@ def resolve(
         base = _look_up(image, name, model, suggest=suggest) + more
     address = (base + (p.offset & _UNSIGNED_INT)) & _POINTER
     found = image.symbols.at(address)
-    if found is None:
+    if found is None or not _is_ksym(image, found, address):
         raise KprobeError(
             errno.ENOENT if model.place_needs_symbol else errno.EINVAL,
             Reason.NO_SYMBOL_AT_ADDRESS,
@@ -126,6 +127,14 @@ def resolve(
     if skips and offset in (0, ENDBR_SIZE) and _is_endbr(start, read):
         address, entry = start + ENDBR_SIZE, True
     return Place(address, found.symbol.name, start, entry)
+
+
+def _is_ksym(image: KernelImage, found: SymbolAt, address: int) -> bool:
+    """``is_ksym_addr()``: kallsyms ends at ``_end``; what a file has beyond is of no symbol."""
+    if found.symbol.module or image.is_kernel_text(address):
+        return True
+    kernel, init = image.bounds("_stext", "_end"), image.init
+    return not kernel or any(area and area[0] <= address < area[1] for area in (kernel, init))
 
 
 def _is_endbr(address: int, read: Callable[[int, int], bytes]) -> bool:

@@ -95,6 +95,14 @@ def test_an_address_of_no_symbol(guest: Kernel) -> None:
     assert error.address == 0x1000
 
 
+def test_addresses_beyond_the_kernels_own(guest: Kernel) -> None:
+    """``is_kernel()`` of kallsyms: [_stext, _end), whatever else the file has symbols for."""
+    assert _refused(guest, Kprobe("_end")).errno == errno.ENOENT
+    assert _refused(guest, Kprobe(addr=guest.symbols["_end"].address)).errno == errno.ENOENT
+    data = guest.symbols["_end"].address - 1
+    assert _refused(guest, Kprobe(addr=data)).reason is Reason.NOT_KERNEL_TEXT
+
+
 def test_the_middle_of_an_instruction(guest: Kernel) -> None:
     error = _refused(guest, Kprobe("kernel_clone", offset=1))
     if guest.arch == "x86_64":
