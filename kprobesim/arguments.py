@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from kprobesim.errors import UsageError
 from kprobesim.image import Symbol, SymbolTable
 from kprobesim.machine.guest import Guest
 
-__all__ = ["as_int", "as_result", "check_limits", "code_address", "passed"]
+__all__ = ["as_int", "as_list", "as_result", "check_limits", "code_address", "passed"]
 
+_T = TypeVar("_T")
 _MASK = (1 << 64) - 1
 
 
@@ -25,6 +26,14 @@ def as_int(value: Any, what: str) -> int:
             f"{what} {value!r} is of type {type(value).__name__}: give an integer"
             + (", str, bytes, bytearray, Symbol or None" if what == "argument" else "")
         ) from None
+
+
+def as_list(values: Iterable[_T], what: str) -> list[_T]:
+    """``values`` as a list; raises :class:`UsageError` that says of ``what``."""
+    try:
+        return list(values)
+    except TypeError:
+        raise UsageError(f"{values!r} is of type {type(values).__name__}: give {what}") from None
 
 
 def as_result(value: int, *, signed: bool) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from kprobesim.arguments import as_int
+from kprobesim.arguments import as_int, as_list
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kprobes.judge import Verdict
@@ -14,7 +14,7 @@ from kprobesim.kprobes.kprobe import FaultHandler, HandlerAbandoned, Kprobe, Pos
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.machine.guest import Guest
-from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.trap import page_fault_of
 from kprobesim.verbs import ProbeVerbs
 
 __all__ = ["KernelHandle", "as_kprobe", "memory_size"]
@@ -87,8 +87,7 @@ class KernelHandle(ProbeVerbs):
         try:
             return action()
         except GuestMemoryError as error:
-            access = "write" if error.what == "write" else "read"
-            trap = Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
+            trap = page_fault_of(error, self.arch)
             handled = self.machine.in_handler and self.kprobes.faults.host_fault(trap)
             if not handled:
                 raise
@@ -109,11 +108,11 @@ class KernelHandle(ProbeVerbs):
 
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Plant all or none."""
-        self.kprobes.register_kprobes([as_kprobe(p) for p in probes])
+        self.kprobes.register_kprobes([as_kprobe(p) for p in as_list(probes, "a list of Kprobe")])
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes([as_kprobe(p) for p in probes])
+        self.kprobes.unregister_kprobes([as_kprobe(p) for p in as_list(probes, "a list of Kprobe")])
 
     def disable_kprobe(self, p: Kprobe) -> None:
         """No handler of ``p`` is called until it is enabled again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from kprobesim.arguments import as_int, as_list
 from kprobesim.boot.stack_trace import StackTrace
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
@@ -35,7 +36,7 @@ class ProbeVerbs:
 
     def register_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
         """All or none."""
-        self.kprobes.return_probes.register_all([_as_kretprobe(rp) for rp in probes])
+        self.kprobes.return_probes.register_all(_as_kretprobes(probes))
 
     def unregister_kretprobe(self, rp: Kretprobe) -> None:
         """No handler of ``rp`` runs from now on, also for calls that have not returned yet."""
@@ -43,7 +44,7 @@ class ProbeVerbs:
 
     def unregister_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.return_probes.unregister_all([_as_kretprobe(rp) for rp in probes])
+        self.kprobes.return_probes.unregister_all(_as_kretprobes(probes))
 
     def disable_kretprobe(self, rp: Kretprobe) -> None:
         """Follow no further calls; those that are being followed still run the handler."""
@@ -65,13 +66,11 @@ class ProbeVerbs:
 
     def register_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """All or none."""
-        register_all(
-            [_as_jprobe(jp) for jp in probes], self.register_jprobe, self.unregister_jprobes
-        )
+        register_all(_as_jprobes(probes), self.register_jprobe, self.unregister_jprobes)
 
     def unregister_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes([_as_jprobe(jp).kp for jp in probes])
+        self.kprobes.unregister_kprobes([jp.kp for jp in _as_jprobes(probes)])
 
     def disable_jprobe(self, jp: Jprobe) -> None:
         """Do not call ``jp.entry`` until it is enabled again."""
@@ -164,7 +163,7 @@ class ProbeVerbs:
         """
         if not callable(callback):
             raise UsageError(f"{callback!r} cannot be called: give a function")
-        self.machine.die_notifiers.register(callback, priority)
+        self.machine.die_notifiers.register(callback, as_int(priority, "priority"))
         self._watch_die_chain()
 
     def _watch_die_chain(self) -> None:
@@ -186,3 +185,11 @@ def _as_kretprobe(rp: object) -> Kretprobe:
     if not isinstance(rp, Kretprobe):
         raise UsageError(f"{rp!r} is of type {type(rp).__name__}: give a Kretprobe")
     return rp
+
+
+def _as_jprobes(probes: Sequence[Jprobe]) -> list[Jprobe]:
+    return [_as_jprobe(jp) for jp in as_list(probes, "a list of Jprobe")]
+
+
+def _as_kretprobes(probes: Sequence[Kretprobe]) -> list[Kretprobe]:
+    return [_as_kretprobe(rp) for rp in as_list(probes, "a list of Kretprobe")]

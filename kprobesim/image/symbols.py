@@ -148,8 +148,14 @@ class SymbolTable:
         plain, at, address = name.rpartition("@")
         if at and re.fullmatch("0[xX][0-9a-fA-F]{1,16}", address):
             wanted = int(address, 16)
-            return [found for found in self.candidates(plain) if found.address == wanted][:1]
-        key = name.encode("utf-8", "surrogateescape")
+            return [found for found in self._named(plain) if found.address == wanted][:1]
+        return self._named(name)
+
+    def _named(self, name: str) -> list[Symbol]:
+        try:
+            key = name.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # no bytes of a file can have given this
+            return []
         first = self._by_name.get(key)
         if first is None:
             return []

@@ -9,11 +9,9 @@ from typing import Any, Literal, Protocol
 from kprobesim.arch import arm64, x86_64
 from kprobesim.arch.arm64.constants import BRK_KPROBE, INSN_SIZE, SLOT_SIZE, brk_imm
 from kprobesim.arch.x86_64.ftrace import FtraceInsn
-from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.model import Model, Vanished
-from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
 
@@ -79,8 +77,9 @@ class ArchKprobes:
     single step may end on the same instruction (x86 REP). ``fixes_up``: what was stepped may have
     been a branch (:attr:`ArchInsn.fix_up`). ``boost_ends_at_post``: a boosted copy is stepped all
     the same once there is a post_handler. ``fatal``: the states in which another hit is a BUG.
-    ``nesting_saves_flags``: masked flags are remembered with the outer hit. ``vanished``: what a
-    breakpoint without a probe means.
+    ``saves_flags_at_hit``: stepping gives back the masked flags of the hit, whatever a pre_handler
+    has made of them; else those that it left. ``nesting_saves_flags``: they are remembered with the
+    outer hit. ``vanished``: what a breakpoint without a probe means.
     """
 
     breakpoint: bytes
@@ -91,16 +90,12 @@ class ArchKprobes:
     fixes_up: bool
     boost_ends_at_post: bool
     fatal: int
+    saves_flags_at_hit: bool
     nesting_saves_flags: bool
     vanished: Vanished
     bug_file: str
     is_breakpoint: Callable[[bytes], bool]
     prepare: Callable[[Site, Read, Read, int], ArchInsn]
-
-    def memory_trap(self, error: GuestMemoryError) -> Trap:
-        """The page fault of an emulated instruction that could not reach its operand."""
-        access = "write" if error.what == "write" else "read"
-        return Trap(TrapKind.PAGE_FAULT, 14, 0, error.address, access)
 
 
 def arch_kprobes(
@@ -154,6 +149,7 @@ def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) 
         fixes_up=fixes_up,
         boost_ends_at_post=x86.boost != "when prepared",
         fatal=KprobeStatus.KPROBE_REENTER,
+        saves_flags_at_hit=True,
         nesting_saves_flags=True,
         vanished=x86.vanished,
         bug_file="arch/x86/kernel/kprobes/core.c",
@@ -168,6 +164,7 @@ def _arm64(stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
         slot_size=SLOT_SIZE if stepping == "breakpoint" else model.arm64.slot_size,
         strict=strict,
         simulate_nop=model.arm64.simulate_nop,
+        refuse_unknown_hints=model.arm64.refuse_unknown_hints,
         narrow_exclusives=model.arm64.narrow_exclusives,
         refuse_mops=model.arm64.refuse_mops,
     )
@@ -192,6 +189,7 @@ def _arm64(stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
         fixes_up=False,
         boost_ends_at_post=False,
         fatal=fatal,
+        saves_flags_at_hit=False,
         nesting_saves_flags=model.arm64.nesting_saves_daif or not strict,
         vanished=model.arm64.vanished,
         bug_file="arch/arm64/kernel/probes/kprobes.c",

@@ -111,11 +111,15 @@ class BreakpointArming:
         self._armed[address] = original[:width]
 
     def release(self, p: Kprobe) -> None:
-        """Free the slot; the CPU may still be on its way through it, if a handler asks."""
+        """Free the slot; the CPU may still be on its way through it.
+
+        In the kernel if it was boosted; here also if a handler asks, for which nobody waits.
+        """
         slot = p.ainsn.insn
         if slot is not None:
             self._copies.pop(slot, None)
-            self._slots.free(slot, dirty=True)
+            idle = self._idle()
+            self._slots.free(slot, dirty=p.ainsn.boostable or not idle, collect=idle)
 
     def abandon(self, p: Kprobe) -> None:
         """What was a breakpoint is nobody's now."""

@@ -19,6 +19,7 @@ from kprobesim.errors import (
     UsageError,
 )
 from kprobesim.image import KernelImage
+from kprobesim.image.symbols import SymbolAt
 from kprobesim.kprobes.blacklist import Blacklist
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
@@ -64,14 +65,17 @@ def parse_place(text: str) -> tuple[str, int]:
     if not plus:
         return name, 0
     try:
-        return name, int(offset, 0)
+        number = int(offset, 0)
     except ValueError:
+        number = -1
+    if not 0 <= number <= _UNSIGNED_INT:
         raise KprobeError(
             errno.EINVAL,
             Reason.UNKNOWN_SYMBOL,
             f"{offset!r} is no offset: write symbol+0x10 or symbol+16",
             symbol=text,
-        ) from None
+        )
+    return name, number
 
 
 def resolve(
@@ -90,7 +94,7 @@ def resolve(
     look for names like an unknown one (0.3 s).
     """
     check_types(p)
-    if (p.symbol_name is None) == (p.addr is None):
+    if (p.symbol_name is None) == (not p.addr):  # 0 is NULL
         both = p.symbol_name is not None
         raise KprobeError(
             errno.EINVAL,
@@ -109,7 +113,7 @@ def resolve(
         base = _look_up(image, name, model, suggest=suggest) + more
     address = (base + (p.offset & _UNSIGNED_INT)) & _POINTER
     found = image.symbols.at(address)
-    if found is None:
+    if found is None or not _is_ksym(image, found, address):
         raise KprobeError(
             errno.ENOENT if model.place_needs_symbol else errno.EINVAL,
             Reason.NO_SYMBOL_AT_ADDRESS,
@@ -125,6 +129,14 @@ def resolve(
     return Place(address, found.symbol.name, start, entry)
 
 
+def _is_ksym(image: KernelImage, found: SymbolAt, address: int) -> bool:
+    """``is_ksym_addr()``: kallsyms ends at ``_end``; what a file has beyond is of no symbol."""
+    if found.symbol.module or image.is_kernel_text(address):
+        return True
+    kernel, init = image.bounds("_stext", "_end"), image.init
+    return not kernel or any(area and area[0] <= address < area[1] for area in (kernel, init))
+
+
 def _is_endbr(address: int, read: Callable[[int, int], bytes]) -> bool:
     try:
         return read(address, ENDBR_SIZE) in ENDBRS
@@ -132,13 +144,21 @@ def _is_endbr(address: int, read: Callable[[int, int], bytes]) -> bool:
         return False
 
 
+def _fits(value: object, bits: int) -> bool:
+    """Whether it is a number that C would keep, signed or not."""
+    return isinstance(value, int) and -(1 << bits - 1) <= value < 1 << bits
+
+
 def check_types(p: Kprobe) -> None:
     """What C's compiler checks in the kernel."""
     if not isinstance(p.symbol_name, (str, type(None))):
         raise UsageError(f"symbol_name {p.symbol_name!r} is no str: name a symbol")
-    for name, value in (("addr", p.addr), ("offset", p.offset)):
-        if not isinstance(value, (int, type(None))):
-            raise UsageError(f"{name} {value!r} is no integer")
+    if not _fits(p.addr, 64) and p.addr is not None:
+        raise UsageError(f"addr {p.addr!r} is no integer of 64 bits")
+    if not _fits(p.offset, 32):
+        raise UsageError(f"offset {p.offset!r} is no integer of 32 bits")
+    if not isinstance(p.flags, int):
+        raise UsageError(f"flags {p.flags!r} is no KprobeFlag")
     for name in ("pre_handler", "post_handler", "fault_handler"):
         handler = getattr(p, name)
         if handler is not None and not callable(handler):

@@ -25,6 +25,7 @@ class FaultPath:
     ``copies`` has where a copy is that runs by itself, and what it is a copy of. ``counts_faults``:
     a fault in a handler counts as a miss, fault_handler or not. ``strict``: only such a fault is
     offered to the fault_handler, as in the kernel, and not that of the probed instruction.
+    ``nesting_saves_flags``: a nested hit that faults gives back the flags that it has masked.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class FaultPath:
         *,
         single_step: bool,
         counts_faults: bool = True,
+        nesting_saves_flags: bool = True,
         strict: bool = False,
     ) -> None:
         self._machine = machine
@@ -46,6 +48,7 @@ class FaultPath:
         self._ctlblk = ctlblk
         self._single_step = single_step
         self._counts_faults = counts_faults
+        self._nesting_saves_flags = nesting_saves_flags
         self._strict = strict
         self._words = machine.words
         self._pc = machine.engine.layout.pc
@@ -96,7 +99,8 @@ class FaultPath:
         if self._single_step:
             self._machine.cpu.set_single_step(False)
         words, flags = self._words, self._flags
-        words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
+        if self._nesting_saves_flags or self._ctlblk.kprobe_status != _REENTER:
+            words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
         words[self._pc] = (p.addr or 0) + done
 
     def _handler_fault(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:

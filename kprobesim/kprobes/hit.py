@@ -17,7 +17,7 @@ from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.machine.faults import GuestBug
 from kprobesim.machine.guest import Guest
-from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.trap import Trap, TrapKind, page_fault_of
 
 __all__ = ["HitPath", "Observer", "references_of_nobody"]
 
@@ -83,6 +83,7 @@ class HitPath:
         )
         trap_offset, repeats = self._arch.breakpoint_trap_offset, self._arch.repeats
         engine, memory, single_step = machine.engine, machine.memory, self._single_step
+        saves_early = self._arch.saves_flags_at_hit
         boosts_always = not self._arch.boost_ends_at_post
         # What the engine counts must not show that a block was left and entered again at a hook.
         counter, counted = engine.counter_words, 0
@@ -171,6 +172,8 @@ class HitPath:
                 return self._enter_again(p)
             ctl.running = p
             ctl.kprobe_status = _ACTIVE
+            if saves_early:
+                ctl.kprobe_saved_flags = words[flags] & mask
             if self.observer is not None:
                 self.observer("hit", p, _ACTIVE)
             if p.pre_handler is not None:
@@ -195,7 +198,8 @@ class HitPath:
             old = words[flags]
             if ctl.kprobe_status != _REENTER:
                 ctl.kprobe_status = _SS
-            ctl.kprobe_saved_flags = old & mask
+            if not saves_early:
+                ctl.kprobe_saved_flags = old & mask
             words[flags] = old & unmasked | masked
             if single_step:
                 machine.cpu.set_single_step(True)
@@ -334,6 +338,8 @@ class HitPath:
         ctl.save_previous_kprobe()
         ctl.running = p
         ctl.kprobe_status = _REENTER
+        if self._arch.saves_flags_at_hit:
+            ctl.kprobe_saved_flags = self._words[self._flags] & self._mask
         if self.observer is not None:
             self.observer("reenter", p, _REENTER)
         return False
@@ -343,4 +349,4 @@ class HitPath:
         self._words[self._pc] = p.addr or 0
         if self._ctlblk.kprobe_status != _REENTER:
             self._ctlblk.kprobe_status = _SS
-        self._machine.dispatch(self._arch.memory_trap(error))
+        self._machine.dispatch(page_fault_of(error, self._machine.arch))

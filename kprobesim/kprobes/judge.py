@@ -9,11 +9,11 @@ from errno import EINVAL
 from typing import Any
 
 from kprobesim.arch.refused import Refused
-from kprobesim.errors import KprobeError, Reason
+from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.archs import ArchInsn, ArchKprobes, Site
 from kprobesim.kprobes.blacklist import KRETPROBE_BLACKLIST, Blacklist
-from kprobesim.kprobes.checks import Place, check_address_safe, resolve
+from kprobesim.kprobes.checks import Place, check_address_safe, check_types, resolve
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.optimizable import Optimizable
@@ -123,7 +123,13 @@ class Judge:
         slot_at: int | None = None,
         suggest: bool = True,
     ) -> Verdict:
-        """The verdict on ``p``, of which only the place and the handlers' presence matter."""
+        """The verdict on ``p``, of which only the place and the handlers' presence matter.
+
+        Raises :class:`UsageError` for what is of the wrong type.
+        """
+        check_types(p)
+        if slot_at is not None and not (isinstance(slot_at, int) and 0 <= slot_at < 1 << 64):
+            raise UsageError(f"slot_at {slot_at!r} is no address: give an integer of 64 bits")
         place = None
         module, colon, _ = (p.symbol_name or "").partition(":")
         if events and colon and not self._image.has_module(module):

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
+from kprobesim.errors import UsageError
+
 __all__ = [
     "DISABLED_OR_GONE",
     "FaultHandler",
@@ -97,6 +99,8 @@ class Kprobe:
         self.pre_handler = pre_handler
         self.post_handler = post_handler
         self.fault_handler = fault_handler
+        if not isinstance(flags, int):
+            raise UsageError(f"flags {flags!r} is no KprobeFlag")
         self.flags = KprobeFlag(flags)
         self.opcode = 0
         self.ainsn: Any = None

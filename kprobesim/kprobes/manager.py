@@ -82,14 +82,13 @@ class KprobesManager:
         ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
         self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
-        self.slots = SlotCache(self._arch.slot_size, pages.new_slots if pages else _no_page)
+        new_page = pages.new_slots if pages else _no_page
+        self.slots = SlotCache(
+            self._arch.slot_size, new_page, lambda page: pages.free(page) if pages else None
+        )
         single_step = stepping == "trap" or arming == "hook"
         self.hit_path = HitPath(
-            machine,
-            self._arch,
-            self._table.heads,
-            copies,
-            ctlblk,
+            *(machine, self._arch, self._table.heads, copies, ctlblk),
             single_step=single_step,
             strict=strict,
         )
@@ -97,6 +96,7 @@ class KprobesManager:
             *(machine, self.hit_path, self._table.heads, copies, ctlblk),
             single_step=single_step,
             counts_faults=model.fault_handlers,
+            nesting_saves_flags=self._arch.nesting_saves_flags,
             strict=strict,
         )
         self._arming: Arming

@@ -72,6 +72,8 @@ class Arm64Model:
     """Bytes of a slot: with or without the BRK."""
     simulate_nop: bool
     """NOP is simulated and takes no slot."""
+    refuse_unknown_hints: bool
+    """Hints are refused unless they are known to be harmless; else what waits or signals is."""
     narrow_exclusives: bool
     """Looking back for an open exclusive sequence is not fooled by LDAR, STLR and CAS."""
     refuse_mops: bool
@@ -169,6 +171,7 @@ _2_6 = Model(
         stepping="trap",
         slot_size=4,
         simulate_nop=False,
+        refuse_unknown_hints=False,
         narrow_exclusives=False,
         refuse_mops=False,
         reenter_while_stepping=False,
@@ -207,6 +210,7 @@ _5_10 = replace(
     blacklist=(_KPROBES_TEXT, _NOINSTR),
     refuse_static_calls=True,
     x86=replace(_5_4.x86, blacklist=(_ENTRY,)),
+    arm64=replace(_5_4.arm64, refuse_unknown_hints=True),
 )
 
 _6_1 = replace(

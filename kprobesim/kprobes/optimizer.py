@@ -66,7 +66,7 @@ class KprobeOptimizer:
         self._pages = pages
         self._strict = strict
         self.allowed = True
-        self.buffers = SlotCache(DETOUR_SIZE, pages.new_detours)
+        self.buffers = SlotCache(DETOUR_SIZE, pages.new_detours, pages.free)
         self._callback = self._trap_at = -1
         self._detours: dict[int, Detour] = {}
         self._returns: dict[int, tuple[int, int]] = {}  # the probe, and where its hits go on

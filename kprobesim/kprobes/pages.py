@@ -19,17 +19,21 @@ class ProbePages:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         start = machine.cpu.modules_start
-        self._next_slots, self._next_detours = start + _SLOTS, start + _DETOURS
+        self._slots, self._detours = start + _SLOTS, start + _DETOURS
 
     def new_slots(self) -> int:
-        """The address of one more page for slots."""
-        self._next_slots += PAGE
-        return self._map(self._next_slots - PAGE, "kprobe_insn_page")
+        """The address of one more page for slots, the lowest that is free."""
+        return self._map_behind(self._slots, "kprobe_insn_page")
 
     def new_detours(self) -> int:
         """The address of one more page for detour buffers (x86-64)."""
-        self._next_detours += PAGE
-        return self._map(self._next_detours - PAGE, "kprobe_optinsn_page")
+        return self._map_behind(self._detours, "kprobe_optinsn_page")
+
+    def free(self, page: int) -> None:
+        """Take a page for slots or detour buffers away again."""
+        region = self._machine.memory.region(page)
+        assert region is not None
+        self._machine.unmap(region)
 
     def callback(self) -> int:
         """Where detours call; asked once."""
@@ -43,6 +47,9 @@ class ProbePages:
         start = self._map(self._machine.cpu.modules_start + offset, name)
         self._machine.text.poke(start, code, name)
         return start
+
+    def _map_behind(self, start: int, name: str) -> int:
+        return self._map(self._machine.memory.find_gap(start, 1 << 64, PAGE), name)
 
     def _map(self, start: int, name: str) -> int:
         self._machine.memory.map_new(start, PAGE, Prot.RX, name)

@@ -23,52 +23,79 @@ class SlotState(enum.IntEnum):
 class _Page:
     address: int
     states: list[SlotState] = field(default_factory=list)
+    taken: int = 0
+    """How many of its slots are used or dirty."""
 
 
 class SlotCache:
     """``kprobe_insn_slots``: slots of ``slot_size`` bytes, packed from the start of each page.
 
-    ``new_page`` maps one executable page and returns its address. A page is searched newest first
-    for its lowest clean slot. Pages are kept when they become empty: the kernel frees all but one.
+    ``new_page`` maps one executable page and returns its address, ``free_page`` takes it away
+    again. A page is searched newest first for its lowest clean slot; one that is empty is given
+    back unless it is the only one. Dirty slots are collected when no clean one is left, or when
+    there are more of them than a page has. ``collect``, for :meth:`get` and :meth:`free`: nobody
+    can be in a dirty slot now (the kernel waits for that).
     """
 
-    def __init__(self, slot_size: int, new_page: Callable[[], int]) -> None:
+    def __init__(
+        self, slot_size: int, new_page: Callable[[], int], free_page: Callable[[int], None]
+    ) -> None:
         self.slot_size = slot_size
         self.per_page = _PAGE // slot_size
         self._new_page = new_page
+        self._free_page = free_page
         self._pages: dict[int, _Page] = {}
         self._garbage = 0
 
     def get(self, *, collect: bool) -> int:
-        """The address of a slot that is now used; ``collect``: nobody can be in a dirty one."""
-        if self._garbage and collect:
+        """The address of a slot that is now used."""
+        page = self._with_room()
+        if page is None and self._garbage and collect:
             self.collect_garbage()
-        for page in reversed(self._pages.values()):
-            if SlotState.CLEAN in page.states:
-                index = page.states.index(SlotState.CLEAN)
-                break
-        else:
+            page = self._with_room()
+        if page is None:
             page = _Page(self._new_page(), [SlotState.CLEAN] * self.per_page)
             self._pages[page.address] = page
-            index = 0
+        index = page.states.index(SlotState.CLEAN)
         page.states[index] = SlotState.USED
+        page.taken += 1
         return page.address + index * self.slot_size
 
-    def free(self, slot: int, *, dirty: bool) -> None:
+    def _with_room(self) -> _Page | None:
+        pages = reversed(self._pages.values())
+        return next((page for page in pages if page.taken < self.per_page), None)
+
+    def free(self, slot: int, *, dirty: bool, collect: bool = False) -> None:
         """Give ``slot`` back; a dirty one is not handed out before the next collection."""
         page, index = self._find(slot)
         if page.states[index] is not SlotState.USED:
             raise AssertionError(f"slot {slot:#x} is freed twice")
-        page.states[index] = SlotState.DIRTY if dirty else SlotState.CLEAN
-        self._garbage += dirty
+        if not dirty:
+            page.states[index] = SlotState.CLEAN
+            page.taken -= 1
+            self._give_back(page)
+            return
+        page.states[index] = SlotState.DIRTY
+        self._garbage += 1
+        if self._garbage > self.per_page and collect:
+            self.collect_garbage()
 
     def collect_garbage(self) -> None:
         """Clean the dirty slots: the caller knows that nobody executes one."""
-        for page in self._pages.values():
-            page.states = [
-                SlotState.CLEAN if state is SlotState.DIRTY else state for state in page.states
-            ]
+        for page in list(self._pages.values()):
+            dirty = page.states.count(SlotState.DIRTY)
+            if dirty:
+                page.states = [
+                    SlotState.CLEAN if state is SlotState.DIRTY else state for state in page.states
+                ]
+                page.taken -= dirty
+                self._give_back(page)
         self._garbage = 0
+
+    def _give_back(self, page: _Page) -> None:
+        if not page.taken and len(self._pages) > 1:
+            del self._pages[page.address]
+            self._free_page(page.address)
 
     def __contains__(self, address: int) -> bool:
         """``is_kprobe_insn_slot()``: inside any of the pages."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
+from kprobesim.errors import UsageError
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -87,6 +88,10 @@ class DieNotifiers:
 
     def call(self, event: DieEvent, regs: PtRegs, trap: Trap) -> bool:
         """Whether somebody has dealt with it."""
-        return any(
-            (callback(event, regs, trap) or 0) & _STOP_MASK for _, callback in list(self._chain)
-        )
+        for _, callback in list(self._chain):
+            answer = callback(event, regs, trap) or 0
+            if not isinstance(answer, int):
+                raise UsageError(f"die notifier {callback!r} answered {answer!r}: give a Notify")
+            if answer & _STOP_MASK:
+                return True
+        return False

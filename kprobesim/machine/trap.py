@@ -5,7 +5,14 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["Trap", "TrapKind"]
+from kprobesim.errors import GuestMemoryError
+
+__all__ = ["Trap", "TrapKind", "page_fault_of"]
+
+_PF_WRITE = 2  # in the error code (asm/trap_pf.h); the page is not present
+_DABT_EL1 = 0x25  # ESR's exception class; IL is set, and the fault one of translation, level 0
+_ESR_DABT = _DABT_EL1 << 26 | 1 << 25 | 0x04
+_ESR_WNR = 1 << 6
 
 
 class TrapKind(str, enum.Enum):
@@ -45,3 +52,13 @@ class Trap:
         if self.address < 0x1000 and self.access != "execute":
             return f"{self.access} of a NULL pointer at {self.address:#x}"
         return f"unable to {self.access} at {self.address:#x}"
+
+
+def page_fault_of(error: GuestMemoryError, arch: str) -> Trap:
+    """The trap of a guest that accesses its memory as we did."""
+    writes = error.what == "write"
+    access = "write" if writes else "read"
+    if arch == "arm64":
+        esr = _ESR_DABT | (_ESR_WNR if writes else 0)
+        return Trap(TrapKind.PAGE_FAULT, _DABT_EL1, esr, error.address, access)
+    return Trap(TrapKind.PAGE_FAULT, 14, _PF_WRITE if writes else 0, error.address, access)

@@ -109,6 +109,50 @@ def test_a_breakpoint_that_has_gone(sample: Path, arch: str, model: str, strict:
             k.call("strlen", "abc")
 
 
+_IF, _DAIF_I = 1 << 9, 1 << 7
+
+
+@pytest.mark.parametrize("model", ["5.4", "6.1"])
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize(("code", "kept"), [("4889f8 c3", False), ("9090 c3", False), ("c3", True)])
+def test_x86_steps_with_the_interrupt_flag_of_the_hit(
+    model: str, enabled: bool, code: str, kept: bool
+) -> None:
+    """``set_current_kprobe()`` saves it before the pre_handler; what is emulated asks nobody."""
+    function = Code(model, code)
+    k, after = function.k, []
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        regs.flags ^= _IF
+
+    def post(p: Kprobe, regs: PtRegs, flags: int) -> None:
+        after.append(bool(regs.flags & _IF))
+
+    caller = "fb" if enabled else "fa"  # sti or cli; call what is behind; ret
+    function.write(f"{caller} e801000000 c3 {code}")
+    with k.probing(addr=function.start + 7, pre_handler=pre, post_handler=post):
+        k.call(function.start, 1)
+    assert after == [enabled != (kept and model == "6.1")]
+
+
+@pytest.mark.parametrize("model", ["5.4", "6.1"])
+def test_arm64_steps_with_the_masks_of_the_pre_handler(model: str) -> None:
+    """``kprobes_save_local_irqflag()`` comes when the step is set up."""
+    function = Code(model, "20000091 c0035fd6", arch="arm64")  # add x0, x1, #0; ret
+    before, after = [], []
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        before.append(regs.pstate & _DAIF_I)
+        regs.pstate ^= _DAIF_I
+
+    def post(p: Kprobe, regs: PtRegs, flags: int) -> None:
+        after.append(regs.pstate & _DAIF_I)
+
+    with function.k.probing(addr=function.start, pre_handler=pre, post_handler=post):
+        function.k.call(function.start, 1, 2)
+    assert after == [before[0] ^ _DAIF_I]
+
+
 # -- where the kernel is wrong --------------------------------------------------------------------
 
 
@@ -132,6 +176,26 @@ def test_strict_runs_a_simd_literal_load_in_the_slot() -> None:
         function = Code("6.1", "4000009c", arch="arm64", strict=strict)  # ldr q0, .+8
         with function.k.probing(addr=function.start) as p:
             assert (p.ainsn.emulate is None) == strict
+
+
+@pytest.mark.parametrize(
+    ("arch", "code", "number", "error"),
+    [
+        ("arm64", "00008058", 0x25, 0x96000004),  # ldr x0, .-0x100000
+        ("x86_64", "4889fc c3", 14, 0),  # mov %rdi, %rsp; ret
+        ("x86_64", "4889fc e800000000", 14, 2),
+    ],
+)
+def test_the_fault_of_an_emulated_instruction(
+    arch: str, code: str, number: int, error: int
+) -> None:
+    function = Code("6.1", code, arch=arch)
+    where = function.start + (3 if arch == "x86_64" else 0)
+    probe = function.k.probing(addr=where, post_handler=lambda *a: None)
+    with probe, pytest.raises(GuestFault) as caught:
+        function.k.call(function.start, 0x1000)
+    trap = caught.value.trap
+    assert (caught.value.pc, trap.number, trap.code) == (where, number, error)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -162,3 +226,26 @@ def test_a_handler_that_unregisters_before_the_first_step_is_boosted(again: bool
         assert len(hits) == (calls if again else 1)
     k.unregister_kprobes(list(k.kprobes))
     assert k.kprobes.slots.used == 0
+
+
+@pytest.mark.parametrize("model", ["5.4", "6.1", "6.17"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_arm64_masks_after_the_fault_of_a_nested_hit(model: str, strict: bool) -> None:
+    """``kprobe_fault_handler()`` restores them for the outermost hit only."""
+    function = Code(model, "000040f9 c0035fd6", arch="arm64", strict=strict)  # ldr x0, [x0]; ret
+    k, masks = function.k, []
+
+    def fault() -> None:
+        with pytest.raises(GuestFault) as caught:
+            k.call(function.start, 0x10)
+        masks.append(caught.value.regs.pstate & 0x3C0)
+
+    with k.probing(addr=function.start, post_handler=lambda *a: None) as inner:
+        fault()
+        with k.probing("read_word", pre_handler=lambda p, regs: fault()):
+            k.call("read_word", k.alloc(8))
+        assert inner.nmissed == 1
+    alone, nested = masks
+    stepping = 0x80 if model == "5.4" else 0x3C0
+    assert nested == (stepping if strict else alone)
+    assert alone != 0x3C0

@@ -36,6 +36,12 @@ def breaking(stepped: Kernel) -> int:
     return address
 
 
+def test_an_answer_that_is_none(stepped: Kernel, breaking: int) -> None:
+    stepped.register_die_notifier(lambda *a: "stop")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="give a Notify"):
+        stepped.call(breaking)
+
+
 def test_a_breakpoint_that_nobody_claims(stepped: Kernel, breaking: int) -> None:
     x86 = stepped.arch == "x86_64"
     seen: list[tuple[int, int, TrapKind]] = []

@@ -6,6 +6,7 @@ import errno
 import json
 
 import pytest
+from guest_code import SAMPLES
 
 from kprobesim import (
     Jprobe,
@@ -54,10 +55,15 @@ def _second_instruction(k: Kernel, name: str) -> int:
         return int(p.ainsn.size)
 
 
-@pytest.mark.parametrize("probe", [Kprobe(), Kprobe("strlen", addr=1)])
+@pytest.mark.parametrize("probe", [Kprobe(), Kprobe(addr=0, offset=4), Kprobe("strlen", addr=1)])
 def test_exactly_one_of_symbol_and_address(guest: Kernel, probe: Kprobe) -> None:
     error = _refused(guest, probe)
     assert (error.errno, error.reason) == (errno.EINVAL, Reason.NEITHER_OR_BOTH)
+
+
+def test_an_address_of_zero_is_none(guest: Kernel) -> None:
+    with guest.probing("strlen", addr=0) as p:
+        assert p.addr == guest.symbols["strlen"].address
 
 
 def test_an_unknown_symbol_names_the_nearest(guest: Kernel) -> None:
@@ -96,6 +102,14 @@ def test_an_address_of_no_symbol(guest: Kernel) -> None:
     error = _refused(guest, Kprobe(addr=0x1000))
     assert (error.errno, error.reason) == (errno.ENOENT, Reason.NO_SYMBOL_AT_ADDRESS)
     assert error.address == 0x1000
+
+
+def test_addresses_beyond_the_kernels_own(guest: Kernel) -> None:
+    """``is_kernel()`` of kallsyms: [_stext, _end), whatever else the file has symbols for."""
+    assert _refused(guest, Kprobe("_end")).errno == errno.ENOENT
+    assert _refused(guest, Kprobe(addr=guest.symbols["_end"].address)).errno == errno.ENOENT
+    data = guest.symbols["_end"].address - 1
+    assert _refused(guest, Kprobe(addr=data)).reason is Reason.NOT_KERNEL_TEXT
 
 
 def test_the_middle_of_an_instruction(guest: Kernel) -> None:
@@ -204,17 +218,78 @@ def test_slots_are_used_again(stepped: Kernel) -> None:
     assert len(slots) == 1
 
 
+def test_boosted_slots_are_not_used_again_at_once() -> None:
+    """Somebody may be on the way through the copy; a full page is time enough."""
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf", model="6.1")
+    per_page, slots = k.kprobes.slots.per_page, []
+    for _ in range(per_page + 2):
+        with k.probing("strlen") as p:
+            assert p.ainsn.boostable
+            slots.append(p.ainsn.insn)
+    assert len(set(slots)) == per_page
+    assert slots[per_page:] == slots[:2]
+
+
+def test_pages_of_slots_come_and_go(guest: Kernel) -> None:
+    slots, start = guest.kprobes.slots, guest.symbols["strlen"].address
+    first = None
+    for _ in range(2):
+        probes = [Kprobe(addr=start, post_handler=lambda *a: None)]
+        guest.register_kprobe(probes[0])
+        first = first or probes[0].ainsn.insn
+        assert probes[0].ainsn.insn == first
+        taken = [slots.get(collect=True) for _ in range(slots.per_page)]
+        assert guest.machine.memory.region(taken[-1]) is not None
+        assert guest.call("strlen", "abc") == 3
+        for slot in taken:
+            slots.free(slot, dirty=False)
+        assert taken[-1] not in slots
+        assert guest.machine.memory.region(taken[-1]) is None
+        guest.unregister_kprobes(probes)
+
+
 def test_other_types_are_refused(guest: Kernel) -> None:
     for wrong in (
         Kprobe(5),  # type: ignore[arg-type]
         Kprobe(addr="strlen"),  # type: ignore[arg-type]
         Kprobe("strlen", offset="4"),  # type: ignore[arg-type]
+        Kprobe("strlen", offset=None),  # type: ignore[arg-type]
+        Kprobe("strlen", offset=1 << 32),
+        Kprobe("\ud800", addr=1 << 64),
         Kprobe("strlen", pre_handler="print"),  # type: ignore[arg-type]
     ):
         with pytest.raises(UsageError):
             guest.register_kprobe(wrong)
+    p = Kprobe("strlen")
+    p.flags = "2"  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="flags"):
+        guest.register_kprobe(p)
+    with pytest.raises(UsageError, match="flags"):
+        Kprobe("strlen", flags=None)  # type: ignore[arg-type]
+    for wrong_place in ({"symbol_name": 5}, {"addr": "strlen"}, {"addr": 1, "slot_at": "0"}):
+        with pytest.raises(UsageError):
+            guest.check(**wrong_place)
     with pytest.raises(UsageError, match="Kprobe"):
         guest.register_kprobe("strlen")  # type: ignore[arg-type]
+    for what in ("kprobes", "kretprobes", "jprobes"):
+        for how in ("register", "unregister"):
+            with pytest.raises(UsageError, match="give a list of"):
+                getattr(guest, f"{how}_{what}")(5)
+    with pytest.raises(UsageError, match="priority"):
+        guest.register_die_notifier(lambda *a: 0, priority="high")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", "strlen\0", "+4"])
+def test_names_that_no_symbol_can_have(guest: Kernel, name: str) -> None:
+    error = _refused(guest, Kprobe(name))
+    assert (error.errno, error.reason) == (errno.ENOENT, Reason.UNKNOWN_SYMBOL)
+
+
+@pytest.mark.parametrize("offset", ["", "-1", "four", "0x100000000", "4294967296"])
+def test_offsets_in_a_name_that_are_none(guest: Kernel, offset: str) -> None:
+    error = _refused(guest, Kprobe(f"strlen+{offset}"))
+    assert error.errno == errno.EINVAL
+    assert "write symbol+0x10" in str(error)
 
 
 def test_traced_functions_begin_with_ftraces_nop(guest: Kernel) -> None:

@@ -35,7 +35,7 @@ def test_a_function_with_a_trap(model: str, is_bug: bool) -> None:
     assert [_answer(function, offset) for offset in range(7)] == expected
 
 
-@pytest.mark.parametrize("marker", ["f30f1efa", "660f1f00"])
+@pytest.mark.parametrize("marker", ["f30f1efa", "f30f1efb", "660f1f00"])
 @pytest.mark.parametrize("model", ["5.10", "6.1"])
 def test_the_entry_behind_an_endbr(model: str, marker: str) -> None:
     function = Code(model, f"{marker} 55 5d c3")

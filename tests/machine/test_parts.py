@@ -100,20 +100,41 @@ def test_watchdog_stops_only_what_is_late() -> None:
 
 
 def test_slots_are_packed_and_reused_lowest_first() -> None:
-    pages = iter((0x10000, 0x20000))
-    cache = SlotCache(15, lambda: next(pages))
+    pages, freed = iter((0x10000, 0x20000)), list[int]()
+    cache = SlotCache(15, lambda: next(pages), freed.append)
     slots = [cache.get(collect=True) for _ in range(cache.per_page + 1)]
     assert slots[:3] == [0x10000, 0x1000F, 0x1001E]
     assert slots[-1] == 0x20000
     cache.free(slots[5], dirty=False)
-    cache.free(slots[3], dirty=True)
+    cache.free(slots[3], dirty=True, collect=True)
     assert 0x10FFF in cache
     assert 0x11000 not in cache
-    assert cache.get(collect=False) == 0x2000F  # the newest page first
+    assert cache.get(collect=True) == 0x2000F  # the newest page first
     for _ in range(cache.per_page - 2):
         cache.get(collect=False)
-    assert cache.get(collect=False) == slots[5]  # the dirty one waits
+    assert cache.get(collect=True) == slots[5]  # the dirty one waits until there is no other
     assert cache.get(collect=True) == slots[3]
+    assert not freed
     with pytest.raises(AssertionError):
         cache.free(0x10001, dirty=False)
     assert SlotState.USED == 2
+
+
+def test_empty_pages_of_slots_are_given_back_but_one() -> None:
+    """``collect_one_slot()``; more garbage than a page has slots is collected at once."""
+    pages, freed = iter(range(0x10000, 0x50000, 0x10000)), list[int]()
+    cache = SlotCache(16, lambda: next(pages), freed.append)
+    slots = [cache.get(collect=True) for _ in range(2 * 256 + 1)]
+    cache.free(slots.pop(), dirty=False)
+    assert freed == [0x30000]
+    for slot in slots[:256]:
+        cache.free(slot, dirty=True, collect=True)
+    assert freed == [0x30000]
+    assert 0x10000 in cache
+    cache.free(slots[256], dirty=True, collect=True)
+    assert freed == [0x30000, 0x10000]
+    assert cache.get(collect=True) == slots[256]
+    for slot in slots[256:]:
+        cache.free(slot, dirty=False)
+    assert freed == [0x30000, 0x10000]
+    assert cache.used == 0

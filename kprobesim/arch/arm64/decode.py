@@ -112,7 +112,10 @@ def _rejected_class(word: int, options: Options) -> str | None:
     if matches(word, "mrs"):
         return "mrs" if fields.system_register(word) == fields.MRS_DAIF else None
     if matches(word, "hint"):
-        return None if fields.hint(word) in fields.STEPPABLE_HINTS else "hint"
+        hint = fields.hint(word)
+        if options.refuse_unknown_hints:
+            return None if hint in fields.STEPPABLE_HINTS else "hint"
+        return "hint" if hint in fields.WAITING_HINTS else None
     return name_of(word, _NOT_STEPPABLE_SYSTEM)
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "NOP",
     "PATTERNS",
     "STEPPABLE_HINTS",
+    "WAITING_HINTS",
     "Pattern",
     "adr_displacement",
     "branch19",
@@ -90,6 +91,8 @@ MRS_DAIF = 0xDA11
 STEPPABLE_HINTS = frozenset(
     {0x00, 0x07, 0x08, 0x0A, 0x18, 0x19, 0x1A, 0x1B, 0x20, 0x22, 0x24, 0x26}
 )
+#: YIELD, WFE, WFI, SEV, SEVL: the only hints that kernels before 5.8 knew to be more than a NOP.
+WAITING_HINTS = frozenset({0x01, 0x02, 0x03, 0x04, 0x05})
 
 
 def matches(word: int, *names: str) -> bool:

@@ -21,6 +21,8 @@ class Options:
     BC.cond run from the slot, relative to the slot) instead of simulating it right.
     ``slot_size`` in bytes: 4 for the copy alone (before 5.11), 8 with the BRK behind it.
     ``simulate_nop``: NOP takes no slot (since 6.13).
+    ``refuse_unknown_hints``: only the hints known to be harmless may be probed (since 5.8); else
+    all but those that wait or signal.
     ``narrow_exclusives``: the scan for an open exclusive sequence is not fooled by LDAR, STLR and
     CAS (since 6.15).
     ``refuse_mops``: the memory copy and set instructions are refused (since 6.12; in 6.6.y too).
@@ -32,6 +34,7 @@ class Options:
     strict: bool = False
     slot_size: int = SLOT_SIZE
     simulate_nop: bool = False
+    refuse_unknown_hints: bool = True
     narrow_exclusives: bool = False
     refuse_mops: bool = False
     has_exception_entry: bool = False

@@ -124,9 +124,10 @@ def check_boundary(
 
 
 def is_exception_insn(insn: Insn) -> bool:
-    """Whether an instruction only exists to trap: INT3, INT n, INTO, INT1, UD0, UD1, UD2."""
-    if insn.vex is not None:
-        return False
+    """Whether an instruction only exists to trap: INT3, INT n, INTO, INT1, UD0, UD1, UD2.
+
+    The kernel looks at the opcode byte of a vector instruction, too: ``vpsllw``, F1, is refused.
+    """
     if insn.opcode[0] == 0x0F:
-        return insn.opcode[1] in (0x0B, 0xB9, 0xFF)
+        return insn.opcode[1:] in (b"\x0b", b"\xb9", b"\xff")
     return insn.opcode[0] in (0xCC, 0xCD, 0xCE, 0xF1)

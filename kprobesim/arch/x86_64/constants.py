@@ -13,9 +13,9 @@ PAGE_SIZE = 4096
 RSP = 4  # among the general registers
 
 ENDBR_SIZE = 4
-# ENDBR64, and what the kernel writes over one that nobody needs: NOPL (%rax) with an operand-size
-# prefix, since 6.18 NOPL -42(%rax) (gen_endbr_poison() of asm/ibt.h).
-ENDBRS = (bytes.fromhex("f30f1efa"), bytes.fromhex("660f1f00"), bytes.fromhex("0f1f40d6"))
+# ENDBR64, ENDBR32 (is_endbr() of asm/ibt.h takes both), and what the kernel writes over one that
+# nobody needs: NOPL (%rax) with an operand-size prefix, since 6.18 NOPL -42(%rax).
+ENDBRS = tuple(map(bytes.fromhex, ("f30f1efa", "f30f1efb", "660f1f00", "0f1f40d6")))
 
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 MASK32 = 0xFFFF_FFFF

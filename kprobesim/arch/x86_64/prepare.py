@@ -31,6 +31,10 @@ Boost = Literal["after a step", "without post_handler", "when prepared"]
 asks whether there is one. "after a step": only the first step finds out that it can (2.6, 4.9).
 """
 
+# What would hold back the trap behind it. The kernel's POP_SS_OPCODE (asm/insn.h) is in fact POP
+# DS; 64-bit mode has neither, but a vector instruction with that opcode byte.
+_POP_SS, _POP_DS, _MOV_SREG = 0x17, 0x1F, 0x8E
+
 
 @dataclass(frozen=True)
 class Options:
@@ -98,11 +102,11 @@ def prepare(read: Read, address: int, *, slot: int | None, options: Options) -> 
     Raises :class:`~kprobesim.arch.refused.Refused` with -EINVAL, -EOPNOTSUPP or -ENOSPC. Whether
     ``address`` is an instruction boundary is not asked again.
     """
-    insn = _copyable(read, address, options)
+    insn = _copyable(read, address)
     copy = insn.raw if slot is None else relocate(insn, address, slot)
     kind = None
     if options.emulates:
-        _refuse_unemulable(insn, address, options)
+        _refuse_unemulable(insn, address)
         kind = emulate_kind(insn, strict=options.strict)
     if options.slot_size - insn.length < INT3_SIZE:
         raise Refused(
@@ -175,8 +179,12 @@ def relocate(insn: Insn, address: int, destination: int) -> bytes:
     return raw[:at] + displacement + raw[at + 4 :]
 
 
-def _copyable(read: Read, address: int, options: Options) -> Insn:
-    """What __copy_instruction accepts."""
+def _copyable(read: Read, address: int) -> Insn:
+    """What __copy_instruction accepts.
+
+    The kernel takes the opcode byte of a vector instruction for a one-byte opcode, and refuses some
+    for nothing.
+    """
     try:
         insn = read_insn(read, address)
     except Undecodable as error:
@@ -190,11 +198,14 @@ def _copyable(read: Read, address: int, options: Options) -> Insn:
     opcode = insn.opcode[0]
     if insn.emulate_prefix:
         problem = "is marked to be emulated by a hypervisor"
-    elif _judged_by_opcode(insn, options):
-        if opcode == INT3:
-            reason, problem = Reason.BREAKPOINT, "is a breakpoint already"
-        elif opcode == 0x17 or (opcode == 0x8E and insn.reg == 2):
-            problem = "loads SS, which holds back the trap behind it"
+    elif opcode == INT3:
+        reason, problem = Reason.BREAKPOINT, "is a breakpoint already"
+    elif (
+        opcode == _POP_DS
+        or (opcode == _POP_SS and insn.vex is None)
+        or (opcode == _MOV_SREG and insn.reg == 2)
+    ):
+        problem = "loads SS, which holds back the trap behind it"
     if problem is not None:
         raise Refused(
             errno.EINVAL, reason, f"the instruction at {address:#x} ({insn.raw.hex(' ')}) {problem}"
@@ -202,15 +213,8 @@ def _copyable(read: Read, address: int, options: Options) -> Insn:
     return insn
 
 
-def _judged_by_opcode(insn: Insn, options: Options) -> bool:
-    """A vector instruction is not what its opcode byte alone says, except to the kernel."""
-    return insn.vex is None or options.strict
-
-
-def _refuse_unemulable(insn: Insn, address: int, options: Options) -> None:
+def _refuse_unemulable(insn: Insn, address: int) -> None:
     """The branches that can neither be stepped nor emulated (-EOPNOTSUPP)."""
-    if not _judged_by_opcode(insn, options):
-        return
     opcode = insn.opcode[0]
     problem = None
     reason = Reason.FAR_BRANCH

@@ -81,6 +81,14 @@ def test_an_unallocated_literal_load_is_left_to_the_cpu() -> None:
     assert classify(0xDC000080) is Insn.GOOD
 
 
+@pytest.mark.parametrize("imm", range(128))
+def test_hints_before_5_8(imm: int) -> None:
+    """Whatever does not wait or signal passed for a NOP: ``autiasp``, ``esb``, ``csdb`` too."""
+    options = Options(refuse_unknown_hints=False)
+    refused = classify(NOP | imm << 5, options) is Insn.REJECTED
+    assert refused == (1 <= imm <= 5)
+
+
 def test_mops_are_refused_by_newer_kernels() -> None:
     cpyfp = 0x19010440
     assert classify(cpyfp, Options()) is Insn.GOOD

@@ -48,8 +48,10 @@ def test_exception_instructions_since_6_13(code: str) -> None:
     assert caught.value.errno == errno.EILSEQ
 
 
-def test_vector_opcodes_are_no_exceptions() -> None:
-    assert not is_exception_insn(decode(bytes.fromhex("c4 e3 f9 ce c1 00")))  # vgf2p8affineqb
+def test_vector_opcodes_pass_for_exceptions() -> None:
+    assert is_exception_insn(decode(bytes.fromhex("c4 e3 f9 ce c1 00")))  # vgf2p8affineqb
+    assert is_exception_insn(decode(bytes.fromhex("c5 f9 f1 c1")))  # vpsllw
+    assert not is_exception_insn(decode(bytes.fromhex("c4 e3 79 0f c1 01")))  # vpalignr
 
 
 def test_undecodable_on_the_way() -> None:

@@ -198,11 +198,18 @@ STRICT = Options(strict=True)
 def test_strict_takes_vector_opcodes_for_one_byte_opcodes() -> None:
     assert prepared("c5f877", options=STRICT).emulate_kind == "jcc"
     assert prepared("c5f0c2c200", options=STRICT).emulate_kind == "ret"
-    assert refused("c4e2f99ac1", options=STRICT)[0] == errno.EOPNOTSUPP  # vfmsub132pd as far call
-    assert refused("c4e2718e10", options=STRICT)[0] == errno.EINVAL  # vpmaskmovd as mov ss
-    assert prepared("c4e2f99ac1").emulate is None
-    assert prepared("c4e2718e10").emulate is None
     assert prepared("c4e3790fc101", options=STRICT).emulate is None  # vpalignr: no 0F escape
+
+
+@pytest.mark.parametrize("options", [Options(), STRICT])
+def test_vector_opcodes_are_refused_as_one_byte_opcodes(options: Options) -> None:
+    assert refused("c4e2f99ac1", options=options)[0] == errno.EOPNOTSUPP  # vfmsub132pd as far call
+    assert refused("c5f9eac1", options=options)[0] == errno.EOPNOTSUPP  # vpminsw as far jmp
+    assert refused("c4e2718e10", options=options)[0] == errno.EINVAL  # vpmaskmovd as mov ss
+    assert refused("62f2fd081fc0", options=options)[0] == errno.EINVAL  # vpabsq as "pop ss"
+    assert prepared("c5f81700", options=options).emulate is None  # vmovhps
+    stepped = Options(emulates=False, strict=options.strict)
+    assert prepared("c5f9eac1", options=stepped).emulate is None
 
 
 # -- what a real Linux 6.1 answered -------------------------------------------------------------
