@@ -29,6 +29,9 @@ from kprobesim.image.symbols import Columns, SymbolTable
 
 __all__ = ["KernelImage"]
 
+#: Data makes up nearly half of kallsyms, if it is there.
+_MORE_THAN_CODE = 1.2
+
 
 class KernelImage:
     """A kernel image at its link address, relocated; made by ``load_image``.
@@ -169,6 +172,18 @@ class KernelImage:
         return found[0].address if found else find_export(self.segments, name)
 
     # The kernel about itself
+
+    @cached_property
+    def kallsyms_all(self) -> bool:
+        """Whether the kernel itself knows symbols of data (CONFIG_KALLSYMS_ALL).
+
+        Told by how many symbols it knows. A kernel that is silent about that knows all we do.
+        """
+        count = self._address("kallsyms_num_syms")
+        if count is None:
+            return True
+        code = sum(self.is_code(symbol.address) for symbol in self.symbols)
+        return int.from_bytes(self.read(count, 4), "little") > code * _MORE_THAN_CODE
 
     @cached_property
     def _banner(self) -> Banner:

@@ -47,6 +47,11 @@ class LoadedImage(KernelImage):
             banner=kernel.banner,
         )
 
+    @cached_property
+    def kallsyms_all(self) -> bool:
+        """Whether the kernel itself knows symbols of data."""
+        return self.kernel.kallsyms_all
+
     def add(self, module: ModuleImage) -> None:
         """From now on ``module`` belongs to it, instead of the one of that name, if there is."""
         self.modules[module.name] = module

@@ -117,7 +117,9 @@ def resolve(
         raise KprobeError(
             errno.ENOENT if model.place_needs_symbol else errno.EINVAL,
             Reason.NO_SYMBOL_AT_ADDRESS,
-            f"{address:#x} belongs to no symbol of the kernel; see `kprobesim info`",
+            f"{address:#x} belongs to no symbol of the kernel; see `kprobesim info`"
+            if found is None or image.kallsyms_all
+            else f"{found} is data, and this kernel knows symbols of code only (KALLSYMS_ALL=n)",
             symbol=p.symbol_name,
             address=address,
         )
@@ -130,9 +132,14 @@ def resolve(
 
 
 def _is_ksym(image: KernelImage, found: SymbolAt, address: int) -> bool:
-    """``is_ksym_addr()``: kallsyms ends at ``_end``; what a file has beyond is of no symbol."""
+    """``is_ksym_addr()``: kallsyms ends at ``_end``; what a file has beyond is of no symbol.
+
+    Nor is data, to a kernel without CONFIG_KALLSYMS_ALL.
+    """
     if found.symbol.module or image.is_kernel_text(address):
         return True
+    if not image.kallsyms_all:
+        return image.is_code(address)
     kernel, init = image.bounds("_stext", "_end"), image.init
     return not kernel or any(area and area[0] <= address < area[1] for area in (kernel, init))
 

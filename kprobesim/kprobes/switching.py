@@ -21,7 +21,9 @@ __all__ = ["Switching"]
 class Switching:
     """``all_disarmed`` is the kernel's ``kprobes_all_disarmed``.
 
-    ``wrap`` puts a head before a probe that the kernel would have put one before, and returns it.
+    ``strict``: while all are disarmed, enabling is forgotten as the kernel forgets it; else it is
+    remembered, and the probe is armed with the others. ``wrap`` puts a head before a probe that the
+    kernel would have put one before, and returns it.
     """
 
     def __init__(
@@ -29,10 +31,13 @@ class Switching:
         table: KprobeTable,
         arming: Arming,
         wrap: Callable[[Kprobe], Kprobe] = lambda p: p,
+        *,
+        strict: bool = False,
     ) -> None:
         self._table = table
         self._arming = arming
         self._wrap = wrap
+        self._strict = strict
         self.all_disarmed = False
 
     def disable_kprobe(self, p: Kprobe) -> None:
@@ -48,10 +53,7 @@ class Switching:
         self._disarm(head)
 
     def enable_kprobe(self, p: Kprobe) -> None:
-        """Undo :meth:`disable_kprobe`. Raises :class:`KprobeError` (EINVAL) for a gone probe.
-
-        While all are disarmed the head stays disabled, as in the kernel: arming all passes it by.
-        """
+        """Undo :meth:`disable_kprobe`. Raises :class:`KprobeError` (EINVAL) for a gone probe."""
         head = self._head(p)
         if p.flags & KprobeFlag.GONE:
             raise KprobeError(
@@ -61,11 +63,12 @@ class Switching:
                 symbol=p.symbol_name,
                 address=p.addr,
             )
-        if self.all_disarmed and head.disabled:
+        forgets = self.all_disarmed and self._strict
+        if forgets and head.disabled:
             head = self._wrap(head)
         if head is not p:
             p.flags &= ~KprobeFlag.DISABLED
-        if not head.disabled or self.all_disarmed:
+        if not head.disabled or forgets:
             return
         p.flags &= ~KprobeFlag.DISABLED
         self.arm(head)

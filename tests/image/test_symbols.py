@@ -15,7 +15,7 @@ from kprobesim.image import SymbolTable, load_image
 from kprobesim.image.nearest import nearest_names
 from kprobesim.image.symbols import Columns
 
-from .elf_maker import FUNC, LOCAL, OBJECT, TEXT, WEAK, ElfMaker, Sym, small_kernel
+from .elf_maker import ABS, FUNC, LOCAL, OBJECT, TEXT, WEAK, ElfMaker, Sym, small_kernel
 
 BASE = TEXT["x86_64"]
 
@@ -297,3 +297,20 @@ def test_two_other_readers_agree(tmp_path: Path, arch: str) -> None:
     assert {s.name for s in image.symbols} == {
         str(s.name) for s in binary.symtab_symbols if s.name and s.name != "$x"
     }
+
+
+@pytest.mark.parametrize(("known", "all_of_them"), [(3, False), (9, True)])
+def test_whether_the_kernel_knows_symbols_of_data(
+    tmp_path: Path, known: int, all_of_them: bool
+) -> None:
+    """Its file has them in any case."""
+    maker = small_kernel()
+    assert maker.symbols is not None
+    code, data = maker.loads[0], maker.loads[-1]
+    assert code is not data
+    maker.symbols = [Sym(f"f{number}", code.vaddr + 4 * number, 4) for number in range(3)]
+    data.data = known.to_bytes(4, "little") + data.data[4:]
+    maker.symbols.append(Sym("kallsyms_num_syms", data.vaddr, 4, OBJECT, section=ABS))
+    path = tmp_path / "vmlinux"
+    path.write_bytes(maker.build())
+    assert load_image(path).kallsyms_all is all_of_them

@@ -104,7 +104,7 @@ class Model:
         self.text = self.k.read(self.start, self.size)
         self.breakpoint = BREAKPOINT[arch]
         self.heads: dict[int, Head] = {}
-        self.all_disarmed = False
+        self.all_disarmed, self.strict = False, strict
         self.allowed = True
         self.events: list[str] = []
         self.action: tuple[Mine, Mine, str] | None = None
@@ -222,9 +222,10 @@ class Model:
             return
         self.k.kprobes.enable_kprobe(mine.kp)
         head = self.heads[mine.address]
+        forgets = self.all_disarmed and self.strict
         if head.aggregate:
             mine.disabled = False
-        if head.disabled and not self.all_disarmed:
+        if head.disabled and not forgets:
             mine.disabled = head.disabled = False
             self.arm(head)
 
