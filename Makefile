@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+N      ?= 300
 READY  := $(VENV)/.ready
 
 .PHONY: help demo test lint samples bench bench-boot kernels sweep clean
@@ -41,9 +42,9 @@ bench-boot: $(READY)  ## measure a boot to user space, beside QEMU's where it is
 	$(BIN)/python scripts/fetch_kernels.py --missing
 	$(BIN)/python benchmarks/boot.py .cache/kernels/linux-image-*.deb
 
-sweep: $(READY)  ## compare random functions of real kernels with and without probes
+sweep: $(READY)  ## compare N (300) random functions of real kernels with and without probes
 	$(BIN)/python scripts/fetch_kernels.py --missing
-	$(BIN)/python benchmarks/sweep.py .cache/kernels/linux-image-*.deb
+	$(BIN)/python benchmarks/sweep.py --functions $(N) .cache/kernels/linux-image-*.deb
 
 clean:  ## remove what the targets made (not the fetched kernels)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -148,8 +148,8 @@ class Sweep:
         watched = []
         for way in WAYS[kernel.arch]:
             planted = self._plant(kernel, function, way, None)
-            kernel.unregister_kprobes(list(planted.values()))
-            watched.append((set(planted), _Path()))
+            kernel.unregister_kprobes(planted)
+            watched.append(({p.addr for p in planted}, _Path()))
 
         def step(_uc: object, address: int, _size: int, _data: object) -> None:
             for probed, path in watched:
@@ -169,7 +169,7 @@ class Sweep:
         kernel = self.kernels[way]
         arguments = self._arguments(kernel, function, kind)
         planted = self._plant(kernel, function, way, None)  # for the same pages to be mapped
-        kernel.unregister_kprobes(list(planted.values()))
+        kernel.unregister_kprobes(planted)
         return self._outcome(kernel, function, arguments)
 
     def _with(self, function: Symbol, kind: str, way: str) -> tuple[Outcome, _Known, int] | str:
@@ -182,7 +182,7 @@ class Sweep:
 
         planted = self._plant(kernel, function, way, pre)
         kernel.kprobes.wait_for_optimizer()
-        outcome = self._outcome(kernel, function, arguments, 0, list(planted.values()))
+        outcome = self._outcome(kernel, function, arguments, 0, planted)
         return outcome if isinstance(outcome, str) else (outcome, path.known, len(planted))
 
     def _plant(
@@ -191,9 +191,9 @@ class Sweep:
         function: Symbol,
         way: str,
         pre: Callable[[Kprobe, Any], None] | None,
-    ) -> dict[int, Kprobe]:
+    ) -> list[Kprobe]:
         """A probe on every instruction, or jumps one behind the other."""
-        planted = {}
+        planted = []
         kernel.kprobes.optimization = way == "jumps"
         code = kernel.read(function.address, function.size)
         free = function.address
@@ -206,7 +206,7 @@ class Sweep:
                 kernel.register_kprobe(p)
             except KprobeError:
                 continue
-            planted[instruction.address] = p
+            planted.append(p)  # p.addr may be behind an ENDBR now
             if way == "jumps":
                 size = kernel.kprobes.judge.optimizable.size(instruction.address)
                 free = instruction.address + size
