@@ -53,7 +53,8 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
         )
         if region.kind in ("text", "mixed"):
             at = region.start - delta - base
-            machine.see_code(region.start, ram[at : at + region.end - region.start])
+            code = memoryview(ram)[at : at + region.end - region.start]
+            machine.see_code(region.start, code)
     return machine
 
 

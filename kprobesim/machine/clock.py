@@ -9,7 +9,8 @@ they are: in the image, in a slot, in code that the host writes.
 from __future__ import annotations
 
 from kprobesim.machine.engine import Engine
-from kprobesim.machine.text import KernelText, TextPoke
+from kprobesim.machine.text import KernelText
+from kprobesim.machine.watched_code import WatchedCode
 
 __all__ = ["Clock"]
 
@@ -20,17 +21,16 @@ _READS = (0x20, 0x40, 0xA0, 0xC0)
 _MRS_COUNTER = b"\xe0\x3b\xd5"
 
 
-class Clock:
+class Clock(WatchedCode):
     """``value`` counts in units of the counter, :data:`_STEP` a read."""
 
     def __init__(self, engine: Engine, text: KernelText) -> None:
+        super().__init__(engine)
         self.value = _START
-        self._engine = engine
-        self._hooked: dict[int, int] = {}
         if engine.arch == "x86_64":
             engine.on_read_tsc(self.read)
         else:
-            text.listeners.append(self._see_poke)
+            self._see_pokes(text)
 
     def read(self) -> int:
         """The counter as the guest reads it."""
@@ -47,14 +47,5 @@ class Clock:
                 self._hook(place)
             at = data.find(_MRS_COUNTER, at + 1)
 
-    def _see_poke(self, poke: TextPoke) -> None:
-        self.see_code(poke.address, poke.new)
-
-    def _hook(self, place: int) -> None:
-        if place not in self._hooked:
-            self._hooked[place] = self._engine.on_read_counter(place, self.read)
-
-    def forget_code(self, start: int, end: int) -> None:
-        """What was seen in [``start``, ``end``) has gone."""
-        for place in [place for place in self._hooked if start <= place < end]:
-            self._engine.unhook(self._hooked.pop(place))
+    def _install(self, place: int) -> int:
+        return self._engine.on_read_counter(place, self.read)

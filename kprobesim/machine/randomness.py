@@ -11,7 +11,8 @@ import re
 from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import HostAccess
-from kprobesim.machine.text import KernelText, TextPoke
+from kprobesim.machine.text import KernelText
+from kprobesim.machine.watched_code import WatchedCode
 
 __all__ = ["Randomness"]
 
@@ -23,16 +24,15 @@ _CARRY = 1
 _ARITHMETIC = 0x8D5  # OF, SF, ZF, AF, PF, CF
 
 
-class Randomness:
+class Randomness(WatchedCode):
     """``state`` decides all numbers to come."""
 
     def __init__(self, engine: Engine, cpu: Cpu, text: KernelText, memory: HostAccess) -> None:
+        super().__init__(engine)
         self.state = 0
-        self._engine = engine
         self._cpu = cpu
         self._memory = memory
-        self._hooked: dict[int, int] = {}
-        text.listeners.append(self._see_poke)
+        self._see_pokes(text)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
         """Hook what may be a RDRAND or RDSEED in ``code``, which was put at ``address``."""
@@ -44,17 +44,8 @@ class Randomness:
                 start -= 1
                 self._hook(address + start)
 
-    def _hook(self, place: int) -> None:
-        if place not in self._hooked:
-            self._hooked[place] = self._engine.on_code(place, self._read)
-
-    def forget_code(self, start: int, end: int) -> None:
-        """What was seen in [``start``, ``end``) has gone."""
-        for place in [place for place in self._hooked if start <= place < end]:
-            self._engine.unhook(self._hooked.pop(place))
-
-    def _see_poke(self, poke: TextPoke) -> None:
-        self.see_code(poke.address, poke.new)
+    def _install(self, place: int) -> int:
+        return self._engine.on_code(place, self._read)
 
     def _read(self, _uc: object, address: int, size: int, _data: object) -> None:
         """Do the instruction at ``address``, if it is one."""
