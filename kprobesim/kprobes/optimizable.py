@@ -29,7 +29,7 @@ class Optimizable:
         self._image = image
         self._read = read
         self._group_boost = group_boost
-        self._functions: dict[tuple[int, bytes], Branches] = {}
+        self._functions: dict[tuple[int, bytes, tuple[int, int] | None], Branches] = {}
 
     @cached_property
     def available(self) -> bool:
@@ -74,10 +74,8 @@ class Optimizable:
         for cold in self._image.symbols.candidates(f"{found.symbol.name}.cold"):
             part = self._image.symbols.at(cold.address)
             if part is not None:
-                code = self._read(cold.address, part.size)
-                if branches(code, cold.address, None).lead_into(
-                    address + 1, address + JMP32_SIZE - 1
-                ):
+                function = self._branches(cold.address, part.size, None)
+                if function.lead_into(address + 1, address + JMP32_SIZE - 1):
                     return True
         return False
 
@@ -89,12 +87,16 @@ class Optimizable:
         start, size = found.symbol.address, found.size
         if self._image.exception_table.any_in(start, start + size):
             return None
-        key = start, self._read(start, size)
+        return self._branches(start, size, self._thunks)
+
+    def _branches(self, start: int, size: int, thunks: tuple[int, int] | None) -> Branches:
+        """Those of one function, which is asked about once for each probe in it."""
+        key = start, self._read(start, size), thunks
         known = self._functions.get(key)
         if known is None:
             if len(self._functions) >= _CACHED_FUNCTIONS:
                 self._functions.clear()
-            known = self._functions[key] = branches(key[1], start, self._thunks)
+            known = self._functions[key] = branches(key[1], start, thunks)
         return known
 
     @cached_property
