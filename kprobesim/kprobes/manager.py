@@ -138,8 +138,9 @@ class KprobesManager:
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
         self.switching = Switching(
-            *(self._table, self._arming),
-            *([self.optimizer.wrap] if self.optimizer else []),
+            self._table,
+            self._arming,
+            self.optimizer.wrap if self.optimizer else None,
             strict=strict,
         )
         self.module_notifier = ModuleNotifier(self._blacklist, self.switching)
