@@ -174,8 +174,8 @@ def qemu(guest: Guest) -> Timing:
 def prepare(path: str, options: argparse.Namespace, folder: Path) -> Guest:
     """Unpack a package, and find out which kernel it is."""
     from kprobesim.image import load_image
-    from kprobesim.image.deb import kernel_from_deb
-    from kprobesim.image.source import map_file
+    from kprobesim.image.files.deb import kernel_from_deb
+    from kprobesim.image.files.source import map_file
 
     file, unpacking = Path(path), None
     if file.suffix == ".deb":

@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-from kprobesim.boot.exceptions import GuestWarning
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
 from kprobesim.boot.stop import Stop, StopReason
-from kprobesim.booted import BootedKernel
 from kprobesim.errors import (
     EngineError,
     GuestError,
@@ -25,20 +23,22 @@ from kprobesim.errors import (
     UsageError,
 )
 from kprobesim.image import Symbol, SymbolTable
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.booted import BootedKernel
+from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.modules import Module, ModuleState
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
-from kprobesim.kprobes.inject import Override
+from kprobesim.kprobes.fail_function import Override
 from kprobesim.kprobes.jprobe import Jprobe
-from kprobesim.kprobes.judge import Verdict
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
 from kprobesim.kprobes.model import MODELS, Model
+from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.machine.die_notifiers import DieEvent, Notify
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
 from kprobesim.machine.trap import Trap, TrapKind
-from kprobesim.modules import Module, ModuleState
+from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = [
     "MODELS",

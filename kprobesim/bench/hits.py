@@ -13,8 +13,8 @@ from kprobesim.bench.qiling_rival import QilingLoop
 from kprobesim.bench.rivals import NaiveKprobe
 from kprobesim.bench.sizes import Sizes
 from kprobesim.errors import EngineError, KprobeError
-from kprobesim.kernel import Kernel
-from kprobesim.kprobes.archs import Stepping
+from kprobesim.kernel.called import Kernel
+from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.kprobe import Kprobe, PostHandler, PreHandler
 
 __all__ = ["FUNCTION", "hit_contest"]

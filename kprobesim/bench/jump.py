@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kprobesim.bench.contest import check, seconds
 from kprobesim.bench.guestcode import CALL_LOOP
 from kprobesim.errors import EngineError
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.called import Kernel
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 
 __all__ = ["JUMPED", "jump_cost"]

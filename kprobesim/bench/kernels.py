@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from kprobesim.errors import KprobesimError
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.called import Kernel
 
 __all__ = ["cached_kernel"]
 

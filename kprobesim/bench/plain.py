@@ -12,7 +12,7 @@ import unicorn
 from unicorn import arm64_const, x86_const
 
 from kprobesim.errors import EngineError
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.called import Kernel
 
 __all__ = ["Mode", "Plain"]
 

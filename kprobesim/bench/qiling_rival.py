@@ -8,7 +8,7 @@ from typing import Any
 
 from kprobesim.bench.contest import check, seconds
 from kprobesim.errors import EngineError
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.called import Kernel
 
 __all__ = ["QilingLoop"]
 

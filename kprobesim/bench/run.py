@@ -13,7 +13,7 @@ from kprobesim.bench.scale import scale_contests
 from kprobesim.bench.sizes import Sizes
 from kprobesim.bench.speed import function_contests, loop_contest
 from kprobesim.errors import SymbolError, UsageError
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.called import Kernel
 
 __all__ = ["run_benchmark"]
 

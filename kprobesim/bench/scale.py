@@ -8,7 +8,7 @@ from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
 from kprobesim.bench.guestcode import CALL_LOOP
 from kprobesim.bench.sizes import Sizes
 from kprobesim.errors import KprobeError
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.called import Kernel
 from kprobesim.kprobes.kprobe import Kprobe
 
 __all__ = ["scale_contests"]

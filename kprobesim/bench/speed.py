@@ -13,7 +13,7 @@ from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
 from kprobesim.bench.guestcode import COMPARE_U32, RETURN_LOOP
 from kprobesim.bench.plain import Plain
 from kprobesim.bench.sizes import Sizes
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.called import Kernel
 
 __all__ = ["function_contests", "loop_contest"]
 

@@ -1,1 +1,1 @@
-"""What boot leaves behind: an image in memory, per-CPU data, traced functions, exceptions."""
+"""What booting needs: the boards with their devices, virtual time, the console, an initramfs."""

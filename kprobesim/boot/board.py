@@ -9,10 +9,10 @@ from typing import NoReturn
 
 from kprobesim.boot.computer import Computer
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
-from kprobesim.boot.lacks import lacks
+from kprobesim.boot.hang import Progress
+from kprobesim.boot.missing_config import lacks
 from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
-from kprobesim.boot.progress import Progress
-from kprobesim.boot.saved import Maybe, Parts, fields
+from kprobesim.boot.state import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage

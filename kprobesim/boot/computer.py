@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from kprobesim.boot.booted import BootedMachine
+from kprobesim.boot.booted_machine import BootedMachine
 from kprobesim.boot.console import Console
 from kprobesim.boot.host_time import make_clock
-from kprobesim.boot.saved import (
+from kprobesim.boot.state import (
     Kind,
     Put,
     Saved,
@@ -27,8 +27,8 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import PAGE, make_ram
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["MOST_PHYSICAL", "Computer"]
 

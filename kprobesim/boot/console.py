@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from kprobesim.boot.saved import Block, Saved, fields
+from kprobesim.boot.state import Block, Saved, fields
 from kprobesim.errors import UsageError
 
 __all__ = ["Console"]

@@ -9,7 +9,7 @@ import time
 
 from kprobesim.boot.virtual_time import VirtualTime
 from kprobesim.errors import UsageError
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["CLOCKS", "HostTime", "make_clock"]
 

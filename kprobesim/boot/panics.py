@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 
 from kprobesim.boot.console import Console
-from kprobesim.boot.saved import Maybe, Number, Saved, Tuples, fields
+from kprobesim.boot.state import Maybe, Number, Saved, Tuples, fields
 from kprobesim.boot.virtual_time import VirtualTime
 from kprobesim.image import KernelImage
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["PanicWatch", "panic_in_trace", "panic_line", "panic_reason"]
 

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from kprobesim.boot.saved import Kind, wrong_state
+from kprobesim.boot.state import Kind, wrong_state
 
 __all__ = ["Ending", "Stop", "StopReason"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.boot.saved import Number, Saved, fields
-from kprobesim.machine.engine import Engine
+from kprobesim.boot.state import Number, Saved, fields
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["VirtualTime"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from kprobesim.booted import BootedKernel
 from kprobesim.cli.loading import add_image_options, load_kernel_image
 from kprobesim.cli.place import parse_place
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
-from kprobesim.handle import memory_size
+from kprobesim.kernel.base import memory_size
+from kprobesim.kernel.booted import BootedKernel
 
 __all__ = ["add_parser", "run"]
 

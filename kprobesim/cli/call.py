@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 
-from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.expression import Buffer, Data, Number, SymbolAddress, parse_call
 from kprobesim.cli.hexdump import hexdump
@@ -22,8 +21,9 @@ from kprobesim.cli.loading import (
 from kprobesim.cli.place import parse_place
 from kprobesim.cli.probes import Watch, add_probe_options, register_rows
 from kprobesim.disasm import Instruction
-from kprobesim.handle import KernelHandle
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.base import KernelHandle
+from kprobesim.kernel.booted import BootedKernel
+from kprobesim.kernel.called import Kernel
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 
 __all__ = ["add_parser", "run"]

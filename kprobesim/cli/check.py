@@ -17,9 +17,9 @@ from kprobesim.cli.loading import add_image_options, load_kernel
 from kprobesim.cli.place import Place, parse_place
 from kprobesim.disasm import disassemble
 from kprobesim.errors import UsageError
-from kprobesim.handle import KernelHandle
-from kprobesim.kernel import Kernel
-from kprobesim.kprobes.judge import Verdict
+from kprobesim.kernel.base import KernelHandle
+from kprobesim.kernel.called import Kernel
+from kprobesim.kprobes.rules.verdict import Verdict
 
 __all__ = ["add_parser", "run"]
 

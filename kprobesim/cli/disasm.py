@@ -12,7 +12,7 @@ from kprobesim.cli.loading import add_image_options, load_kernel
 from kprobesim.cli.place import Place, parse_place
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
-from kprobesim.handle import KernelHandle
+from kprobesim.kernel.base import KernelHandle
 
 __all__ = ["add_parser", "run"]
 

@@ -13,8 +13,8 @@ from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.loading import add_image_options, load_kernel_image
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage, Segment
+from kprobesim.kernel.snapshots import describe
 from kprobesim.snapshot.container import is_snapshot
-from kprobesim.snapshots import describe
 
 __all__ = ["add_parser", "run"]
 

@@ -7,11 +7,11 @@ import math
 import sys
 from collections.abc import Callable
 
-from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, load_image
-from kprobesim.kernel import Kernel
+from kprobesim.kernel.booted import BootedKernel
+from kprobesim.kernel.called import Kernel
 from kprobesim.kprobes.model import MODELS
 from kprobesim.snapshot.container import is_snapshot
 

@@ -12,7 +12,7 @@ from kprobesim.cli.console import styled
 from kprobesim.cli.loading import positive_int
 from kprobesim.cli.place import Place
 from kprobesim.disasm import Instruction, disassemble
-from kprobesim.handle import KernelHandle
+from kprobesim.kernel.base import KernelHandle
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.machine.registers import PtRegs
 

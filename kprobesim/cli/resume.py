@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from kprobesim.booted import BootedKernel
 from kprobesim.cli.loading import progress
 from kprobesim.cli.place import parse_place
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
+from kprobesim.kernel.booted import BootedKernel
 
 __all__ = ["add_parser", "run"]
 

@@ -9,7 +9,6 @@ from typing import Any
 from kprobesim.boot.faults import BootError
 from kprobesim.boot.host_time import CLOCKS
 from kprobesim.boot.stop import Stop, StopReason
-from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import print_json
 from kprobesim.cli.interrupt import interruptible
 from kprobesim.cli.loading import seconds
@@ -18,7 +17,8 @@ from kprobesim.cli.probes import Watch, add_probe_options
 from kprobesim.cli.screen import Screen
 from kprobesim.cli.terminal import Terminal
 from kprobesim.disasm import Instruction
-from kprobesim.snapshots import check_place
+from kprobesim.kernel.booted import BootedKernel
+from kprobesim.kernel.snapshots import check_place
 
 __all__ = ["add_running_options", "choose_clock", "run_guest"]
 

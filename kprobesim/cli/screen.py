@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from kprobesim.boot.stop import StopReason
-from kprobesim.booted import BootedKernel
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.probes import Watch
+from kprobesim.kernel.booted import BootedKernel
 
 __all__ = ["Screen"]
 

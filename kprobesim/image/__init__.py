@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from kprobesim.image.bugtable import BugEntry, BugTable
-from kprobesim.image.extable import ExceptionEntry, ExceptionTable
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.load import load_image
 from kprobesim.image.segment import PAGE_SIZE, Region, Segment
-from kprobesim.image.symbols import Symbol, SymbolAt, SymbolTable
+from kprobesim.image.symbols.table import Symbol, SymbolAt, SymbolTable
+from kprobesim.image.tables.bugtable import BugEntry, BugTable
+from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
 
 __all__ = [
     "PAGE_SIZE",

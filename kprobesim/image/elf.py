@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kprobesim.errors import ImageError
-from kprobesim.image.source import MAX_IMAGE_SIZE, Buffer
+from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer
 
 __all__ = ["ELF_MAGIC", "Elf", "ProgramHeader", "Section"]
 

@@ -8,24 +8,24 @@ from functools import cached_property
 from pathlib import Path
 
 from kprobesim.errors import ImageError
-from kprobesim.image import tables
-from kprobesim.image.banner import Banner, find_banners
-from kprobesim.image.btf import Btf, find_btf
-from kprobesim.image.bugtable import BugTable
-from kprobesim.image.discover import find_export
 from kprobesim.image.elf import Section
-from kprobesim.image.error_injection import ERROR_INJECTION, ErrorInjection
-from kprobesim.image.extable import ExceptionTable
-from kprobesim.image.patch_sites import (
+from kprobesim.image.regions import code_ranges, make_regions, rodata_range
+from kprobesim.image.segment import PAGE_SIZE, Region, Segment
+from kprobesim.image.symbols.table import Columns, SymbolTable
+from kprobesim.image.tables import places
+from kprobesim.image.tables.banner import Banner, find_banners
+from kprobesim.image.tables.btf import Btf, find_btf
+from kprobesim.image.tables.bugtable import BugTable
+from kprobesim.image.tables.discover import find_export
+from kprobesim.image.tables.error_injection import ERROR_INJECTION, ErrorInjection
+from kprobesim.image.tables.extable import ExceptionTable
+from kprobesim.image.tables.patch_sites import (
     PatchSites,
     ftrace_places,
     jump_label_sites,
     static_call_sites,
 )
-from kprobesim.image.regions import code_ranges, make_regions, rodata_range
-from kprobesim.image.segment import PAGE_SIZE, Region, Segment
-from kprobesim.image.shapes import TableShapes
-from kprobesim.image.symbols import Columns, SymbolTable
+from kprobesim.image.tables.shapes import TableShapes
 
 __all__ = ["KernelImage"]
 
@@ -307,20 +307,20 @@ class KernelImage:
     @cached_property
     def exception_table(self) -> ExceptionTable:
         """``__ex_table``; empty when the image has none."""
-        start, table = self.table(*tables.EXCEPTION_TABLE) or self._shapes.exception_table()
+        start, table = self.table(*places.EXCEPTION_TABLE) or self._shapes.exception_table()
         return ExceptionTable(self.arch, start, table, self.is_code)
 
     @cached_property
     def bug_table(self) -> BugTable:
         """``__bug_table``; empty when the image has none."""
-        start, table = self.table(*tables.BUG_TABLE) or self._shapes.bug_table()
+        start, table = self.table(*places.BUG_TABLE) or self._shapes.bug_table()
         return BugTable(start, table, self._shapes.is_bug_trap, self.read_string)
 
     @cached_property
     def mcount_sites(self) -> Sequence[int]:
         """Addresses of the calls or nops that ftrace patches, in the table's order."""
-        table = self.table(*tables.MCOUNT_SITES)
-        return tables.addresses(table[1]) if table else self._shapes.mcount_sites()
+        table = self.table(*places.MCOUNT_SITES)
+        return places.addresses(table[1]) if table else self._shapes.mcount_sites()
 
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
@@ -330,7 +330,7 @@ class KernelImage:
     @cached_property
     def jump_table(self) -> tuple[int, bytes]:
         """Where ``__jump_table`` lies, and its bytes; none when it cannot be found."""
-        return self.table(*tables.JUMP_TABLE) or self._shapes.jump_table()
+        return self.table(*places.JUMP_TABLE) or self._shapes.jump_table()
 
     @cached_property
     def jump_labels(self) -> PatchSites:
@@ -341,14 +341,14 @@ class KernelImage:
     @cached_property
     def static_calls(self) -> PatchSites:
         """The bytes of all static calls (x86); empty when the table cannot be found."""
-        start, table = self.table(*tables.STATIC_CALLS) or (0, b"")
+        start, table = self.table(*places.STATIC_CALLS) or (0, b"")
         return static_call_sites(start, table)
 
     @cached_property
     def cfi_traps(self) -> frozenset[int]:
         """Where kCFI's checks trap (``__kcfi_traps``, x86 since 6.1); empty without CONFIG_CFI."""
-        start, table = self.table(*tables.CFI_TRAPS) or (0, b"")
-        return frozenset(tables.relative_addresses(start, table, 4))
+        start, table = self.table(*places.CFI_TRAPS) or (0, b"")
+        return frozenset(places.relative_addresses(start, table, 4))
 
     @cached_property
     def error_injection(self) -> ErrorInjection:
@@ -364,8 +364,8 @@ class KernelImage:
     @cached_property
     def kprobe_blacklist(self) -> Sequence[int]:
         """Addresses in ``_kprobe_blacklist``: functions marked NOKPROBE_SYMBOL."""
-        table = self.table(*tables.KPROBE_BLACKLIST)
+        table = self.table(*places.KPROBE_BLACKLIST)
         if table:
-            return tables.addresses(table[1])
-        members = [self._address(name) for name in tables.ALWAYS_BLACKLISTED]
+            return places.addresses(table[1])
+        members = [self._address(name) for name in places.ALWAYS_BLACKLISTED]
         return self._shapes.kprobe_blacklist([m for m in members if m is not None])

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from kprobesim.image.arm64_image import load_arm64_image
-from kprobesim.image.build_id import read_build_id
-from kprobesim.image.containers import unpack
 from kprobesim.image.elf import Elf
-from kprobesim.image.kallsyms import find_kallsyms
+from kprobesim.image.files.arm64_image import load_arm64_image
+from kprobesim.image.files.containers import unpack
+from kprobesim.image.files.source import Buffer, map_file
+from kprobesim.image.files.vmlinux import vmlinux_segments
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.source import Buffer, map_file
-from kprobesim.image.stored import read_stored_image
-from kprobesim.image.symbol_file import read_symbol_file
-from kprobesim.image.symbols import Columns
-from kprobesim.image.symtab import has_symtab, read_symtab
-from kprobesim.image.vmlinux import vmlinux_segments
+from kprobesim.image.state import read_stored_image
+from kprobesim.image.symbols.kallsyms import find_kallsyms
+from kprobesim.image.symbols.symbol_file import read_symbol_file
+from kprobesim.image.symbols.symtab import has_symtab, read_symtab
+from kprobesim.image.symbols.table import Columns
+from kprobesim.image.tables.build_id import read_build_id
 from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["load_image"]

@@ -7,13 +7,13 @@ from functools import cached_property
 from itertools import chain
 
 from kprobesim.errors import SymbolError
-from kprobesim.image.bugtable import BugEntry, BugTable
-from kprobesim.image.error_injection import ErrorInjection, InjectionType
-from kprobesim.image.extable import ExceptionEntry, ExceptionTable
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.module_image import ModuleImage
-from kprobesim.image.patch_sites import PatchSites
-from kprobesim.image.symbols import Columns, Symbol, SymbolAt, SymbolTable
+from kprobesim.image.modules.module_image import ModuleImage
+from kprobesim.image.symbols.table import Columns, Symbol, SymbolAt, SymbolTable
+from kprobesim.image.tables.bugtable import BugEntry, BugTable
+from kprobesim.image.tables.error_injection import ErrorInjection, InjectionType
+from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
+from kprobesim.image.tables.patch_sites import PatchSites
 
 __all__ = ["LoadedImage"]
 

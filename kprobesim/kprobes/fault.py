@@ -7,7 +7,7 @@ kprobe_fault_handler() of arch/x86/kernel/kprobes/core.c and arch/arm64/kernel/p
 from __future__ import annotations
 
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
-from kprobesim.kprobes.hit import HitPath
+from kprobesim.kprobes.hit.hit import HitPath
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs

@@ -10,32 +10,32 @@ from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.aggregate import AggrKprobe
-from kprobesim.kprobes.archs import ArchInsn, Stepping, arch_kprobes
-from kprobesim.kprobes.arming import (
+from kprobesim.kprobes.arch_kprobes import ArchInsn, Stepping, arch_kprobes
+from kprobesim.kprobes.arming.arming import (
     Arming,
     BreakpointArming,
     HookArming,
     HowToArm,
 )
+from kprobesim.kprobes.arming.optimizer import KprobeOptimizer
+from kprobesim.kprobes.arming.pages import ProbePages
+from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.batch import register_all
-from kprobesim.kprobes.blacklist import Blacklist
-from kprobesim.kprobes.checks import Place, check_address_safe, check_model, resolve
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
+from kprobesim.kprobes.debugfs import list_kprobes
+from kprobesim.kprobes.enable import Switching
+from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
-from kprobesim.kprobes.hit import HitPath
-from kprobesim.kprobes.inject import FaultInjection
+from kprobesim.kprobes.hit.hit import HitPath
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
-from kprobesim.kprobes.judge import Judge
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
-from kprobesim.kprobes.listing import list_kprobes
+from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
-from kprobesim.kprobes.modules import ModuleNotifier
-from kprobesim.kprobes.optimizer import KprobeOptimizer
-from kprobesim.kprobes.pages import ProbePages
+from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
-from kprobesim.kprobes.return_probes import ReturnProbes
-from kprobesim.kprobes.slots import SlotCache
-from kprobesim.kprobes.switching import Switching
+from kprobesim.kprobes.rules.blacklist import Blacklist
+from kprobesim.kprobes.rules.checks import Place, check_address_safe, check_model, resolve
+from kprobesim.kprobes.rules.verdict import Judge
 from kprobesim.kprobes.table import KprobeTable, members
 from kprobesim.machine.guest import Guest
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from kprobesim.arch.x86_64.constants import RSP
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.arming import HookArming
+from kprobesim.kprobes.arming.arming import HookArming
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
-from kprobesim.kprobes.hit import references_of_nobody
+from kprobesim.kprobes.hit.hit import references_of_nobody
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, PreHandler
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
 from kprobesim.machine.guest import Guest

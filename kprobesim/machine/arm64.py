@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
 from kprobesim.machine.registers import Arm64PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["Arm64Cpu"]
 

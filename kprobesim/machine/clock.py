@@ -8,8 +8,8 @@ they are: in the image, in a slot, in code that the host writes.
 
 from __future__ import annotations
 
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.text import KernelText
+from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watched_code import WatchedCode
 
 __all__ = ["Clock"]

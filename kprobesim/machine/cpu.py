@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kprobesim.machine.arm64 import Arm64Cpu
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import GuestMemory, HostAccess
 from kprobesim.machine.paging import PteFormat
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap
+from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.x86_64 import X86Cpu
 
 __all__ = ["Cpu", "make_cpu"]

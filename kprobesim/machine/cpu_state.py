@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from kprobesim.errors import EngineError, UsageError
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["parse_cpu", "save_cpu"]
 

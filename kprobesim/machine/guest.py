@@ -7,12 +7,12 @@ from typing import Any
 
 from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.die_notifiers import DieEvent, DieNotifiers, event_of
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.faults import GuestFault
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["Guest", "TrapHandler"]
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
-from kprobesim.machine.context import Context
 from kprobesim.machine.cpu import make_cpu
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.unicorn.context import Context
+from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watchdog import Watchdog
 
 __all__ = ["Machine"]

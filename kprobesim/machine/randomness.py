@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from kprobesim.machine.cpu import Cpu
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.text import KernelText
+from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watched_code import WatchedCode
 
 __all__ = ["Randomness"]

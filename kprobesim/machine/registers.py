@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from kprobesim.machine.window import Words
+from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["Arm64PtRegs", "FlagsAccess", "PtRegs", "X86PtRegs"]
 

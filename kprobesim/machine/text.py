@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import HostAccess
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["KernelText", "TextPoke"]
 

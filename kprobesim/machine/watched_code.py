@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.text import KernelText, TextPoke
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["WatchedCode"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from boot.arm64_code import (
+from makers.arm64_code import (
     BRK,
     LOOP,
     POWER_OFF,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from boot.arm64_code import BRK, hello_init, initrd
+from makers.arm64_code import BRK, hello_init, initrd
 
 from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.faults import GuestPanic

@@ -9,7 +9,7 @@ import pytest
 from kprobesim import UsageError
 from kprobesim.boot.host_time import HostTime, make_clock
 from kprobesim.boot.virtual_time import VirtualTime
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 SECOND = 1_000_000_000
 

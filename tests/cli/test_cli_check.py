@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image.package_maker import make_deb
+from makers.package_maker import make_deb
 
 from kprobesim import Kernel, Kprobe, KprobeError
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from image.files.test_arm64_image import image_with_kallsyms
+from image.symbols.test_symbols import SYSTEM_MAP
+from makers.elf_maker import TEXT, small_kernel
+from makers.package_maker import make_bzimage, make_deb, make_zboot
 
 from kprobesim.errors import ImageError, SymbolError
 from kprobesim.image import load_image
-
-from .elf_maker import TEXT, small_kernel
-from .package_maker import make_bzimage, make_deb, make_zboot
-from .test_arm64_image import image_with_kallsyms
-from .test_symbols import SYSTEM_MAP
 
 FUZZ = settings(
     max_examples=100,

@@ -7,12 +7,8 @@ import struct
 from pathlib import Path
 
 import pytest
-
-from kprobesim.errors import ImageError
-from kprobesim.image import load_image
-
-from .elf_maker import BANNER, TEXT, Load, R, W, X, small_kernel
-from .package_maker import (
+from makers.elf_maker import BANNER, TEXT, Load, R, W, X, small_kernel
+from makers.package_maker import (
     COMPRESS,
     TAR_COMPRESS,
     make_bzimage,
@@ -20,6 +16,9 @@ from .package_maker import (
     make_uki,
     make_zboot,
 )
+
+from kprobesim.errors import ImageError
+from kprobesim.image import load_image
 
 
 def write(tmp_path: Path, data: bytes, name: str = "file") -> Path:
@@ -117,7 +116,7 @@ def test_where_packages_keep_kernels(tmp_path: Path, name: str) -> None:
 
 
 def test_a_large_member_goes_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kprobesim.image.deb._IN_MEMORY", 1000)
+    monkeypatch.setattr("kprobesim.image.files.deb._IN_MEMORY", 1000)
     image = load_image(write(tmp_path, make_deb({"./boot/vmlinux": small_kernel().build()})))
     assert image.read(TEXT["x86_64"], 2) == b"\x90\x90"
 
@@ -137,7 +136,7 @@ def test_efi_zboot(tmp_path: Path) -> None:
 
 
 def test_build_id_of_a_damaged_file_is_none(tmp_path: Path) -> None:
-    from kprobesim.image.build_id import read_build_id
+    from kprobesim.image.tables.build_id import read_build_id
 
     assert load_image(write(tmp_path, small_kernel().build())).build_id is None
     data = bytearray((Path(__file__).parents[2] / "samples" / "guest-x86_64.elf").read_bytes())
@@ -224,13 +223,13 @@ def test_damaged_bzimages(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", COMPRESS)
 def test_decompression_bombs(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kprobesim.image.containers.MAX_IMAGE_SIZE", 1 << 20)
+    monkeypatch.setattr("kprobesim.image.files.containers.MAX_IMAGE_SIZE", 1 << 20)
     bomb = COMPRESS[kind](bytes(64 << 20))
     assert "unpacks to more than 1048576 bytes" in refusal(tmp_path, bomb)
 
 
 def test_a_package_that_unpacks_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kprobesim.image.deb._STREAM_LIMIT", 1 << 20)
+    monkeypatch.setattr("kprobesim.image.files.deb._STREAM_LIMIT", 1 << 20)
     data = make_deb({"./big": bytes(8 << 20), "./boot/vmlinuz": small_kernel().build()})
     assert "far more than any kernel package" in refusal(tmp_path, data)
 

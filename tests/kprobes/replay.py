@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kprobesim import Kernel, Kprobe, PtRegs
+from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.pages import ProbePages
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from guest_code import SAMPLES, Code
+from makers.guest_code import SAMPLES, Code
 
 from kprobesim import Kernel, Kprobe, KprobeError, KprobeFlag, PtRegs, Reason
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from guest_code import Code
+from makers.guest_code import Code
 
 from kprobesim import Jprobe, Kernel, Kprobe, KprobeError, KprobeFlag, Kretprobe, Reason
-from kprobesim.kprobes.optimizer import KprobeOptimizer
+from kprobesim.kprobes.arming.optimizer import KprobeOptimizer
 
 CODE = {
     # push %rbp; mov %rsp,%rbp; mov $7,%eax; lea 1(%rdi,%rax),%rax; add $2,%rax; pop %rbp; ret; nop

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from generated_code import BUFFER_SIZE, functions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from makers.generated_code import BUFFER_SIZE, functions
 
 from kprobesim import GuestFault, Kernel, Kprobe, KprobeError
 

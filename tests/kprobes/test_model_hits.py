@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from guest_code import Code
+from makers.guest_code import Code
 
 from kprobesim import (
     MODELS,

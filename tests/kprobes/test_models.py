@@ -18,9 +18,9 @@ from kprobesim import (
     Reason,
     UsageError,
 )
-from kprobesim.kprobes.blacklist import Blacklist
-from kprobesim.kprobes.checks import Place, check_address_safe
 from kprobesim.kprobes.model import Arm64Model, Model, X86Model, model_of
+from kprobesim.kprobes.rules.blacklist import Blacklist
+from kprobesim.kprobes.rules.checks import Place, check_address_safe
 
 ROOT = Path(__file__).parent.parent.parent
 X86 = ROOT / "samples" / "guest-x86_64.elf"

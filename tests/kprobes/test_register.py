@@ -6,7 +6,7 @@ import errno
 import json
 
 import pytest
-from guest_code import SAMPLES
+from makers.guest_code import SAMPLES
 
 from kprobesim import (
     Jprobe,

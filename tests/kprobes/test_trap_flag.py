@@ -6,11 +6,11 @@ import errno
 from pathlib import Path
 
 import pytest
-from guest_code import SAMPLES, Code
+from makers.guest_code import SAMPLES, Code
 
 from kprobesim import MODELS, GuestFault, Kernel, Kprobe, KprobeError, Reason
 from kprobesim.arch.x86_64 import decode
-from kprobesim.arch.x86_64.stepped import fix_up, goes_anywhere
+from kprobesim.arch.x86_64.fix_up import fix_up, goes_anywhere
 
 OLD = ["2.6", "4.9", "4.19", "5.4", "5.10"]
 

@@ -6,7 +6,7 @@ import errno
 from types import SimpleNamespace
 
 import pytest
-from guest_code import Code
+from makers.guest_code import Code
 
 from kprobesim import Kprobe, KprobeError, KprobeFlag, Reason
 

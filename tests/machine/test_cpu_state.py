@@ -10,7 +10,7 @@ import pytest
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 
 def host_pointers(data: bytes) -> list[int]:

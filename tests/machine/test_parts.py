@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kprobesim import UsageError
-from kprobesim.kprobes.slots import SlotCache, SlotState
+from kprobesim.kprobes.arming.slots import SlotCache, SlotState
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot
 from kprobesim.machine.watchdog import Watchdog

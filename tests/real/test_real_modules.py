@@ -19,8 +19,8 @@ from test_recorded_answers import DEFAULT, RELEASE
 
 from kprobesim import Kernel, Kprobe, Symbol
 from kprobesim.boot.initramfs import make_cpio
-from kprobesim.image.module_file import ModuleFile
-from kprobesim.image.module_image import ModuleImage
+from kprobesim.image.modules.file import ModuleFile
+from kprobesim.image.modules.module_image import ModuleImage
 
 TEXT = b"".join(b"%d bottles of beer on the wall, " % count for count in range(60, 0, -1))
 

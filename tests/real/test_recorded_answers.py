@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from kprobesim import Kernel, Kprobe, KprobeFlag, Kretprobe
-from kprobesim.arch.running_text import running_text
 from kprobesim.arch.x86_64.detour import detour
-from kprobesim.kprobes.judge import Verdict
+from kprobesim.kprobes.rules.verdict import Verdict
+from kprobesim.patching.running_text import running_text
 
 DEFAULT = Path(__file__).parents[2] / "../shared/reference/real-kernel-tables"
 RELEASE = {"x86_64": "6.1.0-56-cloud-amd64", "arm64": "6.1.0-56-cloud-arm64"}

@@ -15,9 +15,9 @@ from kprobesim.arch.x86_64.boost import UNBOOSTABLE_PREFIXES, can_boost
 from kprobesim.arch.x86_64.boundary import Read, read_insn
 from kprobesim.arch.x86_64.constants import INT3, INT3_SIZE, JMP32, JMP32_SIZE, MAX_INSN_SIZE
 from kprobesim.arch.x86_64.emulate import emulate_kind, emulator
+from kprobesim.arch.x86_64.fix_up import FixUp, fix_up, goes_anywhere
 from kprobesim.arch.x86_64.insn import Insn, Undecodable
 from kprobesim.arch.x86_64.interfaces import Emulate
-from kprobesim.arch.x86_64.stepped import FixUp, fix_up, goes_anywhere
 from kprobesim.errors import GuestMemoryError, Reason
 
 __all__ = ["ArchInsn", "Options", "Stepping", "branch", "prepare", "relocate"]

@@ -25,13 +25,13 @@ from kprobesim.boot.arm64.tree import (
 from kprobesim.boot.board import Board
 from kprobesim.boot.computer import MOST_PHYSICAL
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.saved import Saved
+from kprobesim.boot.state import Saved
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import Translate
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
-from kprobesim.machine.engine import Engine
 from kprobesim.machine.memory import page_up
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["Arm64Board"]
 

@@ -10,10 +10,10 @@ import ctypes
 from array import array
 from collections.abc import Callable
 
-from kprobesim.boot.saved import Numbers, Saved, fields
+from kprobesim.boot.state import Numbers, Saved, fields
 from kprobesim.errors import EngineError
-from kprobesim.machine.engine import Engine
-from kprobesim.machine.window import Words
+from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["ExceptionEntry", "find_banked"]
 

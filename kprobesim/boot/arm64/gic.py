@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.boot.saved import Block, Flag, Number, Numbers, Saved, Tuples, fields
+from kprobesim.boot.state import Block, Flag, Number, Numbers, Saved, Tuples, fields
 
 __all__ = ["SPURIOUS", "Gic"]
 

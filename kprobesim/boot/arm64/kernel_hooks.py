@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kprobesim.boot.arm64.timer import Timer, find_instructions
-from kprobesim.boot.saved import Put, Saved, Tuples, fields, wrong_state
+from kprobesim.boot.state import Put, Saved, Tuples, fields, wrong_state
 from kprobesim.image import KernelImage
 from kprobesim.image.segment import findable
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["KernelHooks"]
 

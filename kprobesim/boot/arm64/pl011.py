@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.boot.console import Console
-from kprobesim.boot.saved import Number, Saved, Table, fields
+from kprobesim.boot.state import Number, Saved, Table, fields
 
 __all__ = ["Pl011"]
 

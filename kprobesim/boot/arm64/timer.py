@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator
 
-from kprobesim.boot.saved import Number, Saved, fields
+from kprobesim.boot.state import Number, Saved, fields
 from kprobesim.boot.virtual_time import VirtualTime
 
 __all__ = ["FREQUENCY", "Timer", "find_instructions"]

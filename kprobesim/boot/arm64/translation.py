@@ -6,7 +6,7 @@ import mmap
 import struct
 from collections.abc import Callable
 
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["walker"]
 

@@ -9,7 +9,7 @@ import mmap
 import struct
 from collections.abc import Callable
 
-from kprobesim.boot.saved import Number, Saved, fields
+from kprobesim.boot.state import Number, Saved, fields
 
 __all__ = ["PowerPorts", "write_tables"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kprobesim.boot.board import Board
 from kprobesim.boot.computer import MOST_PHYSICAL
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.saved import Maybe, Number, Saved, fields
+from kprobesim.boot.state import Maybe, Number, Saved, fields
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import Translate
 from kprobesim.boot.x86_64 import start
@@ -22,7 +22,7 @@ from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ, find_state
 from kprobesim.boot.x86_64.syscall import make_syscall
 from kprobesim.boot.x86_64.uart16550 import Uart16550
 from kprobesim.boot.x86_64.walk import Walk
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["X86Board"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-from kprobesim.boot.saved import Block, Number, Saved, fields
+from kprobesim.boot.state import Block, Number, Saved, fields
 
 __all__ = ["EPOCH", "Cmos"]
 

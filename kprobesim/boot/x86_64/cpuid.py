@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kprobesim.boot.x86_64.state import X86State
 from kprobesim.errors import EngineError
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["make_cpuid", "native_cpuid"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kprobesim.boot.saved import Numbers, Saved, fields
+from kprobesim.boot.state import Numbers, Saved, fields
 from kprobesim.boot.x86_64.state import (
     HF_CPL,
     HF_CS32,
@@ -17,7 +17,7 @@ from kprobesim.boot.x86_64.state import (
     X86State,
 )
 from kprobesim.boot.x86_64.walk import Walk
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["SYSCALL", "Exceptions", "TripleFault"]
 

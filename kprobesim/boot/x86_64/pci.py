@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from kprobesim.boot.saved import Number, Saved, fields
+from kprobesim.boot.state import Number, Saved, fields
 
 __all__ = ["PciPorts"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kprobesim.boot.saved import Flag, Number, Numbers, Parts, Saved, fields
+from kprobesim.boot.state import Flag, Number, Numbers, Parts, Saved, fields
 
 __all__ = ["Pic", "PicPair"]
 

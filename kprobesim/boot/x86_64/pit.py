@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.boot.saved import Flag, Maybe, Number, Parts, Saved, fields
+from kprobesim.boot.state import Flag, Maybe, Number, Parts, Saved, fields
 
 __all__ = ["HZ", "Pit"]
 

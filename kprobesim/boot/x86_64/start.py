@@ -12,7 +12,7 @@ import struct
 from kprobesim.boot.x86_64.params import boot_params
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["KERNEL_MAP", "SCRATCH", "load", "start"]
 

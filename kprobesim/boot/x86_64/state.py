@@ -11,7 +11,7 @@ import ctypes
 from typing import Any
 
 from kprobesim.errors import EngineError
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["HF_CPL", "HF_CS32", "HF_CS64", "HF_INHIBIT_IRQ", "HF_SS32", "X86State", "find_state"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kprobesim.boot.x86_64.exceptions import SYSCALL
 from kprobesim.boot.x86_64.state import HF_CPL, HF_CS32, HF_CS64, HF_SS32, X86State
-from kprobesim.machine.engine import Engine
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["make_syscall"]
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from kprobesim.boot.console import Console
-from kprobesim.boot.saved import Block, Flag, Number, Saved, fields
+from kprobesim.boot.state import Block, Flag, Number, Saved, fields
 
 __all__ = ["Uart16550"]
 

@@ -1,0 +1,70 @@
+"""Whether a guest still gets anywhere: what tells a hang from work and from waiting."""
+
+from __future__ import annotations
+
+import math
+
+from kprobesim.boot.state import Number, Saved, Tuple, fields
+
+__all__ = ["Progress"]
+
+_SECOND = 1_000_000_000
+
+
+class Progress(Saved):
+    """Looked at between two runs of the engine.
+
+    Exceptions (system calls among them) and console output are progress. Without any the guest is
+    given up after so many seconds of its time; ``math.inf``: never.
+    """
+
+    SAVED = fields(
+        _seen=Tuple((63, 63)),
+        _at=Number(63),
+        _interruptible_at=Number(63),
+        _relaxed_at=Number(63),
+    )
+
+    def __init__(self) -> None:
+        self.patience = 600.0
+        """For a guest that waits, or computes in user space."""
+        self.busy = 12.0
+        """For a kernel that neither waits nor lets a program run."""
+        self.stuck = 5.0
+        """For a kernel that also keeps the CPU's interrupts off."""
+        self._seen: tuple[int, ...] = (0, 0)
+        self._at = self._interruptible_at = self._relaxed_at = 0
+
+    def never_give_up(self) -> None:
+        """Let the guest do what it wants."""
+        self.patience = self.busy = self.stuck = math.inf
+
+    def idled(self, now: int) -> None:
+        """The CPU waited for an interrupt until ``now`` (ns)."""
+        self._relaxed_at = self._interruptible_at = now  # ARM64 idles with interrupts off
+
+    def look(
+        self, now: int, seen: tuple[int, int], *, in_kernel: bool, interrupts: bool
+    ) -> str | None:
+        """Why the guest is to be given up, if it is.
+
+        ``seen`` counts exceptions and bytes of output; then, whether the CPU is in the kernel and
+        takes interrupts.
+        """
+        if not in_kernel:
+            self._relaxed_at = now
+        if interrupts:
+            self._interruptible_at = now
+        if seen != self._seen:
+            self._seen, self._at = seen, now
+            return None
+        reasons = (
+            (self._at, self.patience, "has made no progress", " (does it wait for input?)"),
+            (self._relaxed_at, self.busy, "has been busy in its kernel without progress", ""),
+            (self._interruptible_at, self.stuck, "has had interrupts off without progress", ""),
+        )
+        for since, patience, what, remark in reasons:
+            if now - max(since, self._at) > patience * _SECOND:
+                self._at = now
+                return f"the guest {what} for {patience:g} s of its time{remark}"
+        return None

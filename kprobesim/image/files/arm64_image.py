@@ -1,0 +1,118 @@
+"""The ARM64 boot image: the kernel's memory as it is, behind a 64-byte header.
+
+Header: Documentation/arch/arm64/booting.rst (6.12). The image does not say at which virtual address
+it was linked; its pointers do.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections import Counter
+from itertools import compress
+from pathlib import Path
+
+from kprobesim.errors import ImageError
+from kprobesim.image.files.rela import apply_rela, find_rela
+from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer
+from kprobesim.image.segment import Segment
+
+__all__ = ["is_arm64_image", "is_zboot", "load_arm64_image", "zboot_payload"]
+
+_HEADER = struct.Struct("<IIQQQ24s4sI")
+_CUT = "the file is cut short or damaged; copy or extract it again"
+#: KIMAGE_VADDR is a multiple of this (arch/arm64/include/asm/memory.h).
+_GRAIN_SHIFT = 21
+_CHUNK = 1 << 20
+_IS_FF = bytes(255) + b"\1"
+
+
+def is_arm64_image(head: bytes) -> bool:
+    """Whether the first bytes ``head`` are an ARM64 Image header."""
+    return head[0x38:0x3C] == b"ARM\x64"
+
+
+def load_arm64_image(path: Path, data: Buffer) -> Segment:
+    """The image as one segment at its link address, relocated."""
+    if len(data) < _HEADER.size:
+        raise ImageError(path, f"is an ARM64 Image of only {len(data)} bytes; {_CUT}")
+    _, _, text_offset, image_size, flags, _, _, pe_offset = _HEADER.unpack_from(data)
+    if flags & 1:
+        raise ImageError(path, "is a big-endian ARM64 Image; kprobesim runs little-endian ones")
+    stored = _stored_size(data, pe_offset)
+    if stored > len(data):
+        raise ImageError(path, f"has {len(data)} bytes of an Image of {stored}; {_CUT}")
+    size = max(image_size, len(data))
+    if size > MAX_IMAGE_SIZE:
+        raise ImageError(path, f"wants {size} bytes of memory, but the limit is 1 GiB; {_CUT}")
+    view = memoryview(data)
+    base = _link_address(view, size, text_offset)
+    if base is None:
+        raise ImageError(
+            path,
+            "holds no pointers that would tell at which address it was linked; load the vmlinux "
+            "it was made from instead",
+        )
+    table = find_rela(view, base, base + size)
+    try:
+        [(_, relocated)] = apply_rela([(base, view)], table)
+    except ValueError as error:
+        raise ImageError(path, f"has a {error}; {_CUT}") from None
+    return Segment(base, text_offset, relocated, size, True, True, True, "Image")
+
+
+def _stored_size(data: Buffer, pe_offset: int) -> int:
+    """How long the file must be by its PE header (0 if it has none)."""
+    if not 0 < pe_offset <= len(data) - 24 or data[pe_offset : pe_offset + 4] != b"PE\0\0":
+        return 0
+    sections, optional = struct.unpack_from("<2xH12xH", data, pe_offset + 4)
+    first = pe_offset + 24 + optional
+    end = 0
+    for at in range(first, min(first + 40 * min(sections, 96), len(data) - 40 + 1), 40):
+        raw_size, raw_at = struct.unpack_from("<II", data, at + 16)
+        end = max(end, raw_at + raw_size if raw_size else 0)
+    return end
+
+
+def _link_address(data: memoryview, size: int, text_offset: int) -> int | None:
+    """Where the image lies so that it holds what its pointers point to.
+
+    Words that look like kernel addresses are counted in steps of 2 MiB. The image is as long as it
+    is and starts at such a step: it is where the most pointers are. Tables of relocations hold
+    their addresses and values as plain words, so this needs no relocation done before.
+    """
+    steps: Counter[int] = Counter()
+    for start in range(0, len(data) & ~7, _CHUNK):
+        words = array("Q")
+        chunk = data[start : start + _CHUNK]
+        words.frombytes(chunk[: len(chunk) & ~7])
+        if sys.byteorder == "big":
+            words.byteswap()
+        high = compress(words, bytes(chunk[: len(chunk) & ~7])[7::8].translate(_IS_FF))
+        steps.update([w >> _GRAIN_SHIFT for w in high if 0xFFFF << 48 <= w < 0xFFFFFFFF << 32])
+    length = (text_offset + size - 1 >> _GRAIN_SHIFT) + 1
+    best, most = None, 1
+    for step in sorted(steps):
+        # Fewer at a later step would mean that this one's pointers are the image's too.
+        inside = sum(steps.get(step + i, 0) for i in range(length))
+        if inside > most:
+            best, most = step, inside
+    return None if best is None else (best << _GRAIN_SHIFT) + text_offset
+
+
+def is_zboot(head: bytes) -> bool:
+    """Whether ``head`` starts an EFI image that unpacks itself (CONFIG_EFI_ZBOOT)."""
+    return head[:2] == b"MZ" and head[4:8] == b"zimg"
+
+
+def zboot_payload(path: Path, data: Buffer) -> memoryview:
+    """The packed Image in an EFI zboot image (drivers/firmware/efi/libstub/zboot-header.S)."""
+    if len(data) < 56:
+        raise ImageError(path, f"is an EFI zboot image of only {len(data)} bytes; {_CUT}")
+    offset, length = struct.unpack_from("<II", data, 8)
+    if offset + length > len(data):
+        raise ImageError(
+            path, f"its payload ends at byte {offset + length} but the file has {len(data)}; {_CUT}"
+        )
+    return memoryview(data)[offset : offset + length]

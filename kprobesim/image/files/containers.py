@@ -1,0 +1,99 @@
+"""From a file to the kernel in it: packages and compression are taken off, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kprobesim.errors import ImageError
+from kprobesim.image.elf import ELF_MAGIC
+from kprobesim.image.files.arm64_image import is_arm64_image, is_zboot, zboot_payload
+from kprobesim.image.files.bzimage import is_bzimage, unpack_bzimage
+from kprobesim.image.files.compression import CompressionError, compression_of, decompress
+from kprobesim.image.files.deb import AR_MAGIC, kernel_from_deb
+from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer
+from kprobesim.image.files.uki import is_efi_program, kernel_from_uki
+
+__all__ = ["Unpacked", "unpack"]
+
+_HEAD = 1024
+#: More layers than any kernel has: a package, an EFI image, a compressed file, the image.
+_MAX_LAYERS = 5
+
+#: First bytes of files that people have at hand, and what to do with them.
+_OTHERS = {
+    b"\xed\xab\xee\xdb": "an RPM package; take the kernel out with rpm2cpio",
+    b"\xd0\x0d\xfe\xed": "a device tree or FIT image; take the kernel out with dumpimage",
+    b"\x27\x05\x19\x56": "a U-Boot image; take the kernel out with dumpimage",
+    b"KDUMP": "a crash dump; name the kernel image it was taken from",
+    b"ANDROID!": "an Android boot image; take the kernel out with unpack_bootimg",
+    b"hsqs": "a squashfs file system; name the kernel image in it",
+    b"PK\x03\x04": "a zip archive; unpack it first",
+    b"\x5a\x4d\x00\x00": "a byte-swapped file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """An ELF file or an ARM64 Image, and what it was packed in."""
+
+    data: Buffer
+    container: str
+    is_elf: bool
+
+
+def unpack(path: Path, data: Buffer, progress: Callable[[str], None] | None) -> Unpacked:
+    """The kernel in ``data``; ``ImageError`` if none can be found."""
+    packages: list[str] = []
+    notes: list[str] = []
+    bzimage = False
+    for _ in range(_MAX_LAYERS):
+        head = bytes(data[:_HEAD])
+        is_elf = head.startswith(ELF_MAGIC)
+        if is_elf or is_arm64_image(head):
+            plain = "bzImage" if bzimage else "vmlinux ELF" if is_elf else "arm64 Image"
+            note = f" ({', '.join(notes)})" if notes else ""
+            return Unpacked(data, ", ".join([*packages, plain + note]), is_elf)
+        if head.startswith(AR_MAGIC):
+            packages.append("Debian package")
+            data = kernel_from_deb(path, data, progress)
+        elif is_bzimage(head):
+            bzimage = True
+            _say(progress, "unpacking the bzImage")
+            kind, data = unpack_bzimage(path, data)
+            notes.append(kind)
+        elif is_zboot(head):
+            notes.append("EFI zboot")
+            data = bytes(zboot_payload(path, data))
+        elif kind := compression_of(head) or "":
+            _say(progress, f"unpacking {kind} data")
+            notes.append(kind)
+            try:
+                data = decompress(kind, memoryview(data), MAX_IMAGE_SIZE)
+            except CompressionError as error:
+                raise ImageError(
+                    path, f"{error}; it is cut short or damaged, copy or extract it again"
+                ) from error
+        elif is_efi_program(head):
+            packages.append("unified kernel image")
+            data = kernel_from_uki(path, data)
+        else:
+            raise ImageError(path, _unknown(head, bool(packages or notes)))
+    raise ImageError(path, f"is packed more than {_MAX_LAYERS} times over; unpack it first")
+
+
+def _say(progress: Callable[[str], None] | None, text: str) -> None:
+    if progress is not None:
+        progress(text)
+
+
+def _unknown(head: bytes, unpacked: bool) -> str:
+    for magic, what in _OTHERS.items():
+        if head.startswith(magic):
+            return f"is {what}"
+    where = "what it was unpacked to is" if unpacked else "is"
+    return (
+        f"{where} no kernel image: it starts with {head[:8].hex(' ') or 'nothing'}; name a "
+        "vmlinux, bzImage (vmlinuz), ARM64 Image or Debian linux-image package"
+    )

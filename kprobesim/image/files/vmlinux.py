@@ -1,0 +1,77 @@
+"""An ELF ``vmlinux`` becomes segments at the addresses where the kernel runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kprobesim.errors import ImageError
+from kprobesim.image.elf import PF_R, PF_W, PF_X, SHF_ALLOC, SHT_RELA, Elf, ProgramHeader
+from kprobesim.image.files.rela import apply_rela, find_rela
+from kprobesim.image.segment import Segment
+
+__all__ = ["vmlinux_segments"]
+
+_KERNEL_HALF = 1 << 63
+
+
+def vmlinux_segments(elf: Elf) -> tuple[list[Segment], int | None]:
+    """The segments of ``elf``, relocated, and where the per-CPU template was put, if moved.
+
+    x86 links per-CPU data at address 0 (up to 6.14) and loads it at __per_cpu_load: that segment
+    gets the address where its bytes are.
+    """
+    percpu = None
+    segments = []
+    file = memoryview(elf.data)
+    for number, load in enumerate(elf.loads):
+        vaddr = load.vaddr
+        if vaddr == 0 and elf.arch == "x86_64":
+            percpu = vaddr = _percpu_address(elf.loads)
+        segments.append(
+            Segment(
+                vaddr,
+                load.paddr,
+                file[load.offset : load.offset + load.filesz],
+                load.memsz,
+                bool(load.flags & PF_R),
+                bool(load.flags & PF_W),
+                bool(load.flags & PF_X),
+                f"LOAD#{number}",
+            )
+        )
+    if elf.arch == "arm64":
+        segments = _relocated(elf, segments)
+    return segments, percpu or None
+
+
+def _percpu_address(loads: Sequence[ProgramHeader]) -> int:
+    """Virtual address of the bytes of the segment at 0, from how the others are mapped."""
+    zero = next(load for load in loads if load.vaddr == 0)
+    for load in loads:
+        if load.vaddr >= _KERNEL_HALF and zero.paddr:
+            return zero.paddr + load.vaddr - load.paddr
+    return 0
+
+
+def _relocated(elf: Elf, segments: list[Segment]) -> list[Segment]:
+    """The segments with private copies of those that .rela.dyn changes."""
+    tables = [
+        elf.contents(section)
+        for section in elf.sections
+        if section.type == SHT_RELA and section.flags & SHF_ALLOC
+    ]
+    if not elf.sections:
+        start, end = min(s.vaddr for s in segments), max(s.end for s in segments)
+        tables = [find_rela(segment.data, start, end) for segment in segments]
+    ranges = [(segment.vaddr, segment.data) for segment in segments]
+    try:
+        for table in tables:
+            ranges = apply_rela(ranges, table)
+    except ValueError as error:
+        raise ImageError(
+            elf.path, f"has a {error}; the file is damaged, copy or extract it again"
+        ) from None
+    return [
+        replace(segment, data=data) for segment, (_, data) in zip(segments, ranges, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Modules: found, read, laid out and linked."""

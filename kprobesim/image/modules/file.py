@@ -1,0 +1,161 @@
+"""``ModuleFile``: a kernel module as it lies on disk, a relocatable ELF file that may be packed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from kprobesim.errors import ImageError
+from kprobesim.image.elf import ELF_MAGIC, SHT_NOBITS, SHT_RELA, SHT_SYMTAB, Elf, Section
+from kprobesim.image.files.compression import CompressionError, compression_of, decompress
+from kprobesim.image.files.source import Buffer
+
+__all__ = ["MAX_MODULE_SIZE", "ModuleFile", "ModuleSymbol", "Relocation", "module_name"]
+
+#: No module unpacks to more, or occupies more of the guest: the largest of Debian's has 11 MiB.
+MAX_MODULE_SIZE = 128 << 20
+
+SHN_UNDEF, SHN_ABS, SHN_COMMON, SHN_LORESERVE = 0, 0xFFF1, 0xFFF2, 0xFF00
+STB_LOCAL, STB_WEAK = 0, 2
+STT_SECTION, STT_FILE = 3, 4
+
+_SYMBOL = struct.Struct("<IBBHQQ")
+_RELA = struct.Struct("<QQq")
+_DAMAGED = "the file is damaged, copy or extract it again"
+_ENDINGS = (".gz", ".xz", ".zst", ".ko")
+
+
+def module_name(file: str) -> str:
+    """The name of the module in a file: ``virtio-rng.ko.xz`` holds ``virtio_rng``."""
+    name = file.rpartition("/")[2]
+    for ending in _ENDINGS:
+        name = name.removesuffix(ending)
+    return name.replace("-", "_")
+
+
+class Relocation(NamedTuple):
+    """One ``Elf64_Rela``: ``offset`` in the section that it changes."""
+
+    offset: int
+    type: int
+    symbol: int
+    addend: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSymbol:
+    """One ``Elf64_Sym``; ``section`` is its number, with the reserved ones of the gABI."""
+
+    name: str
+    value: int
+    size: int
+    kind: int
+    binding: int
+    section: int
+
+    @property
+    def is_undefined(self) -> bool:
+        """Whether somebody else must define it."""
+        return self.section == SHN_UNDEF
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether nobody has to."""
+        return self.binding == STB_WEAK
+
+
+class ModuleFile:
+    """The module in ``data``; raises :class:`ImageError` for anything else.
+
+    ``data`` is the unpacked file, ``name`` the module's name, ``arch`` "x86_64" or "arm64",
+    ``vermagic`` says for which kernel it was built, ``depends`` names the modules that it needs.
+    """
+
+    def __init__(self, path: Path, data: Buffer) -> None:
+        self.path = path
+        self._elf = elf = Elf(path, _unpacked(path, data), relocatable=True)
+        self.data = elf.data
+        self.arch = elf.arch
+        self.sections = elf.sections
+        size = sum(section.size for section in self.sections if section.is_alloc)
+        if size > MAX_MODULE_SIZE:
+            raise ImageError(path, f"wants {size} bytes of memory, no module does; {_DAMAGED}")
+        info = elf.section(".modinfo")
+        if info is None or elf.section(".gnu.linkonce.this_module") is None:
+            raise ImageError(
+                path, "is an object file, but no module: it has no .modinfo; name a .ko"
+            )
+        pairs = [text.partition(b"=") for text in elf.contents(info).split(b"\0") if text]
+        self._info = {
+            key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+            for key, _, value in reversed(pairs)
+        }
+        self.name = self._info.get("name") or module_name(path.name)
+        self.vermagic = self._info.get("vermagic", "")
+        needed = self._info.get("depends", "").split(",")
+        self.depends = tuple(name.strip().replace("-", "_") for name in needed if name.strip())
+
+    def section(self, name: str) -> Section | None:
+        """The first section of that name."""
+        return self._elf.section(name)
+
+    def contents(self, section: Section) -> bytes:
+        """The section's bytes as the file has them; zeroes for one without any."""
+        if section.type == SHT_NOBITS:
+            return bytes(section.size)
+        return self._elf.contents(section)
+
+    @cached_property
+    def symbols(self) -> tuple[ModuleSymbol, ...]:
+        """The symbol table; relocations count in it."""
+        table = next((s for s in self.sections if s.type == SHT_SYMTAB), None)
+        if table is None or table.size % _SYMBOL.size or table.link >= len(self.sections):
+            raise ImageError(self.path, f"has no sound symbol table; {_DAMAGED}")
+        strings = self._elf.contents(self.sections[table.link])
+        symbols = []
+        for name, info, _, section, value, size in _SYMBOL.iter_unpack(self._elf.contents(table)):
+            if section == SHN_COMMON or len(self.sections) <= section < SHN_LORESERVE:
+                raise ImageError(self.path, f"has a symbol in no section ({section}); {_DAMAGED}")
+            end = strings.find(b"\0", name)
+            text = strings[name : end if end >= 0 else name].decode("utf-8", "replace")
+            symbols.append(ModuleSymbol(text, value, size, info & 15, info >> 4, section))
+        return tuple(symbols)
+
+    def relocations(self) -> Iterator[tuple[Section, Iterator[Relocation]]]:
+        """For each section in memory that has some: it, and what is to be done to it."""
+        for section in self.sections:
+            if section.type != SHT_RELA or section.info >= len(self.sections):
+                continue
+            target = self.sections[section.info]
+            if target.is_alloc:
+                yield target, self._entries(section)
+
+    def _entries(self, section: Section) -> Iterator[Relocation]:
+        table = self._elf.contents(section)
+        if len(table) % _RELA.size:
+            raise ImageError(self.path, f"its {section.name} ends in an entry; {_DAMAGED}")
+        for offset, info, addend in _RELA.iter_unpack(table):
+            symbol = info >> 32
+            if symbol >= len(self.symbols):
+                raise ImageError(self.path, f"its {section.name} names no symbol; {_DAMAGED}")
+            yield Relocation(offset, info & 0xFFFF_FFFF, symbol, addend)
+
+
+def _unpacked(path: Path, data: Buffer) -> Buffer:
+    head = bytes(data[:16])
+    if head.startswith(ELF_MAGIC):
+        return data
+    kind = compression_of(head)
+    if kind is None:
+        raise ImageError(path, f"is no kernel module: it starts with {head[:8].hex(' ')}")
+    try:
+        unpacked = decompress(kind, memoryview(data), MAX_MODULE_SIZE)
+    except CompressionError as error:
+        raise ImageError(path, f"{error}; {_DAMAGED}") from error
+    if not unpacked.startswith(ELF_MAGIC):
+        raise ImageError(path, "holds no kernel module")
+    return unpacked

@@ -1,0 +1,238 @@
+"""A kernel image inside a snapshot: all that is known of it, read back piece by piece when asked.
+
+The original file is not needed any more. Segments are pages that the snapshot may hold anyway, as
+part of the guest's RAM; symbols are stored decoded and in order, whatever file they came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kprobesim.errors import ImageError, KprobesimError
+from kprobesim.image.elf import Section
+from kprobesim.image.kernel_image import KernelImage
+from kprobesim.image.segment import Segment
+from kprobesim.image.symbols.symbol_file import read_symbol_file
+from kprobesim.image.symbols.table import Columns
+from kprobesim.snapshot.container import Container, read_container
+from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
+from kprobesim.snapshot.pages import PageReader, PagesError, PageWriter
+
+__all__ = ["identity", "pack_image", "page_reader", "read_stored_image", "unpack_image"]
+
+_IMAGE = "image"
+_NAMES, _ADDRESSES = "symbols/names", "symbols/addresses"
+_SIZES, _KINDS = "symbols/sizes", "symbols/kinds"
+_ARCHITECTURES = ("x86_64", "arm64")
+_MASK = (1 << 64) - 1
+
+
+class StoredSegment(Segment):
+    """A segment whose bytes are unpacked when first asked for."""
+
+    __slots__ = ("_data", "_read")
+    _data: memoryview | None
+    _read: Callable[[], memoryview]
+
+    def __init__(self, facts: dict[str, Any], read: Callable[[], memoryview]) -> None:
+        for name, value in facts.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_read", read)
+        object.__setattr__(self, "_data", None)
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes; raises :class:`SnapshotError`."""
+        data = self._data
+        if data is None:
+            data = self._read()
+            object.__setattr__(self, "_data", data)
+        return data
+
+
+def identity(image: KernelImage) -> dict[str, str | None]:
+    """Which kernel ``image`` is, in whatever file: its build ID, release, and its content's hash.
+
+    A vmlinux has a build ID, and an ARM64 Image made from it has none; both have the same bytes.
+    """
+    content = hashlib.sha256()
+    for segment in image.segments:
+        content.update(segment.vaddr.to_bytes(8, "little"))
+        content.update(bytes(segment.data).rstrip(b"\0"))
+    return {
+        "arch": image.arch,
+        "release": image.release,
+        "build_id": image.build_id,
+        "sha256": content.hexdigest(),
+    }
+
+
+def pack_image(image: KernelImage, pages: PageWriter) -> dict[str, bytes]:
+    """Sections that hold ``image``, without its segments' bytes, which go into ``pages``."""
+    segments = [
+        {
+            "vaddr": s.vaddr,
+            "paddr": s.paddr,
+            "memsz": s.memsz,
+            "readable": s.readable,
+            "writable": s.writable,
+            "executable": s.executable,
+            "name": s.name,
+            "size": len(s.data),
+            "runs": pages.add(s.data),
+        }
+        for s in image.segments
+    ]
+    symbols = image.symbols if image.has_symbols else None
+    facts = {
+        "path": str(image.path),
+        "arch": image.arch,
+        "container": image.container,
+        "entry": image.entry,
+        "percpu_load": image.percpu_load,
+        "build_id": image.build_id,
+        "banner": image.banner,
+        "segments": segments,
+        "section_headers": [asdict(header) for header in image.section_headers],
+        "symbols": None if symbols is None else {"count": len(symbols), "source": symbols.source},
+    }
+    sections = {_IMAGE: pack_value(facts)}
+    if symbols is not None:
+        columns = symbols.columns
+        sections[_NAMES] = pack(b"\0".join(columns.names))
+        sections[_ADDRESSES] = pack(_little_endian(columns.addresses))
+        if columns.sizes is not None:
+            sections[_SIZES] = pack(_little_endian(columns.sizes))
+        sections[_KINDS] = pack(columns.kinds)
+    return sections
+
+
+def read_stored_image(path: Path, symbols: Path | None) -> KernelImage:
+    """The image of the kernel that runs in the snapshot ``path``; raises SnapshotError."""
+    container = read_container(path)
+    return unpack_image(container, page_reader(container), symbols)
+
+
+def page_reader(container: Container) -> PageReader:
+    """The pages in ``container``; raises :class:`SnapshotError`."""
+    count = container.facts.get("pages")
+    if type(count) is not int or count < 0:
+        raise container.damaged("it does not say how many pages it has")
+    try:
+        return PageReader(container.section("pages"), container.section("pages/sizes"), count)
+    except PagesError as error:
+        raise container.damaged(str(error)) from error
+
+
+def unpack_image(
+    container: Container, pages: PageReader, symbols: Path | None = None
+) -> KernelImage:
+    """The image that :func:`pack_image` was given; ``symbols`` is a file with other symbols.
+
+    Raises :class:`SnapshotError`; so does the image later if what it then reads makes no sense.
+    """
+    try:
+        facts = unpack_value(container.section(_IMAGE))
+        if facts["arch"] not in _ARCHITECTURES:
+            raise ValueError("no such architecture")
+        segments = [_segment(container, pages, dict(s)) for s in facts["segments"]]
+        headers = [Section(**header) for header in facts["section_headers"]]
+        _check(facts, segments, headers)
+
+        def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
+            if symbols is not None:
+                return read_symbol_file(symbols, image)
+            return _columns(container, facts["symbols"])
+
+        return KernelImage(
+            Path(facts["path"]),
+            facts["arch"],
+            facts["container"],
+            facts["entry"],
+            segments,
+            section_headers=headers,
+            read_columns=read_columns,
+            percpu_load=facts["percpu_load"],
+            read_build_id=lambda: facts["build_id"],
+            banner=facts["banner"],
+        )
+    except (PackingError, ImageError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, KprobesimError) and not isinstance(error, ImageError):
+            raise
+        raise container.damaged(f"its kernel image cannot be read ({error!r})") from error
+
+
+def _segment(container: Container, pages: PageReader, facts: dict[str, Any]) -> Segment:
+    size, runs = facts.pop("size"), facts.pop("runs")
+    if type(size) is not int or not 0 <= size <= facts["memsz"] or type(runs) is not bytes:
+        raise ValueError("a segment's size cannot be")
+
+    def read() -> memoryview:
+        try:
+            return memoryview(bytes(pages.read(runs, size)))
+        except PagesError as error:
+            raise container.damaged(str(error)) from error
+
+    return StoredSegment(facts, read)
+
+
+def _check(facts: dict[str, Any], segments: list[Segment], headers: list[Section]) -> None:
+    """Types and ranges, for a file whose checksum is right and whose content still is not."""
+    numbers = [facts["entry"], *([] if facts["percpu_load"] is None else [facts["percpu_load"]])]
+    texts = [facts["path"], facts["container"], facts["banner"]]
+    texts += [] if facts["build_id"] is None else [facts["build_id"]]
+    for segment in segments:
+        numbers += [segment.vaddr, segment.paddr, segment.memsz]
+        texts.append(segment.name)
+        flags = (segment.readable, segment.writable, segment.executable)
+        if not all(isinstance(flag, bool) for flag in flags) or segment.end > _MASK + 1:
+            raise ValueError("a segment's place cannot be")
+    for header in headers:
+        numbers += [header.index, header.type, header.flags, header.addr, header.offset]
+        numbers += [header.size, header.link, header.info, header.align]
+        texts.append(header.name)
+    if not all(type(number) is int and 0 <= number <= _MASK for number in numbers):
+        raise ValueError("a number is none, or out of range")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a text is none")
+
+
+def _columns(container: Container, facts: dict[str, Any] | None) -> tuple[Columns, str] | None:
+    if facts is None:
+        return None
+    try:
+        count = facts["count"]
+        names = unpack(container.section(_NAMES)).split(b"\0") if count else []
+        kinds = unpack(container.section(_KINDS), count)
+        addresses = _words(unpack(container.section(_ADDRESSES), 8 * count))
+        sizes = None
+        if _SIZES in container.sections:
+            sizes = _words(unpack(container.section(_SIZES), 8 * count))
+        if len(names) != count:
+            raise ValueError("there are more or fewer names than symbols")
+        return Columns(names, addresses, sizes, kinds, ordered=True), str(facts["source"])
+    except (PackingError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, KprobesimError):
+            raise
+        raise container.damaged(f"its symbols cannot be read ({error!r})") from error
+
+
+def _little_endian(words: array[int]) -> bytes:
+    copy = array("Q", words)
+    if sys.byteorder == "big":
+        copy.byteswap()
+    return copy.tobytes()
+
+
+def _words(data: bytes) -> array[int]:
+    words = array("Q")
+    words.frombytes(data)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words

@@ -1,0 +1,1 @@
+"""Symbols: from ELF files, System.map or the kernel's own kallsyms."""

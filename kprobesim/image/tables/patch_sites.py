@@ -1,0 +1,87 @@
+"""Places in the code that a running kernel patches: jump labels, static calls, ftrace's sites.
+
+A probe must not share its bytes with any of them (kernel/kprobes.c, check_kprobe_address_safe).
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+
+from kprobesim.image.tables.places import relative_addresses
+
+__all__ = ["PatchSites", "ftrace_places", "jump_label_sites", "static_call_sites"]
+
+_JUMP_ENTRY = 16  # struct jump_entry, relative: s32 code, s32 target, s64 key
+_STATIC_CALL = 8  # struct static_call_site: s32 addr, s32 key
+_CALL_SIZE = 5
+_SHORT_JUMPS = (0xEB, 0x66)  # x86 JMP8 and the 2-byte NOP; the 5-byte forms are E9 and 0F 1F
+
+_NOP_PAIR = struct.pack("<2I", 0xD503201F, 0xD503201F)
+_BTI_C = struct.pack("<I", 0xD503245F)
+_CALL_OPS = (_NOP_PAIR + _NOP_PAIR, _NOP_PAIR + _BTI_C + _NOP_PAIR)
+#: What may stand between a recorded ARM64 address and the pair of NOPs that is patched: without and
+#: with CALL_OPS.
+_BEFORE_PAIR = ((b"", _BTI_C), (_NOP_PAIR, _NOP_PAIR + _BTI_C))
+
+
+class PatchSites:
+    """Ranges of bytes that are patched; ``sites`` are (address, size)."""
+
+    def __init__(self, sites: Iterable[tuple[int, int]]) -> None:
+        self._sites = sorted(sites)
+        self._starts = [start for start, _ in self._sites]
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def __contains__(self, address: object) -> bool:
+        """Whether the byte at ``address`` is patched."""
+        if not isinstance(address, int):
+            return False
+        at = bisect_right(self._starts, address) - 1
+        return at >= 0 and address < sum(self._sites[at])
+
+
+def jump_label_sites(
+    arch: str, start: int, table: bytes, read: Callable[[int, int], bytes]
+) -> PatchSites:
+    """``__jump_table`` at ``start``: 4 bytes each on ARM64, 2 or 5 on x86 as the code says."""
+
+    def size(address: int) -> int:
+        if arch == "arm64":
+            return 4
+        return 2 if read(address, 1)[0] in _SHORT_JUMPS else 5
+
+    places = dict.fromkeys(relative_addresses(start, table, _JUMP_ENTRY))
+    return PatchSites((place, size(place)) for place in places)
+
+
+def static_call_sites(start: int, table: bytes) -> PatchSites:
+    """``.static_call_sites`` at ``start`` (x86 only)."""
+    return PatchSites(
+        (place, _CALL_SIZE)
+        for place in dict.fromkeys(relative_addresses(start, table, _STATIC_CALL))
+    )
+
+
+def ftrace_places(
+    arch: str, sites: Sequence[int], read: Callable[[int, int], bytes]
+) -> frozenset[int]:
+    """Where ftrace patches for the recorded ``sites`` (``ftrace_call_adjust()``).
+
+    x86: the calls themselves. ARM64: the second of two NOPs, behind a BTI if there is one. A kernel
+    with CALL_OPS (6.3) has two more NOPs in front of each function and records those.
+    """
+    if arch == "x86_64":
+        return frozenset(sites)
+    codes = {site: read(site, 20) for site in sites}
+    with_ops = sum(code.startswith(_CALL_OPS) for code in codes.values()) * 2 > len(codes)
+    places = set()
+    for site, code in codes.items():
+        for before in _BEFORE_PAIR[with_ops]:
+            if code.startswith(before + _NOP_PAIR):
+                places.add(site + len(before) + 4)
+                break
+    return frozenset(places)

@@ -1,0 +1,139 @@
+"""What a kernel's tables look like: to find those whose place no symbol and no section tells."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+from kprobesim.image.segment import Segment
+from kprobesim.image.tables.discover import (
+    JUMP_ENTRIES,
+    find_address_runs,
+    find_blacklist,
+    find_records,
+)
+
+__all__ = ["Contents", "TableShapes"]
+
+#: x86: UD2, UD1 with an operand-size prefix (6.14), UDB (6.17). ARM64: BRK #0x800.
+_BUG_TRAPS = {
+    "x86_64": (b"\x0f\x0b", b"\x67\x0f\xb9", b"\x67\x48\x0f\xb9", b"\xd6"),
+    "arm64": (b"\x00\x00\x21\xd4",),
+}
+
+_ARM64_NOP = b"\x1f\x20\x03\xd5"
+_ARM64_B = 0x14  # the highest bits of B
+
+_Table = tuple[int, bytes]
+
+
+class Contents(Protocol):
+    """What is known of an image before its tables are."""
+
+    @property
+    def arch(self) -> str:
+        """ "x86_64" or "arm64"."""
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """Its memory."""
+
+    def segment_at(self, vaddr: int) -> Segment | None:
+        """The segment with that address."""
+
+    def contains(self, vaddr: int) -> bool:
+        """Whether there is a segment with it."""
+
+    def is_code(self, address: int) -> bool:
+        """Whether it is an address of code."""
+
+    def read(self, vaddr: int, size: int) -> bytes:
+        """What is there."""
+
+    def bounds(self, start: str, stop: str) -> tuple[int, int] | None:
+        """The addresses of two symbols, if it has them."""
+
+
+class TableShapes:
+    """Finds the tables of ``image``, whose code is in the sorted ranges ``code``.
+
+    A table is where it lies and its bytes: (0, b"") when there is none.
+    """
+
+    def __init__(self, image: Contents, code: Sequence[tuple[int, int]]) -> None:
+        self._image = image
+        self._code = code
+
+    def exception_table(self) -> _Table:
+        """Sorted, each entry two addresses of code."""
+        image = self._image
+
+        def plausible(insn: int, fixup: int, record: bytes) -> bool:
+            if image.arch == "arm64" and len(record) == 12:
+                kind, data = struct.unpack_from("<HH", record, 8)
+                # Two register numbers of five bits. (.altinstructions is 12 bytes and sorted, too.)
+                if not 0 < kind < 16 or data >= 1 << 10:
+                    return False
+            return image.is_code(insn) and image.is_code(fixup)
+
+        return find_records(image.segments, (12, 8), plausible, rising=True)
+
+    def bug_table(self) -> _Table:
+        """Each entry points at a BUG instruction."""
+        return find_records(
+            self._image.segments,
+            (12, 16, 8),
+            lambda trap, _file, _record: self.is_bug_trap(trap),
+        )
+
+    def is_bug_trap(self, address: int) -> bool:
+        """Whether a BUG instruction lies at ``address``."""
+        segment = self._image.segment_at(address)  # often asked: not through read()
+        if segment is None:
+            return False
+        offset = address - segment.vaddr
+        return bytes(segment.data[offset : offset + 4]).startswith(_BUG_TRAPS[self._image.arch])
+
+    def jump_table(self) -> _Table:
+        """Each entry points at a NOP or a branch. (Only ARM64 needs it.)"""
+        image = self._image
+        constants = image.bounds("_etext", "_sinittext")  # where RO_DATA of vmlinux.lds.h puts it
+        if image.arch != "arm64" or constants is None:
+            return 0, b""
+
+        def plausible(place: int, target: int, record: bytes) -> bool:
+            if place % 4 or target % 4 or not (image.contains(place) and image.contains(target)):
+                return False
+            code = image.read(place, 4)
+            return code == _ARM64_NOP or code[3] & 0xFC == _ARM64_B
+
+        parts = [part for s in image.segments if (part := s.part(*constants)) is not None]
+        return find_records(parts, (16,), plausible, runs=JUMP_ENTRIES)
+
+    def mcount_sites(self) -> Sequence[int]:
+        """The longest run of addresses at which ftrace patches."""
+        sites = [words for _, words, _ in self._code_pointers if len(words) >= 64]
+        ftrace = [w for w in sites if all(map(self._is_ftrace_site, w[:: len(w) // 64]))]
+        return max(ftrace, key=len, default=())
+
+    def kprobe_blacklist(self, members: Sequence[int]) -> Sequence[int]:
+        """The addresses of the table that holds all of ``members``."""
+        found = find_blacklist(self._code_pointers, members)
+        return found[1] if found else ()
+
+    @cached_property
+    def _code_pointers(self) -> list[tuple[int, array[int], int]]:
+        """Tables of addresses in code."""
+        if not self._code:
+            return []
+        return find_address_runs(self._image.segments, self._code[0][0], self._code[-1][1], 8)
+
+    def _is_ftrace_site(self, address: int) -> bool:
+        if not self._image.contains(address) or not self._image.contains(address + 7):
+            return False
+        code = self._image.read(address, 8)
+        # ARM64: two NOPs (-fpatchable-function-entry=2). x86: a call of __fentry__.
+        return code == _ARM64_NOP * 2 if self._image.arch == "arm64" else code[0] == 0xE8

@@ -1,0 +1,376 @@
+"""Calls of a booted guest's functions, in process context.
+
+A function may sleep, take locks and wait for others only where a task runs that holds nothing: not
+in the middle of a printk, not in the idle loop. So the guest itself provides the place. As an
+interrupt handler would, the host has it execute ``queue_work_on()`` (kernel/workqueue.c), and lets
+it run on until one of its kworkers calls that work. There, as if the work were already done, the
+CPU is parked, and each call borrows it: on a stack of its own, with time, interrupts and other
+tasks going on, until the function returns and the kworker's registers come back. As long as nothing
+else runs, further calls start from there at once.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from kprobesim.boot.board import Board
+from kprobesim.boot.faults import GuestEnd
+from kprobesim.boot.stop import Stop, StopReason
+from kprobesim.errors import GuestError, GuestMemoryError, SymbolError, UsageError
+from kprobesim.image import KernelImage
+from kprobesim.inside.call_pads import CallPads
+from kprobesim.inside.cpu_context import Standing
+from kprobesim.inside.oops import OopsWatch
+from kprobesim.machine.faults import GuestLimit, GuestTimeout
+from kprobesim.machine.registers import PtRegs
+
+__all__ = ["GuestCalls"]
+
+_QUEUE = "queue_work_on"  # (cpu, workqueue, work)
+# Its works may take long. NULL until workqueue_init_early(); the first name is of 6.17. (Those of
+# system_highpri_wq come no sooner: 27 ms of the guest's time in 7.2, where these take 3.)
+_WORKQUEUES = ("system_dfl_wq", "system_unbound_wq")
+# struct work_struct: data (0: was in no pool yet), entry (an empty list), func
+_WORK = struct.Struct("<QQQQ32x")
+_KMALLOC = ("__kmalloc_noprof", "__kmalloc")
+_VMALLOC = ("vmalloc_noprof", "vmalloc")
+_FREE = "kvfree"
+_GFP_KERNEL, _GFP_NOWAIT = 0xCC0, 0x800  # include/linux/gfp_types.h, the same from 5.10 on
+_LARGEST_KMALLOC = 2 << 20
+
+# A stack as large as a task's. ARM64 takes a stack pointer for an overflow that has the bit of
+# THREAD_SIZE set (arch/arm64/kernel/entry.S): bit 14, or 16 with pages of 64 KiB.
+_STACK, _STACK_ALIGN, _ARENA = 16 << 10, 128 << 10, 256 << 10
+_MARK, _MARK_BYTES = b"kprobesim stack\n", 64
+_PATIENCE = 10.0  # host seconds
+_TRIES, _TRY_SECONDS = 100, 2e-4  # to find a call that is given up
+_MARGIN = 512  # below the stack pointer of whom we borrow a stack from
+_IN_INTERRUPT = 0x000F_0100  # of preempt_count: serving a hard or a soft interrupt
+
+
+@dataclass
+class _Parked:
+    """The kworker's registers right after our work, and how to tell that it still stands there."""
+
+    regs: PtRegs
+    when: int
+    task: int | None
+    counts: list[tuple[int, bytes]]
+
+
+class GuestCalls:
+    """Calls functions of the guest on ``board``."""
+
+    def __init__(self, board: Board, image: KernelImage, standing: Standing) -> None:
+        self._board = board
+        self._image = image
+        self._standing = standing
+        self._machine = board.machine
+        self._pads: CallPads | None = None
+        self._oops = OopsWatch(board, image, standing)
+        self._parked: _Parked | None = None
+        self._stack: int | None = None
+
+    # -- for the user ------------------------------------------------------------------------------
+
+    def call(
+        self,
+        target: int,
+        arguments: Sequence[int],
+        *,
+        timeout: float | None = _PATIENCE,
+        max_instructions: int = 0,
+    ) -> int:
+        """Call the function at ``target`` and return the 64-bit result.
+
+        Raises :class:`GuestFault` for an oops of the call, :class:`GuestTimeout` after ``timeout``
+        host seconds, :class:`GuestLimit` after ``max_instructions`` (a nanosecond of the guest's
+        time each), what a handler raised, and :class:`BootError`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pads, parked = self._arrive(deadline)
+        stack = self._find_stack(pads, parked, deadline)
+        return self._borrow(pads, parked, target, arguments, stack, deadline, max_instructions)
+
+    def arrive(self, timeout: float | None = _PATIENCE) -> None:
+        """Let the guest run on to where it can be called, if it does not stand there already."""
+        self._arrive(None if timeout is None else time.monotonic() + timeout)
+
+    def alloc(self, size: int) -> int:
+        """The address of ``size`` bytes of the guest's memory; their content is not defined."""
+        if size <= 0:
+            raise UsageError(f"cannot allocate {size} bytes")
+        if size <= _LARGEST_KMALLOC:
+            address = self.call(self._symbol(*_KMALLOC), (size, _GFP_KERNEL))
+        else:
+            address = self.call(self._symbol(*_VMALLOC), (size,))
+        if not address:
+            raise UsageError(
+                f"the guest has no {size} bytes of memory to give: boot it with more (memory=)"
+            )
+        return address
+
+    def free(self, address: int) -> None:
+        """Give memory from :meth:`alloc` back."""
+        self.call(self._symbol(_FREE), (address,))
+
+    def give_back(self, address: int) -> None:
+        """:meth:`free` what a call has borrowed, unless the guest may still be using it."""
+        if self._parked is not None:
+            self.free(address)
+
+    def save(self) -> Any:
+        """What is remembered of the guest, for :meth:`restore` when it is as it is now again."""
+        parked = None if self._parked is None else replace(self._parked)
+        return parked, self._stack, None if self._pads is None else self._pads.save()
+
+    def restore(self, kept: Any) -> None:
+        """The guest is as it was when :meth:`save` gave ``kept``.
+
+        ``None``: before the first call.
+        """
+        parked, self._stack, pads = kept or (None, None, None)
+        self._parked = None if parked is None else replace(parked)
+        if self._pads is not None:
+            self._pads.restore(pads)
+
+    # -- getting there -----------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        board = self._board
+        if board.clock.running:
+            raise UsageError(
+                "a booted kernel cannot be called while it runs: not in a probe's handler, but "
+                "after run() has returned"
+            )
+        if board.ended is not None:
+            raise UsageError(f"the guest cannot be called any more: {board.ended}")
+
+    def _arrive(self, deadline: float | None) -> tuple[CallPads, _Parked]:
+        self._check()
+        pads = self._pads = self._pads or CallPads(self._board, self._image)
+        parked = self._parked
+        if parked is None or not self._is_parked(parked):
+            self._parked = None
+            parked = self._go_to_worker(pads, deadline)
+        return pads, parked
+
+    def _symbol(self, *names: str) -> int:
+        for name in names:
+            found = self._image.symbols.candidates(name)
+            if found:
+                return found[0].address
+        raise SymbolError(names[-1], f"this kernel has no {names[-1]}(), which a call needs")
+
+    def _is_parked(self, parked: _Parked) -> bool:
+        regs = self._machine.regs
+        return (
+            self._board.clock.now() == parked.when
+            and (regs.ip, regs.sp) == (parked.regs.ip, parked.regs.sp)
+            and self._standing.task() == parked.task
+        )
+
+    def _go_to_worker(self, pads: CallPads, deadline: float | None) -> _Parked:
+        """Let the guest run until a kworker does our work, and hold it there."""
+        queue, kmalloc = self._symbol(_QUEUE), self._symbol(*_KMALLOC)
+        while not self._may_queue(pads):
+            pads.stop_at_interrupt(self._workqueue)
+            try:
+                reason = self._board.run(lambda _: self._may_queue(pads), timeout=_left(deadline))
+            finally:
+                pads.stop_at_interrupt(None)
+            if not pads.arrived and reason.kind is not Stop.CONDITION:
+                self._raise(reason, "the guest came to no place from where to call")
+        memory = self._machine.memory
+        work = self._interject(pads, kmalloc, (_WORK.size, _GFP_NOWAIT), deadline)
+        if not work:
+            raise UsageError("the guest has no memory left: boot it with more (memory=)")
+        memory.write(work, _WORK.pack(0, work + 8, work + 8, pads.work))
+        self._interject(pads, queue, (0, self._workqueue(), work), deadline)
+        pads.expect_work(work)
+        self._wait(pads, deadline, None, "no kworker has come to our work")
+        pads.leave_work()
+        regs = self._machine.regs.copy()
+        parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts()))
+        self._borrow(pads, parked, self._symbol(_FREE), (work,), regs.sp - _MARGIN, deadline, 0)
+        return parked
+
+    def _interject(
+        self, pads: CallPads, target: int, arguments: Sequence[int], deadline: float | None
+    ) -> int:
+        """Have a function executed here and now, with interrupts masked: one that never sleeps."""
+        machine = self._machine
+        kept = machine.regs.copy()
+        self._standing.mask_interrupts()
+        self._enter(pads, target, arguments, kept.sp - _MARGIN)
+        self._wait(pads, deadline, None, "a function that queues work did not return")
+        result = machine.regs.return_value
+        kept.thaw(machine.words, machine.cpu)
+        return result
+
+    def _may_queue(self, pads: CallPads) -> bool:
+        """Whether an interrupt could be handled at this instruction, and so queue work."""
+        if self._standing.in_user_mode() or not self._workqueue():
+            return False
+        ip = self._machine.regs.ip
+        return (
+            ip == pads.interrupt or self._standing.takes_interrupts() or self._board.halted_at(ip)
+        )
+
+    def _workqueue(self) -> int:
+        """The address of the workqueue; 0 as long as there is none."""
+        try:
+            return self._machine.memory.read_u64(self._workqueue_place)
+        except GuestMemoryError:
+            return 0
+
+    @cached_property
+    def _workqueue_place(self) -> int:
+        for name in _WORKQUEUES:
+            place = self._image.exported(name)
+            if place is not None:
+                return place
+        raise SymbolError(name, f"this kernel has no {name}, which calls need")
+
+    def _park(self, parked: _Parked) -> _Parked:
+        parked.when = self._board.clock.now()
+        self._parked = parked
+        return parked
+
+    def _find_stack(self, pads: CallPads, parked: _Parked, deadline: float | None) -> int:
+        """The top of the stack for calls. It is memory of the guest's, so it goes away when the
+        guest is set back to an earlier state: a mark tells."""
+        mark = _MARK * (_MARK_BYTES // len(_MARK))
+        if self._stack is not None:
+            try:
+                if self._machine.memory.read(self._stack, _MARK_BYTES) == mark:
+                    return self._stack
+            except GuestMemoryError:
+                pass
+        vmalloc = self._symbol(*_VMALLOC)
+        arena = self._borrow(
+            pads, parked, vmalloc, (_ARENA,), parked.regs.sp - _MARGIN, deadline, 0
+        )
+        if not arena:
+            raise UsageError("the guest has no memory for a stack: boot it with more (memory=)")
+        bottom = arena + _ARENA - _STACK & -_STACK_ALIGN
+        self._stack = bottom + _STACK - _MARK_BYTES
+        self._machine.memory.write(self._stack, mark)
+        return self._stack
+
+    # -- being there -------------------------------------------------------------------------------
+
+    def _borrow(
+        self,
+        pads: CallPads,
+        parked: _Parked,
+        target: int,
+        arguments: Sequence[int],
+        stack: int,
+        deadline: float | None,
+        limit: int,
+    ) -> int:
+        """Let the parked kworker execute a function."""
+        machine, began = self._machine, self._board.clock.now()
+        self._parked = None
+        self._enter(pads, target, arguments, stack)
+        seconds = limit / 1e9 if limit else None
+        try:
+            with self._oops.watching(parked.task):
+                self._wait(pads, deadline, seconds, "guest still running")
+            if self._oops.seen:
+                raise self._oops.fault()
+        except GuestError as error:
+            if isinstance(error, GuestLimit):
+                error.executed = self._board.clock.now() - began
+            self._give_up(pads, parked, stack)
+            raise
+        except BaseException:
+            self._give_up(pads, parked, stack)
+            raise
+        result = machine.regs.return_value
+        self._restore(parked)
+        return result
+
+    def _enter(self, pads: CallPads, target: int, arguments: Sequence[int], stack: int) -> None:
+        machine = self._machine
+        machine.cpu.prepare_call(machine.memory, stack & ~15, arguments, pads.back)
+        machine.regs.ip = target
+        pads.expect_return()
+
+    def _restore(self, parked: _Parked) -> None:
+        parked.regs.copy().thaw(self._machine.words, self._machine.cpu)
+        self._park(parked)
+
+    def _wait(
+        self, pads: CallPads, deadline: float | None, seconds: float | None, what: str
+    ) -> None:
+        """Run until the CPU has come to a pad."""
+        reason = self._board.run(timeout=_left(deadline), seconds=seconds)
+        if not pads.arrived and not self._oops.seen:
+            self._raise(reason, what)
+
+    def _raise(self, reason: StopReason, what: str) -> None:
+        board, machine = self._board, self._machine
+        if board.ended is not None:
+            board.fail(GuestEnd, f"the guest ended before the call did: {reason}")
+        regs = machine.regs.copy()
+        place, trace = machine.symbolize(regs.ip), machine.unwind(regs)
+        if reason.kind is Stop.SECONDS:
+            raise GuestLimit(f"{what} after max_instructions", regs, place, trace, 0)
+        raise GuestTimeout(f"{what}: {reason}", regs, place, trace)
+
+    # -- getting out of it -------------------------------------------------------------------------
+
+    def _counts(self) -> list[tuple[int, bytes]]:
+        """What the kernel counts for the running task while it holds something: place, value."""
+        memory = self._machine.memory
+        return [(place, memory.read(place, 4)) for place in self._standing.counters()]
+
+    def _give_up(self, pads: CallPads, parked: _Parked, stack: int) -> None:
+        """The call will not return here: take its kworker away from it, as soon as that runs.
+
+        If it does not, because it sleeps, it comes to its end in the background.
+        """
+        if self._oops.seen or self._reach(parked):
+            pads.forget()
+            for place, value in parked.counts:
+                self._machine.memory.write(place, value)
+            self._restore(parked)
+        else:
+            pads.abandon(parked.regs)
+            if stack == self._stack:
+                self._stack = None
+
+    def _reach(self, parked: _Parked) -> bool:
+        """Let the guest run on to where the kworker itself runs, not an interrupt's handler."""
+        standing, board = self._standing, self._board
+        for _ in range(_TRIES):
+            if (
+                standing.task() == parked.task
+                and standing.takes_interrupts()
+                and not self._in_interrupt(parked)
+            ):
+                return True
+            try:
+                board.run(seconds=_TRY_SECONDS)
+            except Exception:  # a handler's, again; what matters is the one before
+                return False
+            if board.ended is not None:
+                return False
+        return standing.task() == parked.task and not self._in_interrupt(parked)
+
+    def _in_interrupt(self, parked: _Parked) -> bool:
+        if not parked.counts:
+            return False
+        place, _ = parked.counts[0]
+        return bool(self._machine.memory.read_u32(place) & _IN_INTERRUPT)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

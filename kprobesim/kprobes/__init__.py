@@ -1,0 +1,1 @@
+"""The kprobes subsystem: probes, their registration, and what happens when one is hit."""

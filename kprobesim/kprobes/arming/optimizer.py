@@ -1,0 +1,264 @@
+"""The optimizer: where it can, a breakpoint becomes a jump to a detour buffer (x86-64).
+
+optimize_kprobe(), unoptimize_kprobe() and kprobe_optimizer() of kernel/kprobes.c (6.1), and
+optimized_callback() of arch/x86/kernel/kprobes/opt.c. A probe is flagged OPTIMIZED at
+once. Its jump is written by work that is due some jiffies later; in a guest that is called time
+stands still, and that is when somebody waits for it. Jumps are taken out without delay.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from kprobesim.arch.refused import Refused
+from kprobesim.arch.x86_64.constants import INT3_SIZE, RSP
+from kprobesim.arch.x86_64.detour import (
+    CALLBACK,
+    DETOUR_SIZE,
+    FRAME_SIZE,
+    LONGEST_COPY,
+    Detour,
+    detour,
+)
+from kprobesim.errors import UsageError
+from kprobesim.kprobes.aggregate import AggrKprobe
+from kprobesim.kprobes.arming.arming import BreakpointArming
+from kprobesim.kprobes.arming.pages import ProbePages
+from kprobesim.kprobes.arming.slots import SlotCache
+from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.hit.hit import references_of_nobody
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.rules.optimizable import Optimizable
+from kprobesim.kprobes.table import KprobeTable, members
+from kprobesim.machine.guest import Guest
+
+__all__ = ["KprobeOptimizer"]
+
+_ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
+
+
+class KprobeOptimizer:
+    """Arms the probes in ``table`` with the breakpoints of ``arming``, and turns those into jumps.
+
+    ``copies`` gets where each copied instruction is, and where it comes from. ``allowed`` is the
+    kernel's ``kprobes_allow_optimization``; :meth:`arm` obeys a change of it.
+    """
+
+    def __init__(
+        self,
+        machine: Guest,
+        table: KprobeTable,
+        arming: BreakpointArming,
+        optimizable: Optimizable,
+        ctlblk: KprobeCtlblk,
+        copies: dict[int, int],
+        pages: ProbePages,
+        *,
+        strict: bool = False,
+    ) -> None:
+        self._machine = machine
+        self._table = table
+        self._arming = arming
+        self._optimizable = optimizable
+        self._ctlblk = ctlblk
+        self._copies = copies
+        self._pages = pages
+        self._strict = strict
+        self.allowed = True
+        self.buffers = SlotCache(DETOUR_SIZE, pages.new_detours, pages.free)
+        self._callback = self._trap_at = -1
+        self._detours: dict[int, Detour] = {}
+        self._returns: dict[int, tuple[int, int]] = {}  # the probe, and where its hits go on
+        self._queue: set[int] = set()
+        self._jumps: set[int] = set()
+        self.prepare = arming.prepare
+        self.read_original = arming.read_original
+
+    # -- as any way to arm -------------------------------------------------------------------------
+
+    def arm(self, head: Kprobe) -> None:
+        """Write the breakpoint, and ask for a jump if it may be one (``__arm_kprobe()``)."""
+        self._make_way(head.addr or 0)
+        self._arming.arm(head)
+        if self._may_jump(head):
+            self._optimize(head)
+        else:
+            self._unoptimize(head)
+
+    def disarm(self, head: Kprobe) -> None:
+        """Take the jump or the breakpoint out (``__disarm_kprobe()``)."""
+        self._unoptimize(head)
+        self._arming.disarm(head)
+
+    def release(self, head: Kprobe) -> None:
+        """Free the slot and the detour; the CPU may still be on its way through them."""
+        self._free_detour(head)
+        self._arming.release(head)
+
+    def abandon(self, head: Kprobe) -> None:
+        """The code goes away, and what is in it does not matter (``kill_optimized_kprobe()``)."""
+        self._queue.discard(head.addr or 0)
+        self._jumps.discard(head.addr or 0)
+        head.flags &= ~KprobeFlag.OPTIMIZED
+        head.detour = None
+        self._free_detour(head)
+        self._arming.abandon(head)
+
+    # -- asking for a jump, and for a breakpoint ---------------------------------------------------
+
+    def _may_jump(self, head: Kprobe) -> bool:
+        """Neither through ftrace, nor with handlers that only a breakpoint can serve."""
+        return (
+            self.allowed
+            and not head.flags & KprobeFlag.FTRACE
+            and head.post_handler is None
+            and not any(  # a jprobe goes elsewhere
+                p.list_type == "j" and not p.flags & KprobeFlag.GONE for p in members(head)
+            )
+        )
+
+    def _optimize(self, head: Kprobe) -> None:
+        """``optimize_kprobe()``"""
+        address = head.addr or 0
+        if head.flags & KprobeFlag.OPTIMIZED:
+            return
+        made = self._detours.get(address) or self._make_detour(address)
+        if made is None or self._is_blocked(made):
+            return
+        head = self._with_head(head)
+        head.flags |= KprobeFlag.OPTIMIZED
+        head.detour = made.resume
+        self._queue.add(address)
+
+    def wrap(self, p: Kprobe) -> Kprobe:
+        """``try_to_optimize_kprobe()``: a head for ``p``, if it could ever be a jump; else ``p``.
+
+        The kernel does it when ``p`` is registered. Here it is put off until a jump is asked for,
+        or until somebody could tell the difference: a hit without a head is a quicker one.
+        """
+        address = p.addr or 0
+        if p.flags & KprobeFlag.FTRACE or not (
+            self._detours.get(address) or self._make_detour(address)
+        ):
+            return p
+        return self._with_head(p)
+
+    def _with_head(self, p: Kprobe) -> AggrKprobe:
+        if isinstance(p, AggrKprobe):
+            return p
+        head = self._table.heads[p.addr or 0] = AggrKprobe(p, strict=self._strict)
+        return head
+
+    def _unoptimize(self, head: Kprobe) -> None:
+        """``unoptimize_kprobe()``, forced: a jump becomes the breakpoint that it was."""
+        address = head.addr or 0
+        if head.flags & KprobeFlag.OPTIMIZED:
+            head.flags &= ~KprobeFlag.OPTIMIZED
+            head.detour = None
+            self._queue.discard(address)
+            if address in self._jumps:
+                self._jumps.remove(address)
+                self._arming.unjump(address)
+
+    def _make_way(self, address: int) -> None:
+        """``get_optimized_kprobe()``: a breakpoint is about to be written inside of a jump."""
+        for start in range(address - LONGEST_COPY + 1, address):
+            made = self._detours.get(start)
+            if made is not None and address < start + made.size:
+                self._unoptimize(self._table.heads[start])
+
+    def _make_detour(self, address: int) -> Detour | None:
+        """``arch_prepare_optimized_kprobe()``; ``None``: the probe stays a breakpoint."""
+        size = self._optimizable.size(address)
+        if not size:
+            return None
+        if self._callback < 0:
+            self._callback = self._pages.callback()
+            self._trap_at = self._callback + len(CALLBACK) - INT3_SIZE
+        buffer = self.buffers.get(collect=self._machine.depth == 0)
+        try:
+            made = detour(self._arming.read_original, address, size, buffer, self._callback)
+        except Refused:  # something is too far away
+            self.buffers.free(buffer, dirty=False)
+            return None
+        self._machine.text.poke(buffer, made.code, "kprobe detour")
+        self._detours[address] = made
+        self._returns[made.returns_to] = address, made.resume
+        self._copies.update(made.copies)
+        return made
+
+    def _free_detour(self, head: Kprobe) -> None:
+        made = self._detours.pop(head.addr or 0, None)
+        if made is not None:
+            del self._returns[made.returns_to]
+            for copy, _ in made.copies:
+                del self._copies[copy]
+            self.buffers.free(made.buffer, dirty=True)
+
+    def _is_blocked(self, made: Detour) -> bool:
+        """``arch_check_optimized_kprobe()``: whether another probe is where the jump would be."""
+        others = map(self._table.heads.get, range(made.address + 1, made.address + made.size))
+        return any(other is not None and not other.disabled for other in others)
+
+    # -- the work ----------------------------------------------------------------------------------
+
+    def wait(self) -> None:
+        """``wait_for_kprobe_optimizer()``: write the jumps that have been asked for.
+
+        But none that would make the code do something else: the kernel does that, and ``strict``.
+        Raises :class:`UsageError` while guest code is being executed, which may be right there.
+        """
+        if self._machine.depth:
+            raise UsageError("a handler cannot wait for the optimizer: call this between calls")
+        for address in sorted(self._queue):
+            if self._strict or not self._optimizable.is_entered(address):
+                self._arming.jump(address, self._detours[address].jump)
+                self._jumps.add(address)
+        self._queue.clear()
+
+    # -- a hit -------------------------------------------------------------------------------------
+
+    def make_trap(self, otherwise: Callable[[int], bool]) -> Callable[[int], bool]:
+        """``trap(address)``, as a closure: it runs at every hit of a jump.
+
+        ``otherwise`` is asked about breakpoints that are not of a detour.
+        """
+        machine, words, ctl = self._machine, self._machine.words, self._ctlblk
+        pc, read_u64, references = (
+            machine.engine.layout.pc,
+            machine.memory.read_u64,
+            sys.getrefcount,
+        )
+        heads, returns = self._table.heads, self._returns
+        unshared = references_of_nobody(machine)
+
+        def trap(address: int) -> bool:
+            """``optimized_callback()``; whether the breakpoint at ``address`` was its."""
+            if address != self._trap_at:
+                return otherwise(address)
+            sp = words[RSP]
+            known = returns.get(read_u64(sp))
+            if known is None:
+                return False
+            probed, resume = known
+            words[RSP] = sp = sp + 8 + FRAME_SIZE
+            head = heads.get(probed)
+            if isinstance(head, AggrKprobe):
+                if ctl.running is not None:
+                    head.count_miss()
+                else:
+                    ctl.running, ctl.kprobe_status = head, _ACTIVE
+                    words[pc] = probed + 1
+                    regs = machine.regs
+                    machine.in_handler = True
+                    head.opt_pre_handler(regs)
+                    machine.in_handler = False
+                    if references(regs) > unshared:
+                        machine.replace_regs(regs)
+                    ctl.running = None
+                    words[RSP] = sp
+            words[pc] = resume
+            return True
+
+        return trap

@@ -1,0 +1,159 @@
+"""Making functions fail: override_return() in the manner of kernel/fail_function.c (6.1).
+
+The probe at the entry sets the result and goes on where the caller does, so that nothing of the
+function runs.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from kprobesim.errors import KprobeError, Reason
+from kprobesim.image import KernelImage
+from kprobesim.image.tables.error_injection import InjectionType
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.rules.checks import Place, resolve
+from kprobesim.kprobes.table import KprobeTable
+from kprobesim.machine.guest import Guest
+
+__all__ = ["FaultInjection", "Override", "override_function_with_return"]
+
+_MASK = (1 << 64) - 1
+_ARM64_LINK = 30
+
+
+def override_function_with_return(machine: Guest, value: int) -> int:
+    """At a function's entry: return ``value`` to its caller. Returns 1, for the pre_handler to."""
+    words, regs = machine.words, machine.cpu.regs_class
+    words[regs.RETURN] = value & _MASK
+    if machine.arch == "x86_64":  # what the kernel's stub does: it is a RET
+        sp = words[regs.STACK_POINTER]
+        words[regs.PROGRAM_COUNTER] = machine.memory.read_u64(sp)
+        words[regs.STACK_POINTER] = sp + 8
+    else:
+        words[regs.PROGRAM_COUNTER] = words[_ARM64_LINK]
+    return 1
+
+
+def _no_post_handler(p: Kprobe, regs: Any, flags: int) -> None:
+    """Never called. That there is one keeps the probe from being optimised or boosted."""
+
+
+class Override:
+    """A function that returns ``value`` at once, until :meth:`remove`; also a context manager.
+
+    ``hits`` counts the calls; ``kp`` is the probe. ``value`` may be changed at any time.
+    """
+
+    def __init__(self, machine: Guest, kp: Kprobe, value: int) -> None:
+        self.kp = kp
+        self.value = value
+        self.hits = 0
+        self.remove: Callable[[], None] = lambda: None
+        """Let the function be itself again; once more does nothing."""
+
+        def pre_handler(p: Kprobe, regs: Any) -> int:
+            self.hits += 1
+            return override_function_with_return(machine, self.value)
+
+        kp.pre_handler = pre_handler
+        kp.post_handler = _no_post_handler
+
+    def __enter__(self) -> Override:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"<Override {self.kp.symbol_name or hex(self.kp.addr or 0)} returns {self.value}>"
+
+
+class FaultInjection:
+    """What ``fail_function`` of debugfs does, for one guest."""
+
+    def __init__(
+        self,
+        machine: Guest,
+        image: KernelImage,
+        table: KprobeTable,
+        read_original: Callable[[int, int], bytes],
+        register_kprobe: Callable[[Kprobe], None],
+        unregister_kprobe: Callable[[Kprobe], None],
+    ) -> None:
+        self._machine = machine
+        self._image = image
+        self._table = table
+        self._read_original = read_original
+        self._register_kprobe = register_kprobe
+        self._unregister_kprobe = unregister_kprobe
+        self._injected: dict[int, Override] = {}
+
+    def override(self, symbol: int | str, value: int, *, check: bool) -> Override:
+        """Let ``symbol`` return ``value``; raises :class:`KprobeError`."""
+        kp = Kprobe(symbol) if isinstance(symbol, str) else Kprobe(addr=symbol)
+        place = resolve(self._image, kp, self._read_original)
+        if not place.on_func_entry:
+            raise _refusal(
+                errno.EINVAL,
+                Reason.NOT_FUNCTION_ENTRY,
+                f"{place} is not where a function begins: only there can it return at once",
+                place,
+            )
+        if check:
+            value = self._check(place, value)
+        override = Override(self._machine, kp, value)
+        self._register_kprobe(kp)
+        if check:
+            self._injected[place.address] = override
+
+        def remove() -> None:
+            if kp in self._table:
+                self._unregister_kprobe(kp)
+                if self._injected.get(place.address) is override:
+                    del self._injected[place.address]
+
+        override.remove = remove
+        return override
+
+    def _check(self, place: Place, value: int) -> int:
+        """The value to return, if the kernel would let the function return it."""
+        kind = self._image.error_injection.type_of(place.symbol_start)
+        if kind is None:
+            raise _refusal(
+                errno.ERANGE,
+                Reason.NOT_ERROR_INJECTABLE,
+                f"{place} is not marked ALLOW_ERROR_INJECTION; leave check out to do it all "
+                "the same",
+                place,
+            )
+        if place.address in self._injected:
+            raise _refusal(
+                errno.EBUSY,
+                Reason.ALREADY_INJECTED,
+                f"{place} is overridden already; remove that first",
+                place,
+            )
+        value = value or kind.default()
+        if not kind.accepts(value):
+            raise _refusal(
+                errno.EINVAL,
+                Reason.UNACCEPTABLE_VALUE,
+                f"{place} fails with {kind.value}, not with {value:#x}",
+                place,
+            )
+        return value
+
+    def kinds(self) -> list[tuple[str, InjectionType]]:
+        """The whitelist, as debugfs' ``error_injection/list``: symbols and how they fail."""
+        names = ((self._image.symbols.at(address), kind) for address, kind in self._listed())
+        return [(found.symbol.name, kind) for found, kind in names if found is not None]
+
+    def _listed(self) -> list[tuple[int, InjectionType]]:
+        return list(self._image.error_injection)
+
+
+def _refusal(number: int, reason: Reason, message: str, place: Place) -> KprobeError:
+    return KprobeError(number, reason, message, symbol=str(place), address=place.address)

@@ -1,0 +1,1 @@
+"""The path of a hit: from the trap to where the guest goes on."""

@@ -1,0 +1,32 @@
+"""What happens to probes when modules come and go: kprobes_module_callback(), kernel/kprobes.c."""
+
+from __future__ import annotations
+
+from kprobesim.image.modules.module_image import ModuleImage
+from kprobesim.kprobes.enable import Switching
+from kprobesim.kprobes.rules.blacklist import Blacklist
+
+__all__ = ["ModuleNotifier"]
+
+
+class ModuleNotifier:
+    """Is told of each module's state, before anything of it has gone."""
+
+    def __init__(self, blacklist: Blacklist, switching: Switching) -> None:
+        self._blacklist = blacklist
+        self._switching = switching
+
+    def coming(self, module: ModuleImage) -> None:
+        """It is in memory: what it forbids to probe is forbidden from now on."""
+        self._blacklist.add_module(module)
+
+    def live(self, module: ModuleImage) -> None:
+        """Its init code goes: probes there are GONE."""
+        if module.init is not None:
+            self._switching.kill_range(*module.init)
+
+    def going(self, module: ModuleImage) -> None:
+        """All of it goes."""
+        for part in module.parts:
+            self._switching.kill_range(part.start, part.end)
+        self._blacklist.remove_module(module)

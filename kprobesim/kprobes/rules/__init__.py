@@ -1,0 +1,1 @@
+"""Where a probe may be: the kernel's rules, and the verdict on one place."""

@@ -1,0 +1,146 @@
+"""The registered probes as plain data, and registering them again on the same kernel later.
+
+They are not judged again: they were accepted once, and by now the code may be gone that they are
+on (a kernel frees its ``__init`` functions), or patched. Handlers are functions of a process and
+are not saved: new probes bring theirs along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from kprobesim.arch.refused import Refused
+from kprobesim.errors import UsageError
+from kprobesim.kprobes.arch_kprobes import Site
+from kprobesim.kprobes.arming.arming import HookArming
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+
+if TYPE_CHECKING:
+    from kprobesim.kprobes.manager import KprobesManager
+
+__all__ = ["check_probes", "load_probes", "save_probes"]
+
+_CODE = 16  # longer than any instruction
+_MASK = (1 << 64) - 1
+_SITE: dict[str, type] = {
+    "address": int,
+    "symbol_start": int,
+    "has_exception_entry": bool,
+    "has_post_handler": bool,
+    "ftrace": bool,
+}
+_PROBE: dict[str, type] = {"addr": int, "offset": int, "flags": int, "nmissed": int, "opcode": int}
+
+
+def save_probes(manager: KprobesManager) -> dict[str, Any]:
+    """All probes in order of registration, and the instructions they are on.
+
+    Raises :class:`UsageError` if there are return probes or jprobes among them.
+    """
+    hooks = _hooks(manager)
+    if any(p.list_type != "k" for p in manager):
+        raise UsageError(
+            "unregister return probes and jprobes first: their handlers and pending returns "
+            "cannot be stored"
+        )
+    sites = {}
+    for p in manager:
+        prepared = hooks.prepared(p.addr or 0)
+        if prepared is not None:
+            site, code = prepared
+            sites[str(p.addr)] = {**asdict(site), "code": code}
+    return {
+        "probes": [
+            {
+                "symbol_name": p.symbol_name,
+                "addr": p.addr,
+                "offset": p.offset,
+                "flags": int(p.flags),
+                "nmissed": p.nmissed,
+                "opcode": p.opcode,
+            }
+            for p in manager
+        ],
+        "sites": sites,
+        "init_freed": manager.init_freed,
+        "all_disarmed": manager.switching.all_disarmed,
+    }
+
+
+def check_probes(state: Any) -> list[dict[str, Any]]:
+    """The probes in ``state``; raises :class:`UsageError` if :func:`save_probes` gave no such."""
+    try:
+        for name in ("init_freed", "all_disarmed"):
+            _require(type(state[name]) is bool, name)
+        for probe in state["probes"]:
+            for name, kind in _PROBE.items():
+                _require(type(probe[name]) is kind and probe[name] <= _MASK, name)
+            _require(0 <= probe["flags"] < 2 * KprobeFlag.ON_FUNC_ENTRY, "flags")
+            _require(probe["symbol_name"] is None or type(probe["symbol_name"]) is str, "symbol")
+            gone = probe["flags"] & KprobeFlag.GONE
+            _require(gone or str(probe["addr"]) in state["sites"], "place")
+        for key, site in state["sites"].items():
+            for name, kind in _SITE.items():
+                _require(type(site[name]) is kind, name)
+            _require(key == str(site["address"]) and 0 <= site["address"] <= _MASK, "address")
+            _require(0 <= site["symbol_start"] <= site["address"], "symbol_start")
+            _require(type(site["code"]) is bytes and 0 < len(site["code"]) <= _CODE, "code")
+        probes: list[dict[str, Any]] = state["probes"]
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise UsageError(f"the list of probes is damaged ({error!r})") from error
+    return probes
+
+
+def _require(sound: bool, what: str) -> None:
+    if not sound:
+        raise ValueError(f"its {what} cannot be")
+
+
+def load_probes(manager: KprobesManager, state: Any, probes: Sequence[Kprobe]) -> None:
+    """Register what ``state`` holds with a manager that has no probes, and then ``probes``.
+
+    One of ``probes`` that names the place of a saved one (in the same words, or by address) takes
+    its place instead, with its count of misses and its flags; the others are registered as ever.
+    Raises :class:`UsageError` for a damaged state and :class:`KprobeError` for refused probes.
+    """
+    new = list(probes)
+    for saved in check_probes(state):
+        p = _taken(new, saved) or Kprobe(saved["symbol_name"], offset=saved["offset"])
+        p.addr = saved["addr"]
+        p.flags = KprobeFlag(saved["flags"])
+        p.nmissed = saved["nmissed"]
+        p.opcode = saved["opcode"]
+        ainsn = None
+        site = state["sites"].get(str(p.addr))
+        if site is not None and manager.get_kprobe(saved["addr"]) is None:
+            facts = {name: site[name] for name in _SITE}
+            try:
+                ainsn = _hooks(manager).adopt(Site(**facts), site["code"])
+            except Refused as refused:
+                raise UsageError(f"the list of probes is damaged: {refused.message}") from None
+        manager.adopt(p, ainsn)
+    manager.init_freed = state["init_freed"]
+    if state["all_disarmed"]:
+        manager.disarm_all_kprobes()
+    if new:
+        manager.register_kprobes(new)
+
+
+def _hooks(manager: KprobesManager) -> HookArming:
+    if manager.hooks is None:
+        raise UsageError("probes can be saved where they are hooks: those of a booted kernel")
+    return manager.hooks
+
+
+def _taken(new: list[Kprobe], saved: dict[str, Any]) -> Kprobe | None:
+    for p in new:
+        by_name = p.symbol_name is not None and p.symbol_name == saved["symbol_name"]
+        same = (by_name and p.offset == saved["offset"] and p.addr in (None, saved["addr"])) or (
+            p.symbol_name is None and p.addr is not None and p.addr + p.offset == saved["addr"]
+        )
+        if same:
+            new.remove(p)
+            return p
+    return None

@@ -1,0 +1,1 @@
+"""Call traces: by ORC, or by frame pointers."""

@@ -1,0 +1,1 @@
+"""What boot leaves behind for kernels that are called: memory, per-CPU data, exception tables."""

@@ -1,0 +1,80 @@
+"""The state that kernel functions take for granted: per-CPU area, stack canary, current task.
+
+Each of these was found by leaving it out and watching kernel functions fail: without the per-CPU
+base and the canary a third of them fault at once.
+"""
+
+from __future__ import annotations
+
+from kprobesim.image import KernelImage
+from kprobesim.machine.arm64 import Arm64Cpu
+from kprobesim.machine.machine import Machine
+from kprobesim.machine.memory import PAGE
+from kprobesim.patching.running_text import running_text
+
+__all__ = ["percpu_offset", "set_up_environment"]
+
+_X86_CANARY = 0x28  # offset in fixed_percpu_data where compilers expect it (asm/processor.h)
+_CANARY = 0x5AFE_57AC_CA4A_4200  # the kernel's canaries end in a zero byte, too
+_TASK_SIZE = 4 * PAGE
+
+
+def set_up_environment(machine: Machine, image: KernelImage) -> None:
+    """Make ``machine`` look as it does on CPU 0 of a kernel that runs its first task."""
+    if image.arch == "x86_64":
+        _set_up_x86(machine, image)
+    else:
+        _set_up_arm64(machine, image)
+    _patch_text(machine, image)
+
+
+def _address(image: KernelImage, name: str) -> int | None:
+    found = image.symbols.candidates(name)
+    return found[0].address if len(found) == 1 else None
+
+
+def percpu_offset(image: KernelImage) -> int:
+    """What is added to the address of a per-CPU variable to get CPU 0's."""
+    if image.arch != "x86_64" or image.percpu_load is None:
+        return 0
+    return (image.percpu_load - (_address(image, "__per_cpu_start") or 0)) % (1 << 64)
+
+
+def _set_up_x86(machine: Machine, image: KernelImage) -> None:
+    """The template of the per-CPU data serves as CPU 0's area, and %gs points there."""
+    if image.percpu_load is None:
+        return
+    start = _address(image, "__per_cpu_start") or 0
+    offset = percpu_offset(image)
+    machine.cpu.set_percpu_base(offset)
+    memory = machine.memory
+    variable = _address(image, "this_cpu_off")
+    if variable is not None:
+        memory.write_u64((offset + variable) % (1 << 64), offset)
+    table = _address(image, "__per_cpu_offset")
+    if table is not None:
+        memory.write_u64(table, offset)
+    guard = _address(image, "__stack_chk_guard")  # 6.15 and later: a variable like others
+    if guard is not None:
+        memory.write_u64((offset + guard) % (1 << 64), _CANARY)
+    elif start == 0:
+        memory.write_u64(image.percpu_load + _X86_CANARY, _CANARY)
+
+
+def _set_up_arm64(machine: Machine, image: KernelImage) -> None:
+    """``current`` is init_task, per-CPU offset 0: the template is CPU 0's area."""
+    task = _address(image, "init_task")
+    if task is None:  # a stripped image without KALLSYMS_ALL: a task of zeroes will do
+        task = machine.heap.alloc(_TASK_SIZE, align=PAGE)
+    assert isinstance(machine.cpu, Arm64Cpu)
+    machine.cpu.set_current(task)
+    machine.cpu.set_percpu_base(0)
+
+
+def _patch_text(machine: Machine, image: KernelImage) -> None:
+    """Put the code in as boot leaves it, and the variables that go with it."""
+    text = running_text(image, static_keys=False)
+    for address, code in text.areas.items():
+        machine.memory.write(address, bytes(code))
+    for address, value in text.variables.items():
+        machine.memory.write(address, value)

@@ -1,0 +1,68 @@
+"""Counting blocks instead of instructions."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import struct
+
+import pytest
+
+from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn.engine import Engine
+
+_LOOPS = {
+    "arm64": struct.pack("<3I", 0xD503201F, 0x91000400, 0x17FFFFFE),  # nop; add x0, x0, #1; b
+    "x86_64": bytes.fromhex("9048ffc0ebfa"),  # nop; inc rax; jmp
+}
+
+
+def make_engine(arch: str) -> tuple[Engine, mmap.mmap]:
+    engine, ram = Engine(arch), mmap.mmap(-1, 1 << 16)
+    engine.map_ram(0, len(ram), ctypes.addressof(ctypes.c_char.from_buffer(ram)))
+    ram[0x1000 : 0x1000 + len(_LOOPS[arch])] = _LOOPS[arch]
+    return engine, ram
+
+
+@pytest.mark.parametrize("limit", [1, 2, 1000])
+def test_stops_at_the_start_of_the_block_beyond_the_limit(arch: str, limit: int) -> None:
+    engine, _ram = make_engine(arch)
+    engine.count_blocks()
+    for turn in (1, 2):
+        assert engine.run(0x1000, limit) == 0
+        assert min(engine.counter) == limit
+        assert engine.words[0] == turn * limit
+        assert engine.words[engine.layout.pc] == 0x1000
+
+
+def test_a_callback_may_lower_the_limit(arch: str) -> None:
+    engine, _ram = make_engine(arch)
+    engine.count_blocks()
+    calls = []
+
+    def stop_soon(_uc: object, _address: int, _size: int, _data: object) -> None:
+        calls.append(engine.counter_words[0])
+        if len(calls) == 5:
+            engine.counter_words[1] = engine.counter_words[0]
+
+    engine.on_code(0x1000, stop_soon)
+    engine.run(0x1000, 1_000_000)
+    assert engine.words[0] == 5 and min(engine.counter) == 5
+
+
+def test_only_blocks_in_the_range_count(arch: str) -> None:
+    engine, ram = make_engine(arch)
+    halt = b"\x7f\x20\x03\xd5" if arch == "arm64" else b"\xf4"
+    ram[0x2000 : 0x2000 + len(halt)] = halt
+    engine.count_blocks(0x1000, 0x1FFF)
+    engine.run(0x2000, 10)
+    assert engine.counter[0] == 0
+    engine.run(0x1000, 10)
+    assert min(engine.counter) == 10
+
+
+def test_refused_when_instructions_are_counted_already(arch: str) -> None:
+    engine, _ram = make_engine(arch)
+    engine.run(0x1000, 3)
+    with pytest.raises(EngineError, match="count blocks"):
+        engine.count_blocks()
