@@ -108,7 +108,8 @@ def with_place(k: Kernel, probes: KprobesManager, p: Kprobe) -> None:
 
     What is checked here is how an instruction is prepared and run; a place comes with a symbol.
     """
-    from kprobesim.kprobes import checks, manager
+    from kprobesim.kprobes import manager
+    from kprobesim.kprobes.rules import checks
 
     real = manager.resolve, manager.check_address_safe
     place = checks.Place(p.addr or 0, "recorded", p.addr or 0, False)
