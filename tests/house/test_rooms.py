@@ -28,7 +28,7 @@ ROOMS = _rooms()
 
 def _room(module: str) -> str:
     """The room of ``kprobesim.room.file``."""
-    return (module.split(".") + ["__init__"])[1]
+    return (*module.split("."), "__init__")[1]
 
 
 def _imports(path: Path) -> set[str]:
