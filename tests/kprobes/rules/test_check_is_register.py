@@ -104,10 +104,10 @@ def test_on_a_real_kernel(real_image: Path, interface: str) -> None:
 def test_fail_function_asks_the_same_lookup(guest: Kernel) -> None:
     for symbol in ("no_such_function", "mix", "strlen+four"):
         with pytest.raises(KprobeError) as override:
-            guest.override_function_with_return(symbol)
+            guest.override_return(symbol)
         with pytest.raises(KprobeError) as register:
             guest.register_kprobe(Kprobe(symbol))
         assert override.value.as_dict() == register.value.as_dict()
     with pytest.raises(KprobeError) as override:
-        guest.override_function_with_return("strlen+4")
+        guest.override_return("strlen+4")
     assert override.value.reason is Reason.NOT_FUNCTION_ENTRY
