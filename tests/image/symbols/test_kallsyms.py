@@ -73,6 +73,14 @@ def test_any_names(layout: Layout, names: list[str], step: int) -> None:
     check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=b"\xff" * 24))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_names_of_what_is_linked_behind_the_end(layout: Layout) -> None:
+    """7.0 and 7.1 name thousands of strings of .modinfo, which is not loaded."""
+    wanted = entries(2000, layout)
+    wanted += [("r", f"__UNIQUE_ID_modinfo_{i}", IMAGE[1] + 24 * i) for i in range(700)]
+    check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=bytes(8)))
+
+
 def test_data_without_a_table() -> None:
     assert find_kallsyms(memoryview(bytes(10000)), VADDR, IMAGE) is None
     digits = b"".join(b"%d\0" % i for i in range(10))
