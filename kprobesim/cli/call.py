@@ -18,12 +18,12 @@ from kprobesim.cli.loading import (
     positive_int,
     seconds,
 )
-from kprobesim.cli.place import parse_place
 from kprobesim.cli.probes import Watch, add_probe_options, register_rows
 from kprobesim.disasm import Instruction
 from kprobesim.kernel.base import KernelHandle
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import Kernel
+from kprobesim.kprobes.rules.place import parse_place
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 
 __all__ = ["add_parser", "run"]

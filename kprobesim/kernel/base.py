@@ -141,7 +141,7 @@ class KernelHandle(ProbeVerbs):
         suggest   : tell names like an unknown one, which takes a while
         """
         p = Kprobe(symbol_name, addr=addr, offset=offset)
-        return self.kprobes.judge.check(
+        return self.kprobes.rules.check(
             p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
         )
 
