@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
+from kprobesim.boot.faults import BootError, GuestEnd, GuestHang, GuestPanic, GuestReset, NoDevice
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import (
     EngineError,
@@ -34,7 +34,7 @@ from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
 from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.machine.die_notifiers import DieEvent, Notify
-from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
+from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestStop, GuestTimeout
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
 from kprobesim.machine.trap import Trap, TrapKind
@@ -48,6 +48,7 @@ __all__ = [
     "DieEvent",
     "EngineError",
     "GuestBug",
+    "GuestEnd",
     "GuestError",
     "GuestFault",
     "GuestHang",
@@ -55,6 +56,7 @@ __all__ = [
     "GuestMemoryError",
     "GuestPanic",
     "GuestReset",
+    "GuestStop",
     "GuestTimeout",
     "GuestWarning",
     "ImageError",
