@@ -12,7 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
+    from kprobesim.boot.faults import (
+        BootError,
+        GuestEnd,
+        GuestHang,
+        GuestPanic,
+        GuestReset,
+        NoDevice,
+    )
     from kprobesim.boot.stop import Stop, StopReason
     from kprobesim.errors import (
         EngineError,
@@ -39,7 +46,13 @@ if TYPE_CHECKING:
     from kprobesim.kprobes.model import MODELS, Model
     from kprobesim.kprobes.rules.verdict import Verdict
     from kprobesim.machine.die_notifiers import DieEvent, Notify
-    from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
+    from kprobesim.machine.faults import (
+        GuestBug,
+        GuestFault,
+        GuestLimit,
+        GuestStop,
+        GuestTimeout,
+    )
     from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
@@ -53,6 +66,7 @@ __all__ = [
     "DieEvent",
     "EngineError",
     "GuestBug",
+    "GuestEnd",
     "GuestError",
     "GuestFault",
     "GuestHang",
@@ -60,6 +74,7 @@ __all__ = [
     "GuestMemoryError",
     "GuestPanic",
     "GuestReset",
+    "GuestStop",
     "GuestTimeout",
     "GuestWarning",
     "ImageError",
@@ -101,9 +116,10 @@ __version__ = "0.1.0"
 
 # Each is imported when it is first asked for: a command that runs nothing needs no emulator.
 _HOMES = {
-    "boot.faults": "BootError GuestHang GuestPanic GuestReset NoDevice",
+    "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
     "boot.stop": "Stop StopReason",
-    "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError KprobesimError Reason SnapshotError SymbolError UsageError",
+    "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError KprobesimError "
+    "Reason SnapshotError SymbolError UsageError",
     "image": "Symbol SymbolTable",
     "kernel.booted": "BootedKernel",
     "kernel.called": "Kernel",
@@ -117,7 +133,7 @@ _HOMES = {
     "kprobes.model": "MODELS Model",
     "kprobes.rules.verdict": "Verdict",
     "machine.die_notifiers": "DieEvent Notify",
-    "machine.faults": "GuestBug GuestFault GuestLimit GuestTimeout",
+    "machine.faults": "GuestBug GuestFault GuestLimit GuestStop GuestTimeout",
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",

@@ -64,7 +64,7 @@ def open_rules(
     wanted = known_model(model)
     if is_snapshot(path):
         if symbols is not None:
-            raise UsageError(f"symbols are for images; {os.fspath(path)} is a snapshot, with its own")
+            raise UsageError(f"symbols are for images; {os.fspath(path)} is a snapshot")
         image, read = _open_snapshot(Path(path))
         return KernelRules(image, read, wanted, strict=strict)
     image = load_image(path, symbols=symbols, progress=progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
@@ -220,7 +221,8 @@ class Machine(Guest):
                     self._stopped(GuestTimeout, f"guest still running after {timeout:g} s")
                 if limit and used >= limit:
                     self._stopped(
-                        GuestLimit, f"guest still running after {used} instructions", used
+                        partial(GuestLimit, instructions=used),
+                        f"guest still running after {used} instructions",
                     )
                 if self._halted(address):
                     self.dispatch(Trap(TrapKind.HALT, 0))
@@ -245,6 +247,6 @@ class Machine(Guest):
         before = address - len(halt)
         return self.text.is_code(before) and self.memory.read(before, len(halt)) == halt
 
-    def _stopped(self, error: Callable[..., BaseException], headline: str, *more: object) -> None:
+    def _stopped(self, error: Callable[..., BaseException], headline: str) -> None:
         regs = self.regs.copy()
-        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs), *more)
+        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs))
