@@ -17,6 +17,7 @@ from kprobesim.boot.missing_config import CONSOLES
 from kprobesim.boot.stop import StopReason
 from kprobesim.errors import ImageError, UsageError
 from kprobesim.image import KernelImage, Symbol
+from kprobesim.image.files.source import GIB, read_file
 from kprobesim.inside.calls import GuestCalls
 from kprobesim.inside.cpu_context import Standing, make_standing
 from kprobesim.inside.die_chain import watch_die_chain
@@ -304,8 +305,6 @@ def _read_initrd(initrd: str | os.PathLike[str] | bytes | None, arch: str) -> by
         return built_in_initramfs(arch)
     if isinstance(initrd, bytes):
         return initrd
-    try:
-        return Path(initrd).read_bytes()
-    except (OSError, TypeError, ValueError) as error:
-        name = initrd if isinstance(initrd, (str, os.PathLike)) else repr(initrd)
-        raise ImageError(name, f"cannot be read as an initrd: {error}") from error
+    if not isinstance(initrd, (str, os.PathLike)):
+        raise ImageError(repr(initrd), "is no initrd; give bytes, or the path of an archive")
+    return read_file(Path(initrd), GIB, "an initrd")

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from kprobesim.errors import ImageError, SymbolError, UsageError
 from kprobesim.image import Symbol
-from kprobesim.image.files.source import map_file
 from kprobesim.image.loaded_image import LoadedImage
-from kprobesim.image.modules.file import ModuleFile, module_name
+from kprobesim.image.modules.file import ModuleFile, module_name, read_module
 from kprobesim.image.modules.folder import ModuleFolder
 from kprobesim.image.modules.link import Linker
 from kprobesim.image.modules.module_image import ModuleImage
@@ -133,7 +132,7 @@ class Modules:
 
     def offer(self, path: str | os.PathLike[str]) -> str:
         """Let the module in the file ``path`` be found by its name, which is returned."""
-        file = ModuleFile(Path(path), map_file(Path(path)))
+        file = read_module(Path(path))
         self._check(file)
         self._files[file.name] = Path(path)
         return file.name
@@ -142,7 +141,7 @@ class Modules:
         """An offered module, or one of those that came with the kernel; else ``None``."""
         name = name.replace("-", "_")
         if name in self._files:
-            return ModuleFile(self._files[name], map_file(self._files[name]))
+            return read_module(self._files[name])
         found = (source.find(name) for source in self._sources)
         return next((file for file in found if file is not None), None)
 
@@ -158,7 +157,7 @@ class Modules:
             raise UsageError(f"{module!r} is no module: give its name or the path of its .ko")
         text = os.fspath(module)
         if not isinstance(module, str) or os.sep in text or ".ko" in text:
-            return ModuleFile(Path(text), map_file(Path(text)))
+            return read_module(Path(text))
         found = self.find(text)
         if found is None:
             raise ImageError(
@@ -224,7 +223,7 @@ class Modules:
         if not folder.is_dir():
             return None
         paths = [path for path in sorted(folder.glob("*.ko*")) if module_name(path.name) == name]
-        return ModuleFile(paths[0], map_file(paths[0])) if paths else None
+        return read_module(paths[0]) if paths else None
 
     def _check(self, file: ModuleFile) -> None:
         """Whether the module was built for this kernel (check_modinfo())."""
