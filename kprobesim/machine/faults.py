@@ -8,7 +8,7 @@ from kprobesim.errors import GuestError
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["GuestBug", "GuestFault", "GuestLimit", "GuestTimeout"]
+__all__ = ["GuestBug", "GuestFault", "GuestLimit", "GuestStopped", "GuestTimeout"]
 
 
 class _GuestStop(GuestError):
@@ -86,3 +86,7 @@ class GuestLimit(_GuestStop):
     ) -> None:
         self.executed = executed
         super().__init__(headline, regs, place, trace)
+
+
+class GuestStopped(_GuestStop):
+    """The call was abandoned since somebody asked for it: :meth:`Kernel.stop`."""
