@@ -38,7 +38,14 @@ from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
 from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.machine.die_notifiers import DieEvent, Notify
-from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestStopped, GuestTimeout
+from kprobesim.machine.faults import (
+    CallStopped,
+    GuestBug,
+    GuestFault,
+    GuestLimit,
+    GuestStop,
+    GuestTimeout,
+)
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
 from kprobesim.machine.trap import Trap, TrapKind
@@ -49,6 +56,7 @@ __all__ = [
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "CallStopped",
     "CalledKernel",
     "Console",
     "DieEvent",
@@ -63,7 +71,7 @@ __all__ = [
     "GuestMemoryError",
     "GuestPanic",
     "GuestReset",
-    "GuestStopped",
+    "GuestStop",
     "GuestTimeout",
     "GuestWarning",
     "ImageError",

@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from kprobesim.cli.loading import add_image_options, load_kernel_image
-from kprobesim.cli.place import parse_place
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
 from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.open import boot_image
+from kprobesim.kprobes.rules.place import parse_place
 
 __all__ = ["add_parser", "run"]
 

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.loading import add_image_options, load_kernel
-from kprobesim.cli.place import Place, parse_place
 from kprobesim.disasm import disassemble
 from kprobesim.errors import UsageError
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.called import CalledKernel
+from kprobesim.kprobes.rules.place import Place, parse_place
 from kprobesim.kprobes.rules.verdict import Verdict
 
 __all__ = ["add_parser", "run"]

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.loading import add_image_options, load_kernel
-from kprobesim.cli.place import Place, parse_place
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
 from kprobesim.kernel.base import Kernel
+from kprobesim.kprobes.rules.place import Place, parse_place
 
 __all__ = ["add_parser", "run"]
 

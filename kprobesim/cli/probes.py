@@ -10,10 +10,10 @@ from rich.console import Console
 
 from kprobesim.cli.console import styled
 from kprobesim.cli.loading import positive_int
-from kprobesim.cli.place import Place
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.rules.place import Place
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["Watch", "add_probe_options", "register_rows"]

@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from kprobesim.cli.loading import progress
-from kprobesim.cli.place import parse_place
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
 from kprobesim.kernel.base import Kernel
+from kprobesim.kprobes.rules.place import parse_place
 
 __all__ = ["add_parser", "run"]
 

@@ -273,7 +273,7 @@ class GuestCalls:
                 raise self._oops.fault()
         except GuestError as error:
             if isinstance(error, GuestLimit):
-                error.executed = self._board.clock.now() - began
+                error.nanoseconds = self._board.clock.now() - began
             self._give_up(pads, parked, stack)
             raise
         except BaseException:
@@ -308,7 +308,7 @@ class GuestCalls:
         regs = machine.regs.copy()
         place, trace = machine.symbolize(regs.ip), machine.unwind(regs)
         if reason.kind is Stop.SECONDS:
-            raise GuestLimit(f"{what} after max_instructions", regs, place, trace, 0)
+            raise GuestLimit(f"{what} after max_instructions", regs, place, trace)
         raise GuestTimeout(f"{what}: {reason}", regs, place, trace)
 
     # -- getting out of it -------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class CalledKernel(Kernel):
 
     It looks as a kernel does that has booted, as far as functions can tell that do not need tasks,
     devices or an allocator. Between two calls nothing runs. :meth:`stop` abandons the call that
-    runs now, however deep: it raises :class:`GuestStopped`.
+    runs now, however deep: it raises :class:`CallStopped`.
     """
 
     machine: Machine
@@ -105,7 +105,7 @@ class CalledKernel(Kernel):
     def stop(self) -> None:
         """Abandon the call that runs now, with all that are nested in it.
 
-        The outermost :meth:`call` raises :class:`GuestStopped`; where no call runs nothing happens.
+        The outermost :meth:`call` raises :class:`CallStopped`; where no call runs nothing happens.
         For handlers, for other threads, and for handlers of signals.
         """
         self.machine.stop()
@@ -215,7 +215,7 @@ class CalledKernel(Kernel):
 
         Counting makes a call 3-5 times slower. May be used in a handler, but not with a limit where
         probes are hooks and the call around it has none. Raises whatever a handler raises, and
-        :class:`GuestStopped` after :meth:`stop`.
+        :class:`CallStopped` after :meth:`stop`.
         """
         target = code_address(function, self.symbols, self.machine)
         check_limits(timeout, max_instructions)

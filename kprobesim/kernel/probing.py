@@ -76,7 +76,7 @@ class Probing:
         suggest   : tell names like an unknown one, which takes a while
         """
         p = Kprobe(symbol_name, addr=addr, offset=offset)
-        return self.kprobes.judge.check(
+        return self.kprobes.rules.check(
             p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
         )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
-from kprobesim.machine.faults import GuestLimit, GuestStopped, GuestTimeout
+from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
@@ -177,7 +178,7 @@ class Machine(Guest):
                 engine.counter = (counter[0] + used, counter[1])
 
     def stop(self) -> None:
-        """Let the outermost call that runs now end as :class:`GuestStopped`, and all within it."""
+        """Let the outermost call that runs now end as :class:`CallStopped`, and all within it."""
         if self.depth:
             self._stop_asked = True
             self.engine.stop()
@@ -215,7 +216,7 @@ class Machine(Guest):
                 status = engine.run(address, limit - used if limit else 0)
                 self.raise_kept()
                 if self._stop_asked:
-                    self._stopped(GuestStopped, "the call was stopped")
+                    self._stopped(CallStopped, "the call was stopped")
                 address = words[program_counter]
                 if limit:
                     used += min(engine.counter)
@@ -231,7 +232,8 @@ class Machine(Guest):
                     self._stopped(GuestTimeout, f"guest still running after {timeout:g} s")
                 if limit and used >= limit:
                     self._stopped(
-                        GuestLimit, f"guest still running after {used} instructions", used
+                        partial(GuestLimit, instructions=used),
+                        f"guest still running after {used} instructions",
                     )
                 if self._halted(address):
                     self.dispatch(Trap(TrapKind.HALT, 0))
@@ -256,6 +258,6 @@ class Machine(Guest):
         before = address - len(halt)
         return self.text.is_code(before) and self.memory.read(before, len(halt)) == halt
 
-    def _stopped(self, error: Callable[..., BaseException], headline: str, *more: object) -> None:
+    def _stopped(self, error: Callable[..., BaseException], headline: str) -> None:
         regs = self.regs.copy()
-        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs), *more)
+        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs))

@@ -77,9 +77,7 @@ def test_goes_on_exactly_from_any_point(real_image: Path) -> None:
     for stop in (
         {"seconds": 0},  # power on
         {"seconds": 2e-7},  # no page tables yet (ARM64)
-        {"seconds": 1e-4},
         {"until": "Memory: "},
-        {"until": "Run /init"},
         {"until": "kprobesim init"},  # in a program's system call
         {"seconds": 0.001},  # in a program
         {"at": times[-1]},

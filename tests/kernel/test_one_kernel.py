@@ -9,7 +9,7 @@ import pytest
 from makers.arm64_code import bare_guest, say
 
 import kprobesim
-from kprobesim import BootedKernel, CalledKernel, GuestStopped, Kernel, Kprobe, UsageError
+from kprobesim import BootedKernel, CalledKernel, CallStopped, Kernel, Kprobe, UsageError
 from kprobesim.boot.boards import board_class
 from kprobesim.inside.warnings import console_warnings
 from kprobesim.kernel.samples import sample_path
@@ -73,7 +73,7 @@ def test_a_handler_stops_a_call(arch: str) -> None:
     k.stop()  # nothing runs: nothing happens
     with (
         k.probing("gcd", pre_handler=lambda p, regs: k.stop()),
-        pytest.raises(GuestStopped, match="was stopped"),
+        pytest.raises(CallStopped, match="was stopped"),
     ):
         k.call("gcd", 12, 18)
     assert k.call("gcd", 12, 18) == 6
@@ -90,7 +90,7 @@ def test_a_handlers_own_call_is_stopped_with_the_one_around_it(arch: str) -> Non
         finally:
             after.append(k.machine.depth)
 
-    with k.probing("gcd", pre_handler=pre), pytest.raises(GuestStopped):
+    with k.probing("gcd", pre_handler=pre), pytest.raises(CallStopped):
         k.call("gcd", 12, 18)
     assert after == [1]
     assert k.call("gcd", 12, 18) == 6

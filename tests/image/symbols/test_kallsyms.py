@@ -60,7 +60,7 @@ def test_long_names(layout: Layout) -> None:
     check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=bytes(8)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     layout=st.sampled_from(LAYOUTS),
     names=st.lists(
@@ -71,6 +71,14 @@ def test_long_names(layout: Layout) -> None:
 def test_any_names(layout: Layout, names: list[str], step: int) -> None:
     wanted = [("T", name, BASE + step * i) for i, name in enumerate(names)]
     check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=b"\xff" * 24))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_names_of_what_is_linked_behind_the_end(layout: Layout) -> None:
+    """7.0 and 7.1 name thousands of strings of .modinfo, which is not loaded."""
+    wanted = entries(2000, layout)
+    wanted += [("r", f"__UNIQUE_ID_modinfo_{i}", IMAGE[1] + 24 * i) for i in range(700)]
+    check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=bytes(8)))
 
 
 def test_data_without_a_table() -> None:
