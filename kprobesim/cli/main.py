@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from kprobesim import __version__
-from kprobesim.boot.faults import BootError
 from kprobesim.cli import bench, boot, call, check, demo, disasm, info, resume
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import KprobesimError, UsageError
-from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
+from kprobesim.machine.faults import GuestStop
 
 __all__ = ["main"]
 
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         _complain(str(error))
         return _WRONG_USE
-    except (GuestFault, GuestTimeout, GuestLimit, BootError) as error:
+    except GuestStop as error:
         _complain(error.oops())
         return _FAILURE
     except KprobesimError as error:

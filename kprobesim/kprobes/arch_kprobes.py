@@ -12,8 +12,9 @@ from kprobesim.arch.x86_64.ftrace import FtraceInsn
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.model import Model, Vanished
+from kprobesim.kprobes.rules.site import Site
 
-__all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
+__all__ = ["ArchInsn", "ArchKprobes", "Stepping", "arch_kprobes"]
 
 Read = Callable[[int, int], bytes]
 Stepping = Literal["breakpoint", "trap"]
@@ -56,18 +57,6 @@ class ArchInsn(Protocol):
 
     def boosted(self) -> ArchInsn:
         """With ``late_boost`` done."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """A probe point as the checks found it."""
-
-    address: int
-    symbol_start: int
-    has_exception_entry: bool
-    has_post_handler: bool
-    ftrace: bool
-    """The probe goes through ftrace (KPROBES_ON_FTRACE)."""
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,10 @@ class PtRegs:
     def __iter__(self) -> Iterator[str]:
         return iter(self.NAMES)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied are the registers as they are now, detached from the CPU."""
+        return _detached, (type(self), bytes(self._words), self._cpu.read_flags())
+
     def __repr__(self) -> str:
         fields = " ".join(f"{name}={value:#x}" for name, value in self.as_dict().items())
         return f"<{type(self).__name__} {fields}>"
@@ -165,6 +169,11 @@ class PtRegs:
         ctypes.memmove(words, self._words, ctypes.sizeof(words))
         cpu.write_flags(self._cpu.read_flags())
         self._words, self._cpu = words, cpu
+
+
+def _detached(kind: type[PtRegs], words: bytes, flags: int) -> PtRegs:
+    array: Words = (ctypes.c_uint64 * (len(words) // 8)).from_buffer_copy(words)
+    return kind(array, _FrozenFlags(flags))
 
 
 def _word(number: int, doc: str) -> Any:
