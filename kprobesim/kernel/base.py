@@ -37,7 +37,7 @@ class KernelHandle(ProbeVerbs):
 
     @property
     def arch(self) -> str:
-        """ "x86_64" or "arm64"."""
+        """``"x86_64"`` or ``"arm64"``."""
         return self.image.arch
 
     @property

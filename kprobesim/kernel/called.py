@@ -39,10 +39,10 @@ _INT_MASK = (1 << 32) - 1
 
 
 class Kernel(KernelHandle):
-    """A kernel image in memory, whose functions can be called and probed by symbol.
+    r"""A kernel image in memory, whose functions can be called and probed by symbol.
 
     >>> k = Kernel.load("vmlinux")
-    >>> k.call("strlen", b"hello\\0")
+    >>> k.call("strlen", b"hello\0")
     5
     """
 
