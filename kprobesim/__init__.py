@@ -8,7 +8,9 @@ r"""Real Linux kernels inside a Python process, with real kprobes on them.
 
 from __future__ import annotations
 
+from kprobesim.boot.console import Console
 from kprobesim.boot.faults import BootError, GuestEnd, GuestHang, GuestPanic, GuestReset, NoDevice
+from kprobesim.boot.fork_state import ForkState
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import (
     EngineError,
@@ -22,9 +24,11 @@ from kprobesim.errors import (
     SymbolError,
     UsageError,
 )
-from kprobesim.image import Symbol, SymbolTable
+from kprobesim.image import Symbol, SymbolAt, SymbolTable
+from kprobesim.inside.tasks import Task
+from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.called import CalledKernel
 from kprobesim.kernel.modules import Module, ModuleState
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.fail_function import Override
@@ -34,7 +38,14 @@ from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
 from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.machine.die_notifiers import DieEvent, Notify
-from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestStop, GuestTimeout
+from kprobesim.machine.faults import (
+    CallStopped,
+    GuestBug,
+    GuestFault,
+    GuestLimit,
+    GuestStop,
+    GuestTimeout,
+)
 from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 from kprobesim.machine.text import TextPoke
 from kprobesim.machine.trap import Trap, TrapKind
@@ -45,8 +56,12 @@ __all__ = [
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "CallStopped",
+    "CalledKernel",
+    "Console",
     "DieEvent",
     "EngineError",
+    "ForkState",
     "GuestBug",
     "GuestEnd",
     "GuestError",
@@ -82,8 +97,10 @@ __all__ = [
     "Stop",
     "StopReason",
     "Symbol",
+    "SymbolAt",
     "SymbolError",
     "SymbolTable",
+    "Task",
     "TextPoke",
     "Trap",
     "TrapKind",

@@ -16,8 +16,8 @@ from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.loading import add_image_options, load_kernel
 from kprobesim.disasm import disassemble
 from kprobesim.errors import UsageError
-from kprobesim.kernel.base import KernelHandle
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.rules.place import Place, parse_place
 from kprobesim.kprobes.rules.verdict import Verdict
 
@@ -123,23 +123,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(args: argparse.Namespace) -> KernelHandle:
+def _load(args: argparse.Namespace) -> Kernel:
     kernel = load_kernel(args)
     for file in args.module:
-        if not isinstance(kernel, Kernel):
+        if not isinstance(kernel, CalledKernel):
             raise UsageError(f"--module is for images; {args.image} is a snapshot")
         kernel.modules.offer(file)
     return kernel
 
 
-def _bring_module(kernel: KernelHandle, symbol: str | None) -> None:
+def _bring_module(kernel: Kernel, symbol: str | None) -> None:
     """Load the module in MODULE:SYMBOL, if it is to be had."""
     module, colon, _ = (symbol or "").partition(":")
-    if colon and isinstance(kernel, Kernel):
+    if colon and isinstance(kernel, CalledKernel):
         kernel.modules.bring(module)
 
 
-def _answer(kernel: KernelHandle, line: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _answer(kernel: Kernel, line: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The answer to one line of a file; none to a comment, an empty line, and the heading."""
     symbol, _, rest = (part.strip() for part in line.partition(","))
     text = rest.split(",")[0].strip() or "0"
@@ -167,7 +167,7 @@ def _show(console: Console, text: str, verdict: Verdict) -> None:
 
 
 def _show_all(
-    console: Console, kernel: KernelHandle, place: Place, as_json: bool, options: dict[str, Any]
+    console: Console, kernel: Kernel, place: Place, as_json: bool, options: dict[str, Any]
 ) -> None:
     """A whole function, instruction by instruction."""
     address = place.address if place.symbol is None else kernel.symbols[place.symbol].address

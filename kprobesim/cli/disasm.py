@@ -11,7 +11,7 @@ from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.loading import add_image_options, load_kernel
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
-from kprobesim.kernel.base import KernelHandle
+from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.rules.place import Place, parse_place
 
 __all__ = ["add_parser", "run"]
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _function(kernel: KernelHandle, place: Place) -> tuple[str, int, int, int]:
+def _function(kernel: Kernel, place: Place) -> tuple[str, int, int, int]:
     """Name, start and size of the function at ``place``, and the address that was asked for."""
     if place.symbol is not None:
         asked = kernel.symbols[place.symbol]
@@ -99,11 +99,11 @@ def _is_marked(instruction: Instruction, marked: int | None) -> bool:
     return marked is not None and instruction.address <= marked < instruction.end
 
 
-def _target(kernel: KernelHandle, instruction: Instruction) -> str | None:
+def _target(kernel: Kernel, instruction: Instruction) -> str | None:
     return None if instruction.target is None else _name(kernel, instruction.target) or None
 
 
-def _name(kernel: KernelHandle, address: int) -> str:
+def _name(kernel: Kernel, address: int) -> str:
     """``symbol`` or ``symbol+0x10``; empty outside of all symbols."""
     found = kernel.symbols.at(address)
     if found is None:
@@ -113,7 +113,7 @@ def _name(kernel: KernelHandle, address: int) -> str:
 
 def _print(
     console: Console,
-    kernel: KernelHandle,
+    kernel: Kernel,
     name: str,
     start: int,
     instructions: list[Instruction],

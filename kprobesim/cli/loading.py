@@ -10,8 +10,7 @@ from collections.abc import Callable
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, load_image
-from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.model import MODELS
 from kprobesim.snapshot.container import is_snapshot
 
@@ -71,7 +70,7 @@ def load_kernel_image(args: argparse.Namespace) -> KernelImage:
     return load_image(args.image, symbols=args.symbols, progress=progress())
 
 
-def load_kernel(args: argparse.Namespace) -> Kernel | BootedKernel:
+def load_kernel(args: argparse.Namespace) -> Kernel:
     """The kernel that the options name: an image that is ready to be called, or a snapshot."""
     if is_snapshot(args.image):
         return _resume(args)
@@ -89,11 +88,11 @@ def load_kernel(args: argparse.Namespace) -> Kernel | BootedKernel:
     )
 
 
-def _resume(args: argparse.Namespace) -> BootedKernel:
+def _resume(args: argparse.Namespace) -> Kernel:
     for option, default in (("symbols", None), ("memory", ""), ("stepping", None)):
         if getattr(args, option, default) != default:
             raise UsageError(f"--{option} is for images; {args.image} is a snapshot, with its own")
-    return BootedKernel.resume(args.image)
+    return Kernel.resume(args.image)
 
 
 def progress() -> Callable[[str], None] | None:
