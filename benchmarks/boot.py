@@ -59,8 +59,10 @@ QEMU = {
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds: on the clock and of processor time, from a process' start to the line; and, of ours,
-    those that ``Kernel.boot`` and ``run`` took, and those of ``run`` alone."""
+    """Seconds from a process' start to the line: on the clock and of processor time.
+
+    And, of ours, those that ``Kernel.boot`` and ``run`` took, and those of ``run`` alone.
+    """
 
     wall: float
     cpu: float

@@ -1,9 +1,9 @@
-"""Real Linux kernels inside a Python process, with real kprobes on them.
+r"""Real Linux kernels inside a Python process, with real kprobes on them.
 
 >>> from kprobesim import Kernel
 >>> k = Kernel.load("vmlinux")
 >>> with k.probing("strlen", pre_handler=lambda p, regs: print(p.symbol_name, regs.arg(0))):
-...     k.call("strlen", b"hello\\0")
+...     k.call("strlen", b"hello\0")
 """
 
 from __future__ import annotations
