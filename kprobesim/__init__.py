@@ -1,9 +1,9 @@
-"""Real Linux kernels inside a Python process, with real kprobes on them.
+r"""Real Linux kernels inside a Python process, with real kprobes on them.
 
 >>> from kprobesim import Kernel
 >>> k = Kernel.load("vmlinux")
 >>> with k.probing("strlen", pre_handler=lambda p, regs: print(p.symbol_name, regs.arg(0))):
-...     k.call("strlen", b"hello\\0")
+...     k.call("strlen", b"hello\0")
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kprobesim.boot.console import Console
     from kprobesim.boot.faults import (
         BootError,
         GuestEnd,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         GuestReset,
         NoDevice,
     )
+    from kprobesim.boot.fork_state import ForkState
     from kprobesim.boot.stop import Stop, StopReason
     from kprobesim.errors import (
         EngineError,
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
         SymbolError,
         UsageError,
     )
-    from kprobesim.image import Symbol, SymbolTable
+    from kprobesim.image import Symbol, SymbolAt, SymbolTable
+    from kprobesim.inside.tasks import Task
+    from kprobesim.kernel.base import Kernel
     from kprobesim.kernel.booted import BootedKernel
-    from kprobesim.kernel.called import Kernel
+    from kprobesim.kernel.called import CalledKernel
     from kprobesim.kernel.modules import Module, ModuleState
     from kprobesim.kernel.offline import KernelRules, open_rules
     from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from kprobesim.kprobes.rules.verdict import Verdict
     from kprobesim.machine.die_notifiers import DieEvent, Notify
     from kprobesim.machine.faults import (
+        CallStopped,
         GuestBug,
         GuestFault,
         GuestLimit,
@@ -63,8 +68,12 @@ __all__ = [
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "CallStopped",
+    "CalledKernel",
+    "Console",
     "DieEvent",
     "EngineError",
+    "ForkState",
     "GuestBug",
     "GuestEnd",
     "GuestError",
@@ -101,8 +110,10 @@ __all__ = [
     "Stop",
     "StopReason",
     "Symbol",
+    "SymbolAt",
     "SymbolError",
     "SymbolTable",
+    "Task",
     "TextPoke",
     "Trap",
     "TrapKind",
@@ -116,13 +127,17 @@ __version__ = "0.1.0"
 
 # Each is imported when it is first asked for: a command that runs nothing needs no emulator.
 _HOMES = {
+    "boot.console": "Console",
     "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
+    "boot.fork_state": "ForkState",
     "boot.stop": "Stop StopReason",
-    "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError KprobesimError "
-    "Reason SnapshotError SymbolError UsageError",
-    "image": "Symbol SymbolTable",
+    "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError "
+    "KprobesimError Reason SnapshotError SymbolError UsageError",
+    "image": "Symbol SymbolAt SymbolTable",
+    "inside.tasks": "Task",
+    "kernel.base": "Kernel",
     "kernel.booted": "BootedKernel",
-    "kernel.called": "Kernel",
+    "kernel.called": "CalledKernel",
     "kernel.modules": "Module ModuleState",
     "kernel.offline": "KernelRules open_rules",
     "kprobes.ctlblk": "KprobeCtlblk KprobeStatus",
@@ -133,7 +148,7 @@ _HOMES = {
     "kprobes.model": "MODELS Model",
     "kprobes.rules.verdict": "Verdict",
     "machine.die_notifiers": "DieEvent Notify",
-    "machine.faults": "GuestBug GuestFault GuestLimit GuestStop GuestTimeout",
+    "machine.faults": "CallStopped GuestBug GuestFault GuestLimit GuestStop GuestTimeout",
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",

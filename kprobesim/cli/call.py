@@ -20,9 +20,7 @@ from kprobesim.cli.loading import (
 )
 from kprobesim.cli.probes import Watch, add_probe_options, register_rows
 from kprobesim.disasm import Instruction
-from kprobesim.kernel.base import KernelHandle
-from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.rules.place import parse_place
 from kprobesim.machine.faults import GuestStop
 
@@ -91,8 +89,6 @@ def run(args: argparse.Namespace) -> int:
     for place in places:
         watch.plant(place)
     values, buffers = _place_arguments(kernel, call.arguments)
-    # A booted kernel handles its WARNs itself: they are on its console.
-    warnings = kernel.warnings if isinstance(kernel, Kernel) else []
     fault: GuestStop | None = None
     result: int | None = None
     try:
@@ -105,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
             )
     except GuestStop as error:
         fault = error
+    warnings = kernel.warnings
     shown = [(address, kernel.read(address, size)) for address, size in buffers]
     if args.json:
         print_json(
@@ -137,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place_arguments(
-    kernel: Kernel | BootedKernel, arguments: tuple[Any, ...]
+    kernel: Kernel, arguments: tuple[Any, ...]
 ) -> tuple[list[int | bytes], list[tuple[int, int]]]:
     """What to pass, and (address, size) of each buffer."""
     values: list[int | bytes] = []
@@ -169,7 +166,7 @@ def _numbers(result: int, signed: bool) -> dict[str, object]:
 
 
 def _print_hit(
-    console: Console, kernel: KernelHandle, hit: dict[str, Any], instruction: Instruction
+    console: Console, kernel: Kernel, hit: dict[str, Any], instruction: Instruction
 ) -> None:
     console.print(
         styled(

@@ -15,8 +15,7 @@ from kprobesim.kprobes.model import MODELS
 from kprobesim.snapshot.container import is_snapshot
 
 if TYPE_CHECKING:
-    from kprobesim.kernel.booted import BootedKernel
-    from kprobesim.kernel.called import Kernel
+    from kprobesim.kernel.base import Kernel
     from kprobesim.kernel.offline import KernelRules
 
 __all__ = [
@@ -82,11 +81,11 @@ def load_kernel_image(args: argparse.Namespace) -> KernelImage:
     return load_image(args.image, symbols=args.symbols, progress=progress())
 
 
-def load_kernel(args: argparse.Namespace) -> Kernel | BootedKernel:
+def load_kernel(args: argparse.Namespace) -> Kernel:
     """The kernel that the options name: an image that is ready to be called, or a snapshot."""
     if is_snapshot(args.image):
         return _resume(args)
-    from kprobesim.kernel.called import Kernel
+    from kprobesim.kernel.base import Kernel
 
     memory: int | str = getattr(args, "memory", "") or 0
     if isinstance(memory, str) and memory.isascii() and memory.isdigit():
@@ -115,13 +114,13 @@ def open_rules(args: argparse.Namespace) -> KernelRules:
     )
 
 
-def _resume(args: argparse.Namespace) -> BootedKernel:
+def _resume(args: argparse.Namespace) -> Kernel:
     for option, default in (("symbols", None), ("memory", ""), ("stepping", None)):
         if getattr(args, option, default) != default:
             raise UsageError(f"--{option} is for images; {args.image} is a snapshot, with its own")
-    from kprobesim.kernel.booted import BootedKernel
+    from kprobesim.kernel.base import Kernel
 
-    return BootedKernel.resume(args.image)
+    return Kernel.resume(args.image)
 
 
 def progress() -> Callable[[str], None] | None:

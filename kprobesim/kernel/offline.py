@@ -129,7 +129,7 @@ class KernelRules:
 
     @property
     def arch(self) -> str:
-        """ "x86_64" or "arm64"."""
+        """The architecture: "x86_64" or "arm64"."""
         return self.image.arch
 
     @property

@@ -8,7 +8,7 @@ from kprobesim.errors import GuestError
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["GuestBug", "GuestFault", "GuestLimit", "GuestStop", "GuestTimeout"]
+__all__ = ["CallStopped", "GuestBug", "GuestFault", "GuestLimit", "GuestStop", "GuestTimeout"]
 
 
 class GuestStop(GuestError):
@@ -145,3 +145,7 @@ class GuestLimit(GuestStop):
     def details(self) -> dict[str, object]:
         """How far it came."""
         return {"instructions": self.instructions, "nanoseconds": self.nanoseconds}
+
+
+class CallStopped(GuestStop):
+    """The call was abandoned since somebody asked for it: ``Kernel.stop()``."""

@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from kprobesim.errors import ImageError
-from kprobesim.image.files.source import map_file
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.modules.file import ModuleFile, module_name
+from kprobesim.image.modules.file import ModuleFile, module_name, read_module
 from kprobesim.image.modules.folder import ModuleFolder
 from kprobesim.image.modules.package import ModulePackage
 
@@ -60,7 +59,7 @@ class ModuleFinder:
         Raises:
             ImageError: It is no module for this kernel.
         """
-        file = ModuleFile(Path(path), map_file(Path(path)))
+        file = read_module(Path(path))
         self.check(file)
         self._files[file.name] = Path(path)
         return file.name
@@ -69,7 +68,7 @@ class ModuleFinder:
         """An offered module, or one of those that came with the kernel; else ``None``."""
         name = name.replace("-", "_")
         if name in self._files:
-            return ModuleFile(self._files[name], map_file(self._files[name]))
+            return read_module(self._files[name])
         found = (source.find(name) for source in self._sources)
         return next((file for file in found if file is not None), None)
 
@@ -98,7 +97,7 @@ class ModuleFinder:
         """
         text = os.fspath(module)
         if not isinstance(module, str) or os.sep in text or ".ko" in text:
-            return ModuleFile(Path(text), map_file(Path(text)))
+            return read_module(Path(text))
         found = self.find(text)
         if found is None:
             raise ImageError(self._image.path, self.missing(text))
@@ -110,7 +109,7 @@ class ModuleFinder:
         if not folder.is_dir():
             return None
         paths = [path for path in sorted(folder.glob("*.ko*")) if module_name(path.name) == name]
-        return ModuleFile(paths[0], map_file(paths[0])) if paths else None
+        return read_module(paths[0]) if paths else None
 
     def needed(self, file: ModuleFile, name: str) -> ModuleFile:
         """The module ``name``, which ``file`` depends on.
