@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,12 @@ from kprobesim.image import load_image
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
 sys.path[:0] = [str(ROOT / "scripts"), str(SAMPLES)]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what thousands of collected tests are made of to no later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["x86_64", "arm64"])

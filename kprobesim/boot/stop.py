@@ -29,8 +29,10 @@ class Stop(str, enum.Enum):
 
 @dataclass(frozen=True)
 class StopReason:
-    """``kind`` and, where there is more to say, ``detail``. The guest can go on after the first
-    five kinds."""
+    """``kind`` and, where there is more to say, ``detail``.
+
+    The guest can go on after the first five kinds.
+    """
 
     kind: Stop
     detail: str = ""
@@ -43,9 +45,11 @@ class Ending(Kind):
     """A :class:`StopReason`, in a board's state."""
 
     def plain(self, value: StopReason) -> list[str]:
+        """The kind's name and the detail."""
         return [value.kind.name, value.detail]
 
     def parse(self, plain: Any, where: str) -> StopReason:
+        """What :meth:`plain` gave; raises :class:`UsageError`."""
         if type(plain) is not list or [type(text) for text in plain] != [str, str]:
             raise wrong_state(f"{where} is no list of two texts")
         if plain[0] not in Stop.__members__:

@@ -12,13 +12,13 @@ from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.cli.console import print_json
 from kprobesim.cli.interrupt import interruptible
 from kprobesim.cli.loading import seconds
-from kprobesim.cli.place import Place
 from kprobesim.cli.probes import Watch, add_probe_options
 from kprobesim.cli.screen import Screen
 from kprobesim.cli.terminal import Terminal
 from kprobesim.disasm import Instruction
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.snapshots import check_place
+from kprobesim.kprobes.rules.place import Place
 
 __all__ = ["add_running_options", "choose_clock", "run_guest"]
 

@@ -287,6 +287,7 @@ class KernelImage:
     # Tables
 
     def table(self, start: str, stop: str, section: str) -> tuple[int, bytes] | None:
+        """Address and bytes of a table between two symbols, or in a section; ``None`` without."""
         place = self.bounds(start, stop)
         if place is None and section in self.sections:
             address, size = self.sections[section]

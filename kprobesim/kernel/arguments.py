@@ -11,7 +11,15 @@ from kprobesim.errors import UsageError
 from kprobesim.image import Symbol, SymbolTable
 from kprobesim.machine.guest import Guest
 
-__all__ = ["as_int", "as_list", "as_result", "check_limits", "code_address", "passed"]
+__all__ = [
+    "as_int",
+    "as_list",
+    "as_result",
+    "check_limits",
+    "code_address",
+    "memory_size",
+    "passed",
+]
 
 _T = TypeVar("_T")
 _MASK = (1 << 64) - 1
@@ -107,3 +115,14 @@ def _value(
     if not -(1 << 63) <= value <= _MASK:
         raise UsageError(f"argument {value:#x} does not fit 64 bits")
     return value & _MASK
+
+
+def memory_size(memory: int | str) -> int:
+    """Bytes from bytes or "256M"; raises :class:`UsageError`."""
+    if isinstance(memory, int) and not isinstance(memory, bool):
+        return memory
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    number, unit = str(memory)[:-1], str(memory)[-1:].upper()
+    if unit not in units or not number.isdecimal() or len(number) > 18:
+        raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
+    return int(number) * units[unit]

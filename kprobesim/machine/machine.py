@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
-from kprobesim.machine.faults import GuestLimit, GuestTimeout
+from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
@@ -51,6 +52,7 @@ class Machine(Guest):
             if arch == "x86_64"
             else self.clock
         )
+        self._stop_asked = False
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
         self._direct_map()
@@ -164,6 +166,8 @@ class Machine(Guest):
             raise
         finally:
             self.depth = depth
+            if not depth:
+                self._stop_asked = False
             engine.restore(context)
             self.in_handler = handling
             if outer is not None:
@@ -172,6 +176,12 @@ class Machine(Guest):
                     outer.thaw(self.words, self.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
+
+    def stop(self) -> None:
+        """Let the outermost call that runs now end as :class:`CallStopped`, and all within it."""
+        if self.depth:
+            self._stop_asked = True
+            self.engine.stop()
 
     @property
     def return_address(self) -> int:
@@ -205,6 +215,8 @@ class Machine(Guest):
             while True:
                 status = engine.run(address, limit - used if limit else 0)
                 self.raise_kept()
+                if self._stop_asked:
+                    self._stopped(CallStopped, "the call was stopped")
                 address = words[program_counter]
                 if limit:
                     used += min(engine.counter)
@@ -220,7 +232,8 @@ class Machine(Guest):
                     self._stopped(GuestTimeout, f"guest still running after {timeout:g} s")
                 if limit and used >= limit:
                     self._stopped(
-                        GuestLimit, f"guest still running after {used} instructions", used
+                        partial(GuestLimit, instructions=used),
+                        f"guest still running after {used} instructions",
                     )
                 if self._halted(address):
                     self.dispatch(Trap(TrapKind.HALT, 0))
@@ -230,9 +243,10 @@ class Machine(Guest):
                 _watchdog.disarm(key)
 
     def _take_back_the_stop(self) -> None:
-        """Let Unicorn forget that a nested run was stopped: it would call no more code hooks in
-        the outer one (but for those it compiled in when they were the only one). The next run to
-        begin resets that.
+        """Let Unicorn forget that a nested run was stopped.
+
+        It would call no more code hooks in the outer one (but for those it compiled in when they
+        were the only one). The next run to begin resets that.
         """
         self.engine.run(self._pad, 2 if self.engine.counting else 0)
 
@@ -245,6 +259,6 @@ class Machine(Guest):
         before = address - len(halt)
         return self.text.is_code(before) and self.memory.read(before, len(halt)) == halt
 
-    def _stopped(self, error: Callable[..., BaseException], headline: str, *more: object) -> None:
+    def _stopped(self, error: Callable[..., BaseException], headline: str) -> None:
         regs = self.regs.copy()
-        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs), *more)
+        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs))

@@ -60,7 +60,7 @@ def test_long_names(layout: Layout) -> None:
     check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=bytes(8)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     layout=st.sampled_from(LAYOUTS),
     names=st.lists(
