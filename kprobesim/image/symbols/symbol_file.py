@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kprobesim.errors import ImageError
 from kprobesim.image.elf import ELF_MAGIC, Elf
-from kprobesim.image.files.source import map_file
+from kprobesim.image.files.source import check_size, open_file
 from kprobesim.image.symbols.symtab import has_symtab, read_symtab
 from kprobesim.image.symbols.table import LABEL, Columns
 
@@ -21,7 +21,7 @@ __all__ = ["read_symbol_file", "read_text"]
 _LINE = re.compile(rb"^([0-9a-fA-F]{16}) ([a-zA-Z?]) ([^\s]+)([ \t]*\[[^\]\n]*\])?[ \t\r]*$", re.M)
 #: KASLR moves a kernel in steps of at least this (ARM64 with 4 KiB pages; x86 takes 2 MiB).
 _KASLR_STEP = 1 << 16
-_SIZE_LIMIT = 256 << 20
+_SIZE_LIMIT = 64 << 20
 
 
 def read_symbol_file(path: Path, image: KernelImage) -> tuple[Columns, str]:
@@ -30,7 +30,7 @@ def read_symbol_file(path: Path, image: KernelImage) -> tuple[Columns, str]:
     A copy of /proc/kallsyms has the addresses of a kernel that KASLR moved: the distance shows at
     ``_text``. ``linux_banner`` proves that the symbols are this image's.
     """
-    data = map_file(path)
+    data = open_file(path, "a vmlinux, a System.map or a copy of /proc/kallsyms")
     if data[:4] == ELF_MAGIC:
         elf = Elf(path, data)
         if elf.arch != image.arch:
@@ -39,9 +39,8 @@ def read_symbol_file(path: Path, image: KernelImage) -> tuple[Columns, str]:
             raise ImageError(path, "is an ELF file without symbols (stripped); name another one")
         columns, source = read_symtab(elf), f"symbol table of {path.name}"
     else:
-        if len(data) > _SIZE_LIMIT:
-            raise ImageError(path, f"has {len(data)} bytes, too many for a System.map or kallsyms")
-        columns, source = read_text(path, bytes(data[:])), path.name
+        check_size(path, data, _SIZE_LIMIT, "a System.map or a copy of /proc/kallsyms")
+        columns, source = read_text(path, bytes(data)), path.name
     columns = _moved(columns, image)
     _check_banner(path, columns, image)
     return columns, source
