@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.cli.console import error_console, make_console, print_json, styled
-from kprobesim.errors import UsageError
 from kprobesim.fetch.cache import ARCHITECTURES, cached, cached_busybox, link, link_name
 from kprobesim.fetch.kernels import Fetcher
 
@@ -77,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     console = make_console()
     for row in rows:
         if args.list:
-            console.print(styled((f"{row['series']:6}", "bold"), f"{row['arch']:8}{row['release']}"))
+            rest = f"{row['arch']:8}{row['release']}"
+            console.print(styled((f"{row['series']:6}", "bold"), rest))
         else:
             for place in row["links"]:
                 console.print(styled((place, "bold"), f"  {Path(place).resolve()}"))

@@ -25,7 +25,7 @@ _LISTS_SECONDS = 180
 _DOWNLOAD_SECONDS = 900
 _EXTRACT_SECONDS = 300
 _NETWORK = ("Acquire::Retries=2", "Acquire::http::Timeout=20", "Acquire::https::Timeout=20")
-_STATUS = re.compile(r"dlstatus:[^:]*:([\d.]+):")  # of APT::Status-Fd: the share that is there, in %
+_STATUS = re.compile(r"dlstatus:[^:]*:([\d.]+):")  # of APT::Status-Fd, in percent
 _WITHOUT_APT = (
     "kernels are fetched with Debian's own tools; without them, take a linux-image-*-cloud-* "
     "package from pool/main/l/linux on any Debian mirror, or the vmlinux of a kernel that you "
@@ -89,9 +89,7 @@ class Apt:
 
     def depends(self, package: str) -> str:
         """What it depends on, as its line says; empty if there is no such package."""
-        text = self._run(
-            ["apt-cache", "show", "--no-all-versions", package], check=False
-        )
+        text = self._run(["apt-cache", "show", "--no-all-versions", package], check=False)
         match = re.search(r"^Depends: (.*)$", text, re.MULTILINE)
         return match[1] if match else ""
 

@@ -77,9 +77,7 @@ class Fetcher:
         """The newest kernel of each line, the oldest line first."""
         found = self._images()
         lines = sorted({one.series for one in found}, key=VersionKey)
-        return [
-            max((one for one in found if one.series == line), key=_newness) for line in lines
-        ]
+        return [max((one for one in found if one.series == line), key=_newness) for line in lines]
 
     def fetch(self, series: str | None = None, *, debug: bool = False) -> Fetched:
         """Bring the newest kernel, and a BusyBox.
