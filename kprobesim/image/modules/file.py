@@ -38,7 +38,7 @@ SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
 #: Relocations that are left to livepatch (include/uapi/linux/elf.h).
 SHF_RELA_LIVEPATCH = 1 << 20
 STB_LOCAL, STB_WEAK = 0, 2
-STT_SECTION, STT_FILE = 3, 4
+STT_FUNC, STT_SECTION, STT_FILE = 2, 3, 4
 
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELA = struct.Struct("<QQq")
@@ -149,6 +149,12 @@ class ModuleFile:
                 )
             symbols.append(ModuleSymbol(text, value, size, info & 15, info >> 4, section))
         return tuple(symbols)
+
+    def functions(self) -> Iterator[str]:
+        """The names of its functions, some of them twice."""
+        for symbol in self.symbols:
+            if symbol.kind == STT_FUNC and not symbol.is_undefined:
+                yield symbol.name
 
     def relocations(self) -> Iterator[tuple[Section, Iterator[Relocation]]]:
         """For each section in memory that has some: it, and what is to be done to it."""
