@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         SymbolError,
         UsageError,
     )
+    from kprobesim.fetch.cache import FetchError
     from kprobesim.image import Symbol, SymbolAt, SymbolTable
     from kprobesim.inside.tasks import Task
     from kprobesim.kernel.base import Kernel
@@ -73,6 +74,7 @@ __all__ = [
     "Console",
     "DieEvent",
     "EngineError",
+    "FetchError",
     "ForkState",
     "GuestBug",
     "GuestEnd",
@@ -133,6 +135,7 @@ _HOMES = {
     "boot.stop": "Stop StopReason",
     "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError "
     "KprobesimError Reason SnapshotError SymbolError UsageError",
+    "fetch.cache": "FetchError",
     "image": "Symbol SymbolAt SymbolTable",
     "inside.tasks": "Task",
     "kernel.base": "Kernel",

@@ -21,7 +21,7 @@ from kprobesim.machine.faults import GuestStop
 
 __all__ = ["main"]
 
-_COMMANDS = ("demo", "info", "call", "disasm", "check", "boot", "resume", "bench")
+_COMMANDS = ("demo", "info", "call", "disasm", "check", "boot", "resume", "bench", "fetch")
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 
 
@@ -83,6 +83,9 @@ def _run(argv: Sequence[str] | None) -> int:
         args = parser.parse_args(argv)
     except SystemExit as stop:  # --help and --version have printed their text
         return int(stop.code or 0)
+    if args.command is None:
+        parser.print_help()
+        return 0
     code: int = args.run(args)
     return code
 
@@ -91,11 +94,12 @@ def _make_parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser
     parser = _Parser(
         prog="kprobesim",
         description="Run functions of a real Linux kernel image, and probe them.",
-        epilog="kprobesim COMMAND --help tells more of each command.",
+        epilog="kprobesim COMMAND --help tells more of each command, with examples. A first look:\n"
+        "kprobesim demo. Real kernels to try it on: kprobesim fetch.",
     )
     parser.add_argument("--version", action="version", version=f"kprobesim {__version__}")
     subparsers = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True, parser_class=_Parser
+        title="commands", dest="command", metavar="COMMAND", parser_class=_Parser
     )
     for name in commands:
         import_module(f"kprobesim.cli.{name}").add_parser(subparsers)

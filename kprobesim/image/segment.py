@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PAGE_SIZE", "Region", "Segment", "findable"]
+__all__ = ["PAGE_SIZE", "ImageRegion", "Segment", "findable"]
 
 #: Granularity of regions, in bytes: the smallest page of both architectures.
 PAGE_SIZE = 4096
@@ -47,7 +47,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class ImageRegion:
     """Whole pages ``[start, end)`` of one ``kind``.
 
     ``"text"`` holds code and nothing writable, ``"mixed"`` code and writable data on one page,
