@@ -59,8 +59,10 @@ QEMU = {
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds: on the clock and of processor time, from a process' start to the line; and, of ours,
-    those that ``Kernel.boot`` and ``run`` took, and those of ``run`` alone."""
+    """Seconds from a process' start to the line: on the clock and of processor time.
+
+    And, of ours, those that ``Kernel.boot`` and ``run`` took, and those of ``run`` alone.
+    """
 
     wall: float
     cpu: float
@@ -176,12 +178,12 @@ def prepare(path: str, options: argparse.Namespace, folder: Path) -> Guest:
     """Unpack a package, and find out which kernel it is."""
     from kprobesim.image import load_image
     from kprobesim.image.files.deb import kernel_from_deb
-    from kprobesim.image.files.source import map_file
+    from kprobesim.image.files.source import open_file
 
     file, unpacking = Path(path), None
     if file.suffix == ".deb":
         began = time.perf_counter()
-        data = kernel_from_deb(file, map_file(file))
+        data = kernel_from_deb(file, open_file(file))
         unpacking = time.perf_counter() - began
         file = folder / f"kernel-{file.stem}"
         file.write_bytes(data)

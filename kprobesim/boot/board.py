@@ -158,8 +158,10 @@ class Board(Computer):
         return self._ended
 
     def watch_unmapped(self, low: int, high: int) -> None:
-        """Let accesses from physical ``low`` to ``high``, where there is no RAM, be told exactly:
-        Unicorn stops for them only when the block is over."""
+        """Let accesses from physical ``low`` to ``high``, where there is no RAM, be told exactly.
+
+        Unicorn stops for them only when the block is over.
+        """
         words, pc = self.machine.engine.words, self.machine.engine.layout.pc
 
         def missing(address: int) -> None:

@@ -229,8 +229,11 @@ class GuestCalls:
         return parked
 
     def _find_stack(self, pads: CallPads, parked: _Parked, deadline: float | None) -> int:
-        """The top of the stack for calls. It is memory of the guest's, so it goes away when the
-        guest is set back to an earlier state: a mark tells."""
+        """The top of the stack for calls.
+
+        It is memory of the guest's, so it goes away when the guest is set back to an earlier state:
+        a mark tells.
+        """
         mark = _MARK * (_MARK_BYTES // len(_MARK))
         if self._stack is not None:
             try:

@@ -31,13 +31,13 @@ _T = TypeVar("_T")
 
 
 class Kernel(Probing, ABC):
-    """A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
+    r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and
     :meth:`resume` one that runs by itself (:class:`BootedKernel`). Both are a ``Kernel``.
 
     >>> k = Kernel.load("vmlinux")
-    >>> k.call("strlen", b"hello\\0")
+    >>> k.call("strlen", b"hello\0")
     5
     """
 
@@ -220,7 +220,7 @@ class Kernel(Probing, ABC):
 
     @property
     def arch(self) -> str:
-        """ "x86_64" or "arm64"."""
+        """``"x86_64"`` or ``"arm64"``."""
         return self.image.arch
 
     @property

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
+from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.fork_state import Forks, ForkState
-from kprobesim.boot.stop import StopReason
+from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.inside.allocator import GuestAllocator
@@ -24,13 +26,14 @@ from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.snapshots import write_snapshot
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model, model_of
+from kprobesim.machine.faults import GuestTimeout
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = ["BootedKernel", "Until"]
 
-Until = str | Callable[["BootedKernel"], bool] | None
-"""What :meth:`BootedKernel.run` waits for: a text on the console, or a condition."""
+Until = str | float | Callable[["BootedKernel"], bool] | None
+"""What :meth:`BootedKernel.run` waits for: a text on the console, a time, or a condition."""
 
 _STEPS = 1000  # of one hit: a REP instruction takes many
 
@@ -180,14 +183,32 @@ class BootedKernel(Kernel):
     ) -> StopReason:
         """Let the guest run on.
 
-        until   : a text that it prints from now on, or a function of this kernel that is asked
-                  every few milliseconds; by default until the guest ends
-        timeout : seconds of the host's time (``None``: no limit)
-        seconds : virtual seconds
+        Args:
+            until: A text that it prints from now on; or a function of this kernel that is asked
+                every few milliseconds; or a number of virtual seconds, as ``seconds``; by default
+                until the guest ends.
+            timeout: Seconds of the host's time; ``None``: no limit.
+            seconds: Virtual seconds: return then at the latest.
 
-        Raises :class:`GuestPanic`, :class:`GuestHang` and other :class:`BootError`, and whatever a
-        handler raises.
+        Returns:
+            Why it returned. The reason is false if ``until`` has not come: when ``seconds`` are
+            over, or somebody has called :meth:`stop`. Without ``until`` it is false when
+            ``timeout`` is over.
+
+        Raises:
+            GuestEnd: The guest ended, and ``until`` had not come.
+            GuestTimeout: ``timeout`` is over, and ``until`` has not come; the guest can go on.
+            BootError: :class:`GuestPanic`, :class:`GuestHang` and others: the guest cannot go on.
+            UsageError: ``until`` makes no sense.
+
+        It raises whatever a handler raises, too.
         """
+        if isinstance(until, (int, float)) and not isinstance(until, bool):
+            if seconds is not None:
+                raise UsageError(
+                    f"until={until!r} and seconds={seconds!r} are both times: give one"
+                )
+            until, seconds = None, until
         condition: Any = until
         if callable(until):
             ask = until
@@ -195,7 +216,28 @@ class BootedKernel(Kernel):
             def condition(_board: Board) -> bool:
                 return ask(self)
 
-        return self.board.run(condition, timeout=timeout, seconds=seconds)
+        reason = self.board.run(condition, timeout=timeout, seconds=seconds)
+        if until is None:
+            return replace(reason, missed=reason.kind is Stop.TIMEOUT)
+        if reason.kind in (Stop.TEXT, Stop.CONDITION):
+            return reason
+        self._missed(until, reason)
+        return replace(reason, missed=True)
+
+    def _missed(self, until: Until, reason: StopReason) -> None:
+        """Raise for an end that nobody has asked for."""
+        what = f"the text {until!r} came" if isinstance(until, str) else "the condition held"
+        if self.board.ended is not None:
+            self.board.fail(GuestEnd, f"the guest ended before {what}: {reason}")
+        if reason.kind is Stop.TIMEOUT:
+            machine = self.machine
+            regs = machine.regs.copy()
+            raise GuestTimeout(
+                f"{reason} before {what}; the guest can go on, see timeout=",
+                regs,
+                machine.symbolize(regs.ip),
+                machine.unwind(regs),
+            )
 
     def call(
         self,

@@ -16,6 +16,7 @@ from kprobesim.boot.initramfs import built_in_initramfs
 from kprobesim.boot.missing_config import CONSOLES
 from kprobesim.errors import ImageError, UsageError
 from kprobesim.image import KernelImage, load_image
+from kprobesim.image.files.source import GIB, read_file
 from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
@@ -150,11 +151,9 @@ def _read_initrd(initrd: _Path | bytes | None, arch: str) -> bytes:
         return built_in_initramfs(arch)
     if isinstance(initrd, bytes):
         return initrd
-    try:
-        return Path(initrd).read_bytes()
-    except (OSError, TypeError, ValueError) as error:
-        name = initrd if isinstance(initrd, (str, os.PathLike)) else repr(initrd)
-        raise ImageError(name, f"cannot be read as an initrd: {error}") from error
+    if not isinstance(initrd, (str, os.PathLike)):
+        raise ImageError(repr(initrd), "is no initrd; give bytes, or the path of an archive")
+    return read_file(Path(initrd), GIB, "an initrd")
 
 
 def resume_kernel(

@@ -61,7 +61,9 @@ class ArchInsn(Protocol):
 
 @dataclass(frozen=True)
 class ArchKprobes:
-    """``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
+    """What an architecture's kprobes are like.
+
+    ``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
     the trap's program counter is ``breakpoint_trap_offset`` behind its start. ``repeats``: a
     single step may end on the same instruction (x86 REP). ``fixes_up``: what was stepped may have
     been a branch (:attr:`ArchInsn.fix_up`). ``boost_ends_at_post``: a boosted copy is stepped all

@@ -274,9 +274,10 @@ class Machine(Guest):
                 _watchdog.disarm(key)
 
     def _take_back_the_stop(self) -> None:
-        """Let Unicorn forget that a nested run was stopped: it would call no more code hooks in
-        the outer one (but for those it compiled in when they were the only one). The next run to
-        begin resets that.
+        """Let Unicorn forget that a nested run was stopped.
+
+        It would call no more code hooks in the outer one (but for those it compiled in when they
+        were the only one). The next run to begin resets that.
         """
         self.engine.run(self._pad, 2 if self.engine.counting else 0)
 

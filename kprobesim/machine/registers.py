@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from kprobesim.machine.unicorn.struct_layout import Words
+if TYPE_CHECKING:  # who only asks the rules loads no emulator
+    from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["Arm64PtRegs", "FlagsAccess", "PtRegs", "X86PtRegs"]
 

@@ -39,7 +39,8 @@ def test_to_user_space_and_to_its_end(real_image: Path) -> None:
 
 def test_the_guest_does_not_notice_its_probes(real_image: Path) -> None:
     """The same console, time stamps and all: also with what ftrace, alternatives, jump labels and
-    static calls patch under the probes, and with instructions that are stepped."""
+    static calls patch under the probes, and with instructions that are stepped.
+    """
     hits: dict[str, int] = {}
     seen: list[Any] = []
     times: list[float] = []

@@ -6,10 +6,20 @@ import inspect
 from pathlib import Path
 
 import pytest
-from makers.arm64_code import bare_guest, say
+from makers.arm64_code import LOOP, POWER_OFF, bare_guest, say
 
 import kprobesim
-from kprobesim import BootedKernel, CalledKernel, CallStopped, Kernel, Kprobe, UsageError
+from kprobesim import (
+    BootedKernel,
+    CalledKernel,
+    CallStopped,
+    GuestEnd,
+    GuestTimeout,
+    Kernel,
+    Kprobe,
+    Stop,
+    UsageError,
+)
 from kprobesim.boot.boards import board_class
 from kprobesim.inside.warnings import console_warnings
 from kprobesim.kernel.samples import sample_path
@@ -112,6 +122,32 @@ def test_current_is_the_swapper(real_kernel: Kernel) -> None:
     assert task is not None
     assert (task.pid, task.tgid) == (0, 0)
     assert task.comm == "swapper" or not real_kernel.symbols.candidates("init_task")
+
+
+def bare() -> BootedKernel:
+    image = bare_guest([*say("hi"), *POWER_OFF, LOOP])
+    board = board_class("arm64")(image, initrd=None, append="", memory=16 << 20)
+    return BootedKernel(image, board)
+
+
+def test_what_a_run_waits_for_comes_or_is_missed_loudly() -> None:
+    assert bare().run(until="hi")
+    assert bare().run(until=lambda k: True).kind is Stop.CONDITION
+    assert bare().run(until=1e-9).kind is Stop.SECONDS
+    reason = bare().run(until="ho", seconds=1e-9)
+    assert not reason and reason.kind is Stop.SECONDS
+    with pytest.raises(GuestTimeout, match="before the text 'ho' came; the guest can go on"):
+        bare().run(until="ho", timeout=1e-9)
+    k = bare()
+    for _ in range(2):  # it stays dead
+        with pytest.raises(GuestEnd, match="ended before the text 'ho' came"):
+            k.run(until="ho")
+    with pytest.raises(GuestEnd, match="ended before the condition held"):
+        k.run(until=lambda k: False)
+    assert k.run().kind is Stop.POWER_OFF
+    assert not bare().run(timeout=1e-9)
+    with pytest.raises(UsageError, match="both times"):
+        k.run(until=1.0, seconds=1.0)
 
 
 CONSOLE = """\

@@ -122,6 +122,7 @@ class Insn:
 
     @property
     def is_rip_relative(self) -> bool:
+        """Whether the operand is in memory, at a distance from the next instruction."""
         return self.modrm is not None and self.modrm & 0xC7 == 0x05 and self.disp_size == 4
 
     @property

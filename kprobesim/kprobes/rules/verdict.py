@@ -82,6 +82,12 @@ class Verdict:
             how += f", first of {self.same_named}"
         return f"{self.kind}, {how}"
 
+    def short(self) -> str:
+        """Less than :meth:`summary`: a refusal by its errno and the name of its rule."""
+        if self:
+            return self.summary()
+        return f"-{errno_names.errorcode.get(self.errno, str(self.errno))} {self.reason}"
+
     def as_dict(self) -> dict[str, Any]:
         """As plain data, for JSON: addresses and bytes as hexadecimal text."""
         data = dict(self.__dict__)
