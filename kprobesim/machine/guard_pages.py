@@ -218,5 +218,5 @@ class _Places:
 
 
 def count_of(count: int) -> str:
-    """ "1 byte", "2 bytes"."""
+    """So many bytes, in words."""
     return f"{count} byte{'' if count == 1 else 's'}"

@@ -111,9 +111,7 @@ def test_freed_memory_is_poison_and_used_again(guest: Kernel) -> None:
 
 
 def test_executable_memory_is_used_again(guest: Kernel) -> None:
-    small = {"x86_64": b"\xb8\x07\0\0\0\xc3", "arm64": bytes.fromhex("e0008052c0035fd6")}[
-        guest.arch
-    ]
+    return_seven = {"x86_64": "b807000000c3", "arm64": "e0008052c0035fd6"}[guest.arch]
     places = set()
     for number in range(300):
         code = guest.alloc(16 + number % 3 * 16, executable=True)
