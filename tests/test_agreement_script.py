@@ -25,9 +25,7 @@ def test_what_differs_is_named(sample: Path, tmp_path: Path) -> None:
     rules = open_rules(sample)
     points = agreement.choose(rules, 20, 1)
     kept = {
-        "register_kprobe": {
-            str(p): rules.check(p.symbol, offset=p.offset).errno for p in points
-        },
+        "register_kprobe": {str(p): rules.check(p.symbol, offset=p.offset).errno for p in points},
         "kretprobe_events": {
             str(p): rules.check(p.symbol, offset=p.offset, kretprobe=True, events=True).errno
             for p in points
