@@ -12,6 +12,7 @@ from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.turn import Turn
 from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["Guest", "TrapHandler"]
@@ -56,6 +57,8 @@ class Guest:
         self.regs = self.new_regs()
         """The registers as the handlers of the current nesting level see them."""
         self.in_handler = False
+        self.turn = Turn(lambda: self.in_handler)
+        """Who uses the guest now."""
         self.depth = 0
         """How many calls of guest functions, one inside the other, are being executed."""
         self._raised: BaseException | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NoReturn
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
@@ -16,10 +17,11 @@ from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.signals import signals
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.turn import HandlerOverstayed
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.watchdog import Watchdog
 
 __all__ = ["Machine"]
 
@@ -29,8 +31,7 @@ _STACK_STRIDE = 1 << 20  # unmapped guard space between stacks
 _MAX_DEPTH = 16
 _BLOCK = 2 << 20
 _TLB_ENTRIES = 256, 8192  # what Unicorn starts with, and what we want
-
-_watchdog = Watchdog()
+_SLICE = 1 << 20  # blocks between two looks at the host's clock: 4 to 20 ms
 
 
 class Machine(Guest):
@@ -43,10 +44,13 @@ class Machine(Guest):
 
     def __init__(self, arch: str, ram_size: int, image_end: int = 0) -> None:
         engine = Engine(arch)
+        engine.stop_between_blocks()
+        engine.count_blocks()
         cpu = make_cpu(engine)
         memory = GuestMemory(cpu.ram_base, ram_size, cpu.pte_format)
         engine.map_ram(cpu.ram_base, ram_size, memory.host_address)
         super().__init__(engine, cpu, memory)
+        self.turn.stop_soon = self._stop_soon
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
@@ -148,8 +152,20 @@ class Machine(Guest):
 
         Registers and the probes' control block are afterwards as before, also if the call failed.
         Raises what a handler raised, :class:`GuestFault`, :class:`GuestTimeout` (after ``timeout``
-        seconds), :class:`GuestLimit` (after ``max_instructions`` instructions, if not 0).
+        seconds), :class:`GuestLimit` (after ``max_instructions`` instructions, if not 0), what the
+        handler of a signal raised, :class:`CallStopped`, and :class:`UsageError` in a thread while
+        another one uses this guest.
         """
+        turn = self.turn
+        turn.begin()
+        try:
+            return self._call(target, arguments, timeout, max_instructions)
+        finally:
+            turn.end()
+
+    def _call(
+        self, target: int, arguments: Sequence[int], timeout: float | None, max_instructions: int
+    ) -> int:
         depth = self.depth
         if depth == len(self._contexts):
             self._grow()
@@ -163,7 +179,8 @@ class Machine(Guest):
             self.regs = self.new_regs()
         self.in_handler = False
         state = self.save_state()
-        counter = engine.counter if depth and engine.counting else None
+        outer_counter = engine.counter if depth else None
+        counter = outer_counter if engine.counting else None
         self.depth = depth + 1
         used = 0
         try:
@@ -193,12 +210,22 @@ class Machine(Guest):
                     outer.thaw(self.words, self.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
+            elif outer_counter is not None:
+                engine.counter = outer_counter
+            if depth and signals.pending:
+                self._stop_soon()
+
+    def _stop_soon(self) -> None:
+        """In a callback: let the current run end at the next block."""
+        count = self.engine.counter_words
+        count[1] = min(count[0], count[1])
 
     def stop(self) -> None:
         """Let the outermost call that runs now end as :class:`CallStopped`, and all within it."""
         if self.depth:
             self._stop_asked = True
-            self.engine.stop()
+            if self.turn.is_mine:
+                self._stop_soon()
 
     @property
     def return_address(self) -> int:
@@ -235,16 +262,22 @@ class Machine(Guest):
         The pad halts the CPU. That is 4-6 times cheaper than Unicorn's end address, whose block is
         translated anew at every run.
         """
-        engine, words, returned = self.engine, self.words, self._returned
+        engine, words, returned, turn = self.engine, self.words, self._returned, self.turn
         program_counter = engine.layout.pc
-        deadline = None if timeout is None else time.monotonic() + timeout
-        key = object()
-        if deadline is not None:
-            _watchdog.arm(key, deadline, engine.stop)
+        outer = turn.deadline, turn.level
+        deadline = outer[0]
+        if timeout is not None:
+            mine = time.monotonic() + timeout
+            turn.deadline = deadline = mine if deadline is None else min(mine, deadline)
+        turn.level = turn.count
         address, used = begin, 0
         try:
             while True:
-                status = engine.run(address, limit - used if limit else 0)
+                if limit:
+                    engine.count_instructions()
+                elif not engine.counts_blocks:
+                    engine.count_blocks()
+                status = engine.run(address, min(limit - used, _SLICE) if limit else _SLICE)
                 self.raise_kept()
                 if self._stop_asked:
                     self._stopped(CallStopped, "the call was stopped")
@@ -259,8 +292,10 @@ class Machine(Guest):
                     raise EngineError(
                         f"Unicorn stopped at {self.symbolize(address)}: {engine.describe(status)}"
                     )
+                if signals.pending:
+                    turn.deliver()
                 if deadline is not None and time.monotonic() >= deadline:
-                    self._stopped(GuestTimeout, f"guest still running after {timeout:g} s")
+                    self._stopped(GuestTimeout, f"guest still running after {timeout or 0:g} s")
                 if limit and used >= limit:
                     self._stopped(
                         partial(GuestLimit, instructions=used),
@@ -269,9 +304,10 @@ class Machine(Guest):
                 if self._halted(address):
                     self.dispatch(Trap(TrapKind.HALT, 0))
                     address = words[program_counter]
+        except HandlerOverstayed:
+            self._stopped(GuestTimeout, f"a handler is still running after {timeout or 0:g} s")
         finally:
-            if deadline is not None:
-                _watchdog.disarm(key)
+            turn.deadline, turn.level = outer
 
     def _take_back_the_stop(self) -> None:
         """Let Unicorn forget that a nested run was stopped.
@@ -279,7 +315,7 @@ class Machine(Guest):
         It would call no more code hooks in the outer one (but for those it compiled in when they
         were the only one). The next run to begin resets that.
         """
-        self.engine.run(self._pad, 2 if self.engine.counting else 0)
+        self.engine.run(self._pad, 2)
 
     def _halted(self, address: int) -> bool:
         """Whether the guest waits for an interrupt: none will come.
@@ -290,6 +326,9 @@ class Machine(Guest):
         before = address - len(halt)
         return self.text.is_code(before) and self.memory.read(before, len(halt)) == halt
 
-    def _stopped(self, error: Callable[..., BaseException], headline: str) -> None:
+    def _stopped(self, error: Callable[..., BaseException], headline: str) -> NoReturn:
         regs = self.regs.copy()
         raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs))
+
+
+signals.boundaries.add(Machine._run.__code__)

@@ -182,12 +182,34 @@ class Engine(Hooks):
         at the start of a block. So a guest can always run with a limit, and without a second
         thread, whose stop would not be precise: the access to memory that it meets is done twice.
         """
-        callback = self.layout.count_callback
-        in_use: Words = (_u64 * 1).from_address(self._handle + self.layout.counter - 8)
+        if self._blocks:
+            return
+        callback, in_use = self.layout.count_callback, self._counting_hook()
+        if in_use[0] and self._counted:  # what Unicorn hooks to each instruction
+            self._check(self._lib.uc_hook_del(self._handle, in_use[0]), "removing a hook")
+            self.forget_all_code()
+            in_use[0] = 0
         if not callback or in_use[0]:
             raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
         in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
         self._blocks = self._counted = True
+        if self._exits is not None:
+            self._exits.look_everywhere(False)
+
+    def count_instructions(self) -> None:
+        """Count instructions again, after :meth:`count_blocks`; limits are exact instructions."""
+        if self._blocks:
+            in_use = self._counting_hook()
+            self.unhook(in_use[0])
+            self._blocks, in_use[0] = False, 0
+            self._counted = False  # so all that was translated is dropped when it runs
+            if self._exits is not None:
+                self._exits.look_everywhere(True)
+
+    def _counting_hook(self) -> Words:
+        """The handle of the hook that counts, as Unicorn knows it."""
+        words: Words = (_u64 * 1).from_address(self._handle + self.layout.counter - 8)
+        return words
 
     def stop_between_blocks(self) -> None:
         """From now on look for a stop only where a block starts (see :mod:`.exits`).
@@ -236,7 +258,7 @@ class Engine(Hooks):
     @property
     def counting(self) -> bool:
         """Whether the current or last run counts instructions."""
-        return self._counted
+        return self._counted and not self._blocks
 
     @property
     def counter(self) -> tuple[int, int]:
