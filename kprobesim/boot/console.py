@@ -28,7 +28,7 @@ class Console(Saved):
 
     @property
     def text(self) -> str:
-        """All output, decoded, with the line ends of text: the driver sends ``\\r\\n``."""
+        r"""All output, decoded, with the line ends of text: the driver sends ``\r\n``."""
         return self.output.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def tail(self, lines: int = 20) -> str:

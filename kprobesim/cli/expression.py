@@ -83,10 +83,10 @@ class Call:
 
 
 def parse_call(text: str) -> Call:
-    """Read one call; raises :class:`ExpressionError`.
+    r"""Read one call; raises :class:`ExpressionError`.
 
     >>> parse_call('crc32_le(0, "ab", 2)').arguments
-    (Number(value=0), Data(content=b'ab\\x00'), Number(value=2))
+    (Number(value=0), Data(content=b'ab\x00'), Number(value=2))
     """
     return _Reader(text).call()
 

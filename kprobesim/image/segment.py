@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 
-__all__ = ["PAGE_SIZE", "Region", "Segment", "findable"]
+__all__ = ["PAGE_SIZE", "ImageRegion", "Segment", "findable"]
 
 #: Granularity of regions, in bytes: the smallest page of both architectures.
 PAGE_SIZE = 4096
@@ -48,7 +47,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class ImageRegion:
     """Whole pages ``[start, end)`` of one ``kind``.
 
     ``"text"`` holds code and nothing writable, ``"mixed"`` code and writable data on one page,
@@ -60,11 +59,11 @@ class Region:
     kind: str
 
 
-def findable(data: memoryview | bytes) -> bytes | bytearray | mmap.mmap:
+def findable(data: memoryview | bytes) -> bytes | bytearray:
     """``data`` as something that has ``find`` and quick slices, without a copy where it can be."""
     if isinstance(data, bytes):
         return data
     whole = data.obj
-    if isinstance(whole, (bytes, bytearray, mmap.mmap)) and len(whole) == data.nbytes:
+    if isinstance(whole, (bytes, bytearray)) and len(whole) == data.nbytes:
         return whole
     return bytes(data)

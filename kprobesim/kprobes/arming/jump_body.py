@@ -17,8 +17,11 @@ __all__ = ["JumpBody", "OptimizedCallback"]
 
 
 class JumpBody(Protocol):
-    """Gives each detour its own code to call, with the probe's address in RDI, and the ``struct
-    pt_regs`` that is on the stack in RSI."""
+    """Gives each detour its own code to call.
+
+    It is called with the probe's address in RDI, and with the ``struct pt_regs`` that is on the
+    stack in RSI.
+    """
 
     def make(self, address: int, *, collect: bool) -> int:
         """The address of the code for the probe at ``address``; ``collect``: nobody runs any."""

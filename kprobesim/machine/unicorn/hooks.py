@@ -144,7 +144,6 @@ class Hooks:
 
     def on_read_tsc(self, read: Callable[[], int]) -> None:
         """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns."""
-
         words = self.words
 
         def set_ax_dx(_uc: object, _data: object) -> int:
@@ -161,7 +160,6 @@ class Hooks:
 
     def on_read_counter(self, address: int, read: Callable[[], int]) -> int:
         """Let the ``mrs`` at virtual ``address`` (ARM64) give what ``read()`` returns."""
-
         words = self.words
 
         def set_register(_uc: object, register: int, _which: object, _data: object) -> int:
@@ -207,8 +205,9 @@ class Hooks:
         self._check(status, f"mapping a device at {physical:#x}")
 
     def on_unmapped(self, low: int, high: int, callback: Callable[[int], None]) -> None:
-        """Call ``callback(address)`` before the run fails with an access to a physical address from
-        ``low`` to ``high`` where nothing is; the pc is then that of the instruction.
+        """Call ``callback(address)`` before an access to nothing ends the run.
+
+        Physical addresses from ``low`` to ``high`` are watched; the pc is that of the instruction.
 
         There must be no RAM in between: it would be slow from then on.
         """
