@@ -54,7 +54,7 @@ def load_image(
 
     def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
         if symbol_path is not None:
-            return read_symbol_file(symbol_path, image)
+            return read_symbol_file(symbol_path, image, _embedded)
         return _embedded(image)
 
     return KernelImage(
@@ -66,12 +66,13 @@ def _from_elf(path: Path, data: Buffer, container: str, symbol_path: Path | None
     elf = Elf(path, data)
     segments, percpu = vmlinux_segments(elf)
 
+    def own(image: KernelImage) -> tuple[Columns, str] | None:
+        return (read_symtab(elf), ".symtab") if has_symtab(elf) else _embedded(image)
+
     def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
         if symbol_path is not None:
-            return read_symbol_file(symbol_path, image)
-        if has_symtab(elf):
-            return read_symtab(elf), ".symtab"
-        return _embedded(image)
+            return read_symbol_file(symbol_path, image, own)
+        return own(image)
 
     return KernelImage(
         path,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kprobesim.hexrepr import HexRepr
 
-__all__ = ["PAGE_SIZE", "Region", "Segment", "findable"]
+__all__ = ["PAGE_SIZE", "ImageRegion", "Segment", "findable"]
 
 #: Granularity of regions, in bytes: the smallest page of both architectures.
 PAGE_SIZE = 4096
@@ -49,7 +49,7 @@ class Segment(HexRepr):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Region(HexRepr):
+class ImageRegion(HexRepr):
     """Whole pages ``[start, end)`` of one ``kind``.
 
     ``"text"`` holds code and nothing writable, ``"mixed"`` code and writable data on one page,

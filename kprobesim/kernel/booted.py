@@ -25,7 +25,8 @@ from kprobesim.kernel.arguments import as_int, as_result, check_limits, code_add
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.snapshots import write_snapshot
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model, model_of
+from kprobesim.kprobes.model import Model
+from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.faults import GuestTimeout
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
@@ -53,7 +54,7 @@ class BootedKernel(Kernel):
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
         machine.unwind = unwinder.trace
-        model = model or model_of(image.version)
+        model = model or own_model(image)
         stepping = model.of(image.arch).stepping
         manager = KprobesManager(machine, image, stepping, "hook", model=model, strict=strict)
         super().__init__(image, machine, manager)

@@ -18,7 +18,8 @@ from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.arming import HowToArm
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model, model_of
+from kprobesim.kprobes.model import Model
+from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
@@ -60,7 +61,7 @@ class CalledKernel(Kernel):
         progress: Callable[[str], None] | None = None,
     ) -> None:
         image = LoadedImage(image)
-        model = model or model_of(image.version)
+        model = model or own_model(image)
         stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
         unwinder = Unwinder(machine, image)

@@ -34,7 +34,8 @@ class Guest:
         self.engine = engine
         self.cpu = cpu
         self.memory = memory
-        self.text = KernelText(engine, memory)
+        memory.watch_code(engine.code_pages)
+        self.text = KernelText(memory)
         self.words = engine.words
 
         self.breakpoint: Callable[[], bool] = lambda: False

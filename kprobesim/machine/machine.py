@@ -41,8 +41,9 @@ class Machine(Guest):
     def __init__(self, arch: str, ram_size: int, image_end: int = 0) -> None:
         engine = Engine(arch)
         cpu = make_cpu(engine)
-        super().__init__(engine, cpu, GuestMemory(cpu.ram_base, ram_size, cpu.pte_format))
-        self.engine.map_ram(self.cpu.ram_base, ram_size, self.memory.host_address)
+        memory = GuestMemory(cpu.ram_base, ram_size, cpu.pte_format)
+        engine.map_ram(cpu.ram_base, ram_size, memory.host_address)
+        super().__init__(engine, cpu, memory)
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
@@ -87,7 +88,7 @@ class Machine(Guest):
         """Take memory of ``map_new`` away; nothing of the guest may be running there."""
         if region.prot & Prot.X:
             self._reads.forget_code(region.start, region.end)
-            self.engine.forget_code(region.start, region.end)
+            self.memory.wrote(region.offset, region.end - region.start)
         self.memory.unmap(region)
         self.engine.flush_tlb()
 
@@ -116,7 +117,6 @@ class Machine(Guest):
             entries *= 2
         self.engine.restore(before)
         self.memory.write(scratch, bytes(len(toucher)))
-        self.engine.forget_code(scratch, scratch + len(toucher))
 
     # -- calling -----------------------------------------------------------------------------------
 

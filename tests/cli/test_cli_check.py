@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from makers.package_maker import make_deb
 
-from kprobesim import BootedKernel, Kernel, Kprobe, KprobeError, Reason, open_rules
-from kprobesim.image import load_image
+from kprobesim import Kernel, Kprobe, KprobeError, Reason, open_rules
 
 Cli = Callable[..., "object"]
 
@@ -178,7 +177,7 @@ def test_no_emulator_is_loaded(sample: Path) -> None:
 
 def test_a_snapshot_is_asked_as_it_stands(cli: Cli, real_image: Path, tmp_path: Path) -> None:
     """Also its code, out of the RAM in the file: without a CPU."""
-    guest = BootedKernel.start(load_image(real_image))
+    guest = Kernel.boot(real_image)
     guest.run(seconds=0.01)
     file = tmp_path / "guest.kps"
     guest.snapshot(file)

@@ -13,7 +13,7 @@ from kprobesim.hexrepr import HexRepr
 from kprobesim.image.elf import SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, Section
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.modules.file import ModuleSymbol
-from kprobesim.image.segment import Region, Segment
+from kprobesim.image.segment import ImageRegion, Segment
 from kprobesim.image.symbols.table import Columns, Symbol, SymbolTable
 from kprobesim.image.tables import places
 from kprobesim.image.tables.exports import table_exports
@@ -95,10 +95,10 @@ class ModuleImage(KernelImage):
         return super().read(vaddr, size) if self.holds(vaddr) else self._outside(vaddr, size)
 
     @cached_property
-    def regions(self) -> tuple[Region, ...]:
+    def regions(self) -> tuple[ImageRegion, ...]:
         """Its pages: each segment has pages of its own."""
         kinds = {"text": "text", "rodata": "rodata"}
-        return tuple(Region(s.vaddr, s.end, kinds.get(s.name, "data")) for s in self.segments)
+        return tuple(ImageRegion(s.vaddr, s.end, kinds.get(s.name, "data")) for s in self.segments)
 
     @cached_property
     def text_ranges(self) -> tuple[tuple[int, int], ...]:

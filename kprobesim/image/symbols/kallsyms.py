@@ -35,8 +35,27 @@ _PER_MARKER = 256
 #: How far before the tokens the markers may start: the order of the names lies between (3 bytes a
 #: name, and a kernel has 40,000 to 300,000 of them).
 _WINDOWS = (1 << 14, 1 << 18, 1 << 20, 1 << 22)
+#: How long to search, in steps of about 20 us. Kernels take a few hundred.
+_MOST_EFFORT = 200_000
 #: Words of markers: since 4.20, and before it.
 _MARKERS = ("I", "Q")
+
+
+class _TooMuch(Exception):
+    """More places look like a part of the table than in any kernel."""
+
+
+class _Effort:
+    """What the search may still cost, so that an image made to mislead it takes seconds at most."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_EFFORT
+
+    def spend(self, cost: int) -> None:
+        """Count work before it is done."""
+        self._left -= cost
+        if self._left < 0:
+            raise _TooMuch
 
 
 class _Tokens(NamedTuple):
@@ -56,11 +75,20 @@ def find_kallsyms(data: memoryview, vaddr: int, image: tuple[int, int]) -> Colum
 
     ``None`` if there is no table in a known layout.
     """
+    try:
+        return _find(data, vaddr, image)
+    except _TooMuch:
+        return None
+
+
+def _find(data: memoryview, vaddr: int, image: tuple[int, int]) -> Columns | None:
+    effort = _Effort()
     for digits in _DIGITS.finditer(data):
+        effort.spend(1)
         tokens = _read_tokens(data, digits.start())
         if tokens is None:
             continue
-        names = _find_names(data, tokens.start)
+        names = _find_names(data, tokens.start, effort)
         if names is None:
             continue
         addresses = _find_addresses(_Place(data, vaddr, *image), tokens, names)
@@ -116,11 +144,11 @@ def _read_tokens(data: memoryview, zero_at: int) -> _Tokens | None:
     return None
 
 
-def _find_names(data: memoryview, tokens_at: int) -> _Names | None:
+def _find_names(data: memoryview, tokens_at: int, effort: _Effort) -> _Names | None:
     tried: set[tuple[str, int]] = set()
     for window in _WINDOWS:
         for kind in _MARKERS:
-            names = _names_in_window(data, tokens_at, window, kind, tried)
+            names = _names_in_window(data, tokens_at, window, kind, tried, effort)
             if names is not None:
                 return names
         if tokens_at <= window:
@@ -129,13 +157,19 @@ def _find_names(data: memoryview, tokens_at: int) -> _Names | None:
 
 
 def _names_in_window(
-    data: memoryview, tokens_at: int, window: int, kind: str, tried: set[tuple[str, int]]
+    data: memoryview,
+    tokens_at: int,
+    window: int,
+    kind: str,
+    tried: set[tuple[str, int]],
+    effort: _Effort,
 ) -> _Names | None:
     """The names whose markers are words of ``kind``, at most ``window`` bytes before the tokens."""
     size = array(kind).itemsize
     low = max(tokens_at - window, tokens_at % size)
     words = _words(data, low, tokens_at, kind)
     zeros = [i for i, word in enumerate(words) if not word]
+    effort.spend(len(zeros) // 20)
     for at in reversed(zeros):
         where = low + size * at
         if (kind, where) in tried:
@@ -147,7 +181,7 @@ def _names_in_window(
         if len(markers) < 3 and tokens_at - where > 16 + 3 * _PER_MARKER * len(markers):
             continue
         for count in range(len(markers), max(0, len(markers) - 3), -1):
-            names = _names_before(data, where, markers[:count])
+            names = _names_before(data, where, markers[:count], effort)
             if names is not None:
                 return names
     return None
@@ -162,7 +196,9 @@ def _marker_run(words: array[int], at: int) -> array[int]:
     return words[at:end]
 
 
-def _names_before(data: memoryview, markers_at: int, markers: array[int]) -> _Names | None:
+def _names_before(
+    data: memoryview, markers_at: int, markers: array[int], effort: _Effort
+) -> _Names | None:
     """The names that end at ``markers_at`` and start where ``markers`` say."""
     most = _PER_MARKER * len(markers)
     least = most - _PER_MARKER + 1
@@ -171,6 +207,7 @@ def _names_before(data: memoryview, markers_at: int, markers: array[int]) -> _Na
     high = markers_at - last
     low = max(high - (_LONGEST_NAME + 2) * _PER_MARKER - 8, 8)
     low += (markers_at - low) % 4
+    effort.spend(200)
     words = _words(data, low - 8, high, "I")
     for i in range(len(words), 1, -1):
         # The number is right before the names (7.x) or padded to eight bytes.
@@ -180,6 +217,7 @@ def _names_before(data: memoryview, markers_at: int, markers: array[int]) -> _Na
         if least <= count <= most:
             start = low - 8 + 4 * i
             blob = bytes(data[start:markers_at])
+            effort.spend(100)
             for two_bytes in (True, False):
                 codes = _split(blob, count, markers, two_bytes=two_bytes)
                 if codes is not None:

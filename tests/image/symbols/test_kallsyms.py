@@ -111,6 +111,17 @@ def test_a_table_that_is_damaged_is_not_half_read(layout: Layout) -> None:
     assert refused
 
 
+def test_an_image_made_to_mislead_the_search_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = LAYOUTS[-1]
+    wanted = entries(300, layout)
+    digits = b"".join(b"%d\0" % i for i in range(10))
+    few, many = digits * 500, digits * 3000
+    monkeypatch.setattr("kprobesim.image.symbols.kallsyms._MOST_EFFORT", 2000)
+    check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=few))
+    misleading = make_kallsyms(layout, wanted, VADDR, BASE, lead=many)
+    assert find_kallsyms(memoryview(misleading), VADDR, IMAGE) is None
+
+
 def struct_number(count: int) -> bytes:
     return count.to_bytes(4, "little")
 
