@@ -188,12 +188,16 @@ class GuestMemory(HostAccess):
 
     def unmap(self, region: Region) -> None:
         """Take ``region`` of :meth:`map_new` away, for good; its frames are used again."""
+        self.withdraw(region)
+        size, physical = region.end - region.start, region.offset + self.base
+        self._free_frames.setdefault(size // PAGE, []).append(physical)
+
+    def withdraw(self, region: Region) -> None:
+        """Undo :meth:`map`; who cached translations must forget them."""
         at = self.regions.index(region)
         del self.regions[at], self._starts[at]
         self._last = Region(0, 0, 0, Prot(0), "")
-        size, physical = region.end - region.start, region.offset + self.base
-        self.tables.unmap(region.start, physical, size)
-        self._free_frames.setdefault(size // PAGE, []).append(physical)
+        self.tables.unmap(region.start, region.offset + self.base, region.end - region.start)
 
     def protect(self, region: Region, prot: Prot) -> Region:
         """Change what the guest may do there; who cached translations must forget them."""

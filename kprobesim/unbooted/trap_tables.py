@@ -71,7 +71,10 @@ class KernelExceptions:
         if trap.kind in _FIXABLE:
             fixup = self._image.exception_table.search(regs.ip)
             if fixup is not None:
-                return self._fix_up(self._image, self._machine.memory, fixup, trap, regs)
+                machine = self._machine
+                return self._fix_up(
+                    self._image, machine.memory, machine.read_code, fixup, trap, regs
+                )
         return False
 
     def _warn_trap(self, regs: PtRegs) -> BugEntry | None:
