@@ -109,6 +109,9 @@ class Modules:
     def __len__(self) -> int:
         return len(self._loaded)
 
+    def __repr__(self) -> str:
+        return f"<Modules: {', '.join(self._loaded) or 'none is loaded'}>"
+
     def __contains__(self, name: object) -> bool:
         """Whether a module of that name is loaded."""
         return name in self._loaded

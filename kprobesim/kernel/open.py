@@ -74,7 +74,7 @@ def load_kernel(
     wanted = known_model(model)
     planned = as_kprobes(probes)
     image = load_image(path, symbols=symbols, progress=progress)
-    machine = load_into_machine(image, memory_size(memory or 0))
+    machine = load_into_machine(image, memory_size(0 if memory is None else memory))
     kernel = CalledKernel(
         image, machine, stepping, arming, wanted, strict=bool(strict), progress=progress
     )
