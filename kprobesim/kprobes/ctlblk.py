@@ -43,9 +43,9 @@ class KprobeCtlblk:
         self.prev_kprobe: tuple[Kprobe, int, int] | None = None
 
     def __repr__(self) -> str:
-        if self.running is None:
+        if self.current_kprobe is None:
             return "<KprobeCtlblk idle>"
-        return f"<KprobeCtlblk {KprobeStatus(self.kprobe_status).name} {self.running!r}>"
+        return f"<KprobeCtlblk {KprobeStatus(self.kprobe_status).name} {self.current_kprobe!r}>"
 
     def save(self) -> Any:
         """Everything, for :meth:`restore`."""
