@@ -6,11 +6,10 @@ kprobe_fault_handler() of arch/x86/kernel/kprobes/core.c and arch/arm64/kernel/p
 
 from __future__ import annotations
 
-from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -21,33 +20,36 @@ _STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | _REENTER
 
 
 class FaultPath:
-    """Puts faults of copied instructions down to their originals.
-
-    ``copies`` has where a copy is that runs by itself, and what it is a copy of. ``counts_faults``:
-    a fault in a handler counts as a miss, fault_handler or not. ``strict``: only such a fault is
-    offered to the fault_handler, as in the kernel, and not that of the probed instruction.
-    ``nesting_saves_flags``: a nested hit that faults gives back the flags that it has masked.
-    """
+    """Puts faults of copied instructions down to their originals, on one CPU."""
 
     def __init__(
         self,
-        machine: Guest,
         hits: HitPath,
         table: dict[int, Kprobe],
         copies: dict[int, int],
-        ctlblk: KprobeCtlblk,
-        *,
         counts_faults: bool = True,
-        nesting_saves_flags: bool = True,
+        *,
         strict: bool = False,
     ) -> None:
-        self._machine = machine
+        """Take the faults of the CPU.
+
+        Args:
+            hits: The CPU's path of a hit.
+            table: The probe, or the head of several, by address.
+            copies: Where each copy is that runs by itself, and of what.
+            counts_faults: A fault in a handler counts as a miss, fault_handler or not.
+            strict: Only such a fault is offered to the fault_handler, as in the kernel, and not
+                that of the probed instruction.
+        """
+        steps = hits.steps
+        self._machine = machine = steps.machine
         self._hits = hits
         self._table = table
         self._copies = copies
-        self._ctlblk = ctlblk
+        self._ctlblk = steps.ctlblk
         self._counts_faults = counts_faults
-        self._nesting_saves_flags = nesting_saves_flags
+        # A nested hit that faults gives back the flags that it has masked.
+        self._nesting_saves_flags = steps.arch.nesting_saves_flags
         self._strict = strict
         self._words = machine.words
         self._pc = machine.engine.layout.pc

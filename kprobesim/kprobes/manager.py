@@ -11,12 +11,7 @@ from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.arch_kprobes import ArchInsn, Stepping, arch_kprobes
-from kprobesim.kprobes.arming.arming import (
-    Arming,
-    BreakpointArming,
-    HookArming,
-    HowToArm,
-)
+from kprobesim.kprobes.arming.arming import Arming, BreakpointArming, HookArming, HowToArm
 from kprobesim.kprobes.arming.jump_body import OptimizedCallback
 from kprobesim.kprobes.arming.optimizer import KprobeOptimizer
 from kprobesim.kprobes.arming.pages import ProbePages
@@ -99,14 +94,7 @@ class KprobesManager:
             strict=strict,
         )
         self.faults = FaultPath(
-            machine,
-            self.hit_path,
-            self._table.heads,
-            copies,
-            ctlblk,
-            counts_faults=model.fault_handlers,
-            nesting_saves_flags=self._arch.nesting_saves_flags,
-            strict=strict,
+            self.hit_path, self._table.heads, copies, model.fault_handlers, strict=strict
         )
         self._arming: Arming
         self.optimizer: KprobeOptimizer | None = None
