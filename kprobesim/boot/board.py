@@ -21,7 +21,7 @@ from kprobesim.machine.turn import HandlerOverstayed
 
 __all__ = ["Board"]
 
-_SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
+_SLICE = 1 << 18  # blocks between two looks at the host: 1 to 20 ms
 _SECOND = 1_000_000_000
 _PANIC = b"---[ end Kernel panic"
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory

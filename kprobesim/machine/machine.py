@@ -31,7 +31,7 @@ _STACK_STRIDE = 1 << 20  # unmapped guard space between stacks
 _MAX_DEPTH = 16
 _BLOCK = 2 << 20
 _TLB_ENTRIES = 256, 8192  # what Unicorn starts with, and what we want
-_SLICE = 1 << 20  # blocks between two looks at the host's clock: 4 to 20 ms
+_SLICE = 1 << 18  # blocks between two looks at the host: 1 to 20 ms
 
 
 class Machine(Guest):
