@@ -10,7 +10,7 @@ from kprobesim.cli.console import styled
 from kprobesim.disasm import disassemble
 from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.ctlblk import KprobeStatus
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.events import Hit, HitKind
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["ARGUMENTS", "Story"]
@@ -107,8 +107,9 @@ class Story:
             shown.append(f"{name} = {getattr(regs, name):#x}")
         return ", ".join(shown)
 
-    def watch(self, p: Kprobe, event: str, status: int) -> None:
-        """``HitPath.observer``: tell each change of state."""
+    def watch(self, hit: Hit) -> None:
+        """Tell a change of state."""
+        p = hit.probe
         place = self.name(p.addr or 0)
         stepping = self._kernel.stepping
         if p.ainsn.emulate is not None:
@@ -118,12 +119,12 @@ class Story:
         else:
             done = "trap", "single step"
         label, text = {
-            "hit": ("trap", f"breakpoint at {place}"),
-            "step": ("go on", "in the slot, interrupts masked"),
-            "boost": ("go on", "in the slot, which jumps back by itself"),
-            "emulate": ("simulate", p.ainsn.emulate_kind),
-            "done": done,
-            "fault": ("trap", f"fault in the slot; ip goes back to {place}"),
-            "moved": ("go on", "where the handler has said"),
-        }.get(event, ("trap", event))
-        self.state(label, text, status)
+            HitKind.HIT: ("trap", f"breakpoint at {place}"),
+            HitKind.STEP: ("go on", "in the slot, interrupts masked"),
+            HitKind.BOOST: ("go on", "in the slot, which jumps back by itself"),
+            HitKind.EMULATE: ("simulate", p.ainsn.emulate_kind),
+            HitKind.DONE: done,
+            HitKind.FAULT: ("trap", f"fault in the slot; ip goes back to {place}"),
+            HitKind.MOVED: ("go on", "where the handler has said"),
+        }.get(hit.kind, ("trap", hit.kind.value))
+        self.state(label, text, hit.status)
