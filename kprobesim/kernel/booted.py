@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +33,8 @@ from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = ["BootedKernel", "Until"]
+
+_log = logging.getLogger(__name__)
 
 Until = str | float | Callable[["BootedKernel"], bool] | None
 """What :meth:`BootedKernel.run` waits for: a text on the console, a time, or a condition."""
@@ -74,6 +77,7 @@ class BootedKernel(Kernel):
         self._check_runs_not()
         self._finish_step()
         write_snapshot(path, self.image, self.board, self.kprobes)
+        _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
     def stop(self) -> None:
         """Let :meth:`run` return at the next block of code; the guest can go on from there.
@@ -92,7 +96,7 @@ class BootedKernel(Kernel):
     def _finish_step(self) -> None:
         """Stopped in the middle of a hit, the guest takes the one step that ends it."""
         for _ in range(_STEPS):
-            if self.kprobes.ctlblk[0].running is None:
+            if self.kprobes.ctlblk[0].current_kprobe is None:
                 return
             self.board.run(seconds=1e-9)
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
@@ -218,6 +222,7 @@ class BootedKernel(Kernel):
                 return ask(self)
 
         reason = self.board.run(condition, timeout=timeout, seconds=seconds)
+        _log.info("ran until %.9f s: %s", self.time, reason)
         if until is None:
             return replace(reason, missed=reason.kind is Stop.TIMEOUT)
         if reason.kind in (Stop.TEXT, Stop.CONDITION):

@@ -11,6 +11,7 @@ from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
 from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.paging import PageTables, PteFormat
 from kprobesim.machine.unicorn.code_pages import CodePages
 
@@ -50,8 +51,8 @@ class Prot(enum.IntFlag):
     RX = R | X
 
 
-@dataclass(frozen=True, order=True)
-class Region:
+@dataclass(frozen=True, order=True, repr=False)
+class Region(HexRepr):
     """The virtual range [``start``, ``end``), which lies at RAM offset ``offset``."""
 
     start: int

@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.memory import HostAccess
 
 __all__ = ["KernelText", "TextPoke"]
 
 
-@dataclass(frozen=True)
-class TextPoke:
+@dataclass(frozen=True, repr=False)
+class TextPoke(HexRepr):
     """One change of guest code, the counterpart of ``perf_event_text_poke``.
 
     ``number`` counts from 1; ``old`` and ``new`` are the bytes at ``address``; ``who`` names the

@@ -231,3 +231,11 @@ def test_a_module_that_does_not_fit(cli: Cli, sample: Path, guest: Kernel) -> No
     place = "kprobesim_sample:sample_add"
     cli("check", sample, "--module", file, place).refused(1, f"for {other}")
     cli("check", sample, "--module", sample, place).refused(1, "no module")
+
+
+def test_return_events_ask_for_the_entry_before_they_count_names(guest: Kernel) -> None:
+    """In kernels whose count of names has an errno of its own (before 6.11)."""
+    asked = {"kretprobe": True, "events": True}
+    assert guest.check("mix", offset=4, **asked).reason is Reason.NOT_FUNCTION_ENTRY
+    assert guest.check("mix", **asked).reason is Reason.AMBIGUOUS_SYMBOL
+    assert guest.check("mix", offset=4, events=True).reason is Reason.AMBIGUOUS_SYMBOL
