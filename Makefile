@@ -6,7 +6,11 @@ N      ?= 300
 PARALLEL := --numprocesses auto --dist worksteal
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-quick lint samples bench bench-boot kernels sweep clean
+# Every line that the archive carries, both architectures: hours at first, minutes later.
+POINTS ?= 400
+KERNELS ?=
+
+.PHONY: agreement help demo test test-quick lint samples bench bench-boot kernels sweep clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -51,6 +55,9 @@ bench-boot: $(READY)  ## measure a boot to user space, beside QEMU's where it is
 sweep: $(READY)  ## compare N (300) random functions of real kernels with and without probes
 	$(BIN)/python scripts/fetch_kernels.py --missing
 	$(BIN)/python benchmarks/sweep.py --functions $(N) .cache/kernels/linux-image-*.deb
+
+agreement: $(READY)  ## compare check with the answers of every kernel line's own kprobes (KERNELS=6.1,7.3 POINTS=400)
+	$(BIN)/python scripts/agreement.py --points $(POINTS) --kernels "$(KERNELS)"
 
 clean:  ## remove what the targets made (not the fetched kernels)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -8,6 +8,7 @@ r"""Real Linux kernels inside a Python process, with real kprobes on them.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,8 @@ __all__ = [
     "X86PtRegs",
     "open_rules",
 ]
+
+logging.getLogger("kprobesim").addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"
 

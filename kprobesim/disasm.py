@@ -17,14 +17,15 @@ import capstone
 from capstone import arm64_const, x86_const
 
 from kprobesim.arch.x86_64 import Undecodable, length
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Instruction", "disassemble"]
 
 _MASK = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+@dataclass(frozen=True, slots=True, repr=False)
+class Instruction(HexRepr):
     """One instruction, or bytes that are none (``mnemonic`` is then ``.byte`` or ``.word``).
 
     ``(bad)`` is an instruction of x86-64 that the kernel counts as one and the processor refuses,

@@ -43,7 +43,6 @@ class Board(Computer):
         self._until_from = 0
         self._panicked = False
         self._missing: tuple[int, int] | None = None
-        self._forget_code = False
         self.progress = Progress()
         super()._assemble(image, memory, append, clock)
         self.console.listeners.append(self._watch_console)
@@ -133,9 +132,6 @@ class Board(Computer):
                 status = engine.run(words[pc], limit)
             finally:
                 clock.end()
-            if self._forget_code:
-                self._forget_code = False
-                engine.forget_all_code()
             machine.raise_kept()
             if self._panicked:
                 self._panicked = False

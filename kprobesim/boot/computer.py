@@ -136,10 +136,6 @@ class Computer(ABC):
         """What has a state of its own, by name."""
 
     @abstractmethod
-    def switch_mmu_off(self) -> None:
-        """Let virtual addresses be physical ones, until a state is loaded."""
-
-    @abstractmethod
     def loaded(self) -> None:
         """A state was loaded: what more must be told."""
 
@@ -205,14 +201,10 @@ class Computer(ABC):
             raise UsageError("the guest is running: its state can be had when run() has returned")
 
     def forget_ram_code(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Drop what was translated from these ranges of :attr:`ram`, wherever they are mapped.
-
-        The guest's registers are no good afterwards: a state must be loaded.
-        """
-        engine = self.machine.engine
-        self.switch_mmu_off()
-        engine.flush_tlb()
-        engine.forget_code_ranges(self.ram_base, ranges)
+        """Drop what was translated from these ranges of :attr:`ram`, wherever they are mapped."""
+        forget = self.machine.engine.code_pages.forget
+        for start, end in ranges:
+            forget(start, end - start)
 
     def rewound(self) -> None:
         """The state of another time was loaded, and code was translated since.

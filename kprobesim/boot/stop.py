@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kprobesim.boot.state import Kind, wrong_state
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Ending", "Stop", "StopReason"]
 
@@ -27,8 +28,8 @@ class Stop(str, enum.Enum):
         return self.value
 
 
-@dataclass(frozen=True)
-class StopReason:
+@dataclass(frozen=True, repr=False)
+class StopReason(HexRepr):
     """``kind`` and, where there is more to say, ``detail``.
 
     The guest can go on after the first five kinds. A reason is false if what was waited for has not

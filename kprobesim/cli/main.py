@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,8 @@ def _run(argv: Sequence[str] | None) -> int:
     if args.command is None:
         parser.print_help()
         return 0
+    if args.verbose:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
     code: int = args.run(args)
     return code
 
@@ -98,6 +101,9 @@ def _make_parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser
         "kprobesim demo. Real kernels to try it on: kprobesim fetch.",
     )
     parser.add_argument("--version", action="version", version=f"kprobesim {__version__}")
+    parser.add_argument(
+        "--verbose", action="store_true", help="log what is loaded, run and kept, before COMMAND"
+    )
     subparsers = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", parser_class=_Parser
     )

@@ -40,13 +40,19 @@ class Apt:
         arch: "x86_64" or "arm64".
         directory: Where lists and packages are kept.
         percent: Hears how much of a download is there, from 0 to 100.
+        sources: A list of archives instead of this machine's; those of them that cannot be read
+            are left out.
 
     Raises:
         FetchError: This machine has no APT, or ``directory`` cannot be written.
     """
 
     def __init__(
-        self, arch: str, directory: Path, percent: Callable[[float], None] | None = None
+        self,
+        arch: str,
+        directory: Path,
+        percent: Callable[[float], None] | None = None,
+        sources: Path | None = None,
     ) -> None:
         self.debian = ARCHITECTURES[arch]
         self._directory = directory
@@ -71,11 +77,14 @@ class Apt:
             "APT::Sandbox::User=root",  # else root's APT could not write below a private home
             *_NETWORK,
         ]
+        self._lenient = sources is not None
+        if sources is not None:
+            options += [f"Dir::Etc::SourceList={sources}", "Dir::Etc::SourceParts=-"]
         self._options = [part for option in options for part in ("-o", option)]
 
     def update(self) -> None:
         """Read the package lists anew."""
-        self._run(["apt-get", "-q", "update"], _LISTS_SECONDS)
+        self._run(["apt-get", "-q", "update"], _LISTS_SECONDS, check=not self._lenient)
 
     def names(self, pattern: str) -> list[str]:
         """The packages whose names match."""

@@ -54,6 +54,7 @@ class Fetcher:
         directory: The folder; by default :func:`cache_directory`.
         say: Hears what is being done.
         percent: Hears how much of a download is there, from 0 to 100.
+        sources: A list of archives instead of those that this machine's APT knows.
 
     Raises:
         FetchError: There is no APT here, no archive, or no such folder.
@@ -65,11 +66,12 @@ class Fetcher:
         directory: Path | None = None,
         say: Say = lambda text: None,
         percent: Callable[[float], None] | None = None,
+        sources: Path | None = None,
     ) -> None:
         self._arch = arch
         self._directory = (directory or cache_directory()).absolute()
         self._say = say
-        self._apt = Apt(arch, self._directory, percent)
+        self._apt = Apt(arch, self._directory, percent, sources)
         say(f"{arch}: reading the package lists")
         self._apt.update()
 
@@ -78,6 +80,14 @@ class Fetcher:
         found = self._images()
         lines = sorted({one.series for one in found}, key=VersionKey)
         return [max((one for one in found if one.series == line), key=_newness) for line in lines]
+
+    def kernels(self) -> list[Available]:
+        """All kernels that there are, the newest first."""
+        return sorted(self._images(), key=_newness, reverse=True)
+
+    def download(self, kernel: Available) -> Path:
+        """Bring one of :meth:`kernels`; raises :class:`FetchError`."""
+        return self._download(kernel.package, kernel.version)
 
     def fetch(self, series: str | None = None, *, debug: bool = False) -> Fetched:
         """Bring the newest kernel, and a BusyBox.

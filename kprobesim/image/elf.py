@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kprobesim.errors import ImageError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, part
 
 __all__ = ["ELF_MAGIC", "Elf", "ProgramHeader", "Section"]
@@ -47,8 +48,8 @@ _LARGEST_SECTION = 256 << 20
 _REBUILD = "the file is cut short or damaged; copy or extract it again"
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramHeader:
+@dataclass(frozen=True, slots=True, repr=False)
+class ProgramHeader(HexRepr):
     """One ``Elf64_Phdr`` of type PT_LOAD."""
 
     flags: int
@@ -59,8 +60,8 @@ class ProgramHeader:
     memsz: int
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+@dataclass(frozen=True, slots=True, repr=False)
+class Section(HexRepr):
     """One ``Elf64_Shdr`` with its name."""
 
     index: int

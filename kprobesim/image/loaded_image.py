@@ -267,6 +267,9 @@ class _Labels(PatchSites):
     def __len__(self) -> int:
         return sum(len(self.of(part)) for part in self._image.all_parts)
 
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self.of(part) for part in self._image.all_parts)
+
     def __contains__(self, address: object) -> bool:
         return isinstance(address, int) and address in self.of(self._image.part(address))
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kprobesim.hexrepr import HexRepr
+
 __all__ = ["PAGE_SIZE", "ImageRegion", "Segment", "findable"]
 
 #: Granularity of regions, in bytes: the smallest page of both architectures.
 PAGE_SIZE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+@dataclass(frozen=True, slots=True, repr=False)
+class Segment(HexRepr):
     """A run of guest memory with its bytes.
 
     ``vaddr`` and ``paddr`` are where the kernel runs and where the boot loader puts it, ``data``
@@ -46,8 +48,8 @@ class Segment:
         return self.vaddr <= vaddr < self.end
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRegion:
+@dataclass(frozen=True, slots=True, repr=False)
+class ImageRegion(HexRepr):
     """Whole pages ``[start, end)`` of one ``kind``.
 
     ``"text"`` holds code and nothing writable, ``"mixed"`` code and writable data on one page,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.errors import GuestMemoryError, ImageError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
 from kprobesim.machine.memory import HostAccess
 
@@ -15,8 +16,8 @@ __all__ = ["Task", "Tasks"]
 _COMM = 16  # TASK_COMM_LEN
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(HexRepr):
     """A ``task_struct``: its ``address``, and what it said when it was looked at.
 
     ``pid`` is the thread's, ``tgid`` the process's; ``comm`` the name that the kernel keeps.

@@ -275,6 +275,7 @@ class Kernel(Probing, ABC):
         signed: bool = False,
         timeout: float | None = 10.0,
         max_instructions: int = 0,
+        guard: bool | None = None,
     ) -> int:
         """Call a guest function and return its 64-bit result.
 
@@ -287,6 +288,9 @@ class Kernel(Probing, ABC):
             signed: Give the result as a signed 64-bit number.
             timeout: Seconds of the host's time after which the call is abandoned; ``None``: never.
             max_instructions: Abandon it then; 0: no limit.
+            guard: Let what is placed in memory end where a page ends, with nothing mapped behind
+                it, so that a function that overruns it faults. A called kernel does so unless this
+                is ``False``; a booted one if it is ``True``.
 
         Raises:
             GuestFault: The function faulted; :class:`GuestBug` if it executed ``BUG()``.
@@ -306,10 +310,11 @@ class Kernel(Probing, ABC):
     # -- memory ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def alloc(self, size: int, *, executable: bool = False) -> int:
+    def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
         """The address of ``size`` fresh zeroed bytes; executable memory is read-only for the guest.
 
-        Fill it with :meth:`write`, give it back with :meth:`free`.
+        With ``guard`` they end where a page ends, with nothing mapped behind it. Fill them with
+        :meth:`write`, give them back with :meth:`free`.
 
         Raises:
             UsageError: There is not so much memory.

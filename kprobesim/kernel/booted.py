@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,16 +22,19 @@ from kprobesim.inside.cpu_context import Standing, make_standing
 from kprobesim.inside.die_chain import watch_die_chain
 from kprobesim.inside.tasks import Task, Tasks
 from kprobesim.inside.warnings import console_warnings
-from kprobesim.kernel.arguments import as_int, as_result, check_limits, code_address, passed
+from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.snapshots import write_snapshot
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model, model_of
+from kprobesim.kprobes.model import Model
+from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.faults import GuestTimeout
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = ["BootedKernel", "Until"]
+
+_log = logging.getLogger(__name__)
 
 Until = str | float | Callable[["BootedKernel"], bool] | None
 """What :meth:`BootedKernel.run` waits for: a text on the console, a time, or a condition."""
@@ -53,7 +57,7 @@ class BootedKernel(Kernel):
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
         machine.unwind = unwinder.trace
-        model = model or model_of(image.version)
+        model = model or own_model(image)
         stepping = model.of(image.arch).stepping
         manager = KprobesManager(machine, image, stepping, "hook", model=model, strict=strict)
         super().__init__(image, machine, manager)
@@ -73,6 +77,7 @@ class BootedKernel(Kernel):
         self._check_runs_not()
         self._finish_step()
         write_snapshot(path, self.image, self.board, self.kprobes)
+        _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
     def stop(self) -> None:
         """Let :meth:`run` return at the next block of code; the guest can go on from there.
@@ -128,14 +133,14 @@ class BootedKernel(Kernel):
     def _forks(self) -> Forks:
         def keep() -> Any:
             if "_calls" not in self.__dict__:
-                return None, ()
-            return self._calls.save(), set(self._memory.code_pages)
+                return None, None
+            return self._calls.save(), self._memory.save()
 
         def give_back(kept: Any) -> None:
             if "_calls" in self.__dict__:
-                calls, code_pages = kept
+                calls, memory = kept
                 self._calls.restore(calls)
-                self._memory.code_pages = set(code_pages)
+                self._memory.restore(memory)
 
         return Forks(self.board, keep, give_back)
 
@@ -169,7 +174,9 @@ class BootedKernel(Kernel):
 
     @cached_property
     def _memory(self) -> GuestAllocator:
-        return GuestAllocator(self._calls, self.image)
+        allocator = GuestAllocator(self._calls, self.image, self.machine.memory)
+        self.machine.explainers.append(allocator.explain)
+        return allocator
 
     @property
     def current(self) -> Task | None:
@@ -215,6 +222,7 @@ class BootedKernel(Kernel):
                 return ask(self)
 
         reason = self.board.run(condition, timeout=timeout, seconds=seconds)
+        _log.info("ran until %.9f s: %s", self.time, reason)
         if until is None:
             return replace(reason, missed=reason.kind is Stop.TIMEOUT)
         if reason.kind in (Stop.TEXT, Stop.CONDITION):
@@ -244,6 +252,7 @@ class BootedKernel(Kernel):
         signed: bool = False,
         timeout: float | None = 10.0,
         max_instructions: int = 0,
+        guard: bool | None = None,
     ) -> int:
         """Call a guest function in process context and return its 64-bit result.
 
@@ -252,8 +261,11 @@ class BootedKernel(Kernel):
         Then the kworker's registers are put back, and the guest stands there until it is run or
         called again. What the function has done to memory stays.
 
-        Arguments as for :meth:`Kernel.call`; what needs memory is in the guest's own (kmalloc). A
-        booted guest counts time: ``max_instructions`` are as many nanoseconds, also of those who
+        Arguments as for :meth:`Kernel.call`; what needs memory is in the guest's own: kmalloc's,
+        where some zeroes behind it tell afterwards if it was overrun (:class:`GuestError`), or with
+        ``guard`` vmalloc's, where an overrun is a :class:`GuestFault` at once, but which no
+        function takes that wants the page of an address (``virt_to_page()``). A booted guest counts
+        time: ``max_instructions`` are as many nanoseconds, also of those who
         run meanwhile.
 
         Raises :class:`GuestFault` and :class:`GuestBug` where the guest would oops (it goes on, but
@@ -264,25 +276,26 @@ class BootedKernel(Kernel):
         calls = self._calls
         calls.arrive(timeout)
         target = code_address(function, self.symbols, self.machine)
-        with passed(arguments, self.machine, self._memory.alloc, self._give_back) as values:
+        with Passed(arguments, self._memory, guard=bool(guard)) as values:
             result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
         return as_result(result, signed=signed)
 
-    def alloc(self, size: int, *, executable: bool = False) -> int:
+    def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
         """``size`` zeroed bytes from the guest's own allocator, ``__kmalloc()`` or ``vmalloc()``.
 
-        Executable memory is what the guest's own kprobes take for their slots: one page.
+        Executable memory is what the guest's own kprobes take for their slots: one page. With
+        ``guard`` it is ``vmalloc()``'s, at the end of a page.
         """
         size = as_int(size, "size")
-        address = self._memory.alloc_code(size) if executable else self._memory.alloc(size)
+        if executable and guard:
+            raise UsageError("executable memory has no guard: leave guard= or executable= out")
+        if executable:
+            address = self._memory.alloc_code(size)
+        else:
+            address = (self._memory.alloc_guarded if guard else self._memory.alloc)(size)
         self.machine.write(address, bytes(size))
         return address
 
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))
-
-    def _give_back(self, address: int) -> None:
-        """What a call has borrowed, unless the guest may still be using it."""
-        if self._calls.is_free:
-            self._memory.free(address)

@@ -11,17 +11,17 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.inside.tasks import Task, Tasks
-from kprobesim.kernel.arguments import as_int, as_result, check_limits, code_address, passed
+from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
 from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.called_memory import CalledMemory
 from kprobesim.kernel.modules import Module, Modules
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.arming import HowToArm
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model, model_of
-from kprobesim.machine.heap import Heap
+from kprobesim.kprobes.model import Model
+from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot, page_up
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.environment import (
     find_current_task,
@@ -32,8 +32,6 @@ from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
 
-_CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
-_CODE_CHUNK = 1 << 20
 _CLOCK_RATE = 1_000_000_000  # of the guest's counter, a second
 _INT_MASK = (1 << 32) - 1
 
@@ -60,7 +58,7 @@ class CalledKernel(Kernel):
         progress: Callable[[str], None] | None = None,
     ) -> None:
         image = LoadedImage(image)
-        model = model or model_of(image.version)
+        model = model or own_model(image)
         stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
         unwinder = Unwinder(machine, image)
@@ -77,8 +75,7 @@ class CalledKernel(Kernel):
             machine, image, manager.module_notifier, percpu_offset(image), progress
         )
         self._tasks = Tasks(image, machine.memory, find_current_task(machine, image))
-        self._code_heaps: list[Heap] = []
-        self._next_code = machine.cpu.modules_start + _CODE_AREA
+        self._memory = CalledMemory(machine)
 
     # -- about -----------------------------------------------------------------------------------
 
@@ -112,17 +109,13 @@ class CalledKernel(Kernel):
 
     # -- memory ----------------------------------------------------------------------------------
 
-    def alloc(self, size: int, *, executable: bool = False) -> int:
+    def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
         """See :meth:`Kernel.alloc`; executable memory lies in the area of the modules."""
-        size = as_int(size, "size")
-        address = self._alloc_code(size) if executable else self.machine.heap.alloc(size)
-        self.machine.write(address, bytes(size))
-        return address
+        return self._memory.alloc(as_int(size, "size"), executable=executable, guard=guard)
 
     def free(self, address: int) -> None:
-        """See :meth:`Kernel.free`."""
-        address = as_int(address, "address")
-        self._heap_of(address).free(address)
+        """See :meth:`Kernel.free`; what has been given back is poison."""
+        self._memory.free(as_int(address, "address"))
 
     def free_initmem(self) -> None:
         """Do as a kernel that has booted: ``__init`` functions can no longer be probed.
@@ -184,23 +177,6 @@ class CalledKernel(Kernel):
         """
         self.modules.unload(name)
 
-    def _heap_of(self, address: int) -> Heap:
-        for heap in self._code_heaps:
-            if address in heap:
-                return heap
-        return self.machine.heap
-
-    def _alloc_code(self, size: int) -> int:
-        for heap in self._code_heaps:
-            if heap.fits(size):
-                return heap.alloc(size)
-        memory, size = self.machine.memory, max(_CODE_CHUNK, page_up(size))
-        start = memory.find_gap(self._next_code, 1 << 64, size)
-        region = memory.map_new(start, size, Prot.RX, "executable memory")
-        self._next_code = region.end + PAGE
-        self._code_heaps.append(Heap(region.start, region.end))
-        return self._code_heaps[-1].alloc(size)
-
     # -- calling ---------------------------------------------------------------------------------
 
     def call(
@@ -210,6 +186,7 @@ class CalledKernel(Kernel):
         signed: bool = False,
         timeout: float | None = 10.0,
         max_instructions: int = 0,
+        guard: bool | None = None,
     ) -> int:
         """See :meth:`Kernel.call`. The limit ``max_instructions`` is exact.
 
@@ -221,8 +198,7 @@ class CalledKernel(Kernel):
         check_limits(timeout, max_instructions)
         if max_instructions:
             self._check_counting()
-        heap = self.machine.heap
-        with passed(arguments, self.machine, heap.alloc, heap.free) as values:
+        with Passed(arguments, self._memory, guard=guard is not False) as values:
             result = self.machine.call(
                 target, values, timeout=timeout, max_instructions=max_instructions
             )

@@ -7,6 +7,7 @@ delete_module() (kernel/module/main.c, 6.1).
 from __future__ import annotations
 
 import enum
+import logging
 import os
 from collections.abc import Callable, Iterator
 
@@ -24,6 +25,8 @@ from kprobesim.machine.memory import PAGE, Prot, Region, page_up
 from kprobesim.patching.running_text import module_text
 
 __all__ = ["Module", "ModuleState", "Modules"]
+
+_log = logging.getLogger(__name__)
 
 _SLOTS = 33 << 20  # from the start of the modules' area: slots and the return probes' trampoline
 _ARM64_REACH = 128 << 20  # of a branch: module_alloc() stays so near to the kernel's end
@@ -106,6 +109,9 @@ class Modules:
     def __len__(self) -> int:
         return len(self._loaded)
 
+    def __repr__(self) -> str:
+        return f"<Modules: {', '.join(self._loaded) or 'none is loaded'}>"
+
     def __contains__(self, name: object) -> bool:
         """Whether a module of that name is loaded."""
         return name in self._loaded
@@ -183,6 +189,7 @@ class Modules:
         self._loaded[file.name] = loaded
         self._image.add(loaded.image)
         self._notifier.coming(loaded.image)
+        _log.info("loaded module %s at %#x", file.name, loaded.address)
         return loaded
 
     def _map(self, file: ModuleFile) -> Module:
@@ -264,6 +271,7 @@ class Modules:
         self._image.remove(module.name)
         self._unmap(module.init_regions)
         self._unmap(module.regions)
+        _log.info("unloaded module %s", name)
 
     def _unmap(self, regions: list[Region]) -> None:
         for region in regions:

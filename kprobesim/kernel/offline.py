@@ -22,7 +22,8 @@ from kprobesim.image.placement import virtual_minus_ram
 from kprobesim.image.segment import PAGE_SIZE
 from kprobesim.image.state import page_reader, unpack_image
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.kprobes.model import Model, known_model, model_of
+from kprobesim.kprobes.model import Model, known_model
+from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.kprobes.rules.rules import Read, Rules
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.patching.running_text import module_text, running_text
@@ -121,7 +122,7 @@ class KernelRules:
         self._next_module = _X86_MODULES
         if image.arch == "arm64":
             self._next_module = (image.segments[-1].end - _ARM64_REACH) & -(2 << 20)
-        model = model or model_of(image.version)
+        model = model or own_model(image)
         self.rules = Rules(self.image, self.read, model, strict=strict)
 
     def __repr__(self) -> str:

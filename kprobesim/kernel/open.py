@@ -6,6 +6,7 @@ What each argument means is said at ``Kernel.load``, ``Kernel.boot``, ``Kernel.r
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ from kprobesim.snapshot.container import is_snapshot
 from kprobesim.unbooted.loader import load_into_machine
 
 __all__ = ["boot_image", "boot_kernel", "load_kernel", "load_sample", "resume_kernel"]
+
+_log = logging.getLogger(__name__)
 
 _STEPPING = ("breakpoint", "trap")
 _ARMING = ("breakpoint", "hook")
@@ -71,10 +74,11 @@ def load_kernel(
     wanted = known_model(model)
     planned = as_kprobes(probes)
     image = load_image(path, symbols=symbols, progress=progress)
-    machine = load_into_machine(image, memory_size(memory or 0))
+    machine = load_into_machine(image, memory_size(0 if memory is None else memory))
     kernel = CalledKernel(
         image, machine, stepping, arming, wanted, strict=bool(strict), progress=progress
     )
+    _log.info("loaded %s: %s, %s, %s", image.path, kernel.version, image.arch, image.container)
     if planned:
         kernel.register_kprobes(planned)
     return kernel
@@ -141,6 +145,7 @@ def boot_image(
         clock=clock,
     )
     kernel = BootedKernel(image, board, model, strict=strict)
+    _log.info("to boot %s: %s, %s, %s", image.path, kernel.version, image.arch, append)
     if probes:
         kernel.register_kprobes(probes)
     return kernel
@@ -176,5 +181,6 @@ def resume_kernel(
     )
     resumed = resume_board(path, image, wanted, clock, progress)
     kernel = BootedKernel(resumed.image, resumed.board, resumed.model, strict=resumed.strict)
+    _log.info("resumed %s: %s, %s, at %.9f s", path, kernel.version, kernel.arch, kernel.time)
     load_probes(kernel.kprobes, resumed.probes, planned)
     return kernel

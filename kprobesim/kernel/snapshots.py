@@ -22,6 +22,7 @@ from kprobesim.image import KernelImage, load_image
 from kprobesim.image.state import identity, pack_image, page_reader, unpack_image
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import MODELS, Model
+from kprobesim.kprobes.rules.own_code import own_facts, with_facts
 from kprobesim.kprobes.state import check_probes, save_probes
 from kprobesim.machine.memory import PAGE
 from kprobesim.snapshot.container import Container, read_container, write_container
@@ -80,7 +81,13 @@ def write_snapshot(
         sections = {
             "machine": pack_value(state),
             "probes": pack_value(probes),
-            "kernel": pack_value({"model": kprobes.model.name, "strict": kprobes.strict}),
+            "kernel": pack_value(
+                {
+                    "model": kprobes.model.name,
+                    "facts": own_facts(kprobes.model),
+                    "strict": kprobes.strict,
+                }
+            ),
             "ram": ram,
             **pack_image(image, pages),
         }
@@ -167,7 +174,10 @@ def _imitated(container: Container, wanted: Wanted) -> tuple[Model | None, bool]
         raise _contradiction(container, "model", wanted.model.name, name)
     if wanted.strict not in (None, strict):
         raise _contradiction(container, "strict", wanted.strict, strict)
-    return model, strict
+    try:
+        return with_facts(model, stored.get("facts", own_facts(model))), strict
+    except (ValueError, AttributeError) as error:
+        raise container.damaged(f"it does not say which model it imitates ({error})") from error
 
 
 def _contradiction(

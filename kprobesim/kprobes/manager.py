@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from kprobesim.errors import KprobeError, Reason, UsageError
@@ -38,6 +39,8 @@ from kprobesim.kprobes.table import KprobeTable, members
 from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobesManager"]
+
+_SHOWN = 4  # probes in a repr
 
 
 def _no_page() -> int:
@@ -158,6 +161,14 @@ class KprobesManager:
         return self.ctlblk[0].save(), None
 
     # -- looking up ------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        places = [p.place for p in islice(self, _SHOWN)]
+        more = f" and {len(self) - _SHOWN} more" if len(self) > _SHOWN else ""
+        return f"<kprobes of model {self.model.name}: {', '.join(places) or 'none'}{more}>"
+
+    def __str__(self) -> str:
+        return self.list()
 
     def __len__(self) -> int:
         return len(self._table)

@@ -63,14 +63,23 @@ class GuestStop(GuestError):
 
 
 class GuestFault(GuestStop):
-    """An exception that neither a probe nor the guest's own tables handled: ``trap`` says which."""
+    """An exception that neither a probe nor the guest's own tables handled.
 
-    def __init__(self, trap: Trap, regs: PtRegs, place: str, trace: Sequence[str]) -> None:
+    Attributes:
+        trap: Which one.
+        hint: What is known of the reason, such as which argument was overrun; else "".
+    """
+
+    def __init__(
+        self, trap: Trap, regs: PtRegs, place: str, trace: Sequence[str], hint: str = ""
+    ) -> None:
         self.trap = trap
-        super().__init__(f"guest fault: {trap}", regs, place, trace)
+        self.hint = hint
+        headline = f"guest fault: {trap}" + (f": {hint}" if hint else "")
+        super().__init__(headline, regs, place, trace)
 
     def details(self) -> dict[str, object]:
-        """The exception, as the CPU tells it."""
+        """The exception, as the CPU tells it, and what is known of the reason."""
         trap = self.trap
         address = None if trap.address is None else f"{trap.address:#x}"
         return {
@@ -80,7 +89,8 @@ class GuestFault(GuestStop):
                 "code": trap.code,
                 "address": address,
                 "access": trap.access,
-            }
+            },
+            "hint": self.hint,
         }
 
 

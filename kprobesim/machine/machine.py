@@ -10,10 +10,12 @@ from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
+from kprobesim.machine.guard_pages import GuardedArea
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
+from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
@@ -22,6 +24,7 @@ from kprobesim.machine.watchdog import Watchdog
 __all__ = ["Machine"]
 
 _STACK = 64 << 10
+_CLEAN = bytes(PAGE)
 _STACK_STRIDE = 1 << 20  # unmapped guard space between stacks
 _MAX_DEPTH = 16
 _BLOCK = 2 << 20
@@ -41,8 +44,9 @@ class Machine(Guest):
     def __init__(self, arch: str, ram_size: int, image_end: int = 0) -> None:
         engine = Engine(arch)
         cpu = make_cpu(engine)
-        super().__init__(engine, cpu, GuestMemory(cpu.ram_base, ram_size, cpu.pte_format))
-        self.engine.map_ram(self.cpu.ram_base, ram_size, self.memory.host_address)
+        memory = GuestMemory(cpu.ram_base, ram_size, cpu.pte_format)
+        engine.map_ram(cpu.ram_base, ram_size, memory.host_address)
+        super().__init__(engine, cpu, memory)
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
@@ -54,6 +58,7 @@ class Machine(Guest):
         self._stop_asked = False
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
+        self._stack_offsets: list[int] = []
         self._direct_map()
         page = self.memory.map_new(self.cpu.vmalloc_start, PAGE, Prot.RX, "return pad")
         self._pad = page.start
@@ -64,10 +69,12 @@ class Machine(Guest):
     # -- memory ------------------------------------------------------------------------------------
 
     def _direct_map(self) -> None:
-        """All RAM at the kernel's direct map; the heap is the upper part of what is free."""
+        """All RAM at the kernel's direct map; the heap is the upper part of what is free.
+
+        At its end a quarter of the heap is not mapped: guard pages lie there.
+        """
         memory = self.memory
         start = self.cpu.page_offset
-        memory.map(start, memory.base, memory.size, Prot.RW, "direct map")
         free = memory.base + memory.size - memory.next_frame
         if free < 8 * _BLOCK:
             raise UsageError(
@@ -76,8 +83,18 @@ class Machine(Guest):
             )
         heap = memory.next_frame + free // 4 & -_BLOCK
         end = memory.base + memory.size
-        self.heap = Heap(start + heap - memory.base, start + end - memory.base)
+        guarded = end - max((end - heap) // 4, GuardedArea.least_bytes()) & -_BLOCK
+        offset = guarded - memory.base
+        memory.map(start, memory.base, offset, Prot.RW, "direct map")
+        self.heap = Heap(start + heap - memory.base, start + offset)
+        self.guarded = GuardedArea(
+            memory, start + offset, memory.size - offset, self.engine.flush_tlb, self.heap
+        )
+        self.explainers.append(self._explain_bounds)
         memory.limit_frames(heap)
+
+    def _explain_bounds(self, trap: Trap, regs: PtRegs) -> str:
+        return "" if trap.address is None else self.guarded.explain(trap.address)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
         """Code has been put at ``address``: clocks and random numbers that it reads are ours."""
@@ -87,7 +104,7 @@ class Machine(Guest):
         """Take memory of ``map_new`` away; nothing of the guest may be running there."""
         if region.prot & Prot.X:
             self._reads.forget_code(region.start, region.end)
-            self.engine.forget_code(region.start, region.end)
+            self.memory.wrote(region.offset, region.end - region.start)
         self.memory.unmap(region)
         self.engine.flush_tlb()
 
@@ -116,7 +133,6 @@ class Machine(Guest):
             entries *= 2
         self.engine.restore(before)
         self.memory.write(scratch, bytes(len(toucher)))
-        self.engine.forget_code(scratch, scratch + len(toucher))
 
     # -- calling -----------------------------------------------------------------------------------
 
@@ -151,6 +167,7 @@ class Machine(Guest):
         self.depth = depth + 1
         used = 0
         try:
+            self._clean_stack(depth)
             self.cpu.prepare_call(self.memory, self._stacks[depth], arguments, self._pad)
             limit = max_instructions
             if counter is not None:
@@ -196,7 +213,21 @@ class Machine(Guest):
         base = self.cpu.vmalloc_start + (depth + 1) * _STACK_STRIDE
         region = self.memory.map_new(base, _STACK, Prot.RW, f"stack {depth}")
         self._stacks.append(region.end)
+        self._stack_offsets.append(region.offset + _STACK)
         self._contexts.append(self.engine.new_context())
+
+    def _clean_stack(self, depth: int) -> None:
+        """Let a call find nothing that earlier ones have left below its stack pointer.
+
+        Frames are smaller than a page, so the first clean page from the top ends what was used.
+        """
+        ram, end = self.memory.ram, self._stack_offsets[depth]
+        start = end - _STACK
+        ram[end - PAGE : end] = _CLEAN
+        end -= PAGE
+        while end > start and ram[end - PAGE : end] != _CLEAN:
+            ram[end - PAGE : end] = _CLEAN
+            end -= PAGE
 
     def _run(self, begin: int, timeout: float | None, limit: int) -> int:
         """Run from ``begin`` until the return pad; returns the counted instructions.

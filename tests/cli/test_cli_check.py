@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from makers.package_maker import make_deb
 
-from kprobesim import BootedKernel, Kernel, Kprobe, KprobeError, Reason, open_rules
-from kprobesim.image import load_image
+from kprobesim import Kernel, Kprobe, KprobeError, Reason, open_rules
 
 Cli = Callable[..., "object"]
 
@@ -178,7 +177,7 @@ def test_no_emulator_is_loaded(sample: Path) -> None:
 
 def test_a_snapshot_is_asked_as_it_stands(cli: Cli, real_image: Path, tmp_path: Path) -> None:
     """Also its code, out of the RAM in the file: without a CPU."""
-    guest = BootedKernel.start(load_image(real_image))
+    guest = Kernel.boot(real_image)
     guest.run(seconds=0.01)
     file = tmp_path / "guest.kps"
     guest.snapshot(file)
@@ -232,3 +231,11 @@ def test_a_module_that_does_not_fit(cli: Cli, sample: Path, guest: Kernel) -> No
     place = "kprobesim_sample:sample_add"
     cli("check", sample, "--module", file, place).refused(1, f"for {other}")
     cli("check", sample, "--module", sample, place).refused(1, "no module")
+
+
+def test_return_events_ask_for_the_entry_before_they_count_names(guest: Kernel) -> None:
+    """In kernels whose count of names has an errno of its own (before 6.11)."""
+    asked = {"kretprobe": True, "events": True}
+    assert guest.check("mix", offset=4, **asked).reason is Reason.NOT_FUNCTION_ENTRY
+    assert guest.check("mix", **asked).reason is Reason.AMBIGUOUS_SYMBOL
+    assert guest.check("mix", offset=4, events=True).reason is Reason.AMBIGUOUS_SYMBOL

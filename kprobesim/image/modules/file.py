@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kprobesim.errors import ImageError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image.elf import (
     ELF_MAGIC,
     SHN_LORESERVE,
@@ -64,8 +65,8 @@ class Relocation(NamedTuple):
     addend: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleSymbol:
+@dataclass(frozen=True, slots=True, repr=False)
+class ModuleSymbol(HexRepr):
     """One ``Elf64_Sym``; ``section`` is its number, with the reserved ones of the gABI.
 
     Those of a live patch are in SHN_LIVEPATCH: livepatch resolves them, not the loader of modules.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image.elf import SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, Section
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.modules.file import ModuleSymbol
@@ -26,8 +27,8 @@ _EXPORTS = ("__ksymtab", "__ksymtab_gpl")
 _MCOUNT = {"x86_64": ("__mcount_loc",), "arm64": ("__mcount_loc", "__patchable_function_entries")}
 
 
-@dataclass(frozen=True)
-class ModulePart:
+@dataclass(frozen=True, repr=False)
+class ModulePart(HexRepr):
     """What stays or, ``init``, what is freed: segments named after their kind, and sections."""
 
     start: int
@@ -37,8 +38,8 @@ class ModulePart:
     sections: tuple[Section, ...]
 
 
-@dataclass(frozen=True)
-class PlacedSymbol:
+@dataclass(frozen=True, repr=False)
+class PlacedSymbol(HexRepr):
     """A symbol of the module's table with its ``address``; ``place`` is its section."""
 
     symbol: ModuleSymbol

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from kprobesim.errors import UsageError
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Place", "parse_place"]
 
@@ -17,8 +18,8 @@ _PLACE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Place:
+@dataclass(frozen=True, repr=False)
+class Place(HexRepr):
     """What somebody asks for.
 
     Attributes:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason, UsageError
@@ -92,6 +91,7 @@ class Rules:
             KprobeError: There is no such place, or it is not for this interface.
             UsageError: An attribute of ``p`` is of the wrong type.
         """
+        check_types(p)
         site = self._find(p, interface, events=events, first=first, suggest=suggest)
         self._check_interface(site, interface, events=events)
         return site
@@ -99,7 +99,6 @@ class Rules:
     def _find(
         self, p: Kprobe, interface: Interface, *, events: bool, first: bool, suggest: bool
     ) -> Site:
-        check_types(p)
         if self.strict:
             self._check_model(p)
         model = self.model
@@ -216,18 +215,20 @@ class Rules:
         if slot_at is not None and not (isinstance(slot_at, int) and 0 <= slot_at < 1 << 64):
             raise UsageError(f"slot_at {slot_at!r} is no address: give an integer of 64 bits")
         check_types(p)
-        answer = self._about(p)
-        if events and answer.module and not self.image.has_module(answer.module):
-            return replace(
-                answer,
-                reason=Reason.MODULE_NOT_LOADED,
-                message=f"the event waits for the module {answer.module}, and is armed once that "
-                "is loaded",
+        module, colon, _ = (p.symbol_name or "").partition(":")
+        answer = self._about(p, module if colon else None)
+        if events and colon and not self.image.has_module(module):
+            answer["reason"] = Reason.MODULE_NOT_LOADED
+            answer["message"] = (
+                f"the event waits for the module {module}, and is armed once that is loaded"
             )
+            return Verdict(**answer)
         interface: Interface = "kretprobe" if kretprobe else "kprobe"
         try:
+            if events and kretprobe and answer["same_named"] > 1:
+                self._check_entry_of_first(p)
             site = self._find(p, interface, events=events, first=True, suggest=suggest)
-            answer = self._at(answer, site)
+            self._locate(answer, site)
             self._check_interface(site, interface, events=events)
             self.check_safe(site, init_freed=True)
             slot = _SLOT_AREA[self.image.arch] if slot_at is None else slot_at
@@ -235,11 +236,11 @@ class Rules:
                 site, lambda site: self._arch.prepare(site, self._read, self._read, slot)
             )
         except KprobeError as error:
-            number = error.errno or errno.EINVAL
-            return replace(answer, errno=number, reason=error.reason, message=error.strerror)
+            answer |= {"errno": error.errno, "reason": error.reason, "message": error.strerror}
+            return Verdict(**answer)
         kind = "brk" if self.image.arch == "arm64" else "ftrace" if site.ftrace else "int3"
-        return replace(
-            answer,
+        return Verdict(
+            **answer,
             kind=kind,
             boostable=ainsn.boostable,
             emulated=None if site.ftrace else ainsn.emulate_kind,
@@ -250,26 +251,30 @@ class Rules:
             original=self._read(site.address, ainsn.size),
         )
 
-    def _about(self, p: Kprobe) -> Verdict:
-        """An answer that has what is known before anything is looked up."""
-        module, colon, _ = (p.symbol_name or "").partition(":")
-        return Verdict(
-            p.symbol_name,
-            p.offset,
-            0,
-            same_named=self._lookup.same_named(p),
-            module=module if colon else None,
-            release=self.image.release,
-            arch=self.image.arch,
-            model=self.model.name,
-        )
+    def _check_entry_of_first(self, p: Kprobe) -> None:
+        """kprobe_events asks whether a return probe is at an entry before it counts the names."""
+        try:
+            self.site(p, "kretprobe", first=True)
+        except KprobeError as error:
+            if error.reason is Reason.NOT_FUNCTION_ENTRY:
+                raise
 
-    def _at(self, answer: Verdict, site: Site) -> Verdict:
-        """The answer, now that its place is known."""
+    def _about(self, p: Kprobe, module: str | None) -> dict[str, Any]:
+        """What of a verdict is known before anything is looked up."""
+        return {
+            "symbol": p.symbol_name,
+            "offset": p.offset,
+            "errno": 0,
+            "same_named": self._lookup.same_named(p),
+            "module": module,
+            "release": self.image.release,
+            "arch": self.image.arch,
+            "model": self.model.name,
+        }
+
+    def _locate(self, answer: dict[str, Any], site: Site) -> None:
+        """What is known of it once its place is."""
         found = self.image.symbols.at(site.address)
-        return replace(
-            answer,
-            address=site.address,
-            on_func_entry=site.on_func_entry,
-            module=(found.symbol.module if found is not None else "") or None,
-        )
+        answer["address"] = site.address
+        answer["on_func_entry"] = site.on_func_entry
+        answer["module"] = (found.symbol.module if found is not None else "") or None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kprobesim.hexrepr import HexRepr
+
 __all__ = ["Site"]
 
 
-@dataclass(frozen=True)
-class Site:
+@dataclass(frozen=True, repr=False)
+class Site(HexRepr):
     """Where a probe goes, and what the architecture must know of that place.
 
     Attributes:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kprobesim.errors import Reason
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Verdict"]
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False)
+class Verdict(HexRepr):
     """The answer for one point; what follows ``address`` is ``None`` where it was refused.
 
     Attributes:
