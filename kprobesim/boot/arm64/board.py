@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import cached_property
 
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
 from kprobesim.boot.arm64.gic import Gic
@@ -72,9 +73,6 @@ class Arm64Board(Board):
         engine = self.machine.engine
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
-        pages_16k = _boot_header(self.image)[1] >> 1 & 3 == _PAGES_16K
-        self._id_registers = IdRegisters(engine, PAGES_16K if pages_16k else {})
-        self._hcr = _HCR | (HCR_TID3 if pages_16k else 0)
 
         self.gic = Gic(self._interrupt)
         self.timer = Timer(self.clock, self._timer_changed)
@@ -87,6 +85,18 @@ class Arm64Board(Board):
         self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
         self.machine.emulate = self._emulate
         self.machine.deliver = self._deliver
+
+    @cached_property
+    def _pages_16k(self) -> bool:
+        return _boot_header(self.image)[1] >> 1 & 3 == _PAGES_16K
+
+    @cached_property
+    def _id_registers(self) -> IdRegisters:
+        return IdRegisters(self.machine.engine, PAGES_16K if self._pages_16k else {})
+
+    @cached_property
+    def _hcr(self) -> int:
+        return _HCR | (HCR_TID3 if self._pages_16k else 0)
 
     # -- putting it together -----------------------------------------------------------------------
 
