@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from kprobesim.errors import EngineError, UsageError
+from kprobesim.machine.bit_instructions import BitInstructions
 from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
@@ -20,6 +21,7 @@ from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watchdog import Watchdog
+from kprobesim.machine.watched_code import WatchedCode
 
 __all__ = ["Machine"]
 
@@ -52,11 +54,10 @@ class Machine(Guest):
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
-        self._reads = (
-            Randomness(self.engine, self.cpu, self.text, self.memory)
-            if arch == "x86_64"
-            else self.clock
-        )
+        self._watched: tuple[WatchedCode, ...] = (self.clock,)
+        if arch == "x86_64":
+            parts = self.engine, self.cpu, self.text, self.memory
+            self._watched = Randomness(*parts), BitInstructions(*parts)
         self._stop_asked = False
         self._shadow_register = self.cpu.shadow_stack_register or 0
         self._contexts: list[Context] = []
@@ -105,13 +106,18 @@ class Machine(Guest):
         return "" if trap.address is None else self.guarded.explain(trap.address)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
-        """Code has been put at ``address``: clocks and random numbers that it reads are ours."""
-        self._reads.see_code(address, code)
+        """Code has been put at ``address``: what Unicorn does not execute right there is done here.
+
+        Clocks and random numbers that it reads are ours, too.
+        """
+        for each in self._watched:
+            each.see_code(address, code)
 
     def unmap(self, region: Region) -> None:
         """Take memory of ``map_new`` away; nothing of the guest may be running there."""
         if region.prot & Prot.X:
-            self._reads.forget_code(region.start, region.end)
+            for each in self._watched:
+                each.forget_code(region.start, region.end)
             self.memory.wrote(region.offset, region.end - region.start)
         self.memory.unmap(region)
         self.engine.flush_tlb()
