@@ -193,6 +193,8 @@ def test_a_null_that_boot_would_have_set_is_named(arch: str) -> None:
     nobody = "nothing has set it up: boot it (Kernel.boot)"
     assert hint("direct") == f"unnamed_thing is still NULL: {nobody}"
     assert hint("chosen", 2) == f"table is still NULL: {nobody}"
+    # The placeholder of a runtime constant.
+    assert hint("given", 0x0123456789ABCDEF).startswith("a pointer that boot writes into the code")
     # What the caller passed is not blamed on the kernel.
     assert hint("given", None) == ""
     place = k.alloc(8)
