@@ -8,7 +8,7 @@ from typing import Any
 
 from kprobesim.boot.faults import BootError
 from kprobesim.boot.host_time import CLOCKS
-from kprobesim.boot.stop import Stop, StopReason
+from kprobesim.boot.stop import StopReason
 from kprobesim.cli.console import error_console, print_json, styled
 from kprobesim.cli.loading import seconds
 from kprobesim.cli.probes import Watch, add_probe_options

@@ -31,11 +31,10 @@ class _InPlace:
         self._engine = engine
         self._counter = engine.counter_words
         self._counted = 0
-        self._extended = 0
 
     def before_execution(self) -> None:
         """The hit will leave the block."""
-        self._counted, self._extended = self._counter[0], 0
+        self._counted, self._engine.extra_blocks = self._counter[0], 0
 
     def after_emulation(self) -> None:
         """The block will be entered, and counted, once more."""
@@ -47,17 +46,17 @@ class _InPlace:
         Called once more for each turn of an instruction that repeats itself.
         """
         if self._engine.counts_blocks:
-            self._extended += 1
+            self._engine.extra_blocks += 1
             self._counter[1] += 1
 
     def after_step(self) -> None:
         """The run ends where it would have ended."""
-        self._counter[1] -= self._extended
-        self._extended = 0
+        self._counter[1] -= self._engine.extra_blocks
+        self._engine.extra_blocks = 0
 
     def after_fault(self) -> None:
         """The step has faulted: the block was counted once more for each turn."""
-        self._counter[0] -= self._extended
+        self._counter[0] -= self._engine.extra_blocks
         self.after_step()
 
     def make_finish(self, finish: Finish) -> Finish:

@@ -91,6 +91,8 @@ class Engine(Hooks):
         self.fields = struct_layout.find_fields(self.words, self.layout)
         self.counter_words: Words = struct_layout.find_counter(self._handle, self.layout)
         """What was executed so far, and the limit, of the current or last counted run; live."""
+        self.extra_blocks = 0
+        """By how much the limit was raised for a step that must come to its end."""
 
     def _check(self, status: int, what: str) -> None:
         if status:
