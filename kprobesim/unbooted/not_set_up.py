@@ -24,6 +24,8 @@ from kprobesim.unbooted.origins import Origins, Place, origins_arm64, origins_x8
 __all__ = ["NotSetUp"]
 
 _NEAR_NULL = 1 << 16
+# What stands for a pointer until runtime_const_init() (asm/runtime-const.h, since 6.11).
+_RUNTIME_CONST = 0x0123_4567_89AB_CDEF
 _FRAMES = 6  # the pointer was passed through as many functions at most
 _MOST_CODE = 16 << 10  # bytes of a function
 _X86_CALL = 0xE8
@@ -73,7 +75,11 @@ class NotSetUp:
         self._stack = StackTrace(machine, image)
 
     def explain(self, trap: Trap, regs: PtRegs) -> str:
-        """What is not set up, if the trap is of a NULL pointer that came from there; else ""."""
+        """What is not set up, if the trap is of a pointer that it would have set; else ""."""
+        if trap.kind in (TrapKind.PROTECTION, TrapKind.PAGE_FAULT) and any(
+            abs(value - _RUNTIME_CONST) < _NEAR_NULL for value in regs.as_dict().values()
+        ):
+            return "a pointer that boot writes into the code is missing: boot it (Kernel.boot)"
         if trap.kind is not TrapKind.PAGE_FAULT or not 0 <= (trap.address or -1) + 1 <= _NEAR_NULL:
             return ""
         guesses = []
