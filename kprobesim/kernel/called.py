@@ -28,6 +28,7 @@ from kprobesim.unbooted.environment import (
     percpu_offset,
     set_up_environment,
 )
+from kprobesim.unbooted.not_set_up import NotSetUp
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
@@ -67,6 +68,7 @@ class CalledKernel(Kernel):
         self._exceptions = KernelExceptions(machine, image)
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
+        machine.explainers.append(NotSetUp(machine, image).explain)
         manager = KprobesManager(
             machine, image, stepping, arming, ProbePages(machine), model=model, strict=strict
         )
