@@ -83,7 +83,9 @@ def test_a_miscounted_hit_is_an_error(arch: str, monkeypatch: pytest.MonkeyPatch
     contest, _ = hit_contest(lambda mode: Kernel.load(sample_path(arch), stepping=mode), TINY)
     call, plain_call = CalledKernel.call, Plain.call
 
-    def short(self: CalledKernel, function: object, turns: int, *rest: object, **more: object) -> int:
+    def short(
+        self: CalledKernel, function: object, turns: int, *rest: object, **more: object
+    ) -> int:
         return call(self, function, turns - 1, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(CalledKernel, "call", short)
