@@ -9,8 +9,8 @@ Python blocks share their names. A block's language says what it is:
 - ``sh``: commands, one a line, that are run;
 - ``text``, ``c``, ``yaml``, ``mermaid``: only to be read.
 
-Commands of ``make``, ``pip`` and ``git``, and those that need an archive, are not run but must exist:
-the targets in the Makefile.
+Commands of ``make``, ``pip`` and ``git``, and those that need an archive, are not run but must
+exist: the targets in the Makefile.
 """
 
 from __future__ import annotations
