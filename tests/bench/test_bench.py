@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kprobesim import EngineError, Kernel, UsageError
+from kprobesim import CalledKernel, EngineError, Kernel, UsageError
 from kprobesim.bench.contest import Contender, Contest, Target, check
 from kprobesim.bench.hits import FUNCTION, hit_contest
 from kprobesim.bench.plain import Plain
@@ -16,7 +16,6 @@ from kprobesim.bench.report import Report
 from kprobesim.bench.run import run_benchmark
 from kprobesim.bench.sizes import Sizes
 from kprobesim.cli.main import main
-from kprobesim.kernel.called import CalledKernel
 from kprobesim.kernel.samples import ARCHITECTURES, sample_path
 
 TINY = Sizes(
@@ -80,15 +79,15 @@ def test_table_names_every_contender_and_target(report: Report) -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_miscounted_hit_is_an_error(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way to hit is checked: let the loop make one turn less, and all of them complain."""
-    contest, _ = hit_contest(lambda mode: Kernel.load(sample_path(arch), stepping=mode), TINY)
-    call, plain_call = CalledKernel.call, Plain.call
+    contest, _ = hit_contest(lambda mode: CalledKernel.load(sample_path(arch), stepping=mode), TINY)
+    call, plain_call = Kernel.call, Plain.call
 
     def short(
         self: CalledKernel, function: object, turns: int, *rest: object, **more: object
     ) -> int:
         return call(self, function, turns - 1, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(CalledKernel, "call", short)
+    monkeypatch.setattr(Kernel, "call", short)
     monkeypatch.setattr(Plain, "call", lambda self, at, turns: plain_call(self, at, turns - 1))
     monkeypatch.setattr("kprobesim.bench.hits._check_sum", lambda result, turns: None)
     for contender in contest.contenders:
@@ -99,9 +98,9 @@ def test_a_miscounted_hit_is_an_error(arch: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_contenders_leave_the_code_as_it_was(arch: str) -> None:
-    kernels: list[Kernel] = []
+    kernels: list[CalledKernel] = []
 
-    def load(stepping: str) -> Kernel:
+    def load(stepping: str) -> CalledKernel:
         kernels.append(Kernel.load(sample_path(arch), stepping=stepping))  # type: ignore[arg-type]
         return kernels[-1]
 

@@ -15,7 +15,7 @@ from makers.package_maker import make_deb
 
 from kprobesim import Kernel, Kprobe, KprobeError, Reason, open_rules
 
-Cli = Callable[..., "object"]
+Cli = Callable[..., Any]
 
 _KEYS = [
     *("symbol", "offset", "errno", "reason", "message", "address", "on_func_entry", "kind"),

@@ -125,7 +125,7 @@ def test_shadow_call_stack() -> None:
     seen = []
 
     def pre(p: Kprobe, regs: PtRegs) -> None:
-        seen.append((k.call("deep", 3), regs.x18))
+        seen.append((k.call("deep", 3), regs.x18))  # type: ignore[attr-defined]
 
     with k.probing("leaf", pre_handler=pre):
         assert k.call("deep", 900) == 902
