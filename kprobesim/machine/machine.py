@@ -107,7 +107,16 @@ class Machine(Guest):
         memory.limit_frames(heap)
 
     def _explain_bounds(self, trap: Trap, regs: PtRegs) -> str:
-        return "" if trap.address is None else self.guarded.explain(trap.address)
+        """Which argument, allocation or stack a fault is out of bounds of."""
+        if trap.address is None:
+            return ""
+        for top in self._stacks[: self.depth]:
+            end = top + _CALLER
+            if end - _STACK - PAGE <= trap.address < end - _STACK:
+                return f"the stack of {_STACK >> 10} KiB is used up"
+            if end <= trap.address < end + PAGE:
+                return "behind the stack: a variable of the function that is called is overrun"
+        return self.guarded.explain(trap.address)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
         """Code has been put at ``address``: what Unicorn does not execute right there is done here.

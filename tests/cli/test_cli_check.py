@@ -15,7 +15,7 @@ from makers.package_maker import make_deb
 
 from kprobesim import Kernel, Kprobe, KprobeError, Reason, open_rules
 
-Cli = Callable[..., "object"]
+Cli = Callable[..., Any]
 
 _KEYS = [
     *("symbol", "offset", "errno", "reason", "message", "address", "on_func_entry", "kind"),
@@ -159,6 +159,11 @@ def test_whose_rules_these_are(cli: Cli, sample: Path, guest: Kernel) -> None:
     assert cli("check", sample, "gcd", "--json", "--model", "5.10").data["model"] == "5.10"
     refused = refusal(cli("check", sample, "no_such_function", "--model", "2.6", "--json"))
     assert (refused["errno"], refused["model"]) == (22, "2.6")
+
+
+@pytest.mark.parametrize("command", ["info", "call", "disasm", "check", "boot"])
+def test_every_command_with_an_image_takes_a_model(cli: Cli, sample: Path, command: str) -> None:
+    cli(command, sample, "--model", "1.0", "gcd").refused(2, "--model", "6.17")
 
 
 def test_no_emulator_is_loaded(sample: Path) -> None:
