@@ -29,6 +29,7 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.faults import GuestTimeout
+from kprobesim.machine.turn import in_turn
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -74,8 +75,9 @@ class BootedKernel(Kernel):
         Raises :class:`UsageError` while the guest runs, so also in a handler, or while there are
         return probes or jprobes, and :class:`SnapshotError` if the file cannot be written.
         """
-        self._check_runs_not()
-        self._finish_step()
+        with self.machine.turn:
+            self._check_runs_not()
+            self._finish_step()
         write_snapshot(path, self.image, self.board, self.kprobes)
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
@@ -106,6 +108,7 @@ class BootedKernel(Kernel):
             watch_die_chain(self.machine, self.image, self.kprobes.hooks)
             self._dies_watched = True
 
+    @in_turn
     def fork_state(self) -> ForkState:
         """The guest's state in memory, for :meth:`restore_state`: the base of campaigns.
 
@@ -116,6 +119,7 @@ class BootedKernel(Kernel):
         self._finish_step()
         return self._forks.fork()
 
+    @in_turn
     def restore_state(self, state: ForkState | None = None) -> int:
         """Back to ``state``, by default the one that was last forked or restored.
 
@@ -183,6 +187,7 @@ class BootedKernel(Kernel):
         """See :meth:`Kernel.current`."""
         return self.tasks.current()
 
+    @in_turn
     def run(
         self, until: Until = None, *, timeout: float | None = 60.0, seconds: float | None = None
     ) -> StopReason:
@@ -245,6 +250,7 @@ class BootedKernel(Kernel):
                 machine.unwind(regs),
             )
 
+    @in_turn
     def call(
         self,
         function: int | str | Symbol,
@@ -280,6 +286,7 @@ class BootedKernel(Kernel):
             result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
         return as_result(result, signed=signed)
 
+    @in_turn
     def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
         """``size`` zeroed bytes from the guest's own allocator, ``__kmalloc()`` or ``vmalloc()``.
 
@@ -296,6 +303,7 @@ class BootedKernel(Kernel):
         self.machine.write(address, bytes(size))
         return address
 
+    @in_turn
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))

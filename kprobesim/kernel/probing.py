@@ -19,6 +19,7 @@ from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.machine.die_notifiers import DieNotifier
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.text import TextPoke
+from kprobesim.machine.turn import in_turn
 from kprobesim.stack.stack_trace import StackTrace
 
 __all__ = ["Probing", "as_kprobe", "as_kprobes"]
@@ -33,26 +34,32 @@ class Probing:
 
     # -- probes ------------------------------------------------------------------------------------
 
+    @in_turn
     def register_kprobe(self, p: Kprobe) -> None:
         """Plant ``p``; raises :class:`KprobeError`, and then no byte of the guest has changed."""
         self.kprobes.register_kprobe(as_kprobe(p))
 
+    @in_turn
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out again and restore the instruction."""
         self.kprobes.unregister_kprobe(as_kprobe(p))
 
+    @in_turn
     def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Plant all or none."""
         self.kprobes.register_kprobes(as_kprobes(probes))
 
+    @in_turn
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
         self.kprobes.unregister_kprobes(as_kprobes(probes))
 
+    @in_turn
     def disable_kprobe(self, p: Kprobe) -> None:
         """No handler of ``p`` is called until it is enabled again."""
         self.kprobes.disable_kprobe(as_kprobe(p))
 
+    @in_turn
     def enable_kprobe(self, p: Kprobe) -> None:
         """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
         self.kprobes.enable_kprobe(as_kprobe(p))
@@ -109,58 +116,71 @@ class Probing:
 
     # -- return probes -----------------------------------------------------------------------------
 
+    @in_turn
     def register_kretprobe(self, rp: Kretprobe) -> None:
         """Follow the calls of a function from now on; raises :class:`KprobeError`."""
         self.kprobes.return_probes.register(_as_kretprobe(rp))
 
+    @in_turn
     def register_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
         """All or none."""
         self.kprobes.return_probes.register_all(_as_kretprobes(probes))
 
+    @in_turn
     def unregister_kretprobe(self, rp: Kretprobe) -> None:
         """No handler of ``rp`` runs from now on, also for calls that have not returned yet."""
         self.kprobes.return_probes.unregister_all([_as_kretprobe(rp)])
 
+    @in_turn
     def unregister_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
         """Take all of ``probes`` out."""
         self.kprobes.return_probes.unregister_all(_as_kretprobes(probes))
 
+    @in_turn
     def disable_kretprobe(self, rp: Kretprobe) -> None:
         """Follow no further calls; those that are being followed still run the handler."""
         self.kprobes.disable_kprobe(_as_kretprobe(rp).kp)
 
+    @in_turn
     def enable_kretprobe(self, rp: Kretprobe) -> None:
         """Undo :meth:`disable_kretprobe`."""
         self.kprobes.enable_kprobe(_as_kretprobe(rp).kp)
 
     # -- jprobes -----------------------------------------------------------------------------------
 
+    @in_turn
     def register_jprobe(self, jp: Jprobe) -> None:
         """Call ``jp.entry`` with a function's arguments; raises :class:`KprobeError`."""
         self.kprobes.register_jprobe(_as_jprobe(jp))
 
+    @in_turn
     def unregister_jprobe(self, jp: Jprobe) -> None:
         """Take ``jp`` out."""
         self.kprobes.unregister_kprobe(_as_jprobe(jp).kp)
 
+    @in_turn
     def register_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """All or none."""
         register_all(_as_jprobes(probes), self.register_jprobe, self.unregister_jprobes)
 
+    @in_turn
     def unregister_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """Take all of ``probes`` out."""
         self.kprobes.unregister_kprobes([jp.kp for jp in _as_jprobes(probes)])
 
+    @in_turn
     def disable_jprobe(self, jp: Jprobe) -> None:
         """Do not call ``jp.entry`` until it is enabled again."""
         self.kprobes.disable_kprobe(_as_jprobe(jp).kp)
 
+    @in_turn
     def enable_jprobe(self, jp: Jprobe) -> None:
         """Undo :meth:`disable_jprobe`."""
         self.kprobes.enable_kprobe(_as_jprobe(jp).kp)
 
     # -- making functions fail ---------------------------------------------------------------------
 
+    @in_turn
     def override_return(
         self, symbol: int | str | Symbol, value: int = 0, *, check: bool = False
     ) -> Override:
@@ -232,6 +252,7 @@ class Probing:
 
         return end
 
+    @in_turn
     def register_die_notifier(self, callback: DieNotifier, *, priority: int = 0) -> None:
         """Ask ``callback(event, regs, trap)`` before a trap that nobody claims ends the run.
 
@@ -248,6 +269,7 @@ class Probing:
     def _watch_die_chain(self) -> None:
         """A booted guest handles its traps itself: see that it asks us, too."""
 
+    @in_turn
     def unregister_die_notifier(self, callback: DieNotifier) -> None:
         """Ask ``callback`` no longer; raises :class:`UsageError` if it was not asked."""
         if not self.machine.die_notifiers.unregister(callback):

@@ -53,6 +53,8 @@ class Guest:
         """The real return address behind the one that was found at, or beside, ``frame``."""
         self.save_state: Callable[[], Any] = lambda: None
         self.restore_state: Callable[[Any], None] = lambda state: None
+        self.is_stepping: Callable[[], bool] = lambda: False
+        """Whether a probed instruction is on its way, and its hit not over."""
 
         self.regs = self.new_regs()
         """The registers as the handlers of the current nesting level see them."""

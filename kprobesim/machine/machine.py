@@ -303,14 +303,14 @@ class Machine(Guest):
             mine = time.monotonic() + timeout
             turn.deadline = deadline = mine if deadline is None else min(mine, deadline)
         turn.level = turn.count
-        address, used = begin, 0
+        address, used, most = begin, 0, _SLICE
         try:
             while True:
                 if limit:
                     engine.count_instructions()
                 elif not engine.counts_blocks:
                     engine.count_blocks()
-                status = engine.run(address, min(limit - used, _SLICE) if limit else _SLICE)
+                status = engine.run(address, min(limit - used, most) if limit else most)
                 self.raise_kept()
                 if self._stop_asked:
                     self._stopped(CallStopped, "the call was stopped")
@@ -319,14 +319,18 @@ class Machine(Guest):
                     used += min(engine.counter)
                 if address == returned:
                     return used - 1  # without the halt
-                if address == self._pad:
-                    return used  # the limit was reached right there
+                if address == self._pad and limit and used >= limit:
+                    limit = used + 1  # the halt is not the function's; and return probes wait there
                 if status:
                     raise EngineError(
                         f"Unicorn stopped at {self.symbolize(address)}: {engine.describe(status)}"
                     )
+                most = _SLICE
                 if signals.pending:
-                    turn.deliver()
+                    if self.is_stepping():
+                        most = 1  # somebody may call a function: not in the middle of a hit
+                    else:
+                        turn.deliver()
                 if deadline is not None and time.monotonic() >= deadline:
                     self._stopped(GuestTimeout, f"guest still running after {timeout or 0:g} s")
                 if limit and used >= limit:

@@ -14,7 +14,7 @@ called in its place, so that what it raises ends the probe's handler.
 
 from __future__ import annotations
 
-import _signal  # signal.signal() wraps the same functions in enumerations: 1 us more each
+import importlib
 import os
 import signal
 import sys
@@ -29,7 +29,8 @@ __all__ = ["Signals", "signals"]
 
 _KICK = signal.SIGURG
 _GRACE = 0.05  # seconds that a probe's handler may take to return by itself
-_INTERRUPT, _ALARM = int(signal.SIGINT), int(signal.SIGALRM)
+_INTERRUPT, _ALARM, _TERMINATE = int(signal.SIGINT), int(signal.SIGALRM), int(signal.SIGTERM)
+_USER_1, _USER_2 = int(signal.SIGUSR1), int(signal.SIGUSR2)
 """Whose handlers are looked up at each turn."""
 _ALL = tuple(
     sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGURG}))
@@ -39,7 +40,10 @@ _OURS = "kprobesim"
 _STDLIB = sysconfig.get_path("stdlib")
 _LIBRARIES = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
-_look_up, _install = _signal.getsignal, _signal.signal
+# Without the enumerations around them, which take 1 us each time.
+_plain: Any = importlib.import_module("_signal")
+_look_up: Callable[[int], Any] = _plain.getsignal
+_install: Callable[[int, Any], Any] = _plain.signal
 _Handler = Callable[[int, Any], Any]
 
 
@@ -56,8 +60,7 @@ class Signals:
         self._handlers: dict[int, _Handler] = {}
         self.stale = True
         """Whether the handlers of all signals are to be looked up when the next turn begins."""
-        self._interrupt: object = None
-        self._alarm: object = None
+        self._seen: tuple[object, ...] = (None,) * 5
         self._installed: list[int] = []
         self._stand_in = self._note
         self._turns: list[Any] = []
@@ -76,10 +79,14 @@ class Signals:
         """A turn begins in the main thread."""
         turns = self._turns
         if not turns:
+            interrupt, alarm, terminate, user_1, user_2 = self._seen
             if (
                 self.stale
-                or _look_up(_INTERRUPT) is not self._interrupt
-                or _look_up(_ALARM) is not self._alarm
+                or _look_up(_INTERRUPT) is not interrupt
+                or _look_up(_ALARM) is not alarm
+                or _look_up(_TERMINATE) is not terminate
+                or _look_up(_USER_1) is not user_1
+                or _look_up(_USER_2) is not user_2
             ):
                 self._look()
             try:
@@ -92,7 +99,8 @@ class Signals:
 
     def _look(self) -> None:
         """Somebody may have installed a handler since."""
-        self._interrupt, self._alarm = _look_up(_INTERRUPT), _look_up(_ALARM)
+        usual = _INTERRUPT, _ALARM, _TERMINATE, _USER_1, _USER_2
+        self._seen = tuple(map(_look_up, usual))
         wanted = []
         for number in _ALL:
             handler = _look_up(number)

@@ -132,11 +132,11 @@ class Turn:
 
 
 def in_turn(method: _C) -> _C:
-    """A method of somebody who has a ``turn``, for which that is taken."""
+    """A method of somebody who has a ``machine``, whose turn it takes."""
 
     @functools.wraps(method)
     def whole(self: Any, *arguments: Any, **options: Any) -> Any:
-        with self.turn:
+        with self.machine.turn:
             return method(self, *arguments, **options)
 
     return whole  # type: ignore[return-value]

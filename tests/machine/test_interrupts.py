@@ -19,6 +19,7 @@ from kprobesim import GuestTimeout, Kernel, Kprobe, Kretprobe, Stop, UsageError
 from kprobesim.image import load_image
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
+from kprobesim.kernel.open import boot_image
 
 _SOON = 2.0  # seconds; 0.2 are promised, on a computer that has nothing else to do
 
@@ -180,7 +181,7 @@ def test_one_thread_at_a_time(guest: CalledKernel) -> None:
         for use in (
             lambda: guest.call("negate", 1),
             lambda: guest.register_kprobe(Kprobe("negate")),
-            lambda: guest.write(guest.symbols["negate"], b"\0"),
+            lambda: guest.write(guest.symbols["negate"].address, b"\0"),
         ):
             with pytest.raises(UsageError, match="another thread"):
                 use()
@@ -200,7 +201,7 @@ def test_asyncio_keeps_its_signals(guest: CalledKernel) -> None:
     """A loop's own handler is called once a signal, and a call in a thread ends by stop()."""
 
     async def main() -> list[str]:
-        loop, seen = asyncio.get_running_loop(), []
+        loop, seen = asyncio.get_running_loop(), list[str]()
         loop.add_signal_handler(signal.SIGUSR1, seen.append, "signal")
         task = loop.run_in_executor(None, lambda: guest.call("spin_forever", timeout=60))
         while not guest.machine.depth:
@@ -221,11 +222,10 @@ def test_asyncio_keeps_its_signals(guest: CalledKernel) -> None:
 
 def test_a_booted_guest_is_the_same_after_interrupts(real_image: Path) -> None:
     """Its console, its time and the hits: interrupted often, or not at all."""
-
     image = load_image(real_image)
 
     def boot() -> tuple[BootedKernel, list[object]]:
-        k, hits = BootedKernel.start(image), list[object]()
+        k, hits = boot_image(image), list[object]()
         k.register_kprobe(
             Kprobe(
                 "vsnprintf",
