@@ -40,6 +40,8 @@ class Cpu(Protocol):
     halt: bytes
     page_toucher: bytes
     read_u64: Callable[[int], int]
+    shadow_stack_register: int | None
+    """Which register (of ``words``) points to the shadow call stack, where compilers know one."""
 
     def start(self, memory: GuestMemory) -> None:
         """Switch the MMU on."""
