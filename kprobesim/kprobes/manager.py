@@ -150,7 +150,7 @@ class KprobesManager:
         machine.recover_return = returns.find_ret_addr
         machine.save_state = self._save_state
         machine.restore_state = self._restore_state
-        machine.is_stepping = lambda: self.ctlblk[0].current_kprobe is not None
+        machine.is_stepping = lambda: self.ctlblk[0].is_stepping
 
     def _save_state(self) -> Any:
         return self.ctlblk[0].save(), self.returns.save()
