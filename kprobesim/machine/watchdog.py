@@ -52,7 +52,7 @@ class Watchdog:
                 self.asleep = True
                 if not self._is_anybody_busy():  # who came before that line has not called
                     self._calls.get()
-                self.asleep = False
+            self.asleep = False
             try:
                 self._calls.get(timeout=_PERIOD)
             except Empty:
