@@ -9,7 +9,7 @@ from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import as_int, as_list
 from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.ctlblk import KprobeStatus
-from kprobesim.kprobes.fail_function import Override, override_function_with_return
+from kprobesim.kprobes.fail_function import Override
 from kprobesim.kprobes.jprobe import Jprobe
 from kprobesim.kprobes.kretprobe import Kretprobe
 from kprobesim.kprobes.manager import KprobesManager
@@ -112,7 +112,8 @@ class ProbeVerbs:
         Returns 1, which the handler must return:
         ``pre_handler=lambda p, regs: k.override_function_with_return(-5)``.
         """
-        return override_function_with_return(self.machine, value)
+        self.machine.return_to_caller(value)
+        return 1
 
     # -- looking on --------------------------------------------------------------------------------
 

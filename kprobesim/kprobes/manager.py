@@ -108,7 +108,7 @@ class KprobesManager:
             self.hooks = hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
             self.hit_path.refresh = hooks.refresh
             self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
-            returns: Returns = HookReturns(machine, ctlblk, hooks, lambda: task_functions(image))
+            returns: Returns = HookReturns(machine, ctlblk, lambda: task_functions(image))
         else:
             assert pages is not None
             self._arming = breakpoints = BreakpointArming(

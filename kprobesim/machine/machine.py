@@ -204,7 +204,6 @@ class Machine(Guest):
         try:
             while True:
                 status = engine.run(address, limit - used if limit else 0)
-                self.raise_kept()
                 address = words[program_counter]
                 if limit:
                     used += min(engine.counter)

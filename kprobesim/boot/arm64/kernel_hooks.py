@@ -39,23 +39,15 @@ _KINDS = (
 class KernelHooks(Saved):
     """``places`` are (virtual address, kind, number of the register) of each hook.
 
-    ``forget()`` has to drop all translations as soon as possible; ``keep`` takes what a callback
-    raises.
+    ``forget()`` has to drop all translations as soon as possible.
     """
 
     SAVED = fields(places=Tuples(_MOST, (64, 2, 5)))
 
-    def __init__(
-        self,
-        engine: Engine,
-        timer: Timer,
-        forget: Callable[[], None],
-        keep: Callable[[BaseException], None],
-    ) -> None:
+    def __init__(self, engine: Engine, timer: Timer, forget: Callable[[], None]) -> None:
         self._engine = engine
         self._timer = timer
         self._forget = forget
-        self._keep = keep
         self.places: list[tuple[int, ...]] = []
 
     def find(self, image: KernelImage) -> None:
@@ -70,7 +62,7 @@ class KernelHooks(Saved):
 
     def parse(self, state: object, where: str) -> Put:
         """Check ``state``, which must not be of another kernel than what is hooked already."""
-        parsed = KernelHooks(self._engine, self._timer, self._forget, self._keep)
+        parsed = KernelHooks(self._engine, self._timer, self._forget)
         super(KernelHooks, parsed).parse(state, where)()
         if self.places:
             if parsed.places != self.places:
@@ -79,31 +71,21 @@ class KernelHooks(Saved):
         return lambda: self._hook(parsed.places)
 
     def _hook(self, places: list[tuple[int, ...]]) -> None:
-        engine, timer, words = self._engine, self._timer, self._engine.words
+        hooks, timer, words = self._engine.hooks, self._timer, self._engine.words
         self.places = places
 
-        def count() -> int:
-            try:
-                return timer.count()
-            except BaseException as error:  # Ctrl-C
-                self._keep(error)
-                return 0
-
-        def forget(_uc: object, _address: int, _size: int, _data: object) -> None:
-            try:
-                self._forget()
-            except BaseException as error:
-                self._keep(error)
+        def forget(_address: int, _size: int) -> None:
+            self._forget()
 
         for address, kind, number in places:
             if kind == _READ_COUNTER:
-                engine.on_read_counter(address, count)
+                hooks.on_read_counter(address, timer.count)
             elif kind == _READ_CONTROL:
-                engine.on_system(address, _getter(words, timer, number), write=False)
+                hooks.on_system(address, _getter(words, timer, number), write=False)
             elif kind == _INVALIDATE_CODE:
-                engine.on_code(address, forget)
+                hooks.on_code(address, forget)
             else:
-                engine.on_system(address, _putter(words, timer, number), write=True)
+                hooks.on_system(address, _putter(words, timer, number), write=True)
 
 
 def _getter(words: Any, timer: Timer, number: int) -> Callable[[], None]:

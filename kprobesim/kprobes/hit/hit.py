@@ -74,7 +74,7 @@ class HitPath:
 
     def _traps(
         self,
-    ) -> tuple[Callable[[], bool], Callable[[], bool], Callable[[object, int, int, object], None]]:
+    ) -> tuple[Callable[[], bool], Callable[[], bool], Callable[[int, int], bool]]:
         """The handlers of traps and hooks, as closures: looking a name up once saves a fifth."""
         machine, words, ctl, table = self._machine, self._words, self._ctlblk, self._table
         pc, flags, mask, unmasked, masked = (
@@ -129,42 +129,45 @@ class HitPath:
             words[pc] = ainsn.insn
             return True
 
-        def hook(_uc: object, address: int, _size: int, _data: object) -> None:
-            """Before the instruction at ``address``, which is as it always was and will run."""
+        def hook(address: int, _size: int) -> bool:
+            """Before the instruction at ``address``, which is as it always was and will run.
+
+            True if it will not: the CPU goes elsewhere, or comes here again to be stepped.
+            """
             nonlocal counted
-            try:
-                p = ctl.running
-                if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
-                    return  # here again, now to be stepped
-                p = table[address]
-                words[pc] = address + trap_offset
-                if enter(p):
-                    engine.write_pc(words[pc])
-                    return
-                words[pc] = address
-                if p.post_handler is None and p.fault_handler is None:
-                    leave()
-                    return
-                ainsn = self.refresh(p)
-                if ainsn is None:
-                    leave()
-                    return
-                counted = counter[0]
-                if ainsn.emulate is not None:
-                    try:
-                        ainsn.emulate(machine.regs, memory)
-                    except GuestMemoryError as error:
-                        self._emulation_fault(p, error)
-                    else:
-                        finish(p)
-                    if words[pc] == address + ainsn.size:
-                        counter[0] = counted - engine.counts_blocks
-                    engine.write_pc(words[pc])
+            p = ctl.running
+            if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
+                return False  # here again, now to be stepped
+            p = table.get(address)
+            if p is None:
+                return False  # a handler in the same block has taken it out
+            words[pc] = address + trap_offset
+            if enter(p):
+                engine.write_pc(words[pc])
+                return True
+            words[pc] = address
+            if p.post_handler is None and p.fault_handler is None:
+                leave()
+                return False
+            ainsn = self.refresh(p)
+            if ainsn is None:
+                leave()
+                return False
+            counted = counter[0]
+            if ainsn.emulate is not None:
+                try:
+                    ainsn.emulate(machine.regs, memory)
+                except GuestMemoryError as error:
+                    self._emulation_fault(p, error)
                 else:
-                    start_step(p)
-                    engine.write_pc(address)  # a new block, which traps
-            except BaseException as error:
-                machine.keep(error)
+                    finish(p)
+                if words[pc] == address + ainsn.size:
+                    counter[0] = counted - engine.counts_blocks
+                engine.write_pc(words[pc])
+            else:
+                start_step(p)
+                engine.write_pc(address)  # a new block, which traps
+            return True
 
         def enter(p: Kprobe) -> bool:
             """The pre_handler's turn; true if it has set where to go on."""
