@@ -59,8 +59,10 @@ QEMU = {
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds: on the clock and of processor time, from a process' start to the line; and, of ours,
-    those that ``Kernel.boot`` and ``run`` took, and those of ``run`` alone."""
+    """Seconds from a process' start to the line: on the clock and of processor time.
+
+    And, of ours, those that ``Kernel.boot`` and ``run`` took, and those of ``run`` alone.
+    """
 
     wall: float
     cpu: float
@@ -99,7 +101,8 @@ def boot_here(options: argparse.Namespace) -> int:
         options.images[0], initrd=options.initrd, append=options.append, memory=f"{MEMORY}M"
     )
     names = [name for name in RARE if name in kernel.symbols][:PROBES] if options.probed else []
-    kernel.register_kprobes([Kprobe(name, pre_handler=count) for name in names])
+    if names:
+        kernel.register_kprobes([Kprobe(name, pre_handler=count) for name in names])
     loaded = time.perf_counter()
     kernel.run(None if options.to_the_end else FIRST_LINE, timeout=LIMIT_S)
     done = time.perf_counter()
@@ -175,12 +178,12 @@ def prepare(path: str, options: argparse.Namespace, folder: Path) -> Guest:
     """Unpack a package, and find out which kernel it is."""
     from kprobesim.image import load_image
     from kprobesim.image.files.deb import kernel_from_deb
-    from kprobesim.image.files.source import map_file
+    from kprobesim.image.files.source import open_file
 
     file, unpacking = Path(path), None
     if file.suffix == ".deb":
         began = time.perf_counter()
-        data = kernel_from_deb(file, map_file(file))
+        data = kernel_from_deb(file, open_file(file))
         unpacking = time.perf_counter() - began
         file = folder / f"kernel-{file.stem}"
         file.write_bytes(data)
@@ -316,7 +319,6 @@ def main() -> int:
                 print(json.dumps(figures))
             else:
                 show(figures)
-            good = good and all(row["cpu"] <= row["at_most"] for row in figures["ratios"])
     return 0 if good else 1
 
 

@@ -209,7 +209,7 @@ class Sweep:
                 continue
             planted.append(p)  # p.addr may be behind an ENDBR now
             if way == "jumps":
-                size = kernel.kprobes.judge.optimizable.size(instruction.address)
+                size = kernel.kprobes.rules.optimizable.size(instruction.address)
                 free = instruction.address + size
         return planted
 

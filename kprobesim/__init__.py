@@ -1,53 +1,84 @@
-"""Real Linux kernels inside a Python process, with real kprobes on them.
+r"""Real Linux kernels inside a Python process, with real kprobes on them.
 
 >>> from kprobesim import Kernel
 >>> k = Kernel.load("vmlinux")
 >>> with k.probing("strlen", pre_handler=lambda p, regs: print(p.symbol_name, regs.arg(0))):
-...     k.call("strlen", b"hello\\0")
+...     k.call("strlen", b"hello\0")
 """
 
 from __future__ import annotations
 
-from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, GuestReset, NoDevice
-from kprobesim.boot.stop import Stop, StopReason
-from kprobesim.errors import (
-    EngineError,
-    GuestError,
-    GuestMemoryError,
-    ImageError,
-    KprobeError,
-    KprobesimError,
-    Reason,
-    SnapshotError,
-    SymbolError,
-    UsageError,
-)
-from kprobesim.image import Symbol, SymbolTable
-from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.called import Kernel
-from kprobesim.kernel.modules import Module, ModuleState
-from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
-from kprobesim.kprobes.fail_function import Override
-from kprobesim.kprobes.jprobe import Jprobe
-from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
-from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
-from kprobesim.kprobes.model import MODELS, Model
-from kprobesim.kprobes.rules.verdict import Verdict
-from kprobesim.machine.die_notifiers import DieEvent, Notify
-from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
-from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
-from kprobesim.machine.text import TextPoke
-from kprobesim.machine.trap import Trap, TrapKind
-from kprobesim.unbooted.trap_tables import GuestWarning
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kprobesim.boot.console import Console
+    from kprobesim.boot.faults import (
+        BootError,
+        GuestEnd,
+        GuestHang,
+        GuestPanic,
+        GuestReset,
+        NoDevice,
+    )
+    from kprobesim.boot.fork_state import ForkState
+    from kprobesim.boot.stop import Stop, StopReason
+    from kprobesim.errors import (
+        EngineError,
+        GuestError,
+        GuestMemoryError,
+        ImageError,
+        KprobeError,
+        KprobesimError,
+        Reason,
+        SnapshotError,
+        SymbolError,
+        UsageError,
+    )
+    from kprobesim.fetch.cache import FetchError
+    from kprobesim.image import Symbol, SymbolAt, SymbolTable
+    from kprobesim.inside.tasks import Task
+    from kprobesim.kernel.base import Kernel
+    from kprobesim.kernel.booted import BootedKernel
+    from kprobesim.kernel.called import CalledKernel
+    from kprobesim.kernel.modules import Module, ModuleState
+    from kprobesim.kernel.offline import KernelRules, open_rules
+    from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+    from kprobesim.kprobes.fail_function import Override
+    from kprobesim.kprobes.jprobe import Jprobe
+    from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+    from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
+    from kprobesim.kprobes.model import MODELS, Model
+    from kprobesim.kprobes.rules.verdict import Verdict
+    from kprobesim.machine.die_notifiers import DieEvent, Notify
+    from kprobesim.machine.faults import (
+        CallStopped,
+        GuestBug,
+        GuestFault,
+        GuestLimit,
+        GuestStop,
+        GuestTimeout,
+    )
+    from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
+    from kprobesim.machine.text import TextPoke
+    from kprobesim.machine.trap import Trap, TrapKind
+    from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = [
     "MODELS",
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "CallStopped",
+    "CalledKernel",
+    "Console",
     "DieEvent",
     "EngineError",
+    "FetchError",
+    "ForkState",
     "GuestBug",
+    "GuestEnd",
     "GuestError",
     "GuestFault",
     "GuestHang",
@@ -55,11 +86,13 @@ __all__ = [
     "GuestMemoryError",
     "GuestPanic",
     "GuestReset",
+    "GuestStop",
     "GuestTimeout",
     "GuestWarning",
     "ImageError",
     "Jprobe",
     "Kernel",
+    "KernelRules",
     "Kprobe",
     "KprobeCtlblk",
     "KprobeError",
@@ -80,14 +113,63 @@ __all__ = [
     "Stop",
     "StopReason",
     "Symbol",
+    "SymbolAt",
     "SymbolError",
     "SymbolTable",
+    "Task",
     "TextPoke",
     "Trap",
     "TrapKind",
     "UsageError",
     "Verdict",
     "X86PtRegs",
+    "open_rules",
 ]
 
+logging.getLogger("kprobesim").addHandler(logging.NullHandler())
+
 __version__ = "0.1.0"
+
+# Each is imported when it is first asked for: a command that runs nothing needs no emulator.
+_HOMES = {
+    "boot.console": "Console",
+    "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
+    "boot.fork_state": "ForkState",
+    "boot.stop": "Stop StopReason",
+    "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError "
+    "KprobesimError Reason SnapshotError SymbolError UsageError",
+    "fetch.cache": "FetchError",
+    "image": "Symbol SymbolAt SymbolTable",
+    "inside.tasks": "Task",
+    "kernel.base": "Kernel",
+    "kernel.booted": "BootedKernel",
+    "kernel.called": "CalledKernel",
+    "kernel.modules": "Module ModuleState",
+    "kernel.offline": "KernelRules open_rules",
+    "kprobes.ctlblk": "KprobeCtlblk KprobeStatus",
+    "kprobes.fail_function": "Override",
+    "kprobes.jprobe": "Jprobe",
+    "kprobes.kprobe": "Kprobe KprobeFlag",
+    "kprobes.kretprobe": "Kretprobe KretprobeInstance",
+    "kprobes.model": "MODELS Model",
+    "kprobes.rules.verdict": "Verdict",
+    "machine.die_notifiers": "DieEvent Notify",
+    "machine.faults": "CallStopped GuestBug GuestFault GuestLimit GuestStop GuestTimeout",
+    "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
+    "machine.text": "TextPoke",
+    "machine.trap": "Trap TrapKind",
+    "unbooted.trap_tables": "GuestWarning",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,10 @@
-"""Disassembly for people: capstone's text, with the addresses that an instruction refers to."""
+"""Disassembly for people: our boundaries, capstone's words, and the addresses referred to.
+
+Where an instruction ends says the decoder that the probes' rules go by (``arch/x86_64/insn.py``;
+every ARM64 one has four bytes). Capstone only puts it in words, and where it would end it elsewhere
+its words are not taken: it is ``(bad)`` then. ``scripts/compare_decoders.py`` tells where the two
+differ, and why.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +16,20 @@ from typing import Any
 import capstone
 from capstone import arm64_const, x86_const
 
+from kprobesim.arch.x86_64 import Undecodable, length
+from kprobesim.hexrepr import HexRepr
+
 __all__ = ["Instruction", "disassemble"]
 
 _MASK = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+@dataclass(frozen=True, slots=True, repr=False)
+class Instruction(HexRepr):
     """One instruction, or bytes that are none (``mnemonic`` is then ``.byte`` or ``.word``).
 
+    ``(bad)`` is an instruction of x86-64 that the kernel counts as one and the processor refuses,
+    or that capstone has no words for.
     ``target`` is the address that a direct branch goes to, or that a PC-relative operand means.
     """
 
@@ -36,6 +47,8 @@ class Instruction:
     def text(self, symbolize: Callable[[int], str] | None = None) -> str:
         """Mnemonic and operands; with ``symbolize`` the target's name behind."""
         text = f"{self.mnemonic} {self.operands}".rstrip()
+        if self.mnemonic == ".word":
+            return f"{text}  # undefined"
         if self.target is None:
             return text
         name = symbolize(self.target) if symbolize else ""
@@ -61,16 +74,63 @@ def disassemble(arch: str, code: bytes, address: int) -> Iterator[Instruction]:
     """
     at = 0
     while at < len(code):
-        for insn in _disassembler(arch).disasm(code[at:], address + at):
-            target = _TARGET[arch](insn)
-            yield Instruction(insn.address, bytes(insn.bytes), insn.mnemonic, insn.op_str, target)
-            at += insn.size
-        if at < len(code):
-            size = 1 if arch == "x86_64" else min(4, len(code) - at)
-            raw = code[at : at + size]
-            value = int.from_bytes(raw, "little")
-            yield Instruction(address + at, raw, ".word" if size == 4 else ".byte", f"{value:#x}")
-            at += size
+        if arch == "arm64":
+            raw = code[at : at + 4]
+            words = _ask(arch, raw, address + at)
+        else:
+            size = _x86_length(code, at)
+            raw = code[at : at + (size or 1)]
+            words = _x86_words(raw, address + at) if size else None
+        yield words or _data(raw, address + at)
+        at += len(raw)
+
+
+def _x86_length(code: bytes, at: int) -> int:
+    """How long the instruction at ``at`` is; 0: there is none."""
+    try:
+        return length(code, at)
+    except Undecodable:
+        return 0
+
+
+def _x86_words(raw: bytes, address: int) -> Instruction:
+    """``raw``, which is one instruction, in words."""
+    found = _ask("x86_64", raw, address)
+    if found is not None:
+        return found
+    for prefix, wrong, right, mnemonic in _PARAPHRASES:
+        at = raw.find(wrong)
+        if at < 0 or not raw[:at].startswith(prefix):
+            continue
+        meant = raw[:at].replace(prefix, b"") + right + raw[at + len(wrong) :]
+        found = _ask("x86_64", meant, address + len(raw) - len(meant))
+        if found is not None:
+            name = mnemonic or f"data16 {found.mnemonic}"
+            return Instruction(address, raw, name, found.operands, found.target)
+    return Instruction(address, raw, "(bad)", "")
+
+
+# What capstone has no words for although every processor runs it: prefix, opcode, the opcode whose
+# words are as good, its name. Capstone shortens near branches with 66 as AMD's processors do, and
+# knows no operands of UD1, by which compilers tell a trap's handler what went wrong.
+_PARAPHRASES = (
+    *((b"\x66", bytes((opcode,)), bytes((opcode,)), "") for opcode in (0xE8, 0xE9)),
+    *((b"\x66", bytes((15, opcode)), bytes((15, opcode)), "") for opcode in range(0x80, 0x90)),
+    (b"", b"\x0f\xb9", b"\x0f\xaf", "ud1"),
+)
+
+
+def _ask(arch: str, raw: bytes, address: int) -> Instruction | None:
+    """Capstone's words, if ``raw`` is one instruction to it, too."""
+    insn = next(_disassembler(arch).disasm(raw, address, 1), None)
+    if insn is None or insn.size != len(raw):
+        return None
+    return Instruction(address, raw, insn.mnemonic, insn.op_str, _TARGET[arch](insn))
+
+
+def _data(raw: bytes, address: int) -> Instruction:
+    value = int.from_bytes(raw, "little")
+    return Instruction(address, raw, ".word" if len(raw) == 4 else ".byte", f"{value:#x}")
 
 
 @cache

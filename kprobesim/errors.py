@@ -1,4 +1,8 @@
-"""Every error that kprobesim raises on purpose: what is wrong and what to do next."""
+"""The base of every error that leaves kprobesim, and the errors of files, symbols and probes.
+
+They say what is wrong and what to do next. What goes wrong inside a guest is told by its heirs in
+:mod:`kprobesim.machine.faults` and :mod:`kprobesim.boot.faults`. All of them cross a process pool.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import enum
 import errno as errno_names
 import os
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "EngineError",
@@ -22,7 +27,22 @@ __all__ = [
 
 
 class KprobesimError(Exception):
-    """Base of all errors of kprobesim: catch this one to catch them all."""
+    """Base of all errors of kprobesim: catch this one to catch them all.
+
+    Errors can be pickled and copied, whatever their constructors take: they are put together again
+    from what they hold, and nothing is constructed.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _put_together, (type(self), self.args), self.__dict__.copy()
+
+
+def _put_together(kind: type[KprobesimError], args: tuple[Any, ...]) -> KprobesimError:
+    """An error of that kind whose attributes are still to be set."""
+    error = kind.__new__(kind, *args)
+    if isinstance(error, OSError):
+        OSError.__init__(error, *args)
+    return error
 
 
 class UsageError(KprobesimError, ValueError):

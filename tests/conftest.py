@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -11,11 +12,19 @@ from pathlib import Path
 import pytest
 
 from kprobesim import Kernel
+from kprobesim.fetch.cache import FetchError, cached, cached_busybox
+from kprobesim.fetch.kernels import Fetcher
 from kprobesim.image import load_image
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
 sys.path[:0] = [str(ROOT / "scripts"), str(SAMPLES)]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what thousands of collected tests are made of to no later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["x86_64", "arm64"])
@@ -73,6 +82,12 @@ def real_arm64_image(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_images() -> dict[str, Path]:
+    """A file with a Debian kernel of each architecture, by architecture."""
+    return {arch: _real_image(arch) for arch in ("x86_64", "arm64")}
+
+
+@pytest.fixture(scope="session")
 def any_real_image() -> Path:
     """One of them, for tests that have kernels of their own choice, too."""
     return _real_image("x86_64")
@@ -81,34 +96,27 @@ def any_real_image() -> Path:
 @pytest.fixture(scope="session")
 def shell_initrd(real_image: Path) -> bytes:
     """An initial file system with a BusyBox shell for ``real_image``."""
-    import fetch_kernels
     from shell_example import shell_initrd
 
     arch = load_image(real_image).arch
-    busybox = fetch_kernels.cached_busybox(arch) or _fetched(
-        f"BusyBox for {arch}", lambda: fetch_kernels.fetch_busybox(arch)
+    busybox = cached_busybox(arch) or _fetched(
+        f"BusyBox for {arch}", lambda: Fetcher(arch).busybox()
     )
     return shell_initrd(busybox.read_bytes())
 
 
 def _real_image(arch: str) -> Path:
-    import fetch_kernels
-
     chosen = os.environ.get(f"KPROBESIM_KERNEL_{arch.upper()}")
     if chosen:
         return Path(chosen)
-    return fetch_kernels.cached(arch) or _fetched(
-        f"real {arch} kernel", lambda: fetch_kernels.fetch(arch).image
-    )
+    return cached(arch) or _fetched(f"real {arch} kernel", lambda: Fetcher(arch).fetch().image)
 
 
 def _fetched(what: str, fetch: Callable[[], Path]) -> Path:
     """What ``fetch`` brings; the test is skipped, or in CI fails, if it cannot."""
-    import fetch_kernels
-
     try:
         return fetch()
-    except (fetch_kernels.FetchError, OSError) as error:
+    except (FetchError, OSError) as error:
         if os.environ.get("CI", "").lower() not in ("", "0", "false"):
             raise
         pytest.skip(f"no {what}: {error}")

@@ -13,7 +13,7 @@ from kprobesim.bench.qiling_rival import QilingLoop
 from kprobesim.bench.rivals import NaiveKprobe
 from kprobesim.bench.sizes import Sizes
 from kprobesim.errors import EngineError, KprobeError
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.kprobe import Kprobe, PostHandler, PreHandler
 
@@ -36,7 +36,9 @@ class _Point:
     kind: str  # "boosted", "emulated" or "stepped"
 
 
-def hit_contest(load: Callable[[Stepping], Kernel], sizes: Sizes) -> tuple[Contest, list[str]]:
+def hit_contest(
+    load: Callable[[Stepping], CalledKernel], sizes: Sizes
+) -> tuple[Contest, list[str]]:
     """The contest for one sample guest, and who could not take part and why.
 
     ``load`` gives a fresh kernel: the rivals patch the memory that they run on.
@@ -97,7 +99,7 @@ def hit_contest(load: Callable[[Stepping], Kernel], sizes: Sizes) -> tuple[Conte
     return contest, absent
 
 
-def _points(kernel: Kernel) -> Iterator[_Point]:
+def _points(kernel: CalledKernel) -> Iterator[_Point]:
     """Every place that can be probed and is hit exactly once a turn, found by trying."""
     symbol = kernel.symbols[FUNCTION]
     for offset in range(symbol.size):
@@ -175,7 +177,9 @@ _HANDLERS: dict[str, tuple[PreHandler, PostHandler]] = {
 }
 
 
-def _ours(kernel: Kernel, point: _Point, hits: int, *, with_registers: bool) -> Callable[[], float]:
+def _ours(
+    kernel: CalledKernel, point: _Point, hits: int, *, with_registers: bool
+) -> Callable[[], float]:
     pre, post = _HANDLERS[kernel.arch] if with_registers else (_empty, None)
 
     def call() -> int:
@@ -204,7 +208,7 @@ def _ours(kernel: Kernel, point: _Point, hits: int, *, with_registers: bool) -> 
 # -- the others ------------------------------------------------------------------------------------
 
 
-def _hook_contenders(kernel: Kernel, point: _Point, hits: int) -> list[Contender]:
+def _hook_contenders(kernel: CalledKernel, point: _Point, hits: int) -> list[Contender]:
     """UC_HOOK_CODE on our page tables, its best set-up, and on ``UC_TLB_VIRTUAL``."""
 
     def contender(key: str, mode: Mode, reads: bool, target: Target | None) -> Contender:
@@ -248,7 +252,7 @@ def _hook(plain: Plain, point: _Point, hits: int, *, reads: bool) -> Callable[[]
     return run
 
 
-def _naive(kernel: Kernel, point: _Point, hits: int) -> Callable[[], float]:
+def _naive(kernel: CalledKernel, point: _Point, hits: int) -> Callable[[], float]:
     plain = Plain(kernel, "paged")
     function = kernel.symbols[FUNCTION].address
     first, second = plain.arguments[:2]
@@ -277,7 +281,7 @@ def _naive(kernel: Kernel, point: _Point, hits: int) -> Callable[[], float]:
     return run
 
 
-def _qiling(kernel: Kernel, point: _Point, hits: int) -> Callable[[], float]:
+def _qiling(kernel: CalledKernel, point: _Point, hits: int) -> Callable[[], float]:
     loop = QilingLoop(kernel, FUNCTION, point.offset)
 
     def empty(ql: Any) -> None:

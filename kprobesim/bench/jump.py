@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kprobesim.bench.contest import check, seconds
 from kprobesim.bench.guestcode import CALL_LOOP
 from kprobesim.errors import EngineError
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 
 __all__ = ["JUMPED", "jump_cost"]
@@ -16,7 +16,7 @@ JUMPED = "int_sqrt"
 _X, _ROOT = 100, 10  # what the loop calls it with, and the result
 
 
-def jump_cost(kernel: Kernel, hits: int) -> Callable[[], float]:
+def jump_cost(kernel: CalledKernel, hits: int) -> Callable[[], float]:
     """Measures ns a hit over no probe: the loop of calls with the probe, less without."""
     code = CALL_LOOP[kernel.arch]
     loop = kernel.alloc(len(code), executable=True)
@@ -50,7 +50,7 @@ def jump_cost(kernel: Kernel, hits: int) -> Callable[[], float]:
     return run
 
 
-def _place(kernel: Kernel) -> int:
+def _place(kernel: CalledKernel) -> int:
     """The first instruction that can be optimised: it is executed once a call."""
     function = kernel.symbols[JUMPED]
     for address in range(function.address, function.address + function.size):

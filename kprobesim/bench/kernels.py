@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from kprobesim.errors import KprobesimError
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.called import CalledKernel
 
 __all__ = ["cached_kernel"]
 
@@ -14,7 +15,7 @@ _DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}
 _PATTERNS = ("vmlinux*{name}*", "linux-*{name}*.deb")
 
 
-def cached_kernel(arch: str) -> tuple[Kernel | None, str]:
+def cached_kernel(arch: str) -> tuple[CalledKernel | None, str]:
     """The newest kernel of ``arch`` in the cache, and why there is none or which it is.
 
     The cache is ``$KPROBESIM_KERNELS`` or ``.cache/kernels``, beside the sources or here.

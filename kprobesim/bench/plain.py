@@ -1,6 +1,6 @@
 """The rival: Unicorn as its own documentation uses it, all through the official binding.
 
-It runs the very memory of a :class:`Kernel`, so both execute the same code on the same data.
+It runs the very memory of a :class:`CalledKernel`, so both execute the same code on the same data.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import unicorn
 from unicorn import arm64_const, x86_const
 
 from kprobesim.errors import EngineError
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.called import CalledKernel
 
 __all__ = ["Mode", "Plain"]
 
@@ -40,7 +40,7 @@ class Plain:
     ``uc`` is the binding's object; ``pc``, ``flags`` and ``arguments`` are its register numbers.
     """
 
-    def __init__(self, kernel: Kernel, mode: Mode) -> None:
+    def __init__(self, kernel: CalledKernel, mode: Mode) -> None:
         self.kernel = kernel
         self.x86 = kernel.arch == "x86_64"
         if self.x86:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kprobesim.bench.contest import check, seconds
 from kprobesim.errors import EngineError
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.called import CalledKernel
 
 __all__ = ["QilingLoop"]
 
@@ -20,7 +20,7 @@ class QilingLoop:
     probe) and returns seconds. Raises :class:`EngineError` if Qiling is not installed.
     """
 
-    def __init__(self, kernel: Kernel, function: str, offset: int) -> None:
+    def __init__(self, kernel: CalledKernel, function: str, offset: int) -> None:
         for name in ("qiling", "keystone"):  # Qiling needs keystone and does not always bring it
             if find_spec(name) is None:
                 raise EngineError(f"{name} is not installed: pip install qiling keystone-engine")

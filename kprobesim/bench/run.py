@@ -13,7 +13,8 @@ from kprobesim.bench.scale import scale_contests
 from kprobesim.bench.sizes import Sizes
 from kprobesim.bench.speed import function_contests, loop_contest
 from kprobesim.errors import SymbolError, UsageError
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.called import CalledKernel
 
 __all__ = ["run_benchmark"]
 
@@ -59,7 +60,7 @@ def _hold(
     report: Report,
     arch: str,
     sample: Path,
-    real: Kernel | None,
+    real: CalledKernel | None,
     sizes: Sizes,
     progress: Callable[[str], None],
 ) -> None:

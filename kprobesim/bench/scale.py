@@ -8,7 +8,7 @@ from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
 from kprobesim.bench.guestcode import CALL_LOOP
 from kprobesim.bench.sizes import Sizes
 from kprobesim.errors import KprobeError
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.kprobe import Kprobe
 
 __all__ = ["scale_contests"]
@@ -20,7 +20,7 @@ _PROBED = "int_sqrt"
 _X, _ROOT = 100, 10  # what the loop calls it with, and the result
 
 
-def scale_contests(kernel: Kernel, sizes: Sizes) -> tuple[list[Contest], list[str]]:
+def scale_contests(kernel: CalledKernel, sizes: Sizes) -> tuple[list[Contest], list[str]]:
     """Hits with 1, 100 ... probes armed, and registering and unregistering the most of them.
 
     The second value says where there were fewer places than asked for.
@@ -58,7 +58,7 @@ def scale_contests(kernel: Kernel, sizes: Sizes) -> tuple[list[Contest], list[st
 class _Scale:
     """A kernel with some probes armed that are never hit, and one that is."""
 
-    def __init__(self, kernel: Kernel, sizes: Sizes) -> None:
+    def __init__(self, kernel: CalledKernel, sizes: Sizes) -> None:
         self._kernel = kernel
         self._hits = sizes.hits
         code = CALL_LOOP[kernel.arch]

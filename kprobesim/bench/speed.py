@@ -13,7 +13,7 @@ from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
 from kprobesim.bench.guestcode import COMPARE_U32, RETURN_LOOP
 from kprobesim.bench.plain import Plain
 from kprobesim.bench.sizes import Sizes
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.called import CalledKernel
 
 __all__ = ["function_contests", "loop_contest"]
 
@@ -44,7 +44,7 @@ class _Job:
     verify: Callable[[int], None]
 
 
-def loop_contest(kernel: Kernel, sizes: Sizes) -> Contest:
+def loop_contest(kernel: CalledKernel, sizes: Sizes) -> Contest:
     """A loop that calls a function that returns at once: nothing but the machine's own cost."""
     code = RETURN_LOOP[kernel.arch]
     loop = kernel.alloc(len(code), executable=True)
@@ -62,14 +62,16 @@ def loop_contest(kernel: Kernel, sizes: Sizes) -> Contest:
     return _contest(kernel, job, "ns a call", 1e9 / calls, LOOP_AT_MOST)
 
 
-def function_contests(kernel: Kernel, sizes: Sizes, *, judged: bool = True) -> list[Contest]:
+def function_contests(kernel: CalledKernel, sizes: Sizes, *, judged: bool = True) -> list[Contest]:
     """sha256 (or another hash), sort and memcpy of the image; targets are for real kernels only."""
     jobs = [_hash_job(kernel, sizes), _sort_job(kernel, sizes), _copy_job(kernel, sizes)]
     at_most = FUNCTION_AT_MOST if judged else None
     return [_contest(kernel, job, "ms", 1e3, at_most) for job in jobs]
 
 
-def _contest(kernel: Kernel, job: _Job, unit: str, scale: float, at_most: float | None) -> Contest:
+def _contest(
+    kernel: CalledKernel, job: _Job, unit: str, scale: float, at_most: float | None
+) -> Contest:
     plain = Plain(kernel, "virtual")
 
     def measure(call: Callable[[], int]) -> float:
@@ -101,13 +103,13 @@ def _contest(kernel: Kernel, job: _Job, unit: str, scale: float, at_most: float 
 # -- the functions ---------------------------------------------------------------------------------
 
 
-def _place(kernel: Kernel, data: bytes) -> int:
+def _place(kernel: CalledKernel, data: bytes) -> int:
     address = kernel.alloc(len(data))
     kernel.write(address, data)
     return address
 
 
-def _hash_job(kernel: Kernel, sizes: Sizes) -> _Job:
+def _hash_job(kernel: CalledKernel, sizes: Sizes) -> _Job:
     data = random.Random(256).randbytes(sizes.hash_bytes)
     name = next((name for name in _SHA256_NAMES if name in kernel.symbols), None)
     if name is None:
@@ -133,7 +135,7 @@ def _hash_job(kernel: Kernel, sizes: Sizes) -> _Job:
     )
 
 
-def _checksum_job(kernel: Kernel, data: bytes) -> _Job:
+def _checksum_job(kernel: CalledKernel, data: bytes) -> _Job:
     """The sample guests have no sha256; CRC-32 does for them."""
     source = _place(kernel, data)
     expected = binascii.crc32(data) ^ 0xFFFFFFFF
@@ -146,7 +148,7 @@ def _checksum_job(kernel: Kernel, data: bytes) -> _Job:
     )
 
 
-def _sort_job(kernel: Kernel, sizes: Sizes) -> _Job:
+def _sort_job(kernel: CalledKernel, sizes: Sizes) -> _Job:
     count = sizes.sort_elements
     rng = random.Random(50)
     values = [rng.randrange(1 << 31) for _ in range(count)]
@@ -163,7 +165,7 @@ def _sort_job(kernel: Kernel, sizes: Sizes) -> _Job:
     )
 
 
-def _copy_job(kernel: Kernel, sizes: Sizes) -> _Job:
+def _copy_job(kernel: CalledKernel, sizes: Sizes) -> _Job:
     data = random.Random(5).randbytes(sizes.copy_bytes)
     source, to = _place(kernel, data), kernel.alloc(len(data))
     return _Job(

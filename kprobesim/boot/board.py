@@ -43,7 +43,6 @@ class Board(Computer):
         self._until_from = 0
         self._panicked = False
         self._missing: tuple[int, int] | None = None
-        self._forget_code = False
         self.progress = Progress()
         super()._assemble(image, memory, append, clock)
         self.console.listeners.append(self._watch_console)
@@ -136,9 +135,6 @@ class Board(Computer):
                 raise
             finally:
                 clock.end()
-                if self._forget_code:
-                    self._forget_code = False
-                    engine.forget_all_code()
             if self._panicked:
                 self._panicked = False
                 self.panics.forget()
@@ -160,8 +156,10 @@ class Board(Computer):
         return self._ended
 
     def watch_unmapped(self, low: int, high: int) -> None:
-        """Let accesses from physical ``low`` to ``high``, where there is no RAM, be told exactly:
-        Unicorn stops for them only when the block is over."""
+        """Let accesses from physical ``low`` to ``high``, where there is no RAM, be told exactly.
+
+        Unicorn stops for them only when the block is over.
+        """
         words, pc = self.machine.engine.words, self.machine.engine.layout.pc
 
         def missing(address: int) -> None:

@@ -136,10 +136,6 @@ class Computer(ABC):
         """What has a state of its own, by name."""
 
     @abstractmethod
-    def switch_mmu_off(self) -> None:
-        """Let virtual addresses be physical ones, until a state is loaded."""
-
-    @abstractmethod
     def loaded(self) -> None:
         """A state was loaded: what more must be told."""
 
@@ -155,7 +151,7 @@ class Computer(ABC):
         return {
             "arch": self.machine.arch,
             "memory": len(self.ram),
-            "cpu": save_cpu(self.machine.engine),
+            "cpus": [save_cpu(self.machine.engine)],
             "board": save_fields(self, self.SAVED),
             "parts": {name: part.save() for name, part in self.parts().items()},
         }
@@ -175,15 +171,21 @@ class Computer(ABC):
         is not forgotten.
         """
         self.check_stopped()
-        state = record(state, ("arch", "memory", "cpu", "board", "parts"), "the state")
+        if isinstance(state, dict) and "cpu" in state:  # before there was a list of them
+            state = {**state, "cpus": [state["cpu"]]}
+            del state["cpu"]
+        state = record(state, ("arch", "memory", "cpus", "board", "parts"), "the state")
         for key, own in (("arch", self.machine.arch), ("memory", len(self.ram))):
             if state[key] != own:
                 raise wrong_state(f"{key} is {str(state[key])[:40]}, this board's is {own}")
+        cpus = state["cpus"]
+        if type(cpus) is not list or len(cpus) != 1:
+            raise wrong_state("it is no state of one CPU, which this board has")
         parts = self.parts()
         saved = record(state["parts"], parts, "parts")
         puts = [part.parse(saved[name], name) for name, part in parts.items()]
         puts.append(parse_fields(self, self.SAVED, state["board"], "board"))
-        puts.append(parse_cpu(self.machine.engine, state["cpu"]))
+        puts.append(parse_cpu(self.machine.engine, cpus[0]))
 
         def put() -> None:
             self.check_stopped()
@@ -199,14 +201,10 @@ class Computer(ABC):
             raise UsageError("the guest is running: its state can be had when run() has returned")
 
     def forget_ram_code(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Drop what was translated from these ranges of :attr:`ram`, wherever they are mapped.
-
-        The guest's registers are no good afterwards: a state must be loaded.
-        """
-        engine = self.machine.engine
-        self.switch_mmu_off()
-        engine.flush_tlb()
-        engine.forget_code_ranges(self.ram_base, ranges)
+        """Drop what was translated from these ranges of :attr:`ram`, wherever they are mapped."""
+        forget = self.machine.engine.code_pages.forget
+        for start, end in ranges:
+            forget(start, end - start)
 
     def rewound(self) -> None:
         """The state of another time was loaded, and code was translated since.

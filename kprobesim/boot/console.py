@@ -26,9 +26,16 @@ class Console(Saved):
         self.on_input: Callable[[], None] = lambda: None
         self._input: deque[int] = deque()
 
+    def __repr__(self) -> str:
+        last = next((line for line in reversed(self.tail().splitlines()) if line.strip()), "")
+        return f"<Console of {len(self.output)} bytes, at the end {last!r}>"
+
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def text(self) -> str:
-        """All output, decoded, with the line ends of text: the driver sends ``\\r\\n``."""
+        r"""All output, decoded, with the line ends of text: the driver sends ``\r\n``."""
         return self.output.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def tail(self, lines: int = 20) -> str:

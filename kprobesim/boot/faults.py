@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kprobesim.errors import GuestError
+from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["BootError", "GuestEnd", "GuestHang", "GuestPanic", "GuestReset", "NoDevice"]
 
 
-class BootError(GuestError):
+class BootError(GuestStop):
     """The booted guest cannot go on.
 
-    ``headline`` says why; ``place`` is where, by symbol, ``pc`` the address and ``regs`` all
-    registers; ``trace`` are the callers, innermost first ("? " before a guess); ``console`` is its
-    last output, ``hints`` what the kernel lacks if there was none.
+    Attributes:
+        console: Its last output.
+        hints: What the kernel lacks if there was none.
     """
 
     def __init__(
@@ -27,15 +27,11 @@ class BootError(GuestError):
         console: str,
         hints: Sequence[str] = (),
     ) -> None:
-        self.headline = headline
-        self.regs = regs
-        self.pc = regs.ip
-        self.place = place
-        self.trace = tuple(trace)
+        super().__init__(headline, regs, place, trace)
         self.console = console
         self.hints = tuple(hints)
         lines = ["console:", *(f"  | {line}" for line in console.splitlines())]
-        super().__init__("\n".join([self.oops(), *(lines if console.strip() else ())]))
+        self.args = ("\n".join([self.oops(), *(lines if console.strip() else ())]),)
 
     def oops(self) -> str:
         """What, where and why, on several lines; without the console."""
@@ -44,18 +40,9 @@ class BootError(GuestError):
         lines += ["call trace:", *(f"  {entry}" for entry in self.trace)] if self.trace else ()
         return "\n".join(lines)
 
-    def as_dict(self) -> dict[str, object]:
-        """The failure as plain data, for ``--json`` and logs."""
-        return {
-            "kind": type(self).__name__,
-            "message": self.headline,
-            "place": self.place,
-            "pc": f"{self.pc:#x}",
-            "registers": {name: f"{value:#x}" for name, value in self.regs.as_dict().items()},
-            "trace": list(self.trace),
-            "hints": list(self.hints),
-            "console": self.console,
-        }
+    def details(self) -> dict[str, object]:
+        """What the console and the kernel's configuration tell."""
+        return {"hints": list(self.hints), "console": self.console}
 
 
 class GuestPanic(BootError):

@@ -42,8 +42,11 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Entry:
-    """One file: ``mode`` as in ``st_mode``, type bits included; ``data`` is what a regular file
-    holds or a symbolic link points to; ``device`` is (major, minor) of a device node."""
+    """One file of an initramfs.
+
+    ``mode`` is as in ``st_mode``, type bits included; ``data`` is what a regular file holds or a
+    symbolic link points to; ``device`` is (major, minor) of a device node.
+    """
 
     mode: int
     data: bytes = b""
@@ -51,10 +54,12 @@ class Entry:
 
     @property
     def is_directory(self) -> bool:
+        """Whether it is a directory."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_regular(self) -> bool:
+        """Whether it is a file with data."""
         return stat.S_ISREG(self.mode)
 
 

@@ -23,6 +23,7 @@ class WalkedMemory(HostAccess):
     """
 
     def __init__(self, ram: mmap.mmap, base: int, translate: Translate) -> None:
+        super().__init__()
         self.ram = ram
         self.base = base
         self.size = len(ram)
@@ -55,6 +56,7 @@ class WalkedMemory(HostAccess):
         done = 0
         for at, length in self._pieces(address & _MASK, len(data), "write"):
             self.ram[at : at + length] = data[done : done + length]
+            self.wrote(at, length)
             done += length
 
     def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kprobesim.cli.samples import ARCHITECTURES, sample_path
 from kprobesim.errors import UsageError
+from kprobesim.kernel.samples import ARCHITECTURES, sample_path
 
 __all__ = ["add_parser", "run"]
 

@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from kprobesim.cli.loading import add_image_options, load_kernel_image
-from kprobesim.cli.place import parse_place
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
-from kprobesim.kernel.base import memory_size
-from kprobesim.kernel.booted import BootedKernel
+from kprobesim.kernel.arguments import memory_size
+from kprobesim.kernel.open import boot_image
+from kprobesim.kprobes.rules.place import parse_place
 
 __all__ = ["add_parser", "run"]
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
     places = [parse_place(text) for text in args.probe]
     memory_size(args.memory)  # wrong use is told before a long unpacking
-    kernel = BootedKernel.start(
+    kernel = boot_image(
         load_kernel_image(args),
         initrd=args.initrd,
         append=args.append,

@@ -18,13 +18,11 @@ from kprobesim.cli.loading import (
     positive_int,
     seconds,
 )
-from kprobesim.cli.place import parse_place
 from kprobesim.cli.probes import Watch, add_probe_options, register_rows
 from kprobesim.disasm import Instruction
-from kprobesim.kernel.base import KernelHandle
-from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.called import Kernel
-from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
+from kprobesim.kernel.base import Kernel
+from kprobesim.kprobes.rules.place import parse_place
+from kprobesim.machine.faults import GuestStop
 
 __all__ = ["add_parser", "run"]
 
@@ -91,9 +89,7 @@ def run(args: argparse.Namespace) -> int:
     for place in places:
         watch.plant(place)
     values, buffers = _place_arguments(kernel, call.arguments)
-    # A booted kernel handles its WARNs itself: they are on its console.
-    warnings = kernel.warnings if isinstance(kernel, Kernel) else []
-    fault: GuestFault | GuestTimeout | GuestLimit | None = None
+    fault: GuestStop | None = None
     result: int | None = None
     try:
         with interruptible(kernel.machine.engine.stop):
@@ -103,8 +99,9 @@ def run(args: argparse.Namespace) -> int:
                 timeout=args.timeout,
                 max_instructions=args.max_instructions,
             )
-    except (GuestFault, GuestTimeout, GuestLimit) as error:
+    except GuestStop as error:
         fault = error
+    warnings = kernel.warnings
     shown = [(address, kernel.read(address, size)) for address, size in buffers]
     if args.json:
         print_json(
@@ -113,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
                 "arch": kernel.arch,
                 "version": kernel.version,
                 "result": None if result is None else _numbers(result, args.signed),
-                "fault": None if fault is None else _fault(fault),
+                "fault": None if fault is None else fault.as_dict(),
                 "buffers": [
                     {"address": f"{address:#x}", "size": len(data), "hex": data.hex()}
                     for address, data in shown
@@ -137,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place_arguments(
-    kernel: Kernel | BootedKernel, arguments: tuple[Any, ...]
+    kernel: Kernel, arguments: tuple[Any, ...]
 ) -> tuple[list[int | bytes], list[tuple[int, int]]]:
     """What to pass, and (address, size) of each buffer."""
     values: list[int | bytes] = []
@@ -168,21 +165,8 @@ def _numbers(result: int, signed: bool) -> dict[str, object]:
     }
 
 
-def _fault(error: GuestFault | GuestTimeout | GuestLimit) -> dict[str, object]:
-    bug = {"file": error.file, "line": error.line} if isinstance(error, GuestBug) else {}
-    return {
-        "kind": type(error).__name__,
-        "message": error.headline,
-        "place": error.place,
-        "pc": f"{error.pc:#x}",
-        "registers": {name: f"{value:#x}" for name, value in error.regs.as_dict().items()},
-        "trace": list(error.trace),
-        **bug,
-    }
-
-
 def _print_hit(
-    console: Console, kernel: KernelHandle, hit: dict[str, Any], instruction: Instruction
+    console: Console, kernel: Kernel, hit: dict[str, Any], instruction: Instruction
 ) -> None:
     console.print(
         styled(

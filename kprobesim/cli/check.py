@@ -12,19 +12,20 @@ from typing import Any
 
 from rich.console import Console
 
-from kprobesim.cli.console import make_console, styled
-from kprobesim.cli.loading import add_image_options, load_kernel
-from kprobesim.cli.place import Place, parse_place
-from kprobesim.disasm import disassemble
+from kprobesim.cli.console import error_console, make_console, styled
+from kprobesim.cli.loading import add_image_options, add_model_options, open_rules
+from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
-from kprobesim.kernel.base import KernelHandle
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.offline import KernelRules
+from kprobesim.kprobes.rules.place import Place, parse_place
 from kprobesim.kprobes.rules.verdict import Verdict
 
 __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
 The answers are those of this very kernel when it has booted: its errno, and the rule behind it.
+
+exit status: 0 if every probe would be accepted, 1 if one was refused or not found, 2 for wrong use.
 
 examples:
   kprobesim check vmlinux kernel_clone vfs_read+0x10
@@ -34,6 +35,9 @@ examples:
   kprobesim check linux-image-6.1.0-56-cloud-amd64-unsigned.deb virtio_blk:virtblk_probe+5
   kprobesim check vmlinux --module drivers/block/virtio_blk.ko virtio_blk:virtblk_probe
 """
+_ACCEPTED, _REFUSED, _WRONG_LINES = 0, 1, 2
+_SUGGESTED = 20  # unknown names in a file for which others are looked up: each takes a while
+_FOR_PEOPLE, _TEXT_AT, _ANSWERS_AT = 80, 10, 46  # columns of a terminal
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_image_options(parser)
+    add_model_options(parser)
     parser.add_argument(
         "points", metavar="PLACE", nargs="*", help="[MODULE:]SYMBOL[+OFFSET] or 0xADDRESS"
     )
@@ -95,7 +100,7 @@ def _address(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; raises our errors. What is refused is an answer, too: the exit code is 0."""
+    """Do it; raises our errors. The exit code tells whether all would be accepted."""
     asked = [args.points, args.all, args.file]
     if sum(map(bool, asked)) != 1:
         raise UsageError("give places such as vfs_read+0x10, or --from FILE, or --all SYMBOL")
@@ -103,56 +108,74 @@ def run(args: argparse.Namespace) -> int:
     options = {"kretprobe": args.kretprobe, "events": args.events, "slot_at": args.slot_at}
     if args.file:
         with nullcontext(sys.stdin) if args.file == "-" else Path(args.file).open() as lines:
-            kernel = _load(args)
-            for line in lines:
-                for answer in _answer(kernel, line, options):
-                    print(json.dumps(answer))
-        return 0
-    kernel = _load(args)
+            kernel = _open(args)
+            name = "standard input" if args.file == "-" else args.file
+            return _answer_file(kernel, lines, name, options)
+    kernel = _open(args)
     console = make_console()
+    if args.all:
+        return max(_show_all(console, kernel, place, args.json, options) for place in places)
+    code = _ACCEPTED
     for place in places:
-        _bring_module(kernel, place.symbol)
-        if args.all:
-            _show_all(console, kernel, place, args.json, options)
-            continue
         verdict = kernel.check(place.symbol, addr=place.address, offset=place.offset, **options)
+        code = code if verdict else _REFUSED
         if args.json:
             print(json.dumps(verdict.as_dict()))
         else:
             _show(console, place.text, verdict)
-    return 0
+    return code
 
 
-def _load(args: argparse.Namespace) -> KernelHandle:
-    kernel = load_kernel(args)
+def _open(args: argparse.Namespace) -> KernelRules:
+    kernel = open_rules(args)
     for file in args.module:
-        if not isinstance(kernel, Kernel):
-            raise UsageError(f"--module is for images; {args.image} is a snapshot")
-        kernel.modules.offer(file)
+        kernel.offer(file)
     return kernel
 
 
-def _bring_module(kernel: KernelHandle, symbol: str | None) -> None:
-    """Load the module in MODULE:SYMBOL, if it is to be had."""
-    module, colon, _ = (symbol or "").partition(":")
-    if colon and isinstance(kernel, Kernel):
-        kernel.modules.bring(module)
+# -- a file of points ------------------------------------------------------------------------------
 
 
-def _answer(kernel: KernelHandle, line: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The answer to one line of a file; none to a comment, an empty line, and the heading."""
+def _answer_file(
+    kernel: KernelRules, lines: Iterator[str], name: str, options: dict[str, Any]
+) -> int:
+    """Print an answer to each line; a line that is none is told, and the others are answered."""
+    code, unknown = _ACCEPTED, 0
+    for number, line in enumerate(lines, 1):
+        try:
+            point = _point(line)
+        except UsageError as error:
+            error_console().print(styled((f"{name}:{number}: ", "bold red"), str(error)))
+            code = _WRONG_LINES
+            continue
+        if point is None:
+            continue
+        symbol, offset = point
+        verdict = kernel.check(symbol, offset=offset, suggest=unknown < _SUGGESTED, **options)
+        unknown += verdict.address is None and not verdict
+        code = code if verdict else max(code, _REFUSED)
+        print(json.dumps(verdict.as_dict()))
+    return code
+
+
+def _point(line: str) -> tuple[str, int] | None:
+    """Symbol and offset in one line; ``None`` in a comment, an empty line, and the heading."""
     symbol, _, rest = (part.strip() for part in line.partition(","))
     text = rest.split(",")[0].strip() or "0"
     if not symbol or symbol.startswith("#") or (symbol, text) == ("symbol", "offset"):
-        return
+        return None
     try:
         offset = int(text, 16 if text[:2] in ("0x", "0X") else 10)
     except ValueError:
         raise UsageError(
             f"{line.strip()!r} is no SYMBOL,OFFSET: the offset is decimal or begins with 0x"
         ) from None
-    _bring_module(kernel, symbol)
-    yield kernel.check(symbol, offset=offset, suggest=False, **options).as_dict()
+    if not -(1 << 31) <= offset < 1 << 32:
+        raise UsageError(f"{line.strip()!r}: the offset has more than 32 bits")
+    return symbol, offset
+
+
+# -- for people ------------------------------------------------------------------------------------
 
 
 def _show(console: Console, text: str, verdict: Verdict) -> None:
@@ -167,30 +190,44 @@ def _show(console: Console, text: str, verdict: Verdict) -> None:
 
 
 def _show_all(
-    console: Console, kernel: KernelHandle, place: Place, as_json: bool, options: dict[str, Any]
-) -> None:
+    console: Console, kernel: KernelRules, place: Place, as_json: bool, options: dict[str, Any]
+) -> int:
     """A whole function, instruction by instruction."""
+    code = _ACCEPTED
+    if place.symbol is not None and ":" in place.symbol:
+        kernel.bring(place.symbol.partition(":")[0])
     address = place.address if place.symbol is None else kernel.symbols[place.symbol].address
     found = kernel.symbols.at(address or 0)
     if found is None or not kernel.image.is_code(address or 0):
         raise UsageError(f"{place.text} is no function: name one")
     start = found.symbol.address
-    code = kernel.read(start, found.size)
     if not as_json:
         console.print(styled((found.symbol.name, "bold"), f" at {start:#x}"))
-    for instruction in disassemble(kernel.arch, code, start):
+    for instruction in disassemble(kernel.arch, kernel.read(start, found.size), start):
         offset = instruction.address - start
         verdict = kernel.check(addr=instruction.address, **options)
+        code = code if verdict else _REFUSED
         if as_json:
             answer = verdict.as_dict() | {"symbol": found.symbol.name, "offset": offset}
             print(json.dumps(answer))
-            continue
-        style = "green" if verdict else "red"
-        console.print(
-            styled(
-                (f"{'+' if verdict else '-'} ", style),
-                (f"{offset:+#6x}  ", "dim"),
-                f"{instruction.raw.hex(' '):<32}  {instruction.text():<40}  ",
-                (verdict.summary(), style),
-            )
-        )
+        else:
+            _show_instruction(console, instruction, offset, verdict)
+    return code
+
+
+def _show_instruction(
+    console: Console, instruction: Instruction, offset: int, verdict: Verdict
+) -> None:
+    """One line, or two if the answer has no room on it: none is wider than a terminal."""
+    style = "green" if verdict else "red"
+    text, answer = instruction.text(), verdict.short()
+    head: list[str | tuple[str, str]] = [
+        ("+ " if verdict else "- ", style),
+        (f"{offset:+#6x}  ", "dim"),
+    ]
+    column = max(0, min(_ANSWERS_AT, _FOR_PEOPLE - len(answer)))
+    if _TEXT_AT + len(text) + 2 <= column:
+        console.print(styled(*head, text.ljust(column - _TEXT_AT), (answer, style)))
+    else:
+        console.print(styled(*head, text))
+        console.print(styled(" " * column, (answer, style)))

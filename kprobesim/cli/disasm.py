@@ -8,16 +8,16 @@ from typing import Any
 from rich.console import Console
 
 from kprobesim.cli.console import make_console, print_json, styled
-from kprobesim.cli.loading import add_image_options, load_kernel
-from kprobesim.cli.place import Place, parse_place
+from kprobesim.cli.loading import add_image_options, add_model_options, open_rules
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
-from kprobesim.kernel.base import KernelHandle
+from kprobesim.kernel.offline import KernelRules
+from kprobesim.kprobes.rules.place import Place, parse_place
 
 __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
-The code is that of the loaded kernel, so calls of the tracer are the NOPs that they are while
+The code is that of the kernel as it runs, so calls of the tracer are the NOPs that they are while
 nothing is traced; a snapshot's is as the running kernel has patched it. With an offset or an
 address the whole function is shown and the place marked.
 
@@ -38,6 +38,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_image_options(parser)
+    add_model_options(parser)
     parser.add_argument(
         "place", metavar="PLACE", help="SYMBOL, SYMBOL+OFFSET, SYMBOL@0xADDRESS or 0xADDRESS"
     )
@@ -47,7 +48,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
     place = parse_place(args.place)
-    kernel = load_kernel(args)
+    kernel = open_rules(args)
+    if place.symbol is not None and ":" in place.symbol:
+        kernel.bring(place.symbol.partition(":")[0])
     name, start, size, address = _function(kernel, place)
     instructions = list(disassemble(kernel.arch, kernel.read(start, size), start))
     marked = address if address != start else None
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _function(kernel: KernelHandle, place: Place) -> tuple[str, int, int, int]:
+def _function(kernel: KernelRules, place: Place) -> tuple[str, int, int, int]:
     """Name, start and size of the function at ``place``, and the address that was asked for."""
     if place.symbol is not None:
         asked = kernel.symbols[place.symbol]
@@ -99,11 +102,11 @@ def _is_marked(instruction: Instruction, marked: int | None) -> bool:
     return marked is not None and instruction.address <= marked < instruction.end
 
 
-def _target(kernel: KernelHandle, instruction: Instruction) -> str | None:
+def _target(kernel: KernelRules, instruction: Instruction) -> str | None:
     return None if instruction.target is None else _name(kernel, instruction.target) or None
 
 
-def _name(kernel: KernelHandle, address: int) -> str:
+def _name(kernel: KernelRules, address: int) -> str:
     """``symbol`` or ``symbol+0x10``; empty outside of all symbols."""
     found = kernel.symbols.at(address)
     if found is None:
@@ -113,7 +116,7 @@ def _name(kernel: KernelHandle, address: int) -> str:
 
 def _print(
     console: Console,
-    kernel: KernelHandle,
+    kernel: KernelRules,
     name: str,
     start: int,
     instructions: list[Instruction],

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from kprobesim.errors import UsageError
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Buffer", "Call", "Data", "ExpressionError", "Number", "SymbolAddress", "parse_call"]
 
@@ -42,8 +43,8 @@ class ExpressionError(UsageError):
         super().__init__(f"{problem}\n  {line}\n  {' ' * column}^")
 
 
-@dataclass(frozen=True)
-class Number:
+@dataclass(frozen=True, repr=False)
+class Number(HexRepr):
     """An integer, passed as it is."""
 
     value: int
@@ -83,10 +84,10 @@ class Call:
 
 
 def parse_call(text: str) -> Call:
-    """Read one call; raises :class:`ExpressionError`.
+    r"""Read one call; raises :class:`ExpressionError`.
 
     >>> parse_call('crc32_le(0, "ab", 2)').arguments
-    (Number(value=0), Data(content=b'ab\\x00'), Number(value=2))
+    (Number(value=0), Data(content=b'ab\x00'), Number(value=2))
     """
     return _Reader(text).call()
 

@@ -10,7 +10,7 @@ _WIDTH = 16
 
 
 def hexdump(data: bytes, address: int = 0) -> Iterator[str]:
-    """The lines of a dump of ``data``; repeated lines become one ``*``, as hexdump(1) does it."""
+    """Dump ``data`` line by line; repeated lines become one ``*``, as the command does it."""
     before, starred = b"", False
     for at in range(0, len(data), _WIDTH):
         row = data[at : at + _WIDTH]

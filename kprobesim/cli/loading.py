@@ -6,20 +6,25 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, load_image
-from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.called import Kernel
 from kprobesim.kprobes.model import MODELS
 from kprobesim.snapshot.container import is_snapshot
+
+if TYPE_CHECKING:
+    from kprobesim.kernel.base import Kernel
+    from kprobesim.kernel.offline import KernelRules
 
 __all__ = [
     "add_image_options",
     "add_machine_options",
+    "add_model_options",
     "load_kernel",
     "load_kernel_image",
+    "open_rules",
     "positive_int",
     "progress",
     "seconds",
@@ -43,8 +48,23 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """``--model`` and ``--strict``."""
+    parser.add_argument(
+        "--model",
+        choices=tuple(MODELS),
+        help="the kernel whose kprobes to imitate (default: the image's own)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="imitate it also where it is wrong, and refuse what it does not have",
+    )
+
+
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
     """``--memory``, ``--stepping``, ``--model`` and ``--strict``."""
+    add_model_options(parser)
     parser.add_argument(
         "--memory", metavar="M", default="", help="RAM of the guest: 512M, 2G (default: enough)"
     )
@@ -54,16 +74,6 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         help="how a copied instruction is stepped: by the breakpoint behind it, as current kernels "
         "do, or by the CPU's single-step trap, as older ones (default: as the model does)",
     )
-    parser.add_argument(
-        "--model",
-        choices=tuple(MODELS),
-        help="the kernel whose kprobes to imitate (default: by the image's version)",
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="imitate it also where it is wrong, and refuse what it does not have",
-    )
 
 
 def load_kernel_image(args: argparse.Namespace) -> KernelImage:
@@ -71,10 +81,12 @@ def load_kernel_image(args: argparse.Namespace) -> KernelImage:
     return load_image(args.image, symbols=args.symbols, progress=progress())
 
 
-def load_kernel(args: argparse.Namespace) -> Kernel | BootedKernel:
+def load_kernel(args: argparse.Namespace) -> Kernel:
     """The kernel that the options name: an image that is ready to be called, or a snapshot."""
     if is_snapshot(args.image):
         return _resume(args)
+    from kprobesim.kernel.base import Kernel
+
     memory: int | str = getattr(args, "memory", "") or 0
     if isinstance(memory, str) and memory.isascii() and memory.isdigit():
         memory = int(memory[:20])
@@ -89,11 +101,26 @@ def load_kernel(args: argparse.Namespace) -> Kernel | BootedKernel:
     )
 
 
-def _resume(args: argparse.Namespace) -> BootedKernel:
+def open_rules(args: argparse.Namespace) -> KernelRules:
+    """The kernel that the options name, to be asked and read only: without a CPU."""
+    from kprobesim.kernel import offline
+
+    return offline.open_rules(
+        args.image,
+        symbols=args.symbols,
+        model=args.model,
+        strict=args.strict,
+        progress=progress(),
+    )
+
+
+def _resume(args: argparse.Namespace) -> Kernel:
     for option, default in (("symbols", None), ("memory", ""), ("stepping", None)):
         if getattr(args, option, default) != default:
             raise UsageError(f"--{option} is for images; {args.image} is a snapshot, with its own")
-    return BootedKernel.resume(args.image)
+    from kprobesim.kernel.base import Kernel
+
+    return Kernel.resume(args.image)
 
 
 def progress() -> Callable[[str], None] | None:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 from kprobesim import __version__
-from kprobesim.boot.faults import BootError
-from kprobesim.cli import bench, boot, call, check, demo, disasm, info, resume
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import KprobesimError, UsageError
-from kprobesim.machine.faults import GuestFault, GuestLimit, GuestTimeout
+from kprobesim.machine.faults import GuestStop
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, info, call, disasm, check, boot, resume, bench)
+_COMMANDS = ("demo", "info", "call", "disasm", "check", "boot", "resume", "bench", "fetch")
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         _complain(str(error))
         return _WRONG_USE
-    except (GuestFault, GuestTimeout, GuestLimit, BootError) as error:
+    except GuestStop as error:
         _complain(error.oops())
         return _FAILURE
     except KprobesimError as error:
@@ -77,27 +77,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = _make_parser()
+    words = sys.argv[1:] if argv is None else argv
+    # A command imports what it needs, an emulator or not: only the one that is asked for.
+    parser = _make_parser(words[:1] if words and words[0] in _COMMANDS else _COMMANDS)
     try:
         args = parser.parse_args(argv)
     except SystemExit as stop:  # --help and --version have printed their text
         return int(stop.code or 0)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    if args.verbose:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
     code: int = args.run(args)
     return code
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="kprobesim",
         description="Run functions of a real Linux kernel image, and probe them.",
-        epilog="kprobesim COMMAND --help tells more of each command.",
+        epilog="kprobesim COMMAND --help tells more of each command, with examples. A first look:\n"
+        "kprobesim demo. Real kernels to try it on: kprobesim fetch.",
     )
     parser.add_argument("--version", action="version", version=f"kprobesim {__version__}")
-    subparsers = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True, parser_class=_Parser
+    parser.add_argument(
+        "--verbose", action="store_true", help="log what is loaded, run and kept, before COMMAND"
     )
-    for command in _COMMANDS:
-        command.add_parser(subparsers)
+    subparsers = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", parser_class=_Parser
+    )
+    for name in commands:
+        import_module(f"kprobesim.cli.{name}").add_parser(subparsers)
     return parser
 
 

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from kprobesim.cli.console import styled
 from kprobesim.cli.loading import positive_int
-from kprobesim.cli.place import Place
 from kprobesim.disasm import Instruction, disassemble
-from kprobesim.kernel.base import KernelHandle
+from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.rules.place import Place
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["Watch", "add_probe_options", "register_rows"]
@@ -44,7 +44,7 @@ class Watch:
     """Plants a probe at each place and reports its hits, the first ``most`` of all of them."""
 
     def __init__(
-        self, kernel: KernelHandle, most: int, report: Callable[[dict[str, Any], Instruction], None]
+        self, kernel: Kernel, most: int, report: Callable[[dict[str, Any], Instruction], None]
     ) -> None:
         self._kernel = kernel
         self._most = most

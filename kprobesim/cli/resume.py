@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from kprobesim.cli.loading import progress
-from kprobesim.cli.place import parse_place
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
-from kprobesim.kernel.booted import BootedKernel
+from kprobesim.kernel.base import Kernel
+from kprobesim.kprobes.rules.place import parse_place
 
 __all__ = ["add_parser", "run"]
 
@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
     places = [parse_place(text) for text in args.probe]
-    kernel = BootedKernel.resume(
+    kernel = Kernel.resume(
         args.snapshot_file, image=args.image, clock=choose_clock(args), progress=progress()
     )
     return run_guest(kernel, places, args)

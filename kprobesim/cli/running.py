@@ -9,21 +9,21 @@ from typing import Any
 from kprobesim.boot.faults import BootError
 from kprobesim.boot.host_time import CLOCKS
 from kprobesim.boot.stop import Stop, StopReason
-from kprobesim.cli.console import print_json
+from kprobesim.cli.console import error_console, print_json, styled
 from kprobesim.cli.interrupt import interruptible
 from kprobesim.cli.loading import seconds
-from kprobesim.cli.place import Place
 from kprobesim.cli.probes import Watch, add_probe_options
 from kprobesim.cli.screen import Screen
 from kprobesim.cli.terminal import Terminal
 from kprobesim.disasm import Instruction
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.snapshots import check_place
+from kprobesim.kprobes.rules.place import Place
+from kprobesim.machine.faults import GuestStop
 
 __all__ = ["add_running_options", "choose_clock", "run_guest"]
 
 _TIMEOUT = 300.0
-_GOOD = (Stop.TEXT, Stop.SECONDS, Stop.POWER_OFF, Stop.HALT, Stop.RESTART)
 
 
 def add_running_options(parser: argparse.ArgumentParser) -> None:
@@ -92,35 +92,62 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
         watch.plant(place)
     timeout = args.timeout or (_TIMEOUT if terminal is None else None)
     reason: StopReason | None = None
-    fault: BootError | None = None
+    fault: GuestStop | None = None
     try:
         with interruptible(kernel.board.stop), terminal or nullcontext():
             reason = kernel.run(args.until, timeout=timeout, seconds=args.seconds)
-    except BootError as error:
+    except GuestStop as error:
         fault = error
     left = terminal is not None and terminal.left
-    if args.snapshot is not None and fault is None:
-        kernel.snapshot(args.snapshot)
-    if reason and reason.kind is Stop.REQUESTED and not left:
+    snapshot = _snapshot(kernel, fault, args.snapshot)
+    if reason is not None and reason.kind is Stop.REQUESTED and not left:
         raise KeyboardInterrupt
+    ended = reason if reason is not None else kernel.board.ended
     if screen is None:
         print_json(
             {
                 "arch": kernel.arch,
                 "version": kernel.version,
-                "stopped": reason.kind.name.lower() if reason else "fault",
-                "reason": str(reason) if reason else None,
+                "stopped": "fault" if ended is None else ended.kind.name.lower(),
+                "reason": None if ended is None else str(ended),
+                "missed": not reason,
                 "fault": fault.as_dict() if fault else None,
                 "time": round(kernel.time, 9),
                 "console": kernel.console.text,
-                "snapshot": args.snapshot,
+                "snapshot": snapshot,
                 "probes": watch.summary(),
                 "hits": hits,
             }
         )
     else:
-        screen.end(watch, reason, args.snapshot)
+        screen.end(watch, reason, snapshot)
     if fault:
         raise fault
-    wanted = _GOOD if args.until is None else (Stop.TEXT,)
-    return 0 if left or (reason and reason.kind in wanted) else 1
+    if left or reason:
+        return _no_snapshot(kernel, args.snapshot) if args.snapshot and not snapshot else 0
+    error_console().print(styled(("kprobesim: ", "bold red"), _missed(args, reason)))
+    return 1
+
+
+def _snapshot(kernel: BootedKernel, fault: GuestStop | None, path: str | None) -> str | None:
+    """Keep the guest in ``path`` if it can go on from there; where it is then."""
+    if path is None or isinstance(fault, BootError) or kernel.board.ended is not None:
+        return None
+    kernel.snapshot(path)
+    return path
+
+
+def _no_snapshot(kernel: BootedKernel, path: str) -> int:
+    error_console().print(
+        styled(
+            ("kprobesim: ", "bold red"),
+            f"{path} is not written: {kernel.board.ended}, so nothing can go on from there; "
+            "stop it before that, see --until and --seconds",
+        )
+    )
+    return 1
+
+
+def _missed(args: argparse.Namespace, reason: StopReason | None) -> str:
+    what = "the guest did not end" if args.until is None else f"{args.until!r} did not come"
+    return f"{what}: {reason}; see --timeout, --seconds and --until"

@@ -62,7 +62,7 @@ class Screen:
         for row in watch.summary():
             count = row["hits"]
             self._console.print(f"probe {row['probe']}: {count} hit{'s' * (count != 1)}")
-        if reason:
+        if reason is not None:
             self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))
-            if snapshot is not None:
-                self._console.print(styled((f"the guest is in {snapshot}", "dim")))
+        if snapshot is not None:
+            self._console.print(styled((f"the guest is in {snapshot}", "dim")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.load import load_image
-from kprobesim.image.segment import PAGE_SIZE, Region, Segment
+from kprobesim.image.segment import PAGE_SIZE, ImageRegion, Segment
 from kprobesim.image.symbols.table import Symbol, SymbolAt, SymbolTable
 from kprobesim.image.tables.bugtable import BugEntry, BugTable
 from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
@@ -15,8 +15,8 @@ __all__ = [
     "BugTable",
     "ExceptionEntry",
     "ExceptionTable",
+    "ImageRegion",
     "KernelImage",
-    "Region",
     "Segment",
     "Symbol",
     "SymbolAt",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from kprobesim.errors import ImageError
 from kprobesim.image.elf import Section
+from kprobesim.image.ranges import Ranges
 from kprobesim.image.regions import code_ranges, make_regions, rodata_range
-from kprobesim.image.segment import PAGE_SIZE, Region, Segment
+from kprobesim.image.segment import PAGE_SIZE, ImageRegion, Segment
 from kprobesim.image.symbols.table import Columns, SymbolTable
 from kprobesim.image.tables import places
 from kprobesim.image.tables.banner import Banner, find_banners
@@ -239,15 +240,15 @@ class KernelImage:
     # Code and data
 
     @cached_property
-    def _code(self) -> list[tuple[int, int]]:
+    def _code(self) -> Ranges:
         code = code_ranges(self.section_headers, self.segments, self.bounds)
-        if self.contains(self.entry) and not any(low <= self.entry < high for low, high in code):
+        if self.contains(self.entry) and self.entry not in code:
             # The head of an ARM64 Image has no symbol without CONFIG_KALLSYMS_ALL.
-            code = sorted([*code, (self.entry, self.entry + PAGE_SIZE)])
+            code = Ranges([*code, (self.entry, self.entry + PAGE_SIZE)])
         return code
 
     @cached_property
-    def regions(self) -> tuple[Region, ...]:
+    def regions(self) -> tuple[ImageRegion, ...]:
         """All pages of the image, sorted, each ``text``, ``mixed``, ``rodata`` or ``data``."""
         # The kernel write-protects all of its core text, whatever the linker put between.
         fixed = [
@@ -267,6 +268,10 @@ class KernelImage:
         return tuple(pair for pair in self._code if init is None or pair[0] != init[0])
 
     @cached_property
+    def _core_text(self) -> Ranges:
+        return Ranges(self.text_ranges)
+
+    @cached_property
     def init_text(self) -> tuple[int, int] | None:
         """``[_sinittext, _einittext)``: code that is gone after boot."""
         return self.bounds("_sinittext", "_einittext")
@@ -278,15 +283,16 @@ class KernelImage:
 
     def is_kernel_text(self, address: int) -> bool:
         """Whether ``address`` is in core kernel text, init text not counted."""
-        return any(start <= address < end for start, end in self.text_ranges)
+        return address in self._core_text
 
     def is_code(self, address: int) -> bool:
         """Whether ``address`` is in any code, init and exit code counted."""
-        return any(start <= address < end for start, end in self._code)
+        return address in self._code
 
     # Tables
 
     def table(self, start: str, stop: str, section: str) -> tuple[int, bytes] | None:
+        """Address and bytes of a table between two symbols, or in a section; ``None`` without."""
         place = self.bounds(start, stop)
         if place is None and section in self.sections:
             address, size = self.sections[section]
@@ -297,7 +303,7 @@ class KernelImage:
 
     @cached_property
     def _shapes(self) -> TableShapes:
-        return TableShapes(self, self._code)
+        return TableShapes(self, list(self._code))
 
     @cached_property
     def btf(self) -> Btf | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kprobesim.image.elf import Elf
 from kprobesim.image.files.arm64_image import load_arm64_image
 from kprobesim.image.files.containers import unpack
-from kprobesim.image.files.source import Buffer, map_file
+from kprobesim.image.files.source import Buffer, open_file
 from kprobesim.image.files.vmlinux import vmlinux_segments
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.state import read_stored_image
@@ -44,17 +44,17 @@ def load_image(
     path = Path(path)
     symbol_path = None if symbols is None else Path(symbols)
     if symbol_path is not None:
-        map_file(symbol_path)  # a wrong path is an error now, not at the first lookup
+        open_file(symbol_path)  # a wrong path is an error now, not at the first lookup
     if is_snapshot(path):
         return read_stored_image(path, symbol_path)
-    unpacked = unpack(path, map_file(path), progress)
+    unpacked = unpack(path, open_file(path), progress)
     if unpacked.is_elf:
         return _from_elf(path, unpacked.data, unpacked.container, symbol_path)
     segment = load_arm64_image(path, unpacked.data)
 
     def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
         if symbol_path is not None:
-            return read_symbol_file(symbol_path, image)
+            return read_symbol_file(symbol_path, image, _embedded)
         return _embedded(image)
 
     return KernelImage(
@@ -66,12 +66,13 @@ def _from_elf(path: Path, data: Buffer, container: str, symbol_path: Path | None
     elf = Elf(path, data)
     segments, percpu = vmlinux_segments(elf)
 
+    def own(image: KernelImage) -> tuple[Columns, str] | None:
+        return (read_symtab(elf), ".symtab") if has_symtab(elf) else _embedded(image)
+
     def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
         if symbol_path is not None:
-            return read_symbol_file(symbol_path, image)
-        if has_symtab(elf):
-            return read_symtab(elf), ".symtab"
-        return _embedded(image)
+            return read_symbol_file(symbol_path, image, own)
+        return own(image)
 
     return KernelImage(
         path,

@@ -12,6 +12,7 @@ from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.image.symbols.table import Columns, Symbol, SymbolAt, SymbolTable
 from kprobesim.image.tables.bugtable import BugEntry, BugTable
 from kprobesim.image.tables.error_injection import ErrorInjection, InjectionType
+from kprobesim.image.tables.exports import kernel_exports
 from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
 from kprobesim.image.tables.patch_sites import PatchSites
 
@@ -106,6 +107,17 @@ class LoadedImage(KernelImage):
     def is_code(self, address: int) -> bool:
         """Whether ``address`` is in any code."""
         return self.part(address).is_code(address)
+
+    def exported_to_modules(self, name: str) -> int | None:
+        """The address of what kernel or modules export as ``name``; else ``None``."""
+        address = self._kernel_exports.get(name)
+        for module in self.modules.values() if address is None else ():
+            address = address or module.exports.get(name)
+        return address
+
+    @cached_property
+    def _kernel_exports(self) -> dict[str, int]:
+        return dict(kernel_exports(self.kernel))
 
     # Names
 
@@ -254,6 +266,9 @@ class _Labels(PatchSites):
 
     def __len__(self) -> int:
         return sum(len(self.of(part)) for part in self._image.all_parts)
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self.of(part) for part in self._image.all_parts)
 
     def __contains__(self, address: object) -> bool:
         return isinstance(address, int) and address in self.of(self._image.part(address))

@@ -7,14 +7,15 @@ freed after init. Sections tell exactly; without them, the symbols that bound co
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
 from kprobesim.image.elf import SHF_WRITE, Section
-from kprobesim.image.segment import PAGE_SIZE, Region, Segment
+from kprobesim.image.ranges import Range, Ranges
+from kprobesim.image.segment import PAGE_SIZE, ImageRegion, Segment
 
 __all__ = ["CODE_BOUNDS", "code_ranges", "make_regions", "rodata_range"]
 
-Range = tuple[int, int]
 Bounds = Callable[[str, str], Range | None]
 
 #: Pairs of symbols of vmlinux.lds.S around code (x86 and ARM64, 5.10 to 6.17).
@@ -32,9 +33,7 @@ CODE_BOUNDS = (
 )
 
 
-def code_ranges(
-    sections: Sequence[Section], segments: Sequence[Segment], bounds: Bounds
-) -> list[Range]:
+def code_ranges(sections: Sequence[Section], segments: Sequence[Segment], bounds: Bounds) -> Ranges:
     """Ranges of code, not page-granular: from sections, else from symbols, else from segments."""
     found = [(s.addr, s.addr + s.size) for s in sections if s.is_code and s.size]
     # x86 since 6.16 marks .data executable; the kernel itself never maps it so.
@@ -45,7 +44,7 @@ def code_ranges(
         found = [pair for names in CODE_BOUNDS if (pair := bounds(*names)) and pair[0] < pair[1]]
     if not found:
         found = [(segment.vaddr, segment.end) for segment in segments if segment.executable]
-    return sorted(found)
+    return Ranges(found)
 
 
 def rodata_range(arch: str, bounds: Bounds) -> Range | None:
@@ -60,9 +59,9 @@ def rodata_range(arch: str, bounds: Bounds) -> Range | None:
 def make_regions(
     segments: Sequence[Segment],
     sections: Sequence[Section],
-    code: Sequence[Range],
+    code: Ranges,
     fixed: Sequence[Range],
-) -> tuple[Region, ...]:
+) -> tuple[ImageRegion, ...]:
     """Cover all pages of ``segments`` with sorted regions; neighbours differ in kind.
 
     ``fixed`` are ranges that the kernel write-protects.
@@ -84,27 +83,28 @@ def make_regions(
     cuts = sorted(
         {round_(edge) for r in (*code, *writable, *constant) for edge in r for round_ in _ROUND}
     )
-    regions: list[Region] = []
+    writable_ranges, constant_ranges = Ranges(writable), Ranges(constant)
+    regions: list[ImageRegion] = []
     for segment in sorted(segments, key=lambda segment: segment.vaddr):
         start, end = _floor(segment.vaddr), _ceil(segment.end)
         if regions:
             start = max(start, regions[-1].end)
-        edges = [start, *(cut for cut in cuts if start < cut < end), end]
+        edges = [start, *cuts[bisect_right(cuts, start) : bisect_left(cuts, end)], end]
         for low, high in itertools.pairwise(edges):
             if low >= high:
                 continue
-            holds_data = _overlaps(writable, low, high)
-            if _overlaps(code, low, high):
+            holds_data = writable_ranges.overlaps(low, high)
+            if code.overlaps(low, high):
                 kind = "mixed" if holds_data else "text"
-            elif holds_data or (segment.writable and not _overlaps(constant, low, high)):
+            elif holds_data or (segment.writable and not constant_ranges.overlaps(low, high)):
                 kind = "data"
             else:
                 kind = "rodata"
             last = regions[-1] if regions else None
             if last and last.end == low and last.kind == kind:
-                regions[-1] = Region(last.start, high, kind)
+                regions[-1] = ImageRegion(last.start, high, kind)
             else:
-                regions.append(Region(low, high, kind))
+                regions.append(ImageRegion(low, high, kind))
     return tuple(regions)
 
 
@@ -124,10 +124,6 @@ def _subtract(whole: Range, parts: Iterable[Range]) -> list[Range]:
     if at < end:
         rest.append((at, end))
     return rest
-
-
-def _overlaps(ranges: Sequence[Range], low: int, high: int) -> bool:
-    return any(start < high and end > low for start, end in ranges)
 
 
 def _floor(address: int) -> int:

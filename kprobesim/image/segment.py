@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 
-__all__ = ["PAGE_SIZE", "Region", "Segment", "findable"]
+from kprobesim.hexrepr import HexRepr
+
+__all__ = ["PAGE_SIZE", "ImageRegion", "Segment", "findable"]
 
 #: Granularity of regions, in bytes: the smallest page of both architectures.
 PAGE_SIZE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+@dataclass(frozen=True, slots=True, repr=False)
+class Segment(HexRepr):
     """A run of guest memory with its bytes.
 
     ``vaddr`` and ``paddr`` are where the kernel runs and where the boot loader puts it, ``data``
@@ -47,8 +48,8 @@ class Segment:
         return self.vaddr <= vaddr < self.end
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+@dataclass(frozen=True, slots=True, repr=False)
+class ImageRegion(HexRepr):
     """Whole pages ``[start, end)`` of one ``kind``.
 
     ``"text"`` holds code and nothing writable, ``"mixed"`` code and writable data on one page,
@@ -60,11 +61,11 @@ class Region:
     kind: str
 
 
-def findable(data: memoryview | bytes) -> bytes | bytearray | mmap.mmap:
+def findable(data: memoryview | bytes) -> bytes | bytearray:
     """``data`` as something that has ``find`` and quick slices, without a copy where it can be."""
     if isinstance(data, bytes):
         return data
     whole = data.obj
-    if isinstance(whole, (bytes, bytearray, mmap.mmap)) and len(whole) == data.nbytes:
+    if isinstance(whole, (bytes, bytearray)) and len(whole) == data.nbytes:
         return whole
     return bytes(data)

@@ -145,10 +145,13 @@ def unpack_image(
         headers = [Section(**header) for header in facts["section_headers"]]
         _check(facts, segments, headers)
 
+        def own(image: KernelImage) -> tuple[Columns, str] | None:
+            return _columns(container, facts["symbols"])
+
         def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
             if symbols is not None:
-                return read_symbol_file(symbols, image)
-            return _columns(container, facts["symbols"])
+                return read_symbol_file(symbols, image, own)
+            return own(image)
 
         return KernelImage(
             Path(facts["path"]),

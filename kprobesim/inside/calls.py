@@ -23,6 +23,7 @@ from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import GuestError, GuestMemoryError, SymbolError, UsageError
 from kprobesim.image import KernelImage
+from kprobesim.inside.allocator import function_address
 from kprobesim.inside.call_pads import CallPads
 from kprobesim.inside.cpu_context import Standing
 from kprobesim.inside.oops import OopsWatch
@@ -40,8 +41,7 @@ _WORK = struct.Struct("<QQQQ32x")
 _KMALLOC = ("__kmalloc_noprof", "__kmalloc")
 _VMALLOC = ("vmalloc_noprof", "vmalloc")
 _FREE = "kvfree"
-_GFP_KERNEL, _GFP_NOWAIT = 0xCC0, 0x800  # include/linux/gfp_types.h, the same from 5.10 on
-_LARGEST_KMALLOC = 2 << 20
+_GFP_NOWAIT = 0x800  # include/linux/gfp_types.h, the same from 5.10 on
 
 # A stack as large as a task's. ARM64 takes a stack pointer for an overflow that has the bit of
 # THREAD_SIZE set (arch/arm64/kernel/entry.S): bit 14, or 16 with pages of 64 KiB.
@@ -101,28 +101,10 @@ class GuestCalls:
         """Let the guest run on to where it can be called, if it does not stand there already."""
         self._arrive(None if timeout is None else time.monotonic() + timeout)
 
-    def alloc(self, size: int) -> int:
-        """The address of ``size`` bytes of the guest's memory; their content is not defined."""
-        if size <= 0:
-            raise UsageError(f"cannot allocate {size} bytes")
-        if size <= _LARGEST_KMALLOC:
-            address = self.call(self._symbol(*_KMALLOC), (size, _GFP_KERNEL))
-        else:
-            address = self.call(self._symbol(*_VMALLOC), (size,))
-        if not address:
-            raise UsageError(
-                f"the guest has no {size} bytes of memory to give: boot it with more (memory=)"
-            )
-        return address
-
-    def free(self, address: int) -> None:
-        """Give memory from :meth:`alloc` back."""
-        self.call(self._symbol(_FREE), (address,))
-
-    def give_back(self, address: int) -> None:
-        """:meth:`free` what a call has borrowed, unless the guest may still be using it."""
-        if self._parked is not None:
-            self.free(address)
+    @property
+    def is_free(self) -> bool:
+        """Whether no call holds the kworker: what the last one has borrowed can be given back."""
+        return self._parked is not None
 
     def save(self) -> Any:
         """What is remembered of the guest, for :meth:`restore` when it is as it is now again."""
@@ -160,13 +142,6 @@ class GuestCalls:
             parked = self._go_to_worker(pads, deadline)
         return pads, parked
 
-    def _symbol(self, *names: str) -> int:
-        for name in names:
-            found = self._image.symbols.candidates(name)
-            if found:
-                return found[0].address
-        raise SymbolError(names[-1], f"this kernel has no {names[-1]}(), which a call needs")
-
     def _is_parked(self, parked: _Parked) -> bool:
         regs = self._machine.regs
         return (
@@ -177,7 +152,10 @@ class GuestCalls:
 
     def _go_to_worker(self, pads: CallPads, deadline: float | None) -> _Parked:
         """Let the guest run until a kworker does our work, and hold it there."""
-        queue, kmalloc = self._symbol(_QUEUE), self._symbol(*_KMALLOC)
+        queue, kmalloc = (
+            function_address(self._image, _QUEUE),
+            function_address(self._image, *_KMALLOC),
+        )
         while not self._may_queue(pads):
             pads.stop_at_interrupt(self._workqueue)
             try:
@@ -197,7 +175,15 @@ class GuestCalls:
         self._machine.return_to_caller()
         regs = self._machine.regs.copy()
         parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts()))
-        self._borrow(pads, parked, self._symbol(_FREE), (work,), regs.sp - _MARGIN, deadline, 0)
+        self._borrow(
+            pads,
+            parked,
+            function_address(self._image, _FREE),
+            (work,),
+            regs.sp - _MARGIN,
+            deadline,
+            0,
+        )
         return parked
 
     def _interject(
@@ -243,8 +229,11 @@ class GuestCalls:
         return parked
 
     def _find_stack(self, pads: CallPads, parked: _Parked, deadline: float | None) -> int:
-        """The top of the stack for calls. It is memory of the guest's, so it goes away when the
-        guest is set back to an earlier state: a mark tells."""
+        """The top of the stack for calls.
+
+        It is memory of the guest's, so it goes away when the guest is set back to an earlier state:
+        a mark tells.
+        """
         mark = _MARK * (_MARK_BYTES // len(_MARK))
         if self._stack is not None:
             try:
@@ -252,7 +241,7 @@ class GuestCalls:
                     return self._stack
             except GuestMemoryError:
                 pass
-        vmalloc = self._symbol(*_VMALLOC)
+        vmalloc = function_address(self._image, *_VMALLOC)
         arena = self._borrow(
             pads, parked, vmalloc, (_ARENA,), parked.regs.sp - _MARGIN, deadline, 0
         )
@@ -287,7 +276,7 @@ class GuestCalls:
                 raise self._oops.fault()
         except GuestError as error:
             if isinstance(error, GuestLimit):
-                error.executed = self._board.clock.now() - began
+                error.nanoseconds = self._board.clock.now() - began
             self._give_up(pads, parked, stack)
             raise
         except BaseException:
@@ -322,7 +311,7 @@ class GuestCalls:
         regs = machine.regs.copy()
         place, trace = machine.symbolize(regs.ip), machine.unwind(regs)
         if reason.kind is Stop.SECONDS:
-            raise GuestLimit(f"{what} after max_instructions", regs, place, trace, 0)
+            raise GuestLimit(f"{what} after max_instructions", regs, place, trace)
         raise GuestTimeout(f"{what}: {reason}", regs, place, trace)
 
     # -- getting out of it -------------------------------------------------------------------------

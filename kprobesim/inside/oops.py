@@ -68,12 +68,12 @@ class OopsWatch:
         """The error that tells of it."""
         machine = self._machine
         trap, regs = next(iter(self._faults.values()))
-        place, trace = machine.symbolize(regs.ip), machine.unwind(regs)
         if trap.kind in (TrapKind.UNDEFINED, TrapKind.BREAKPOINT):
             entry = self._image.bug_table.at(regs.ip)
             if entry is not None and not entry.is_warning:
+                place, trace = machine.symbolize(regs.ip), machine.unwind(regs)
                 return GuestBug(trap, regs, place, trace, entry.file, entry.line)
-        return GuestFault(trap, regs, place, trace)
+        return machine.fault_of(trap, regs)
 
     def _hook(self) -> None:
         symbols, machine = self._image.symbols, self._machine

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.errors import GuestMemoryError, ImageError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
-from kprobesim.inside.cpu_context import Standing
 from kprobesim.machine.memory import HostAccess
 
 __all__ = ["Task", "Tasks"]
@@ -15,8 +16,8 @@ __all__ = ["Task", "Tasks"]
 _COMM = 16  # TASK_COMM_LEN
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, repr=False)
+class Task(HexRepr):
     """A ``task_struct``: its ``address``, and what it said when it was looked at.
 
     ``pid`` is the thread's, ``tgid`` the process's; ``comm`` the name that the kernel keeps.
@@ -32,12 +33,17 @@ class Task:
 
 
 class Tasks:
-    """Reads tasks of the kernel ``image`` from ``memory``; BTF is read when first needed."""
+    """Reads tasks of the kernel ``image`` from ``memory``; BTF is read when first needed.
 
-    def __init__(self, image: KernelImage, memory: HostAccess, standing: Standing) -> None:
+    ``find_current()`` gives the address of the running ``task_struct``, ``None`` if there is none.
+    """
+
+    def __init__(
+        self, image: KernelImage, memory: HostAccess, find_current: Callable[[], int | None]
+    ) -> None:
         self._image = image
         self._memory = memory
-        self._standing = standing
+        self._find_current = find_current
 
     @cached_property
     def _layout(self) -> tuple[int, int, int, int, int] | None:
@@ -69,7 +75,7 @@ class Tasks:
                 "does not say how its task_struct looks: it was built without "
                 "CONFIG_DEBUG_INFO_BTF",
             )
-        address = self._standing.task()
+        address = self._find_current()
         return None if address is None else self.at(address)
 
     def at(self, address: int) -> Task | None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from kprobesim.errors import UsageError
 from kprobesim.image import Symbol, SymbolTable
 from kprobesim.machine.guest import Guest
 
-__all__ = ["as_int", "as_list", "as_result", "check_limits", "code_address", "passed"]
+__all__ = [
+    "Lender",
+    "Passed",
+    "as_int",
+    "as_list",
+    "as_result",
+    "check_limits",
+    "code_address",
+    "memory_size",
+]
 
 _T = TypeVar("_T")
 _MASK = (1 << 64) - 1
@@ -62,48 +70,76 @@ def code_address(function: int | str | Symbol, symbols: SymbolTable, machine: Gu
     return address
 
 
-@contextmanager
-def passed(
-    arguments: Sequence[Any],
-    machine: Guest,
-    alloc: Callable[[int], int],
-    free: Callable[[int], None],
-) -> Iterator[list[int]]:
-    """The values of ``arguments`` for the time of a call.
+class Lender(Protocol):
+    """Who has memory for arguments; what is lent last is taken back first."""
 
-    What is no number lies in memory from ``alloc(size)``, which gets ``free(address)`` afterwards;
-    a ``bytearray`` takes back what the guest has made of it, unless the call failed.
+    def lend(self, number: int, data: bytes | bytearray, *, guard: bool) -> int:
+        """The address of a copy of ``data``, which is argument ``number`` (from 1)."""
+
+    def take_back(self) -> bytes:
+        """What has become of the ``data`` that was lent last."""
+
+
+class Passed:
+    """Context manager: the values of a call's arguments, for the time of the call.
+
+    What is no number is lent by ``lender``. A ``bytearray`` takes back what the guest has made of
+    it, unless the call failed.
     """
-    borrowed: list[tuple[int, bytes | bytearray]] = []
-    try:
-        values = [_value(argument, machine, alloc, borrowed) for argument in arguments]
-        yield values
-        for address, data in borrowed:
-            if isinstance(data, bytearray):
-                data[:] = machine.memory.read(address, len(data))
-    finally:
-        for address, _ in borrowed:
-            free(address)
+
+    __slots__ = ("_arguments", "_guard", "_lender", "_lent")
+
+    def __init__(self, arguments: Sequence[Any], lender: Lender, *, guard: bool) -> None:
+        self._arguments = arguments
+        self._lender = lender
+        self._guard = guard
+        self._lent: list[Any] = []
+
+    def __enter__(self) -> list[int]:
+        try:
+            return [
+                argument
+                if type(argument) is int and 0 <= argument <= _MASK
+                else self._value(argument, number)
+                for number, argument in enumerate(self._arguments, 1)
+            ]
+        except BaseException:
+            self._take_back(failed=True)
+            raise
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._lent:
+            self._take_back(failed=kind is not None)
+
+    def _value(self, argument: Any, number: int) -> int:
+        if argument is None:
+            return 0
+        if isinstance(argument, Symbol):
+            return argument.address
+        if isinstance(argument, str):
+            argument = argument.encode() + b"\0"
+        if isinstance(argument, (bytes, bytearray)):
+            address = self._lender.lend(number, argument, guard=self._guard)
+            self._lent.append(argument)
+            return address
+        value = as_int(argument, "argument")
+        if not -(1 << 63) <= value <= _MASK:
+            raise UsageError(f"argument {value:#x} does not fit 64 bits")
+        return value & _MASK
+
+    def _take_back(self, *, failed: bool) -> None:
+        taken = [self._lender.take_back() for _ in self._lent]
+        for argument, data in zip(self._lent, reversed(taken), strict=True):
+            if not failed and isinstance(argument, bytearray):
+                argument[:] = data
 
 
-def _value(
-    argument: Any,
-    machine: Guest,
-    alloc: Callable[[int], int],
-    borrowed: list[tuple[int, bytes | bytearray]],
-) -> int:
-    if argument is None:
-        return 0
-    if isinstance(argument, Symbol):
-        return argument.address
-    if isinstance(argument, str):
-        argument = argument.encode() + b"\0"
-    if isinstance(argument, (bytes, bytearray)):
-        address = alloc(max(1, len(argument)))
-        borrowed.append((address, argument))
-        machine.memory.write(address, bytes(argument))
-        return address
-    value = as_int(argument, "argument")
-    if not -(1 << 63) <= value <= _MASK:
-        raise UsageError(f"argument {value:#x} does not fit 64 bits")
-    return value & _MASK
+def memory_size(memory: int | str) -> int:
+    """Bytes from bytes or "256M"; raises :class:`UsageError`."""
+    if isinstance(memory, int) and not isinstance(memory, bool):
+        return memory
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    number, unit = str(memory)[:-1], str(memory)[-1:].upper()
+    if unit not in units or not number.isdecimal() or len(number) > 18:
+        raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
+    return int(number) * units[unit]

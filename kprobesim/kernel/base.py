@@ -1,29 +1,45 @@
-"""``KernelHandle``: what a user does with any kernel, called or booted: look, read, probe."""
+"""``Kernel``: what a user does with any kernel, called or booted: open, look, read, call, probe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeVar
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kprobesim.errors import GuestMemoryError, UsageError
-from kprobesim.image import KernelImage, SymbolTable
-from kprobesim.kernel.arguments import as_int, as_list
-from kprobesim.kernel.probing import ProbeVerbs
-from kprobesim.kprobes.kprobe import FaultHandler, HandlerAbandoned, Kprobe, PostHandler, PreHandler
+from kprobesim.image import KernelImage, Symbol, SymbolTable
+from kprobesim.inside.tasks import Task
+from kprobesim.kernel.arguments import as_int
+from kprobesim.kernel.probing import Probing
+from kprobesim.kprobes.arch_kprobes import Stepping
+from kprobesim.kprobes.arming.arming import HowToArm
+from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
-from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import page_fault_of
+from kprobesim.unbooted.trap_tables import GuestWarning
 
-__all__ = ["KernelHandle", "as_kprobe", "memory_size"]
+if TYPE_CHECKING:
+    from kprobesim.kernel.booted import BootedKernel
+    from kprobesim.kernel.called import CalledKernel
+
+__all__ = ["Kernel"]
 
 _T = TypeVar("_T")
 
 
-class KernelHandle(ProbeVerbs):
-    """A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``."""
+class Kernel(Probing, ABC):
+    r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
+
+    :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and
+    :meth:`resume` one that runs by itself (:class:`BootedKernel`). Both are a ``Kernel``.
+
+    >>> k = Kernel.load("vmlinux")
+    >>> k.call("strlen", b"hello\0")
+    5
+    """
 
     def __init__(self, image: KernelImage, machine: Guest, kprobes: KprobesManager) -> None:
         self.image = image
@@ -33,11 +49,178 @@ class KernelHandle(ProbeVerbs):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.version or self.image.path.name} {self.arch}>"
 
+    # -- opening (the factories: kernel/open.py) ---------------------------------------------------
+
+    @staticmethod
+    def load(
+        path: str | os.PathLike[str],
+        *,
+        symbols: str | os.PathLike[str] | None = None,
+        memory: int | str | None = None,
+        probes: Sequence[Kprobe] = (),
+        model: str | None = None,
+        strict: bool | None = None,
+        stepping: Stepping | None = None,
+        arming: HowToArm = "breakpoint",
+        progress: Callable[[str], None] | None = None,
+    ) -> CalledKernel:
+        """Load a vmlinux, bzImage, ARM64 Image or Debian ``linux-image`` package, to call it.
+
+        Args:
+            path: The file of the image.
+            symbols: A vmlinux, System.map or kallsyms text for an image without symbols.
+            memory: RAM of the guest in bytes, or "256M"; by default what the image needs.
+            probes: Are registered at once.
+            model: The kernel whose kprobes to imitate: "2.6", "5.4", "5.10", "6.1" ... (all of
+                them: docs/models.md); by default the newest that is not newer than the image.
+            strict: Imitate the kernel also where it is wrong, and refuse what the model lacks; by
+                default not.
+            stepping: "breakpoint" (a breakpoint behind the copied instruction, as current kernels
+                do) or "trap" (the CPU's own single step, as older ones); by default as the model.
+            arming: "breakpoint" (INT3 or BRK in guest memory, as the kernel) or "hook" (no byte of
+                the guest changes, and what must be stepped is stepped in its place).
+            progress: Hears what takes long, such as unpacking a package.
+
+        Raises:
+            ImageError: The file is no usable kernel.
+            KprobeError: One of ``probes`` is refused.
+            UsageError: It is a snapshot, which is a kernel that has booted (see :meth:`resume`),
+                or another argument makes no sense.
+        """
+        from kprobesim.kernel.open import load_kernel
+
+        return load_kernel(
+            path,
+            symbols=symbols,
+            memory=memory,
+            probes=probes,
+            model=model,
+            strict=strict,
+            stepping=stepping,
+            arming=arming,
+            progress=progress,
+        )
+
+    @staticmethod
+    def boot(
+        path: str | os.PathLike[str],
+        *,
+        symbols: str | os.PathLike[str] | None = None,
+        initrd: str | os.PathLike[str] | bytes | None = None,
+        append: str = "",
+        memory: int | str | None = None,
+        probes: Sequence[Kprobe] = (),
+        model: str | None = None,
+        strict: bool | None = None,
+        clock: str = "virtual",
+        progress: Callable[[str], None] | None = None,
+    ) -> BootedKernel:
+        """Switch a board on with the unmodified kernel in its memory; nothing has run yet.
+
+        Args:
+            path: The file of the image, as for :meth:`load`.
+            symbols: As for :meth:`load`.
+            initrd: A cpio archive, packed or not: its bytes, or the name of its file; without one
+                a small ``/init`` of ours does some work and powers off.
+            append: The kernel's command line; ``console=`` is added if it names none.
+            memory: RAM in bytes, or "512M"; by default 256M.
+            probes: Are registered before the first instruction.
+            model: As for :meth:`load`.
+            strict: As for :meth:`load`.
+            clock: "virtual" (time passes with what the guest does and is skipped when it idles:
+                the same in each run) or "host" (real seconds, for somebody who types).
+            progress: Hears what takes long, such as unpacking a package.
+
+        Raises:
+            ImageError: The file is no usable kernel, or ``initrd`` cannot be read.
+            KprobeError: One of ``probes`` is refused.
+            UsageError: Another argument makes no sense.
+        """
+        from kprobesim.kernel.open import boot_kernel
+
+        return boot_kernel(
+            path,
+            symbols=symbols,
+            initrd=initrd,
+            append=append,
+            memory=memory,
+            probes=probes,
+            model=model,
+            strict=strict,
+            clock=clock,
+            progress=progress,
+        )
+
+    @staticmethod
+    def resume(
+        path: str | os.PathLike[str],
+        *,
+        image: str | os.PathLike[str] | None = None,
+        memory: int | str | None = None,
+        probes: Sequence[Kprobe] = (),
+        model: str | None = None,
+        strict: bool | None = None,
+        clock: str = "virtual",
+        progress: Callable[[str], None] | None = None,
+    ) -> BootedKernel:
+        """Go on from a file that :meth:`BootedKernel.snapshot` wrote, exactly where it stood.
+
+        The file is all that is needed: registers, memory, devices, time, probes, the kernel's
+        symbols and tables, ``model`` and ``strict`` are in it.
+
+        Args:
+            path: The file of the snapshot.
+            image: A kernel image that must be of the same kernel.
+            memory: RAM of the guest; what the snapshot has, or it is refused.
+            probes: Handlers are functions and are in no file. A probe here that names the place of
+                a stored one, in the same words, takes its place and gets its ``nmissed`` and
+                ``flags``; others are registered. The stored ones are all registered again, without
+                handlers: ``for p in k.kprobes: p.pre_handler = ...``.
+            model: The model that the snapshot has, or it is refused. (A file of kprobesim 0.1 names
+                none: then this one is taken, by default that of the kernel's version.)
+            strict: As ``model``.
+            clock: "virtual" or "host", as for :meth:`boot`; time goes on from where it stood.
+            progress: Hears what takes long, such as unpacking ``image``.
+
+        Raises:
+            SnapshotError: The file is damaged, cut short, of another kernel than ``image``, of
+                other ``memory``, ``model`` or ``strict`` than asked for, or of a version or an
+                emulator that is not this one.
+            KprobeError: One of ``probes`` is refused.
+        """
+        from kprobesim.kernel.open import resume_kernel
+
+        return resume_kernel(
+            path,
+            image=image,
+            memory=memory,
+            probes=probes,
+            model=model,
+            strict=strict,
+            clock=clock,
+            progress=progress,
+        )
+
+    @staticmethod
+    def sample(arch: str = "x86_64", **options: Any) -> CalledKernel:
+        """Load the small kernel-like guest that comes with this library; for a first try.
+
+        Args:
+            arch: "x86_64" or "arm64".
+            **options: As for :meth:`load`.
+
+        Raises:
+            UsageError: There is no sample for ``arch``.
+        """
+        from kprobesim.kernel.open import load_sample
+
+        return load_sample(arch, **options)
+
     # -- about -----------------------------------------------------------------------------------
 
     @property
     def arch(self) -> str:
-        """ "x86_64" or "arm64"."""
+        """``"x86_64"`` or ``"arm64"``."""
         return self.image.arch
 
     @property
@@ -60,7 +243,86 @@ class KernelHandle(ProbeVerbs):
         """All symbols: ``k.symbols["name"]``, ``k.symbols.at(address)``."""
         return self.image.symbols
 
+    @property
+    @abstractmethod
+    def time(self) -> float:
+        """Seconds of the guest's own time, of which handlers take none."""
+
+    @property
+    @abstractmethod
+    def current(self) -> Task | None:
+        """The task that runs now, also in a handler: ``k.current.pid``, ``.tgid``, ``.comm``.
+
+        ``None`` where there is none: early in a boot, or in a kernel that is called and names no
+        task.
+
+        Raises:
+            ImageError: The kernel was built without CONFIG_DEBUG_INFO_BTF.
+        """
+
+    @property
+    @abstractmethod
+    def warnings(self) -> list[GuestWarning]:
+        """The WARN()s that the guest has executed, the oldest first."""
+
+    # -- running ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def call(
+        self,
+        function: int | str | Symbol,
+        *arguments: Any,
+        signed: bool = False,
+        timeout: float | None = 10.0,
+        max_instructions: int = 0,
+        guard: bool | None = None,
+    ) -> int:
+        """Call a guest function and return its 64-bit result.
+
+        Args:
+            function: Its symbol, or its address.
+            *arguments: Integers (negative ones as two's complement), symbols (their address),
+                ``None`` (NULL); ``str`` (UTF-8 with a trailing NUL), ``bytes`` and ``bytearray``
+                are placed in guest memory for the time of the call and their address is passed; a
+                ``bytearray`` gets its content back afterwards.
+            signed: Give the result as a signed 64-bit number.
+            timeout: Seconds of the host's time after which the call is abandoned; ``None``: never.
+            max_instructions: Abandon it then; 0: no limit.
+            guard: Let what is placed in memory end where a page ends, with nothing mapped behind
+                it, so that a function that overruns it faults. A called kernel does so unless this
+                is ``False``; a booted one if it is ``True``.
+
+        Raises:
+            GuestFault: The function faulted; :class:`GuestBug` if it executed ``BUG()``.
+            GuestTimeout: ``timeout`` is over.
+            GuestLimit: ``max_instructions`` have been executed.
+            UsageError: What is asked for makes no sense.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Let what runs now end as soon as possible; for handlers, and for other threads.
+
+        What a stop does to a call or a run is said at :class:`CalledKernel` and
+        :class:`BootedKernel`.
+        """
+
     # -- memory ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
+        """The address of ``size`` fresh zeroed bytes; executable memory is read-only for the guest.
+
+        With ``guard`` they end where a page ends, with nothing mapped behind it. Fill them with
+        :meth:`write`, give them back with :meth:`free`.
+
+        Raises:
+            UsageError: There is not so much memory.
+        """
+
+    @abstractmethod
+    def free(self, address: int) -> None:
+        """Give memory from :meth:`alloc` back; raises :class:`UsageError` if it is none."""
 
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes of guest memory; raises :class:`GuestMemoryError`.
@@ -95,97 +357,3 @@ class KernelHandle(ProbeVerbs):
             return action()
         except GuestMemoryError:
             raise HandlerAbandoned from None
-
-    # -- probing ---------------------------------------------------------------------------------
-
-    def register_kprobe(self, p: Kprobe) -> None:
-        """Plant ``p``; raises :class:`KprobeError`, and then no byte of the guest has changed."""
-        self.kprobes.register_kprobe(as_kprobe(p))
-
-    def unregister_kprobe(self, p: Kprobe) -> None:
-        """Take ``p`` out again and restore the instruction."""
-        self.kprobes.unregister_kprobe(as_kprobe(p))
-
-    def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
-        """Plant all or none."""
-        self.kprobes.register_kprobes([as_kprobe(p) for p in as_list(probes, "a list of Kprobe")])
-
-    def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
-        """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes([as_kprobe(p) for p in as_list(probes, "a list of Kprobe")])
-
-    def disable_kprobe(self, p: Kprobe) -> None:
-        """No handler of ``p`` is called until it is enabled again."""
-        self.kprobes.disable_kprobe(as_kprobe(p))
-
-    def enable_kprobe(self, p: Kprobe) -> None:
-        """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
-        self.kprobes.enable_kprobe(as_kprobe(p))
-
-    def check(
-        self,
-        symbol_name: str | None = None,
-        *,
-        addr: int | None = None,
-        offset: int = 0,
-        kretprobe: bool = False,
-        events: bool = False,
-        slot_at: int | None = None,
-        suggest: bool = True,
-    ) -> Verdict:
-        """What a kernel that has booted would answer to a probe there; nothing is planted.
-
-        kretprobe : ask for a return probe
-        events    : ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace
-        slot_at   : address of a slot, whose bytes the verdict then tells
-        suggest   : tell names like an unknown one, which takes a while
-        """
-        p = Kprobe(symbol_name, addr=addr, offset=offset)
-        return self.kprobes.judge.check(
-            p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
-        )
-
-    @contextmanager
-    def probing(
-        self,
-        symbol_name: str | None = None,
-        *,
-        addr: int | None = None,
-        offset: int = 0,
-        pre_handler: PreHandler | None = None,
-        post_handler: PostHandler | None = None,
-        fault_handler: FaultHandler | None = None,
-    ) -> Iterator[Kprobe]:
-        """A probe for the time of a ``with`` block."""
-        p = Kprobe(
-            symbol_name,
-            addr=addr,
-            offset=offset,
-            pre_handler=pre_handler,
-            post_handler=post_handler,
-            fault_handler=fault_handler,
-        )
-        self.register_kprobe(p)
-        try:
-            yield p
-        finally:
-            if p in self.kprobes:
-                self.unregister_kprobe(p)
-
-
-def as_kprobe(p: object) -> Kprobe:
-    """``p``, which must be a ``Kprobe``; raises :class:`UsageError`."""
-    if not isinstance(p, Kprobe):
-        raise UsageError(f"{p!r} is of type {type(p).__name__}: give a Kprobe")
-    return p
-
-
-def memory_size(memory: int | str) -> int:
-    """Bytes from bytes or "256M"; raises :class:`UsageError`."""
-    if isinstance(memory, int):
-        return memory
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    number, unit = str(memory)[:-1], str(memory)[-1:].upper()
-    if unit not in units or not number.isdecimal() or len(number) > 18:
-        raise UsageError(f"memory {memory!r}: write bytes, or a number with K, M or G")
-    return int(number) * units[unit]

@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from kprobesim.boot.board import Board
-from kprobesim.boot.boards import board_class
 from kprobesim.boot.console import Console
+from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.fork_state import Forks, ForkState
-from kprobesim.boot.initramfs import built_in_initramfs
-from kprobesim.boot.missing_config import CONSOLES
-from kprobesim.boot.stop import StopReason
-from kprobesim.errors import ImageError, UsageError
+from kprobesim.boot.stop import Stop, StopReason
+from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
+from kprobesim.inside.allocator import GuestAllocator
 from kprobesim.inside.calls import GuestCalls
 from kprobesim.inside.cpu_context import Standing, make_standing
 from kprobesim.inside.die_chain import watch_die_chain
 from kprobesim.inside.tasks import Task, Tasks
-from kprobesim.kernel.arguments import as_int, as_result, check_limits, code_address, passed
-from kprobesim.kernel.base import KernelHandle, as_kprobe, memory_size
-from kprobesim.kernel.snapshots import resume_board, write_snapshot
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.inside.warnings import console_warnings
+from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
+from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.snapshots import write_snapshot
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model, model_of
-from kprobesim.kprobes.state import load_probes
+from kprobesim.kprobes.model import Model
+from kprobesim.kprobes.rules.own_code import own_model
+from kprobesim.machine.faults import GuestTimeout
 from kprobesim.stack.unwind import Unwinder
+from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = ["BootedKernel", "Until"]
 
-Until = str | Callable[["BootedKernel"], bool] | None
-"""What :meth:`BootedKernel.run` waits for: a text on the console, or a condition."""
+_log = logging.getLogger(__name__)
 
-_MEMORY = 256 << 20
+Until = str | float | Callable[["BootedKernel"], bool] | None
+"""What :meth:`BootedKernel.run` waits for: a text on the console, a time, or a condition."""
+
 _STEPS = 1000  # of one hit: a REP instruction takes many
 
 
-class BootedKernel(KernelHandle):
+class BootedKernel(Kernel):
     """A kernel on a board of its own: one CPU, RAM, timer, interrupts and a serial console.
 
     Time is virtual, so two boots print the same text, time stamps included. Probes are hooks that
-    change no byte of the guest, which therefore boots as it does without them.
+    change no byte of the guest, which therefore boots as it does without them. :meth:`stop` lets
+    :meth:`run` return, and the guest can go on; a :meth:`call` then raises :class:`GuestTimeout`.
     """
 
     def __init__(
@@ -53,84 +57,13 @@ class BootedKernel(KernelHandle):
         unwinder = Unwinder(machine, image)
         machine.symbolize = unwinder.symbolize
         machine.unwind = unwinder.trace
-        model = model or model_of(image.version)
+        model = model or own_model(image)
         stepping = model.of(image.arch).stepping
         manager = KprobesManager(machine, image, stepping, "hook", model=model, strict=strict)
         super().__init__(image, machine, manager)
         machine.no_hit = manager.idle_state()
         self.board = board
         self._dies_watched = False
-
-    @classmethod
-    def start(
-        cls,
-        image: KernelImage,
-        *,
-        initrd: str | os.PathLike[str] | bytes | None = None,
-        append: str = "",
-        memory: int | str = _MEMORY,
-        probes: Sequence[Kprobe] = (),
-        clock: str = "virtual",
-        model: Model | None = None,
-        strict: bool = False,
-    ) -> BootedKernel:
-        """Power a board on with ``image`` in its memory; nothing has run yet.
-
-        initrd : a cpio archive, packed or not: its bytes, or the name of its file; without one a
-                 small ``/init`` of ours does some work and powers off
-        append : the kernel's command line; ``console=`` is added if it names none
-        memory : RAM in bytes, or "256M"
-        probes : registered before the first instruction
-        clock  : "virtual" (time passes with what the guest does and is skipped when it idles: the
-                 same in each run) or "host" (real seconds, for somebody who types)
-        model  : the kernel whose kprobes to imitate; by default that of the image's version
-        strict : imitate it also where it is wrong
-        """
-        if not isinstance(append, str):
-            raise UsageError(f"append {append!r} is no str: give the kernel's command line")
-        if "console=" not in append:
-            append = f"console={CONSOLES[image.arch]} {append}".strip()
-        board = board_class(image.arch)(
-            image,
-            initrd=_read_initrd(initrd, image.arch),
-            append=append,
-            memory=memory_size(memory),
-            clock=clock,
-        )
-        kernel = cls(image, board, model, strict=strict)
-        if probes:
-            kernel.register_kprobes([as_kprobe(p) for p in probes])
-        return kernel
-
-    @classmethod
-    def resume(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        probes: Sequence[Kprobe] = (),
-        image: str | os.PathLike[str] | None = None,
-        clock: str = "virtual",
-        progress: Callable[[str], None] | None = None,
-    ) -> BootedKernel:
-        """Go on from a file that :meth:`snapshot` wrote: registers, memory, devices, time, probes.
-
-        The file is all that is needed; the kernel's symbols and tables are in it.
-
-        probes   : Handlers are functions and are in no file. A probe here that names the place of
-                   a stored one, in the same words, takes its place and gets its ``nmissed`` and
-                   ``flags``; others are registered. The stored ones are all registered again,
-                   without handlers: ``for p in k.kprobes: p.pre_handler = ...``.
-        image    : a kernel image that must be of the same kernel
-        clock    : "virtual" or "host", as in :meth:`start`; time goes on from where it stood
-        progress : hears what takes long, such as unpacking ``image``
-
-        Raises :class:`SnapshotError` for a file that is damaged, cut short, of another kernel than
-        ``image``, or of a version or an emulator that is not this one.
-        """
-        resumed = resume_board(path, image, clock, progress)
-        kernel = cls(resumed.image, resumed.board)
-        load_probes(kernel.kprobes, resumed.probes, [as_kprobe(p) for p in probes])
-        return kernel
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file, from which :meth:`resume` goes on, in any process.
@@ -144,12 +77,20 @@ class BootedKernel(KernelHandle):
         self._check_runs_not()
         self._finish_step()
         write_snapshot(path, self.image, self.board, self.kprobes)
+        _log.info("wrote snapshot %s at %.9f s", path, self.time)
+
+    def stop(self) -> None:
+        """Let :meth:`run` return at the next block of code; the guest can go on from there.
+
+        For handlers, listeners of the console, other threads, and handlers of signals.
+        """
+        self.board.stop()
 
     def _check_runs_not(self) -> None:
         if self.machine.in_handler or self.board.clock.running:
             raise UsageError(
                 "the guest is running: its state can be had when run() has returned "
-                "(a handler can ask for that with k.board.stop())"
+                "(a handler can ask for that with k.stop())"
             )
 
     def _finish_step(self) -> None:
@@ -191,11 +132,15 @@ class BootedKernel(KernelHandle):
     @cached_property
     def _forks(self) -> Forks:
         def keep() -> Any:
-            return self._calls.save() if "_calls" in self.__dict__ else None
+            if "_calls" not in self.__dict__:
+                return None, None
+            return self._calls.save(), self._memory.save()
 
         def give_back(kept: Any) -> None:
             if "_calls" in self.__dict__:
-                self._calls.restore(kept)
+                calls, memory = kept
+                self._calls.restore(calls)
+                self._memory.restore(memory)
 
         return Forks(self.board, keep, give_back)
 
@@ -209,6 +154,11 @@ class BootedKernel(KernelHandle):
         """Virtual seconds since power-on."""
         return self.board.time
 
+    @property
+    def warnings(self) -> list[GuestWarning]:
+        """The WARN()s that the guest has executed: those that its console tells of."""
+        return console_warnings(self.console.text, self.symbols)
+
     @cached_property
     def _standing(self) -> Standing:
         return make_standing(self.board, self.image)
@@ -216,19 +166,21 @@ class BootedKernel(KernelHandle):
     @cached_property
     def tasks(self) -> Tasks:
         """Reads the guest's ``task_struct`` objects."""
-        return Tasks(self.image, self.board.machine.memory, self._standing)
+        return Tasks(self.image, self.board.machine.memory, self._standing.task)
 
     @cached_property
     def _calls(self) -> GuestCalls:
         return GuestCalls(self.board, self.image, self._standing)
 
+    @cached_property
+    def _memory(self) -> GuestAllocator:
+        allocator = GuestAllocator(self._calls, self.image, self.machine.memory)
+        self.machine.explainers.append(allocator.explain)
+        return allocator
+
     @property
     def current(self) -> Task | None:
-        """The task that runs now, also in a handler: ``k.current.pid``, ``.tgid``, ``.comm``.
-
-        ``None`` before the kernel has set up its first task. Raises :class:`ImageError` for a
-        kernel built without CONFIG_DEBUG_INFO_BTF.
-        """
+        """See :meth:`Kernel.current`."""
         return self.tasks.current()
 
     def run(
@@ -236,14 +188,32 @@ class BootedKernel(KernelHandle):
     ) -> StopReason:
         """Let the guest run on.
 
-        until   : a text that it prints from now on, or a function of this kernel that is asked
-                  every few milliseconds; by default until the guest ends
-        timeout : seconds of the host's time (``None``: no limit)
-        seconds : virtual seconds
+        Args:
+            until: A text that it prints from now on; or a function of this kernel that is asked
+                every few milliseconds; or a number of virtual seconds, as ``seconds``; by default
+                until the guest ends.
+            timeout: Seconds of the host's time; ``None``: no limit.
+            seconds: Virtual seconds: return then at the latest.
 
-        Raises :class:`GuestPanic`, :class:`GuestHang` and other :class:`BootError`, and whatever a
-        handler raises.
+        Returns:
+            Why it returned. The reason is false if ``until`` has not come: when ``seconds`` are
+            over, or somebody has called :meth:`stop`. Without ``until`` it is false when
+            ``timeout`` is over.
+
+        Raises:
+            GuestEnd: The guest ended, and ``until`` had not come.
+            GuestTimeout: ``timeout`` is over, and ``until`` has not come; the guest can go on.
+            BootError: :class:`GuestPanic`, :class:`GuestHang` and others: the guest cannot go on.
+            UsageError: ``until`` makes no sense.
+
+        It raises whatever a handler raises, too.
         """
+        if isinstance(until, (int, float)) and not isinstance(until, bool):
+            if seconds is not None:
+                raise UsageError(
+                    f"until={until!r} and seconds={seconds!r} are both times: give one"
+                )
+            until, seconds = None, until
         condition: Any = until
         if callable(until):
             ask = until
@@ -251,7 +221,29 @@ class BootedKernel(KernelHandle):
             def condition(_board: Board) -> bool:
                 return ask(self)
 
-        return self.board.run(condition, timeout=timeout, seconds=seconds)
+        reason = self.board.run(condition, timeout=timeout, seconds=seconds)
+        _log.info("ran until %.9f s: %s", self.time, reason)
+        if until is None:
+            return replace(reason, missed=reason.kind is Stop.TIMEOUT)
+        if reason.kind in (Stop.TEXT, Stop.CONDITION):
+            return reason
+        self._missed(until, reason)
+        return replace(reason, missed=True)
+
+    def _missed(self, until: Until, reason: StopReason) -> None:
+        """Raise for an end that nobody has asked for."""
+        what = f"the text {until!r} came" if isinstance(until, str) else "the condition held"
+        if self.board.ended is not None:
+            self.board.fail(GuestEnd, f"the guest ended before {what}: {reason}")
+        if reason.kind is Stop.TIMEOUT:
+            machine = self.machine
+            regs = machine.regs.copy()
+            raise GuestTimeout(
+                f"{reason} before {what}; the guest can go on, see timeout=",
+                regs,
+                machine.symbolize(regs.ip),
+                machine.unwind(regs),
+            )
 
     def call(
         self,
@@ -260,6 +252,7 @@ class BootedKernel(KernelHandle):
         signed: bool = False,
         timeout: float | None = 10.0,
         max_instructions: int = 0,
+        guard: bool | None = None,
     ) -> int:
         """Call a guest function in process context and return its 64-bit result.
 
@@ -268,44 +261,41 @@ class BootedKernel(KernelHandle):
         Then the kworker's registers are put back, and the guest stands there until it is run or
         called again. What the function has done to memory stays.
 
-        function  : its symbol, or its address
-        arguments : as in :meth:`Kernel.call`; what needs memory is in the guest's own (kmalloc)
-        signed    : give the result as a signed 64-bit number
-        timeout   : host seconds after which the call is abandoned (``None``: never)
-        max_instructions : abandon it then (0: no limit); a booted guest counts time instead, a
-                    nanosecond an instruction, also of those who run meanwhile
+        Arguments as for :meth:`Kernel.call`; what needs memory is in the guest's own: kmalloc's,
+        where some zeroes behind it tell afterwards if it was overrun (:class:`GuestError`), or with
+        ``guard`` vmalloc's, where an overrun is a :class:`GuestFault` at once, but which no
+        function takes that wants the page of an address (``virt_to_page()``). A booted guest counts
+        time: ``max_instructions`` are as many nanoseconds, also of those who
+        run meanwhile.
 
         Raises :class:`GuestFault` and :class:`GuestBug` where the guest would oops (it goes on, but
         locks that the function held stay locked), :class:`GuestTimeout`, :class:`GuestLimit`, other
-        :class:`BootError`, and whatever a handler raises. Not for handlers.
+        :class:`BootError`, and whatever a handler raises; :class:`UsageError` in a handler.
         """
         check_limits(timeout, max_instructions)
         calls = self._calls
         calls.arrive(timeout)
         target = code_address(function, self.symbols, self.machine)
-        with passed(arguments, self.machine, calls.alloc, calls.give_back) as values:
+        with Passed(arguments, self._memory, guard=bool(guard)) as values:
             result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
         return as_result(result, signed=signed)
 
-    def alloc(self, size: int) -> int:
-        """The address of ``size`` zeroed bytes from the guest's own allocator (``__kmalloc()``)."""
+    def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
+        """``size`` zeroed bytes from the guest's own allocator, ``__kmalloc()`` or ``vmalloc()``.
+
+        Executable memory is what the guest's own kprobes take for their slots: one page. With
+        ``guard`` it is ``vmalloc()``'s, at the end of a page.
+        """
         size = as_int(size, "size")
-        address = self._calls.alloc(size)
+        if executable and guard:
+            raise UsageError("executable memory has no guard: leave guard= or executable= out")
+        if executable:
+            address = self._memory.alloc_code(size)
+        else:
+            address = (self._memory.alloc_guarded if guard else self._memory.alloc)(size)
         self.machine.write(address, bytes(size))
         return address
 
     def free(self, address: int) -> None:
-        """Give memory from :meth:`alloc` back (``kvfree()``)."""
-        self._calls.free(as_int(address, "address"))
-
-
-def _read_initrd(initrd: str | os.PathLike[str] | bytes | None, arch: str) -> bytes:
-    if initrd is None:
-        return built_in_initramfs(arch)
-    if isinstance(initrd, bytes):
-        return initrd
-    try:
-        return Path(initrd).read_bytes()
-    except (OSError, TypeError, ValueError) as error:
-        name = initrd if isinstance(initrd, (str, os.PathLike)) else repr(initrd)
-        raise ImageError(name, f"cannot be read as an initrd: {error}") from error
+        """Give memory from :meth:`alloc` back."""
+        self._memory.free(as_int(address, "address"))

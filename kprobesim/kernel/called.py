@@ -1,49 +1,47 @@
-"""``Kernel``: one loaded kernel image, ready to be called and probed."""
+"""``CalledKernel``: a kernel image in memory, whose functions are called and probed."""
 
 from __future__ import annotations
 
 import errno as errno_names
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from kprobesim.errors import UsageError
-from kprobesim.image import KernelImage, Symbol, load_image
+from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
-from kprobesim.kernel.arguments import as_int, as_result, check_limits, code_address, passed
-from kprobesim.kernel.base import KernelHandle, memory_size
-from kprobesim.kernel.booted import BootedKernel
+from kprobesim.inside.tasks import Task, Tasks
+from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
+from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.called_memory import CalledMemory
 from kprobesim.kernel.modules import Module, Modules
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.arming import HowToArm
 from kprobesim.kprobes.arming.pages import ProbePages
-from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model, known_model, model_of
-from kprobesim.machine.heap import Heap
+from kprobesim.kprobes.model import Model
+from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot, page_up
-from kprobesim.snapshot.container import is_snapshot
 from kprobesim.stack.unwind import Unwinder
-from kprobesim.unbooted.environment import percpu_offset, set_up_environment
-from kprobesim.unbooted.loader import load_into_machine
+from kprobesim.unbooted.environment import (
+    find_current_task,
+    percpu_offset,
+    set_up_environment,
+)
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
-__all__ = ["Kernel"]
+__all__ = ["CalledKernel"]
 
-_STEPPING = ("breakpoint", "trap")
-_ARMING = ("breakpoint", "hook")
-_CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
-_CODE_CHUNK = 1 << 20
+_CLOCK_RATE = 1_000_000_000  # of the guest's counter, a second
 _INT_MASK = (1 << 32) - 1
 
 
-class Kernel(KernelHandle):
-    """A kernel image in memory, whose functions can be called and probed by symbol.
+class CalledKernel(Kernel):
+    """A kernel that never boots: its functions are called, one by one, and probed.
 
-    >>> k = Kernel.load("vmlinux")
-    >>> k.call("strlen", b"hello\\0")
-    5
+    It looks as a kernel does that has booted, as far as functions can tell that do not need tasks,
+    devices or an allocator. Between two calls nothing runs. :meth:`stop` abandons the call that
+    runs now, however deep: it raises :class:`CallStopped`.
     """
 
     machine: Machine
@@ -60,7 +58,7 @@ class Kernel(KernelHandle):
         progress: Callable[[str], None] | None = None,
     ) -> None:
         image = LoadedImage(image)
-        model = model or model_of(image.version)
+        model = model or own_model(image)
         stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
         unwinder = Unwinder(machine, image)
@@ -70,126 +68,54 @@ class Kernel(KernelHandle):
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
         manager = KprobesManager(
-            *(machine, image, stepping, arming, ProbePages(machine)),
-            model=model,
-            strict=strict,
+            machine, image, stepping, arming, ProbePages(machine), model=model, strict=strict
         )
         super().__init__(image, machine, manager)
         self.modules = Modules(
             machine, image, manager.module_notifier, percpu_offset(image), progress
         )
-        self._code_heaps: list[Heap] = []
-        self._next_code = machine.cpu.modules_start + _CODE_AREA
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        symbols: str | os.PathLike[str] | None = None,
-        stepping: Stepping | None = None,
-        arming: HowToArm = "breakpoint",
-        model: str | None = None,
-        strict: bool = False,
-        memory: int | str = 0,
-        progress: Callable[[str], None] | None = None,
-    ) -> Kernel:
-        """Load a vmlinux, bzImage, ARM64 Image or Debian ``linux-image`` package.
-
-        symbols  : a vmlinux, System.map or kallsyms text for an image without symbols
-        stepping : "breakpoint" (a breakpoint behind the copied instruction, as current kernels
-                   do) or "trap" (the CPU's own single step, as older ones); by default as the
-                   model does
-        arming   : "breakpoint" (INT3 or BRK in guest memory, as the kernel) or "hook" (no byte of
-                   the guest changes, and what must be stepped is stepped in its place)
-        model    : the kernel whose kprobes to imitate: "2.6", "5.4", "5.10", "6.1", "6.17" (all of
-                   them: docs/models.md); by default the newest that is not newer than the image
-        strict   : imitate the kernel also where it is wrong, and refuse what the model lacks
-        memory   : RAM of the guest in bytes, or "256M"; by default what the image needs
-        progress : hears what takes long, such as unpacking a package
-
-        Raises :class:`ImageError` for a file that is no usable kernel, and :class:`UsageError` for
-        a snapshot: that is a kernel that has booted, see :meth:`resume`.
-        """
-        for name, value, known in (
-            ("stepping", stepping, (*_STEPPING, None)),
-            ("arming", arming, _ARMING),
-        ):
-            if value not in known:
-                names = " or ".join(filter(None, known))
-                raise UsageError(f"{name} is {names}, not {value!r}")
-        for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
-            if not isinstance(file, (str, os.PathLike)):
-                raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
-        if is_snapshot(path):
-            raise UsageError(
-                f"{os.fspath(path)} is a snapshot of a booted kernel: Kernel.resume(path) goes on "
-                "from it"
-            )
-        wanted = known_model(model)
-        image = load_image(path, symbols=symbols, progress=progress)
-        machine = load_into_machine(image, memory_size(memory))
-        return cls(image, machine, stepping, arming, wanted, strict=strict, progress=progress)
-
-    @classmethod
-    def boot(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        symbols: str | os.PathLike[str] | None = None,
-        initrd: str | os.PathLike[str] | bytes | None = None,
-        append: str = "",
-        memory: int | str = "256M",
-        probes: Sequence[Kprobe] = (),
-        clock: str = "virtual",
-        model: str | None = None,
-        strict: bool = False,
-        progress: Callable[[str], None] | None = None,
-    ) -> BootedKernel:
-        """Boot the unmodified kernel instead of calling its functions.
-
-        The board is switched on and ``probes`` are armed, but nothing has run yet: see
-        :class:`BootedKernel`, whose :meth:`~BootedKernel.run` goes on from here. ``model`` and
-        ``strict`` as for :meth:`load`.
-        """
-        wanted = known_model(model)
-        image = load_image(path, symbols=symbols, progress=progress)
-        return BootedKernel.start(
-            image,
-            initrd=initrd,
-            append=append,
-            memory=memory,
-            probes=probes,
-            clock=clock,
-            model=wanted,
-            strict=strict,
-        )
-
-    resume = staticmethod(BootedKernel.resume)
+        self._tasks = Tasks(image, machine.memory, find_current_task(machine, image))
+        self._memory = CalledMemory(machine)
 
     # -- about -----------------------------------------------------------------------------------
 
     @property
+    def time(self) -> float:
+        """Seconds of the guest's own time: a counter that advances whenever the guest reads it."""
+        return self.machine.clock.value / _CLOCK_RATE
+
+    @property
+    def current(self) -> Task | None:
+        """What ``current`` is for the functions that are called: ``init_task``, "swapper".
+
+        An ARM64 image that does not name ``init_task`` has a task of zeroes instead.
+        ``None`` where the image does not tell where that is. Raises :class:`ImageError` for a
+        kernel built without CONFIG_DEBUG_INFO_BTF.
+        """
+        return self._tasks.current()
+
+    @property
     def warnings(self) -> list[GuestWarning]:
-        """The WARN()s that the guest has executed."""
+        """The WARN()s that the guest has executed, the oldest first."""
         return self._exceptions.warnings
+
+    def stop(self) -> None:
+        """Abandon the call that runs now, with all that are nested in it.
+
+        The outermost :meth:`call` raises :class:`CallStopped`; where no call runs nothing happens.
+        For handlers, for other threads, and for handlers of signals.
+        """
+        self.machine.stop()
 
     # -- memory ----------------------------------------------------------------------------------
 
-    def alloc(self, size: int, *, executable: bool = False) -> int:
-        """The address of ``size`` fresh zeroed bytes; executable memory is read-only for the guest.
-
-        Fill it with :meth:`write`, give it back with :meth:`free`.
-        """
-        size = as_int(size, "size")
-        address = self._alloc_code(size) if executable else self.machine.heap.alloc(size)
-        self.machine.write(address, bytes(size))
-        return address
+    def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
+        """See :meth:`Kernel.alloc`; executable memory lies in the area of the modules."""
+        return self._memory.alloc(as_int(size, "size"), executable=executable, guard=guard)
 
     def free(self, address: int) -> None:
-        """Give memory from :meth:`alloc` back."""
-        address = as_int(address, "address")
-        self._heap_of(address).free(address)
+        """See :meth:`Kernel.free`; what has been given back is poison."""
+        self._memory.free(as_int(address, "address"))
 
     def free_initmem(self) -> None:
         """Do as a kernel that has booted: ``__init`` functions can no longer be probed.
@@ -251,23 +177,6 @@ class Kernel(KernelHandle):
         """
         self.modules.unload(name)
 
-    def _heap_of(self, address: int) -> Heap:
-        for heap in self._code_heaps:
-            if address in heap:
-                return heap
-        return self.machine.heap
-
-    def _alloc_code(self, size: int) -> int:
-        for heap in self._code_heaps:
-            if heap.fits(size):
-                return heap.alloc(size)
-        memory, size = self.machine.memory, max(_CODE_CHUNK, page_up(size))
-        start = memory.find_gap(self._next_code, 1 << 64, size)
-        region = memory.map_new(start, size, Prot.RX, "executable memory")
-        self._next_code = region.end + PAGE
-        self._code_heaps.append(Heap(region.start, region.end))
-        return self._code_heaps[-1].alloc(size)
-
     # -- calling ---------------------------------------------------------------------------------
 
     def call(
@@ -277,29 +186,19 @@ class Kernel(KernelHandle):
         signed: bool = False,
         timeout: float | None = 10.0,
         max_instructions: int = 0,
+        guard: bool | None = None,
     ) -> int:
-        """Call a guest function and return its 64-bit result.
+        """See :meth:`Kernel.call`. The limit ``max_instructions`` is exact.
 
-        function  : its symbol, or its address
-        arguments : integers (negative ones as two's complement), symbols (their address), ``None``
-                    (NULL); ``str`` (UTF-8 with a trailing NUL), ``bytes`` and ``bytearray`` are
-                    placed in guest memory for the time of the call and their address is passed; a
-                    ``bytearray`` gets its content back afterwards
-        signed    : give the result as a signed 64-bit number
-        timeout   : seconds after which the call is abandoned (``None``: never)
-        max_instructions : stop exactly there (0: no limit); counting makes a call 3-5 times slower
-
-        May be used in a handler. Raises :class:`GuestFault`, :class:`GuestBug`,
-        :class:`GuestTimeout`, :class:`GuestLimit`, and whatever a handler raises;
-        :class:`UsageError` for a limit in a handler, where probes are hooks and the call around it
-        has none.
+        Counting makes a call 3-5 times slower. May be used in a handler, but not with a limit where
+        probes are hooks and the call around it has none. Raises whatever a handler raises, and
+        :class:`CallStopped` after :meth:`stop`.
         """
         target = code_address(function, self.symbols, self.machine)
         check_limits(timeout, max_instructions)
         if max_instructions:
             self._check_counting()
-        heap = self.machine.heap
-        with passed(arguments, self.machine, heap.alloc, heap.free) as values:
+        with Passed(arguments, self._memory, guard=guard is not False) as values:
             result = self.machine.call(
                 target, values, timeout=timeout, max_instructions=max_instructions
             )

@@ -7,29 +7,26 @@ delete_module() (kernel/module/main.c, 6.1).
 from __future__ import annotations
 
 import enum
+import logging
 import os
-import re
 from collections.abc import Callable, Iterator
-from functools import cached_property
-from pathlib import Path
 
 from kprobesim.errors import ImageError, SymbolError, UsageError
 from kprobesim.image import Symbol
-from kprobesim.image.files.source import map_file
 from kprobesim.image.loaded_image import LoadedImage
-from kprobesim.image.modules.file import ModuleFile, module_name
-from kprobesim.image.modules.folder import ModuleFolder
+from kprobesim.image.modules.file import ModuleFile
+from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.image.modules.link import Linker
 from kprobesim.image.modules.module_image import ModuleImage
-from kprobesim.image.modules.package import ModulePackage
 from kprobesim.image.segment import Segment
-from kprobesim.image.tables.exports import kernel_exports
 from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, Region, page_up
 from kprobesim.patching.running_text import module_text
 
 __all__ = ["Module", "ModuleState", "Modules"]
+
+_log = logging.getLogger(__name__)
 
 _SLOTS = 33 << 20  # from the start of the modules' area: slots and the return probes' trampoline
 _ARM64_REACH = 128 << 20  # of a branch: module_alloc() stays so near to the kernel's end
@@ -41,7 +38,6 @@ _PROT = {
     "ro_after_init": Prot.RW,
     "data": Prot.RW,
 }
-_VERMAGIC = re.compile(rb"[ -~]{,200}mod_unload[ -~]{,100}")
 
 
 class ModuleState(enum.Enum):
@@ -105,17 +101,16 @@ class Modules:
         self._notifier = notifier
         self._percpu_offset = percpu_offset
         self._loaded: dict[str, Module] = {}
-        self._files: dict[str, Path] = {}
-        self._sources = (
-            ModulePackage(image.path, progress),
-            ModuleFolder(image.path, image.release),
-        )
+        self._finder = ModuleFinder(image, progress)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._loaded.values())
 
     def __len__(self) -> int:
         return len(self._loaded)
+
+    def __repr__(self) -> str:
+        return f"<Modules: {', '.join(self._loaded) or 'none is loaded'}>"
 
     def __contains__(self, name: object) -> bool:
         """Whether a module of that name is loaded."""
@@ -133,41 +128,21 @@ class Modules:
 
     def offer(self, path: str | os.PathLike[str]) -> str:
         """Let the module in the file ``path`` be found by its name, which is returned."""
-        file = ModuleFile(Path(path), map_file(Path(path)))
-        self._check(file)
-        self._files[file.name] = Path(path)
-        return file.name
+        return self._finder.offer(path)
 
     def find(self, name: str) -> ModuleFile | None:
         """An offered module, or one of those that came with the kernel; else ``None``."""
-        name = name.replace("-", "_")
-        if name in self._files:
-            return ModuleFile(self._files[name], map_file(self._files[name]))
-        found = (source.find(name) for source in self._sources)
-        return next((file for file in found if file is not None), None)
+        return self._finder.find(name)
 
     def available(self) -> list[str]:
         """The names of all that :meth:`find` would find."""
-        return sorted(
-            {*self._files, *(name for source in self._sources for name in source.names())}
-        )
+        return self._finder.names()
 
     def _file(self, module: str | os.PathLike[str]) -> ModuleFile:
         """``module`` is a path if it looks like one, else a name."""
         if not isinstance(module, (str, os.PathLike)):
             raise UsageError(f"{module!r} is no module: give its name or the path of its .ko")
-        text = os.fspath(module)
-        if not isinstance(module, str) or os.sep in text or ".ko" in text:
-            return ModuleFile(Path(text), map_file(Path(text)))
-        found = self.find(text)
-        if found is None:
-            raise ImageError(
-                self._image.path,
-                f"no module {text} in it; give the path of its .ko file"
-                if self._image.container.startswith("Debian package")
-                else f"no module {text} is beside it; give the path of its .ko file",
-            )
-        return found
+        return self._finder.load(module)
 
     def bring(self, name: str) -> bool:
         """Load the module ``name`` if it is not, and let it be LIVE; false if it cannot be found.
@@ -205,70 +180,17 @@ class Modules:
             raise UsageError(f"the module {file.name} is loaded already: unload_module() first")
         if file.name in users:
             raise ImageError(file.path, f"depends on itself: {' -> '.join((*users, file.name))}")
-        self._check(file)
+        self._finder.check(file)
         for name in file.depends:
             if name not in self._loaded:
-                needed = self.find(name) or self._beside(file, name)
-                if needed is None:
-                    raise ImageError(file.path, f"depends on the module {name}: load that first")
+                needed = self._finder.needed(file, name)
                 finish(self._load(needed, finish, (*users, file.name)))
         loaded = self._map(file)
         self._loaded[file.name] = loaded
         self._image.add(loaded.image)
         self._notifier.coming(loaded.image)
+        _log.info("loaded module %s at %#x", file.name, loaded.address)
         return loaded
-
-    def _beside(self, file: ModuleFile, name: str) -> ModuleFile | None:
-        """The module ``name`` in the folder that ``file`` is from."""
-        folder = file.path.parent
-        if not folder.is_dir():
-            return None
-        paths = [path for path in sorted(folder.glob("*.ko*")) if module_name(path.name) == name]
-        return ModuleFile(paths[0], map_file(paths[0])) if paths else None
-
-    def _check(self, file: ModuleFile) -> None:
-        """Whether the module was built for this kernel (check_modinfo())."""
-        image = self._image
-        if file.arch != image.arch:
-            raise ImageError(file.path, f"is a module for {file.arch}; the kernel is {image.arch}")
-        wanted = self._vermagic
-        if wanted is None:  # it was built without modules: its release must do
-            same = not image.release or file.vermagic.split(" ")[0] == image.release
-            wanted = image.release
-        else:
-            same = file.vermagic == wanted
-        if not same:
-            raise ImageError(
-                file.path,
-                f"was built for another kernel: its vermagic is {file.vermagic.strip()!r}, "
-                f"the kernel's is {wanted.strip()!r}",
-            )
-
-    @cached_property
-    def _vermagic(self) -> str | None:
-        """The kernel's own vermagic; ``None`` if it has none."""
-        release = self._image.release.encode()
-        if not release:
-            return None
-        for segment in self._image.segments:
-            data = bytes(segment.data)
-            at = data.find(release + b" ")
-            while at >= 0:
-                end = data.find(b"\0", at)
-                if _VERMAGIC.fullmatch(data[at:end]):
-                    return data[at:end].decode()
-                at = data.find(release + b" ", at + 1)
-        return None
-
-    @cached_property
-    def _kernel_exports(self) -> dict[str, int]:
-        return dict(kernel_exports(self._image.kernel))
-
-    def _resolve(self, name: str) -> int | None:
-        address = self._kernel_exports.get(name)
-        for module in self._loaded.values() if address is None else ():
-            address = address or module.image.exports.get(name)
-        return address
 
     def _map(self, file: ModuleFile) -> Module:
         """Link it and put it into memory, in the state in which its init function is called."""
@@ -280,7 +202,7 @@ class Modules:
         percpu = self._place(linker.percpu_size, init + linker.init_size)
         image = linker.link(
             *(core, init, percpu - self._percpu_offset),
-            *(self._resolve, memory.read, self._image.banner),
+            *(self._image.exported_to_modules, memory.read, self._image.banner),
         )
         text = module_text(image, self._image.kernel).areas
         module = Module(image, file.depends)
@@ -349,6 +271,7 @@ class Modules:
         self._image.remove(module.name)
         self._unmap(module.init_regions)
         self._unmap(module.regions)
+        _log.info("unloaded module %s", name)
 
     def _unmap(self, regions: list[Region]) -> None:
         for region in regions:

@@ -1,8 +1,9 @@
-"""``ProbeVerbs``: what is built on probes, and who else hears of what they do."""
+"""``Probing``: a kernel's probes of every kind, and who else hears of what they do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
@@ -11,22 +12,100 @@ from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.fail_function import Override
 from kprobesim.kprobes.jprobe import Jprobe
+from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.kretprobe import Kretprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.machine.die_notifiers import DieNotifier
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.text import TextPoke
 from kprobesim.stack.stack_trace import StackTrace
 
-__all__ = ["ProbeVerbs"]
+__all__ = ["Probing", "as_kprobe", "as_kprobes"]
 
 
-class ProbeVerbs:
-    """The half of :class:`~kprobesim.kernel.base.KernelHandle` that needs no plain probe."""
+class Probing:
+    """The verbs of :class:`~kprobesim.kernel.base.Kernel` that plant probes."""
 
     kprobes: KprobesManager
     machine: Guest
     image: KernelImage
+
+    # -- probes ------------------------------------------------------------------------------------
+
+    def register_kprobe(self, p: Kprobe) -> None:
+        """Plant ``p``; raises :class:`KprobeError`, and then no byte of the guest has changed."""
+        self.kprobes.register_kprobe(as_kprobe(p))
+
+    def unregister_kprobe(self, p: Kprobe) -> None:
+        """Take ``p`` out again and restore the instruction."""
+        self.kprobes.unregister_kprobe(as_kprobe(p))
+
+    def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
+        """Plant all or none."""
+        self.kprobes.register_kprobes(as_kprobes(probes))
+
+    def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
+        """Take all of ``probes`` out."""
+        self.kprobes.unregister_kprobes(as_kprobes(probes))
+
+    def disable_kprobe(self, p: Kprobe) -> None:
+        """No handler of ``p`` is called until it is enabled again."""
+        self.kprobes.disable_kprobe(as_kprobe(p))
+
+    def enable_kprobe(self, p: Kprobe) -> None:
+        """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
+        self.kprobes.enable_kprobe(as_kprobe(p))
+
+    def check(
+        self,
+        symbol_name: str | None = None,
+        *,
+        addr: int | None = None,
+        offset: int = 0,
+        kretprobe: bool = False,
+        events: bool = False,
+        slot_at: int | None = None,
+        suggest: bool = True,
+    ) -> Verdict:
+        """What a kernel that has booted would answer to a probe there; nothing is planted.
+
+        kretprobe : ask for a return probe
+        events    : ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace
+        slot_at   : address of a slot, whose bytes the verdict then tells
+        suggest   : tell names like an unknown one, which takes a while
+        """
+        p = Kprobe(symbol_name, addr=addr, offset=offset)
+        return self.kprobes.rules.check(
+            p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
+        )
+
+    @contextmanager
+    def probing(
+        self,
+        symbol_name: str | None = None,
+        *,
+        addr: int | None = None,
+        offset: int = 0,
+        pre_handler: PreHandler | None = None,
+        post_handler: PostHandler | None = None,
+        fault_handler: FaultHandler | None = None,
+    ) -> Iterator[Kprobe]:
+        """A probe for the time of a ``with`` block."""
+        p = Kprobe(
+            symbol_name,
+            addr=addr,
+            offset=offset,
+            pre_handler=pre_handler,
+            post_handler=post_handler,
+            fault_handler=fault_handler,
+        )
+        self.register_kprobe(p)
+        try:
+            yield p
+        finally:
+            if p in self.kprobes:
+                self.unregister_kprobe(p)
 
     # -- return probes -----------------------------------------------------------------------------
 
@@ -174,6 +253,18 @@ class ProbeVerbs:
         """Ask ``callback`` no longer; raises :class:`UsageError` if it was not asked."""
         if not self.machine.die_notifiers.unregister(callback):
             raise UsageError(f"{callback!r} is no registered die notifier")
+
+
+def as_kprobe(p: object) -> Kprobe:
+    """``p``, which must be a ``Kprobe``; raises :class:`UsageError`."""
+    if not isinstance(p, Kprobe):
+        raise UsageError(f"{p!r} is of type {type(p).__name__}: give a Kprobe")
+    return p
+
+
+def as_kprobes(probes: Sequence[Kprobe]) -> list[Kprobe]:
+    """``probes`` as a list; raises :class:`UsageError` if something else is among them."""
+    return [as_kprobe(p) for p in as_list(probes, "a list of Kprobe")]
 
 
 def _as_jprobe(jp: object) -> Jprobe:

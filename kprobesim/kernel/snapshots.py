@@ -1,8 +1,9 @@
 """A booted kernel in one file, and back: what the rooms below know of it, put together.
 
-Sections: ``machine`` (CPU, devices, clock and console, as plain data), ``ram`` and ``pages`` (the
-guest's memory), ``image`` and ``symbols/...`` (the kernel, so that the file stands alone) and
-``probes``. Everything is checked before a CPU is touched.
+Sections: ``machine`` (CPUs, devices, clock and console, as plain data), ``ram`` and ``pages`` (the
+guest's memory), ``image`` and ``symbols/...`` (the kernel, so that the file stands alone),
+``probes``, and ``kernel`` (whose kprobes are imitated). Everything is checked before a CPU is
+touched. Format 1 has no section ``kernel``, and one CPU where format 2 has a list.
 """
 
 from __future__ import annotations
@@ -20,24 +21,41 @@ from kprobesim.errors import SnapshotError, UsageError
 from kprobesim.image import KernelImage, load_image
 from kprobesim.image.state import identity, pack_image, page_reader, unpack_image
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.model import MODELS, Model
+from kprobesim.kprobes.rules.own_code import own_facts, with_facts
 from kprobesim.kprobes.state import check_probes, save_probes
 from kprobesim.machine.memory import PAGE
 from kprobesim.snapshot.container import Container, read_container, write_container
 from kprobesim.snapshot.packing import PackingError, pack_value, unpack_value
 from kprobesim.snapshot.pages import PagesError, PageWriter
 
-__all__ = ["Resumed", "check_place", "describe", "resume_board", "write_snapshot"]
+__all__ = ["Resumed", "Wanted", "check_place", "describe", "resume_board", "write_snapshot"]
 
 _LEAST_MEMORY = 1 << 20  # no board has less
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """What a snapshot held: a board that stands where it stood, and the state of its probes."""
+    """What a snapshot held: a board that stands where it stood, and the state of its probes.
+
+    ``model`` is the kernel whose kprobes to imitate (``None``: that of the image's version), also
+    where it is wrong if ``strict``.
+    """
 
     image: KernelImage
     board: Board
     probes: Any
+    model: Model | None
+    strict: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the kernel of a snapshot must be like; ``None`` takes it as it is."""
+
+    memory: int | None = None
+    model: Model | None = None
+    strict: bool | None = None
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -63,6 +81,13 @@ def write_snapshot(
         sections = {
             "machine": pack_value(state),
             "probes": pack_value(probes),
+            "kernel": pack_value(
+                {
+                    "model": kprobes.model.name,
+                    "facts": own_facts(kprobes.model),
+                    "strict": kprobes.strict,
+                }
+            ),
             "ram": ram,
             **pack_image(image, pages),
         }
@@ -72,6 +97,8 @@ def write_snapshot(
     facts = {
         **identity(image),
         "memory": len(board.ram),
+        "model": kprobes.model.name,
+        "strict": kprobes.strict,
         "time": board.time,
         "console": _last_line(board.console.tail()),
         "pages": len(pages),
@@ -87,14 +114,16 @@ def _last_line(text: str) -> str:
 def resume_board(
     path: str | os.PathLike[str],
     other: str | os.PathLike[str] | None = None,
+    wanted: Wanted | None = None,
     clock: str = "virtual",
     progress: Callable[[str], None] | None = None,
 ) -> Resumed:
     """Read the snapshot ``path``; ``other`` is a file that must hold the same kernel.
 
-    ``clock`` is what the board's time follows. Raises :class:`SnapshotError`, and
-    :class:`ImageError` for an unusable ``other``.
+    ``clock`` is what the board's time follows. Raises :class:`SnapshotError`, also for a kernel
+    that is not as ``wanted``, and :class:`ImageError` for an unusable ``other``.
     """
+    wanted = wanted or Wanted()
     if clock not in CLOCKS:
         raise UsageError(f"clock is {' or '.join(CLOCKS)}, not {clock!r}")
     container = read_container(path)
@@ -105,6 +134,9 @@ def resume_board(
     memory = container.facts.get("memory")
     if type(memory) is not int or memory < _LEAST_MEMORY or memory % PAGE:
         raise container.damaged("it does not say how much memory the guest has")
+    if wanted.memory not in (None, memory):
+        raise _contradiction(container, "memory", f"{wanted.memory} bytes", f"{memory} bytes")
+    model, strict = _imitated(container, wanted)
     try:
         state = unpack_value(container.section("machine"))
         probes = unpack_value(container.section("probes"))
@@ -117,7 +149,44 @@ def resume_board(
     except UsageError as error:
         raise SnapshotError(container.path, f"cannot be resumed here: {error}") from error
     put()
-    return Resumed(image, board, probes)
+    return Resumed(image, board, probes, model, strict)
+
+
+def _imitated(container: Container, wanted: Wanted) -> tuple[Model | None, bool]:
+    """The model and whether to be strict; format 1 says neither, so there it is as ``wanted``."""
+    if "kernel" not in container.sections:
+        return wanted.model, bool(wanted.strict)
+    try:
+        stored = unpack_value(container.section("kernel"))
+        name, strict = stored["model"], stored["strict"]
+    except (PackingError, LookupError, TypeError) as error:
+        raise container.damaged(f"its section 'kernel' cannot be read ({error!r})") from error
+    if type(name) is not str or type(strict) is not bool:
+        raise container.damaged("it does not say which model it imitates")
+    model = MODELS.get(name)
+    if model is None:
+        raise SnapshotError(
+            container.path,
+            f"imitates the kprobes of {name[:40]}, a model that this kprobesim does not have; "
+            "read it with the kprobesim that wrote it",
+        )
+    if wanted.model not in (None, model):
+        raise _contradiction(container, "model", wanted.model.name, name)
+    if wanted.strict not in (None, strict):
+        raise _contradiction(container, "strict", wanted.strict, strict)
+    try:
+        return with_facts(model, stored.get("facts", own_facts(model))), strict
+    except (ValueError, AttributeError) as error:
+        raise container.damaged(f"it does not say which model it imitates ({error})") from error
+
+
+def _contradiction(
+    container: Container, what: str, wanted: object, stored: object
+) -> SnapshotError:
+    return SnapshotError(
+        container.path,
+        f"has {what} {stored}, not {wanted}: leave {what} out, or boot the kernel anew with it",
+    )
 
 
 def _check_image(container: Container, image: KernelImage) -> None:
@@ -145,6 +214,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             "file": os.fspath(path),
             "size": container.path.stat().st_size,
             "memory": int(facts["memory"]),
+            "model": facts.get("model"),
+            "strict": facts.get("strict"),
             "stored_pages": int(facts["pages"]),
             "time": float(facts["time"]),
             "console": str(facts["console"]),

@@ -12,8 +12,9 @@ from kprobesim.arch.x86_64.ftrace import FtraceInsn
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.model import Model, Vanished
+from kprobesim.kprobes.rules.site import Site
 
-__all__ = ["ArchInsn", "ArchKprobes", "Site", "Stepping", "arch_kprobes"]
+__all__ = ["ArchInsn", "ArchKprobes", "Stepping", "arch_kprobes"]
 
 Read = Callable[[int, int], bytes]
 Stepping = Literal["breakpoint", "trap"]
@@ -59,20 +60,10 @@ class ArchInsn(Protocol):
 
 
 @dataclass(frozen=True)
-class Site:
-    """A probe point as the checks found it."""
-
-    address: int
-    symbol_start: int
-    has_exception_entry: bool
-    has_post_handler: bool
-    ftrace: bool
-    """The probe goes through ftrace (KPROBES_ON_FTRACE)."""
-
-
-@dataclass(frozen=True)
 class ArchKprobes:
-    """``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
+    """What an architecture's kprobes are like.
+
+    ``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
     the trap's program counter is ``breakpoint_trap_offset`` behind its start. ``repeats``: a
     single step may end on the same instruction (x86 REP). ``fixes_up``: what was stepped may have
     been a branch (:attr:`ArchInsn.fix_up`). ``boost_ends_at_post``: a boosted copy is stepped all

@@ -42,6 +42,11 @@ class KprobeCtlblk:
         self.kprobe_saved_flags = 0
         self.prev_kprobe: tuple[Kprobe, int, int] | None = None
 
+    def __repr__(self) -> str:
+        if self.running is None:
+            return "<KprobeCtlblk idle>"
+        return f"<KprobeCtlblk {KprobeStatus(self.kprobe_status).name} {self.running!r}>"
+
     def save(self) -> Any:
         """Everything, for :meth:`restore`."""
         return self.running, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kprobesim.errors import KprobeError, Reason
-from kprobesim.image import KernelImage
 from kprobesim.image.tables.error_injection import InjectionType
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.kprobes.rules.checks import Place, resolve
+from kprobesim.kprobes.rules.rules import Rules
+from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
 from kprobesim.machine.guest import Guest
 
@@ -62,16 +62,15 @@ class FaultInjection:
     def __init__(
         self,
         machine: Guest,
-        image: KernelImage,
+        rules: Rules,
         table: KprobeTable,
-        read_original: Callable[[int, int], bytes],
         register_kprobe: Callable[[Kprobe], None],
         unregister_kprobe: Callable[[Kprobe], None],
     ) -> None:
         self._machine = machine
-        self._image = image
+        self._rules = rules
+        self._image = rules.image
         self._table = table
-        self._read_original = read_original
         self._register_kprobe = register_kprobe
         self._unregister_kprobe = unregister_kprobe
         self._injected: dict[int, Override] = {}
@@ -79,55 +78,48 @@ class FaultInjection:
     def override(self, symbol: int | str, value: int, *, check: bool) -> Override:
         """Let ``symbol`` return ``value``; raises :class:`KprobeError`."""
         kp = Kprobe(symbol) if isinstance(symbol, str) else Kprobe(addr=symbol)
-        place = resolve(self._image, kp, self._read_original)
-        if not place.on_func_entry:
-            raise _refusal(
-                errno.EINVAL,
-                Reason.NOT_FUNCTION_ENTRY,
-                f"{place} is not where a function begins: only there can it return at once",
-                place,
-            )
+        site = self._rules.site(kp, "fail_function")
         if check:
-            value = self._check(place, value)
+            value = self._check(site, value)
         override = Override(self._machine, kp, value)
         self._register_kprobe(kp)
         if check:
-            self._injected[place.address] = override
+            self._injected[site.address] = override
 
         def remove() -> None:
             if kp in self._table:
                 self._unregister_kprobe(kp)
-                if self._injected.get(place.address) is override:
-                    del self._injected[place.address]
+                if self._injected.get(site.address) is override:
+                    del self._injected[site.address]
 
         override.remove = remove
         return override
 
-    def _check(self, place: Place, value: int) -> int:
+    def _check(self, site: Site, value: int) -> int:
         """The value to return, if the kernel would let the function return it."""
-        kind = self._image.error_injection.type_of(place.symbol_start)
+        kind = self._image.error_injection.type_of(site.symbol_start)
         if kind is None:
             raise _refusal(
                 errno.ERANGE,
                 Reason.NOT_ERROR_INJECTABLE,
-                f"{place} is not marked ALLOW_ERROR_INJECTION; leave check out to do it all "
+                f"{site} is not marked ALLOW_ERROR_INJECTION; leave check out to do it all "
                 "the same",
-                place,
+                site,
             )
-        if place.address in self._injected:
+        if site.address in self._injected:
             raise _refusal(
                 errno.EBUSY,
                 Reason.ALREADY_INJECTED,
-                f"{place} is overridden already; remove that first",
-                place,
+                f"{site} is overridden already; remove that first",
+                site,
             )
         value = value or kind.default()
         if not kind.accepts(value):
             raise _refusal(
                 errno.EINVAL,
                 Reason.UNACCEPTABLE_VALUE,
-                f"{place} fails with {kind.value}, not with {value:#x}",
-                place,
+                f"{site} fails with {kind.value}, not with {value:#x}",
+                site,
             )
         return value
 
@@ -140,5 +132,5 @@ class FaultInjection:
         return list(self._image.error_injection)
 
 
-def _refusal(number: int, reason: Reason, message: str, place: Place) -> KprobeError:
-    return KprobeError(number, reason, message, symbol=str(place), address=place.address)
+def _refusal(number: int, reason: Reason, message: str, site: Site) -> KprobeError:
+    return KprobeError(number, reason, message, symbol=str(site), address=site.address)

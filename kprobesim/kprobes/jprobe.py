@@ -57,7 +57,7 @@ class Jprobe:
         self.entry = entry
 
     def __repr__(self) -> str:
-        return f"<Jprobe {self.kp.symbol_name or '?'} nmissed={self.kp.nmissed}>"
+        return f"<Jprobe {self.kp.place} nmissed={self.kp.nmissed}>"
 
 
 def call_with_arguments(machine: Guest, jp: Jprobe) -> Callable[[Kprobe, Any], int]:

@@ -121,9 +121,13 @@ class Kprobe:
         # Enumerations take a microsecond for that, and heads of several probes ask at every hit.
         return int.__and__(self.flags, DISABLED_OR_GONE) != 0
 
-    def __repr__(self) -> str:
+    @property
+    def place(self) -> str:
+        """Where it is, for people: "gcd+0x4 at 0xffffffff810007a4"."""
         place = self.symbol_name or "?"
         if self.offset:
             place += f"+{self.offset:#x}"
-        where = "" if self.addr is None else f" at {self.addr:#x}"
-        return f"<Kprobe {place}{where} nmissed={self.nmissed}>"
+        return place if self.addr is None else f"{place} at {self.addr:#x}"
+
+    def __repr__(self) -> str:
+        return f"<Kprobe {self.place} nmissed={self.nmissed}>"

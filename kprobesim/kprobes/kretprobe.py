@@ -104,4 +104,4 @@ class Kretprobe:
         self.rethook: Rethook | None = None
 
     def __repr__(self) -> str:
-        return f"<Kretprobe {self.kp.symbol_name or '?'} nmissed={self.nmissed}>"
+        return f"<Kretprobe {self.kp.place} nmissed={self.nmissed}>"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from kprobesim.errors import KprobeError, Reason, UsageError
-from kprobesim.image import KernelImage
 from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.kretprobe import Kretprobe, Rethook
-from kprobesim.kprobes.model import DEFAULT_MODEL, Model
+from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rethook import Returns
-from kprobesim.kprobes.rules.blacklist import KRETPROBE_BLACKLIST
-from kprobesim.kprobes.rules.checks import Place, check_types, resolve
+from kprobesim.kprobes.rules.lookup import check_types
+from kprobesim.kprobes.rules.rules import Rules
+from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
 
-__all__ = ["ReturnProbes", "at_entry_only", "unresolved_as_kretprobe"]
+__all__ = ["ReturnProbes"]
 
 _MOST_DATA = 4096  # KRETPROBE_MAX_DATA_SIZE
 _CPUS = 1
@@ -30,38 +29,20 @@ def default_maxactive(model: Model, *, preemptible: bool) -> int:
     return max(10, 2 * _CPUS)
 
 
-def at_entry_only(model: Model, *, strict: bool) -> bool:
-    """Whether elsewhere is refused; old kernels take any word of the stack for the return address,
-    which only ``strict`` imitates."""
-    return model.kretprobe_at_entry_only or not strict
-
-
-def unresolved_as_kretprobe(model: Model) -> Model:
-    """``model``, with the answer of register_kretprobe() to an unknown symbol."""
-    return replace(model, unresolved_errno=model.kretprobe_unresolved_errno)
-
-
 class ReturnProbes:
     """Gives return probes their instances, and lets the manager plant their entry probes."""
 
     def __init__(
         self,
-        image: KernelImage,
+        rules: Rules,
         table: KprobeTable,
         returns: Returns,
-        read_original: Callable[[int, int], bytes],
         register_kprobe: Callable[[Kprobe], None],
         unregister_kprobes: Callable[[Sequence[Kprobe]], None],
-        model: Model = DEFAULT_MODEL,
-        *,
-        strict: bool = False,
     ) -> None:
-        self._model = model
-        self._strict = strict
-        self._image = image
+        self._rules = rules
         self._table = table
         self._returns = returns
-        self._read_original = read_original
         self._register_kprobe = register_kprobe
         self._unregister_kprobes = unregister_kprobes
         self._registered = 0
@@ -71,35 +52,24 @@ class ReturnProbes:
         kp = rp.kp
         _check_types(rp)
         # A probe that is registered already has an address beside its symbol: refused, too.
-        model = unresolved_as_kretprobe(self._model)
-        place = resolve(self._image, kp, self._read_original, model, strict=self._strict)
-        if not place.on_func_entry and at_entry_only(model, strict=self._strict):
-            raise _refusal(
-                Reason.NOT_FUNCTION_ENTRY,
-                f"{place} is not where a function begins: only there is its return address known",
-                place,
-            )
+        site = self._rules.site(kp, "kretprobe")
         if kp in self._table:
             raise _refusal(
                 Reason.ALREADY_REGISTERED,
                 "this probe is registered already; unregister it first or make another Kretprobe",
-                place,
-            )
-        if place.symbol in KRETPROBE_BLACKLIST[self._image.arch]:
-            raise _refusal(
-                Reason.BLACKLISTED,
-                f"the return of {place} must not be probed: it returns in another task",
-                place,
+                site,
             )
         if not 0 <= rp.data_size <= _MOST_DATA:
             raise _refusal(
                 Reason.DATA_SIZE,
                 f"data_size {rp.data_size} is more than {_MOST_DATA} bytes for each call",
-                place,
+                site,
                 errno.E2BIG,
             )
         if rp.maxactive <= 0:
-            rp.maxactive = default_maxactive(model, preemptible=self._image.preemptible)
+            rp.maxactive = default_maxactive(
+                self._rules.model, preemptible=self._rules.image.preemptible
+            )
         rp.nmissed = 0
         if not self._registered:
             self._returns.start()
@@ -132,8 +102,8 @@ class ReturnProbes:
             self._returns.stop()
 
 
-def _refusal(reason: Reason, message: str, place: Place, number: int = errno.EINVAL) -> KprobeError:
-    return KprobeError(number, reason, message, symbol=str(place), address=place.address)
+def _refusal(reason: Reason, message: str, site: Site, number: int = errno.EINVAL) -> KprobeError:
+    return KprobeError(number, reason, message, symbol=str(site), address=site.address)
 
 
 def _check_types(rp: Kretprobe) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
-from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.aggregate import AggrKprobe
@@ -33,13 +33,14 @@ from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
-from kprobesim.kprobes.rules.blacklist import Blacklist
-from kprobesim.kprobes.rules.checks import Place, check_address_safe, check_model, resolve
-from kprobesim.kprobes.rules.verdict import Judge
+from kprobesim.kprobes.rules.rules import Rules
+from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable, members
 from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobesManager"]
+
+_SHOWN = 4  # probes in a repr
 
 
 def _no_page() -> int:
@@ -72,11 +73,8 @@ class KprobesManager:
         self.model = model
         self.strict = strict
         self._arch = arch_kprobes(image, stepping, model, strict=strict)
-        self._blacklist = Blacklist(image, model)
-        self.judge = Judge(
-            *(image, self._arch, self._blacklist, self.read_original), model, strict=strict
-        )
-        """What a kernel that has booted would answer to a probe."""
+        self.rules = Rules(image, self.read_original, model, strict=strict, arch=self._arch)
+        """Whether and how this kernel takes a probe."""
         self._table = KprobeTable()
         copies: dict[int, int] = {}  # that run by themselves, and what they are copies of
         ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
@@ -117,9 +115,9 @@ class KprobesManager:
             returns = caught = TrampolineReturns(machine, ctlblk, pages.trampoline)
             self.hit_path.unclaimed = caught.trap
             machine.breakpoint = self.hit_path.breakpoint
-            if self.judge.optimizable.available:
+            if self.rules.optimizable.available:
                 self._arming = self.optimizer = KprobeOptimizer(
-                    *(machine, self._table, breakpoints, self.judge.optimizable, ctlblk, copies),
+                    *(machine, self._table, breakpoints, self.rules.optimizable, ctlblk, copies),
                     pages,
                     strict=strict,
                 )
@@ -127,13 +125,10 @@ class KprobesManager:
         self.returns = returns
         """The calls that return probes follow."""
         self.return_probes = ReturnProbes(
-            *(image, self._table, returns, self.read_original),
-            *(self.register_kprobe, self.unregister_kprobes, model),
-            strict=strict,
+            self.rules, self._table, returns, self.register_kprobe, self.unregister_kprobes
         )
         self.fault_injection = FaultInjection(
-            *(machine, image, self._table, self.read_original),
-            *(self.register_kprobe, self.unregister_kprobe),
+            machine, self.rules, self._table, self.register_kprobe, self.unregister_kprobe
         )
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
@@ -143,7 +138,7 @@ class KprobesManager:
             self.optimizer.wrap if self.optimizer else None,
             strict=strict,
         )
-        self.module_notifier = ModuleNotifier(self._blacklist, self.switching)
+        self.module_notifier = ModuleNotifier(self.rules.blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
         machine.step = self.hit_path.step
@@ -166,6 +161,14 @@ class KprobesManager:
         return self.ctlblk[0].save(), None
 
     # -- looking up ------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        places = [p.place for p in islice(self, _SHOWN)]
+        more = f" and {len(self) - _SHOWN} more" if len(self) > _SHOWN else ""
+        return f"<kprobes of model {self.model.name}: {', '.join(places) or 'none'}{more}>"
+
+    def __str__(self) -> str:
+        return self.list()
 
     def __len__(self) -> int:
         return len(self._table)
@@ -192,7 +195,7 @@ class KprobesManager:
 
     def blacklist(self) -> str:
         """The text of debugfs' ``kprobes/blacklist``."""
-        return self._blacklist.text()
+        return self.rules.blacklist.text()
 
     # -- registering -----------------------------------------------------------------------------
 
@@ -209,24 +212,20 @@ class KprobesManager:
                 symbol=p.symbol_name,
                 address=p.addr,
             )
-        if self.strict:
-            check_model(p, self.model)
-        place = resolve(self._image, p, self.read_original, self.model, strict=self.strict)
-        p.addr = place.address
+        site = self.rules.site(p)
+        p.addr = site.address
         p.flags &= KprobeFlag.DISABLED
-        if place.on_func_entry:
+        if site.on_func_entry:
             p.flags |= KprobeFlag.ON_FUNC_ENTRY
-        if self.judge.site(place, p).ftrace:
+        if site.ftrace:
             p.flags |= KprobeFlag.FTRACE
         p.nmissed = 0
-        check_address_safe(
-            self._image, self._blacklist, place, self.model, init_freed=self.init_freed
-        )
-        head = self._table.heads.get(place.address)
+        self.rules.check_safe(site, init_freed=self.init_freed)
+        head = self._table.heads.get(site.address)
         if head is not None:
-            self._join(head, p, place)
+            self._join(head, p, site)
             return
-        self._prepare_probe(p, p, place)
+        self._prepare_probe(p, p, site)
         self._table.add(p, p)
         if not p.disabled:
             self.switching.arm(p)
@@ -238,7 +237,7 @@ class KprobesManager:
         jp.kp.pre_handler = call_with_arguments(self._machine, jp)
         self.register_kprobe(jp.kp)
 
-    def _join(self, head: Kprobe, p: Kprobe, place: Place) -> None:
+    def _join(self, head: Kprobe, p: Kprobe, site: Site) -> None:
         """Register ``p`` where others are already (``register_aggr_kprobe()``)."""
         if p.list_type == "j" and any(
             other.list_type == "j" and not other.flags & KprobeFlag.GONE for other in members(head)
@@ -246,20 +245,20 @@ class KprobesManager:
             raise KprobeError(
                 errno.EEXIST,
                 Reason.ANOTHER_JPROBE,
-                f"{place} has a jprobe already, and there can be one only",
-                symbol=str(place),
-                address=place.address,
+                f"{site} has a jprobe already, and there can be one only",
+                symbol=str(site),
+                address=site.address,
             )
         aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
         if aggr.flags & KprobeFlag.GONE:
-            self._prepare_probe(aggr, p, place)  # other code may be there now
+            self._prepare_probe(aggr, p, site)  # other code may be there now
             aggr.flags = aggr.flags & ~KprobeFlag.GONE | KprobeFlag.DISABLED
         aggr.add(p)
         boosts_on = self.model.x86.boost == "when prepared"
         if p.post_handler is not None and aggr.ainsn.boostable and boosts_on and not self.strict:
             # The kernel would go on boosting, and never call this handler.
             self._arming.release(aggr)
-            aggr.share(self._prepare(p, place))
+            aggr.share(self._prepare(p, site))
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
             self.switching.arm(aggr)
@@ -327,24 +326,15 @@ class KprobesManager:
         elif not head.flags & KprobeFlag.GONE:
             self._arming.release(head)
 
-    def _prepare_probe(self, head: Kprobe, p: Kprobe, place: Place) -> None:
+    def _prepare_probe(self, head: Kprobe, p: Kprobe, site: Site) -> None:
         """Let ``head`` know the instruction that ``p`` is on (``prepare_kprobe()``)."""
-        head.ainsn = self._prepare(p, place)
+        head.ainsn = self._prepare(p, site)
         width = len(self._arch.breakpoint)
-        head.opcode = int.from_bytes(self.read_original(place.address, width), "little")
+        head.opcode = int.from_bytes(self.read_original(site.address, width), "little")
 
-    def _prepare(self, p: Kprobe, place: Place) -> ArchInsn:
+    def _prepare(self, p: Kprobe, site: Site) -> ArchInsn:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""
-        try:
-            return self._arming.prepare(p, self.judge.site(place, p))
-        except Refused as refused:
-            raise KprobeError(
-                refused.errno,
-                refused.reason,
-                f"{place} cannot be probed: {refused.message}",
-                symbol=str(place),
-                address=place.address,
-            ) from None
+        return self.rules.prepare(site, lambda site: self._arming.prepare(p, site))
 
     # -- switching -------------------------------------------------------------------------------
 

@@ -110,8 +110,14 @@ class Model:
     refuse_bugs: bool
     refuse_cfi_preambles: bool
     """Symbols that begin with __cfi_ or __pfx_."""
+    events_ambiguous_errno: Literal["EADDRNOTAVAIL", "EINVAL"] | None
+    """What kprobe_events says to a name that is there several times; else the first is meant."""
+    events_unknown_errno: Literal["ENOENT", "EINVAL"]
+    """What it says to a symbol that does not exist."""
     refuse_module_twins: bool
-    """MOD:SYM is ambiguous if the module has several of that name (6.11); else it is the first."""
+    """The same for MOD:SYM if the module has several of that name (6.11)."""
+    lto_suffix: Literal["", ".", ".llvm."]
+    """What a kernel of clang's LTO leaves out of a symbol's name, from there on, to look it up."""
     kretprobe_maxactive: Maxactive
     """How many calls of a function are followed if nothing is asked for."""
     kretprobe_at_entry_only: bool
@@ -147,7 +153,10 @@ _2_6 = Model(
     refuse_static_calls=False,
     refuse_bugs=False,
     refuse_cfi_preambles=False,
+    events_ambiguous_errno=None,
+    events_unknown_errno="ENOENT",
     refuse_module_twins=False,
+    lto_suffix="",
     kretprobe_maxactive="cpus unless preemptible",
     kretprobe_at_entry_only=False,
     kretprobe_unresolved_errno="EINVAL",
@@ -213,52 +222,76 @@ _5_10 = replace(
     arm64=replace(_5_4.arm64, refuse_unknown_hints=True),
 )
 
-_6_1 = replace(
+_5_15 = replace(
     _5_10,
-    name="6.1",
+    name="5.15",
     fault_handlers=False,
-    place_needs_symbol=True,
-    kretprobe_maxactive="at least 10",
     kretprobe_unresolved_errno="ENOENT",
+    lto_suffix=".",
     x86=replace(
         _5_10.x86,
         stepping="breakpoint",
         boost="when prepared",
         wide_boost_table=True,
         unboostable_prefixes=frozenset({0x2E, 0x67}),
+    ),
+    arm64=replace(_5_10.arm64, stepping="breakpoint", slot_size=8),
+)
+
+_6_1 = replace(
+    _5_15,
+    name="6.1",
+    place_needs_symbol=True,
+    kretprobe_maxactive="at least 10",
+    events_ambiguous_errno="EADDRNOTAVAIL",
+    x86=replace(
+        _5_15.x86,
         int3_ends_walk=False,
         refuse_inside_ftrace=False,
         skip_endbr=True,
     ),
-    arm64=replace(
-        _5_10.arm64,
-        stepping="breakpoint",
-        slot_size=8,
-        vanished="report",
-    ),
+    arm64=replace(_5_15.arm64, vanished="report"),
 )
 
-_6_12 = replace(
+_6_6 = replace(
     _6_1,
-    name="6.12",
+    name="6.6",
     refuse_cfi_preambles=True,
-    refuse_module_twins=True,
-    x86=replace(_6_1.x86, vanished="report", group_boost=True, refuse_cfi_checks=True),
+    lto_suffix=".llvm.",
+    x86=replace(_6_1.x86, vanished="report", refuse_cfi_checks=True),
     arm64=replace(_6_1.arm64, refuse_mops=True, blacklist=(_ENTRY, _IRQENTRY, *_HYP)),
 )
 
-_6_13 = replace(
-    _6_12,
-    name="6.13",
-    x86=replace(_6_12.x86, refuse_exception_insns=True),
-    arm64=replace(_6_12.arm64, simulate_nop=True),
+_6_12 = replace(
+    _6_6,
+    name="6.12",
+    events_ambiguous_errno="EINVAL",
+    events_unknown_errno="EINVAL",
+    refuse_module_twins=True,
+    lto_suffix="",
+    x86=replace(_6_6.x86, group_boost=True, refuse_exception_insns=True),
 )
 
-_6_17 = replace(_6_13, name="6.17", arm64=replace(_6_13.arm64, narrow_exclusives=True))
+_6_13 = replace(_6_12, name="6.13", arm64=replace(_6_12.arm64, simulate_nop=True))
+
+_6_15 = replace(_6_13, name="6.15", arm64=replace(_6_13.arm64, narrow_exclusives=True))
+
+_6_17 = replace(_6_15, name="6.17")
 
 #: By name, oldest first.
 MODELS = {
-    model.name: model for model in (_2_6, _4_9, _4_19, _5_4, _5_10, _6_1, _6_12, _6_13, _6_17)
+    "2.6": _2_6,
+    "4.9": _4_9,
+    "4.19": _4_19,
+    "5.4": _5_4,
+    "5.10": _5_10,
+    "5.15": _5_15,
+    "6.1": _6_1,
+    "6.6": _6_6,
+    "6.12": _6_12,
+    "6.13": _6_13,
+    "6.15": _6_15,
+    "6.17": _6_17,
 }
 DEFAULT_MODEL = _6_1
 """For an image that does not tell its version."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import UsageError
-from kprobesim.kprobes.arch_kprobes import Site
 from kprobesim.kprobes.arming.arming import HookArming
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.rules.site import Site
 
 if TYPE_CHECKING:
     from kprobesim.kprobes.manager import KprobesManager
@@ -26,7 +26,9 @@ _CODE = 16  # longer than any instruction
 _MASK = (1 << 64) - 1
 _SITE: dict[str, type] = {
     "address": int,
+    "symbol": str,
     "symbol_start": int,
+    "on_func_entry": bool,
     "has_exception_entry": bool,
     "has_post_handler": bool,
     "ftrace": bool,

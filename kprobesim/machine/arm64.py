@@ -121,6 +121,10 @@ class Arm64Cpu:
         """Let SP_EL0 point at the running task."""
         self.engine.write_system(*_SP_EL0, address)
 
+    def current(self) -> int:
+        """SP_EL0: the running task."""
+        return self.engine.read_system(*_SP_EL0)
+
     # -- flags -----------------------------------------------------------------------------------
 
     def write_flags(self, value: int) -> None:

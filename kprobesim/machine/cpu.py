@@ -21,7 +21,7 @@ class Cpu(Protocol):
 
     @property
     def arch(self) -> str:
-        """ "x86_64" or "arm64"."""
+        """``"x86_64"`` or ``"arm64"``."""
 
     @property
     def regs_class(self) -> type[PtRegs]:

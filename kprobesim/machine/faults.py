@@ -8,11 +8,19 @@ from kprobesim.errors import GuestError
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
-__all__ = ["GuestBug", "GuestFault", "GuestLimit", "GuestTimeout"]
+__all__ = ["CallStopped", "GuestBug", "GuestFault", "GuestLimit", "GuestStop", "GuestTimeout"]
 
 
-class _GuestStop(GuestError):
-    """The guest stopped at ``pc``; ``regs`` are its registers then, ``trace`` its callers."""
+class GuestStop(GuestError):
+    """The guest was stopped where it should not have stopped.
+
+    Attributes:
+        headline: Why, in a line.
+        regs: All registers, as they were then.
+        pc: The program counter's value.
+        place: The same by symbol.
+        trace: The callers, innermost first ("? " before a guess).
+    """
 
     def __init__(self, headline: str, regs: PtRegs, place: str, trace: Sequence[str]) -> None:
         self.headline = headline
@@ -37,13 +45,53 @@ class _GuestStop(GuestError):
         lines += [f"  {entry}" for entry in self.trace or ("(empty)",)]
         return "\n".join(lines)
 
+    def as_dict(self) -> dict[str, object]:
+        """The stop as plain data, for ``--json`` and logs."""
+        return {
+            "kind": type(self).__name__,
+            "message": self.headline,
+            "place": self.place,
+            "pc": f"{self.pc:#x}",
+            "registers": {name: f"{value:#x}" for name, value in self.regs.as_dict().items()},
+            "trace": list(self.trace),
+            **self.details(),
+        }
 
-class GuestFault(_GuestStop):
-    """An exception that neither a probe nor the guest's own tables handled: ``trap`` says which."""
+    def details(self) -> dict[str, object]:
+        """What this kind of stop has to say besides, as plain data."""
+        return {}
 
-    def __init__(self, trap: Trap, regs: PtRegs, place: str, trace: Sequence[str]) -> None:
+
+class GuestFault(GuestStop):
+    """An exception that neither a probe nor the guest's own tables handled.
+
+    Attributes:
+        trap: Which one.
+        hint: What is known of the reason, such as which argument was overrun; else "".
+    """
+
+    def __init__(
+        self, trap: Trap, regs: PtRegs, place: str, trace: Sequence[str], hint: str = ""
+    ) -> None:
         self.trap = trap
-        super().__init__(f"guest fault: {trap}", regs, place, trace)
+        self.hint = hint
+        headline = f"guest fault: {trap}" + (f": {hint}" if hint else "")
+        super().__init__(headline, regs, place, trace)
+
+    def details(self) -> dict[str, object]:
+        """The exception, as the CPU tells it, and what is known of the reason."""
+        trap = self.trap
+        address = None if trap.address is None else f"{trap.address:#x}"
+        return {
+            "trap": {
+                "kind": trap.kind.value,
+                "number": trap.number,
+                "code": trap.code,
+                "address": address,
+                "access": trap.access,
+            },
+            "hint": self.hint,
+        }
 
 
 class GuestBug(GuestFault):
@@ -73,16 +121,41 @@ class GuestBug(GuestFault):
         self.headline = f"kernel BUG at {where}"
         self.args = (f"{self.headline}, at {place}",)
 
+    def details(self) -> dict[str, object]:
+        """The exception, and where the source has the ``BUG()``."""
+        return {**super().details(), "file": self.file, "line": self.line}
 
-class GuestTimeout(_GuestStop):
+
+class GuestTimeout(GuestStop):
     """The call did not return in time and was abandoned."""
 
 
-class GuestLimit(_GuestStop):
-    """The call did not return within ``max_instructions``; ``executed`` of them ran."""
+class GuestLimit(GuestStop):
+    """The call did not return within ``max_instructions`` and was abandoned.
+
+    Attributes:
+        instructions: How many were executed; ``None`` for a booted guest, which counts time.
+        nanoseconds: How long the call took, in the guest's time; ``None`` for a called kernel.
+    """
 
     def __init__(
-        self, headline: str, regs: PtRegs, place: str, trace: Sequence[str], executed: int
+        self,
+        headline: str,
+        regs: PtRegs,
+        place: str,
+        trace: Sequence[str],
+        *,
+        instructions: int | None = None,
+        nanoseconds: int | None = None,
     ) -> None:
-        self.executed = executed
+        self.instructions = instructions
+        self.nanoseconds = nanoseconds
         super().__init__(headline, regs, place, trace)
+
+    def details(self) -> dict[str, object]:
+        """How far it came."""
+        return {"instructions": self.instructions, "nanoseconds": self.nanoseconds}
+
+
+class CallStopped(GuestStop):
+    """The call was abandoned since somebody asked for it: ``Kernel.stop()``."""

@@ -38,7 +38,8 @@ class Guest:
         self.engine = engine
         self.cpu = cpu
         self.memory = memory
-        self.text = KernelText(engine, memory)
+        memory.watch_code(engine.code_pages)
+        self.text = KernelText(memory)
         self.code_watch = CodeWatch(engine, self.text)
         self.words = engine.words
 
@@ -48,6 +49,8 @@ class Guest:
         self.die_notifiers = DieNotifiers()
         self.symbolize: Callable[[int], str] = lambda address: f"{address:#x}"
         self.unwind: Callable[[PtRegs], list[str]] = lambda regs: []
+        self.explainers: list[Callable[[Trap, PtRegs], str]] = []
+        """Who may know why the run ends with a trap: a sentence, or ""."""
         self.read_code: Callable[[int, int], bytes] = memory.read
         """Guest code as it is without probes."""
         self.recover_return: Callable[[int, int], int] = lambda address, frame: address
@@ -136,5 +139,9 @@ class Guest:
 
     def fault(self, trap: Trap, regs: PtRegs) -> None:
         """End the run with a :class:`GuestFault` that tells of ``trap``."""
-        kept = regs.copy()
-        raise GuestFault(trap, kept, self.symbolize(kept.ip), self.unwind(kept))
+        raise self.fault_of(trap, regs.copy())
+
+    def fault_of(self, trap: Trap, regs: PtRegs) -> GuestFault:
+        """The error that tells of ``trap``, and all that is known of the reason."""
+        hint = next(filter(None, (explain(trap, regs) for explain in self.explainers)), "")
+        return GuestFault(trap, regs, self.symbolize(regs.ip), self.unwind(regs), hint)

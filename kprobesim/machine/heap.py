@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left
 
 from kprobesim.errors import UsageError
 
@@ -12,41 +12,46 @@ _ALIGN = 16
 
 
 class Heap:
-    """Hands out zeroed-by-the-caller ranges of [``start``, ``end``), lowest address first.
+    """Hands out ranges of [``start``, ``end``), always the lowest that fits.
 
-    Freed ranges of the same size are used again, most recently freed first, so the same calls give
-    the same addresses.
+    So an address depends on what is allocated now, and not on what has been and was freed: a free
+    range grows together with its neighbours.
     """
 
     def __init__(self, start: int, end: int) -> None:
-        self._next = start
-        self._end = end
+        self._starts = [start]  # of the free ranges, in order
+        self._ends = [end]
         self._sizes: dict[int, int] = {}
-        self._free: defaultdict[int, list[int]] = defaultdict(list)
 
     def alloc(self, size: int, align: int = _ALIGN) -> int:
-        """The address of ``size`` fresh bytes."""
+        """The address of ``size`` bytes, whatever their content; raises :class:`UsageError`."""
         if size <= 0 or align <= 0 or align & (align - 1):
             raise UsageError(f"cannot allocate {size} bytes aligned to {align}")
         size = (size + _ALIGN - 1) & -_ALIGN
-        free = self._free[size]
-        for place in range(len(free) - 1, -1, -1):
-            if free[place] % align == 0:
-                address = free.pop(place)
-                break
-        else:
-            address = (self._next + align - 1) & -align
-            if address + size > self._end:
-                raise UsageError(
-                    f"cannot allocate {size} bytes: the guest's heap is used up; "
-                    "load the kernel with more memory"
-                )
-            self._next = address + size
+        at, address = self._find(size, align)
+        if at < 0:
+            raise UsageError(
+                f"cannot allocate {size} bytes: the guest's heap is used up; "
+                "load the kernel with more memory"
+            )
+        start, end = self._starts.pop(at), self._ends.pop(at)
+        for low, high in ((address + size, end), (start, address)):
+            if low < high:
+                self._starts.insert(at, low)
+                self._ends.insert(at, high)
         self._sizes[address] = size
         return address
 
+    def _find(self, size: int, align: int) -> tuple[int, int]:
+        """The place of a free range, and the address in it; -1: none is large enough."""
+        for at, start in enumerate(self._starts):
+            address = (start + align - 1) & -align
+            if address + size <= self._ends[at]:
+                return at, address
+        return -1, 0
+
     def size_of(self, address: int) -> int:
-        """The size of the allocation at ``address``."""
+        """The size of the allocation at ``address``; raises :class:`UsageError`."""
         size = self._sizes.get(address)
         if size is None:
             raise UsageError(f"{address:#x} was not allocated here, or has been freed")
@@ -54,13 +59,31 @@ class Heap:
 
     def free(self, address: int) -> None:
         """Give the allocation at ``address`` back."""
-        self._free[self.size_of(address)].append(address)
+        end = address + self.size_of(address)
         del self._sizes[address]
+        starts, ends = self._starts, self._ends
+        at = bisect_left(starts, address)
+        if at < len(starts) and starts[at] == end:
+            end = ends.pop(at)
+            del starts[at]
+        if at and ends[at - 1] == address:
+            ends[at - 1] = end
+        else:
+            starts.insert(at, address)
+            ends.insert(at, end)
+
+    def save(self) -> tuple[list[int], list[int], dict[int, int]]:
+        """What is allocated, for :meth:`restore`."""
+        return self._starts[:], self._ends[:], self._sizes.copy()
+
+    def restore(self, kept: tuple[list[int], list[int], dict[int, int]]) -> None:
+        """The memory is as it was when :meth:`save` gave ``kept``."""
+        starts, ends, sizes = kept
+        self._starts, self._ends, self._sizes = starts[:], ends[:], sizes.copy()
 
     def fits(self, size: int) -> bool:
         """Whether :meth:`alloc` would find room."""
-        size = (size + _ALIGN - 1) & -_ALIGN
-        return bool(self._free.get(size)) or self._next + size <= self._end
+        return self._find((size + _ALIGN - 1) & -_ALIGN, _ALIGN)[0] >= 0
 
     def __contains__(self, address: int) -> bool:
         """Whether ``address`` is in an allocation that starts there."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
-from kprobesim.machine.faults import GuestLimit, GuestTimeout
+from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
+from kprobesim.machine.guard_pages import GuardedArea
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
+from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
@@ -21,6 +24,7 @@ from kprobesim.machine.watchdog import Watchdog
 __all__ = ["Machine"]
 
 _STACK = 64 << 10
+_CLEAN = bytes(PAGE)
 _STACK_STRIDE = 1 << 20  # unmapped guard space between stacks
 _MAX_DEPTH = 16
 _BLOCK = 2 << 20
@@ -40,8 +44,9 @@ class Machine(Guest):
     def __init__(self, arch: str, ram_size: int, image_end: int = 0) -> None:
         engine = Engine(arch)
         cpu = make_cpu(engine)
-        super().__init__(engine, cpu, GuestMemory(cpu.ram_base, ram_size, cpu.pte_format))
-        self.engine.map_ram(self.cpu.ram_base, ram_size, self.memory.host_address)
+        memory = GuestMemory(cpu.ram_base, ram_size, cpu.pte_format)
+        engine.map_ram(cpu.ram_base, ram_size, memory.host_address)
+        super().__init__(engine, cpu, memory)
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
@@ -50,8 +55,10 @@ class Machine(Guest):
             if arch == "x86_64"
             else self.clock
         )
+        self._stop_asked = False
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
+        self._stack_offsets: list[int] = []
         self._direct_map()
         page = self.memory.map_new(self.cpu.vmalloc_start, PAGE, Prot.RX, "return pad")
         self._pad = page.start
@@ -62,10 +69,12 @@ class Machine(Guest):
     # -- memory ------------------------------------------------------------------------------------
 
     def _direct_map(self) -> None:
-        """All RAM at the kernel's direct map; the heap is the upper part of what is free."""
+        """All RAM at the kernel's direct map; the heap is the upper part of what is free.
+
+        At its end a quarter of the heap is not mapped: guard pages lie there.
+        """
         memory = self.memory
         start = self.cpu.page_offset
-        memory.map(start, memory.base, memory.size, Prot.RW, "direct map")
         free = memory.base + memory.size - memory.next_frame
         if free < 8 * _BLOCK:
             raise UsageError(
@@ -74,8 +83,18 @@ class Machine(Guest):
             )
         heap = memory.next_frame + free // 4 & -_BLOCK
         end = memory.base + memory.size
-        self.heap = Heap(start + heap - memory.base, start + end - memory.base)
+        guarded = end - max((end - heap) // 4, GuardedArea.least_bytes()) & -_BLOCK
+        offset = guarded - memory.base
+        memory.map(start, memory.base, offset, Prot.RW, "direct map")
+        self.heap = Heap(start + heap - memory.base, start + offset)
+        self.guarded = GuardedArea(
+            memory, start + offset, memory.size - offset, self.engine.flush_tlb, self.heap
+        )
+        self.explainers.append(self._explain_bounds)
         memory.limit_frames(heap)
+
+    def _explain_bounds(self, trap: Trap, regs: PtRegs) -> str:
+        return "" if trap.address is None else self.guarded.explain(trap.address)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
         """Code has been put at ``address``: clocks and random numbers that it reads are ours."""
@@ -85,7 +104,7 @@ class Machine(Guest):
         """Take memory of ``map_new`` away; nothing of the guest may be running there."""
         if region.prot & Prot.X:
             self._reads.forget_code(region.start, region.end)
-            self.engine.forget_code(region.start, region.end)
+            self.memory.wrote(region.offset, region.end - region.start)
         self.memory.unmap(region)
         self.engine.flush_tlb()
 
@@ -114,7 +133,6 @@ class Machine(Guest):
             entries *= 2
         self.engine.restore(before)
         self.memory.write(scratch, bytes(len(toucher)))
-        self.engine.forget_code(scratch, scratch + len(toucher))
 
     # -- calling -----------------------------------------------------------------------------------
 
@@ -149,6 +167,7 @@ class Machine(Guest):
         self.depth = depth + 1
         used = 0
         try:
+            self._clean_stack(depth)
             self.cpu.prepare_call(self.memory, self._stacks[depth], arguments, self._pad)
             limit = max_instructions
             if counter is not None:
@@ -164,6 +183,8 @@ class Machine(Guest):
             raise
         finally:
             self.depth = depth
+            if not depth:
+                self._stop_asked = False
             engine.restore(context)
             self.in_handler = handling
             if outer is not None:
@@ -172,6 +193,12 @@ class Machine(Guest):
                     outer.thaw(self.words, self.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
+
+    def stop(self) -> None:
+        """Let the outermost call that runs now end as :class:`CallStopped`, and all within it."""
+        if self.depth:
+            self._stop_asked = True
+            self.engine.stop()
 
     @property
     def return_address(self) -> int:
@@ -186,7 +213,21 @@ class Machine(Guest):
         base = self.cpu.vmalloc_start + (depth + 1) * _STACK_STRIDE
         region = self.memory.map_new(base, _STACK, Prot.RW, f"stack {depth}")
         self._stacks.append(region.end)
+        self._stack_offsets.append(region.offset + _STACK)
         self._contexts.append(self.engine.new_context())
+
+    def _clean_stack(self, depth: int) -> None:
+        """Let a call find nothing that earlier ones have left below its stack pointer.
+
+        Frames are smaller than a page, so the first clean page from the top ends what was used.
+        """
+        ram, end = self.memory.ram, self._stack_offsets[depth]
+        start = end - _STACK
+        ram[end - PAGE : end] = _CLEAN
+        end -= PAGE
+        while end > start and ram[end - PAGE : end] != _CLEAN:
+            ram[end - PAGE : end] = _CLEAN
+            end -= PAGE
 
     def _run(self, begin: int, timeout: float | None, limit: int) -> int:
         """Run from ``begin`` until the return pad; returns the counted instructions.
@@ -204,6 +245,8 @@ class Machine(Guest):
         try:
             while True:
                 status = engine.run(address, limit - used if limit else 0)
+                if self._stop_asked:
+                    self._stopped(CallStopped, "the call was stopped")
                 address = words[program_counter]
                 if limit:
                     used += min(engine.counter)
@@ -219,7 +262,8 @@ class Machine(Guest):
                     self._stopped(GuestTimeout, f"guest still running after {timeout:g} s")
                 if limit and used >= limit:
                     self._stopped(
-                        GuestLimit, f"guest still running after {used} instructions", used
+                        partial(GuestLimit, instructions=used),
+                        f"guest still running after {used} instructions",
                     )
                 if self._halted(address):
                     self.dispatch(Trap(TrapKind.HALT, 0))
@@ -229,9 +273,10 @@ class Machine(Guest):
                 _watchdog.disarm(key)
 
     def _take_back_the_stop(self) -> None:
-        """Let Unicorn forget that a nested run was stopped: it would call no more code hooks in
-        the outer one (but for those it compiled in when they were the only one). The next run to
-        begin resets that.
+        """Let Unicorn forget that a nested run was stopped.
+
+        It would call no more code hooks in the outer one (but for those it compiled in when they
+        were the only one). The next run to begin resets that.
         """
         self.engine.run(self._pad, 2 if self.engine.counting else 0)
 
@@ -244,6 +289,6 @@ class Machine(Guest):
         before = address - len(halt)
         return self.text.is_code(before) and self.memory.read(before, len(halt)) == halt
 
-    def _stopped(self, error: Callable[..., BaseException], headline: str, *more: object) -> None:
+    def _stopped(self, error: Callable[..., BaseException], headline: str) -> None:
         regs = self.regs.copy()
-        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs), *more)
+        raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs))

@@ -11,7 +11,9 @@ from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
 from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.paging import PageTables, PteFormat
+from kprobesim.machine.unicorn.code_pages import CodePages
 
 __all__ = [
     "PAGE",
@@ -49,8 +51,8 @@ class Prot(enum.IntFlag):
     RX = R | X
 
 
-@dataclass(frozen=True, order=True)
-class Region:
+@dataclass(frozen=True, order=True, repr=False)
+class Region(HexRepr):
     """The virtual range [``start``, ``end``), which lies at RAM offset ``offset``."""
 
     start: int
@@ -62,6 +64,20 @@ class Region:
 
 class HostAccess(ABC):
     """The host's way to guest memory by virtual address; each raises :class:`GuestMemoryError`."""
+
+    def __init__(self) -> None:
+        self._code = bytearray()
+        self._code_pages: CodePages | None = None
+
+    def watch_code(self, pages: CodePages) -> None:
+        """Drop what was translated from where the host writes, from now on."""
+        self._code_pages, self._code = pages, pages.code
+
+    def wrote(self, offset: int, size: int) -> None:
+        """The host has written ``size`` bytes at ``offset`` of the RAM."""
+        pages = self._code_pages
+        if pages is not None:
+            pages.forget(offset, size)
 
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:
@@ -110,6 +126,7 @@ class GuestMemory(HostAccess):
     """
 
     def __init__(self, base: int, size: int, pte_format: PteFormat) -> None:
+        super().__init__()
         self.base = base
         self.size = size
         self.ram = make_ram(size)
@@ -161,6 +178,7 @@ class GuestMemory(HostAccess):
         if freed:
             offset = freed[-1] - self.base
             self.ram[offset : offset + size] = bytes(size)
+            self.wrote(offset, size)
         region = self.map(
             start, freed[-1] if freed else self.take_frames(size // PAGE), size, prot, name
         )
@@ -170,12 +188,16 @@ class GuestMemory(HostAccess):
 
     def unmap(self, region: Region) -> None:
         """Take ``region`` of :meth:`map_new` away, for good; its frames are used again."""
+        self.withdraw(region)
+        size, physical = region.end - region.start, region.offset + self.base
+        self._free_frames.setdefault(size // PAGE, []).append(physical)
+
+    def withdraw(self, region: Region) -> None:
+        """Undo :meth:`map`; who cached translations must forget them."""
         at = self.regions.index(region)
         del self.regions[at], self._starts[at]
         self._last = Region(0, 0, 0, Prot(0), "")
-        size, physical = region.end - region.start, region.offset + self.base
-        self.tables.unmap(region.start, physical, size)
-        self._free_frames.setdefault(size // PAGE, []).append(physical)
+        self.tables.unmap(region.start, region.offset + self.base, region.end - region.start)
 
     def protect(self, region: Region, prot: Prot) -> Region:
         """Change what the guest may do there; who cached translations must forget them."""
@@ -257,10 +279,13 @@ class GuestMemory(HostAccess):
         at = self._offset(address, size, "write") if size else 0
         if at >= 0:
             self.ram[at : at + size] = data
+            if self._code.find(1, at >> 12, (at + size + PAGE - 1) >> 12) >= 0:
+                self.wrote(at, size)
             return
         done = 0
         for at, length in self._pieces(address, size, "write"):
             self.ram[at : at + length] = data[done : done + length]
+            self.wrote(at, length)
             done += length
 
     def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
@@ -294,6 +319,9 @@ class GuestMemory(HostAccess):
         """Write the little-endian 64-bit word at ``address``."""
         region = self._last
         if address & 7 == 0 and region.start <= address < region.end:
-            self._words[address - region.start + region.offset >> 3] = value & _MASK
+            at = address - region.start + region.offset
+            self._words[at >> 3] = value & _MASK
+            if self._code.find(1, at >> 12, (at >> 12) + 1) >= 0:
+                self.wrote(at, 8)
         else:
             super().write_u64(address, value)

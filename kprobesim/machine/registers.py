@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from kprobesim.machine.unicorn.struct_layout import Words
+if TYPE_CHECKING:  # who only asks the rules loads no emulator
+    from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["Arm64PtRegs", "FlagsAccess", "PtRegs", "X86PtRegs"]
 
@@ -143,6 +144,10 @@ class PtRegs:
     def __iter__(self) -> Iterator[str]:
         return iter(self.NAMES)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied are the registers as they are now, detached from the CPU."""
+        return _detached, (type(self), bytes(self._words), self._cpu.read_flags())
+
     def __repr__(self) -> str:
         fields = " ".join(f"{name}={value:#x}" for name, value in self.as_dict().items())
         return f"<{type(self).__name__} {fields}>"
@@ -165,6 +170,11 @@ class PtRegs:
         ctypes.memmove(words, self._words, ctypes.sizeof(words))
         cpu.write_flags(self._cpu.read_flags())
         self._words, self._cpu = words, cpu
+
+
+def _detached(kind: type[PtRegs], words: bytes, flags: int) -> PtRegs:
+    array: Words = (ctypes.c_uint64 * (len(words) // 8)).from_buffer_copy(words)
+    return kind(array, _FrozenFlags(flags))
 
 
 def _word(number: int, doc: str) -> Any:

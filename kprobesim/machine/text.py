@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.memory import HostAccess
-from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["KernelText", "TextPoke"]
 
 
-@dataclass(frozen=True)
-class TextPoke:
+@dataclass(frozen=True, repr=False)
+class TextPoke(HexRepr):
     """One change of guest code, the counterpart of ``perf_event_text_poke``.
 
     ``number`` counts from 1; ``old`` and ``new`` are the bytes at ``address``; ``who`` names the
@@ -33,21 +33,16 @@ class KernelText:
     The newest 65,536 pokes are kept in :attr:`log`; ``listeners`` hear of each one.
     """
 
-    def __init__(self, engine: Engine, memory: HostAccess) -> None:
-        self._engine = engine
+    def __init__(self, memory: HostAccess) -> None:
         self._memory = memory
         self._number = 0
         self.log: deque[TextPoke] = deque(maxlen=1 << 16)
         self.listeners: list[Callable[[TextPoke], None]] = []
 
     def poke(self, address: int, new: bytes, who: str) -> None:
-        """Write ``new`` at ``address`` and drop what was translated from there.
-
-        Unicorn does not see host writes: without the drop the old code would go on running.
-        """
+        """Write ``new`` at ``address``; what was translated from there is dropped."""
         old = self._memory.read(address, len(new))
         self._memory.write(address, new)
-        self._engine.forget_code(address, address + len(new))
         self._number += 1
         poke = TextPoke(self._number, address, old, new, who)
         self.log.append(poke)

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from kprobesim.errors import GuestMemoryError
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Trap", "TrapKind", "page_fault_of"]
 
@@ -31,8 +32,8 @@ class TrapKind(str, enum.Enum):
     OTHER = "exception"
 
 
-@dataclass(frozen=True)
-class Trap:
+@dataclass(frozen=True, repr=False)
+class Trap(HexRepr):
     """One exception.
 
     ``number`` is the kernel's trap number (x86: the vector; ARM64: the exception class, ESR bits

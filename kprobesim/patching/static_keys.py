@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.patching.text import Code
 
 __all__ = ["JumpLabel", "labels_by_keys", "switched_labels"]
@@ -45,8 +46,8 @@ _BRANCH, _FLAGS = 1, 3
 _TRUE = b"\1\0\0\0"  # static_key.enabled
 
 
-@dataclass(frozen=True)
-class JumpLabel:
+@dataclass(frozen=True, repr=False)
+class JumpLabel(HexRepr):
     """A place whose instruction is a jump to ``target``, or now none: ``jumps`` says which."""
 
     place: int

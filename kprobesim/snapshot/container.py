@@ -30,7 +30,9 @@ from kprobesim.errors import SnapshotError
 
 __all__ = ["VERSION", "Container", "is_snapshot", "read_container", "write_container"]
 
-VERSION = 1
+VERSION = 2
+"""What is written."""
+_READABLE = (1, 2)
 
 _MAGIC = b"\x89KPS\r\n\x1a\n"  # as PNG's: a transfer as text, or with 7 bits, shows at once
 _HEAD = struct.Struct("<8sI4xQQ")
@@ -102,10 +104,10 @@ def _read_whole(path: Path, file: BinaryIO) -> tuple[bytes, bytes]:
     if len(head) < _START:
         raise SnapshotError(path, f"is cut short after {len(head)} bytes; {_AGAIN}")
     _, version, size, _ = _HEAD.unpack_from(head)
-    if version != VERSION:
+    if version not in _READABLE:
         raise SnapshotError(
             path,
-            f"has format {version}, and this kprobesim reads format {VERSION} only; "
+            f"has format {version}, and this kprobesim reads formats up to {VERSION}; "
             "read it with the kprobesim that wrote it, or take the snapshot again",
         )
     there = os.fstat(file.fileno()).st_size

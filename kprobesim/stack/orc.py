@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kprobesim.errors import GuestMemoryError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.image.modules.module_image import ModuleImage
@@ -66,8 +67,8 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Frame:
+@dataclass(frozen=True, repr=False)
+class Frame(HexRepr):
     """An address on the way; ``exact``: it was interrupted there, and not left by a call.
 
     ``sp`` is the stack pointer there, if it is known.
@@ -78,8 +79,8 @@ class Frame:
     sp: int | None = None
 
 
-@dataclass(frozen=True)
-class OrcEntry:
+@dataclass(frozen=True, repr=False)
+class OrcEntry(HexRepr):
     """How to find the caller of the instructions from one address to the next."""
 
     sp_offset: int

@@ -6,16 +6,19 @@ base and the canary a third of them fault at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kprobesim.image import KernelImage
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE
 from kprobesim.patching.running_text import running_text
 
-__all__ = ["percpu_offset", "set_up_environment"]
+__all__ = ["find_current_task", "percpu_offset", "set_up_environment"]
 
 _X86_CANARY = 0x28  # offset in fixed_percpu_data where compilers expect it (asm/processor.h)
 _CANARY = 0x5AFE_57AC_CA4A_4200  # the kernel's canaries end in a zero byte, too
+_CURRENT_NAMES = ("current_task", "pcpu_hot")  # the second in 6.2-6.14: its first member
 _TASK_SIZE = 4 * PAGE
 
 
@@ -38,6 +41,22 @@ def percpu_offset(image: KernelImage) -> int:
     if image.arch != "x86_64" or image.percpu_load is None:
         return 0
     return (image.percpu_load - (_address(image, "__per_cpu_start") or 0)) % (1 << 64)
+
+
+def find_current_task(machine: Machine, image: KernelImage) -> Callable[[], int | None]:
+    """What tells the address of ``current``; it gives ``None`` where the image names no place.
+
+    A per-CPU variable on x86-64, SP_EL0 on ARM64 (``asm/current.h`` of both).
+    """
+    cpu = machine.cpu
+    if isinstance(cpu, Arm64Cpu):
+        return lambda: cpu.current() or None
+    found = filter(None, (_address(image, name) for name in _CURRENT_NAMES))
+    variable = next(found, None)
+    if variable is None:
+        return lambda: None
+    place = (percpu_offset(image) + variable) % (1 << 64)
+    return lambda: machine.memory.read_u64(place) or None
 
 
 def _set_up_x86(machine: Machine, image: KernelImage) -> None:

@@ -15,7 +15,12 @@ _XZR = 31
 
 
 def fix_up_arm64(
-    image: KernelImage, memory: GuestMemory, entry: ExceptionEntry, trap: Trap, regs: PtRegs
+    image: KernelImage,
+    memory: GuestMemory,
+    read_code: object,
+    entry: ExceptionEntry,
+    trap: Trap,
+    regs: PtRegs,
 ) -> bool:
     """Do what the entry's type says and go on at its fix-up address; always handled.
 

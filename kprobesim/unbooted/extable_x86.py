@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from kprobesim.arch.x86_64.boundary import Read, read_insn
 from kprobesim.image import ExceptionEntry, KernelImage
 from kprobesim.machine.memory import GuestMemory
 from kprobesim.machine.registers import PtRegs
@@ -29,9 +30,17 @@ _AX, _CX, _DX, _SP = 0, 1, 2, 4
 
 
 def fix_up_x86(
-    image: KernelImage, memory: GuestMemory, entry: ExceptionEntry, trap: Trap, regs: PtRegs
+    image: KernelImage,
+    memory: GuestMemory,
+    read_code: Read,
+    entry: ExceptionEntry,
+    trap: Trap,
+    regs: PtRegs,
 ) -> bool:
-    """Do what the entry's type says and go on at its fix-up address; always handled."""
+    """Do what the entry's type says and go on at its fix-up address; always handled.
+
+    ``read_code`` gives code as it is without probes.
+    """
     kind = entry.type
     if kind is None:
         found = image.symbols.at(entry.handler) if entry.handler else None
@@ -55,7 +64,7 @@ def fix_up_x86(
     elif kind == _UCOPY_LEN:
         regs.set_gpr(_CX, immediate * regs.gpr(_CX) + regs.gpr(register))
     elif kind == _ZEROPAD:
-        _load_unaligned_zeropad(memory, regs)
+        _load_unaligned_zeropad(memory, read_code, regs)
     if flags & _CLEAR_AX:
         regs.set_gpr(_AX, 0)
     if flags & _CLEAR_DX:
@@ -64,13 +73,14 @@ def fix_up_x86(
     return True
 
 
-def _load_unaligned_zeropad(memory: GuestMemory, regs: PtRegs) -> None:
+def _load_unaligned_zeropad(memory: GuestMemory, read_code: Read, regs: PtRegs) -> None:
     """A word load across the end of what is mapped: the missing bytes are zero."""
     import capstone  # a tenth of the time that a snapshot takes to go on, and rarely needed
 
+    code = read_insn(read_code, regs.ip).raw
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     decoder.detail = True
-    insn = next(decoder.disasm(memory.read(regs.ip, 15), regs.ip))
+    insn = next(decoder.disasm(code, regs.ip))
     target, source = insn.operands[0], insn.operands[1].mem
     address = source.disp
     for part, scale in ((source.base, 1), (source.index, source.scale)):

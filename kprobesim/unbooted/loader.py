@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
+from kprobesim.image.placement import virtual_minus_ram
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
 
 __all__ = ["load_into_machine"]
 
-_KERNEL_MAP = 0xFFFF_FFFF_8000_0000  # x86-64 __START_KERNEL_map: virtual minus physical
 _ARM64_RAM = 0x4000_0000
-_ARM64_ALIGN = 2 << 20
 _ROOM = 96 << 20  # beyond the image: page tables, stacks, heap
 
 _PROT = {"text": Prot.RX, "mixed": Prot.RW | Prot.X, "rodata": Prot.R, "data": Prot.RW}
@@ -25,10 +24,10 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
     """
     if not image.segments:
         raise UsageError(f"{image.path} has nothing to load")
-    delta = _delta(image)
     first = image.segments[0].vaddr
     end = page_up(max(segment.end for segment in image.segments))
     base = 0 if image.arch == "x86_64" else _ARM64_RAM
+    delta = virtual_minus_ram(image) - base
     needed = end - delta - base + _ROOM
     size = memory_size or max(256 << 20, needed)
     if size < needed or size % PAGE:
@@ -56,11 +55,3 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
             code = memoryview(ram)[at : at + region.end - region.start]
             machine.see_code(region.start, code)
     return machine
-
-
-def _delta(image: KernelImage) -> int:
-    """Virtual minus physical address."""
-    if image.arch == "x86_64":
-        return _KERNEL_MAP
-    first = image.segments[0].vaddr
-    return first - (_ARM64_RAM + _ARM64_ALIGN + first % _ARM64_ALIGN)

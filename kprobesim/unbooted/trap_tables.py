@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kprobesim.errors import GuestMemoryError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image import BugEntry, KernelImage
 from kprobesim.machine.faults import GuestBug
 from kprobesim.machine.machine import Machine
@@ -29,8 +30,8 @@ _FIXABLE = (
 )
 
 
-@dataclass(frozen=True)
-class GuestWarning:
+@dataclass(frozen=True, repr=False)
+class GuestWarning(HexRepr):
     """A ``WARN()`` that the guest executed and went on from. ``trace`` are its callers."""
 
     file: str | None
@@ -70,7 +71,10 @@ class KernelExceptions:
         if trap.kind in _FIXABLE:
             fixup = self._image.exception_table.search(regs.ip)
             if fixup is not None:
-                return self._fix_up(self._image, self._machine.memory, fixup, trap, regs)
+                machine = self._machine
+                return self._fix_up(
+                    self._image, machine.memory, machine.read_code, fixup, trap, regs
+                )
         return False
 
     def _warn_trap(self, regs: PtRegs) -> BugEntry | None:

@@ -16,7 +16,7 @@ from kprobesim.bench.report import Report
 from kprobesim.bench.run import run_benchmark
 from kprobesim.bench.sizes import Sizes
 from kprobesim.cli.main import main
-from kprobesim.cli.samples import ARCHITECTURES, sample_path
+from kprobesim.kernel.samples import ARCHITECTURES, sample_path
 
 TINY = Sizes(
     calls=100, hash_bytes=1000, sort_elements=50, copy_bytes=5000, hits=20, probes=(1, 3, 10)

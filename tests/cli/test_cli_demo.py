@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from kprobesim import Kernel, KprobesimError
-from kprobesim.cli import demo, samples
+from kprobesim.cli import demo
 from kprobesim.cli.console import make_console
 from kprobesim.cli.demo import scenes
 from kprobesim.cli.demo.story import Story
+from kprobesim.kernel import samples
 
 Cli = Callable[..., Any]
 CRC = zlib.crc32(b"123456789") ^ 0xFFFFFFFF

@@ -90,14 +90,19 @@ def test_refuses_what_is_no_code(cli: Cli, sample: Path) -> None:
         ("x86_64", "488b0510000000", ["mov rax, qword ptr [rip + 0x10]  # 0x1017 <0x1017!>"]),
         ("x86_64", "ebfe", ["jmp 0x1000 <0x1000!>"]),
         ("x86_64", "ffe0", ["jmp rax"]),
-        ("x86_64", "0690", [".byte 0x6", "nop"]),  # PUSH ES does not exist in 64-bit mode
+        ("x86_64", "0690", ["(bad)", "nop"]),  # PUSH ES does not exist in 64-bit mode
+        # As the processor (Intel's) and the kernel count; capstone says 5 and 1 bytes.
+        ("x86_64", "660f800010000090", ["data16 jo 0x2007 <0x2007!>", "nop"]),
+        ("x86_64", "66c2100090", ["ret 0x10", "nop"]),
+        ("x86_64", "670fb9400d90", ["ud1 eax, dword ptr [eax + 0xd]", "nop"]),  # UBSAN's trap
+        ("x86_64", "4848c3", [".byte 0x48", "ret"]),
         ("x86_64", "0f", [".byte 0xf"]),
         ("arm64", "00040094", ["bl #0x2000 <0x2000!>"]),
         ("arm64", "40000054", ["b.eq #0x1008 <0x1008!>"]),
         ("arm64", "60000036", ["tbz w0, #0, #0x100c <0x100c!>"]),
         ("arm64", "81010058", ["ldr x1, #0x1030 <0x1030!>"]),
         ("arm64", "21000090", ["adrp x1, #0x5000 <0x5000!>"]),
-        ("arm64", "00f0ffff1f2003d5", [".word 0xfffff000", "nop"]),
+        ("arm64", "00f0ffff1f2003d5", [".word 0xfffff000  # undefined", "nop"]),
         ("arm64", "1f2003d51f20", ["nop", ".byte 0x201f"]),
     ],
 )

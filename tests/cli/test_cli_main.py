@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import kprobesim
 from kprobesim import __version__
 from kprobesim.cli import call
 from kprobesim.cli.main import main
@@ -67,7 +68,6 @@ def test_version(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["nonsense"],
         ["call"],
         ["info", "x", "--nonsense"],
@@ -225,3 +225,12 @@ def test_colours_only_where_they_are_wanted(
     monkeypatch.delenv("FORCE_COLOR")
     main(["demo", "--arch", "arm64"])
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_without_a_command_it_helps(cli: Cli) -> None:
+    outcome = cli()
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == cli("--help").out
+    for command in ("demo", "check", "boot", "fetch"):
+        assert f"\n    {command} " in outcome.out
+    assert cli("--version").out == f"kprobesim {kprobesim.__version__}\n"

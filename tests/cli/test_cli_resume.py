@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from makers.arm64_code import LOOP, POWER_OFF, bare_guest, say
 
-from kprobesim import Kernel
+from kprobesim import BootedKernel, Kernel
+from kprobesim.boot.boards import board_class
 from kprobesim.cli.main import main
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "guest-x86_64.elf"
@@ -18,6 +20,51 @@ def test_what_is_no_snapshot(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "is no snapshot of kprobesim" in capsys.readouterr().err
     assert main(["resume", str(tmp_path / "missing.kps")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> str:
+    """The snapshot of a guest that will say "hi", and switch itself off a while later."""
+    image = bare_guest([*say("hi"), *POWER_OFF, LOOP])
+    board = board_class("arm64")(image, initrd=None, append="", memory=16 << 20)
+    path = tmp_path / "bare.kps"
+    BootedKernel(image, board).snapshot(path)
+    return str(path)
+
+
+def test_a_text_that_never_comes_is_an_error(
+    bare: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = tmp_path / "later.kps"
+    assert main(["resume", bare, "--until", "ho", "--snapshot", str(later)]) == 1
+    captured = capsys.readouterr()
+    assert (
+        "the guest ended before the text 'ho' came: the guest switched itself off" in captured.err
+    )
+    assert captured.out == "hi\n"
+    assert not later.exists()
+    assert main(["resume", bare, "--until", "ho", "--snapshot", str(later), "--json"]) == 1
+    outcome = json.loads(capsys.readouterr().out)
+    assert (outcome["stopped"], outcome["missed"]) == ("power_off", True)
+    assert outcome["fault"]["kind"] == "GuestEnd"
+    assert outcome["snapshot"] is None
+
+
+def test_a_time_that_is_over_first_is_an_error(
+    bare: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["resume", bare, "--until", "hi!", "--seconds", "1e-9"]) == 1
+    assert "'hi!' did not come: the virtual time is over" in capsys.readouterr().err
+
+
+def test_no_snapshot_of_a_dead_guest(
+    bare: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = tmp_path / "later.kps"
+    assert main(["resume", bare, "--snapshot", str(later)]) == 1
+    assert "later.kps is not written: the guest switched itself off" in capsys.readouterr().err
+    assert not later.exists()
+    assert main(["resume", bare]) == 0
 
 
 @pytest.mark.real_kernel

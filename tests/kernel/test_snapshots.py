@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from makers.arm64_code import bare_guest, say
 
 from kprobesim import (
+    MODELS,
     BootedKernel,
     Kernel,
     Kprobe,
@@ -166,7 +167,7 @@ def test_memory_that_cannot_be(file: Path, memory: object) -> None:
 )
 def test_another_emulator(file: Path, key: str, value: object, message: str) -> None:
     machine = unpack_value(read_container(file).section("machine"))
-    machine["cpu"][key] = value
+    machine["cpus"][0][key] = value
     _reseal(file, machine=pack_value(machine))
     with pytest.raises(SnapshotError, match=message):
         Kernel.resume(file)
@@ -252,3 +253,56 @@ def test_probes_can_be_given_handlers_or_added_later(real_image: Path, tmp_path:
     assert other.console.text == k.console.text
     with pytest.raises(SnapshotError, match="cannot be written"):
         k.snapshot(tmp_path / "no" / "such.kps")
+
+
+def imitating(arch: str) -> BootedKernel:
+    k = bare_kernel(arch)
+    return BootedKernel(k.image, k.board, MODELS["5.4"], strict=True)
+
+
+def test_the_model_comes_back(arch: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.kps"
+    imitating(arch).snapshot(path)
+    assert describe(path)["model"] == "5.4"
+    for options in ({}, {"model": "5.4"}, {"strict": True}, {"memory": describe(path)["memory"]}):
+        k = Kernel.resume(path, **options)
+        assert (k.model.name, k.strict) == ("5.4", True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "6.1"}, r"has model 5\.4, not 6\.1"),
+        ({"strict": False}, "has strict True, not False"),
+        ({"memory": "1G"}, "has memory .* bytes, not 1073741824 bytes"),
+    ],
+)
+def test_a_contradiction_is_refused(
+    arch: str, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    imitating(arch).snapshot(tmp_path / "a.kps")
+    with pytest.raises(SnapshotError, match=message):
+        Kernel.resume(tmp_path / "a.kps", **options)
+
+
+def test_a_file_of_the_first_format_is_read(file: Path) -> None:
+    """It has one CPU, no list of them, and does not say whose kprobes it imitates."""
+    container = read_container(file)
+    machine = unpack_value(container.section("machine"))
+    (machine["cpu"],) = machine.pop("cpus")
+    sections = {name: bytes(data) for name, data in container.sections.items()}
+    sections["machine"] = pack_value(machine)
+    del sections["kernel"]
+    write_container(file, container.facts, sections)
+    assert Kernel.resume(file).time == pytest.approx(0.001)
+    k = Kernel.resume(file, model="5.4", strict=True)
+    assert (k.model.name, k.strict) == ("5.4", True)
+
+
+@pytest.mark.parametrize("cpus", [[], None, 2])
+def test_a_state_has_one_cpu(file: Path, cpus: object) -> None:
+    machine = unpack_value(read_container(file).section("machine"))
+    machine["cpus"] = machine["cpus"] * cpus if isinstance(cpus, int) else cpus
+    _reseal(file, machine=pack_value(machine))
+    with pytest.raises(SnapshotError, match="one CPU"):
+        Kernel.resume(file)

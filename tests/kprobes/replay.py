@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from kprobesim import Kernel, Kprobe, PtRegs
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.rules.site import Site
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot
 
@@ -93,7 +95,7 @@ class Replay:
             raise Stop
 
         p = Kprobe(addr=address, pre_handler=pre, post_handler=post)
-        with_place(self.k, probes, p)
+        with_place(probes, p)
         try:
             k.call("strlen", b"\0")
         except Stop:
@@ -103,21 +105,17 @@ class Replay:
         return outcome
 
 
-def with_place(k: Kernel, probes: KprobesManager, p: Kprobe) -> None:
+def with_place(probes: KprobesManager, p: Kprobe) -> None:
     """Register ``p`` where the image has neither symbol nor text, past the checks of the address.
 
     What is checked here is how an instruction is prepared and run; a place comes with a symbol.
     """
-    from kprobesim.kprobes import checks, manager
-
-    real = manager.resolve, manager.check_address_safe
-    place = checks.Place(p.addr or 0, "recorded", p.addr or 0, False)
-    manager.resolve = lambda *a, **k: place  # type: ignore[assignment]
-    manager.check_address_safe = lambda *a, **k: None  # type: ignore[assignment]
-    try:
+    site = Site(p.addr or 0, "recorded", p.addr or 0, has_post_handler=p.post_handler is not None)
+    with (
+        mock.patch.object(probes.rules, "site", lambda p: site),
+        mock.patch.object(probes.rules, "check_safe", lambda site, init_freed: None),
+    ):
         probes.register_kprobe(p)
-    finally:
-        manager.resolve, manager.check_address_safe = real
 
 
 def set_registers(k: Kernel, regs: Any, values: dict[str, int]) -> None:

@@ -231,7 +231,7 @@ def test_a_probe_whose_code_goes_away(order: _Order) -> None:
 
 
 def test_other_code_where_a_probe_is_gone(arch: str) -> None:
-    """nop; ret, and then: xor %eax,%eax; ret or mov x0,x0; ret"""
+    """nop; ret, and then: xor %eax,%eax; ret or mov x0,x0; ret."""
     old, new = {
         "x86_64": ("90 c3", "31c0 c3"),
         "arm64": ("1f2003d5 1f2003d5 1f2003d5 c0035fd6", "1f2003d5 1f2003d5 e00300aa c0035fd6"),

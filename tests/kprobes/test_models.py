@@ -19,8 +19,9 @@ from kprobesim import (
     UsageError,
 )
 from kprobesim.kprobes.model import Arm64Model, Model, X86Model, model_of
+from kprobesim.kprobes.rules.address import check_address_safe
 from kprobesim.kprobes.rules.blacklist import Blacklist
-from kprobesim.kprobes.rules.checks import Place, check_address_safe
+from kprobesim.kprobes.rules.site import Site
 
 ROOT = Path(__file__).parent.parent.parent
 X86 = ROOT / "samples" / "guest-x86_64.elf"
@@ -47,7 +48,7 @@ def _text(value: object) -> str:
         return " ".join(f"{byte:02x}" for byte in sorted(value)) or "-"
     if isinstance(value, tuple):
         return " ".join(value)
-    return str(value)
+    return str(value or "-")
 
 
 def test_the_document_has_the_data() -> None:
@@ -87,9 +88,12 @@ def test_every_field_tells_models_apart() -> None:
         ((4, 14), "4.9"),
         ((5, 4, 250), "5.4"),
         ((5, 9), "5.4"),
+        ((5, 15, 190), "5.15"),
+        ((6, 6), "6.6"),
         ((6, 1), "6.1"),
         ((6, 1, 192), "6.1"),
         ((6, 12, 117), "6.12"),
+        ((6, 16), "6.15"),
         ((7, 2), "6.17"),
     ],
 )
@@ -186,9 +190,9 @@ def _refusal(k: Kernel, symbol: str, offset: int, **image: object) -> tuple[int,
         init_text=real.init_text,
     )
     start = k.symbols["strlen"].address
-    place = Place(start + offset, symbol, start, offset == 0)
+    site = Site(start + offset, symbol, start, offset == 0)
     try:
-        check_address_safe(fake, Blacklist(real, k.model), place, k.model)  # type: ignore[arg-type]
+        check_address_safe(fake, Blacklist(real, k.model), site, k.model, init_freed=False)  # type: ignore[arg-type]
     except KprobeError as error:
         assert error.errno is not None
         return error.errno, error.reason
@@ -220,5 +224,9 @@ def test_inside_what_ftrace_patches(model: str) -> None:
     k = Kernel.load(X86, model=model)
     sites = frozenset({k.symbols["strlen"].address})
     found = [_refusal(k, "strlen", offset, ftrace_sites=sites) for offset in (0, 1, 4, 5)]
-    inside = (errno.EILSEQ, Reason.FTRACE_SITE) if model in ("4.9", "4.19", "5.4", "5.10") else None
+    inside = (
+        (errno.EILSEQ, Reason.FTRACE_SITE)
+        if model in ("4.9", "4.19", "5.4", "5.10", "5.15")
+        else None
+    )
     assert found == [None, inside, inside, None]

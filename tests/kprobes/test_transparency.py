@@ -48,7 +48,7 @@ def _probe_everything(k: Kernel, hits: list[int], *, jumps: bool) -> list[Kprobe
                 continue
             probes.append(p)
             if jumps:
-                free = address + k.kprobes.judge.optimizable.size(address)
+                free = address + k.kprobes.rules.optimizable.size(address)
     k.kprobes.wait_for_optimizer()
     return probes
 

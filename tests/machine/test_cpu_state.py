@@ -92,7 +92,7 @@ def debug_exceptions(engine: Engine) -> int:
 
 
 def test_a_breakpoint_that_was_carried_over_breaks() -> None:
-    """And one that was left behind does not. (ARM64's never do: Unicorn only keeps them.)"""
+    """And one that was left behind does not. (ARM64's never do: Unicorn only keeps them.)."""
     for there in (0x8888, TARGET):
         other = with_breakpoints("x86_64", there)
         for at, expected in ((TARGET, 1), (0x8888, 0), (TARGET, 1)):

@@ -65,7 +65,7 @@ def test_wrong_types_are_refused(guest: Kernel) -> None:
         lambda: guest.register_kprobes([None]),  # type: ignore[list-item]
         lambda: Kernel.load(None),  # type: ignore[arg-type]
         lambda: Kernel.load("x", symbols=3),  # type: ignore[arg-type]
-        lambda: Kernel.load(guest.image.path, memory=None),  # type: ignore[arg-type]
+        lambda: Kernel.load(guest.image.path, memory=[]),  # type: ignore[arg-type]
         lambda: Kernel.load(guest.image.path, stepping=["trap"]),  # type: ignore[arg-type]
     ):
         with pytest.raises(UsageError):

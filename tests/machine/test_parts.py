@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,23 @@ def test_heap_never_hands_out_overlapping_ranges(requests: list[tuple[int, bool]
         if give_back:
             heap.free(address)
             del live[address]
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.randoms())
+def test_heap_forgets_what_was(sizes: list[int], random: Random) -> None:
+    heap, fresh = Heap(0x1000, 0x8000), Heap(0x1000, 0x8000)
+    places = [heap.alloc(size) for size in sizes]
+    random.shuffle(places)
+    for place in places:
+        heap.free(place)
+    assert heap.alloc(0x7000) == 0x1000
+    heap.free(0x1000)
+    assert [heap.alloc(size) for size in sizes] == [fresh.alloc(size) for size in sizes]
+    kept = heap.save()
+    more = heap.alloc(64)
+    heap.restore(kept)
+    assert more not in heap
+    assert heap.alloc(64) == more
 
 
 def test_heap_is_bounded() -> None:

@@ -27,12 +27,12 @@ def mov(register: int, value: int) -> list[int]:
 
 
 def store(register: int, base: int) -> int:
-    """str w, [x]"""
+    """Str w, [x]."""
     return 0xB9000000 | base << 5 | register
 
 
 def load(register: int, base: int) -> int:
-    """ldr w, [x]"""
+    """Ldr w, [x]."""
     return 0xB9400000 | base << 5 | register
 
 
@@ -105,7 +105,8 @@ class _Program:
 
 def hello_init() -> bytes:
     """Says hello and a letter that depends on the time, forks a child that never ends, sleeps and
-    then switches the computer off."""
+    then switches the computer off.
+    """
     program = _Program()
     letter = program.at_data(bytes(8))
     program.write(b"HELLO FROM USER SPACE\n")

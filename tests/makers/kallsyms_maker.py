@@ -17,9 +17,13 @@ class Layout:
     addressing: str  # "absolute", "relative", "signed" or "place"
     two_byte_lengths: bool
     align: int = 8
+    word: str = "I"  # of the number and the markers: "Q" up to 4.19
 
 
 LAYOUTS = (
+    Layout("4.4-absolute", False, "", "absolute", False, word="Q"),
+    Layout("4.19-arm64", False, "", "relative", False, word="Q"),
+    Layout("4.19-x86", False, "", "signed", False, word="Q"),
     Layout("5.10-absolute", False, "", "absolute", False),
     Layout("5.10-arm64", False, "", "relative", False),
     Layout("5.10-x86", False, "", "signed", False),
@@ -98,7 +102,7 @@ def make_kallsyms(
     if not layout.addresses_last:
         write_addresses()
     align()
-    out.extend(struct.pack("<I", len(entries)))
+    out.extend(struct.pack(f"<{layout.word}", len(entries)))
     align()
     start = len(out)
     markers = []
@@ -113,7 +117,7 @@ def make_kallsyms(
         out.extend(codes)
     align()
     for marker in markers:
-        out.extend(struct.pack("<I", marker))
+        out.extend(struct.pack(f"<{layout.word}", marker))
     if layout.order == "before":
         write_order()
     align()

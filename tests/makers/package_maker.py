@@ -8,9 +8,11 @@ import io
 import lzma
 import struct
 import tarfile
+import zlib
 
 import lz4.block
 import zstandard
+from lzallright import LZOCompressor
 
 
 def lz4_legacy(data: bytes) -> bytes:
@@ -21,6 +23,19 @@ def lz4_legacy(data: bytes) -> bytes:
     return out
 
 
+def lzop(data: bytes) -> bytes:
+    """As ``lzop -9`` packs the payload of a kernel: named, with Adler-32 of what is unpacked."""
+    versions, name = (0x1040, 0x2080, 0x0940), b"vmlinux"
+    head = struct.pack(">HHHBBIIIIB", *versions, 3, 9, 1, 0o100644, 0, 0, len(name)) + name
+    out = b"\x89LZO\0\r\n\x1a\n" + head + struct.pack(">I", zlib.adler32(head))
+    for at in range(0, len(data), 256 << 10):
+        block = data[at : at + (256 << 10)]
+        packed = LZOCompressor().compress(block)
+        packed = packed if len(packed) < len(block) else block
+        out += struct.pack(">III", len(block), len(packed), zlib.adler32(block)) + packed
+    return out + bytes(4)
+
+
 COMPRESS = {
     "gzip": lambda data: gzip.compress(data, mtime=0),
     "bzip2": bz2.compress,
@@ -28,6 +43,7 @@ COMPRESS = {
     "XZ": lambda data: lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32),
     "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
     "LZ4": lz4_legacy,
+    "LZO": lzop,
 }
 
 

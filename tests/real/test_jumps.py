@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real_kernel
 
 def _entered(k: Kernel) -> int:
     """A place that would be optimised, and whose cold part jumps right behind it."""
-    optimizable = k.kprobes.judge.optimizable
+    optimizable = k.kprobes.rules.optimizable
     for cold in k.symbols.functions():
         if cold.name.endswith(".cold"):
             for function in k.symbols.candidates(cold.name.removesuffix(".cold")):

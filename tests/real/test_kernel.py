@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ def test_nothing_has_booted(real_kernel: Kernel) -> None:
     if "system_state" not in real_kernel.symbols:
         pytest.skip("this kernel's kallsyms hold functions only")
     assert real_kernel.read(real_kernel.symbols["system_state"].address, 4) == bytes(4)
+
+
+def test_a_static_call_is_refused(real_kernel: Kernel) -> None:
+    image = real_kernel.image
+    if real_kernel.arch == "arm64":
+        assert len(image.static_calls) == 0  # CONFIG_HAVE_STATIC_CALL_INLINE is x86-64's
+        return
+    start = image.symbols["_stext"].address
+    sites = (at for at in range(start, start + (1 << 20)) if at in image.static_calls)
+    reasons = {real_kernel.check(addr=at, suggest=False).reason for at in islice(sites, 100)}
+    assert Reason.STATIC_CALL in reasons
+    assert reasons <= {Reason.STATIC_CALL, Reason.BLACKLISTED, Reason.NOT_INSTRUCTION_BOUNDARY}
 
 
 def test_fault_is_told_as_an_oops(real_kernel: Kernel) -> None:

@@ -176,7 +176,7 @@ def test_every_detour(recorded: Recorded) -> None:
         compared += 1
         address, buffer = int(row["addr"], 16), int(row["optinsn_addr"], 16)
         recorded_code = bytes.fromhex(row["optinsn_buf_160"])
-        size = recorded.kernel.kprobes.judge.optimizable.size(address)
+        size = recorded.kernel.kprobes.rules.optimizable.size(address)
         read, callback = recorded.kernel.kprobes.read_original, recorded.callback
         made = detour(read, address, size, buffer, callback)
         probe = made.code.index(address.to_bytes(8, "little"))  # the kernel has a struct there

@@ -128,8 +128,8 @@ def test_a_directory_that_is_longer_than_the_file(tmp_path: Path) -> None:
 
 def test_another_version_says_which(tmp_path: Path) -> None:
     path = tmp_path / "new.kps"
-    path.write_bytes(seal(b'{"facts": {}, "sections": []}', b"", version=2))
-    with pytest.raises(SnapshotError, match="has format 2, and this kprobesim reads format 1"):
+    path.write_bytes(seal(b'{"facts": {}, "sections": []}', b"", version=3))
+    with pytest.raises(SnapshotError, match="has format 3, and"):
         read_container(path)
 
 

@@ -26,8 +26,12 @@ class Regs(Protocol):
     pc: int
     pstate: int
 
-    def gpr(self, n: int, /) -> int: ...
-    def set_gpr(self, n: int, value: int, /) -> None: ...
+    def gpr(self, n: int, /) -> int:
+        """The register ``n``."""
+
+    def set_gpr(self, n: int, value: int, /) -> None:
+        """Set the register ``n``."""
+
     def set_v(self, n: int, value: int, size: int, /) -> None:
         """Load ``size`` bytes (4, 8, 16) into vector register ``n`` and zero the rest of it."""
 
@@ -35,8 +39,11 @@ class Regs(Protocol):
 class Memory(Protocol):
     """Little-endian loads from guest memory."""
 
-    def read_u32(self, address: int, /) -> int: ...
-    def read_u64(self, address: int, /) -> int: ...
+    def read_u32(self, address: int, /) -> int:
+        """Four bytes at ``address``."""
+
+    def read_u64(self, address: int, /) -> int:
+        """Eight bytes at ``address``."""
 
 
 Emulate = Callable[[Regs, Memory], None]

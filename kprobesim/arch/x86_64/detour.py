@@ -15,6 +15,7 @@ from kprobesim.arch.x86_64.boundary import Read, read_insn
 from kprobesim.arch.x86_64.constants import JMP32, JMP32_SIZE, MAX_INSN_SIZE
 from kprobesim.arch.x86_64.prepare import branch, relocate
 from kprobesim.errors import Reason
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["CALLBACK", "DETOUR_SIZE", "FRAME_SIZE", "LONGEST_COPY", "Detour", "detour"]
 
@@ -59,8 +60,8 @@ DETOUR_SIZE = _RETURN + len(_RESTORE) + LONGEST_COPY + JMP32_SIZE
 """Bytes of a detour buffer (MAX_OPTINSN_SIZE)."""
 
 
-@dataclass(frozen=True)
-class Detour:
+@dataclass(frozen=True, repr=False)
+class Detour(HexRepr):
     """The detour of the probe at ``address``, whose jump replaces ``size`` bytes.
 
     ``code`` belongs at ``buffer``. ``jump`` leads there. ``copies`` has where each copied

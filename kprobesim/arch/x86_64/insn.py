@@ -11,20 +11,21 @@ from kprobesim.arch.x86_64.opcodes import (
     EMULATE_PREFIXES,
     ESCAPE,
     EVEX_MAPS,
-    GROUP3,
+    GROUP,
     IMMEDIATE_MASK,
     IMMEDIATE_SIZE,
+    INVALID,
     LEGACY_PREFIX,
     MODRM,
     MOFFS,
     ONE_BYTE,
+    PREFIX_NUMBER,
     REGISTERS_ONLY,
+    REGS_EXIST,
+    REGS_SHIFT,
     REX_PREFIX,
     SPECIAL,
-    SSE4A,
-    SSE4A_OPCODE,
-    THREE_BYTE_3A,
-    THREE_BYTE_38,
+    THREE_BYTE,
     TWO_BYTE,
     VEX_MAPS,
     VEX_PREFIX,
@@ -39,6 +40,7 @@ _ENCODINGS = (None, "vex2", "vex3", "evex")
 _WORD, _DOUBLE, _QUAD = range(3)
 _BYTES = (2, 4, 8)
 _MAX_PREFIXES = 4
+_SOME_REGS = GROUP | REGS_EXIST
 
 # Bytes after ModR/M, by its value: the displacement, plus the SIB byte.
 _AFTER_MODRM = tuple(
@@ -120,6 +122,7 @@ class Insn:
 
     @property
     def is_rip_relative(self) -> bool:
+        """Whether the operand is in memory, at a distance from the next instruction."""
         return self.modrm is not None and self.modrm & 0xC7 == 0x05 and self.disp_size == 4
 
     @property
@@ -147,12 +150,14 @@ def _layout(
     encoding = _LEGACY
     operand = _DOUBLE
     address = 8
+    prefix = 0
     prefixes_end = opcode_at = offset
     if attr & SPECIAL:
         if attr & LEGACY_PREFIX:
             seen = set()
             while attr & LEGACY_PREFIX:
                 seen.add(byte)
+                last = byte
                 byte = code[at]
                 attr = ONE_BYTE[byte]
                 at += 1
@@ -161,6 +166,7 @@ def _layout(
             # The kernel's decoder has room for four different ones.
             if len(seen) > _MAX_PREFIXES:
                 raise Undecodable(f"{len(seen)} different prefixes, more than {_MAX_PREFIXES}")
+            prefix = PREFIX_NUMBER.get(last, 0)
             if 0x66 in seen:
                 operand = _WORD
             if 0x67 in seen:
@@ -179,32 +185,27 @@ def _layout(
                 raise Undecodable("a REX prefix that is not the last prefix")
         if attr & ESCAPE:
             byte = code[at]
-            attr = TWO_BYTE[byte]
+            attr = TWO_BYTE[prefix][byte]
             at += 1
             if attr & ESCAPE:
-                attr = (THREE_BYTE_38 if byte == 0x38 else THREE_BYTE_3A)[code[at]]
+                attr = THREE_BYTE[byte][prefix][code[at]]
                 at += 1
-            elif byte == SSE4A_OPCODE and prefixes_end != offset:
-                prefixes = bytes(code[offset:prefixes_end])
-                if 0x66 in prefixes or 0xF2 in prefixes:
-                    attr = SSE4A
         elif attr & VEX_PREFIX:
             if byte == 0xC5:
-                encoding, opcode_map = _VEX2, 1
+                encoding, opcode_map, prefix = _VEX2, 1, code[at] & 3
                 at += 1
             elif byte == 0xC4:
-                encoding, opcode_map = _VEX3, code[at] & 0x1F
+                encoding, opcode_map, prefix = _VEX3, code[at] & 0x1F, code[at + 1] & 3
                 at += 2
             else:
-                encoding, opcode_map = _EVEX, code[at] & 7
+                encoding, opcode_map, prefix = _EVEX, code[at] & 7, code[at + 1] & 3
                 at += 3
             opcode_at = at
-            known = (EVEX_MAPS if encoding == _EVEX else VEX_MAPS).get(opcode_map, {})
-            byte = code[at]
+            rows = (EVEX_MAPS if encoding == _EVEX else VEX_MAPS).get(opcode_map)
+            attr = rows[prefix][code[at]] if rows else INVALID
             at += 1
-            if byte not in known:
-                raise Undecodable(f"no vector instruction has opcode {byte:#x} of map {opcode_map}")
-            attr = known[byte]
+        if attr & INVALID:
+            raise Undecodable("there is no such instruction")
     opcode_end = modrm_end = disp_end = at
     if attr & REGISTERS_ONLY:
         at = modrm_end = disp_end = at + 1
@@ -218,7 +219,9 @@ def _layout(
         else:
             modrm_end = opcode_end + 1
         disp_end = at
-        if attr & GROUP3 and modrm & 0x30:
+        if attr & _SOME_REGS and not attr >> REGS_SHIFT + (modrm >> 3 & 7) & 1:
+            if attr & REGS_EXIST:
+                raise Undecodable("there is no such instruction")
             attr = MODRM
     immediate = attr & IMMEDIATE_MASK
     if immediate:

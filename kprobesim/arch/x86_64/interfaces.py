@@ -17,7 +17,8 @@ class Registers(Protocol):
     cx: int
 
     @property
-    def cs(self) -> int: ...
+    def cs(self) -> int:
+        """The code segment's selector."""
 
     def gpr(self, number: int, /) -> int:
         """The register of this hardware number (0 ax, 1 cx, 2 dx, 3 bx, 4 sp, 5 bp ... 15 r15)."""
@@ -27,9 +28,11 @@ class Registers(Protocol):
 class Memory(Protocol):
     """The guest's memory; both raise ``GuestMemoryError``, before anything is changed."""
 
-    def read_u64(self, address: int, /) -> int: ...
+    def read_u64(self, address: int, /) -> int:
+        """Eight bytes at ``address``."""
 
-    def write_u64(self, address: int, value: int, /) -> None: ...
+    def write_u64(self, address: int, value: int, /) -> None:
+        """Write eight bytes at ``address``."""
 
 
 Emulate = Callable[[Registers, Memory], None]

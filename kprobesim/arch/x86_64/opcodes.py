@@ -22,11 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kprobesim.arch.x86_64.opcode_maps import MAPS
+
 # Attributes of an opcode: the low four bits are the class of the immediate.
 IMMEDIATE_MASK = 0x0F
 MOFFS = 7
 MODRM = 0x10
-GROUP3 = 0x20
+GROUP = 0x20
 LEGACY_PREFIX = 0x40
 REX_PREFIX = 0x80
 ESCAPE = 0x100
@@ -48,12 +50,15 @@ _MARKS = {
     "m": MODRM,
     "M": MODRM | 1,
     "Z": MODRM | 3,
-    "g": MODRM | GROUP3 | 1,
-    "G": MODRM | GROUP3 | 3,
+    "g": MODRM | GROUP | 3 << 16 | 1,
+    "G": MODRM | GROUP | 3 << 16 | 3,
+    "N": MODRM | 2,
+    "D": MODRM | 8,
     "p": LEGACY_PREFIX,
     "r": REX_PREFIX,
     "x": ESCAPE,
     "V": VEX_PREFIX,
+    "!": 0x800,
 }
 
 # Bytes of an immediate, by class and operand size (2, 4, 8 bytes); -1: no such instruction.
@@ -103,72 +108,49 @@ ONE_BYTE = _map("""
     p.pp..gG ......mm
 """)
 
-# MOV to and from CRn and DRn (20-23) ignores ModR/M.mod. UD0 (FF) and UD1 (B9) take a ModR/M
-# byte, which only some disassemblers know.
-TWO_BYTE = _map("""
-    mmmm.... .....m.M
-    mmmmmmmm mmmmmmmm
-    cccc.... mmmmmmmm
-    ........ x.x.....
-    mmmmmmmm mmmmmmmm
-    mmmmmmmm mmmmmmmm
-    mmmmmmmm mmmmmmmm
-    MMMMmmm. mm..mmmm
-    RRRRRRRR RRRRRRRR
-    mmmmmmmm mmmmmmmm
-    ...mMmmm ...mMmmm
-    mmmmmmmm mmMmmmmm
-    mmMmMMMm ........
-    mmmmmmmm mmmmmmmm
-    mmmmmmmm mmmmmmmm
-    mmmmmmmm mmmmmmmm
-""")
+#: No instruction. In the maps that depend on a prefix only.
+INVALID = 0x800
+#: Bits of ModR/M.reg's values: with others there is no immediate, or no instruction.
+REGS_SHIFT = 16
+REGS_EXIST = 0x1000
 
-THREE_BYTE_38 = (MODRM,) * 256
-THREE_BYTE_3A = (MODRM | 1,) * 256
-
-# AMD's EXTRQ and INSERTQ, 66 or F2 before 0F 78, carry two 8-bit immediates.
-SSE4A_OPCODE = 0x78
-SSE4A = MODRM | 2
+# Prefixes that choose among instructions, as the field ``pp`` of VEX and EVEX numbers them.
+PREFIX_NUMBER = {0x66: 1, 0xF3: 2, 0xF2: 3}
+_PREFIX_NAMES = {"-": 0, "66": 1, "f3": 2, "f2": 3}
 
 
-def _vector(layout: tuple[int, ...], opcodes: str, modrm: str = "") -> dict[int, int]:
-    """Attributes of the opcodes that a VEX or EVEX prefix may precede."""
-    attributes = {opcode: layout[opcode] for opcode in _ranges(opcodes)}
-    return attributes | dict.fromkeys(_ranges(modrm), MODRM)
+def _attributes(mark: str) -> int:
+    """Of ``M``, ``M+26`` or ``M/26``."""
+    attributes = _MARKS[mark[0]]
+    if len(mark) > 1:
+        attributes |= sum(1 << REGS_SHIFT + int(reg) for reg in mark[2:])
+        attributes |= REGS_EXIST if mark[1] == "/" else GROUP
+    return attributes
 
 
-# Opcodes that exist with a VEX prefix, by map; any other is undecodable, as for the kernel.
-VEX_MAPS: dict[int, dict[int, int]] = {
-    1: _vector(TWO_BYTE, "10-17 28-2f 41-42 44-47 4a-4b 50-77 7c-7f 90-93 98-99 ae c2 c4-c6 d0-fe"),
-    2: _vector(
-        THREE_BYTE_38,
-        "00-0f 13 16-1a 1c-1e 20-25 28-41 45-47 49 4b 50-53 58-5a 5c 5e 6c 72 78-79 8c 8e 90-93 "
-        "96-9f a6-b1 b4-bf cb-cd cf d2-d3 da-ef f2-f3 f5-f7",
-    ),
-    3: _vector(
-        THREE_BYTE_3A,
-        "00-02 04-06 08-0f 14-19 1d 20-22 30-33 38-39 40-42 44 46 48-4c 5c-63 68-6f 78-7f ce-cf "
-        "de-df f0",
-    ),
-}
-# The same for EVEX; maps 5 and 6 (FP16) have no immediates.
-EVEX_MAPS: dict[int, dict[int, int]] = {
-    1: _vector(
-        TWO_BYTE, "10-17 28-2f 51 54-76 7e-7f c2 c4-c6 d1-d6 d8-ef f1-f6 f8-fe", modrm="78-7b"
-    ),
-    2: _vector(
-        THREE_BYTE_38,
-        "00 04 0b-0d 10-16 18-2d 30-40 42-47 4c-55 58-5b 62-66 68 70-73 75-7f 83 88-8b 8d 8f-93 "
-        "96-a3 a6-af b4-bf c4 c6-c8 ca-cd cf dc-df",
-    ),
-    3: _vector(
-        THREE_BYTE_3A,
-        "00-01 03-05 08-0b 0f 14-1b 1d-23 25-27 38-3b 3e-3f 42-44 50-51 54-57 66-67 70-73 c2 ce-cf",
-    ),
-    5: _vector(TWO_BYTE, "", modrm="00-ff"),
-    6: _vector(TWO_BYTE, "", modrm="00-ff"),
-}
+def _read_maps() -> dict[str, tuple[tuple[int, ...], ...]]:
+    """For each map of :mod:`opcode_maps`, by prefix, the attributes of its opcodes."""
+    maps: dict[str, tuple[list[int], ...]] = {}
+    row: list[int] = []
+    for line in MAPS.strip().splitlines():
+        if line[0] != " ":
+            name, prefix, mark, line = line.split(maxsplit=3)
+            absent = 0 if name.startswith("0f") else INVALID
+            if name not in maps:
+                maps[name] = tuple([absent] * 256 for _ in _PREFIX_NAMES)
+            row, attributes = maps[name][_PREFIX_NAMES[prefix]], _attributes(mark)
+        for opcode in _ranges(line):
+            row[opcode] = attributes
+    return {name: tuple(map(tuple, rows)) for name, rows in maps.items()}
+
+
+_BY_NAME = _read_maps()
+# Each by prefix number and opcode.
+TWO_BYTE = _BY_NAME["0f"]
+THREE_BYTE = {0x38: _BY_NAME["0f38"], 0x3A: _BY_NAME["0f3a"]}
+# ... and those of vector instructions by map first.
+VEX_MAPS = {int(name[3:]): rows for name, rows in _BY_NAME.items() if name.startswith("vex")}
+EVEX_MAPS = {int(name[4:]): rows for name, rows in _BY_NAME.items() if name.startswith("evex")}
 
 # The five bytes with which Xen and KVM ask the hypervisor to emulate what follows
 # (asm/emulate_prefix.h); they belong to the instruction.

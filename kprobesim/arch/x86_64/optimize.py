@@ -15,6 +15,7 @@ from kprobesim.arch.x86_64.boundary import Read, read_insn
 from kprobesim.arch.x86_64.constants import INT3, JMP32_SIZE
 from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode, length
 from kprobesim.errors import GuestMemoryError
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Branches", "branches", "optimized_size"]
 
@@ -25,8 +26,8 @@ _RELATIVE = frozenset([*range(0x70, 0x80), *range(0xE0, 0xE4), 0xE9, 0xEB])
 _SUSPECTS = _RELATIVE | {0x0F, 0xEA, 0xFF, 0xC4, 0xC5, 0x62}
 
 
-@dataclass(frozen=True)
-class Branches:
+@dataclass(frozen=True, repr=False)
+class Branches(HexRepr):
     """What a function's branches forbid: all optimisation, or that around their ``targets``.
 
     ``end`` is the first address behind the function.

@@ -87,6 +87,7 @@ class ArchInsn:
 
     @property
     def tp_len(self) -> int:
+        """Bytes of the slot that are in use."""
         return len(self.slot_bytes)
 
     def boosted(self) -> ArchInsn:

@@ -41,7 +41,6 @@ _HEADER = struct.Struct("<16xQQ24x4s4x")  # image_size, flags, magic
 _PAGES_16K = 2
 
 # (CRn, CRm, op0, op1, op2)
-_SCTLR_EL1 = (1, 0, 3, 0, 0)
 _SCR_EL3 = (1, 1, 3, 6, 0)
 _HCR_EL2 = (1, 1, 3, 4, 0)
 _CNTHCTL_EL2 = (14, 1, 3, 4, 0)
@@ -79,7 +78,7 @@ class Arm64Board(Board):
         self._map_devices()
         self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
         self.watch_unmapped(_RAM + len(self.ram), MOST_PHYSICAL)
-        self.kernel_hooks = KernelHooks(engine, self.timer, self._invalidate_code)
+        self.kernel_hooks = KernelHooks(engine, self.timer)
         self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
         self.machine.emulate = self._emulate
         self.machine.deliver = self._deliver
@@ -144,11 +143,6 @@ class Arm64Board(Board):
             "exceptions": self._entry,
         }
 
-    def switch_mmu_off(self) -> None:
-        """SCTLR_EL1.M."""
-        engine = self.machine.engine
-        engine.write_system(*_SCTLR_EL1, engine.read_system(*_SCTLR_EL1) & ~1)
-
     def loaded(self) -> None:
         """The waiting interrupt is not among the registers: tell the CPU again, too."""
         super().loaded()
@@ -190,11 +184,6 @@ class Arm64Board(Board):
         if vector not in _KNOWN_EXCEPTIONS:
             self.fail(GuestReset, f"the CPU took exception {vector}, which a guest cannot handle")
         self._entry.deliver(vector)
-
-    def _invalidate_code(self) -> None:
-        """Only a stopped engine can forget all; an ISB follows, and nothing can come before it."""
-        self._forget_code = True
-        self.clock.stop_run()
 
     # -- interrupts --------------------------------------------------------------------------------
 

@@ -1,10 +1,6 @@
 """The hooks on instructions of the kernel that Unicorn does not execute as this board needs it.
 
-They read the counter, use CNTKCTL_EL1, or invalidate the instruction cache, which Unicorn takes for
-nothing: it notices by itself what is written to code, but not always. A store through another
-mapping of a page (alternatives are patched through the linear map), that the TLB had before there
-was anything translated from that page, is missed, and the old code would go on running.
-
+They read the counter, or use CNTKCTL_EL1.
 They are found by looking through the image once. Whoever has no image at hand loads the list.
 """
 
@@ -23,8 +19,7 @@ __all__ = ["KernelHooks"]
 
 _COUNTER_TAIL, _COUNTER = b"\xe0\x3b\xd5", (0x40, 0xC0)  # mrs xN, cntvct[ss]_el0
 _READ_CONTROL_TAIL, _WRITE_CONTROL_TAIL = b"\xe1\x38\xd5", b"\xe1\x18\xd5"  # cntkctl_el1
-_INVALIDATE_TAIL, _INVALIDATE = (b"\x71\x08\xd5", b"\x75\x08\xd5"), (0,)  # ic iallu[is]
-_READ_COUNTER, _READ_CONTROL, _WRITE_CONTROL, _INVALIDATE_CODE = range(4)
+_READ_COUNTER, _READ_CONTROL, _WRITE_CONTROL = range(3)
 _MOST = 1 << 16
 _NO_REGISTER = 31
 
@@ -32,22 +27,17 @@ _KINDS = (
     (_READ_COUNTER, _COUNTER_TAIL, _COUNTER),
     (_READ_CONTROL, _READ_CONTROL_TAIL, (0,)),
     (_WRITE_CONTROL, _WRITE_CONTROL_TAIL, (0,)),
-    *((_INVALIDATE_CODE, tail, _INVALIDATE) for tail in _INVALIDATE_TAIL),
 )
 
 
 class KernelHooks(Saved):
-    """``places`` are (virtual address, kind, number of the register) of each hook.
-
-    ``forget()`` has to drop all translations as soon as possible.
-    """
+    """``places`` are (virtual address, kind, number of the register) of each hook."""
 
     SAVED = fields(places=Tuples(_MOST, (64, 2, 5)))
 
-    def __init__(self, engine: Engine, timer: Timer, forget: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, timer: Timer) -> None:
         self._engine = engine
         self._timer = timer
-        self._forget = forget
         self.places: list[tuple[int, ...]] = []
 
     def find(self, image: KernelImage) -> None:
@@ -62,7 +52,7 @@ class KernelHooks(Saved):
 
     def parse(self, state: object, where: str) -> Put:
         """Check ``state``, which must not be of another kernel than what is hooked already."""
-        parsed = KernelHooks(self._engine, self._timer, self._forget)
+        parsed = KernelHooks(self._engine, self._timer)
         super(KernelHooks, parsed).parse(state, where)()
         if self.places:
             if parsed.places != self.places:
@@ -74,17 +64,12 @@ class KernelHooks(Saved):
         hooks, timer, words = self._engine.hooks, self._timer, self._engine.words
         self.places = places
 
-        def forget(_address: int, _size: int) -> None:
-            self._forget()
-
         for address, kind, number in places:
             if kind == _READ_COUNTER:
                 hooks.on_read_counter(address, timer.count)
             elif kind == _READ_CONTROL:
                 hooks.on_system(address, _getter(words, timer, number), write=False)
-            elif kind == _INVALIDATE_CODE:
-                hooks.on_code(address, forget)
-            else:
+            elif kind == _WRITE_CONTROL:
                 hooks.on_system(address, _putter(words, timer, number), write=True)
 
 

@@ -101,8 +101,10 @@ class Timer(Saved):
 def find_instructions(
     code: bytes | bytearray | mmap.mmap, tail: bytes, low: tuple[int, ...]
 ) -> Iterator[tuple[int, int]]:
-    """(offset, register number) of each aligned word that ends in ``tail`` (three bytes) and whose
-    first byte, without the register number in its low five bits, is in ``low``."""
+    """(offset, register number) of each aligned word that ends in ``tail``, three bytes.
+
+    Its first byte, without the register number in its low five bits, is in ``low``.
+    """
     at = code.find(tail)
     while at >= 0:
         if at % 4 == 1 and code[at - 1] & 0xE0 in low:

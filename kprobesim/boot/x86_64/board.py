@@ -30,7 +30,6 @@ _COM1, _COM1_IRQ, _TIMER_IRQ = 0x3F8, 4, 0
 _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
 _IF = 0x200
-_PG = 1 << 31
 _SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come ...
 _LATE_NS = 100 * _SOON_NS  # ... each time twice as long, up to this
 _PORT_BLOCKS = 64  # an access to a timer's port takes about half a microsecond on a PC
@@ -54,7 +53,7 @@ class X86Board(Board):
     def _prepare_cpu(self, engine: Engine) -> Translate:
         self._features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
         self.state = find_state(engine)
-        self._walk = Walk(self.state, memoryview(self.ram).cast("Q"))
+        self._walk = Walk(self.state, memoryview(self.ram).cast("Q"), engine.code_pages)
         return self._walk.translate
 
     def _load(self, initrd: bytes) -> None:
@@ -107,10 +106,6 @@ class X86Board(Board):
             "power": self.power,
             "exceptions": self.entry,
         }
-
-    def switch_mmu_off(self) -> None:
-        """CR0.PG; not through Unicorn, which would leave long mode."""
-        self.state.cr[0] &= ~_PG
 
     # -- exceptions and interrupts ---------------------------------------------------------------
 

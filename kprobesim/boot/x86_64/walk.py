@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kprobesim.boot.x86_64.state import X86State
+from kprobesim.machine.unicorn.code_pages import CodePages
 
 __all__ = ["Walk"]
 
@@ -14,8 +15,9 @@ _FRAME = 0x000F_FFFF_FFFF_F000
 class Walk:
     """Virtual to physical by the page tables that CR3 names; four levels."""
 
-    def __init__(self, state: X86State, words: memoryview) -> None:
+    def __init__(self, state: X86State, words: memoryview, code_pages: CodePages) -> None:
         self._state = state
+        self._code, self._code_pages = code_pages.code, code_pages
         self._words = words  # RAM as 64-bit words
         self._size = len(words)
 
@@ -59,4 +61,6 @@ class Walk:
         if at is None or at >> 3 >= self._size:
             return False
         self._words[at >> 3] = value
+        if self._code[at >> 12]:
+            self._code_pages.forget(at, 8)
         return True

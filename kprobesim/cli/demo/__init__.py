@@ -8,8 +8,8 @@ from typing import Any
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.demo.scenes import SCENES
 from kprobesim.cli.demo.story import Story
-from kprobesim.cli.samples import ARCHITECTURES, sample_path
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.samples import ARCHITECTURES, sample_path
 
 __all__ = ["add_parser", "run"]
 

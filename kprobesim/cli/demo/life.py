@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kprobesim.cli.demo.story import Story
 from kprobesim.disasm import Instruction, disassemble
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kprobesim.cli.demo.life import Life, instructions_of
 from kprobesim.cli.demo.story import ARGUMENTS, Story
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe
 

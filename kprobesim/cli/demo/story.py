@@ -6,7 +6,7 @@ from rich.console import Console
 
 from kprobesim.cli.console import styled
 from kprobesim.disasm import disassemble
-from kprobesim.kernel.called import Kernel
+from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.registers import PtRegs
@@ -22,7 +22,7 @@ _WIDTH = 54  # of what happens; the status stands behind
 class Story:
     """Prints the scenes of one kernel; ``failures`` counts the claims that did not hold."""
 
-    def __init__(self, console: Console, kernel: Kernel) -> None:
+    def __init__(self, console: Console, kernel: CalledKernel) -> None:
         self._console = console
         self._kernel = kernel
         can_tick = console.encoding.lower().startswith("utf")

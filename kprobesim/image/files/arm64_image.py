@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kprobesim.errors import ImageError
 from kprobesim.image.files.rela import apply_rela, find_rela
-from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer
+from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, Window, part
 from kprobesim.image.segment import Segment
 
 __all__ = ["is_arm64_image", "is_zboot", "load_arm64_image", "zboot_payload"]
@@ -24,6 +24,8 @@ _HEADER = struct.Struct("<IIQQQ24s4sI")
 _CUT = "the file is cut short or damaged; copy or extract it again"
 #: KIMAGE_VADDR is a multiple of this (arch/arm64/include/asm/memory.h).
 _GRAIN_SHIFT = 21
+#: Kernels point into 40 steps of 2 MiB, and have a few hundred words that only look like pointers.
+_MOST_STEPS = 1 << 16
 _CHUNK = 1 << 20
 _IS_FF = bytes(255) + b"\1"
 
@@ -37,7 +39,7 @@ def load_arm64_image(path: Path, data: Buffer) -> Segment:
     """The image as one segment at its link address, relocated."""
     if len(data) < _HEADER.size:
         raise ImageError(path, f"is an ARM64 Image of only {len(data)} bytes; {_CUT}")
-    _, _, text_offset, image_size, flags, _, _, pe_offset = _HEADER.unpack_from(data)
+    _, _, text_offset, image_size, flags, _, _, pe_offset = _HEADER.unpack(data[: _HEADER.size])
     if flags & 1:
         raise ImageError(path, "is a big-endian ARM64 Image; kprobesim runs little-endian ones")
     stored = _stored_size(data, pe_offset)
@@ -46,7 +48,7 @@ def load_arm64_image(path: Path, data: Buffer) -> Segment:
     size = max(image_size, len(data))
     if size > MAX_IMAGE_SIZE:
         raise ImageError(path, f"wants {size} bytes of memory, but the limit is 1 GiB; {_CUT}")
-    view = memoryview(data)
+    view = part(data, 0, len(data))
     base = _link_address(view, size, text_offset)
     if base is None:
         raise ImageError(
@@ -64,15 +66,18 @@ def load_arm64_image(path: Path, data: Buffer) -> Segment:
 
 def _stored_size(data: Buffer, pe_offset: int) -> int:
     """How long the file must be by its PE header (0 if it has none)."""
-    if not 0 < pe_offset <= len(data) - 24 or data[pe_offset : pe_offset + 4] != b"PE\0\0":
+    header = data[pe_offset : pe_offset + 24]
+    if not pe_offset or len(header) < 24 or header[:4] != b"PE\0\0":
         return 0
-    sections, optional = struct.unpack_from("<2xH12xH", data, pe_offset + 4)
+    sections, optional = struct.unpack("<6xH12xH2x", header)
     first = pe_offset + 24 + optional
-    end = 0
-    for at in range(first, min(first + 40 * min(sections, 96), len(data) - 40 + 1), 40):
-        raw_size, raw_at = struct.unpack_from("<II", data, at + 16)
-        end = max(end, raw_at + raw_size if raw_size else 0)
-    return end
+    table = data[first : first + 40 * min(sections, 96)]
+    ends = (
+        at + size
+        for size, at in struct.iter_unpack("<16xII16x", table[: len(table) // 40 * 40])
+        if size
+    )
+    return max(ends, default=0)
 
 
 def _link_address(data: memoryview, size: int, text_offset: int) -> int | None:
@@ -91,6 +96,8 @@ def _link_address(data: memoryview, size: int, text_offset: int) -> int | None:
             words.byteswap()
         high = compress(words, bytes(chunk[: len(chunk) & ~7])[7::8].translate(_IS_FF))
         steps.update([w >> _GRAIN_SHIFT for w in high if 0xFFFF << 48 <= w < 0xFFFFFFFF << 32])
+        if len(steps) > _MOST_STEPS:
+            return None
     length = (text_offset + size - 1 >> _GRAIN_SHIFT) + 1
     best, most = None, 1
     for step in sorted(steps):
@@ -106,13 +113,13 @@ def is_zboot(head: bytes) -> bool:
     return head[:2] == b"MZ" and head[4:8] == b"zimg"
 
 
-def zboot_payload(path: Path, data: Buffer) -> memoryview:
+def zboot_payload(path: Path, data: Buffer) -> Buffer:
     """The packed Image in an EFI zboot image (drivers/firmware/efi/libstub/zboot-header.S)."""
     if len(data) < 56:
         raise ImageError(path, f"is an EFI zboot image of only {len(data)} bytes; {_CUT}")
-    offset, length = struct.unpack_from("<II", data, 8)
+    offset, length = struct.unpack("<II", data[8:16])
     if offset + length > len(data):
         raise ImageError(
             path, f"its payload ends at byte {offset + length} but the file has {len(data)}; {_CUT}"
         )
-    return memoryview(data)[offset : offset + length]
+    return Window(data, offset, length)

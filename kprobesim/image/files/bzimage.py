@@ -9,8 +9,8 @@ import struct
 from pathlib import Path
 
 from kprobesim.errors import ImageError
-from kprobesim.image.files.compression import CompressionError, compression_of, decompress
-from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer
+from kprobesim.image.files.compression import CompressionError, Packed, compression_of, decompress
+from kprobesim.image.files.source import Buffer, Window
 
 __all__ = ["is_bzimage", "unpack_bzimage"]
 
@@ -29,36 +29,36 @@ def is_bzimage(head: bytes) -> bool:
     )
 
 
-def unpack_bzimage(path: Path, data: Buffer) -> tuple[str, bytes]:
+def unpack_bzimage(path: Path, data: Buffer) -> tuple[str, bytearray]:
     """The name of the compression, and the vmlinux that was packed."""
-    if len(data) < _PAYLOAD + 8:
+    head = data[:1024]
+    if len(head) < _PAYLOAD + 8:
         raise ImageError(path, f"is a bzImage of only {len(data)} bytes; {_CUT}")
-    (version,) = struct.unpack_from("<H", data, _VERSION)
+    (version,) = struct.unpack_from("<H", head, _VERSION)
     if version < 0x208:
         raise ImageError(
             path,
             f"is a bzImage of boot protocol {version >> 8}.{version & 0xFF:02}, before Linux "
             "2.6.26; kprobesim reads 2.08 and later",
         )
-    offset, length = struct.unpack_from("<II", data, _PAYLOAD)
-    start = ((data[_SETUP_SECTS] or 4) + 1) * 512 + offset
+    offset, length = struct.unpack_from("<II", head, _PAYLOAD)
+    start = ((head[_SETUP_SECTS] or 4) + 1) * 512 + offset
     if length < 8 or start + length > len(data):
         raise ImageError(
             path, f"its payload ends at byte {start + length} but the file has {len(data)}; {_CUT}"
         )
-    payload = memoryview(data)[start : start + length]
-    kind = compression_of(bytes(payload[:8]))
+    payload = Window(data, start, length)
+    kind = compression_of(payload[:8])
     if kind is None:
         raise ImageError(path, f"its payload starts with no known compression; {_CUT}")
-    # The build appends the unpacked size; for gzip that is the last word of the format itself.
-    (size,) = struct.unpack_from("<I", payload, length - 4)
-    if size > MAX_IMAGE_SIZE:
-        raise ImageError(path, f"its payload would unpack to {size} bytes, over 1 GiB; {_CUT}")
+    packed = Packed(kind, payload)
     try:
-        unpacked = decompress(kind, payload if kind == "gzip" else payload[:-4], size)
+        unpacked = decompress(packed)
     except CompressionError as error:
         raise ImageError(path, f"its payload {error}; {_CUT}") from error
-    if len(unpacked) != size:
+    # Behind it the build appends the size, but for gzip, which has it itself; and others may add.
+    size = int.from_bytes(payload[packed.end : packed.end + 4], "little")
+    if kind != "gzip" and len(unpacked) != size:
         raise ImageError(
             path, f"its payload unpacks to {len(unpacked)} bytes instead of {size}; {_CUT}"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kprobesim.errors import ImageError
-from kprobesim.image.files.source import Buffer
+from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, check_size
 
 __all__ = ["is_efi_program", "kernel_from_uki"]
 
@@ -29,6 +29,7 @@ def kernel_from_uki(path: Path, data: Buffer) -> bytes:
     config.parse_signature = config.parse_imports = False
     config.parse_rsrc = config.parse_reloc = config.parse_exports = False
     lief.logging.disable()
+    check_size(path, data, MAX_IMAGE_SIZE, "an EFI program")
     binary = lief.PE.parse(bytes(data), config)
     section = None if binary is None else binary.get_section(_SECTION)
     if section is None:

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kprobesim.errors import ImageError
-from kprobesim.image.elf import PF_R, PF_W, PF_X, SHF_ALLOC, SHT_RELA, Elf, ProgramHeader
+from kprobesim.image.elf import (
+    PF_R,
+    PF_W,
+    PF_X,
+    SHF_ALLOC,
+    SHT_NOBITS,
+    SHT_RELA,
+    Elf,
+    ProgramHeader,
+)
 from kprobesim.image.files.rela import apply_rela, find_rela
 from kprobesim.image.segment import Segment
 
@@ -20,10 +29,13 @@ def vmlinux_segments(elf: Elf) -> tuple[list[Segment], int | None]:
 
     x86 links per-CPU data at address 0 (up to 6.14) and loads it at __per_cpu_load: that segment
     gets the address where its bytes are.
+
+    Raises:
+        ImageError: The file is damaged, or holds no code.
     """
+    _check_code(elf)
     percpu = None
     segments = []
-    file = memoryview(elf.data)
     for number, load in enumerate(elf.loads):
         vaddr = load.vaddr
         if vaddr == 0 and elf.arch == "x86_64":
@@ -32,7 +44,7 @@ def vmlinux_segments(elf: Elf) -> tuple[list[Segment], int | None]:
             Segment(
                 vaddr,
                 load.paddr,
-                file[load.offset : load.offset + load.filesz],
+                elf.segment_bytes(load),
                 load.memsz,
                 bool(load.flags & PF_R),
                 bool(load.flags & PF_W),
@@ -43,6 +55,22 @@ def vmlinux_segments(elf: Elf) -> tuple[list[Segment], int | None]:
     if elf.arch == "arm64":
         segments = _relocated(elf, segments)
     return segments, percpu or None
+
+
+def _check_code(elf: Elf) -> None:
+    """Refuse what is left of a vmlinux in a file of debug information (--only-keep-debug)."""
+    code = [section for section in elf.sections if section.is_code and section.size]
+    if code:
+        missing = all(section.type == SHT_NOBITS for section in code)
+    else:
+        missing = not any(load.filesz for load in elf.loads)
+    if missing:
+        raise ImageError(
+            elf.path,
+            "holds debug information only, not the code that it is about; name the kernel image "
+            "itself (vmlinuz, or the package of the same version), and this file as symbols= "
+            "(--symbols)",
+        )
 
 
 def _percpu_address(loads: Sequence[ProgramHeader]) -> int:

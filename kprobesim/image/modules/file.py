@@ -10,22 +10,41 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kprobesim.errors import ImageError
-from kprobesim.image.elf import ELF_MAGIC, SHT_NOBITS, SHT_RELA, SHT_SYMTAB, Elf, Section
-from kprobesim.image.files.compression import CompressionError, compression_of, decompress
-from kprobesim.image.files.source import Buffer
+from kprobesim.hexrepr import HexRepr
+from kprobesim.image.elf import (
+    ELF_MAGIC,
+    SHN_LORESERVE,
+    SHT_NOBITS,
+    SHT_RELA,
+    SHT_SYMTAB,
+    Elf,
+    Section,
+)
+from kprobesim.image.files.compression import CompressionError, Packed, compression_of, decompress
+from kprobesim.image.files.source import Buffer, read_file
 
-__all__ = ["MAX_MODULE_SIZE", "ModuleFile", "ModuleSymbol", "Relocation", "module_name"]
+__all__ = [
+    "MAX_MODULE_SIZE",
+    "ModuleFile",
+    "ModuleSymbol",
+    "Relocation",
+    "module_name",
+    "read_module",
+]
 
 #: No module unpacks to more, or occupies more of the guest: the largest of Debian's has 11 MiB.
 MAX_MODULE_SIZE = 128 << 20
 
-SHN_UNDEF, SHN_ABS, SHN_COMMON, SHN_LORESERVE = 0, 0xFFF1, 0xFFF2, 0xFF00
+SHN_UNDEF, SHN_ABS, SHN_COMMON = 0, 0xFFF1, 0xFFF2
+#: Relocations that are left to livepatch (include/uapi/linux/elf.h).
+SHF_RELA_LIVEPATCH = 1 << 20
 STB_LOCAL, STB_WEAK = 0, 2
-STT_SECTION, STT_FILE = 3, 4
+STT_FUNC, STT_SECTION, STT_FILE = 2, 3, 4
 
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELA = struct.Struct("<QQq")
 _DAMAGED = "the file is damaged, copy or extract it again"
+_LONGEST_NAME = 512
 _ENDINGS = (".gz", ".xz", ".zst", ".ko")
 
 
@@ -46,9 +65,12 @@ class Relocation(NamedTuple):
     addend: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleSymbol:
-    """One ``Elf64_Sym``; ``section`` is its number, with the reserved ones of the gABI."""
+@dataclass(frozen=True, slots=True, repr=False)
+class ModuleSymbol(HexRepr):
+    """One ``Elf64_Sym``; ``section`` is its number, with the reserved ones of the gABI.
+
+    Those of a live patch are in SHN_LIVEPATCH: livepatch resolves them, not the loader of modules.
+    """
 
     name: str
     value: int
@@ -118,12 +140,22 @@ class ModuleFile:
         strings = self._elf.contents(self.sections[table.link])
         symbols = []
         for name, info, _, section, value, size in _SYMBOL.iter_unpack(self._elf.contents(table)):
-            if section == SHN_COMMON or len(self.sections) <= section < SHN_LORESERVE:
-                raise ImageError(self.path, f"has a symbol in no section ({section}); {_DAMAGED}")
-            end = strings.find(b"\0", name)
+            end = strings.find(b"\0", name, name + _LONGEST_NAME)
             text = strings[name : end if end >= 0 else name].decode("utf-8", "replace")
+            # GCC's link-time optimiser leaves common symbols that mean nothing.
+            common = section == SHN_COMMON and not text.startswith("__gnu_lto")
+            if common or len(self.sections) <= section < SHN_LORESERVE:
+                raise ImageError(
+                    self.path, f"has {text!r} in no section ({section:#x}); {_DAMAGED}"
+                )
             symbols.append(ModuleSymbol(text, value, size, info & 15, info >> 4, section))
         return tuple(symbols)
+
+    def functions(self) -> Iterator[str]:
+        """The names of its functions, some of them twice."""
+        for symbol in self.symbols:
+            if symbol.kind == STT_FUNC and not symbol.is_undefined:
+                yield symbol.name
 
     def relocations(self) -> Iterator[tuple[Section, Iterator[Relocation]]]:
         """For each section in memory that has some: it, and what is to be done to it."""
@@ -131,7 +163,7 @@ class ModuleFile:
             if section.type != SHT_RELA or section.info >= len(self.sections):
                 continue
             target = self.sections[section.info]
-            if target.is_alloc:
+            if target.is_alloc and not section.flags & SHF_RELA_LIVEPATCH:
                 yield target, self._entries(section)
 
     def _entries(self, section: Section) -> Iterator[Relocation]:
@@ -145,6 +177,11 @@ class ModuleFile:
             yield Relocation(offset, info & 0xFFFF_FFFF, symbol, addend)
 
 
+def read_module(path: Path) -> ModuleFile:
+    """The module in the file ``path``; raises :class:`ImageError`."""
+    return ModuleFile(path, read_file(path, MAX_MODULE_SIZE, "a module (.ko)"))
+
+
 def _unpacked(path: Path, data: Buffer) -> Buffer:
     head = bytes(data[:16])
     if head.startswith(ELF_MAGIC):
@@ -153,7 +190,7 @@ def _unpacked(path: Path, data: Buffer) -> Buffer:
     if kind is None:
         raise ImageError(path, f"is no kernel module: it starts with {head[:8].hex(' ')}")
     try:
-        unpacked = decompress(kind, memoryview(data), MAX_MODULE_SIZE)
+        unpacked = decompress(Packed(kind, data), MAX_MODULE_SIZE)
     except CompressionError as error:
         raise ImageError(path, f"{error}; {_DAMAGED}") from error
     if not unpacked.startswith(ELF_MAGIC):

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from kprobesim.image.files.source import map_file
-from kprobesim.image.modules.file import ModuleFile, module_name
+from kprobesim.image.modules.file import ModuleFile, module_name, read_module
 
 __all__ = ["ModuleFolder"]
 
@@ -32,7 +31,7 @@ class ModuleFolder:
     def find(self, name: str) -> ModuleFile | None:
         """The module ``name``; ``None`` if there is no such."""
         path = self._files.get(name)
-        return None if path is None else ModuleFile(path, map_file(path))
+        return None if path is None else read_module(path)
 
     @cached_property
     def _files(self) -> dict[str, Path]:

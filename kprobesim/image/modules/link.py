@@ -119,7 +119,7 @@ class Linker:
             value: int | None = symbol.value
             if symbol.is_undefined and number:
                 value = resolve(symbol.name)
-                if value is None and not symbol.is_weak:
+                if value is None and not (symbol.is_weak or self._may_be_missing(symbol)):
                     missing.append(symbol.name)
             elif symbol.section in addresses:
                 value = addresses[symbol.section] + symbol.value
@@ -135,6 +135,10 @@ class Linker:
                 "is it built for this kernel, and what it depends on loaded?",
             )
         return values
+
+    def _may_be_missing(self, symbol: ModuleSymbol) -> bool:
+        """ignore_undef_symbol() (5.11): GNU as before 2.37 names it in x86 code that needs none."""
+        return self._file.arch == "x86_64" and symbol.name == "_GLOBAL_OFFSET_TABLE_"
 
     def _is_percpu(self, symbol: ModuleSymbol) -> bool:
         number, sections = symbol.section, self._file.sections

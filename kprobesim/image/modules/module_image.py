@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image.elf import SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, Section
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.modules.file import ModuleSymbol
-from kprobesim.image.segment import Region, Segment
+from kprobesim.image.segment import ImageRegion, Segment
 from kprobesim.image.symbols.table import Columns, Symbol, SymbolTable
 from kprobesim.image.tables import places
 from kprobesim.image.tables.exports import table_exports
@@ -26,8 +27,8 @@ _EXPORTS = ("__ksymtab", "__ksymtab_gpl")
 _MCOUNT = {"x86_64": ("__mcount_loc",), "arm64": ("__mcount_loc", "__patchable_function_entries")}
 
 
-@dataclass(frozen=True)
-class ModulePart:
+@dataclass(frozen=True, repr=False)
+class ModulePart(HexRepr):
     """What stays or, ``init``, what is freed: segments named after their kind, and sections."""
 
     start: int
@@ -37,8 +38,8 @@ class ModulePart:
     sections: tuple[Section, ...]
 
 
-@dataclass(frozen=True)
-class PlacedSymbol:
+@dataclass(frozen=True, repr=False)
+class PlacedSymbol(HexRepr):
     """A symbol of the module's table with its ``address``; ``place`` is its section."""
 
     symbol: ModuleSymbol
@@ -94,10 +95,10 @@ class ModuleImage(KernelImage):
         return super().read(vaddr, size) if self.holds(vaddr) else self._outside(vaddr, size)
 
     @cached_property
-    def regions(self) -> tuple[Region, ...]:
+    def regions(self) -> tuple[ImageRegion, ...]:
         """Its pages: each segment has pages of its own."""
         kinds = {"text": "text", "rodata": "rodata"}
-        return tuple(Region(s.vaddr, s.end, kinds.get(s.name, "data")) for s in self.segments)
+        return tuple(ImageRegion(s.vaddr, s.end, kinds.get(s.name, "data")) for s in self.segments)
 
     @cached_property
     def text_ranges(self) -> tuple[tuple[int, int], ...]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from kprobesim.errors import ImageError
-from kprobesim.image.files.deb import AR_MAGIC, data_tar
-from kprobesim.image.files.source import GIB, map_file
+from kprobesim.image.files.deb import AR_MAGIC, open_data_tar
+from kprobesim.image.files.source import GIB, FileBytes, open_file
 from kprobesim.image.modules.file import MAX_MODULE_SIZE, ModuleFile, module_name
 
 __all__ = ["ModulePackage"]
@@ -26,7 +26,7 @@ class ModulePackage:
         self._path = path
         self._progress = progress
         self._found: dict[str, tuple[str, int, int]] | None = None
-        self._data: mmap.mmap | None = None
+        self._data: FileBytes | None = None
 
     def names(self) -> list[str]:
         """The names of all modules in it."""
@@ -48,15 +48,18 @@ class ModulePackage:
     def _unpack(self) -> None:
         """Put all modules into one nameless file: looking for one in the package takes as long."""
         self._found = {}
-        data = map_file(self._path)
+        data = open_file(self._path)
         if bytes(data[: len(AR_MAGIC)]) != AR_MAGIC:
             return
         if self._progress is not None:
             self._progress("looking for modules in the package")
         found: dict[str, tuple[str, int, int]] = {}
         at = 0
-        with tempfile.TemporaryFile(prefix="kprobesim-") as file, data_tar(self._path, data) as tar:
-            for member in tar:
+        with (
+            tempfile.TemporaryFile(prefix="kprobesim-") as file,
+            open_data_tar(self._path, data) as members,
+        ):
+            for tar, member in members:
                 if not member.isfile() or not _MODULE.fullmatch(member.name):
                     continue
                 source = tar.extractfile(member)
@@ -68,5 +71,5 @@ class ModulePackage:
                 found.setdefault(module_name(member.name), place)
             file.flush()
             if at:
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._data = FileBytes(self._path, os.dup(file.fileno()))
         self._found = found

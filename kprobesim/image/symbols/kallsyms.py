@@ -3,10 +3,11 @@
 scripts/kallsyms.c writes it as a group of arrays without a header, so it is found by its shape.
 Names are compressed: each code byte stands for one of 256 tokens. The token table is found by the
 tokens of the ten digits, which stand for themselves, and proved by its index; the names are proved
-by the markers, which say where every 256th name starts. The layouts of 5.10 to 7.2:
+by the markers, which say where every 256th name starts. The layouts of 4.4 to 7.3:
 
 * up to 6.3: addresses, number, names, markers, (6.2, and later 6.1: order,) tokens, token index
 * since 6.4: number, names, markers, tokens, token index, addresses, order
+* up to 4.19 the number and the markers are 64-bit words, since then 32-bit words
 * since 6.1 a name's length may take two bytes, before that it was one byte
 * an address is a 64-bit word; or a 32-bit distance from a base, where x86 up to 6.14 marks what
   is no per-CPU offset by the sign; or, in 7.x, a 32-bit distance from its own place
@@ -29,10 +30,32 @@ __all__ = ["find_kallsyms"]
 _DIGITS = re.compile(b"".join(b"%d\0" % digit for digit in range(10)))
 #: KSYM_NAME_LEN is 512 since 6.1; no token table entry is longer.
 _LONGEST_NAME = 512
+_MASK = (1 << 64) - 1
 _PER_MARKER = 256
 #: How far before the tokens the markers may start: the order of the names lies between (3 bytes a
 #: name, and a kernel has 40,000 to 300,000 of them).
 _WINDOWS = (1 << 14, 1 << 18, 1 << 20, 1 << 22)
+#: How long to search, in steps of about 20 us. Kernels take a few hundred.
+_MOST_EFFORT = 200_000
+#: Words of markers: since 4.20, and before it.
+_MARKERS = ("I", "Q")
+
+
+class _TooMuch(Exception):
+    """More places look like a part of the table than in any kernel."""
+
+
+class _Effort:
+    """What the search may still cost, so that an image made to mislead it takes seconds at most."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_EFFORT
+
+    def spend(self, cost: int) -> None:
+        """Count work before it is done."""
+        self._left -= cost
+        if self._left < 0:
+            raise _TooMuch
 
 
 class _Tokens(NamedTuple):
@@ -52,11 +75,20 @@ def find_kallsyms(data: memoryview, vaddr: int, image: tuple[int, int]) -> Colum
 
     ``None`` if there is no table in a known layout.
     """
+    try:
+        return _find(data, vaddr, image)
+    except _TooMuch:
+        return None
+
+
+def _find(data: memoryview, vaddr: int, image: tuple[int, int]) -> Columns | None:
+    effort = _Effort()
     for digits in _DIGITS.finditer(data):
+        effort.spend(1)
         tokens = _read_tokens(data, digits.start())
         if tokens is None:
             continue
-        names = _find_names(data, tokens.start)
+        names = _find_names(data, tokens.start, effort)
         if names is None:
             continue
         addresses = _find_addresses(_Place(data, vaddr, *image), tokens, names)
@@ -112,28 +144,46 @@ def _read_tokens(data: memoryview, zero_at: int) -> _Tokens | None:
     return None
 
 
-def _find_names(data: memoryview, tokens_at: int) -> _Names | None:
-    tried: set[int] = set()
+def _find_names(data: memoryview, tokens_at: int, effort: _Effort) -> _Names | None:
+    tried: set[tuple[str, int]] = set()
     for window in _WINDOWS:
-        low = max(tokens_at - window, tokens_at % 4)
-        words = _words(data, low, tokens_at, "I")
-        zeros = [i for i, word in enumerate(words) if not word]
-        for at in reversed(zeros):
-            where = low + 4 * at
-            if where in tried:
-                continue
-            tried.add(where)
-            markers = _marker_run(words, at)
-            # A lone zero is a marker table only where nothing but padding and a short order
-            # array lies between.
-            if len(markers) < 3 and tokens_at - where > 16 + 3 * _PER_MARKER * len(markers):
-                continue
-            for count in range(len(markers), max(0, len(markers) - 3), -1):
-                names = _names_before(data, where, markers[:count])
-                if names is not None:
-                    return names
-        if low < 4:
+        for kind in _MARKERS:
+            names = _names_in_window(data, tokens_at, window, kind, tried, effort)
+            if names is not None:
+                return names
+        if tokens_at <= window:
             return None
+    return None
+
+
+def _names_in_window(
+    data: memoryview,
+    tokens_at: int,
+    window: int,
+    kind: str,
+    tried: set[tuple[str, int]],
+    effort: _Effort,
+) -> _Names | None:
+    """The names whose markers are words of ``kind``, at most ``window`` bytes before the tokens."""
+    size = array(kind).itemsize
+    low = max(tokens_at - window, tokens_at % size)
+    words = _words(data, low, tokens_at, kind)
+    zeros = [i for i, word in enumerate(words) if not word]
+    effort.spend(len(zeros) // 20)
+    for at in reversed(zeros):
+        where = low + size * at
+        if (kind, where) in tried:
+            continue
+        tried.add((kind, where))
+        markers = _marker_run(words, at)
+        # A lone zero is a marker table only where nothing but padding and a short order array
+        # lies between.
+        if len(markers) < 3 and tokens_at - where > 16 + 3 * _PER_MARKER * len(markers):
+            continue
+        for count in range(len(markers), max(0, len(markers) - 3), -1):
+            names = _names_before(data, where, markers[:count], effort)
+            if names is not None:
+                return names
     return None
 
 
@@ -146,7 +196,9 @@ def _marker_run(words: array[int], at: int) -> array[int]:
     return words[at:end]
 
 
-def _names_before(data: memoryview, markers_at: int, markers: array[int]) -> _Names | None:
+def _names_before(
+    data: memoryview, markers_at: int, markers: array[int], effort: _Effort
+) -> _Names | None:
     """The names that end at ``markers_at`` and start where ``markers`` say."""
     most = _PER_MARKER * len(markers)
     least = most - _PER_MARKER + 1
@@ -155,6 +207,7 @@ def _names_before(data: memoryview, markers_at: int, markers: array[int]) -> _Na
     high = markers_at - last
     low = max(high - (_LONGEST_NAME + 2) * _PER_MARKER - 8, 8)
     low += (markers_at - low) % 4
+    effort.spend(200)
     words = _words(data, low - 8, high, "I")
     for i in range(len(words), 1, -1):
         # The number is right before the names (7.x) or padded to eight bytes.
@@ -164,6 +217,7 @@ def _names_before(data: memoryview, markers_at: int, markers: array[int]) -> _Na
         if least <= count <= most:
             start = low - 8 + 4 * i
             blob = bytes(data[start:markers_at])
+            effort.spend(100)
             for two_bytes in (True, False):
                 codes = _split(blob, count, markers, two_bytes=two_bytes)
                 if codes is not None:
@@ -277,12 +331,11 @@ def _read_absolute(place: _Place, at: int, number: int, _alignment: int) -> arra
 def _read_place(place: _Place, at: int, number: int, _alignment: int) -> array[int] | None:
     origin = place.vaddr + at
     distances = _words(place.data, at, at + 4 * number, "i")
-    # All are in the image here: what has no address is not in the table (7.0).
-    if not place.holds(origin + distances[0]) or not place.holds(
-        origin + 4 * (number - 1) + distances[-1]
-    ):
-        return None
-    return array("Q", [origin + 4 * i + word for i, word in enumerate(distances)])
+    # Not the last: 7.0 and 7.1 name .modinfo, too, which is linked behind _end and not loaded.
+    for index in (0, number // 2):
+        if not place.holds(origin + 4 * index + distances[index]):
+            return None
+    return array("Q", [(origin + 4 * i + word) & _MASK for i, word in enumerate(distances)])
 
 
 _Reader = Callable[[_Place, int, int, int], "array[int] | None"]

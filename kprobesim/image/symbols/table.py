@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from kprobesim.errors import SymbolError, UsageError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image.symbols.nearest import nearest_names
 
 __all__ = ["LABEL", "Columns", "Symbol", "SymbolAt", "SymbolTable"]
@@ -42,8 +43,8 @@ class Columns(NamedTuple):
     ordered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+@dataclass(frozen=True, slots=True, repr=False)
+class Symbol(HexRepr):
     """One symbol. ``size`` is in bytes, ``type`` the letter that nm and /proc/kallsyms show.
 
     ``is_function``: it names code. The type alone (``t T w W i``) does not tell: x86 kernels since
@@ -59,8 +60,8 @@ class Symbol:
     module: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolAt:
+@dataclass(frozen=True, slots=True, repr=False)
+class SymbolAt(HexRepr):
     """A symbol and an ``offset`` in it; as text the kernel's ``%pS``, ``name+0x10/0x40 [module]``.
 
     ``size`` is what kallsyms takes for the size: the distance to the next symbol.
@@ -102,6 +103,10 @@ class SymbolTable:
             sizes = None if sizes is None else array("Q", [sizes[i] for i in order])
             kinds = bytes([kinds[i] for i in order])
         self._names, self._addresses, self._sizes, self._kinds = names, addresses, sizes, kinds
+
+    def __repr__(self) -> str:
+        source = f", from {self.source}" if self.source else ""
+        return f"<SymbolTable of {len(self)} symbols{source}>"
 
     @property
     def columns(self) -> Columns:

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from kprobesim.hexrepr import HexRepr
+
 __all__ = ["BugEntry", "BugTable"]
 
 BUGFLAG_WARNING = 1
 BUGFLAG_ONCE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class BugEntry:
+@dataclass(frozen=True, slots=True, repr=False)
+class BugEntry(HexRepr):
     """One ``struct bug_entry``; ``file`` is ``None`` without CONFIG_DEBUG_BUGVERBOSE."""
 
     addr: int

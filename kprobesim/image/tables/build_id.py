@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import mmap
 
-from kprobesim.image.files.source import Buffer
+from kprobesim.image.files.source import Buffer, stream
 
 __all__ = ["read_build_id"]
 
@@ -17,9 +16,9 @@ def read_build_id(data: Buffer) -> str | None:
     from elftools.elf.elffile import ELFFile
     from elftools.elf.segments import NoteSegment
 
-    stream = data if isinstance(data, mmap.mmap) else io.BytesIO(data)
+    file = io.BytesIO(data) if isinstance(data, bytes) else stream(data)
     try:
-        for segment in ELFFile(stream).iter_segments():
+        for segment in ELFFile(file).iter_segments():
             if isinstance(segment, NoteSegment):
                 for note in segment.iter_notes():
                     if note["n_name"] == "GNU" and note["n_type"] == "NT_GNU_BUILD_ID":

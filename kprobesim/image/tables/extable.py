@@ -8,11 +8,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from kprobesim.hexrepr import HexRepr
+
 __all__ = ["ExceptionEntry", "ExceptionTable"]
 
 
-@dataclass(frozen=True, slots=True)
-class ExceptionEntry:
+@dataclass(frozen=True, slots=True, repr=False)
+class ExceptionEntry(HexRepr):
     """One ``struct exception_table_entry`` with its addresses resolved.
 
     ``type`` is ``None`` in layouts without one (x86 before 5.16, ARM64 before 5.16). ``data`` is

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kprobesim.image.tables.places import relative_addresses
 
@@ -35,6 +35,10 @@ class PatchSites:
 
     def __len__(self) -> int:
         return len(self._sites)
+
+    def __iter__(self) -> Iterator[int]:
+        """Where each begins."""
+        return iter(self._starts)
 
     def __contains__(self, address: object) -> bool:
         """Whether the byte at ``address`` is patched."""

@@ -35,7 +35,7 @@ class Contents(Protocol):
 
     @property
     def arch(self) -> str:
-        """ "x86_64" or "arm64"."""
+        """``"x86_64"`` or ``"arm64"``."""
 
     @property
     def segments(self) -> Sequence[Segment]:
@@ -98,7 +98,7 @@ class TableShapes:
         return bytes(segment.data[offset : offset + 4]).startswith(_BUG_TRAPS[self._image.arch])
 
     def jump_table(self) -> _Table:
-        """Each entry points at a NOP or a branch. (Only ARM64 needs it.)"""
+        """Each entry points at a NOP or a branch. Only ARM64 needs it."""
         image = self._image
         constants = image.bounds("_etext", "_sinittext")  # where RO_DATA of vmlinux.lds.h puts it
         if image.arch != "arm64" or constants is None:

@@ -13,9 +13,10 @@ from typing import Literal, Protocol
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes, Site
+from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.rules.site import Site
 from kprobesim.machine.code_watch import PROBES, Arrival, Watch
 from kprobesim.machine.guest import Guest
 

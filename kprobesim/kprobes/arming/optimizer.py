@@ -119,7 +119,7 @@ class KprobeOptimizer:
         )
 
     def _optimize(self, head: Kprobe) -> None:
-        """``optimize_kprobe()``"""
+        """``optimize_kprobe()``: turn a breakpoint into a jump."""
         address = head.addr or 0
         if head.flags & KprobeFlag.OPTIMIZED:
             return

@@ -9,7 +9,7 @@ access is then an array access. All other calls go to the C functions with plain
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import unicorn
@@ -17,6 +17,7 @@ from unicorn import arm64_const, x86_const
 
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn import struct_layout
+from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.hooks import Hooks
 from kprobesim.machine.unicorn.library import (
@@ -37,11 +38,11 @@ __all__ = ["Engine"]
 _X86 = "x86_64"
 _ENDLESS = 1 << 62
 _PAGE = 4096
-_KERNEL_HALF = 1 << 63, (1 << 64) - 1
 # jmp next; next: hlt - and the same with wfi
 _TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
 _NOWHERE = 1 << 36  # a physical address where no board has anything
-_REMOVE_CACHE = unicorn.UC_CTL_TB_REMOVE_CACHE | 2 << 26 | unicorn.UC_CTL_IO_WRITE << 30
+
+_NEVER = ctypes.CFUNCTYPE(ctypes.c_bool)
 
 _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
@@ -64,6 +65,7 @@ class Engine:
         self._lib = library()
         self._uc = open_cpu(arch, model)
         self._handle = address_of(self._uc)
+        self.code_pages = CodePages(self._uc, arch)
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
         self._counted = False
@@ -88,11 +90,18 @@ class Engine:
         self.counter_words: Words = struct_layout.find_counter(self._handle, self.layout)
         """What was executed so far, and the limit, of the current or last counted run; live."""
         self.hooks = Hooks(self._lib, self._handle, self.words, self.stop)
+        if not self.code_pages.exact:
+            # No store is fast then.
+            self.hooks.add(unicorn.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))
 
     # -- memory ------------------------------------------------------------------------------
 
     def map_ram(self, physical: int, size: int, host_address: int) -> None:
         """Let ``size`` bytes at ``host_address`` be the RAM at physical address ``physical``."""
+        self._map(physical, size, host_address)
+        self.code_pages.cover(host_address, size)
+
+    def _map(self, physical: int, size: int, host_address: int) -> None:
         status = self._lib.uc_mem_map_ptr(
             self._handle, physical, size, unicorn.UC_PROT_ALL, host_address
         )
@@ -118,15 +127,7 @@ class Engine:
     def forget_all_code(self) -> None:
         """Drop all that was translated (3 ms in a booted guest); not while the engine runs."""
         self._uc.ctl_flush_tb()
-
-    def forget_code_ranges(self, base: int, ranges: Iterable[tuple[int, int]]) -> None:
-        """Drop what was translated from each range (start, end), counted from address ``base``.
-
-        For many of them: 1 us each. Use while the MMU is off, for then the addresses are physical.
-        """
-        remove, handle = self._lib.uc_ctl, self._handle
-        for start, end in ranges:
-            remove(handle, _REMOVE_CACHE, base + start, base + end)
+        self.code_pages.flushed()
 
     def flush_tlb(self) -> None:
         """Forget all address translations; a TLB that was over 70 % full doubles its size."""
@@ -145,7 +146,7 @@ class Engine:
             count = count or _ENDLESS
         counted = count > 0
         if counted != self._counted:
-            self._uc.ctl_flush_tb()
+            self.forget_all_code()
             self._counted = counted
         status = int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
         self.hooks.raise_kept()
@@ -160,7 +161,7 @@ class Engine:
         buffer = ctypes.create_string_buffer(2 * _PAGE)
         host = -(-ctypes.addressof(buffer) // _PAGE) * _PAGE
         ctypes.memmove(host, code, len(code))
-        self.map_ram(_NOWHERE, _PAGE, host)
+        self._map(_NOWHERE, _PAGE, host)
         for number, value in enumerate(values):
             self.words[number] = value
         try:
@@ -204,7 +205,7 @@ class Engine:
         at = -(-ctypes.addressof(buffer) // _PAGE) * _PAGE
         code = _TWO_BLOCKS[self.arch]
         ctypes.memmove(at, code, len(code))
-        self.map_ram(_PAGE, _PAGE, at)
+        self._map(_PAGE, _PAGE, at)
         check(self.run(_PAGE), "running the first block")
         self.forget_code(_PAGE, _PAGE + len(code))
         check(self._lib.uc_mem_unmap(self._handle, _PAGE, _PAGE), "unmapping the first block")
@@ -212,13 +213,6 @@ class Engine:
         switch = ctypes.c_uint8.from_address(self._handle + offset)
         self.hooks.exits = BlockExits(
             switch, self.hooks.on_new_block, self.hooks.unhook, self._look_again
-        )
-        # For every new block Unicorn searches its TLBs for entries of the block's address that can
-        # be written without its notice. In the kernel's half there are none: an entry of a page
-        # that can be executed is never made one. The search is left out where a memory hook is;
-        # this one is of physical addresses that do not exist.
-        self.hooks.add(
-            unicorn.UC_HOOK_MEM_FETCH_PROT, _ptr(self.layout.count_callback), _KERNEL_HALF
         )
 
     def _look_again(self, start: int, end: int) -> None:

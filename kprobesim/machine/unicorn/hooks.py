@@ -268,8 +268,9 @@ class Hooks:
         check(status, f"mapping a device at {physical:#x}")
 
     def on_unmapped(self, low: int, high: int, callback: Callable[[int], None]) -> None:
-        """Call ``callback(address)`` before the run fails with an access to a physical address from
-        ``low`` to ``high`` where nothing is; the pc is then that of the instruction.
+        """Call ``callback(address)`` before an access to nothing ends the run.
+
+        Physical addresses from ``low`` to ``high`` are watched; the pc is that of the instruction.
 
         There must be no RAM in between: it would be slow from then on.
         """

@@ -33,8 +33,10 @@ _NO_JUMPS_SINCE = (6, 10)
 
 @dataclass(frozen=True)
 class Layout:
-    """``struct alt_instr`` of some versions: distances to the place and to the replacement, cpuid,
-    flags (not before 6.3), length of the place, of the replacement, of the padding (until 5.12).
+    """``struct alt_instr`` of some versions.
+
+    Distances to the place and to the replacement, cpuid, flags (not before 6.3), length of the
+    place, of the replacement, of the padding (until 5.12).
     """
 
     format: str
@@ -194,8 +196,10 @@ def _direct_call(code: Code, entry: Alternative, old: bytes, replacement: bytes)
 
 
 def relocate(code: bytearray, place: int, source: int, source_length: int) -> None:
-    """Move ``code`` from ``source`` to ``place``: branches and RIP-relative operands that lead out
-    of it still lead there (apply_relocation(), 6.3 and later). A jump that may be short gets short.
+    """Move ``code`` from ``source`` to ``place``.
+
+    Branches and RIP-relative operands that lead out of it still lead there (apply_relocation(), 6.3
+    and later). A jump that may be short gets short.
     """
     at = 0
     while at < len(code):

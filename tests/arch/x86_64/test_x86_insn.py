@@ -94,6 +94,23 @@ def test_opcodes_of_32_bit_mode_decode_as_in_the_kernel() -> None:
     assert length(bytes.fromhex("9a 00 00 00 00 00 00")) == 7
 
 
+@pytest.mark.parametrize(
+    ("code", "size"),
+    [
+        ("f2 0f 42 de", 3),  # CMOVB has no form with F2
+        ("f3 41 0f 93 3b", 4),  # nor SETAE one with F3
+        ("66 2e 0f 6f 01", 5),  # only the last prefix counts, and that chooses MMX here
+        ("66 2e 0f 6d c1", 4),  # ... where PUNPCKHQDQ has no form without 66
+        ("66 41 0f 1d 8e d7 01 02 03", 4),  # an unused hint
+        ("0f 71 c0 01", 3),  # a group without a first member, and so without its immediate
+        ("66 0f 71 d0 01", 5),
+    ],
+)
+def test_counts_as_the_kernel_where_the_processor_goes_on(code: str, size: int) -> None:
+    """Where its map has no instruction, the kernel's decoder sees no ModR/M and no immediate."""
+    assert length(bytes.fromhex(code) + bytes(8)) == size
+
+
 @pytest.mark.parametrize("vendor", [b"xen", b"kvm"])
 def test_emulate_prefix_belongs_to_the_instruction(vendor: bytes) -> None:
     insn = decode(b"\x0f\x0b" + vendor + b"\x0f\xa2" + bytes(8))
@@ -121,6 +138,10 @@ def test_emulate_prefix_belongs_to_the_instruction(vendor: bytes) -> None:
         "62 f0 7c 48 10 c0 00 00",  # nor such a map
         "f0 f2 66 67 64 90",  # five different prefixes
         "48 66 90",  # a REX that is not last
+        "c4 43 c5 68 24 0c b0",  # AMD's FMA4
+        "66 0f 78 c0 01 02",  # and EXTRQ: that opcode is one of EVEX for the kernel
+        "f2 0f 38 cc 8f ae 01 02 03",  # VSHA512RNDS2 without its VEX
+        "c4 e2 78 f3 c0",  # BMI1's group has nothing in its first place
     ],
 )
 def test_undecodable(code: str) -> None:

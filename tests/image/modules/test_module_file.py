@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from makers.elf_edit import with_symbol
 from makers.package_maker import COMPRESS, make_deb
 
 from kprobesim import ImageError, Kernel, KprobesimError
@@ -77,6 +78,43 @@ def test_symbols_that_nobody_has(guest: Kernel, ko: Path, tmp_path: Path) -> Non
     with pytest.raises(ImageError, match="needs crc99_le, which neither"):
         guest.load_module(file)
     assert len(guest.modules) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "binding"),
+    [
+        ("nobody_has_it", 0, 2),  # weak
+        (".klp.sym.vmlinux.printk,0", 0xFF20, 1),  # SHN_LIVEPATCH
+        ("__gnu_lto_slim", 0xFFF2, 1),  # SHN_COMMON
+    ],
+)
+def test_symbols_that_the_loader_passes_over(
+    guest: Kernel, ko: Path, tmp_path: Path, name: str, section: int, binding: int
+) -> None:
+    file = tmp_path / "other.ko"
+    file.write_bytes(with_symbol(ko.read_bytes(), name, section, binding=binding))
+    guest.load_module(file)
+    assert guest.call("sample_add", 2, 3) == 5
+
+
+def test_common_symbols_are_refused(guest: Kernel, ko: Path, tmp_path: Path) -> None:
+    file = tmp_path / "other.ko"
+    file.write_bytes(with_symbol(ko.read_bytes(), "counter", 0xFFF2))
+    with pytest.raises(ImageError, match="'counter' in no section"):
+        guest.load_module(file)
+
+
+def test_the_name_of_a_table_that_x86_code_does_not_need(
+    guest: Kernel, ko: Path, arch: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "other.ko"
+    file.write_bytes(with_symbol(ko.read_bytes(), "_GLOBAL_OFFSET_TABLE_", 0))
+    if arch == "x86_64":
+        guest.load_module(file)
+        assert guest.call("sample_add", 2, 3) == 5
+    else:
+        with pytest.raises(ImageError, match="needs _GLOBAL_OFFSET_TABLE_"):
+            guest.load_module(file)
 
 
 @pytest.mark.parametrize(

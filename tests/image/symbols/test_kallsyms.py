@@ -60,7 +60,7 @@ def test_long_names(layout: Layout) -> None:
     check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=bytes(8)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     layout=st.sampled_from(LAYOUTS),
     names=st.lists(
@@ -71,6 +71,14 @@ def test_long_names(layout: Layout) -> None:
 def test_any_names(layout: Layout, names: list[str], step: int) -> None:
     wanted = [("T", name, BASE + step * i) for i, name in enumerate(names)]
     check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=b"\xff" * 24))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_names_of_what_is_linked_behind_the_end(layout: Layout) -> None:
+    """7.0 and 7.1 name thousands of strings of .modinfo, which is not loaded."""
+    wanted = entries(2000, layout)
+    wanted += [("r", f"__UNIQUE_ID_modinfo_{i}", IMAGE[1] + 24 * i) for i in range(700)]
+    check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=bytes(8)))
 
 
 def test_data_without_a_table() -> None:
@@ -101,6 +109,17 @@ def test_a_table_that_is_damaged_is_not_half_read(layout: Layout) -> None:
             pairs = zip(found.names, good.names, strict=True)
             assert sum(a != b for a, b in pairs) <= 1
     assert refused
+
+
+def test_an_image_made_to_mislead_the_search_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = LAYOUTS[-1]
+    wanted = entries(300, layout)
+    digits = b"".join(b"%d\0" % i for i in range(10))
+    few, many = digits * 500, digits * 3000
+    monkeypatch.setattr("kprobesim.image.symbols.kallsyms._MOST_EFFORT", 2000)
+    check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=few))
+    misleading = make_kallsyms(layout, wanted, VADDR, BASE, lead=many)
+    assert find_kallsyms(memoryview(misleading), VADDR, IMAGE) is None
 
 
 def struct_number(count: int) -> bytes:

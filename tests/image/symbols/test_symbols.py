@@ -223,6 +223,40 @@ def test_proc_kallsyms_of_a_kernel_that_kaslr_moved(tmp_path: Path, slide: int) 
     assert "module_function" not in symbols
 
 
+@pytest.mark.parametrize("names", [["do_one"], ["do_two", "counter"], ["linux_banner"]])
+def test_any_symbol_tells_how_far_kaslr_has_moved_a_kernel(
+    tmp_path: Path, names: list[str]
+) -> None:
+    """Parts of /proc/kallsyms serve as well; what only they have is moved, too."""
+    slide = 0x1E00000
+    path = write(tmp_path, small_kernel().build())
+    own = load_image(path).symbols
+    lines = [f"{own[name].address + slide:016x} T {name}" for name in names]
+    lines.append(f"{BASE + 0x123 + slide:016x} t only_there")
+    symbols = load_image(path, symbols=write(tmp_path, "\n".join(lines), "kallsyms")).symbols
+    assert {name: symbols[name].address for name in names} == {
+        name: own[name].address for name in names
+    }
+    assert symbols["only_there"].address == BASE + 0x123
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ([("do_one", 0x1E00000), ("do_two", 0x1E00040)], "another kernel than vmlinux: of 2"),
+        ([("only_there", 0x60000000)], "let it have _text"),
+    ],
+)
+def test_symbols_of_which_nothing_tells_the_slide(
+    tmp_path: Path, lines: list[tuple[str, int]], problem: str
+) -> None:
+    path = write(tmp_path, small_kernel().build(), "vmlinux")
+    own = {s.name: s.address for s in load_image(path).symbols}
+    text = "\n".join(f"{own.get(name, BASE) + slide:016x} T {name}" for name, slide in lines)
+    with pytest.raises(ImageError, match=problem):
+        _ = load_image(path, symbols=write(tmp_path, text, "kallsyms")).symbols
+
+
 def test_another_elf_file(tmp_path: Path) -> None:
     stripped = small_kernel()
     stripped.symbols = None

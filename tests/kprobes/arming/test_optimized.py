@@ -89,7 +89,7 @@ def test_registers_may_be_changed_but_not_where_it_goes_on(code: Code) -> None:
 
 
 def test_flags_survive() -> None:
-    """stc; nop (5 bytes); setc %al; movzx %al,%eax; ret"""
+    """stc; nop (5 bytes); setc %al; movzx %al,%eax; ret."""
     code = Code("6.1", "f9 0f1f440000 0f92c0 0fb6c0 c3")
     seen = []
     _probe(code, 1, lambda p, regs: seen.append(regs.flags & 1))

@@ -13,15 +13,14 @@ from makers.patching_maker import CODE, Maker
 from kprobesim import MODELS, Kprobe, Reason
 from kprobesim.image import KernelImage, load_image
 from kprobesim.image.tables.places import CFI_TRAPS
-from kprobesim.kprobes.arch_kprobes import arch_kprobes
-from kprobesim.kprobes.rules.blacklist import Blacklist
-from kprobesim.kprobes.rules.verdict import Judge, Verdict
+from kprobesim.kprobes.rules.rules import Rules
+from kprobesim.kprobes.rules.verdict import Verdict
 
 FUNCTION = CODE + 0x100
 # push %rbp; movl $-id, %r10d; addl -4(%rdi), %r10d; je 1f; ud2; 1: call *%rdi; pop %rbp; ret
 CHECKED_CALL = bytes.fromhex("55 41ba785634ed 440357fc 7402 0f0b ffd7 5d c3")
 PUSH, MOV, ADD, JE, UD2, CALL, POP = 0, 1, 7, 11, 13, 15, 17
-GUARDED = ("6.12", "6.13", "6.17")
+GUARDED = ("6.6", "6.12", "6.13", "6.15", "6.17")
 
 
 def kernel(*traps: int, version: str = "6.12.0") -> KernelImage:
@@ -34,10 +33,7 @@ def kernel(*traps: int, version: str = "6.12.0") -> KernelImage:
 
 
 def verdict(image: KernelImage, model: str, symbol: str, offset: int) -> Verdict:
-    chosen = MODELS[model]
-    arch = arch_kprobes(image, chosen.x86.stepping, chosen)
-    judge = Judge(image, arch, Blacklist(image, chosen), image.read, chosen)
-    return judge.check(Kprobe(symbol, offset=offset))
+    return Rules(image, image.read, MODELS[model]).check(Kprobe(symbol, offset=offset))
 
 
 def test_the_table_is_one_of_distances() -> None:
@@ -81,6 +77,6 @@ def test_what_is_around_it_may_be_probed(model: str) -> None:
 
 def test_the_trap_itself_is_for_another_rule() -> None:
     image = kernel(FUNCTION + UD2)
-    assert verdict(image, "6.12", "caller", UD2)
-    answer = verdict(image, "6.13", "caller", UD2)
+    assert verdict(image, "6.6", "caller", UD2)
+    answer = verdict(image, "6.12", "caller", UD2)
     assert (answer.errno, answer.reason) == (errno.EILSEQ, Reason.UNPROBEABLE_INSTRUCTION)

@@ -80,7 +80,8 @@ class Guest:
 class Case:
     """``run`` uses ``functions``, all of which the kernel must have (``a|b``: one of them), and
     ``inner``, which are called by them and may have been inlined; its result is ``expected``.
-    ``faults`` is how many instructions may fault on the way, for the exception table to handle."""
+    ``faults`` is how many instructions may fault on the way, for the exception table to handle.
+    """
 
     name: str
     functions: tuple[str, ...]

@@ -107,7 +107,8 @@ CASES = [
     ),
     case("strpbrk", lambda g: _scan(g, "strpbrk", _TEXT, b"zxj\0"), _TEXT[18:]),
     case("strsep", _strsep, [b"root=/dev/vda1", b"ro", b"", b"quiet"]),
-    case(_STRSCPY, _strscpy, (5, -7, _TEXT[:19])),
+    # Reads a word that ends behind its argument: load_unaligned_zeropad().
+    case(_STRSCPY, _strscpy, (5, -7, _TEXT[:19]), faults=1),
     case("strim", lambda g: _scan(g, "strim", b" \t padded \n "), b"padded", inner="skip_spaces"),
     case(
         "sysfs_streq",

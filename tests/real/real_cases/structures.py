@@ -115,7 +115,7 @@ def _lz4(guest: Guest) -> tuple[int, bytes]:
 
 
 def _inflate(guest: Guest) -> tuple[int, int, bytes, int]:
-    """struct z_stream_s: include/linux/zlib.h, 6.1."""
+    """Struct z_stream_s: include/linux/zlib.h, 6.1."""
     packed = zlib.compress(_TEXT, 9)
     target = guest.buf(len(_TEXT))
     workspace = guest.buf(guest.u32("zlib_inflate_workspacesize"))

@@ -1,4 +1,4 @@
-"""The script that fetches kernels, against an archive that a few shell lines play."""
+"""``kprobesim fetch``, against an archive that a few shell lines play."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
-import fetch_kernels
 import pytest
+
+from kprobesim.cli.main import main
+from kprobesim.fetch import apt
+from kprobesim.fetch.cache import cached, cached_busybox
+from kprobesim.fetch.kernels import Fetcher
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg") is None, reason="no dpkg on this machine")
 
@@ -64,11 +68,12 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ARCHIVE", str(root))
     monkeypatch.setenv("PATH", str(root), prepend=":")
     monkeypatch.setenv("KPROBESIM_KERNELS", str(tmp_path / "kernels"))
+    monkeypatch.chdir(tmp_path)
     return root
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    status = fetch_kernels.main(["--arch", "x86_64", *arguments])
+    status = main(["fetch", "--arch", "x86_64", *arguments])
     return status, *capsys.readouterr()
 
 
@@ -79,8 +84,8 @@ def test_newest_of_the_default_line(archive: Path, capsys: pytest.CaptureFixture
     assert Path(fetched["image"]).name == _NEWEST
     assert fetched["release"] == "6.1.0-56-cloud-amd64"
     assert Path(fetched["image"]).read_text() == "content\n"
-    assert fetch_kernels.cached("x86_64") == Path(fetched["image"])
-    assert fetch_kernels.cached("arm64") is None
+    assert cached("x86_64") == Path(fetched["image"])
+    assert cached("arm64") is None
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,10 @@ def test_another_line(
     archive: Path, capsys: pytest.CaptureFixture[str], series: str, package: str
 ) -> None:
     status, out, _ = run(capsys, "--series", series)
-    assert (status, Path(out.splitlines()[0]).name) == (0, package)
+    assert status == 0
+    place, target = out.splitlines()[0].split()
+    assert (place, Path(target).name) == (f"amd64-{series}.deb", package)
+    assert Path(place).resolve() == Path(target)
 
 
 def test_nothing_is_downloaded_twice(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,20 +111,24 @@ def test_nothing_is_downloaded_twice(archive: Path, capsys: pytest.CaptureFixtur
 
 
 def test_missing_only(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert Path(run(capsys, "--missing")[1].splitlines()[0]).name == _NEWEST
-    assert run(capsys, "--missing") == (0, "", "")
+    first = run(capsys, "--missing")
+    assert Path(first[1].split()[1]).name == _NEWEST
+    Path("amd64.deb").unlink()
+    (archive / "names").write_text("")  # nobody looks at it
+    assert run(capsys, "--missing") == (0, first[1], "")
+    assert Path("amd64.deb").is_file()
 
 
 def test_busybox_is_taken_out_of_its_package(
     archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fetch_kernels.cached_busybox("x86_64") is None
+    assert cached_busybox("x86_64") is None
     _, out, _ = run(capsys, "--json")
     busybox = Path(json.loads(out)[0]["busybox"])
     assert busybox.name == "busybox_1%3a1.35.0-4+deb12u1_amd64"
     assert busybox.read_text() == "content\n"
-    assert fetch_kernels.cached_busybox("x86_64") == busybox
-    assert fetch_kernels.fetch_busybox("x86_64") == busybox
+    assert cached_busybox("x86_64") == busybox
+    assert Fetcher("x86_64").busybox() == busybox
     busybox.unlink()
     assert run(capsys, "--missing")[:1] == (0,)
     assert busybox.is_file()
@@ -129,7 +141,7 @@ def test_partial_download_does_not_count(
     status, out, err = run(capsys)
     assert (status, out) == (1, "")
     assert err.splitlines()[-1].endswith("Hash Sum mismatch")
-    assert fetch_kernels.cached("x86_64") is None
+    assert cached("x86_64") is None
     monkeypatch.delenv("ON_DOWNLOAD")
     assert run(capsys)[0] == 0
 
@@ -137,7 +149,7 @@ def test_partial_download_does_not_count(
 def test_hanging_archive(
     archive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_kernels, "_LISTS_SECONDS", 0.3)
+    monkeypatch.setattr(apt, "_LISTS_SECONDS", 0.3)
     monkeypatch.setenv("ON_UPDATE", "exec sleep 30")
     status, _, err = run(capsys)
     assert status == 1
@@ -168,4 +180,55 @@ def test_machine_without_apt(
     monkeypatch.setenv("PATH", str(tmp_path))
     status, _, err = run(capsys)
     assert status == 1
-    assert err == "fetch_kernels: apt-get is missing: the kernels are fetched with Debian's tools\n"
+    assert err.startswith("kprobesim: apt-get is missing: kernels are fetched with Debian's own")
+    assert "the vmlinux of a kernel that you have built" in err
+
+
+def test_lines_that_there_are(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "--list")
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["6.1", "6.12", "6.19"]
+    _, out, _ = run(capsys, "--list", "--json")
+    assert json.loads(out)[0] == {
+        "arch": "x86_64",
+        "series": "6.1",
+        "release": "6.1.0-56-cloud-amd64",
+        "package": "linux-image-6.1.0-56-cloud-amd64-unsigned",
+        "version": "6.1.192-2",
+    }
+    assert not Path("amd64.deb").exists()
+
+
+def test_links_replace_links_and_nothing_else(
+    archive: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    Path("amd64.deb").symlink_to("nowhere")
+    assert run(capsys)[0] == 0
+    assert Path("amd64.deb").resolve().name == _NEWEST
+    there = tmp_path / "kernels"
+    assert run(capsys, "--to", str(there))[0] == 0
+    assert (there / "amd64.deb").readlink() == Path(_NEWEST)  # may be moved with its folder
+    Path("amd64.deb").unlink()
+    Path("amd64.deb").write_text("mine")
+    status, out, err = run(capsys)
+    assert (status, out) == (1, "")
+    assert "amd64.deb is there and is no link of ours" in err
+    assert Path("amd64.deb").read_text() == "mine"
+
+
+def test_a_download_tells_how_far_it_is(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = r"""fd=$(echo "$*" | sed 's/.*Status-Fd=\([0-9]*\).*/\1/')
+      echo dlstatus:1:42.5:Retrieving > /proc/self/fd/$fd"""
+    monkeypatch.setenv("ON_DOWNLOAD", tell)
+    heard: list[float] = []
+    Fetcher("x86_64", tmp_path / "kernels", percent=heard.append).fetch()
+    assert heard == [42.5, 42.5]  # a kernel, a BusyBox
+
+
+@pytest.mark.parametrize("series", ["6", "6.1.2", "x"])
+def test_a_line_is_two_numbers(series: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "--series", series)
+    assert status == 2
+    assert "no two numbers, such as 6.12" in err

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from kprobesim.errors import UsageError
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Place", "parse_place"]
 
@@ -17,9 +18,16 @@ _PLACE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Either ``symbol`` and ``offset`` or ``address``; ``text`` is what was written."""
+@dataclass(frozen=True, repr=False)
+class Place(HexRepr):
+    """What somebody asks for.
+
+    Attributes:
+        text: What was written.
+        symbol: The symbol's name, perhaps ``MODULE:SYMBOL`` or ``SYMBOL@0xADDRESS``; else ``None``.
+        offset: Bytes from the symbol.
+        address: The address instead of a symbol; else ``None``.
+    """
 
     text: str
     symbol: str | None
@@ -28,7 +36,11 @@ class Place:
 
 
 def parse_place(text: str) -> Place:
-    """Read SYMBOL, SYMBOL@0xADDRESS, SYMBOL+OFFSET or 0xADDRESS; raises ``UsageError``."""
+    """Read SYMBOL, SYMBOL@0xADDRESS, SYMBOL+OFFSET or 0xADDRESS.
+
+    Raises:
+        UsageError: It is none of these.
+    """
     found = _PLACE.fullmatch(text)
     if found is None:
         raise UsageError(

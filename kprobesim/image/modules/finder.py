@@ -1,0 +1,180 @@
+"""``ModuleFinder``: the modules that can be had for a kernel, wherever they lie."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from kprobesim.errors import ImageError
+from kprobesim.image.kernel_image import KernelImage
+from kprobesim.image.modules.file import ModuleFile, module_name, read_module
+from kprobesim.image.modules.folder import ModuleFolder
+from kprobesim.image.modules.package import ModulePackage
+
+__all__ = ["ModuleFinder"]
+
+_VERMAGIC = re.compile(rb"[ -~]{,200}mod_unload[ -~]{,100}")
+_MOST_NAMED = 4
+
+
+class ModuleFinder:
+    """Finds modules for ``image`` by name.
+
+    They are offered as files, or come with the kernel: in its package, in the package with its
+    modules beside that, in its lib/modules or its build tree.
+    """
+
+    def __init__(self, image: KernelImage, progress: Callable[[str], None] | None = None) -> None:
+        self._image = image
+        self._progress = progress
+        self._files: dict[str, Path] = {}
+        self._package = ModulePackage(image.path, progress)
+        self._folder = ModuleFolder(image.path, image.release)
+
+    @property
+    def _is_package(self) -> bool:
+        return self._image.container.startswith("Debian package")
+
+    @cached_property
+    def _sources(self) -> list[ModulePackage | ModuleFolder]:
+        beside = []
+        if self.package_of_modules and not self._package.names():
+            pattern = f"{self.package_of_modules}_*.deb"
+            paths = sorted(self._image.path.parent.glob(pattern))
+            beside = [ModulePackage(path, self._progress) for path in paths]
+        return [self._package, *beside, self._folder]
+
+    @property
+    def package_of_modules(self) -> str | None:
+        """The package that a kernel's modules are in if its own has none (Debian since 7.2)."""
+        known = self._is_package and self._image.release
+        return f"linux-modules-{self._image.release}" if known else None
+
+    def offer(self, path: str | os.PathLike[str]) -> str:
+        """Let the module in the file ``path`` be found by its name, which is returned.
+
+        Raises:
+            ImageError: It is no module for this kernel.
+        """
+        file = read_module(Path(path))
+        self.check(file)
+        self._files[file.name] = Path(path)
+        return file.name
+
+    def find(self, name: str) -> ModuleFile | None:
+        """An offered module, or one of those that came with the kernel; else ``None``."""
+        name = name.replace("-", "_")
+        if name in self._files:
+            return read_module(self._files[name])
+        found = (source.find(name) for source in self._sources)
+        return next((file for file in found if file is not None), None)
+
+    def names(self) -> list[str]:
+        """The names of all that :meth:`find` would find."""
+        return sorted(
+            {*self._files, *(name for source in self._sources for name in source.names())}
+        )
+
+    def missing(self, name: str) -> str:
+        """Why the module ``name`` is not found, and what to do."""
+        if self._is_package and self.names():
+            return f"no module {name} in it; give the path of its .ko file"
+        if self.package_of_modules:
+            return (
+                f"no module {name} in it: its modules are in the package "
+                f"{self.package_of_modules}; put that beside it, or give the path of the .ko file"
+            )
+        return f"no module {name} is beside it; give the path of its .ko file"
+
+    def load(self, module: str | os.PathLike[str]) -> ModuleFile:
+        """The module of that name, or in the file of that path.
+
+        Raises:
+            ImageError: There is none, or it is no module.
+        """
+        text = os.fspath(module)
+        if not isinstance(module, str) or os.sep in text or ".ko" in text:
+            return read_module(Path(text))
+        found = self.find(text)
+        if found is None:
+            raise ImageError(self._image.path, self.missing(text))
+        return found
+
+    def beside(self, file: ModuleFile, name: str) -> ModuleFile | None:
+        """The module ``name`` in the folder that ``file`` is from."""
+        folder = file.path.parent
+        if not folder.is_dir():
+            return None
+        paths = [path for path in sorted(folder.glob("*.ko*")) if module_name(path.name) == name]
+        return read_module(paths[0]) if paths else None
+
+    def needed(self, file: ModuleFile, name: str) -> ModuleFile:
+        """The module ``name``, which ``file`` depends on.
+
+        Raises:
+            ImageError: It cannot be found.
+        """
+        found = self.find(name) or self.beside(file, name)
+        if found is None:
+            raise ImageError(file.path, f"depends on the module {name}: load that first")
+        return found
+
+    def with_function(self, symbol: str) -> list[str]:
+        """The first modules that have a function ``symbol``."""
+        return self._functions.get(symbol, [])[:_MOST_NAMED]
+
+    @cached_property
+    def _functions(self) -> dict[str, list[str]]:
+        """Every function of every module, unpacked once when first asked for: seconds."""
+        names = self.names()
+        if names and self._progress is not None:
+            self._progress(f"looking through {len(names)} modules")
+        found: dict[str, list[str]] = {}
+        for name in names:
+            file = self.find(name)
+            for function in file.functions() if file is not None else ():
+                found.setdefault(function, []).append(name)
+        return found
+
+    # -- for this kernel -------------------------------------------------------------------------
+
+    def check(self, file: ModuleFile) -> None:
+        """Whether the module was built for this kernel (check_modinfo()).
+
+        Raises:
+            ImageError: It was not.
+        """
+        image = self._image
+        if file.arch != image.arch:
+            raise ImageError(file.path, f"is a module for {file.arch}; the kernel is {image.arch}")
+        wanted = self._vermagic
+        if wanted is None:  # it was built without modules: its release must do
+            same = not image.release or file.vermagic.split(" ")[0] == image.release
+            wanted = image.release
+        else:
+            same = file.vermagic == wanted
+        if not same:
+            raise ImageError(
+                file.path,
+                f"was built for another kernel: its vermagic is {file.vermagic.strip()!r}, "
+                f"the kernel's is {wanted.strip()!r}",
+            )
+
+    @cached_property
+    def _vermagic(self) -> str | None:
+        """The kernel's own vermagic; ``None`` if it has none."""
+        release = self._image.release.encode()
+        if not release:
+            return None
+        for segment in self._image.segments:
+            data = bytes(segment.data)
+            at = data.find(release + b" ")
+            while at >= 0:
+                end = data.find(b"\0", at)
+                if _VERMAGIC.fullmatch(data[at:end]):
+                    return data[at:end].decode()
+                at = data.find(release + b" ", at + 1)
+        return None

@@ -1,0 +1,281 @@
+"""``KernelRules``: a kernel whose rules for probes can be asked, and whose code read. Nothing runs.
+
+There is no CPU in it: what a running kernel would answer follows from its image, the text as boot
+leaves it, and the model of its kprobes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from kprobesim.errors import GuestMemoryError, ImageError, Reason, UsageError
+from kprobesim.image import KernelImage, SymbolTable, load_image
+from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.image.modules.file import ModuleFile
+from kprobesim.image.modules.finder import ModuleFinder
+from kprobesim.image.modules.link import Linker
+from kprobesim.image.placement import virtual_minus_ram
+from kprobesim.image.segment import PAGE_SIZE
+from kprobesim.image.state import page_reader, unpack_image
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.model import Model, known_model
+from kprobesim.kprobes.rules.own_code import own_model
+from kprobesim.kprobes.rules.rules import Read, Rules
+from kprobesim.kprobes.rules.verdict import Verdict
+from kprobesim.patching.running_text import module_text, running_text
+from kprobesim.snapshot.container import is_snapshot, read_container
+from kprobesim.snapshot.pages import PagesError
+
+__all__ = ["KernelRules", "open_rules"]
+
+_X86_MODULES = 0xFFFF_FFFF_C000_0000  # MODULES_VADDR
+_ARM64_REACH = 128 << 20  # of a branch: modules lie so near to the kernel's end
+
+
+def open_rules(
+    path: str | os.PathLike[str],
+    *,
+    symbols: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    strict: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> KernelRules:
+    """Open a kernel image, a package or a snapshot to ask what it says to probes.
+
+    >>> rules = open_rules("vmlinux")
+    >>> rules.check("vfs_read+0x10").errno
+    0
+
+    Args:
+        path: A vmlinux, bzImage, ARM64 Image, Debian package with a kernel, or snapshot.
+        symbols: A file to take the symbols from, for an image without any.
+        model: The kernel whose kprobes to imitate; by default the image's own.
+        strict: Imitate it also where it is wrong.
+        progress: Hears what takes long, such as unpacking a package.
+
+    Raises:
+        ImageError: The file is no usable kernel.
+        SnapshotError: The file is a damaged snapshot.
+        UsageError: There is no such model.
+    """
+    wanted = known_model(model)
+    if is_snapshot(path):
+        if symbols is not None:
+            raise UsageError(f"symbols are for images; {os.fspath(path)} is a snapshot")
+        image, read = _open_snapshot(Path(path))
+        return KernelRules(image, read, wanted, strict=strict)
+    image = load_image(path, symbols=symbols, progress=progress)
+    finder = ModuleFinder(image, progress)
+    return KernelRules(image, running_text(image).read, wanted, strict=strict, finder=finder)
+
+
+def _open_snapshot(path: Path) -> tuple[KernelImage, Read]:
+    """The kernel in a snapshot, and its code as it stood in RAM."""
+    container = read_container(path)
+    pages = page_reader(container)
+    image = unpack_image(container, pages)
+    memory = container.facts.get("memory")
+    if type(memory) is not int or memory <= 0 or memory % PAGE_SIZE:
+        raise container.damaged("it does not say how much memory the guest has")
+    ram = mmap.mmap(-1, memory)
+    try:
+        pages.fill(ram, container.section("ram"))
+    except PagesError as error:
+        raise container.damaged(str(error)) from error
+    delta, end = virtual_minus_ram(image), image.segments[-1].end
+
+    def read(address: int, size: int) -> bytes:
+        at = address - delta
+        if not image.segments[0].vaddr <= address <= end - size or at + size > memory:
+            raise ImageError(image.path, f"has nothing at {address:#x}")
+        return ram[at : at + size]
+
+    return image, read
+
+
+class KernelRules:
+    """The rules of one kernel.
+
+    Attributes:
+        image: The kernel, with the modules that have been brought.
+        rules: The pipeline that judges.
+        finder: Where modules are to be had; ``None`` for a snapshot.
+    """
+
+    def __init__(
+        self,
+        image: KernelImage,
+        read: Read,
+        model: Model | None = None,
+        *,
+        strict: bool = False,
+        finder: ModuleFinder | None = None,
+    ) -> None:
+        self.image = LoadedImage(image)
+        self.finder = finder
+        self._read_kernel = read
+        self._text_of: dict[str, Read] = {}
+        self._next_module = _X86_MODULES
+        if image.arch == "arm64":
+            self._next_module = (image.segments[-1].end - _ARM64_REACH) & -(2 << 20)
+        model = model or own_model(image)
+        self.rules = Rules(self.image, self.read, model, strict=strict)
+
+    def __repr__(self) -> str:
+        return f"<KernelRules {self.version or self.image.path.name} {self.arch}>"
+
+    @property
+    def arch(self) -> str:
+        """The architecture: "x86_64" or "arm64"."""
+        return self.image.arch
+
+    @property
+    def version(self) -> str:
+        """What ``uname -r`` prints on it."""
+        return self.image.release
+
+    @property
+    def model(self) -> Model:
+        """The kernel whose kprobes are imitated."""
+        return self.rules.model
+
+    @property
+    def symbols(self) -> SymbolTable:
+        """All symbols: ``rules.symbols["name"]``, ``rules.symbols.at(address)``."""
+        return self.image.symbols
+
+    def read(self, address: int, size: int) -> bytes:
+        """Code as it runs once the kernel has booted.
+
+        Raises:
+            GuestMemoryError: None of kernel or modules is there.
+        """
+        module = self.image.module_at(address)
+        read = self._read_kernel if module is None else self._text_of[module.name]
+        try:
+            return read(address, size)
+        except ImageError:
+            raise GuestMemoryError(address, size, "read") from None
+
+    def check(
+        self,
+        symbol_name: str | None = None,
+        *,
+        addr: int | None = None,
+        offset: int = 0,
+        kretprobe: bool = False,
+        events: bool = False,
+        slot_at: int | None = None,
+        suggest: bool = True,
+    ) -> Verdict:
+        """What this kernel would answer to a probe there once it has booted.
+
+        A ``"module:symbol"`` brings its module, if that is to be had.
+
+        Args:
+            symbol_name: The symbol, with an offset or not; or
+            addr: the address.
+            offset: Bytes from there.
+            kretprobe: Ask for a return probe.
+            events: Ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace.
+            slot_at: The address of a slot, whose bytes the verdict then tells.
+            suggest: Tell names like an unknown one, and modules that have it: that takes a while.
+
+        Raises:
+            UsageError: Something is of the wrong type.
+            ImageError: The module that is named is none for this kernel.
+        """
+        module, colon, _ = (symbol_name or "").partition(":")
+        if colon:
+            self.bring(module)
+        verdict = self.rules.check(
+            Kprobe(symbol_name, addr=addr, offset=offset),
+            kretprobe=kretprobe,
+            events=events,
+            slot_at=slot_at,
+            suggest=suggest,
+        )
+        return verdict if verdict else self._explained(verdict, suggest=suggest)
+
+    def _explained(self, verdict: Verdict, *, suggest: bool) -> Verdict:
+        """A refusal with what the files around the kernel tell of it."""
+        name = (verdict.symbol or "").partition("+")[0]
+        if self.finder is None:
+            return verdict
+        if verdict.reason is Reason.MODULE_NOT_LOADED and verdict.module is not None:
+            why = self.finder.missing(verdict.module)
+            return replace(verdict, message=f"{verdict.message}: {self.image.path.name}: {why}")
+        if verdict.reason is Reason.UNKNOWN_SYMBOL and suggest and ":" not in name:
+            modules = self.finder.with_function(name)
+            if modules:
+                others = f" (also in {', '.join(modules[1:])})" if modules[1:] else ""
+                return replace(
+                    verdict,
+                    module=modules[0],
+                    message=f"{name} is in module {modules[0]}{others}, and no symbol of the "
+                    f"kernel itself: ask for {modules[0]}:{name}",
+                )
+        return verdict
+
+    # -- modules ---------------------------------------------------------------------------------
+
+    def offer(self, path: str | os.PathLike[str]) -> str:
+        """Let the module in the file ``path`` be found by its name, which is returned.
+
+        Raises:
+            ImageError: It is no module for this kernel.
+            UsageError: This is a snapshot.
+        """
+        if self.finder is None:
+            raise UsageError(f"modules are for images; {self.image.path} is a snapshot")
+        return self.finder.offer(path)
+
+    def bring(self, name: str) -> bool:
+        """Let the module ``name`` and what it depends on be loaded; false if it is not found.
+
+        Raises:
+            ImageError: It is no module for this kernel.
+        """
+        name = name.replace("-", "_")
+        if self.image.has_module(name):
+            return True
+        file = self.finder.find(name) if self.finder is not None else None
+        if file is None:
+            return False
+        self._link(file, ())
+        return True
+
+    def _link(self, file: ModuleFile, users: tuple[str, ...]) -> None:
+        """Give it the next free addresses, its symbols and its text as loading leaves it."""
+        assert self.finder is not None
+        if file.name in users:
+            raise ImageError(file.path, f"depends on itself: {' -> '.join((*users, file.name))}")
+        self.finder.check(file)
+        for name in file.depends:
+            if not self.image.has_module(name):
+                self._link(self.finder.needed(file, name), (*users, file.name))
+        linker = Linker(file)
+        core = self._take(linker.core_size)
+        init = self._take(linker.init_size)
+        percpu = self._take(linker.percpu_size)
+        image = linker.link(
+            core,
+            init,
+            percpu,
+            self.image.exported_to_modules,
+            self.image.kernel.read,
+            self.image.banner,
+        )
+        self._text_of[image.name] = module_text(image, self.image.kernel).read
+        loaded = image.without_init()
+        self.image.add(loaded)
+        self.rules.blacklist.add_module(loaded)
+
+    def _take(self, size: int) -> int:
+        start = self._next_module
+        self._next_module = start + (max(size, 1) + PAGE_SIZE - 1 & -PAGE_SIZE)
+        return start

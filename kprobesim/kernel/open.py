@@ -1,0 +1,186 @@
+"""How a :class:`~kprobesim.kernel.base.Kernel` comes about: from an image, a board, a snapshot.
+
+What each argument means is said at ``Kernel.load``, ``Kernel.boot``, ``Kernel.resume`` and
+``Kernel.sample``, which come here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kprobesim.boot.boards import board_class
+from kprobesim.boot.initramfs import built_in_initramfs
+from kprobesim.boot.missing_config import CONSOLES
+from kprobesim.errors import ImageError, UsageError
+from kprobesim.image import KernelImage, load_image
+from kprobesim.image.files.source import GIB, read_file
+from kprobesim.kernel.arguments import memory_size
+from kprobesim.kernel.booted import BootedKernel
+from kprobesim.kernel.called import CalledKernel
+from kprobesim.kernel.probing import as_kprobes
+from kprobesim.kernel.samples import ARCHITECTURES, sample_path
+from kprobesim.kernel.snapshots import Wanted, resume_board
+from kprobesim.kprobes.arch_kprobes import Stepping
+from kprobesim.kprobes.arming.arming import HowToArm
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.model import Model, known_model
+from kprobesim.kprobes.state import load_probes
+from kprobesim.snapshot.container import is_snapshot
+from kprobesim.unbooted.loader import load_into_machine
+
+__all__ = ["boot_image", "boot_kernel", "load_kernel", "load_sample", "resume_kernel"]
+
+_log = logging.getLogger(__name__)
+
+_STEPPING = ("breakpoint", "trap")
+_ARMING = ("breakpoint", "hook")
+_BOOT_MEMORY = "256M"
+
+_Path = str | os.PathLike[str]
+
+
+def load_kernel(
+    path: _Path,
+    *,
+    symbols: _Path | None = None,
+    memory: int | str | None = None,
+    probes: Sequence[Kprobe] = (),
+    model: str | None = None,
+    strict: bool | None = None,
+    stepping: Stepping | None = None,
+    arming: HowToArm = "breakpoint",
+    progress: Callable[[str], None] | None = None,
+) -> CalledKernel:
+    """See :meth:`Kernel.load`."""
+    for name, value, known in (
+        ("stepping", stepping, (*_STEPPING, None)),
+        ("arming", arming, _ARMING),
+    ):
+        if value not in known:
+            names = " or ".join(filter(None, known))
+            raise UsageError(f"{name} is {names}, not {value!r}")
+    for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
+        if not isinstance(file, (str, os.PathLike)):
+            raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
+    if is_snapshot(path):
+        raise UsageError(
+            f"{os.fspath(path)} is a snapshot of a booted kernel: Kernel.resume(path) goes on "
+            "from it"
+        )
+    wanted = known_model(model)
+    planned = as_kprobes(probes)
+    image = load_image(path, symbols=symbols, progress=progress)
+    machine = load_into_machine(image, memory_size(0 if memory is None else memory))
+    kernel = CalledKernel(
+        image, machine, stepping, arming, wanted, strict=bool(strict), progress=progress
+    )
+    _log.info("loaded %s: %s, %s, %s", image.path, kernel.version, image.arch, image.container)
+    if planned:
+        kernel.register_kprobes(planned)
+    return kernel
+
+
+def load_sample(arch: str, **options: Any) -> CalledKernel:
+    """See :meth:`Kernel.sample`."""
+    if arch not in ARCHITECTURES:
+        raise UsageError(
+            f"there is no sample for {arch!r}: there are {' and '.join(ARCHITECTURES)}"
+        )
+    return load_kernel(sample_path(arch), **options)
+
+
+def boot_kernel(
+    path: _Path,
+    *,
+    symbols: _Path | None = None,
+    initrd: _Path | bytes | None = None,
+    append: str = "",
+    memory: int | str | None = None,
+    probes: Sequence[Kprobe] = (),
+    model: str | None = None,
+    strict: bool | None = None,
+    clock: str = "virtual",
+    progress: Callable[[str], None] | None = None,
+) -> BootedKernel:
+    """See :meth:`Kernel.boot`."""
+    wanted = known_model(model)
+    planned = as_kprobes(probes)
+    return boot_image(
+        load_image(path, symbols=symbols, progress=progress),
+        initrd=initrd,
+        append=append,
+        memory=memory,
+        probes=planned,
+        model=wanted,
+        strict=bool(strict),
+        clock=clock,
+    )
+
+
+def boot_image(
+    image: KernelImage,
+    *,
+    initrd: _Path | bytes | None = None,
+    append: str = "",
+    memory: int | str | None = None,
+    probes: Sequence[Kprobe] = (),
+    model: Model | None = None,
+    strict: bool = False,
+    clock: str = "virtual",
+) -> BootedKernel:
+    """What :meth:`Kernel.boot` does once it has read the image."""
+    if not isinstance(append, str):
+        raise UsageError(f"append {append!r} is no str: give the kernel's command line")
+    if "console=" not in append:
+        append = f"console={CONSOLES[image.arch]} {append}".strip()
+    board = board_class(image.arch)(
+        image,
+        initrd=_read_initrd(initrd, image.arch),
+        append=append,
+        memory=memory_size(_BOOT_MEMORY if memory is None else memory),
+        clock=clock,
+    )
+    kernel = BootedKernel(image, board, model, strict=strict)
+    _log.info("to boot %s: %s, %s, %s", image.path, kernel.version, image.arch, append)
+    if probes:
+        kernel.register_kprobes(probes)
+    return kernel
+
+
+def _read_initrd(initrd: _Path | bytes | None, arch: str) -> bytes:
+    if initrd is None:
+        return built_in_initramfs(arch)
+    if isinstance(initrd, bytes):
+        return initrd
+    if not isinstance(initrd, (str, os.PathLike)):
+        raise ImageError(repr(initrd), "is no initrd; give bytes, or the path of an archive")
+    return read_file(Path(initrd), GIB, "an initrd")
+
+
+def resume_kernel(
+    path: _Path,
+    *,
+    image: _Path | None = None,
+    memory: int | str | None = None,
+    probes: Sequence[Kprobe] = (),
+    model: str | None = None,
+    strict: bool | None = None,
+    clock: str = "virtual",
+    progress: Callable[[str], None] | None = None,
+) -> BootedKernel:
+    """See :meth:`Kernel.resume`."""
+    planned = as_kprobes(probes)
+    wanted = Wanted(
+        memory=None if memory is None else memory_size(memory),
+        model=known_model(model),
+        strict=strict,
+    )
+    resumed = resume_board(path, image, wanted, clock, progress)
+    kernel = BootedKernel(resumed.image, resumed.board, resumed.model, strict=resumed.strict)
+    _log.info("resumed %s: %s, %s, at %.9f s", path, kernel.version, kernel.arch, kernel.time)
+    load_probes(kernel.kprobes, resumed.probes, planned)
+    return kernel

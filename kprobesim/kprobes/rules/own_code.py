@@ -1,0 +1,175 @@
+"""``own_model``: a kernel's rules as its own code has them, not as its version says.
+
+Distributions backport: Debian's 5.10.251 counts equal names as 6.7 does. So what a version cannot
+tell is read from the functions that ask; the model by version stays where nothing can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from kprobesim.arch.arm64.immediates import immediate
+from kprobesim.arch.arm64.insn import PATTERNS
+from kprobesim.arch.x86_64 import Undecodable
+from kprobesim.arch.x86_64.insn import decode
+from kprobesim.errors import ImageError
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.model import Arm64Model, Model, X86Model, model_of
+
+__all__ = ["own_facts", "own_model", "with_facts"]
+
+_CREATE = (
+    # kernel/trace/trace_kprobe.c: who makes an event, 5.10, 5.11, 6.15, and with it inlined
+    "trace_kprobe_create",
+    "__trace_kprobe_create",
+    "trace_kprobe_create_internal",
+    "trace_kprobe_create_cb",
+)
+_EADDRNOTAVAIL = -99
+_CALL, _INT3, _UD1 = b"\xe8", 0xCC, 0xB9
+
+
+def own_model(image: KernelImage) -> Model:
+    """The model of the kernel in ``image``: that of its version, with what its code says."""
+    model = model_of(image.version)
+    if not image.has_symbols:
+        return model
+    model = _events(image, model)
+    if image.arch == "x86_64":
+        return replace(model, x86=_x86(image, model.x86))
+    return replace(model, arm64=_arm64(image, model.arm64))
+
+
+def _events(image: KernelImage, model: Model) -> Model:
+    """What kprobe_events says to a name that is there several times, or not at all.
+
+    ``validate_probe_symbol()`` (6.11) leaves its errno to the parser, which makes it EINVAL; before
+    that -EADDRNOTAVAIL (6.7 and stable kernels since 2023) is returned as it is.
+    """
+    if _functions(image, "validate_probe_symbol"):
+        return replace(model, events_ambiguous_errno="EINVAL", events_unknown_errno="EINVAL")
+    creators = [part for name in _CREATE for part in _functions(image, name)]
+    if not creators or model.events_ambiguous_errno == "EINVAL":  # it is inlined
+        return model
+    numbers = {number for code in creators for number in _constants(image.arch, code)}
+    if _EADDRNOTAVAIL in numbers:
+        return replace(model, events_ambiguous_errno="EADDRNOTAVAIL")
+    return replace(model, events_ambiguous_errno=None)
+
+
+def _x86(image: KernelImage, model: X86Model) -> X86Model:
+    """``can_probe()`` of arch/x86/kernel/kprobes/core.c.
+
+    ``is_exception_insn()`` (6.9) compares with the opcodes of UD0 and UD1. Else a comparison with
+    INT3 is about breakpoints on the way to the probe: any of them (before 6.2 and stable kernels
+    of that time), or those of kgdb, which it asks.
+    """
+    code = _functions(image, "can_probe")
+    if not code:
+        return model
+    numbers = {number & 0xFF for part in code for number in _constants("x86_64", part)}
+    refuses = _UD1 in numbers
+    kgdb = image.symbols.candidates("kgdb_has_hit_break")
+    asks = any(symbol.address in _called(image, "can_probe") for symbol in kgdb)
+    return replace(
+        model,
+        refuse_exception_insns=refuses,
+        int3_ends_walk=_INT3 in numbers and not refuses and not asks,
+    )
+
+
+def _arm64(image: KernelImage, model: Arm64Model) -> Arm64Model:
+    """``is_probed_address_atomic()``, inline: by which bits it knows an exclusive load (6.15)."""
+    code = _functions(image, "arm_kprobe_decode_insn")
+    numbers = {number for part in code for number in _constants("arm64", part)}
+    narrow = PATTERNS["load_exclusive"].mask in numbers
+    if narrow == (PATTERNS["load_exclusive_wide"].mask in numbers):
+        return model
+    return replace(model, narrow_exclusives=narrow)
+
+
+def own_facts(model: Model) -> dict[str, Any]:
+    """What :func:`own_model` may have read, as plain data: without the image it is gone."""
+    return {
+        "events_ambiguous_errno": model.events_ambiguous_errno,
+        "events_unknown_errno": model.events_unknown_errno,
+        "int3_ends_walk": model.x86.int3_ends_walk,
+        "refuse_exception_insns": model.x86.refuse_exception_insns,
+        "narrow_exclusives": model.arm64.narrow_exclusives,
+    }
+
+
+def with_facts(model: Model, facts: Any) -> Model:
+    """``model`` with what :func:`own_facts` gave.
+
+    Raises:
+        ValueError: It gave no such thing.
+    """
+    if type(facts) is not dict or set(facts) != set(own_facts(model)):
+        raise ValueError("no facts of a model")
+    ambiguous, unknown = facts["events_ambiguous_errno"], facts["events_unknown_errno"]
+    switches = [facts[n] for n in ("int3_ends_walk", "refuse_exception_insns", "narrow_exclusives")]
+    known = (None, "EADDRNOTAVAIL", "EINVAL")
+    if ambiguous not in known or unknown not in ("ENOENT", "EINVAL"):
+        raise ValueError("no errno of a model")
+    if not all(type(switch) is bool for switch in switches):
+        raise ValueError("no switch of a model")
+    return replace(
+        model,
+        events_ambiguous_errno=ambiguous,
+        events_unknown_errno=unknown,
+        x86=replace(model.x86, int3_ends_walk=switches[0], refuse_exception_insns=switches[1]),
+        arm64=replace(model.arm64, narrow_exclusives=switches[2]),
+    )
+
+
+# -- reading code ----------------------------------------------------------------------------------
+
+
+def _functions(image: KernelImage, name: str) -> list[bytes]:
+    """The code of the function ``name``, and of the parts that the compiler has split off."""
+    found = []
+    for full in (name, f"{name}.cold"):
+        for symbol in image.symbols.candidates(full):
+            try:
+                found.append(image.read(symbol.address, symbol.size))
+            except ImageError:
+                continue  # a name of something else
+    return found
+
+
+def _constants(arch: str, code: bytes) -> Iterator[int]:
+    """The numbers that instructions of ``code`` hold, sign-extended."""
+    if arch == "arm64":
+        for at in range(0, len(code) - 3, 4):
+            number = immediate(int.from_bytes(code[at : at + 4], "little"))
+            if number is not None:
+                yield number
+        return
+    at = 0
+    while at < len(code):
+        try:
+            insn = decode(code[at : at + 15])
+        except Undecodable:
+            return
+        if insn.imm_size:
+            yield insn.imm
+        at += insn.length
+
+
+def _called(image: KernelImage, name: str) -> set[int]:
+    """Where the CALLs of the x86 function ``name`` go."""
+    targets = set()
+    for symbol in image.symbols.candidates(name):
+        code, at = image.read(symbol.address, symbol.size), 0
+        while at < len(code):
+            try:
+                insn = decode(code[at : at + 15])
+            except Undecodable:
+                break
+            at += insn.length
+            if insn.opcode == _CALL:
+                targets.add(symbol.address + at + insn.imm)
+    return targets

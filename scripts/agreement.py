@@ -1,0 +1,400 @@
+#!/usr/bin/env python3
+"""Compare ``check`` with the answers of many kernels' own kprobes, point by point.
+
+    python scripts/agreement.py                            the newest of each line Debian carries
+    python scripts/agreement.py --kernels 6.12,7.3 --points 2000
+    python scripts/agreement.py linux-image-*-rt-*.deb     these packages
+
+Each kernel boots once, and is kept as a snapshot. In it its own register_kprobe(), and what a
+write into kprobe_events does for a probe and a return probe, judge the same random points: three of
+four anywhere in functions, the others where a kernel says no: at BUG(), exception table entries,
+ftrace's places, jump labels and static calls. The answers are kept, too, so a second run asks only
+what is new. Every point that differs is named; the exit status is 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno as errno_names
+import json
+import random
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kprobesim import Kernel, KprobesimError, Stop, open_rules
+from kprobesim.boot.initramfs import character_device, directory, make_cpio
+from kprobesim.fetch.cache import (
+    ARCHITECTURES,
+    FetchError,
+    VersionKey,
+    cache_directory,
+    cached_busybox,
+)
+from kprobesim.fetch.kernels import Available, Fetcher
+from kprobesim.image import load_image
+from kprobesim.kernel.booted import BootedKernel
+from kprobesim.kernel.offline import KernelRules
+
+INTERFACES = ("register_kprobe", "kprobe_events", "kretprobe_events")
+SUITES = (
+    *("oldoldstable", "oldstable", "oldstable-backports", "stable", "stable-backports"),
+    *("testing", "sid", "experimental"),
+)
+"""Debian's aliases: which kernels they hold changes, and is found at run time."""
+BOOTED = "Run /init"  # what a kernel prints when its __init code has gone
+BOOT_SECONDS = 300.0
+ANYWHERE = 0.75
+DISABLED = 2  # a registered probe that is never armed
+KPROBE_SIZE = 512
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place that kernel and ``check`` are asked about."""
+
+    symbol: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.symbol}+{self.offset:#x}"
+
+
+@dataclass
+class Result:
+    """One kernel's answers: how many points agree by interface, and those that do not."""
+
+    release: str
+    arch: str
+    model: str
+    points: dict[str, int]
+    differing: list[dict[str, Any]]
+    problem: str = ""
+
+    def percent(self, interface: str) -> float | None:
+        """How many of a hundred points agree; ``None`` if none was asked for."""
+        asked = self.points.get(interface, 0)
+        wrong = sum(one["interface"] == interface for one in self.differing)
+        return 100.0 * (asked - wrong) / asked if asked else None
+
+
+# -- points ----------------------------------------------------------------------------------------
+
+
+def choose(rules: KernelRules, count: int, seed: int) -> list[Point]:
+    """``count`` random points of a kernel, always the same for the same ``seed``."""
+    rng = random.Random(f"{rules.version} {seed}")
+    image = rules.image
+    functions = [symbol for symbol in rules.symbols.functions() if symbol.size > 0]
+    tables = [
+        [entry.addr for entry in image.bug_table],
+        [entry.insn for entry in image.exception_table],
+        list(image.mcount_sites),
+        list(image.jump_labels),
+        list(image.static_calls),
+    ]
+    special = [sorted(places) for places in tables if places]
+    points: list[Point] = []
+    while len(points) < count:
+        if not special or rng.random() < ANYWHERE:
+            symbol = rng.choice(functions)
+            points.append(Point(symbol.name, rng.randrange(symbol.size)))
+            continue
+        address = rng.choice(rng.choice(special)) + rng.choice((0, 0, 0, 1, 4))
+        found = rules.symbols.at(address)
+        if found is not None:
+            points.append(Point(found.symbol.name, found.offset))
+    return points
+
+
+# -- the guest's answers ---------------------------------------------------------------------------
+
+
+class Guest:
+    """A booted kernel whose own kprobes are asked."""
+
+    def __init__(self, kernel: BootedKernel) -> None:
+        self._kernel = kernel
+        self._fields = {}
+        for name in ("symbol_name", "offset", "flags"):
+            offset = kernel.image.btf.offset("kprobe", name) if kernel.image.btf else None
+            if offset is None:
+                raise KprobesimError(f"no type information about kprobe.{name} in this kernel")
+            self._fields[name] = offset
+        self._create = self._find("create_or_delete_trace_kprobe", "trace_kprobe_create")
+        self._by_words = kernel.image.version < (5, 12)  # the command comes as argc and argv
+        kernel.fork_state()
+
+    def _find(self, *names: str) -> int:
+        found = (self._kernel.symbols.get(name) for name in names)
+        return next(symbol.address for symbol in found if symbol is not None)
+
+    def ask(self, interface: str, point: Point) -> int:
+        """0, or the positive errno; the guest is afterwards as it was."""
+        try:
+            if interface == "register_kprobe":
+                answer = self._register(point)
+            else:
+                answer = self._event("pr"[interface == "kretprobe_events"], point)
+        finally:
+            self._kernel.restore_state()
+        return -answer if -4096 < answer < 0 else 0
+
+    def _register(self, point: Point) -> int:
+        probe = bytearray(KPROBE_SIZE)
+        name = self._kernel.alloc(len(point.symbol.encode()) + 1)
+        self._kernel.write(name, point.symbol.encode() + b"\0")
+        struct.pack_into("<Q", probe, self._fields["symbol_name"], name)
+        struct.pack_into("<I", probe, self._fields["offset"], point.offset)
+        struct.pack_into("<I", probe, self._fields["flags"], DISABLED)
+        address = self._kernel.alloc(KPROBE_SIZE)
+        self._kernel.write(address, bytes(probe))
+        return _int(self._kernel.call("register_kprobe", address, timeout=120))
+
+    def _event(self, kind: str, point: Point) -> int:
+        text = f"{kind}:agreement/point {point}"
+        if self._by_words:
+            return _int(self._kernel.call("trace_run_command", text, self._create, timeout=120))
+        return _int(self._kernel.call(self._create, text, timeout=120))
+
+
+def _int(value: int) -> int:
+    """A C int out of a register."""
+    return (value & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000
+
+
+def waiting_initrd(arch: str) -> bytes:
+    """An initial file system whose init sleeps: some answers take a second of the guest's time."""
+    busybox = cached_busybox(arch) or Fetcher(arch).busybox()
+    return make_cpio(
+        {
+            "dev": directory(),
+            "dev/console": character_device(5, 1),
+            "bin/busybox": busybox.read_bytes(),
+            "init": b"#!/bin/busybox sh\nwhile :; do busybox sleep 1000; done\n",
+        }
+    )
+
+
+def booted(package: Path, folder: Path, say: Callable[[str], None]) -> BootedKernel:
+    """The kernel behind its boot, from the snapshot in ``folder`` if there is one."""
+    snapshot = folder / f"{package.stem}.kps"
+    if snapshot.exists():
+        try:
+            return Kernel.resume(snapshot)
+        except KprobesimError as error:  # of an older version, for one
+            say(f"{package.name}: boots again: {error}")
+    say(f"{package.name}: boots")
+    kernel = Kernel.boot(package, initrd=waiting_initrd(load_image(package).arch))
+    if kernel.run(until=BOOTED, timeout=BOOT_SECONDS).kind is not Stop.TEXT:
+        raise KprobesimError(f"never came to {BOOTED!r}")
+    kernel.snapshot(snapshot)
+    return kernel
+
+
+def answers(
+    package: Path,
+    points: Sequence[Point],
+    interfaces: Sequence[str],
+    folder: Path,
+    say: Callable[[str], None],
+) -> dict[str, dict[str, int]]:
+    """What the guest says, by interface and point; what is known from before is not asked again."""
+    file = folder / f"{package.stem}.json"
+    known: dict[str, dict[str, int]] = json.loads(file.read_text()) if file.exists() else {}
+    missing = [
+        (interface, point)
+        for interface in interfaces
+        for point in points
+        if str(point) not in known.get(interface, {})
+    ]
+    if missing:
+        guest = Guest(booted(package, folder, say))
+        say(f"{package.name}: asks {len(missing)} times")
+        try:
+            for interface, point in missing:
+                known.setdefault(interface, {})[str(point)] = guest.ask(interface, point)
+        finally:
+            scratch = file.with_suffix(".new")
+            scratch.write_text(json.dumps(known))
+            scratch.replace(file)
+    return known
+
+
+def compare(
+    package: Path,
+    count: int,
+    seed: int,
+    interfaces: Sequence[str],
+    folder: Path,
+    say: Callable[[str], None],
+) -> Result:
+    """One kernel's agreement."""
+    rules = open_rules(package)
+    points = choose(rules, count, seed)
+    theirs = answers(package, points, interfaces, folder, say)
+    differing = []
+    for interface in interfaces:
+        for point in points:
+            events = interface != "register_kprobe"
+            verdict = rules.check(
+                point.symbol,
+                offset=point.offset,
+                events=events,
+                kretprobe=interface == "kretprobe_events",
+                suggest=False,
+            )
+            answer = theirs[interface][str(point)]
+            if answer != verdict.errno:
+                differing.append(
+                    {
+                        "interface": interface,
+                        "point": str(point),
+                        "kernel": answer,
+                        "check": verdict.errno,
+                        "reason": verdict.reason and verdict.reason.value,
+                        "same_named": verdict.same_named,
+                    }
+                )
+    asked = {interface: len(points) for interface in interfaces}
+    return Result(rules.version, rules.arch, rules.model.name, asked, differing)
+
+
+# -- which kernels ---------------------------------------------------------------------------------
+
+
+def archives() -> list[str]:
+    """APT's lines for every suite, of the archives that this machine's APT knows."""
+    command = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(REPO_URI)|$(RELEASE)",
+        "Created-By: Packages",
+    ]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    uris = {}
+    for line in listed.splitlines():
+        uri, _, release = line.partition("|")
+        uris[uri] = uris.get(uri, False) or release.endswith("-security")
+    keys = sorted(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"))
+    signed = f" [signed-by={keys[0]}]" if keys else ""
+    lines = []
+    for uri, security in sorted(uris.items()):
+        suites = [f"{s}-security" for s in SUITES[:4] if "-" not in s] if security else SUITES
+        lines += [f"deb{signed} {uri} {suite} main" for suite in suites if "debian" in uri]
+    return lines
+
+
+def packages(
+    wanted: Sequence[str], arches: Sequence[str], folder: Path, say: Callable[[str], None]
+) -> Iterator[Path]:
+    """The newest package of each line, or of the lines that are ``wanted``."""
+    sources = folder / "sources.list"
+    sources.write_text("\n".join(archives()) + "\n")
+    for arch in arches:
+        try:
+            fetcher = Fetcher(arch, folder, say, sources=sources)
+            found = fetcher.kernels()
+        except FetchError as error:
+            say(f"{arch}: {error}")
+            continue
+        lines = sorted({one.series for one in found}, key=VersionKey)
+        for line in [line for line in lines if not wanted or line in wanted]:
+            path = _first(fetcher, [one for one in found if one.series == line], say)
+            if path is not None:
+                yield path
+
+
+def _first(
+    fetcher: Fetcher, newest_first: Sequence[Available], say: Callable[[str], None]
+) -> Path | None:
+    """The newest that can be downloaded: lists name packages that a mirror has dropped."""
+    for one in newest_first:
+        try:
+            return fetcher.download(one)
+        except FetchError as error:
+            say(f"{one.package}: {error}")
+    return None
+
+
+# -- telling ---------------------------------------------------------------------------------------
+
+
+def table(results: Sequence[Result], interfaces: Sequence[str]) -> str:
+    """The results as a table in Markdown."""
+    lines = [
+        f"| kernel | arch | model | points | {' | '.join(interfaces)} |",
+        "|---" * (4 + len(interfaces)) + "|",
+    ]
+    for one in results:
+        cells = [one.problem] if one.problem else []
+        for interface in interfaces if not one.problem else ():
+            percent = one.percent(interface)
+            cells.append("-" if percent is None else f"{percent:.2f} %")
+        asked = max(one.points.values(), default=0)
+        lines.append(
+            f"| {one.release} | {one.arch} | {one.model} | {asked} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
+
+
+def _name(number: int) -> str:
+    return f"-{errno_names.errorcode.get(number, number)}" if number else "0"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("packages", nargs="*", type=Path, help="packages instead of the archive's")
+    parser.add_argument("--kernels", default="", help="only these lines: 5.10,6.1,7.3")
+    parser.add_argument("--arch", choices=ARCHITECTURES, help="only this architecture")
+    parser.add_argument("--points", type=int, default=400, help="points a kernel and interface")
+    parser.add_argument("--seed", type=int, default=1, help="other points")
+    parser.add_argument(
+        "--interfaces", default=",".join(INTERFACES), help=f"of {', '.join(INTERFACES)}"
+    )
+    parser.add_argument("--cache", type=Path, help="folder of packages, snapshots and answers")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    options = parser.parse_args(arguments)
+    interfaces = [name for name in options.interfaces.split(",") if name]
+    if not set(interfaces) <= set(INTERFACES):
+        parser.error(f"--interfaces {options.interfaces}: choose of {', '.join(INTERFACES)}")
+    folder = options.cache or cache_directory().parent / "more"
+    answers_in = folder / "answers"
+    answers_in.mkdir(parents=True, exist_ok=True)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    wanted = [line for line in re.split(r"[, ]+", options.kernels) if line]
+    arches = [options.arch] if options.arch else list(ARCHITECTURES)
+    chosen = options.packages or packages(wanted, arches, folder, say)
+    results = []
+    for package in chosen:
+        try:
+            found = compare(package, options.points, options.seed, interfaces, answers_in, say)
+        except (KprobesimError, OSError) as error:
+            say(f"{package.name}: {error}")
+            found = Result(package.stem, "", "", {}, [], str(error).partition("\n")[0])
+        results.append(found)
+        for one in found.differing[:SHOWN]:
+            say(
+                f"  {found.release} {one['interface']} {one['point']}: the kernel says "
+                f"{_name(one['kernel'])}, check {_name(one['check'])} ({one['reason']})"
+            )
+    if options.json:
+        print(json.dumps([asdict(one) for one in results], indent=2))
+    else:
+        print(table(results, interfaces))
+    return int(any(one.differing or one.problem for one in results) or not results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Promises about the whole: every rule has a test, every command and error documents itself."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+import kprobesim
+from kprobesim.cli.main import _make_parser
+from kprobesim.errors import Reason
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_every_reason_has_a_test() -> None:
+    texts = "\n".join(path.read_text() for path in TESTS.rglob("test_*.py") if path.parent != TESTS)
+    named = set(re.findall(r"Reason\.([A-Z_]+)", texts))
+    by_value = {reason.name for reason in Reason if f'"{reason.value}"' in texts}
+    assert {reason.name for reason in Reason} - named - by_value == set()
+
+
+def _commands() -> dict[str, argparse.ArgumentParser]:
+    actions = _make_parser()._actions
+    (subparsers,) = (one for one in actions if isinstance(one, argparse._SubParsersAction))
+    return dict(subparsers.choices)
+
+
+@pytest.mark.parametrize("name", _commands())
+def test_every_command_documents_itself(name: str) -> None:
+    parser = _commands()[name]
+    assert parser.description, "what does the command do?"
+    for action in parser._actions:
+        assert action.help, f"{name}: {action.option_strings or action.dest} has no help"
+    assert re.search(rf"kprobesim {name}\b", parser.epilog or ""), (
+        "an example belongs in the epilog"
+    )
+    options = {option for action in parser._actions for option in action.option_strings}
+    assert "--json" in options or name == "demo"  # a story for people
+
+
+def test_every_public_name_documents_itself() -> None:
+    undocumented = [
+        name
+        for name in kprobesim.__all__
+        if not name.startswith("__") and callable(getattr(kprobesim, name))
+        if not getattr(kprobesim, name).__doc__
+    ]
+    assert undocumented == []

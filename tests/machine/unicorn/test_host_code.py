@@ -1,0 +1,138 @@
+"""The host's machine code that sees stores: run in an emulated CPU, for hosts of every kind."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import struct
+
+import capstone
+import pytest
+
+from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.host_code import CODE, ENTRY, WORDS, assemble
+
+PAGE = 4096
+CODE_AT, TABLE, REALS, BYTES = 0x2000, 0x3000, 0x4000, 0x5000  # words lie before the code
+HOLDS, UNSEEN = BYTES, BYTES + 0x100
+UC, CPU, RAM, RAM_SIZE, HOST = 0x1111, 0x2222, 0x40_0000, 0x1_0000, 0x7F00_0000_0000
+CPUS = {"x86_64": ("x86_64", b"\xf4"), "aarch64": ("arm64", struct.pack("<I", 0xD503207F))}
+ARGUMENTS = {"x86_64": (7, 6, 2, 1, 8), "aarch64": (0, 1, 2, 3, 4)}  # word numbers
+
+
+class Host:
+    """A CPU with the code in its memory, and halts in place of Unicorn's functions."""
+
+    def __init__(self, host: str) -> None:
+        arch, halt = CPUS[host]
+        self.engine, self.ram = Engine(arch), mmap.mmap(-1, 0x8000)
+        self.host = host
+        self.engine.map_ram(0, 0x8000, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
+        code, self.labels = assemble(host)
+        self.reals = {name: REALS + 16 * n for n, name in enumerate(WORDS[2:])}
+        values = {"table": TABLE, "count": 2, **self.reals}
+        words = struct.pack(f"<{len(WORDS)}Q", *(values[name] for name in WORDS))
+        self.ram[CODE_AT - PAGE : CODE_AT - PAGE + len(words)] = words
+        self.ram[CODE_AT : CODE_AT + len(code)] = code
+        for at in (*self.reals.values(), REALS - 16):
+            self.ram[at : at + len(halt)] = halt
+        other = ENTRY.pack(0x9999, 0x8888, 0, 1 << 40, 0, 0, 0, 0)
+        ours = ENTRY.pack(UC, CPU, RAM, RAM_SIZE, HOST, 0, HOLDS, UNSEEN)
+        self.ram[TABLE : TABLE + 2 * ENTRY.size] = other + ours
+
+    def call(self, label: str, *arguments: int) -> tuple[str, tuple[int, ...]]:
+        """Where it went, "" for its caller, with which arguments."""
+        words, numbers = self.engine.words, ARGUMENTS[self.host]
+        values = (*arguments, *range(100, 105 - len(arguments)))
+        for number, value in zip(numbers, values, strict=True):
+            words[number] = value
+        if self.host == "x86_64":
+            words[4] = 0x7000
+            self.ram[0x7000:0x7008] = struct.pack("<Q", REALS - 16)
+        else:
+            words[30] = REALS - 16
+        assert self.engine.run(CODE_AT + self.labels[label]) == 0
+        pc = words[self.engine.layout.pc]
+        places = {at + len(CPUS[self.host][1]): name for name, at in self.reals.items()}
+        return places.get(pc, ""), tuple(words[number] for number in numbers)
+
+    def page(self, array: int, offset: int) -> int:
+        return self.ram[array + offset // PAGE]
+
+
+@pytest.fixture(params=sorted(CODE))
+def host(request: pytest.FixtureRequest) -> Host:
+    return Host(str(request.param))
+
+
+def test_the_listing_is_what_the_bytes_mean() -> None:
+    for host, kind in (
+        ("x86_64", (capstone.CS_ARCH_X86, capstone.CS_MODE_64)),
+        ("aarch64", (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)),
+    ):
+        code, labels = assemble(host)
+        places = {CODE_AT + at: label for label, at in labels.items()}
+        places |= {CODE_AT - PAGE + 8 * n: name for n, name in enumerate(WORDS)}
+        lines = [line for line in CODE[host].split("\n") if line and not line.endswith(":")]
+        found = list(capstone.Cs(*kind).disasm(code, CODE_AT))
+        assert len(found) == len(lines)
+        for line, insn in zip(lines, found, strict=True):
+            given, text = line.split(maxsplit=1)
+            assert given == insn.bytes.hex()
+            words = text.replace(",", " ").replace("[", " ").replace("]", " ").split()
+            assert words[0] == insn.mnemonic, line
+            targets = [word for word in words if word in places.values()]
+            for target in targets:
+                at = next(at for at, name in places.items() if name == target)
+                relative = at - insn.address - insn.size
+                shown = {f"{at:#x}", f"{relative:#x}".replace("-0x", "- 0x")}
+                assert any(each in insn.op_str for each in shown), (line, insn.op_str)
+
+
+def test_other_engines_go_on_to_unicorns_functions(host: Host) -> None:
+    for label in ("store_seen", "set_dirty", "protect", "unprotect", "new_block"):
+        arguments = (0x7777, 0x40_0000, 0x40_1000, 4, 5)
+        assert host.call(label, *arguments) == (f"real_{label}", arguments)
+
+
+def test_a_store_is_remembered_and_goes_on(host: Host) -> None:
+    arguments = (UC, 1, RAM + 0x2345, 4, 0x5555)
+    assert host.call("store_seen", *arguments) == ("real_store_seen", arguments)
+    (last,) = struct.unpack_from("<Q", host.ram, TABLE + ENTRY.size + 40)
+    assert last == RAM + 0x2345
+
+
+def test_a_page_with_code_never_becomes_dirty(host: Host) -> None:
+    host.call("store_seen", UC, 1, RAM + 0x2345, 4, 5)
+    assert host.call("set_dirty", CPU, 0x1234)[0] == "real_set_dirty"
+    assert host.page(UNSEEN, 0x2000) == 1
+    host.call("protect", UC, RAM + 0x2000)
+    assert host.call("set_dirty", CPU, 0x1234)[0] == ""
+    host.call("unprotect", UC, RAM + 0x2FFF)
+    assert host.call("set_dirty", CPU, 0x1234)[0] == "real_set_dirty"
+
+
+def test_a_page_that_gets_code_is_watched_again_if_it_was_not(host: Host) -> None:
+    assert host.call("protect", UC, RAM + 0x3456)[0] == ""
+    assert (host.page(HOLDS, 0x3000), host.page(HOLDS, 0x2000)) == (1, 0)
+    host.call("unprotect", UC, RAM + 0x3000)
+    assert host.page(HOLDS, 0x3000) == 0
+    host.call("store_seen", UC, 1, RAM + 0x3008, 8, 5)
+    host.call("set_dirty", CPU, 0x1234)
+    where, arguments = host.call("protect", UC, RAM + 0x3456)
+    assert where == "reset_dirty"
+    assert arguments[:3] == (CPU, HOST + 0x3000, PAGE)
+    assert (host.page(HOLDS, 0x3000), host.page(UNSEEN, 0x3000)) == (1, 0)
+
+
+def test_what_is_not_the_ram_is_always_watched(host: Host) -> None:
+    for outside in (RAM - 8, RAM + RAM_SIZE):
+        host.call("store_seen", UC, 1, outside, 8, 5)
+        assert host.call("set_dirty", CPU, 0x1234)[0] == ""
+        assert host.call("protect", UC, outside)[0] == ""
+        assert host.call("unprotect", UC, outside)[0] == ""
+    assert not any(host.ram[BYTES : BYTES + 0x200])
+
+
+def test_a_new_block_needs_no_search(host: Host) -> None:
+    assert host.call("new_block", CPU, 0x1000, 16)[0] == ""
