@@ -56,6 +56,7 @@ class Target:
     flags: tuple[str, ...]
     traced: tuple[str, ...]
     link: tuple[str, ...]
+    page_size: int  # the largest of a kernel that runs /init
 
     def sources(self, program: Path) -> list[Path]:
         """C first, then assembly, each by name: the order decides every address."""
@@ -74,6 +75,7 @@ TARGETS = (
         ),
         traced=("-pg", "-mfentry"),
         link=("-static",),
+        page_size=1 << 12,
     ),
     Target(
         name="arm64",
@@ -85,6 +87,7 @@ TARGETS = (
         ),
         traced=("-fpatchable-function-entry=2",),
         link=("-shared", "-Bsymbolic", "-z", "notext", "--no-apply-dynamic-relocs", "--no-relax"),
+        page_size=1 << 16,
     ),
 )
 
@@ -153,7 +156,7 @@ def build_guest(target: Target, folder: Path) -> bytes:
 
 def build_init(target: Target, folder: Path) -> bytes:
     """The initramfs of one architecture: ``/init`` and the places that it needs."""
-    how = (*LINK_FLAGS, "-static")
+    how = (*LINK_FLAGS, "-z", f"max-page-size={target.page_size}", "-static")
     init = link(folder / f"init-{target.name}", target, INIT, lambda source: INIT_FLAGS, *how)
     return make_cpio(
         {

@@ -24,7 +24,7 @@ from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.rules.place import parse_place
 from kprobesim.machine.faults import GuestStop
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "place_arguments", "run"]
 
 _EPILOG = """\
 arguments:
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     watch = Watch(kernel, args.max_hits, report)
     for place in places:
         watch.plant(place)
-    values, buffers = _place_arguments(kernel, call.arguments)
+    values, buffers = place_arguments(kernel, call.arguments)
     fault: GuestStop | None = None
     result: int | None = None
     try:
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _place_arguments(
+def place_arguments(
     kernel: Kernel, arguments: tuple[Any, ...]
 ) -> tuple[list[int | bytes], list[tuple[int, int]]]:
     """What to pass, and (address, size) of each buffer."""

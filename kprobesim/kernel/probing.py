@@ -203,7 +203,7 @@ class Probing:
         or frame pointers. Return addresses that a return probe has replaced are shown as they were.
         """
         ctl, regs, trapped_at = self.kprobes.ctlblk[0], self.machine.regs, None
-        p = ctl.running
+        p = ctl.current_kprobe
         if p is not None and ctl.kprobe_status == KprobeStatus.KPROBE_HIT_ACTIVE:
             trapped_at = p.addr
         if trapped_at is None or regs.ip not in (trapped_at, trapped_at + 1):

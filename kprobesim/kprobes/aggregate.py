@@ -105,7 +105,7 @@ class AggrKprobe(Kprobe):
                     self.instance = None
         return 0
 
-    def opt_pre_handler(self, regs: Any) -> None:
+    def opt_pre_handler(self, _head: Kprobe, regs: Any) -> None:
         """Calls the children's ``pre_handler``; through a detour nobody can go elsewhere."""
         for p in self.children:
             handler = p.pre_handler

@@ -29,41 +29,41 @@ class KprobeCtlblk:
 
     __slots__ = (
         "_nesting_saves_flags",
+        "current_kprobe",
         "kprobe_saved_flags",
         "kprobe_status",
         "prev_kprobe",
-        "running",
     )
 
     def __init__(self, *, nesting_saves_flags: bool = True) -> None:
         self._nesting_saves_flags = nesting_saves_flags
-        self.running: Kprobe | None = None
+        self.current_kprobe: Kprobe | None = None
         self.kprobe_status: int = 0
         self.kprobe_saved_flags = 0
         self.prev_kprobe: tuple[Kprobe, int, int] | None = None
 
     def __repr__(self) -> str:
-        if self.running is None:
+        if self.current_kprobe is None:
             return "<KprobeCtlblk idle>"
-        return f"<KprobeCtlblk {KprobeStatus(self.kprobe_status).name} {self.running!r}>"
+        return f"<KprobeCtlblk {KprobeStatus(self.kprobe_status).name} {self.current_kprobe!r}>"
 
     def save(self) -> Any:
         """Everything, for :meth:`restore`."""
-        return self.running, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe
+        return self.current_kprobe, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe
 
     def restore(self, state: Any) -> None:
         """Back to what :meth:`save` returned."""
-        self.running, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe = state
+        self.current_kprobe, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe = state
 
     def save_previous_kprobe(self) -> None:
         """Remember the running probe: another one was hit inside it."""
-        if self.running is not None:
-            self.prev_kprobe = (self.running, self.kprobe_status, self.kprobe_saved_flags)
+        if self.current_kprobe is not None:
+            self.prev_kprobe = (self.current_kprobe, self.kprobe_status, self.kprobe_saved_flags)
 
     def restore_previous_kprobe(self) -> None:
         """Go on with the outer hit."""
         if self.prev_kprobe is not None:
-            self.running, self.kprobe_status, flags = self.prev_kprobe
+            self.current_kprobe, self.kprobe_status, flags = self.prev_kprobe
             self.prev_kprobe = None
             if self._nesting_saves_flags:
                 self.kprobe_saved_flags = flags

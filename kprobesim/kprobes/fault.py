@@ -6,10 +6,10 @@ kprobe_fault_handler() of arch/x86/kernel/kprobes/core.c and arch/arm64/kernel/p
 
 from __future__ import annotations
 
-from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
-from kprobesim.kprobes.hit.hit import HitPath
+from kprobesim.kprobes.ctlblk import KprobeStatus
+from kprobesim.kprobes.events import HitKind
+from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -20,40 +20,41 @@ _STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | _REENTER
 
 
 class FaultPath:
-    """Puts faults of copied instructions down to their originals.
-
-    ``copies`` has where a copy is that runs by itself, and what it is a copy of. ``counts_faults``:
-    a fault in a handler counts as a miss, fault_handler or not. ``strict``: only such a fault is
-    offered to the fault_handler, as in the kernel, and not that of the probed instruction.
-    ``nesting_saves_flags``: a nested hit that faults gives back the flags that it has masked.
-    """
+    """Puts faults of copied instructions down to their originals, on one CPU."""
 
     def __init__(
         self,
-        machine: Guest,
         hits: HitPath,
         table: dict[int, Kprobe],
         copies: dict[int, int],
-        ctlblk: KprobeCtlblk,
-        *,
-        single_step: bool,
         counts_faults: bool = True,
-        nesting_saves_flags: bool = True,
+        *,
         strict: bool = False,
     ) -> None:
-        self._machine = machine
+        """Take the faults of the CPU.
+
+        Args:
+            hits: The CPU's path of a hit.
+            table: The probe, or the head of several, by address.
+            copies: Where each copy is that runs by itself, and of what.
+            counts_faults: A fault in a handler counts as a miss, fault_handler or not.
+            strict: Only such a fault is offered to the fault_handler, as in the kernel, and not
+                that of the probed instruction.
+        """
+        steps = hits.steps
+        self._machine = machine = steps.machine
         self._hits = hits
         self._table = table
         self._copies = copies
-        self._ctlblk = ctlblk
-        self._single_step = single_step
+        self._ctlblk = steps.ctlblk
         self._counts_faults = counts_faults
-        self._nesting_saves_flags = nesting_saves_flags
+        # A nested hit that faults gives back the flags that it has masked.
+        self._nesting_saves_flags = steps.arch.nesting_saves_flags
         self._strict = strict
         self._words = machine.words
         self._pc = machine.engine.layout.pc
         self._flags = machine.engine.layout.flags
-        self._mask, _ = machine.cpu.step_flags(single_step=single_step)
+        self._mask = hits.steps.mask
 
     def fault(self, trap: Trap, regs: PtRegs) -> bool:
         """``kprobe_fault_handler()``: a fault of the guest while a probe is running.
@@ -64,7 +65,7 @@ class FaultPath:
         if trap.kind in (TrapKind.BREAKPOINT, TrapKind.STEP):
             return False
         ctl = self._ctlblk
-        p = ctl.running
+        p = ctl.current_kprobe
         if p is not None and ctl.kprobe_status & _STEPPING:
             return self._step_fault(p, trap, regs)
         original = None if self._strict else self._copies.get(regs.ip)
@@ -85,18 +86,18 @@ class FaultPath:
             self._leave_slot(p, done)
         elif regs.ip != p.addr:
             return False
-        if self._hits.observer is not None:
-            self._hits.observer("fault", p, ctl.kprobe_status)
+        if self._hits.steps.listeners:
+            self._hits.steps.tell(HitKind.FAULT, p, ctl.kprobe_status)
         handled = not self._strict and self._ask_fault_handler(p, trap, regs)
         if ctl.kprobe_status == _REENTER:
             ctl.restore_previous_kprobe()
         else:
-            ctl.running = None
+            ctl.current_kprobe = None
         return handled
 
     def _leave_slot(self, p: Kprobe, done: int) -> None:
         """Undo the start of a step: the fault belongs to the probed address."""
-        if self._single_step:
+        if p.ainsn.insn == p.addr or self._hits.breakpoints.single_step:
             self._machine.cpu.set_single_step(False)
         words, flags = self._words, self._flags
         if self._nesting_saves_flags or self._ctlblk.kprobe_status != _REENTER:
@@ -111,7 +112,7 @@ class FaultPath:
 
     def host_fault(self, trap: Trap) -> bool:
         """A handler's own access to guest memory failed: ask the probe's fault_handler."""
-        p = self._ctlblk.running
+        p = self._ctlblk.current_kprobe
         if p is None:
             return False
         return self._handler_fault(p, trap, self._machine.regs)

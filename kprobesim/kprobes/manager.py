@@ -11,12 +11,8 @@ from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.arch_kprobes import ArchInsn, Stepping, arch_kprobes
-from kprobesim.kprobes.arming.arming import (
-    Arming,
-    BreakpointArming,
-    HookArming,
-    HowToArm,
-)
+from kprobesim.kprobes.arming.arming import Arming, BreakpointArming, HookArming, HowToArm
+from kprobesim.kprobes.arming.jump_body import OptimizedCallback
 from kprobesim.kprobes.arming.optimizer import KprobeOptimizer
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.arming.slots import SlotCache
@@ -24,9 +20,10 @@ from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.debugfs import list_kprobes
 from kprobesim.kprobes.enable import Switching
+from kprobesim.kprobes.events import HitListeners
 from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
-from kprobesim.kprobes.hit.hit import HitPath
+from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.kretprobes import ReturnProbes
@@ -84,44 +81,50 @@ class KprobesManager:
         self.slots = SlotCache(
             self._arch.slot_size, new_page, lambda page: pages.free(page) if pages else None
         )
-        single_step = stepping == "trap" or arming == "hook"
+        self.listeners = HitListeners()
+        """Who hears of hits."""
         self.hit_path = HitPath(
-            *(machine, self._arch, self._table.heads, copies, ctlblk),
-            single_step=single_step,
+            machine,
+            self._arch,
+            self._table.heads,
+            copies,
+            ctlblk,
+            self.listeners,
+            stepping=stepping,
             strict=strict,
         )
         self.faults = FaultPath(
-            *(machine, self.hit_path, self._table.heads, copies, ctlblk),
-            single_step=single_step,
-            counts_faults=model.fault_handlers,
-            nesting_saves_flags=self._arch.nesting_saves_flags,
-            strict=strict,
+            self.hit_path, self._table.heads, copies, model.fault_handlers, strict=strict
         )
         self._arming: Arming
         self.optimizer: KprobeOptimizer | None = None
         """What makes jumps of breakpoints, where the kernel has that."""
         self.hooks: HookArming | None = None
         """How probes are armed by hooks, if they are."""
+        hits = self.hit_path
         if arming == "hook":
-            self.hooks = hooks = HookArming(machine, image, self._arch, self.hit_path.hook)
-            self.hit_path.refresh = hooks.refresh
+            self.hooks = hooks = HookArming(machine, image, self._arch, hits.hooks.hit)
+            hits.hooks.in_place.refresh = hooks.refresh
             self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
-            returns: Returns = HookReturns(machine, ctlblk, lambda: task_functions(image))
+            returns: Returns = HookReturns(hits.steps, lambda: task_functions(image))
         else:
             assert pages is not None
             self._arming = breakpoints = BreakpointArming(
-                machine, self._arch, self.slots, copies, lambda: ctlblk.running is None
+                machine, self._arch, self.slots, copies, lambda: ctlblk.current_kprobe is None
             )
-            returns = caught = TrampolineReturns(machine, ctlblk, pages.trampoline)
-            self.hit_path.unclaimed = caught.trap
-            machine.breakpoint = self.hit_path.breakpoint
+            returns = TrampolineReturns(hits, pages.trampoline)
+            machine.breakpoint = hits.breakpoints.trap
             if self.rules.optimizable.available:
                 self._arming = self.optimizer = KprobeOptimizer(
-                    *(machine, self._table, breakpoints, self.rules.optimizable, ctlblk, copies),
+                    machine,
+                    self._table,
+                    breakpoints,
+                    self.rules.optimizable,
+                    OptimizedCallback(machine, hits, self._table.heads, pages),
+                    copies,
                     pages,
                     strict=strict,
                 )
-                self.hit_path.unclaimed = self.optimizer.make_trap(caught.trap)
         self.returns = returns
         """The calls that return probes follow."""
         self.return_probes = ReturnProbes(
@@ -141,7 +144,7 @@ class KprobesManager:
         self.module_notifier = ModuleNotifier(self.rules.blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
-        machine.step = self.hit_path.step
+        machine.step = hits.step
         machine.trap_handlers.insert(0, self.faults.fault)
         machine.read_code = self.read_original
         machine.recover_return = returns.find_ret_addr

@@ -8,19 +8,19 @@ next one's.
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from kprobesim.arch.x86_64.constants import RSP
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
-from kprobesim.kprobes.hit.hit import references_of_nobody
-from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, PreHandler
+from kprobesim.kprobes.ctlblk import KprobeStatus
+from kprobesim.kprobes.events import HitKind
+from kprobesim.kprobes.hit.common import HitSteps
+from kprobesim.kprobes.hit.path import HitPath
+from kprobesim.kprobes.kprobe import Kprobe, PreHandler
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
 from kprobesim.machine.code_watch import RETURNS, Watch
-from kprobesim.machine.guest import Guest
 
 __all__ = ["HookReturns", "Returns", "TrampolineReturns", "task_functions"]
 
@@ -34,9 +34,9 @@ _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
 class Returns(ABC):
     """``pending`` has the newest instance of each call that has not returned, oldest call first."""
 
-    def __init__(self, machine: Guest, ctlblk: KprobeCtlblk) -> None:
-        self._machine = machine
-        self._ctlblk = ctlblk
+    def __init__(self, steps: HitSteps) -> None:
+        self._steps = steps
+        self._machine = machine = steps.machine
         self._words, self._pc = machine.words, machine.engine.layout.pc
         self._x86 = machine.arch == "x86_64"
         self._sp = RSP if self._x86 else _ARM64_STACK_POINTER
@@ -70,6 +70,7 @@ class Returns(ABC):
         words, pending, read_u64 = self._words, self.pending, self._machine.memory.read_u64
         x86, stack_pointer, trampoline = self._x86, self._sp, self.trampoline
         free, rp, attach, outer_of = rethook.free, rethook.rp, self.attach, self.outer
+        listeners, tell = self._steps.listeners, self._steps.tell
         assert rp is not None
 
         def pre_handler_kretprobe(_p: Kprobe, regs: Any) -> int:
@@ -80,6 +81,8 @@ class Returns(ABC):
                 ri = KretprobeInstance(rethook)
             else:
                 rp.nmissed += 1
+                if listeners:
+                    tell(HitKind.MISS, rp.kp, _ACTIVE)
                 return 0
             key = words[stack_pointer]
             if x86:
@@ -146,34 +149,32 @@ class Returns(ABC):
 
     def _make_returned(self) -> Callable[[int, KretprobeInstance], None]:
         """``returned(key, newest)``, as a closure: it runs at every return."""
-        machine, words, pc, ctl = self._machine, self._words, self._pc, self._ctlblk
-        pending, unshared = self.pending, references_of_nobody(machine)
-        references = sys.getrefcount
+        machine, words, pc = self._machine, self._words, self._pc
+        ctl, call_handler = self._steps.ctlblk, self._steps.call_handler
+        listeners, tell, pending = self._steps.listeners, self._steps.tell, self.pending
 
         def returned(key: int, newest: KretprobeInstance) -> None:
             """The call has returned: run the handlers, the last hooked first.
 
             Where they go on is where the call would have gone, whatever they do.
             """
-            running, status, handling = ctl.running, ctl.kprobe_status, machine.in_handler
+            outer, status, handling = ctl.current_kprobe, ctl.kprobe_status, machine.in_handler
             words[pc] = address = newest.ret_addr
-            regs = machine.regs
-            machine.in_handler = True
             ri: KretprobeInstance | None = newest
             try:
                 while ri is not None:
                     rp = ri.rethook.rp
-                    if rp is not None and rp.handler is not None:
+                    if rp is not None:
                         # A probe that is hit in the handler is a missed one.
-                        ctl.running, ctl.kprobe_status = rp.kp, _ACTIVE
-                        try:  # noqa: SIM105 (a context manager costs as much as a register or two)
-                            rp.handler(ri, regs)
-                        except HandlerAbandoned:
-                            pass
+                        ctl.current_kprobe, ctl.kprobe_status = rp.kp, _ACTIVE
+                        if listeners:
+                            tell(HitKind.RETURN, rp.kp, _ACTIVE)
+                        if rp.handler is not None:
+                            call_handler(rp.handler, ri)
                     ri = ri.outer
             finally:
                 machine.in_handler = handling
-                ctl.running, ctl.kprobe_status = running, status
+                ctl.current_kprobe, ctl.kprobe_status = outer, status
                 words[pc] = address
                 if next(reversed(pending), key) != key:
                     self._forget_deeper(key)
@@ -184,8 +185,6 @@ class Returns(ABC):
                     if rethook.rp is not None:
                         rethook.free.append(ri)
                     ri.outer, ri = None, ri.outer
-            if references(regs) > unshared:
-                machine.replace_regs(regs)
 
         return returned
 
@@ -196,17 +195,16 @@ class TrampolineReturns(Returns):
     ``new_trampoline()`` makes the page with that breakpoint.
     """
 
-    def __init__(
-        self, machine: Guest, ctlblk: KprobeCtlblk, new_trampoline: Callable[[], int]
-    ) -> None:
-        super().__init__(machine, ctlblk)
+    def __init__(self, hits: HitPath, new_trampoline: Callable[[], int]) -> None:
+        super().__init__(hits.steps)
+        self._places = hits.breakpoints.places
         self._new_trampoline = new_trampoline
-        self.trap = self._make_trap()
 
     def start(self) -> None:
         """Make the trampoline."""
         if self.trampoline < 0:
             self.trampoline = self._new_trampoline()
+            self._places[self.trampoline] = self._make_trap()
 
     def stop(self) -> None:
         """The trampoline stays: calls that are pending come there."""
@@ -227,13 +225,13 @@ class TrampolineReturns(Returns):
             pending[key] = pending.popitem()[1]
         return pending.get(key)
 
-    def _make_trap(self) -> Callable[[int], bool]:
+    def _make_trap(self) -> Callable[[], bool]:
         words, stack_pointer, pending = self._words, self._sp, self.pending
         x86, write_u64, returned = self._x86, self._machine.memory.write_u64, self.returned
 
-        def trap(address: int) -> bool:
-            """Whether the breakpoint at ``address`` was the trampoline's."""
-            if address != self.trampoline or not pending:
+        def trap() -> bool:
+            """Whether a call that is followed has come to the trampoline."""
+            if not pending:
                 return False
             key = words[stack_pointer]
             newest = pending.get(key)
@@ -265,11 +263,10 @@ class HookReturns(Returns):
 
     def __init__(
         self,
-        machine: Guest,
-        ctlblk: KprobeCtlblk,
+        steps: HitSteps,
         tasks: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
-        super().__init__(machine, ctlblk)
+        super().__init__(steps)
         self._tasks = tasks
         self._of_tasks: list[Watch] = []
         self._dead_stack = 0

@@ -190,9 +190,16 @@ def test_refuses_what_cannot_be(arguments: dict[str, object], problem: str) -> N
         Arm64Board(bare_guest([LOOP]), **given)  # type: ignore[arg-type]
 
 
-def test_refuses_16k_pages_before_it_starts() -> None:
-    with pytest.raises(UsageError, match="16 KiB"):
-        Arm64Board(bare_guest([LOOP], flags=4), initrd=None, append="", memory=16 * MIB)
+@pytest.mark.parametrize(("flags", "granule"), [(0xA, 0), (0xC, 1)])
+def test_a_kernel_of_16k_pages_finds_that_the_cpu_has_them(flags: int, granule: int) -> None:
+    """ID_AA64MMFR0_EL1.TGran16, at which such a kernel gives up in its first instructions."""
+    mmfr0, unallocated, midr = 0xD5380709, 0xD53807EA, 0xD538000B  # mrs x9, x10, x11
+    guest = bare_guest([mmfr0, unallocated, midr, *POWER_OFF, LOOP], flags=flags)
+    b = Arm64Board(guest, initrd=None, append="", memory=16 * MIB)
+    assert b.run(timeout=5).kind is Stop.POWER_OFF
+    assert b.machine.words[9] == 0x1124 | granule << 20
+    assert b.machine.words[10] == 0
+    assert b.machine.words[11] == 0x410FD083  # a Cortex-A72's: not in the group that traps
 
 
 def test_refuses_an_empty_text_and_other_nonsense() -> None:

@@ -75,6 +75,34 @@ def test_a_failed_claim_is_1(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome.lines[-1] == "0 of 2 claims hold"
 
 
+def test_eighty_columns_will_do(cli: Cli) -> None:
+    assert [line for line in cli("demo").lines if len(line) > 80] == []
+
+
+def test_the_same_story_for_a_function_of_ones_own(cli: Cli, sample: Path) -> None:
+    outcome = cli("demo", sample, 'crc32_le(0xffffffff, "123456789", 9)')
+    assert (outcome.code, outcome.lines[-1]) == (0, "4 of 4 claims hold")
+    assert f"returns {CRC:#x} to 0x" in outcome.out
+    assert "KPROBE_HIT_SSDONE" in outcome.out
+    assert [line for line in outcome.lines if len(line) > 80] == []
+    by_name = cli("demo", sample, "int_sqrt")
+    assert by_name.code == 0
+    assert "call         int_sqrt()" in by_name.out
+
+
+def test_one_hit_of_many_is_told(cli: Cli, sample: Path) -> None:
+    outcome = cli("demo", sample, "fib(3)")
+    assert outcome.code == 0
+    assert "hit 5 times in all" in outcome.out
+    first = outcome.out.split("a return probe")[0]
+    assert first.count("KPROBE_HIT_ACTIVE") == 1
+
+
+def test_a_story_needs_a_function_and_an_image(cli: Cli, sample: Path) -> None:
+    cli("demo", sample).refused(2, "which function of", "int_sqrt")
+    cli("demo", sample, "0xffffffff81000000(1)").refused(2, "by its name")
+
+
 def test_samples_are_found_in_the_package_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli
 ) -> None:

@@ -338,7 +338,7 @@ class Model:
         slots = [h for h in self.heads.values() if not (h.gone or h.ftrace or h.address in without)]
         assert self.k.kprobes.slots.used == len(slots)
         ctl = self.k.kprobes.ctlblk[0]
-        assert ctl.running is None
+        assert ctl.current_kprobe is None
 
     def debugfs_list(self) -> str:
         def bucket(head: Head) -> int:

@@ -32,7 +32,7 @@ def test_pre_and_post_around_one_instruction(stepped: Kernel) -> None:
     ctl = stepped.kprobes.ctlblk[0]
 
     def pre(p: Kprobe, regs: Any) -> None:
-        assert ctl.running is p
+        assert ctl.current_kprobe is p
         log.append(("pre", regs.ip - entry, ctl.kprobe_status))
 
     def post(p: Kprobe, regs: Any, flags: int) -> None:
@@ -44,7 +44,7 @@ def test_pre_and_post_around_one_instruction(stepped: Kernel) -> None:
         size = p.ainsn.size
     ip = 1 if stepped.arch == "x86_64" else 0
     assert log == [("pre", ip, ACTIVE), ("post", size, SSDONE)]
-    assert ctl.running is None
+    assert ctl.current_kprobe is None
 
 
 def test_memory_of_an_armed_probe(stepped: Kernel) -> None:
@@ -228,7 +228,7 @@ def test_an_exception_reaches_the_caller(stepped: Kernel, where: str) -> None:
         for _ in range(3):
             with pytest.raises(Mine, match="from a handler"):
                 stepped.call("strlen", "abc")
-        assert stepped.kprobes.ctlblk[0].running is None
+        assert stepped.kprobes.ctlblk[0].current_kprobe is None
         assert stepped.call("gcd", 12, 8) == 4
     assert stepped.call("strlen", "abc") == 3
 

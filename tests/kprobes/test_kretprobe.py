@@ -295,7 +295,7 @@ def test_what_never_returns_is_given_back(stepped: Kernel) -> None:
         for _ in range(2):
             with pytest.raises(Mine):
                 stepped.call("strlen", "four")
-            assert stepped.kprobes.ctlblk[0].running is None
+            assert stepped.kprobes.ctlblk[0].current_kprobe is None
     rp.handler, rp.entry_handler = lambda ri, regs: returned.append(regs.return_value), None
     assert stepped.call("strlen", "seven!!") == 7
     assert returned == [4, 7]

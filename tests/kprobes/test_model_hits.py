@@ -43,7 +43,7 @@ def test_a_third_level_is_a_bug(sample: Path, model: str) -> None:
     assert caught.value.place.startswith("strcmp+0x0/")
     assert through.nmissed == (k.arch == "x86_64")
     assert (caught.value.file or "").endswith((".c",))
-    assert k.kprobes.ctlblk[0].running is None
+    assert k.kprobes.ctlblk[0].current_kprobe is None
 
 
 @pytest.mark.parametrize(("model", "misses"), [("5.10", 1), ("6.1", 0)])

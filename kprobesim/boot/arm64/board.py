@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from functools import cached_property
 
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
 from kprobesim.boot.arm64.gic import Gic
+from kprobesim.boot.arm64.id_registers import HCR_TID3, PAGES_16K, IdRegisters
 from kprobesim.boot.arm64.kernel_hooks import KernelHooks
 from kprobesim.boot.arm64.pl011 import Pl011
 from kprobesim.boot.arm64.psci import Psci
@@ -83,6 +85,18 @@ class Arm64Board(Board):
         self.machine.emulate = self._emulate
         self.machine.deliver = self._deliver
 
+    @cached_property
+    def _pages_16k(self) -> bool:
+        return _boot_header(self.image)[1] >> 1 & 3 == _PAGES_16K
+
+    @cached_property
+    def _id_registers(self) -> IdRegisters:
+        return IdRegisters(self.machine.engine, PAGES_16K if self._pages_16k else {})
+
+    @cached_property
+    def _hcr(self) -> int:
+        return _HCR | (HCR_TID3 if self._pages_16k else 0)
+
     # -- putting it together -----------------------------------------------------------------------
 
     def _map_devices(self) -> None:
@@ -101,7 +115,7 @@ class Arm64Board(Board):
         """
         first = self.image.segments[0].vaddr
         kernel = _RAM + _ALIGN + first % _ALIGN
-        end = page_up(kernel + _size_of_image(self.image))
+        end = page_up(kernel + _boot_header(self.image)[0])
         for segment in self.image.segments:
             at = kernel + segment.vaddr - first
             end = max(end, page_up(at + segment.memsz))
@@ -123,7 +137,7 @@ class Arm64Board(Board):
 
         engine = self.machine.engine
         engine.write_system(*_SCR_EL3, _SCR)
-        engine.write_system(*_HCR_EL2, _HCR)
+        engine.write_system(*_HCR_EL2, self._hcr)
         engine.write_system(*_CNTHCTL_EL2, 0)
         engine.write_flags(_PSTATE_EL1H)
         engine.write_system(*_CNTHCTL_EL2, 0)  # this makes PSTATE take effect
@@ -168,11 +182,13 @@ class Arm64Board(Board):
         )
         words = self._words
         user = not self.machine.cpu.read_flags() & 0xC
-        if not self.timer.allows(register, user):
+        is_id = self._id_registers.has(register) and not user
+        if not is_id and not self.timer.allows(register, user):
             return False
         number = syndrome >> 5 & 31
         if syndrome & 1:
-            value = self.timer.read(register)
+            source = self._id_registers if is_id else self.timer
+            value = source.read(register)
             if number != 31:
                 words[number] = value
         else:
@@ -194,7 +210,7 @@ class Arm64Board(Board):
             self.clock.stop_run()
 
     def _set_interrupt(self, level: bool) -> None:
-        self.machine.engine.write_system(*_HCR_EL2, _HCR | (_HCR_IRQ if level else 0))
+        self.machine.engine.write_system(*_HCR_EL2, self._hcr | (_HCR_IRQ if level else 0))
 
     def _timer_changed(self) -> None:
         self.gic.set_line(16 + TIMER_PPI, self.timer.asserted)
@@ -235,11 +251,13 @@ class Arm64Board(Board):
             super().idle_for_ever()
 
 
-def _size_of_image(image: KernelImage) -> int:
-    """How much memory the kernel takes from its first byte on, page tables included.
+def _boot_header(image: KernelImage) -> tuple[int, int]:
+    """How much memory the kernel takes from its first byte on, page tables included; and flags.
 
     The header is that of Documentation/arch/arm64/booting.rst; a vmlinux starts with it, too.
-    Raises :class:`UsageError` for a kernel that this CPU cannot run.
+
+    Raises:
+        UsageError: The image has none.
     """
     head = bytes(image.segments[0].data[: _HEADER.size])
     if len(head) < _HEADER.size:
@@ -247,9 +265,4 @@ def _size_of_image(image: KernelImage) -> int:
     size, flags, magic = _HEADER.unpack(head)
     if magic != b"ARM\x64":
         raise UsageError(f"{image.path} has no boot header: it is no kernel that can be booted")
-    if flags >> 1 & 3 == _PAGES_16K:
-        raise UsageError(
-            f"{image.path} is built for pages of 16 KiB, which the emulated Cortex-A72 does not "
-            "have: take the flavour with 4 or 64 KiB"
-        )
-    return int(size)
+    return int(size), int(flags)

@@ -8,10 +8,13 @@ from kprobesim.cli.demo.story import Story
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.ctlblk import KprobeStatus
+from kprobesim.kprobes.events import Hit, HitKind
 from kprobesim.kprobes.kprobe import Kprobe
 
 __all__ = ["Life", "instructions_of"]
 
+#: The events at which the probe's state has changed.
+_STATES = (HitKind.HIT, HitKind.STEP, HitKind.DONE, HitKind.FAULT, HitKind.REENTER)
 _BREAKPOINT = {"x86_64": 1, "arm64": 4}  # bytes
 
 
@@ -47,12 +50,12 @@ class Life:
         try:
             story.code("patched", place, _BREAKPOINT[kernel.arch])
             self._show_slot()
-            kernel.kprobes.hit_path.observer = self._observe
+            kernel.kprobes.listeners.callbacks.append(self._observe)
             story.line("call", call)
             self.result = action()
             story.line("result", f"{self.result:#x} = {self.result}", style="bold")
         finally:
-            kernel.kprobes.hit_path.observer = None
+            kernel.kprobes.listeners.callbacks.remove(self._observe)
             kernel.unregister_kprobe(p)
         story.code("unregistered", place, size)
         self.restored = kernel.read(place, 16) == original
@@ -67,7 +70,7 @@ class Life:
         self.slot = next(disassemble(self._kernel.arch, code, slot))
         self._story.code("slot", slot, len(code), f"at {slot:#x}")
 
-    def _observe(self, event: str, p: Kprobe, status: int) -> None:
-        self._story.watch(p, event, status)
-        if event in ("hit", "step", "done", "fault", "reenter") and p is self._probe:
-            self.statuses.append(KprobeStatus(status))
+    def _observe(self, hit: Hit) -> None:
+        self._story.watch(hit)
+        if hit.kind in _STATES and hit.probe is self._probe:
+            self.statuses.append(KprobeStatus(hit.status))

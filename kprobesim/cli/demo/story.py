@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from rich.console import Console
 
 from kprobesim.cli.console import styled
 from kprobesim.disasm import disassemble
 from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.ctlblk import KprobeStatus
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.events import Hit, HitKind
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["ARGUMENTS", "Story"]
 
 #: The registers that carry a function's first arguments.
 ARGUMENTS = {"x86_64": ("di", "si", "dx"), "arm64": ("x0", "x1", "x2")}
-_CODE_WIDTH = 30  # of the bytes of a slot with a jump behind a long NOP
-_WIDTH = 54  # of what happens; the status stands behind
+_LABEL = 13
+_INDENT = " " * (_LABEL + 2)
+_BYTES = 24  # columns for an instruction's bytes: 8 of them
+_ROOM = 80 - len(_INDENT) - _BYTES - 1  # for an instruction in words
+_SAYS = 80 - 18  # for what a handler saw
+_EQUALS = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+_WIDTH = 44  # of what happens; the status stands behind
 
 
 class Story:
@@ -29,6 +36,8 @@ class Story:
         self._marks = ("✓", "✗") if can_tick else ("ok", "FAILED")
         self.failures = 0
         self.claims = 0
+        self.is_quiet = False
+        """Tell no further hits: one is like the other."""
 
     def title(self, text: str) -> None:
         """The start of an architecture or a scene."""
@@ -38,26 +47,44 @@ class Story:
     def line(self, label: str, text: str, note: str = "", style: str = "") -> None:
         """One fact."""
         self._console.print(
-            styled((f"  {label:<13}", "cyan"), (text, style), (f"  {note}" if note else "", "dim"))
+            styled((f"  {label:<{_LABEL}}", "cyan"), (text, style), (note and f"  {note}", "dim"))
         )
 
     def code(self, label: str, address: int, size: int, note: str = "") -> None:
         """Guest memory as it is now, as bytes and as instructions."""
         raw = self._kernel.read(address, size)
-        instructions = disassemble(self._kernel.arch, raw, address)
-        text = "; ".join(insn.text(self.name) for insn in instructions)
-        self.line(label, f"{raw.hex(' '):<{_CODE_WIDTH}} {text}", note, "magenta")
+        if note:
+            self._console.print(styled((f"  {label:<{_LABEL}}", "cyan"), (note, "dim")))
+            label = ""
+        for insn in disassemble(self._kernel.arch, raw, address):
+            text = insn.text(self.name)
+            cut = len(text)
+            if cut > _ROOM:  # what it means goes to a line of its own
+                cut = next((at for at in map(text.find, ("  # ", " <")) if at > 0), cut)
+            self.line(label, f"{insn.raw.hex(' '):<{_BYTES}} {text[:cut]}", style="magenta")
+            if text[cut:]:
+                self.line("", f"{'':{_BYTES}} {text[cut:].strip()}", style="magenta")
+            label = ""
 
     def state(self, label: str, what: str, status: int) -> None:
         """A change of the probe's state."""
+        if self.is_quiet:
+            return
         name = KprobeStatus(status).name if status else None
+        if len(what) > _WIDTH:
+            self.line(label, what)
+            label = what = ""
         self._console.print(
-            styled((f"  {label:<13}", "cyan"), f"{what:<{_WIDTH}} ", (name or "-", "yellow"))
+            styled((f"  {label:<{_LABEL}}", "cyan"), f"{what:<{_WIDTH}} ", (name or "-", "yellow"))
         )
 
     def handler(self, name: str, text: str) -> None:
         """What a handler saw or did."""
-        self._console.print(styled((f"    {name:<14}", "green"), text))
+        whole = text.replace(" = ", _EQUALS)  # not to be torn
+        for part in wrap(whole, _SAYS, break_long_words=False):
+            words = part.replace(_EQUALS, " = ")
+            self._console.print(styled((f"    {name:<14}", "green"), words))
+            name = ""
 
     def claim(self, text: str, holds: bool) -> None:
         """Something that the scene just showed, and whether it is so."""
@@ -80,8 +107,9 @@ class Story:
             shown.append(f"{name} = {getattr(regs, name):#x}")
         return ", ".join(shown)
 
-    def watch(self, p: Kprobe, event: str, status: int) -> None:
-        """``HitPath.observer``: tell each change of state."""
+    def watch(self, hit: Hit) -> None:
+        """Tell a change of state."""
+        p = hit.probe
         place = self.name(p.addr or 0)
         stepping = self._kernel.stepping
         if p.ainsn.emulate is not None:
@@ -91,12 +119,12 @@ class Story:
         else:
             done = "trap", "single step"
         label, text = {
-            "hit": ("trap", f"breakpoint at {place}"),
-            "step": ("go on", "in the slot, interrupts masked"),
-            "boost": ("go on", "in the slot, which jumps back by itself"),
-            "emulate": ("simulate", p.ainsn.emulate_kind),
-            "done": done,
-            "fault": ("trap", f"fault in the slot; ip goes back to {place}"),
-            "moved": ("go on", "where the handler has said"),
-        }.get(event, ("trap", event))
-        self.state(label, text, status)
+            HitKind.HIT: ("trap", f"breakpoint at {place}"),
+            HitKind.STEP: ("go on", "in the slot, interrupts masked"),
+            HitKind.BOOST: ("go on", "in the slot, which jumps back by itself"),
+            HitKind.EMULATE: ("simulate", p.ainsn.emulate_kind),
+            HitKind.DONE: done,
+            HitKind.FAULT: ("trap", f"fault in the slot; ip goes back to {place}"),
+            HitKind.MOVED: ("go on", "where the handler has said"),
+        }.get(hit.kind, ("trap", hit.kind.value))
+        self.state(label, text, hit.status)

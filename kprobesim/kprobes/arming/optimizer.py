@@ -1,33 +1,21 @@
 """The optimizer: where it can, a breakpoint becomes a jump to a detour buffer (x86-64).
 
-optimize_kprobe(), unoptimize_kprobe() and kprobe_optimizer() of kernel/kprobes.c (6.1), and
-optimized_callback() of arch/x86/kernel/kprobes/opt.c. A probe is flagged OPTIMIZED at
-once. Its jump is written by work that is due some jiffies later; in a guest that is called time
-stands still, and that is when somebody waits for it. Jumps are taken out without delay.
+optimize_kprobe(), unoptimize_kprobe() and kprobe_optimizer() of kernel/kprobes.c (6.1). A probe is
+flagged OPTIMIZED at once. Its jump is written by work that is due some jiffies later; in a guest
+that is called time stands still, and that is when somebody waits for it. Jumps are taken out
+without delay.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
 from kprobesim.arch.refused import Refused
-from kprobesim.arch.x86_64.constants import INT3_SIZE, RSP
-from kprobesim.arch.x86_64.detour import (
-    CALLBACK,
-    DETOUR_SIZE,
-    FRAME_SIZE,
-    LONGEST_COPY,
-    Detour,
-    detour,
-)
+from kprobesim.arch.x86_64.detour import DETOUR_SIZE, LONGEST_COPY, Detour, detour
 from kprobesim.errors import UsageError
 from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.arming.arming import BreakpointArming
+from kprobesim.kprobes.arming.jump_body import JumpBody
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.arming.slots import SlotCache
-from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
-from kprobesim.kprobes.hit.hit import references_of_nobody
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.optimizable import Optimizable
 from kprobesim.kprobes.table import KprobeTable, members
@@ -35,14 +23,13 @@ from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobeOptimizer"]
 
-_ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
-
 
 class KprobeOptimizer:
     """Arms the probes in ``table`` with the breakpoints of ``arming``, and turns those into jumps.
 
-    ``copies`` gets where each copied instruction is, and where it comes from. ``allowed`` is the
-    kernel's ``kprobes_allow_optimization``; :meth:`arm` obeys a change of it.
+    ``body`` is what the detours call. ``copies`` gets where each copied instruction is, and where
+    it comes from. ``allowed`` is the kernel's ``kprobes_allow_optimization``; :meth:`arm` obeys a
+    change of it.
     """
 
     def __init__(
@@ -51,7 +38,7 @@ class KprobeOptimizer:
         table: KprobeTable,
         arming: BreakpointArming,
         optimizable: Optimizable,
-        ctlblk: KprobeCtlblk,
+        body: JumpBody,
         copies: dict[int, int],
         pages: ProbePages,
         *,
@@ -61,15 +48,12 @@ class KprobeOptimizer:
         self._table = table
         self._arming = arming
         self._optimizable = optimizable
-        self._ctlblk = ctlblk
+        self._body = body
         self._copies = copies
-        self._pages = pages
         self._strict = strict
         self.allowed = True
         self.buffers = SlotCache(DETOUR_SIZE, pages.new_detours, pages.free)
-        self._callback = self._trap_at = -1
         self._detours: dict[int, Detour] = {}
-        self._returns: dict[int, tuple[int, int]] = {}  # the probe, and where its hits go on
         self._queue: set[int] = set()
         self._jumps: set[int] = set()
         self.prepare = arming.prepare
@@ -173,25 +157,25 @@ class KprobeOptimizer:
         size = self._optimizable.size(address)
         if not size:
             return None
-        if self._callback < 0:
-            self._callback = self._pages.callback()
-            self._trap_at = self._callback + len(CALLBACK) - INT3_SIZE
-        buffer = self.buffers.get(collect=self._machine.depth == 0)
+        idle = self._machine.depth == 0
+        buffer = self.buffers.get(collect=idle)
+        called = self._body.make(address, collect=idle)
         try:
-            made = detour(self._arming.read_original, address, size, buffer, self._callback)
+            made = detour(self._arming.read_original, address, size, buffer, called)
         except Refused:  # something is too far away
             self.buffers.free(buffer, dirty=False)
+            self._body.free(address)
             return None
         self._machine.text.poke(buffer, made.code, "kprobe detour")
         self._detours[address] = made
-        self._returns[made.returns_to] = address, made.resume
+        self._body.attach(made)
         self._copies.update(made.copies)
         return made
 
     def _free_detour(self, head: Kprobe) -> None:
         made = self._detours.pop(head.addr or 0, None)
         if made is not None:
-            del self._returns[made.returns_to]
+            self._body.free(made.address)
             for copy, _ in made.copies:
                 del self._copies[copy]
             self.buffers.free(made.buffer, dirty=True)
@@ -216,49 +200,3 @@ class KprobeOptimizer:
                 self._arming.jump(address, self._detours[address].jump)
                 self._jumps.add(address)
         self._queue.clear()
-
-    # -- a hit -------------------------------------------------------------------------------------
-
-    def make_trap(self, otherwise: Callable[[int], bool]) -> Callable[[int], bool]:
-        """``trap(address)``, as a closure: it runs at every hit of a jump.
-
-        ``otherwise`` is asked about breakpoints that are not of a detour.
-        """
-        machine, words, ctl = self._machine, self._machine.words, self._ctlblk
-        pc, read_u64, references = (
-            machine.engine.layout.pc,
-            machine.memory.read_u64,
-            sys.getrefcount,
-        )
-        heads, returns = self._table.heads, self._returns
-        unshared = references_of_nobody(machine)
-
-        def trap(address: int) -> bool:
-            """``optimized_callback()``; whether the breakpoint at ``address`` was its."""
-            if address != self._trap_at:
-                return otherwise(address)
-            sp = words[RSP]
-            known = returns.get(read_u64(sp))
-            if known is None:
-                return False
-            probed, resume = known
-            words[RSP] = sp = sp + 8 + FRAME_SIZE
-            head = heads.get(probed)
-            if isinstance(head, AggrKprobe):
-                if ctl.running is not None:
-                    head.count_miss()
-                else:
-                    ctl.running, ctl.kprobe_status = head, _ACTIVE
-                    words[pc] = probed + 1
-                    regs = machine.regs
-                    machine.in_handler = True
-                    head.opt_pre_handler(regs)
-                    machine.in_handler = False
-                    if references(regs) > unshared:
-                        machine.replace_regs(regs)
-                    ctl.running = None
-                    words[RSP] = sp
-            words[pc] = resume
-            return True
-
-        return trap

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from kprobesim.arch.x86_64.detour import CALLBACK
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot
 
 __all__ = ["ProbePages"]
 
 #: From the start of the modules' area, within reach of jumps from the kernel.
-_SLOTS, _DETOURS, _CALLBACK, _TRAMPOLINE = 0, 16 << 20, 24 << 20, 32 << 20
+_SLOTS, _DETOURS, _CALLBACKS, _TRAMPOLINE = 0, 16 << 20, 24 << 20, 32 << 20
 _BREAKPOINTS = {"x86_64": b"\xcc", "arm64": b"\xe0\x00\x20\xd4"}  # INT3; BRK #7 (asm/brk-imm.h)
 
 
@@ -20,6 +19,7 @@ class ProbePages:
         self._machine = machine
         start = machine.cpu.modules_start
         self._slots, self._detours = start + _SLOTS, start + _DETOURS
+        self._callbacks = start + _CALLBACKS
 
     def new_slots(self) -> int:
         """The address of one more page for slots, the lowest that is free."""
@@ -29,15 +29,15 @@ class ProbePages:
         """The address of one more page for detour buffers (x86-64)."""
         return self._map_behind(self._detours, "kprobe_optinsn_page")
 
+    def new_callbacks(self) -> int:
+        """The address of one more page for what detours call (x86-64)."""
+        return self._map_behind(self._callbacks, "kprobe optimized_callback")
+
     def free(self, page: int) -> None:
-        """Take a page for slots or detour buffers away again."""
+        """Take a page for slots, detour buffers or what they call away again."""
         region = self._machine.memory.region(page)
         assert region is not None
         self._machine.unmap(region)
-
-    def callback(self) -> int:
-        """Where detours call; asked once."""
-        return self._map_code(_CALLBACK, CALLBACK, "kprobe optimized_callback")
 
     def trampoline(self) -> int:
         """Where calls return to that return probes follow; asked once."""

@@ -1,0 +1,68 @@
+"""What the detour of a jump calls: the kernel's optimized_callback(), or another body."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kprobesim.arch.x86_64.constants import INT3_SIZE
+from kprobesim.arch.x86_64.detour import CALLBACK, Detour
+from kprobesim.kprobes.arming.pages import ProbePages
+from kprobesim.kprobes.arming.slots import SlotCache
+from kprobesim.kprobes.hit.jump import make_jump_trap
+from kprobesim.kprobes.hit.path import HitPath
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.machine.guest import Guest
+
+__all__ = ["JumpBody", "OptimizedCallback"]
+
+
+class JumpBody(Protocol):
+    """Gives each detour its own code to call.
+
+    It is called with the probe's address in RDI, and with the ``struct pt_regs`` that is on the
+    stack in RSI.
+    """
+
+    def make(self, address: int, *, collect: bool) -> int:
+        """The address of the code for the probe at ``address``; ``collect``: nobody runs any."""
+
+    def attach(self, made: Detour) -> None:
+        """The detour that calls it is in memory now."""
+
+    def free(self, address: int) -> None:
+        """Give the code back; the CPU may still be in it."""
+
+
+class OptimizedCallback:
+    """``optimized_callback()``: puts the registers back and traps, for handlers are in Python.
+
+    Each probe has one of its own, so that the trap's address says whose it is.
+    """
+
+    def __init__(
+        self, machine: Guest, hits: HitPath, table: dict[int, Kprobe], pages: ProbePages
+    ) -> None:
+        self._machine = machine
+        self._hits = hits
+        self._table = table
+        self.stubs = SlotCache(len(CALLBACK), pages.new_callbacks, pages.free)
+        self._stub_of: dict[int, int] = {}
+
+    def make(self, address: int, *, collect: bool) -> int:
+        """Write the code for the probe at ``address``."""
+        stub = self._stub_of[address] = self.stubs.get(collect=collect)
+        self._machine.text.poke(stub, CALLBACK, "kprobe optimized_callback")
+        return stub
+
+    def attach(self, made: Detour) -> None:
+        """Take its trap."""
+        trap = make_jump_trap(self._hits.steps, self._table, made.address, made.resume)
+        self._hits.breakpoints.places[self._trap_at(made.address)] = trap
+
+    def free(self, address: int) -> None:
+        """Who is still in it has nobody to call, and goes on without."""
+        self._hits.breakpoints.places.pop(self._trap_at(address), None)
+        self.stubs.free(self._stub_of.pop(address), dirty=True)
+
+    def _trap_at(self, address: int) -> int:
+        return self._stub_of[address] + len(CALLBACK) - INT3_SIZE

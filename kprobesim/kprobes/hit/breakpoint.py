@@ -1,0 +1,93 @@
+"""Hits of breakpoints in guest memory, and of the single steps that follow some of them.
+
+kprobe_handler() and kprobe_debug_handler() of arch/x86/kernel/kprobes/core.c, and
+kprobe_breakpoint_handler() of arch/arm64/kernel/probes/kprobes.c (6.1 and before).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kprobesim.kprobes.ctlblk import KprobeStatus
+from kprobesim.kprobes.hit.common import HitSteps, make_hit
+from kprobesim.kprobes.kprobe import Kprobe
+
+__all__ = ["BreakpointHits"]
+
+_STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | int(KprobeStatus.KPROBE_REENTER)
+
+
+class BreakpointHits:
+    """Takes one CPU's breakpoint traps for the armed probes in ``table``.
+
+    Attributes:
+        trap: Whether the breakpoint that the CPU is at was a probe's, or one of ``places``.
+        places: Breakpoints of ours at fixed places, by address; each answers whether it was meant.
+    """
+
+    def __init__(
+        self,
+        steps: HitSteps,
+        table: dict[int, Kprobe],
+        *,
+        single_step: bool,
+        strict: bool = False,
+    ) -> None:
+        """Make the trap's handler.
+
+        Args:
+            steps: What hits have in common, on this CPU.
+            table: The probe, or the head of several, by address.
+            single_step: Whether copies are stepped by the CPU, and not up to a breakpoint.
+            strict: A breakpoint that older kernels would hit again and again is hit so.
+        """
+        self._steps = steps
+        self._strict = strict
+        self.single_step = single_step
+        self.places: dict[int, Callable[[], bool]] = {}
+        self.trap = self._make_trap(table, single_step=single_step)
+
+    def _make_trap(self, table: dict[int, Kprobe], *, single_step: bool) -> Callable[[], bool]:
+        steps = self._steps
+        arch, ctl, words, pc = (
+            steps.arch,
+            steps.ctlblk,
+            steps.machine.words,
+            steps.machine.engine.layout.pc,
+        )
+        trap_offset = arch.breakpoint_trap_offset
+        hit, finish = make_hit(steps, single_step=single_step), steps.finish
+        places, vanished = self.places, self._vanished
+
+        def trap() -> bool:
+            address = words[pc] - trap_offset
+            p = table.get(address)
+            if p is None:
+                p = ctl.current_kprobe
+                if p is not None and ctl.kprobe_status & _STEPPING:
+                    ainsn = p.ainsn
+                    if ainsn.insn is not None and address == ainsn.insn + ainsn.size:
+                        return finish(p, ainsn)
+                place = places.get(address)
+                if place is not None and place():
+                    return True
+                return vanished(address)
+            return hit(p)
+
+        return trap
+
+    def _vanished(self, address: int) -> bool:
+        """A breakpoint, and no probe: was it one that has been taken out since?
+
+        Current kernels leave it to others. Older ones try the instruction again if the breakpoint
+        has gone (x86), or in any case (ARM64, which can last for ever: only ``strict`` does that).
+        """
+        arch, machine = self._steps.arch, self._steps.machine
+        if arch.vanished == "report" or not address >> 63:
+            return False
+        found = machine.memory.read(address, len(arch.breakpoint))
+        again = self._strict and arch.vanished == "retry" and found == arch.breakpoint
+        if not again and arch.is_breakpoint(found):
+            return False
+        machine.words[machine.engine.layout.pc] = address
+        return True

@@ -1,0 +1,274 @@
+"""What every kind of hit has in common on one CPU: entering, handlers, finishing, leaving.
+
+The states and their order are those of kprobe_handler(), setup_singlestep() and
+resume_singlestep() (arch/x86/kernel/kprobes/core.c, arch/arm64/kernel/probes/kprobes.c, 6.1). This
+is the hot path: closures over one CPU's words, registers as words, nothing allocated. See
+docs/life-of-a-hit.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kprobesim.errors import GuestMemoryError
+from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
+from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+from kprobesim.kprobes.events import HitKind, HitListeners
+from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
+from kprobesim.machine.faults import GuestBug
+from kprobesim.machine.guest import Guest
+from kprobesim.machine.trap import Trap, TrapKind, page_fault_of
+
+__all__ = ["CallHandler", "Finish", "HitSteps", "InPlace", "make_call_handler", "make_hit"]
+
+CallHandler = Callable[..., Any]
+"""``call_handler(handler, subject, flags=None)``: the one way to a handler of a user's."""
+Finish = Callable[..., bool]
+"""``finish(p, ainsn=None)``; see :class:`HitSteps`."""
+
+_ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
+_SS = int(KprobeStatus.KPROBE_HIT_SS)
+_REENTER = int(KprobeStatus.KPROBE_REENTER)
+_SSDONE = int(KprobeStatus.KPROBE_HIT_SSDONE)
+
+
+def make_call_handler(machine: Guest) -> CallHandler:
+    """How handlers are called on the CPU of ``machine``, as a closure.
+
+    A handler whose memory access faulted for good has ended there. One that kept its ``regs`` gets
+    them frozen: whether it did is told by their count of references, compared with that of a
+    ``PtRegs`` that nobody kept.
+    """
+    references = sys.getrefcount
+
+    def references_of_nobody() -> int:
+        regs = machine.regs
+        return references(regs)
+
+    unshared = references_of_nobody()
+
+    def call_handler(handler: Callable[..., Any], subject: object, flags: int | None = None) -> Any:
+        """``handler(subject, regs)``, or with ``flags`` as a third argument; what it returned."""
+        regs = machine.regs
+        machine.in_handler = True
+        try:
+            answer = handler(subject, regs) if flags is None else handler(subject, regs, flags)
+        except HandlerAbandoned:
+            answer = None
+        machine.in_handler = False
+        if references(regs) > unshared:
+            machine.replace_regs(regs)
+        return answer
+
+    return call_handler
+
+
+class HitSteps:
+    """The steps of a hit that do not depend on how the CPU came to it.
+
+    Attributes:
+        finish: ``finish(p)``: the probed instruction is done; ``finish(p, ainsn)``: its copy has
+            been stepped. True: the trap was a probe's.
+    """
+
+    def __init__(
+        self,
+        machine: Guest,
+        arch: ArchKprobes,
+        ctlblk: KprobeCtlblk,
+        listeners: HitListeners,
+    ) -> None:
+        self.machine = machine
+        self.arch = arch
+        self.ctlblk = ctlblk
+        self.listeners = listeners.callbacks
+        self.tell = listeners.on(machine, 0)
+        self.call_handler = make_call_handler(machine)
+        self.mask, _ = machine.cpu.step_flags(single_step=False)
+        """The bits of the flags that a step masks."""
+        self.finish = self._make_finish()
+
+    def _make_finish(self) -> Finish:
+        machine, words, ctl = self.machine, self.machine.words, self.ctlblk
+        pc, flags, unmasked = machine.engine.layout.pc, machine.engine.layout.flags, ~self.mask
+        call_handler, listeners, tell = self.call_handler, self.listeners, self.tell
+
+        def finish(p: Kprobe, ainsn: Any = None) -> bool:
+            """``resume_singlestep()``, and the post_handler's turn."""
+            if ainsn is not None:
+                words[flags] = words[flags] & unmasked | ctl.kprobe_saved_flags
+                words[pc] = (p.addr or 0) + ainsn.size
+            if ctl.kprobe_status == _REENTER:
+                if listeners:
+                    tell(HitKind.REENTER_DONE, p, _REENTER)
+                ctl.restore_previous_kprobe()
+                return True
+            # Before the handler runs: a probe that it hits is missed then, and not an error.
+            ctl.kprobe_status = _SSDONE
+            if listeners:
+                tell(HitKind.DONE, p, _SSDONE)
+            handler = p.post_handler
+            if handler is not None:
+                call_handler(handler, p, 0)
+            ctl.current_kprobe = None
+            return True
+
+        return finish
+
+    def reenter(self, p: Kprobe) -> bool:
+        """``reenter_kprobe()``: hit while another one is handled, it is counted and just executed.
+
+        True if it has been, which for ftrace's NOP means going on behind it.
+        """
+        ctl, machine = self.ctlblk, self.machine
+        words, pc = machine.words, machine.engine.layout.pc
+        if ctl.kprobe_status & self.arch.fatal:
+            if p.ainsn.emulate_kind == "ftrace":  # is never stepped, so there is nothing to forget
+                p.count_miss()
+                if self.listeners:
+                    self.tell(HitKind.MISS, p, ctl.kprobe_status)
+                words[pc] = (p.addr or 0) + p.ainsn.size
+                return True
+            # BUG() in the kernel: only one outer probe can be remembered.
+            words[pc] = p.addr or 0
+            regs = machine.regs.copy()
+            raise GuestBug(
+                Trap(TrapKind.UNRECOVERABLE_KPROBE, self.arch.trap_number),
+                regs,
+                machine.symbolize(regs.ip),
+                machine.unwind(regs),
+                self.arch.bug_file,
+                0,
+            )
+        p.count_miss()
+        ctl.save_previous_kprobe()
+        ctl.current_kprobe = p
+        ctl.kprobe_status = _REENTER
+        if self.arch.saves_flags_at_hit:
+            ctl.kprobe_saved_flags = words[machine.engine.layout.flags] & self.mask
+        if self.listeners:
+            self.tell(HitKind.REENTER, p, _REENTER)
+        return False
+
+    def emulation_fault(self, p: Kprobe, error: GuestMemoryError) -> bool:
+        """The operand of an emulated instruction cannot be reached: the fault is the address's."""
+        machine, ctl = self.machine, self.ctlblk
+        machine.words[machine.engine.layout.pc] = p.addr or 0
+        if ctl.kprobe_status != _REENTER:
+            ctl.kprobe_status = _SS
+        machine.dispatch(page_fault_of(error, machine.arch))
+        return True
+
+
+class InPlace(Protocol):
+    """What is known of a probe whose instruction runs where it is: nothing has been copied."""
+
+    def refresh(self, p: Kprobe) -> ArchInsn | None:
+        """How to execute what is there now; ``None``: it is no business of the probe's."""
+
+    def before_execution(self) -> None:
+        """The instruction is about to be emulated or stepped."""
+
+    def after_emulation(self) -> None:
+        """It was emulated, and the guest goes on behind it."""
+
+
+def make_hit(
+    steps: HitSteps, *, single_step: bool, in_place: InPlace | None = None
+) -> Callable[[Kprobe], bool]:
+    """The ladder of a hit, from the trap to the instruction, as a closure for one CPU.
+
+    ``hit(p)`` answers whether it has set the program counter; it has not if the instruction just
+    runs in its place.
+
+    Args:
+        steps: What hits have in common, on this CPU.
+        single_step: Whether the CPU traps by itself behind one instruction; else a breakpoint
+            stands behind its copy.
+        in_place: For instructions that run where they are.
+    """
+    machine, ctl, finish = steps.machine, steps.ctlblk, steps.finish
+    words, memory, cpu = machine.words, machine.memory, machine.cpu
+    pc, flags = machine.engine.layout.pc, machine.engine.layout.flags
+    mask, masked = cpu.step_flags(single_step=single_step)
+    unmasked, saves_early = ~mask, steps.arch.saves_flags_at_hit
+    boosts_always = not steps.arch.boost_ends_at_post
+    call_handler, reenter, emulation_fault = (
+        steps.call_handler,
+        steps.reenter,
+        steps.emulation_fault,
+    )
+    listeners, tell = steps.listeners, steps.tell
+
+    def hit(p: Kprobe) -> bool:
+        if ctl.current_kprobe is not None:
+            if reenter(p):
+                return True
+        else:
+            ctl.current_kprobe = p
+            ctl.kprobe_status = _ACTIVE
+            if saves_early:
+                ctl.kprobe_saved_flags = words[flags] & mask
+            if listeners:
+                tell(HitKind.HIT, p, _ACTIVE)
+            handler = p.pre_handler
+            if handler is not None and call_handler(handler, p):
+                ctl.current_kprobe = None
+                if listeners:
+                    tell(HitKind.MOVED, p, 0)
+                return True
+
+        # Does it go on by itself, and nobody waits for the instruction's end?
+        ainsn = p.ainsn
+        if in_place is None:
+            goes_on = p.detour
+            if goes_on is None and ainsn.boostable and (boosts_always or p.post_handler is None):
+                goes_on = ainsn.insn
+        else:
+            words[pc] = goes_on = p.addr or 0
+            if p.post_handler is not None or p.fault_handler is not None:
+                ainsn = in_place.refresh(p)
+                if ainsn is not None:
+                    goes_on = None
+                    in_place.before_execution()
+        if goes_on is not None:
+            if in_place is None:
+                words[pc] = goes_on
+                if listeners:
+                    tell(HitKind.BOOST if p.detour is None else HitKind.DETOUR, p, 0)
+            if ctl.kprobe_status != _REENTER:
+                ctl.current_kprobe = None
+            else:
+                ctl.restore_previous_kprobe()
+            return in_place is None
+
+        if ainsn.emulate is not None:
+            try:
+                ainsn.emulate(machine.regs, memory)
+            except GuestMemoryError as error:
+                emulation_fault(p, error)
+            else:
+                if listeners:
+                    tell(HitKind.EMULATE, p, ctl.kprobe_status)
+                finish(p)
+            if in_place is not None and words[pc] == (p.addr or 0) + ainsn.size:
+                in_place.after_emulation()
+            return True
+
+        # setup_singlestep(): mask interrupts, and let the CPU trap if no breakpoint will.
+        old = words[flags]
+        if ctl.kprobe_status != _REENTER:
+            ctl.kprobe_status = _SS
+        if not saves_early:
+            ctl.kprobe_saved_flags = old & mask
+        words[flags] = old & unmasked | masked
+        words[pc] = ainsn.insn
+        if single_step:
+            cpu.set_single_step(True)
+        if listeners:
+            tell(HitKind.STEP, p, ctl.kprobe_status)
+        return True
+
+    return hit

@@ -1,0 +1,93 @@
+"""Hits of hooks: the CPU stops before the instruction, which is as it always was.
+
+It runs in its place: by itself if nobody waits for its end, else emulated where the kernel would,
+or by the CPU's single step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kprobesim.kprobes.arch_kprobes import ArchInsn
+from kprobesim.kprobes.ctlblk import KprobeStatus
+from kprobesim.kprobes.hit.common import Finish, HitSteps, make_hit
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.machine.unicorn.engine import Engine
+
+__all__ = ["HookHits"]
+
+_STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | int(KprobeStatus.KPROBE_REENTER)
+
+
+class _InPlace:
+    """Keeps the engine's count from showing that a hit left a block, and entered it again.
+
+    Attributes:
+        refresh: Gives how to execute what is there now; ``None``: a breakpoint of the guest's.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
+        self._engine = engine
+        self._counter = engine.counter_words
+        self._counted = 0
+
+    def before_execution(self) -> None:
+        """The hit will leave the block."""
+        self._counted = self._counter[0]
+
+    def after_emulation(self) -> None:
+        """The block will be entered, and counted, once more."""
+        self._counter[0] = self._counted - self._engine.counts_blocks
+
+    def make_finish(self, finish: Finish) -> Finish:
+        """``finish`` for an instruction that was stepped, and goes on behind itself.
+
+        For the post_handler the time is what it was before the instruction, and not less.
+        """
+
+        def finish_in_place(p: Kprobe, ainsn: ArchInsn | None = None) -> bool:
+            self._counter[0] = self._counted
+            done = finish(p, ainsn)
+            self.after_emulation()
+            return done
+
+        return finish_in_place
+
+
+class HookHits:
+    """Takes one CPU's hits of the hooked probes in ``table``.
+
+    Attributes:
+        hit: The hook's callback.
+        finish_in_place: What follows a step that went on behind the instruction.
+        in_place: How instructions run where they are.
+    """
+
+    def __init__(self, steps: HitSteps, table: dict[int, Kprobe]) -> None:
+        """Make the hook's callback from the CPU's ``steps`` and the probes by address."""
+        self.in_place = _InPlace(steps.machine.engine)
+        self.finish_in_place = self.in_place.make_finish(steps.finish)
+        self.hit = self._make_hit(steps, table)
+
+    def _make_hit(self, steps: HitSteps, table: dict[int, Kprobe]) -> Callable[[int, int], bool]:
+        machine, ctl = steps.machine, steps.ctlblk
+        words, pc, write_pc = machine.words, machine.engine.layout.pc, machine.engine.write_pc
+        trap_offset = steps.arch.breakpoint_trap_offset
+        hit = make_hit(steps, single_step=True, in_place=self.in_place)
+
+        def hook(address: int, _size: int) -> bool:
+            """Before the instruction at ``address``; true if the CPU leaves its block for it."""
+            p = ctl.current_kprobe
+            if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
+                return False  # here again, now to be stepped
+            p = table.get(address)
+            if p is None:
+                return False  # a handler in the same block has taken it out
+            words[pc] = address + trap_offset
+            if hit(p):
+                write_pc(words[pc])  # which ends the block: a step would not end it elsewhere
+                return True
+            return False
+
+        return hook

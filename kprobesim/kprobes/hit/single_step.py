@@ -1,0 +1,92 @@
+"""The CPU's single step: the trap behind a copy without a breakpoint, or behind a hook.
+
+post_kprobe_handler() and resume_execution() of kernels before 5.13 (x86) and 5.11 (ARM64). Where
+probes are hooks the instruction itself is stepped in its place, in whatever kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kprobesim.kprobes.arch_kprobes import ArchInsn
+from kprobesim.kprobes.ctlblk import KprobeStatus
+from kprobesim.kprobes.hit.common import HitSteps
+from kprobesim.kprobes.hit.hook import HookHits
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.machine.guest import Guest
+
+__all__ = ["make_step_trap"]
+
+_STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | int(KprobeStatus.KPROBE_REENTER)
+
+
+def make_step_trap(
+    steps: HitSteps,
+    hooks: HookHits,
+    table: dict[int, Kprobe],
+    copies: dict[int, int],
+    *,
+    copied: bool,
+) -> Callable[[], bool]:
+    """The trap's handler for one CPU; it answers whether the step was a probe's.
+
+    Args:
+        steps: What hits have in common, on this CPU.
+        hooks: How what is under hooks is done.
+        table: The probe, or the head of several, by address.
+        copies: Where each copy is that runs by itself, and of what.
+        copied: Whether copies are stepped, and not just what is under hooks.
+    """
+    finish_in_place = hooks.finish_in_place
+    machine, ctl, finish, arch = steps.machine, steps.ctlblk, steps.finish, steps.arch
+    words, memory, cpu = machine.words, machine.memory, machine.cpu
+    pc, flags, repeats = machine.engine.layout.pc, machine.engine.layout.flags, arch.repeats
+    mask, masked = cpu.step_flags(single_step=True)
+
+    def step() -> bool:
+        p = ctl.current_kprobe
+        if p is None or not ctl.kprobe_status & _STEPPING:
+            return False
+        ainsn = p.ainsn
+        in_place = ainsn.insn == p.addr
+        if not in_place and not copied:
+            return False
+        done = words[pc] - ainsn.insn
+        if done == 0 and repeats:
+            return True  # a REP instruction traps after each iteration and has more to do
+        if done != ainsn.size:
+            return False
+        cpu.set_single_step(False)
+        return finish_in_place(p, ainsn) if in_place else finish(p, ainsn)
+
+    def step_and_fix_up() -> bool:
+        """The same where also branches were stepped: whoever else steps gets the trap, too."""
+        p = ctl.current_kprobe
+        if p is None or not ctl.kprobe_status & _STEPPING:
+            return False
+        ainsn = p.ainsn
+        ainsn.fix_up(machine.regs, memory, ctl.kprobe_saved_flags)
+        if ainsn.insn == p.addr and words[pc] == ainsn.insn + ainsn.size:
+            finish_in_place(p)
+        else:
+            if ainsn.insn != p.addr and ainsn.late_boost is not None:
+                _boost_from_now_on(machine, table, copies, p, ainsn)
+            finish(p)
+        return not words[flags] & mask & masked
+
+    return step_and_fix_up if arch.fixes_up else step
+
+
+def _boost_from_now_on(
+    machine: Guest, table: dict[int, Kprobe], copies: dict[int, int], p: Kprobe, ainsn: ArchInsn
+) -> None:
+    """The first step has shown that the copy can run by itself."""
+    slot, boosted, address = ainsn.insn, ainsn.boosted(), p.addr or 0
+    assert slot is not None
+    head = table.get(address)
+    if head is None or head.ainsn is not ainsn:
+        return  # a handler has taken the probe out, and the slot is free
+    if ainsn.late_boost:
+        machine.text.poke(slot, boosted.slot_bytes, "kprobe slot")
+    copies[slot] = address
+    head.share(boosted)
