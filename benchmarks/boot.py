@@ -186,7 +186,7 @@ def prepare(path: str, options: argparse.Namespace, folder: Path) -> Guest:
         data = kernel_from_deb(file, open_file(file))
         unpacking = time.perf_counter() - began
         file = folder / f"kernel-{file.stem}"
-        file.write_bytes(data)
+        file.write_bytes(bytes(data))
     image = load_image(file)
     initrd = options.initrd or SOURCES / f"samples/init-{image.arch}.cpio"
     return Guest(

@@ -29,7 +29,16 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from kprobesim import GuestFault, GuestLimit, GuestTimeout, Kernel, Kprobe, KprobeError, Symbol
+from kprobesim import (
+    CalledKernel,
+    GuestFault,
+    GuestLimit,
+    GuestTimeout,
+    Kernel,
+    Kprobe,
+    KprobeError,
+    Symbol,
+)
 from kprobesim.disasm import disassemble
 
 WAYS = {"arm64": ("breakpoint", "trap"), "x86_64": ("breakpoint", "trap", "jumps")}
@@ -83,7 +92,7 @@ class Sweep:
         self.counts: Counter[str] = Counter()
         self.differences: list[Difference] = []
 
-    def _load(self, image: str, stepping: Any) -> Kernel:
+    def _load(self, image: str, stepping: Any) -> CalledKernel:
         kernel = Kernel.load(image, stepping=stepping)
         self.buffers = [kernel.alloc(BUFFER) for _ in range(BUFFERS)]
         kernel.call("strlen", b"\0")  # makes the stack
@@ -133,7 +142,7 @@ class Sweep:
 
     # -- one run, in a process of its own ----------------------------------------------------------
 
-    def _arguments(self, kernel: Kernel, function: Symbol, kind: str) -> list[int]:
+    def _arguments(self, kernel: CalledKernel, function: Symbol, kind: str) -> list[int]:
         rng = random.Random(f"{self.seed} {function.name} {kind}")
         if kind == "junk":
             return [rng.choice((rng.getrandbits(64), rng.getrandbits(16), 0)) for _ in range(6)]
@@ -188,7 +197,7 @@ class Sweep:
 
     def _plant(
         self,
-        kernel: Kernel,
+        kernel: CalledKernel,
         function: Symbol,
         way: str,
         pre: Callable[[Kprobe, Any], None] | None,
@@ -215,7 +224,7 @@ class Sweep:
 
     def _outcome(
         self,
-        kernel: Kernel,
+        kernel: CalledKernel,
         function: Symbol,
         arguments: list[int],
         way: str | None,
@@ -274,7 +283,7 @@ def _nothing(p: Kprobe, regs: Any, flags: int) -> None:
     """A post_handler that is only there."""
 
 
-def _stack(kernel: Kernel, sp: int) -> bytes:
+def _stack(kernel: CalledKernel, sp: int) -> bytes:
     """What is in use of the stack."""
     for region in _stacks(kernel):
         if region.start <= sp <= region.end:
@@ -282,7 +291,7 @@ def _stack(kernel: Kernel, sp: int) -> bytes:
     return b""
 
 
-def _stacks(kernel: Kernel) -> list[Any]:
+def _stacks(kernel: CalledKernel) -> list[Any]:
     return [r for r in kernel.machine.memory.regions if r.name.startswith("stack")]
 
 
@@ -297,7 +306,7 @@ def _same_stack(plain: bytes, probed: bytes) -> bool:
     )
 
 
-def _memory(kernel: Kernel, without: tuple[str, ...]) -> int:
+def _memory(kernel: CalledKernel, without: tuple[str, ...]) -> int:
     """A checksum of all RAM but the regions with such names."""
     memory = kernel.machine.memory
     ram = memoryview(memory.ram)

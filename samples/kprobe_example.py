@@ -46,8 +46,12 @@ def fork(k: Kernel) -> int:
 
 def main(image: str = str(SAMPLE), symbol: str = "kernel_clone") -> None:
     k = Kernel.load(image)
-    handlers = {"pre_handler": handler_pre, "post_handler": handler_post}
-    with k.probing(symbol, **handlers, fault_handler=handler_fault) as kp:
+    with k.probing(
+        symbol,
+        pre_handler=handler_pre,
+        post_handler=handler_post,
+        fault_handler=handler_fault,
+    ) as kp:
         print(f"planted kprobe at {kp.addr:#x}")
         print(f"the new process has pid {fork(k)}")
     print(f"kprobe at {kp.addr:#x} unregistered")

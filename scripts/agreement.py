@@ -279,7 +279,7 @@ def archives() -> list[str]:
         "Created-By: Packages",
     ]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    uris = {}
+    uris: dict[str, bool] = {}
     for line in listed.splitlines():
         uri, _, release = line.partition("|")
         uris[uri] = uris.get(uri, False) or release.endswith("-security")

@@ -244,7 +244,7 @@ def main() -> int:
     if args.kernel:
         kernel = Kernel.load(args.kernel)
         release = tuple(map(int, kernel.version.split(".")[:2]))
-        judges["kernel before 6.10" if release < (6, 10) else "kernel"] = kernel_judge(kernel)
+        judges["kernel before 6.10" if release < (6, 10) else "kernel"] = kernel_judge(kernel)  # type: ignore[assignment]
     bad = 0
     for name, judge in judges.items():
         counts, unexplained = compare(name, codes, judge)

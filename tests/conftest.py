@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from kprobesim import Kernel
+from kprobesim import CalledKernel, Kernel
 from kprobesim.fetch.cache import FetchError, cached, cached_busybox
 from kprobesim.fetch.kernels import Fetcher
 from kprobesim.image import load_image
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
+os.environ["KPROBESIM_CACHE"] = "off"  # whether one test ran says nothing to another
 sys.path[:0] = [str(ROOT / "scripts"), str(SAMPLES)]
 
 
@@ -46,13 +47,13 @@ def sample(arch: str) -> Path:
 
 
 @pytest.fixture
-def guest(sample: Path) -> Kernel:
+def guest(sample: Path) -> CalledKernel:
     """A fresh sample guest that steps by breakpoint."""
     return Kernel.load(sample)
 
 
 @pytest.fixture(params=["breakpoint", "trap", "hook"])
-def stepped(sample: Path, request: pytest.FixtureRequest) -> Kernel:
+def stepped(sample: Path, request: pytest.FixtureRequest) -> CalledKernel:
     """A fresh sample guest for each way of stepping, and one whose probes are hooks."""
     if request.param == "hook":
         return Kernel.load(sample, arming="hook")
@@ -123,13 +124,13 @@ def _fetched(what: str, fetch: Callable[[], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_kernel(real_image: Path) -> Kernel:
+def real_kernel(real_image: Path) -> CalledKernel:
     """A real kernel of each architecture; whoever changes it puts it back as it was."""
     return Kernel.load(real_image)
 
 
 @pytest.fixture(scope="session")
-def stepped_kernels(real_image: Path) -> Callable[[str], Kernel]:
+def stepped_kernels(real_image: Path) -> Callable[[str], CalledKernel]:
     """Real kernels by way of stepping, one each; to be left as they were, too."""
     return functools.lru_cache(maxsize=2)(
         lambda stepping: Kernel.load(real_image, stepping=stepping)

@@ -9,6 +9,7 @@ import multiprocessing
 import pickle
 import pkgutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def _modules() -> Iterator[str]:
             yield module.name
 
 
-def _heirs(kind: type) -> Iterator[type]:
+def _heirs(kind: type[Any]) -> Iterator[type[Any]]:
     for heir in kind.__subclasses__():
         if heir.__module__.startswith("kprobesim."):
             yield heir
@@ -106,12 +107,12 @@ def _seen(error: KprobesimError) -> object:
 def test_each_error_is_copied_whole(errors: list[KprobesimError]) -> None:
     assert len(errors) > 20
     for error in errors:
-        error.add_note("a note")
+        error.add_note("a note")  # type: ignore[attr-defined]
         for copied in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error), copy.copy(error)):
             assert _seen(copied) == _seen(error)
             if isinstance(error, GuestStop):
-                assert json.dumps(copied.as_dict()) == json.dumps(error.as_dict())
-                assert copied.oops() == error.oops()
+                assert json.dumps(copied.as_dict()) == json.dumps(error.as_dict())  # type: ignore[union-attr]
+                assert copied.oops() == error.oops()  # type: ignore[union-attr]
 
 
 def _raise(error: KprobesimError) -> None:

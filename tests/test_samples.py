@@ -122,7 +122,7 @@ def test_check_says_what_the_compiler_says(tmp_path: Path) -> None:
 
 def test_sums_name_every_file() -> None:
     lines = (SAMPLES / "SHA256SUMS").read_text().splitlines()
-    sums = dict(reversed(line.split("  ")) for line in lines)
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     for arch in ARCHITECTURES:
         modules = (f"module-{arch}.ko", f"client-{arch}.ko")
         for name in (f"guest-{arch}.elf", f"init-{arch}.cpio", *modules):

@@ -23,11 +23,14 @@ from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.machine import Machine
 from kprobesim.stack.unwind import Unwinder
+from kprobesim.unbooted.compiler_checks import CompilerChecks
 from kprobesim.unbooted.environment import (
     find_current_task,
     percpu_offset,
     set_up_environment,
 )
+from kprobesim.unbooted.not_set_up import NotSetUp
+from kprobesim.unbooted.pointer_auth import PointerAuth
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
@@ -67,6 +70,10 @@ class CalledKernel(Kernel):
         self._exceptions = KernelExceptions(machine, image)
         machine.trap_handlers.append(self._exceptions.handle)
         set_up_environment(machine, image)
+        if image.arch == "arm64":
+            machine.trap_handlers.append(PointerAuth(machine).handle)
+        machine.explainers.append(CompilerChecks(machine).explain)
+        machine.explainers.append(NotSetUp(machine, image).explain)
         manager = KprobesManager(
             machine, image, stepping, arming, ProbePages(machine), model=model, strict=strict
         )

@@ -208,7 +208,7 @@ class KernelRules:
             return verdict
         if verdict.reason is Reason.MODULE_NOT_LOADED and verdict.module is not None:
             why = self.finder.missing(verdict.module)
-            return replace(verdict, message=f"{verdict.message}: {self.image.path.name}: {why}")
+            return replace(verdict, message=f"{self.image.path.name}: {why}")
         if verdict.reason is Reason.UNKNOWN_SYMBOL and suggest and ":" not in name:
             modules = self.finder.with_function(name)
             if modules:

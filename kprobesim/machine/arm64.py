@@ -32,6 +32,7 @@ _SP_EL0 = (4, 1, 3, 0, 0)
 _TPIDR_EL1 = (13, 0, 3, 0, 4)
 
 _TCR = 16 | 16 << 16 | 2 << 30 | 5 << 32 | 0x3500_3500  # 48 bits, 4 KiB granules, cacheable
+_TCR_TBI1 = 1 << 38
 _SCTLR = 0x30D0_0800 | 0x1005  # RES1, I C M
 _PSTATE_EL1H = 0x5
 _MDSCR_STEP = 0xA001  # MDE KDE SS
@@ -80,6 +81,7 @@ class Arm64Cpu:
     page_offset = 0xFFFF_0000_0000_0000  # the linear map: Documentation/arm64/memory.rst
     vmalloc_start = 0xFFFF_8001_0000_0000
     modules_start = 0xFFFF_8000_0000_0000
+    shadow_stack_register: int | None = 18  # CONFIG_SHADOW_CALL_STACK
     breakpoint_vector = 7
     step_vector = 1
     halt = struct.pack("<I", 0xD503207F)  # wfi
@@ -112,6 +114,10 @@ class Arm64Cpu:
             engine.write_system(*register, value)
         engine.write_flags(_PSTATE_EL1H)
         engine.write_system(*_SCTLR_EL1, _SCTLR)
+
+    def ignore_kernel_tags(self) -> None:
+        """Let the top byte of the kernel's addresses be a tag: TCR_EL1.TBI1 (KASAN_SW_TAGS)."""
+        self.engine.write_system(*_TCR_EL1, _TCR | _TCR_TBI1)
 
     def set_percpu_base(self, address: int) -> None:
         """Let TPIDR_EL1 be this CPU's per-CPU offset."""

@@ -39,6 +39,8 @@ class Cpu(Protocol):
     step_vector: int
     halt: bytes
     page_toucher: bytes
+    shadow_stack_register: int | None
+    """Which register (of ``words``) points to the shadow call stack, where compilers know one."""
 
     def start(self, memory: GuestMemory) -> None:
         """Switch the MMU on."""

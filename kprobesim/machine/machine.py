@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from kprobesim.errors import EngineError, UsageError
+from kprobesim.machine.bit_instructions import BitInstructions
 from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
@@ -20,12 +21,15 @@ from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watchdog import Watchdog
+from kprobesim.machine.watched_code import WatchedCode
 
 __all__ = ["Machine"]
 
 _STACK = 64 << 10
 _CLEAN = bytes(PAGE)
+_CALLER = 256  # bytes of a frame above that of the function that is called
 _STACK_STRIDE = 1 << 20  # unmapped guard space between stacks
+_SHADOW_STACK, _TO_SHADOW_STACK = 64 << 10, 512 << 10  # a word for each of the smallest frames
 _MAX_DEPTH = 16
 _BLOCK = 2 << 20
 _TLB_ENTRIES = 256, 8192  # what Unicorn starts with, and what we want
@@ -50,14 +54,19 @@ class Machine(Guest):
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
         self.clock = Clock(self.engine, self.text)
-        self._reads = (
-            Randomness(self.engine, self.cpu, self.text, self.memory)
-            if arch == "x86_64"
-            else self.clock
-        )
+        self._watched: tuple[WatchedCode, ...] = (self.clock,)
+        if arch == "x86_64":
+            parts = self.engine, self.cpu, self.text, self.memory
+            self._watched = Randomness(*parts), BitInstructions(*parts)
         self._stop_asked = False
+        self._shadow_register = self.cpu.shadow_stack_register or 0
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
+        self._shadow_stacks: list[int] = []
+        self.targets = [0] * _MAX_DEPTH
+        """The functions that are called now, the outermost first, ``depth`` of them."""
+        self.stack_cleaners: list[Callable[[int, int], None]] = []
+        """Told before each call which stack, from start to end, it will use."""
         self._stack_offsets: list[int] = []
         self._direct_map()
         page = self.memory.map_new(self.cpu.vmalloc_start, PAGE, Prot.RX, "return pad")
@@ -94,16 +103,30 @@ class Machine(Guest):
         memory.limit_frames(heap)
 
     def _explain_bounds(self, trap: Trap, regs: PtRegs) -> str:
-        return "" if trap.address is None else self.guarded.explain(trap.address)
+        """Which argument, allocation or stack a fault is out of bounds of."""
+        if trap.address is None:
+            return ""
+        for top in self._stacks[: self.depth]:
+            end = top + _CALLER
+            if end - _STACK - PAGE <= trap.address < end - _STACK:
+                return f"the stack of {_STACK >> 10} KiB is used up"
+            if end <= trap.address < end + PAGE:
+                return "behind the stack: a variable of the function that is called is overrun"
+        return self.guarded.explain(trap.address)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
-        """Code has been put at ``address``: clocks and random numbers that it reads are ours."""
-        self._reads.see_code(address, code)
+        """Code has been put at ``address``: what Unicorn does not execute right there is done here.
+
+        Clocks and random numbers that it reads are ours, too.
+        """
+        for each in self._watched:
+            each.see_code(address, code)
 
     def unmap(self, region: Region) -> None:
         """Take memory of ``map_new`` away; nothing of the guest may be running there."""
         if region.prot & Prot.X:
-            self._reads.forget_code(region.start, region.end)
+            for each in self._watched:
+                each.forget_code(region.start, region.end)
             self.memory.wrote(region.offset, region.end - region.start)
         self.memory.unmap(region)
         self.engine.flush_tlb()
@@ -168,7 +191,10 @@ class Machine(Guest):
         used = 0
         try:
             self._clean_stack(depth)
+            self.targets[depth] = target
             self.cpu.prepare_call(self.memory, self._stacks[depth], arguments, self._pad)
+            if self._shadow_stacks:
+                self.words[self._shadow_register] = self._shadow_stacks[depth]
             limit = max_instructions
             if counter is not None:
                 left = counter[1] - counter[0]
@@ -212,7 +238,12 @@ class Machine(Guest):
             raise UsageError(f"guest calls are nested {_MAX_DEPTH} deep; is a handler recursing?")
         base = self.cpu.vmalloc_start + (depth + 1) * _STACK_STRIDE
         region = self.memory.map_new(base, _STACK, Prot.RW, f"stack {depth}")
-        self._stacks.append(region.end)
+        self._stacks.append(region.end - _CALLER)
+        if self.cpu.shadow_stack_register is not None:
+            shadow = self.memory.map_new(
+                base + _TO_SHADOW_STACK, _SHADOW_STACK, Prot.RW, f"shadow call stack {depth}"
+            )
+            self._shadow_stacks.append(shadow.start)
         self._stack_offsets.append(region.offset + _STACK)
         self._contexts.append(self.engine.new_context())
 
@@ -221,6 +252,8 @@ class Machine(Guest):
 
         Frames are smaller than a page, so the first clean page from the top ends what was used.
         """
+        for clean in self.stack_cleaners:
+            clean(self._stacks[depth] - _STACK, self._stacks[depth])
         ram, end = self.memory.ram, self._stack_offsets[depth]
         start = end - _STACK
         ram[end - PAGE : end] = _CLEAN

@@ -49,6 +49,7 @@ class PageTables:
         self._take = take_frames
         self._format = pte_format
         self._roots: dict[bool, int] = {}
+        self._repeated: set[int] = set()
 
     def plant(self, *, shared: bool) -> tuple[int, int]:
         """Take frames for the roots; returns (low, high), the same when ``shared``."""
@@ -65,6 +66,27 @@ class PageTables:
     def unmap(self, start: int, physical: int, size: int) -> None:
         """Undo :meth:`map` of the same range; who cached translations must forget them."""
         self._fill(start, physical, size, lambda at: 0, lambda at: 0)
+
+    def map_repeated(self, start: int, end: int, physical: int, prot: int) -> None:
+        """Map every page of [``start``, ``end``) on the one at ``physical``.
+
+        The tables repeat, too: four frames do for 256 TiB. Where :meth:`map` maps something else
+        later, the tables on the way become its own.
+        """
+        ram, base = self._ram, self._base
+        same = [self._format.page(physical, prot)]  # an entry of each level, from the last one up
+        for _ in range(3):
+            table = self._take()
+            ram[table - base : table - base + _PAGE] = same[-1].to_bytes(8, "little") * 512
+            self._repeated.add(table)
+            same.append(self._format.table(table))
+        while start < end:
+            shift = 39
+            while start & (1 << shift) - 1 or end - start < 1 << shift:
+                shift -= 9
+            table = self._descend(start, (39 - shift) // 9)
+            self._store(table, start >> shift & 511, same[(shift - 12) // 9])
+            start += 1 << shift
 
     def _fill(
         self,
@@ -97,6 +119,11 @@ class PageTables:
             child = self._format.target(entry)
             if child is None:
                 child = self._take()
+                self._store(table, index, self._format.table(child))
+            elif child in self._repeated:
+                kept, child = child - self._base, self._take()
+                at = child - self._base
+                self._ram[at : at + _PAGE] = self._ram[kept : kept + _PAGE]
                 self._store(table, index, self._format.table(child))
             table = child
         return table

@@ -65,6 +65,7 @@ class X86Cpu:
     page_offset = 0xFFFF_8880_0000_0000  # the direct map: Documentation/x86/x86_64/mm.rst
     vmalloc_start = 0xFFFF_C900_0000_0000
     modules_start = 0xFFFF_FFFF_C000_0000
+    shadow_stack_register: int | None = None
     breakpoint_vector = 3
     step_vector = 1
     halt = b"\xf4"

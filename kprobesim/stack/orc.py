@@ -48,6 +48,19 @@ class _Reg(enum.IntEnum):
     SP_INDIRECT = 9
 
 
+# By the number in the record, since 7.2; DI, of which no kernel makes use, is not known.
+_RENUMBERED = {
+    2: _Reg.DX,
+    3: _Reg.SP,
+    4: _Reg.BP,
+    6: _Reg.R10,
+    7: _Reg.R13,
+    8: _Reg.PREV_SP,
+    9: _Reg.SP_INDIRECT,
+    10: _Reg.BP_INDIRECT,
+}
+_SAMPLE = 4096  # records tell how registers are numbered: nearly all name SP
+
 _SCRATCH = {_Reg.DX: 2, _Reg.DI: 7, _Reg.R10: 10, _Reg.R13: 13}
 """Registers that code of the entry keeps its stack pointer in, by their numbers."""
 
@@ -105,6 +118,8 @@ class OrcTable:
             self._sort()
         self._new = image.version >= (6, 4)
         self._end_bit = 11 if image.version[:2] == (6, 3) else 10
+        bases = [bits & 15 for bits in self._entries[4 : _RECORD.size * _SAMPLE : _RECORD.size]]
+        self._renumbered = bases.count(3) > bases.count(_Reg.SP)
 
     def __len__(self) -> int:
         return len(self._ips) // 4
@@ -141,7 +156,10 @@ class OrcTable:
         kind = kinds[number] if number < len(kinds) else _Kind.UNDEFINED
         if not self._new and bits >> self._end_bit & 1:
             kind = _Kind.END
-        return OrcEntry(sp_offset, bp_offset, bits & 15, bits >> 4 & 15, kind)
+        sp_reg, bp_reg = bits & 15, bits >> 4 & 15
+        if self._renumbered:
+            sp_reg, bp_reg = (_RENUMBERED.get(reg, _Reg.UNDEFINED) for reg in (sp_reg, bp_reg))
+        return OrcEntry(sp_offset, bp_offset, sp_reg, bp_reg, kind)
 
     def knows(self, frame: Frame) -> bool:
         """Whether it tells of the caller of ``frame``, or that there is none."""

@@ -6,6 +6,7 @@ base and the canary a third of them fault at once.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 from kprobesim.image import KernelImage
@@ -13,11 +14,19 @@ from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE
 from kprobesim.patching.running_text import running_text
+from kprobesim.unbooted.kasan import set_up_kasan
 
 __all__ = ["find_current_task", "percpu_offset", "set_up_environment"]
 
 _X86_CANARY = 0x28  # offset in fixed_percpu_data where compilers expect it (asm/processor.h)
 _CANARY = 0x5AFE_57AC_CA4A_4200  # the kernel's canaries end in a zero byte, too
+# A task that holds nothing and need not let others run: no count, and an inverted flag
+# (arch/x86/include/asm/preempt.h, and asm/thread_info.h of ARM64). The images say 1: early boot is
+# not preemptible.
+_X86_PREEMPT_COUNTS = (("__preempt_count", 0), ("pcpu_hot", 8))  # the second in 6.2-6.14
+_X86_NEED_NO_RESCHED = 1 << 31
+_ARM64_TASK = {"thread_info.preempt_count": 1 << 32, "stack_canary": _CANARY}
+_ARM64_VA_BITS = 48
 _CURRENT_NAMES = ("current_task", "pcpu_hot")  # the second in 6.2-6.14: its first member
 _TASK_SIZE = 4 * PAGE
 
@@ -29,6 +38,7 @@ def set_up_environment(machine: Machine, image: KernelImage) -> None:
     else:
         _set_up_arm64(machine, image)
     _patch_text(machine, image)
+    set_up_kasan(machine, image)
 
 
 def _address(image: KernelImage, name: str) -> int | None:
@@ -61,12 +71,19 @@ def find_current_task(machine: Machine, image: KernelImage) -> Callable[[], int 
 
 def _set_up_x86(machine: Machine, image: KernelImage) -> None:
     """The template of the per-CPU data serves as CPU 0's area, and %gs points there."""
+    memory = machine.memory
     if image.percpu_load is None:
+        # No area to be copied for each CPU: what is read through %gs is a variable like others, or
+        # in a kernel so small the canary only.
+        area = _address(image, "fixed_percpu_data")
+        if area is None:
+            area = machine.heap.alloc(PAGE, align=PAGE)
+        machine.cpu.set_percpu_base(area)
+        memory.write_u64(area + _X86_CANARY, _CANARY)
         return
     start = _address(image, "__per_cpu_start") or 0
     offset = percpu_offset(image)
     machine.cpu.set_percpu_base(offset)
-    memory = machine.memory
     variable = _address(image, "this_cpu_off")
     if variable is not None:
         memory.write_u64((offset + variable) % (1 << 64), offset)
@@ -78,16 +95,40 @@ def _set_up_x86(machine: Machine, image: KernelImage) -> None:
         memory.write_u64((offset + guard) % (1 << 64), _CANARY)
     elif start == 0:
         memory.write_u64(image.percpu_load + _X86_CANARY, _CANARY)
+    for name, place in _X86_PREEMPT_COUNTS:
+        variable = _address(image, name)
+        if variable is not None:
+            count = struct.pack("<I", _X86_NEED_NO_RESCHED)
+            memory.write((offset + variable + place) % (1 << 64), count)
 
 
 def _set_up_arm64(machine: Machine, image: KernelImage) -> None:
     """``current`` is init_task, per-CPU offset 0: the template is CPU 0's area."""
+    memory = machine.memory
     task = _address(image, "init_task")
     if task is None:  # a stripped image without KALLSYMS_ALL: a task of zeroes will do
         task = machine.heap.alloc(_TASK_SIZE, align=PAGE)
     assert isinstance(machine.cpu, Arm64Cpu)
     machine.cpu.set_current(task)
     machine.cpu.set_percpu_base(0)
+    if image.btf is not None:
+        for member, value in _ARM64_TASK.items():
+            place = image.btf.offset("task_struct", member)
+            if place is not None:
+                memory.write_u64(task + place, value)
+    text = image.segments[0].vaddr
+    region = memory.region(text)
+    assert region is not None
+    physical = text - region.start + region.offset + memory.base
+    for name, value in (
+        ("__stack_chk_guard", _CANARY),  # without CONFIG_STACKPROTECTOR_PER_TASK
+        ("memstart_addr", memory.base),  # arch/arm64/mm/init.c: the first address of the linear map
+        ("kimage_voffset", text - physical),  # arch/arm64/kernel/head.S
+        ("vabits_actual", _ARM64_VA_BITS),  # of kernels for 52 bits, until 6.8
+    ):
+        variable = image.exported(name)
+        if variable is not None:
+            memory.write_u64(variable, value)
 
 
 def _patch_text(machine: Machine, image: KernelImage) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kprobesim import EngineError, Kernel, UsageError
+from kprobesim import CalledKernel, EngineError, Kernel, UsageError
 from kprobesim.bench.contest import Contender, Contest, Target, check
 from kprobesim.bench.hits import FUNCTION, hit_contest
 from kprobesim.bench.plain import Plain
@@ -79,10 +79,12 @@ def test_table_names_every_contender_and_target(report: Report) -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_miscounted_hit_is_an_error(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way to hit is checked: let the loop make one turn less, and all of them complain."""
-    contest, _ = hit_contest(lambda mode: Kernel.load(sample_path(arch), stepping=mode), TINY)
+    contest, _ = hit_contest(lambda mode: CalledKernel.load(sample_path(arch), stepping=mode), TINY)
     call, plain_call = Kernel.call, Plain.call
 
-    def short(self: Kernel, function: object, turns: int, *rest: object, **more: object) -> int:
+    def short(
+        self: CalledKernel, function: object, turns: int, *rest: object, **more: object
+    ) -> int:
         return call(self, function, turns - 1, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Kernel, "call", short)
@@ -96,9 +98,9 @@ def test_a_miscounted_hit_is_an_error(arch: str, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_contenders_leave_the_code_as_it_was(arch: str) -> None:
-    kernels: list[Kernel] = []
+    kernels: list[CalledKernel] = []
 
-    def load(stepping: str) -> Kernel:
+    def load(stepping: str) -> CalledKernel:
         kernels.append(Kernel.load(sample_path(arch), stepping=stepping))  # type: ignore[arg-type]
         return kernels[-1]
 

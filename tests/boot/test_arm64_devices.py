@@ -45,7 +45,7 @@ def unflatten(blob: bytes) -> dict:
 
 def test_flattened_values() -> None:
     tree = {"a": 1, "b": "text", "c": None, "n@1": {"a": (1, 2), "d": ["x", "yz"], "e": b"\1\2\3"}}
-    assert unflatten(flatten(tree)) == {
+    assert unflatten(flatten(tree)) == {  # type: ignore[arg-type]
         "a": b"\0\0\0\1",
         "b": b"text\0",
         "c": b"",
@@ -184,7 +184,8 @@ def test_pl011_hands_in_what_is_typed() -> None:
 
 
 def test_console_text_and_tail() -> None:
-    console, heard = Console(), []
+    heard: list[bytes] = []
+    console = Console()
     console.listeners.append(heard.append)
     for line in range(30):
         console.put(b"line %d\r\n" % line)
@@ -212,7 +213,7 @@ def test_timer_interrupts_when_its_time_has_come() -> None:
     assert timer.next_event is None
     timer.write(ctl, 1)
     assert timer.next_event == timer.read(cval) * 16 and not timer.asserted
-    clock.jump(timer.next_event)
+    clock.jump(timer.next_event)  # type: ignore[arg-type]
     assert timer.asserted and timer.next_event is None
     assert timer.read(ctl) == 5
     timer.write(ctl, 3)

@@ -142,7 +142,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(arch: str) -> None:
             with pytest.raises(UsageError, match="state"):
                 board.load_state(damaged)
             assert board.save_state() == state
-    for wrong in (None, b"", [], {}, {**state, "more": 1}):
+    for wrong in (None, b"", [], {}, {**state, "more": 1}):  # type: ignore[assignment]
         with pytest.raises(UsageError, match="state"):
             board.load_state(wrong)
 

@@ -28,7 +28,9 @@ TREE: dict[str, bytes | Entry] = {
 }
 
 
-def record(name: str, data: bytes = b"", *, mode: int = 0o100644, inode: int = 1, nlink: int = 1):
+def record(
+    name: str, data: bytes = b"", *, mode: int = 0o100644, inode: int = 1, nlink: int = 1
+) -> bytes:
     """One entry by the format's own words, written apart from the code under test."""
     text = name.encode() + b"\0"
     fields = (inode, mode, 0, 0, nlink, 0, len(data), 8, 1, 0, 0, len(text), 0)
@@ -81,12 +83,12 @@ def test_any_files_survive(files: dict[str, bytes]) -> None:
 
 def test_links_share_the_data_wherever_it_is() -> None:
     links = {"inode": 7, "nlink": 3}
-    last = record("a", **links) + record("b", **links) + record("c", b"data", **links)
-    first = record("a", b"data", **links) + record("b", **links) + record("c", **links)
+    last = record("a", **links) + record("b", **links) + record("c", b"data", **links)  # type: ignore[arg-type]
+    first = record("a", b"data", **links) + record("b", **links) + record("c", **links)  # type: ignore[arg-type]
     for archive in (last, first):
         found = read_cpio(archive + record("d", inode=8) + TRAILER)
         assert [entry.data for entry in found.values()] == [b"data"] * 3 + [b""]
-    apart = read_cpio(record("a", b"1", **links) + TRAILER + record("b", **links) + TRAILER)
+    apart = read_cpio(record("a", b"1", **links) + TRAILER + record("b", **links) + TRAILER)  # type: ignore[arg-type]
     assert [entry.data for entry in apart.values()] == [b"1", b""]
 
 

@@ -15,7 +15,7 @@ from makers.package_maker import make_deb
 
 from kprobesim import Kernel, Kprobe, KprobeError, Reason, open_rules
 
-Cli = Callable[..., "object"]
+Cli = Callable[..., Any]
 
 _KEYS = [
     *("symbol", "offset", "errno", "reason", "message", "address", "on_func_entry", "kind"),
@@ -222,7 +222,28 @@ def test_points_in_modules(cli: Cli, sample: Path, guest: Kernel, tmp_path: Path
         assert outside["module"] == "kprobesim_client"
         assert "client_square is in module kprobesim_client" in outside["message"]
     out = cli("check", sample, "kprobesim_client:client_square").lines[0]
-    assert "-ENOENT (module-not-loaded): the module kprobesim_client is not loaded" in out
+    assert f"-ENOENT (module-not-loaded): {sample.name}: no module kprobesim_client is" in out
+
+
+def test_modules_in_a_package_of_their_own(
+    cli: Cli, sample: Path, guest: Kernel, tmp_path: Path
+) -> None:
+    """Debian since 6.19: it is named where it is missing, and used where it lies beside."""
+    binary = tmp_path / "linux-binary.deb"
+    binary.write_bytes(make_deb({"./usr/lib/modules/6.1/vmlinuz": sample.read_bytes()}))
+    place = "kprobesim_sample:sample_add"
+    apart = f"linux-modules-{guest.version}"
+    answer = refusal(cli("check", binary, place, "--json"))
+    assert (answer["errno"], answer["reason"]) == (2, "module-not-loaded")
+    assert f"its modules are in the package {apart}; put that beside it" in answer["message"]
+    module = sample.parent / f"module-{guest.arch}.ko"
+    (tmp_path / f"{apart}_6.1_all.deb").write_bytes(
+        make_deb(
+            {f"./usr/lib/modules/{guest.version}/kernel/kprobesim_sample.ko": module.read_bytes()}
+        )
+    )
+    assert cli("check", binary, place, "--json").data["module"] == "kprobesim_sample"
+    assert "is in module" in refusal(cli("check", binary, "sample_add", "--json"))["message"]
 
 
 def test_a_module_that_does_not_fit(cli: Cli, sample: Path, guest: Kernel) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kprobesim import Kernel, KprobesimError
+from kprobesim import CalledKernel, KprobesimError
 from kprobesim.cli import demo
 from kprobesim.cli.console import make_console
 from kprobesim.cli.demo import scenes
@@ -52,7 +52,9 @@ def test_tells_a_whole_life(cli: Cli, arch: str) -> None:
         assert words in out
 
 
-def test_claims_are_checked(guest: Kernel, arch: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_claims_are_checked(
+    guest: CalledKernel, arch: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """On a guest whose function always returns 42, the scene says that it does not divide."""
     return_42 = {"x86_64": "b82a000000c3", "arm64": "40058052c0035fd6"}[arch]
     guest.write(guest.symbols["kprobe_target"].address, bytes.fromhex(return_42))
@@ -65,7 +67,7 @@ def test_claims_are_checked(guest: Kernel, arch: str, capsys: pytest.CaptureFixt
 
 
 def test_a_failed_claim_is_1(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def scene(kernel: Kernel, story: Story) -> None:
+    def scene(kernel: CalledKernel, story: Story) -> None:
         story.claim("two and two are five", 2 + 2 == 5)
 
     monkeypatch.setattr(demo, "SCENES", (("a false scene", scene),))

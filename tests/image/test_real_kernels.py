@@ -43,7 +43,7 @@ def loaded(path: Path) -> KernelImage:
     return load_image(path)
 
 
-@pytest.fixture(params=FILES or [None], ids=lambda path: path.name if path else "fetched")
+@pytest.fixture(params=FILES or [None], ids=lambda path: path.name if path else "fetched")  # type: ignore[list-item]
 def image(request: pytest.FixtureRequest) -> KernelImage:
     if request.param is None:  # a first run: both are fetched, the next run finds them
         return loaded(request.getfixturevalue("any_real_image"))
@@ -51,7 +51,8 @@ def image(request: pytest.FixtureRequest) -> KernelImage:
 
 
 @pytest.fixture(
-    params=DEBUG or [None], ids=lambda path: "/".join(path.parts[-2:]) if path else "none"
+    params=DEBUG or [None],  # type: ignore[list-item]
+    ids=lambda path: "/".join(path.parts[-2:]) if path else "none",  # type: ignore[list-item]
 )
 def debug(request: pytest.FixtureRequest) -> KernelImage:
     if request.param is None:

@@ -218,7 +218,7 @@ def test_wrong_use_is_refused(k: BootedKernel, real_image: Path) -> None:
         lambda: k.alloc(1 << 40),
     ):
         with pytest.raises(UsageError):
-            wrong()
+            wrong()  # type: ignore[no-untyped-call]
     with pytest.raises(SymbolError):
         k.call("no_such_function")
     with (

@@ -58,7 +58,7 @@ def test_a_kernel_that_hangs(
         shell.run(PROMPT)
     error = caught.value
     assert error.place.startswith(FUNCTION + "+0x")
-    assert shell.symbols.at(error.pc).symbol.name == FUNCTION
+    assert shell.symbols.at(error.pc).symbol.name == FUNCTION  # type: ignore[union-attr]
     assert any("sys_mkdir" in entry for entry in error.trace)
     assert error.console.endswith(f"mkdir /tmp/{limit}")
     shell.board.progress = Progress()

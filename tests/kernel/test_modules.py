@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kprobesim import (
+    CalledKernel,
     GuestFault,
     ImageError,
     Kernel,
@@ -39,7 +40,7 @@ def client(folder: Path, arch: str) -> Path:
     return folder / f"client-{arch}.ko"
 
 
-def test_functions_can_be_called(guest: Kernel, ko: Path) -> None:
+def test_functions_can_be_called(guest: CalledKernel, ko: Path) -> None:
     module = guest.load_module(ko)
     assert (module.name, module.state.value) == (NAME, "coming")
     assert guest.modules[NAME] is module and list(guest.modules) == [module]
@@ -49,12 +50,12 @@ def test_functions_can_be_called(guest: Kernel, ko: Path) -> None:
     assert guest.call("sample_crc", b"123456789", 9) == zlib.crc32(b"123456789")
 
 
-def test_per_cpu_variables_are_the_modules_own(guest: Kernel, ko: Path) -> None:
+def test_per_cpu_variables_are_the_modules_own(guest: CalledKernel, ko: Path) -> None:
     guest.load_module(ko)
     assert [guest.call("sample_percpu") for _ in range(3)] == [6, 7, 8]
 
 
-def test_text_is_patched(guest: Kernel, ko: Path) -> None:
+def test_text_is_patched(guest: CalledKernel, ko: Path) -> None:
     module = guest.load_module(ko)
     assert guest.call("sample_alternative") == 2
     assert guest.call("sample_branch") == 2
@@ -66,7 +67,7 @@ def test_text_is_patched(guest: Kernel, ko: Path) -> None:
         assert code[:8] == bytes.fromhex("e9031eaa1f2003d5")  # mov x9, x30; nop
 
 
-def test_tables_of_the_module_count(guest: Kernel, ko: Path) -> None:
+def test_tables_of_the_module_count(guest: CalledKernel, ko: Path) -> None:
     guest.load_module(ko)
     assert guest.call("sample_read", b"x") == ord("x")
     assert guest.call("sample_read", 8) == (-14) % 2**32
@@ -76,7 +77,7 @@ def test_tables_of_the_module_count(guest: Kernel, ko: Path) -> None:
     assert warning.place.startswith("sample_warn+0x") and warning.place.endswith(f" [{NAME}]")
 
 
-def test_symbols_are_named_with_their_module(guest: Kernel, ko: Path) -> None:
+def test_symbols_are_named_with_their_module(guest: CalledKernel, ko: Path) -> None:
     before = len(guest.symbols)
     module = guest.load_module(ko)
     symbol = guest.symbols["sample_add"]
@@ -92,7 +93,7 @@ def test_symbols_are_named_with_their_module(guest: Kernel, ko: Path) -> None:
     assert "sample_add" not in guest.symbols and len(guest.symbols) == before
 
 
-def test_probes_in_a_module(stepped: Kernel, ko: Path) -> None:
+def test_probes_in_a_module(stepped: CalledKernel, ko: Path) -> None:
     """On every instruction that takes one; and what they change, nothing."""
     module = stepped.load_module(ko)
     seen: list[int] = []
@@ -102,10 +103,10 @@ def test_probes_in_a_module(stepped: Kernel, ko: Path) -> None:
 
     calls = [("sample_crc", b"123456789", 9), ("sample_add", 40, 2), ("sample_percpu",)]
     calls += [("sample_warn", 1), ("sample_read", 8), ("sample_branch",), ("sample_alternative",)]
-    expected = [stepped.call(*call) for call in calls]
+    expected = [stepped.call(*call) for call in calls]  # type: ignore[arg-type]
     probes = []
     for name, *_ in calls:
-        symbol = module[name]
+        symbol = module[name]  # type: ignore[index]
         for offset in range(symbol.size):
             try:
                 stepped.register_kprobe(
@@ -114,16 +115,16 @@ def test_probes_in_a_module(stepped: Kernel, ko: Path) -> None:
             except KprobeError:
                 continue
             probes.append(p)
-    got = [stepped.call(*call) for call in calls]
+    got = [stepped.call(*call) for call in calls]  # type: ignore[arg-type]
     assert got[:2] == expected[:2] and got[3:] == expected[3:]
     assert got[2] == expected[2] + 1  # it counts
-    assert {module[name].address for name, *_ in calls} <= set(seen) and len(seen) > len(probes) / 2
+    assert {module[name].address for name, *_ in calls} <= set(seen) and len(seen) > len(probes) / 2  # type: ignore[index]
     stepped.unregister_kprobes(probes)
     assert stepped.kprobes.slots.used == 0
 
 
 @pytest.mark.parametrize("name", ["sample_listed", "sample_in_section", "sample_noinstr"])
-def test_what_a_module_forbids(guest: Kernel, ko: Path, name: str) -> None:
+def test_what_a_module_forbids(guest: CalledKernel, ko: Path, name: str) -> None:
     before = guest.kprobes.blacklist()
     guest.load_module(ko)
     with pytest.raises(KprobeError) as refused:
@@ -135,7 +136,7 @@ def test_what_a_module_forbids(guest: Kernel, ko: Path, name: str) -> None:
     assert guest.kprobes.blacklist() == before
 
 
-def test_probes_are_gone_with_their_module(guest: Kernel, ko: Path) -> None:
+def test_probes_are_gone_with_their_module(guest: CalledKernel, ko: Path) -> None:
     guest.load_module(ko)
     hits: list[str] = []
     p = Kprobe("sample_add", pre_handler=lambda p, regs: hits.append("old"))
@@ -162,7 +163,7 @@ def test_probes_are_gone_with_their_module(guest: Kernel, ko: Path) -> None:
     assert guest.call("sample_add", 1, 2) == 3 and hits == ["new"]
 
 
-def test_a_gone_probe_can_be_unregistered(guest: Kernel, ko: Path) -> None:
+def test_a_gone_probe_can_be_unregistered(guest: CalledKernel, ko: Path) -> None:
     guest.load_module(ko)
     p = Kprobe("sample_crc", offset=8 if guest.arch == "arm64" else 5)
     guest.register_kprobe(p)
@@ -171,7 +172,7 @@ def test_a_gone_probe_can_be_unregistered(guest: Kernel, ko: Path) -> None:
     assert len(guest.kprobes) == 0 and guest.kprobes.slots.used == 0
 
 
-def test_memory_is_given_back(guest: Kernel, ko: Path) -> None:
+def test_memory_is_given_back(guest: CalledKernel, ko: Path) -> None:
     guest.call("gcd", 4, 6)  # the first call takes a stack
     regions = list(guest.machine.memory.regions)
     module = guest.load_module(ko)
@@ -186,7 +187,7 @@ def test_memory_is_given_back(guest: Kernel, ko: Path) -> None:
     assert guest.machine.memory.next_frame == frames
 
 
-def test_init_sections_go_when_it_is_live(guest: Kernel, ko: Path) -> None:
+def test_init_sections_go_when_it_is_live(guest: CalledKernel, ko: Path) -> None:
     module = guest.load_module(ko)
     p = Kprobe("init_module")
     guest.register_kprobe(p)
@@ -205,7 +206,7 @@ def test_init_sections_go_when_it_is_live(guest: Kernel, ko: Path) -> None:
         guest.module_live(NAME)
 
 
-def test_init_functions_on_request(guest: Kernel, ko: Path, client: Path) -> None:
+def test_init_functions_on_request(guest: CalledKernel, ko: Path, client: Path) -> None:
     assert guest.load_module(ko, init=True).state.value == "live"
     with pytest.raises(UsageError, match="-ENODEV"):
         guest.load_module(client, init=True)
@@ -213,7 +214,7 @@ def test_init_functions_on_request(guest: Kernel, ko: Path, client: Path) -> Non
     assert guest.call("sample_add", 1, 1) == 2
 
 
-def test_init_functions_of_dependencies(guest: Kernel, ko: Path, client: Path) -> None:
+def test_init_functions_of_dependencies(guest: CalledKernel, ko: Path, client: Path) -> None:
     guest.modules.offer(ko)
     with pytest.raises(UsageError, match="-ENODEV"):
         guest.load_module(client, init=True)
@@ -223,7 +224,7 @@ def test_init_functions_of_dependencies(guest: Kernel, ko: Path, client: Path) -
     assert int.from_bytes(guest.read(limit, 8), "little") == 100
 
 
-def test_dependencies(guest: Kernel, ko: Path, client: Path, tmp_path: Path) -> None:
+def test_dependencies(guest: CalledKernel, ko: Path, client: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=f"depends on the module {NAME}"):
         guest.load_module(client)
     assert len(guest.modules) == 0
@@ -243,7 +244,7 @@ def test_dependencies(guest: Kernel, ko: Path, client: Path, tmp_path: Path) -> 
     assert guest.modules[NAME].state.value == "live"
 
 
-def test_a_name_of_several_is_ambiguous(guest: Kernel, ko: Path, client: Path) -> None:
+def test_a_name_of_several_is_ambiguous(guest: CalledKernel, ko: Path, client: Path) -> None:
     guest.load_module(ko)
     guest.load_module(client)
     with pytest.raises(KprobeError) as refused:
@@ -253,7 +254,7 @@ def test_a_name_of_several_is_ambiguous(guest: Kernel, ko: Path, client: Path) -
     assert guest.call(f"{CLIENT}:init_module", signed=True) & 0xFFFFFFFF == (-19) % 2**32
 
 
-def test_not_while_the_guest_runs(guest: Kernel, ko: Path) -> None:
+def test_not_while_the_guest_runs(guest: CalledKernel, ko: Path) -> None:
     guest.load_module(ko)
 
     def pre(p: Kprobe, regs: Any) -> None:
@@ -277,14 +278,14 @@ def test_not_while_the_guest_runs(guest: Kernel, ko: Path) -> None:
         (lambda k, ko: k.load_module(str(ko) + ".not"), "cannot be read"),
     ],
 )
-def test_wrong_use(guest: Kernel, ko: Path, use: Any, words: str) -> None:
+def test_wrong_use(guest: CalledKernel, ko: Path, use: Any, words: str) -> None:
     guest.load_module(ko)
     with pytest.raises((UsageError, ImageError), match=words):
         use(guest, ko)
     assert [module.name for module in guest.modules] == [NAME]
 
 
-def test_an_event_waits_for_its_module(guest: Kernel, ko: Path) -> None:
+def test_an_event_waits_for_its_module(guest: CalledKernel, ko: Path) -> None:
     waiting = guest.check(f"{NAME}:sample_add", events=True)
     assert waiting and waiting.reason is Reason.MODULE_NOT_LOADED
     refused = guest.check(f"{NAME}:sample_add")
@@ -342,14 +343,14 @@ def test_modules_are_found_beside_the_kernel(
         k.load_module("nonesuch")
 
 
-def test_a_module_for_the_other_architecture(guest: Kernel, folder: Path) -> None:
+def test_a_module_for_the_other_architecture(guest: CalledKernel, folder: Path) -> None:
     other = "arm64" if guest.arch == "x86_64" else "x86_64"
     for take in (guest.load_module, guest.modules.offer):
         with pytest.raises(ImageError, match=f"is a module for {other}; the kernel is"):
             take(folder / f"module-{other}.ko")
 
 
-def test_a_module_for_another_kernel(guest: Kernel, ko: Path, tmp_path: Path) -> None:
+def test_a_module_for_another_kernel(guest: CalledKernel, ko: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.ko"
     other.write_bytes(ko.read_bytes().replace(b"vermagic=6.1.0", b"vermagic=6.1.9"))
     with pytest.raises(ImageError, match=r"built for another kernel: its vermagic is '6\.1\.9"):

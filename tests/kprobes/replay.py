@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from kprobesim import Kernel, Kprobe, PtRegs
+from kprobesim import CalledKernel, Kprobe, PtRegs
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.site import Site
@@ -45,7 +45,9 @@ class _Pages(ProbePages):
 class Replay:
     """A guest with the recorded run's memory map: ``slot_page`` for slots, ``code``, ``data``."""
 
-    def __init__(self, kernel: Kernel, slot_page: int, code: list[int], data: list[int]) -> None:
+    def __init__(
+        self, kernel: CalledKernel, slot_page: int, code: list[int], data: list[int]
+    ) -> None:
         self.k = kernel
         memory = kernel.machine.memory
         for page in code + data:
@@ -118,7 +120,7 @@ def with_place(probes: KprobesManager, p: Kprobe) -> None:
         probes.register_kprobe(p)
 
 
-def set_registers(k: Kernel, regs: Any, values: dict[str, int]) -> None:
+def set_registers(k: CalledKernel, regs: Any, values: dict[str, int]) -> None:
     name, mask = FLAGS[k.arch]
     for register, value in values.items():
         if register == name:
@@ -129,7 +131,7 @@ def set_registers(k: Kernel, regs: Any, values: dict[str, int]) -> None:
             setattr(regs, register, value)
 
 
-def get_register(k: Kernel, regs: Any, register: str) -> int:
+def get_register(k: CalledKernel, regs: Any, register: str) -> int:
     name, mask = FLAGS[k.arch]
     if register == name:
         return int(regs.flags) & mask

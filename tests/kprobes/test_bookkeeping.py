@@ -151,17 +151,17 @@ class Model:
             real: Any = Kretprobe(
                 None,
                 lambda ri, regs: self.events.append(f"return {name}"),
-                lambda ri, regs: self.saw(mine, "pre"),
+                lambda ri, regs: self.saw(mine, "pre"),  # type: ignore[has-type]
                 addr=address,
                 flags=flags,
             )
         elif kind == "j":
-            real = Jprobe(None, lambda value: self.saw(mine, "pre"), addr=address, flags=flags)
+            real = Jprobe(None, lambda value: self.saw(mine, "pre"), addr=address, flags=flags)  # type: ignore[has-type]
         else:
-            real = Kprobe(addr=address, pre_handler=lambda p, regs: self.saw(mine, "pre"))
+            real = Kprobe(addr=address, pre_handler=lambda p, regs: self.saw(mine, "pre"))  # type: ignore[has-type]
             real.flags = flags
             if post:
-                real.post_handler = lambda p, regs, flags: self.saw(mine, "post")
+                real.post_handler = lambda p, regs, flags: self.saw(mine, "post")  # type: ignore[has-type]
         mine = Mine(name, address, real, kind, post, disabled=bool(flags))
         return mine
 
@@ -438,5 +438,5 @@ def _step(m: Model, rng: random.Random) -> str:
         "call": lambda: m.call(m.start),
         "call the other": lambda: m.call(m.other),
     }
-    steps[what]()
+    steps[what]()  # type: ignore[no-untyped-call]
     return what

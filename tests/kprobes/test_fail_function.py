@@ -35,7 +35,7 @@ def test_values(guest: Kernel, value: int) -> None:
 
 
 def test_nothing_of_the_function_runs(stepped: Kernel) -> None:
-    inside = Kprobe(TARGET, pre_handler=lambda p, regs: 1 / 0)
+    inside = Kprobe(TARGET, pre_handler=lambda p, regs: 1 / 0)  # type: ignore[arg-type, return-value]
     with stepped.probing(TARGET) as p:
         inside.offset = p.ainsn.size * (1 if stepped.arch == "x86_64" else 2)
     stepped.register_kprobe(inside)

@@ -224,7 +224,7 @@ def test_an_exception_reaches_the_caller(stepped: Kernel, where: str) -> None:
     def explode(*_: object) -> None:
         raise Mine("from a handler")
 
-    with stepped.probing("strlen", **{where: explode}):
+    with stepped.probing("strlen", **{where: explode}):  # type: ignore[arg-type]
         for _ in range(3):
             with pytest.raises(Mine, match="from a handler"):
                 stepped.call("strlen", "abc")

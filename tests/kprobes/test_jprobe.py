@@ -76,7 +76,7 @@ def test_one_for_each_address_and_after_the_others(stepped: Kernel) -> None:
 
 
 def test_probes_hit_in_the_entry_are_missed(stepped: Kernel) -> None:
-    inner = Kprobe("kprobe_recursed_target", pre_handler=lambda p, regs: 1 / 0)
+    inner = Kprobe("kprobe_recursed_target", pre_handler=lambda p, regs: 1 / 0)  # type: ignore[arg-type, return-value]
     results: list[int] = []
     stepped.register_kprobe(inner)
     stepped.register_jprobe(

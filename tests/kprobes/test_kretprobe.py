@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kprobesim import (
+    CalledKernel,
     GuestFault,
     Kernel,
     Kprobe,
@@ -53,7 +54,7 @@ class _Log:
     ("hmode", "result", "events"),
     [(0, 31, "entry R0=31"), (1, 31, "entry"), (2, 777, "entry R0=31")],
 )
-def test_modes(stepped: Kernel, hmode: int, result: int, events: str) -> None:
+def test_modes(stepped: CalledKernel, hmode: int, result: int, events: str) -> None:
     """KRET run: 1: the entry handler returns 1; 2: the handler changes the result."""
     log = _Log()
     rp = log.probe(TARGET, hmode=hmode)
@@ -68,7 +69,7 @@ def test_modes(stepped: Kernel, hmode: int, result: int, events: str) -> None:
 @pytest.mark.parametrize(
     ("maxactive", "followed", "nmissed"), [(0, 6, 0), (1, 1, 5), (2, 2, 4), (3, 3, 3)]
 )
-def test_recursion(stepped: Kernel, maxactive: int, followed: int, nmissed: int) -> None:
+def test_recursion(stepped: CalledKernel, maxactive: int, followed: int, nmissed: int) -> None:
     """KRET recursion depth 6: one instance for each level, the innermost returns first."""
     log = _Log()
     rp = log.probe("recurse", maxactive=maxactive)
@@ -81,7 +82,7 @@ def test_recursion(stepped: Kernel, maxactive: int, followed: int, nmissed: int)
     assert (rp.nmissed, rp.kp.nmissed) == (nmissed, 0)
 
 
-def test_two_and_a_kprobe(stepped: Kernel) -> None:
+def test_two_and_a_kprobe(stepped: CalledKernel) -> None:
     """KRET two + kprobe on one function (order k1,kprobe,k2): pre1 entry post1 ret=4 R0."""
     events: list[str] = []
     k1 = Kretprobe(
@@ -136,7 +137,9 @@ def test_two_and_a_kprobe(stepped: Kernel) -> None:
         ({"symbol_name": "noprobe_listed"}, errno.EINVAL, Reason.BLACKLISTED),
     ],
 )
-def test_refusals(guest: Kernel, arguments: dict[str, Any], number: int, reason: Reason) -> None:
+def test_refusals(
+    guest: CalledKernel, arguments: dict[str, Any], number: int, reason: Reason
+) -> None:
     rp = Kretprobe(**arguments)
     with pytest.raises(KprobeError) as refused:
         guest.register_kretprobe(rp)
@@ -145,7 +148,7 @@ def test_refusals(guest: Kernel, arguments: dict[str, Any], number: int, reason:
     assert guest.kprobes.slots.used == 0
 
 
-def test_registered_twice(guest: Kernel) -> None:
+def test_registered_twice(guest: CalledKernel) -> None:
     by_symbol = Kretprobe(TARGET)
     by_address = Kretprobe(addr=guest.symbols["kprobe_target2"].address)
     guest.register_kretprobes([by_symbol, by_address])
@@ -158,7 +161,7 @@ def test_registered_twice(guest: Kernel) -> None:
     assert by_symbol.kp.flags & KprobeFlag.DISABLED == by_address.kp.flags & KprobeFlag.DISABLED
 
 
-def test_all_or_none(guest: Kernel) -> None:
+def test_all_or_none(guest: CalledKernel) -> None:
     good, bad = Kretprobe(TARGET), Kretprobe("no_such_function")
     with pytest.raises(KprobeError):
         guest.register_kretprobes([good, bad])
@@ -171,7 +174,7 @@ def test_all_or_none(guest: Kernel) -> None:
         guest.register_kretprobe(Kretprobe(TARGET, handler=5))  # type: ignore[arg-type]
 
 
-def test_data_is_kept_from_entry_to_return_and_not_cleared(stepped: Kernel) -> None:
+def test_data_is_kept_from_entry_to_return_and_not_cleared(stepped: CalledKernel) -> None:
     seen: list[tuple[bytes, int]] = []
 
     def entry(ri: KretprobeInstance, regs: Any) -> None:
@@ -220,7 +223,7 @@ def test_every_way_to_call_and_return(name: str, arming: Any, pytestconfig: pyte
         assert not k.kprobes.returns.pending
 
 
-def test_unregistered_while_a_call_is_pending(stepped: Kernel) -> None:
+def test_unregistered_while_a_call_is_pending(stepped: CalledKernel) -> None:
     log = _Log()
     rp = log.probe("recurse")
 
@@ -239,7 +242,7 @@ def test_unregistered_while_a_call_is_pending(stepped: Kernel) -> None:
     assert log.events[3:] == ["entry", "R0=0"]
 
 
-def test_disabled_while_a_call_is_pending(stepped: Kernel) -> None:
+def test_disabled_while_a_call_is_pending(stepped: CalledKernel) -> None:
     """It follows no further call, but those it follows to their end."""
     log = _Log()
     rp = log.probe("recurse")
@@ -249,7 +252,7 @@ def test_disabled_while_a_call_is_pending(stepped: Kernel) -> None:
     assert str(log) == "R0=3 R1=4 R2=5"
 
 
-def test_changed_ip_is_ignored(stepped: Kernel) -> None:
+def test_changed_ip_is_ignored(stepped: CalledKernel) -> None:
     def handler(ri: KretprobeInstance, regs: Any) -> None:
         regs.ip = 0x1234
 
@@ -257,9 +260,9 @@ def test_changed_ip_is_ignored(stepped: Kernel) -> None:
     assert stepped.call(TARGET, 12) == 4
 
 
-def test_probes_hit_in_the_handler_are_missed(stepped: Kernel) -> None:
-    inner = Kprobe("kprobe_recursed_target", pre_handler=lambda p, regs: 1 / 0)
-    inner_return = Kretprobe("kprobe_recursed_target", lambda ri, regs: 1 / 0)
+def test_probes_hit_in_the_handler_are_missed(stepped: CalledKernel) -> None:
+    inner = Kprobe("kprobe_recursed_target", pre_handler=lambda p, regs: 1 / 0)  # type: ignore[arg-type, return-value]
+    inner_return = Kretprobe("kprobe_recursed_target", lambda ri, regs: 1 / 0)  # type: ignore[arg-type, return-value]
     results = []
 
     def handler(ri: KretprobeInstance, regs: Any) -> None:
@@ -274,7 +277,7 @@ def test_probes_hit_in_the_handler_are_missed(stepped: Kernel) -> None:
     assert inner_return.nmissed == 0
 
 
-def test_what_never_returns_is_given_back(stepped: Kernel) -> None:
+def test_what_never_returns_is_given_back(stepped: CalledKernel) -> None:
     """A call that faults, and a handler that raises, leave no instance in use."""
     returned = []
     rp = Kretprobe("strlen", lambda ri, regs: returned.append(regs.return_value), maxactive=1)
@@ -302,7 +305,7 @@ def test_what_never_returns_is_given_back(stepped: Kernel) -> None:
     assert rp.nmissed == 0
 
 
-def test_registers_kept_by_a_handler_stay_as_they_were(stepped: Kernel) -> None:
+def test_registers_kept_by_a_handler_stay_as_they_were(stepped: CalledKernel) -> None:
     kept: list[Any] = []
     stepped.register_kretprobe(Kretprobe(TARGET, lambda ri, regs: kept.append(regs)))
     stepped.call(TARGET, 12)
@@ -310,7 +313,7 @@ def test_registers_kept_by_a_handler_stay_as_they_were(stepped: Kernel) -> None:
     assert [regs.return_value for regs in kept] == [4, 10]
 
 
-def test_memory_is_as_without_the_probe(stepped: Kernel) -> None:
+def test_memory_is_as_without_the_probe(stepped: CalledKernel) -> None:
     """Also below the stack pointer, where the return address was."""
     stepped.call("fib", 5)
     sp = stepped.machine.memory.regions
@@ -356,7 +359,7 @@ def test_more_return_addresses_than_are_hooked(sample: Path, monkeypatch: Any) -
     assert len(k.machine.code_watch) < len(names) + 6
 
 
-def test_a_function_that_is_left_behind_confuses_nobody(stepped: Kernel) -> None:
+def test_a_function_that_is_left_behind_confuses_nobody(stepped: CalledKernel) -> None:
     """As by longjmp(): the handler of an inner function goes on where the outer one was called."""
     returned: list[str] = []
 

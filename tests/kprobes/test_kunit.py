@@ -183,9 +183,9 @@ def test_smoke_with_a_jprobe(stepped: Kernel) -> None:
         (stepped.register_jprobe, stepped.unregister_jprobe, jp),
         (stepped.register_kretprobe, stepped.unregister_kretprobe, rp),
     ):
-        register(probe)  # type: ignore[operator]
+        register(probe)  # type: ignore[arg-type, operator]
         assert stepped.call(TARGET, RAND1) == RAND1 // 3
-        unregister(probe)  # type: ignore[operator]
+        unregister(probe)  # type: ignore[arg-type, operator]
     assert values.post == RAND1 // 3 + 3
     assert seen == {"jprobe": RAND1, TARGET: RAND1}
 

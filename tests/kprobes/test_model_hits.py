@@ -142,11 +142,11 @@ def test_arm64_steps_with_the_masks_of_the_pre_handler(model: str) -> None:
     before, after = [], []
 
     def pre(p: Kprobe, regs: PtRegs) -> None:
-        before.append(regs.pstate & _DAIF_I)
-        regs.pstate ^= _DAIF_I
+        before.append(regs.pstate & _DAIF_I)  # type: ignore[attr-defined]
+        regs.pstate ^= _DAIF_I  # type: ignore[attr-defined]
 
     def post(p: Kprobe, regs: PtRegs, flags: int) -> None:
-        after.append(regs.pstate & _DAIF_I)
+        after.append(regs.pstate & _DAIF_I)  # type: ignore[attr-defined]
 
     with function.k.probing(addr=function.start, pre_handler=pre, post_handler=post):
         function.k.call(function.start, 1, 2)
@@ -238,7 +238,7 @@ def test_arm64_masks_after_the_fault_of_a_nested_hit(model: str, strict: bool) -
     def fault() -> None:
         with pytest.raises(GuestFault) as caught:
             k.call(function.start, 0x10)
-        masks.append(caught.value.regs.pstate & 0x3C0)
+        masks.append(caught.value.regs.pstate & 0x3C0)  # type: ignore[attr-defined]
 
     with k.probing(addr=function.start, post_handler=lambda *a: None) as inner:
         fault()

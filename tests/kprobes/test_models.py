@@ -153,7 +153,7 @@ def test_unresolvable_places(sample: Path, model: str) -> None:
         0x1000: errno.ENOENT if MODELS[model].place_needs_symbol else errno.EINVAL,
     }
     for place, number in expected.items():
-        p = Kprobe(place) if isinstance(place, str) else Kprobe(addr=place)
+        p = Kprobe(place) if isinstance(place, str) else Kprobe(addr=place)  # type: ignore[arg-type]
         with pytest.raises(KprobeError) as caught:
             k.register_kprobe(p)
         assert caught.value.errno == number

@@ -11,7 +11,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from replay import Replay
+from kprobes.replay import Replay
 
 from kprobesim import Kernel
 

@@ -9,6 +9,7 @@ import pytest
 from makers.guest_code import SAMPLES
 
 from kprobesim import (
+    CalledKernel,
     Jprobe,
     Kernel,
     Kprobe,
@@ -20,7 +21,7 @@ from kprobesim import (
 )
 
 
-def _refused(k: Kernel, p: Kprobe) -> KprobeError:
+def _refused(k: CalledKernel, p: Kprobe) -> KprobeError:
     """Registering ``p`` fails and leaves no trace."""
     text = [k.read(start, end - start) for start, end in k.image.text_ranges]
     used = k.kprobes.slots.used
@@ -33,7 +34,7 @@ def _refused(k: Kernel, p: Kprobe) -> KprobeError:
     return caught.value
 
 
-def test_by_symbol_offset_and_address(guest: Kernel) -> None:
+def test_by_symbol_offset_and_address(guest: CalledKernel) -> None:
     symbol = guest.symbols["gcd"]
     offset = 8 if guest.arch == "arm64" else _second_instruction(guest, "gcd")
     for p in (
@@ -50,29 +51,29 @@ def test_by_symbol_offset_and_address(guest: Kernel) -> None:
         guest.unregister_kprobe(p)
 
 
-def _second_instruction(k: Kernel, name: str) -> int:
+def _second_instruction(k: CalledKernel, name: str) -> int:
     with k.probing(name) as p:
         return int(p.ainsn.size)
 
 
 @pytest.mark.parametrize("probe", [Kprobe(), Kprobe(addr=0, offset=4), Kprobe("strlen", addr=1)])
-def test_exactly_one_of_symbol_and_address(guest: Kernel, probe: Kprobe) -> None:
+def test_exactly_one_of_symbol_and_address(guest: CalledKernel, probe: Kprobe) -> None:
     error = _refused(guest, probe)
     assert (error.errno, error.reason) == (errno.EINVAL, Reason.NEITHER_OR_BOTH)
 
 
-def test_an_address_of_zero_is_none(guest: Kernel) -> None:
+def test_an_address_of_zero_is_none(guest: CalledKernel) -> None:
     with guest.probing("strlen", addr=0) as p:
         assert p.addr == guest.symbols["strlen"].address
 
 
-def test_an_unknown_symbol_names_the_nearest(guest: Kernel) -> None:
+def test_an_unknown_symbol_names_the_nearest(guest: CalledKernel) -> None:
     error = _refused(guest, Kprobe("kernel_clon"))
     assert (error.errno, error.reason) == (errno.ENOENT, Reason.UNKNOWN_SYMBOL)
     assert "kernel_clone" in str(error)
 
 
-def test_an_ambiguous_symbol_lists_the_candidates(guest: Kernel) -> None:
+def test_an_ambiguous_symbol_lists_the_candidates(guest: CalledKernel) -> None:
     error = _refused(guest, Kprobe("mix"))
     assert (error.errno, error.reason) == (errno.EADDRNOTAVAIL, Reason.AMBIGUOUS_SYMBOL)
     candidates = guest.symbols.candidates("mix")
@@ -92,19 +93,19 @@ def test_an_ambiguous_symbol_lists_the_candidates(guest: Kernel) -> None:
         ("trigger_bug", Reason.BUG_TABLE),
     ],
 )
-def test_refused_places(guest: Kernel, name: str, reason: Reason) -> None:
+def test_refused_places(guest: CalledKernel, name: str, reason: Reason) -> None:
     error = _refused(guest, Kprobe(name))
     assert (error.errno, error.reason) == (errno.EINVAL, reason)
     assert error.symbol is not None
 
 
-def test_an_address_of_no_symbol(guest: Kernel) -> None:
+def test_an_address_of_no_symbol(guest: CalledKernel) -> None:
     error = _refused(guest, Kprobe(addr=0x1000))
     assert (error.errno, error.reason) == (errno.ENOENT, Reason.NO_SYMBOL_AT_ADDRESS)
     assert error.address == 0x1000
 
 
-def test_addresses_beyond_the_kernels_own(guest: Kernel) -> None:
+def test_addresses_beyond_the_kernels_own(guest: CalledKernel) -> None:
     """``is_kernel()`` of kallsyms: [_stext, _end), whatever else the file has symbols for."""
     assert _refused(guest, Kprobe("_end")).errno == errno.ENOENT
     assert _refused(guest, Kprobe(addr=guest.symbols["_end"].address)).errno == errno.ENOENT
@@ -112,7 +113,7 @@ def test_addresses_beyond_the_kernels_own(guest: Kernel) -> None:
     assert _refused(guest, Kprobe(addr=data)).reason is Reason.NOT_KERNEL_TEXT
 
 
-def test_the_middle_of_an_instruction(guest: Kernel) -> None:
+def test_the_middle_of_an_instruction(guest: CalledKernel) -> None:
     error = _refused(guest, Kprobe("kernel_clone", offset=1))
     if guest.arch == "x86_64":
         assert (error.errno, error.reason) == (errno.EILSEQ, Reason.NOT_INSTRUCTION_BOUNDARY)
@@ -120,7 +121,7 @@ def test_the_middle_of_an_instruction(guest: Kernel) -> None:
         assert (error.errno, error.reason) == (errno.EINVAL, Reason.UNALIGNED)
 
 
-def test_boundaries_are_those_of_the_unprobed_code(guest: Kernel) -> None:
+def test_boundaries_are_those_of_the_unprobed_code(guest: CalledKernel) -> None:
     """A breakpoint on the way does not shift what counts as an instruction."""
 
     def accepted() -> list[int]:
@@ -138,7 +139,7 @@ def test_boundaries_are_those_of_the_unprobed_code(guest: Kernel) -> None:
         assert accepted() == alone
 
 
-def test_registered_twice(guest: Kernel) -> None:
+def test_registered_twice(guest: CalledKernel) -> None:
     p = Kprobe("strlen")
     guest.register_kprobe(p)
     p.addr = None
@@ -148,7 +149,7 @@ def test_registered_twice(guest: Kernel) -> None:
     assert caught.value.reason is Reason.ALREADY_REGISTERED
 
 
-def test_unregistering_what_is_not_registered(guest: Kernel) -> None:
+def test_unregistering_what_is_not_registered(guest: CalledKernel) -> None:
     for p in (Kprobe("strlen"), Kprobe(addr=5)):
         with pytest.raises(KprobeError) as caught:
             guest.unregister_kprobe(p)
@@ -156,7 +157,7 @@ def test_unregistering_what_is_not_registered(guest: Kernel) -> None:
         assert p.addr is None
 
 
-def test_each_unknown_probe_of_a_batch_loses_its_address(guest: Kernel) -> None:
+def test_each_unknown_probe_of_a_batch_loses_its_address(guest: CalledKernel) -> None:
     known, unknown = Kprobe("strlen"), [Kprobe(addr=5), Kprobe(addr=6)]
     guest.register_kprobe(known)
     with pytest.raises(KprobeError) as caught:
@@ -166,7 +167,7 @@ def test_each_unknown_probe_of_a_batch_loses_its_address(guest: Kernel) -> None:
     assert known.addr and known not in guest.kprobes
 
 
-def test_a_struct_is_used_again_after_clearing_addr(guest: Kernel) -> None:
+def test_a_struct_is_used_again_after_clearing_addr(guest: CalledKernel) -> None:
     hits: list[object] = []
     p = Kprobe("strlen", pre_handler=lambda *a: hits.append(a))
     for _ in range(2):
@@ -183,7 +184,7 @@ def test_a_struct_is_used_again_after_clearing_addr(guest: Kernel) -> None:
     assert len(hits) == 2
 
 
-def test_a_disabled_probe_is_not_armed(guest: Kernel) -> None:
+def test_a_disabled_probe_is_not_armed(guest: CalledKernel) -> None:
     text = guest.read(guest.symbols["strlen"].address, 8)
     p = Kprobe("strlen", pre_handler=lambda *a: pytest.fail("fired"), flags=KprobeFlag.DISABLED)
     guest.register_kprobe(p)
@@ -192,7 +193,7 @@ def test_a_disabled_probe_is_not_armed(guest: Kernel) -> None:
     guest.unregister_kprobe(p)
 
 
-def test_a_batch_is_all_or_nothing(guest: Kernel) -> None:
+def test_a_batch_is_all_or_nothing(guest: CalledKernel) -> None:
     good, bad = Kprobe("strlen"), Kprobe("no_such_function")
     with pytest.raises(KprobeError):
         guest.register_kprobes([good, bad])
@@ -210,7 +211,7 @@ def test_a_batch_is_all_or_nothing(guest: Kernel) -> None:
     guest.unregister_kprobes(both)
 
 
-def test_slots_are_used_again(stepped: Kernel) -> None:
+def test_slots_are_used_again(stepped: CalledKernel) -> None:
     slots = set()
     for _ in range(5):
         with stepped.probing("kprobe_target", post_handler=lambda *a: None) as p:
@@ -230,7 +231,7 @@ def test_boosted_slots_are_not_used_again_at_once() -> None:
     assert slots[per_page:] == slots[:2]
 
 
-def test_pages_of_slots_come_and_go(guest: Kernel) -> None:
+def test_pages_of_slots_come_and_go(guest: CalledKernel) -> None:
     slots, start = guest.kprobes.slots, guest.symbols["strlen"].address
     first = None
     for _ in range(2):
@@ -248,7 +249,7 @@ def test_pages_of_slots_come_and_go(guest: Kernel) -> None:
         guest.unregister_kprobes(probes)
 
 
-def test_other_types_are_refused(guest: Kernel) -> None:
+def test_other_types_are_refused(guest: CalledKernel) -> None:
     for wrong in (
         Kprobe(5),  # type: ignore[arg-type]
         Kprobe(addr="strlen"),  # type: ignore[arg-type]
@@ -280,19 +281,19 @@ def test_other_types_are_refused(guest: Kernel) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "strlen\0", "+4"])
-def test_names_that_no_symbol_can_have(guest: Kernel, name: str) -> None:
+def test_names_that_no_symbol_can_have(guest: CalledKernel, name: str) -> None:
     error = _refused(guest, Kprobe(name))
     assert (error.errno, error.reason) == (errno.ENOENT, Reason.UNKNOWN_SYMBOL)
 
 
 @pytest.mark.parametrize("offset", ["", "-1", "four", "0x100000000", "4294967296"])
-def test_offsets_in_a_name_that_are_none(guest: Kernel, offset: str) -> None:
+def test_offsets_in_a_name_that_are_none(guest: CalledKernel, offset: str) -> None:
     error = _refused(guest, Kprobe(f"strlen+{offset}"))
     assert error.errno == errno.EINVAL
     assert "write symbol+0x10" in str(error)
 
 
-def test_traced_functions_begin_with_ftraces_nop(guest: Kernel) -> None:
+def test_traced_functions_begin_with_ftraces_nop(guest: CalledKernel) -> None:
     """As on a running kernel: a 5-byte NOP, or mov x9, x30 and a NOP."""
     code = guest.read(guest.symbols["kernel_clone"].address, 8)
     if guest.arch == "x86_64":
@@ -301,7 +302,7 @@ def test_traced_functions_begin_with_ftraces_nop(guest: Kernel) -> None:
         assert code == bytes.fromhex("e9031eaa1f2003d5")
 
 
-def test_a_jump_label_is_refused(guest: Kernel) -> None:
+def test_a_jump_label_is_refused(guest: CalledKernel) -> None:
     symbol = guest.symbols["static_branch"]
     inside = range(symbol.address, symbol.address + symbol.size)
     labels = [address for address in inside if address in guest.image.jump_labels]
@@ -311,7 +312,7 @@ def test_a_jump_label_is_refused(guest: Kernel) -> None:
         assert (error.errno, error.reason) == (errno.EINVAL, Reason.JUMP_LABEL)
 
 
-def test_ftraces_place_behind_an_arm64_entry_is_refused(guest: Kernel) -> None:
+def test_ftraces_place_behind_an_arm64_entry_is_refused(guest: CalledKernel) -> None:
     """x86-64 probes it through ftrace; there it is the entry itself."""
     entry = guest.symbols["kernel_clone"].address
     if guest.arch == "x86_64":

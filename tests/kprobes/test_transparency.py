@@ -33,7 +33,7 @@ def _probe_everything(k: Kernel, hits: list[int], *, jumps: bool) -> list[Kprobe
         for name, offsets in _DATA_IN_TEXT[k.arch].items()
         for offset in offsets
     }
-    probes = []
+    probes: list[Kprobe] = []
     for start, end in k.image.text_ranges:
         free = start
         for address in range(start, end, _STEP[k.arch]):

@@ -184,7 +184,7 @@ def test_nested_calls_and_their_limit(guest: Kernel) -> None:
 def test_a_wrong_limit_is_refused(guest: Kernel) -> None:
     for wrong in ({"timeout": 0}, {"timeout": -1}, {"max_instructions": -5}):
         with pytest.raises(UsageError):
-            guest.call("strlen", "x", **wrong)
+            guest.call("strlen", "x", **wrong)  # type: ignore[arg-type]
 
 
 def test_same_calls_same_addresses(sample: object) -> None:

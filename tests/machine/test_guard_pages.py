@@ -92,7 +92,7 @@ def test_calls_in_handlers_have_arguments_of_their_own(guest: Kernel) -> None:
 
     with guest.probing("memset", pre_handler=pre):
         guest.call("memset", outer, ord("x"), 4)
-    assert (outer, inner) == (b"xxxx", b"deep")
+    assert (outer, inner) == (b"xxxx", b"deep")  # type: ignore[comparison-overlap]
 
 
 def test_freed_memory_is_poison_and_used_again(guest: Kernel) -> None:

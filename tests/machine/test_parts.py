@@ -135,7 +135,7 @@ def test_slots_are_packed_and_reused_lowest_first() -> None:
     assert not freed
     with pytest.raises(AssertionError):
         cache.free(0x10001, dirty=False)
-    assert SlotState.USED == 2
+    assert SlotState.USED == 2  # type: ignore[comparison-overlap]
 
 
 def test_empty_pages_of_slots_are_given_back_but_one() -> None:

@@ -9,6 +9,7 @@ import lzma
 import struct
 import tarfile
 import zlib
+from collections.abc import Callable
 
 import lz4.block
 import zstandard
@@ -94,7 +95,7 @@ def make_tar(files: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-TAR_COMPRESS = {
+TAR_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
     ".bz2": bz2.compress,

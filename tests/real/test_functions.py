@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from probes import probes_everywhere
-from real_cases import CASES, Case, Guest
+from real.probes import probes_everywhere
+from real.real_cases import CASES, Case, Guest
 
 from kprobesim import Kernel, Reason, Symbol
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_cases import Guest
+from real.real_cases import Guest
 
 from kprobesim import GuestBug, GuestFault, GuestTimeout, Kernel, KprobeError, Reason
 
@@ -171,7 +171,7 @@ def test_deadlock_ends_by_timeout(real_kernel: Kernel) -> None:
     lock = real_kernel.alloc(64)
     real_kernel.write(lock, b"\x01")
     with pytest.raises(GuestTimeout) as caught:
-        real_kernel.call(Guest(real_kernel).name(_WAIT), lock, 1, timeout=0.2)
+        real_kernel.call(Guest(real_kernel).name(_WAIT), lock, 1, timeout=0.2)  # type: ignore[arg-type]
     assert "queued_spin_lock_slowpath" in caught.value.place
     real_kernel.write(lock, bytes(4))
     real_kernel.free(lock)

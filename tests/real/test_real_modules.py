@@ -13,11 +13,11 @@ from typing import Any
 
 import lz4.block
 import pytest
-from probes import probes_everywhere
+from real.probes import probes_everywhere
+from real.test_recorded_answers import DEFAULT, RELEASE
 from shell_example import PROMPT
-from test_recorded_answers import DEFAULT, RELEASE
 
-from kprobesim import Kernel, Kprobe, Symbol
+from kprobesim import CalledKernel, Kernel, Kprobe, Symbol
 from kprobesim.boot.initramfs import make_cpio
 from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.module_image import ModuleImage
@@ -26,7 +26,7 @@ TEXT = b"".join(b"%d bottles of beer on the wall, " % count for count in range(6
 
 
 @pytest.fixture
-def kernel(real_kernel: Kernel) -> Iterator[Kernel]:
+def kernel(real_kernel: CalledKernel) -> Iterator[CalledKernel]:
     """Without the modules that a test has loaded, afterwards."""
     if not real_kernel.image.container.startswith("Debian package"):
         pytest.skip("this kernel is not in a package with modules")
@@ -34,12 +34,12 @@ def kernel(real_kernel: Kernel) -> Iterator[Kernel]:
     unload_all(real_kernel)
 
 
-def unload_all(kernel: Kernel) -> None:
+def unload_all(kernel: CalledKernel) -> None:
     for module in reversed(list(kernel.modules)):
         kernel.unload_module(module.name)
 
 
-def load(kernel: Kernel, name: str) -> None:
+def load(kernel: CalledKernel, name: str) -> None:
     if kernel.modules.find(name) is None:
         pytest.skip(f"{kernel.version} has no module {name}")
     kernel.load_module(name)
@@ -54,11 +54,11 @@ def crc_itu_t(data: bytes) -> int:
     return crc
 
 
-def run_crc(kernel: Kernel) -> bool:
+def run_crc(kernel: CalledKernel) -> bool:
     return kernel.call("crc_itu_t", 0, TEXT, len(TEXT)) & 0xFFFF == crc_itu_t(TEXT)
 
 
-def run_lz4(kernel: Kernel) -> bool:
+def run_lz4(kernel: CalledKernel) -> bool:
     buffer, work = bytearray(4096), bytes(16416)
     size = kernel.call("LZ4_compress_default", TEXT, buffer, len(TEXT), len(buffer), work)
     assert 0 < size < len(TEXT)
@@ -66,7 +66,7 @@ def run_lz4(kernel: Kernel) -> bool:
     return bool(unpacked == TEXT)
 
 
-def run_crc7(kernel: Kernel) -> bool:
+def run_crc7(kernel: CalledKernel) -> bool:
     return kernel.call("crc7_be", 0, bytes.fromhex("4000000000"), 5) & 0xFF == 0x94  # of CMD0
 
 
@@ -80,7 +80,7 @@ CASES = {
 @pytest.mark.parametrize("with_post", [True, False])
 @pytest.mark.parametrize("name", CASES)
 def test_functions_of_modules_with_probes_everywhere(
-    kernel: Kernel, name: str, with_post: bool
+    kernel: CalledKernel, name: str, with_post: bool
 ) -> None:
     run, functions = CASES[name]
     load(kernel, name)
@@ -96,7 +96,7 @@ def test_functions_of_modules_with_probes_everywhere(
     assert run(kernel)
 
 
-def test_a_call_trace_leads_through_a_module(kernel: Kernel) -> None:
+def test_a_call_trace_leads_through_a_module(kernel: CalledKernel) -> None:
     load(kernel, "lz4_compress")
     traces: list[str] = []
     inner = Kprobe("lz4_compress:LZ4_compress_fast_extState", offset=0)
@@ -111,7 +111,7 @@ def test_a_call_trace_leads_through_a_module(kernel: Kernel) -> None:
     assert "LZ4_compress_fast_extState+0x" in traces[0] and "[lz4_compress]" in traces[0]
 
 
-def test_every_module_can_be_linked(kernel: Kernel) -> None:
+def test_every_module_can_be_linked(kernel: CalledKernel) -> None:
     """A twentieth of them, with all that they depend on: every relocation, every symbol."""
     names = [name for name in kernel.modules.available() if zlib.crc32(name.encode()) % 20 == 0]
     assert len(names) > 10
@@ -125,7 +125,7 @@ def test_every_module_can_be_linked(kernel: Kernel) -> None:
             assert {c[:1] for c in code} <= {b"\xe8"}
 
 
-def test_sections_lie_where_the_kernel_puts_them(kernel: Kernel) -> None:
+def test_sections_lie_where_the_kernel_puts_them(kernel: CalledKernel) -> None:
     """Against the symbols in the /proc/kallsyms of that very kernel, module by module."""
     folder = Path(os.environ.get("KPROBESIM_TABLES") or DEFAULT)
     file = folder / {"x86_64": "amd64", "arm64": "arm64"}[kernel.arch] / "kallsyms.txt.xz"
@@ -155,7 +155,7 @@ def from_the_start(rows: set[tuple[str, int, str]]) -> set[tuple[str, int, str]]
 
 @pytest.mark.parametrize("name", ["virtio_net", "nf_conntrack"])
 def test_text_is_what_the_kernels_own_loader_makes(
-    kernel: Kernel, real_image: Path, shell_initrd: bytes, name: str, monkeypatch: Any
+    kernel: CalledKernel, real_image: Path, shell_initrd: bytes, name: str, monkeypatch: Any
 ) -> None:
     """The booted kernel loads the same modules; ours are put where it has put them."""
     order: list[ModuleFile] = []
@@ -215,7 +215,9 @@ def without(code: bytes, start: int, places: list[int]) -> bytes:
     return bytes(changed[: len(code)])
 
 
-def test_a_module_that_comes_again(stepped_kernels: Callable[[str], Kernel], stepping: str) -> None:
+def test_a_module_that_comes_again(
+    stepped_kernels: Callable[[str], CalledKernel], stepping: str
+) -> None:
     kernel = stepped_kernels(stepping)
     load(kernel, "crc_itu_t")
     hits: list[Symbol | str] = []

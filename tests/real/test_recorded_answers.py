@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from kprobesim import Kernel, Kprobe, KprobeFlag, Kretprobe
+from kprobesim import CalledKernel, Kprobe, KprobeFlag, Kretprobe
 from kprobesim.arch.x86_64.detour import detour
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.patching.running_text import running_text
@@ -39,7 +39,7 @@ KNOWN_GAP = 0.0002
 class Recorded:
     """One architecture's tables and its kernel."""
 
-    def __init__(self, kernel: Kernel, folder: Path) -> None:
+    def __init__(self, kernel: CalledKernel, folder: Path) -> None:
         self.kernel = kernel
         self.folder = folder
 
@@ -74,7 +74,7 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(real_kernel: Kernel) -> Iterator[Recorded]:
+def recorded(real_kernel: CalledKernel) -> Iterator[Recorded]:
     folder = Path(os.environ.get("KPROBESIM_TABLES") or DEFAULT)
     folder /= {"x86_64": "amd64", "arm64": "arm64"}[real_kernel.arch]
     if not folder.is_dir():
@@ -136,7 +136,7 @@ def x86_slot(row: dict[str, str], answer: Verdict) -> Iterator[str]:
         yield "slot"
     if (answer.original or b"").hex() != row["text_before_16"][: 2 * int(row["insn_size"])]:
         yield "instruction"
-    if answer.emulated not in EMULATED[row["emulate_op"]]:
+    if answer.emulated not in EMULATED[row["emulate_op"]]:  # type: ignore[operator]
         yield "emulation"
     if answer.boostable is not (row["boostable"] == "1"):
         yield "boost"
@@ -210,28 +210,28 @@ def test_interplay_of_optimised_probes(recorded: Recorded, name: str) -> None:
                 k.register_kretprobe(rp)
                 k.disable_kretprobe(rp)
         elif removed := re.match(r"DEF: -:s/(\w+)", line):
-            k.unregister_kprobe(probes.pop(removed[1]))
+            k.unregister_kprobe(probes.pop(removed[1]))  # type: ignore[arg-type]
         elif listed := re.match(r"LIST\((?!defined|removed)([+-]?)(\w+)", line):
             sign, name = listed.groups()
-            for p in [probes[name]] if sign else probes.values() if name == "disabled" else []:
+            for p in [probes[name]] if sign else probes.values() if name == "disabled" else []:  # type: ignore[assignment]
                 _switch(k, p, on=sign == "+")
             k.kprobes.wait_for_optimizer()
             lists.append(k.kprobes.list())
-    for p in probes.values():
+    for p in probes.values():  # type: ignore[assignment]
         _unregister(k, p)
     text = "\n".join(lines) + "\n"
     expected = re.findall(r"^LIST\((?!removed|defined).*\):\n((?:f.*\n)*)", text, re.M)
     assert lists == expected
 
 
-def _switch(k: Kernel, p: Kprobe | Kretprobe, *, on: bool) -> None:
+def _switch(k: CalledKernel, p: Kprobe | Kretprobe, *, on: bool) -> None:
     if isinstance(p, Kretprobe):
         (k.enable_kretprobe if on else k.disable_kretprobe)(p)
     else:
         (k.enable_kprobe if on else k.disable_kprobe)(p)
 
 
-def _unregister(k: Kernel, p: Kprobe | Kretprobe) -> None:
+def _unregister(k: CalledKernel, p: Kprobe | Kretprobe) -> None:
     if isinstance(p, Kretprobe):
         k.unregister_kretprobe(p)
     else:

@@ -179,7 +179,28 @@ class ModuleFile:
 
 def read_module(path: Path) -> ModuleFile:
     """The module in the file ``path``; raises :class:`ImageError`."""
-    return ModuleFile(path, read_file(path, MAX_MODULE_SIZE, "a module (.ko)"))
+    return ModuleFile(path, read_packed(path))
+
+
+def read_packed(path: Path) -> Buffer:
+    """The bytes of the file ``path``, packed or not; raises :class:`ImageError`."""
+    return read_file(path, MAX_MODULE_SIZE, "a module (.ko)")
+
+
+def string_tables(path: Path, data: Buffer) -> bytes:
+    """The names in a module, each behind a NUL: what is quickly searched for one of them.
+
+    Raises:
+        ImageError: It is no module.
+    """
+    code = bytes(_unpacked(path, data)[:])
+    try:
+        at, size, count = struct.unpack_from("<40xQ10xHH", code)
+        headers = [struct.unpack_from("<4xI16xQQ", code, at + size * i) for i in range(count)]
+    except struct.error:
+        raise ImageError(path, f"has no section headers; {_DAMAGED}") from None
+    tables = (bytes(code[start : start + size]) for kind, start, size in headers if kind == 3)
+    return b"\0".join(tables)
 
 
 def _unpacked(path: Path, data: Buffer) -> Buffer:

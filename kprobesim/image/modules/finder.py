@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
 from kprobesim.errors import ImageError
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.modules.file import ModuleFile, module_name, read_module
+from kprobesim.image.modules.file import (
+    ModuleFile,
+    module_name,
+    read_module,
+    read_packed,
+    string_tables,
+)
 from kprobesim.image.modules.folder import ModuleFolder
 from kprobesim.image.modules.package import ModulePackage
 
@@ -18,6 +25,7 @@ __all__ = ["ModuleFinder"]
 
 _VERMAGIC = re.compile(rb"[ -~]{,200}mod_unload[ -~]{,100}")
 _MOST_NAMED = 4
+_GIVE = "give the path of its .ko file (--module)"
 
 
 class ModuleFinder:
@@ -81,13 +89,13 @@ class ModuleFinder:
     def missing(self, name: str) -> str:
         """Why the module ``name`` is not found, and what to do."""
         if self._is_package and self.names():
-            return f"no module {name} in it; give the path of its .ko file"
+            return f"no module {name} in it; {_GIVE}"
         if self.package_of_modules:
             return (
                 f"no module {name} in it: its modules are in the package "
-                f"{self.package_of_modules}; put that beside it, or give the path of the .ko file"
+                f"{self.package_of_modules}; put that beside it, or {_GIVE}"
             )
-        return f"no module {name} is beside it; give the path of its .ko file"
+        return f"no module {name} is beside it; {_GIVE}"
 
     def load(self, module: str | os.PathLike[str]) -> ModuleFile:
         """The module of that name, or in the file of that path.
@@ -124,20 +132,32 @@ class ModuleFinder:
 
     def with_function(self, symbol: str) -> list[str]:
         """The first modules that have a function ``symbol``."""
-        return self._functions.get(symbol, [])[:_MOST_NAMED]
+        wanted = symbol.encode("utf-8", "replace") + b"\0"  # linkers merge the ends of names
+        found = []
+        for name, strings in self._strings:
+            if wanted in strings:
+                file = self.find(name)
+                if file is not None and symbol in file.functions():
+                    found.append(name)
+                    if len(found) == _MOST_NAMED:
+                        break
+        return found
 
     @cached_property
-    def _functions(self) -> dict[str, list[str]]:
-        """Every function of every module, unpacked once when first asked for: seconds."""
+    def _strings(self) -> list[tuple[str, bytes]]:
+        """The names in every module, unpacked once when first asked for: that takes seconds."""
         names = self.names()
         if names and self._progress is not None:
             self._progress(f"looking through {len(names)} modules")
-        found: dict[str, list[str]] = {}
-        for name in names:
-            file = self.find(name)
-            for function in file.functions() if file is not None else ():
-                found.setdefault(function, []).append(name)
-        return found
+
+        def strings(name: str) -> bytes:
+            if name in self._files:
+                return string_tables(self._files[name], read_packed(self._files[name]))
+            found = (source.read(name) for source in self._sources)
+            return next((string_tables(*one) for one in found if one is not None), b"")
+
+        with ThreadPoolExecutor() as threads:  # unpacking lets others run
+            return list(zip(names, threads.map(strings, names), strict=True))
 
     # -- for this kernel -------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from kprobesim.image.modules.file import ModuleFile, module_name, read_module
+from kprobesim.image.files.source import Buffer
+from kprobesim.image.modules.file import ModuleFile, module_name, read_module, read_packed
 
 __all__ = ["ModuleFolder"]
 
@@ -32,6 +33,11 @@ class ModuleFolder:
         """The module ``name``; ``None`` if there is no such."""
         path = self._files.get(name)
         return None if path is None else read_module(path)
+
+    def read(self, name: str) -> tuple[Path, Buffer] | None:
+        """The path of the module ``name``, and its bytes, packed or not."""
+        path = self._files.get(name)
+        return None if path is None else (path, read_packed(path))
 
     @cached_property
     def _files(self) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kprobesim.errors import ImageError
 from kprobesim.image.files.deb import AR_MAGIC, open_data_tar
-from kprobesim.image.files.source import GIB, FileBytes, open_file
+from kprobesim.image.files.source import GIB, Buffer, FileBytes, open_file
 from kprobesim.image.modules.file import MAX_MODULE_SIZE, ModuleFile, module_name
 
 __all__ = ["ModulePackage"]
@@ -36,14 +36,18 @@ class ModulePackage:
 
     def find(self, name: str) -> ModuleFile | None:
         """The module ``name``; ``None`` if the package has no such module."""
+        found = self.read(name)
+        return None if found is None else ModuleFile(*found)
+
+    def read(self, name: str) -> tuple[Path, Buffer] | None:
+        """The path in the package of the module ``name``, and its bytes, packed or not."""
         if self._found is None:
             self._unpack()
         place = (self._found or {}).get(name)
         if place is None or self._data is None:
             return None
         file, start, size = place
-        path = self._path / file.removeprefix("./")
-        return ModuleFile(path, self._data[start : start + size])
+        return self._path / file.removeprefix("./"), self._data[start : start + size]
 
     def _unpack(self) -> None:
         """Put all modules into one nameless file: looking for one in the package takes as long."""

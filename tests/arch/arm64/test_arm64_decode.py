@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from arm64_fakes import code
+from arch.arm64.arm64_fakes import code
 from hypothesis import given
 from hypothesis import strategies as st
 

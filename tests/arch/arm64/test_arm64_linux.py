@@ -10,7 +10,7 @@ from bisect import bisect_right
 from pathlib import Path
 
 import pytest
-from arm64_fakes import code
+from arch.arm64.arm64_fakes import code
 
 from kprobesim.arch.arm64 import ArchInsn, Options, classify, prepare
 from kprobesim.arch.arm64.decode import Insn, Read

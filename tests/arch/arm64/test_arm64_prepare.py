@@ -7,7 +7,7 @@ import struct
 from dataclasses import replace
 
 import pytest
-from arm64_fakes import FakeMemory, FakeRegs, code
+from arch.arm64.arm64_fakes import FakeMemory, FakeRegs, code
 
 from kprobesim.arch.arm64 import ArchInsn, Options, prepare
 from kprobesim.arch.arm64.constants import BRK_KPROBE

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from arm64_fakes import FakeMemory, FakeRegs
+from arch.arm64.arm64_fakes import FakeMemory, FakeRegs
 
 from kprobesim.arch.arm64.conditions import TAKEN, holds
 from kprobesim.arch.arm64.decode import emulate_kind

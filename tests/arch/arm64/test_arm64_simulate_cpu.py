@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from arm64_fakes import FakeMemory, FakeRegs
+from arch.arm64.arm64_fakes import FakeMemory, FakeRegs
 from hypothesis import given
 from hypothesis import strategies as st
 from unicorn import (
@@ -123,7 +123,7 @@ def compare(cpu: Cpu, kind: str, word: int, state: tuple[int, list[int], int]) -
     # A literal load of the instruction itself sees the instruction.
     content = bytearray(CONTENT)
     struct.pack_into("<I", content, address - RAM, word)
-    build(kind, word, address)(simulated, FakeMemory(RAM, content))
+    build(kind, word, address)(simulated, FakeMemory(RAM, content))  # type: ignore[arg-type]
     executed = cpu.execute(word, address, x, nzcv)
     assert simulated.x == executed.x
     assert simulated.new_pc == executed.new_pc

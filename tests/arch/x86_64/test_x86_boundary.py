@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 
 import pytest
+from arch.x86_64.x86_fakes import reader, rows
 from hypothesis import given
 from hypothesis import strategies as st
-from x86_fakes import reader, rows
 
 from kprobesim.arch.refused import Refused
 from kprobesim.arch.x86_64 import boundaries, check_boundary, decode, is_exception_insn

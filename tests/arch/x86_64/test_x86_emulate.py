@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from x86_fakes import MASK64, FakeMemory, FakeRegs, reader, rows
+from arch.x86_64.x86_fakes import MASK64, FakeMemory, FakeRegs, reader, rows
 
 from kprobesim.arch.x86_64 import Options, prepare
 from kprobesim.errors import GuestError, GuestMemoryError

@@ -6,10 +6,10 @@ import struct
 from dataclasses import dataclass, field
 
 import pytest
+from arch.x86_64.x86_fakes import NAMES, FakeMemory, FakeRegs, reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unicorn import UC_ARCH_X86, UC_HOOK_INTR, UC_MODE_64, Uc, x86_const
-from x86_fakes import NAMES, FakeMemory, FakeRegs, reader
 
 from kprobesim.arch.x86_64 import Options, decode, prepare
 

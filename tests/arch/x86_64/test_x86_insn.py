@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from arch.x86_64.x86_fakes import rows
 from hypothesis import given
 from hypothesis import strategies as st
-from x86_fakes import rows
 
 from kprobesim.arch.x86_64 import Undecodable, decode, length
 

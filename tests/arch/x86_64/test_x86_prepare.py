@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
-from x86_fakes import reader, rows
+from arch.x86_64.x86_fakes import reader, rows
 
 from kprobesim.arch.refused import Refused
 from kprobesim.arch.x86_64 import ArchInsn, Options, prepare
@@ -236,7 +236,7 @@ def test_slots_of_linux_6_1() -> None:
         ainsn = prepared(row["bytes"], slot, LINUX, int(row["address"], 16))
         assert ainsn.slot_bytes.hex() == row["slot_bytes"], row
         assert ainsn.tp_len == int(row["tp_len"]), row
-        assert ainsn.emulate_kind in LINUX_KINDS[row["emulated"]], row
+        assert ainsn.emulate_kind in LINUX_KINDS[row["emulated"]], row  # type: ignore[operator]
 
 
 def test_handwritten_instructions_on_linux_6_1() -> None:
@@ -252,4 +252,4 @@ def test_handwritten_instructions_on_linux_6_1() -> None:
         ainsn = prepared(row["bytes"], slot, LINUX, int(row["address"], 16))
         assert ainsn.size == int(row["size"]), row
         assert ainsn.slot_bytes.hex() == row["slot_bytes"], row
-        assert ainsn.emulate_kind in LINUX_KINDS[row["emulated"]], row
+        assert ainsn.emulate_kind in LINUX_KINDS[row["emulated"]], row  # type: ignore[operator]

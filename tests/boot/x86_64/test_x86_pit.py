@@ -41,7 +41,7 @@ def _count(pit: Pit, channel: int = 0) -> int:
 def test_rate_generator_ticks_for_ever(pit: Pit, time: _Time) -> None:
     divisor = HZ // 250
     _program(pit, 0x34, divisor)
-    edges = []
+    edges: list[int] = []
     while len(edges) < 250:
         assert pit.next_edge is not None
         assert not pit.advance(pit.next_edge - 1)

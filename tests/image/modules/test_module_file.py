@@ -9,7 +9,7 @@ import pytest
 from makers.elf_edit import with_symbol
 from makers.package_maker import COMPRESS, make_deb
 
-from kprobesim import ImageError, Kernel, KprobesimError
+from kprobesim import CalledKernel, ImageError, Kernel, KprobesimError
 from kprobesim.image.modules.file import ModuleFile, module_name
 from kprobesim.image.modules.package import ModulePackage
 
@@ -22,7 +22,9 @@ def ko(sample: Path, arch: str) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("gzip", "gz"), ("XZ", "xz"), ("zstd", "zst")])
-def test_packed_modules(guest: Kernel, ko: Path, tmp_path: Path, kind: str, ending: str) -> None:
+def test_packed_modules(
+    guest: CalledKernel, ko: Path, tmp_path: Path, kind: str, ending: str
+) -> None:
     packed = tmp_path / f"module.ko.{ending}"
     packed.write_bytes(COMPRESS[kind](ko.read_bytes()))
     guest.load_module(packed)
@@ -59,20 +61,20 @@ def test_a_package_has_modules(sample: Path, ko: Path, arch: str, tmp_path: Path
     assert ModulePackage(sample).find(NAME) is None
 
 
-def test_a_module_for_another_machine(guest: Kernel, ko: Path, arch: str) -> None:
+def test_a_module_for_another_machine(guest: CalledKernel, ko: Path, arch: str) -> None:
     other = {"x86_64": "arm64", "arm64": "x86_64"}[arch]
     with pytest.raises(ImageError, match=f"for {other}; the kernel is {arch}"):
         guest.load_module(ko.parent / f"module-{other}.ko")
 
 
-def test_a_module_for_another_kernel(guest: Kernel, ko: Path, tmp_path: Path) -> None:
+def test_a_module_for_another_kernel(guest: CalledKernel, ko: Path, tmp_path: Path) -> None:
     file = tmp_path / "other.ko"
     file.write_bytes(ko.read_bytes().replace(b"6.1.0-kprobesim", b"6.2.0-kprobesim"))
     with pytest.raises(ImageError, match=r"vermagic is '6\.2\.0-kprobesim-sample"):
         guest.load_module(file)
 
 
-def test_symbols_that_nobody_has(guest: Kernel, ko: Path, tmp_path: Path) -> None:
+def test_symbols_that_nobody_has(guest: CalledKernel, ko: Path, tmp_path: Path) -> None:
     file = tmp_path / "other.ko"
     file.write_bytes(ko.read_bytes().replace(b"\0crc32_le\0", b"\0crc99_le\0"))
     with pytest.raises(ImageError, match="needs crc99_le, which neither"):
@@ -89,7 +91,7 @@ def test_symbols_that_nobody_has(guest: Kernel, ko: Path, tmp_path: Path) -> Non
     ],
 )
 def test_symbols_that_the_loader_passes_over(
-    guest: Kernel, ko: Path, tmp_path: Path, name: str, section: int, binding: int
+    guest: CalledKernel, ko: Path, tmp_path: Path, name: str, section: int, binding: int
 ) -> None:
     file = tmp_path / "other.ko"
     file.write_bytes(with_symbol(ko.read_bytes(), name, section, binding=binding))
@@ -97,7 +99,7 @@ def test_symbols_that_the_loader_passes_over(
     assert guest.call("sample_add", 2, 3) == 5
 
 
-def test_common_symbols_are_refused(guest: Kernel, ko: Path, tmp_path: Path) -> None:
+def test_common_symbols_are_refused(guest: CalledKernel, ko: Path, tmp_path: Path) -> None:
     file = tmp_path / "other.ko"
     file.write_bytes(with_symbol(ko.read_bytes(), "counter", 0xFFF2))
     with pytest.raises(ImageError, match="'counter' in no section"):
@@ -105,7 +107,7 @@ def test_common_symbols_are_refused(guest: Kernel, ko: Path, tmp_path: Path) -> 
 
 
 def test_the_name_of_a_table_that_x86_code_does_not_need(
-    guest: Kernel, ko: Path, arch: str, tmp_path: Path
+    guest: CalledKernel, ko: Path, arch: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "other.ko"
     file.write_bytes(with_symbol(ko.read_bytes(), "_GLOBAL_OFFSET_TABLE_", 0))
@@ -126,14 +128,14 @@ def test_the_name_of_a_table_that_x86_code_does_not_need(
         (b"\x7fELF", "only 4 bytes"),
     ],
 )
-def test_no_module(guest: Kernel, tmp_path: Path, contents: bytes, words: str) -> None:
+def test_no_module(guest: CalledKernel, tmp_path: Path, contents: bytes, words: str) -> None:
     file = tmp_path / "a.ko"
     file.write_bytes(contents)
     with pytest.raises(ImageError, match=words):
         guest.load_module(file)
 
 
-def test_a_kernel_is_no_module(guest: Kernel, sample: Path) -> None:
+def test_a_kernel_is_no_module(guest: CalledKernel, sample: Path) -> None:
     with pytest.raises(ImageError, match="no module"):
         guest.load_module(sample.resolve())
 

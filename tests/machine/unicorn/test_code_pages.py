@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kprobesim import Kernel
+from kprobesim import CalledKernel, Kernel
 from kprobesim.machine.memory import Prot, Region
 from kprobesim.machine.unicorn import code_pages
 
@@ -33,7 +33,7 @@ def jump(arch: str, distance: int) -> bytes:
     return struct.pack("<I", 0x14000000 | distance // 4)
 
 
-def make_writable(kernel: Kernel, address: int) -> Region:
+def make_writable(kernel: CalledKernel, address: int) -> Region:
     """Let the guest write its code; where that lies."""
     region = kernel.machine.memory.region(address)
     assert region is not None
@@ -43,7 +43,7 @@ def make_writable(kernel: Kernel, address: int) -> Region:
 class Code:
     """A page of code, executable at ``at`` and data at ``alias``: it gives a value."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: CalledKernel) -> None:
         self.kernel, self.arch = kernel, kernel.arch
         machine = kernel.machine
         self.at = kernel.alloc(4096, executable=True)

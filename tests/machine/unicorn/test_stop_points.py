@@ -7,6 +7,7 @@ import itertools
 import mmap
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from kprobesim.machine.unicorn.stop_points import BlockExits, find_switch
 START, DEVICE = 0x1000, 0x8000_0000
 _LOAD, _ADD, _STORE = "load", "add", "store"
 # Registers: 0 counts, 3 (rbx, x3) points to memory, 1 takes what is loaded.
-CODE = {
+CODE: dict[str, Any] = {
     "arm64": {
         _LOAD: struct.pack("<I", 0xF9400061),  # ldr x1, [x3]
         _ADD: struct.pack("<I", 0x91000400),  # add x0, x0, #1
@@ -186,7 +187,9 @@ def test_zones_are_disjoint_and_cover_every_hook() -> None:
         made[number] = low, high
         return number
 
-    exits = BlockExits(ctypes.c_uint8(), hook, lambda number: made.pop(number), lambda *_: None)
+    exits = BlockExits(
+        ctypes.c_uint8(), hook, lambda number: made.pop(number) and None, lambda *_: None
+    )
     places = [(5000 * n % 70_001) * 3 for n in range(40)] + [10, 4095]
     for number, place in enumerate(places):
         exits.add(place, place)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from real_cases import checksums, formats, numbers, strings, structures
-from real_cases.case import Case, Guest
+from real.real_cases import checksums, formats, numbers, strings, structures
+from real.real_cases.case import Case, Guest
 
 CASES = [
     *strings.CASES,

@@ -51,11 +51,6 @@ class Guest:
         """The 64-bit result."""
         return self.kernel.call(self.name(function) or function, *arguments)
 
-    def int(self, function: str, *arguments: Any) -> int:
-        """The result of a function that returns an ``int``."""
-        value = self.call(function, *arguments) & 0xFFFF_FFFF
-        return value - (value >> 31 << 32)
-
     def u32(self, function: str, *arguments: Any) -> int:
         """The result of a function that returns a ``u32``; the upper half is undefined."""
         return self.call(function, *arguments) & 0xFFFF_FFFF
@@ -74,6 +69,11 @@ class Guest:
         """Guest memory as 64-bit words."""
         data = self.kernel.read(address, 8 * count)
         return [word for (word,) in struct.iter_unpack("<Q", data)]
+
+    def int(self, function: str, *arguments: Any) -> int:
+        """The result of a function that returns an ``int``."""
+        value = self.call(function, *arguments) & 0xFFFF_FFFF
+        return value - (value >> 31 << 32)
 
 
 @dataclass(frozen=True)

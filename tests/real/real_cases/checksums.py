@@ -6,8 +6,8 @@ import hashlib
 import struct
 import zlib
 
-from real_cases.case import Guest, case
-from real_cases.references import (
+from real.real_cases.case import Guest, case
+from real.real_cases.references import (
     chacha20_block,
     crc,
     internet_checksum,

@@ -6,7 +6,7 @@ import base64
 import ipaddress
 import uuid
 
-from real_cases.case import Guest, case
+from real.real_cases.case import Guest, case
 
 _BYTES = bytes(range(0x9C, 0xBC))
 _UUID = uuid.UUID("c33f4995-3701-450e-9fbf-206a2e98e576")
@@ -27,7 +27,7 @@ def _is(text: bytes) -> tuple[bytes, int]:
 def _sscanf(guest: Guest) -> tuple[int, ...]:
     a, b, c, word = guest.buf(4), guest.buf(8), guest.buf(2), guest.buf(16)
     count = guest.int("sscanf", b"-17 0xfeed:eth0/99\0", b"%d %llx:%4[0eht]/%hu\0", a, b, word, c)
-    return (
+    return (  # type: ignore[return-value]
         count,
         int.from_bytes(guest.read(a, 4), "little", signed=True),
         guest.u64s(b, 1)[0],

@@ -7,8 +7,8 @@ import math
 import struct
 import time
 
-from real_cases.case import Guest, case
-from real_cases.references import lfsr113
+from real.real_cases.case import Guest, case
+from real.real_cases.references import lfsr113
 
 _EINVAL, _ERANGE = -22, -34
 _A, _B = 0xFEDCBA98_76543210_0F1E2D3C_4B5A6978, 0x01234567_89ABCDEF_F0E1D2C3_B4A59687

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from real_cases.case import Guest, case
+from real.real_cases.case import Guest, case
 
 _STRSCPY = "strscpy|sized_strscpy"  # renamed in 6.9
 _TEXT = b"the quick brown fox jumps over the lazy dog"

@@ -6,8 +6,7 @@ import struct
 import zlib
 
 import lz4.block
-
-from real_cases.case import Guest, case
+from real.real_cases.case import Guest, case
 
 _WORDS = [(n * 0x9E3779B97F4A7C15 + 0xDEADBEEF) % (1 << 64) for n in range(24)]
 _NAMES = sorted(b"call fault fork kprobe notify post pre probe slot step text trap".split())
