@@ -12,6 +12,7 @@ from kprobesim.image import KernelImage, Symbol, SymbolTable
 from kprobesim.inside.tasks import Task
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.probing import Probing
+from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.arming import HowToArm
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
@@ -30,7 +31,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Probing, ABC):
+class Kernel(Probing, Watching, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and
@@ -45,6 +46,7 @@ class Kernel(Probing, ABC):
         self.image = image
         self.machine = machine
         self.kprobes = kprobes
+        kprobes.listeners.now = lambda: self.time
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.version or self.image.path.name} {self.arch}>"

@@ -42,6 +42,7 @@ class Guest:
         self.text = KernelText(memory)
         self.code_watch = CodeWatch(engine, self.text)
         self.words = engine.words
+        cpu.read_u64 = memory.read_u64
 
         self.breakpoint: Callable[[], bool] = lambda: False
         self.step: Callable[[], bool] = lambda: False

@@ -17,7 +17,7 @@ from kprobesim.image import KernelImage
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
-from kprobesim.stack.stack_trace import StackTrace
+from kprobesim.stack.walk import StackWalker
 from kprobesim.unbooted.environment import percpu_offset
 from kprobesim.unbooted.origins import Origins, Place, origins_arm64, origins_x86
 
@@ -72,7 +72,7 @@ class NotSetUp:
     def __init__(self, machine: Machine, image: KernelImage) -> None:
         self._machine = machine
         self._image = image
-        self._stack = StackTrace(machine, image)
+        self._stack = StackWalker(machine, image)
 
     def explain(self, trap: Trap, regs: PtRegs) -> str:
         """What is not set up, if the trap is of a pointer that it would have set; else ""."""
