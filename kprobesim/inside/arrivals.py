@@ -11,49 +11,57 @@ listens to, a die notifier, the host's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.fork_state import Forks
 from kprobesim.boot.host_time import HostTime
 from kprobesim.boot.state import Put
-from kprobesim.kprobes.events import Hit
-from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.fork_state import ForkState
 
-__all__ = ["Arrivals"]
+__all__ = ["Arrivals", "Observers"]
+
+
+class Observers(Protocol):
+    """Who sees the guest execute an instruction: its probes."""
+
+    def places(self) -> frozenset[int]:
+        """The addresses that are looked at."""
+
+    def noticing(self) -> AbstractContextManager[list[Any]]:
+        """A list to which something is added whenever one of them sees anything."""
 
 
 @dataclass
 class _Way:
     """What is different at the end: memory, all else, and what the calls remember.
 
-    ``probes`` are where probes were, none of which was hit; ``None`` if one was.
+    ``places`` are where observers were, none of which has seen anything; ``None`` if one has.
     """
 
     pages: list[tuple[int, bytes]]
     put: Put
     calls: Any
-    probes: frozenset[int] | None
+    places: frozenset[int] | None
     printed: bool
 
 
 class Arrivals:
     """Remembers the ways from the states of ``forks``."""
 
-    def __init__(self, board: Board, forks: Forks, kprobes: KprobesManager) -> None:
+    def __init__(self, board: Board, forks: Forks, observers: Observers) -> None:
         self._board = board
         self._forks = forks
-        self._kprobes = kprobes
+        self._observers = observers
         self._own_listeners = len(board.console.listeners)
 
     def replay(self) -> tuple[Any] | None:
         """Be at the end of the way, if it is known from here: what :meth:`recording` was given."""
         state = self._may_replay()
         way = state.way if state is not None else None
-        if way is None or way.probes is None or not self._addresses() <= way.probes:
+        if way is None or way.places is None or not self._observers.places() <= way.places:
             return None
         if way.printed and self._is_heard():
             return None
@@ -72,20 +80,15 @@ class Arrivals:
         if state is None:
             yield
             return
-        hits: list[Hit] = []
-        callbacks = self._kprobes.listeners.callbacks
         printed = len(self._board.console.output)
-        callbacks.append(hits.append)
-        try:
+        with self._observers.noticing() as noticed:
             yield
-        finally:
-            callbacks.remove(hits.append)
         ram = self._board.ram
         state.way = _Way(
             pages=[(start, ram[start:end]) for start, end in state.ram.written()],
             put=self._board.parse_state(self._board.save_state()),
             calls=save(),
-            probes=None if hits else self._addresses(),
+            places=None if noticed else self._observers.places(),
             printed=len(self._board.console.output) != printed,
         )
 
@@ -95,9 +98,6 @@ class Arrivals:
         if isinstance(board.clock, HostTime) or board.machine.die_notifiers:
             return None
         return self._forks.untouched()
-
-    def _addresses(self) -> frozenset[int]:
-        return frozenset(p.addr for p in self._kprobes if p.addr is not None)
 
     def _is_heard(self) -> bool:
         return len(self._board.console.listeners) > self._own_listeners

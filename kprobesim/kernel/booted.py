@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -165,7 +166,7 @@ class BootedKernel(Kernel):
 
     @cached_property
     def _calls(self) -> GuestCalls:
-        arrivals = Arrivals(self.board, self._forks, self.kprobes)
+        arrivals = Arrivals(self.board, self._forks, _Probes(self.kprobes))
         return GuestCalls(self.board, self.image, self._standing, arrivals)
 
     @cached_property
@@ -295,3 +296,25 @@ class BootedKernel(Kernel):
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))
+
+
+class _Probes:
+    """The probes as :class:`~kprobesim.inside.arrivals.Observers`."""
+
+    def __init__(self, kprobes: KprobesManager) -> None:
+        self._kprobes = kprobes
+
+    def places(self) -> frozenset[int]:
+        """Where they are."""
+        return frozenset(p.addr for p in self._kprobes if p.addr is not None)
+
+    @contextmanager
+    def noticing(self) -> Iterator[list[Any]]:
+        """The list gets each hit."""
+        hits: list[Any] = []
+        callbacks, heard = self._kprobes.listeners.callbacks, hits.append
+        callbacks.append(heard)
+        try:
+            yield hits
+        finally:
+            callbacks.remove(heard)
