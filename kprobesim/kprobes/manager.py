@@ -106,7 +106,7 @@ class KprobesManager:
             self.hooks = hooks = HookArming(machine, image, self._arch, hits.hooks.hit)
             hits.hooks.in_place.refresh = hooks.refresh
             self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
-            returns: Returns = HookReturns(hits.steps, hooks, lambda: task_functions(image))
+            returns: Returns = HookReturns(hits.steps, lambda: task_functions(image))
         else:
             assert pages is not None
             self._arming = breakpoints = BreakpointArming(
@@ -156,6 +156,7 @@ class KprobesManager:
 
     def _restore_state(self, state: Any) -> None:
         self.ctlblk[0].restore(state[0])
+        self.hit_path.hooks.arrives_again = None
         if state[1] is not None:
             self.returns.restore(state[1])
 
