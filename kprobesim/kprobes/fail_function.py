@@ -17,55 +17,40 @@ from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
 from kprobesim.machine.guest import Guest
+from kprobesim.machine.registration import Registration
 
-__all__ = ["FaultInjection", "Override", "override_function_with_return"]
-
-_MASK = (1 << 64) - 1
-_ARM64_LINK = 30
-
-
-def override_function_with_return(machine: Guest, value: int) -> int:
-    """At a function's entry: return ``value`` to its caller. Returns 1, for the pre_handler to."""
-    words, regs = machine.words, machine.cpu.regs_class
-    words[regs.RETURN] = value & _MASK
-    if machine.arch == "x86_64":  # what the kernel's stub does: it is a RET
-        sp = words[regs.STACK_POINTER]
-        words[regs.PROGRAM_COUNTER] = machine.memory.read_u64(sp)
-        words[regs.STACK_POINTER] = sp + 8
-    else:
-        words[regs.PROGRAM_COUNTER] = words[_ARM64_LINK]
-    return 1
+__all__ = ["FaultInjection", "Override"]
 
 
 def _no_post_handler(p: Kprobe, regs: Any, flags: int) -> None:
     """Never called. That there is one keeps the probe from being optimised or boosted."""
 
 
-class Override:
+class Override(Registration):
     """A function that returns ``value`` at once, until :meth:`remove`; also a context manager.
 
-    ``hits`` counts the calls; ``kp`` is the probe. ``value`` may be changed at any time.
+    Attributes:
+        kp: The probe.
+        value: May be changed at any time.
+        hits: Counts the calls.
     """
 
-    def __init__(self, machine: Guest, kp: Kprobe, value: int) -> None:
+    def __init__(
+        self, machine: Guest, kp: Kprobe, value: int, remove: Callable[[Override], None]
+    ) -> None:
+        """Give ``kp``, which is not yet registered, its handlers; ``remove(self)`` undoes it."""
+        super().__init__(kp, lambda: remove(self))
         self.kp = kp
         self.value = value
         self.hits = 0
-        self.remove: Callable[[], None] = lambda: None
-        """Let the function be itself again; once more does nothing."""
 
         def pre_handler(p: Kprobe, regs: Any) -> int:
             self.hits += 1
-            return override_function_with_return(machine, self.value)
+            machine.return_to_caller(self.value)
+            return 1
 
         kp.pre_handler = pre_handler
         kp.post_handler = _no_post_handler
-
-    def __enter__(self) -> Override:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
 
     def __repr__(self) -> str:
         return f"<Override {self.kp.symbol_name or hex(self.kp.addr or 0)} returns {self.value}>"
@@ -96,18 +81,17 @@ class FaultInjection:
         site = self._rules.site(kp, "fail_function")
         if check:
             value = self._check(site, value)
-        override = Override(self._machine, kp, value)
+
+        def remove(override: Override) -> None:
+            if kp in self._table:
+                self._unregister_kprobe(kp)
+            if self._injected.get(site.address) is override:
+                del self._injected[site.address]
+
+        override = Override(self._machine, kp, value, remove)
         self._register_kprobe(kp)
         if check:
             self._injected[site.address] = override
-
-        def remove() -> None:
-            if kp in self._table:
-                self._unregister_kprobe(kp)
-                if self._injected.get(site.address) is override:
-                    del self._injected[site.address]
-
-        override.remove = remove
         return override
 
     def _check(self, site: Site, value: int) -> int:

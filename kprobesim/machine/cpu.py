@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from kprobesim.machine.arm64 import Arm64Cpu
@@ -39,6 +39,7 @@ class Cpu(Protocol):
     step_vector: int
     halt: bytes
     page_toucher: bytes
+    read_u64: Callable[[int], int]
     shadow_stack_register: int | None
     """Which register (of ``words``) points to the shadow call stack, where compilers know one."""
 
@@ -71,6 +72,9 @@ class Cpu(Protocol):
 
     def undo_breakpoint(self) -> None:
         """Let the program counter point at the breakpoint that trapped."""
+
+    def return_to_caller(self, memory: HostAccess) -> None:
+        """At a function's first instruction: stand where it returns to, as after its return."""
 
     def prepare_call(
         self, memory: HostAccess, stack_top: int, arguments: Sequence[int], pad: int
