@@ -10,7 +10,6 @@ after some reads, and has to print how many it counted. The exit status is 0 if 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import tempfile
@@ -95,7 +94,7 @@ def file_system(arch: str, program: str) -> bytes:
             if not inside.startswith(WANTED) or "/gconv/" in inside:
                 continue
             if path.is_symlink():
-                files[inside] = symbolic_link(os.readlink(path))
+                files[inside] = symbolic_link(str(path.readlink()))
             elif path.is_file():
                 files[inside] = regular_file(path.read_bytes(), 0o755)
     files["bin/busybox"] = regular_file(Fetcher(arch).busybox().read_bytes(), 0o755)
