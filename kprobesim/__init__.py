@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kprobesim.boot import initramfs
     from kprobesim.boot.console import Console
     from kprobesim.boot.faults import (
         BootError,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         GuestReset,
         NoDevice,
     )
-    from kprobesim.boot.fork_state import ForkState
     from kprobesim.boot.stop import Stop, StopReason
     from kprobesim.errors import (
         EngineError,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from kprobesim.fetch.cache import FetchError
-    from kprobesim.image import Symbol, SymbolAt, SymbolTable
+    from kprobesim.image import KernelImage, Symbol, SymbolAt, SymbolTable
     from kprobesim.inside.tasks import Task
     from kprobesim.kernel.base import Kernel
     from kprobesim.kernel.booted import BootedKernel
@@ -45,10 +45,11 @@ if TYPE_CHECKING:
     from kprobesim.kernel.modules import Module, ModuleState
     from kprobesim.kernel.offline import KernelRules, open_rules
     from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
+    from kprobesim.kprobes.events import Hit, HitKind
     from kprobesim.kprobes.fail_function import Override
     from kprobesim.kprobes.jprobe import Jprobe
-    from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
-    from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance
+    from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, KprobeFlag, PostHandler, PreHandler
+    from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance, ReturnHandler
     from kprobesim.kprobes.model import MODELS, Model
     from kprobesim.kprobes.rules.verdict import Verdict
     from kprobesim.machine.die_notifiers import DieEvent, Notify
@@ -60,9 +61,12 @@ if TYPE_CHECKING:
         GuestStop,
         GuestTimeout,
     )
+    from kprobesim.machine.fork_state import ForkState
     from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
+    from kprobesim.machine.registration import Registration
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
+    from kprobesim.stack.stack_trace import Frame, StackTrace
     from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = [
@@ -75,8 +79,10 @@ __all__ = [
     "Console",
     "DieEvent",
     "EngineError",
+    "FaultHandler",
     "FetchError",
     "ForkState",
+    "Frame",
     "GuestBug",
     "GuestEnd",
     "GuestError",
@@ -89,9 +95,12 @@ __all__ = [
     "GuestStop",
     "GuestTimeout",
     "GuestWarning",
+    "Hit",
+    "HitKind",
     "ImageError",
     "Jprobe",
     "Kernel",
+    "KernelImage",
     "KernelRules",
     "Kprobe",
     "KprobeCtlblk",
@@ -107,9 +116,14 @@ __all__ = [
     "NoDevice",
     "Notify",
     "Override",
+    "PostHandler",
+    "PreHandler",
     "PtRegs",
     "Reason",
+    "Registration",
+    "ReturnHandler",
     "SnapshotError",
+    "StackTrace",
     "Stop",
     "StopReason",
     "Symbol",
@@ -123,6 +137,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "X86PtRegs",
+    "initramfs",
     "open_rules",
 ]
 
@@ -134,27 +149,31 @@ __version__ = "0.1.0"
 _HOMES = {
     "boot.console": "Console",
     "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
-    "boot.fork_state": "ForkState",
     "boot.stop": "Stop StopReason",
     "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError "
     "KprobesimError Reason SnapshotError SymbolError UsageError",
     "fetch.cache": "FetchError",
-    "image": "Symbol SymbolAt SymbolTable",
+    "image": "KernelImage Symbol SymbolAt SymbolTable",
     "inside.tasks": "Task",
     "kernel.base": "Kernel",
     "kernel.booted": "BootedKernel",
     "kernel.called": "CalledKernel",
     "kernel.modules": "Module ModuleState",
     "kernel.offline": "KernelRules open_rules",
+    "kprobes.events": "Hit HitKind",
+    "machine.registration": "Registration",
+    "stack.stack_trace": "Frame StackTrace",
+    "boot": "initramfs",
     "kprobes.ctlblk": "KprobeCtlblk KprobeStatus",
     "kprobes.fail_function": "Override",
     "kprobes.jprobe": "Jprobe",
-    "kprobes.kprobe": "Kprobe KprobeFlag",
-    "kprobes.kretprobe": "Kretprobe KretprobeInstance",
+    "kprobes.kprobe": "FaultHandler Kprobe KprobeFlag PostHandler PreHandler",
+    "kprobes.kretprobe": "Kretprobe KretprobeInstance ReturnHandler",
     "kprobes.model": "MODELS Model",
     "kprobes.rules.verdict": "Verdict",
     "machine.die_notifiers": "DieEvent Notify",
     "machine.faults": "CallStopped GuestBug GuestFault GuestLimit GuestStop GuestTimeout",
+    "machine.fork_state": "ForkState",
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
@@ -167,7 +186,12 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    path = f"{__name__}.{home}"
+    try:
+        value = getattr(import_module(path), name)
+    except AttributeError:  # it is a module
+        value = import_module(f"{path}.{name}")
+    globals()[name] = value
     return value
 
 

@@ -19,6 +19,7 @@ from kprobesim.image import load_image
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
+os.environ["KPROBESIM_CACHE"] = "off"  # whether one test ran says nothing to another
 sys.path[:0] = [str(ROOT / "scripts"), str(SAMPLES)]
 
 

@@ -206,7 +206,7 @@ _ARM64: dict[str, Call] = {
     "literal_loads": _plain("literal_loads"),
     "addresses": _plain("addresses", 5),
     "addressing": _plain("addressing", bytes(256)),
-    "pair_copy": _buffer("pair_copy", 64, TEXT + bytes(20), 32),
+    "pair_copy": _buffer("pair_copy", 64, (TEXT + bytes(64))[:64], 4),
     "current_el": _plain("current_el"),
     "barriers": _plain("barriers", 3),
     "float_square": _plain("float_square", 12),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from kprobesim.cli.loading import add_image_options, load_kernel_image
+from kprobesim.cli.loading import add_image_options, add_model_options, load_kernel_image
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
 from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.open import boot_image
+from kprobesim.kprobes.model import known_model
 from kprobesim.kprobes.rules.place import parse_place
 
 __all__ = ["add_parser", "run"]
@@ -41,6 +42,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--append", metavar="S", default="", help="the kernel's command line")
     parser.add_argument("--memory", metavar="M", default="256M", help="RAM (default 256M)")
+    add_model_options(parser)
     add_running_options(parser)
     parser.set_defaults(run=run)
 
@@ -55,5 +57,7 @@ def run(args: argparse.Namespace) -> int:
         append=args.append,
         memory=args.memory,
         clock=choose_clock(args),
+        model=known_model(args.model),
+        strict=args.strict,
     )
     return run_guest(kernel, places, args)

@@ -14,6 +14,8 @@ from kprobesim.cli.loading import add_image_options, load_kernel_image
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage, Segment
 from kprobesim.kernel.snapshots import describe
+from kprobesim.kprobes.model import MODELS, Model, known_model, model_of
+from kprobesim.kprobes.rules.own_code import own_facts, own_model
 from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["add_parser", "run"]
@@ -48,13 +50,16 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_image_options(parser)
+    parser.add_argument(
+        "--model", choices=tuple(MODELS), help="show the facts of this model, not the image's own"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
     image = load_kernel_image(args)
-    facts = _facts(image)
+    facts = _facts(image, known_model(args.model) or _own_model(image))
     if is_snapshot(args.image):
         facts = {"snapshot": describe(args.image), **facts}
     if args.json:
@@ -64,7 +69,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(image: KernelImage) -> dict[str, Any]:
+def _own_model(image: KernelImage) -> Model:
+    """By the version alone if the symbols are damaged, which is told beside."""
+    try:
+        return own_model(image)
+    except ImageError:
+        return model_of(image.version)
+
+
+def _facts(image: KernelImage, model: Model) -> dict[str, Any]:
     """Everything as plain data; addresses as hex strings."""
     symbols: dict[str, Any]
     try:
@@ -81,6 +94,7 @@ def _facts(image: KernelImage) -> dict[str, Any]:
         "container": image.container,
         "build_id": image.build_id,
         "preemptible": image.preemptible,
+        "model": {"name": model.name, **own_facts(model)},
         "entry": f"{image.entry:#x}",
         "segments": [_segment(segment) for segment in image.segments],
         "regions": [
@@ -139,6 +153,7 @@ def _print(console: Console, facts: dict[str, Any]) -> None:
     if facts["banner"]:
         line("banner", facts["banner"].strip())
     line("preemptible", "yes" if facts["preemptible"] else "no")
+    line("kprobes", f"as in kernels like {facts['model']['name']} (docs/models.md)")
     if facts["build_id"]:
         line("build id", facts["build_id"])
     line("entry", facts["entry"])

@@ -12,13 +12,12 @@ from kprobesim.cli.console import styled
 from kprobesim.cli.loading import positive_int
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.kernel.base import Kernel
+from kprobesim.kprobes.events import Hit, HitKind
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.place import Place
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["Watch", "add_probe_options", "register_rows"]
-
-_LONGEST_INSN = 16
 
 
 def add_probe_options(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +51,7 @@ class Watch:
         self._instructions: dict[int, Instruction] = {}
         self.probes: dict[Kprobe, Place] = {}
         self.hits: dict[Kprobe, int] = {}
+        kernel.on_hit(self._on_hit)
 
     @property
     def total(self) -> int:
@@ -60,16 +60,13 @@ class Watch:
 
     def plant(self, place: Place) -> None:
         """Arm a probe; raises ``KprobeError``."""
-        p = Kprobe(
-            place.symbol, addr=place.address, offset=place.offset, pre_handler=self._pre_handler
-        )
+        p = Kprobe(place.symbol, addr=place.address, offset=place.offset)
         self._kernel.register_kprobe(p)
         self._watch(p, place)
 
     def adopt(self, p: Kprobe) -> None:
-        """Report the hits of ``p`` too, which is registered and has no handler."""
+        """Report the hits of ``p`` too, which is registered already."""
         if not p.flags & KprobeFlag.GONE:
-            p.pre_handler = self._pre_handler
             text = p.symbol_name or f"{p.addr:#x}"
             text += f"+{p.offset:#x}" if p.offset and p.symbol_name else ""
             self._watch(p, Place(text, p.symbol_name, p.offset, p.addr))
@@ -81,7 +78,13 @@ class Watch:
         self.probes[p] = place
         self.hits[p] = 0
 
-    def _pre_handler(self, p: Kprobe, regs: PtRegs) -> None:
+    def _on_hit(self, hit: Hit) -> None:
+        if hit.kind in (HitKind.HIT, HitKind.JUMP):
+            for p in hit.probes:
+                if p in self.hits:
+                    self._count(p, hit.regs)
+
+    def _count(self, p: Kprobe, regs: PtRegs) -> None:
         self.hits[p] += 1
         total = self.total
         if total > self._most:

@@ -77,6 +77,23 @@ class KernelImage:
                     "the file is damaged, copy or extract it again",
                 )
 
+    def with_symbols(
+        self, read_columns: Callable[[KernelImage], tuple[Columns, str] | None]
+    ) -> KernelImage:
+        """The same image with symbols from elsewhere."""
+        return KernelImage(
+            self.path,
+            self.arch,
+            self.container,
+            self.entry,
+            self.segments,
+            section_headers=self.section_headers,
+            read_columns=read_columns,
+            percpu_load=self._percpu_load,
+            read_build_id=self._read_build_id,
+            banner=self._known_banner,
+        )
+
     def __repr__(self) -> str:
         return f"<KernelImage {self.path.name} {self.arch} {self.release or 'no release'}>"
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from kprobesim.image.elf import Elf
+from kprobesim.image.cache import load_cached
+from kprobesim.image.elf import ELF_MAGIC, Elf
 from kprobesim.image.files.arm64_image import load_arm64_image
 from kprobesim.image.files.containers import unpack
 from kprobesim.image.files.source import Buffer, open_file
@@ -32,47 +33,57 @@ def load_image(
 ) -> KernelImage:
     """Load the kernel image ``path``; what it is, is found from its content.
 
-    ``symbols`` names a file to take the symbols from: another ELF, a System.map or a copy of
-    /proc/kallsyms. Without it they come from the image: its ``.symtab``, or else the kallsyms that
-    the kernel carries. ``progress`` is told, in words, of each step that takes long.
+    What has to be unpacked is so once: see :mod:`kprobesim.image.cache`.
 
-    A snapshot gives the image of the kernel that runs in it.
+    Args:
+        path: A vmlinux, bzImage, ARM64 Image, a package or archive with one, or a snapshot, which
+            gives the image of the kernel that runs in it.
+        symbols: A file to take the symbols from: another ELF, a System.map or a copy of
+            /proc/kallsyms. Without it they come from the image: its ``.symtab``, or else the
+            kallsyms that the kernel carries.
+        progress: Is told, in words, of each step that takes long.
 
-    Raises ``ImageError`` for a file that is no kernel image of x86-64 or ARM64, or a damaged one,
-    and ``SnapshotError`` for a damaged snapshot.
+    Raises:
+        ImageError: The file is no kernel image of x86-64 or ARM64, or a damaged one.
+        SnapshotError: It is a damaged snapshot.
     """
     path = Path(path)
     symbol_path = None if symbols is None else Path(symbols)
     if symbol_path is not None:
         open_file(symbol_path)  # a wrong path is an error now, not at the first lookup
-    if is_snapshot(path):
-        return read_stored_image(path, symbol_path)
-    unpacked = unpack(path, open_file(path), progress)
+    image = read_stored_image(path) if is_snapshot(path) else _load(path, progress)
+    if symbol_path is None:
+        return image
+
+    def own(_: KernelImage) -> tuple[Columns, str] | None:
+        return (image.symbols.columns, image.symbols.source) if image.has_symbols else None
+
+    return image.with_symbols(lambda other: read_symbol_file(symbol_path, other, own))
+
+
+def _load(path: Path, progress: Callable[[str], None] | None) -> KernelImage:
+    data = open_file(path)
+    if bytes(data[: len(ELF_MAGIC)]) == ELF_MAGIC:
+        return _unpack(path, data, progress)
+    return load_cached(path, data, lambda: _unpack(path, data, progress))
+
+
+def _unpack(path: Path, data: Buffer, progress: Callable[[str], None] | None) -> KernelImage:
+    unpacked = unpack(path, data, progress)
     if unpacked.is_elf:
-        return _from_elf(path, unpacked.data, unpacked.container, symbol_path)
+        return _from_elf(path, unpacked.data, unpacked.container)
     segment = load_arm64_image(path, unpacked.data)
-
-    def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
-        if symbol_path is not None:
-            return read_symbol_file(symbol_path, image, _embedded)
-        return _embedded(image)
-
     return KernelImage(
-        path, "arm64", unpacked.container, segment.vaddr, [segment], read_columns=read_columns
+        path, "arm64", unpacked.container, segment.vaddr, [segment], read_columns=_embedded
     )
 
 
-def _from_elf(path: Path, data: Buffer, container: str, symbol_path: Path | None) -> KernelImage:
+def _from_elf(path: Path, data: Buffer, container: str) -> KernelImage:
     elf = Elf(path, data)
     segments, percpu = vmlinux_segments(elf)
 
-    def own(image: KernelImage) -> tuple[Columns, str] | None:
-        return (read_symtab(elf), ".symtab") if has_symtab(elf) else _embedded(image)
-
     def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
-        if symbol_path is not None:
-            return read_symbol_file(symbol_path, image, own)
-        return own(image)
+        return (read_symtab(elf), ".symtab") if has_symtab(elf) else _embedded(image)
 
     return KernelImage(
         path,

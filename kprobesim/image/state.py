@@ -18,7 +18,6 @@ from kprobesim.errors import ImageError, KprobesimError
 from kprobesim.image.elf import Section
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.segment import Segment
-from kprobesim.image.symbols.symbol_file import read_symbol_file
 from kprobesim.image.symbols.table import Columns
 from kprobesim.snapshot.container import Container, read_container
 from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
@@ -28,6 +27,7 @@ __all__ = ["identity", "pack_image", "page_reader", "read_stored_image", "unpack
 
 _IMAGE = "image"
 _NAMES, _ADDRESSES = "symbols/names", "symbols/addresses"
+_SEGMENT = "segment/"
 _SIZES, _KINDS = "symbols/sizes", "symbols/kinds"
 _ARCHITECTURES = ("x86_64", "arm64")
 _MASK = (1 << 64) - 1
@@ -73,8 +73,13 @@ def identity(image: KernelImage) -> dict[str, str | None]:
     }
 
 
-def pack_image(image: KernelImage, pages: PageWriter) -> dict[str, bytes]:
-    """Sections that hold ``image``, without its segments' bytes, which go into ``pages``."""
+def pack_image(image: KernelImage, pages: PageWriter | None) -> dict[str, bytes]:
+    """Sections that hold ``image``.
+
+    Args:
+        image: The kernel.
+        pages: Takes the bytes of the segments; without it, they are sections of their own.
+    """
     segments = [
         {
             "vaddr": s.vaddr,
@@ -85,7 +90,7 @@ def pack_image(image: KernelImage, pages: PageWriter) -> dict[str, bytes]:
             "executable": s.executable,
             "name": s.name,
             "size": len(s.data),
-            "runs": pages.add(s.data),
+            "runs": None if pages is None else pages.add(s.data),
         }
         for s in image.segments
     ]
@@ -103,6 +108,8 @@ def pack_image(image: KernelImage, pages: PageWriter) -> dict[str, bytes]:
         "symbols": None if symbols is None else {"count": len(symbols), "source": symbols.source},
     }
     sections = {_IMAGE: pack_value(facts)}
+    if pages is None:
+        sections |= {_SEGMENT + s.name: bytes(s.data) for s in image.segments}
     if symbols is not None:
         columns = symbols.columns
         sections[_NAMES] = pack(b"\0".join(columns.names))
@@ -113,10 +120,10 @@ def pack_image(image: KernelImage, pages: PageWriter) -> dict[str, bytes]:
     return sections
 
 
-def read_stored_image(path: Path, symbols: Path | None) -> KernelImage:
+def read_stored_image(path: Path) -> KernelImage:
     """The image of the kernel that runs in the snapshot ``path``; raises SnapshotError."""
     container = read_container(path)
-    return unpack_image(container, page_reader(container), symbols)
+    return unpack_image(container, page_reader(container))
 
 
 def page_reader(container: Container) -> PageReader:
@@ -131,11 +138,20 @@ def page_reader(container: Container) -> PageReader:
 
 
 def unpack_image(
-    container: Container, pages: PageReader, symbols: Path | None = None
+    container: Container,
+    pages: PageReader | None,
+    path: Path | None = None,
 ) -> KernelImage:
-    """The image that :func:`pack_image` was given; ``symbols`` is a file with other symbols.
+    """The image that :func:`pack_image` was given.
 
-    Raises :class:`SnapshotError`; so does the image later if what it then reads makes no sense.
+    Args:
+        container: Its sections.
+        pages: Has the bytes of the segments, if they are not sections themselves.
+        path: The file that it is from, by default the one that it was from.
+
+    Raises:
+        SnapshotError: The sections make no sense; the image may also raise it later, if what it
+            then reads makes none.
     """
     try:
         facts = unpack_value(container.section(_IMAGE))
@@ -145,22 +161,14 @@ def unpack_image(
         headers = [Section(**header) for header in facts["section_headers"]]
         _check(facts, segments, headers)
 
-        def own(image: KernelImage) -> tuple[Columns, str] | None:
-            return _columns(container, facts["symbols"])
-
-        def read_columns(image: KernelImage) -> tuple[Columns, str] | None:
-            if symbols is not None:
-                return read_symbol_file(symbols, image, own)
-            return own(image)
-
         return KernelImage(
-            Path(facts["path"]),
+            path or Path(facts["path"]),
             facts["arch"],
             facts["container"],
             facts["entry"],
             segments,
             section_headers=headers,
-            read_columns=read_columns,
+            read_columns=lambda _: _columns(container, facts["symbols"]),
             percpu_load=facts["percpu_load"],
             read_build_id=lambda: facts["build_id"],
             banner=facts["banner"],
@@ -171,14 +179,21 @@ def unpack_image(
         raise container.damaged(f"its kernel image cannot be read ({error!r})") from error
 
 
-def _segment(container: Container, pages: PageReader, facts: dict[str, Any]) -> Segment:
+def _segment(container: Container, pages: PageReader | None, facts: dict[str, Any]) -> Segment:
     size, runs = facts.pop("size"), facts.pop("runs")
-    if type(size) is not int or not 0 <= size <= facts["memsz"] or type(runs) is not bytes:
+    if type(size) is not int or not 0 <= size <= facts["memsz"]:
         raise ValueError("a segment's size cannot be")
+    if runs is None:
+        whole = container.section(_SEGMENT + facts["name"])
+        if len(whole) != size:
+            raise ValueError("a segment's size is another")
+        return StoredSegment(facts, lambda: whole)
+    if type(runs) is not bytes or pages is None:
+        raise ValueError("a segment's pages cannot be")
 
     def read() -> memoryview:
         try:
-            return memoryview(bytes(pages.read(runs, size)))
+            return memoryview(pages.read(runs, size)).toreadonly()
         except PagesError as error:
             raise container.damaged(str(error)) from error
 

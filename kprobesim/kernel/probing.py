@@ -1,25 +1,22 @@
-"""``Probing``: a kernel's probes of every kind, and who else hears of what they do."""
+"""``Probing``: a kernel's probes of every kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
-from kprobesim.kernel.arguments import as_int, as_list
+from kprobesim.kernel.arguments import as_list
 from kprobesim.kprobes.batch import register_all
-from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.fail_function import Override, override_function_with_return
 from kprobesim.kprobes.jprobe import Jprobe
 from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.kretprobe import Kretprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.verdict import Verdict
-from kprobesim.machine.die_notifiers import DieNotifier
 from kprobesim.machine.guest import Guest
-from kprobesim.machine.text import TextPoke
-from kprobesim.stack.stack_trace import StackTrace
+from kprobesim.machine.registration import Registration
 
 __all__ = ["Probing", "as_kprobe", "as_kprobes"]
 
@@ -33,17 +30,31 @@ class Probing:
 
     # -- probes ------------------------------------------------------------------------------------
 
-    def register_kprobe(self, p: Kprobe) -> None:
-        """Plant ``p``; raises :class:`KprobeError`, and then no byte of the guest has changed."""
+    def register_kprobe(self, p: Kprobe) -> Registration:
+        """Plant ``p``.
+
+        Returns:
+            A handle that takes it out again, as :meth:`unregister_kprobe` does.
+
+        Raises:
+            KprobeError: It is refused, and no byte of the guest has changed.
+        """
         self.kprobes.register_kprobe(as_kprobe(p))
+        return Registration(p, lambda: self._take_out([p]))
 
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out again and restore the instruction."""
         self.kprobes.unregister_kprobe(as_kprobe(p))
 
-    def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
-        """Plant all or none."""
-        self.kprobes.register_kprobes(as_kprobes(probes))
+    def register_kprobes(self, probes: Sequence[Kprobe]) -> Registration:
+        """Plant all or none; raises :class:`KprobeError`."""
+        planted = as_kprobes(probes)
+        self.kprobes.register_kprobes(planted)
+        return Registration(planted, lambda: self._take_out(planted))
+
+    def _take_out(self, probes: Sequence[Kprobe]) -> None:
+        """Unregister those of ``probes`` that are registered."""
+        self.kprobes.unregister_kprobes([p for p in probes if p in self.kprobes])
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
@@ -100,22 +111,29 @@ class Probing:
             post_handler=post_handler,
             fault_handler=fault_handler,
         )
-        self.register_kprobe(p)
-        try:
+        with self.register_kprobe(p):
             yield p
-        finally:
-            if p in self.kprobes:
-                self.unregister_kprobe(p)
 
     # -- return probes -----------------------------------------------------------------------------
 
-    def register_kretprobe(self, rp: Kretprobe) -> None:
-        """Follow the calls of a function from now on; raises :class:`KprobeError`."""
-        self.kprobes.return_probes.register(_as_kretprobe(rp))
+    def register_kretprobe(self, rp: Kretprobe) -> Registration:
+        """Follow the calls of a function from now on; raises :class:`KprobeError`.
 
-    def register_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
-        """All or none."""
-        self.kprobes.return_probes.register_all(_as_kretprobes(probes))
+        >>> with k.register_kretprobe(rp):
+        ...     k.call("strlen", "abc")
+        """
+        self.kprobes.return_probes.register(_as_kretprobe(rp))
+        return Registration(rp, lambda: self._take_out_returns([rp]))
+
+    def register_kretprobes(self, probes: Sequence[Kretprobe]) -> Registration:
+        """All or none; raises :class:`KprobeError`."""
+        planted = _as_kretprobes(probes)
+        self.kprobes.return_probes.register_all(planted)
+        return Registration(planted, lambda: self._take_out_returns(planted))
+
+    def _take_out_returns(self, probes: Sequence[Kretprobe]) -> None:
+        registered = [rp for rp in probes if rp.kp in self.kprobes]
+        self.kprobes.return_probes.unregister_all(registered)
 
     def unregister_kretprobe(self, rp: Kretprobe) -> None:
         """No handler of ``rp`` runs from now on, also for calls that have not returned yet."""
@@ -135,17 +153,20 @@ class Probing:
 
     # -- jprobes -----------------------------------------------------------------------------------
 
-    def register_jprobe(self, jp: Jprobe) -> None:
+    def register_jprobe(self, jp: Jprobe) -> Registration:
         """Call ``jp.entry`` with a function's arguments; raises :class:`KprobeError`."""
         self.kprobes.register_jprobe(_as_jprobe(jp))
+        return Registration(jp, lambda: self._take_out([jp.kp]))
 
     def unregister_jprobe(self, jp: Jprobe) -> None:
         """Take ``jp`` out."""
         self.kprobes.unregister_kprobe(_as_jprobe(jp).kp)
 
-    def register_jprobes(self, probes: Sequence[Jprobe]) -> None:
-        """All or none."""
-        register_all(_as_jprobes(probes), self.register_jprobe, self.unregister_jprobes)
+    def register_jprobes(self, probes: Sequence[Jprobe]) -> Registration:
+        """All or none; raises :class:`KprobeError`."""
+        planted = _as_jprobes(probes)
+        register_all(planted, self.kprobes.register_jprobe, self.unregister_jprobes)
+        return Registration(planted, lambda: self._take_out([jp.kp for jp in planted]))
 
     def unregister_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """Take all of ``probes`` out."""
@@ -192,66 +213,6 @@ class Probing:
         ``pre_handler=lambda p, regs: k.override_function_with_return(-5)``.
         """
         return override_function_with_return(self.machine, value)
-
-    # -- looking on --------------------------------------------------------------------------------
-
-    def dump_stack(self) -> str:
-        """The call trace from where the guest stands, as the kernel prints it; in a handler, too.
-
-        The probed function comes first. Callers are found by what the kernel was built with: ORC,
-        or frame pointers. Return addresses that a return probe has replaced are shown as they were.
-        """
-        ctl, regs, trapped_at = self.kprobes.ctlblk[0], self.machine.regs, None
-        p = ctl.current_kprobe
-        if p is not None and ctl.kprobe_status == KprobeStatus.KPROBE_HIT_ACTIVE:
-            trapped_at = p.addr
-        if trapped_at is None or regs.ip not in (trapped_at, trapped_at + 1):
-            trapped_at = None
-        return StackTrace(self.machine, self.image).dump(regs, trapped_at)
-
-    def on_text_poke(
-        self, callback: Callable[[int, bytes, bytes, str], object]
-    ) -> Callable[[], None]:
-        """Call ``callback(address, old, new, what)`` whenever guest code is written by us.
-
-        ``what`` says why: "kprobe arm", "kprobe slot", "kprobe disarm" ... (On a booted kernel
-        nothing is: its probes are hooks.) Returns a function that ends it.
-        """
-        if not callable(callback):
-            raise UsageError(f"{callback!r} cannot be called: give a function")
-        listeners = self.machine.text.listeners
-
-        def listener(poke: TextPoke) -> None:
-            callback(poke.address, poke.old, poke.new, poke.who)
-
-        listeners.append(listener)
-
-        def end() -> None:
-            if listener in listeners:
-                listeners.remove(listener)
-
-        return end
-
-    def register_die_notifier(self, callback: DieNotifier, *, priority: int = 0) -> None:
-        """Ask ``callback(event, regs, trap)`` before a trap that nobody claims ends the run.
-
-        Probes come first, then the kernel's exception table, then those of higher priority.
-        ``event`` is a :class:`DieEvent`. ``Notify.NOTIFY_STOP`` as the answer lets the guest go on
-        at ``regs.ip``, which for INT3 is the instruction behind it. A booted kernel asks its own
-        notifiers, in its own time; yours come before those.
-        """
-        if not callable(callback):
-            raise UsageError(f"{callback!r} cannot be called: give a function")
-        self.machine.die_notifiers.register(callback, as_int(priority, "priority"))
-        self._watch_die_chain()
-
-    def _watch_die_chain(self) -> None:
-        """A booted guest handles its traps itself: see that it asks us, too."""
-
-    def unregister_die_notifier(self, callback: DieNotifier) -> None:
-        """Ask ``callback`` no longer; raises :class:`UsageError` if it was not asked."""
-        if not self.machine.die_notifiers.unregister(callback):
-            raise UsageError(f"{callback!r} is no registered die notifier")
 
 
 def as_kprobe(p: object) -> Kprobe:

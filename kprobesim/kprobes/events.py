@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
+from kprobesim.kprobes.table import members
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
 
@@ -57,6 +58,7 @@ class Hit:
         kind: What it is.
         probe: The probe; where several are at one address, the head of them.
         cpu: The number of the CPU.
+        time: Seconds of the guest's own time.
         status: How far the CPU has come with the probe (``kprobe_ctlblk``); 0 if it is through.
         regs: The registers: live while the event is told, and then as they were.
     """
@@ -64,8 +66,14 @@ class Hit:
     kind: HitKind
     probe: Kprobe
     cpu: int
+    time: float
     status: KprobeStatus | int
     regs: PtRegs
+
+    @property
+    def probes(self) -> tuple[Kprobe, ...]:
+        """The probes at that address that want to be called."""
+        return tuple(p for p in members(self.probe) if not p.disabled)
 
     @property
     def missed(self) -> bool:
@@ -87,6 +95,8 @@ class HitListeners:
 
     def __init__(self) -> None:
         self.callbacks: list[HitListener] = []
+        self.now: Callable[[], float] = lambda: 0.0
+        """The guest's own time, which the kernel above knows."""
 
     def on(self, machine: Guest, cpu: int) -> Tell:
         """How the paths of ``cpu`` tell the listeners.
@@ -98,7 +108,8 @@ class HitListeners:
 
         def tell(kind: HitKind, probe: Kprobe, status: int) -> None:
             regs = machine.new_regs()
-            hit = Hit(kind, probe, cpu, KprobeStatus(status) if status else 0, regs)
+            state = KprobeStatus(status) if status else 0
+            hit = Hit(kind, probe, cpu, self.now(), state, regs)
             handling, machine.in_handler = machine.in_handler, True
             for callback in tuple(callbacks):
                 with suppress(HandlerAbandoned):

@@ -17,6 +17,7 @@ from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
 from kprobesim.machine.guest import Guest
+from kprobesim.machine.registration import Registration
 
 __all__ = ["FaultInjection", "Override", "override_function_with_return"]
 
@@ -41,18 +42,23 @@ def _no_post_handler(p: Kprobe, regs: Any, flags: int) -> None:
     """Never called. That there is one keeps the probe from being optimised or boosted."""
 
 
-class Override:
+class Override(Registration):
     """A function that returns ``value`` at once, until :meth:`remove`; also a context manager.
 
-    ``hits`` counts the calls; ``kp`` is the probe. ``value`` may be changed at any time.
+    Attributes:
+        kp: The probe.
+        value: May be changed at any time.
+        hits: Counts the calls.
     """
 
-    def __init__(self, machine: Guest, kp: Kprobe, value: int) -> None:
+    def __init__(
+        self, machine: Guest, kp: Kprobe, value: int, remove: Callable[[Override], None]
+    ) -> None:
+        """Give ``kp``, which is not yet registered, its handlers; ``remove(self)`` undoes it."""
+        super().__init__(kp, lambda: remove(self))
         self.kp = kp
         self.value = value
         self.hits = 0
-        self.remove: Callable[[], None] = lambda: None
-        """Let the function be itself again; once more does nothing."""
 
         def pre_handler(p: Kprobe, regs: Any) -> int:
             self.hits += 1
@@ -60,12 +66,6 @@ class Override:
 
         kp.pre_handler = pre_handler
         kp.post_handler = _no_post_handler
-
-    def __enter__(self) -> Override:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
 
     def __repr__(self) -> str:
         return f"<Override {self.kp.symbol_name or hex(self.kp.addr or 0)} returns {self.value}>"
@@ -96,18 +96,17 @@ class FaultInjection:
         site = self._rules.site(kp, "fail_function")
         if check:
             value = self._check(site, value)
-        override = Override(self._machine, kp, value)
+
+        def remove(override: Override) -> None:
+            if kp in self._table:
+                self._unregister_kprobe(kp)
+            if self._injected.get(site.address) is override:
+                del self._injected[site.address]
+
+        override = Override(self._machine, kp, value, remove)
         self._register_kprobe(kp)
         if check:
             self._injected[site.address] = override
-
-        def remove() -> None:
-            if kp in self._table:
-                self._unregister_kprobe(kp)
-                if self._injected.get(site.address) is override:
-                    del self._injected[site.address]
-
-        override.remove = remove
         return override
 
     def _check(self, site: Site, value: int) -> int:

@@ -6,6 +6,8 @@ kprobe_fault_handler() of arch/x86/kernel/kprobes/core.c and arch/arm64/kernel/p
 
 from __future__ import annotations
 
+from typing import Any
+
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
 from kprobesim.kprobes.hit.path import HitPath
@@ -118,11 +120,12 @@ class FaultPath:
         return self._handler_fault(p, trap, self._machine.regs)
 
     def _ask_fault_handler(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
-        if p.fault_handler is None:
+        handler: Any = p.fault_handler
+        if handler is None:
             return False
         machine = self._machine
         handling, machine.in_handler = machine.in_handler, True
         try:
-            return bool(p.fault_handler(p, regs, trap.number))
+            return bool(handler(p, regs, trap.number))
         finally:
             machine.in_handler = handling

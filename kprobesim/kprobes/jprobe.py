@@ -65,18 +65,14 @@ def call_with_arguments(machine: Guest, jp: Jprobe) -> Callable[[Kprobe, Any], i
     entry = jp.entry
     if not callable(entry):
         raise UsageError(f"entry {entry!r} cannot be called: give a function")
-    registers = machine.cpu.regs_class.ARGUMENTS
-    count = _count(entry, len(registers))
+    count = _count(entry, len(machine.cpu.regs_class.ARGUMENTS))
     words, memory, cpu = machine.words, machine.memory, machine.cpu
     stack_pointer = machine.cpu.regs_class.STACK_POINTER
-    first = 8 if machine.arch == "x86_64" else 0  # on the stack, above the return address
 
-    def setjmp_pre_handler(_p: Kprobe, _regs: Any) -> int:
+    def setjmp_pre_handler(_p: Kprobe, regs: Any) -> int:
         sp, flags, saved = words[stack_pointer], cpu.read_flags(), bytes(words)
         stack = _top_of_stack(machine, sp)
-        arguments = [words[number] for number in registers[:count]]
-        for at in range(count - len(registers)):
-            arguments.append(memory.read_u64(sp + first + 8 * at))
+        arguments = [regs.arg(n) for n in range(count)]
         try:
             entry(*arguments)
         finally:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import UsageError
+
+if TYPE_CHECKING:
+    from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
 
 __all__ = [
     "DISABLED_OR_GONE",
@@ -18,11 +21,24 @@ __all__ = [
     "PreHandler",
 ]
 
-PreHandler = Callable[["Kprobe", Any], "int | None"]
+# ``regs`` may be declared as ``PtRegs`` or as those of one architecture.
+PreHandler = (
+    Callable[["Kprobe", "PtRegs"], "int | None"]
+    | Callable[["Kprobe", "X86PtRegs"], "int | None"]
+    | Callable[["Kprobe", "Arm64PtRegs"], "int | None"]
+)
 """``pre_handler(p, regs)``: non-zero means "I have set where to go on"."""
-PostHandler = Callable[["Kprobe", Any, int], None]
+PostHandler = (
+    Callable[["Kprobe", "PtRegs", int], None]
+    | Callable[["Kprobe", "X86PtRegs", int], None]
+    | Callable[["Kprobe", "Arm64PtRegs", int], None]
+)
 """``post_handler(p, regs, flags)``: runs after the probed instruction; ``flags`` is 0."""
-FaultHandler = Callable[["Kprobe", Any, int], "int | None"]
+FaultHandler = (
+    Callable[["Kprobe", "PtRegs", int], "int | None"]
+    | Callable[["Kprobe", "X86PtRegs", int], "int | None"]
+    | Callable[["Kprobe", "Arm64PtRegs", int], "int | None"]
+)
 """``fault_handler(p, regs, trapnr)``: non-zero means "handled, go on with these registers"."""
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.kprobes.kprobe import Kprobe
 
+if TYPE_CHECKING:
+    from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
+
 __all__ = ["Kretprobe", "KretprobeEntry", "KretprobeInstance", "Rethook", "ReturnHandler"]
 
-ReturnHandler = Callable[["KretprobeInstance", Any], "int | None"]
+ReturnHandler = (
+    Callable[["KretprobeInstance", "PtRegs"], "int | None"]
+    | Callable[["KretprobeInstance", "X86PtRegs"], "int | None"]
+    | Callable[["KretprobeInstance", "Arm64PtRegs"], "int | None"]
+)
 """``handler(ri, regs)``. An ``entry_handler`` that returns non-zero does not want this call."""
 
 

@@ -156,6 +156,7 @@ class KprobesManager:
 
     def _restore_state(self, state: Any) -> None:
         self.ctlblk[0].restore(state[0])
+        self.hit_path.hooks.arrives_again = None
         if state[1] is not None:
             self.returns.restore(state[1])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
 from kprobesim.machine.registers import Arm64PtRegs
@@ -92,6 +92,7 @@ class Arm64Cpu:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.read_flags = engine.read_flags  # not a method: one call less for each branch
+        self.read_u64: Callable[[int], int]  # set by who has the memory
         self._mdscr = engine.prepare_system(*_MDSCR_EL1, 0)
         self._guests_mdscr = 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from kprobesim.machine.arm64 import Arm64Cpu
@@ -39,6 +39,7 @@ class Cpu(Protocol):
     step_vector: int
     halt: bytes
     page_toucher: bytes
+    read_u64: Callable[[int], int]
     shadow_stack_register: int | None
     """Which register (of ``words``) points to the shadow call stack, where compilers know one."""
 

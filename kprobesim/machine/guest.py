@@ -37,6 +37,7 @@ class Guest:
         memory.watch_code(engine.code_pages)
         self.text = KernelText(memory)
         self.words = engine.words
+        cpu.read_u64 = memory.read_u64
 
         self.breakpoint: Callable[[], bool] = lambda: False
         self.step: Callable[[], bool] = lambda: False

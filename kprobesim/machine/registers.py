@@ -11,6 +11,8 @@ import ctypes
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kprobesim.errors import UsageError
+
 if TYPE_CHECKING:  # who only asks the rules loads no emulator
     from kprobesim.machine.unicorn.struct_layout import Words
 
@@ -32,6 +34,9 @@ class FlagsAccess(Protocol):
     def write_vector(self, number: int, value: int) -> None:
         """Write the low 128 bits of a vector register."""
 
+    def read_u64(self, address: int) -> int:
+        """The word of guest memory at ``address``."""
+
 
 class _FrozenFlags:
     """The flags of a ``PtRegs`` that is no longer live."""
@@ -51,6 +56,9 @@ class _FrozenFlags:
     def write_vector(self, number: int, value: int) -> None:
         raise AttributeError("vector registers can be written in the handler only")
 
+    def read_u64(self, address: int) -> int:
+        raise UsageError("arguments on the stack can be read in the handler only")
+
 
 class PtRegs:
     """What both architectures share. Values are unsigned; writes are taken modulo 2**64."""
@@ -59,6 +67,8 @@ class PtRegs:
 
     ARGUMENTS: tuple[int, ...] = ()
     """Word numbers of the registers that carry a function's arguments."""
+    STACK_ARGUMENTS: int = 0
+    """Bytes from the stack pointer to further arguments, at the function's entry."""
     RETURN: int = 0
     """Word number of the register that carries a function's result."""
     NAMES: tuple[str, ...] = ()
@@ -79,10 +89,23 @@ class PtRegs:
         self._words[number] = value
 
     def arg(self, n: int) -> int:
-        """The function's argument ``n`` (from 0), where it is passed in a register."""
-        if not 0 <= n < len(self.ARGUMENTS):
-            raise IndexError(f"argument {n} is not in a register, 0..{len(self.ARGUMENTS) - 1} are")
-        return self._words[self.ARGUMENTS[n]]
+        """The function's argument ``n``, from 0 on; at the function's entry.
+
+        The first six (x86-64) or eight (ARM64) are in registers, the others on the stack, where
+        they may be read in a handler. (The kernel's regs_get_kernel_argument() for x86-64, which
+        gives 0 for what is on an ARM64 stack; AAPCS64 says where that is.)
+
+        Raises:
+            IndexError: ``n`` is negative.
+            GuestMemoryError: The stack cannot be read there.
+            UsageError: It is on the stack, and the handler is over.
+        """
+        if n < 0:
+            raise IndexError(f"argument {n}: they are counted from 0")
+        in_registers = len(self.ARGUMENTS)
+        if n < in_registers:
+            return self._words[self.ARGUMENTS[n]]
+        return self._cpu.read_u64(self.sp + self.STACK_ARGUMENTS + 8 * (n - in_registers))
 
     @property
     def return_value(self) -> int:
@@ -193,6 +216,7 @@ class X86PtRegs(PtRegs):
     __slots__ = ("orig_ax",)
 
     ARGUMENTS = (7, 6, 2, 1, 8, 9)  # di si dx cx r8 r9
+    STACK_ARGUMENTS = 8  # behind the return address
     RETURN = 0
     STACK_POINTER = 4
     PROGRAM_COUNTER = 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
 from kprobesim.machine.registers import X86PtRegs
@@ -76,6 +76,7 @@ class X86Cpu:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.read_flags = engine.read_flags  # not a method: one call less for each branch
+        self.read_u64: Callable[[int], int]  # set by who has the memory
 
     def start(self, memory: GuestMemory) -> None:
         """Enter long mode with the page tables of ``memory``; interrupts enabled."""

@@ -149,9 +149,23 @@ def _parse(path: Path, head: bytes, body: bytes) -> Container:
 
 
 def write_container(
-    path: str | os.PathLike[str], facts: Mapping[str, Any], sections: Mapping[str, bytes]
+    path: str | os.PathLike[str],
+    facts: Mapping[str, Any],
+    sections: Mapping[str, bytes],
+    *,
+    durable: bool = True,
 ) -> None:
-    """Write the snapshot ``path``: it is there whole or not at all. Raises SnapshotError."""
+    """Write the snapshot ``path``: it is there whole or not at all.
+
+    Args:
+        path: The file; one that is there is replaced.
+        facts: Plain data.
+        sections: Bytes by name.
+        durable: Wait until it would survive a power failure.
+
+    Raises:
+        SnapshotError: It cannot be written.
+    """
     directory = json.dumps(
         {"facts": facts, "sections": [[name, len(data)] for name, data in sections.items()]}
     ).encode()
@@ -161,7 +175,7 @@ def write_container(
         path = Path(path)
         if path.exists() and not path.is_file():
             raise SnapshotError(path, "is no regular file, so no snapshot is written over it")
-        _replace(path, [head, _digest(head, body), body])
+        _replace(path, [head, _digest(head, body), body], durable)
     except OSError as error:
         raise SnapshotError(
             path,
@@ -172,14 +186,15 @@ def write_container(
         raise SnapshotError(str(path), f"is no path: {error}") from error
 
 
-def _replace(path: Path, parts: list[bytes]) -> None:
+def _replace(path: Path, parts: list[bytes], durable: bool) -> None:
     """Write a new file beside ``path`` and give it that name when it is complete."""
     new = path.with_name(f".{secrets.token_hex(8)}.kps")
     try:
         with new.open("xb") as file:
             file.writelines(parts)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Frame pointers: how callers are found in ARM64 kernels, and in x86-64 ones without ORC.
+"""CodePlace pointers: how callers are found in ARM64 kernels, and in x86-64 ones without ORC.
 
 A function saves its caller's frame pointer beside its return address and lets the register point
 there. Before it has done so, and after it has undone it, the return address is where the call put
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
-from kprobesim.stack.orc import Frame
+from kprobesim.stack.orc import CodePlace
 
 __all__ = ["walk_frames_arm64", "walk_frames_x86"]
 
@@ -35,7 +35,7 @@ _ENTRY_CODE = 32  # bytes of a function in which its frame is set up
 
 def walk_frames_arm64(
     memory: HostAccess, read: _Read, regs: PtRegs, start: int | None, recover: _Recover
-) -> Iterator[Frame]:
+) -> Iterator[CodePlace]:
     """The callers of ``regs.ip``, in the function that starts at ``start``, if that is known.
 
     ``read(address, size)`` gives code without probes; ``recover(address, frame)`` the real return
@@ -43,7 +43,7 @@ def walk_frames_arm64(
     """
     frame, link = regs.gpr(29), regs.gpr(30)
     if start is not None and not _arm64_has_frame(read, start, regs.ip):
-        yield Frame(recover(link, frame), False)
+        yield CodePlace(recover(link, frame), False)
     seen: set[int] = set()
     while frame and frame % 8 == 0 and frame not in seen and len(seen) < _MOST_FRAMES:
         seen.add(frame)
@@ -54,7 +54,7 @@ def walk_frames_arm64(
         link = recover(link, caller)
         if not link:
             return
-        yield Frame(link, False)
+        yield CodePlace(link, False)
         frame = caller  # on another stack, behind an interrupt
 
 
@@ -78,18 +78,18 @@ def _arm64_has_frame(read: _Read, start: int, ip: int) -> bool:
 
 def walk_frames_x86(
     memory: HostAccess, read: _Read, regs: PtRegs, ip: int, start: int, recover: _Recover
-) -> Iterator[Frame]:
+) -> Iterator[CodePlace]:
     """The callers of the instruction at ``ip``, in the function that starts at ``start``."""
     frame = regs.gpr(5)
     try:
         place = _x86_return_address(read, start, ip, regs.sp)
         if place is not None:
-            yield Frame(recover(memory.read_u64(place), place), False)
+            yield CodePlace(recover(memory.read_u64(place), place), False)
         for _ in range(_MOST_FRAMES):
             if not frame or frame % 8:
                 return
             caller = memory.read_u64(frame)
-            yield Frame(recover(memory.read_u64(frame + 8), frame + 8), False)
+            yield CodePlace(recover(memory.read_u64(frame + 8), frame + 8), False)
             if caller <= frame:
                 return
             frame = caller

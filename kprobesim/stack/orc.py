@@ -20,7 +20,7 @@ from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
 
-__all__ = ["Frame", "LoadedOrcTable", "OrcTable", "walk_orc"]
+__all__ = ["CodePlace", "LoadedOrcTable", "OrcTable", "walk_orc"]
 
 _MASK = (1 << 64) - 1
 _RECORD = struct.Struct("<hhH")
@@ -81,7 +81,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, repr=False)
-class Frame(HexRepr):
+class CodePlace(HexRepr):
     """An address on the way; ``exact``: it was interrupted there, and not left by a call.
 
     ``sp`` is the stack pointer there, if it is known.
@@ -161,7 +161,7 @@ class OrcTable:
             sp_reg, bp_reg = (_RENUMBERED.get(reg, _Reg.UNDEFINED) for reg in (sp_reg, bp_reg))
         return OrcEntry(sp_offset, bp_offset, sp_reg, bp_reg, kind)
 
-    def knows(self, frame: Frame) -> bool:
+    def knows(self, frame: CodePlace) -> bool:
         """Whether it tells of the caller of ``frame``, or that there is none."""
         entry = self.find(frame.address - (not frame.exact))
         if entry is None or entry.kind is _Kind.UNDEFINED:
@@ -194,7 +194,7 @@ def walk_orc(
     regs: PtRegs,
     ip: int,
     recover: Callable[[int, int], int],
-) -> Iterator[Frame]:
+) -> Iterator[CodePlace]:
     """The callers of the instruction at ``ip``, through exceptions, innermost first.
 
     ``regs`` are the registers there. ``recover(address, place)`` gives the real return address for
@@ -226,7 +226,7 @@ def walk_orc(
         except GuestMemoryError:
             return
         first = False
-        yield Frame(ip, exact, sp)
+        yield CodePlace(ip, exact, sp)
 
 
 def _frame(

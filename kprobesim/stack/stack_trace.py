@@ -1,93 +1,69 @@
-"""Call traces by what the image has, ORC or frame pointers: through exceptions and returns."""
+"""A call trace as data: frames, and the text that the kernel makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
 
-from kprobesim.errors import GuestMemoryError, ImageError
-from kprobesim.image import KernelImage
-from kprobesim.image.loaded_image import LoadedImage
-from kprobesim.machine.guest import Guest
-from kprobesim.machine.registers import PtRegs
-from kprobesim.stack.frames import walk_frames_arm64, walk_frames_x86
-from kprobesim.stack.orc import Frame, LoadedOrcTable, OrcTable, walk_orc
+from kprobesim.hexrepr import HexRepr
+from kprobesim.image import Symbol, SymbolAt
 
-__all__ = ["StackTrace"]
-
-_KERNEL = 0xFFFF_0000_0000_0000  # lower addresses are not the kernel's
+__all__ = ["Frame", "StackTrace"]
 
 
-class StackTrace:
-    """Walks the stack of ``machine``, which runs ``image``."""
+@dataclass(frozen=True)
+class Frame(HexRepr):
+    """One function on the way; as text the kernel's ``%pB``, ``name+0x10/0x40 [module]``.
 
-    def __init__(self, machine: Guest, image: KernelImage) -> None:
-        self._machine = machine
-        self._image = image
+    Attributes:
+        address: Where it stands: where it was interrupted, or where a call in it returns to.
+        exact: It was interrupted there, and not left by a call.
+        found: The symbol, with the offset of ``address`` in it; ``None`` where there is none.
+    """
 
-    def frames(self, regs: PtRegs, trapped_at: int | None = None) -> Iterator[Frame]:
-        """Where ``regs`` are, and the callers, innermost first; as far as they are known.
+    address: int
+    exact: bool
+    found: SymbolAt | None
 
-        ``trapped_at`` is the address of the breakpoint that ``regs.ip`` points behind, if so.
-        """
-        yield Frame(regs.ip, True, regs.sp)
-        ip = regs.ip if trapped_at is None else trapped_at
-        for frame in self._callers(regs, ip):
-            if not self.is_code(frame.address):
-                return
-            yield frame
+    @property
+    def symbol(self) -> Symbol | None:
+        """The function's symbol."""
+        return None if self.found is None else self.found.symbol
 
-    def _callers(self, regs: PtRegs, ip: int) -> Iterator[Frame]:
-        machine = self._machine
-        memory, recover = machine.memory, machine.recover_return
-        found = self._image.symbols.at(ip) if self._image.has_symbols else None
-        start = found.symbol.address if found is not None else ip
-        if self._image.arch == "arm64":
-            known = start if found is not None else None
-            return walk_frames_arm64(memory, self._read, regs, known, recover)
-        if self._table:
-            return walk_orc(self._table, memory, regs, ip, recover)
-        return walk_frames_x86(memory, self._read, regs, ip, start, recover)
+    @property
+    def offset(self) -> int | None:
+        """Bytes from the symbol to ``address``."""
+        return None if self.found is None else self.found.offset
 
-    @cached_property
-    def _table(self) -> OrcTable:
-        image = self._image
-        return LoadedOrcTable(image) if isinstance(image, LoadedImage) else OrcTable(image)
+    def __str__(self) -> str:
+        return f"{self.address:#x}" if self.found is None else str(self.found)
 
-    def lost_at(self, last: Frame, regs: PtRegs) -> int | None:
-        """The stack pointer in the ``last`` of :meth:`frames` if its caller could not be told.
 
-        ``None``: it has none, or comes from another mode.
-        """
-        if self._table and self._image.is_code(last.address) and self._table.knows(last):
-            return None
-        return last.sp if last.sp is not None else regs.sp
+@dataclass(frozen=True)
+class StackTrace(Sequence[Frame]):
+    """The frames, innermost first; as text what dump_stack() of the kernel prints."""
 
-    def is_code(self, address: int) -> bool:
-        """Whether the kernel's code, or a module's, is at ``address``."""
-        if self._image.is_code(address):
-            return True
-        return address >= _KERNEL and self._machine.memory.is_executable(address)
+    frames: tuple[Frame, ...]
+    arch: str
 
-    def _read(self, address: int, size: int) -> bytes:
-        try:
-            return self._machine.read_code(address, size)
-        except (GuestMemoryError, ImageError):
-            return bytes(size)
+    def __len__(self) -> int:
+        return len(self.frames)
 
-    def symbolize(self, frame: Frame) -> str:
-        """As ``%pB``: a return address belongs to the call before it, which may be the last."""
-        asked = frame.address - (not frame.exact)
-        found = self._image.symbols.at(asked) if self._image.has_symbols else None
-        if found is None:
-            return f"{frame.address:#x}"
-        offset = frame.address - found.symbol.address
-        return str(replace(found, offset=offset))
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
 
-    def dump(self, regs: PtRegs, trapped_at: int | None = None) -> str:
-        """The lines of ``dump_stack()``, from "Call trace:" on."""
-        lines = [f" {self.symbolize(frame)}" for frame in self.frames(regs, trapped_at)]
-        if self._image.arch == "x86_64":
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Frame, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Frame | tuple[Frame, ...]:
+        return self.frames[index]
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self.frames)
+
+    def __str__(self) -> str:
+        lines = [f" {frame}" for frame in self.frames]
+        if self.arch == "x86_64":
             return "\n".join(["Call Trace:", " <TASK>", *lines, " </TASK>", ""])
         return "\n".join(["Call trace:", *lines, ""])

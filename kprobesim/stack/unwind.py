@@ -9,8 +9,8 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
-from kprobesim.stack.orc import Frame
-from kprobesim.stack.stack_trace import StackTrace
+from kprobesim.stack.orc import CodePlace
+from kprobesim.stack.walk import StackWalker
 
 __all__ = ["Unwinder"]
 
@@ -27,11 +27,11 @@ class Unwinder:
     def __init__(self, machine: Guest, image: KernelImage) -> None:
         self._memory = machine.memory
         self._image = image
-        self._stack = StackTrace(machine, image)
+        self._stack = StackWalker(machine, image)
 
     def symbolize(self, address: int) -> str:
         """``symbol+0x10/0x40`` as the kernel's ``%pS`` prints it, else the number."""
-        return self._stack.symbolize(Frame(address, True))
+        return self._stack.symbolize(CodePlace(address, True))
 
     def trace(self, regs: PtRegs) -> list[str]:
         """The callers, innermost first. A line that starts with ``? `` is a guess."""
@@ -60,7 +60,7 @@ class Unwinder:
                 if frame == [_KERNEL_CS, _KERNEL_DS] and self._stack.is_code(word):
                     trace.append(self.symbolize(word))
                 elif self._is_return_address(word):
-                    guess = self._stack.symbolize(Frame(word, False))
+                    guess = self._stack.symbolize(CodePlace(word, False))
                     if guess not in trace:
                         trace.append("? " + guess)
                 if len(trace) >= _DEPTH:

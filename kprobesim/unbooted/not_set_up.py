@@ -17,7 +17,7 @@ from kprobesim.image import KernelImage
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
-from kprobesim.stack.stack_trace import StackTrace
+from kprobesim.stack.walk import StackWalker
 from kprobesim.unbooted.environment import percpu_offset
 from kprobesim.unbooted.origins import Origins, Place, origins_arm64, origins_x86
 
@@ -72,7 +72,7 @@ class NotSetUp:
     def __init__(self, machine: Machine, image: KernelImage) -> None:
         self._machine = machine
         self._image = image
-        self._stack = StackTrace(machine, image)
+        self._stack = StackWalker(machine, image)
 
     def explain(self, trap: Trap, regs: PtRegs) -> str:
         """What is not set up, if the trap is of a pointer that it would have set; else ""."""
@@ -187,8 +187,9 @@ class NotSetUp:
             below = (s for s in symbols if s.address <= variable)
             return max(below, key=lambda symbol: symbol.address).name
         is_near = found is not None and found.offset < max(found.size, 8)
-        if found is not None and is_near and found.symbol.type not in "tTwW":
-            return found.symbol.name
+        # (Where variables have no symbols, what is found is the mark at the end of the code.)
+        if found is not None and is_near and not self._image.is_code(found.symbol.address - 1):
+            return "" if found.symbol.type in "tTwW" else found.symbol.name
         for name in _EXPORTED:
             start = self._image.exported(name)
             if start is not None and start <= address < start + _EXPORTED_BYTES:

@@ -161,6 +161,11 @@ def test_whose_rules_these_are(cli: Cli, sample: Path, guest: Kernel) -> None:
     assert (refused["errno"], refused["model"]) == (22, "2.6")
 
 
+@pytest.mark.parametrize("command", ["info", "call", "disasm", "check", "boot"])
+def test_every_command_with_an_image_takes_a_model(cli: Cli, sample: Path, command: str) -> None:
+    cli(command, sample, "--model", "1.0", "gcd").refused(2, "--model", "6.17")
+
+
 def test_no_emulator_is_loaded(sample: Path) -> None:
     """The rules need no CPU: in a process of its own, not even Unicorn is imported."""
     program = (

@@ -25,6 +25,10 @@ def test_json_says_what_the_file_holds(cli: Cli, sample: Path, guest: Kernel) ->
     assert data["release"] == "6.1.0-kprobesim-sample"
     assert data["banner"].startswith("Linux version 6.1.0-kprobesim-sample ")
     assert data["preemptible"] is False
+    assert data["model"]["name"] == guest.model.name
+    assert data["model"]["int3_ends_walk"] is False
+    other = cli("info", sample, "--json", "--model", "5.4").data["model"]
+    assert (other["name"], other["int3_ends_walk"]) == ("5.4", True)
     shown = [(int(s["start"], 16), s["size"]) for s in data["segments"]]
     assert set(loads) <= set(shown)
     (text,) = data["text"]

@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
-from kprobesim import Kernel
+from kprobesim import Kernel, Kprobe, PtRegs, UsageError
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
+ADD_STACK_ARGUMENTS = {
+    # the NOP of ftrace; mov rax, [rsp + 8]; add rax, [rsp + 16]; ret
+    "x86_64": "0f1f440000 488b442408 4803442410 c3",
+    # nop; ldp x0, x1, [sp]; add x0, x0, x1; ret
+    "arm64": "1f2003d5 e00740a9 0000018b c0035fd6",
+}
 X86_NAMES = ("r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss").split()
 ARM64_NAMES = [*(f"x{n}" for n in range(31)), "sp", "pc", "pstate"]
 
@@ -24,6 +30,8 @@ def test_the_kernels_own_names(guest: Kernel) -> None:
     assert list(regs.as_dict()) == list(regs)
     assert regs.arg(0) == 30
     with pytest.raises(IndexError):
+        regs.arg(-1)
+    with pytest.raises(UsageError, match="on the stack"):
         regs.arg(8)
     if guest.arch == "x86_64":
         assert (regs.di, regs.cs, regs.ss) == (30, 0x10, 0x18)
@@ -145,3 +153,18 @@ def test_single_step_gives_mdscr_back(arch: str) -> None:
     with k.probing("kprobe_target", post_handler=lambda *a: None):
         assert k.call("kprobe_target", 9) == 3
     assert k.machine.engine.read_system(*mdscr) == 1 << 12
+
+
+def test_arguments_on_the_stack(stepped: Kernel) -> None:
+    code = bytes.fromhex(ADD_STACK_ARGUMENTS[stepped.arch])
+    start = stepped.symbols["crc32_le"].address
+    stepped.write(start, code)
+    count = (6 if stepped.arch == "x86_64" else 8) + 2
+    seen: list[int] = []
+
+    def pre(p: Kprobe, regs: PtRegs) -> None:
+        seen.extend(regs.arg(n) for n in range(count))
+
+    with stepped.probing(addr=start, pre_handler=pre):
+        assert stepped.call(start, *range(1, count + 1)) == 2 * count - 1
+    assert seen == [*range(1, count + 1)]

@@ -153,6 +153,63 @@ def test_other_instruments(arch: str, flags: tuple[str, ...]) -> None:
     assert k.call("indirect", 4) == 5
 
 
+def test_pointers_are_not_authenticated() -> None:
+    """RETAA and its kind, on a CPU that has no such instructions."""
+    flags = ("-march=armv8.3-a", "-mbranch-protection=pac-ret+leaf")
+    k = tiny_kernel("arm64", CODE, *flags)
+    assert k.call("deep", 30) == 32
+    assert k.call("indirect", 4) == 5
+    code = k.alloc(64, executable=True)
+    data = k.alloc(32)
+    k.write(data + 8, (77).to_bytes(8, "little"))
+    # mov x9, x30; pacia x0, x1; xpaci x0; ldraa x2, [x0, #8]!; add x0, x0, x2; blraaz x3; ret x9
+    words = (0xAA1E03E9, 0xDAC10020, 0xDAC143E0, 0xF8201C02, 0x8B020000, 0xD63F087F, 0xD65F0120)
+    k.write(code, b"".join(word.to_bytes(4, "little") for word in words))
+    leaf = k.symbols["leaf"].address
+    assert k.call(code, data, 5, 0, leaf) == (data + 8 + 77 + 1) & 0xFFFFFFFF
+    with pytest.raises(GuestFault, match="undefined instruction"):
+        k.write(code, (0x9AC13000).to_bytes(4, "little"))  # pacga x0, x0, x1
+        k.call(code)
+
+
+UNDEFINED = r"""
+typedef int function(int);
+int leaf(int n) { return n + 1; }
+long other(long a, long b) { return a + b; }
+void *volatile place = other;
+int mistaken(int n) { function *f = place; return f(n) + 1; }
+int add(int a, int b) { return a + b; }
+int shift(int a, int b) { return a << b; }
+int element(unsigned n) { static volatile int table[4] = {1, 2, 3, 4}; return table[n]; }
+"""
+
+
+def test_traps_of_checks_are_told(arch: str) -> None:
+    def hint(k: Kernel, function: str, *arguments: int) -> str:
+        with pytest.raises(GuestFault) as caught:
+            k.call(function, *arguments)
+        return caught.value.hint
+
+    checks = "signed-integer-overflow,shift,array-bounds"
+    k = tiny_kernel(arch, UNDEFINED, f"-fsanitize={checks}", f"-fsanitize-trap={checks}")
+    assert hint(k, "add", 0x7FFFFFFF, 1) == "UBSAN: integer addition overflow"
+    assert hint(k, "shift", 1, 40) == "UBSAN: shift out of bounds"
+    assert hint(k, "element", 4) == "UBSAN: array index out of bounds"
+    assert k.call("add", 3, 4) == 7
+    k = tiny_kernel(arch, UNDEFINED, "-fsanitize=kcfi")
+    assert hint(k, "mistaken", 3).startswith("CFI: the function that was to be called")
+    k.write(k.symbols["place"].address, k.symbols["leaf"].address.to_bytes(8, "little"))
+    assert k.call("mistaken", 3) == 5
+
+
+def test_a_stack_that_is_used_up(arch: str) -> None:
+    k = tiny_kernel(arch, CODE)
+    with pytest.raises(GuestFault, match="the stack of 64 KiB is used up"):
+        k.call("deep", 1 << 20)
+    with pytest.raises(GuestFault, match="behind the stack"):
+        k.call("guarded", 1 << 12)
+
+
 def test_stack_protector(arch: str) -> None:
     kind, *more = GUARD[arch]
     k = tiny_kernel(arch, CODE, "-fstack-protector-all", f"-mstack-protector-guard={kind}", *more)

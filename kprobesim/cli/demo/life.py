@@ -50,12 +50,11 @@ class Life:
         try:
             story.code("patched", place, _BREAKPOINT[kernel.arch])
             self._show_slot()
-            kernel.kprobes.listeners.callbacks.append(self._observe)
             story.line("call", call)
-            self.result = action()
+            with kernel.on_hit(self._observe):
+                self.result = action()
             story.line("result", f"{self.result:#x} = {self.result}", style="bold")
         finally:
-            kernel.kprobes.listeners.callbacks.remove(self._observe)
             kernel.unregister_kprobe(p)
         story.code("unregistered", place, size)
         self.restored = kernel.read(place, 16) == original

@@ -62,12 +62,15 @@ class HookHits:
         hit: The hook's callback.
         finish_in_place: What follows a step that went on behind the instruction.
         in_place: How instructions run where they are.
+        arrives_again: The address whose hit is over and whose block starts anew there, since a
+            handler has written code: what follows in the block may be another now.
     """
 
     def __init__(self, steps: HitSteps, table: dict[int, Kprobe]) -> None:
         """Make the hook's callback from the CPU's ``steps`` and the probes by address."""
         self.in_place = _InPlace(steps.machine.engine)
         self.finish_in_place = self.in_place.make_finish(steps.finish)
+        self.arrives_again: int | None = None
         self.hit = self._make_hit(steps, table)
 
     def _make_hit(
@@ -77,6 +80,7 @@ class HookHits:
         words, pc, write_pc = machine.words, machine.engine.layout.pc, machine.engine.write_pc
         trap_offset = steps.arch.breakpoint_trap_offset
         hit = make_hit(steps, single_step=True, in_place=self.in_place)
+        code_pages = machine.engine.code_pages
 
         def hook(_uc: object, address: int, _size: int, _data: object) -> None:
             """Before the instruction at ``address``, which will run."""
@@ -84,9 +88,17 @@ class HookHits:
                 p = ctl.current_kprobe
                 if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
                     return  # here again, now to be stepped
+                if address == self.arrives_again:
+                    self.arrives_again = None
+                    return
                 words[pc] = address + trap_offset
                 if hit(table[address]):
                     write_pc(words[pc])  # which ends the block: a step would not end it elsewhere
+                elif code_pages.written:
+                    code_pages.written, self.arrives_again = False, address
+                    self.in_place.before_execution()
+                    self.in_place.after_emulation()
+                    write_pc(address)
             except BaseException as error:
                 machine.keep(error)
 

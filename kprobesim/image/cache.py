@@ -1,0 +1,121 @@
+"""Images that were unpacked once: a second command on the same package starts in no time.
+
+Taking a kernel out of a package and its symbols out of the kernel costs a second or more, and
+what comes out is always the same. So it is kept in the user's cache directory, as a snapshot keeps
+an image, under a name made from the package's content and from the code that has read it: what
+changes is another entry, and nothing is ever out of date. Entries appear whole or not at all; each
+has a checksum, and one that is damaged is made anew. Those not used for longest are deleted when
+all together exceed 2 GiB.
+
+The environment variable KPROBESIM_CACHE names another directory, or is ``off``. Where nothing can
+be written, nothing is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from kprobesim.errors import ImageError, SnapshotError
+from kprobesim.image.files.source import Buffer
+from kprobesim.image.kernel_image import KernelImage
+from kprobesim.image.state import pack_image, unpack_image
+from kprobesim.snapshot.container import read_container, write_container
+
+__all__ = ["cache_directory", "load_cached"]
+
+_log = logging.getLogger(__name__)
+
+_OFF = ("", "0", "off", "no", "none")
+_ENDING = ".kpi"
+_MOST = 2 << 30
+_CHUNK = 1 << 20
+#: An entry that is being written for longer was given up.
+_ABANDONED = 3600.0
+
+
+def cache_directory() -> Path | None:
+    """Where unpacked images lie; ``None``: they are not kept."""
+    chosen = os.environ.get("KPROBESIM_CACHE")
+    if chosen is None:
+        from platformdirs import user_cache_path  # knows each system's custom, and XDG_CACHE_HOME
+
+        return user_cache_path("kprobesim") / "images"
+    return None if chosen.strip().lower() in _OFF else Path(chosen).expanduser()
+
+
+def load_cached(path: Path, data: Buffer, load: Callable[[], KernelImage]) -> KernelImage:
+    """The image in the file ``path`` with the bytes ``data``: the kept one, or what ``load`` gives.
+
+    Raises:
+        ImageError: As ``load`` does.
+    """
+    folder = cache_directory()
+    if folder is None:
+        return load()
+    entry = folder / (_key(data) + _ENDING)
+    if entry.is_file():
+        try:
+            image = unpack_image(read_container(entry), None, path)
+            os.utime(entry)
+        except (SnapshotError, OSError) as error:
+            _log.info("an unpacked image is made anew: %s", error)
+        else:
+            return image
+    image = load()
+    _keep(entry, image)
+    return image
+
+
+def _key(data: Buffer) -> str:
+    """Names the content of ``data``, as this code reads it."""
+    digest = hashlib.sha256(_readers())
+    for at in range(0, len(data), _CHUNK):
+        digest.update(data[at : at + _CHUNK])
+    return digest.hexdigest()
+
+
+@cache
+def _readers() -> bytes:
+    """Names this version of the code that reads images and symbols."""
+    room = Path(__file__).parent
+    files = sorted(room.rglob("*.py"))
+    stats = ((file.relative_to(room), file.stat()) for file in files)
+    return repr([(str(file), s.st_size, s.st_mtime_ns) for file, s in stats]).encode()
+
+
+def _keep(entry: Path, image: KernelImage) -> None:
+    try:
+        sections = pack_image(image, None)
+    except ImageError:
+        return  # damaged where symbols are: whoever asks for them will be told
+    try:
+        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_container(entry, {}, sections, durable=False)
+        _make_room(entry)
+    except (SnapshotError, OSError) as error:
+        _log.info("the unpacked image is not kept: %s", error)
+
+
+def _make_room(newest: Path) -> None:
+    """Delete what was not used for longest, and what nobody finishes."""
+    entries = []
+    for file in newest.parent.iterdir():
+        try:
+            status = file.stat()
+        except FileNotFoundError:  # another process makes room, too
+            continue
+        if file.suffix == _ENDING:
+            entries.append((status.st_mtime, status.st_size, file))
+        elif file.suffix == ".kps" and status.st_mtime < time.time() - _ABANDONED:
+            file.unlink(missing_ok=True)
+    room = _MOST
+    for _, size, file in sorted(entries, reverse=True):
+        room -= size
+        if room < 0 and file != newest:
+            file.unlink(missing_ok=True)
