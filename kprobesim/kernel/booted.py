@@ -103,8 +103,8 @@ class BootedKernel(Kernel):
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
 
     def _watch_die_chain(self) -> None:
-        if not self._dies_watched and self.kprobes.hooks is not None:
-            watch_die_chain(self.machine, self.image, self.kprobes.hooks)
+        if not self._dies_watched:
+            watch_die_chain(self.machine, self.image)
             self._dies_watched = True
 
     def fork_state(self) -> ForkState:
