@@ -11,7 +11,7 @@ import pytest
 from makers.arm64_code import LOOP, POWER_OFF, bare_guest, mov, store
 from makers.boots import Boots, run_to_the_end
 
-from kprobesim import BootedKernel, Kernel, Kprobe, Stop, UsageError
+from kprobesim import BootedKernel, ForkState, Kernel, Kprobe, Stop, UsageError
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.fork_state import Forks
 from kprobesim.image import KernelImage
@@ -239,8 +239,51 @@ def test_calls_before_and_after(real_image: Path, boots: Boots) -> None:
         assert k.time == after
         k.restore_state(first)
         assert k.call("strlen", b"again!!\0") == 7
+    the_way_to_the_kworker_is_gone_once(k, first)
     k.restore_state(first)
     assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
+
+
+def the_way_to_the_kworker_is_gone_once(k: BootedKernel, state: ForkState) -> None:
+    """Before the first call from a state the guest runs on; later that is replayed, unseen."""
+
+    def call_again() -> tuple[Any, ...]:
+        k.restore_state(state)
+        result = k.call("strlen", b"again!!\0")
+        return result, k.time, k.console.text, k.board.exceptions(), digest(k)
+
+    def times() -> float:
+        """How many seconds of the guest's time the CPU was really executing."""
+        runs.clear()
+        outcomes.append(call_again())
+        return sum(runs)
+
+    runs: list[float] = []
+    outcomes: list[tuple[Any, ...]] = []
+    run = k.board.run
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        before = k.time
+        try:
+            return run(*arguments, **options)
+        finally:
+            runs.append(k.time - before)
+
+    k.board.run = counted  # type: ignore[method-assign]
+    try:
+        replayed = times()
+        with k.probing("kernel_restart"):  # who knows what it would have seen
+            gone, known = times(), times()
+        assert replayed == pytest.approx(known) and replayed < gone / 10
+        hits: list[float] = []
+        with k.probing("process_one_work", pre_handler=lambda p, regs: hits.append(k.time)):
+            times()
+            seen = hits[:]
+            times()
+        assert hits == 2 * seen and seen
+        assert len(set(outcomes)) == 1
+    finally:
+        del k.board.run
 
 
 @pytest.mark.real_kernel
