@@ -3,8 +3,9 @@
     python scripts/guest_ftrace_tests.py IMAGE BUSYBOX [--alone]
 
 The behaviour is that of tools/testing/selftests/ftrace/test.d/kprobe (Linux 6.12), told in our own
-words: a shell script (``guest_ftrace_tests.sh``) in the guest prints one line for each. The guest must answer the same, at the
-same virtual time, as one that nobody probes. The exit status is 0 if it does, and all are right.
+words: a shell script in the guest (``guest_ftrace_tests.sh``) prints one line for each. The guest
+must answer the same, at the same virtual time, as one that nobody probes. The exit status is 0 if
+it does, and all are right.
 """
 
 from __future__ import annotations
