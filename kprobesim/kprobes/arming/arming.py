@@ -48,7 +48,10 @@ class Arming(Protocol):
 
 
 class BreakpointArming:
-    """The kernel's way. ``idle()`` says that no probe is being handled: no slot is in use."""
+    """The kernel's way. ``idle()`` says that no probe is being handled: no slot is in use.
+
+    ``read(address, size)`` gives what is in memory.
+    """
 
     def __init__(
         self,
@@ -57,12 +60,14 @@ class BreakpointArming:
         slots: SlotCache,
         copies: dict[int, int],
         idle: Callable[[], bool],
+        read: Callable[[int, int], bytes],
     ) -> None:
         self._machine = machine
         self._arch = arch
         self._slots = slots
         self._copies = copies
         self._idle = idle
+        self._read = read
         self._armed: dict[int, bytes] = {}
 
     def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
@@ -91,10 +96,10 @@ class BreakpointArming:
         self._machine.text.poke(address, self._arch.breakpoint, "kprobe arm")
 
     def disarm(self, p: Kprobe) -> None:
-        """Write back what the breakpoint replaced."""
-        address = p.addr or 0
+        """Write back what the breakpoint replaced, unless the guest has written there itself."""
+        address, breakpoint = p.addr or 0, self._arch.breakpoint
         original = self._armed.pop(address, None)
-        if original is not None:
+        if original is not None and self._read(address, len(breakpoint)) == breakpoint:
             self._machine.text.poke(address, original, "kprobe disarm")
 
     def jump(self, address: int, jump: bytes) -> None:
@@ -129,7 +134,7 @@ class BreakpointArming:
 
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code with breakpoints and jumps taken out."""
-        code = bytearray(self._machine.memory.read(address, size))
+        code = bytearray(self._read(address, size))
         for probed in range(address - _WIDEST + 1, address + size):
             original = self._armed.get(probed)
             if original is not None:
@@ -161,6 +166,8 @@ class HookArming:
         self._watchers: dict[int, Callable[[int], None]] = {}
         self._hooks: dict[int, int] = {}
         self._prepared: dict[int, tuple[Site, bytes]] = {}
+        self.read_original: Callable[[int, int], bytes] = self.read
+        """Guest code without the breakpoints of other probes, if there are any."""
 
     def __len__(self) -> int:
         """How many addresses are hooked."""
@@ -202,7 +209,7 @@ class HookArming:
         """
         address = p.addr or 0
         site, code = self._prepared[address]
-        now = self._machine.memory.read(address, len(code))
+        now = self.read_original(address, len(code))
         if now != code:
             if now.startswith(self._arch.breakpoint):
                 return None
@@ -273,8 +280,8 @@ class HookArming:
         self.disarm(p)
         self.release(p)
 
-    def read_original(self, address: int, size: int) -> bytes:
-        """Guest code, which no probe has changed."""
+    def read(self, address: int, size: int) -> bytes:
+        """Guest code, which no hook has changed."""
         try:
             return self._machine.memory.read(address, size)
         except GuestMemoryError:
