@@ -47,6 +47,7 @@ SUITES = (
     *("testing", "sid", "experimental"),
 )
 """Debian's aliases: which kernels they hold changes, and is found at run time."""
+SECURITY = ("oldoldstable-security", "oldstable-security", "stable-security")
 BOOTED = "Run /init"  # what a kernel prints when its __init code has gone
 BOOT_SECONDS = 300.0
 ANYWHERE = 0.75
@@ -270,24 +271,15 @@ def compare(
 
 
 def archives() -> list[str]:
-    """APT's lines for every suite, of the archives that this machine's APT knows."""
-    command = [
-        "apt-get",
-        "indextargets",
-        "--format",
-        "$(REPO_URI)|$(RELEASE)",
-        "Created-By: Packages",
-    ]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    uris: dict[str, bool] = {}
-    for line in listed.splitlines():
-        uri, _, release = line.partition("|")
-        uris[uri] = uris.get(uri, False) or release.endswith("-security")
+    """APT's lines for every suite, of the Debian archives that this machine's APT knows."""
+    command = ["apt-get", "update", "--print-uris"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = dict(re.findall(r"'(\S+/)dists/([\w-]+)/InRelease'", listed))
     keys = sorted(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"))
     signed = f" [signed-by={keys[0]}]" if keys else ""
     lines = []
-    for uri, security in sorted(uris.items()):
-        suites = [f"{s}-security" for s in SUITES[:4] if "-" not in s] if security else SUITES
+    for uri, suite in sorted(found.items()):
+        suites = SECURITY if suite.endswith("-security") else SUITES
         lines += [f"deb{signed} {uri} {suite} main" for suite in suites if "debian" in uri]
     return lines
 

@@ -12,7 +12,7 @@ from typing import Any
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
 from kprobesim.boot.faults import GuestEnd
-from kprobesim.boot.fork_state import Forks, ForkState
+from kprobesim.boot.fork_state import Forks
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
@@ -30,6 +30,7 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.faults import GuestTimeout
+from kprobesim.machine.fork_state import ForkState
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -115,7 +116,7 @@ class BootedKernel(Kernel):
 
     def _watch_die_chain(self) -> None:
         if not self._dies_watched:
-            watch_die_chain(self.machine, self.image, self.kprobes.hooks)
+            watch_die_chain(self.machine, self.image)
             self._dies_watched = True
 
     def fork_state(self) -> ForkState:

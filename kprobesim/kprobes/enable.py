@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.kprobes.aggregate import AggrKprobe
-from kprobesim.kprobes.arming.arming import Arming
+from kprobesim.kprobes.arming.protocol import Arming
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.table import KprobeTable, members
 

@@ -11,9 +11,9 @@ from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.arch_kprobes import ArchInsn, Stepping, arch_kprobes
-from kprobesim.kprobes.arming.arming import HowToArm
 from kprobesim.kprobes.arming.armings import Armings, ProbeArming
 from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
+from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.debugfs import list_kprobes
@@ -92,7 +92,7 @@ class KprobesManager:
         self.slots = self._arming.slots
         """Where the copies of instructions are."""
         if arming == "hook":
-            returns: Returns = HookReturns(hits.steps, self.hooks, lambda: task_functions(image))
+            returns: Returns = HookReturns(hits.steps, lambda: task_functions(image))
         else:
             all_pages = cast(ProbePages, pages)
             returns = TrampolineReturns(hits, all_pages.trampoline)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import UsageError
-from kprobesim.kprobes.arming.arming import HookArming
+from kprobesim.kprobes.arming.hook import HookArming
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.site import Site
 

@@ -187,8 +187,9 @@ class NotSetUp:
             below = (s for s in symbols if s.address <= variable)
             return max(below, key=lambda symbol: symbol.address).name
         is_near = found is not None and found.offset < max(found.size, 8)
-        if found is not None and is_near and found.symbol.type not in "tTwW":
-            return found.symbol.name
+        # (Where variables have no symbols, what is found is the mark at the end of the code.)
+        if found is not None and is_near and not self._image.is_code(found.symbol.address - 1):
+            return "" if found.symbol.type in "tTwW" else found.symbol.name
         for name in _EXPORTED:
             start = self._image.exported(name)
             if start is not None and start <= address < start + _EXPORTED_BYTES:

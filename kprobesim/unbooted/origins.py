@@ -179,10 +179,9 @@ def _x86_effect(insn: Any, origins: Origins, x86: Any) -> tuple[str, int | None,
         return target, kept, None
     origin = origins.unset(address)
     if name == "add":
-        constant = None
-        if origin is None and target in constants:
-            constant = constants[target] + origins.read(address)
-        return target, held.get(target, origin), constant
+        if target in constants:  # a per-CPU variable's address, and CPU 0's offset
+            return target, None, constants[target] + origins.read(address)
+        return target, held.get(target, origin), None
     return target, kept if origin is None else origin, None
 
 
@@ -261,7 +260,7 @@ def _arm64_effect(insn: Any, origins: Origins, arm64: Any) -> tuple[str, int | N
         amount = operands[2].imm if operands[2].type == arm64.ARM64_OP_IMM else 0
         known = next((s for s in sources if s in constants), "")
         origin = next((held[s] for s in sources if s in held), None)
-        return target, origin, _sum(constants.get(known), amount)
+        return target, None if known else origin, _sum(constants.get(known), amount)
     if name == "ldr" and operands[-1].type == arm64.ARM64_OP_MEM:
         mem = operands[-1].mem
         base = _x_register(insn, mem.base)

@@ -7,10 +7,12 @@ from typing import Literal, get_args
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
-from kprobesim.kprobes.arming.arming import Arming, BreakpointArming, HookArming, HowToArm
+from kprobesim.kprobes.arming.breakpoint import BreakpointArming
+from kprobesim.kprobes.arming.hook import HookArming
+from kprobesim.kprobes.arming.jump import KprobeOptimizer
 from kprobesim.kprobes.arming.jump_body import OptimizedCallback
-from kprobesim.kprobes.arming.optimizer import KprobeOptimizer
 from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
+from kprobesim.kprobes.arming.protocol import Arming, HowToArm
 from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe

@@ -12,7 +12,7 @@ from kprobesim.arch.refused import Refused
 from kprobesim.arch.x86_64.detour import DETOUR_SIZE, LONGEST_COPY, Detour, detour
 from kprobesim.errors import UsageError
 from kprobesim.kprobes.aggregate import AggrKprobe
-from kprobesim.kprobes.arming.arming import BreakpointArming
+from kprobesim.kprobes.arming.breakpoint import BreakpointArming
 from kprobesim.kprobes.arming.jump_body import JumpBody
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.arming.slots import SlotCache
@@ -114,6 +114,11 @@ class KprobeOptimizer:
         head.flags |= KprobeFlag.OPTIMIZED
         head.detour = made.resume
         self._queue.add(address)
+
+    @property
+    def has_jumps(self) -> bool:
+        """Whether a breakpoint is a jump now."""
+        return bool(self._jumps)
 
     def wrap(self, p: Kprobe) -> Kprobe:
         """``try_to_optimize_kprobe()``: a head for ``p``, if it could ever be a jump; else ``p``.
