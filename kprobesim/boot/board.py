@@ -49,7 +49,7 @@ class Board(Computer):
         super()._assemble(image, memory, append, clock)
         self.console.listeners.append(self._watch_console)
         self.machine.turn.stop_soon = self.clock.stop_run
-        self.panics = PanicWatch(self.machine.engine, self.clock, self.machine.keep)
+        self.panics = PanicWatch(self.machine.code_watch, self.clock)
 
     @property
     def ended(self) -> StopReason | None:
@@ -161,9 +161,11 @@ class Board(Computer):
             clock.begin()
             try:
                 status = engine.run(words[pc], limit)
+            except BaseException:
+                machine.abandon_hit()
+                raise
             finally:
                 clock.end()
-            machine.raise_kept()
             if self._panicked:
                 self._panicked = False
                 self.panics.forget()
@@ -195,7 +197,7 @@ class Board(Computer):
             if self._missing is None:
                 self._missing = address, words[pc]
 
-        self.machine.engine.on_unmapped(low, high, missing)
+        self.machine.engine.hooks.on_unmapped(low, high, missing)
 
     def _fail_without_device(self) -> NoReturn:
         what = "a physical address"

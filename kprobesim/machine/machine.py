@@ -328,7 +328,6 @@ class Machine(Guest):
                 elif not engine.counts_blocks:
                     engine.count_blocks()
                 status = engine.run(address, min(limit - used, most) if limit else most)
-                self.raise_kept()
                 if self._stop_asked:
                     self._stopped(CallStopped, "the call was stopped")
                 address = words[program_counter]

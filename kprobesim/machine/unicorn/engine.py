@@ -1,4 +1,4 @@
-"""The CPU emulator behind four verbs: run, stop, hook, forget. hooks.py is its other half.
+"""The CPU emulator behind three verbs: run, stop, forget; its hooks are in hooks.py.
 
 The official binding costs 1-2 us for one register; a breakpoint needs several of them for every
 hit. Unicorn keeps the registers of the guest in a C struct, so the engine finds that struct once
@@ -17,6 +17,7 @@ from unicorn import arm64_const, x86_const
 
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn import struct_layout
+from kprobesim.machine.unicorn.cmpxchg import mend_cmpxchg
 from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.counting import Counting
@@ -27,6 +28,7 @@ from kprobesim.machine.unicorn.library import (
     CpReg,
     Msr,
     address_of,
+    check,
     library,
     open_cpu,
 )
@@ -47,7 +49,7 @@ _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
 
 
-class Engine(Hooks):
+class Engine:
     """One emulated CPU of ``arch`` ("x86_64" or "arm64").
 
     ``words`` are the guest's registers, live, as 64-bit words; ``layout`` says which word is which
@@ -65,11 +67,10 @@ class Engine(Hooks):
         self._uc = open_cpu(arch, model)
         self._handle = address_of(self._uc)
         self.code_pages = CodePages(self._uc, arch)
+        if arch == _X86:
+            mend_cmpxchg()
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
-        super().__init__()
-        if not self.code_pages.exact:
-            self._hook(unicorn.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))  # no store is fast
         self._numbers = REGISTERS[arch]
         self._pc = self._numbers["pc"]
         # With arguments made once and no prototype to check them against: every emulated branch
@@ -89,15 +90,15 @@ class Engine(Hooks):
         self.fields = struct_layout.find_fields(self.words, self.layout)
         self.counter_words: Words = struct_layout.find_counter(self._handle, self.layout)
         """What was executed so far, and the limit, of the current or last counted run; live."""
+        self.hooks = hooks = Hooks(self._lib, self._handle, self.words, self.stop)
         self._counting = Counting(
-            self._handle, self.layout, self._hook, self.unhook, self.forget_all_code
+            self._handle, self.layout, hooks.add, hooks.unhook, self.forget_all_code
         )
         self.extra_blocks = 0
         """By how much the limit was raised for a step that must come to its end."""
-
-    def _check(self, status: int, what: str) -> None:
-        if status:
-            raise EngineError(f"{what}: {unicorn.UcError(status)}")
+        if not self.code_pages.exact:
+            # No store is fast then.
+            self.hooks.add(unicorn.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))
 
     # -- memory ------------------------------------------------------------------------------
 
@@ -110,7 +111,7 @@ class Engine(Hooks):
         status = self._lib.uc_mem_map_ptr(
             self._handle, physical, size, unicorn.UC_PROT_ALL, host_address
         )
-        self._check(status, f"mapping {size:#x} bytes of RAM at {physical:#x}")
+        check(status, f"mapping {size:#x} bytes of RAM at {physical:#x}")
 
     def forget_code(self, start: int, end: int) -> None:
         """Drop what was translated from the virtual range [``start``, ``end``), which is mapped.
@@ -143,11 +144,14 @@ class Engine(Hooks):
     def run(self, begin: int, count: int = 0) -> int:
         """Run from ``begin`` until a halt, a :meth:`stop`, or ``count`` instructions if not 0.
 
-        Returns Unicorn's error number, 0 if it just stopped. Counting is exact: a block that was
-        translated for an uncounted run does not count, so all are dropped when the mode changes.
+        Returns Unicorn's error number, 0 if it just stopped; raises what a hook's callback raised.
+        Counting is exact: a block that was translated for an uncounted run does not count, so all
+        are dropped when the mode changes (unicorn#1606: without that ``count=1`` may run four).
         """
         count = self._counting.begin(count)
-        return int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
+        status = int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
+        self.hooks.raise_kept()
+        return status
 
     def execute(self, code: bytes, values: Sequence[int]) -> None:
         """Run ``code``, which ends by a halt, with ``values`` in the first registers.
@@ -162,25 +166,25 @@ class Engine(Hooks):
         for number, value in enumerate(values):
             self.words[number] = value
         try:
-            self._check(self.run(_NOWHERE), "running a few instructions")
+            check(self.run(_NOWHERE), "running a few instructions")
         finally:
             self.forget_code(_NOWHERE, _NOWHERE + _PAGE)
             status = self._lib.uc_mem_unmap(self._handle, _NOWHERE, _PAGE)
-            self._check(status, "unmapping a page")
+            check(status, "unmapping a page")
         if self.words[self.layout.pc] != _NOWHERE + len(code):
             raise EngineError(f"Unicorn stopped at {self.words[self.layout.pc]:#x}")
 
     def count_blocks(self, start: int = 1, end: int = 0) -> None:
         """From now on count blocks: see :meth:`.counting.Counting.blocks`."""
         self._counting.blocks(start, end)
-        if self._exits is not None:
-            self._exits.look_everywhere(False)
+        if self.hooks.exits is not None:
+            self.hooks.exits.look_everywhere(False)
 
     def count_instructions(self) -> None:
         """Count instructions again, after :meth:`count_blocks`; limits are exact instructions."""
         self._counting.instructions()
-        if self._exits is not None:
-            self._exits.look_everywhere(True)
+        if self.hooks.exits is not None:
+            self.hooks.exits.look_everywhere(True)
 
     def stop_between_blocks(self) -> None:
         """From now on look for a stop only where a block starts (see :mod:`.exits`).
@@ -190,7 +194,7 @@ class Engine(Hooks):
         without RAM that has not run. A Unicorn that cannot do it goes on as before.
         """
         offset = find_switch()
-        if not offset or self._exits is not None:
+        if not offset or self.hooks.exits is not None:
             return
         # Unicorn tells of no new block before it knows of one that ran.
         buffer = ctypes.create_string_buffer(2 * _PAGE)
@@ -198,12 +202,14 @@ class Engine(Hooks):
         code = _TWO_BLOCKS[self.arch]
         ctypes.memmove(at, code, len(code))
         self._map(_PAGE, _PAGE, at)
-        self._check(self.run(_PAGE), "running the first block")
+        check(self.run(_PAGE), "running the first block")
         self.forget_code(_PAGE, _PAGE + len(code))
-        self._check(self._lib.uc_mem_unmap(self._handle, _PAGE, _PAGE), "unmapping the first block")
+        check(self._lib.uc_mem_unmap(self._handle, _PAGE, _PAGE), "unmapping the first block")
         self.words[self.layout.pc] = 0
         switch = ctypes.c_uint8.from_address(self._handle + offset)
-        self._exits = BlockExits(switch, self.on_new_block, self.unhook, self._look_again)
+        self.hooks.exits = BlockExits(
+            switch, self.hooks.on_new_block, self.hooks.unhook, self._look_again
+        )
 
     def _look_again(self, start: int, end: int) -> None:
         """Drop the block that was about to run, and let the CPU look for one anew."""
@@ -215,7 +221,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_write_batch(
             self._handle, ctypes.addressof(number), ctypes.addressof(value), 1
         )
-        self._check(status, "pc")
+        check(status, "pc")
 
     @property
     def counts_blocks(self) -> bool:
@@ -265,7 +271,7 @@ class Engine(Hooks):
         """A register of the tables above: "cr3", "dr7", "cs" ..."""
         self._scratch.value = 0
         number = self._numbers[name]
-        self._check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
+        check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
         return self._scratch.value
 
     def write_register(self, name: str, value: int) -> None:
@@ -276,7 +282,7 @@ class Engine(Hooks):
         """Write a register by its Unicorn number."""
         self._scratch.value = value
         status = self._lib.uc_reg_write(self._handle, number, self._scratch_at)
-        self._check(status, f"register {number}")
+        check(status, f"register {number}")
 
     def read_vector(self, number: int) -> int:
         """The low 128 bits of vector register ``number`` (xmm or q)."""
@@ -296,7 +302,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_read(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
         )
-        self._check(status, "system register")
+        check(status, "system register")
         return int(register.val)
 
     def write_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> None:
@@ -305,7 +311,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_write(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
         )
-        self._check(status, "system register")
+        check(status, "system register")
 
     def prepare_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> CpReg:
         """A write of an ARM64 system register, for :meth:`write_prepared`; ``val`` may change."""
@@ -330,7 +336,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_read(
             self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
         )
-        self._check(status, f"model specific register {number:#x}")
+        check(status, f"model specific register {number:#x}")
         return int(msr.value)
 
     def write_msr(self, number: int, value: int) -> None:
@@ -339,7 +345,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_write(
             self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
         )
-        self._check(status, f"model specific register {number:#x}")
+        check(status, f"model specific register {number:#x}")
 
     def write_table(self, name: str, base: int, limit: int) -> None:
         """Set the x86 "gdt" or "idt" register."""
