@@ -18,7 +18,7 @@ from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.machine.code_watch import PROBES, Arrival, Watch
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["Arming", "BreakpointArming", "HookArming", "HowToArm"]
 
@@ -53,7 +53,7 @@ class BreakpointArming:
 
     def __init__(
         self,
-        machine: Guest,
+        machine: System,
         arch: ArchKprobes,
         slots: SlotCache,
         copies: dict[int, int],
@@ -149,7 +149,7 @@ class HookArming:
 
     def __init__(
         self,
-        machine: Guest,
+        machine: System,
         image: KernelImage,
         arch: ArchKprobes,
         hit: Arrival,
@@ -231,7 +231,7 @@ class HookArming:
         self.release(p)
 
     def read_original(self, address: int, size: int) -> bytes:
-        """Guest code, which no probe has changed."""
+        """System code, which no probe has changed."""
         try:
             return self._machine.memory.read(address, size)
         except GuestMemoryError:
