@@ -14,7 +14,7 @@ from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.probing import Probing
 from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.arming import HowToArm
+from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model

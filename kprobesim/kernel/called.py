@@ -17,8 +17,8 @@ from kprobesim.kernel.called_forks import CalledForks
 from kprobesim.kernel.called_memory import CalledMemory
 from kprobesim.kernel.modules import Module, Modules
 from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.arming import HowToArm
-from kprobesim.kprobes.arming.pages import ProbePages
+from kprobesim.kprobes.arming.pages import MappedPages
+from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
@@ -76,7 +76,7 @@ class CalledKernel(Kernel):
         machine.explainers.append(CompilerChecks(machine).explain)
         machine.explainers.append(NotSetUp(machine, image).explain)
         manager = KprobesManager(
-            machine, image, stepping, arming, ProbePages(machine), model=model, strict=strict
+            machine, image, stepping, arming, MappedPages(machine), model=model, strict=strict
         )
         super().__init__(image, machine, manager)
         self.modules = Modules(
@@ -228,7 +228,7 @@ class CalledKernel(Kernel):
     def _check_counting(self) -> None:
         """To start counting, all translated code is dropped; a hook is called from within it."""
         machine = self.machine
-        if machine.depth and self.kprobes.hooks is not None and not machine.engine.counting:
+        if machine.depth and len(self.kprobes.hooks) and not machine.engine.counting:
             raise UsageError(
                 "the handler of a hook cannot limit a call unless the call around it is limited, "
                 "too: give that one max_instructions, or this one a timeout"

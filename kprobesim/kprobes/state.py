@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import UsageError
-from kprobesim.kprobes.arming.arming import HookArming
+from kprobesim.kprobes.arming.hook import HookArming
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.site import Site
 
@@ -131,8 +131,13 @@ def load_probes(manager: KprobesManager, state: Any, probes: Sequence[Kprobe]) -
 
 
 def _hooks(manager: KprobesManager) -> HookArming:
-    if manager.hooks is None:
+    if manager.arming != "hook":
         raise UsageError("probes can be saved where they are hooks: those of a booted kernel")
+    if manager.breakpoints:
+        raise UsageError(
+            "unregister the probes first that are armed by breakpoints: those are in the guest's "
+            "memory, and their slots in pages of its own"
+        )
     return manager.hooks
 
 
