@@ -23,6 +23,7 @@ from kprobesim.inside.calls import GuestCalls
 from kprobesim.inside.cpu_context import Standing, make_standing
 from kprobesim.inside.die_chain import watch_die_chain
 from kprobesim.inside.insn_pages import InsnPages
+from kprobesim.inside.modules import GuestModules
 from kprobesim.inside.tasks import Task, Tasks
 from kprobesim.inside.warnings import console_warnings
 from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
@@ -161,6 +162,11 @@ class BootedKernel(Kernel):
     def time(self) -> float:
         """Virtual seconds since power-on."""
         return self.board.time
+
+    @cached_property
+    def modules(self) -> GuestModules:
+        """The modules that the guest has loaded: a look at its own list each time."""
+        return GuestModules(self.image, self.board.machine.memory)
 
     @property
     def warnings(self) -> list[GuestWarning]:

@@ -79,12 +79,12 @@ class CalledKernel(Kernel):
             machine, image, stepping, arming, MappedPages(machine), model=model, strict=strict
         )
         super().__init__(image, machine, manager)
-        self.modules = Modules(
+        self._modules = Modules(
             machine, image, manager.module_notifier, percpu_offset(image), progress
         )
         self._tasks = Tasks(image, machine.memory, find_current_task(machine, image))
         self._memory = CalledMemory(machine)
-        self._forks = CalledForks(machine, manager, self.modules, self._memory, self._exceptions)
+        self._forks = CalledForks(machine, manager, self._modules, self._memory, self._exceptions)
 
     # -- about -----------------------------------------------------------------------------------
 
@@ -102,6 +102,11 @@ class CalledKernel(Kernel):
         kernel built without CONFIG_DEBUG_INFO_BTF.
         """
         return self._tasks.current()
+
+    @property
+    def modules(self) -> Modules:
+        """The modules that are loaded: :meth:`load_module`."""
+        return self._modules
 
     @property
     def warnings(self) -> list[GuestWarning]:
