@@ -96,10 +96,14 @@ class Probing:
     ) -> Verdict:
         """What a kernel that has booted would answer to a probe there; nothing is planted.
 
-        kretprobe : ask for a return probe
-        events    : ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace
-        slot_at   : address of a slot, whose bytes the verdict then tells
-        suggest   : tell names like an unknown one, which takes a while
+        Args:
+            symbol_name: As for ``Kprobe``.
+            addr: As for ``Kprobe``.
+            offset: As for ``Kprobe``.
+            kretprobe: Ask for a return probe.
+            events: Ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace.
+            slot_at: Address of a slot, whose bytes the verdict then tells.
+            suggest: Tell names like an unknown one, which takes a while.
         """
         p = Kprobe(symbol_name, addr=addr, offset=offset)
         return self.kprobes.rules.check(
@@ -209,17 +213,22 @@ class Probing:
     ) -> Override:
         """Let the function ``symbol`` return ``value`` at once, instead of doing anything.
 
-        check : as debugfs' ``fail_function`` does, only for functions marked ALLOW_ERROR_INJECTION
-                (else ERANGE), once each (EBUSY), and with values that they may fail with (EINVAL);
-                0 stands for -EINVAL or true where 0 would be no failure
+        Args:
+            symbol: The function, by name or address.
+            value: What it returns.
+            check: As debugfs' ``fail_function`` does, only for functions marked
+                ALLOW_ERROR_INJECTION (else ERANGE), once each (EBUSY), and with values that they
+                may fail with (EINVAL); 0 stands for -EINVAL or true where 0 would be no failure.
 
-        Returns an object with ``remove()`` that is a context manager, too:
+        Returns:
+            A handle that ends it, and counts the calls.
+
+        Raises:
+            KprobeError: It cannot be probed, or ``check`` forbids it.
 
         >>> with k.override_return("kmem_cache_alloc", 0):
         ...     k.call("getname_kernel", "/etc/passwd", signed=True)
         -12
-
-        Raises :class:`KprobeError`.
         """
         where = symbol.address if isinstance(symbol, Symbol) else symbol
         if not isinstance(where, (int, str)):

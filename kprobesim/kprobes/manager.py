@@ -24,14 +24,14 @@ from kprobesim.kprobes.fault import FaultPath
 from kprobesim.kprobes.hit.nested import NestedHits
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
-from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.kprobes.table import KprobeTable, members
+from kprobesim.kprobes.table import KprobeTable, has_jprobe
 from kprobesim.machine.system import System
 
 __all__ = ["KprobesManager"]
@@ -227,9 +227,7 @@ class KprobesManager:
 
     def _join(self, head: Kprobe, p: Kprobe, site: Site) -> None:
         """Register ``p`` where others are already (``register_aggr_kprobe()``)."""
-        if p.list_type == "j" and any(
-            other.list_type == "j" and not other.flags & KprobeFlag.GONE for other in members(head)
-        ):
+        if p.list_type is ListType.JPROBE and has_jprobe(head):
             raise KprobeError(
                 errno.EEXIST,
                 Reason.ANOTHER_JPROBE,
@@ -250,7 +248,7 @@ class KprobesManager:
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
             self.switching.arm(aggr)
-        elif p.post_handler is not None or p.list_type == "j":
+        elif p.post_handler is not None or p.list_type is ListType.JPROBE:
             self.switching.arm_again(aggr)  # it needs a breakpoint where there may be a jump
 
     def adopt(self, p: Kprobe, ainsn: ArchInsn | None) -> None:

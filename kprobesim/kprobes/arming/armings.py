@@ -15,7 +15,7 @@ from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
 from kprobesim.kprobes.arming.protocol import Arming, HowToArm
 from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.hit.path import HitPath
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import Kprobe, ListType
 from kprobesim.kprobes.rules.optimizable import Optimizable
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
@@ -138,7 +138,7 @@ class Armings:
         if self.optimizer is None:
             where = "where probes are hooks" if self.default == "hook" else "in this kernel"
             raise UsageError(f"there are no jumps {where}: use another arming")
-        if p.post_handler is not None or p.list_type == "j":
+        if p.post_handler is not None or p.list_type is ListType.JPROBE:
             raise UsageError("a post_handler or a jprobe needs a breakpoint, not a jump")
         if not self.optimizer.can_jump(address):
             raise UsageError(

@@ -102,6 +102,8 @@ class BreakpointArming:
 
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code with breakpoints and jumps taken out."""
+        if not self._armed:
+            return self._read(address, size)
         code = bytearray(self._read(address, size))
         for probed in range(address - _WIDEST + 1, address + size):
             original = self._armed.get(probed)

@@ -79,8 +79,8 @@ class HookArming:
         """
         address = p.addr or 0
         site, code = self._prepared[address]
-        now = self.read_original(address, len(code))
-        if now != code:
+        if self._machine.memory.read(address, len(code)) != code:
+            now = self.read_original(address, len(code))
             if now.startswith(self._arch.breakpoint):
                 return None
             p.ainsn = self.prepare(p, site)

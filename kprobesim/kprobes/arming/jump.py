@@ -18,7 +18,7 @@ from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.optimizable import Optimizable
-from kprobesim.kprobes.table import KprobeTable, members
+from kprobesim.kprobes.table import KprobeTable, has_jprobe
 from kprobesim.machine.system import System
 
 __all__ = ["KprobeOptimizer"]
@@ -97,9 +97,7 @@ class KprobeOptimizer:
             self.allowed
             and not head.flags & KprobeFlag.FTRACE
             and head.post_handler is None
-            and not any(  # a jprobe goes elsewhere
-                p.list_type == "j" and not p.flags & KprobeFlag.GONE for p in members(head)
-            )
+            and not has_jprobe(head)  # which goes elsewhere
         )
 
     def _optimize(self, head: Kprobe) -> None:
