@@ -79,6 +79,10 @@ class System:
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
 
+    def __repr__(self) -> str:
+        running = f", {self.depth} calls deep" if self.depth else ""
+        return f"<{type(self).__name__} {self.arch} at {self.regs.ip:#x}{running}>"
+
     # -- the CPU that runs -------------------------------------------------------------------------
 
     @property
