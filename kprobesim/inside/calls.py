@@ -189,7 +189,7 @@ class GuestCalls:
         except BaseException:
             pads.give_up_work()
             raise
-        self._machine.return_to_caller()
+        self._machine.vcpu.return_to_caller()
         regs = self._machine.regs.copy()
         parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts()))
         self._borrow(

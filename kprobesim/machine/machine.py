@@ -13,12 +13,12 @@ from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guard_pages import GuardedArea
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import DIRECT_MAP, PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.signals import signals
+from kprobesim.machine.system import System
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.turn import HandlerOverstayed
 from kprobesim.machine.unicorn.context import Context
@@ -38,7 +38,7 @@ _TLB_ENTRIES = 256, 8192  # what Unicorn starts with, and what we want
 _SLICE = 1 << 18  # blocks between two looks at the host: 1 to 20 ms
 
 
-class Machine(Guest):
+class Machine(System):
     """A guest whose functions are called: memory, code and stacks of the host's making.
 
     A trap that no probe and no handler takes ends the call as a :class:`GuestFault`.
@@ -189,22 +189,23 @@ class Machine(Guest):
     def _call(
         self, target: int, arguments: Sequence[int], timeout: float | None, max_instructions: int
     ) -> int:
-        depth = self.depth
+        vcpu = self.vcpu
+        depth = vcpu.depth
         if depth == len(self._contexts):
             self._grow()
-        engine, context = self.engine, self._contexts[depth]
+        engine, context = vcpu.engine, self._contexts[depth]
         engine.save(context)
         # (Not held at depth 0: the hit path tells by the reference count that nobody kept them.)
-        outer, handling = self.regs if depth else None, self.in_handler
+        outer, handling = vcpu.regs if depth else None, vcpu.in_handler
         if outer is not None:
             if handling:
                 outer.freeze()
-            self.regs = self.new_regs()
-        self.in_handler = False
-        state = self.save_state()
+            vcpu.regs = vcpu.new_regs()
+        vcpu.in_handler = False
+        state = vcpu.hit_state.save()
         outer_counter = engine.counter if depth else None
         counter = outer_counter if engine.counting else None
-        self.depth = depth + 1
+        vcpu.depth = depth + 1
         used = 0
         try:
             self._clean_stack(depth)
@@ -217,23 +218,23 @@ class Machine(Guest):
                 left = counter[1] - counter[0]
                 limit = min(limit, left) if limit else left
             used = self._run(target, timeout, limit)
-            return self.regs.return_value
+            return vcpu.regs.return_value
         except BaseException:
-            self.restore_state(state)
+            vcpu.hit_state.restore(state)
             if depth:
                 engine.restore(context)
                 self._take_back_the_stop()
             raise
         finally:
-            self.depth = depth
+            vcpu.depth = depth
             if not depth:
                 self._stop_asked = False
             engine.restore(context)
-            self.in_handler = handling
+            vcpu.in_handler = handling
             if outer is not None:
-                self.regs = outer
+                vcpu.regs = outer
                 if handling:
-                    outer.thaw(self.words, self.cpu)
+                    outer.thaw(vcpu.words, vcpu.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
             elif outer_counter is not None:
@@ -312,7 +313,8 @@ class Machine(Guest):
         The pad halts the CPU. That is 4-6 times cheaper than Unicorn's end address, whose block is
         translated anew at every run.
         """
-        engine, words, returned, turn = self.engine, self.words, self._returned, self.turn
+        vcpu, returned, turn = self.vcpu, self._returned, self.turn
+        engine, words = vcpu.engine, vcpu.words
         program_counter = engine.layout.pc
         outer = turn.deadline, turn.level
         deadline = outer[0]
@@ -343,7 +345,7 @@ class Machine(Guest):
                     )
                 most = _SLICE
                 if signals.pending:
-                    if self.is_stepping():
+                    if vcpu.hit_state.is_stepping:
                         most = 1  # somebody may call a function: not in the middle of a hit
                     else:
                         turn.deliver()
@@ -355,7 +357,7 @@ class Machine(Guest):
                         f"guest still running after {used} instructions",
                     )
                 if self._halted(address):
-                    self.dispatch(Trap(TrapKind.HALT, 0))
+                    vcpu.traps.dispatch(Trap(TrapKind.HALT, 0))
                     address = words[program_counter]
         except HandlerOverstayed:
             self._stopped(GuestTimeout, f"a handler is still running after {timeout or 0:g} s")
