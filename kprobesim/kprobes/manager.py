@@ -119,7 +119,7 @@ class KprobesManager:
         traps.step.append(hits.step)
         traps.faults.insert(0, self.faults.fault)
         machine.originals = self
-        machine.vcpu.hit_state = NestedHits(ctlblk, returns)
+        machine.vcpu.hit_state = NestedHits(ctlblk, returns, hits.hooks)
 
     def find_ret_addr(self, address: int, frame: int) -> int:
         """``kretprobe_find_ret_addr()``: the real return address behind one of a return probe's."""

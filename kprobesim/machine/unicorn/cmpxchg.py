@@ -11,8 +11,8 @@ its destination.
 
 A CMPXCHG is known by what comes before: with LOCK ``tcg_gen_atomic_cmpxchg_i64()`` of 32 bits,
 whose next zero-extension is EAX's (LOCK NEG is one, too, but its old value takes the place of the
-expected one, and it has no such extension); without LOCK zero-extensions of the old and of the expected
-value in place, and then a conditional move of their equality that keeps the old value.
+expected one, and it has no such extension); without LOCK zero-extensions of the old and of the
+expected value in place, and then a conditional move of their equality that keeps the old value.
 
 The code is laid out as that of :mod:`~kprobesim.machine.unicorn.host_code`. A slot of 64 bytes for
 each translator (by its address; two rarely share one) holds: whose it is, whether EAX's extension
