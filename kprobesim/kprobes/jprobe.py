@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kprobesim.errors import GuestMemoryError, KprobeError, Reason, UsageError
-from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.guest import Guest
+from kprobesim.kprobes.kprobe import Kprobe, ListType
+from kprobesim.machine.system import System
 
 __all__ = ["Jprobe", "JprobeEntry", "call_with_arguments", "no_jprobes"]
 
@@ -28,7 +28,7 @@ class JprobeEntry(Kprobe):
 
     __slots__ = ()
 
-    list_type = "j"
+    list_type = ListType.JPROBE
 
 
 class Jprobe:
@@ -36,10 +36,11 @@ class Jprobe:
 
     >>> jp = Jprobe("kernel_clone", entry=lambda args: print(hex(args)))
 
-    entry : takes as many arguments as it likes: the first six (x86-64) or eight (ARM64) are the
+    Attributes:
+        entry: Takes as many arguments as it likes: the first six (x86-64) or eight (ARM64) are the
             argument registers, the others come from the stack, each as an unsigned 64-bit number.
             ``*args`` gets those in registers. What it returns is ignored.
-    kp    : the probe at the entry, with ``addr``, ``flags`` and ``nmissed``
+        kp: The probe at the entry, with ``addr``, ``flags`` and ``nmissed``.
     """
 
     __slots__ = ("entry", "kp")
@@ -60,7 +61,7 @@ class Jprobe:
         return f"<Jprobe {self.kp.place} nmissed={self.kp.nmissed}>"
 
 
-def call_with_arguments(machine: Guest, jp: Jprobe) -> Callable[[Kprobe, Any], int]:
+def call_with_arguments(machine: System, jp: Jprobe) -> Callable[[Kprobe, Any], int]:
     """The pre_handler of ``jp``; raises :class:`UsageError` if its entry cannot be called."""
     entry = jp.entry
     if not callable(entry):
@@ -98,7 +99,7 @@ def _count(entry: Callable[..., object], registers: int) -> int:
     return count
 
 
-def _top_of_stack(machine: Guest, sp: int) -> bytes:
+def _top_of_stack(machine: System, sp: int) -> bytes:
     """64 bytes, or as many as there are."""
     try:
         return machine.memory.read(sp, _STACK_SAVED)

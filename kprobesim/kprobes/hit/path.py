@@ -10,7 +10,7 @@ from kprobesim.kprobes.hit.common import HitSteps
 from kprobesim.kprobes.hit.hook import HookHits
 from kprobesim.kprobes.hit.single_step import make_step_trap
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.vcpu import Vcpu
 
 __all__ = ["HitPath"]
 
@@ -22,12 +22,13 @@ class HitPath:
         steps: What all hits have in common.
         breakpoints: Hits of breakpoints, and of ours at fixed places.
         hooks: Hits of hooks.
+        copies: Where each copy is that runs by itself, and of what.
         step: The trap behind a single step; it answers whether it was a probe's.
     """
 
     def __init__(
         self,
-        machine: Guest,
+        vcpu: Vcpu,
         arch: ArchKprobes,
         table: dict[int, Kprobe],
         copies: dict[int, int],
@@ -36,11 +37,12 @@ class HitPath:
         *,
         stepping: Stepping,
         strict: bool = False,
+        guest_has_traps: bool = False,
     ) -> None:
         """Build the path.
 
         Args:
-            machine: The CPU, and the memory behind it.
+            vcpu: The CPU.
             arch: The architecture's half.
             table: The probe, or the head of several, by address.
             copies: Where each copy is that runs by itself, and of what.
@@ -48,9 +50,12 @@ class HitPath:
             listeners: Who hears of it.
             stepping: How copies are stepped; what is under a hook is by the CPU's own step.
             strict: A breakpoint that older kernels would hit again and again is hit so.
+            guest_has_traps: The guest takes traps itself, and knows better whose they are.
         """
-        self.steps = steps = HitSteps(machine, arch, ctlblk, listeners)
+        self.copies = copies
+        self.steps = steps = HitSteps(vcpu, arch, ctlblk, listeners)
         self.hooks = HookHits(steps, table)
         copied = stepping == "trap"
         self.breakpoints = BreakpointHits(steps, table, single_step=copied, strict=strict)
+        self.breakpoints.alone = not guest_has_traps
         self.step = make_step_trap(steps, self.hooks, table, copies, copied=copied)
