@@ -1,11 +1,13 @@
-"""Instructions do in a guest what they do on a CPU: 1,250 of x86-64, with random operands."""
+"""Instructions do in a guest what they do on a CPU, or what the books say, with random operands."""
 
 from __future__ import annotations
 
+import random
 import struct
 from pathlib import Path
 
 import pytest
+from makers import arm64_book
 from makers.native_x86 import (
     NATIVE,
     STATE,
@@ -17,7 +19,7 @@ from makers.native_x86 import (
     table,
 )
 
-from kprobesim import GuestFault, Kernel
+from kprobesim import GuestFault, Kernel, TrapKind
 from kprobesim.kernel.called import CalledKernel
 
 SAMPLE = Path(__file__).parents[2] / "samples/guest-x86_64.elf"
@@ -80,3 +82,43 @@ def test_an_operand_that_cannot_be_reached_faults(x86: CalledKernel) -> None:
     with pytest.raises(GuestFault) as fault:
         x86.call(at, 0x10)
     assert fault.value.trap.address == 0x10
+
+
+VALUES = (0, 1, 7, 0x80, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 1 << 63, (1 << 63) - 1)
+
+
+def test_arm64_computes_what_the_book_says() -> None:
+    kernel = Kernel.load(SAMPLE.with_name("guest-arm64.elf"))
+    draw = random.Random(0)
+    wrong = []
+    table = arm64_book.table()
+    area = kernel.alloc(16 * len(table), executable=True)
+    routines = [(code + struct.pack("<I", 0xD65F03C0)).ljust(16, b"\0") for code, _ in table]
+    kernel.write(area, b"".join(routines))
+    for at, (_, text) in zip(range(area, area + 16 * len(table), 16), table, strict=True):
+        for number in range(16):
+            pick = (lambda: draw.choice(VALUES)) if number % 2 else (lambda: draw.getrandbits(64))
+            operands = pick(), pick(), draw.getrandbits(4) << 28 if "msr" in text else pick()
+            got, right = kernel.call(at, *operands), arm64_book.result(text, *operands)
+            if got != right:
+                shown = ", ".join(f"{value:#x}" for value in operands)
+                wrong.append(f"{text} of {shown}: {got:#x}, right: {right:#x}")
+    assert not wrong
+
+
+def test_arm64_offers_only_what_it_has() -> None:
+    """By ID_AA64ISAR0_EL1 and ID_AA64ISAR1_EL1: CRC32, but neither LSE's atomics nor PAuth."""
+    kernel = Kernel.load(SAMPLE.with_name("guest-arm64.elf"))
+
+    def run(*words: int) -> int:
+        at = kernel.alloc(64, executable=True)
+        kernel.write(at, struct.pack(f"<{len(words) + 1}I", *words, 0xD65F03C0))
+        return int(kernel.call(at, 0, 0, 0))
+
+    isar0, isar1 = run(0xD5380600), run(0xD5380620)  # mrs x0, id_aa64isar0_el1 / isar1_el1
+    assert isar0 >> 16 & 15 == 1
+    assert isar0 >> 20 & 15 == 0
+    with pytest.raises(GuestFault) as fault:
+        run(0x910003E0, 0xF8210000)  # mov x0, sp; ldadd x1, x0, [x0]
+    assert fault.value.trap.kind is TrapKind.UNDEFINED
+    assert isar1 & 0xFF0 == 0
