@@ -34,11 +34,30 @@ class _InPlace:
 
     def before_execution(self) -> None:
         """The hit will leave the block."""
-        self._counted = self._counter[0]
+        self._counted, self._engine.extra_blocks = self._counter[0], 0
 
     def after_emulation(self) -> None:
         """The block will be entered, and counted, once more."""
         self._counter[0] = self._counted - self._engine.counts_blocks
+
+    def before_step(self) -> None:
+        """A block more will be run, which must not end the run in the middle of the hit.
+
+        Called once more for each turn of an instruction that repeats itself.
+        """
+        if self._engine.counts_blocks:
+            self._engine.extra_blocks += 1
+            self._counter[1] += 1
+
+    def after_step(self) -> None:
+        """The run ends where it would have ended."""
+        self._counter[1] -= self._engine.extra_blocks
+        self._engine.extra_blocks = 0
+
+    def after_fault(self) -> None:
+        """The step has faulted: the block was counted once more for each turn."""
+        self._counter[0] -= self._engine.extra_blocks
+        self.after_step()
 
     def make_finish(self, finish: Finish) -> Finish:
         """``finish`` for an instruction that was stepped, and goes on behind itself.
@@ -47,6 +66,7 @@ class _InPlace:
         """
 
         def finish_in_place(p: Kprobe, ainsn: ArchInsn | None = None) -> bool:
+            self.after_step()
             self._counter[0] = self._counted
             done = finish(p, ainsn)
             self.after_emulation()
