@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Kernel"]
 
 _T = TypeVar("_T")
+_SECOND = 1_000_000_000
 
 
 class Kernel(Probing, Watching, ABC):
@@ -249,9 +250,13 @@ class Kernel(Probing, Watching, ABC):
         return self.image.symbols
 
     @property
-    @abstractmethod
     def time(self) -> float:
-        """Seconds of the guest's own time, of which handlers take none."""
+        """Seconds of the guest's own time, of which handlers take none.
+
+        A booted kernel's since power-on; they pass with what the guest does, or with the host's
+        clock. A called kernel's pass whenever it reads a counter.
+        """
+        return self.machine.clock.now() / _SECOND
 
     @property
     @abstractmethod
