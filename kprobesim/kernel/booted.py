@@ -110,7 +110,7 @@ class BootedKernel(Kernel):
     def _finish_step(self) -> None:
         """Stopped in the middle of a hit, the guest takes the one step that ends it."""
         for _ in range(_STEPS):
-            if self.kprobes.ctlblk[0].current_kprobe is None:
+            if all(ctl.current_kprobe is None for ctl in self.kprobes.ctlblk):
                 return
             self.board.run(seconds=1e-9)
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
