@@ -26,6 +26,7 @@ class BoardClock(Saved, ABC):
 
     def __init__(self, engine: Engine) -> None:
         """Start at 0."""
+        self._engine = engine
         self._count = engine.counter_words
         self._base = 0
         self._running = False
@@ -76,5 +77,6 @@ class BoardClock(Saved, ABC):
 
     def stop_run(self) -> None:
         """Let the current run end at the next block: from any callback, and precisely."""
-        if self._running and self._count[0] < self._count[1]:
-            self._count[1] = self._count[0]
+        last = self._count[0] + self._engine.extra_blocks
+        if self._running and last < self._count[1]:
+            self._count[1] = last

@@ -9,9 +9,8 @@ from typing import Any
 
 from kprobesim.boot.faults import BootError
 from kprobesim.boot.host_time import CLOCKS
-from kprobesim.boot.stop import Stop, StopReason
+from kprobesim.boot.stop import StopReason
 from kprobesim.cli.console import error_console, print_json, styled
-from kprobesim.cli.interrupt import interruptible
 from kprobesim.cli.loading import seconds
 from kprobesim.cli.probes import Watch, add_probe_options
 from kprobesim.cli.screen import Screen
@@ -95,15 +94,18 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
     timeout = args.timeout or (_TIMEOUT if terminal is None else None)
     reason: StopReason | None = None
     fault: GuestStop | None = None
+    interrupt: KeyboardInterrupt | None = None
     try:
-        with interruptible(kernel.board.stop), terminal or nullcontext():
+        with terminal or nullcontext():
             reason = kernel.run(args.until, timeout=timeout, seconds=args.seconds)
     except GuestStop as error:
         fault = error
+    except KeyboardInterrupt as error:
+        interrupt = error
     left = terminal is not None and terminal.left
     snapshot = _snapshot(kernel, fault, args.snapshot)
-    if reason is not None and reason.kind is Stop.REQUESTED and not left:
-        raise KeyboardInterrupt
+    if interrupt is not None:
+        raise interrupt
     ended = reason if reason is not None else kernel.board.ended
     outcome = {
         "arch": kernel.arch,

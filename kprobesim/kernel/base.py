@@ -23,6 +23,7 @@ from kprobesim.kprobes.model import Model
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.system import System
 from kprobesim.machine.trap import page_fault_of
+from kprobesim.machine.turn import in_turn
 from kprobesim.unbooted.trap_tables import GuestWarning
 
 if TYPE_CHECKING:
@@ -376,6 +377,7 @@ class Kernel(Probing, Watching, ABC):
         address, size = as_int(address, "address"), as_int(size, "size")
         return self._access(lambda: self.machine.memory.read(address, size))
 
+    @in_turn
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Write guest memory (code, too); faults as :meth:`read`."""
         address = as_int(address, "address")

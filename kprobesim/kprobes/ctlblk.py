@@ -50,6 +50,16 @@ class KprobeCtlblk:
             return "<KprobeCtlblk idle>"
         return f"<KprobeCtlblk {KprobeStatus(self.kprobe_status).name} {self.current_kprobe!r}>"
 
+    @property
+    def is_stepping(self) -> bool:
+        """Whether a probed instruction is on its way: between two handlers, or after the only one.
+
+        Boosted copies and detours run by themselves.
+        """
+        status = self.kprobe_status
+        stepping = KprobeStatus.KPROBE_HIT_SS, KprobeStatus.KPROBE_REENTER
+        return self.current_kprobe is not None and status in stepping
+
     def save(self) -> Any:
         """Everything, for :meth:`restore`."""
         return self.current_kprobe, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe

@@ -127,7 +127,7 @@ class KprobesManager:
         for vcpu, path, faults in zip(machine.vcpus, paths, self._faults, strict=True):
             vcpu.traps.step.append(path.step)
             vcpu.traps.faults.insert(0, faults.fault)
-            vcpu.hit_state = NestedHits(path.steps.ctlblk, returns)
+            vcpu.hit_state = NestedHits(path.steps.ctlblk, returns, path.hooks)
 
     @property
     def faults(self) -> FaultPath:

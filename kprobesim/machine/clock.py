@@ -29,15 +29,35 @@ class HiddenTime:
 
     def begin(self) -> None:
         """The CPU stands at an instruction, and is about to leave its block."""
-        self._counted = self._counter[0]
+        self._counted, self._engine.extra_blocks = self._counter[0], 0
 
-    def rewind(self) -> None:
-        """Let it be as at :meth:`begin`: not later, and not less either."""
+    def begin_step(self) -> None:
+        """A block more will be run, which must not end the run in the middle of the hit.
+
+        Called once more for each turn of an instruction that repeats itself.
+        """
+        if self._engine.counts_blocks:
+            self._engine.extra_blocks += 1
+            self._counter[1] += 1
+
+    def end_step(self) -> None:
+        """It is behind the instruction: the time is that of :meth:`begin`, and not less."""
+        self._give_back()
         self._counter[0] = self._counted
+
+    def end_by_fault(self) -> None:
+        """The step has faulted: the block was counted once more for each turn."""
+        self._counter[0] -= self._engine.extra_blocks
+        self._give_back()
 
     def end(self) -> None:
         """The block will be entered, and counted, once more."""
         self._counter[0] = self._counted - self._engine.counts_blocks
+
+    def _give_back(self) -> None:
+        """The run ends where it would have ended."""
+        self._counter[1] -= self._engine.extra_blocks
+        self._engine.extra_blocks = 0
 
 
 class GuestClock(Protocol):

@@ -14,6 +14,7 @@ from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.trap import Trap
+from kprobesim.machine.turn import Turn
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.vcpu import Vcpu
 
@@ -64,6 +65,7 @@ class System:
         clock: The time of all of them.
         vcpus: The CPUs, by number.
         vcpu: The one that runs, or ran last.
+        turn: Who uses the system now.
     """
 
     def __init__(self, engine: Engine, cpu: Cpu, memory: HostAccess) -> None:
@@ -81,6 +83,7 @@ class System:
         self.clock: GuestClock
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
+        self.turn = Turn(lambda: self.vcpu.in_handler)
 
     def __repr__(self) -> str:
         running = f", {self.depth} calls deep" if self.depth else ""

@@ -26,12 +26,16 @@ class _InPlace:
         refresh: Gives how to execute what is there now; ``None``: a breakpoint of the guest's.
         before_execution: The hit will leave the block.
         after_emulation: The block will be entered, and counted, once more.
+        before_step: A block more will be run, once for each turn of the instruction.
+        after_fault: The step has faulted.
     """
 
     def __init__(self, hidden: HiddenTime) -> None:
         self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
         self.before_execution = hidden.begin
         self.after_emulation = hidden.end
+        self.before_step = hidden.begin_step
+        self.after_fault = hidden.end_by_fault
         self._hidden = hidden
 
     def make_finish(self, finish: Finish) -> Finish:
@@ -42,7 +46,7 @@ class _InPlace:
         hidden = self._hidden
 
         def finish_in_place(p: Kprobe, ainsn: ArchInsn | None = None) -> bool:
-            hidden.rewind()
+            hidden.end_step()
             done = finish(p, ainsn)
             hidden.end()
             return done
