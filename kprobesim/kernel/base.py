@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Kernel"]
 
 _T = TypeVar("_T")
-_SECOND = 1_000_000_000
 
 
 class Kernel(Probing, Watching, ABC):
@@ -252,12 +251,8 @@ class Kernel(Probing, Watching, ABC):
 
     @property
     def time(self) -> float:
-        """Seconds of the guest's own time, of which handlers take none.
-
-        A booted kernel's since power-on; they pass with what the guest does, or with the host's
-        clock. A called kernel's pass whenever it reads a counter.
-        """
-        return self.machine.clock.now() / _SECOND
+        """Seconds of the guest's own time (a called one's: of its counter); handlers take none."""
+        return self.machine.clock.now() / 1e9
 
     @property
     @abstractmethod
