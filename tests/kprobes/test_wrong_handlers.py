@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,14 +18,14 @@ def test_an_answer_that_is_none(stepped: CalledKernel, answer: object, together:
     wrong = Kprobe("negate", pre_handler=lambda p, regs: answer)  # type: ignore[arg-type,return-value]
     probes = [wrong, Kprobe("negate")] if together else [wrong]
     with stepped.register_kprobes(probes):
-        with pytest.raises(UsageError, match="pre_handler of .*negate.* returned"):
+        with pytest.raises(UsageError, match=r"pre_handler of .*negate.* returned"):
             stepped.call("negate", 5)
         wrong.pre_handler = lambda p, regs: None
         assert stepped.call("negate", 5, signed=True) == -5
     returns = Kretprobe("negate", entry_handler=lambda ri, regs: answer, maxactive=1)  # type: ignore[arg-type,return-value]
     with stepped.register_kretprobe(returns):
         for _ in range(2):
-            with pytest.raises(UsageError, match="entry_handler of .*negate.* returned"):
+            with pytest.raises(UsageError, match=r"entry_handler of .*negate.* returned"):
                 stepped.call("negate", 5)
         assert returns.nmissed == 0
     assert stepped.call("negate", 5, signed=True) == -5
@@ -71,10 +72,8 @@ def test_impossible_registers(
         return moves
 
     with stepped.probing("negate", pre_handler=pre):
-        try:
+        with contextlib.suppress(GuestStop):
             stepped.call("negate", 5, timeout=0.5)
-        except GuestStop:
-            pass
     assert stepped.call("negate", 5, signed=True) == -5
     assert stepped.call("strlen", "usable") == 6
 
