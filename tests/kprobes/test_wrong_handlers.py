@@ -71,9 +71,8 @@ def test_impossible_registers(
         spoil(regs)
         return moves
 
-    with stepped.probing("negate", pre_handler=pre):
-        with contextlib.suppress(GuestStop):
-            stepped.call("negate", 5, timeout=0.5)
+    with stepped.probing("negate", pre_handler=pre), contextlib.suppress(GuestStop):
+        stepped.call("negate", 5, timeout=0.5)
     assert stepped.call("negate", 5, signed=True) == -5
     assert stepped.call("strlen", "usable") == 6
 
