@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         GuestReset,
         NoDevice,
     )
-    from kprobesim.boot.fork_state import ForkState
     from kprobesim.boot.stop import Stop, StopReason
     from kprobesim.errors import (
         EngineError,
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
         GuestStop,
         GuestTimeout,
     )
+    from kprobesim.machine.fork_state import ForkState
     from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
     from kprobesim.machine.registration import Registration
     from kprobesim.machine.text import TextPoke
@@ -149,7 +149,6 @@ __version__ = "0.1.0"
 _HOMES = {
     "boot.console": "Console",
     "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
-    "boot.fork_state": "ForkState",
     "boot.stop": "Stop StopReason",
     "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError "
     "KprobesimError Reason SnapshotError SymbolError UsageError",
@@ -174,6 +173,7 @@ _HOMES = {
     "kprobes.rules.verdict": "Verdict",
     "machine.die_notifiers": "DieEvent Notify",
     "machine.faults": "CallStopped GuestBug GuestFault GuestLimit GuestStop GuestTimeout",
+    "machine.fork_state": "ForkState",
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",

@@ -11,30 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from kprobesim.boot.board import Board
-from kprobesim.errors import UsageError
+from kprobesim.machine.fork_state import ForkState, state_of
 from kprobesim.machine.ram_image import RamImage
 from kprobesim.machine.written_pages import PAGE
 
-__all__ = ["ForkState", "Forks"]
-
-
-class ForkState:
-    """What :meth:`BootedKernel.fork_state` gives; ``time`` is the guest's, in virtual seconds.
-
-    It belongs to that kernel and lives in this process; a snapshot is for files.
-    """
-
-    def __init__(self, board: Board, ram: RamImage) -> None:
-        self.board = board
-        self.time = board.time
-        self.dirty_pages = 0
-        """How many pages of the host's size were written before the guest last came back here."""
-        self.ram = ram
-        self.put: Callable[[], None] = board.parse_state(board.save_state())
-        self.kept: Any = None
-
-    def __repr__(self) -> str:
-        return f"<ForkState at {self.time:.6f} s>"
+__all__ = ["Forks"]
 
 
 class Forks:
@@ -57,7 +38,8 @@ class Forks:
         board = self._board
         board.check_stopped()
         before = self._current.ram if self._current is not None else None
-        state = ForkState(board, RamImage(board.ram, before))
+        put = board.parse_state(board.save_state())
+        state = ForkState(board, RamImage(board.ram, before), board.time, put)
         state.kept = self._keep()
         self._current = state
         return state
@@ -70,11 +52,7 @@ class Forks:
         """
         board = self._board
         current = self._current
-        if current is None:
-            raise UsageError("there is no state to go back to: call fork_state() first")
-        state = current if state is None else state
-        if not isinstance(state, ForkState) or state.board is not board:
-            raise UsageError(f"{state!r} is no state of this kernel")
+        state = state_of(board, state, current)
         board.check_stopped()
         if state is current or not state.ram.tracks:
             ranges = state.ram.written()

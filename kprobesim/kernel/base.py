@@ -18,6 +18,7 @@ from kprobesim.kprobes.arming.arming import HowToArm
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
+from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import page_fault_of
 from kprobesim.unbooted.trap_tables import GuestWarning
@@ -307,6 +308,31 @@ class Kernel(Probing, Watching, ABC):
 
         What a stop does to a call or a run is said at :class:`CalledKernel` and
         :class:`BootedKernel`.
+        """
+
+    @abstractmethod
+    def fork_state(self) -> ForkState:
+        """The guest's state in memory, for :meth:`restore_state`: the base of campaigns.
+
+        Takes some 0.1 s; the state is freed with its last reference.
+
+        Raises:
+            UsageError: The guest runs; so also in a handler.
+        """
+
+    @abstractmethod
+    def restore_state(self, state: ForkState | None = None) -> int:
+        """Back to ``state``, by default the one that was last forked or restored.
+
+        Registers, memory and time are as they were, and devices and console where there are any.
+        Only pages that were written since are touched; going back to another state than the last
+        one resets all pages. Probes stay as they are: those registered now, with their counts.
+
+        Returns:
+            How many pages were reset.
+
+        Raises:
+            UsageError: The guest runs, or the state is not this kernel's.
         """
 
     # -- memory ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
 from kprobesim.boot.faults import GuestEnd
-from kprobesim.boot.fork_state import Forks, ForkState
+from kprobesim.boot.fork_state import Forks
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
@@ -29,6 +29,7 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.faults import GuestTimeout
+from kprobesim.machine.fork_state import ForkState
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
 

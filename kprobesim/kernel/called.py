@@ -13,6 +13,7 @@ from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.inside.tasks import Task, Tasks
 from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
 from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.called_forks import CalledForks
 from kprobesim.kernel.called_memory import CalledMemory
 from kprobesim.kernel.modules import Module, Modules
 from kprobesim.kprobes.arch_kprobes import Stepping
@@ -21,6 +22,7 @@ from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
+from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.machine import Machine
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.compiler_checks import CompilerChecks
@@ -83,6 +85,7 @@ class CalledKernel(Kernel):
         )
         self._tasks = Tasks(image, machine.memory, find_current_task(machine, image))
         self._memory = CalledMemory(machine)
+        self._forks = CalledForks(machine, manager, self.modules, self._memory, self._exceptions)
 
     # -- about -----------------------------------------------------------------------------------
 
@@ -113,6 +116,18 @@ class CalledKernel(Kernel):
         For handlers, for other threads, and for handlers of signals.
         """
         self.machine.stop()
+
+    def fork_state(self) -> ForkState:
+        """See :meth:`Kernel.fork_state`."""
+        return self._forks.fork(self.time)
+
+    def restore_state(self, state: ForkState | None = None) -> int:
+        """See :meth:`Kernel.restore_state`.
+
+        Modules that were loaded since are unloaded. Raises :class:`UsageError` if one that was
+        loaded then is not, or is live only now.
+        """
+        return self._forks.restore(state)
 
     # -- memory ----------------------------------------------------------------------------------
 

@@ -20,6 +20,9 @@ _TRAP = {"x86_64": b"\xcc", "arm64": b"\0"}  # INT3; UDF #0
 class CalledMemory:
     """Gives memory of ``machine`` out and takes it back; what is free is poison."""
 
+    code_region = "executable memory"
+    """The name of the regions that executable memory is given from."""
+
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._guarded = machine.guarded
@@ -58,7 +61,7 @@ class CalledMemory:
                 return heap.alloc(size)
         memory, chunk = self._machine.memory, max(_CODE_CHUNK, page_up(size))
         start = memory.find_gap(self._next_code, 1 << 64, chunk)
-        region = memory.map_new(start, chunk, Prot.RX, "executable memory")
+        region = memory.map_new(start, chunk, Prot.RX, self.code_region)
         self._next_code = region.end + PAGE
         self._code_heaps.append(Heap(region.start, region.end))
         return self._code_heaps[-1].alloc(size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.bit_instructions import BitInstructions
@@ -14,7 +15,7 @@ from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guard_pages import GuardedArea
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
-from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region
+from kprobesim.machine.memory import DIRECT_MAP, PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
@@ -94,7 +95,7 @@ class Machine(Guest):
         end = memory.base + memory.size
         guarded = end - max((end - heap) // 4, GuardedArea.least_bytes()) & -_BLOCK
         offset = guarded - memory.base
-        memory.map(start, memory.base, offset, Prot.RW, "direct map")
+        memory.map(start, memory.base, offset, Prot.RW, DIRECT_MAP)
         self.heap = Heap(start + heap - memory.base, start + offset)
         self.guarded = GuardedArea(
             memory, start + offset, memory.size - offset, self.engine.flush_tlb, self.heap
@@ -219,6 +220,23 @@ class Machine(Guest):
                     outer.thaw(self.words, self.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
+
+    def check_idle(self) -> None:
+        """Raise :class:`UsageError` while a call runs."""
+        if self.depth:
+            raise UsageError("the guest is running: its state can be had between two calls")
+
+    def save_clock(self) -> Any:
+        """What decides the times and random numbers to come, for :meth:`restore_clock`."""
+        numbers = [each.state for each in self._watched if isinstance(each, Randomness)]
+        return self.clock.value, numbers
+
+    def restore_clock(self, kept: Any) -> None:
+        """Times and random numbers are those that come after :meth:`save_clock` gave ``kept``."""
+        self.clock.value, numbers = kept
+        sources = [each for each in self._watched if isinstance(each, Randomness)]
+        for source, state in zip(sources, numbers, strict=True):
+            source.state = state
 
     def stop(self) -> None:
         """Let the outermost call that runs now end as :class:`CallStopped`, and all within it."""

@@ -8,6 +8,7 @@ import mmap
 import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kprobesim.errors import GuestMemoryError, UsageError
@@ -16,6 +17,7 @@ from kprobesim.machine.paging import PageTables, PteFormat
 from kprobesim.machine.unicorn.code_pages import CodePages
 
 __all__ = [
+    "DIRECT_MAP",
     "PAGE",
     "GuestMemory",
     "HostAccess",
@@ -26,6 +28,8 @@ __all__ = [
     "page_up",
 ]
 
+DIRECT_MAP = "direct map"
+"""The name of the region that maps the RAM itself, where it is in use by others, too."""
 PAGE = 4096
 _MASK = (1 << 64) - 1
 
@@ -198,6 +202,51 @@ class GuestMemory(HostAccess):
         del self.regions[at], self._starts[at]
         self._last = Region(0, 0, 0, Prot(0), "")
         self.tables.unmap(region.start, region.offset + self.base, region.end - region.start)
+
+    def save(self) -> tuple[list[Region], int, dict[int, list[int]]]:
+        """What is mapped, for :meth:`restore`."""
+        free = {pages: frames[:] for pages, frames in self._free_frames.items()}
+        return self.regions[:], self.next_frame, free
+
+    def restore(self, kept: tuple[list[Region], int, dict[int, list[int]]]) -> None:
+        """The RAM, and so the page tables, are as they were when :meth:`save` gave ``kept``."""
+        regions, self.next_frame, free = kept
+        self.regions = regions[:]
+        self._starts = [region.start for region in regions]
+        self._free_frames = {pages: frames[:] for pages, frames in free.items()}
+        self._last = Region(0, 0, 0, Prot(0), "")
+
+    def restore_beside(
+        self, kept: tuple[list[Region], int, dict[int, list[int]]], stays: Callable[[Region], bool]
+    ) -> None:
+        """As :meth:`restore`, but all regions that ``stays`` are those of now; contents are not.
+
+        Frames that are in use now are not handed out again.
+        """
+        now, _, free = self.save()
+        self.restore(kept)
+        staying = {(region.start, region.offset): region for region in now if stays(region)}
+        # (Those that page tables have taken since then are free again.)
+        ends = [
+            region.offset + self.base + region.end - region.start for region in staying.values()
+        ]
+        ends += [frame + pages * PAGE for pages, frames in free.items() for frame in frames]
+        self.next_frame = max(self.next_frame, *ends, 0)
+        for region in [region for region in self.regions if stays(region)]:
+            if staying.pop((region.start, region.offset), None) is None:
+                self.withdraw(region)
+        for region in staying.values():
+            size = region.end - region.start
+            self.map(region.start, region.offset + self.base, size, region.prot, region.name)
+        used = [
+            range(region.offset + self.base, region.offset + self.base + region.end - region.start)
+            for region in self.regions
+            if region.name != DIRECT_MAP
+        ]
+        self._free_frames = {
+            pages: [frame for frame in frames if not any(frame in each for each in used)]
+            for pages, frames in free.items()
+        }
 
     def protect(self, region: Region, prot: Prot) -> Region:
         """Change what the guest may do there; who cached translations must forget them."""

@@ -109,6 +109,15 @@ class RamImage:
                         ranges.append((page, page + len(here)))
         return ranges
 
+    def adopt(self, ranges: Ranges) -> None:
+        """What is in these ranges of the RAM now belongs to the image."""
+        with memoryview(self._ram) as view:
+            for start, end in ranges:
+                os.pwrite(self._file, view[start:end], start)
+        if self._tracker is not None:
+            for start, end in ranges:
+                self._ram.madvise(mmap.MADV_DONTNEED, start, end - start)
+
     def reset(self, ranges: Ranges) -> None:
         """Let these ranges hold what they held; :meth:`written` has just given them.
 

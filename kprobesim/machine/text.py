@@ -49,6 +49,11 @@ class KernelText:
         for listener in self.listeners:
             listener(poke)
 
+    @property
+    def pokes(self) -> int:
+        """How many there have been."""
+        return self._number
+
     def is_code(self, address: int) -> bool:
         """Whether ``address`` lies in executable memory."""
         return self._memory.is_executable(address)

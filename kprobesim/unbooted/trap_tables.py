@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.hexrepr import HexRepr
@@ -55,6 +56,16 @@ class KernelExceptions:
         self._trap_size = 2 if image.arch == "x86_64" else 4
         self._reported: set[int] = set()
         self.warnings: list[GuestWarning] = []
+
+    def save(self) -> Any:
+        """Which warnings there were, for :meth:`restore`."""
+        return self.warnings[:], set(self._reported)
+
+    def restore(self, kept: Any) -> None:
+        """Forget the warnings that came after :meth:`save` gave ``kept``."""
+        warnings, reported = kept
+        self.warnings[:] = warnings
+        self._reported = set(reported)
 
     def handle(self, trap: Trap, regs: PtRegs) -> bool:
         """Fix up a fault that __ex_table foresees, report BUG and WARN; false: neither."""

@@ -115,6 +115,11 @@ class KprobeOptimizer:
         head.detour = made.resume
         self._queue.add(address)
 
+    @property
+    def has_jumps(self) -> bool:
+        """Whether a breakpoint is a jump now."""
+        return bool(self._jumps)
+
     def wrap(self, p: Kprobe) -> Kprobe:
         """``try_to_optimize_kprobe()``: a head for ``p``, if it could ever be a jump; else ``p``.
 

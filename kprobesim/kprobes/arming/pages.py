@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot
+from kprobesim.machine.memory import PAGE, Prot, Region
 
-__all__ = ["ProbePages"]
+__all__ = ["ProbePages", "is_probe_page"]
 
 #: From the start of the modules' area, within reach of jumps from the kernel.
 _SLOTS, _DETOURS, _CALLBACKS, _TRAMPOLINE = 0, 16 << 20, 24 << 20, 32 << 20
 _BREAKPOINTS = {"x86_64": b"\xcc", "arm64": b"\xe0\x00\x20\xd4"}  # INT3; BRK #7 (asm/brk-imm.h)
+_NAMES = (
+    "kprobe_insn_page",
+    "kprobe_optinsn_page",
+    "kprobe optimized_callback",
+    "kretprobe trampoline",
+)
+
+
+def is_probe_page(region: Region) -> bool:
+    """Whether memory is mapped there for probes."""
+    return region.name in _NAMES
 
 
 class ProbePages:
@@ -23,15 +34,15 @@ class ProbePages:
 
     def new_slots(self) -> int:
         """The address of one more page for slots, the lowest that is free."""
-        return self._map_behind(self._slots, "kprobe_insn_page")
+        return self._map_behind(self._slots, _NAMES[0])
 
     def new_detours(self) -> int:
         """The address of one more page for detour buffers (x86-64)."""
-        return self._map_behind(self._detours, "kprobe_optinsn_page")
+        return self._map_behind(self._detours, _NAMES[1])
 
     def new_callbacks(self) -> int:
         """The address of one more page for what detours call (x86-64)."""
-        return self._map_behind(self._callbacks, "kprobe optimized_callback")
+        return self._map_behind(self._callbacks, _NAMES[2])
 
     def free(self, page: int) -> None:
         """Take a page for slots, detour buffers or what they call away again."""
@@ -41,7 +52,7 @@ class ProbePages:
 
     def trampoline(self) -> int:
         """Where calls return to that return probes follow; asked once."""
-        return self._map_code(_TRAMPOLINE, _BREAKPOINTS[self._machine.arch], "kretprobe trampoline")
+        return self._map_code(_TRAMPOLINE, _BREAKPOINTS[self._machine.arch], _NAMES[3])
 
     def _map_code(self, offset: int, code: bytes, name: str) -> int:
         start = self._map(self._machine.cpu.modules_start + offset, name)
