@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 POINTS ?= 400
 KERNELS ?=
 
-.PHONY: agreement help demo test test-quick lint samples bench bench-boot kernels sweep clean
+.PHONY: agreement guest-tests help demo test test-quick lint samples bench bench-boot kernels sweep clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -58,6 +58,13 @@ sweep: $(READY)  ## compare N (300) random functions of real kernels with and wi
 
 agreement: $(READY)  ## compare check with the answers of every kernel line's own kprobes (KERNELS=6.1,7.3 POINTS=400)
 	$(BIN)/python scripts/agreement.py --points $(POINTS) --kernels "$(KERNELS)"
+
+guest-tests: $(READY)  ## let guests test themselves: bpftrace, ftrace's tests, 1,256 instructions (10 minutes)
+	$(BIN)/python scripts/fetch_kernels.py --missing
+	$(BIN)/python scripts/compare_instructions.py --states 300
+	for arch in amd64 arm64; do \
+	  $(BIN)/python scripts/guest_ftrace_tests.py .cache/kernels/$$arch.deb .cache/kernels/busybox-$$arch && \
+	  $(BIN)/python scripts/bpftrace_in_guest.py .cache/kernels/$$arch.deb || exit 1; done
 
 clean:  ## remove what the targets made (not the fetched kernels)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -161,12 +161,12 @@ class Sweep:
             kernel.unregister_kprobes(planted)
             watched.append(({p.addr for p in planted}, _Path()))
 
-        def step(_uc: object, address: int, _size: int, _data: object) -> None:
+        def step(address: int, _size: int) -> None:
             for probed, path in watched:
                 if address in probed:
                     path.add(address)
 
-        kernel.machine.engine.on_code(
+        kernel.machine.engine.hooks.on_code(
             function.address, step, last=function.address + function.size - 1
         )
         outcome = self._outcome(kernel, function, arguments, None, MOST_INSTRUCTIONS)
@@ -238,7 +238,7 @@ class Sweep:
             at_return.update(kernel.machine.regs.as_dict())
 
         machine = kernel.machine
-        machine.engine.on_code(machine.return_address, returned)
+        machine.engine.hooks.on_code(machine.return_address, returned)
         machine.engine.forget_code(machine.return_address, machine.return_address + 1)
         try:
             kernel.call(function, *arguments, timeout=TIMEOUT, max_instructions=most)

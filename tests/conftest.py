@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from makers.boots import Boots
 
 from kprobesim import CalledKernel, Kernel
 from kprobesim.fetch.cache import FetchError, cached, cached_busybox
@@ -121,6 +122,15 @@ def _fetched(what: str, fetch: Callable[[], Path]) -> Path:
         if os.environ.get("CI", "").lower() not in ("", "0", "false"):
             raise
         pytest.skip(f"no {what}: {error}")
+
+
+@pytest.fixture(scope="session")
+def boots(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Boots:
+    """Boots of real kernels, each done once a run of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "boots"
+    folder.mkdir(exist_ok=True)
+    return Boots(folder)
 
 
 @pytest.fixture(scope="session")

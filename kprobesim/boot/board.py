@@ -46,7 +46,7 @@ class Board(Computer):
         self.progress = Progress()
         super()._assemble(image, memory, append, clock)
         self.console.listeners.append(self._watch_console)
-        self.panics = PanicWatch(self.machine.engine, self.clock, self.machine.keep)
+        self.panics = PanicWatch(self.machine.code_watch, self.clock)
 
     @property
     def ended(self) -> StopReason | None:
@@ -130,9 +130,11 @@ class Board(Computer):
             clock.begin()
             try:
                 status = engine.run(words[pc], limit)
+            except BaseException:
+                machine.abandon_hit()
+                raise
             finally:
                 clock.end()
-            machine.raise_kept()
             if self._panicked:
                 self._panicked = False
                 self.panics.forget()
@@ -164,7 +166,7 @@ class Board(Computer):
             if self._missing is None:
                 self._missing = address, words[pc]
 
-        self.machine.engine.on_unmapped(low, high, missing)
+        self.machine.engine.hooks.on_unmapped(low, high, missing)
 
     def _fail_without_device(self) -> NoReturn:
         what = "a physical address"

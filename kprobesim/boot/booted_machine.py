@@ -32,35 +32,31 @@ class BootedMachine(Guest):
         self.no_hit: Any = self.save_state()
         """The probes' state when no probe is being handled."""
 
-    def raise_kept(self) -> None:
-        """Raise what a callback kept; if that is a handler's, its hit is over.
+    def abandon_hit(self) -> None:
+        """A handler has raised, so its hit is over.
 
         The probed instruction is still to come: the guest hits it again when it goes on.
         """
-        if self._raised is not None and self.in_handler:
+        if self.in_handler:
             self.in_handler = False
             self.restore_state(self.no_hit)
-        super().raise_kept()
 
-    def _on_interrupt(self, _uc: object, vector: int, _data: object) -> None:
-        try:
-            if self.emulate(vector):
-                return
-            cpu = self.cpu
-            if vector == cpu.breakpoint_vector and self.breakpoint():
-                return
-            if vector == cpu.step_vector and self.step():
-                return
-            if self.trap_handlers and self._offer(vector):
-                return
-            self.deliver(vector)
-        except BaseException as error:
-            self.keep(error)
+    def _on_interrupt(self, vector: int) -> None:
+        if self.emulate(vector):
+            return
+        cpu = self.cpu
+        if vector == cpu.breakpoint_vector and self.breakpoint():
+            return
+        if vector == cpu.step_vector and self.step():
+            return
+        if self.trap_handlers and self._offer(vector):
+            return
+        self.deliver(vector)
 
-    def _on_invalid(self, uc: object, data: object) -> bool:
+    def _on_invalid(self) -> bool:
         """x86-64 only: Unicorn has a hook of its own for #UD."""
-        self._on_interrupt(uc, _X86_UNDEFINED, data)
-        return self._raised is None
+        self._on_interrupt(_X86_UNDEFINED)
+        return True
 
     def _offer(self, vector: int) -> bool:
         """Whether a handler took the fault; it may also have moved the pc and declined."""

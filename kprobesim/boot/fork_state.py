@@ -38,11 +38,19 @@ class Forks:
         board = self._board
         board.check_stopped()
         before = self._current.ram if self._current is not None else None
-        put = board.parse_state(board.save_state())
+        plain = board.save_state()
+        put = board.parse_state(plain)
         state = ForkState(board, RamImage(board.ram, before), board.time, put)
-        state.kept = self._keep()
+        state.kept, state.plain = self._keep(), plain
         self._current = state
         return state
+
+    def untouched(self) -> ForkState | None:
+        """The state that the guest is in to the last bit, if the host can tell."""
+        state = self._current
+        if state is None or not state.ram.tracks or state.ram.written():
+            return None
+        return state if self._board.save_state() == state.plain else None
 
     def restore(self, state: ForkState | None = None) -> int:
         """Back to ``state``, by default the one that was last forked or restored.

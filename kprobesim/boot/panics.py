@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from kprobesim.boot.console import Console
 from kprobesim.boot.state import Maybe, Number, Saved, Tuples, fields
 from kprobesim.boot.virtual_time import VirtualTime
 from kprobesim.image import KernelImage
-from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.code_watch import INSIDE, CodeWatch
 
 __all__ = ["PanicWatch", "panic_in_trace", "panic_line", "panic_reason"]
 
@@ -27,17 +27,14 @@ class PanicWatch(Saved):
     """Notices a panic that no console shows, by the kernel's own function for that.
 
     The function is looked for only when a kernel has been silent for a while: the symbols of most
-    boots need not be read. ``keep`` takes what a callback raises.
+    boots need not be read.
     """
 
     SAVED = fields(_at=Maybe(Number(63)), _functions=Tuples(_MOST, (64,)))
 
-    def __init__(
-        self, engine: Engine, clock: VirtualTime, keep: Callable[[BaseException], None]
-    ) -> None:
-        self._engine = engine
+    def __init__(self, code_watch: CodeWatch, clock: VirtualTime) -> None:
+        self._code_watch = code_watch
         self._clock = clock
-        self._keep = keep
         self._at: int | None = None
         self._functions: list[tuple[int, ...]] = []
         self._watched: set[int] = set()
@@ -74,15 +71,12 @@ class PanicWatch(Saved):
         for (address,) in self._functions:
             if address not in self._watched:
                 self._watched.add(address)
-                self._engine.on_code(address, self._entered)
+                self._code_watch.watch(address, self._entered, INSIDE)
 
-    def _entered(self, _uc: object, _address: int, _size: int, _data: object) -> None:
-        try:
-            if self._at is None:
-                self._at = self._clock.now()
-                self._clock.hasten(self._at + _LAST_WORDS)
-        except BaseException as error:
-            self._keep(error)
+    def _entered(self, _address: int, _size: int) -> None:
+        if self._at is None:
+            self._at = self._clock.now()
+            self._clock.hasten(self._at + _LAST_WORDS)
 
 
 def panic_reason(console: Console) -> str:

@@ -15,13 +15,13 @@ from kprobesim.boot.board import Board
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage
+from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.registers import PtRegs
 
 __all__ = ["CallPads"]
 
 _TRAPS = {"x86_64": (b"\xcc", 1), "arm64": (b"\x00\x00\x21\xd4", 4)}  # int3; brk #0x800
 _INTERRUPT = "irq_enter_rcu"  # kernel/softirq.c, since 5.8: the first thing that an interrupt does
-_LINK = 30
 
 
 class CallPads:
@@ -48,20 +48,7 @@ class CallPads:
             (self.interrupt, self._on_interrupt),
         ):
             if address >= 0:
-                self._hook(address, callback)
-
-    def _hook(self, address: int, callback: Callable[[], None]) -> None:
-        keep = self._machine.keep
-
-        def guarded(_uc: object, _address: int, _size: int, _data: object) -> None:
-            try:
-                callback()
-            except BaseException as error:
-                keep(error)
-
-        self._engine.on_code(address, guarded)
-        if self._engine.in_user_mode() or self._machine.text.is_code(address):
-            self._engine.forget_code(address, address + 4)
+                machine.code_watch.watch(address, callback, INSIDE)
 
     # -- what may arrive ---------------------------------------------------------------------------
 
@@ -110,30 +97,23 @@ class CallPads:
         self._board.stop(StopReason(Stop.REQUESTED, "the call"))
         self._engine.stop()
 
-    def _on_interrupt(self) -> None:
+    def _on_interrupt(self, _address: int, _size: int) -> None:
         if self._may_stop is not None and self._may_stop():
             self._stop()
 
-    def _on_work(self) -> None:
+    def _on_work(self, _address: int, _size: int) -> bool:
         work = self._words[self._argument]
         if work == self._expected_work:
             self._expected_work = -1
             self._stop()
         elif work in self._given_up:
             self._given_up.remove(work)
-            self.leave_work()
+            self._machine.return_to_caller()
             self._engine.write_pc(self._machine.regs.ip)
+            return True
+        return False
 
-    def leave_work(self) -> None:
-        """Return from the work function."""
-        regs = self._machine.regs
-        if self._x86:
-            regs.ip = self._machine.memory.read_u64(regs.sp)
-            regs.sp += 8
-        else:
-            regs.ip = regs.gpr(_LINK)
-
-    def _on_back(self) -> None:
+    def _on_back(self, _address: int, _size: int) -> bool:
         sp = self._words[self._sp]
         if sp == self._expected_sp:
             self._expected_sp = -1
@@ -142,6 +122,8 @@ class CallPads:
             regs = self._abandoned.pop(sp)
             regs.thaw(self._words, self._machine.cpu)
             self._engine.write_pc(regs.ip)
+            return True
+        return False
 
 
 def _find_traps(image: KernelImage) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import GuestError, GuestMemoryError, SymbolError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.inside.allocator import function_address
+from kprobesim.inside.arrivals import Arrivals
 from kprobesim.inside.call_pads import CallPads
 from kprobesim.inside.cpu_context import Standing
 from kprobesim.inside.oops import OopsWatch
@@ -66,8 +67,11 @@ class _Parked:
 class GuestCalls:
     """Calls functions of the guest on ``board``."""
 
-    def __init__(self, board: Board, image: KernelImage, standing: Standing) -> None:
+    def __init__(
+        self, board: Board, image: KernelImage, standing: Standing, arrivals: Arrivals
+    ) -> None:
         self._board = board
+        self._arrivals = arrivals
         self._image = image
         self._standing = standing
         self._machine = board.machine
@@ -139,7 +143,15 @@ class GuestCalls:
         parked = self._parked
         if parked is None or not self._is_parked(parked):
             self._parked = None
-            parked = self._go_to_worker(pads, deadline)
+            known = self._arrivals.replay()
+            if known is not None:
+                self.restore(*known)
+            else:
+                with self._arrivals.recording(self.save):
+                    parked = self._go_to_worker(pads, deadline)
+                    self._find_stack(pads, parked, deadline)
+            parked = self._parked
+            assert parked is not None
         return pads, parked
 
     def _is_parked(self, parked: _Parked) -> bool:
@@ -172,7 +184,7 @@ class GuestCalls:
         self._interject(pads, queue, (0, self._workqueue(), work), deadline)
         pads.expect_work(work)
         self._wait(pads, deadline, None, "no kworker has come to our work")
-        pads.leave_work()
+        self._machine.return_to_caller()
         regs = self._machine.regs.copy()
         parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts()))
         self._borrow(

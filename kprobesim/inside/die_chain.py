@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.arming.arming import HookArming
-from kprobesim.kprobes.fail_function import override_function_with_return
+from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.die_notifiers import DieEvent, Notify
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
@@ -37,7 +36,7 @@ _ARM64_KINDS = {
 """By the exception class, bits 31:26 of the ESR."""
 
 
-def watch_die_chain(machine: Guest, image: KernelImage, hooks: HookArming) -> None:
+def watch_die_chain(machine: Guest, image: KernelImage) -> None:
     """Ask ``machine.die_notifiers`` whenever the guest calls ``notify_die()``.
 
     Raises :class:`UsageError` for a kernel without that symbol.
@@ -46,7 +45,7 @@ def watch_die_chain(machine: Guest, image: KernelImage, hooks: HookArming) -> No
     if not found:
         raise UsageError(f"{image.path} has no notify_die(): nobody can be asked before it dies")
 
-    def on_notify_die(_address: int) -> None:
+    def on_notify_die(_address: int, _size: int) -> bool:
         live = machine.regs
         event, place, code, number = live.arg(0), live.arg(2), live.arg(3), live.arg(4)
         if machine.arch == "arm64":
@@ -57,18 +56,20 @@ def watch_die_chain(machine: Guest, image: KernelImage, hooks: HookArming) -> No
         else:
             kind = _X86_KINDS.get(number, TrapKind.OTHER)
         if event not in _EVENTS:
-            return
+            return False
         try:
             regs = _read(machine, place)
             before = regs.as_dict()
             if machine.die_notifiers.call(DieEvent(event), regs, Trap(kind, number, code)):
                 _write_changes(machine, place, before, regs)
-                override_function_with_return(machine, Notify.NOTIFY_STOP)
+                machine.return_to_caller(Notify.NOTIFY_STOP)
                 machine.engine.write_pc(machine.words[machine.engine.layout.pc])
+                return True
         except GuestMemoryError:
-            return  # a call without registers, such as a panic's
+            pass  # a call without registers, such as a panic's
+        return False
 
-    hooks.watch(found[0].address, on_notify_die)
+    machine.code_watch.watch(found[0].address, on_notify_die, INSIDE)
 
 
 def _read(machine: Guest, place: int) -> PtRegs:

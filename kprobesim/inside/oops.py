@@ -14,6 +14,7 @@ from kprobesim.boot.board import Board
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.image import KernelImage
 from kprobesim.inside.cpu_context import Standing
+from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.faults import GuestBug, GuestFault
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
@@ -79,21 +80,17 @@ class OopsWatch:
         names = _GIVING_UP[self._image.arch]
         found = [s for name in names for s in symbols.candidates(name)]
         for symbol in found or symbols.candidates(_LAST_RESORT):
-            machine.engine.on_code(symbol.address, self._on_oops)
-            machine.engine.forget_code(symbol.address, symbol.address + 4)
+            machine.code_watch.watch(symbol.address, self._on_oops, INSIDE)
 
-    def _on_oops(self, _uc: object, _address: int, _size: int, _data: object) -> None:
-        try:
-            task = self._task
-            if task is None or self._standing.task() != task:
-                return  # somebody else's
-            fault = self._faults.get(task)
-            if fault is None:
-                fault = Trap(TrapKind.OTHER, 0), self._machine.regs.copy()
-            self._faults.clear()
-            self._faults[task] = fault
-            self.seen = True
-            self._board.stop(StopReason(Stop.REQUESTED, "the call"))
-            self._machine.engine.stop()
-        except BaseException as error:
-            self._machine.keep(error)
+    def _on_oops(self, _address: int, _size: int) -> None:
+        task = self._task
+        if task is None or self._standing.task() != task:
+            return  # somebody else's
+        fault = self._faults.get(task)
+        if fault is None:
+            fault = Trap(TrapKind.OTHER, 0), self._machine.regs.copy()
+        self._faults.clear()
+        self._faults[task] = fault
+        self.seen = True
+        self._board.stop(StopReason(Stop.REQUESTED, "the call"))
+        self._machine.engine.stop()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.inside.allocator import GuestAllocator
+from kprobesim.inside.arrivals import Arrivals
 from kprobesim.inside.calls import GuestCalls
 from kprobesim.inside.cpu_context import Standing, make_standing
 from kprobesim.inside.die_chain import watch_die_chain
@@ -103,30 +105,23 @@ class BootedKernel(Kernel):
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
 
     def _watch_die_chain(self) -> None:
-        if not self._dies_watched and self.kprobes.hooks is not None:
-            watch_die_chain(self.machine, self.image, self.kprobes.hooks)
+        if not self._dies_watched:
+            watch_die_chain(self.machine, self.image)
             self._dies_watched = True
 
     def fork_state(self) -> ForkState:
-        """The guest's state in memory, for :meth:`restore_state`: the base of campaigns.
+        """See :meth:`Kernel.fork_state`.
 
-        Takes some 0.1 s; the state is freed with its last reference. Raises :class:`UsageError`
-        while the guest runs, so also in a handler.
+        Where to fork: behind a first :meth:`call` or :meth:`alloc`, if calls are what follows. The
+        guest stands then where it can be called, and a cycle of going back and calling takes 0.4 ms
+        instead of 2.
         """
         self._check_runs_not()
         self._finish_step()
         return self._forks.fork()
 
     def restore_state(self, state: ForkState | None = None) -> int:
-        """Back to ``state``, by default the one that was last forked or restored.
-
-        Registers, memory, devices, console and virtual time are as they were; only pages that were
-        written since are touched, and their number is returned. Going back to another state than
-        the last one resets all pages. Probes stay as they are: those registered now, with their
-        counts.
-
-        Raises :class:`UsageError` while the guest runs, and for a state that is not this kernel's.
-        """
+        """See :meth:`Kernel.restore_state`."""
         self._check_runs_not()
         return self._forks.restore(state)
 
@@ -171,7 +166,8 @@ class BootedKernel(Kernel):
 
     @cached_property
     def _calls(self) -> GuestCalls:
-        return GuestCalls(self.board, self.image, self._standing)
+        arrivals = Arrivals(self.board, self._forks, _Probes(self.kprobes))
+        return GuestCalls(self.board, self.image, self._standing, arrivals)
 
     @cached_property
     def _memory(self) -> GuestAllocator:
@@ -300,3 +296,25 @@ class BootedKernel(Kernel):
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))
+
+
+class _Probes:
+    """The probes as :class:`~kprobesim.inside.arrivals.Observers`."""
+
+    def __init__(self, kprobes: KprobesManager) -> None:
+        self._kprobes = kprobes
+
+    def places(self) -> frozenset[int]:
+        """Where they are."""
+        return frozenset(p.addr for p in self._kprobes if p.addr is not None)
+
+    @contextmanager
+    def noticing(self) -> Iterator[list[Any]]:
+        """The list gets each hit."""
+        hits: list[Any] = []
+        callbacks, heard = self._kprobes.listeners.callbacks, hits.append
+        callbacks.append(heard)
+        try:
+            yield hits
+        finally:
+            callbacks.remove(heard)

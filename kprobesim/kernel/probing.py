@@ -9,7 +9,7 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import as_list
 from kprobesim.kprobes.batch import register_all
-from kprobesim.kprobes.fail_function import Override, override_function_with_return
+from kprobesim.kprobes.fail_function import Override
 from kprobesim.kprobes.jprobe import Jprobe
 from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.kretprobe import Kretprobe
@@ -212,7 +212,8 @@ class Probing:
         Returns 1, which the handler must return:
         ``pre_handler=lambda p, regs: k.override_function_with_return(-5)``.
         """
-        return override_function_with_return(self.machine, value)
+        self.machine.return_to_caller(value)
+        return 1
 
 
 def as_kprobe(p: object) -> Kprobe:

@@ -19,23 +19,7 @@ from kprobesim.kprobes.table import KprobeTable
 from kprobesim.machine.guest import Guest
 from kprobesim.machine.registration import Registration
 
-__all__ = ["FaultInjection", "Override", "override_function_with_return"]
-
-_MASK = (1 << 64) - 1
-_ARM64_LINK = 30
-
-
-def override_function_with_return(machine: Guest, value: int) -> int:
-    """At a function's entry: return ``value`` to its caller. Returns 1, for the pre_handler to."""
-    words, regs = machine.words, machine.cpu.regs_class
-    words[regs.RETURN] = value & _MASK
-    if machine.arch == "x86_64":  # what the kernel's stub does: it is a RET
-        sp = words[regs.STACK_POINTER]
-        words[regs.PROGRAM_COUNTER] = machine.memory.read_u64(sp)
-        words[regs.STACK_POINTER] = sp + 8
-    else:
-        words[regs.PROGRAM_COUNTER] = words[_ARM64_LINK]
-    return 1
+__all__ = ["FaultInjection", "Override"]
 
 
 def _no_post_handler(p: Kprobe, regs: Any, flags: int) -> None:
@@ -62,7 +46,8 @@ class Override(Registration):
 
         def pre_handler(p: Kprobe, regs: Any) -> int:
             self.hits += 1
-            return override_function_with_return(machine, self.value)
+            machine.return_to_caller(self.value)
+            return 1
 
         kp.pre_handler = pre_handler
         kp.post_handler = _no_post_handler

@@ -106,7 +106,7 @@ class KprobesManager:
             self.hooks = hooks = HookArming(machine, image, self._arch, hits.hooks.hit)
             hits.hooks.in_place.refresh = hooks.refresh
             self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
-            returns: Returns = HookReturns(hits.steps, hooks, lambda: task_functions(image))
+            returns: Returns = HookReturns(hits.steps, lambda: task_functions(image))
         else:
             assert pages is not None
             self._arming = breakpoints = BreakpointArming(

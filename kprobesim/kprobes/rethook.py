@@ -14,13 +14,13 @@ from typing import Any
 
 from kprobesim.arch.x86_64.constants import RSP
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.arming.arming import HookArming
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
 from kprobesim.kprobes.hit.common import HitSteps
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, PreHandler
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
+from kprobesim.machine.code_watch import RETURNS, Watch
 
 __all__ = ["HookReturns", "Returns", "TrampolineReturns", "task_functions"]
 
@@ -264,33 +264,32 @@ class HookReturns(Returns):
     def __init__(
         self,
         steps: HitSteps,
-        hooks: HookArming,
         tasks: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
         super().__init__(steps)
-        self._hooks = hooks
         self._tasks = tasks
-        self._watched: tuple[int, int] | None = None
+        self._of_tasks: list[Watch] = []
         self._dead_stack = 0
-        self._sites: dict[int, None] = {}
+        self._sites: dict[int, Watch] = {}
 
     def start(self) -> None:
         """Hear of tasks that end."""
-        self._watched = self._tasks()
-        if self._watched is not None:
-            dead, switched = self._watched
-            self._hooks.watch(dead, self._on_task_dead)
-            self._hooks.watch(switched, self._on_task_switched)
+        found, watch = self._tasks(), self._machine.code_watch.watch
+        if found is not None:
+            dead, switched = found
+            self._of_tasks = [
+                watch(dead, self._on_task_dead, RETURNS),
+                watch(switched, self._on_task_switched, RETURNS),
+            ]
 
     def stop(self) -> None:
         """Leave no hook behind. What is still pending has nobody to be told."""
         self.pending.clear()
         self._dead_stack = 0
-        for site in self._sites:
-            self._hooks.unwatch(site)
+        for watch in (*self._sites.values(), *self._of_tasks):
+            self._machine.code_watch.unwatch(watch)
         self._sites.clear()
-        for address in self._watched or ():
-            self._hooks.unwatch(address)
+        self._of_tasks.clear()
 
     def attach(self, ri: KretprobeInstance, key: int) -> None:
         """Hook the place that the call returns to, and leave it hooked for the next one."""
@@ -306,16 +305,14 @@ class HookReturns(Returns):
         return None
 
     def _watch(self, address: int) -> None:
-        sites = self._sites
+        sites, code_watch = self._sites, self._machine.code_watch
         if len(sites) >= _MOST_SITES:
             awaited = {ri.ret_addr for ri in self.pending.values()}
             for site in [site for site in sites if site not in awaited]:
-                del sites[site]
-                self._hooks.unwatch(site)
-        sites[address] = None
-        self._hooks.watch(address, self._at_site)
+                code_watch.unwatch(sites.pop(site))
+        sites[address] = code_watch.watch(address, self._at_site, RETURNS)
 
-    def _at_site(self, address: int) -> None:
+    def _at_site(self, address: int, _size: int) -> None:
         """Somebody comes to where a followed call returns to."""
         sp = self._words[self._sp]
         newest = self.pending.get(sp)
@@ -327,11 +324,11 @@ class HookReturns(Returns):
                 self.returned(key, ri)
                 return
 
-    def _on_task_dead(self, _address: int) -> None:
+    def _on_task_dead(self, _address: int, _size: int) -> None:
         sp = self._words[self._sp]
         self._dead_stack = sp - sp % _STACK
 
-    def _on_task_switched(self, _address: int) -> None:
+    def _on_task_switched(self, _address: int, _size: int) -> None:
         """``kprobe_flush_task()``, for a task that the CPU has left for ever."""
         start, self._dead_stack = self._dead_stack, 0
         if start:

@@ -199,3 +199,8 @@ class Arm64Cpu:
         words[31] = sp
         words[30] = pad
         words[29] = 0  # the outermost frame
+
+    def return_to_caller(self, memory: HostAccess) -> None:
+        """A ``ret``: to the link register."""
+        words = self.engine.words
+        words[self.engine.layout.pc] = words[30]

@@ -115,9 +115,9 @@ class BitInstructions(WatchedCode):
                 self._hook(address + start)
 
     def _install(self, place: int) -> int:
-        return self._engine.on_code(place, self._execute)
+        return self._engine.hooks.on_code(place, self._execute)
 
-    def _execute(self, _uc: object, address: int, size: int, _data: object) -> None:
+    def _execute(self, address: int, size: int) -> None:
         """Do the instruction at ``address``, if it is one.
 
         If its operand cannot be reached, Unicorn does it, and it faults.

@@ -28,7 +28,7 @@ class Clock(WatchedCode):
         super().__init__(engine)
         self.value = _START
         if engine.arch == "x86_64":
-            engine.on_read_tsc(self.read)
+            engine.hooks.on_read_tsc(self.read)
         else:
             self._see_pokes(text)
 
@@ -48,4 +48,4 @@ class Clock(WatchedCode):
             at = data.find(_MRS_COUNTER, at + 1)
 
     def _install(self, place: int) -> int:
-        return self._engine.on_read_counter(place, self.read)
+        return self._engine.hooks.on_read_counter(place, self.read)

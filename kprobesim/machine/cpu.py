@@ -73,6 +73,9 @@ class Cpu(Protocol):
     def undo_breakpoint(self) -> None:
         """Let the program counter point at the breakpoint that trapped."""
 
+    def return_to_caller(self, memory: HostAccess) -> None:
+        """At a function's first instruction: stand where it returns to, as after its return."""
+
     def prepare_call(
         self, memory: HostAccess, stack_top: int, arguments: Sequence[int], pad: int
     ) -> None:

@@ -30,6 +30,10 @@ class ForkState:
         self.put = put
         self.dirty_pages = 0
         self.kept: Any = None
+        self.plain: Any = None
+        """All but the RAM as plain data, where that is known."""
+        self.way: Any = None
+        """How the guest comes from here to where it can be called, once that is known."""
 
     def __repr__(self) -> str:
         return f"<ForkState at {self.time:.6f} s>"

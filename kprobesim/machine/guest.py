@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kprobesim.machine.code_watch import CodeWatch
 from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.die_notifiers import DieEvent, DieNotifiers, event_of
 from kprobesim.machine.faults import GuestFault
@@ -18,6 +19,9 @@ __all__ = ["Guest", "TrapHandler"]
 
 TrapHandler = Callable[[Trap, PtRegs], bool]
 """Gets a trap and the live registers; true if it set the registers so that the guest can go on."""
+
+
+_MASK = (1 << 64) - 1
 
 
 class Guest:
@@ -36,6 +40,7 @@ class Guest:
         self.memory = memory
         memory.watch_code(engine.code_pages)
         self.text = KernelText(memory)
+        self.code_watch = CodeWatch(engine, self.text)
         self.words = engine.words
         cpu.read_u64 = memory.read_u64
 
@@ -59,10 +64,9 @@ class Guest:
         self.in_handler = False
         self.depth = 0
         """How many calls of guest functions, one inside the other, are being executed."""
-        self._raised: BaseException | None = None
-        self.engine.on_interrupt(self._on_interrupt)
+        engine.hooks.on_interrupt(self._on_interrupt)
         if self.arch == "x86_64":
-            self.engine.on_invalid_instruction(self._on_invalid)
+            engine.hooks.on_invalid_instruction(self._on_invalid)
 
     def new_regs(self) -> PtRegs:
         """A live window on the registers."""
@@ -80,42 +84,32 @@ class Guest:
         else:
             self.memory.write(address, data)
 
+    def return_to_caller(self, value: int | None = None) -> None:
+        """At a function's first instruction: go on where it would return to.
+
+        ``value`` is its 64-bit result, if it has one.
+        """
+        if value is not None:
+            self.words[self.cpu.regs_class.RETURN] = value & _MASK
+        self.cpu.return_to_caller(self.memory)
+
     # -- traps -------------------------------------------------------------------------------------
 
-    def keep(self, error: BaseException) -> None:
-        """Stop, and let :meth:`raise_kept` raise ``error``: nothing may leave a C callback."""
-        if self._raised is None:
-            self._raised = error
-        self.engine.stop()
-
-    def raise_kept(self) -> None:
-        """Raise what a callback kept, now that the engine has stopped."""
-        if self._raised is not None:
-            raised, self._raised = self._raised, None
-            raise raised
-
-    def _on_interrupt(self, _uc: object, vector: int, _data: object) -> None:
-        try:
-            cpu = self.cpu
-            if vector == cpu.breakpoint_vector:
-                if self.breakpoint():
-                    return
-                trap = cpu.trap(vector)
-                cpu.undo_breakpoint()
-            elif vector == cpu.step_vector and self.step():
+    def _on_interrupt(self, vector: int) -> None:
+        cpu = self.cpu
+        if vector == cpu.breakpoint_vector:
+            if self.breakpoint():
                 return
-            else:
-                trap = cpu.trap(vector)
-            self.dispatch(trap)
-        except BaseException as error:
-            self.keep(error)
+            trap = cpu.trap(vector)
+            cpu.undo_breakpoint()
+        elif vector == cpu.step_vector and self.step():
+            return
+        else:
+            trap = cpu.trap(vector)
+        self.dispatch(trap)
 
-    def _on_invalid(self, _uc: object, _data: object) -> bool:
-        try:
-            self.dispatch(Trap(TrapKind.UNDEFINED, 6))
-        except BaseException as error:
-            self.keep(error)
-            return False
+    def _on_invalid(self) -> bool:
+        self.dispatch(Trap(TrapKind.UNDEFINED, 6))
         return True
 
     def dispatch(self, trap: Trap) -> None:

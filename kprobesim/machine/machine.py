@@ -296,7 +296,6 @@ class Machine(Guest):
         try:
             while True:
                 status = engine.run(address, limit - used if limit else 0)
-                self.raise_kept()
                 if self._stop_asked:
                     self._stopped(CallStopped, "the call was stopped")
                 address = words[program_counter]

@@ -45,9 +45,9 @@ class Randomness(WatchedCode):
                 self._hook(address + start)
 
     def _install(self, place: int) -> int:
-        return self._engine.on_code(place, self._read)
+        return self._engine.hooks.on_code(place, self._read)
 
-    def _read(self, _uc: object, address: int, size: int, _data: object) -> None:
+    def _read(self, address: int, size: int) -> None:
         """Do the instruction at ``address``, if it is one."""
         code = self._memory.read(address, size)
         at = code.find(b"\x0f\xc7")

@@ -28,7 +28,7 @@ class WatchedCode(ABC):
     def forget_code(self, start: int, end: int) -> None:
         """What was seen in [``start``, ``end``) has gone."""
         for place in [place for place in self._hooked if start <= place < end]:
-            self._engine.unhook(self._hooked.pop(place))
+            self._engine.hooks.unhook(self._hooked.pop(place))
 
     def _see_pokes(self, text: KernelText) -> None:
         """From now on also what is written."""

@@ -152,3 +152,10 @@ class X86Cpu:
         memory.write(sp - 8, struct.pack(f"<{1 + len(rest)}Q", pad, *rest))
         words[4] = sp - 8
         words[5] = 0  # the outermost frame
+
+    def return_to_caller(self, memory: HostAccess) -> None:
+        """A ``ret``."""
+        words = self.engine.words
+        sp = words[4]
+        words[16] = memory.read_u64(sp)
+        words[4] = sp + 8

@@ -55,13 +55,13 @@ def test_ratios_are_medians_of_the_rounds_ratios(boot: ModuleType) -> None:
 @pytest.mark.real_kernel
 def test_boots_agree(
     boot: ModuleType,
-    real_image: Path,
+    real_arm64_image: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(boot, "REPEATS", 2)
-    monkeypatch.setattr(sys, "argv", ["boot.py", str(real_image), "--determinism"])
+    monkeypatch.setattr(sys, "argv", ["boot.py", str(real_arm64_image), "--determinism"])
     assert boot.main() == 0
     out = capsys.readouterr().out
     assert "all the same" in out

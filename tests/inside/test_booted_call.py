@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import re
 import struct
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.boots import Boots
 
 from kprobesim import BootedKernel, Kernel, Kprobe, Stop, UsageError
 from kprobesim.boot.faults import GuestEnd
@@ -26,36 +26,21 @@ VARYING = ("sched_clock: Marking stable", "Memory: ")  # a time, and how much is
 PRINTED = "17 of 17 steps passed"
 
 
-@functools.cache
-def console(image: Path) -> str:
-    """What a boot without calls prints, without its time stamps."""
-    k = Kernel.boot(image)
-    k.run()
-    return without_times(k.console.text)
-
-
 def without_times(text: str) -> str:
     lines = re.sub(r"(?m)^\[ *\d+\.\d+\] ", "", text).splitlines()
     return "\n".join(line for line in lines if not line.startswith(VARYING))
 
 
-def runs_on_as_if_nothing_was(k: BootedKernel, image: Path) -> None:
+def runs_on_as_if_nothing_was(k: BootedKernel, image: Path, boots: Boots) -> None:
     assert k.run().kind in (Stop.POWER_OFF, Stop.HALT)
     assert PRINTED in k.console.text
-    assert without_times(k.console.text) == console(image)
+    assert without_times(k.console.text) == without_times(boots.outcome(image).console)
 
 
-@functools.cache
-def at_run_init(image: Path) -> BootedKernel:
+@pytest.fixture(scope="module")
+def k(real_image: Path, boots: Boots) -> BootedKernel:
     """In the middle of a printk: the console is locked, interrupts are off."""
-    k = Kernel.boot(image)
-    assert k.run("Run /init").kind is Stop.TEXT
-    return k
-
-
-@pytest.fixture
-def k(real_image: Path) -> BootedKernel:
-    return at_run_init(real_image)
+    return boots.at_run_init(real_image)
 
 
 def kmalloc(k: BootedKernel) -> str:
@@ -180,9 +165,8 @@ def test_a_bug_is_told_as_such(k: BootedKernel) -> None:
     assert k.call("strlen", "after it") == 8
 
 
-def test_a_call_that_never_returns_is_given_up(real_image: Path) -> None:
-    k = Kernel.boot(real_image)
-    k.run("Run /init")
+def test_a_call_that_never_returns_is_given_up(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image)
     with pytest.raises(GuestLimit) as caught:
         k.call("crc32_le", 0, bytes(1 << 20), 1 << 20, max_instructions=10_000)
     assert caught.value.instructions is None
@@ -192,7 +176,7 @@ def test_a_call_that_never_returns_is_given_up(real_image: Path) -> None:
     with pytest.raises(GuestLimit):
         k.call("msleep", 200, max_instructions=1_000_000)
     assert k.call("strlen", "after it") == 8
-    runs_on_as_if_nothing_was(k, real_image)
+    runs_on_as_if_nothing_was(k, real_image, boots)
 
 
 def test_a_handlers_exception_comes_out(k: BootedKernel) -> None:
@@ -229,9 +213,8 @@ def test_wrong_use_is_refused(k: BootedKernel, real_image: Path) -> None:
     assert k.call("strlen", "after it") == 8
 
 
-def test_a_call_that_ends_the_guest(real_image: Path) -> None:
-    k = Kernel.boot(real_image)
-    k.run("Run /init")
+def test_a_call_that_ends_the_guest(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image)
     with pytest.raises(GuestEnd):
         k.call("kernel_power_off")
     with pytest.raises(UsageError, match="cannot be called any more"):
@@ -256,20 +239,19 @@ def call_and_sleep(k: BootedKernel) -> None:
     assert k.time - before >= 0.005
 
 
-def test_in_the_middle_of_a_printk(real_image: Path) -> None:
-    k = Kernel.boot(real_image)
-    k.run("Run /init")
+def test_in_the_middle_of_a_printk(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image)
     call_and_sleep(k)
     with pytest.raises(GuestFault):
         k.call("strlen", 0x10)
-    runs_on_as_if_nothing_was(k, real_image)
+    runs_on_as_if_nothing_was(k, real_image, boots)
 
 
-def test_from_the_first_instruction(real_image: Path) -> None:
+def test_from_the_first_instruction(real_image: Path, boots: Boots) -> None:
     k = Kernel.boot(real_image)
     assert k.current is None
     call_and_sleep(k)
-    runs_on_as_if_nothing_was(k, real_image)
+    runs_on_as_if_nothing_was(k, real_image, boots)
 
 
 def stop_at(k: BootedKernel, address: int) -> Callable[[], None]:
@@ -281,11 +263,11 @@ def stop_at(k: BootedKernel, address: int) -> Callable[[], None]:
             k.board.stop(StopReason(Stop.REQUESTED, "here"))
             k.machine.engine.stop()
 
-    k.machine.engine.on_code(address, stop)
+    k.machine.engine.hooks.on_code(address, stop)
     return on.clear
 
 
-def test_in_user_mode(real_image: Path) -> None:
+def test_in_user_mode(real_image: Path, boots: Boots) -> None:
     k = Kernel.boot(real_image)
     archive = built_in_initramfs(k.arch)
     (entry,) = struct.unpack_from("<Q", archive, archive.index(b"\x7fELF") + 24)
@@ -300,16 +282,15 @@ def test_in_user_mode(real_image: Path) -> None:
     assert k.current.pid == 1
     assert ctypes.string_at(ctypes.addressof(k.machine.words), 128) == before
     call_and_sleep(k)
-    runs_on_as_if_nothing_was(k, real_image)
+    runs_on_as_if_nothing_was(k, real_image, boots)
 
 
-def test_when_idle(real_image: Path) -> None:
-    k = Kernel.boot(real_image)
-    k.run("Run /init")
+def test_when_idle(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image)
     while not k.board.halted_at(k.machine.regs.ip):
         if k.run(seconds=1e-4).kind is not Stop.SECONDS:
             pytest.skip("this kernel has something to do all the time")
     assert k.current is not None
     assert (k.current.pid, k.current.comm) == (0, "swapper/0")
     call_and_sleep(k)
-    runs_on_as_if_nothing_was(k, real_image)
+    runs_on_as_if_nothing_was(k, real_image, boots)

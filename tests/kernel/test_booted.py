@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.boots import Boots
 
-from kprobesim import BootedKernel, Kernel, Kprobe, Stop, UsageError
+from kprobesim import Kernel, Kprobe, Stop, UsageError
 from kprobesim.cli.main import main
 
 pytestmark = pytest.mark.real_kernel
@@ -19,16 +19,9 @@ ENDS = (Stop.POWER_OFF, Stop.HALT)  # a PC without ACPI halts
 FORK = "kernel_clone"
 
 
-@functools.cache
-def booted(image: Path) -> BootedKernel:
-    """One boot without probes, to its end."""
-    k = Kernel.boot(image)
+def test_to_user_space_and_to_its_end(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image)
     assert k.run().kind in ENDS
-    return k
-
-
-def test_to_user_space_and_to_its_end(real_image: Path) -> None:
-    k = booted(real_image)
     text = k.console.text
     assert "Linux version " + k.version in text
     assert "Run /init as init process" in text
@@ -37,7 +30,7 @@ def test_to_user_space_and_to_its_end(real_image: Path) -> None:
     assert k.run().kind in ENDS  # an ended guest stays ended
 
 
-def test_the_guest_does_not_notice_its_probes(real_image: Path) -> None:
+def test_the_guest_does_not_notice_its_probes(real_image: Path, boots: Boots) -> None:
     """The same console, time stamps and all: also with what ftrace, alternatives, jump labels and
     static calls patch under the probes, and with instructions that are stepped.
     """
@@ -60,8 +53,8 @@ def test_the_guest_does_not_notice_its_probes(real_image: Path) -> None:
     k = Kernel.boot(real_image, probes=plain + stepped)
     assert k.time == 0
     k.run()
-    assert k.console.text == booted(real_image).console.text
-    assert k.time == booted(real_image).time
+    assert k.console.text == boots.outcome(real_image).console
+    assert k.time == boots.outcome(real_image).time
     assert times == sorted(times)
     assert hits["start_kernel"] == hits["rest_init"] == 1
     assert hits["post"] == hits[FORK] + hits["rest_init"]
@@ -102,9 +95,8 @@ def test_a_handler_that_raises_stops_the_boot(real_image: Path) -> None:
     assert len(hits) > 10
 
 
-def test_memory_is_read_through_the_guests_page_tables(real_image: Path) -> None:
-    k = Kernel.boot(real_image)
-    k.run("Run /init")
+def test_memory_is_read_through_the_guests_page_tables(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image)
     strlen = k.symbols["strlen"].address
     assert len(k.read(strlen, 8)) == 8
     banner = k.image.banner.encode()[:40]

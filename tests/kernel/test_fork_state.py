@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import struct
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 import pytest
 from makers.arm64_code import LOOP, POWER_OFF, bare_guest, mov, store
+from makers.boots import Boots, run_to_the_end
 
-from kprobesim import BootedKernel, Kernel, Kprobe, Stop, UsageError
+from kprobesim import BootedKernel, ForkState, Kernel, Kprobe, Stop, UsageError
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.fork_state import Forks
 from kprobesim.image import KernelImage
@@ -94,19 +94,11 @@ NOP = struct.pack("<I", 0xD503_201F)
 # -- real kernels ----------------------------------------------------------------------------------
 
 
+MEMORY = "128M"
+
+
 def digest(k: BootedKernel) -> str:
     return hashlib.sha256(k.board.ram).hexdigest()
-
-
-def to_the_end(k: BootedKernel) -> tuple[Any, ...]:
-    reason = k.run()
-    return reason.kind, k.console.text, k.time, k.board.exceptions(), digest(k)
-
-
-@functools.cache
-def plain(image: Path) -> tuple[Any, ...]:
-    """A boot that nobody looks into."""
-    return to_the_end(Kernel.boot(image, memory="128M"))
 
 
 class Counter:
@@ -133,14 +125,14 @@ class Counter:
 
 
 @pytest.mark.real_kernel
-def test_goes_on_as_the_first_time(real_image: Path) -> None:
+def test_goes_on_as_the_first_time(real_image: Path, boots: Boots) -> None:
     counter = Counter()
-    k = Kernel.boot(real_image, memory="128M", probes=counter.probes)
+    k = Kernel.boot(real_image, memory=MEMORY, probes=counter.probes)
     k.run("kprobesim init")
     counter.take()
     state, before = k.fork_state(), digest(k)
     assert (state.time, state.dirty_pages) == (k.time, 0)
-    assert to_the_end(k) == plain(real_image)
+    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
     hits = counter.take()
     assert hits
     for _ in range(2):
@@ -148,7 +140,7 @@ def test_goes_on_as_the_first_time(real_image: Path) -> None:
         assert 50 < dirty == state.dirty_pages < 5000
         assert k.restore_state(state) == 0
         assert digest(k) == before
-        assert to_the_end(k) == plain(real_image)
+        assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
         assert counter.take() == hits
     # Only what was touched is reset.
     k.restore_state()
@@ -160,9 +152,8 @@ def test_goes_on_as_the_first_time(real_image: Path) -> None:
 
 
 @pytest.mark.real_kernel
-def test_ten_times_in_a_row(real_image: Path) -> None:
-    k = Kernel.boot(real_image, memory="128M")
-    k.run("Run /init")
+def test_ten_times_in_a_row(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image, MEMORY)
     k.fork_state()
     outcomes = set()
     for _ in range(10):
@@ -171,28 +162,28 @@ def test_ten_times_in_a_row(real_image: Path) -> None:
         outcomes.add((pc, k.console.text, k.time, k.board.exceptions(), digest(k)))
         assert k.restore_state() > 0
     assert len(outcomes) == 1
-    assert to_the_end(k) == plain(real_image)
+    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
 
 
 @pytest.mark.real_kernel
-def test_several_states_and_probes_that_come_between(real_image: Path) -> None:
+def test_several_states_and_probes_that_come_between(real_image: Path, boots: Boots) -> None:
     """Also from before the kernel has page tables, where a probe's address is not mapped yet."""
-    k = Kernel.boot(real_image, memory="128M")
+    k = Kernel.boot(real_image, memory=MEMORY)
     states = [k.fork_state()]
     for stop in ("Linux version", "Memory: ", "Run /init"):
         k.run(stop)
         states.append(k.fork_state())
-    assert to_the_end(k) == plain(real_image)
+    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
     expected: list[tuple[str | None, int]] = []
     for n in (0, 3):
         assert k.restore_state(states[n]) == len(k.board.ram) // PAGE
         assert k.time == states[n].time
-        assert to_the_end(k) == plain(real_image)
+        assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
         k.restore_state()
         counter = Counter()
         probes = counter.probes[:2] if n == 3 else counter.probes  # the others' code is gone then
         k.register_kprobes(probes)
-        assert to_the_end(k) == plain(real_image)
+        assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
         expected = expected or counter.hits
         names = [p.symbol_name for p in probes]
         wanted = [hit for hit in expected if hit[0] in names]
@@ -202,7 +193,7 @@ def test_several_states_and_probes_that_come_between(real_image: Path) -> None:
         k.unregister_kprobes(probes)
     k.restore_state(states[1])
     counter.take()
-    assert to_the_end(k) == plain(real_image)
+    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
     assert counter.hits == []
     names = [name for name, _ in expected]
     assert names[0] == "start_kernel"
@@ -210,15 +201,14 @@ def test_several_states_and_probes_that_come_between(real_image: Path) -> None:
 
 
 @pytest.mark.real_kernel
-def test_a_handler_that_raises_in_the_middle_of_a_hit(real_image: Path) -> None:
+def test_a_handler_that_raises_in_the_middle_of_a_hit(real_image: Path, boots: Boots) -> None:
     class Mine(Exception):
         pass
 
     def explode(p: Kprobe, regs: Any, flags: int = 0) -> None:
         raise Mine
 
-    k = Kernel.boot(real_image, memory="128M")
-    k.run("Run /init")
+    k = boots.at_run_init(real_image, MEMORY)
     k.fork_state()
     for p in (Kprobe(FORK, pre_handler=explode), Kprobe(FORK, post_handler=explode)):
         with k.probing("do_exit") as other:
@@ -227,15 +217,14 @@ def test_a_handler_that_raises_in_the_middle_of_a_hit(real_image: Path) -> None:
                 k.run()
             k.unregister_kprobe(p)
             k.restore_state()
-            assert to_the_end(k) == plain(real_image)
+            assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
             assert other.nmissed == 0
         k.restore_state()
 
 
 @pytest.mark.real_kernel
-def test_calls_before_and_after(real_image: Path) -> None:
-    k = Kernel.boot(real_image, memory="128M")
-    k.run("Run /init")
+def test_calls_before_and_after(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image, MEMORY)
     first = k.fork_state()
     assert k.call("strlen", b"before\0") == 6
     second = k.fork_state()
@@ -250,17 +239,60 @@ def test_calls_before_and_after(real_image: Path) -> None:
         assert k.time == after
         k.restore_state(first)
         assert k.call("strlen", b"again!!\0") == 7
+    the_way_to_the_kworker_is_gone_once(k, first)
     k.restore_state(first)
-    assert to_the_end(k) == plain(real_image)
+    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
+
+
+def the_way_to_the_kworker_is_gone_once(k: BootedKernel, state: ForkState) -> None:
+    """Before the first call from a state the guest runs on; later that is replayed, unseen."""
+
+    def call_again() -> tuple[Any, ...]:
+        k.restore_state(state)
+        result = k.call("strlen", b"again!!\0")
+        return result, k.time, k.console.text, k.board.exceptions(), digest(k)
+
+    def times() -> float:
+        """How many seconds of the guest's time the CPU was really executing."""
+        runs.clear()
+        outcomes.append(call_again())
+        return sum(runs)
+
+    runs: list[float] = []
+    outcomes: list[tuple[Any, ...]] = []
+    run = k.board.run
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        before = k.time
+        try:
+            return run(*arguments, **options)
+        finally:
+            runs.append(k.time - before)
+
+    k.board.run = counted  # type: ignore[method-assign]
+    try:
+        replayed = times()
+        with k.probing("kernel_restart"):  # who knows what it would have seen
+            gone, known = times(), times()
+        assert replayed == pytest.approx(known) and replayed < gone / 10
+        hits: list[float] = []
+        with k.probing("process_one_work", pre_handler=lambda p, regs: hits.append(k.time)):
+            times()
+            seen = hits[:]
+            times()
+        assert hits == 2 * seen and seen
+        assert len(set(outcomes)) == 1
+    finally:
+        del k.board.run
 
 
 @pytest.mark.real_kernel
-def test_wrong_use_is_refused(real_image: Path) -> None:
-    k = Kernel.boot(real_image, memory="128M")
+def test_wrong_use_is_refused(real_image: Path, boots: Boots) -> None:
+    k = Kernel.boot(real_image, memory=MEMORY)
     with pytest.raises(UsageError, match="fork_state"):
         k.restore_state()
     with pytest.raises(UsageError, match="no state of this kernel"):
-        other = Kernel.boot(real_image, memory="128M")
+        other = Kernel.boot(real_image, memory=MEMORY)
         foreign = other.fork_state()
         k.fork_state()
         k.restore_state(foreign)
@@ -273,4 +305,4 @@ def test_wrong_use_is_refused(real_image: Path) -> None:
         ):
             k.run()
         k.restore_state()
-    assert to_the_end(k) == plain(real_image)
+    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)

@@ -332,11 +332,11 @@ def test_no_hook_is_left_behind(sample: Path) -> None:
     probes = [Kretprobe("fib"), Kretprobe("recurse")]
     k.register_kretprobes(probes)
     k.call("fib", 6)
-    assert len(k.kprobes.hooks) > 3
+    assert len(k.machine.code_watch) > 3
     k.unregister_kretprobe(probes[0])
     assert k.call("recurse", 3) == 3
     k.unregister_kretprobe(probes[1])
-    assert len(k.kprobes.hooks) == 0
+    assert len(k.machine.code_watch) == 0
     assert k.call("fib", 6) == 8
 
 
@@ -356,7 +356,7 @@ def test_more_return_addresses_than_are_hooked(sample: Path, monkeypatch: Any) -
         k.call("recurse", 2)
         assert len(returned) == (5 if k.arch == "x86_64" else 4) + 5 + 3
     assert k.kprobes.hooks is not None
-    assert len(k.kprobes.hooks) < len(names) + 6
+    assert len(k.machine.code_watch) < len(names) + 6
 
 
 def test_a_function_that_is_left_behind_confuses_nobody(stepped: CalledKernel) -> None:

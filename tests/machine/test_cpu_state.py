@@ -78,11 +78,11 @@ def debug_exceptions(engine: Engine) -> int:
     """How many there are in a few instructions at TARGET."""
     seen = []
 
-    def take(_uc: object, number: int, _data: object) -> None:
+    def take(number: int) -> None:
         seen.append((number, engine.words[engine.layout.pc]))
         engine.stop()
 
-    engine.on_interrupt(take)
+    engine.hooks.on_interrupt(take)
     try:
         engine.execute(b"\x90" * 8 + b"\xf4", [])
     except EngineError:

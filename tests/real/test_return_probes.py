@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import re
 import struct
 from collections import Counter
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.boots import Boots
 
 from kprobesim import (
-    BootedKernel,
     DieEvent,
     GuestPanic,
     Kernel,
@@ -121,13 +120,6 @@ def test_what_cannot_be_followed(real_kernel: Kernel) -> None:
         real_kernel.unregister_kretprobe(rp)
 
 
-@functools.cache
-def _plain(image: Path) -> BootedKernel:
-    k = Kernel.boot(image)
-    assert k.run().kind in ENDS
-    return k
-
-
 FOLLOWED = (
     *("kernel_clone", "copy_process", "vfs_write", "vfs_read", "do_filp_open", "path_openat"),
     *("handle_mm_fault", "mutex_lock", "kmem_cache_alloc", "do_wait", "_printk"),
@@ -136,7 +128,7 @@ FOLLOWED = (
 ENDLESS = ("schedule", "__schedule", "do_exit", "do_task_dead", "rest_init")
 
 
-def test_a_booting_kernel_does_not_notice(real_image: Path) -> None:
+def test_a_booting_kernel_does_not_notice(real_image: Path, boots: Boots) -> None:
     entries: Counter[str] = Counter()
     returns: Counter[str] = Counter()
 
@@ -154,8 +146,8 @@ def test_a_booting_kernel_does_not_notice(real_image: Path) -> None:
     probes = {name: follow(name) for name in FOLLOWED + ENDLESS}
     k.register_kretprobes(list(probes.values()))
     assert k.run().kind in ENDS
-    assert k.console.text == _plain(real_image).console.text
-    assert k.time == _plain(real_image).time
+    assert k.console.text == boots.outcome(real_image).console
+    assert k.time == boots.outcome(real_image).time
     for name in FOLLOWED:
         assert entries[name] == returns[name] > 0, name
     assert returns["do_exit"] == returns["do_task_dead"] == returns["rest_init"] == 0
@@ -209,9 +201,8 @@ def test_call_traces_and_death_of_a_booted_kernel(real_image: Path) -> None:
     assert (DieEvent.DIE_OOPS, 0x10) in events
 
 
-def test_a_function_of_a_booted_kernel_that_fails(real_image: Path) -> None:
-    k = Kernel.boot(real_image)
-    k.run("Run /init")
+def test_a_function_of_a_booted_kernel_that_fails(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image)
     with k.override_return("do_pipe2", -24) as override:
         assert k.run().kind in ENDS
     assert override.hits > 0

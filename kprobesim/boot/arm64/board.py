@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from functools import cached_property
 
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
@@ -81,7 +80,7 @@ class Arm64Board(Board):
         self._map_devices()
         self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
         self.watch_unmapped(_RAM + len(self.ram), MOST_PHYSICAL)
-        self.kernel_hooks = KernelHooks(engine, self.timer, self.machine.keep)
+        self.kernel_hooks = KernelHooks(engine, self.timer)
         self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
         self.machine.emulate = self._emulate
         self.machine.deliver = self._deliver
@@ -107,28 +106,7 @@ class Arm64Board(Board):
             (GICC_BASE, GIC_SIZE, gic.read_interface, gic.write_interface),
             (PL011_BASE, PL011_SIZE, uart.read, uart.write),
         ):
-            engine.map_device(base, size, *self._guarded(read, write))
-
-    def _guarded(
-        self, read: Callable[[int, int], int], write: Callable[[int, int, int], None]
-    ) -> tuple[Callable[[object, int, int, object], int], Callable[..., None]]:
-        """A device's callbacks for the engine: what they raise is kept until it has stopped."""
-        keep = self.machine.keep
-
-        def guarded_read(_uc: object, offset: int, size: int, _data: object) -> int:
-            try:
-                return read(offset, size)
-            except BaseException as error:
-                keep(error)
-                return 0
-
-        def guarded_write(_uc: object, offset: int, size: int, value: int, _data: object) -> None:
-            try:
-                write(offset, size, value)
-            except BaseException as error:
-                keep(error)
-
-        return guarded_read, guarded_write
+            engine.hooks.map_device(base, size, read, write)
 
     def _load(self, initrd: bytes) -> None:
         """Load everything and let the CPU stand at the kernel's first instruction.

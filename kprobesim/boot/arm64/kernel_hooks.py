@@ -1,7 +1,6 @@
 """The hooks on instructions of the kernel that Unicorn does not execute as this board needs it.
 
 They read the counter, or use CNTKCTL_EL1.
-
 They are found by looking through the image once. Whoever has no image at hand loads the list.
 """
 
@@ -32,22 +31,13 @@ _KINDS = (
 
 
 class KernelHooks(Saved):
-    """``places`` are (virtual address, kind, number of the register) of each hook.
-
-    ``keep`` takes what a callback raises.
-    """
+    """``places`` are (virtual address, kind, number of the register) of each hook."""
 
     SAVED = fields(places=Tuples(_MOST, (64, 2, 5)))
 
-    def __init__(
-        self,
-        engine: Engine,
-        timer: Timer,
-        keep: Callable[[BaseException], None],
-    ) -> None:
+    def __init__(self, engine: Engine, timer: Timer) -> None:
         self._engine = engine
         self._timer = timer
-        self._keep = keep
         self.places: list[tuple[int, ...]] = []
 
     def find(self, image: KernelImage) -> None:
@@ -62,7 +52,7 @@ class KernelHooks(Saved):
 
     def parse(self, state: object, where: str) -> Put:
         """Check ``state``, which must not be of another kernel than what is hooked already."""
-        parsed = KernelHooks(self._engine, self._timer, self._keep)
+        parsed = KernelHooks(self._engine, self._timer)
         super(KernelHooks, parsed).parse(state, where)()
         if self.places:
             if parsed.places != self.places:
@@ -71,23 +61,16 @@ class KernelHooks(Saved):
         return lambda: self._hook(parsed.places)
 
     def _hook(self, places: list[tuple[int, ...]]) -> None:
-        engine, timer, words = self._engine, self._timer, self._engine.words
+        hooks, timer, words = self._engine.hooks, self._timer, self._engine.words
         self.places = places
-
-        def count() -> int:
-            try:
-                return timer.count()
-            except BaseException as error:  # Ctrl-C
-                self._keep(error)
-                return 0
 
         for address, kind, number in places:
             if kind == _READ_COUNTER:
-                engine.on_read_counter(address, count)
+                hooks.on_read_counter(address, timer.count)
             elif kind == _READ_CONTROL:
-                engine.on_system(address, _getter(words, timer, number), write=False)
+                hooks.on_system(address, _getter(words, timer, number), write=False)
             elif kind == _WRITE_CONTROL:
-                engine.on_system(address, _putter(words, timer, number), write=True)
+                hooks.on_system(address, _putter(words, timer, number), write=True)
 
 
 def _getter(words: Any, timer: Timer, number: int) -> Callable[[], None]:

@@ -85,12 +85,13 @@ class X86Board(Board):
                 self._inputs[port], self._outputs[port] = device.read, device.write
         for port in range(_COM1, _COM1 + 8):
             self._inputs[port], self._outputs[port] = self.uart.read, self.uart.write
-        engine.on_ports(self._in, self._out)
-        engine.on_read_tsc(self.clock.read)
-        engine.on_syscall(make_syscall(engine, self.state, self.entry.counts))
-        engine.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
+        hooks = engine.hooks
+        hooks.on_ports(self._in, self._out)
+        hooks.on_read_tsc(self.clock.read)
+        hooks.on_syscall(make_syscall(engine, self.state, self.entry.counts))
+        hooks.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
         self.watch_unmapped(len(self.ram), MOST_PHYSICAL)
-        engine.on_cpuid(make_cpuid(engine, self.state, self._features))
+        hooks.on_cpuid(make_cpuid(engine, self.state, self._features))
 
     def parts(self) -> dict[str, Saved]:
         """What has a state of its own, by name."""
@@ -183,23 +184,16 @@ class X86Board(Board):
         self.clock.spend(_PORT_BLOCKS)
         return self.clock.now()
 
-    def _in(self, _uc: object, port: int, size: int, _data: object) -> int:
-        try:
-            device = self._inputs.get(port)
-            return device(port, size) if device is not None else (1 << 8 * size) - 1
-        except BaseException as error:
-            self.machine.keep(error)
-            return 0
+    def _in(self, port: int, size: int) -> int:
+        device = self._inputs.get(port)
+        return device(port, size) if device is not None else (1 << 8 * size) - 1
 
-    def _out(self, _uc: object, port: int, size: int, value: int, _data: object) -> None:
-        try:
-            device = self._outputs.get(port)
-            if device is not None:
-                device(port, size, value)
-                if port in PicPair.PORTS or port in (0x40, 0x43):
-                    self._reschedule()
-        except BaseException as error:
-            self.machine.keep(error)
+    def _out(self, port: int, size: int, value: int) -> None:
+        device = self._outputs.get(port)
+        if device is not None:
+            device(port, size, value)
+            if port in PicPair.PORTS or port in (0x40, 0x43):
+                self._reschedule()
 
     def _reschedule(self) -> None:
         self._look()

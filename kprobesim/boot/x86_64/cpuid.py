@@ -43,7 +43,7 @@ def native_cpuid(engine: Engine, ram: mmap.mmap, at: int, leaf: int) -> tuple[in
 
 def make_cpuid(
     engine: Engine, state: X86State, features: tuple[int, int, int, int]
-) -> Callable[[object, object], int]:
+) -> Callable[[], bool]:
     """The callback for the engine's CPUID hook; ``features`` is what the CPU says of leaf 1.
 
     Takes away the APIC and its timer, so that a kernel stays with the 8259A and the 8254, and
@@ -54,11 +54,11 @@ def make_cpuid(
     ecx &= ~(_X2APIC | _TSC_DEADLINE | _OSXSAVE | _RDRAND)
     edx &= ~_APIC_EDX
 
-    def cpuid(_uc: object, _data: object) -> int:
+    def cpuid() -> bool:
         if words[0] & _LOW != _FEATURES:
-            return 0
+            return False
         words[0], words[3], words[2] = eax, ebx, edx
         words[1] = ecx | (_OSXSAVE if cr[4] & _CR4_OSXSAVE else 0)
-        return 1
+        return True
 
     return cpuid

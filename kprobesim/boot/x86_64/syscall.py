@@ -17,15 +17,13 @@ _DATA = 0x00CF_9300
 _LIMIT = 0xFFFF_FFFF
 
 
-def make_syscall(
-    engine: Engine, state: X86State, counts: list[int]
-) -> Callable[[object, object], None]:
+def make_syscall(engine: Engine, state: X86State, counts: list[int]) -> Callable[[], None]:
     """The callback for the engine's SYSCALL hook, to 64-bit ring 0; it counts in ``counts``."""
     words, read_flags, write_flags = engine.words, engine.read_flags, engine.write_flags
     star, lstar = state.msr["star"], state.msr["lstar"]
     cstar, fmask = state.msr["cstar"], state.msr["fmask"]
 
-    def syscall(_uc: object, _data: object) -> None:
+    def syscall() -> None:
         counts[SYSCALL] += 1
         flags = read_flags()
         words[1] = words[16] + _SIZE

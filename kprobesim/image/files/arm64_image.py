@@ -14,8 +14,9 @@ from itertools import compress
 from pathlib import Path
 
 from kprobesim.errors import ImageError
+from kprobesim.image.files.pe import pe_sections
 from kprobesim.image.files.rela import apply_rela, find_rela
-from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, Window, part
+from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, Window, check_size, part
 from kprobesim.image.segment import Segment
 
 __all__ = ["is_arm64_image", "is_zboot", "load_arm64_image", "zboot_payload"]
@@ -24,6 +25,8 @@ _HEADER = struct.Struct("<IIQQQ24s4sI")
 _CUT = "the file is cut short or damaged; copy or extract it again"
 #: KIMAGE_VADDR is a multiple of this (arch/arm64/include/asm/memory.h).
 _GRAIN_SHIFT = 21
+#: Debian's have 35 MiB, one with everything built in and KASAN ten times as much.
+_MOST_STORED = 512 << 20
 #: Kernels point into 40 steps of 2 MiB, and have a few hundred words that only look like pointers.
 _MOST_STEPS = 1 << 16
 _CHUNK = 1 << 20
@@ -42,6 +45,7 @@ def load_arm64_image(path: Path, data: Buffer) -> Segment:
     _, _, text_offset, image_size, flags, _, _, pe_offset = _HEADER.unpack(data[: _HEADER.size])
     if flags & 1:
         raise ImageError(path, "is a big-endian ARM64 Image; kprobesim runs little-endian ones")
+    check_size(path, data, _MOST_STORED, "an ARM64 Image")
     stored = _stored_size(data, pe_offset)
     if stored > len(data):
         raise ImageError(path, f"has {len(data)} bytes of an Image of {stored}; {_CUT}")
@@ -66,18 +70,7 @@ def load_arm64_image(path: Path, data: Buffer) -> Segment:
 
 def _stored_size(data: Buffer, pe_offset: int) -> int:
     """How long the file must be by its PE header (0 if it has none)."""
-    header = data[pe_offset : pe_offset + 24]
-    if not pe_offset or len(header) < 24 or header[:4] != b"PE\0\0":
-        return 0
-    sections, optional = struct.unpack("<6xH12xH2x", header)
-    first = pe_offset + 24 + optional
-    table = data[first : first + 40 * min(sections, 96)]
-    ends = (
-        at + size
-        for size, at in struct.iter_unpack("<16xII16x", table[: len(table) // 40 * 40])
-        if size
-    )
-    return max(ends, default=0)
+    return max((s.offset + s.size for s in pe_sections(data, pe_offset) if s.size), default=0)
 
 
 def _link_address(data: memoryview, size: int, text_offset: int) -> int | None:

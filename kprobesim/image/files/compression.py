@@ -30,6 +30,7 @@ MAGICS = {
 }
 
 _CHUNK = 1 << 18
+_PIECE = 1 << 16  # of what is packed: a stream of a few bytes costs as much to read
 #: More output than this from the bytes that went in is a bomb: kernels are packed 3 to 10 times.
 _MOST_TIMES = 200
 _FREE = 64 << 20
@@ -136,7 +137,7 @@ def _streams(packed: Packed, magic: bytes | None, make: Callable[[], Any]) -> It
         while not decoder.eof:
             piece = b""
             if decoder.needs_input:
-                piece = bytes(data[at : at + _CHUNK])
+                piece = bytes(data[at : at + _PIECE])
                 at += len(piece)
                 if not piece:
                     raise EOFError("it ends too early")
@@ -195,15 +196,19 @@ def _zstd(packed: Packed) -> Iterator[bytes]:
     data = packed.data
     at = 0
     decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    while data[at : at + 4] == b"\x28\xb5\x2f\xfd":
-        end = _zstd_frame_end(data, at)
-        with decoder.stream_reader(stream(data, at, end - at)) as reader:
-            while chunk := reader.read(_CHUNK):
-                yield chunk
-        at = end
-        while data[at + 1 : at + 4] == b"\x2a\x4d\x18" and data[at : at + 1] >= b"\x50":
-            at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")  # a frame to be skipped
-    packed.end = at
+    for _ in range(_MOST_STREAMS):
+        magic = data[at : at + 4]
+        if magic == b"\x28\xb5\x2f\xfd":
+            end = _zstd_frame_end(data, at)
+            with decoder.stream_reader(stream(data, at, end - at)) as reader:
+                while chunk := reader.read(_CHUNK):
+                    yield chunk
+            packed.end = at = end
+        elif magic[1:] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5:  # a frame to be skipped
+            at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        else:
+            return
+    raise ValueError(f"more than {_MOST_STREAMS} streams")
 
 
 def _zstd_frame_end(data: Buffer, start: int) -> int:

@@ -1,7 +1,6 @@
 """Unified kernel images: an EFI program that carries the kernel as its section ``.linux``.
 
-What distributions sign and boot as one file (the UAPI group's "Unified Kernel Image" format). PE
-files are read by lief, which knows them better than we ever need to.
+What distributions sign and boot as one file (the UAPI group's "Unified Kernel Image" format).
 """
 
 from __future__ import annotations
@@ -9,11 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from kprobesim.errors import ImageError
-from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, check_size
+from kprobesim.image.files.pe import pe_sections
+from kprobesim.image.files.source import Buffer, Window
 
 __all__ = ["is_efi_program", "kernel_from_uki"]
 
-_SECTION = ".linux"
+_SECTION = b".linux"
+_HEADER_AT = 0x3C  # e_lfanew of the DOS header
 
 
 def is_efi_program(head: bytes) -> bool:
@@ -21,21 +22,20 @@ def is_efi_program(head: bytes) -> bool:
     return head.startswith(b"MZ")
 
 
-def kernel_from_uki(path: Path, data: Buffer) -> bytes:
+def kernel_from_uki(path: Path, data: Buffer) -> Buffer:
     """The content of ``.linux``; ``ImageError`` if this is no unified kernel image."""
-    import lief  # half of all start-up time, and needed for this kind of file only
-
-    config = lief.PE.ParserConfig()
-    config.parse_signature = config.parse_imports = False
-    config.parse_rsrc = config.parse_reloc = config.parse_exports = False
-    lief.logging.disable()
-    check_size(path, data, MAX_IMAGE_SIZE, "an EFI program")
-    binary = lief.PE.parse(bytes(data), config)
-    section = None if binary is None else binary.get_section(_SECTION)
+    header = int.from_bytes(data[_HEADER_AT : _HEADER_AT + 4], "little")
+    section = next((s for s in pe_sections(data, header) if s.name == _SECTION), None)
     if section is None:
         raise ImageError(
             path,
             "is an EFI program without a kernel in it (no section .linux); name a vmlinux, "
             "bzImage (vmlinuz), ARM64 Image, unified kernel image or Debian linux-image package",
         )
-    return bytes(section.content)[: section.virtual_size or None]
+    if section.offset + section.size > len(data):
+        raise ImageError(
+            path,
+            f"its section .linux ends at byte {section.offset + section.size} but the file has "
+            f"{len(data)}; it is cut short, copy it again",
+        )
+    return Window(data, section.offset, min(section.size, section.virtual_size or section.size))

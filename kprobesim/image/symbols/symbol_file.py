@@ -27,7 +27,9 @@ _KASLR_STEP = 1 << 16
 #: Below are per-CPU offsets and absolute numbers.
 _LOWEST = 1 << 32
 _MASK = (1 << 64) - 1
-_SIZE_LIMIT = 64 << 20
+#: Twice what the largest kernels have, with all modules loaded.
+_SIZE_LIMIT = 48 << 20
+_MOST_LINES = 1 << 20
 _EXPORTED = ("_printk", "kfree", "memcpy", "strlen", "init_task", "register_kprobe")
 _EXACTLY = "name the symbols of exactly this build"
 
@@ -70,6 +72,8 @@ def read_text(path: Path, text: bytes) -> Columns:
     names: list[bytes] = []
     kinds = bytearray()
     addresses = array("Q")
+    if text.count(b"\n") > _MOST_LINES:
+        raise ImageError(path, f"has more than {_MOST_LINES} lines, no list of symbols has")
     lines = 0
     for line in text.splitlines():
         fields = line.split(None, 3)
@@ -104,14 +108,14 @@ def read_text(path: Path, text: bytes) -> Columns:
 def _slide(path: Path, columns: Columns, image: KernelImage, own: ReadOwn) -> int:
     """How far KASLR has moved the kernel that ``columns`` are of; ``ImageError`` if not evenly.
 
-    That shows at ``_text``, with which an image starts, and without it at every name that the
-    image has, too.
+    That shows at ``_text``, with which an image starts; or, unless ``linux_banner`` will prove
+    that right, at every name that the image has, too.
     """
     theirs = _unique(columns)
     ours = {b"_text": image.segments[0].vaddr}
-    if b"_text" not in theirs:
+    if b"_text" not in theirs or b"linux_banner" not in theirs:
         table = own(image)
-        ours = _unique(table[0]) if table else _exports(image)
+        ours |= _unique(table[0]) if table else _exports(image)
     common = Counter(
         (theirs[name] - address) & _MASK for name, address in ours.items() if name in theirs
     )

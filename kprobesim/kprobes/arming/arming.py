@@ -17,6 +17,7 @@ from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
+from kprobesim.machine.code_watch import PROBES, Arrival, Watch
 from kprobesim.machine.guest import Guest
 
 __all__ = ["Arming", "BreakpointArming", "HookArming", "HowToArm"]
@@ -151,20 +152,18 @@ class HookArming:
         machine: Guest,
         image: KernelImage,
         arch: ArchKprobes,
-        hit: Callable[[object, int, int, object], None],
+        hit: Arrival,
     ) -> None:
         self._machine = machine
         self._image = image
         self._arch = arch
         self._hit = hit
-        self._armed: set[int] = set()
-        self._watchers: dict[int, Callable[[int], None]] = {}
-        self._hooks: dict[int, int] = {}
+        self._armed: dict[int, Watch] = {}
         self._prepared: dict[int, tuple[Site, bytes]] = {}
 
     def __len__(self) -> int:
-        """How many addresses are hooked."""
-        return len(self._hooks)
+        """How many addresses are armed."""
+        return len(self._armed)
 
     def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
         """The instruction's own place serves as its slot; nothing is written.
@@ -211,58 +210,16 @@ class HookArming:
         return ainsn
 
     def arm(self, p: Kprobe) -> None:
-        """Hook the address, and drop what was translated without the hook."""
+        """Watch the address."""
         address = p.addr or 0
         if address not in self._armed:
-            self._armed.add(address)
-            if address not in self._hooks:
-                self._hook(address, self._hit)
+            self._armed[address] = self._machine.code_watch.watch(address, self._hit, PROBES)
 
     def disarm(self, p: Kprobe) -> None:
-        """Remove the hook, and drop what was translated with it."""
-        address = p.addr or 0
-        if address in self._armed:
-            self._armed.remove(address)
-            if address not in self._watchers:
-                self._unhook(address)
-
-    def watch(self, address: int, callback: Callable[[int], None]) -> None:
-        """Call ``callback(address)`` before the instruction there, and before any probe's hit."""
-        if address in self._hooks:
-            self._unhook(address)
-        self._watchers[address] = callback
-        self._hook(address, self._watched)
-
-    def unwatch(self, address: int) -> None:
-        """Undo :meth:`watch`."""
-        del self._watchers[address]
-        if address not in self._armed:
-            self._unhook(address)
-
-    def _watched(self, uc: object, address: int, size: int, data: object) -> None:
-        watcher = self._watchers.get(address)
-        if watcher is not None:
-            try:
-                watcher(address)
-            except BaseException as error:
-                self._machine.keep(error)
-                return
-        if address in self._armed:
-            self._hit(uc, address, size, data)
-
-    def _hook(self, address: int, callback: Callable[[object, int, int, object], None]) -> None:
-        self._hooks[address] = self._machine.engine.on_code(address, callback)
-        self._forget(address)
-
-    def _unhook(self, address: int) -> None:
-        self._machine.engine.unhook(self._hooks.pop(address))
-        self._forget(address)
-
-    def _forget(self, address: int) -> None:
-        engine = self._machine.engine
-        # Else nothing has been translated from there. (A user's page tables may hide the kernel.)
-        if engine.in_user_mode() or self._machine.text.is_code(address):
-            engine.forget_code(address, address + 1)
+        """Watch it no longer."""
+        watch = self._armed.pop(p.addr or 0, None)
+        if watch is not None:
+            self._machine.code_watch.unwatch(watch)
 
     def release(self, p: Kprobe) -> None:
         """There is no slot."""

@@ -73,33 +73,34 @@ class HookHits:
         self.arrives_again: int | None = None
         self.hit = self._make_hit(steps, table)
 
-    def _make_hit(
-        self, steps: HitSteps, table: dict[int, Kprobe]
-    ) -> Callable[[object, int, int, object], None]:
+    def _make_hit(self, steps: HitSteps, table: dict[int, Kprobe]) -> Callable[[int, int], bool]:
         machine, ctl = steps.machine, steps.ctlblk
         words, pc, write_pc = machine.words, machine.engine.layout.pc, machine.engine.write_pc
         trap_offset = steps.arch.breakpoint_trap_offset
         hit = make_hit(steps, single_step=True, in_place=self.in_place)
         code_pages = machine.engine.code_pages
 
-        def hook(_uc: object, address: int, _size: int, _data: object) -> None:
-            """Before the instruction at ``address``, which will run."""
-            try:
-                p = ctl.current_kprobe
-                if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
-                    return  # here again, now to be stepped
-                if address == self.arrives_again:
-                    self.arrives_again = None
-                    return
-                words[pc] = address + trap_offset
-                if hit(table[address]):
-                    write_pc(words[pc])  # which ends the block: a step would not end it elsewhere
-                elif code_pages.written:
-                    code_pages.written, self.arrives_again = False, address
-                    self.in_place.before_execution()
-                    self.in_place.after_emulation()
-                    write_pc(address)
-            except BaseException as error:
-                machine.keep(error)
+        def hook(address: int, _size: int) -> bool:
+            """Before the instruction at ``address``; true if the CPU leaves its block for it."""
+            p = ctl.current_kprobe
+            if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
+                return False  # here again, now to be stepped
+            if address == self.arrives_again:
+                self.arrives_again = None
+                return False
+            p = table.get(address)
+            if p is None:
+                return False  # a handler in the same block has taken it out
+            words[pc] = address + trap_offset
+            if hit(p):
+                write_pc(words[pc])  # which ends the block: a step would not end it elsewhere
+                return True
+            if code_pages.written:
+                code_pages.written, self.arrives_again = False, address
+                self.in_place.before_execution()
+                self.in_place.after_emulation()
+                write_pc(address)
+                return True
+            return False
 
         return hook

@@ -140,8 +140,8 @@ class Blacklist:
         found = self._covering(address)
         base, dot, _ = symbol.partition(".")
         if found is None and dot and base and self._suffix_rule:
-            for candidate in self._image.symbols.candidates(base):
-                found = found or self._covering(candidate.address)
+            for first in self._image.symbols.candidates(base)[:1]:  # kprobe_lookup_name()
+                found = self._covering(first.address)
         return found
 
     def _covering(self, address: int) -> str | None:

@@ -37,7 +37,8 @@ class Traceable:
         base, dot, _ = (found.symbol.name if found else "").partition(".")
         if not dot:
             return False
-        return any(self._has_site(s.address) for s in self._image.symbols.candidates(base))
+        first = self._image.symbols.candidates(base)[:1]  # kprobe_lookup_name()
+        return any(self._has_site(symbol.address) for symbol in first)
 
     def _has_site(self, address: int) -> bool:
         found = self._image.symbols.at(address)

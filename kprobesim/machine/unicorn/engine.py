@@ -1,4 +1,4 @@
-"""The CPU emulator behind four verbs: run, stop, hook, forget. hooks.py is its other half.
+"""The CPU emulator behind three verbs: run, stop, forget; its hooks are in hooks.py.
 
 The official binding costs 1-2 us for one register; a breakpoint needs several of them for every
 hit. Unicorn keeps the registers of the guest in a C struct, so the engine finds that struct once
@@ -26,6 +26,7 @@ from kprobesim.machine.unicorn.library import (
     CpReg,
     Msr,
     address_of,
+    check,
     library,
     open_cpu,
 )
@@ -47,7 +48,7 @@ _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
 
 
-class Engine(Hooks):
+class Engine:
     """One emulated CPU of ``arch`` ("x86_64" or "arm64").
 
     ``words`` are the guest's registers, live, as 64-bit words; ``layout`` says which word is which
@@ -67,9 +68,6 @@ class Engine(Hooks):
         self.code_pages = CodePages(self._uc, arch)
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
-        super().__init__()
-        if not self.code_pages.exact:
-            self._hook(unicorn.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))  # no store is fast
         self._counted = False
         self._blocks = False
         self._numbers = REGISTERS[arch]
@@ -91,10 +89,10 @@ class Engine(Hooks):
         self.fields = struct_layout.find_fields(self.words, self.layout)
         self.counter_words: Words = struct_layout.find_counter(self._handle, self.layout)
         """What was executed so far, and the limit, of the current or last counted run; live."""
-
-    def _check(self, status: int, what: str) -> None:
-        if status:
-            raise EngineError(f"{what}: {unicorn.UcError(status)}")
+        self.hooks = Hooks(self._lib, self._handle, self.words, self.stop)
+        if not self.code_pages.exact:
+            # No store is fast then.
+            self.hooks.add(unicorn.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))
 
     # -- memory ------------------------------------------------------------------------------
 
@@ -107,7 +105,7 @@ class Engine(Hooks):
         status = self._lib.uc_mem_map_ptr(
             self._handle, physical, size, unicorn.UC_PROT_ALL, host_address
         )
-        self._check(status, f"mapping {size:#x} bytes of RAM at {physical:#x}")
+        check(status, f"mapping {size:#x} bytes of RAM at {physical:#x}")
 
     def forget_code(self, start: int, end: int) -> None:
         """Drop what was translated from the virtual range [``start``, ``end``), which is mapped.
@@ -140,8 +138,9 @@ class Engine(Hooks):
     def run(self, begin: int, count: int = 0) -> int:
         """Run from ``begin`` until a halt, a :meth:`stop`, or ``count`` instructions if not 0.
 
-        Returns Unicorn's error number, 0 if it just stopped. Counting is exact: a block that was
-        translated for an uncounted run does not count, so all are dropped when the mode changes.
+        Returns Unicorn's error number, 0 if it just stopped; raises what a hook's callback raised.
+        Counting is exact: a block that was translated for an uncounted run does not count, so all
+        are dropped when the mode changes (unicorn#1606: without that ``count=1`` may run four).
         """
         if self._blocks:
             count = count or _ENDLESS
@@ -149,7 +148,9 @@ class Engine(Hooks):
         if counted != self._counted:
             self.forget_all_code()
             self._counted = counted
-        return int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
+        status = int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
+        self.hooks.raise_kept()
+        return status
 
     def execute(self, code: bytes, values: Sequence[int]) -> None:
         """Run ``code``, which ends by a halt, with ``values`` in the first registers.
@@ -164,11 +165,11 @@ class Engine(Hooks):
         for number, value in enumerate(values):
             self.words[number] = value
         try:
-            self._check(self.run(_NOWHERE), "running a few instructions")
+            check(self.run(_NOWHERE), "running a few instructions")
         finally:
             self.forget_code(_NOWHERE, _NOWHERE + _PAGE)
             status = self._lib.uc_mem_unmap(self._handle, _NOWHERE, _PAGE)
-            self._check(status, "unmapping a page")
+            check(status, "unmapping a page")
         if self.words[self.layout.pc] != _NOWHERE + len(code):
             raise EngineError(f"Unicorn stopped at {self.words[self.layout.pc]:#x}")
 
@@ -186,7 +187,7 @@ class Engine(Hooks):
         in_use: Words = (_u64 * 1).from_address(self._handle + self.layout.counter - 8)
         if not callback or in_use[0]:
             raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
-        in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
+        in_use[0] = self.hooks.add(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
         self._blocks = self._counted = True
 
     def stop_between_blocks(self) -> None:
@@ -197,7 +198,7 @@ class Engine(Hooks):
         without RAM that has not run. A Unicorn that cannot do it goes on as before.
         """
         offset = find_switch()
-        if not offset or self._exits is not None:
+        if not offset or self.hooks.exits is not None:
             return
         # Unicorn tells of no new block before it knows of one that ran.
         buffer = ctypes.create_string_buffer(2 * _PAGE)
@@ -205,12 +206,14 @@ class Engine(Hooks):
         code = _TWO_BLOCKS[self.arch]
         ctypes.memmove(at, code, len(code))
         self._map(_PAGE, _PAGE, at)
-        self._check(self.run(_PAGE), "running the first block")
+        check(self.run(_PAGE), "running the first block")
         self.forget_code(_PAGE, _PAGE + len(code))
-        self._check(self._lib.uc_mem_unmap(self._handle, _PAGE, _PAGE), "unmapping the first block")
+        check(self._lib.uc_mem_unmap(self._handle, _PAGE, _PAGE), "unmapping the first block")
         self.words[self.layout.pc] = 0
         switch = ctypes.c_uint8.from_address(self._handle + offset)
-        self._exits = BlockExits(switch, self.on_new_block, self.unhook, self._look_again)
+        self.hooks.exits = BlockExits(
+            switch, self.hooks.on_new_block, self.hooks.unhook, self._look_again
+        )
 
     def _look_again(self, start: int, end: int) -> None:
         """Drop the block that was about to run, and let the CPU look for one anew."""
@@ -222,7 +225,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_write_batch(
             self._handle, ctypes.addressof(number), ctypes.addressof(value), 1
         )
-        self._check(status, "pc")
+        check(status, "pc")
 
     @property
     def counts_blocks(self) -> bool:
@@ -272,7 +275,7 @@ class Engine(Hooks):
         """A register of the tables above: "cr3", "dr7", "cs" ..."""
         self._scratch.value = 0
         number = self._numbers[name]
-        self._check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
+        check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
         return self._scratch.value
 
     def write_register(self, name: str, value: int) -> None:
@@ -283,7 +286,7 @@ class Engine(Hooks):
         """Write a register by its Unicorn number."""
         self._scratch.value = value
         status = self._lib.uc_reg_write(self._handle, number, self._scratch_at)
-        self._check(status, f"register {number}")
+        check(status, f"register {number}")
 
     def read_vector(self, number: int) -> int:
         """The low 128 bits of vector register ``number`` (xmm or q)."""
@@ -303,7 +306,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_read(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
         )
-        self._check(status, "system register")
+        check(status, "system register")
         return int(register.val)
 
     def write_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> None:
@@ -312,7 +315,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_write(
             self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
         )
-        self._check(status, "system register")
+        check(status, "system register")
 
     def prepare_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> CpReg:
         """A write of an ARM64 system register, for :meth:`write_prepared`; ``val`` may change."""
@@ -337,7 +340,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_read(
             self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
         )
-        self._check(status, f"model specific register {number:#x}")
+        check(status, f"model specific register {number:#x}")
         return int(msr.value)
 
     def write_msr(self, number: int, value: int) -> None:
@@ -346,7 +349,7 @@ class Engine(Hooks):
         status = self._lib.uc_reg_write(
             self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
         )
-        self._check(status, f"model specific register {number:#x}")
+        check(status, f"model specific register {number:#x}")
 
     def write_table(self, name: str, base: int, limit: int) -> None:
         """Set the x86 "gdt" or "idt" register."""

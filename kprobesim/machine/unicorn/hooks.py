@@ -1,21 +1,25 @@
-"""What Unicorn calls back for: traps, device memory, ports, instructions. The engine's other half.
+"""What Unicorn calls back for: traps, code, instructions, device memory, ports.
 
-Callbacks get plain integers and must not raise: nothing may leave a C callback. Whoever hooks keeps
-an exception and stops the engine.
+Nothing may leave a C callback: ctypes prints an exception there and goes on. So each callback is
+called within one guard, which keeps what it raises and stops the engine; ``Engine.run()`` raises
+that when the C code has returned.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import unicorn
 from unicorn import arm64_const, x86_const
 
+from kprobesim.machine.unicorn.library import check
 from kprobesim.machine.unicorn.stop_points import BlockExits
 
 __all__ = ["Hooks"]
+
+_T = TypeVar("_T")
 
 _ptr = ctypes.c_void_p
 _u32, _u64, _int = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
@@ -50,56 +54,102 @@ class _Block(ctypes.Structure):
 
 
 class Hooks:
-    """The hooks of one engine; :class:`~kprobesim.machine.unicorn.engine.Engine` has the rest."""
+    """The hooks of one engine, which is ``handle`` for the C library ``lib``.
 
-    words: Any
-    _lib: ctypes.CDLL
-    _handle: int
+    ``words`` are its registers; ``stop()`` stops it.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, lib: ctypes.CDLL, handle: int, words: Any, stop: Callable[[], None]) -> None:
+        self._lib = lib
+        self._handle = handle
+        self._words = words
+        self._stop = stop
+        self._kept: BaseException | None = None
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
         self._thunks: dict[object, object] = {}  # one for each callback of on_code()
         self._places: dict[int, tuple[int, int]] = {}  # of code hooks, by handle
-        self._exits: BlockExits | None = None
         self._devices: list[object] = []
+        self.exits: BlockExits | None = None
+        """Where blocks look for a stop, if not everywhere; it must know where code is hooked."""
 
-    def write_number(self, number: int, value: int) -> None:
-        """Write a register by its Unicorn number."""
-        raise NotImplementedError
+    # -- what callbacks raise ----------------------------------------------------------------------
 
-    def _check(self, status: int, what: str) -> None:
-        raise NotImplementedError
+    def keep(self, error: BaseException) -> None:
+        """Stop the engine, whose ``run()`` then raises ``error`` if it is the first one."""
+        if self._kept is None:
+            self._kept = error
+        self._stop()
+
+    def raise_kept(self) -> None:
+        """Raise what :meth:`keep` kept; for the engine, when it has stopped."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            raise kept
+
+    def _guarded(self, callback: Callable[..., _T], otherwise: _T) -> Callable[..., _T]:
+        """``callback`` without Unicorn's handle before and its user data behind its arguments."""
+        keep = self.keep
+
+        def guarded(_uc: object, *arguments: Any) -> _T:
+            try:
+                return callback(*arguments[:-1])
+            except BaseException as error:
+                keep(error)
+                return otherwise
+
+        return guarded
 
     # -- traps and code --------------------------------------------------------------------------
 
-    def on_interrupt(self, callback: Callable[[object, int, object], None]) -> None:
-        """Call ``callback(_, number, _)`` for every interrupt and exception."""
-        self._hook(unicorn.UC_HOOK_INTR, _INTERRUPT(callback))
+    def on_interrupt(self, callback: Callable[[int], None]) -> None:
+        """Call ``callback(number)`` for every interrupt and exception.
 
-    def on_invalid_instruction(self, callback: Callable[[object, object], bool]) -> None:
-        """Call ``callback(_, _)`` for an undefined x86 instruction; true goes on at the new ip."""
-        self._hook(unicorn.UC_HOOK_INSN_INVALID, _INVALID(callback))
+        Where it leaves the pc the guest goes on: Unicorn delivers nothing (unicorn#1027).
+        """
+        keep = self.keep
+
+        def guarded(_uc: object, number: int, _data: object) -> None:
+            try:  # not _guarded(): this is the way of every hit
+                callback(number)
+            except BaseException as error:
+                keep(error)
+
+        self.add(unicorn.UC_HOOK_INTR, _INTERRUPT(guarded))
+
+    def on_invalid_instruction(self, callback: Callable[[], bool]) -> None:
+        """Call ``callback()`` for an undefined x86 instruction; true goes on at the new ip."""
+        self.add(unicorn.UC_HOOK_INSN_INVALID, _INVALID(self._guarded(callback, False)))
 
     def on_code(
         self,
         address: int,
-        callback: Callable[[object, int, int, object], None],
+        callback: Callable[[int, int], object],
         *,
         last: int | None = None,
     ) -> int:
-        """Call ``callback(_, address, size, _)`` before the instruction at virtual ``address``.
+        """Call ``callback(address, size)`` before the instruction at virtual ``address``.
 
         With ``last`` before each one that starts in between, the two included.
-        Guest memory is not touched. Code that was translated before has no hook in it: forget it.
-        Returns a handle for :meth:`unhook`.
+        Guest memory is not touched. Code that was translated before has no hook in it
+        (unicorn#2200): forget it. Several hooks on one address are called in the order in which
+        they came (unicorn#840), so whoever shares one is a client of
+        :class:`~kprobesim.machine.code_watch.CodeWatch`. Returns a handle for :meth:`unhook`.
         """
         thunk = self._thunks.get(callback)
         if thunk is None:
-            thunk = self._thunks[callback] = _CODE(callback)
+            keep = self.keep
+
+            def guarded(_uc: object, address: int, size: int, _data: object) -> None:
+                try:
+                    callback(address, size)
+                except BaseException as error:
+                    keep(error)
+
+            thunk = self._thunks[callback] = _CODE(guarded)
         place = address, last or address
-        handle = self._hook(unicorn.UC_HOOK_CODE, thunk, place)
-        if self._exits is not None:
-            self._exits.add(*place)
+        handle = self.add(unicorn.UC_HOOK_CODE, thunk, place)
+        if self.exits is not None:
+            self.exits.add(*place)
             self._places[handle] = place
         return handle
 
@@ -110,76 +160,88 @@ class Hooks:
         ``high``.
         """
 
-        def read(_uc: object, block: int, _before: object, _data: object) -> None:
+        def read(block: int, _before: object) -> None:
             new = _Block.from_address(block)
             callback(new.pc, new.size, new.icount)
 
-        return self._hook(unicorn.UC_HOOK_EDGE_GENERATED, _NEW_BLOCK(read), (low, high))
+        thunk = _NEW_BLOCK(self._guarded(read, None))
+        return self.add(unicorn.UC_HOOK_EDGE_GENERATED, thunk, (low, high))
 
     def unhook(self, handle: int) -> None:
-        """Remove a hook; what is translated goes on calling it until it is forgotten."""
-        self._check(self._lib.uc_hook_del(self._handle, handle), "removing a hook")
+        """Remove a hook; what is translated goes on calling it until it is forgotten.
+
+        Also from its own callback: Unicorn frees it when the run ends (unicorn#1127).
+        """
+        check(self._lib.uc_hook_del(self._handle, handle), "removing a hook")
         # The thunk stays: translated code may still hold its address.
-        if self._exits is not None and handle in self._places:
-            self._exits.remove(*self._places.pop(handle))
+        if self.exits is not None and handle in self._places:
+            self.exits.remove(*self._places.pop(handle))
 
     # -- instructions ----------------------------------------------------------------------------
 
-    def on_syscall(self, callback: Callable[[object, object], None]) -> None:
-        """Call ``callback(_, _)`` for SYSCALL (x86-64); the ip it sets is moved on by 2."""
-        self._hook(unicorn.UC_HOOK_INSN, _SYSCALL(callback), insn=x86_const.UC_X86_INS_SYSCALL)
+    def on_syscall(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` for SYSCALL (x86-64); the ip it sets is moved on by 2."""
+        thunk = _SYSCALL(self._guarded(callback, None))
+        self.add(unicorn.UC_HOOK_INSN, thunk, insn=x86_const.UC_X86_INS_SYSCALL)
 
-    def on_cpuid(self, callback: Callable[[object, object], int]) -> None:
-        """Call ``callback(_, _)`` for CPUID (x86-64); non-zero: it has set the registers."""
-        self._hook(unicorn.UC_HOOK_INSN, _CPUID(callback), insn=x86_const.UC_X86_INS_CPUID)
+    def on_cpuid(self, callback: Callable[[], bool]) -> None:
+        """Call ``callback()`` for CPUID (x86-64); true: it has set the registers."""
+        thunk = _CPUID(self._guarded(callback, False))
+        self.add(unicorn.UC_HOOK_INSN, thunk, insn=x86_const.UC_X86_INS_CPUID)
 
     def on_ports(
-        self,
-        read: Callable[[object, int, int, object], int],
-        write: Callable[[object, int, int, int, object], None],
+        self, read: Callable[[int, int], int], write: Callable[[int, int, int], None]
     ) -> None:
-        """``read(_, port, size, _)`` and ``write(_, port, size, value, _)`` for IN and OUT."""
-        self._hook(unicorn.UC_HOOK_INSN, _PORT_IN(read), insn=x86_const.UC_X86_INS_IN)
-        self._hook(unicorn.UC_HOOK_INSN, _PORT_OUT(write), insn=x86_const.UC_X86_INS_OUT)
+        """``read(port, size)`` and ``write(port, size, value)`` for IN and OUT."""
+        reader = _PORT_IN(self._guarded(read, 0))
+        writer = _PORT_OUT(self._guarded(write, None))
+        self.add(unicorn.UC_HOOK_INSN, reader, insn=x86_const.UC_X86_INS_IN)
+        self.add(unicorn.UC_HOOK_INSN, writer, insn=x86_const.UC_X86_INS_OUT)
 
     def on_read_tsc(self, read: Callable[[], int]) -> None:
         """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns."""
-        words = self.words
+        words = self._words
 
-        def set_ax_dx(_uc: object, _data: object) -> int:
+        def set_ax_dx() -> int:
             value = read()
             words[0], words[2] = value & 0xFFFFFFFF, value >> 32
             return 1
 
-        def set_ax_dx_cx(uc: object, data: object) -> int:
+        def set_ax_dx_cx() -> int:
             words[1] = 0  # the number of the CPU
-            return set_ax_dx(uc, data)
+            return set_ax_dx()
 
-        self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx), insn=x86_const.UC_X86_INS_RDTSC)
-        self._hook(unicorn.UC_HOOK_INSN, _CPUID(set_ax_dx_cx), insn=x86_const.UC_X86_INS_RDTSCP)
+        for callback, insn in (
+            (set_ax_dx, x86_const.UC_X86_INS_RDTSC),
+            (set_ax_dx_cx, x86_const.UC_X86_INS_RDTSCP),
+        ):
+            self.add(unicorn.UC_HOOK_INSN, _CPUID(self._guarded(callback, 1)), insn=insn)
 
     def on_read_counter(self, address: int, read: Callable[[], int]) -> int:
         """Let the ``mrs`` at virtual ``address`` (ARM64) give what ``read()`` returns."""
-        words = self.words
+        words = self._words
 
-        def set_register(_uc: object, register: int, _which: object, _data: object) -> int:
+        def set_register(register: int, _which: object) -> int:
             word = _WORD_OF.get(register)
             if word is not None:
                 words[word] = read()
             return 1
 
-        insn = arm64_const.UC_ARM64_INS_MRS
-        return self._hook(unicorn.UC_HOOK_INSN, _SYSTEM(set_register), (address, address), insn)
+        thunk = _SYSTEM(self._guarded(set_register, 1))
+        return self.add(
+            unicorn.UC_HOOK_INSN, thunk, (address, address), arm64_const.UC_ARM64_INS_MRS
+        )
 
     def on_system(self, address: int, callback: Callable[[], None], *, write: bool) -> None:
         """Do ``callback()`` instead of the ``mrs`` or ``msr`` at virtual ``address`` (ARM64)."""
 
-        def skip(_uc: object, _register: int, _which: object, _data: object) -> int:
+        def skip(_register: int, _which: object) -> int:
             callback()
             return 1
 
         insn = arm64_const.UC_ARM64_INS_MSR if write else arm64_const.UC_ARM64_INS_MRS
-        self._hook(unicorn.UC_HOOK_INSN, _SYSTEM(skip), (address, address), insn)
+        thunk = _SYSTEM(self._guarded(skip, 1))
+        self.add(unicorn.UC_HOOK_INSN, thunk, (address, address), insn)
 
     # -- devices ---------------------------------------------------------------------------------
 
@@ -187,11 +249,12 @@ class Hooks:
         self,
         physical: int,
         size: int,
-        read: Callable[[object, int, int, object], int],
-        write: Callable[[object, int, int, int, object], None],
+        read: Callable[[int, int], int],
+        write: Callable[[int, int, int], None],
     ) -> None:
-        """Device memory: ``read(_, offset, size, _)`` and ``write(_, offset, size, value, _)``."""
-        reader, writer = _MMIO_READ(read), _MMIO_WRITE(write)
+        """Device memory: ``read(offset, size)`` and ``write(offset, size, value)``."""
+        reader = _MMIO_READ(self._guarded(read, 0))
+        writer = _MMIO_WRITE(self._guarded(write, None))
         self._devices += (reader, writer)
         status = self._lib.uc_mmio_map(
             self._handle,
@@ -202,7 +265,7 @@ class Hooks:
             ctypes.cast(writer, _ptr),
             None,
         )
-        self._check(status, f"mapping a device at {physical:#x}")
+        check(status, f"mapping a device at {physical:#x}")
 
     def on_unmapped(self, low: int, high: int, callback: Callable[[int], None]) -> None:
         """Call ``callback(address)`` before an access to nothing ends the run.
@@ -212,19 +275,23 @@ class Hooks:
         There must be no RAM in between: it would be slow from then on.
         """
 
-        def tell(_uc: object, _kind: int, address: int, *_: object) -> bool:
+        def tell(_kind: int, address: int, *_: object) -> bool:
             callback(address)
             return False
 
         kinds = unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED
-        self._hook(kinds, _UNMAPPED(tell), (low, high))
+        self.add(kinds, _UNMAPPED(self._guarded(tell, False)), (low, high))
 
-    def _hook(self, kind: int, thunk: Any, where: tuple[int, int] = _ALWAYS, insn: int = 0) -> int:
+    def add(self, kind: int, thunk: Any, where: tuple[int, int] = _ALWAYS, insn: int = 0) -> int:
+        """Let Unicorn call the C function ``thunk``; the ``on_`` methods say when.
+
+        Returns a handle for :meth:`unhook`.
+        """
         handle = ctypes.c_size_t()
         code = ctypes.cast(thunk, _ptr)
         status = self._lib.uc_hook_add(
             self._handle, ctypes.addressof(handle), kind, code, None, *where, _int(insn)
         )
-        self._check(status, "adding a hook")
+        check(status, "adding a hook")
         self._callbacks[handle.value] = thunk
         return handle.value

@@ -15,7 +15,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from kprobesim.errors import EngineError
 
-__all__ = ["GPRS", "REGISTERS", "CpReg", "Msr", "address_of", "library", "open_cpu"]
+__all__ = ["GPRS", "REGISTERS", "CpReg", "Msr", "address_of", "check", "library", "open_cpu"]
 
 _SUPPORTED = (2, 1)
 
@@ -121,6 +121,12 @@ def library() -> ctypes.CDLL:
         function.argtypes = arguments
         function.restype = ctypes.c_int
     return lib
+
+
+def check(status: int, what: str) -> None:
+    """Raise :class:`EngineError` if a C function has answered with an error."""
+    if status:
+        raise EngineError(f"{what}: {unicorn.UcError(status)}")
 
 
 def open_cpu(arch: str, model: str = "") -> unicorn.Uc:

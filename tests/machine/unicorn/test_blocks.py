@@ -40,12 +40,12 @@ def test_a_callback_may_lower_the_limit(arch: str) -> None:
     engine.count_blocks()
     calls = []
 
-    def stop_soon(_uc: object, _address: int, _size: int, _data: object) -> None:
+    def stop_soon(_address: int, _size: int) -> None:
         calls.append(engine.counter_words[0])
         if len(calls) == 5:
             engine.counter_words[1] = engine.counter_words[0]
 
-    engine.on_code(0x1000, stop_soon)
+    engine.hooks.on_code(0x1000, stop_soon)
     engine.run(0x1000, 1_000_000)
     assert engine.words[0] == 5 and min(engine.counter) == 5
 

@@ -43,7 +43,7 @@ class Guest:
         self.engine.count_blocks()
         address = ctypes.addressof(ctypes.c_char.from_buffer(self.ram))
         self.engine.map_ram(0, len(self.ram), address)
-        self.engine.map_device(DEVICE, 0x1000, self._read, lambda *_: None)
+        self.engine.hooks.map_device(DEVICE, 0x1000, self._read, lambda *_: None)
         parts = [CODE[arch][name] for name in instructions]
         body = b"".join(parts)
         code = body + CODE[arch]["loop"](len(body))
@@ -58,7 +58,7 @@ class Guest:
         return 0
 
     def hook(self, address: int, callback: Callable[[], None]) -> int:
-        return self.engine.on_code(address, lambda *_: callback())
+        return self.engine.hooks.on_code(address, lambda *_: callback())
 
 
 def test_the_switch_is_found() -> None:
@@ -120,7 +120,7 @@ def test_a_hook_leaves_its_block_at_once(arch: str, early: bool) -> None:
     engine.run(START)
     assert hits == passed == [1, 2, 3, 4]
     assert engine.words[engine.layout.pc] == second_add
-    engine.unhook(hook)
+    engine.hooks.unhook(hook)
     engine.forget_code(START, end)
     engine.words[0] = 0
     engine.run(START, 5)
@@ -149,15 +149,15 @@ def test_hooks_beside_each_other_and_far_away(arch: str) -> None:
         engine.run(START, 4)
         assert engine.words[0] == 2 * n
         assert left[-2:] == [guest.at[n]] * 2
-        engine.unhook(handle)
+        engine.hooks.unhook(handle)
     for handle in handles:
-        engine.unhook(handle)
+        engine.hooks.unhook(handle)
 
 
 def test_a_range_of_addresses(arch: str) -> None:
     guest = Guest(arch, *[_ADD] * 6)
     engine = guest.engine
-    engine.on_code(guest.at[2], lambda *_: engine.write_pc(guest.at[-1]), last=guest.at[4])
+    engine.hooks.on_code(guest.at[2], lambda *_: engine.write_pc(guest.at[-1]), last=guest.at[4])
     engine.run(START, 6)
     assert engine.words[0] == 2 * 3
 

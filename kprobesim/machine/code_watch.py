@@ -1,0 +1,121 @@
+"""Who wants to be called before the instruction at an address: any number of clients, in order.
+
+Unicorn calls the hooks of one address in the order in which they came, and has no other
+(unicorn#840). So each address has one hook, and its clients' order is kept here: a return is seen
+before the hit of a probe on the very instruction that it returns to, whoever came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kprobesim.machine.text import KernelText
+from kprobesim.machine.unicorn.engine import Engine
+
+__all__ = ["INSIDE", "PROBES", "RETURNS", "Arrival", "CodeWatch", "Watch"]
+
+RETURNS, INSIDE, PROBES = 200, 100, 0
+"""Priorities: returns of followed calls, what we know of the kernel's inside, and probes."""
+
+Arrival = Callable[[int, int], object]
+"""Called with the instruction's address and size; true if the CPU goes elsewhere, so that nobody
+else is called."""
+
+
+def _nobody(_address: int, _size: int) -> None:
+    """Called in the place of a client that has gone."""
+
+
+class Watch:
+    """One client of one address, for :meth:`CodeWatch.unwatch`."""
+
+    __slots__ = ("address", "arrived", "priority")
+
+    def __init__(self, address: int, arrived: Arrival, priority: int) -> None:
+        self.address = address
+        self.arrived = arrived
+        self.priority = priority
+
+    def __repr__(self) -> str:
+        return f"<Watch {self.address:#x} priority {self.priority}>"
+
+
+class CodeWatch:
+    """The watched addresses of one engine, whose code is that of ``text``."""
+
+    def __init__(self, engine: Engine, text: KernelText) -> None:
+        self._engine = engine
+        self._text = text
+        self._watches: dict[int, tuple[Watch, ...]] = {}
+        self._hooks: dict[int, int] = {}
+        self._arrived = self._make_arrived()  # for addresses with several clients
+
+    def watch(self, address: int, arrived: Arrival, priority: int = PROBES) -> Watch:
+        """Call ``arrived(address, size)`` before each execution of the instruction at ``address``.
+
+        Args:
+            address: Virtual; nothing need be mapped there yet.
+            arrived: Code that is running may come to it once more after :meth:`unwatch`. What it
+                raises ends the run and is raised there. True: it has moved the CPU
+                (by :meth:`Engine.write_pc <kprobesim.machine.unicorn.engine.Engine.write_pc>`),
+                and the other clients are not called.
+            priority: Higher ones are called first, equal ones in the order of their coming, as in
+                ``notifier_chain_register()``.
+
+        Returns:
+            The handle for :meth:`unwatch`.
+        """
+        watch = Watch(address, arrived, priority)
+        before = self._watches.get(address, ())
+        at = sum(other.priority >= priority for other in before)
+        self._watches[address] = (*before[:at], watch, *before[at:])
+        if len(before) < 2:
+            if before:
+                self._engine.hooks.unhook(self._hooks[address])
+            callback = self._arrived if before else arrived  # a probe's hit is told directly
+            self._hooks[address] = self._engine.hooks.on_code(address, callback)
+            self._forget(address)
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """Call the client no more, not even for the arrival that is being told now.
+
+        Nothing happens if that was done already.
+        """
+        watch.arrived = _nobody
+        address = watch.address
+        before = self._watches.get(address, ())
+        left = tuple(other for other in before if other is not watch)
+        if len(left) == len(before):
+            return
+        if left:
+            self._watches[address] = left
+            return
+        del self._watches[address]
+        self._engine.hooks.unhook(self._hooks.pop(address))
+        self._forget(address)
+
+    def __len__(self) -> int:
+        """How many addresses are watched."""
+        return len(self._watches)
+
+    def _forget(self, address: int) -> None:
+        """Drop what was translated without the hook, or with it.
+
+        Where no code is, nothing was translated. In user mode the page tables that the CPU uses
+        may hide the kernel, so it cannot be told; the engine then forgets all.
+        """
+        engine = self._engine
+        if engine.in_user_mode() or self._text.is_code(address):
+            engine.forget_code(address, address + 1)
+
+    def _make_arrived(self) -> Callable[[int, int], None]:
+        watches = self._watches
+
+        def arrived(address: int, size: int) -> None:
+            # Not there: code that was translated before the last client left.
+            for watch in watches.get(address, ()):
+                if watch.arrived(address, size):
+                    return
+
+        return arrived

@@ -1,0 +1,89 @@
+"""Clients of one address: their order, who is skipped, what they raise, and that none is left."""
+
+from __future__ import annotations
+
+import pytest
+
+from kprobesim import Kernel
+from kprobesim.machine.code_watch import INSIDE, PROBES, RETURNS
+
+
+class Boom(Exception):
+    pass
+
+
+def test_higher_priorities_come_first_and_equals_in_their_order(guest: Kernel) -> None:
+    k, seen = guest, []
+    for name, priority in (("p1", PROBES), ("i", INSIDE), ("p2", PROBES), ("r", RETURNS)):
+        k.machine.code_watch.watch(
+            k.symbols["gcd"].address, lambda *_, name=name: seen.append(name), priority
+        )
+    assert k.call("gcd", 12, 18) == 6
+    assert seen == ["r", "i", "p1", "p2"]
+
+
+def test_it_is_told_before_the_instruction_also_of_code_that_has_run(guest: Kernel) -> None:
+    k, seen = guest, []
+    assert k.call("gcd", 12, 18) == 6
+    address = k.symbols["gcd"].address
+    watch = k.machine.code_watch.watch(
+        address, lambda at, size: seen.append((at, k.machine.regs.arg(0)))
+    )
+    assert k.call("gcd", 12, 18) == 6
+    assert seen == [(address, 12)]
+    k.machine.code_watch.unwatch(watch)
+    k.machine.code_watch.unwatch(watch)
+    assert k.call("gcd", 12, 18) == 6
+    assert seen == [(address, 12)] and len(k.machine.code_watch) == 0
+
+
+def test_who_moves_the_cpu_has_the_last_word(guest: Kernel) -> None:
+    k, seen = guest, []
+
+    def fail(*_: object) -> bool:
+        k.machine.return_to_caller(-5)
+        k.machine.engine.write_pc(k.machine.regs.ip)
+        return True
+
+    def note(address: int, _size: int) -> None:
+        seen.append(address)
+
+    address = k.symbols["gcd"].address
+    k.machine.code_watch.watch(address, note, PROBES)
+    watch = k.machine.code_watch.watch(address, fail, INSIDE)
+    assert k.call("gcd", 12, 18, signed=True) == -5
+    assert seen == []
+    k.machine.code_watch.unwatch(watch)
+    assert k.call("gcd", 12, 18, signed=True) == 6
+    assert seen == [address]
+
+
+def test_a_client_may_take_others_and_itself_out(guest: Kernel) -> None:
+    k, seen = guest, []
+    code_watch, address = k.machine.code_watch, k.symbols["gcd"].address
+
+    def leave(*_: object) -> None:
+        seen.append("left")
+        code_watch.unwatch(first)
+        code_watch.unwatch(later)
+
+    first = code_watch.watch(address, leave, INSIDE)
+    later = code_watch.watch(address, lambda *_: seen.append("later"), PROBES)
+    assert k.call("gcd", 12, 18) == k.call("gcd", 12, 18) == 6
+    assert seen == ["left"] and len(code_watch) == 0
+
+
+def test_what_a_client_raises_is_raised_by_the_run(guest: Kernel) -> None:
+    k, seen = guest, []
+
+    def fail(*_: object) -> None:
+        raise Boom
+
+    address = k.symbols["gcd"].address
+    watch = k.machine.code_watch.watch(address, fail, INSIDE)
+    k.machine.code_watch.watch(address, lambda *_: seen.append("later"), PROBES)
+    with pytest.raises(Boom):
+        k.call("gcd", 12, 18)
+    assert seen == []
+    k.machine.code_watch.unwatch(watch)
+    assert k.call("gcd", 12, 18) == 6
