@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     )
     from kprobesim.fetch.cache import FetchError
     from kprobesim.image import KernelImage, Symbol, SymbolAt, SymbolTable
+    from kprobesim.image.modules.module_image import ModuleState
+    from kprobesim.inside.modules import GuestModule
     from kprobesim.inside.tasks import Task
     from kprobesim.kernel.base import Kernel
     from kprobesim.kernel.booted import BootedKernel
     from kprobesim.kernel.called import CalledKernel
-    from kprobesim.kernel.modules import Module, ModuleState
+    from kprobesim.kernel.modules import Module
     from kprobesim.kernel.offline import KernelRules, open_rules
     from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
     from kprobesim.kprobes.events import Hit, HitKind
@@ -90,6 +92,7 @@ __all__ = [
     "GuestHang",
     "GuestLimit",
     "GuestMemoryError",
+    "GuestModule",
     "GuestPanic",
     "GuestReset",
     "GuestStop",
@@ -154,11 +157,13 @@ _HOMES = {
     "KprobesimError Reason SnapshotError SymbolError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
+    "image.modules.module_image": "ModuleState",
+    "inside.modules": "GuestModule",
     "inside.tasks": "Task",
     "kernel.base": "Kernel",
     "kernel.booted": "BootedKernel",
     "kernel.called": "CalledKernel",
-    "kernel.modules": "Module ModuleState",
+    "kernel.modules": "Module",
     "kernel.offline": "KernelRules open_rules",
     "kprobes.events": "Hit HitKind",
     "machine.registration": "Registration",

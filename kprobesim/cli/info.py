@@ -185,6 +185,8 @@ def _print_snapshot(line: Callable[[str, str], None], facts: dict[str, Any]) -> 
     pages = _size(facts["stored_pages"] << 12)
     line("snapshot", f"{facts['file']}, {_size(facts['size'])}, {pages} unpacked")
     line("memory", _size(facts["memory"]))
+    if facts["model"] is not None:
+        line("model", facts["model"] + (", strict" if facts["strict"] else ""))
     line("time", f"{facts['time']:.6f} s after power-on")
     line("console", facts["console"] or "nothing printed yet")
     for probe in facts["probes"]:

@@ -120,7 +120,12 @@ def _resume(args: argparse.Namespace) -> Kernel:
             raise UsageError(f"--{option} is for images; {args.image} is a snapshot, with its own")
     from kprobesim.kernel.base import Kernel
 
-    return Kernel.resume(args.image)
+    return Kernel.resume(
+        args.image,
+        model=getattr(args, "model", None),
+        strict=getattr(args, "strict", False) or None,
+        progress=progress(),
+    )
 
 
 def progress() -> Callable[[str], None] | None:

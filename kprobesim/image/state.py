@@ -16,6 +16,7 @@ from typing import Any
 
 from kprobesim.errors import ImageError, KprobesimError
 from kprobesim.image.elf import Section
+from kprobesim.image.files.source import MAX_IMAGE_SIZE
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.segment import Segment
 from kprobesim.image.symbols.table import Columns
@@ -31,6 +32,7 @@ _SEGMENT = "segment/"
 _SIZES, _KINDS = "symbols/sizes", "symbols/kinds"
 _ARCHITECTURES = ("x86_64", "arm64")
 _MASK = (1 << 64) - 1
+_MOST_SYMBOLS = 1 << 22
 
 
 class StoredSegment(Segment):
@@ -211,6 +213,8 @@ def _check(facts: dict[str, Any], segments: list[Segment], headers: list[Section
         flags = (segment.readable, segment.writable, segment.executable)
         if not all(isinstance(flag, bool) for flag in flags) or segment.end > _MASK + 1:
             raise ValueError("a segment's place cannot be")
+    if sum(segment.memsz for segment in segments) > MAX_IMAGE_SIZE:
+        raise ValueError("its segments are larger than any kernel's")
     for header in headers:
         numbers += [header.index, header.type, header.flags, header.addr, header.offset]
         numbers += [header.size, header.link, header.info, header.align]
@@ -226,14 +230,17 @@ def _columns(container: Container, facts: dict[str, Any] | None) -> tuple[Column
         return None
     try:
         count = facts["count"]
-        names = unpack(container.section(_NAMES)).split(b"\0") if count else []
+        if type(count) is not int or not 0 <= count <= _MOST_SYMBOLS:
+            raise ValueError("no kernel has so many symbols")
+        joined = unpack(container.section(_NAMES))
+        if joined.count(b"\0") != max(count - 1, 0):
+            raise ValueError("there are more or fewer names than symbols")
+        names = joined.split(b"\0") if count else []
         kinds = unpack(container.section(_KINDS), count)
         addresses = _words(unpack(container.section(_ADDRESSES), 8 * count))
         sizes = None
         if _SIZES in container.sections:
             sizes = _words(unpack(container.section(_SIZES), 8 * count))
-        if len(names) != count:
-            raise ValueError("there are more or fewer names than symbols")
         return Columns(names, addresses, sizes, kinds, ordered=True), str(facts["source"])
     except (PackingError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, KprobesimError):

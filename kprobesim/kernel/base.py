@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
+from kprobesim.inside.modules import GuestModule
 from kprobesim.inside.tasks import Task
 from kprobesim.kernel.arguments import as_int
+from kprobesim.kernel.modules import Module
 from kprobesim.kernel.probing import Probing
 from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.arming import HowToArm
+from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
@@ -267,6 +269,14 @@ class Kernel(Probing, Watching, ABC):
     @abstractmethod
     def warnings(self) -> list[GuestWarning]:
         """The WARN()s that the guest has executed, the oldest first."""
+
+    @property
+    @abstractmethod
+    def modules(self) -> Collection[Module | GuestModule]:
+        """The modules that are loaded, each with ``name``, ``state``, ``address`` and ``size``.
+
+        ``k.modules["ext4"]`` is one of them, and ``"ext4" in k.modules`` tells whether it is.
+        """
 
     # -- running ---------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ from kprobesim.inside.arrivals import Arrivals
 from kprobesim.inside.calls import GuestCalls
 from kprobesim.inside.cpu_context import Standing, make_standing
 from kprobesim.inside.die_chain import watch_die_chain
+from kprobesim.inside.insn_pages import InsnPages
+from kprobesim.inside.modules import GuestModules
 from kprobesim.inside.tasks import Task, Tasks
 from kprobesim.inside.warnings import console_warnings
 from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
@@ -62,7 +64,10 @@ class BootedKernel(Kernel):
         machine.unwind = unwinder.trace
         model = model or own_model(image)
         stepping = model.of(image.arch).stepping
-        manager = KprobesManager(machine, image, stepping, "hook", model=model, strict=strict)
+        pages = InsnPages(image, self.call)
+        manager = KprobesManager(
+            machine, image, stepping, "hook", pages, model=model, strict=strict
+        )
         super().__init__(image, machine, manager)
         machine.no_hit = manager.idle_state()
         self.board = board
@@ -96,6 +101,14 @@ class BootedKernel(Kernel):
                 "(a handler can ask for that with k.stop())"
             )
 
+    def _check_no_breakpoints(self) -> None:
+        """They are in the guest's memory, as the pages of their slots are."""
+        if self.kprobes.breakpoints:
+            raise UsageError(
+                "unregister the probes first that are armed by breakpoints: those would come and "
+                "go with the guest's memory"
+            )
+
     def _finish_step(self) -> None:
         """Stopped in the middle of a hit, the guest takes the one step that ends it."""
         for _ in range(_STEPS):
@@ -117,12 +130,14 @@ class BootedKernel(Kernel):
         instead of 2.
         """
         self._check_runs_not()
+        self._check_no_breakpoints()
         self._finish_step()
         return self._forks.fork()
 
     def restore_state(self, state: ForkState | None = None) -> int:
         """See :meth:`Kernel.restore_state`."""
         self._check_runs_not()
+        self._check_no_breakpoints()
         return self._forks.restore(state)
 
     @cached_property
@@ -149,6 +164,11 @@ class BootedKernel(Kernel):
     def time(self) -> float:
         """Virtual seconds since power-on."""
         return self.board.time
+
+    @cached_property
+    def modules(self) -> GuestModules:
+        """The modules that the guest has loaded: a look at its own list each time."""
+        return GuestModules(self.image, self.board.machine.memory)
 
     @property
     def warnings(self) -> list[GuestWarning]:

@@ -17,8 +17,8 @@ from kprobesim.kernel.called_forks import CalledForks
 from kprobesim.kernel.called_memory import CalledMemory
 from kprobesim.kernel.modules import Module, Modules
 from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.arming import HowToArm
-from kprobesim.kprobes.arming.pages import ProbePages
+from kprobesim.kprobes.arming.pages import MappedPages
+from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
@@ -77,15 +77,15 @@ class CalledKernel(Kernel):
         machine.explainers.append(CompilerChecks(machine).explain)
         machine.explainers.append(NotSetUp(machine, image).explain)
         manager = KprobesManager(
-            machine, image, stepping, arming, ProbePages(machine), model=model, strict=strict
+            machine, image, stepping, arming, MappedPages(machine), model=model, strict=strict
         )
         super().__init__(image, machine, manager)
-        self.modules = Modules(
+        self._modules = Modules(
             machine, image, manager.module_notifier, percpu_offset(image), progress
         )
         self._tasks = Tasks(image, machine.memory, find_current_task(machine, image))
         self._memory = CalledMemory(machine)
-        self._forks = CalledForks(machine, manager, self.modules, self._memory, self._exceptions)
+        self._forks = CalledForks(machine, manager, self._modules, self._memory, self._exceptions)
 
     # -- about -----------------------------------------------------------------------------------
 
@@ -103,6 +103,11 @@ class CalledKernel(Kernel):
         kernel built without CONFIG_DEBUG_INFO_BTF.
         """
         return self._tasks.current()
+
+    @property
+    def modules(self) -> Modules:
+        """The modules that are loaded: :meth:`load_module`."""
+        return self._modules
 
     @property
     def warnings(self) -> list[GuestWarning]:
@@ -229,7 +234,7 @@ class CalledKernel(Kernel):
     def _check_counting(self) -> None:
         """To start counting, all translated code is dropped; a hook is called from within it."""
         machine = self.machine
-        if machine.depth and self.kprobes.hooks is not None and not machine.engine.counting:
+        if machine.depth and len(self.kprobes.hooks) and not machine.engine.counting:
             raise UsageError(
                 "the handler of a hook cannot limit a call unless the call around it is limited, "
                 "too: give that one max_instructions, or this one a timeout"

@@ -6,7 +6,6 @@ delete_module() (kernel/module/main.c, 6.1).
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.image.modules.link import Linker
-from kprobesim.image.modules.module_image import ModuleImage
+from kprobesim.image.modules.module_image import ModuleImage, ModuleState
 from kprobesim.image.segment import Segment
 from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.machine.machine import Machine
@@ -38,14 +37,6 @@ _PROT = {
     "ro_after_init": Prot.RW,
     "data": Prot.RW,
 }
-
-
-class ModuleState(enum.Enum):
-    """``enum module_state``."""
-
-    COMING = "coming"
-    LIVE = "live"
-    GOING = "going"
 
 
 class Module:

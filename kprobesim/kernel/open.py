@@ -25,7 +25,7 @@ from kprobesim.kernel.probing import as_kprobes
 from kprobesim.kernel.samples import ARCHITECTURES, sample_path
 from kprobesim.kernel.snapshots import Wanted, resume_board
 from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.arming import HowToArm
+from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import Model, known_model
 from kprobesim.kprobes.state import load_probes

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import as_list
+from kprobesim.kprobes.arming.armings import ProbeArming
 from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.fail_function import Override
 from kprobesim.kprobes.jprobe import Jprobe
@@ -30,26 +31,40 @@ class Probing:
 
     # -- probes ------------------------------------------------------------------------------------
 
-    def register_kprobe(self, p: Kprobe) -> Registration:
+    def register_kprobe(self, p: Kprobe, *, arming: ProbeArming = "auto") -> Registration:
         """Plant ``p``.
+
+        Args:
+            p: The probe.
+            arming: How the CPU is stopped. "auto": as this kernel's probes are, by hooks where it
+                has booted, else by breakpoints that the optimizer may turn into jumps.
+                "breakpoint": by one that stays one; in a booted kernel its slot is in a page that
+                the guest's own ``alloc_insn_page()`` gives, for which the guest runs on, and no
+                state can be kept while it is there. "hook": without a change of the guest.
+                "jump": at once; only where the kernel would make one. All probes at one address
+                are armed alike.
 
         Returns:
             A handle that takes it out again, as :meth:`unregister_kprobe` does.
 
         Raises:
             KprobeError: It is refused, and no byte of the guest has changed.
+            UsageError: It cannot be armed so: no jump fits there, a booted kernel has no jumps or
+                no page for a slot.
         """
-        self.kprobes.register_kprobe(as_kprobe(p))
+        self.kprobes.register_kprobe(as_kprobe(p), arming)
         return Registration(p, lambda: self._take_out([p]))
 
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out again and restore the instruction."""
         self.kprobes.unregister_kprobe(as_kprobe(p))
 
-    def register_kprobes(self, probes: Sequence[Kprobe]) -> Registration:
+    def register_kprobes(
+        self, probes: Sequence[Kprobe], *, arming: ProbeArming = "auto"
+    ) -> Registration:
         """Plant all or none; raises :class:`KprobeError`."""
         planted = as_kprobes(probes)
-        self.kprobes.register_kprobes(planted)
+        self.kprobes.register_kprobes(planted, arming)
         return Registration(planted, lambda: self._take_out(planted))
 
     def _take_out(self, probes: Sequence[Kprobe]) -> None:
@@ -81,10 +96,14 @@ class Probing:
     ) -> Verdict:
         """What a kernel that has booted would answer to a probe there; nothing is planted.
 
-        kretprobe : ask for a return probe
-        events    : ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace
-        slot_at   : address of a slot, whose bytes the verdict then tells
-        suggest   : tell names like an unknown one, which takes a while
+        Args:
+            symbol_name: As for ``Kprobe``.
+            addr: As for ``Kprobe``.
+            offset: As for ``Kprobe``.
+            kretprobe: Ask for a return probe.
+            events: Ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace.
+            slot_at: Address of a slot, whose bytes the verdict then tells.
+            suggest: Tell names like an unknown one, which takes a while.
         """
         p = Kprobe(symbol_name, addr=addr, offset=offset)
         return self.kprobes.rules.check(
@@ -101,8 +120,9 @@ class Probing:
         pre_handler: PreHandler | None = None,
         post_handler: PostHandler | None = None,
         fault_handler: FaultHandler | None = None,
+        arming: ProbeArming = "auto",
     ) -> Iterator[Kprobe]:
-        """A probe for the time of a ``with`` block."""
+        """A probe for the time of a ``with`` block; ``arming`` as for :meth:`register_kprobe`."""
         p = Kprobe(
             symbol_name,
             addr=addr,
@@ -111,24 +131,26 @@ class Probing:
             post_handler=post_handler,
             fault_handler=fault_handler,
         )
-        with self.register_kprobe(p):
+        with self.register_kprobe(p, arming=arming):
             yield p
 
     # -- return probes -----------------------------------------------------------------------------
 
-    def register_kretprobe(self, rp: Kretprobe) -> Registration:
+    def register_kretprobe(self, rp: Kretprobe, *, arming: ProbeArming = "auto") -> Registration:
         """Follow the calls of a function from now on; raises :class:`KprobeError`.
 
         >>> with k.register_kretprobe(rp):
         ...     k.call("strlen", "abc")
         """
-        self.kprobes.return_probes.register(_as_kretprobe(rp))
+        self.kprobes.return_probes.register(_as_kretprobe(rp), arming)
         return Registration(rp, lambda: self._take_out_returns([rp]))
 
-    def register_kretprobes(self, probes: Sequence[Kretprobe]) -> Registration:
+    def register_kretprobes(
+        self, probes: Sequence[Kretprobe], *, arming: ProbeArming = "auto"
+    ) -> Registration:
         """All or none; raises :class:`KprobeError`."""
         planted = _as_kretprobes(probes)
-        self.kprobes.return_probes.register_all(planted)
+        self.kprobes.return_probes.register_all(planted, arming)
         return Registration(planted, lambda: self._take_out_returns(planted))
 
     def _take_out_returns(self, probes: Sequence[Kretprobe]) -> None:
@@ -153,19 +175,23 @@ class Probing:
 
     # -- jprobes -----------------------------------------------------------------------------------
 
-    def register_jprobe(self, jp: Jprobe) -> Registration:
+    def register_jprobe(self, jp: Jprobe, *, arming: ProbeArming = "auto") -> Registration:
         """Call ``jp.entry`` with a function's arguments; raises :class:`KprobeError`."""
-        self.kprobes.register_jprobe(_as_jprobe(jp))
+        self.kprobes.register_jprobe(_as_jprobe(jp), arming)
         return Registration(jp, lambda: self._take_out([jp.kp]))
 
     def unregister_jprobe(self, jp: Jprobe) -> None:
         """Take ``jp`` out."""
         self.kprobes.unregister_kprobe(_as_jprobe(jp).kp)
 
-    def register_jprobes(self, probes: Sequence[Jprobe]) -> Registration:
+    def register_jprobes(
+        self, probes: Sequence[Jprobe], *, arming: ProbeArming = "auto"
+    ) -> Registration:
         """All or none; raises :class:`KprobeError`."""
         planted = _as_jprobes(probes)
-        register_all(planted, self.kprobes.register_jprobe, self.unregister_jprobes)
+        register_all(
+            planted, lambda jp: self.kprobes.register_jprobe(jp, arming), self.unregister_jprobes
+        )
         return Registration(planted, lambda: self._take_out([jp.kp for jp in planted]))
 
     def unregister_jprobes(self, probes: Sequence[Jprobe]) -> None:
@@ -187,17 +213,22 @@ class Probing:
     ) -> Override:
         """Let the function ``symbol`` return ``value`` at once, instead of doing anything.
 
-        check : as debugfs' ``fail_function`` does, only for functions marked ALLOW_ERROR_INJECTION
-                (else ERANGE), once each (EBUSY), and with values that they may fail with (EINVAL);
-                0 stands for -EINVAL or true where 0 would be no failure
+        Args:
+            symbol: The function, by name or address.
+            value: What it returns.
+            check: As debugfs' ``fail_function`` does, only for functions marked
+                ALLOW_ERROR_INJECTION (else ERANGE), once each (EBUSY), and with values that they
+                may fail with (EINVAL); 0 stands for -EINVAL or true where 0 would be no failure.
 
-        Returns an object with ``remove()`` that is a context manager, too:
+        Returns:
+            A handle that ends it, and counts the calls.
+
+        Raises:
+            KprobeError: It cannot be probed, or ``check`` forbids it.
 
         >>> with k.override_return("kmem_cache_alloc", 0):
         ...     k.call("getname_kernel", "/etc/passwd", signed=True)
         -12
-
-        Raises :class:`KprobeError`.
         """
         where = symbol.address if isinstance(symbol, Symbol) else symbol
         if not isinstance(where, (int, str)):

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kprobesim.kprobes.kprobe import DISABLED_OR_GONE, HandlerAbandoned, Kprobe, KprobeFlag
+from kprobesim.kprobes.kprobe import (
+    DISABLED_OR_GONE,
+    HandlerAbandoned,
+    Kprobe,
+    KprobeFlag,
+    ListType,
+)
 
 __all__ = ["AggrKprobe"]
 
@@ -47,7 +53,9 @@ class AggrKprobe(Kprobe):
         """
         p.opcode = self.opcode
         p.ainsn = self.ainsn
-        self.children = (*self.children, p) if p.list_type == "j" else (p, *self.children)
+        self.children = (
+            (*self.children, p) if p.list_type is ListType.JPROBE else (p, *self.children)
+        )
 
     def remove(self, p: Kprobe) -> None:
         """``p`` leaves."""

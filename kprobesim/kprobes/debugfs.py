@@ -28,7 +28,7 @@ def _line(head: Kprobe, p: Kprobe, image: KernelImage) -> str:
         if shown
     )
     if found is None:
-        return f"{address:016x}  {p.list_type}  {address:#018x} {tags}\n"
+        return f"{address:016x}  {p.list_type.value}  {address:#018x} {tags}\n"
     place = f"{found.symbol.name}+{address - found.symbol.address:#x}"
     module = found.symbol.module or " "
-    return f"{address:016x}  {p.list_type}  {place}  {module} {tags}\n"
+    return f"{address:016x}  {p.list_type.value}  {place}  {module} {tags}\n"

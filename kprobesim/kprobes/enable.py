@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.kprobes.aggregate import AggrKprobe
-from kprobesim.kprobes.arming.arming import Arming
+from kprobesim.kprobes.arming.protocol import Arming
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.table import KprobeTable, members
 
@@ -30,7 +30,7 @@ class Switching:
         self,
         table: KprobeTable,
         arming: Arming,
-        wrap: Callable[[Kprobe], Kprobe] | None,
+        wrap: Callable[[Kprobe], Kprobe],
         *,
         strict: bool = False,
     ) -> None:
@@ -64,7 +64,7 @@ class Switching:
                 address=p.addr,
             )
         forgets = self.all_disarmed and self._strict
-        if forgets and head.disabled and self._wrap is not None:
+        if forgets and head.disabled:
             head = self._wrap(head)
         if head is not p:
             p.flags &= ~KprobeFlag.DISABLED

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kprobesim.errors import GuestMemoryError, KprobeError, Reason, UsageError
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import Kprobe, ListType
 from kprobesim.machine.guest import Guest
 
 __all__ = ["Jprobe", "JprobeEntry", "call_with_arguments", "no_jprobes"]
@@ -28,7 +28,7 @@ class JprobeEntry(Kprobe):
 
     __slots__ = ()
 
-    list_type = "j"
+    list_type = ListType.JPROBE
 
 
 class Jprobe:
@@ -36,10 +36,11 @@ class Jprobe:
 
     >>> jp = Jprobe("kernel_clone", entry=lambda args: print(hex(args)))
 
-    entry : takes as many arguments as it likes: the first six (x86-64) or eight (ARM64) are the
+    Attributes:
+        entry: Takes as many arguments as it likes: the first six (x86-64) or eight (ARM64) are the
             argument registers, the others come from the stack, each as an unsigned 64-bit number.
             ``*args`` gets those in registers. What it returns is ignored.
-    kp    : the probe at the entry, with ``addr``, ``flags`` and ``nmissed``
+        kp: The probe at the entry, with ``addr``, ``flags`` and ``nmissed``.
     """
 
     __slots__ = ("entry", "kp")

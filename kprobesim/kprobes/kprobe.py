@@ -17,6 +17,7 @@ __all__ = [
     "HandlerAbandoned",
     "Kprobe",
     "KprobeFlag",
+    "ListType",
     "PostHandler",
     "PreHandler",
 ]
@@ -46,6 +47,14 @@ class HandlerAbandoned(BaseException):
     """A handler's memory access faulted and its fault_handler said that this was handled."""
 
 
+class ListType(enum.Enum):
+    """What a probe is, by the letter that debugfs' ``kprobes/list`` shows (kernel/kprobes.c)."""
+
+    KPROBE = "k"
+    JPROBE = "j"
+    KRETPROBE = "r"
+
+
 class KprobeFlag(enum.IntFlag):
     """The values of ``Kprobe.flags`` (include/linux/kprobes.h)."""
 
@@ -65,17 +74,19 @@ class Kprobe:
 
     >>> kp = Kprobe(symbol_name="kernel_clone", pre_handler=lambda p, regs: print(regs.arg(0)))
 
-    symbol_name : ``const char *``, a symbol, or ``"symbol+0x10"`` for an offset in it
-    offset      : ``unsigned int``, bytes from the symbol
-    addr        : ``kprobe_opcode_t *``, the probe's address, instead of a symbol; filled in by
-                  registration
-    pre_handler, post_handler, fault_handler : called before and after the instruction, and when
-                  the instruction or a handler faults
-    opcode      : what the breakpoint replaced (x86-64: one byte; ARM64: one word)
-    ainsn       : how the instruction is executed (``struct arch_specific_insn``)
-    detour      : where a hit goes on instead, if the probe is optimised
-    flags       : :class:`KprobeFlag`; set ``KprobeFlag.DISABLED`` to register it unarmed
-    nmissed     : hits whose handlers did not run because a probe was being handled
+    Attributes:
+        symbol_name: ``const char *``, a symbol, or ``"symbol+0x10"`` for an offset in it.
+        offset: ``unsigned int``, bytes from the symbol.
+        addr: ``kprobe_opcode_t *``, the probe's address, instead of a symbol; filled in by
+            registration.
+        pre_handler: Called before the instruction.
+        post_handler: Called after it.
+        fault_handler: Called when the instruction or a handler faults.
+        opcode: What the breakpoint replaced (x86-64: one byte; ARM64: one word).
+        ainsn: How the instruction is executed (``struct arch_specific_insn``).
+        detour: Where a hit goes on instead, if the probe is optimised.
+        flags: :class:`KprobeFlag`; set ``KprobeFlag.DISABLED`` to register it unarmed.
+        nmissed: Hits whose handlers did not run because a probe was being handled.
 
     Unregistering leaves ``addr`` set and ``flags`` DISABLED, as in the kernel: clear both to
     register it again.
@@ -95,7 +106,7 @@ class Kprobe:
         "symbol_name",
     )
 
-    list_type = "k"
+    list_type = ListType.KPROBE
     """What debugfs' ``kprobes/list`` calls it."""
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import Kprobe, ListType
 
 if TYPE_CHECKING:
     from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
@@ -25,7 +25,7 @@ class KretprobeEntry(Kprobe):
 
     __slots__ = ()
 
-    list_type = "r"
+    list_type = ListType.KRETPROBE
 
 
 class Rethook:
@@ -46,11 +46,12 @@ class Rethook:
 class KretprobeInstance:
     """One call that a return probe follows.
 
-    ret_addr : where the function returns to, whatever is in its place on the stack
-    data     : ``data_size`` bytes of your own, from the entry_handler to the handler. They are not
-               cleared between uses, as in the kernel. Any other object may be put here, too.
-    frame    : what tells this call from others: the address of its return address (x86-64), its
-               caller's frame pointer (ARM64)
+    Attributes:
+        ret_addr: Where the function returns to, whatever is in its place on the stack.
+        data: ``data_size`` bytes of your own, from the entry_handler to the handler. They are not
+            cleared between uses, as in the kernel. Any other object may be put here, too.
+        frame: What tells this call from others: the address of its return address (x86-64), its
+            caller's frame pointer (ARM64).
     """
 
     __slots__ = ("data", "frame", "outer", "ret_addr", "rethook")
@@ -77,15 +78,16 @@ class Kretprobe:
 
     >>> rp = Kretprobe("kernel_clone", handler=lambda ri, regs: print(regs.return_value))
 
-    handler       : ``handler(ri, regs)`` runs when the function has returned: ``regs`` are the
-                    caller's, ``regs.return_value`` may be changed; a changed ``ip`` is ignored
-    entry_handler : ``entry_handler(ri, regs)`` runs before the function's first instruction;
-                    non-zero: this call is not followed
-    maxactive     : how many calls can be followed at a time; 0 or less: ``max(10, 2 * CPUs)``
-    data_size     : bytes of :attr:`KretprobeInstance.data`, at most 4096
-    kp            : the probe at the entry (``struct kprobe``), with ``addr``, ``flags`` and
-                    ``nmissed``. Its handlers are set by registration.
-    nmissed       : calls that were not followed because ``maxactive`` others were
+    Attributes:
+        handler: ``handler(ri, regs)`` runs when the function has returned: ``regs`` are the
+            caller's, ``regs.return_value`` may be changed; a changed ``ip`` is ignored.
+        entry_handler: ``entry_handler(ri, regs)`` runs before the function's first instruction;
+            non-zero: this call is not followed.
+        maxactive: How many calls can be followed at a time; 0 or less: ``max(10, 2 * CPUs)``.
+        data_size: Bytes of :attr:`KretprobeInstance.data`, at most 4096.
+        kp: The probe at the entry (``struct kprobe``), with ``addr``, ``flags`` and ``nmissed``.
+            Its handlers are set by registration.
+        nmissed: Calls that were not followed because ``maxactive`` others were.
     """
 
     __slots__ = ("data_size", "entry_handler", "handler", "kp", "maxactive", "nmissed", "rethook")

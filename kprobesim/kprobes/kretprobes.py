@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable, Sequence
 
 from kprobesim.errors import KprobeError, Reason, UsageError
+from kprobesim.kprobes.arming.armings import ProbeArming
 from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.kretprobe import Kretprobe, Rethook
@@ -37,7 +38,7 @@ class ReturnProbes:
         rules: Rules,
         table: KprobeTable,
         returns: Returns,
-        register_kprobe: Callable[[Kprobe], None],
+        register_kprobe: Callable[[Kprobe, ProbeArming], None],
         unregister_kprobes: Callable[[Sequence[Kprobe]], None],
     ) -> None:
         self._rules = rules
@@ -47,7 +48,7 @@ class ReturnProbes:
         self._unregister_kprobes = unregister_kprobes
         self._registered = 0
 
-    def register(self, rp: Kretprobe) -> None:
+    def register(self, rp: Kretprobe, arming: ProbeArming = "auto") -> None:
         """Follow the calls of a function from now on; raises :class:`KprobeError`."""
         kp = rp.kp
         _check_types(rp)
@@ -77,15 +78,15 @@ class ReturnProbes:
         rethook = Rethook(rp)
         kp.pre_handler, kp.post_handler = self._returns.pre_handler(rethook), None
         try:
-            self._register_kprobe(kp)
+            self._register_kprobe(kp, arming)
         except BaseException:
             self._forget_one()
             raise
         rp.rethook = rethook
 
-    def register_all(self, probes: Sequence[Kretprobe]) -> None:
+    def register_all(self, probes: Sequence[Kretprobe], arming: ProbeArming = "auto") -> None:
         """All or none: the first refusal unregisters the earlier ones and is raised."""
-        register_all(probes, self.register, self.unregister_all)
+        register_all(probes, lambda rp: self.register(rp, arming), self.unregister_all)
 
     def unregister_all(self, probes: Sequence[Kretprobe]) -> None:
         """No handler runs from now on, also of calls that have not returned yet."""

@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.arch_kprobes import ArchInsn, Stepping, arch_kprobes
-from kprobesim.kprobes.arming.arming import Arming, BreakpointArming, HookArming, HowToArm
-from kprobesim.kprobes.arming.jump_body import OptimizedCallback
-from kprobesim.kprobes.arming.optimizer import KprobeOptimizer
-from kprobesim.kprobes.arming.pages import ProbePages
-from kprobesim.kprobes.arming.slots import SlotCache
+from kprobesim.kprobes.arming.armings import Armings, ProbeArming
+from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
+from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.debugfs import list_kprobes
@@ -25,23 +23,19 @@ from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
-from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.kprobes.table import KprobeTable, members
+from kprobesim.kprobes.table import KprobeTable, has_jprobe
 from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobesManager"]
 
 _SHOWN = 4  # probes in a repr
-
-
-def _no_page() -> int:
-    raise AssertionError("a hook needs no slot")
 
 
 class KprobesManager:
@@ -59,8 +53,8 @@ class KprobesManager:
         machine: Guest,
         image: KernelImage,
         stepping: Stepping,
-        arming: HowToArm = "breakpoint",
-        pages: ProbePages | None = None,
+        arming: HowToArm,
+        pages: SlotPages,
         *,
         model: Model = DEFAULT_MODEL,
         strict: bool = False,
@@ -73,58 +67,39 @@ class KprobesManager:
         self.rules = Rules(image, self.read_original, model, strict=strict, arch=self._arch)
         """Whether and how this kernel takes a probe."""
         self._table = KprobeTable()
-        copies: dict[int, int] = {}  # that run by themselves, and what they are copies of
         ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
         self.ctlblk = [ctlblk]
         """One a CPU; there is one CPU."""
-        new_page = pages.new_slots if pages else _no_page
-        self.slots = SlotCache(
-            self._arch.slot_size, new_page, lambda page: pages.free(page) if pages else None
-        )
         self.listeners = HitListeners()
         """Who hears of hits."""
-        self.hit_path = HitPath(
+        self.hit_path = hits = HitPath(
             machine,
             self._arch,
             self._table.heads,
-            copies,
+            {},
             ctlblk,
             self.listeners,
             stepping=stepping,
             strict=strict,
+            guest_has_traps=arming == "hook",
         )
         self.faults = FaultPath(
-            self.hit_path, self._table.heads, copies, model.fault_handlers, strict=strict
+            hits, self._table.heads, hits.copies, model.fault_handlers, strict=strict
         )
-        self._arming: Arming
-        self.optimizer: KprobeOptimizer | None = None
-        """What makes jumps of breakpoints, where the kernel has that."""
-        self.hooks: HookArming | None = None
-        """How probes are armed by hooks, if they are."""
-        hits = self.hit_path
+        self._arming = Armings(machine, image, self._arch, hits, pages, arming)
+        self.hooks = self._arming.hooks
+        """How probes are armed by hooks."""
+        self.slots = self._arming.slots
+        """Where the copies of instructions are."""
         if arming == "hook":
-            self.hooks = hooks = HookArming(machine, image, self._arch, hits.hooks.hit)
-            hits.hooks.in_place.refresh = hooks.refresh
-            self._arming = hooks  # each breakpoint is the guest's own, also at a probe's
             returns: Returns = HookReturns(hits.steps, lambda: task_functions(image))
         else:
-            assert pages is not None
-            self._arming = breakpoints = BreakpointArming(
-                machine, self._arch, self.slots, copies, lambda: ctlblk.current_kprobe is None
-            )
-            returns = TrampolineReturns(hits, pages.trampoline)
-            machine.breakpoint = hits.breakpoints.trap
+            all_pages = cast(ProbePages, pages)
+            returns = TrampolineReturns(hits, all_pages.trampoline)
             if self.rules.optimizable.available:
-                self._arming = self.optimizer = KprobeOptimizer(
-                    machine,
-                    self._table,
-                    breakpoints,
-                    self.rules.optimizable,
-                    OptimizedCallback(machine, hits, self._table.heads, pages),
-                    copies,
-                    pages,
-                    strict=strict,
-                )
+                self._arming.optimize(self._table, self.rules.optimizable, all_pages, strict=strict)
+        self.optimizer = self._arming.optimizer
+        """What makes jumps of breakpoints, where the kernel has that."""
         self.returns = returns
         """The calls that return probes follow."""
         self.return_probes = ReturnProbes(
@@ -135,12 +110,7 @@ class KprobesManager:
         )
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
-        self.switching = Switching(
-            self._table,
-            self._arming,
-            self.optimizer.wrap if self.optimizer else None,
-            strict=strict,
-        )
+        self.switching = Switching(self._table, self._arming, self._arming.wrap, strict=strict)
         self.module_notifier = ModuleNotifier(self.rules.blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
@@ -203,10 +173,26 @@ class KprobesManager:
 
     # -- registering -----------------------------------------------------------------------------
 
-    def register_kprobe(self, p: Kprobe) -> None:
+    @property
+    def arming(self) -> HowToArm:
+        """How probes are armed that do not ask for another way."""
+        return self._arming.default
+
+    @property
+    def breakpoints(self) -> Sequence[int]:
+        """The addresses of probes with breakpoints, in a guest whose probes are hooks."""
+        return self._arming.breakpoints
+
+    def register_kprobe(self, p: Kprobe, arming: ProbeArming = "auto") -> None:
         """Plant ``p`` and arm it, unless its flags say DISABLED.
 
-        Raises :class:`KprobeError`; then nothing has changed but ``p.addr``, as in the kernel.
+        Args:
+            p: The probe.
+            arming: How the CPU is to be stopped; see :data:`ProbeArming`.
+
+        Raises:
+            KprobeError: It is refused; nothing has changed but ``p.addr``, as in the kernel.
+            UsageError: It cannot be armed so.
         """
         if p in self._table:
             raise KprobeError(
@@ -227,25 +213,30 @@ class KprobesManager:
         self.rules.check_safe(site, init_freed=self.init_freed)
         head = self._table.heads.get(site.address)
         if head is not None:
+            self._arming.check_joins(site.address, arming)
             self._join(head, p, site)
             return
-        self._prepare_probe(p, p, site)
+        self._arming.choose(p, site.address, arming)
+        try:
+            self._prepare_probe(p, p, site)
+        except BaseException:
+            self._arming.forget(site.address)
+            raise
         self._table.add(p, p)
         if not p.disabled:
             self.switching.arm(p)
+            self._arming.finish(p)
 
-    def register_jprobe(self, jp: Jprobe) -> None:
+    def register_jprobe(self, jp: Jprobe, arming: ProbeArming = "auto") -> None:
         """Call ``jp.entry`` at the function's entry; raises :class:`KprobeError`."""
         if self.strict and not self.has_jprobes:
             raise no_jprobes(jp)
         jp.kp.pre_handler = call_with_arguments(self._machine, jp)
-        self.register_kprobe(jp.kp)
+        self.register_kprobe(jp.kp, arming)
 
     def _join(self, head: Kprobe, p: Kprobe, site: Site) -> None:
         """Register ``p`` where others are already (``register_aggr_kprobe()``)."""
-        if p.list_type == "j" and any(
-            other.list_type == "j" and not other.flags & KprobeFlag.GONE for other in members(head)
-        ):
+        if p.list_type is ListType.JPROBE and has_jprobe(head):
             raise KprobeError(
                 errno.EEXIST,
                 Reason.ANOTHER_JPROBE,
@@ -266,7 +257,7 @@ class KprobesManager:
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
             self.switching.arm(aggr)
-        elif p.post_handler is not None or p.list_type == "j":
+        elif p.post_handler is not None or p.list_type is ListType.JPROBE:
             self.switching.arm_again(aggr)  # it needs a breakpoint where there may be a jump
 
     def adopt(self, p: Kprobe, ainsn: ArchInsn | None) -> None:
@@ -296,9 +287,9 @@ class KprobesManager:
         """
         self.unregister_kprobes([p])
 
-    def register_kprobes(self, probes: Sequence[Kprobe]) -> None:
+    def register_kprobes(self, probes: Sequence[Kprobe], arming: ProbeArming = "auto") -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
-        register_all(probes, self.register_kprobe, self.unregister_kprobes)
+        register_all(probes, lambda p: self.register_kprobe(p, arming), self.unregister_kprobes)
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Unregister each of ``probes``; what is not registered is told after the others."""
@@ -327,8 +318,10 @@ class KprobesManager:
         self._table.remove(p)
         if (p.addr or 0) in self._table.heads:
             self.switching.arm_again(head)
-        elif not head.flags & KprobeFlag.GONE:
+            return
+        if not head.flags & KprobeFlag.GONE:
             self._arming.release(head)
+        self._arming.forget(p.addr or 0)
 
     def _prepare_probe(self, head: Kprobe, p: Kprobe, site: Site) -> None:
         """Let ``head`` know the instruction that ``p`` is on (``prepare_kprobe()``)."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import UsageError
-from kprobesim.kprobes.arming.arming import HookArming
-from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.arming.hook import HookArming
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
 from kprobesim.kprobes.rules.site import Site
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def save_probes(manager: KprobesManager) -> dict[str, Any]:
     Raises :class:`UsageError` if there are return probes or jprobes among them.
     """
     hooks = _hooks(manager)
-    if any(p.list_type != "k" for p in manager):
+    if any(p.list_type is not ListType.KPROBE for p in manager):
         raise UsageError(
             "unregister return probes and jprobes first: their handlers and pending returns "
             "cannot be stored"
@@ -131,8 +131,13 @@ def load_probes(manager: KprobesManager, state: Any, probes: Sequence[Kprobe]) -
 
 
 def _hooks(manager: KprobesManager) -> HookArming:
-    if manager.hooks is None:
+    if manager.arming != "hook":
         raise UsageError("probes can be saved where they are hooks: those of a booted kernel")
+    if manager.breakpoints:
+        raise UsageError(
+            "unregister the probes first that are armed by breakpoints: those are in the guest's "
+            "memory, and their slots in pages of its own"
+        )
     return manager.hooks
 
 

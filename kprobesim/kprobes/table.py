@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kprobesim.kprobes.aggregate import AggrKprobe
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
 
-__all__ = ["KprobeTable", "members"]
+__all__ = ["KprobeTable", "has_jprobe", "members"]
 
 _HASH_BITS = 6
 _GOLDEN_RATIO_64 = 0x61C8864680B583EB  # hash_ptr() of include/linux/hash.h
@@ -68,6 +68,13 @@ class KprobeTable:
 def members(head: Kprobe) -> list[Kprobe]:
     """The probes behind ``head``: its children, or itself."""
     return list(head.children) if isinstance(head, AggrKprobe) else [head]
+
+
+def has_jprobe(head: Kprobe) -> bool:
+    """Whether there is a jprobe behind ``head`` that has not gone."""
+    return any(
+        p.list_type is ListType.JPROBE and not p.flags & KprobeFlag.GONE for p in members(head)
+    )
 
 
 def _bucket(address: int) -> int:

@@ -68,6 +68,10 @@ class Guest:
         if self.arch == "x86_64":
             engine.hooks.on_invalid_instruction(self._on_invalid)
 
+    def __repr__(self) -> str:
+        running = f", {self.depth} calls deep" if self.depth else ""
+        return f"<{type(self).__name__} {self.arch} at {self.regs.ip:#x}{running}>"
+
     def new_regs(self) -> PtRegs:
         """A live window on the registers."""
         return self.cpu.regs_class(self.words, self.cpu)

@@ -38,6 +38,11 @@ _MAGIC = b"\x89KPS\r\n\x1a\n"  # as PNG's: a transfer as text, or with 7 bits, s
 _HEAD = struct.Struct("<8sI4xQQ")
 _DIGEST = hashlib.sha256
 _START = _HEAD.size + _DIGEST().digest_size
+#: A guest of 3 GiB whose memory cannot be packed.
+_LARGEST = 4 << 30
+_LARGEST_DIRECTORY = 16 << 20
+_AT_ONCE = 256 << 20
+_CHUNK = 1 << 20
 _AGAIN = "copy it again, or take the snapshot again"
 
 
@@ -68,12 +73,9 @@ class Container:
 def is_snapshot(path: str | os.PathLike[str]) -> bool:
     """Whether the file starts as a snapshot does; false as well where nothing can be read."""
     try:
-        # Opening a FIFO would wait for a writer, so look before.
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (takes every kind of path)
-            return False
-        with open(path, "rb") as file:  # noqa: PTH123
+        with _open_regular(Path(path)) as file:
             return file.read(len(_MAGIC)) == _MAGIC
-    except (OSError, ValueError, TypeError):
+    except (SnapshotError, OSError, ValueError, TypeError):
         return False
 
 
@@ -81,9 +83,7 @@ def read_container(path: str | os.PathLike[str]) -> Container:
     """Read and check the snapshot ``path``; raises :class:`SnapshotError`."""
     try:
         path = Path(path)
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise SnapshotError(path, "is not a regular file; name a snapshot")
-        with path.open("rb") as file:
+        with _open_regular(path) as file:
             head, body = _read_whole(path, file)
     except OSError as error:
         raise SnapshotError(
@@ -92,6 +92,21 @@ def read_container(path: str | os.PathLike[str]) -> Container:
     except (TypeError, ValueError) as error:  # no path, or one with a NUL
         raise SnapshotError(str(path), f"is no path: {error}") from error
     return _parse(path, head, body)
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open the file ``path``; what may have no end is not opened, or not read."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a device can have effects
+        raise SnapshotError(path, "is not a regular file; name a snapshot")
+    file = open(path, "rb", opener=opener)  # noqa: SIM115 (Path.open has no opener)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise SnapshotError(path, "is not a regular file; name a snapshot")
+    return file
 
 
 def _read_whole(path: Path, file: BinaryIO) -> tuple[bytes, bytes]:
@@ -114,22 +129,30 @@ def _read_whole(path: Path, file: BinaryIO) -> tuple[bytes, bytes]:
     if there != size:
         what = "is cut short" if there < size else "is damaged"
         raise SnapshotError(path, f"{what}: it has {there} bytes and should have {size}; {_AGAIN}")
+    if size > _LARGEST:
+        raise SnapshotError(path, f"is damaged: no snapshot has {size} bytes; {_AGAIN}")
+    wanted, digest = head[_HEAD.size :], _DIGEST(head[: _HEAD.size])
+    if size > _AT_ONCE:  # a sparse file would fill the memory before its checksum is wrong
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+        _compare(path, digest.digest(), wanted)
+        file.seek(_START)
+        digest = _DIGEST(head[: _HEAD.size])
     body = file.read(size)
-    if head[_HEAD.size :] != _digest(head[: _HEAD.size], body):
-        raise SnapshotError(path, f"is damaged: its checksum is wrong; {_AGAIN}")
+    digest.update(body)
+    _compare(path, digest.digest(), wanted)
     return head, body
 
 
-def _digest(head: bytes, body: bytes) -> bytes:
-    digest = _DIGEST(head)
-    digest.update(body)
-    return digest.digest()
+def _compare(path: Path, digest: bytes, wanted: bytes) -> None:
+    if digest != wanted:
+        raise SnapshotError(path, f"is damaged: its checksum is wrong; {_AGAIN}")
 
 
 def _parse(path: Path, head: bytes, body: bytes) -> Container:
     found = Container(path, {}, {})
     at = _HEAD.unpack_from(head)[3]
-    if at > len(body):
+    if at > min(len(body), _LARGEST_DIRECTORY):
         raise found.damaged("its directory is longer than the file")
     view = memoryview(body)
     sections = {}
@@ -170,12 +193,18 @@ def write_container(
         {"facts": facts, "sections": [[name, len(data)] for name, data in sections.items()]}
     ).encode()
     body = b"".join([directory, *sections.values()])
+    if _START + len(body) > _LARGEST:
+        raise SnapshotError(
+            str(path), f"would have {len(body)} bytes: no snapshot may; take less memory"
+        )
     head = _HEAD.pack(_MAGIC, VERSION, _START + len(body), len(directory))
     try:
         path = Path(path)
         if path.exists() and not path.is_file():
             raise SnapshotError(path, "is no regular file, so no snapshot is written over it")
-        _replace(path, [head, _digest(head, body), body], durable)
+        digest = _DIGEST(head)
+        digest.update(body)
+        _replace(path, [head, digest.digest(), body], durable)
     except OSError as error:
         raise SnapshotError(
             path,

@@ -11,6 +11,7 @@ import zstandard
 __all__ = ["PackingError", "pack", "pack_value", "unpack", "unpack_value"]
 
 _LIMIT = 1 << 30  # no section unpacks to more
+_VALUE_LIMIT = 32 << 20  # JSON takes up to twenty times as much memory
 _LEVEL = 3
 _BYTES = "base64"  # a dict with this one key stands for bytes
 
@@ -26,11 +27,20 @@ def pack(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=_LEVEL).compress(data)
 
 
-def unpack(packed: memoryview | bytes, size: int | None = None) -> bytes:
-    """What :func:`pack` was given, which must be of ``size`` bytes, if given."""
+def unpack(packed: memoryview | bytes, size: int | None = None, *, limit: int = _LIMIT) -> bytes:
+    """What :func:`pack` was given.
+
+    Args:
+        packed: The section.
+        size: How many bytes that must be, if known.
+        limit: How many it may be at most.
+
+    Raises:
+        PackingError: It is damaged, or of another size.
+    """
     try:
         found = zstandard.frame_content_size(packed)
-        if not 0 <= found <= _LIMIT or (size is not None and found != size):
+        if not 0 <= found <= limit or (size is not None and found != size):
             raise PackingError(f"it would unpack to {found} bytes")
         data = zstandard.ZstdDecompressor().decompress(packed)
     except (zstandard.ZstdError, MemoryError) as error:
@@ -48,7 +58,7 @@ def pack_value(value: object) -> bytes:
 def unpack_value(packed: memoryview | bytes) -> Any:
     """What :func:`pack_value` was given; raises :class:`PackingError`."""
     try:
-        return json.loads(unpack(packed), object_hook=_to_bytes)
+        return json.loads(unpack(packed, limit=_VALUE_LIMIT), object_hook=_to_bytes)
     except (ValueError, RecursionError) as error:
         raise PackingError(str(error)) from error
 

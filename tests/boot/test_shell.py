@@ -8,17 +8,23 @@ from pathlib import Path
 import pytest
 from shell_example import PROMPT, WHERE
 
-from kprobesim import BootedKernel, Kernel, Stop
+from kprobesim import BootedKernel, Kernel, Stop, UsageError
+from kprobesim.boot.initramfs import make_cpio, regular_file
+from kprobesim.image.modules.package import ModulePackage
 
 pytestmark = pytest.mark.real_kernel
 
+MODULE = "lz4_compress"  # depends on no other
 Type = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
 def shell(real_image: Path, shell_initrd: bytes) -> BootedKernel:
     """Waits at its prompt."""
-    k = Kernel.boot(real_image, initrd=shell_initrd, append="quiet")
+    module = ModulePackage(real_image).find(MODULE)
+    assert module is not None
+    more = make_cpio({f"{MODULE}.ko": regular_file(bytes(module.data))})
+    k = Kernel.boot(real_image, initrd=shell_initrd + more, append="quiet")
     assert k.run(PROMPT).kind is Stop.TEXT
     return k
 
@@ -39,10 +45,28 @@ def type_into(k: BootedKernel) -> Type:
 
 def test_commands_answer(shell: BootedKernel) -> None:
     enter = type_into(shell)
-    assert enter("ls /").split() == ["bin", "dev", "init", "proc", "root", "sys", "tmp"]
+    files = {"bin", "dev", "init", f"{MODULE}.ko", "proc", "root", "sys", "tmp"}
+    assert set(enter("ls /").split()) == files
     assert f"Linux version {shell.version} " in enter("cat /proc/version")
     assert enter("seq 100 | grep 7 | wc -l") == "19\n"
     assert enter("echo $((6 * 7)) > /tmp/f; cat /tmp/f") == "42\n"
+
+
+def test_modules_are_those_that_the_guest_has_loaded(shell: BootedKernel) -> None:
+    enter = type_into(shell)
+    assert len(shell.modules) == 0
+    assert repr(shell.modules) == "<GuestModules: none is loaded>"
+    enter(f"insmod /{MODULE}.ko")
+    (module,) = shell.modules
+    name, size, _users, _by, state, address = enter("cat /proc/modules").split()[:6]
+    assert (module.name, module.state.value) == (name, state.lower()) == (MODULE, "live")
+    assert module.address == int(address, 16)
+    assert 0 < module.size <= int(size)
+    assert MODULE in shell.modules and shell.modules[MODULE] == module
+    enter(f"rmmod {MODULE}")
+    assert MODULE not in shell.modules
+    with pytest.raises(UsageError, match="none is"):
+        shell.modules[MODULE]
 
 
 def test_sleep_takes_its_time(shell: BootedKernel) -> None:

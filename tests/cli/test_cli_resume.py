@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from makers.arm64_code import LOOP, POWER_OFF, bare_guest, say
 
-from kprobesim import BootedKernel, Kernel
+from kprobesim import MODELS, BootedKernel, Kernel
 from kprobesim.boot.boards import board_class
 from kprobesim.cli.main import main
 
@@ -55,6 +55,19 @@ def test_a_time_that_is_over_first_is_an_error(
 ) -> None:
     assert main(["resume", bare, "--until", "hi!", "--seconds", "1e-9"]) == 1
     assert "'hi!' did not come: the virtual time is over" in capsys.readouterr().err
+
+
+def test_the_model_is_the_snapshots(
+    bare: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = str(tmp_path / "strict.kps")
+    k = Kernel.resume(bare)
+    BootedKernel(k.image, k.board, MODELS["5.4"], strict=True).snapshot(strict)
+    assert main(["info", strict]) == 0
+    assert "model       5.4, strict\n" in capsys.readouterr().out
+    assert main(["resume", strict, "--model", "5.4", "--strict"]) == 0
+    assert main(["resume", strict, "--model", "6.1"]) == 1
+    assert "has model 5.4, not 6.1" in capsys.readouterr().err
 
 
 def test_no_snapshot_of_a_dead_guest(

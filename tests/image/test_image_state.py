@@ -10,7 +10,7 @@ from kprobesim import ImageError, SnapshotError
 from kprobesim.image import KernelImage, Segment, load_image
 from kprobesim.image.state import identity, pack_image
 from kprobesim.snapshot.container import read_container, write_container
-from kprobesim.snapshot.packing import pack_value, unpack_value
+from kprobesim.snapshot.packing import pack, pack_value, unpack_value
 from kprobesim.snapshot.pages import PageWriter
 
 PLAIN = """arch container entry path section_headers sections banner release version preemptible
@@ -126,6 +126,29 @@ def test_sealed_nonsense(sample: Path, tmp_path: Path, name: str, value: object)
         len(load_image(path).symbols)
 
 
+@pytest.mark.parametrize(
+    ("section", "content"),
+    [
+        ("symbols/names", bytes(64 << 20)),
+        ("symbols/kinds", bytes(64 << 20)),
+        ("image", b"[" + b"[]," * (11 << 20) + b"[]]"),
+        ("image", b"[" * (8 << 20)),
+    ],
+    ids=["names", "kinds", "lists", "depth"],
+)
+def test_sections_that_unpack_to_far_more_than_they_say(
+    sample: Path, tmp_path: Path, section: str, content: bytes
+) -> None:
+    path = tmp_path / "a.kps"
+    store(load_image(sample), path)
+    found = read_container(path)
+    sections = {key: bytes(data) for key, data in found.sections.items()}
+    sections[section] = pack(content)
+    write_container(path, found.facts, sections)
+    with pytest.raises(SnapshotError):
+        len(load_image(path).symbols)
+
+
 @pytest.mark.parametrize("change", ["runs", "size", "memsz", "vaddr", "readable"])
 def test_sealed_nonsense_in_a_segment(sample: Path, tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.kps"
@@ -133,7 +156,7 @@ def test_sealed_nonsense_in_a_segment(sample: Path, tmp_path: Path, change: str)
     found = read_container(path)
     sections = {key: bytes(data) for key, data in found.sections.items()}
     facts = unpack_value(sections["image"])
-    wrong = {"runs": b"\xff" * 12, "size": 1 << 60, "memsz": 1 << 64, "vaddr": -4, "readable": 1}
+    wrong = {"runs": b"\xff" * 12, "size": 1 << 60, "memsz": 1 << 62, "vaddr": -4, "readable": 1}
     facts["segments"][0][change] = wrong[change]
     sections["image"] = pack_value(facts)
     write_container(path, found.facts, sections)

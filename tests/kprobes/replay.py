@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 from kprobesim import CalledKernel, Kprobe, PtRegs
-from kprobesim.kprobes.arming.pages import ProbePages
+from kprobesim.kprobes.arming.pages import MappedPages
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.machine.machine import Machine
@@ -30,7 +30,7 @@ class Outcome:
     registers: dict[str, int] = field(default_factory=dict)
 
 
-class _Pages(ProbePages):
+class _Pages(MappedPages):
     """Slots go where they were in the recorded run."""
 
     def __init__(self, machine: Machine, slot_page: int) -> None:

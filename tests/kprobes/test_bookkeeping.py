@@ -15,7 +15,7 @@ import pytest
 from makers.guest_code import Code
 
 from kprobesim import Jprobe, Kernel, Kprobe, KprobeError, KprobeFlag, Kretprobe, Reason
-from kprobesim.kprobes.arming.optimizer import KprobeOptimizer
+from kprobesim.kprobes.arming.jump import KprobeOptimizer
 
 CODE = {
     # push %rbp; mov %rsp,%rbp; mov $7,%eax; lea 1(%rdi,%rax),%rax; add $2,%rax; pop %rbp; ret; nop

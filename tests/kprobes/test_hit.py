@@ -292,7 +292,7 @@ def test_hooks_are_called_behind_a_nested_call_that_failed(stepped: Kernel) -> N
 @pytest.mark.parametrize("outer", [0, 100_000])
 def test_a_limit_inside_a_nested_call(stepped: Kernel, outer: int) -> None:
     """Hooks can have it in a call that is limited, too; breakpoints always."""
-    k, refused = stepped, stepped.kprobes.hooks is not None and not outer
+    k, refused = stepped, stepped.kprobes.arming == "hook" and not outer
 
     def nest(p: Kprobe, regs: PtRegs) -> None:
         with pytest.raises(UsageError if refused else GuestLimit):

@@ -137,14 +137,14 @@ class Script:
                 assert self.events.split() == rest.split(), steps
                 continue
             kernel = self.k
-            do = {
+            act: dict[str, Callable[[Kprobe], object]] = {
                 "+": kernel.register_kprobe,
                 "-": kernel.unregister_kprobe,
                 "!": kernel.disable_kprobe,
                 "*": kernel.enable_kprobe,
-            }[action]
+            }
             for name in rest:
-                do(self.probes[name])
+                act[action](self.probes[name])
 
 
 @pytest.mark.parametrize("model", ["2.6", "5.4", "6.1", "6.17"])

@@ -126,6 +126,28 @@ def test_a_directory_that_is_longer_than_the_file(tmp_path: Path) -> None:
         read_container(path)
 
 
+def test_a_sparse_file_is_not_read_into_memory(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sparse.kps"
+    size = 1 << 42
+    path.write_bytes(seal(b"{}", b""))
+    with path.open("r+b") as file:
+        file.truncate(size)
+        file.seek(16)
+        file.write(struct.pack("<Q", size))
+    with pytest.raises(SnapshotError, match="no snapshot has 4398046511104 bytes"):
+        read_container(path)
+    # Below the limit, the checksum is compared before there is a place for it all.
+    monkeypatch.setattr("kprobesim.snapshot.container._AT_ONCE", 100)
+    assert read_container(whole).facts == FACTS
+    data = bytearray(whole.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SnapshotError, match="checksum is wrong"):
+        read_container(path)
+
+
 def test_another_version_says_which(tmp_path: Path) -> None:
     path = tmp_path / "new.kps"
     path.write_bytes(seal(b'{"facts": {}, "sections": []}', b"", version=3))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from itertools import compress
+from itertools import accumulate, compress
 from pathlib import Path
 
 from kprobesim.errors import ImageError
@@ -93,9 +94,11 @@ def _link_address(data: memoryview, size: int, text_offset: int) -> int | None:
             return None
     length = (text_offset + size - 1 >> _GRAIN_SHIFT) + 1
     best, most = None, 1
-    for step in sorted(steps):
+    ordered = sorted(steps)
+    before = [0, *accumulate(steps[step] for step in ordered)]
+    for index, step in enumerate(ordered):
         # Fewer at a later step would mean that this one's pointers are the image's too.
-        inside = sum(steps.get(step + i, 0) for i in range(length))
+        inside = before[bisect_left(ordered, step + length)] - before[index]
         if inside > most:
             best, most = step, inside
     return None if best is None else (best << _GRAIN_SHIFT) + text_offset

@@ -14,27 +14,17 @@ from kprobesim.image.files.arm64_image import is_arm64_image, is_zboot, zboot_pa
 from kprobesim.image.files.bzimage import is_bzimage, unpack_bzimage
 from kprobesim.image.files.compression import CompressionError, Packed, compression_of, decompress
 from kprobesim.image.files.deb import AR_MAGIC, kernel_from_deb
+from kprobesim.image.files.foreign import what_else
 from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, stream
 from kprobesim.image.files.uki import is_efi_program, kernel_from_uki
 
 __all__ = ["Unpacked", "unpack"]
 
 _HEAD = 1024
+_LONG_HEAD = 40 << 10  # of a disk image
 _CUT = "it is cut short or damaged, copy or extract it again"
 #: More layers than any kernel has: a package, an EFI image, a compressed file, the image.
 _MAX_LAYERS = 5
-
-#: First bytes of files that people have at hand, and what to do with them.
-_OTHERS = {
-    b"\xed\xab\xee\xdb": "an RPM package; take the kernel out with rpm2cpio",
-    b"\xd0\x0d\xfe\xed": "a device tree or FIT image; take the kernel out with dumpimage",
-    b"\x27\x05\x19\x56": "a U-Boot image; take the kernel out with dumpimage",
-    b"KDUMP": "a crash dump; name the kernel image it was taken from",
-    b"ANDROID!": "an Android boot image; take the kernel out with unpack_bootimg",
-    b"hsqs": "a squashfs file system; name the kernel image in it",
-    b"PK\x03\x04": "a zip archive; unpack it first",
-    b"\x5a\x4d\x00\x00": "a byte-swapped file",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +64,8 @@ def unpack(path: Path, data: Buffer, progress: Callable[[str], None] | None) -> 
         elif is_tar(head):
             packages.append("tar archive")
             data = _from_tar(path, stream(data), progress)
+        elif what := what_else(bytes(data[:_LONG_HEAD])):
+            raise ImageError(path, f"is {what}")
         elif is_efi_program(head):
             packages.append("unified kernel image")
             data = kernel_from_uki(path, data)
@@ -117,9 +109,6 @@ def _say(progress: Callable[[str], None] | None, text: str) -> None:
 
 
 def _unknown(head: bytes, unpacked: bool) -> str:
-    for magic, what in _OTHERS.items():
-        if head.startswith(magic):
-            return f"is {what}"
     where = "what it was unpacked to is" if unpacked else "is"
     return (
         f"{where} no kernel image: it starts with {head[:8].hex(' ') or 'nothing'}; name a "

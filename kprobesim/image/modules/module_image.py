@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,20 @@ from kprobesim.image.tables import places
 from kprobesim.image.tables.exports import table_exports
 from kprobesim.image.tables.patch_sites import PatchSites, ftrace_places, jump_label_sites
 
-__all__ = ["ModuleImage", "ModulePart", "PlacedSymbol"]
+__all__ = ["ModuleImage", "ModulePart", "ModuleState", "PlacedSymbol"]
 
 #: What is_arm_mapping_symbol() hides from lookups by address (include/linux/module_symbol.h, 6.1).
 _HIDDEN = re.compile(r"\.L|\$[adtx](?:\.|$)")
 _EXPORTS = ("__ksymtab", "__ksymtab_gpl")
 _MCOUNT = {"x86_64": ("__mcount_loc",), "arm64": ("__mcount_loc", "__patchable_function_entries")}
+
+
+class ModuleState(enum.Enum):
+    """``enum module_state``."""
+
+    COMING = "coming"
+    LIVE = "live"
+    GOING = "going"
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, Region
 
-__all__ = ["ProbePages", "is_probe_page"]
+__all__ = ["MappedPages", "ProbePages", "SlotPages", "is_probe_page"]
 
 #: From the start of the modules' area, within reach of jumps from the kernel.
 _SLOTS, _DETOURS, _CALLBACKS, _TRAMPOLINE = 0, 16 << 20, 24 << 20, 32 << 20
@@ -23,7 +25,30 @@ def is_probe_page(region: Region) -> bool:
     return region.name in _NAMES
 
 
-class ProbePages:
+class SlotPages(Protocol):
+    """Gives pages for the copies of instructions."""
+
+    def new_slots(self) -> int:
+        """The address of one more page of executable memory, near the kernel."""
+
+    def free(self, page: int) -> None:
+        """Take a page away again."""
+
+
+class ProbePages(SlotPages, Protocol):
+    """Gives all the pages that breakpoints, jumps and return probes need."""
+
+    def new_detours(self) -> int:
+        """The address of one more page for detour buffers (x86-64)."""
+
+    def new_callbacks(self) -> int:
+        """The address of one more page for what detours call (x86-64)."""
+
+    def trampoline(self) -> int:
+        """Where calls return to that return probes follow; asked once."""
+
+
+class MappedPages:
     """Maps pages in the modules' area of ``machine``, each when it is asked for."""
 
     def __init__(self, machine: Machine) -> None:

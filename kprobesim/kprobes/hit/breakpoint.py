@@ -43,6 +43,8 @@ class BreakpointHits:
         """
         self._steps = steps
         self._strict = strict
+        self.alone = True
+        """Whether nobody else would know what a breakpoint means that is no probe's."""
         self.single_step = single_step
         self.places: dict[int, Callable[[], bool]] = {}
         self.trap = self._make_trap(table, single_step=single_step)
@@ -83,7 +85,7 @@ class BreakpointHits:
         has gone (x86), or in any case (ARM64, which can last for ever: only ``strict`` does that).
         """
         arch, machine = self._steps.arch, self._steps.machine
-        if arch.vanished == "report" or not address >> 63:
+        if arch.vanished == "report" or not address >> 63 or not self.alone:
             return False
         found = machine.memory.read(address, len(arch.breakpoint))
         again = self._strict and arch.vanished == "retry" and found == arch.breakpoint

@@ -22,6 +22,7 @@ class HitPath:
         steps: What all hits have in common.
         breakpoints: Hits of breakpoints, and of ours at fixed places.
         hooks: Hits of hooks.
+        copies: Where each copy is that runs by itself, and of what.
         step: The trap behind a single step; it answers whether it was a probe's.
     """
 
@@ -36,6 +37,7 @@ class HitPath:
         *,
         stepping: Stepping,
         strict: bool = False,
+        guest_has_traps: bool = False,
     ) -> None:
         """Build the path.
 
@@ -48,9 +50,12 @@ class HitPath:
             listeners: Who hears of it.
             stepping: How copies are stepped; what is under a hook is by the CPU's own step.
             strict: A breakpoint that older kernels would hit again and again is hit so.
+            guest_has_traps: The guest takes traps itself, and knows better whose they are.
         """
+        self.copies = copies
         self.steps = steps = HitSteps(machine, arch, ctlblk, listeners)
         self.hooks = HookHits(steps, table)
         copied = stepping == "trap"
         self.breakpoints = BreakpointHits(steps, table, single_step=copied, strict=strict)
+        self.breakpoints.alone = not guest_has_traps
         self.step = make_step_trap(steps, self.hooks, table, copies, copied=copied)

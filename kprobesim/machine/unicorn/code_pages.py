@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import mmap
 import platform
 import struct
 import threading
@@ -44,14 +43,13 @@ from typing import Any
 import unicorn
 
 from kprobesim.errors import EngineError
-from kprobesim.machine.unicorn.host_code import CODE, ENTRY, WORDS, assemble
+from kprobesim.machine.unicorn.host_code import CODE, ENTRY, WORDS, assemble, put_code
 from kprobesim.machine.unicorn.interposition import find_function, find_slots
 from kprobesim.machine.unicorn.library import address_of, library
 
 __all__ = ["CodePages"]
 
 _PAGE_SHIFT = 12
-_PAGE = 1 << _PAGE_SHIFT
 _MOST_ENGINES = 1024
 _SUFFIXES = {"x86_64": "x86_64", "arm64": "aarch64"}
 """What ends the names of Unicorn's functions, by the guest's architecture."""
@@ -164,25 +162,19 @@ class _Interposed:
     """Our functions in the place of Unicorn's, for guests of one architecture."""
 
     def __init__(self, host: str, suffix: str, slots: dict[str, ctypes.c_uint64]) -> None:
-        code, labels = assemble(host)
+        code, labels = assemble(CODE[host])
         self._lock = threading.Lock()
         self._flush_slot = slots[f"tlb_flush_{suffix}"]
         self._flush = _function(f"tlb_flush_{suffix}", 1)
         self._entries: list[_Entry] = []
-        # Never given back: a thread may be in there when Python ends.
-        area = _map(2 * _PAGE + ENTRY.size * _MOST_ENGINES)
-        self._table = area + 2 * _PAGE
-        self._words = (ctypes.c_uint64 * len(WORDS)).from_address(area)
         lib = library()
         reals = {f"real_{label}": f"{name}_{suffix}" for label, name in _FUNCTIONS.items()}
         reals["reset_dirty"] = f"tlb_reset_dirty_{suffix}"
         values = {name: find_function(lib, real) for name, real in reals.items()}
-        values |= {"table": self._table, "count": 0}
-        self._words[:] = [values[name] for name in WORDS]
-        ctypes.memmove(area + _PAGE, code, len(code))
-        _make_executable(area + _PAGE, _PAGE)
+        placed = put_code(code, WORDS, values, "table", ENTRY.size * _MOST_ENGINES)
+        self._table, self._words = placed.area, placed.words
         for label, name in _FUNCTIONS.items():
-            slots[f"{name}_{suffix}"].value = area + _PAGE + labels[label]
+            slots[f"{name}_{suffix}"].value = placed.code + labels[label]
 
     def add(self, uc: unicorn.Uc) -> _Entry | None:
         """A place in the table, until ``uc`` is closed; ``None`` if there is none left."""
@@ -235,26 +227,3 @@ def _interposed(suffix: str) -> _Interposed | None:
         host,
     )
     return None
-
-
-def _libc(name: str, result: Any, *arguments: Any) -> Any:
-    function = getattr(ctypes.CDLL(None, use_errno=True), name)
-    function.restype, function.argtypes = result, arguments
-    return function
-
-
-def _map(size: int) -> int:
-    """The address of ``size`` zeroed bytes that nobody ever gives back."""
-    void, number = ctypes.c_void_p, ctypes.c_int
-    call = _libc("mmap", void, void, ctypes.c_size_t, number, number, number, ctypes.c_long)
-    rights, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    address = call(None, size, rights, flags, -1, 0)
-    if address in (None, ctypes.c_void_p(-1).value):
-        raise EngineError("this computer has no memory left for a few functions")
-    return int(address)
-
-
-def _make_executable(address: int, size: int) -> None:
-    call = _libc("mprotect", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    if call(address, size, mmap.PROT_READ | mmap.PROT_EXEC):
-        raise EngineError("this computer lets no program make code of its own, as Unicorn must")

@@ -17,6 +17,7 @@ from unicorn import arm64_const, x86_const
 
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn import struct_layout
+from kprobesim.machine.unicorn.cmpxchg import mend_cmpxchg
 from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.hooks import Hooks
@@ -66,6 +67,8 @@ class Engine:
         self._uc = open_cpu(arch, model)
         self._handle = address_of(self._uc)
         self.code_pages = CodePages(self._uc, arch)
+        if arch == _X86:
+            mend_cmpxchg()
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
         self._counted = False

@@ -11,9 +11,17 @@ A page of words, by the names in :data:`WORDS`, lies before the code.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-__all__ = ["CODE", "ENTRY", "WORDS", "assemble"]
+from kprobesim.errors import EngineError
+
+__all__ = ["CODE", "ENTRY", "WORDS", "Placed", "assemble", "put_code"]
+
+_PAGE = 4096
 
 WORDS = (
     *("table", "count", "reset_dirty"),
@@ -266,12 +274,67 @@ CODE = {"x86_64": _X86_64, "aarch64": _AARCH64}
 """By the host's architecture: labels, and each instruction as bytes and as a text."""
 
 
-def assemble(host: str) -> tuple[bytes, dict[str, int]]:
-    """The machine code for ``host``, and where in it each label stands."""
+class Placed:
+    """Code that was put somewhere: its own address, that of the area behind it, and its words."""
+
+    def __init__(self, address: int, words: int) -> None:
+        self.code = address + _PAGE
+        self.area = address + 2 * _PAGE
+        self.words = (ctypes.c_uint64 * words).from_address(address)
+
+
+def assemble(listing: str) -> tuple[bytes, dict[str, int]]:
+    """The machine code of a listing, and where in it each label stands."""
     code, labels = bytearray(), {}
-    for line in CODE[host].split("\n"):
+    for line in listing.split("\n"):
         if line.endswith(":"):
             labels[line[:-1]] = len(code)
         elif line:
             code += bytes.fromhex(line.split()[0])
     return bytes(code), labels
+
+
+def put_code(
+    code: bytes, words: Sequence[str], values: Mapping[str, int], area: str, size: int
+) -> Placed:
+    """Put ``code`` into memory that nobody ever gives back: a thread may be in it to the end.
+
+    Args:
+        code: At most a page.
+        words: What lies in the page before it, by name.
+        values: Of these words; the others are 0.
+        area: The word that gets the address of an area behind the code.
+        size: Of that area, in bytes.
+
+    Raises:
+        EngineError: There is no memory, or this computer lets no program make code.
+    """
+    placed = Placed(_map(2 * _PAGE + size), len(words))
+    values = {**dict.fromkeys(words, 0), **values, area: placed.area}
+    placed.words[:] = [values[name] for name in words]
+    ctypes.memmove(placed.code, code, len(code))
+    _make_executable(placed.code, _PAGE)
+    return placed
+
+
+def _libc(name: str, result: Any, *arguments: Any) -> Any:
+    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+def _map(size: int) -> int:
+    """The address of ``size`` zeroed bytes that nobody ever gives back."""
+    void, number = ctypes.c_void_p, ctypes.c_int
+    call = _libc("mmap", void, void, ctypes.c_size_t, number, number, number, ctypes.c_long)
+    rights, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    address = call(None, size, rights, flags, -1, 0)
+    if address in (None, ctypes.c_void_p(-1).value):
+        raise EngineError("this computer has no memory left for a few functions")
+    return int(address)
+
+
+def _make_executable(address: int, size: int) -> None:
+    call = _libc("mprotect", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    if call(address, size, mmap.PROT_READ | mmap.PROT_EXEC):
+        raise EngineError("this computer lets no program make code of its own, as Unicorn must")

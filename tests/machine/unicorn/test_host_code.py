@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
+from types import ModuleType
 
 import capstone
 import pytest
 
+from kprobesim.machine.unicorn import cmpxchg, host_code
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.host_code import CODE, ENTRY, WORDS, assemble
 
@@ -28,7 +30,7 @@ class Host:
         self.engine, self.ram = Engine(arch), mmap.mmap(-1, 0x8000)
         self.host = host
         self.engine.map_ram(0, 0x8000, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
-        code, self.labels = assemble(host)
+        code, self.labels = assemble(CODE[host])
         self.reals = {name: REALS + 16 * n for n, name in enumerate(WORDS[2:])}
         values = {"table": TABLE, "count": 2, **self.reals}
         words = struct.pack(f"<{len(WORDS)}Q", *(values[name] for name in WORDS))
@@ -65,15 +67,17 @@ def host(request: pytest.FixtureRequest) -> Host:
     return Host(str(request.param))
 
 
-def test_the_listing_is_what_the_bytes_mean() -> None:
+@pytest.mark.parametrize("module", [host_code, cmpxchg])
+def test_the_listing_is_what_the_bytes_mean(module: ModuleType) -> None:
     for host, kind in (
         ("x86_64", (capstone.CS_ARCH_X86, capstone.CS_MODE_64)),
         ("aarch64", (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)),
     ):
-        code, labels = assemble(host)
+        listing = module.CODE[host]
+        code, labels = assemble(listing)
         places = {CODE_AT + at: label for label, at in labels.items()}
-        places |= {CODE_AT - PAGE + 8 * n: name for n, name in enumerate(WORDS)}
-        lines = [line for line in CODE[host].split("\n") if line and not line.endswith(":")]
+        places |= {CODE_AT - PAGE + 8 * n: name for n, name in enumerate(module.WORDS)}
+        lines = [line for line in listing.split("\n") if line and not line.endswith(":")]
         found = list(capstone.Cs(*kind).disasm(code, CODE_AT))
         assert len(found) == len(lines)
         for line, insn in zip(lines, found, strict=True):
@@ -136,3 +140,101 @@ def test_what_is_not_the_ram_is_always_watched(host: Host) -> None:
 
 def test_a_new_block_needs_no_search(host: Host) -> None:
     assert host.call("new_block", CPU, 0x1000, 16)[0] == ""
+
+
+OLD, NEW, EXPECTED, EAX, OTHER, TRANSLATOR = 0x111, 0x222, 0x333, 0x444, 0x555, 0x7000_0000
+EQUAL, NOT_EQUAL, BITS_32, BITS_64 = 8, 9, 2, 3
+RETURN = {"x86_64": b"\xc3", "aarch64": struct.pack("<I", 0xD65F03C0)}
+
+
+class Translator(Host):
+    """The same with the code for CMPXCHG: it tells what is written down instead."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        code, self.labels = assemble(cmpxchg.CODE[host])
+        self.ram[CODE_AT : CODE_AT + len(code)] = code
+        self.reals = {name: REALS + 16 * n for n, name in enumerate(cmpxchg.WORDS[1:])}
+        words = struct.pack("<4Q", TABLE, *self.reals.values())
+        self.ram[CODE_AT - PAGE : CODE_AT - PAGE + len(words)] = words
+        self.ram[TABLE : TABLE + 64] = bytes(64)
+        self.written: list[tuple[object, ...]] = []
+        for name, at in self.reals.items():
+            self.ram[at : at + 4] = RETURN[host].ljust(4, b"\0")
+            self.engine.hooks.on_code(
+                at, lambda *_, name=name: self._note(name.removeprefix("real_"))
+            )
+
+    def _note(self, name: str) -> None:
+        words = self.engine.words
+        count = {"ext32u": 3, "movcond": 7, "cmpxchg": 7}[name]
+        if self.host == "aarch64":
+            arguments = [words[n] for n in range(count)]
+        else:
+            (last,) = struct.unpack_from("<Q", self.ram, words[4] + 8)
+            arguments = [*(words[n] for n in (7, 6, 2, 1, 8, 9)), last][:count]
+        assert arguments[0] == TRANSLATOR
+        self.written.append((name, *arguments[1:]))
+
+    def tell(self, label: str, *arguments: int) -> None:
+        """One call of the translator's."""
+        values = [TRANSLATOR, *arguments, 0, 0, 0, 0][:7]
+        words = self.engine.words
+        if self.host == "aarch64":
+            for number, value in enumerate(values):
+                words[number] = value
+            words[30], words[31] = REALS - 16, 0x7000
+        else:
+            for number, value in zip((7, 6, 2, 1, 8, 9), values, strict=False):
+                words[number] = value
+            words[4] = 0x7008
+            self.ram[0x7008:0x7018] = struct.pack("<2Q", REALS - 16, values[6])
+        stack = 0x7000 if self.host == "aarch64" else 0x7010
+        assert self.engine.run(CODE_AT + self.labels[label]) == 0
+        assert words[31 if self.host == "aarch64" else 4] == stack
+
+    def halves(self) -> list[tuple[object, ...]]:
+        """What was written down since."""
+        written, self.written = self.written, []
+        return written
+
+
+@pytest.fixture(params=sorted(CODE))
+def translator(request: pytest.FixtureRequest) -> Translator:
+    return Translator(str(request.param))
+
+
+KEEPS = [("ext32u", EXPECTED, EXPECTED), ("movcond", EQUAL, EAX, OLD, EXPECTED, EAX, OLD)]
+
+
+def test_a_locked_cmpxchg_keeps_rax(translator: Translator) -> None:
+    for bits, wanted in ((BITS_32, KEEPS), (BITS_64, [("ext32u", EAX, OLD)])):
+        translator.tell("cmpxchg", OLD, 1, EXPECTED, NEW, 2, bits)
+        assert translator.halves() == [("cmpxchg", OLD, 1, EXPECTED, NEW, 2, bits)]
+        translator.tell("ext32u", EAX, OLD)
+        assert translator.halves() == wanted
+    translator.tell("ext32u", EAX, OLD)
+    assert translator.halves() == [("ext32u", EAX, OLD)]
+
+
+def test_a_cmpxchg_without_lock_keeps_rax(translator: Translator) -> None:
+    translator.tell("ext32u", OLD, OLD)
+    translator.tell("ext32u", EXPECTED, EXPECTED)
+    translator.tell("movcond", EQUAL, NEW, OLD, EXPECTED, NEW, OLD)
+    assert translator.halves()[-1] == ("movcond", EQUAL, NEW, OLD, EXPECTED, NEW, OLD)
+    translator.tell("ext32u", EAX, OLD)
+    assert translator.halves() == KEEPS
+
+
+@pytest.mark.parametrize("change", range(4))
+def test_what_is_no_cmpxchg_stays(translator: Translator, change: int) -> None:
+    """Another condition, another value kept, an extension that is not in place, or one between."""
+    translator.tell("ext32u", OLD, OLD)
+    translator.tell("ext32u", EXPECTED, OTHER if change == 2 else EXPECTED)
+    condition = NOT_EQUAL if change == 0 else EQUAL
+    translator.tell("movcond", condition, NEW, OLD, EXPECTED, NEW, OTHER if change == 1 else OLD)
+    if change == 3:
+        translator.tell("ext32u", OTHER, OTHER)
+    translator.halves()
+    translator.tell("ext32u", EAX, OLD)
+    assert translator.halves() == [("ext32u", EAX, OLD)]

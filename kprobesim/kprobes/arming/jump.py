@@ -12,13 +12,13 @@ from kprobesim.arch.refused import Refused
 from kprobesim.arch.x86_64.detour import DETOUR_SIZE, LONGEST_COPY, Detour, detour
 from kprobesim.errors import UsageError
 from kprobesim.kprobes.aggregate import AggrKprobe
-from kprobesim.kprobes.arming.arming import BreakpointArming
+from kprobesim.kprobes.arming.breakpoint import BreakpointArming
 from kprobesim.kprobes.arming.jump_body import JumpBody
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.optimizable import Optimizable
-from kprobesim.kprobes.table import KprobeTable, members
+from kprobesim.kprobes.table import KprobeTable, has_jprobe
 from kprobesim.machine.guest import Guest
 
 __all__ = ["KprobeOptimizer"]
@@ -63,7 +63,7 @@ class KprobeOptimizer:
 
     def arm(self, head: Kprobe) -> None:
         """Write the breakpoint, and ask for a jump if it may be one (``__arm_kprobe()``)."""
-        self._make_way(head.addr or 0)
+        self.make_way(head.addr or 0)
         self._arming.arm(head)
         if self._may_jump(head):
             self._optimize(head)
@@ -97,9 +97,7 @@ class KprobeOptimizer:
             self.allowed
             and not head.flags & KprobeFlag.FTRACE
             and head.post_handler is None
-            and not any(  # a jprobe goes elsewhere
-                p.list_type == "j" and not p.flags & KprobeFlag.GONE for p in members(head)
-            )
+            and not has_jprobe(head)  # which goes elsewhere
         )
 
     def _optimize(self, head: Kprobe) -> None:
@@ -150,12 +148,16 @@ class KprobeOptimizer:
                 self._jumps.remove(address)
                 self._arming.unjump(address)
 
-    def _make_way(self, address: int) -> None:
+    def make_way(self, address: int) -> None:
         """``get_optimized_kprobe()``: a breakpoint is about to be written inside of a jump."""
         for start in range(address - LONGEST_COPY + 1, address):
             made = self._detours.get(start)
             if made is not None and address < start + made.size:
                 self._unoptimize(self._table.heads[start])
+
+    def can_jump(self, address: int) -> bool:
+        """Whether the kernel would make a jump of a probe there."""
+        return bool(self._optimizable.size(address))
 
     def _make_detour(self, address: int) -> Detour | None:
         """``arch_prepare_optimized_kprobe()``; ``None``: the probe stays a breakpoint."""
@@ -201,7 +203,16 @@ class KprobeOptimizer:
         if self._machine.depth:
             raise UsageError("a handler cannot wait for the optimizer: call this between calls")
         for address in sorted(self._queue):
-            if self._strict or not self._optimizable.is_entered(address):
-                self._arming.jump(address, self._detours[address].jump)
-                self._jumps.add(address)
+            self._write(address)
         self._queue.clear()
+
+    def write_now(self, address: int) -> None:
+        """Do what :meth:`wait` does, for one jump."""
+        if address in self._queue and not self._machine.depth:
+            self._queue.remove(address)
+            self._write(address)
+
+    def _write(self, address: int) -> None:
+        if self._strict or not self._optimizable.is_entered(address):
+            self._arming.jump(address, self._detours[address].jump)
+            self._jumps.add(address)

@@ -1,0 +1,198 @@
+"""Which way of stopping the CPU each probe is armed in, and the making of those ways."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from kprobesim.errors import UsageError
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
+from kprobesim.kprobes.arming.breakpoint import BreakpointArming
+from kprobesim.kprobes.arming.hook import HookArming
+from kprobesim.kprobes.arming.jump import KprobeOptimizer
+from kprobesim.kprobes.arming.jump_body import OptimizedCallback
+from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
+from kprobesim.kprobes.arming.protocol import Arming, HowToArm
+from kprobesim.kprobes.arming.slots import SlotCache
+from kprobesim.kprobes.hit.path import HitPath
+from kprobesim.kprobes.kprobe import Kprobe, ListType
+from kprobesim.kprobes.rules.optimizable import Optimizable
+from kprobesim.kprobes.rules.site import Site
+from kprobesim.kprobes.table import KprobeTable
+from kprobesim.machine.guest import Guest
+
+__all__ = ["Armings", "ProbeArming"]
+
+ProbeArming = Literal["auto", "breakpoint", "hook", "jump"]
+"""How one probe is to be armed.
+
+"auto": as the guest's probes are: by hooks, or by breakpoints of which the kernel's optimizer makes
+jumps. "breakpoint": by one that stays a breakpoint. "hook": without a change of the guest.
+"jump": as "auto" where that is breakpoints, but the jump is written at once, or the probe refused.
+"""
+
+
+class Armings:
+    """Arms each probe in the way that was chosen for its address (an :class:`Arming` itself).
+
+    Attributes:
+        default: The way of those that nothing was chosen for.
+        hooks: Arms by hooks.
+        optimizer: Makes jumps of breakpoints, where the kernel has that and breakpoints are the
+            default.
+        slots: Where copies of instructions are.
+    """
+
+    def __init__(
+        self,
+        machine: Guest,
+        image: KernelImage,
+        arch: ArchKprobes,
+        hits: HitPath,
+        pages: SlotPages,
+        default: HowToArm,
+    ) -> None:
+        """Make the ways that there are.
+
+        Args:
+            machine: The guest.
+            image: Its kernel.
+            arch: The architecture's half.
+            hits: The path of hits.
+            pages: The memory that breakpoints need.
+            default: "breakpoint" in a guest that is called, "hook" in one that runs by itself.
+        """
+        self.default = default
+        self._machine = machine
+        self._hits = hits
+        self.hooks = HookArming(machine, image, arch, hits.hooks.hit)
+        hits.hooks.in_place.refresh = self.hooks.refresh
+        self.slots = SlotCache(arch.slot_size, pages.new_slots, pages.free)
+        ctlblk = hits.steps.ctlblk
+        self._breakpoints = BreakpointArming(
+            machine,
+            arch,
+            self.slots,
+            hits.copies,
+            # A task that has lost the CPU may stand in a copy, and nobody knows.
+            lambda: default == "breakpoint" and ctlblk.current_kprobe is None,
+            self.hooks.read if default == "hook" else machine.memory.read,
+        )
+        self.hooks.read_original = self._breakpoints.read_original
+        self._of_kernel: Arming = self._breakpoints
+        self.optimizer: KprobeOptimizer | None = None
+        self._chosen: dict[int, ProbeArming] = {}
+        if default == "breakpoint":
+            machine.breakpoint = hits.breakpoints.trap
+
+    def optimize(
+        self, table: KprobeTable, optimizable: Optimizable, pages: ProbePages, *, strict: bool
+    ) -> None:
+        """Let breakpoints become jumps, as this kernel does."""
+        self._of_kernel = self.optimizer = KprobeOptimizer(
+            self._machine,
+            table,
+            self._breakpoints,
+            optimizable,
+            OptimizedCallback(self._machine, self._hits, table.heads, pages),
+            self._hits.copies,
+            pages,
+            strict=strict,
+        )
+
+    # -- choosing ----------------------------------------------------------------------------------
+
+    def choose(self, p: Kprobe, address: int, how: ProbeArming) -> None:
+        """Arm what comes to ``address`` in this way.
+
+        Raises:
+            UsageError: There is no such way, for this probe or in this guest.
+        """
+        if how not in get_args(ProbeArming):
+            raise UsageError(f"arming is {' or '.join(get_args(ProbeArming))}, not {how!r}")
+        if how == "jump":
+            self._check_jump(p, address)
+        if how != "auto":
+            self._chosen[address] = how
+
+    def check_joins(self, address: int, how: ProbeArming) -> None:
+        """Whether another probe may come to ``address``; raises :class:`UsageError`."""
+        there = self._chosen.get(address, self.default)
+        if how not in ("auto", there):
+            raise UsageError(
+                f"the probe that is at {address:#x} already is armed as {there!r}: all at one "
+                "address are armed alike, so leave arming out"
+            )
+
+    def forget(self, address: int) -> None:
+        """Nothing is at ``address`` any more."""
+        self._chosen.pop(address, None)
+
+    def _check_jump(self, p: Kprobe, address: int) -> None:
+        if self.optimizer is None:
+            where = "where probes are hooks" if self.default == "hook" else "in this kernel"
+            raise UsageError(f"there are no jumps {where}: use another arming")
+        if p.post_handler is not None or p.list_type is ListType.JPROBE:
+            raise UsageError("a post_handler or a jprobe needs a breakpoint, not a jump")
+        if not self.optimizer.can_jump(address):
+            raise UsageError(
+                f"no jump fits at {address:#x}: k.check(...).optimizable tells where one does"
+            )
+
+    def finish(self, head: Kprobe) -> None:
+        """A probe has been armed at its address: write the jump, if one was asked for."""
+        address = head.addr or 0
+        if self._chosen.get(address) == "jump" and self.optimizer is not None:
+            self.optimizer.write_now(address)
+
+    @property
+    def breakpoints(self) -> list[int]:
+        """The addresses of probes that are armed by breakpoints against the default."""
+        return [a for a in self._chosen if self.default == "hook" and not self.is_hook(a)]
+
+    def is_hook(self, address: int) -> bool:
+        """Whether what is at ``address`` is, or would be, armed by a hook."""
+        how = self._chosen.get(address, "auto")
+        return how == "hook" or (how == "auto" and self.default == "hook")
+
+    def _of(self, address: int) -> Arming:
+        if self.is_hook(address):
+            return self.hooks
+        if self._chosen.get(address) == "breakpoint":
+            return self._breakpoints
+        return self._of_kernel
+
+    # -- as any way to arm -------------------------------------------------------------------------
+
+    def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
+        """Analyse the instruction at ``site``; raises ``Refused``, and then nothing has changed."""
+        return self._of(site.address).prepare(p, site)
+
+    def arm(self, p: Kprobe) -> None:
+        """From now on the CPU stops at ``p``, if it did not already."""
+        address = p.addr or 0
+        if not self.is_hook(address):
+            self._machine.breakpoint = self._hits.breakpoints.trap
+        if self.optimizer is not None:
+            self.optimizer.make_way(address)
+        self._of(address).arm(p)
+
+    def disarm(self, p: Kprobe) -> None:
+        """And now no longer. Nothing happens if it does not."""
+        self._of(p.addr or 0).disarm(p)
+
+    def release(self, p: Kprobe) -> None:
+        """Give back what :meth:`prepare` took."""
+        self._of(p.addr or 0).release(p)
+
+    def abandon(self, p: Kprobe) -> None:
+        """The code has gone: forget ``p`` and touch nothing there."""
+        self._of(p.addr or 0).abandon(p)
+
+    def read_original(self, address: int, size: int) -> bytes:
+        """Guest code as it is without probes."""
+        return self._breakpoints.read_original(address, size)
+
+    def wrap(self, p: Kprobe) -> Kprobe:
+        """The head that the kernel would have put before ``p``, for its optimizer; else ``p``."""
+        return p if self.optimizer is None else self.optimizer.wrap(p)

@@ -1,0 +1,118 @@
+"""Hooks of the emulator: no byte of the guest changes, and the instruction runs in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from kprobesim.errors import GuestMemoryError
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.rules.site import Site
+from kprobesim.machine.code_watch import PROBES, Arrival, Watch
+from kprobesim.machine.guest import Guest
+
+__all__ = ["HookArming"]
+
+
+class HookArming:
+    """Without a trace: ``hit`` is called before the instruction, which runs in place.
+
+    A booting kernel patches its own code, so what is under a hook may change: :meth:`refresh`
+    analyses it anew. Before the guest has page tables its code is that of the ``image``.
+    """
+
+    def __init__(
+        self,
+        machine: Guest,
+        image: KernelImage,
+        arch: ArchKprobes,
+        hit: Arrival,
+    ) -> None:
+        self._machine = machine
+        self._image = image
+        self._arch = arch
+        self._hit = hit
+        self._armed: dict[int, Watch] = {}
+        self._prepared: dict[int, tuple[Site, bytes]] = {}
+        self.read_original: Callable[[int, int], bytes] = self.read
+        """Guest code without the breakpoints of other probes, if there are any."""
+
+    def __len__(self) -> int:
+        """How many addresses are armed."""
+        return len(self._armed)
+
+    def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
+        """The instruction's own place serves as its slot; nothing is written.
+
+        Also ftrace's, which the guest's own ftrace may be using.
+        """
+        site = replace(site, ftrace=False)
+        ainsn = self._arch.prepare(site, self.read_original, self.read_original, site.address)
+        self._prepared[site.address] = site, self.read_original(site.address, ainsn.size)
+        return ainsn
+
+    def prepared(self, address: int) -> tuple[Site, bytes] | None:
+        """What was found and read at ``address`` when it was last analysed."""
+        return self._prepared.get(address)
+
+    def adopt(self, site: Site, code: bytes) -> ArchInsn:
+        """As :meth:`prepare`, for the ``code`` that was once there: it may have gone meanwhile.
+
+        Raises ``Refused`` for code on which no probe can have been.
+        """
+
+        def read(address: int, size: int) -> bytes:
+            return (code if address == site.address else b"")[:size].ljust(size, b"\0")
+
+        # Whether an instruction begins here was checked when there was more than it to be seen.
+        alone = replace(site, symbol_start=site.address)
+        ainsn = self._arch.prepare(alone, read, read, site.address)
+        self._prepared[site.address] = site, code
+        return ainsn
+
+    def refresh(self, p: Kprobe) -> ArchInsn | None:
+        """How to execute the instruction that is there now; raises ``Refused``.
+
+        ``None``: it is a breakpoint of the guest's, which executes what it has put it on.
+        """
+        address = p.addr or 0
+        site, code = self._prepared[address]
+        if self._machine.memory.read(address, len(code)) != code:
+            now = self.read_original(address, len(code))
+            if now.startswith(self._arch.breakpoint):
+                return None
+            p.ainsn = self.prepare(p, site)
+        ainsn: ArchInsn = p.ainsn
+        return ainsn
+
+    def arm(self, p: Kprobe) -> None:
+        """Watch the address."""
+        address = p.addr or 0
+        if address not in self._armed:
+            self._armed[address] = self._machine.code_watch.watch(address, self._hit, PROBES)
+
+    def disarm(self, p: Kprobe) -> None:
+        """Watch it no longer."""
+        watch = self._armed.pop(p.addr or 0, None)
+        if watch is not None:
+            self._machine.code_watch.unwatch(watch)
+
+    def release(self, p: Kprobe) -> None:
+        """There is no slot."""
+        self._prepared.pop(p.addr or 0, None)
+
+    def abandon(self, p: Kprobe) -> None:
+        """Whatever comes to that address is not hooked."""
+        self.disarm(p)
+        self.release(p)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Guest code, which no hook has changed."""
+        try:
+            return self._machine.memory.read(address, size)
+        except GuestMemoryError:
+            if not self._image.contains(address) or not self._image.contains(address + size - 1):
+                raise
+            return self._image.read(address, size)
