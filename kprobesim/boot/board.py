@@ -131,7 +131,7 @@ class Board(Computer):
             try:
                 status = engine.run(words[pc], limit)
             except BaseException:
-                machine.abandon_hit()
+                machine.vcpu.abandon_hit()
                 raise
             finally:
                 clock.end()

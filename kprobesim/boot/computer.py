@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from kprobesim.boot.booted_machine import BootedMachine
 from kprobesim.boot.console import Console
 from kprobesim.boot.host_time import make_clock
 from kprobesim.boot.state import (
@@ -28,6 +27,7 @@ from kprobesim.image import KernelImage
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.memory import PAGE, make_ram
+from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["MOST_PHYSICAL", "Computer"]
@@ -110,7 +110,7 @@ class Computer(ABC):
         self.ram: mmap.mmap = make_ram(memory)
         engine.map_ram(self.ram_base, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, self.ram_base, self._prepare_cpu(engine))
-        self.machine = BootedMachine(engine, make_cpu(engine), access)
+        self.machine = System(engine, make_cpu(engine), access)
         self.image = image
         self.append = append
         self.console = Console()

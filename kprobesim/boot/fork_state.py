@@ -74,8 +74,8 @@ class Forks:
         self._current = state
         state.put()
         board.rewound()
-        machine = board.machine
-        machine.in_handler = False
-        machine.restore_state(machine.no_hit)
+        for vcpu in board.machine.vcpus:
+            vcpu.in_handler = False
+            vcpu.hit_state.abandon()
         self._give_back(state.kept)
         return state.dirty_pages

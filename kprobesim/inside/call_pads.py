@@ -108,7 +108,7 @@ class CallPads:
             self._stop()
         elif work in self._given_up:
             self._given_up.remove(work)
-            self._machine.return_to_caller()
+            self._machine.vcpu.return_to_caller()
             self._engine.write_pc(self._machine.regs.ip)
             return True
         return False

@@ -184,7 +184,7 @@ class GuestCalls:
         self._interject(pads, queue, (0, self._workqueue(), work), deadline)
         pads.expect_work(work)
         self._wait(pads, deadline, None, "no kworker has come to our work")
-        self._machine.return_to_caller()
+        self._machine.vcpu.return_to_caller()
         regs = self._machine.regs.copy()
         parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts()))
         self._borrow(

@@ -10,8 +10,8 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.die_notifiers import DieEvent, Notify
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.system import System
 from kprobesim.machine.trap import Trap, TrapKind
 
 __all__ = ["watch_die_chain"]
@@ -36,7 +36,7 @@ _ARM64_KINDS = {
 """By the exception class, bits 31:26 of the ESR."""
 
 
-def watch_die_chain(machine: Guest, image: KernelImage) -> None:
+def watch_die_chain(machine: System, image: KernelImage) -> None:
     """Ask ``machine.die_notifiers`` whenever the guest calls ``notify_die()``.
 
     Raises :class:`UsageError` for a kernel without that symbol.
@@ -62,7 +62,7 @@ def watch_die_chain(machine: Guest, image: KernelImage) -> None:
             before = regs.as_dict()
             if machine.die_notifiers.call(DieEvent(event), regs, Trap(kind, number, code)):
                 _write_changes(machine, place, before, regs)
-                machine.return_to_caller(Notify.NOTIFY_STOP)
+                machine.vcpu.return_to_caller(Notify.NOTIFY_STOP)
                 machine.engine.write_pc(machine.words[machine.engine.layout.pc])
                 return True
         except GuestMemoryError:
@@ -72,7 +72,7 @@ def watch_die_chain(machine: Guest, image: KernelImage) -> None:
     machine.code_watch.watch(found[0].address, on_notify_die, INSIDE)
 
 
-def _read(machine: Guest, place: int) -> PtRegs:
+def _read(machine: System, place: int) -> PtRegs:
     """The ``struct pt_regs`` at ``place``, detached from the CPU."""
     regs = machine.regs.copy()
     data = machine.memory.read(place, 8 * len(regs.NAMES))
@@ -82,7 +82,7 @@ def _read(machine: Guest, place: int) -> PtRegs:
     return regs
 
 
-def _write_changes(machine: Guest, place: int, before: dict[str, int], regs: PtRegs) -> None:
+def _write_changes(machine: System, place: int, before: dict[str, int], regs: PtRegs) -> None:
     for index, name in enumerate(regs.NAMES):
         value = getattr(regs, name)
         if value != before[name]:

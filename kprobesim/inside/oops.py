@@ -47,21 +47,20 @@ class OopsWatch:
             self._hooked = True
             self._hook()
         machine, standing, faults = self._machine, self._standing, self._faults
-        deliver = machine.deliver
+        witnesses = machine.vcpu.traps.witnesses
 
         def remember(vector: int) -> None:
             if not standing.in_user_mode():
                 faults[standing.task()] = machine.cpu.trap(vector), machine.regs.copy()
-            deliver(vector)
 
         self.seen = False
         faults.clear()
         self._task = task
-        machine.deliver = remember
+        witnesses.append(remember)
         try:
             yield
         finally:
-            machine.deliver = deliver
+            witnesses.remove(remember)
             self._task = None
 
     def fault(self) -> GuestFault:

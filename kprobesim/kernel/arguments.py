@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from kprobesim.errors import UsageError
 from kprobesim.image import Symbol, SymbolTable
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = [
     "Lender",
@@ -57,7 +57,7 @@ def check_limits(timeout: float | None, max_instructions: int) -> None:
         raise UsageError("max_instructions is a positive number, or 0 for no limit")
 
 
-def code_address(function: int | str | Symbol, symbols: SymbolTable, machine: Guest) -> int:
+def code_address(function: int | str | Symbol, symbols: SymbolTable, machine: System) -> int:
     """The address of a function; raises :class:`UsageError` if there is no code."""
     if isinstance(function, str):
         address = symbols[function].address

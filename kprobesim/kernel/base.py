@@ -21,7 +21,7 @@ from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.machine.fork_state import ForkState
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 from kprobesim.machine.trap import page_fault_of
 from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -45,7 +45,7 @@ class Kernel(Probing, Watching, ABC):
     5
     """
 
-    def __init__(self, image: KernelImage, machine: Guest, kprobes: KprobesManager) -> None:
+    def __init__(self, image: KernelImage, machine: System, kprobes: KprobesManager) -> None:
         self.image = image
         self.machine = machine
         self.kprobes = kprobes

@@ -60,8 +60,7 @@ class BootedKernel(Kernel):
     ) -> None:
         machine = board.machine
         unwinder = Unwinder(machine, image)
-        machine.symbolize = unwinder.symbolize
-        machine.unwind = unwinder.trace
+        machine.names = unwinder
         model = model or own_model(image)
         stepping = model.of(image.arch).stepping
         pages = InsnPages(image, self.call)
@@ -69,7 +68,6 @@ class BootedKernel(Kernel):
             machine, image, stepping, "hook", pages, model=model, strict=strict
         )
         super().__init__(image, machine, manager)
-        machine.no_hit = manager.idle_state()
         self.board = board
         self._dies_watched = False
 

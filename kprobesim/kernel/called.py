@@ -67,13 +67,12 @@ class CalledKernel(Kernel):
         stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
         unwinder = Unwinder(machine, image)
-        machine.symbolize = unwinder.symbolize
-        machine.unwind = unwinder.trace
+        machine.names = unwinder
         self._exceptions = KernelExceptions(machine, image)
-        machine.trap_handlers.append(self._exceptions.handle)
+        machine.vcpu.traps.faults.append(self._exceptions.handle)
         set_up_environment(machine, image)
         if image.arch == "arm64":
-            machine.trap_handlers.append(PointerAuth(machine).handle)
+            machine.vcpu.traps.faults.append(PointerAuth(machine).handle)
         machine.explainers.append(CompilerChecks(machine).explain)
         machine.explainers.append(NotSetUp(machine, image).explain)
         manager = KprobesManager(

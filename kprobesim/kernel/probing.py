@@ -16,8 +16,8 @@ from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandl
 from kprobesim.kprobes.kretprobe import Kretprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.verdict import Verdict
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registration import Registration
+from kprobesim.machine.system import System
 
 __all__ = ["Probing", "as_kprobe", "as_kprobes"]
 
@@ -26,7 +26,7 @@ class Probing:
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that plant probes."""
 
     kprobes: KprobesManager
-    machine: Guest
+    machine: System
     image: KernelImage
 
     # -- probes ------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Probing:
         Returns 1, which the handler must return:
         ``pre_handler=lambda p, regs: k.override_function_with_return(-5)``.
         """
-        self.machine.return_to_caller(value)
+        self.machine.vcpu.return_to_caller(value)
         return 1
 
 

@@ -12,8 +12,8 @@ from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitListener
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.die_notifiers import DieNotifier
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registration import Registration
+from kprobesim.machine.system import System
 from kprobesim.machine.text import TextPoke
 from kprobesim.stack.stack_trace import StackTrace
 from kprobesim.stack.walk import StackWalker
@@ -27,7 +27,7 @@ class Watching:
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that only look on."""
 
     kprobes: KprobesManager
-    machine: Guest
+    machine: System
     image: KernelImage
 
     # -- the stack ---------------------------------------------------------------------------------

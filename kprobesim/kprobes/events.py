@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.table import members
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.vcpu import Vcpu
 
 __all__ = ["Hit", "HitKind", "HitListener", "HitListeners", "Tell"]
 
@@ -98,8 +98,8 @@ class HitListeners:
         self.now: Callable[[], float] = lambda: 0.0
         """The guest's own time, which the kernel above knows."""
 
-    def on(self, machine: Guest, cpu: int) -> Tell:
-        """How the paths of ``cpu`` tell the listeners.
+    def on(self, vcpu: Vcpu) -> Tell:
+        """How the paths of ``vcpu`` tell the listeners.
 
         A listener stands where a handler does: it may read and write registers and memory, and call
         guest functions, whose probes are missed.
@@ -107,14 +107,14 @@ class HitListeners:
         callbacks = self.callbacks
 
         def tell(kind: HitKind, probe: Kprobe, status: int) -> None:
-            regs = machine.new_regs()
+            regs = vcpu.new_regs()
             state = KprobeStatus(status) if status else 0
-            hit = Hit(kind, probe, cpu, self.now(), state, regs)
-            handling, machine.in_handler = machine.in_handler, True
+            hit = Hit(kind, probe, vcpu.number, self.now(), state, regs)
+            handling, vcpu.in_handler = vcpu.in_handler, True
             for callback in tuple(callbacks):
                 with suppress(HandlerAbandoned):
                     callback(hit)
-            machine.in_handler = handling
+            vcpu.in_handler = handling
             regs.freeze()  # somebody may have kept the event
 
         return tell

@@ -16,8 +16,8 @@ from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registration import Registration
+from kprobesim.machine.system import System
 
 __all__ = ["FaultInjection", "Override"]
 
@@ -36,7 +36,7 @@ class Override(Registration):
     """
 
     def __init__(
-        self, machine: Guest, kp: Kprobe, value: int, remove: Callable[[Override], None]
+        self, machine: System, kp: Kprobe, value: int, remove: Callable[[Override], None]
     ) -> None:
         """Give ``kp``, which is not yet registered, its handlers; ``remove(self)`` undoes it."""
         super().__init__(kp, lambda: remove(self))
@@ -46,7 +46,7 @@ class Override(Registration):
 
         def pre_handler(p: Kprobe, regs: Any) -> int:
             self.hits += 1
-            machine.return_to_caller(self.value)
+            machine.vcpu.return_to_caller(self.value)
             return 1
 
         kp.pre_handler = pre_handler
@@ -61,7 +61,7 @@ class FaultInjection:
 
     def __init__(
         self,
-        machine: Guest,
+        machine: System,
         rules: Rules,
         table: KprobeTable,
         register_kprobe: Callable[[Kprobe], None],

@@ -44,7 +44,7 @@ class FaultPath:
                 that of the probed instruction.
         """
         steps = hits.steps
-        self._machine = machine = steps.machine
+        self._vcpu = vcpu = steps.vcpu
         self._hits = hits
         self._table = table
         self._copies = copies
@@ -53,9 +53,9 @@ class FaultPath:
         # A nested hit that faults gives back the flags that it has masked.
         self._nesting_saves_flags = steps.arch.nesting_saves_flags
         self._strict = strict
-        self._words = machine.words
-        self._pc = machine.engine.layout.pc
-        self._flags = machine.engine.layout.flags
+        self._words = vcpu.words
+        self._pc = vcpu.engine.layout.pc
+        self._flags = vcpu.engine.layout.flags
         self._mask = hits.steps.mask
 
     def fault(self, trap: Trap, regs: PtRegs) -> bool:
@@ -100,7 +100,7 @@ class FaultPath:
     def _leave_slot(self, p: Kprobe, done: int) -> None:
         """Undo the start of a step: the fault belongs to the probed address."""
         if p.ainsn.insn == p.addr or self._hits.breakpoints.single_step:
-            self._machine.cpu.set_single_step(False)
+            self._vcpu.cpu.set_single_step(False)
         words, flags = self._words, self._flags
         if self._nesting_saves_flags or self._ctlblk.kprobe_status != _REENTER:
             words[flags] = words[flags] & ~self._mask | self._ctlblk.kprobe_saved_flags
@@ -117,15 +117,15 @@ class FaultPath:
         p = self._ctlblk.current_kprobe
         if p is None:
             return False
-        return self._handler_fault(p, trap, self._machine.regs)
+        return self._handler_fault(p, trap, self._vcpu.regs)
 
     def _ask_fault_handler(self, p: Kprobe, trap: Trap, regs: PtRegs) -> bool:
         handler: Any = p.fault_handler
         if handler is None:
             return False
-        machine = self._machine
-        handling, machine.in_handler = machine.in_handler, True
+        vcpu = self._vcpu
+        handling, vcpu.in_handler = vcpu.in_handler, True
         try:
             return bool(handler(p, regs, trap.number))
         finally:
-            machine.in_handler = handling
+            vcpu.in_handler = handling

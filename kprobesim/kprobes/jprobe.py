@@ -14,7 +14,7 @@ from typing import Any
 
 from kprobesim.errors import GuestMemoryError, KprobeError, Reason, UsageError
 from kprobesim.kprobes.kprobe import Kprobe, ListType
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["Jprobe", "JprobeEntry", "call_with_arguments", "no_jprobes"]
 
@@ -61,7 +61,7 @@ class Jprobe:
         return f"<Jprobe {self.kp.place} nmissed={self.kp.nmissed}>"
 
 
-def call_with_arguments(machine: Guest, jp: Jprobe) -> Callable[[Kprobe, Any], int]:
+def call_with_arguments(machine: System, jp: Jprobe) -> Callable[[Kprobe, Any], int]:
     """The pre_handler of ``jp``; raises :class:`UsageError` if its entry cannot be called."""
     entry = jp.entry
     if not callable(entry):
@@ -99,7 +99,7 @@ def _count(entry: Callable[..., object], registers: int) -> int:
     return count
 
 
-def _top_of_stack(machine: Guest, sp: int) -> bytes:
+def _top_of_stack(machine: System, sp: int) -> bytes:
     """64 bytes, or as many as there are."""
     try:
         return machine.memory.read(sp, _STACK_SAVED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import cast
 
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
@@ -21,6 +21,7 @@ from kprobesim.kprobes.enable import Switching
 from kprobesim.kprobes.events import HitListeners
 from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
+from kprobesim.kprobes.hit.nested import NestedHits
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
@@ -31,7 +32,7 @@ from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, t
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable, has_jprobe
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["KprobesManager"]
 
@@ -50,7 +51,7 @@ class KprobesManager:
 
     def __init__(
         self,
-        machine: Guest,
+        machine: System,
         image: KernelImage,
         stepping: Stepping,
         arming: HowToArm,
@@ -73,7 +74,7 @@ class KprobesManager:
         self.listeners = HitListeners()
         """Who hears of hits."""
         self.hit_path = hits = HitPath(
-            machine,
+            machine.vcpu,
             self._arch,
             self._table.heads,
             {},
@@ -114,25 +115,15 @@ class KprobesManager:
         self.module_notifier = ModuleNotifier(self.rules.blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
-        machine.step = hits.step
-        machine.trap_handlers.insert(0, self.faults.fault)
-        machine.read_code = self.read_original
-        machine.recover_return = returns.find_ret_addr
-        machine.save_state = self._save_state
-        machine.restore_state = self._restore_state
+        traps = machine.vcpu.traps
+        traps.step.append(hits.step)
+        traps.faults.insert(0, self.faults.fault)
+        machine.originals = self
+        machine.vcpu.hit_state = NestedHits(ctlblk, returns)
 
-    def _save_state(self) -> Any:
-        return self.ctlblk[0].save(), self.returns.save()
-
-    def _restore_state(self, state: Any) -> None:
-        self.ctlblk[0].restore(state[0])
-        self.hit_path.hooks.arrives_again = None
-        if state[1] is not None:
-            self.returns.restore(state[1])
-
-    def idle_state(self) -> Any:
-        """For ``restore_state()``: no probe is being handled; calls are followed as before."""
-        return self.ctlblk[0].save(), None
+    def find_ret_addr(self, address: int, frame: int) -> int:
+        """``kretprobe_find_ret_addr()``: the real return address behind one of a return probe's."""
+        return self.returns.find_ret_addr(address, frame)
 
     # -- looking up ------------------------------------------------------------------------------
 

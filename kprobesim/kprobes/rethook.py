@@ -37,7 +37,8 @@ class Returns(ABC):
     def __init__(self, steps: HitSteps) -> None:
         self._steps = steps
         self._machine = machine = steps.machine
-        self._words, self._pc = machine.words, machine.engine.layout.pc
+        self._vcpu = vcpu = steps.vcpu
+        self._words, self._pc = vcpu.words, vcpu.engine.layout.pc
         self._x86 = machine.arch == "x86_64"
         self._sp = RSP if self._x86 else _ARM64_STACK_POINTER
         self.pending: dict[int, KretprobeInstance] = {}
@@ -149,7 +150,7 @@ class Returns(ABC):
 
     def _make_returned(self) -> Callable[[int, KretprobeInstance], None]:
         """``returned(key, newest)``, as a closure: it runs at every return."""
-        machine, words, pc = self._machine, self._words, self._pc
+        vcpu, words, pc = self._vcpu, self._words, self._pc
         ctl, call_handler = self._steps.ctlblk, self._steps.call_handler
         listeners, tell, pending = self._steps.listeners, self._steps.tell, self.pending
 
@@ -158,7 +159,7 @@ class Returns(ABC):
 
             Where they go on is where the call would have gone, whatever they do.
             """
-            outer, status, handling = ctl.current_kprobe, ctl.kprobe_status, machine.in_handler
+            outer, status, handling = ctl.current_kprobe, ctl.kprobe_status, vcpu.in_handler
             words[pc] = address = newest.ret_addr
             ri: KretprobeInstance | None = newest
             try:
@@ -173,7 +174,7 @@ class Returns(ABC):
                             call_handler(rp.handler, ri)
                     ri = ri.outer
             finally:
-                machine.in_handler = handling
+                vcpu.in_handler = handling
                 ctl.current_kprobe, ctl.kprobe_status = outer, status
                 words[pc] = address
                 if next(reversed(pending), key) != key:

@@ -13,11 +13,11 @@ from kprobesim.machine.clock import Clock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guard_pages import GuardedArea
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import DIRECT_MAP, PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.system import System
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
@@ -38,7 +38,7 @@ _TLB_ENTRIES = 256, 8192  # what Unicorn starts with, and what we want
 _watchdog = Watchdog()
 
 
-class Machine(Guest):
+class Machine(System):
     """A guest whose functions are called: memory, code and stacks of the host's making.
 
     A trap that no probe and no handler takes ends the call as a :class:`GuestFault`.
@@ -174,21 +174,22 @@ class Machine(Guest):
         Raises what a handler raised, :class:`GuestFault`, :class:`GuestTimeout` (after ``timeout``
         seconds), :class:`GuestLimit` (after ``max_instructions`` instructions, if not 0).
         """
-        depth = self.depth
+        vcpu = self.vcpu
+        depth = vcpu.depth
         if depth == len(self._contexts):
             self._grow()
-        engine, context = self.engine, self._contexts[depth]
+        engine, context = vcpu.engine, self._contexts[depth]
         engine.save(context)
         # (Not held at depth 0: the hit path tells by the reference count that nobody kept them.)
-        outer, handling = self.regs if depth else None, self.in_handler
+        outer, handling = vcpu.regs if depth else None, vcpu.in_handler
         if outer is not None:
             if handling:
                 outer.freeze()
-            self.regs = self.new_regs()
-        self.in_handler = False
-        state = self.save_state()
+            vcpu.regs = vcpu.new_regs()
+        vcpu.in_handler = False
+        state = vcpu.hit_state.save()
         counter = engine.counter if depth and engine.counting else None
-        self.depth = depth + 1
+        vcpu.depth = depth + 1
         used = 0
         try:
             self._clean_stack(depth)
@@ -201,23 +202,23 @@ class Machine(Guest):
                 left = counter[1] - counter[0]
                 limit = min(limit, left) if limit else left
             used = self._run(target, timeout, limit)
-            return self.regs.return_value
+            return vcpu.regs.return_value
         except BaseException:
-            self.restore_state(state)
+            vcpu.hit_state.restore(state)
             if depth:
                 engine.restore(context)
                 self._take_back_the_stop()
             raise
         finally:
-            self.depth = depth
+            vcpu.depth = depth
             if not depth:
                 self._stop_asked = False
             engine.restore(context)
-            self.in_handler = handling
+            vcpu.in_handler = handling
             if outer is not None:
-                self.regs = outer
+                vcpu.regs = outer
                 if handling:
-                    outer.thaw(self.words, self.cpu)
+                    outer.thaw(vcpu.words, vcpu.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
 
@@ -317,7 +318,7 @@ class Machine(Guest):
                         f"guest still running after {used} instructions",
                     )
                 if self._halted(address):
-                    self.dispatch(Trap(TrapKind.HALT, 0))
+                    self.vcpu.traps.dispatch(Trap(TrapKind.HALT, 0))
                     address = words[program_counter]
         finally:
             if deadline is not None:

@@ -7,8 +7,8 @@ from itertools import islice
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.system import System
 from kprobesim.stack.orc import CodePlace
 from kprobesim.stack.walk import StackWalker
 
@@ -24,7 +24,7 @@ _KERNEL_CS, _KERNEL_DS = 0x10, 0x18
 class Unwinder:
     """Symbolises addresses and walks the stack."""
 
-    def __init__(self, machine: Guest, image: KernelImage) -> None:
+    def __init__(self, machine: System, image: KernelImage) -> None:
         self._memory = machine.memory
         self._image = image
         self._stack = StackWalker(machine, image)

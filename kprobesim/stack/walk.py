@@ -9,8 +9,8 @@ from functools import cached_property
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.image import KernelImage
 from kprobesim.image.loaded_image import LoadedImage
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.system import System
 from kprobesim.stack.frames import walk_frames_arm64, walk_frames_x86
 from kprobesim.stack.orc import CodePlace, LoadedOrcTable, OrcTable, walk_orc
 from kprobesim.stack.stack_trace import Frame, StackTrace
@@ -23,7 +23,7 @@ _KERNEL = 0xFFFF_0000_0000_0000  # lower addresses are not the kernel's
 class StackWalker:
     """Walks the stack of ``machine``, which runs ``image``."""
 
-    def __init__(self, machine: Guest, image: KernelImage) -> None:
+    def __init__(self, machine: System, image: KernelImage) -> None:
         self._machine = machine
         self._image = image
 

@@ -55,7 +55,7 @@ def set_up_kasan(machine: Machine, image: KernelImage) -> None:
     if layout.fill != b"\0" and isinstance(machine.cpu, Arm64Cpu):
         machine.cpu.ignore_kernel_tags()
     shadow = _Shadow(machine, layout)
-    machine.trap_handlers.append(shadow.handle)
+    machine.vcpu.traps.faults.append(shadow.handle)
     machine.explainers.append(shadow.explain)
     machine.stack_cleaners.append(shadow.clean)
 

@@ -137,7 +137,7 @@ def test_breakpoints_are_offered_first_and_errors_come_out() -> None:
         words[pc] += 4
         return True
 
-    b.machine.breakpoint = skip
+    b.machine.vcpu.traps.breakpoint.append(skip)
     assert b.run(timeout=5).kind is Stop.POWER_OFF
     assert b.console.text == "on"
 
@@ -145,7 +145,7 @@ def test_breakpoints_are_offered_first_and_errors_come_out() -> None:
         raise KeyError("mine")
 
     b = board([BRK, LOOP])
-    b.machine.breakpoint = refuse
+    b.machine.vcpu.traps.breakpoint.append(refuse)
     with pytest.raises(KeyError, match="mine"):
         b.run(timeout=5)
 

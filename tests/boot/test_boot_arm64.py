@@ -91,7 +91,7 @@ def test_a_claimed_breakpoint_is_seen_by_nobody_else(
         words[pc] += 4
         return True
 
-    machine.breakpoint = skip
+    machine.vcpu.traps.breakpoint.append(skip)
     machine.write(place, (BRK | 4 << 5).to_bytes(4, "little"))
     assert machine.memory.read_u32(place) == BRK | 4 << 5
     assert board.run(timeout=WALL).kind is Stop.POWER_OFF

@@ -55,7 +55,10 @@ class Replay:
             memory.map_new(page, PAGE, prot, "recorded")
 
         machine = kernel.machine
-        machine.trap_handlers.remove(kernel.kprobes.faults.fault)
+        traps = machine.vcpu.traps
+        traps.breakpoint.clear()
+        traps.step.clear()
+        traps.faults.remove(kernel.kprobes.faults.fault)
         self.probes = KprobesManager(
             *(
                 machine,

@@ -86,20 +86,21 @@ def test_a_breakpoint_that_has_gone(sample: Path, arch: str, model: str, strict:
     original = k.read(address, 4)
     breakpoint = b"\xcc" if arch == "x86_64" else bytes.fromhex("800020d4")
     k.write(address, breakpoint)
-    machine, real = k.machine, k.machine.breakpoint
+    claims = k.machine.vcpu.traps.breakpoint
+    (real,) = claims
 
     def take_out_first() -> bool:
         k.write(address, original)
         return real()
 
-    machine.breakpoint = take_out_first
+    claims[:] = [take_out_first]
     vanished = MODELS[model].of(arch).vanished
     if vanished == "report":
         with pytest.raises(GuestFault, match="breakpoint"):
             k.call("strlen", "abc")
     else:
         assert k.call("strlen", "abc") == 3
-    machine.breakpoint = real
+    claims[:] = [real]
     k.write(address, breakpoint)  # one that stays is nobody's
     if vanished == "retry" and strict:
         with pytest.raises(GuestTimeout):

@@ -41,7 +41,7 @@ def test_who_moves_the_cpu_has_the_last_word(guest: Kernel) -> None:
     k, seen = guest, []
 
     def fail(*_: object) -> bool:
-        k.machine.return_to_caller(-5)
+        k.machine.vcpu.return_to_caller(-5)
         k.machine.engine.write_pc(k.machine.regs.ip)
         return True
 

@@ -66,7 +66,7 @@ def test_registers_that_nobody_keeps_are_not_copied(stepped: Kernel, offset: int
     if offset is None:  # the function's last instruction: a return, which is emulated
         offset = stepped.symbols["add_one"].size - (1 if stepped.arch == "x86_64" else 4)
     copied: list[object] = []
-    stepped.machine.replace_regs = copied.append  # type: ignore[assignment, method-assign]
+    stepped.machine.vcpu.replace_regs = copied.append  # type: ignore[assignment, method-assign]
     with stepped.probing(
         "add_one",
         offset=offset,

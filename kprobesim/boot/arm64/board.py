@@ -82,8 +82,8 @@ class Arm64Board(Board):
         self.watch_unmapped(_RAM + len(self.ram), MOST_PHYSICAL)
         self.kernel_hooks = KernelHooks(engine, self.timer)
         self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
-        self.machine.emulate = self._emulate
-        self.machine.deliver = self._deliver
+        self.machine.vcpu.traps.emulate.append(self._emulate)
+        self.machine.vcpu.traps.deliver = self._deliver
 
     @cached_property
     def _pages_16k(self) -> bool:

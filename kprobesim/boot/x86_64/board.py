@@ -64,7 +64,7 @@ class X86Board(Board):
     def _add_devices(self) -> None:
         engine = self.machine.engine
         self.entry = Exceptions(engine, self.state, self._walk)
-        self.machine.deliver = self._deliver
+        self.machine.vcpu.traps.deliver = self._deliver
         self.pic = PicPair()
         self.pit = Pit(self._port_time)
         self.cmos = Cmos(self.clock.now)

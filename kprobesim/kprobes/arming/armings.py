@@ -19,7 +19,7 @@ from kprobesim.kprobes.kprobe import Kprobe, ListType
 from kprobesim.kprobes.rules.optimizable import Optimizable
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["Armings", "ProbeArming"]
 
@@ -45,7 +45,7 @@ class Armings:
 
     def __init__(
         self,
-        machine: Guest,
+        machine: System,
         image: KernelImage,
         arch: ArchKprobes,
         hits: HitPath,
@@ -83,7 +83,13 @@ class Armings:
         self.optimizer: KprobeOptimizer | None = None
         self._chosen: dict[int, ProbeArming] = {}
         if default == "breakpoint":
-            machine.breakpoint = hits.breakpoints.trap
+            self._take_breakpoints()
+
+    def _take_breakpoints(self) -> None:
+        """Be asked about the CPU's breakpoints: there is one of ours, or there will be."""
+        claims, trap = self._hits.steps.vcpu.traps.breakpoint, self._hits.breakpoints.trap
+        if trap not in claims:
+            claims.append(trap)
 
     def optimize(
         self, table: KprobeTable, optimizable: Optimizable, pages: ProbePages, *, strict: bool
@@ -172,7 +178,7 @@ class Armings:
         """From now on the CPU stops at ``p``, if it did not already."""
         address = p.addr or 0
         if not self.is_hook(address):
-            self._machine.breakpoint = self._hits.breakpoints.trap
+            self._take_breakpoints()
         if self.optimizer is not None:
             self.optimizer.make_way(address)
         self._of(address).arm(p)

@@ -8,7 +8,7 @@ from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["BreakpointArming"]
 
@@ -23,7 +23,7 @@ class BreakpointArming:
 
     def __init__(
         self,
-        machine: Guest,
+        machine: System,
         arch: ArchKprobes,
         slots: SlotCache,
         copies: dict[int, int],

@@ -11,7 +11,7 @@ from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.machine.code_watch import PROBES, Arrival, Watch
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["HookArming"]
 
@@ -25,7 +25,7 @@ class HookArming:
 
     def __init__(
         self,
-        machine: Guest,
+        machine: System,
         image: KernelImage,
         arch: ArchKprobes,
         hit: Arrival,

@@ -19,7 +19,7 @@ from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.optimizable import Optimizable
 from kprobesim.kprobes.table import KprobeTable, has_jprobe
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["KprobeOptimizer"]
 
@@ -34,7 +34,7 @@ class KprobeOptimizer:
 
     def __init__(
         self,
-        machine: Guest,
+        machine: System,
         table: KprobeTable,
         arming: BreakpointArming,
         optimizable: Optimizable,

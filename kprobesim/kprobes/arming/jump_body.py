@@ -11,7 +11,7 @@ from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.hit.jump import make_jump_trap
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["JumpBody", "OptimizedCallback"]
 
@@ -40,7 +40,7 @@ class OptimizedCallback:
     """
 
     def __init__(
-        self, machine: Guest, hits: HitPath, table: dict[int, Kprobe], pages: ProbePages
+        self, machine: System, hits: HitPath, table: dict[int, Kprobe], pages: ProbePages
     ) -> None:
         self._machine = machine
         self._hits = hits

@@ -18,8 +18,8 @@ from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.events import HitKind, HitListeners
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.machine.faults import GuestBug
-from kprobesim.machine.guest import Guest
 from kprobesim.machine.trap import Trap, TrapKind, page_fault_of
+from kprobesim.machine.vcpu import Vcpu
 
 __all__ = ["CallHandler", "Finish", "HitSteps", "InPlace", "make_call_handler", "make_hit"]
 
@@ -34,8 +34,8 @@ _REENTER = int(KprobeStatus.KPROBE_REENTER)
 _SSDONE = int(KprobeStatus.KPROBE_HIT_SSDONE)
 
 
-def make_call_handler(machine: Guest) -> CallHandler:
-    """How handlers are called on the CPU of ``machine``, as a closure.
+def make_call_handler(vcpu: Vcpu) -> CallHandler:
+    """How handlers are called on ``vcpu``, as a closure.
 
     A handler whose memory access faulted for good has ended there. One that kept its ``regs`` gets
     them frozen: whether it did is told by their count of references, compared with that of a
@@ -44,22 +44,22 @@ def make_call_handler(machine: Guest) -> CallHandler:
     references = sys.getrefcount
 
     def references_of_nobody() -> int:
-        regs = machine.regs
+        regs = vcpu.regs
         return references(regs)
 
     unshared = references_of_nobody()
 
     def call_handler(handler: Callable[..., Any], subject: object, flags: int | None = None) -> Any:
         """``handler(subject, regs)``, or with ``flags`` as a third argument; what it returned."""
-        regs = machine.regs
-        machine.in_handler = True
+        regs = vcpu.regs
+        vcpu.in_handler = True
         try:
             answer = handler(subject, regs) if flags is None else handler(subject, regs, flags)
         except HandlerAbandoned:
             answer = None
-        machine.in_handler = False
+        vcpu.in_handler = False
         if references(regs) > unshared:
-            machine.replace_regs(regs)
+            vcpu.replace_regs(regs)
         return answer
 
     return call_handler
@@ -75,24 +75,25 @@ class HitSteps:
 
     def __init__(
         self,
-        machine: Guest,
+        vcpu: Vcpu,
         arch: ArchKprobes,
         ctlblk: KprobeCtlblk,
         listeners: HitListeners,
     ) -> None:
-        self.machine = machine
+        self.vcpu = vcpu
+        self.machine = vcpu.system
         self.arch = arch
         self.ctlblk = ctlblk
         self.listeners = listeners.callbacks
-        self.tell = listeners.on(machine, 0)
-        self.call_handler = make_call_handler(machine)
-        self.mask, _ = machine.cpu.step_flags(single_step=False)
+        self.tell = listeners.on(vcpu)
+        self.call_handler = make_call_handler(vcpu)
+        self.mask, _ = vcpu.cpu.step_flags(single_step=False)
         """The bits of the flags that a step masks."""
         self.finish = self._make_finish()
 
     def _make_finish(self) -> Finish:
-        machine, words, ctl = self.machine, self.machine.words, self.ctlblk
-        pc, flags, unmasked = machine.engine.layout.pc, machine.engine.layout.flags, ~self.mask
+        layout, words, ctl = self.vcpu.engine.layout, self.vcpu.words, self.ctlblk
+        pc, flags, unmasked = layout.pc, layout.flags, ~self.mask
         call_handler, listeners, tell = self.call_handler, self.listeners, self.tell
 
         def finish(p: Kprobe, ainsn: Any = None) -> bool:
@@ -122,8 +123,9 @@ class HitSteps:
 
         True if it has been, which for ftrace's NOP means going on behind it.
         """
-        ctl, machine = self.ctlblk, self.machine
-        words, pc = machine.words, machine.engine.layout.pc
+        ctl, machine, vcpu = self.ctlblk, self.machine, self.vcpu
+        words, layout = vcpu.words, vcpu.engine.layout
+        pc = layout.pc
         if ctl.kprobe_status & self.arch.fatal:
             if p.ainsn.emulate_kind == "ftrace":  # is never stepped, so there is nothing to forget
                 p.count_miss()
@@ -133,7 +135,7 @@ class HitSteps:
                 return True
             # BUG() in the kernel: only one outer probe can be remembered.
             words[pc] = p.addr or 0
-            regs = machine.regs.copy()
+            regs = vcpu.regs.copy()
             raise GuestBug(
                 Trap(TrapKind.UNRECOVERABLE_KPROBE, self.arch.trap_number),
                 regs,
@@ -147,18 +149,18 @@ class HitSteps:
         ctl.current_kprobe = p
         ctl.kprobe_status = _REENTER
         if self.arch.saves_flags_at_hit:
-            ctl.kprobe_saved_flags = words[machine.engine.layout.flags] & self.mask
+            ctl.kprobe_saved_flags = words[layout.flags] & self.mask
         if self.listeners:
             self.tell(HitKind.REENTER, p, _REENTER)
         return False
 
     def emulation_fault(self, p: Kprobe, error: GuestMemoryError) -> bool:
         """The operand of an emulated instruction cannot be reached: the fault is the address's."""
-        machine, ctl = self.machine, self.ctlblk
-        machine.words[machine.engine.layout.pc] = p.addr or 0
+        vcpu, ctl = self.vcpu, self.ctlblk
+        vcpu.words[vcpu.engine.layout.pc] = p.addr or 0
         if ctl.kprobe_status != _REENTER:
             ctl.kprobe_status = _SS
-        machine.dispatch(page_fault_of(error, machine.arch))
+        vcpu.traps.dispatch(page_fault_of(error, vcpu.arch))
         return True
 
 
@@ -189,9 +191,9 @@ def make_hit(
             stands behind its copy.
         in_place: For instructions that run where they are.
     """
-    machine, ctl, finish = steps.machine, steps.ctlblk, steps.finish
-    words, memory, cpu = machine.words, machine.memory, machine.cpu
-    pc, flags = machine.engine.layout.pc, machine.engine.layout.flags
+    vcpu, ctl, finish = steps.vcpu, steps.ctlblk, steps.finish
+    words, memory, cpu = vcpu.words, steps.machine.memory, vcpu.cpu
+    pc, flags = vcpu.engine.layout.pc, vcpu.engine.layout.flags
     mask, masked = cpu.step_flags(single_step=single_step)
     unmasked, saves_early = ~mask, steps.arch.saves_flags_at_hit
     boosts_always = not steps.arch.boost_ends_at_post
@@ -246,7 +248,7 @@ def make_hit(
 
         if ainsn.emulate is not None:
             try:
-                ainsn.emulate(machine.regs, memory)
+                ainsn.emulate(vcpu.regs, memory)
             except GuestMemoryError as error:
                 emulation_fault(p, error)
             else:

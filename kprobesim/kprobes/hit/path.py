@@ -10,7 +10,7 @@ from kprobesim.kprobes.hit.common import HitSteps
 from kprobesim.kprobes.hit.hook import HookHits
 from kprobesim.kprobes.hit.single_step import make_step_trap
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.vcpu import Vcpu
 
 __all__ = ["HitPath"]
 
@@ -28,7 +28,7 @@ class HitPath:
 
     def __init__(
         self,
-        machine: Guest,
+        vcpu: Vcpu,
         arch: ArchKprobes,
         table: dict[int, Kprobe],
         copies: dict[int, int],
@@ -42,7 +42,7 @@ class HitPath:
         """Build the path.
 
         Args:
-            machine: The CPU, and the memory behind it.
+            vcpu: The CPU.
             arch: The architecture's half.
             table: The probe, or the head of several, by address.
             copies: Where each copy is that runs by itself, and of what.
@@ -53,7 +53,7 @@ class HitPath:
             guest_has_traps: The guest takes traps itself, and knows better whose they are.
         """
         self.copies = copies
-        self.steps = steps = HitSteps(machine, arch, ctlblk, listeners)
+        self.steps = steps = HitSteps(vcpu, arch, ctlblk, listeners)
         self.hooks = HookHits(steps, table)
         copied = stepping == "trap"
         self.breakpoints = BreakpointHits(steps, table, single_step=copied, strict=strict)

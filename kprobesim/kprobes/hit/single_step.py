@@ -13,7 +13,7 @@ from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.hit.common import HitSteps
 from kprobesim.kprobes.hit.hook import HookHits
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.guest import Guest
+from kprobesim.machine.system import System
 
 __all__ = ["make_step_trap"]
 
@@ -39,8 +39,9 @@ def make_step_trap(
     """
     finish_in_place = hooks.finish_in_place
     machine, ctl, finish, arch = steps.machine, steps.ctlblk, steps.finish, steps.arch
-    words, memory, cpu = machine.words, machine.memory, machine.cpu
-    pc, flags, repeats = machine.engine.layout.pc, machine.engine.layout.flags, arch.repeats
+    vcpu = steps.vcpu
+    words, memory, cpu = vcpu.words, machine.memory, vcpu.cpu
+    pc, flags, repeats = vcpu.engine.layout.pc, vcpu.engine.layout.flags, arch.repeats
     mask, masked = cpu.step_flags(single_step=True)
 
     def step() -> bool:
@@ -65,7 +66,7 @@ def make_step_trap(
         if p is None or not ctl.kprobe_status & _STEPPING:
             return False
         ainsn = p.ainsn
-        ainsn.fix_up(machine.regs, memory, ctl.kprobe_saved_flags)
+        ainsn.fix_up(vcpu.regs, memory, ctl.kprobe_saved_flags)
         if ainsn.insn == p.addr and words[pc] == ainsn.insn + ainsn.size:
             finish_in_place(p)
         else:
@@ -78,7 +79,7 @@ def make_step_trap(
 
 
 def _boost_from_now_on(
-    machine: Guest, table: dict[int, Kprobe], copies: dict[int, int], p: Kprobe, ainsn: ArchInsn
+    machine: System, table: dict[int, Kprobe], copies: dict[int, int], p: Kprobe, ainsn: ArchInsn
 ) -> None:
     """The first step has shown that the copy can run by itself."""
     slot, boosted, address = ainsn.insn, ainsn.boosted(), p.addr or 0

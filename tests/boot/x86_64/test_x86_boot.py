@@ -89,7 +89,7 @@ def test_breakpoint_of_the_host_comes_before_the_guest_s_own(
         words[16] = address
         return True
 
-    machine.breakpoint = breakpoint
+    machine.vcpu.traps.breakpoint.append(breakpoint)
     machine.text.poke(address, b"\xcc", "test")
     assert board.run(timeout=_TIMEOUT).kind is Stop.POWER_OFF
     assert seen[0] == address

@@ -1,0 +1,33 @@
+"""What one CPU knows of the probe that it is handling, kept while a nested call may be aborted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kprobesim.kprobes.ctlblk import KprobeCtlblk
+from kprobesim.kprobes.rethook import Returns
+
+__all__ = ["NestedHits"]
+
+
+class NestedHits:
+    """One CPU's :class:`~kprobesim.machine.vcpu.HitState`."""
+
+    def __init__(self, ctlblk: KprobeCtlblk, returns: Returns) -> None:
+        """Keep ``ctlblk``, in which no probe is being handled now, and the calls of ``returns``."""
+        self._ctlblk = ctlblk
+        self._returns = returns
+        self._idle = ctlblk.save()
+
+    def save(self) -> Any:
+        """Everything, for :meth:`restore`."""
+        return self._ctlblk.save(), self._returns.save()
+
+    def restore(self, state: Any) -> None:
+        """Be as it was at :meth:`save`: the calls that are followed since will never return."""
+        self._ctlblk.restore(state[0])
+        self._returns.restore(state[1])
+
+    def abandon(self) -> None:
+        """No probe is being handled any more; calls are followed as before."""
+        self._ctlblk.restore(self._idle)

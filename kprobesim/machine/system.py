@@ -1,0 +1,167 @@
+"""What every guest has, called or booted, and its CPUs share: memory, code, the kernel's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kprobesim.machine.code_watch import CodeWatch
+from kprobesim.machine.cpu import Cpu
+from kprobesim.machine.die_notifiers import DieEvent, DieNotifiers, event_of
+from kprobesim.machine.faults import GuestFault
+from kprobesim.machine.memory import HostAccess
+from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.text import KernelText
+from kprobesim.machine.trap import Trap
+from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.vcpu import Vcpu
+
+__all__ = ["Names", "Originals", "System"]
+
+
+class Names(Protocol):
+    """Who knows the kernel's symbols."""
+
+    def symbolize(self, address: int) -> str:
+        """``symbol+offset/size``, or the number."""
+
+    def trace(self, regs: PtRegs) -> list[str]:
+        """The callers of where ``regs`` stand."""
+
+
+class Originals(Protocol):
+    """Who knows what probes stand in the place of."""
+
+    def read_original(self, address: int, size: int) -> bytes:
+        """Guest code as it is without probes."""
+
+    def find_ret_addr(self, address: int, frame: int) -> int:
+        """The real return address behind the one that was found at, or beside, ``frame``."""
+
+
+class _NoNames:
+    """Where there are no symbols."""
+
+    def symbolize(self, address: int) -> str:
+        return f"{address:#x}"
+
+    def trace(self, regs: PtRegs) -> list[str]:
+        return []
+
+
+class System:
+    """A guest: one memory, one text, and its CPUs.
+
+    Attributes:
+        memory: Guest memory by virtual address.
+        text: Guest code, as something that is written on purpose only.
+        code_watch: Who is called before the instruction at an address.
+        die_notifiers: Who is asked before a trap that nobody takes ends the run.
+        explainers: Who may know why the run ends with a trap: a sentence, or "".
+        names: Who knows the kernel's symbols.
+        originals: Who knows what probes stand in the place of; ``None``: there are none.
+        vcpus: The CPUs, by number.
+        vcpu: The one that runs, or ran last.
+    """
+
+    def __init__(self, engine: Engine, cpu: Cpu, memory: HostAccess) -> None:
+        """Make a system of one CPU."""
+        self.arch = engine.arch
+        self.memory = memory
+        memory.watch_code(engine.code_pages)
+        cpu.read_u64 = memory.read_u64
+        self.text = KernelText(memory)
+        self.code_watch = CodeWatch(engine, self.text)
+        self.die_notifiers = DieNotifiers()
+        self.explainers: list[Callable[[Trap, PtRegs], str]] = []
+        self.names: Names = _NoNames()
+        self.originals: Originals | None = None
+        self.vcpu = Vcpu(self, 0, engine, cpu)
+        self.vcpus = [self.vcpu]
+
+    def __repr__(self) -> str:
+        running = f", {self.depth} calls deep" if self.depth else ""
+        return f"<{type(self).__name__} {self.arch} at {self.regs.ip:#x}{running}>"
+
+    # -- the CPU that runs -------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of :attr:`vcpu`."""
+        return self.vcpu.engine
+
+    @property
+    def cpu(self) -> Cpu:
+        """The architecture's half of :attr:`vcpu`."""
+        return self.vcpu.cpu
+
+    @property
+    def words(self) -> Any:
+        """The registers of :attr:`vcpu`, live, as 64-bit words."""
+        return self.vcpu.words
+
+    @property
+    def regs(self) -> PtRegs:
+        """The registers of :attr:`vcpu`."""
+        return self.vcpu.regs
+
+    @property
+    def in_handler(self) -> bool:
+        """Whether a handler of a probe runs on :attr:`vcpu`."""
+        return self.vcpu.in_handler
+
+    @property
+    def depth(self) -> int:
+        """How many calls, one inside the other, :attr:`vcpu` is executing."""
+        return self.vcpu.depth
+
+    # -- code --------------------------------------------------------------------------------------
+
+    def write(self, address: int, data: bytes, who: str = "host") -> None:
+        """Write guest memory; code goes through :class:`KernelText`."""
+        if data and (self.text.is_code(address) or self.text.is_code(address + len(data) - 1)):
+            self.text.poke(address, data, who)
+        else:
+            self.memory.write(address, data)
+
+    def read_code(self, address: int, size: int) -> bytes:
+        """Guest code as it is without probes."""
+        if self.originals is None:
+            return self.memory.read(address, size)
+        return self.originals.read_original(address, size)
+
+    def recover_return(self, address: int, frame: int) -> int:
+        """The real return address behind the one that was found at, or beside, ``frame``."""
+        return address if self.originals is None else self.originals.find_ret_addr(address, frame)
+
+    def symbolize(self, address: int) -> str:
+        """``symbol+offset/size``, or the number."""
+        return self.names.symbolize(address)
+
+    def unwind(self, regs: PtRegs) -> list[str]:
+        """The callers of where ``regs`` stand."""
+        return self.names.trace(regs)
+
+    # -- traps that end a run ----------------------------------------------------------------------
+
+    def notify_die(self, trap: Trap, regs: PtRegs) -> bool:
+        """Whether a notifier has dealt with ``trap``, of which the guest's run would end.
+
+        As in the kernel, the ip of an x86-64 breakpoint is the one behind it then.
+        """
+        event = event_of(trap, self.arch) if self.die_notifiers else None
+        if event is None:
+            return False
+        ip = regs.ip
+        if event is DieEvent.DIE_INT3:
+            regs.ip = ip + 1
+        if self.die_notifiers.call(event, regs, trap):
+            return True
+        if event is DieEvent.DIE_INT3:
+            regs.ip = ip
+        return False
+
+    def fault_of(self, trap: Trap, regs: PtRegs) -> GuestFault:
+        """The error that tells of ``trap``, and all that is known of the reason."""
+        hint = next(filter(None, (explain(trap, regs) for explain in self.explainers)), "")
+        return GuestFault(trap, regs, self.symbolize(regs.ip), self.unwind(regs), hint)

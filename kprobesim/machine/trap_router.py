@@ -1,0 +1,113 @@
+"""Who is asked about a trap of one CPU: named places, one behind the other.
+
+``emulate``, then ``breakpoint`` or ``step``, then ``faults``. What nobody takes goes to the guest's
+own handlers (``deliver``); where it has none that run, to the die notifiers, or it ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.trap import Trap, TrapKind
+
+if TYPE_CHECKING:
+    from kprobesim.machine.vcpu import Vcpu
+
+__all__ = ["TrapHandler", "TrapRouter"]
+
+TrapHandler = Callable[[Trap, PtRegs], bool]
+"""Gets a trap and the live registers; true if it set the registers so that the guest can go on."""
+
+_X86_UNDEFINED = 6
+_NOT_FAULTS = (TrapKind.SYSCALL, TrapKind.BREAKPOINT, TrapKind.STEP)
+
+
+class TrapRouter:
+    """The places of one CPU. In each, clients are asked in order until one takes the trap.
+
+    Attributes:
+        emulate: Asked with the vector of every trap: devices and firmware that trap.
+        breakpoint: Asked whether the breakpoint that the CPU is at is theirs.
+        step: Asked whether the single step is theirs.
+        faults: Asked about everything else, and what the former have declined.
+        witnesses: Told the vector of each trap before it is delivered.
+        deliver: Enters the guest's own handler for a vector; ``None`` for a guest that handles no
+            traps itself.
+    """
+
+    def __init__(self, vcpu: Vcpu) -> None:
+        """Take all traps of ``vcpu`` from now on."""
+        self.emulate: list[Callable[[int], bool]] = []
+        self.breakpoint: list[Callable[[], bool]] = []
+        self.step: list[Callable[[], bool]] = []
+        self.faults: list[TrapHandler] = []
+        self.witnesses: list[Callable[[int], None]] = []
+        self.deliver: Callable[[int], None] | None = None
+        self._vcpu = vcpu
+        self._route = self._make_route()
+        vcpu.engine.hooks.on_interrupt(self._route)
+        if vcpu.arch == "x86_64":
+            vcpu.engine.hooks.on_invalid_instruction(self._on_invalid)
+
+    def _make_route(self) -> Callable[[int], None]:
+        cpu = self._vcpu.cpu
+        breakpoint_vector, step_vector = cpu.breakpoint_vector, cpu.step_vector
+        emulate, breakpoint, step = self.emulate, self.breakpoint, self.step
+        pass_on = self._pass_on
+
+        def route(vector: int) -> None:  # the way of every hit: one frame
+            if emulate:
+                for takes in emulate:
+                    if takes(vector):
+                        return
+            if vector == breakpoint_vector:
+                for claims in breakpoint:
+                    if claims():
+                        return
+            elif vector == step_vector:
+                for claims in step:
+                    if claims():
+                        return
+            pass_on(vector)
+
+        return route
+
+    def _on_invalid(self) -> bool:
+        """Take #UD, for which Unicorn has a hook of its own (x86-64)."""
+        self._route(_X86_UNDEFINED)
+        return True
+
+    def _pass_on(self, vector: int) -> None:
+        cpu = self._vcpu.cpu
+        if self.deliver is None:
+            trap = cpu.trap(vector)
+            if vector == cpu.breakpoint_vector:
+                cpu.undo_breakpoint()
+            self.dispatch(trap)
+            return
+        if self.faults and vector != cpu.breakpoint_vector:
+            trap = cpu.trap(vector)
+            # A handler may also have moved the pc and declined.
+            if trap.kind not in _NOT_FAULTS and self._offer(trap):
+                return
+        for witness in self.witnesses:
+            witness(vector)
+        self.deliver(vector)
+
+    def _offer(self, trap: Trap) -> bool:
+        regs = self._vcpu.regs
+        return any(handler(trap, regs) for handler in self.faults)
+
+    def dispatch(self, trap: Trap) -> None:
+        """Offer ``trap`` to ``faults`` and to the die notifiers; else it ends the run.
+
+        Raises:
+            GuestFault: Nobody has taken it.
+        """
+        if self._offer(trap):
+            return
+        system, regs = self._vcpu.system, self._vcpu.regs
+        if not system.notify_die(trap, regs):
+            raise system.fault_of(trap, regs.copy())

@@ -1,0 +1,103 @@
+"""One CPU of a system: its registers, its traps, and what is going on on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kprobesim.machine.cpu import Cpu
+from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.trap_router import TrapRouter
+from kprobesim.machine.unicorn.engine import Engine
+
+if TYPE_CHECKING:
+    from kprobesim.machine.system import System
+
+__all__ = ["HitState", "Vcpu"]
+
+_MASK = (1 << 64) - 1
+
+
+class HitState(Protocol):
+    """What one CPU knows of the probe that it is handling, for whoever aborts what it does."""
+
+    def save(self) -> Any:
+        """Everything, for :meth:`restore`."""
+
+    def restore(self, state: Any) -> None:
+        """Be as it was at :meth:`save`: what has begun since never ends."""
+
+    def abandon(self) -> None:
+        """No probe is being handled any more; calls are followed as before."""
+
+
+class _NoHits:
+    """Where there are no probes."""
+
+    def save(self) -> None:
+        """There is nothing."""
+
+    def restore(self, state: None) -> None:
+        """There is nothing."""
+
+    def abandon(self) -> None:
+        """There is nothing."""
+
+
+class Vcpu:
+    """A CPU: its engine, and how the host sees its registers.
+
+    Attributes:
+        system: What it shares with other CPUs.
+        number: As the kernel counts CPUs.
+        words: Its registers, live, as 64-bit words; ``engine.layout`` says which is which.
+        regs: The registers as the handlers of the current nesting level see them.
+        in_handler: Whether a handler of a probe runs.
+        depth: How many calls of guest functions, one inside the other, are being executed.
+        traps: Who is asked about its traps.
+        hit_state: The probe that it is handling.
+    """
+
+    def __init__(self, system: System, number: int, engine: Engine, cpu: Cpu) -> None:
+        """Make CPU ``number`` of ``system`` out of an ``engine`` and its architecture's half."""
+        self.system = system
+        self.number = number
+        self.arch = engine.arch
+        self.engine = engine
+        self.cpu = cpu
+        self.words = engine.words
+        self.regs = self.new_regs()
+        self.in_handler = False
+        self.depth = 0
+        self.traps = TrapRouter(self)
+        self.hit_state: HitState = _NoHits()
+
+    def __repr__(self) -> str:
+        return f"<Vcpu {self.number} {self.arch} at {self.words[self.engine.layout.pc]:#x}>"
+
+    def new_regs(self) -> PtRegs:
+        """A live window on the registers."""
+        return self.cpu.regs_class(self.words, self.cpu)
+
+    def replace_regs(self, regs: PtRegs) -> None:
+        """A handler kept ``regs``: freeze them as they are now, and take new ones."""
+        regs.freeze()
+        self.regs = self.new_regs()
+
+    def abandon_hit(self) -> None:
+        """A handler has raised, so its hit is over.
+
+        The probed instruction is still to come: the guest hits it again when it goes on.
+        """
+        if self.in_handler:
+            self.in_handler = False
+            self.hit_state.abandon()
+
+    def return_to_caller(self, value: int | None = None) -> None:
+        """At a function's first instruction: go on where it would return to.
+
+        Args:
+            value: Its 64-bit result, if it has one.
+        """
+        if value is not None:
+            self.words[self.cpu.regs_class.RETURN] = value & _MASK
+        self.cpu.return_to_caller(self.system.memory)
