@@ -102,36 +102,43 @@ def run(args: argparse.Namespace) -> int:
             )
     except GuestStop as error:
         fault = error
-    warnings = kernel.warnings
-    shown = [(address, kernel.read(address, size)) for address, size in buffers]
+    outcome = {
+        "call": args.expression,
+        "arch": kernel.arch,
+        "version": kernel.version,
+        "result": None if result is None else _numbers(result, args.signed),
+        "fault": None if fault is None else fault.as_dict(),
+        "buffers": [
+            {"address": f"{address:#x}", "size": size, "hex": kernel.read(address, size).hex()}
+            for address, size in buffers
+        ],
+        "probes": watch.summary(),
+        "hits": hits,
+        "warnings": [str(warning) for warning in kernel.warnings],
+    }
     if args.json:
-        print_json(
-            {
-                "call": args.expression,
-                "arch": kernel.arch,
-                "version": kernel.version,
-                "result": None if result is None else _numbers(result, args.signed),
-                "fault": None if fault is None else fault.as_dict(),
-                "buffers": [
-                    {"address": f"{address:#x}", "size": len(data), "hex": data.hex()}
-                    for address, data in shown
-                ],
-                "probes": watch.summary(),
-                "hits": hits,
-                "warnings": [str(warning) for warning in warnings],
-            }
-        )
+        print_json(outcome)
     else:
-        _print_probes(console, watch, args.max_hits)
-        for warning in warnings:
-            console.print(styled((str(warning), "yellow")))
-        if result is not None:
-            _print_result(console, args, result)
-        for address, data in shown:
-            _print_buffer(console, address, data)
+        _show(console, outcome, untold=watch.total - args.max_hits, signed_first=args.signed)
     if fault is not None:
         raise fault
     return 0
+
+
+def _show(console: Console, outcome: dict[str, Any], *, untold: int, signed_first: bool) -> None:
+    """Print what came out; the hits have been told as they came, but for ``untold`` of them."""
+    if untold > 0:
+        console.print(styled((f"... and {untold} hits more", "dim")))
+    for probe in outcome["probes"]:
+        hits = "1 hit" if probe["hits"] == 1 else f"{probe['hits']} hits"
+        missed = f", {probe['nmissed']} missed" if probe["nmissed"] else ""
+        console.print(styled("probe ", (str(probe["probe"]), "bold"), f": {hits}{missed}"))
+    for warning in outcome["warnings"]:
+        console.print(styled((warning, "yellow")))
+    if outcome["result"] is not None:
+        _show_result(console, outcome["call"], outcome["result"], signed_first=signed_first)
+    for buffer in outcome["buffers"]:
+        _show_buffer(console, int(buffer["address"], 16), bytes.fromhex(buffer["hex"]))
 
 
 def place_arguments(
@@ -180,27 +187,17 @@ def _print_hit(
     register_rows(console, hit["registers"])
 
 
-def _print_probes(console: Console, watch: Watch, most: int) -> None:
-    if watch.total > most:
-        console.print(styled((f"... and {watch.total - most} hits more", "dim")))
-    for probe in watch.summary():
-        hits = "1 hit" if probe["hits"] == 1 else f"{probe['hits']} hits"
-        missed = f", {probe['nmissed']} missed" if probe["nmissed"] else ""
-        console.print(styled("probe ", (str(probe["probe"]), "bold"), f": {hits}{missed}"))
-
-
-def _print_result(console: Console, args: argparse.Namespace, result: int) -> None:
-    numbers = _numbers(result, args.signed)
+def _show_result(
+    console: Console, call: str, numbers: dict[str, Any], *, signed_first: bool
+) -> None:
     unsigned, signed = f"unsigned {numbers['unsigned']}", f"signed {numbers['signed']}"
-    words = [signed, unsigned] if args.signed else [unsigned, signed]
-    if result >> 31 == 1:
-        words.append(f"as a 32-bit int {result - (1 << 32)}")
-    console.print(
-        styled(args.expression, " = ", (str(numbers["hex"]), "bold green"), f"  {', '.join(words)}")
-    )
+    words = [signed, unsigned] if signed_first else [unsigned, signed]
+    if numbers["unsigned"] >> 31 == 1:
+        words.append(f"as a 32-bit int {numbers['unsigned'] - (1 << 32)}")
+    console.print(styled(call, " = ", (str(numbers["hex"]), "bold green"), f"  {', '.join(words)}"))
 
 
-def _print_buffer(console: Console, address: int, data: bytes) -> None:
+def _show_buffer(console: Console, address: int, data: bytes) -> None:
     text, end, _ = data.partition(b"\0")
     console.print(
         styled(

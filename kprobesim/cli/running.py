@@ -103,24 +103,23 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
     if reason is not None and reason.kind is Stop.REQUESTED and not left:
         raise KeyboardInterrupt
     ended = reason if reason is not None else kernel.board.ended
+    outcome = {
+        "arch": kernel.arch,
+        "version": kernel.version,
+        "stopped": "fault" if ended is None else ended.kind.name.lower(),
+        "reason": None if ended is None else str(ended),
+        "missed": not reason,
+        "fault": fault.as_dict() if fault else None,
+        "time": round(kernel.time, 9),
+        "console": kernel.console.text,
+        "snapshot": snapshot,
+        "probes": watch.summary(),
+        "hits": hits,
+    }
     if screen is None:
-        print_json(
-            {
-                "arch": kernel.arch,
-                "version": kernel.version,
-                "stopped": "fault" if ended is None else ended.kind.name.lower(),
-                "reason": None if ended is None else str(ended),
-                "missed": not reason,
-                "fault": fault.as_dict() if fault else None,
-                "time": round(kernel.time, 9),
-                "console": kernel.console.text,
-                "snapshot": snapshot,
-                "probes": watch.summary(),
-                "hits": hits,
-            }
-        )
+        print_json(outcome)
     else:
-        screen.end(watch, reason, snapshot)
+        screen.end(outcome)
     if fault:
         raise fault
     if left or reason:

@@ -6,9 +6,7 @@ import codecs
 import sys
 from typing import Any
 
-from kprobesim.boot.stop import StopReason
 from kprobesim.cli.console import make_console, styled
-from kprobesim.cli.probes import Watch
 from kprobesim.kernel.booted import BootedKernel
 
 __all__ = ["Screen"]
@@ -56,13 +54,14 @@ class Screen:
             styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  {who}", values)
         )
 
-    def end(self, watch: Watch, reason: StopReason | None, snapshot: str | None = None) -> None:
+    def end(self, outcome: dict[str, Any]) -> None:
         """What the probes counted, why it ended unless that is an error, and where it is kept."""
         self._new_line()
-        for row in watch.summary():
+        for row in outcome["probes"]:
             count = row["hits"]
             self._console.print(f"probe {row['probe']}: {count} hit{'s' * (count != 1)}")
-        if reason is not None:
-            self._console.print(styled((f"{reason}, at {self._kernel.time:.6f} s", "dim")))
-        if snapshot is not None:
-            self._console.print(styled((f"the guest is in {snapshot}", "dim")))
+        if outcome["fault"] is None:
+            text = f"{outcome['reason']}, at {outcome['time']:.6f} s"
+            self._console.print(styled((text, "dim")))
+        if outcome["snapshot"] is not None:
+            self._console.print(styled((f"the guest is in {outcome['snapshot']}", "dim")))
