@@ -19,9 +19,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from makers.native_x86 import (  # noqa: E402
     NATIVE,
     STATE,
+    GuestRunner,
     differences,
     make_states,
-    run_in_guest,
     run_natively,
     table,
 )
@@ -38,7 +38,7 @@ def main() -> int:
     options = parser.parse_args()
     if not NATIVE:
         raise SystemExit("this host's CPU is no x86-64: there is nothing to compare with")
-    kernel = Kernel.load(ROOT / "samples/guest-x86_64.elf")
+    guest = GuestRunner(Kernel.load(ROOT / "samples/guest-x86_64.elf"), options.states)
     wrong = missing = 0
     forms = [
         form
@@ -52,7 +52,7 @@ def main() -> int:
             missing += 1
             print(f"{form.text}: signal {native} on this CPU")
             continue
-        found = run_in_guest(kernel, form, before)
+        found = guest.run(form, before)
         unlike = []
         for at in range(0, len(before), STATE):
             end = at + STATE

@@ -33,12 +33,15 @@ from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit
 _INTERNAL = {
     "CompressionError",
     "HandlerAbandoned",
+    "HandlerOverstayed",
+    "LzopError",
     "PackingError",
     "PagesError",
     "Refused",
     "RelocationError",
     "TripleFault",
     "Undecodable",
+    "_TooMuch",
 }
 """What one room tells another; nobody outside sees it."""
 

@@ -16,10 +16,12 @@ from kprobesim.boot.state import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
+from kprobesim.machine.signals import signals
+from kprobesim.machine.turn import HandlerOverstayed
 
 __all__ = ["Board"]
 
-_SLICE = 1 << 20  # blocks between two looks at the host's clock: 10 to 40 ms
+_SLICE = 1 << 18  # blocks between two looks at the host: 1 to 20 ms
 _SECOND = 1_000_000_000
 _PANIC = b"---[ end Kernel panic"
 _UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
@@ -46,6 +48,7 @@ class Board(Computer):
         self.progress = Progress()
         super()._assemble(image, memory, append, clock)
         self.console.listeners.append(self._watch_console)
+        self.machine.turn.stop_soon = self.clock.stop_run
         self.panics = PanicWatch(self.machine.code_watch, self.clock)
 
     @property
@@ -110,12 +113,40 @@ class Board(Computer):
         what :attr:`progress` says. Once the guest has ended, each further run gives the same
         reason.
         """
+        with self.machine.turn:
+            return self._run(until, timeout, seconds)
+
+    def _run(
+        self,
+        until: str | Callable[[Board], bool] | None,
+        timeout: float | None,
+        seconds: float | None,
+    ) -> StopReason:
+        turn = self.machine.turn
+        outer = turn.deadline, turn.level
+        turn.level = turn.count
+        turn.deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            return self._run_until(until, timeout, seconds)
+        except HandlerOverstayed:
+            return StopReason(Stop.TIMEOUT, f"{timeout or 0:g} s, in a handler")
+        finally:
+            turn.deadline, turn.level = outer
+
+    def _run_until(
+        self,
+        until: str | Callable[[Board], bool] | None,
+        timeout: float | None,
+        seconds: float | None,
+    ) -> StopReason:
         condition = self._prepare(until)
         deadline = None if timeout is None else time.monotonic() + timeout
         ends_at = None if seconds is None else self.clock.now() + int(seconds * _SECOND)
         machine, engine, clock = self.machine, self.machine.engine, self.clock
         words, pc, count = engine.words, engine.layout.pc, engine.counter_words
         while self._ended is None:
+            if signals.pending:
+                machine.turn.deliver()
             if clock.wait is not None:
                 clock.wait(0)
             self.update_interrupts()
@@ -232,10 +263,14 @@ class Board(Computer):
         self.fail(GuestHang, "the guest waits for an interrupt, and none can come")
 
     def stop(self, reason: StopReason | None = None) -> None:
-        """End the run at the next block. For callbacks and console listeners."""
+        """End the run: at the next block, for callbacks and console listeners.
+
+        From another thread it takes until the end of the current slice, some milliseconds.
+        """
         if self._request is None:
             self._request = reason or StopReason(Stop.REQUESTED)
-        self.clock.stop_run()
+        if self.machine.turn.is_mine:
+            self.clock.stop_run()  # from another thread it would shift the guest's time
 
     def fail(self, error: type[BootError], headline: str) -> NoReturn:
         """Raise ``error`` with the place, the call trace and the console's tail."""
@@ -262,3 +297,6 @@ class Board(Computer):
         if b"\n" in data and output.find(_PANIC, max(0, len(output) - len(data) - 200)) >= 0:
             self._panicked = True
             self.clock.stop_run()
+
+
+signals.boundaries.add(Board._run_until.__code__)

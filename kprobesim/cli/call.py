@@ -10,7 +10,6 @@ from rich.console import Console
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.expression import Buffer, Data, Number, SymbolAddress, parse_call
 from kprobesim.cli.hexdump import hexdump
-from kprobesim.cli.interrupt import interruptible
 from kprobesim.cli.loading import (
     add_image_options,
     add_machine_options,
@@ -93,13 +92,12 @@ def run(args: argparse.Namespace) -> int:
     fault: GuestStop | None = None
     result: int | None = None
     try:
-        with interruptible(kernel.machine.engine.stop):
-            result = kernel.call(
-                call.function,
-                *values,
-                timeout=args.timeout,
-                max_instructions=args.max_instructions,
-            )
+        result = kernel.call(
+            call.function,
+            *values,
+            timeout=args.timeout,
+            max_instructions=args.max_instructions,
+        )
     except GuestStop as error:
         fault = error
     outcome = {

@@ -37,7 +37,7 @@ examples:
 """
 _ACCEPTED, _REFUSED, _WRONG_LINES = 0, 1, 2
 _SUGGESTED = 20  # unknown names in a file for which others are looked up: each takes a while
-_FOR_PEOPLE, _TEXT_AT, _ANSWERS_AT = 80, 10, 46  # columns of a terminal
+_FOR_PEOPLE, _TEXT_AT, _ANSWERS_AT = 80, 10, 43  # columns of a terminal
 
 
 def add_parser(subparsers: Any) -> None:

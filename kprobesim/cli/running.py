@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from kprobesim.boot.faults import BootError
 from kprobesim.boot.host_time import CLOCKS
-from kprobesim.boot.stop import Stop, StopReason
+from kprobesim.boot.stop import StopReason
 from kprobesim.cli.console import error_console, print_json, styled
-from kprobesim.cli.interrupt import interruptible
 from kprobesim.cli.loading import seconds
 from kprobesim.cli.probes import Watch, add_probe_options
 from kprobesim.cli.screen import Screen
@@ -72,7 +72,8 @@ def _task(kernel: BootedKernel) -> dict[str, Any]:
 def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespace) -> int:
     """Probe ``places`` and run until the options say stop; the exit code."""
     terminal = Terminal(kernel.board) if _is_interactive(args) else None
-    screen = None if args.json else Screen(kernel, raw=terminal is not None)
+    probed = bool(places) or len(kernel.kprobes) > 0
+    screen = None if args.json else Screen(kernel, raw=terminal is not None, stamps=probed)
     hits: list[dict[str, Any]] = []
 
     def report(hit: dict[str, Any], instruction: Instruction) -> None:
@@ -93,15 +94,18 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
     timeout = args.timeout or (_TIMEOUT if terminal is None else None)
     reason: StopReason | None = None
     fault: GuestStop | None = None
+    interrupt: KeyboardInterrupt | None = None
     try:
-        with interruptible(kernel.board.stop), terminal or nullcontext():
+        with terminal or nullcontext():
             reason = kernel.run(args.until, timeout=timeout, seconds=args.seconds)
     except GuestStop as error:
         fault = error
+    except KeyboardInterrupt as error:
+        interrupt = error
     left = terminal is not None and terminal.left
     snapshot = _snapshot(kernel, fault, args.snapshot)
-    if reason is not None and reason.kind is Stop.REQUESTED and not left:
-        raise KeyboardInterrupt
+    if interrupt is not None:
+        raise interrupt
     ended = reason if reason is not None else kernel.board.ended
     outcome = {
         "arch": kernel.arch,
@@ -112,6 +116,7 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
         "fault": fault.as_dict() if fault else None,
         "time": round(kernel.time, 9),
         "console": kernel.console.text,
+        "lines": [asdict(line) for line in kernel.console.lines],
         "snapshot": snapshot,
         "probes": watch.summary(),
         "hits": hits,

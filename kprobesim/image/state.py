@@ -161,6 +161,7 @@ def unpack_image(
             raise ValueError("no such architecture")
         segments = [_segment(container, pages, dict(s)) for s in facts["segments"]]
         headers = [Section(**header) for header in facts["section_headers"]]
+        symbols = facts["symbols"]
         _check(facts, segments, headers)
 
         return KernelImage(
@@ -170,7 +171,7 @@ def unpack_image(
             facts["entry"],
             segments,
             section_headers=headers,
-            read_columns=lambda _: _columns(container, facts["symbols"]),
+            read_columns=lambda _: _columns(container, symbols),
             percpu_load=facts["percpu_load"],
             read_build_id=lambda: facts["build_id"],
             banner=facts["banner"],
@@ -213,8 +214,8 @@ def _check(facts: dict[str, Any], segments: list[Segment], headers: list[Section
         flags = (segment.readable, segment.writable, segment.executable)
         if not all(isinstance(flag, bool) for flag in flags) or segment.end > _MASK + 1:
             raise ValueError("a segment's place cannot be")
-    if sum(segment.memsz for segment in segments) > MAX_IMAGE_SIZE:
-        raise ValueError("its segments are larger than any kernel's")
+    if not 0 < sum(segment.memsz for segment in segments) <= MAX_IMAGE_SIZE:
+        raise ValueError("it is larger than any kernel, or nothing")
     for header in headers:
         numbers += [header.index, header.type, header.flags, header.addr, header.offset]
         numbers += [header.size, header.link, header.info, header.align]

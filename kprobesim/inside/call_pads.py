@@ -60,11 +60,16 @@ class CallPads:
 
     def expect_work(self, work: int) -> None:
         """End the run when a kworker does the work at this address; forget the one before."""
-        if self._expected_work >= 0:
-            self._given_up.add(self._expected_work)
+        self.give_up_work()
         self._given_up.discard(work)
         self._expected_work = work
         self.arrived = False
+
+    def give_up_work(self) -> None:
+        """A kworker that does the work after all just goes on behind it."""
+        if self._expected_work >= 0:
+            self._given_up.add(self._expected_work)
+            self._expected_work = -1
 
     def expect_return(self) -> None:
         """The registers are those of a function's first instruction: end the run after its last."""

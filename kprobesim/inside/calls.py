@@ -30,6 +30,7 @@ from kprobesim.inside.cpu_context import Standing
 from kprobesim.inside.oops import OopsWatch
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.signals import signals
 
 __all__ = ["GuestCalls"]
 
@@ -183,7 +184,11 @@ class GuestCalls:
         memory.write(work, _WORK.pack(0, work + 8, work + 8, pads.work))
         self._interject(pads, queue, (0, self._workqueue(), work), deadline)
         pads.expect_work(work)
-        self._wait(pads, deadline, None, "no kworker has come to our work")
+        try:
+            self._wait(pads, deadline, None, "no kworker has come to our work")
+        except BaseException:
+            pads.give_up_work()
+            raise
         self._machine.vcpu.return_to_caller()
         regs = self._machine.regs.copy()
         parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts()))
@@ -206,7 +211,8 @@ class GuestCalls:
         kept = machine.regs.copy()
         self._standing.mask_interrupts()
         self._enter(pads, target, arguments, kept.sp - _MARGIN)
-        self._wait(pads, deadline, None, "a function that queues work did not return")
+        with signals:  # it is soon over, and nobody could take it back
+            self._wait(pads, deadline, None, "a function that queues work did not return")
         result = machine.regs.return_value
         kept.thaw(machine.words, machine.cpu)
         return result
@@ -338,7 +344,9 @@ class GuestCalls:
 
         If it does not, because it sleeps, it comes to its end in the background.
         """
-        if self._oops.seen or self._reach(parked):
+        with signals:  # of which one may have been the reason
+            reached = self._oops.seen or self._reach(parked)
+        if reached:
             pads.forget()
             for place, value in parked.counts:
                 self._machine.memory.write(place, value)

@@ -23,6 +23,7 @@ from kprobesim.kprobes.model import Model
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.system import System
 from kprobesim.machine.trap import page_fault_of
+from kprobesim.machine.turn import in_turn
 from kprobesim.unbooted.trap_tables import GuestWarning
 
 if TYPE_CHECKING:
@@ -249,9 +250,9 @@ class Kernel(Probing, Watching, ABC):
         return self.image.symbols
 
     @property
-    @abstractmethod
     def time(self) -> float:
-        """Seconds of the guest's own time, of which handlers take none."""
+        """Seconds of the guest's own time (a called one's: of its counter); handlers take none."""
+        return self.machine.clock.now() / 1e9
 
     @property
     @abstractmethod
@@ -371,6 +372,7 @@ class Kernel(Probing, Watching, ABC):
         address, size = as_int(address, "address"), as_int(size, "size")
         return self._access(lambda: self.machine.memory.read(address, size))
 
+    @in_turn
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Write guest memory (code, too); faults as :meth:`read`."""
         address = as_int(address, "address")

@@ -34,6 +34,7 @@ from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.faults import GuestTimeout
 from kprobesim.machine.fork_state import ForkState
+from kprobesim.machine.turn import in_turn
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -80,8 +81,9 @@ class BootedKernel(Kernel):
         Raises :class:`UsageError` while the guest runs, so also in a handler, or while there are
         return probes or jprobes, and :class:`SnapshotError` if the file cannot be written.
         """
-        self._check_runs_not()
-        self._finish_step()
+        with self.machine.turn:
+            self._check_runs_not()
+            self._finish_step()
         write_snapshot(path, self.image, self.board, self.kprobes)
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
@@ -110,7 +112,7 @@ class BootedKernel(Kernel):
     def _finish_step(self) -> None:
         """Stopped in the middle of a hit, the guest takes the one step that ends it."""
         for _ in range(_STEPS):
-            if self.kprobes.ctlblk[0].current_kprobe is None:
+            if all(ctl.current_kprobe is None for ctl in self.kprobes.ctlblk):
                 return
             self.board.run(seconds=1e-9)
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
@@ -120,6 +122,7 @@ class BootedKernel(Kernel):
             watch_die_chain(self.machine, self.image)
             self._dies_watched = True
 
+    @in_turn
     def fork_state(self) -> ForkState:
         """See :meth:`Kernel.fork_state`.
 
@@ -132,6 +135,7 @@ class BootedKernel(Kernel):
         self._finish_step()
         return self._forks.fork()
 
+    @in_turn
     def restore_state(self, state: ForkState | None = None) -> int:
         """See :meth:`Kernel.restore_state`."""
         self._check_runs_not()
@@ -157,11 +161,6 @@ class BootedKernel(Kernel):
     def console(self) -> Console:
         """What the guest printed, and the way to type: ``k.console.text``, ``k.console.send``."""
         return self.board.console
-
-    @property
-    def time(self) -> float:
-        """Virtual seconds since power-on."""
-        return self.board.time
 
     @cached_property
     def modules(self) -> GuestModules:
@@ -198,6 +197,7 @@ class BootedKernel(Kernel):
         """See :meth:`Kernel.current`."""
         return self.tasks.current()
 
+    @in_turn
     def run(
         self, until: Until = None, *, timeout: float | None = 60.0, seconds: float | None = None
     ) -> StopReason:
@@ -260,6 +260,7 @@ class BootedKernel(Kernel):
                 machine.unwind(regs),
             )
 
+    @in_turn
     def call(
         self,
         function: int | str | Symbol,
@@ -295,6 +296,7 @@ class BootedKernel(Kernel):
             result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
         return as_result(result, signed=signed)
 
+    @in_turn
     def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
         """``size`` zeroed bytes from the guest's own allocator, ``__kmalloc()`` or ``vmalloc()``.
 
@@ -311,6 +313,7 @@ class BootedKernel(Kernel):
         self.machine.write(address, bytes(size))
         return address
 
+    @in_turn
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))

@@ -24,6 +24,7 @@ from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.machine import Machine
+from kprobesim.machine.turn import in_turn
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.compiler_checks import CompilerChecks
 from kprobesim.unbooted.environment import (
@@ -37,7 +38,6 @@ from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
 
-_CLOCK_RATE = 1_000_000_000  # of the guest's counter, a second
 _INT_MASK = (1 << 32) - 1
 
 
@@ -89,11 +89,6 @@ class CalledKernel(Kernel):
     # -- about -----------------------------------------------------------------------------------
 
     @property
-    def time(self) -> float:
-        """Seconds of the guest's own time: a counter that advances whenever the guest reads it."""
-        return self.machine.clock.value / _CLOCK_RATE
-
-    @property
     def current(self) -> Task | None:
         """What ``current`` is for the functions that are called: ``init_task``, "swapper".
 
@@ -135,14 +130,17 @@ class CalledKernel(Kernel):
 
     # -- memory ----------------------------------------------------------------------------------
 
+    @in_turn
     def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:
         """See :meth:`Kernel.alloc`; executable memory lies in the area of the modules."""
         return self._memory.alloc(as_int(size, "size"), executable=executable, guard=guard)
 
+    @in_turn
     def free(self, address: int) -> None:
         """See :meth:`Kernel.free`; what has been given back is poison."""
         self._memory.free(as_int(address, "address"))
 
+    @in_turn
     def free_initmem(self) -> None:
         """Do as a kernel that has booted: ``__init`` functions can no longer be probed.
 
@@ -152,6 +150,7 @@ class CalledKernel(Kernel):
 
     # -- modules ---------------------------------------------------------------------------------
 
+    @in_turn
     def load_module(self, module: str | os.PathLike[str], *, init: bool = False) -> Module:
         """Load a kernel module, and before it the modules that it depends on.
 
@@ -188,6 +187,7 @@ class CalledKernel(Kernel):
             raise UsageError(f"the init function of module {module.name} failed with -{what}")
         self.modules.live(module.name)
 
+    @in_turn
     def module_live(self, name: str) -> None:
         """Do as if the init function of a module had run: its init sections go away.
 
@@ -195,6 +195,7 @@ class CalledKernel(Kernel):
         """
         self.modules.live(name)
 
+    @in_turn
     def unload_module(self, name: str) -> None:
         """Take a module out of memory; its exit function is not called.
 
@@ -224,7 +225,7 @@ class CalledKernel(Kernel):
         check_limits(timeout, max_instructions)
         if max_instructions:
             self._check_counting()
-        with Passed(arguments, self._memory, guard=guard is not False) as values:
+        with self.machine.turn, Passed(arguments, self._memory, guard=guard is not False) as values:
             result = self.machine.call(
                 target, values, timeout=timeout, max_instructions=max_instructions
             )

@@ -18,6 +18,7 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.machine.registration import Registration
 from kprobesim.machine.system import System
+from kprobesim.machine.turn import in_turn
 
 __all__ = ["Probing", "as_kprobe", "as_kprobes"]
 
@@ -31,6 +32,7 @@ class Probing:
 
     # -- probes ------------------------------------------------------------------------------------
 
+    @in_turn
     def register_kprobe(self, p: Kprobe, *, arming: ProbeArming = "auto") -> Registration:
         """Plant ``p``.
 
@@ -55,10 +57,12 @@ class Probing:
         self.kprobes.register_kprobe(as_kprobe(p), arming)
         return Registration(p, lambda: self._take_out([p]))
 
+    @in_turn
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out again and restore the instruction."""
         self.kprobes.unregister_kprobe(as_kprobe(p))
 
+    @in_turn
     def register_kprobes(
         self, probes: Sequence[Kprobe], *, arming: ProbeArming = "auto"
     ) -> Registration:
@@ -67,18 +71,22 @@ class Probing:
         self.kprobes.register_kprobes(planted, arming)
         return Registration(planted, lambda: self._take_out(planted))
 
+    @in_turn
     def _take_out(self, probes: Sequence[Kprobe]) -> None:
         """Unregister those of ``probes`` that are registered."""
         self.kprobes.unregister_kprobes([p for p in probes if p in self.kprobes])
 
+    @in_turn
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
         self.kprobes.unregister_kprobes(as_kprobes(probes))
 
+    @in_turn
     def disable_kprobe(self, p: Kprobe) -> None:
         """No handler of ``p`` is called until it is enabled again."""
         self.kprobes.disable_kprobe(as_kprobe(p))
 
+    @in_turn
     def enable_kprobe(self, p: Kprobe) -> None:
         """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
         self.kprobes.enable_kprobe(as_kprobe(p))
@@ -136,6 +144,7 @@ class Probing:
 
     # -- return probes -----------------------------------------------------------------------------
 
+    @in_turn
     def register_kretprobe(self, rp: Kretprobe, *, arming: ProbeArming = "auto") -> Registration:
         """Follow the calls of a function from now on; raises :class:`KprobeError`.
 
@@ -145,6 +154,7 @@ class Probing:
         self.kprobes.return_probes.register(_as_kretprobe(rp), arming)
         return Registration(rp, lambda: self._take_out_returns([rp]))
 
+    @in_turn
     def register_kretprobes(
         self, probes: Sequence[Kretprobe], *, arming: ProbeArming = "auto"
     ) -> Registration:
@@ -157,33 +167,40 @@ class Probing:
         registered = [rp for rp in probes if rp.kp in self.kprobes]
         self.kprobes.return_probes.unregister_all(registered)
 
+    @in_turn
     def unregister_kretprobe(self, rp: Kretprobe) -> None:
         """No handler of ``rp`` runs from now on, also for calls that have not returned yet."""
         self.kprobes.return_probes.unregister_all([_as_kretprobe(rp)])
 
+    @in_turn
     def unregister_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
         """Take all of ``probes`` out."""
         self.kprobes.return_probes.unregister_all(_as_kretprobes(probes))
 
+    @in_turn
     def disable_kretprobe(self, rp: Kretprobe) -> None:
         """Follow no further calls; those that are being followed still run the handler."""
         self.kprobes.disable_kprobe(_as_kretprobe(rp).kp)
 
+    @in_turn
     def enable_kretprobe(self, rp: Kretprobe) -> None:
         """Undo :meth:`disable_kretprobe`."""
         self.kprobes.enable_kprobe(_as_kretprobe(rp).kp)
 
     # -- jprobes -----------------------------------------------------------------------------------
 
+    @in_turn
     def register_jprobe(self, jp: Jprobe, *, arming: ProbeArming = "auto") -> Registration:
         """Call ``jp.entry`` with a function's arguments; raises :class:`KprobeError`."""
         self.kprobes.register_jprobe(_as_jprobe(jp), arming)
         return Registration(jp, lambda: self._take_out([jp.kp]))
 
+    @in_turn
     def unregister_jprobe(self, jp: Jprobe) -> None:
         """Take ``jp`` out."""
         self.kprobes.unregister_kprobe(_as_jprobe(jp).kp)
 
+    @in_turn
     def register_jprobes(
         self, probes: Sequence[Jprobe], *, arming: ProbeArming = "auto"
     ) -> Registration:
@@ -194,20 +211,24 @@ class Probing:
         )
         return Registration(planted, lambda: self._take_out([jp.kp for jp in planted]))
 
+    @in_turn
     def unregister_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """Take all of ``probes`` out."""
         self.kprobes.unregister_kprobes([jp.kp for jp in _as_jprobes(probes)])
 
+    @in_turn
     def disable_jprobe(self, jp: Jprobe) -> None:
         """Do not call ``jp.entry`` until it is enabled again."""
         self.kprobes.disable_kprobe(_as_jprobe(jp).kp)
 
+    @in_turn
     def enable_jprobe(self, jp: Jprobe) -> None:
         """Undo :meth:`disable_jprobe`."""
         self.kprobes.enable_kprobe(_as_jprobe(jp).kp)
 
     # -- making functions fail ---------------------------------------------------------------------
 
+    @in_turn
     def override_return(
         self, symbol: int | str | Symbol, value: int = 0, *, check: bool = False
     ) -> Override:

@@ -38,7 +38,7 @@ class Watching:
         The probed function comes first. Callers are found by what the kernel was built with: ORC,
         or frame pointers. Return addresses that a return probe has replaced are shown as they were.
         """
-        ctl, regs, trapped_at = self.kprobes.ctlblk[0], self.machine.regs, None
+        ctl, regs, trapped_at = self.kprobes.ctlblk.this(), self.machine.regs, None
         p = ctl.current_kprobe
         if p is not None and ctl.kprobe_status == KprobeStatus.KPROBE_HIT_ACTIVE:
             trapped_at = p.addr

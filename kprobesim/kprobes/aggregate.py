@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.kprobe import (
     DISABLED_OR_GONE,
     HandlerAbandoned,
@@ -15,6 +16,7 @@ from kprobesim.kprobes.kprobe import (
     KprobeFlag,
     ListType,
 )
+from kprobesim.kprobes.percpu import PerCpu
 
 __all__ = ["AggrKprobe"]
 
@@ -26,14 +28,17 @@ class AggrKprobe(Kprobe):
     """The head of the probes at one address: it is armed, they are called.
 
     ``children`` are in the order of their handlers; a change makes a new tuple, so a handler may
-    make one. ``instance`` is the child whose handler is running (``kprobe_instance``). Which
+    make one. Which
     handlers the head has follows from its children, at any time. ``strict``: a fault outside of a
     handler is offered to nobody, as in the kernel.
     """
 
-    __slots__ = ("_strict", "children", "instance")
+    __slots__ = ("_strict", "_this_cpu", "children")
 
-    def __init__(self, first: Kprobe, *, strict: bool = False) -> None:
+    def __init__(
+        self, first: Kprobe, ctlblk: PerCpu[KprobeCtlblk], *, strict: bool = False
+    ) -> None:
+        """Stand before ``first``; ``ctlblk`` is told whose handler runs on each CPU."""
         self.symbol_name = None
         self.addr = first.addr
         self.offset = 0
@@ -43,7 +48,7 @@ class AggrKprobe(Kprobe):
         self.detour = first.detour
         self.nmissed = 0
         self.children: tuple[Kprobe, ...] = (first,)
-        self.instance: Kprobe | None = None
+        self._this_cpu = ctlblk.this
         self._strict = strict
 
     def add(self, p: Kprobe) -> None:
@@ -100,46 +105,49 @@ class AggrKprobe(Kprobe):
         return None
 
     def _pre_handler(self, _head: Kprobe, regs: Any) -> int:
+        ctl = self._this_cpu()
         for p in self.children:
             handler = p.pre_handler
             if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
-                self.instance = p
+                ctl.kprobe_instance = p
                 try:
                     if handler(p, regs):
                         return 1
                 except HandlerAbandoned:
                     pass
                 finally:
-                    self.instance = None
+                    ctl.kprobe_instance = None
         return 0
 
     def opt_pre_handler(self, _head: Kprobe, regs: Any) -> None:
         """Calls the children's ``pre_handler``; through a detour nobody can go elsewhere."""
+        ctl = self._this_cpu()
         for p in self.children:
             handler = p.pre_handler
             if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
-                self.instance = p
+                ctl.kprobe_instance = p
                 try:
                     handler(p, regs)
                 except HandlerAbandoned:
                     pass
                 finally:
-                    self.instance = None
+                    ctl.kprobe_instance = None
 
     def _post_handler(self, _head: Kprobe, regs: Any, flags: int) -> None:
+        ctl = self._this_cpu()
         for p in self.children:
             handler = p.post_handler
             if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
-                self.instance = p
+                ctl.kprobe_instance = p
                 try:
                     handler(p, regs, flags)
                 except HandlerAbandoned:
                     pass
                 finally:
-                    self.instance = None
+                    ctl.kprobe_instance = None
 
     def _fault_handler(self, _head: Kprobe, regs: Any, trapnr: int) -> int:
-        running = self.instance
+        running = self._this_cpu().kprobe_instance
         children = () if self._strict else self.children
         for p in children if running is None else (running,):
             if p.fault_handler is not None and not p.disabled and p.fault_handler(p, regs, trapnr):

@@ -20,8 +20,9 @@ class KprobeStatus(enum.IntEnum):
 
 
 class KprobeCtlblk:
-    """One CPU's ``current_kprobe`` and ``struct kprobe_ctlblk``.
+    """One CPU's ``current_kprobe``, ``kprobe_instance`` and ``struct kprobe_ctlblk``.
 
+    ``kprobe_instance`` is the probe, of several at an address, whose handler is running.
     ``saved_flags`` are the bits of EFLAGS (IF, TF) or PSTATE (DAIF) that stepping masks.
     ``prev_kprobe`` is the one outer hit that the kernel can remember: (probe, status, saved flags).
     ``nesting_saves_flags``: going back to it brings its saved flags back, too.
@@ -30,6 +31,7 @@ class KprobeCtlblk:
     __slots__ = (
         "_nesting_saves_flags",
         "current_kprobe",
+        "kprobe_instance",
         "kprobe_saved_flags",
         "kprobe_status",
         "prev_kprobe",
@@ -38,6 +40,7 @@ class KprobeCtlblk:
     def __init__(self, *, nesting_saves_flags: bool = True) -> None:
         self._nesting_saves_flags = nesting_saves_flags
         self.current_kprobe: Kprobe | None = None
+        self.kprobe_instance: Kprobe | None = None
         self.kprobe_status: int = 0
         self.kprobe_saved_flags = 0
         self.prev_kprobe: tuple[Kprobe, int, int] | None = None
@@ -46,6 +49,16 @@ class KprobeCtlblk:
         if self.current_kprobe is None:
             return "<KprobeCtlblk idle>"
         return f"<KprobeCtlblk {KprobeStatus(self.kprobe_status).name} {self.current_kprobe!r}>"
+
+    @property
+    def is_stepping(self) -> bool:
+        """Whether a probed instruction is on its way: between two handlers, or after the only one.
+
+        Boosted copies and detours run by themselves.
+        """
+        status = self.kprobe_status
+        stepping = KprobeStatus.KPROBE_HIT_SS, KprobeStatus.KPROBE_REENTER
+        return self.current_kprobe is not None and status in stepping
 
     def save(self) -> Any:
         """Everything, for :meth:`restore`."""

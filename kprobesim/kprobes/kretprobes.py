@@ -20,14 +20,13 @@ from kprobesim.kprobes.table import KprobeTable
 __all__ = ["ReturnProbes"]
 
 _MOST_DATA = 4096  # KRETPROBE_MAX_DATA_SIZE
-_CPUS = 1
 
 
-def default_maxactive(model: Model, *, preemptible: bool) -> int:
+def default_maxactive(model: Model, cpus: int, *, preemptible: bool) -> int:
     """How many calls are followed at a time if nothing is asked for."""
     if model.kretprobe_maxactive == "cpus unless preemptible" and not preemptible:
-        return _CPUS
-    return max(10, 2 * _CPUS)
+        return cpus
+    return max(10, 2 * cpus)
 
 
 class ReturnProbes:
@@ -69,7 +68,7 @@ class ReturnProbes:
             )
         if rp.maxactive <= 0:
             rp.maxactive = default_maxactive(
-                self._rules.model, preemptible=self._rules.image.preemptible
+                self._rules.model, self._returns.cpus, preemptible=self._rules.image.preemptible
             )
         rp.nmissed = 0
         if not self._registered:

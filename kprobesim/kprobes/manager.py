@@ -28,6 +28,7 @@ from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.module_notifier import ModuleNotifier
+from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
@@ -68,35 +69,42 @@ class KprobesManager:
         self.rules = Rules(image, self.read_original, model, strict=strict, arch=self._arch)
         """Whether and how this kernel takes a probe."""
         self._table = KprobeTable()
-        ctlblk = KprobeCtlblk(nesting_saves_flags=self._arch.nesting_saves_flags)
-        self.ctlblk = [ctlblk]
-        """One a CPU; there is one CPU."""
+        heads, copies = self._table.heads, dict[int, int]()  # (where copies run by themselves)
+        saves = self._arch.nesting_saves_flags
+        self.ctlblk = ctlblk = PerCpu(machine, lambda vcpu: KprobeCtlblk(nesting_saves_flags=saves))
+        """What each CPU knows of the probe that it handles."""
         self.listeners = HitListeners()
         """Who hears of hits."""
-        self.hit_path = hits = HitPath(
-            machine.vcpu,
-            self._arch,
-            self._table.heads,
-            {},
-            ctlblk,
-            self.listeners,
-            stepping=stepping,
-            strict=strict,
-            guest_has_traps=arming == "hook",
+        paths = PerCpu(
+            machine,
+            lambda vcpu: HitPath(
+                vcpu,
+                self._arch,
+                heads,
+                copies,
+                ctlblk[vcpu.number],
+                self.listeners,
+                stepping=stepping,
+                strict=strict,
+                guest_has_traps=arming == "hook",
+            ),
         )
-        self.faults = FaultPath(
-            hits, self._table.heads, hits.copies, model.fault_handlers, strict=strict
+        self._faults = PerCpu(
+            machine,
+            lambda vcpu: FaultPath(
+                paths[vcpu.number], heads, copies, model.fault_handlers, strict=strict
+            ),
         )
-        self._arming = Armings(machine, image, self._arch, hits, pages, arming)
+        self._arming = Armings(machine, image, self._arch, paths, ctlblk, copies, pages, arming)
         self.hooks = self._arming.hooks
         """How probes are armed by hooks."""
         self.slots = self._arming.slots
         """Where the copies of instructions are."""
         if arming == "hook":
-            returns: Returns = HookReturns(hits.steps, lambda: task_functions(image))
+            returns: Returns = HookReturns(machine, paths, lambda: task_functions(image))
         else:
             all_pages = cast(ProbePages, pages)
-            returns = TrampolineReturns(hits, all_pages.trampoline)
+            returns = TrampolineReturns(machine, paths, all_pages.trampoline)
             if self.rules.optimizable.available:
                 self._arming.optimize(self._table, self.rules.optimizable, all_pages, strict=strict)
         self.optimizer = self._arming.optimizer
@@ -115,11 +123,16 @@ class KprobesManager:
         self.module_notifier = ModuleNotifier(self.rules.blacklist, self.switching)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
-        traps = machine.vcpu.traps
-        traps.step.append(hits.step)
-        traps.faults.insert(0, self.faults.fault)
         machine.originals = self
-        machine.vcpu.hit_state = NestedHits(ctlblk, returns)
+        for vcpu, path, faults in zip(machine.vcpus, paths, self._faults, strict=True):
+            vcpu.traps.step.append(path.step)
+            vcpu.traps.faults.insert(0, faults.fault)
+            vcpu.hit_state = NestedHits(path.steps.ctlblk, returns, path.hooks)
+
+    @property
+    def faults(self) -> FaultPath:
+        """The path of faults of the CPU that runs."""
+        return self._faults.this()
 
     def find_ret_addr(self, address: int, frame: int) -> int:
         """``kretprobe_find_ret_addr()``: the real return address behind one of a return probe's."""
@@ -235,7 +248,7 @@ class KprobesManager:
                 symbol=str(site),
                 address=site.address,
             )
-        aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
+        aggr = self._aggregate(head)
         if aggr.flags & KprobeFlag.GONE:
             self._prepare_probe(aggr, p, site)  # other code may be there now
             aggr.flags = aggr.flags & ~KprobeFlag.GONE | KprobeFlag.DISABLED
@@ -251,6 +264,12 @@ class KprobesManager:
         elif p.post_handler is not None or p.list_type is ListType.JPROBE:
             self.switching.arm_again(aggr)  # it needs a breakpoint where there may be a jump
 
+    def _aggregate(self, head: Kprobe) -> AggrKprobe:
+        """``head``, or one that stands before it (``alloc_aggr_kprobe()``)."""
+        if isinstance(head, AggrKprobe):
+            return head
+        return AggrKprobe(head, self.ctlblk, strict=self.strict)
+
     def adopt(self, p: Kprobe, ainsn: ArchInsn | None) -> None:
         """Register ``p`` as it is, flags and all: it was accepted in another process.
 
@@ -263,7 +282,7 @@ class KprobesManager:
             if not p.disabled:
                 self.switching.arm(p)
             return
-        aggr = head if isinstance(head, AggrKprobe) else AggrKprobe(head, strict=self.strict)
+        aggr = self._aggregate(head)
         aggr.add(p)
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:

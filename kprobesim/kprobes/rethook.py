@@ -20,7 +20,9 @@ from kprobesim.kprobes.hit.common import HitSteps
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, PreHandler
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
+from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.machine.code_watch import RETURNS, Watch
+from kprobesim.machine.system import System
 
 __all__ = ["HookReturns", "Returns", "TrampolineReturns", "task_functions"]
 
@@ -34,17 +36,15 @@ _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
 class Returns(ABC):
     """``pending`` has the newest instance of each call that has not returned, oldest call first."""
 
-    def __init__(self, steps: HitSteps) -> None:
-        self._steps = steps
-        self._machine = machine = steps.machine
-        self._vcpu = vcpu = steps.vcpu
-        self._words, self._pc = vcpu.words, vcpu.engine.layout.pc
+    def __init__(self, machine: System, paths: PerCpu[HitPath]) -> None:
+        self._machine = machine
+        self._paths = paths
+        self.cpus = len(paths)
         self._x86 = machine.arch == "x86_64"
         self._sp = RSP if self._x86 else _ARM64_STACK_POINTER
         self.pending: dict[int, KretprobeInstance] = {}
         self.trampoline = -1
         """What stands in the place of a return address; -1: nothing does."""
-        self.returned = self._make_returned()
 
     @abstractmethod
     def start(self) -> None:
@@ -68,10 +68,11 @@ class Returns(ABC):
 
     def pre_handler(self, rethook: Rethook) -> PreHandler:
         """``pre_handler_kretprobe()``, as a closure: it runs at every call of the function."""
-        words, pending, read_u64 = self._words, self.pending, self._machine.memory.read_u64
+        machine, pending, read_u64 = self._machine, self.pending, self._machine.memory.read_u64
         x86, stack_pointer, trampoline = self._x86, self._sp, self.trampoline
         free, rp, attach, outer_of = rethook.free, rethook.rp, self.attach, self.outer
-        listeners, tell = self._steps.listeners, self._steps.tell
+        listeners = self._paths[0].steps.listeners
+        tell = self._paths.call(lambda path: path.steps.tell)
         assert rp is not None
 
         def pre_handler_kretprobe(_p: Kprobe, regs: Any) -> int:
@@ -85,6 +86,7 @@ class Returns(ABC):
                 if listeners:
                     tell(HitKind.MISS, rp.kp, _ACTIVE)
                 return 0
+            words = machine.vcpu.words
             key = words[stack_pointer]
             if x86:
                 ri.frame, address = key, read_u64(key)
@@ -148,11 +150,12 @@ class Returns(ABC):
 
     # -- the return --------------------------------------------------------------------------------
 
-    def _make_returned(self) -> Callable[[int, KretprobeInstance], None]:
+    def _make_returned(self, steps: HitSteps) -> Callable[[int, KretprobeInstance], None]:
         """``returned(key, newest)``, as a closure: it runs at every return."""
-        vcpu, words, pc = self._vcpu, self._words, self._pc
-        ctl, call_handler = self._steps.ctlblk, self._steps.call_handler
-        listeners, tell, pending = self._steps.listeners, self._steps.tell, self.pending
+        vcpu = steps.vcpu
+        words, pc = vcpu.words, vcpu.engine.layout.pc
+        ctl, call_handler = steps.ctlblk, steps.call_handler
+        listeners, tell, pending = steps.listeners, steps.tell, self.pending
 
         def returned(key: int, newest: KretprobeInstance) -> None:
             """The call has returned: run the handlers, the last hooked first.
@@ -196,16 +199,18 @@ class TrampolineReturns(Returns):
     ``new_trampoline()`` makes the page with that breakpoint.
     """
 
-    def __init__(self, hits: HitPath, new_trampoline: Callable[[], int]) -> None:
-        super().__init__(hits.steps)
-        self._places = hits.breakpoints.places
+    def __init__(
+        self, machine: System, paths: PerCpu[HitPath], new_trampoline: Callable[[], int]
+    ) -> None:
+        super().__init__(machine, paths)
         self._new_trampoline = new_trampoline
 
     def start(self) -> None:
         """Make the trampoline."""
         if self.trampoline < 0:
             self.trampoline = self._new_trampoline()
-            self._places[self.trampoline] = self._make_trap()
+            for path in self._paths:
+                path.breakpoints.places[self.trampoline] = self._make_trap(path.steps)
 
     def stop(self) -> None:
         """The trampoline stays: calls that are pending come there."""
@@ -215,7 +220,7 @@ class TrampolineReturns(Returns):
         if self._x86:
             self._machine.memory.write_u64(ri.frame, self.trampoline)
         else:
-            self._words[_ARM64_LINK] = self.trampoline
+            self._machine.vcpu.words[_ARM64_LINK] = self.trampoline
 
     def outer(self, key: int, address: int) -> KretprobeInstance | None:
         """Who has put the trampoline there; whom it does not belong to was never returned to."""
@@ -226,9 +231,10 @@ class TrampolineReturns(Returns):
             pending[key] = pending.popitem()[1]
         return pending.get(key)
 
-    def _make_trap(self) -> Callable[[], bool]:
-        words, stack_pointer, pending = self._words, self._sp, self.pending
-        x86, write_u64, returned = self._x86, self._machine.memory.write_u64, self.returned
+    def _make_trap(self, steps: HitSteps) -> Callable[[], bool]:
+        words, stack_pointer, pending = steps.vcpu.words, self._sp, self.pending
+        x86, write_u64 = self._x86, self._machine.memory.write_u64
+        returned = self._make_returned(steps)
 
         def trap() -> bool:
             """Whether a call that is followed has come to the trampoline."""
@@ -264,13 +270,15 @@ class HookReturns(Returns):
 
     def __init__(
         self,
-        steps: HitSteps,
+        machine: System,
+        paths: PerCpu[HitPath],
         tasks: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
-        super().__init__(steps)
+        super().__init__(machine, paths)
+        self._returned = paths.call(lambda path: self._make_returned(path.steps))
         self._tasks = tasks
         self._of_tasks: list[Watch] = []
-        self._dead_stack = 0
+        self._dead_stacks = [0 for _ in paths]  # of the task that has ended on each CPU
         self._sites: dict[int, Watch] = {}
 
     def start(self) -> None:
@@ -286,7 +294,7 @@ class HookReturns(Returns):
     def stop(self) -> None:
         """Leave no hook behind. What is still pending has nobody to be told."""
         self.pending.clear()
-        self._dead_stack = 0
+        self._dead_stacks = [0 for _ in self._paths]
         for watch in (*self._sites.values(), *self._of_tasks):
             self._machine.code_watch.unwatch(watch)
         self._sites.clear()
@@ -315,23 +323,24 @@ class HookReturns(Returns):
 
     def _at_site(self, address: int, _size: int) -> None:
         """Somebody comes to where a followed call returns to."""
-        sp = self._words[self._sp]
+        sp = self._machine.vcpu.words[self._sp]
         newest = self.pending.get(sp)
         if newest is not None and newest.ret_addr == address:
-            self.returned(sp, newest)
+            self._returned(sp, newest)
             return
         for key, ri in reversed(self.pending.items()):
             if ri.ret_addr == address and 0 < sp - key <= _RET_IMMEDIATE:
-                self.returned(key, ri)
+                self._returned(key, ri)
                 return
 
     def _on_task_dead(self, _address: int, _size: int) -> None:
-        sp = self._words[self._sp]
-        self._dead_stack = sp - sp % _STACK
+        sp = self._machine.vcpu.words[self._sp]
+        self._dead_stacks[self._machine.vcpu.number] = sp - sp % _STACK
 
     def _on_task_switched(self, _address: int, _size: int) -> None:
         """``kprobe_flush_task()``, for a task that the CPU has left for ever."""
-        start, self._dead_stack = self._dead_stack, 0
+        number = self._machine.vcpu.number
+        start, self._dead_stacks[number] = self._dead_stacks[number], 0
         if start:
             for key in [key for key in self.pending if start < key <= start + _STACK]:
                 self.recycle(self.pending.pop(key))

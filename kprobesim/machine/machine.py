@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.bit_instructions import BitInstructions
-from kprobesim.machine.clock import Clock
+from kprobesim.machine.counter_clock import CounterClock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guard_pages import GuardedArea
@@ -17,11 +17,12 @@ from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import DIRECT_MAP, PAGE, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.signals import signals
 from kprobesim.machine.system import System
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.machine.turn import HandlerOverstayed
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.watchdog import Watchdog
 from kprobesim.machine.watched_code import WatchedCode
 
 __all__ = ["Machine"]
@@ -34,8 +35,7 @@ _SHADOW_STACK, _TO_SHADOW_STACK = 64 << 10, 512 << 10  # a word for each of the 
 _MAX_DEPTH = 16
 _BLOCK = 2 << 20
 _TLB_ENTRIES = 256, 8192  # what Unicorn starts with, and what we want
-
-_watchdog = Watchdog()
+_SLICE = 1 << 18  # blocks between two looks at the host: 1 to 20 ms
 
 
 class Machine(System):
@@ -48,13 +48,16 @@ class Machine(System):
 
     def __init__(self, arch: str, ram_size: int, image_end: int = 0) -> None:
         engine = Engine(arch)
+        engine.stop_between_blocks()
+        engine.count_blocks()
         cpu = make_cpu(engine)
         memory = GuestMemory(cpu.ram_base, ram_size, cpu.pte_format)
         engine.map_ram(cpu.ram_base, ram_size, memory.host_address)
         super().__init__(engine, cpu, memory)
+        self.turn.stop_soon = self._stop_soon
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
-        self.clock = Clock(self.engine, self.text)
+        self.clock: CounterClock = CounterClock(self.engine, self.text)
         self._watched: tuple[WatchedCode, ...] = (self.clock,)
         if arch == "x86_64":
             parts = self.engine, self.cpu, self.text, self.memory
@@ -172,8 +175,20 @@ class Machine(System):
 
         Registers and the probes' control block are afterwards as before, also if the call failed.
         Raises what a handler raised, :class:`GuestFault`, :class:`GuestTimeout` (after ``timeout``
-        seconds), :class:`GuestLimit` (after ``max_instructions`` instructions, if not 0).
+        seconds), :class:`GuestLimit` (after ``max_instructions`` instructions, if not 0), what the
+        handler of a signal raised, :class:`CallStopped`, and :class:`UsageError` in a thread while
+        another one uses this guest.
         """
+        turn = self.turn
+        turn.begin()
+        try:
+            return self._call(target, arguments, timeout, max_instructions)
+        finally:
+            turn.end()
+
+    def _call(
+        self, target: int, arguments: Sequence[int], timeout: float | None, max_instructions: int
+    ) -> int:
         vcpu = self.vcpu
         depth = vcpu.depth
         if depth == len(self._contexts):
@@ -188,7 +203,8 @@ class Machine(System):
             vcpu.regs = vcpu.new_regs()
         vcpu.in_handler = False
         state = vcpu.hit_state.save()
-        counter = engine.counter if depth and engine.counting else None
+        outer_counter = engine.counter if depth else None
+        counter = outer_counter if engine.counting else None
         vcpu.depth = depth + 1
         used = 0
         try:
@@ -221,6 +237,15 @@ class Machine(System):
                     outer.thaw(vcpu.words, vcpu.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
+            elif outer_counter is not None:
+                engine.counter = outer_counter
+            if depth and signals.pending:
+                self._stop_soon()
+
+    def _stop_soon(self) -> None:
+        """In a callback: let the current run end at the next block."""
+        count = self.engine.counter_words
+        count[1] = min(count[0] + self.engine.extra_blocks, count[1])
 
     def check_idle(self) -> None:
         """Raise :class:`UsageError` while a call runs."""
@@ -243,7 +268,8 @@ class Machine(System):
         """Let the outermost call that runs now end as :class:`CallStopped`, and all within it."""
         if self.depth:
             self._stop_asked = True
-            self.engine.stop()
+            if self.turn.is_mine:
+                self._stop_soon()
 
     @property
     def return_address(self) -> int:
@@ -287,16 +313,23 @@ class Machine(System):
         The pad halts the CPU. That is 4-6 times cheaper than Unicorn's end address, whose block is
         translated anew at every run.
         """
-        engine, words, returned = self.engine, self.words, self._returned
+        vcpu, returned, turn = self.vcpu, self._returned, self.turn
+        engine, words = vcpu.engine, vcpu.words
         program_counter = engine.layout.pc
-        deadline = None if timeout is None else time.monotonic() + timeout
-        key = object()
-        if deadline is not None:
-            _watchdog.arm(key, deadline, engine.stop)
-        address, used = begin, 0
+        outer = turn.deadline, turn.level
+        deadline = outer[0]
+        if timeout is not None:
+            mine = time.monotonic() + timeout
+            turn.deadline = deadline = mine if deadline is None else min(mine, deadline)
+        turn.level = turn.count
+        address, used, most = begin, 0, _SLICE
         try:
             while True:
-                status = engine.run(address, limit - used if limit else 0)
+                if limit:
+                    engine.count_instructions()
+                elif not engine.counts_blocks:
+                    engine.count_blocks()
+                status = engine.run(address, min(limit - used, most) if limit else most)
                 if self._stop_asked:
                     self._stopped(CallStopped, "the call was stopped")
                 address = words[program_counter]
@@ -304,25 +337,32 @@ class Machine(System):
                     used += min(engine.counter)
                 if address == returned:
                     return used - 1  # without the halt
-                if address == self._pad:
-                    return used  # the limit was reached right there
+                if address == self._pad and limit and used >= limit:
+                    limit = used + 1  # the halt is not the function's; and return probes wait there
                 if status:
                     raise EngineError(
                         f"Unicorn stopped at {self.symbolize(address)}: {engine.describe(status)}"
                     )
+                most = _SLICE
+                if signals.pending:
+                    if vcpu.hit_state.is_stepping:
+                        most = 1  # somebody may call a function: not in the middle of a hit
+                    else:
+                        turn.deliver()
                 if deadline is not None and time.monotonic() >= deadline:
-                    self._stopped(GuestTimeout, f"guest still running after {timeout:g} s")
+                    self._stopped(GuestTimeout, f"guest still running after {timeout or 0:g} s")
                 if limit and used >= limit:
                     self._stopped(
                         partial(GuestLimit, instructions=used),
                         f"guest still running after {used} instructions",
                     )
                 if self._halted(address):
-                    self.vcpu.traps.dispatch(Trap(TrapKind.HALT, 0))
+                    vcpu.traps.dispatch(Trap(TrapKind.HALT, 0))
                     address = words[program_counter]
+        except HandlerOverstayed:
+            self._stopped(GuestTimeout, f"a handler is still running after {timeout or 0:g} s")
         finally:
-            if deadline is not None:
-                _watchdog.disarm(key)
+            turn.deadline, turn.level = outer
 
     def _take_back_the_stop(self) -> None:
         """Let Unicorn forget that a nested run was stopped.
@@ -330,7 +370,7 @@ class Machine(System):
         It would call no more code hooks in the outer one (but for those it compiled in when they
         were the only one). The next run to begin resets that.
         """
-        self.engine.run(self._pad, 2 if self.engine.counting else 0)
+        self.engine.run(self._pad, 2)
 
     def _halted(self, address: int) -> bool:
         """Whether the guest waits for an interrupt: none will come.
@@ -341,6 +381,9 @@ class Machine(System):
         before = address - len(halt)
         return self.text.is_code(before) and self.memory.read(before, len(halt)) == halt
 
-    def _stopped(self, error: Callable[..., BaseException], headline: str) -> None:
+    def _stopped(self, error: Callable[..., BaseException], headline: str) -> NoReturn:
         regs = self.regs.copy()
         raise error(headline, regs, self.symbolize(regs.ip), self.unwind(regs))
+
+
+signals.boundaries.add(Machine._run.__code__)

@@ -370,7 +370,8 @@ class GuestMemory(HostAccess):
         if address & 7 == 0 and region.start <= address < region.end:
             at = address - region.start + region.offset
             self._words[at >> 3] = value & _MASK
-            if self._code.find(1, at >> 12, (at >> 12) + 1) >= 0:
+            code = self._code
+            if code and code[at >> 12] == 1:
                 self.wrote(at, 8)
         else:
             super().write_u64(address, value)

@@ -20,6 +20,10 @@ _MASK = (1 << 64) - 1
 class HitState(Protocol):
     """What one CPU knows of the probe that it is handling, for whoever aborts what it does."""
 
+    @property
+    def is_stepping(self) -> bool:
+        """Whether a probed instruction is on its way, and its hit not over."""
+
     def save(self) -> Any:
         """Everything, for :meth:`restore`."""
 
@@ -32,6 +36,8 @@ class HitState(Protocol):
 
 class _NoHits:
     """Where there are no probes."""
+
+    is_stepping = False
 
     def save(self) -> None:
         """There is nothing."""

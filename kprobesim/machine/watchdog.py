@@ -1,7 +1,8 @@
-"""One thread that stops guests whose time is up.
+"""One thread that looks after handlers which outstay the time of their call.
 
-Unicorn's own timeout starts a thread for each run (115 us measured); this one sleeps until the
-earliest deadline, so a call that ends in time costs two lock operations.
+A guest's own code needs nobody: it runs in slices of blocks, and between two of them its time is
+looked at. Nor is the emulator ever stopped from outside: such a stop skips the hooks in the rest of
+a block, and does a load or a store twice.
 """
 
 from __future__ import annotations
@@ -9,50 +10,61 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from queue import Empty, SimpleQueue
+from typing import Any
 
-__all__ = ["Watchdog"]
+__all__ = ["Watchdog", "watchdog"]
 
-_AGAIN = 0.01  # seconds until a guest that did not stop is asked again
-_FOREVER = float("inf")
+_PERIOD = 0.05  # seconds between two looks
 
 
 class Watchdog:
-    """Calls ``stop`` of each armed guest once its deadline (``time.monotonic``) has passed."""
+    """Calls ``look(time.monotonic())`` of everything it looks after while that has an ``owner``."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._armed: dict[object, tuple[float, Callable[[], None]]] = {}
-        self._wakes_at = 0.0
+        self.asleep = True
+        """Whether :meth:`wake` must be called when a turn is taken."""
+        self._turns: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._calls: SimpleQueue[None] = SimpleQueue()  # may be put to by a signal's handler
         self._thread: threading.Thread | None = None
-        os.register_at_fork(after_in_child=self.__init__)  # type: ignore[misc]
 
-    def arm(self, key: object, deadline: float, stop: Callable[[], None]) -> None:
-        """Call ``stop`` from ``deadline`` on, again and again until :meth:`disarm`."""
-        with self._condition:
-            self._armed[key] = (deadline, stop)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._watch, name="kprobesim-watchdog", daemon=True
-                )
-                self._thread.start()
-            elif deadline < self._wakes_at:
-                self._condition.notify()
+    def look_after(self, turn: Any) -> None:
+        """From now on, as long as ``turn`` lives."""
+        self._turns.add(turn)
 
-    def disarm(self, key: object) -> None:
-        """The run is over; its ``stop`` is not called any more once this returns."""
-        with self._condition:
-            self._armed.pop(key, None)
+    def wake(self) -> None:
+        """A turn was taken."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._watch, name="kprobesim-watchdog", daemon=True
+            )
+            self._thread.start()
+        self._calls.put(None)
+
+    def forked(self) -> None:
+        """This is a child process: the thread is the parent's."""
+        self.asleep, self._thread, self._calls = True, None, SimpleQueue()
 
     def _watch(self) -> None:
-        with self._condition:
-            while True:
+        while True:
+            if not self._is_anybody_busy():
+                self.asleep = True
+                if not self._is_anybody_busy():  # who came before that line has not called
+                    self._calls.get()
+            self.asleep = False
+            try:
+                self._calls.get(timeout=_PERIOD)
+            except Empty:
                 now = time.monotonic()
-                wakes_at = _FOREVER
-                for deadline, stop in self._armed.values():
-                    if deadline <= now:
-                        stop()
-                        deadline = now + _AGAIN
-                    wakes_at = min(wakes_at, deadline)
-                self._wakes_at = wakes_at
-                self._condition.wait(min(wakes_at - now, threading.TIMEOUT_MAX))
+                for turn in list(self._turns):
+                    if turn.owner:
+                        turn.look(now)
+
+    def _is_anybody_busy(self) -> bool:
+        return any(turn.owner for turn in list(self._turns))
+
+
+watchdog = Watchdog()
+"""The process's."""
+os.register_at_fork(after_in_child=watchdog.forked)

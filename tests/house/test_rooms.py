@@ -89,8 +89,6 @@ NEVER = {
 @pytest.mark.parametrize("room", NEVER)
 def test_rooms_that_know_nothing_of_each_other(room: str) -> None:
     for path in (PACKAGE / room).rglob("*.py"):
-        if _name(path) == "inside/die_chain":  # it needs hooks on addresses, which live there
-            continue
         wrong = {name for name in _imports(path) if _room(name) in NEVER[room]}
         assert not wrong, f"{_name(path)} must not import {sorted(wrong)}"
 

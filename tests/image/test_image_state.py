@@ -110,6 +110,8 @@ def test_other_symbols_for_a_snapshot(sample: Path, tmp_path: Path) -> None:
         ("symbols", {"count": 1 << 40, "source": ""}),
         ("symbols", {"count": -1, "source": ""}),
         ("symbols", {}),
+        ("symbols", ...),
+        ("segments", []),
     ],
 )
 def test_sealed_nonsense(sample: Path, tmp_path: Path, name: str, value: object) -> None:
@@ -118,7 +120,10 @@ def test_sealed_nonsense(sample: Path, tmp_path: Path, name: str, value: object)
     found = read_container(path)
     sections = {key: bytes(data) for key, data in found.sections.items()}
     facts = unpack_value(sections["image"])
-    sections["image"] = pack_value({**facts, name: value})
+    changed = {**facts, name: value}
+    if value is ...:
+        del changed[name]
+    sections["image"] = pack_value(changed)
     write_container(path, found.facts, sections)
     if (name, value) == ("path", "a\0b"):
         return  # a path that cannot be opened may still be shown

@@ -105,16 +105,32 @@ def test_regions_do_not_overlap() -> None:
         memory.map_new(0x12000, PAGE, Prot.RW, "second")
 
 
-def test_watchdog_stops_only_what_is_late() -> None:
-    dog, stopped = Watchdog(), threading.Event()
-    dog.arm("in a thousand years", time.monotonic() + 1e300, lambda: None)
-    dog.arm("late", time.monotonic() + 0.05, stopped.set)
-    early = threading.Event()
-    dog.arm("early", time.monotonic() + 0.02, early.set)
-    dog.disarm("early")
-    assert stopped.wait(5)
-    dog.disarm("late")
-    assert not early.is_set()
+class _Looked:
+    def __init__(self, owner: int) -> None:
+        self.owner = owner
+        self.at = threading.Event()
+
+    def look(self, now: float) -> None:
+        assert now <= time.monotonic()
+        self.at.set()
+
+
+def test_watchdog_looks_only_after_what_is_in_use_and_sleeps_then() -> None:
+    dog, used, unused = Watchdog(), _Looked(1), _Looked(0)
+    dog.look_after(used)
+    dog.look_after(unused)
+    assert dog.asleep
+    dog.wake()
+    assert used.at.wait(5)
+    assert not unused.at.is_set() and not dog.asleep
+    used.owner = 0
+    deadline = time.monotonic() + 5
+    while not dog.asleep and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert dog.asleep
+    unused.owner = 1
+    dog.wake()
+    assert unused.at.wait(5)
 
 
 def test_slots_are_packed_and_reused_lowest_first() -> None:

@@ -23,9 +23,9 @@ __all__ = [
     "NATIVE",
     "STATE",
     "Form",
+    "GuestRunner",
     "differences",
     "make_states",
-    "run_in_guest",
     "run_natively",
     "table",
 ]
@@ -195,19 +195,22 @@ def _run_all(jobs: Sequence[tuple[Form, bytes]], shared: mmap.mmap) -> None:
         struct.pack_into("<Q", shared, 0, number + 1)
 
 
-def run_in_guest(kernel: CalledKernel, form: Form, states: bytes) -> bytes:
-    """The states after the form's instruction, in a called guest."""
-    routine, count = form.routine(), len(states) // STATE
-    code, area = kernel.alloc(len(routine), executable=True), kernel.alloc(len(states) + 64)
-    at = area + -area % 64
-    try:
-        kernel.write(code, routine)
-        kernel.write(at, states)
-        kernel.call(code, at, count)
-        return kernel.read(at, len(states))
-    finally:
-        kernel.free(area)
-        kernel.free(code)
+class GuestRunner:
+    """Runs forms in a called guest, ``most`` states of each at a time."""
+
+    def __init__(self, kernel: CalledKernel, most: int) -> None:
+        self._kernel = kernel
+        self._code = kernel.alloc(4096, executable=True)
+        area = kernel.alloc(most * STATE + 64)
+        self._states = area + -area % 64
+
+    def run(self, form: Form, states: bytes) -> bytes:
+        """The states after the form's instruction."""
+        kernel = self._kernel
+        kernel.write(self._code, form.routine())
+        kernel.write(self._states, states)
+        kernel.call(self._code, self._states, len(states) // STATE)
+        return kernel.read(self._states, len(states))
 
 
 def differences(form: Form, one: bytes, other: bytes) -> list[str]:

@@ -21,7 +21,6 @@ from kprobesim.arch.x86_64.detour import detour
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.patching.running_text import running_text
 
-DEFAULT = Path(__file__).parents[2] / "../shared/reference/real-kernel-tables"
 RELEASE = {"x86_64": "6.1.0-56-cloud-amd64", "arm64": "6.1.0-56-cloud-arm64"}
 TEXT_BASE = {"x86_64": 0xFFFF_FFFF_8100_0000, "arm64": 0xFFFF_8000_0801_0000}
 EMULATED = {
@@ -75,7 +74,7 @@ class Recorded:
 
 @pytest.fixture(scope="module")
 def recorded(real_kernel: CalledKernel) -> Iterator[Recorded]:
-    folder = Path(os.environ.get("KPROBESIM_TABLES") or DEFAULT)
+    folder = Path(os.environ.get("KPROBESIM_TABLES", ""))
     folder /= {"x86_64": "amd64", "arm64": "arm64"}[real_kernel.arch]
     if not folder.is_dir():
         pytest.skip("set KPROBESIM_TABLES to the folder with a kernel's recorded answers")

@@ -27,7 +27,8 @@ class Banner:
     @property
     def release(self) -> str:
         """What ``uname -r`` would print."""
-        return self.text.split(" ")[2] if self.text else ""
+        words = self.text.split(" ", 3)
+        return words[2] if len(words) > 2 else ""
 
     @property
     def version(self) -> tuple[int, ...]:

@@ -14,8 +14,10 @@ from kprobesim.kprobes.arming.jump_body import OptimizedCallback
 from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
 from kprobesim.kprobes.arming.protocol import Arming, HowToArm
 from kprobesim.kprobes.arming.slots import SlotCache
+from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, ListType
+from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.kprobes.rules.optimizable import Optimizable
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
@@ -48,7 +50,9 @@ class Armings:
         machine: System,
         image: KernelImage,
         arch: ArchKprobes,
-        hits: HitPath,
+        paths: PerCpu[HitPath],
+        ctlblk: PerCpu[KprobeCtlblk],
+        copies: dict[int, int],
         pages: SlotPages,
         default: HowToArm,
     ) -> None:
@@ -58,24 +62,28 @@ class Armings:
             machine: The guest.
             image: Its kernel.
             arch: The architecture's half.
-            hits: The path of hits.
+            paths: The path of a hit, of each CPU.
+            ctlblk: What each CPU knows of the probe that it handles.
+            copies: Where each copy is that runs by itself, and of what.
             pages: The memory that breakpoints need.
             default: "breakpoint" in a guest that is called, "hook" in one that runs by itself.
         """
         self.default = default
         self._machine = machine
-        self._hits = hits
-        self.hooks = HookArming(machine, image, arch, hits.hooks.hit)
-        hits.hooks.in_place.refresh = self.hooks.refresh
+        self._paths = paths
+        self._ctlblk = ctlblk
+        self._copies = copies
+        self.hooks = HookArming(machine, image, arch, paths.call(lambda path: path.hooks.hit))
+        for path in paths:
+            path.hooks.in_place.refresh = self.hooks.refresh
         self.slots = SlotCache(arch.slot_size, pages.new_slots, pages.free)
-        ctlblk = hits.steps.ctlblk
         self._breakpoints = BreakpointArming(
             machine,
             arch,
             self.slots,
-            hits.copies,
+            copies,
             # A task that has lost the CPU may stand in a copy, and nobody knows.
-            lambda: default == "breakpoint" and ctlblk.current_kprobe is None,
+            lambda: default == "breakpoint" and all(ctl.current_kprobe is None for ctl in ctlblk),
             self.hooks.read if default == "hook" else machine.memory.read,
         )
         self.hooks.read_original = self._breakpoints.read_original
@@ -86,10 +94,11 @@ class Armings:
             self._take_breakpoints()
 
     def _take_breakpoints(self) -> None:
-        """Be asked about the CPU's breakpoints: there is one of ours, or there will be."""
-        claims, trap = self._hits.steps.vcpu.traps.breakpoint, self._hits.breakpoints.trap
-        if trap not in claims:
-            claims.append(trap)
+        """Be asked about the CPUs' breakpoints: there is one of ours, or there will be."""
+        for path in self._paths:
+            claims, trap = path.steps.vcpu.traps.breakpoint, path.breakpoints.trap
+            if trap not in claims:
+                claims.append(trap)
 
     def optimize(
         self, table: KprobeTable, optimizable: Optimizable, pages: ProbePages, *, strict: bool
@@ -100,8 +109,9 @@ class Armings:
             table,
             self._breakpoints,
             optimizable,
-            OptimizedCallback(self._machine, self._hits, table.heads, pages),
-            self._hits.copies,
+            OptimizedCallback(self._machine, self._paths, table.heads, pages),
+            self._copies,
+            self._ctlblk,
             pages,
             strict=strict,
         )

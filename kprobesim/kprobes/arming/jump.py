@@ -16,7 +16,9 @@ from kprobesim.kprobes.arming.breakpoint import BreakpointArming
 from kprobesim.kprobes.arming.jump_body import JumpBody
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.arming.slots import SlotCache
+from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.kprobes.rules.optimizable import Optimizable
 from kprobesim.kprobes.table import KprobeTable, has_jprobe
 from kprobesim.machine.system import System
@@ -40,6 +42,7 @@ class KprobeOptimizer:
         optimizable: Optimizable,
         body: JumpBody,
         copies: dict[int, int],
+        ctlblk: PerCpu[KprobeCtlblk],
         pages: ProbePages,
         *,
         strict: bool = False,
@@ -50,6 +53,7 @@ class KprobeOptimizer:
         self._optimizable = optimizable
         self._body = body
         self._copies = copies
+        self._ctlblk = ctlblk
         self._strict = strict
         self.allowed = True
         self.buffers = SlotCache(DETOUR_SIZE, pages.new_detours, pages.free)
@@ -134,7 +138,7 @@ class KprobeOptimizer:
     def _with_head(self, p: Kprobe) -> AggrKprobe:
         if isinstance(p, AggrKprobe):
             return p
-        head = self._table.heads[p.addr or 0] = AggrKprobe(p, strict=self._strict)
+        head = self._table.heads[p.addr or 0] = AggrKprobe(p, self._ctlblk, strict=self._strict)
         return head
 
     def _unoptimize(self, head: Kprobe) -> None:

@@ -11,6 +11,7 @@ from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.hit.jump import make_jump_trap
 from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.machine.system import System
 
 __all__ = ["JumpBody", "OptimizedCallback"]
@@ -40,10 +41,10 @@ class OptimizedCallback:
     """
 
     def __init__(
-        self, machine: System, hits: HitPath, table: dict[int, Kprobe], pages: ProbePages
+        self, machine: System, paths: PerCpu[HitPath], table: dict[int, Kprobe], pages: ProbePages
     ) -> None:
         self._machine = machine
-        self._hits = hits
+        self._paths = paths
         self._table = table
         self.stubs = SlotCache(len(CALLBACK), pages.new_callbacks, pages.free)
         self._stub_of: dict[int, int] = {}
@@ -55,13 +56,16 @@ class OptimizedCallback:
         return stub
 
     def attach(self, made: Detour) -> None:
-        """Take its trap."""
-        trap = make_jump_trap(self._hits.steps, self._table, made.address, made.resume)
-        self._hits.breakpoints.places[self._trap_at(made.address)] = trap
+        """Take its trap, on each CPU."""
+        at = self._trap_at(made.address)
+        for path in self._paths:
+            trap = make_jump_trap(path.steps, self._table, made.address, made.resume)
+            path.breakpoints.places[at] = trap
 
     def free(self, address: int) -> None:
         """Who is still in it has nobody to call, and goes on without."""
-        self._hits.breakpoints.places.pop(self._trap_at(address), None)
+        for path in self._paths:
+            path.breakpoints.places.pop(self._trap_at(address), None)
         self.stubs.free(self._stub_of.pop(address), dirty=True)
 
     def _trap_at(self, address: int) -> int:

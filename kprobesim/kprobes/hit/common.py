@@ -173,6 +173,9 @@ class InPlace(Protocol):
     def before_execution(self) -> None:
         """The instruction is about to be emulated or stepped."""
 
+    def before_step(self) -> None:
+        """The CPU is about to step it."""
+
     def after_emulation(self) -> None:
         """It was emulated, and the guest goes on behind it."""
 
@@ -267,6 +270,8 @@ def make_hit(
             ctl.kprobe_saved_flags = old & mask
         words[flags] = old & unmasked | masked
         words[pc] = ainsn.insn
+        if in_place is not None:
+            in_place.before_step()
         if single_step:
             cpu.set_single_step(True)
         if listeners:

@@ -22,7 +22,6 @@ class HitPath:
         steps: What all hits have in common.
         breakpoints: Hits of breakpoints, and of ours at fixed places.
         hooks: Hits of hooks.
-        copies: Where each copy is that runs by itself, and of what.
         step: The trap behind a single step; it answers whether it was a probe's.
     """
 
@@ -52,7 +51,6 @@ class HitPath:
             strict: A breakpoint that older kernels would hit again and again is hit so.
             guest_has_traps: The guest takes traps itself, and knows better whose they are.
         """
-        self.copies = copies
         self.steps = steps = HitSteps(vcpu, arch, ctlblk, listeners)
         self.hooks = HookHits(steps, table)
         copied = stepping == "trap"

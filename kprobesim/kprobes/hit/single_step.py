@@ -53,8 +53,10 @@ def make_step_trap(
         if not in_place and not copied:
             return False
         done = words[pc] - ainsn.insn
-        if done == 0 and repeats:
-            return True  # a REP instruction traps after each iteration and has more to do
+        if done == 0 and repeats:  # a REP instruction traps after each iteration
+            if in_place:
+                hooks.in_place.before_step()
+            return True
         if done != ainsn.size:
             return False
         cpu.set_single_step(False)

@@ -10,8 +10,9 @@ does a CMPXCHG of two registers, which nobody compiles: where it fails, it clear
 its destination.
 
 A CMPXCHG is known by what comes before: with LOCK ``tcg_gen_atomic_cmpxchg_i64()`` of 32 bits,
-whose next zero-extension is EAX's; without LOCK zero-extensions of the old and of the expected
-value in place, and then a conditional move of their equality that keeps the old value.
+whose next zero-extension is EAX's (LOCK NEG is one, too, but its old value takes the place of the
+expected one, and it has no such extension); without LOCK zero-extensions of the old and of the
+expected value in place, and then a conditional move of their equality that keeps the old value.
 
 The code is laid out as that of :mod:`~kprobesim.machine.unicorn.host_code`. A slot of 64 bytes for
 each translator (by its address; two rarely share one) holds: whose it is, whether EAX's extension
@@ -129,6 +130,9 @@ cmpxchg:
     83e003                  and eax, 3
     83f802                  cmp eax, 2
     0f94c0                  sete al
+    4839ce                  cmp rsi, rcx
+    0f95c1                  setne cl
+    20c8                    and al, cl
     0fb6c0                  movzx eax, al
     49894208                mov [r10 + 8], rax
     c3                      ret
@@ -217,6 +221,8 @@ cmpxchg:
     c6040012                and w6, w6, #3
     df080071                cmp w6, #2
     ea179f9a                cset x10, eq
+    3f0003eb                cmp x1, x3
+    4a119f9a                csel x10, x10, xzr, ne
     202900a9                stp x0, x10, [x9]
     210d01a9                stp x1, x3, [x9, #16]
     c0035fd6                ret

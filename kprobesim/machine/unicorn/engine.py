@@ -20,6 +20,7 @@ from kprobesim.machine.unicorn import struct_layout
 from kprobesim.machine.unicorn.cmpxchg import mend_cmpxchg
 from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.machine.unicorn.context import Context
+from kprobesim.machine.unicorn.counting import Counting
 from kprobesim.machine.unicorn.hooks import Hooks
 from kprobesim.machine.unicorn.library import (
     GPRS,
@@ -37,7 +38,6 @@ from kprobesim.machine.unicorn.struct_layout import Layout, Words
 __all__ = ["Engine"]
 
 _X86 = "x86_64"
-_ENDLESS = 1 << 62
 _PAGE = 4096
 # jmp next; next: hlt - and the same with wfi
 _TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
@@ -71,8 +71,6 @@ class Engine:
             mend_cmpxchg()
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
-        self._counted = False
-        self._blocks = False
         self._numbers = REGISTERS[arch]
         self._pc = self._numbers["pc"]
         # With arguments made once and no prototype to check them against: every emulated branch
@@ -92,7 +90,12 @@ class Engine:
         self.fields = struct_layout.find_fields(self.words, self.layout)
         self.counter_words: Words = struct_layout.find_counter(self._handle, self.layout)
         """What was executed so far, and the limit, of the current or last counted run; live."""
-        self.hooks = Hooks(self._lib, self._handle, self.words, self.stop)
+        self.hooks = hooks = Hooks(self._lib, self._handle, self.words, self.stop)
+        self._counting = Counting(
+            self._handle, self.layout, hooks.add, hooks.unhook, self.forget_all_code
+        )
+        self.extra_blocks = 0
+        """By how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
             # No store is fast then.
             self.hooks.add(unicorn.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))
@@ -145,12 +148,7 @@ class Engine:
         Counting is exact: a block that was translated for an uncounted run does not count, so all
         are dropped when the mode changes (unicorn#1606: without that ``count=1`` may run four).
         """
-        if self._blocks:
-            count = count or _ENDLESS
-        counted = count > 0
-        if counted != self._counted:
-            self.forget_all_code()
-            self._counted = counted
+        count = self._counting.begin(count)
         status = int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
         self.hooks.raise_kept()
         return status
@@ -177,21 +175,16 @@ class Engine:
             raise EngineError(f"Unicorn stopped at {self.words[self.layout.pc]:#x}")
 
     def count_blocks(self, start: int = 1, end: int = 0) -> None:
-        """From now on count blocks (runs of instructions without a branch), not instructions.
+        """From now on count blocks: see :meth:`.counting.Counting.blocks`."""
+        self._counting.blocks(start, end)
+        if self.hooks.exits is not None:
+            self.hooks.exits.look_everywhere(False)
 
-        Only those between the virtual addresses ``start`` and ``end``; by default all.
-
-        To count, Unicorn hooks a C function of its own to every instruction, which halves the
-        speed. Hooked to every block it costs a tenth, and the limit stops the guest as precisely,
-        at the start of a block. So a guest can always run with a limit, and without a second
-        thread, whose stop would not be precise: the access to memory that it meets is done twice.
-        """
-        callback = self.layout.count_callback
-        in_use: Words = (_u64 * 1).from_address(self._handle + self.layout.counter - 8)
-        if not callback or in_use[0]:
-            raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
-        in_use[0] = self.hooks.add(unicorn.UC_HOOK_BLOCK, _ptr(callback), (start, end))
-        self._blocks = self._counted = True
+    def count_instructions(self) -> None:
+        """Count instructions again, after :meth:`count_blocks`; limits are exact instructions."""
+        self._counting.instructions()
+        if self.hooks.exits is not None:
+            self.hooks.exits.look_everywhere(True)
 
     def stop_between_blocks(self) -> None:
         """From now on look for a stop only where a block starts (see :mod:`.exits`).
@@ -233,7 +226,7 @@ class Engine:
     @property
     def counts_blocks(self) -> bool:
         """Whether blocks are counted, after :meth:`count_blocks`, and not instructions."""
-        return self._blocks
+        return self._counting.in_blocks
 
     def stop(self) -> None:
         """Ask the running guest to stop; precise when asked from a hook."""
@@ -242,7 +235,7 @@ class Engine:
     @property
     def counting(self) -> bool:
         """Whether the current or last run counts instructions."""
-        return self._counted
+        return self._counting.on and not self._counting.in_blocks
 
     @property
     def counter(self) -> tuple[int, int]:

@@ -65,7 +65,7 @@ class BlockExits:
         self._ranges: list[tuple[int, int]] = []
         self._zones: list[_Zone] = []  # where blocks that reach a hooked address start; disjoint
         self._refused = -1
-        self._always = False  # look everywhere
+        self._always = self._everywhere = False
         switch.value = 1
 
     def add(self, address: int, last: int) -> None:
@@ -93,6 +93,11 @@ class BlockExits:
         else:
             self._ranges.remove((address, last))
 
+    def look_everywhere(self, on: bool) -> None:
+        """In blocks that are translated from now on: a counted run ends at any instruction."""
+        self._everywhere = self._always = on
+        self._switch.value = not on
+
     def _holds(self, start: int, end: int) -> bool:
         at = bisect_left(self._hooked, start)
         if at < len(self._hooked) and self._hooked[at] < end:
@@ -108,7 +113,7 @@ class BlockExits:
         if self._holds(start, start + size):
             # A block that overwrites itself is replaced by its first instruction, for one turn:
             # thrown away, that would come back for ever.
-            self._always = instructions == 1 and start == self._refused
+            self._always = self._everywhere or (instructions == 1 and start == self._refused)
             self._refused = start
             switch.value = 0
             self._again(start, start + size)

@@ -53,3 +53,9 @@ def test_no_banner() -> None:
     banner = Banner()
     assert (banner.text, banner.release, banner.version, banner.flags) == ("", "", (), ())
     assert not banner.preemptible
+
+
+@pytest.mark.parametrize("text", ["", "Linux", "Linux version", "Linux version "])
+def test_a_line_without_a_release(text: str) -> None:
+    assert Banner(text).release == ""
+    assert Banner(text).version == ()

@@ -8,7 +8,6 @@ import struct
 
 import pytest
 
-from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.engine import Engine
 
 _LOOPS = {
@@ -61,8 +60,22 @@ def test_only_blocks_in_the_range_count(arch: str) -> None:
     assert min(engine.counter) == 10
 
 
-def test_refused_when_instructions_are_counted_already(arch: str) -> None:
-    engine, _ram = make_engine(arch)
-    engine.run(0x1000, 3)
-    with pytest.raises(EngineError, match="count blocks"):
-        engine.count_blocks()
+def test_what_is_counted_may_change(arch: str) -> None:
+    """Instructions to the last one, and blocks again; where blocks alone look for a stop, too."""
+    for between in (False, True):
+        engine, ram = Engine(arch), mmap.mmap(-1, 1 << 16)
+        if between:
+            engine.stop_between_blocks()
+        engine.map_ram(0, len(ram), ctypes.addressof(ctypes.c_char.from_buffer(ram)))
+        ram[0x1000 : 0x1000 + len(_LOOPS[arch])] = _LOOPS[arch]
+        step = 4 if arch == "arm64" else 1
+        for _ in range(2):
+            engine.count_instructions()
+            engine.run(0x1000, 301)
+            assert engine.counting and min(engine.counter) == 301
+            assert engine.words[engine.layout.pc] == 0x1000 + step
+            engine.count_blocks()
+            engine.run(0x1000, 300)
+            assert not engine.counting and min(engine.counter) == 300
+            assert engine.words[engine.layout.pc] == 0x1000
+        assert engine.words[0] == 2 * (100 + 300)
