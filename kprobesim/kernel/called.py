@@ -38,7 +38,6 @@ from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
 
-_CLOCK_RATE = 1_000_000_000  # of the guest's counter, a second
 _INT_MASK = (1 << 32) - 1
 
 
@@ -88,11 +87,6 @@ class CalledKernel(Kernel):
         self._forks = CalledForks(machine, manager, self._modules, self._memory, self._exceptions)
 
     # -- about -----------------------------------------------------------------------------------
-
-    @property
-    def time(self) -> float:
-        """Seconds of the guest's own time: a counter that advances whenever the guest reads it."""
-        return self.machine.clock.value / _CLOCK_RATE
 
     @property
     def current(self) -> Task | None:

@@ -46,37 +46,40 @@ class TrapRouter:
         self.witnesses: list[Callable[[int], None]] = []
         self.deliver: Callable[[int], None] | None = None
         self._vcpu = vcpu
-        self._route = self._make_route()
-        vcpu.engine.hooks.on_interrupt(self._route)
+        vcpu.engine.hooks.on_interrupt_unguarded(self._make_route())
         if vcpu.arch == "x86_64":
             vcpu.engine.hooks.on_invalid_instruction(self._on_invalid)
 
-    def _make_route(self) -> Callable[[int], None]:
-        cpu = self._vcpu.cpu
+    def _make_route(self) -> Callable[[object, int, object], None]:
+        cpu, keep = self._vcpu.cpu, self._vcpu.engine.hooks.keep
         breakpoint_vector, step_vector = cpu.breakpoint_vector, cpu.step_vector
         emulate, breakpoint, step = self.emulate, self.breakpoint, self.step
         pass_on = self._pass_on
 
-        def route(vector: int) -> None:  # the way of every hit: one frame
-            if emulate:
-                for takes in emulate:
-                    if takes(vector):
-                        return
-            if vector == breakpoint_vector:
-                for claims in breakpoint:
-                    if claims():
-                        return
-            elif vector == step_vector:
-                for claims in step:
-                    if claims():
-                        return
-            pass_on(vector)
+        def route(_uc: object, vector: int, _data: object) -> None:
+            try:  # the way of every hit: one frame
+                if emulate:
+                    for takes in emulate:
+                        if takes(vector):
+                            return
+                if vector == breakpoint_vector:
+                    for claims in breakpoint:
+                        if claims():
+                            return
+                elif vector == step_vector:
+                    for claims in step:
+                        if claims():
+                            return
+                pass_on(vector)
+            except BaseException as error:
+                keep(error)
 
         return route
 
     def _on_invalid(self) -> bool:
         """Take #UD, for which Unicorn has a hook of its own (x86-64)."""
-        self._route(_X86_UNDEFINED)
+        if not any(takes(_X86_UNDEFINED) for takes in self.emulate):
+            self._pass_on(_X86_UNDEFINED)
         return True
 
     def _pass_on(self, vector: int) -> None:

@@ -106,15 +106,14 @@ class Hooks:
 
         Where it leaves the pc the guest goes on: Unicorn delivers nothing (unicorn#1027).
         """
-        keep = self.keep
+        self.on_interrupt_unguarded(self._guarded(callback, None))
 
-        def guarded(_uc: object, number: int, _data: object) -> None:
-            try:  # not _guarded(): this is the way of every hit
-                callback(number)
-            except BaseException as error:
-                keep(error)
+    def on_interrupt_unguarded(self, callback: Callable[[object, int, object], None]) -> None:
+        """The same with ``callback(_, number, _)``, which hands what is raised to :meth:`keep`.
 
-        self.add(unicorn.UC_HOOK_INTR, _INTERRUPT(guarded))
+        A guard of its own would be one more call in the way of every hit.
+        """
+        self.add(unicorn.UC_HOOK_INTR, _INTERRUPT(callback))
 
     def on_invalid_instruction(self, callback: Callable[[], bool]) -> None:
         """Call ``callback()`` for an undefined x86 instruction; true goes on at the new ip."""
