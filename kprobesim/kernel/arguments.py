@@ -117,7 +117,10 @@ class Passed:
         if isinstance(argument, Symbol):
             return argument.address
         if isinstance(argument, str):
-            argument = argument.encode() + b"\0"
+            try:
+                argument = argument.encode() + b"\0"
+            except UnicodeEncodeError as error:
+                raise UsageError(f"argument {argument!r} is no text: give bytes") from error
         if isinstance(argument, (bytes, bytearray)):
             address = self._lender.lend(number, argument, guard=self._guard)
             self._lent.append(argument)

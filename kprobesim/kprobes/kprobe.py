@@ -184,10 +184,15 @@ class Kprobe:
     @property
     def place(self) -> str:
         """Where it is, for people: "gcd+0x4 at 0xffffffff810007a4"."""
-        place = self.symbol_name or "?"
+        place = str(self.symbol_name or "?")
         if self.offset:
-            place += f"+{self.offset:#x}"
-        return place if self.addr is None else f"{place} at {self.addr:#x}"
+            place += f"+{_number(self.offset)}"
+        return place if self.addr is None else f"{place} at {_number(self.addr)}"
 
     def __repr__(self) -> str:
         return f"<Kprobe {self.place} nmissed={self.nmissed}>"
+
+
+def _number(value: object) -> str:
+    """A field for people, also before somebody has looked whether it makes sense."""
+    return f"{value:#x}" if isinstance(value, int) else repr(value)
