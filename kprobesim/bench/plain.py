@@ -11,6 +11,18 @@ from typing import Any, Literal
 import unicorn
 from unicorn import arm64_const, x86_const
 
+from kprobesim.arch.arm64.system_registers import (
+    CPACR_EL1,
+    HCR_EL2,
+    MAIR_EL1,
+    SCR_EL3,
+    SCTLR_EL1,
+    SP_EL0,
+    TCR_EL1,
+    TPIDR_EL1,
+    TTBR0_EL1,
+    TTBR1_EL1,
+)
 from kprobesim.errors import EngineError
 from kprobesim.kernel.called import CalledKernel
 
@@ -20,14 +32,9 @@ Mode = Literal["virtual", "paged"]
 
 _STACK = 256 << 10
 _MSR_EFER, _MSR_GS_BASE = 0xC0000080, 0xC0000101
-# (CRn, CRm, op0, op1, op2): SCR_EL3, HCR_EL2, CPACR_EL1, MAIR_EL1, TTBR0_EL1, TTBR1_EL1, TCR_EL1,
-# SP_EL0, TPIDR_EL1; SCTLR_EL1 comes last, it turns the MMU on.
-_SCTLR_EL1 = (1, 0, 3, 0, 0)
-_TASK = ((4, 1, 3, 0, 0), (13, 0, 3, 0, 4))
-_PAGING = (
-    *((1, 1, 3, 6, 0), (1, 1, 3, 4, 0), (1, 0, 3, 0, 2), (10, 2, 3, 0, 0)),
-    *((2, 0, 3, 0, 0), (2, 0, 3, 0, 1), (2, 0, 3, 0, 2)),
-)
+_TASK = SP_EL0, TPIDR_EL1
+# SCTLR_EL1 comes last: it turns the MMU on.
+_PAGING = SCR_EL3, HCR_EL2, CPACR_EL1, MAIR_EL1, TTBR0_EL1, TTBR1_EL1, TCR_EL1
 
 
 class Plain:
@@ -99,7 +106,7 @@ class Plain:
             self._write_system(register, engine.read_system(*register))
         uc.reg_write(self.flags, 0x5)  # EL1, interrupts enabled
         if paged:
-            self._write_system(_SCTLR_EL1, engine.read_system(*_SCTLR_EL1))
+            self._write_system(SCTLR_EL1, engine.read_system(*SCTLR_EL1))
 
     def _write_system(self, register: tuple[int, int, int, int, int], value: int) -> None:
         self.uc.reg_write(arm64_const.UC_ARM64_REG_CP_REG, (*register, value))

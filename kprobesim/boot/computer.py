@@ -114,7 +114,8 @@ class Computer(ABC):
         self.image = image
         self.append = append
         self.console = Console()
-        self.clock = make_clock(clock, engine)
+        self.machine.clock = self.clock = make_clock(clock, engine)
+        self.console.now = self.clock.now
         self._add_devices()
 
     # -- what a subclass knows -------------------------------------------------------------------

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from kprobesim.boot.state import Block, Saved, fields
+from kprobesim.boot.state import Block, Put, Saved, fields, wrong_state
 from kprobesim.errors import UsageError
 
-__all__ = ["Console"]
+__all__ = ["Console", "ConsoleLine"]
+
+_STAMP = struct.Struct("<QQ")  # place in the output, nanoseconds
+_NEW_LINE = 0x0A
+
+
+@dataclass(frozen=True)
+class ConsoleLine:
+    """One line that the guest has printed.
+
+    Attributes:
+        time: Seconds of the guest's own time (as ``k.time``, and as a hit's) at its first byte;
+            ``None`` for a line that is older than a snapshot which does not tell.
+        text: What it says, without its end.
+    """
+
+    time: float | None
+    text: str
 
 
 class Console(Saved):
@@ -25,6 +45,9 @@ class Console(Saved):
         self.listeners: list[Callable[[bytes], None]] = []
         self.on_input: Callable[[], None] = lambda: None
         self._input: deque[int] = deque()
+        self.now: Callable[[], int] = lambda: 0
+        """The guest's time in nanoseconds; the board sets it."""
+        self._stamps: dict[int, int] = {}  # when each line began, by its place in the output
 
     def __repr__(self) -> str:
         last = next((line for line in reversed(self.tail().splitlines()) if line.strip()), "")
@@ -37,6 +60,39 @@ class Console(Saved):
     def text(self) -> str:
         r"""All output, decoded, with the line ends of text: the driver sends ``\r\n``."""
         return self.output.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    @property
+    def lines(self) -> list[ConsoleLine]:
+        """All lines, with the guest's own time of each; the last may be incomplete."""
+        found, at = [], 0
+        for line in bytes(self.output).split(b"\n"):
+            if line or at < len(self.output):
+                stamp = self._stamps.get(at)
+                text = line.decode("utf-8", "replace").rstrip("\r")
+                found.append(ConsoleLine(None if stamp is None else stamp / 1e9, text))
+            at += len(line) + 1
+        return found
+
+    def save(self) -> dict[str, Any]:
+        """The state as plain data."""
+        stamps = b"".join(_STAMP.pack(*stamp) for stamp in self._stamps.items())
+        return {**super().save(), "stamps": stamps}
+
+    def parse(self, state: object, where: str) -> Put:
+        """Check ``state``; one without the lines' times, of an older snapshot, is fine."""
+        stamps: object = b""
+        if isinstance(state, dict):
+            state = dict(state)
+            stamps = state.pop("stamps", b"")
+        if not isinstance(stamps, bytes) or len(stamps) % _STAMP.size:
+            raise wrong_state(f"{where}.stamps are no times of lines")
+        put_rest, times = super().parse(state, where), dict(_STAMP.iter_unpack(stamps))
+
+        def put() -> None:
+            put_rest()
+            self._stamps = dict(times)
+
+        return put
 
     def tail(self, lines: int = 20) -> str:
         """The last lines of the output."""
@@ -58,7 +114,14 @@ class Console(Saved):
 
     def put(self, data: bytes) -> None:
         """The guest prints ``data``."""
-        self.output += data
+        output = self.output
+        if not output or output[-1] == _NEW_LINE:
+            self._stamps[len(output)] = self.now()
+        at = data.find(b"\n")
+        while 0 <= at < len(data) - 1:
+            self._stamps[len(output) + at + 1] = self.now()
+            at = data.find(b"\n", at + 1)
+        output += data
         for listener in self.listeners:
             listener(data)
 

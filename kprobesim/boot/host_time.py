@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from kprobesim.boot.board_clock import BoardClock
 from kprobesim.boot.virtual_time import VirtualTime
 from kprobesim.errors import UsageError
 from kprobesim.machine.unicorn.engine import Engine
@@ -19,7 +20,7 @@ _NAP = 0.2  # seconds of one sleep: how soon a time limit is noticed
 _SET_ASIDE = 1_000_000_000  # ns between two runs after which nobody was running the guest
 
 
-class HostTime(VirtualTime):
+class HostTime(BoardClock):
     """Nanoseconds of the host's monotonic clock since power-on.
 
     They pass while the guest runs or idles, and do not between two ``run`` of a board.
@@ -39,7 +40,7 @@ class HostTime(VirtualTime):
         """The time as the guest reads it."""
         return self.now()
 
-    def spend(self, blocks: int) -> None:
+    def spend(self, ns: int) -> None:
         """Nothing: what the guest does takes as long as it takes."""
 
     def jump(self, when: int) -> None:
@@ -81,7 +82,7 @@ CLOCKS = {"virtual": VirtualTime, "host": HostTime}
 """What a board's clock can follow."""
 
 
-def make_clock(name: str, engine: Engine) -> VirtualTime:
+def make_clock(name: str, engine: Engine) -> BoardClock:
     """The clock of that name; raises :class:`UsageError`."""
     if name not in CLOCKS:
         raise UsageError(f"clock is {' or '.join(CLOCKS)}, not {name!r}")

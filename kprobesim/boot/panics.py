@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from kprobesim.boot.board_clock import BoardClock
 from kprobesim.boot.console import Console
 from kprobesim.boot.state import Maybe, Number, Saved, Tuples, fields
-from kprobesim.boot.virtual_time import VirtualTime
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE, CodeWatch
 
@@ -32,7 +32,7 @@ class PanicWatch(Saved):
 
     SAVED = fields(_at=Maybe(Number(63)), _functions=Tuples(_MOST, (64,)))
 
-    def __init__(self, code_watch: CodeWatch, clock: VirtualTime) -> None:
+    def __init__(self, code_watch: CodeWatch, clock: BoardClock) -> None:
         self._code_watch = code_watch
         self._clock = clock
         self._at: int | None = None

@@ -7,10 +7,7 @@ see the same times.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from kprobesim.boot.state import Number, Saved, fields
-from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.boot.board_clock import BoardClock
 
 __all__ = ["VirtualTime"]
 
@@ -20,24 +17,8 @@ _READ_BLOCKS = READ_NS // BLOCK_NS
 _NAP = 0.05  # seconds that an idle guest waits for somebody who may type, instead of all its time
 
 
-class VirtualTime(Saved):
-    """Nanoseconds since power-on, for an engine that counts blocks."""
-
-    SAVED = fields(_base=Number(63))
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._count = engine.counter_words
-        self._base = 0
-        self._running = False
-        self.wait: Callable[[float], object] | None = None
-        """Somebody who types: called with how many seconds of the host's time the guest idles, at
-        most; 0 while it is busy."""
-
-    @property
-    def running(self) -> bool:
-        """Whether the engine runs at this moment: a callback asks."""
-        return self._running
+class VirtualTime(BoardClock):
+    """Nanoseconds of what the guest does and waits for."""
 
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
@@ -55,16 +36,16 @@ class VirtualTime(Saved):
             now += done * BLOCK_NS
         return now
 
-    def spend(self, blocks: int) -> None:
-        """What the guest has just done takes as long as ``blocks`` blocks.
+    def spend(self, ns: int) -> None:
+        """What the guest has just done takes so many nanoseconds.
 
         The limit of the current run comes closer by that much: it stands for a time, at which the
         guest must stop wherever its last run has begun.
         """
-        self._base += blocks * BLOCK_NS
+        self._base += ns
         if self._running:
             count = self._count
-            count[1] = max(count[0], count[1] - blocks)
+            count[1] = max(count[0], count[1] - ns // BLOCK_NS)
 
     def jump(self, when: int) -> None:
         """The guest idles until ``when``: it is that now, if it was earlier."""
@@ -96,9 +77,3 @@ class VirtualTime(Saved):
             blocks = self._count[0] + max(0, -((self.now() - when) // BLOCK_NS))
             if blocks < self._count[1]:
                 self._count[1] = blocks
-
-    def stop_run(self) -> None:
-        """Let the current run end at the next block: from any callback, and precisely."""
-        last = self._count[0] + self._engine.extra_blocks
-        if self._running and last < self._count[1]:
-            self._count[1] = last

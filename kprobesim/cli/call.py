@@ -20,6 +20,7 @@ from kprobesim.cli.loading import (
 from kprobesim.cli.probes import Watch, add_probe_options, register_rows
 from kprobesim.disasm import Instruction
 from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.rules.place import parse_place
 from kprobesim.machine.faults import GuestStop
 
@@ -150,7 +151,7 @@ def place_arguments(
         elif isinstance(argument, Data):
             values.append(argument.content)
         elif isinstance(argument, Buffer):
-            address = kernel.alloc(argument.size)
+            address = kernel.alloc(argument.size, guard=isinstance(kernel, CalledKernel))
             buffers.append((address, argument.size))
             values.append(address)
         elif isinstance(argument, SymbolAddress):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from kprobesim.boot.faults import BootError
@@ -71,7 +72,8 @@ def _task(kernel: BootedKernel) -> dict[str, Any]:
 def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespace) -> int:
     """Probe ``places`` and run until the options say stop; the exit code."""
     terminal = Terminal(kernel.board) if _is_interactive(args) else None
-    screen = None if args.json else Screen(kernel, raw=terminal is not None)
+    probed = bool(places) or len(kernel.kprobes) > 0
+    screen = None if args.json else Screen(kernel, raw=terminal is not None, stamps=probed)
     hits: list[dict[str, Any]] = []
 
     def report(hit: dict[str, Any], instruction: Instruction) -> None:
@@ -114,6 +116,7 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
         "fault": fault.as_dict() if fault else None,
         "time": round(kernel.time, 9),
         "console": kernel.console.text,
+        "lines": [asdict(line) for line in kernel.console.lines],
         "snapshot": snapshot,
         "probes": watch.summary(),
         "hits": hits,

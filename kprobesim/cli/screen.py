@@ -12,17 +12,21 @@ from kprobesim.kernel.booted import BootedKernel
 __all__ = ["Screen"]
 
 _ARGUMENTS = 4
+_WHEN = "[{:12.6f}] "
 
 
 class Screen:
     """Shows what ``kernel`` prints as it comes, and lines of ours between its lines.
 
-    A terminal that is the guest's (``raw``) gets it as it is, others get lines of text.
+    A terminal that is the guest's (``raw``) gets it as it is, others get lines of text. With
+    ``stamps`` each line tells the guest's own time (``k.time``) before it: the same clock as that
+    of the hits between them, which the guest's own stamps are not.
     """
 
-    def __init__(self, kernel: BootedKernel, *, raw: bool = False) -> None:
+    def __init__(self, kernel: BootedKernel, *, raw: bool = False, stamps: bool = False) -> None:
         self._kernel = kernel
         self._raw = raw
+        self._stamps = stamps and not raw
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._console = make_console()
         self._at_start = True
@@ -33,10 +37,15 @@ class Screen:
         if not self._raw:
             text = text.replace("\r", "")
         if text:
-            sys.stdout.write(text)
+            sys.stdout.write(self._stamped(text) if self._stamps else text)
             self._at_start = text.endswith("\n")
             if self._at_start:
                 sys.stdout.flush()
+
+    def _stamped(self, text: str) -> str:
+        when = _WHEN.format(self._kernel.time)
+        first = when if self._at_start else ""
+        return first + text[:-1].replace("\n", "\n" + when) + text[-1]
 
     def _new_line(self) -> None:
         if not self._at_start:
@@ -48,7 +57,7 @@ class Screen:
         self._new_line()
         regs = self._kernel.machine.regs
         values = " ".join(f"{regs.arg(n):#x}" for n in range(_ARGUMENTS))
-        when = f"[{hit['time']:12.6f}] "
+        when = _WHEN.format(hit["time"])
         who = "" if hit["comm"] is None else f"{hit['comm']}-{hit['pid']}  "
         self._console.print(
             styled((when, "dim"), (f"hit {hit['hit']} ", "bold"), f"{hit['place']}  {who}", values)

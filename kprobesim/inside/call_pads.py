@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.boot.board import Board
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import ImageError
@@ -20,7 +21,6 @@ from kprobesim.machine.registers import PtRegs
 
 __all__ = ["CallPads"]
 
-_TRAPS = {"x86_64": (b"\xcc", 1), "arm64": (b"\x00\x00\x21\xd4", 4)}  # int3; brk #0x800
 _INTERRUPT = "irq_enter_rcu"  # kernel/softirq.c, since 5.8: the first thing that an interrupt does
 
 
@@ -132,7 +132,8 @@ class CallPads:
 
 
 def _find_traps(image: KernelImage) -> tuple[int, int]:
-    trap, align = _TRAPS[image.arch]
+    isa = architecture(image.arch)
+    trap, align = isa.trap, isa.trap_align
     found: list[int] = []
     for start, end in image.text_ranges:
         code = image.read(start, end - start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
+from kprobesim.arch.arm64.system_registers import SP_EL0, TPIDR_EL1
 from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.board import Board
 from kprobesim.boot.x86_64.board import X86Board
@@ -20,9 +21,6 @@ _HIGH_HALF = 1 << 63
 _IF = 0x200
 _CURRENT_NAMES = ("current_task", "pcpu_hot")
 
-# (CRn, CRm, op0, op1, op2)
-_SP_EL0 = (4, 1, 3, 0, 0)
-_TPIDR_EL1 = (13, 0, 3, 0, 4)
 _EL_BITS, _DAIF_I, _DAIF = 0xC, 0x80, 0x3C0
 _USER_ENTRY = ("el0t_64_sync", "el0_sync")
 _ENTRY_BYTES = 1024
@@ -114,8 +112,8 @@ class Arm64Standing:
         self._cpu, self._engine = board.machine.cpu, board.machine.engine
         self._words, self._flags = board.machine.words, self._engine.layout.flags
         self._memory = board.machine.memory
-        self._sp_el0 = self._engine.prepare_system(*_SP_EL0, 0)
-        self._tpidr = self._engine.prepare_system(*_TPIDR_EL1, 0)
+        self._sp_el0 = self._engine.prepare_system(*SP_EL0, 0)
+        self._tpidr = self._engine.prepare_system(*TPIDR_EL1, 0)
         self._image = image
         found = image.symbols.candidates("__entry_task")
         self._entry_task = found[0].address if found else _find_entry_task(image)

@@ -162,11 +162,6 @@ class BootedKernel(Kernel):
         """What the guest printed, and the way to type: ``k.console.text``, ``k.console.send``."""
         return self.board.console
 
-    @property
-    def time(self) -> float:
-        """Virtual seconds since power-on."""
-        return self.board.time
-
     @cached_property
     def modules(self) -> GuestModules:
         """The modules that the guest has loaded: a look at its own list each time."""

@@ -38,7 +38,6 @@ from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
 
-_CLOCK_RATE = 1_000_000_000  # of the guest's counter, a second
 _INT_MASK = (1 << 32) - 1
 
 
@@ -90,11 +89,6 @@ class CalledKernel(Kernel):
     # -- about -----------------------------------------------------------------------------------
 
     @property
-    def time(self) -> float:
-        """Seconds of the guest's own time: a counter that advances whenever the guest reads it."""
-        return self.machine.clock.value / _CLOCK_RATE
-
-    @property
     def current(self) -> Task | None:
         """What ``current`` is for the functions that are called: ``init_task``, "swapper".
 
@@ -122,10 +116,12 @@ class CalledKernel(Kernel):
         """
         self.machine.stop()
 
+    @in_turn
     def fork_state(self) -> ForkState:
         """See :meth:`Kernel.fork_state`."""
         return self._forks.fork(self.time)
 
+    @in_turn
     def restore_state(self, state: ForkState | None = None) -> int:
         """See :meth:`Kernel.restore_state`.
 
@@ -160,18 +156,24 @@ class CalledKernel(Kernel):
     def load_module(self, module: str | os.PathLike[str], *, init: bool = False) -> Module:
         """Load a kernel module, and before it the modules that it depends on.
 
-        module : the path of a ``.ko`` (``.ko.xz``, ``.ko.zst``, ``.ko.gz``), or the name of one in
-                 the Debian package, the ``lib/modules`` or the build tree that the kernel is in
-        init   : call its init function, and those of what it depends on; most need a kernel that
-                 has booted
-
         It is linked and patched as the kernel does. Its functions are symbols now, also as
         ``"module:function"``. Until :meth:`module_live` it is in the state COMING, with its init
         sections; with ``init`` it is LIVE at once, if that returned 0.
 
-        Raises :class:`ImageError` for a file that is no module for this kernel, or needs symbols
-        that nobody exports, :class:`UsageError` for one that is loaded, or whose init function
-        fails (it is unloaded again), and what :meth:`call` does.
+        Args:
+            module: The path of a ``.ko`` (``.ko.xz``, ``.ko.zst``, ``.ko.gz``), or the name of one
+                in the Debian package, the ``lib/modules`` or the build tree that the kernel is in.
+            init: Call its init function, and those of what it depends on; most need a kernel that
+                has booted.
+
+        Returns:
+            The module.
+
+        Raises:
+            ImageError: It is no module for this kernel, or needs symbols that nobody exports.
+            UsageError: It is loaded already, or its init function fails (it is unloaded again).
+
+        It raises what :meth:`call` does, too.
         """
         if not init:
             return self.modules.load(module)

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
 from kprobesim.machine.guard_pages import POISON_FREE
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, page_up
+from kprobesim.machine.memory_map import CODE
 
 __all__ = ["CalledMemory"]
 
-_CODE_AREA = 64 << 20  # from the start of the modules' area: beyond the slot pages
 _CODE_CHUNK = 1 << 20
-_TRAP = {"x86_64": b"\xcc", "arm64": b"\0"}  # INT3; UDF #0
 
 
 class CalledMemory:
     """Gives memory of ``machine`` out and takes it back; what is free is poison."""
 
-    code_region = "executable memory"
+    code_region = CODE.name
     """The name of the regions that executable memory is given from."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._guarded = machine.guarded
         self._code_heaps: list[Heap] = []
-        self._next_code = machine.cpu.modules_start + _CODE_AREA
+        self._next_code = machine.cpu.modules_start + CODE.offset
         self.lend, self.take_back = self._guarded.lend, self._guarded.take_back
 
     def alloc(self, size: int, *, executable: bool, guard: bool) -> int:
@@ -48,7 +48,7 @@ class CalledMemory:
         machine = self._machine
         for heap in self._code_heaps:
             if address in heap:
-                poison = _TRAP[machine.arch]
+                poison = architecture(machine.arch).trap_fill
                 break
         else:
             heap, poison = machine.heap, POISON_FREE

@@ -21,13 +21,13 @@ from kprobesim.image.segment import Segment
 from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, Region, page_up
+from kprobesim.machine.memory_map import MODULES
 from kprobesim.patching.running_text import module_text
 
 __all__ = ["Module", "ModuleState", "Modules"]
 
 _log = logging.getLogger(__name__)
 
-_SLOTS = 33 << 20  # from the start of the modules' area: slots and the return probes' trampoline
 _ARM64_REACH = 128 << 20  # of a branch: module_alloc() stays so near to the kernel's end
 _X86_END = 0xFFFF_FFFF_FF00_0000  # MODULES_END
 _ALIGN = 2 << 20
@@ -223,7 +223,7 @@ class Modules:
 
     def _place(self, size: int, start: int = 0) -> int:
         """The lowest free address for ``size`` bytes in the modules' area."""
-        low = self._machine.cpu.modules_start + _SLOTS
+        low = self._machine.cpu.modules_start + MODULES.offset
         end = _X86_END
         if self._machine.arch == "arm64":
             kernel = self._image.segments

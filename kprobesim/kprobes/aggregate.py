@@ -15,6 +15,7 @@ from kprobesim.kprobes.kprobe import (
     Kprobe,
     KprobeFlag,
     ListType,
+    is_true,
 )
 from kprobesim.kprobes.percpu import PerCpu
 
@@ -34,6 +35,8 @@ class AggrKprobe(Kprobe):
     """
 
     __slots__ = ("_strict", "_this_cpu", "children")
+
+    __setattr__ = object.__setattr__  # type: ignore[assignment]
 
     def __init__(
         self, first: Kprobe, ctlblk: PerCpu[KprobeCtlblk], *, strict: bool = False
@@ -111,7 +114,8 @@ class AggrKprobe(Kprobe):
             if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
                 ctl.kprobe_instance = p
                 try:
-                    if handler(p, regs):
+                    answer = handler(p, regs)
+                    if answer and is_true(answer, "pre_handler", p):
                         return 1
                 except HandlerAbandoned:
                     pass
@@ -150,6 +154,9 @@ class AggrKprobe(Kprobe):
         running = self._this_cpu().kprobe_instance
         children = () if self._strict else self.children
         for p in children if running is None else (running,):
-            if p.fault_handler is not None and not p.disabled and p.fault_handler(p, regs, trapnr):
+            handler = p.fault_handler
+            if handler is None or p.disabled:
+                continue
+            if is_true(handler(p, regs, trapnr), "fault_handler", p):
                 return 1
         return 0

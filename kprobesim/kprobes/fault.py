@@ -11,7 +11,7 @@ from typing import Any
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
 from kprobesim.kprobes.hit.path import HitPath
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import Kprobe, is_true
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
 
@@ -128,6 +128,6 @@ class FaultPath:
         vcpu = self._vcpu
         handling, vcpu.in_handler = vcpu.in_handler, True
         try:
-            return bool(handler(p, regs, trap.number))
+            return is_true(handler(p, regs, trap.number), "fault_handler", p)
         finally:
             vcpu.in_handler = handling

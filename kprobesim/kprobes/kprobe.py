@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "ListType",
     "PostHandler",
     "PreHandler",
+    "is_true",
 ]
 
 # ``regs`` may be declared as ``PtRegs`` or as those of one architecture.
@@ -53,6 +55,28 @@ class ListType(enum.Enum):
     KPROBE = "k"
     JPROBE = "j"
     KRETPROBE = "r"
+
+
+def is_true(answer: object, what: str, subject: object) -> bool:
+    """Whether a handler's ``answer``, an ``int`` or nothing in the kernel, is not zero.
+
+    Args:
+        answer: What it returned.
+        what: The name of the field that it is in.
+        subject: The probe, or what else has the field.
+
+    Raises:
+        UsageError: It is something else, which was hardly meant as an answer.
+    """
+    if answer is None:
+        return False
+    try:
+        return operator.index(answer) != 0  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(
+            f"{what} of {subject!r} returned {answer!r}: return None or 0 for the usual way, or a "
+            "number to say that something was done"
+        ) from None
 
 
 class KprobeFlag(enum.IntFlag):
@@ -133,6 +157,15 @@ class Kprobe:
         self.ainsn: Any = None
         self.detour: int | None = None
         self.nmissed = 0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set a field; raises :class:`UsageError` for what would only be noticed at a hit."""
+        if name.endswith("_handler"):
+            if value is not None and not callable(value):
+                raise UsageError(f"{name} is {value!r}: give a function, or None")
+        elif name in ("flags", "nmissed") and not isinstance(value, int):
+            raise UsageError(f"{name} is {value!r}: give an int")
+        object.__setattr__(self, name, value)
 
     def count_miss(self) -> None:
         """``kprobes_inc_nmissed_count()``: it was hit, and its handlers did not run."""

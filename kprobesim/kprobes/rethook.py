@@ -18,7 +18,7 @@ from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
 from kprobesim.kprobes.hit.common import HitSteps
 from kprobesim.kprobes.hit.path import HitPath
-from kprobesim.kprobes.kprobe import Kprobe, PreHandler
+from kprobesim.kprobes.kprobe import Kprobe, PreHandler, is_true
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
 from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.machine.code_watch import RETURNS, Watch
@@ -101,7 +101,7 @@ class Returns(ABC):
             ri.ret_addr = address
             if rp.entry_handler is not None:
                 try:
-                    unwanted = rp.entry_handler(ri, regs)
+                    unwanted = is_true(rp.entry_handler(ri, regs), "entry_handler", rp)
                 except BaseException:
                     free.append(ri)
                     raise

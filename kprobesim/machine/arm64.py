@@ -5,6 +5,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
+from kprobesim.arch.architecture import ARM64
+from kprobesim.arch.arm64.system_registers import (
+    CPACR_EL1,
+    HCR_EL2,
+    MAIR_EL1,
+    MDSCR_EL1,
+    SCR_EL3,
+    SCTLR_EL1,
+    SP_EL0,
+    TCR_EL1,
+    TPIDR_EL1,
+    TTBR0_EL1,
+    TTBR1_EL1,
+)
 from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
 from kprobesim.machine.registers import Arm64PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
@@ -18,18 +32,6 @@ _USER, _READ_ONLY, _SHARED, _ACCESSED = 1 << 6, 1 << 7, 3 << 8, 1 << 10
 _PXN, _UXN = 1 << 53, 1 << 54
 _FRAME = 0x0000_FFFF_FFFF_F000
 
-# System registers as (CRn, CRm, op0, op1, op2).
-_SCR_EL3 = (1, 1, 3, 6, 0)
-_HCR_EL2 = (1, 1, 3, 4, 0)
-_MAIR_EL1 = (10, 2, 3, 0, 0)
-_TTBR0_EL1 = (2, 0, 3, 0, 0)
-_TTBR1_EL1 = (2, 0, 3, 0, 1)
-_TCR_EL1 = (2, 0, 3, 0, 2)
-_SCTLR_EL1 = (1, 0, 3, 0, 0)
-_CPACR_EL1 = (1, 0, 3, 0, 2)
-_MDSCR_EL1 = (0, 2, 2, 0, 2)
-_SP_EL0 = (4, 1, 3, 0, 0)
-_TPIDR_EL1 = (13, 0, 3, 0, 4)
 
 _TCR = 16 | 16 << 16 | 2 << 30 | 5 << 32 | 0x3500_3500  # 48 bits, 4 KiB granules, cacheable
 _TCR_TBI1 = 1 << 38
@@ -78,9 +80,9 @@ class Arm64Cpu:
     regs_class = Arm64PtRegs
     pte_format = Arm64Pte()
     ram_base = 0x4000_0000
-    page_offset = 0xFFFF_0000_0000_0000  # the linear map: Documentation/arm64/memory.rst
-    vmalloc_start = 0xFFFF_8001_0000_0000
-    modules_start = 0xFFFF_8000_0000_0000
+    page_offset = ARM64.page_offset
+    vmalloc_start = ARM64.vmalloc_start
+    modules_start = ARM64.modules_start
     shadow_stack_register: int | None = 18  # CONFIG_SHADOW_CALL_STACK
     breakpoint_vector = 7
     step_vector = 1
@@ -93,7 +95,7 @@ class Arm64Cpu:
         self.engine = engine
         self.read_flags = engine.read_flags  # not a method: one call less for each branch
         self.read_u64: Callable[[int], int]  # set by who has the memory
-        self._mdscr = engine.prepare_system(*_MDSCR_EL1, 0)
+        self._mdscr = engine.prepare_system(*MDSCR_EL1, 0)
         self._guests_mdscr = 0
 
     def start(self, memory: GuestMemory) -> None:
@@ -104,33 +106,33 @@ class Arm64Cpu:
         engine = self.engine
         low, high = memory.tables.plant(shared=False)
         for register, value in (
-            (_SCR_EL3, 0x531),  # NS, HCE, RW
-            (_HCR_EL2, 1 << 31),  # RW
-            (_CPACR_EL1, 3 << 20),
-            (_MAIR_EL1, 0xFF),
-            (_TTBR0_EL1, low),
-            (_TTBR1_EL1, high),
-            (_TCR_EL1, _TCR),
+            (SCR_EL3, 0x531),  # NS, HCE, RW
+            (HCR_EL2, 1 << 31),  # RW
+            (CPACR_EL1, 3 << 20),
+            (MAIR_EL1, 0xFF),
+            (TTBR0_EL1, low),
+            (TTBR1_EL1, high),
+            (TCR_EL1, _TCR),
         ):
             engine.write_system(*register, value)
         engine.write_flags(_PSTATE_EL1H)
-        engine.write_system(*_SCTLR_EL1, _SCTLR)
+        engine.write_system(*SCTLR_EL1, _SCTLR)
 
     def ignore_kernel_tags(self) -> None:
         """Let the top byte of the kernel's addresses be a tag: TCR_EL1.TBI1 (KASAN_SW_TAGS)."""
-        self.engine.write_system(*_TCR_EL1, _TCR | _TCR_TBI1)
+        self.engine.write_system(*TCR_EL1, _TCR | _TCR_TBI1)
 
     def set_percpu_base(self, address: int) -> None:
         """Let TPIDR_EL1 be this CPU's per-CPU offset."""
-        self.engine.write_system(*_TPIDR_EL1, address)
+        self.engine.write_system(*TPIDR_EL1, address)
 
     def set_current(self, address: int) -> None:
         """Let SP_EL0 point at the running task."""
-        self.engine.write_system(*_SP_EL0, address)
+        self.engine.write_system(*SP_EL0, address)
 
     def current(self) -> int:
         """SP_EL0: the running task."""
-        return self.engine.read_system(*_SP_EL0)
+        return self.engine.read_system(*SP_EL0)
 
     # -- flags -----------------------------------------------------------------------------------
 

@@ -1,51 +1,79 @@
-"""The guest's clock: a counter that advances by itself, so that every run reads the same times.
+"""What every clock of a guest can do, whatever makes its time pass.
 
-Unicorn answers RDTSC and CNTVCT_EL0 with the host's clock. Here each read advances a counter by a
-fixed step instead. x86-64 can hook the instruction; ARM64's counter is an ``mrs`` among thousands
-of others (reading ``current`` is one), so only the words that read a counter are hooked, wherever
-they are: in the image, in a slot, in code that the host writes.
+There are three makers: reading a counter (:mod:`~kprobesim.machine.counter_clock`, for kernels
+that are called), blocks of instructions (``boot/virtual_time.py``) and the host's time
+(``boot/host_time.py``) for kernels that boot.
 """
 
 from __future__ import annotations
 
-from kprobesim.machine.text import KernelText
+from typing import Protocol
+
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.watched_code import WatchedCode
 
-__all__ = ["Clock"]
-
-_STEP = 1000
-_START = 1_000_000
-# mrs xN of CNTPCT, CNTVCT, CNTPCTSS and CNTVCTSS_EL0: the low byte without its register number
-_READS = (0x20, 0x40, 0xA0, 0xC0)
-_MRS_COUNTER = b"\xe0\x3b\xd5"
+__all__ = ["GuestClock", "HiddenTime"]
 
 
-class Clock(WatchedCode):
-    """``value`` counts in units of the counter, :data:`_STEP` a read."""
+class HiddenTime:
+    """Keeps from a clock that a hook's hit leaves a block, and enters it again.
 
-    def __init__(self, engine: Engine, text: KernelText) -> None:
-        super().__init__(engine)
-        self.value = _START
-        if engine.arch == "x86_64":
-            engine.hooks.on_read_tsc(self.read)
-        else:
-            self._see_pokes(text)
+    What is counted must be what is counted without the probe: blocks, which make the time pass, or
+    instructions, which a call may be limited to.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Hide what happens on ``engine``."""
+        self._engine = engine
+        self._counter = engine.counter_words
+        self._counted = 0
+
+    def begin(self) -> None:
+        """The CPU stands at an instruction, and is about to leave its block."""
+        self._counted, self._engine.extra_blocks = self._counter[0], 0
+
+    def begin_step(self) -> None:
+        """A block more will be run, which must not end the run in the middle of the hit.
+
+        Called once more for each turn of an instruction that repeats itself.
+        """
+        if self._engine.counts_blocks:
+            self._engine.extra_blocks += 1
+            self._counter[1] += 1
+
+    def end_step(self) -> None:
+        """It is behind the instruction: the time is that of :meth:`begin`, and not less."""
+        self._give_back()
+        self._counter[0] = self._counted
+
+    def end_by_fault(self) -> None:
+        """The step has faulted: the block was counted once more for each turn."""
+        self._counter[0] -= self._engine.extra_blocks
+        self._give_back()
+
+    def end(self) -> None:
+        """The block will be entered, and counted, once more."""
+        self._counter[0] = self._counted - self._engine.counts_blocks
+
+    def _give_back(self) -> None:
+        """The run ends where it would have ended."""
+        self._counter[1] -= self._engine.extra_blocks
+        self._engine.extra_blocks = 0
+
+
+class GuestClock(Protocol):
+    """The time of a guest, in nanoseconds since it was switched on or loaded."""
+
+    def now(self) -> int:
+        """The time in nanoseconds; changes nothing."""
 
     def read(self) -> int:
-        """The counter as the guest reads it."""
-        self.value += _STEP
-        return self.value
+        """The time in nanoseconds as the guest reads it, which may take a while."""
 
-    def see_code(self, address: int, code: bytes | memoryview) -> None:
-        """Hook the counter reads in ``code``, which was put at ``address`` (ARM64)."""
-        data = bytes(code)
-        at = data.find(_MRS_COUNTER)
-        while at >= 0:
-            place = address + at - 1
-            if at and place % 4 == 0 and data[at - 1] & ~0x1F in _READS:
-                self._hook(place)
-            at = data.find(_MRS_COUNTER, at + 1)
+    def spend(self, ns: int) -> None:
+        """What the guest has just done takes so many nanoseconds."""
 
-    def _install(self, place: int) -> int:
-        return self._engine.hooks.on_read_counter(place, self.read)
+    def hasten(self, when: int) -> None:
+        """Let the current run end at ``when`` if it would end later."""
+
+    def hidden(self, engine: Engine) -> HiddenTime:
+        """What keeps hits on ``engine`` out of this time."""

@@ -8,7 +8,7 @@ kind compute with such addresses. The bytes before are poison (include/linux/poi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from kprobesim.errors import UsageError
 from kprobesim.machine.heap import Heap
@@ -16,22 +16,15 @@ from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region, page_up
 
 __all__ = ["POISON_FREE", "GuardedArea", "count_of"]
 
-POISON_FREE, _POISON_BEFORE = b"\x6b", b"\x5a"
+POISON_FREE = b"\x6b"
 # Places for arguments by size in pages, and how many: a call has few, but calls are nested. Each
 # has a page before it that is never mapped.
 _PLACES = ((1, 128), (4, 32), (16, 16))
-_BEFORE = _POISON_BEFORE * PAGE
 _PLACES_BYTES = PAGE + sum((pages + 1) * count for pages, count in _PLACES) * PAGE
 
 
-class _Lent(NamedTuple):
-    """``size`` bytes at ``address``, in a place or in the heap (``places`` is None)."""
-
-    number: int
-    address: int
-    size: int
-    guarded: bool
-    places: _Places | None
+# Number of the argument, address, size, whether it ends at its page's end; None: in no place.
+_Lent = tuple[int, int, int, bool, "_Places | None"]
 
 
 class GuardedArea:
@@ -87,7 +80,7 @@ class GuardedArea:
             address, guard = self._make_room(max(1, size) if guard else page_up(size + 1), guard)
             offset = address + self._to_offset
             self._memory.ram[offset : offset + size] = data
-        self._lent.append(_Lent(number, address, size, guard, places))
+        self._lent.append((number, address, size, guard, places))
         return address
 
     def take_back(self) -> bytes:
@@ -119,7 +112,7 @@ class GuardedArea:
         used, memory = page_up(size), self._memory
         start = self._heap.alloc(used + PAGE, PAGE)
         offset = start + self._to_offset
-        memory.ram[offset : offset + used] = _POISON_BEFORE * (used - size) + bytes(size)
+        memory.ram[offset : offset + used] = POISON_FREE * (used - size) + bytes(size)
         region = memory.map(start, memory.base + offset, used, Prot.RW, "guarded memory")
         address = start + used - size
         self._regions[address] = region, size
@@ -194,13 +187,11 @@ class _Places:
         start, offset = self.mapped[number]
         size, whole = len(data), self.bytes
         ram = self._memory.ram
-        if not guard:
-            ram[offset : offset + whole] = data + bytes(whole - size)
-            return start
-        before = min(whole - size, PAGE)  # a page of it will do
-        end = offset + whole
-        ram[end - size - before : end] = _BEFORE[:before] + data
-        return start + whole - size
+        if guard:  # the bytes before are poison already
+            ram[offset + whole - size : offset + whole] = data
+            return start + whole - size
+        ram[offset : offset + whole] = data + bytes(whole - size)
+        return start
 
     def drop(self, size: int) -> None:
         """Nobody uses the last place any more, where ``size`` bytes were."""

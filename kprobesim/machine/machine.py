@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from kprobesim.errors import EngineError, UsageError
 from kprobesim.machine.bit_instructions import BitInstructions
-from kprobesim.machine.clock import Clock
+from kprobesim.machine.counter_clock import CounterClock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guard_pages import GuardedArea
@@ -57,7 +57,7 @@ class Machine(System):
         self.turn.stop_soon = self._stop_soon
         self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
         self.cpu.start(self.memory)
-        self.clock = Clock(self.engine, self.text)
+        self.clock: CounterClock = CounterClock(self.engine, self.text)
         self._watched: tuple[WatchedCode, ...] = (self.clock,)
         if arch == "x86_64":
             parts = self.engine, self.cpu, self.text, self.memory

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from kprobesim.machine.clock import GuestClock
 from kprobesim.machine.code_watch import CodeWatch
 from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.die_notifiers import DieEvent, DieNotifiers, event_of
@@ -61,6 +62,7 @@ class System:
         explainers: Who may know why the run ends with a trap: a sentence, or "".
         names: Who knows the kernel's symbols.
         originals: Who knows what probes stand in the place of; ``None``: there are none.
+        clock: The time of all of them.
         vcpus: The CPUs, by number.
         vcpu: The one that runs, or ran last.
         turn: Who uses the system now.
@@ -78,6 +80,7 @@ class System:
         self.explainers: list[Callable[[Trap, PtRegs], str]] = []
         self.names: Names = _NoNames()
         self.originals: Originals | None = None
+        self.clock: GuestClock
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
         self.turn = Turn(lambda: self.vcpu.in_handler)

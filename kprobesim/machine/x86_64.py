@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
+from kprobesim.arch.architecture import X86_64
 from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
 from kprobesim.machine.registers import X86PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
@@ -62,9 +63,9 @@ class X86Cpu:
     regs_class = X86PtRegs
     pte_format = X86Pte()
     ram_base = 0
-    page_offset = 0xFFFF_8880_0000_0000  # the direct map: Documentation/x86/x86_64/mm.rst
-    vmalloc_start = 0xFFFF_C900_0000_0000
-    modules_start = 0xFFFF_FFFF_C000_0000
+    page_offset = X86_64.page_offset
+    vmalloc_start = X86_64.vmalloc_start
+    modules_start = X86_64.modules_start
     shadow_stack_register: int | None = None
     breakpoint_vector = 3
     step_vector = 1

@@ -16,7 +16,7 @@ from kprobesim import BootedKernel, Kernel, Kprobe, Stop, UsageError
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.initramfs import built_in_initramfs
 from kprobesim.boot.stop import StopReason
-from kprobesim.errors import ImageError, SymbolError
+from kprobesim.errors import GuestError, ImageError, SymbolError
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit, GuestTimeout
 
 pytestmark = pytest.mark.real_kernel
@@ -140,6 +140,22 @@ def test_pure_functions_give_what_a_call_without_a_boot_gives(
 
 
 # -- what goes wrong -------------------------------------------------------------------------------
+
+
+def test_an_argument_that_is_overrun_is_told(k: BootedKernel) -> None:
+    assert k.call("strlen", b"a" * 16) == 16  # zeroes follow
+    with pytest.raises(GuestError, match="argument 1 of 4 bytes was overrun by at least 3 bytes"):
+        k.call("memset", bytearray(4), 1, 7)
+    data = bytearray(4)
+    k.call("memset", data, 1, 4, guard=True)
+    assert data == b"\1" * 4
+    with pytest.raises(GuestFault) as caught:
+        k.call("memset", bytearray(4), 1, 5, guard=True)
+    assert caught.value.hint == "argument 1 of 4 bytes is overrun by 1 byte"
+    address = k.alloc(8, guard=True)
+    assert (address + 8) % 4096 == 0
+    k.free(address)
+    assert k.call("strlen", "still there") == 11
 
 
 @pytest.mark.parametrize("address", [0x10, 1 << 40, 0xDEAD_0000_0000_0000])

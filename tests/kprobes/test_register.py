@@ -257,14 +257,11 @@ def test_other_types_are_refused(guest: CalledKernel) -> None:
         Kprobe("strlen", offset=None),  # type: ignore[arg-type]
         Kprobe("strlen", offset=1 << 32),
         Kprobe("\ud800", addr=1 << 64),
-        Kprobe("strlen", pre_handler="print"),  # type: ignore[arg-type]
     ):
         with pytest.raises(UsageError):
             guest.register_kprobe(wrong)
-    p = Kprobe("strlen")
-    p.flags = "2"  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="flags"):
-        guest.register_kprobe(p)
+    with pytest.raises(UsageError, match="pre_handler"):
+        Kprobe("strlen", pre_handler="print")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="flags"):
         Kprobe("strlen", flags=None)  # type: ignore[arg-type]
     for wrong_place in ({"symbol_name": 5}, {"addr": "strlen"}, {"addr": 1, "slot_at": "0"}):

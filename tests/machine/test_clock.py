@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from kprobesim import Kernel
+from kprobesim import CalledKernel, Kernel
 
 _READ_COUNTER = {
     # rdtsc; shl rdx, 32; or rax, rdx; ret
@@ -31,3 +31,13 @@ def test_two_guests_read_the_same_times(sample: Path) -> None:
         runs.append(times)
     assert runs[0] == runs[1]
     assert runs[0] == sorted(set(runs[0]))
+
+
+def test_a_called_kernel_tells_its_time_in_seconds(guest: CalledKernel) -> None:
+    clock = guest.machine.clock
+    before = clock.now()
+    assert guest.time == before / 1e9 == clock.now() / 1e9, "looking takes no time"
+    assert clock.read() > before
+    now = clock.now()
+    clock.spend(250)
+    assert clock.now() == now + 250

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from makers import arm64_book
 from makers.native_x86 import (
+    KNOWN,
     NATIVE,
     STATE,
     Form,
@@ -25,8 +26,6 @@ from kprobesim.kernel.called import CalledKernel
 SAMPLE = Path(__file__).parents[2] / "samples/guest-x86_64.elf"
 
 _STATES = 6
-KNOWN = {"cmpxchg ebx, ecx"}
-"""Where it fails, Unicorn clears the upper half of the register; nobody compiles this form."""
 
 
 @pytest.fixture(scope="module")

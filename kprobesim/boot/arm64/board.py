@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from functools import cached_property
 
+from kprobesim.arch.arm64.system_registers import CNTHCTL_EL2, HCR_EL2, SCR_EL3
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
 from kprobesim.boot.arm64.gic import Gic
 from kprobesim.boot.arm64.id_registers import HCR_TID3, PAGES_16K, IdRegisters
@@ -42,10 +43,6 @@ _MASK = (1 << 64) - 1
 _HEADER = struct.Struct("<16xQQ24x4s4x")  # image_size, flags, magic
 _PAGES_16K = 2
 
-# (CRn, CRm, op0, op1, op2)
-_SCR_EL3 = (1, 1, 3, 6, 0)
-_HCR_EL2 = (1, 1, 3, 4, 0)
-_CNTHCTL_EL2 = (14, 1, 3, 4, 0)
 _SCR = 0x531  # NS, RES1, HCE, RW: without it Unicorn takes EL1 for AArch32
 _HCR, _HCR_IRQ = 1 << 31 | 1 << 4, 1 << 7  # RW IMO; VI: a virtual interrupt waits
 _PSTATE_EL1H = 0x3C5
@@ -136,11 +133,11 @@ class Arm64Board(Board):
         self.ram[: len(tree)] = tree
 
         engine = self.machine.engine
-        engine.write_system(*_SCR_EL3, _SCR)
-        engine.write_system(*_HCR_EL2, self._hcr)
-        engine.write_system(*_CNTHCTL_EL2, 0)
+        engine.write_system(*SCR_EL3, _SCR)
+        engine.write_system(*HCR_EL2, self._hcr)
+        engine.write_system(*CNTHCTL_EL2, 0)
         engine.write_flags(_PSTATE_EL1H)
-        engine.write_system(*_CNTHCTL_EL2, 0)  # this makes PSTATE take effect
+        engine.write_system(*CNTHCTL_EL2, 0)  # this makes PSTATE take effect
         self._words[0] = _RAM
         self._words[self._pc] = kernel
         self.kernel_hooks.find(self.image)
@@ -210,7 +207,7 @@ class Arm64Board(Board):
             self.clock.stop_run()
 
     def _set_interrupt(self, level: bool) -> None:
-        self.machine.engine.write_system(*_HCR_EL2, self._hcr | (_HCR_IRQ if level else 0))
+        self.machine.engine.write_system(*HCR_EL2, self._hcr | (_HCR_IRQ if level else 0))
 
     def _timer_changed(self) -> None:
         self.gic.set_line(16 + TIMER_PPI, self.timer.asserted)

@@ -10,6 +10,15 @@ import ctypes
 from array import array
 from collections.abc import Callable
 
+from kprobesim.arch.arm64.system_registers import (
+    ELR_EL1,
+    ESR_EL1,
+    FAR_EL1,
+    SP_EL0,
+    SP_EL1,
+    SPSR_EL1,
+    VBAR_EL1,
+)
 from kprobesim.boot.state import Numbers, Saved, fields
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.engine import Engine
@@ -17,15 +26,13 @@ from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["ExceptionEntry", "find_banked"]
 
-# (CRn, CRm, op0, op1, op2)
-_SPSR_EL1 = (4, 0, 3, 0, 0)
 _BANKED = {
-    "elr": (4, 0, 3, 0, 1),
-    "sp_el0": (4, 1, 3, 0, 0),
-    "sp_el1": (4, 1, 3, 4, 0),
-    "esr": (5, 2, 3, 0, 0),
-    "far": (6, 0, 3, 0, 0),
-    "vbar": (12, 0, 3, 0, 0),
+    "elr": ELR_EL1,
+    "sp_el0": SP_EL0,
+    "sp_el1": SP_EL1,
+    "esr": ESR_EL1,
+    "far": FAR_EL1,
+    "vbar": VBAR_EL1,
 }
 _STRUCT_BYTES = 0x2000  # of the CPU's struct, from the general registers on
 
@@ -88,7 +95,7 @@ class ExceptionEntry(Saved):
         syndrome, address = engine.fields["esr"], engine.fields["far"]
         pstate = engine.fields["pstate"]
         read_flags, count = engine.read_flags, self._count
-        spsr = engine.prepare_system(*_SPSR_EL1, 0)
+        spsr = engine.prepare_system(*SPSR_EL1, 0)
         write_spsr = engine.write_prepared
 
         def deliver(vector: int) -> None:

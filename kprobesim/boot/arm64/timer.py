@@ -11,8 +11,8 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator
 
+from kprobesim.boot.board_clock import BoardClock
 from kprobesim.boot.state import Number, Saved, fields
-from kprobesim.boot.virtual_time import VirtualTime
 
 __all__ = ["FREQUENCY", "Timer", "find_instructions"]
 
@@ -42,7 +42,7 @@ class Timer(Saved):
 
     SAVED = fields(_control=Number(2), _compare=Number(64), user_control=Number(64))
 
-    def __init__(self, clock: VirtualTime, changed: Callable[[], None]) -> None:
+    def __init__(self, clock: BoardClock, changed: Callable[[], None]) -> None:
         self._clock = clock
         self._changed = changed
         self._control = 0

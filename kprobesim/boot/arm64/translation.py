@@ -6,15 +6,11 @@ import mmap
 import struct
 from collections.abc import Callable
 
+from kprobesim.arch.arm64.system_registers import SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1
 from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["walker"]
 
-# (CRn, CRm, op0, op1, op2)
-_SCTLR_EL1 = (1, 0, 3, 0, 0)
-_TTBR0_EL1 = (2, 0, 3, 0, 0)
-_TTBR1_EL1 = (2, 0, 3, 0, 1)
-_TCR_EL1 = (2, 0, 3, 0, 2)
 
 _ADDRESS = 0x0000_FFFF_FFFF_FFFF
 _VALID, _TABLE = 1, 2
@@ -26,9 +22,9 @@ def walker(engine: Engine, ram: mmap.mmap, base: int) -> Callable[[int], tuple[i
     """A function that translates as the MMU does now: identically while it is off."""
 
     def translate(address: int) -> tuple[int, bool] | None:
-        if not engine.read_system(*_SCTLR_EL1) & 1:
+        if not engine.read_system(*SCTLR_EL1) & 1:
             return address, True
-        control = engine.read_system(*_TCR_EL1)
+        control = engine.read_system(*TCR_EL1)
         high = address >> 55 & 1
         bits = 64 - (control >> (16 if high else 0) & 0x3F)
         grain = _GRAIN_1[control >> 30 & 3] if high else _GRAIN_0[control >> 14 & 3]
@@ -36,7 +32,7 @@ def walker(engine: Engine, ram: mmap.mmap, base: int) -> Callable[[int], tuple[i
             return None
         base_mask = _ADDRESS & -(1 << grain)
         stride = grain - 3
-        table = engine.read_system(*(_TTBR1_EL1 if high else _TTBR0_EL1)) & _ADDRESS & ~1
+        table = engine.read_system(*(TTBR1_EL1 if high else TTBR0_EL1)) & _ADDRESS & ~1
         level = 4 - -(-(bits - grain) // stride)
         executable = True
         while level < 4:

@@ -32,7 +32,7 @@ _HLT = 0xF4
 _IF = 0x200
 _SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come ...
 _LATE_NS = 100 * _SOON_NS  # ... each time twice as long, up to this
-_PORT_BLOCKS = 64  # an access to a timer's port takes about half a microsecond on a PC
+_PORT_NS = 512  # an access to a timer's port takes about half a microsecond on a PC
 _FIRST_INTERRUPT = 32
 _DEVICES = 0xFEC0_0000, 0x0140_0000  # where PCs have APICs, HPET, flash: nothing is there
 _MOST_MEMORY = 0xE000_0000
@@ -181,7 +181,7 @@ class X86Board(Board):
     # -- ports -----------------------------------------------------------------------------------
 
     def _port_time(self) -> int:
-        self.clock.spend(_PORT_BLOCKS)
+        self.clock.spend(_PORT_NS)
         return self.clock.now()
 
     def _in(self, port: int, size: int) -> int:

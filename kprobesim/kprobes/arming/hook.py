@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from kprobesim.arch.refused import Refused
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
@@ -73,17 +74,25 @@ class HookArming:
         return ainsn
 
     def refresh(self, p: Kprobe) -> ArchInsn | None:
-        """How to execute the instruction that is there now; raises ``Refused``.
+        """How to execute the instruction that is there now.
 
-        ``None``: it is a breakpoint of the guest's, which executes what it has put it on.
+        ``None``: it just runs, and no handler hears of its end. It is a breakpoint of the guest's,
+        which executes what it has put it on; or the guest has written one that nobody can probe;
+        or the probe's own handler has taken it out.
         """
         address = p.addr or 0
-        site, code = self._prepared[address]
+        prepared = self._prepared.get(address)
+        if prepared is None:
+            return None
+        site, code = prepared
         if self._machine.memory.read(address, len(code)) != code:
             now = self.read_original(address, len(code))
             if now.startswith(self._arch.breakpoint):
                 return None
-            p.ainsn = self.prepare(p, site)
+            try:
+                p.ainsn = self.prepare(p, site)
+            except Refused:
+                return None
         ainsn: ArchInsn = p.ainsn
         return ainsn
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import PAGE, Prot, Region
+from kprobesim.machine.memory_map import CALLBACKS, DETOURS, SLOTS, TRAMPOLINE
 
 __all__ = ["MappedPages", "ProbePages", "SlotPages", "is_probe_page"]
 
-#: From the start of the modules' area, within reach of jumps from the kernel.
-_SLOTS, _DETOURS, _CALLBACKS, _TRAMPOLINE = 0, 16 << 20, 24 << 20, 32 << 20
-_BREAKPOINTS = {"x86_64": b"\xcc", "arm64": b"\xe0\x00\x20\xd4"}  # INT3; BRK #7 (asm/brk-imm.h)
-_NAMES = (
-    "kprobe_insn_page",
-    "kprobe_optinsn_page",
-    "kprobe optimized_callback",
-    "kretprobe trampoline",
-)
+_NAMES = tuple(area.name for area in (SLOTS, DETOURS, CALLBACKS, TRAMPOLINE))
 
 
 def is_probe_page(region: Region) -> bool:
@@ -54,20 +48,20 @@ class MappedPages:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         start = machine.cpu.modules_start
-        self._slots, self._detours = start + _SLOTS, start + _DETOURS
-        self._callbacks = start + _CALLBACKS
+        self._slots, self._detours = start + SLOTS.offset, start + DETOURS.offset
+        self._callbacks = start + CALLBACKS.offset
 
     def new_slots(self) -> int:
         """The address of one more page for slots, the lowest that is free."""
-        return self._map_behind(self._slots, _NAMES[0])
+        return self._map_behind(self._slots, SLOTS.name)
 
     def new_detours(self) -> int:
         """The address of one more page for detour buffers (x86-64)."""
-        return self._map_behind(self._detours, _NAMES[1])
+        return self._map_behind(self._detours, DETOURS.name)
 
     def new_callbacks(self) -> int:
         """The address of one more page for what detours call (x86-64)."""
-        return self._map_behind(self._callbacks, _NAMES[2])
+        return self._map_behind(self._callbacks, CALLBACKS.name)
 
     def free(self, page: int) -> None:
         """Take a page for slots, detour buffers or what they call away again."""
@@ -77,7 +71,9 @@ class MappedPages:
 
     def trampoline(self) -> int:
         """Where calls return to that return probes follow; asked once."""
-        return self._map_code(_TRAMPOLINE, _BREAKPOINTS[self._machine.arch], _NAMES[3])
+        return self._map_code(
+            TRAMPOLINE.offset, architecture(self._machine.arch).trampoline_trap, TRAMPOLINE.name
+        )
 
     def _map_code(self, offset: int, code: bytes, name: str) -> int:
         start = self._map(self._machine.cpu.modules_start + offset, name)

@@ -16,7 +16,7 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
 from kprobesim.kprobes.events import HitKind, HitListeners
-from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
+from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, is_true
 from kprobesim.machine.faults import GuestBug
 from kprobesim.machine.trap import Trap, TrapKind, page_fault_of
 from kprobesim.machine.vcpu import Vcpu
@@ -32,6 +32,14 @@ _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
 _SS = int(KprobeStatus.KPROBE_HIT_SS)
 _REENTER = int(KprobeStatus.KPROBE_REENTER)
 _SSDONE = int(KprobeStatus.KPROBE_HIT_SSDONE)
+
+
+def goes_elsewhere(vcpu: Vcpu, answer: object, p: Kprobe) -> bool:
+    """Whether a pre_handler's odd ``answer`` says so; if it is none, its hit ends with an error."""
+    vcpu.in_handler = True
+    moved = is_true(answer, "pre_handler", p)
+    vcpu.in_handler = False
+    return moved
 
 
 def make_call_handler(vcpu: Vcpu) -> CallHandler:
@@ -219,7 +227,8 @@ def make_hit(
             if listeners:
                 tell(HitKind.HIT, p, _ACTIVE)
             handler = p.pre_handler
-            if handler is not None and call_handler(handler, p):
+            answer = None if handler is None else call_handler(handler, p)
+            if answer and (type(answer) is int or goes_elsewhere(vcpu, answer, p)):
                 ctl.current_kprobe = None
                 if listeners:
                     tell(HitKind.MOVED, p, 0)

@@ -12,7 +12,7 @@ from kprobesim.kprobes.arch_kprobes import ArchInsn
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.hit.common import Finish, HitSteps, make_hit
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.clock import HiddenTime
 
 __all__ = ["HookHits"]
 
@@ -20,56 +20,35 @@ _STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | int(KprobeStatus.KPROBE_REENTER)
 
 
 class _InPlace:
-    """Keeps the engine's count from showing that a hit left a block, and entered it again.
+    """Keeps from the guest's clock that a hit left a block, and entered it again.
 
     Attributes:
         refresh: Gives how to execute what is there now; ``None``: a breakpoint of the guest's.
+        before_execution: The hit will leave the block.
+        after_emulation: The block will be entered, and counted, once more.
+        before_step: A block more will be run, once for each turn of the instruction.
+        after_fault: The step has faulted.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, hidden: HiddenTime) -> None:
         self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
-        self._engine = engine
-        self._counter = engine.counter_words
-        self._counted = 0
-
-    def before_execution(self) -> None:
-        """The hit will leave the block."""
-        self._counted, self._engine.extra_blocks = self._counter[0], 0
-
-    def after_emulation(self) -> None:
-        """The block will be entered, and counted, once more."""
-        self._counter[0] = self._counted - self._engine.counts_blocks
-
-    def before_step(self) -> None:
-        """A block more will be run, which must not end the run in the middle of the hit.
-
-        Called once more for each turn of an instruction that repeats itself.
-        """
-        if self._engine.counts_blocks:
-            self._engine.extra_blocks += 1
-            self._counter[1] += 1
-
-    def after_step(self) -> None:
-        """The run ends where it would have ended."""
-        self._counter[1] -= self._engine.extra_blocks
-        self._engine.extra_blocks = 0
-
-    def after_fault(self) -> None:
-        """The step has faulted: the block was counted once more for each turn."""
-        self._counter[0] -= self._engine.extra_blocks
-        self.after_step()
+        self.before_execution = hidden.begin
+        self.after_emulation = hidden.end
+        self.before_step = hidden.begin_step
+        self.after_fault = hidden.end_by_fault
+        self._hidden = hidden
 
     def make_finish(self, finish: Finish) -> Finish:
         """``finish`` for an instruction that was stepped, and goes on behind itself.
 
         For the post_handler the time is what it was before the instruction, and not less.
         """
+        hidden = self._hidden
 
         def finish_in_place(p: Kprobe, ainsn: ArchInsn | None = None) -> bool:
-            self.after_step()
-            self._counter[0] = self._counted
+            hidden.end_step()
             done = finish(p, ainsn)
-            self.after_emulation()
+            hidden.end()
             return done
 
         return finish_in_place
@@ -88,7 +67,7 @@ class HookHits:
 
     def __init__(self, steps: HitSteps, table: dict[int, Kprobe]) -> None:
         """Make the hook's callback from the CPU's ``steps`` and the probes by address."""
-        self.in_place = _InPlace(steps.machine.engine)
+        self.in_place = _InPlace(steps.machine.clock.hidden(steps.vcpu.engine))
         self.finish_in_place = self.in_place.make_finish(steps.finish)
         self.arrives_again: int | None = None
         self.hit = self._make_hit(steps, table)

@@ -12,6 +12,7 @@ import errno
 from collections.abc import Callable
 from typing import Any, Literal
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
@@ -33,7 +34,6 @@ Read = Callable[[int, int], bytes]
 Interface = Literal["kprobe", "kretprobe", "fail_function"]
 """Who plants the probe; a jprobe is a kprobe."""
 
-_SLOT_AREA = {"x86_64": 0xFFFF_FFFF_C000_0000, "arm64": 0}
 _ENTRY_NEEDED = {
     "kretprobe": "only there is its return address known",
     "fail_function": "only there can it return at once",
@@ -231,7 +231,7 @@ class Rules:
             self._locate(answer, site)
             self._check_interface(site, interface, events=events)
             self.check_safe(site, init_freed=True)
-            slot = _SLOT_AREA[self.image.arch] if slot_at is None else slot_at
+            slot = architecture(self.image.arch).slot_area if slot_at is None else slot_at
             ainsn = self.prepare(
                 site, lambda site: self._arch.prepare(site, self._read, self._read, slot)
             )
