@@ -50,11 +50,11 @@ bench: $(READY)  ## measure what a probe costs
 
 bench-boot: $(READY)  ## measure a boot to user space, beside QEMU's where it is installed
 	$(BIN)/python scripts/fetch_kernels.py --missing
-	$(BIN)/python benchmarks/boot.py .cache/kernels/linux-image-*.deb
+	$(BIN)/python benchmarks/boot.py .cache/kernels/amd64.deb .cache/kernels/arm64.deb
 
 sweep: $(READY)  ## compare N (300) random functions of real kernels with and without probes
 	$(BIN)/python scripts/fetch_kernels.py --missing
-	$(BIN)/python benchmarks/sweep.py --functions $(N) .cache/kernels/linux-image-*.deb
+	$(BIN)/python benchmarks/sweep.py --functions $(N) .cache/kernels/amd64.deb .cache/kernels/arm64.deb
 
 agreement: $(READY)  ## compare check with the answers of every kernel line's own kprobes (KERNELS=6.1,7.3 POINTS=400)
 	$(BIN)/python scripts/agreement.py --points $(POINTS) --kernels "$(KERNELS)"
