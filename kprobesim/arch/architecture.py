@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kprobesim.arch.arm64.constants import BRK_KRETPROBE
+
 __all__ = ["ARCHITECTURES", "ARM64", "X86_64", "Architecture", "architecture"]
 
 
@@ -58,7 +60,7 @@ ARM64 = Architecture(
     trap=b"\x00\x00\x21\xd4",  # brk #0x800
     trap_align=4,
     trap_fill=b"\0",  # udf #0
-    trampoline_trap=b"\xe0\x00\x20\xd4",  # brk #7 (asm/brk-imm.h)
+    trampoline_trap=BRK_KRETPROBE.to_bytes(4, "little"),
 )
 ARCHITECTURES = {each.name: each for each in (X86_64, ARM64)}
 

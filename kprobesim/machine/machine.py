@@ -368,7 +368,8 @@ class Machine(System):
         """Let Unicorn forget that a nested run was stopped.
 
         It would call no more code hooks in the outer one (but for those it compiled in when they
-        were the only one). The next run to begin resets that.
+        were the only one). The next run to begin resets that (unicorn#1487, #591: nested runs are
+        nobody's first concern).
         """
         self.engine.run(self._pad, 2)
 

@@ -124,7 +124,8 @@ class X86Cpu:
         pending = engine.fields["old_exception"]
         code = engine.fields["error_code"].value
         # Unicorn never delivers the exception, so it stays pending and turns the next fault into
-        # a double fault (vector 8). It is delivered here.
+        # a double fault (vector 8). It is delivered here. (A breakpoint of DR7 cannot be told from
+        # a single step: unicorn#1055.)
         pending.value = 0xFFFFFFFF
         if vector == 14:
             access = "execute" if code & 0x10 else "write" if code & 2 else "read"

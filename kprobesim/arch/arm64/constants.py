@@ -6,7 +6,6 @@ __all__ = [
     "BRK_KPROBE",
     "BRK_KPROBE_STEP",
     "BRK_KRETPROBE",
-    "ESR_BRK",
     "INSN_SIZE",
     "KPROBE_BRK_IMM",
     "KPROBE_STEP_BRK_IMM",
@@ -16,7 +15,6 @@ __all__ = [
     "SLOT_SIZE",
     "brk",
     "brk_imm",
-    "esr_brk",
 ]
 
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -33,7 +31,6 @@ KRETPROBE_BRK_IMM = 0x007
 PSR_BTYPE = 0x3 << 10
 
 #: EC 0x3c (BRK from AArch64) with IL set; the immediate is the low half.
-ESR_BRK = 0x3C << 26 | 1 << 25
 
 _BRK = 0xD420_0000
 _BRK_MASK = 0xFFE0_001F
@@ -47,11 +44,6 @@ def brk(imm: int) -> int:
 def brk_imm(word: int) -> int | None:
     """The immediate of a ``BRK`` word, ``None`` for any other word."""
     return word >> 5 & 0xFFFF if word & _BRK_MASK == _BRK else None
-
-
-def esr_brk(imm: int) -> int:
-    """The syndrome (``ESR_EL1``) that the CPU reports for ``BRK #imm``."""
-    return ESR_BRK | (imm & 0xFFFF)
 
 
 BRK_KPROBE = brk(KPROBE_BRK_IMM)

@@ -14,7 +14,6 @@ __all__ = ["ARM64_FAR_BRANCHES", "RelocationError", "relocate"]
 
 _MASK = (1 << 64) - 1
 _PAGE = ~0xFFF
-_ADRP_MASK, _ADRP = 0x9F00_0000, 0x9000_0000
 
 #: JUMP26 and CALL26: branches that get a veneer if they do not reach.
 ARM64_FAR_BRANCHES = (282, 283)

@@ -116,6 +116,7 @@ class Engine:
     def forget_code(self, start: int, end: int) -> None:
         """Drop what was translated from the virtual range [``start``, ``end``), which is mapped.
 
+        For hooks that come or go: Unicorn 2.1.4 goes on with what it has (unicorn#2200, #2279).
         In user mode that is all there is (3 ms, and translating it again): Unicorn looks addresses
         up with the rights of the moment, and the kernel's would raise a page fault.
         """
@@ -264,7 +265,11 @@ class Engine:
         self._store_flags()
 
     def write_pc(self, value: int) -> None:
-        """Go on at ``value``, from a code hook: the block that is running is left."""
+        """Go on at ``value``, from a code hook: the block that is running is left.
+
+        Only there: in the hook of an interrupt the words are written instead (unicorn#1027), and
+        one who also stops the engine stops it first (unicorn#1579).
+        """
         self.write_number(self._pc, value)
 
     def read_register(self, name: str) -> int:

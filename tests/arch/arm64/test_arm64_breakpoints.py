@@ -9,16 +9,13 @@ from kprobesim.arch.arm64.constants import (
     BRK_KPROBE,
     BRK_KPROBE_STEP,
     BRK_KRETPROBE,
-    KPROBE_BRK_IMM,
     brk,
     brk_imm,
-    esr_brk,
 )
 
 
 def test_breakpoints() -> None:
     assert (BRK_KPROBE, BRK_KPROBE_STEP, BRK_KRETPROBE) == (0xD4200080, 0xD42000C0, 0xD42000E0)
-    assert esr_brk(KPROBE_BRK_IMM) == 0xF2000004
 
 
 @given(st.integers(0, 0xFFFF))
