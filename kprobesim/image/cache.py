@@ -1,11 +1,11 @@
-"""Images that were unpacked once: a second command on the same package starts in no time.
+"""What was unpacked once: a second command on the same package starts in no time.
 
 Taking a kernel out of a package and its symbols out of the kernel costs a second or more, and
 what comes out is always the same. So it is kept in the user's cache directory, as a snapshot keeps
-an image, under a name made from the package's content and from the code that has read it: what
-changes is another entry, and nothing is ever out of date. Entries appear whole or not at all; each
-has a checksum, and one that is damaged is made anew. Those not used for longest are deleted when
-all together exceed 2 GiB.
+an image (and the modules beside it, when some were asked for), under a name made from the package's
+content and from the code that has read it: what changes is another entry, and nothing is ever out
+of date. Entries appear whole or not at all; each has a checksum, and one that is damaged is made
+anew. Those not used for longest are deleted when all together exceed 2 GiB.
 
 The environment variable KPROBESIM_CACHE names another directory, or is ``off``. Where nothing can
 be written, nothing is kept.
@@ -20,14 +20,17 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 from kprobesim.errors import ImageError, SnapshotError
 from kprobesim.image.files.source import Buffer
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.state import pack_image, unpack_image
-from kprobesim.snapshot.container import read_container, write_container
+from kprobesim.snapshot.container import Container, read_container, write_container
 
-__all__ = ["cache_directory", "load_cached"]
+__all__ = ["cache_directory", "keep", "load_cached"]
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -55,21 +58,51 @@ def load_cached(path: Path, data: Buffer, load: Callable[[], KernelImage]) -> Ke
     Raises:
         ImageError: As ``load`` does.
     """
+    return keep(
+        data,
+        "image",
+        lambda container: unpack_image(container, None, path),
+        load,
+        lambda image: ({}, pack_image(image, None)),
+    )
+
+
+def keep(
+    data: Buffer,
+    what: str,
+    read: Callable[[Container], _T],
+    make: Callable[[], _T],
+    pack: Callable[[_T], tuple[dict[str, Any], dict[str, bytes]] | None],
+) -> _T:
+    """What was kept of a file, or what is made of it now, and kept.
+
+    Args:
+        data: The file's bytes.
+        what: Names which of the things that can be made of it.
+        read: Makes it of an entry; may raise SnapshotError for one that makes no sense.
+        make: Makes it of the file.
+        pack: Gives facts and sections of an entry, or ``None`` for what is not to be kept.
+    """
     folder = cache_directory()
     if folder is None:
-        return load()
-    entry = folder / (_key(data) + _ENDING)
+        return make()
+    entry = folder / f"{_key(data)}.{what}{_ENDING}"
     if entry.is_file():
         try:
-            image = unpack_image(read_container(entry), None, path)
+            kept = read(read_container(entry))
             os.utime(entry)
         except (SnapshotError, OSError) as error:
-            _log.info("an unpacked image is made anew: %s", error)
+            _log.info("what was unpacked is made anew: %s", error)
         else:
-            return image
-    image = load()
-    _keep(entry, image)
-    return image
+            return kept
+    made = make()
+    try:
+        packed = pack(made)
+    except ImageError:
+        return made  # damaged where symbols are: whoever asks for them will be told
+    if packed is not None:
+        _write(entry, *packed)
+    return made
 
 
 def _key(data: Buffer) -> str:
@@ -89,17 +122,13 @@ def _readers() -> bytes:
     return repr([(str(file), s.st_size, s.st_mtime_ns) for file, s in stats]).encode()
 
 
-def _keep(entry: Path, image: KernelImage) -> None:
-    try:
-        sections = pack_image(image, None)
-    except ImageError:
-        return  # damaged where symbols are: whoever asks for them will be told
+def _write(entry: Path, facts: dict[str, Any], sections: dict[str, bytes]) -> None:
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_container(entry, {}, sections, durable=False)
+        write_container(entry, facts, sections, durable=False)
         _make_room(entry)
     except (SnapshotError, OSError) as error:
-        _log.info("the unpacked image is not kept: %s", error)
+        _log.info("what was unpacked is not kept: %s", error)
 
 
 def _make_room(newest: Path) -> None:

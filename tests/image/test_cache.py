@@ -13,6 +13,7 @@ from makers.package_maker import make_bzimage, make_deb
 
 from kprobesim.image import KernelImage, load_image
 from kprobesim.image.cache import cache_directory
+from kprobesim.image.modules.package import ModulePackage
 
 FACTS = "arch container entry banner release build_id regions text_ranges percpu_load sections"
 
@@ -122,7 +123,7 @@ def test_those_not_used_for_longest_go(
 
 def load_image_is_kept(deb: Path) -> bool:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kprobesim.image.cache._keep", lambda entry, image: None)
+        patch.setattr("kprobesim.image.cache._write", lambda entry, facts, sections: None)
         return not load(deb)[1]
 
 
@@ -172,6 +173,24 @@ def test_processes_at_once(folder: Path, deb: Path) -> None:
     assert len(set(said)) == 1 and all(process.returncode == 0 for process in running)
     assert [file.suffix for file in folder.iterdir()] == [".kpi"]
     assert not load(deb)[1]
+
+
+def test_modules_are_kept_when_one_was_asked_for(folder: Path, tmp_path: Path) -> None:
+    deb = tmp_path / "linux.deb"
+    files = {f"./lib/modules/6.1/kernel/{name}.ko": name.encode() * 50 for name in ("a-b", "c")}
+    deb.write_bytes(make_deb({**files, "./boot/vmlinux": small_kernel().build()}))
+    for times in range(3):
+        said: list[str] = []
+        package = ModulePackage(deb, said.append)
+        assert package.read("c") == (deb / "lib/modules/6.1/kernel/c.ko", b"c" * 50)
+        assert package.names() == ["a_b", "c"]
+        assert package.read("d") is None
+        assert bool(said) == (times != 1)
+        if times == 1:
+            (entry,) = folder.iterdir()
+            entry.write_bytes(entry.read_bytes()[:-1])
+    load(deb)
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_plain_files_are_not_kept(folder: Path, tmp_path: Path) -> None:

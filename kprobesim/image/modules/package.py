@@ -7,16 +7,25 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kprobesim.errors import ImageError
+from kprobesim.image.cache import keep
 from kprobesim.image.files.deb import AR_MAGIC, open_data_tar
 from kprobesim.image.files.source import GIB, Buffer, FileBytes, open_file
 from kprobesim.image.modules.file import MAX_MODULE_SIZE, ModuleFile, module_name
+from kprobesim.snapshot.container import Container
 
 __all__ = ["ModulePackage"]
 
 _MODULE = re.compile(r"(?:\./)?(?:usr/)?lib/modules/[^/]+/.*\.ko(?:\.gz|\.xz|\.zst)?")
 _LIMIT = 4 * GIB
+#: Larger ones are not kept for the next process: reading them all would take a second.
+_MOST_KEPT = 512 << 20
+
+#: A module's file in the package, and where its bytes are among those of all.
+_Place = tuple[str, int, int]
+_Modules = tuple[dict[str, _Place], Buffer]
 
 
 class ModulePackage:
@@ -25,8 +34,8 @@ class ModulePackage:
     def __init__(self, path: Path, progress: Callable[[str], None] | None = None) -> None:
         self._path = path
         self._progress = progress
-        self._found: dict[str, tuple[str, int, int]] | None = None
-        self._data: FileBytes | None = None
+        self._found: dict[str, _Place] | None = None
+        self._data: Buffer = b""
 
     def names(self) -> list[str]:
         """The names of all modules in it."""
@@ -44,20 +53,25 @@ class ModulePackage:
         if self._found is None:
             self._unpack()
         place = (self._found or {}).get(name)
-        if place is None or self._data is None:
+        if place is None:
             return None
         file, start, size = place
         return self._path / file.removeprefix("./"), self._data[start : start + size]
 
     def _unpack(self) -> None:
-        """Put all modules into one nameless file: looking for one in the package takes as long."""
-        self._found = {}
+        """Find all modules: looking for one in the package takes as long."""
         data = open_file(self._path)
-        if bytes(data[: len(AR_MAGIC)]) != AR_MAGIC:
-            return
+        if bytes(data[: len(AR_MAGIC)]) == AR_MAGIC:
+            found, self._data = keep(data, "modules", _kept, lambda: self._extract(data), _packed)
+        else:
+            found = {}
+        self._found = found
+
+    def _extract(self, data: Buffer) -> _Modules:
+        """Put all modules into one nameless file."""
         if self._progress is not None:
             self._progress("looking for modules in the package")
-        found: dict[str, tuple[str, int, int]] = {}
+        found: dict[str, _Place] = {}
         at = 0
         with (
             tempfile.TemporaryFile(prefix="kprobesim-") as file,
@@ -74,6 +88,28 @@ class ModulePackage:
                 place = member.name, at - member.size, member.size
                 found.setdefault(module_name(member.name), place)
             file.flush()
-            if at:
-                self._data = FileBytes(self._path, os.dup(file.fileno()))
-        self._found = found
+            return found, FileBytes(self._path, os.dup(file.fileno())) if at else b""
+
+
+def _packed(modules: _Modules) -> tuple[dict[str, Any], dict[str, bytes]] | None:
+    """An entry of the cache."""
+    found, data = modules
+    return ({"places": found}, {"modules": bytes(data)}) if len(data) <= _MOST_KEPT else None
+
+
+def _kept(container: Container) -> _Modules:
+    """What :func:`_packed` was given; raises :class:`SnapshotError`."""
+    data = container.section("modules")
+    places = container.facts.get("places")
+    if not isinstance(places, dict):
+        raise container.damaged("it does not say where modules are")
+    found: dict[str, _Place] = {}
+    for name, place in places.items():
+        try:
+            file, start, size = str(place[0]), int(place[1]), int(place[2])
+        except (LookupError, TypeError, ValueError) as error:
+            raise container.damaged(f"a module is nowhere ({error})") from error
+        if not 0 <= start <= start + size <= len(data):
+            raise container.damaged(f"the module {name} lies outside")
+        found[name] = file, start, size
+    return found, bytes(data)
