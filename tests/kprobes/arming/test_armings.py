@@ -80,6 +80,19 @@ def test_jumps_at_once_and_never() -> None:
     assert hits == ["jump", "breakpoint"]
 
 
+def test_a_hook_inside_a_jump_makes_it_a_breakpoint_again() -> None:
+    k, hits = Kernel.sample("x86_64"), list[str]()
+    outer = Kprobe("strlen", pre_handler=lambda p, regs: hits.append("jump"))
+    k.register_kprobe(outer, arming="jump")
+    start = outer.addr or 0
+    inside = next(a for a in range(start + 1, start + 5) if k.check(addr=a).errno == 0)
+    inner = Kprobe(addr=inside, pre_handler=lambda p, regs: hits.append("hook"))
+    k.register_kprobe(inner, arming="hook")
+    assert k.read(start, 1) == b"\xcc"
+    assert k.call("strlen", "") == 0
+    assert hits[:2] == ["jump", "hook"]
+
+
 def test_what_cannot_be_a_jump(guest: Kernel, sample: Path) -> None:
     def ask(k: Kernel, p: Kprobe, how: Any = "jump") -> str:
         with pytest.raises(UsageError) as caught:
