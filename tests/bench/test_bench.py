@@ -80,14 +80,14 @@ def test_table_names_every_contender_and_target(report: Report) -> None:
 def test_a_miscounted_hit_is_an_error(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way to hit is checked: let the loop make one turn less, and all of them complain."""
     contest, _ = hit_contest(lambda mode: CalledKernel.load(sample_path(arch), stepping=mode), TINY)
-    call, plain_call = Kernel.call, Plain.call
+    call, plain_call = CalledKernel.call, Plain.call
 
     def short(
         self: CalledKernel, function: object, turns: int, *rest: object, **more: object
     ) -> int:
         return call(self, function, turns - 1, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Kernel, "call", short)
+    monkeypatch.setattr(CalledKernel, "call", short)
     monkeypatch.setattr(Plain, "call", lambda self, at, turns: plain_call(self, at, turns - 1))
     monkeypatch.setattr("kprobesim.bench.hits._check_sum", lambda result, turns: None)
     for contender in contest.contenders:
