@@ -13,6 +13,7 @@ from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.hit.common import Finish, HitSteps, make_hit
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.clock import HiddenTime
+from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["HookHits"]
 
@@ -26,17 +27,22 @@ class _InPlace:
         refresh: Gives how to execute what is there now; ``None``: a breakpoint of the guest's.
         before_execution: The hit will leave the block.
         after_emulation: The block will be entered, and counted, once more.
-        before_step: A block more will be run, once for each turn of the instruction.
         after_fault: The step has faulted.
     """
 
-    def __init__(self, hidden: HiddenTime) -> None:
+    def __init__(self, hidden: HiddenTime, engine: Engine) -> None:
         self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
         self.before_execution = hidden.begin
         self.after_emulation = hidden.end
-        self.before_step = hidden.begin_step
         self.after_fault = hidden.end_by_fault
         self._hidden = hidden
+        self._hooks = engine.hooks
+
+    def before_step(self) -> None:
+        """A block more will be run, once for each turn of the instruction."""
+        self._hidden.begin_step()
+        if self._hooks.exits is not None:
+            self._hooks.exits.look_in_next()
 
     def make_finish(self, finish: Finish) -> Finish:
         """``finish`` for an instruction that was stepped, and goes on behind itself.
@@ -67,7 +73,7 @@ class HookHits:
 
     def __init__(self, steps: HitSteps, table: dict[int, Kprobe]) -> None:
         """Make the hook's callback from the CPU's ``steps`` and the probes by address."""
-        self.in_place = _InPlace(steps.machine.clock.hidden(steps.vcpu.engine))
+        self.in_place = _InPlace(steps.machine.clock.hidden(steps.vcpu.engine), steps.vcpu.engine)
         self.finish_in_place = self.in_place.make_finish(steps.finish)
         self.arrives_again: int | None = None
         self.hit = self._make_hit(steps, table)
