@@ -177,7 +177,7 @@ class Abuser:
                 self.step()
         for override in self.undo:
             override.remove()
-        for p in self.probes:
+        for p in (*self.probes, *_ODD):
             for take_out in (self.k.unregister_kprobe, self.k.unregister_kretprobe):
                 with suppress(KprobesimError):
                     take_out(p)
