@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-FUNCTIONS = ("gcd", "strlen", "kprobe_target")
+FUNCTIONS = ("gcd", "strlen")
 
 
 @pytest.fixture

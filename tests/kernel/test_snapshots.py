@@ -213,7 +213,7 @@ class Handlers:
 
 
 @pytest.mark.real_kernel
-@pytest.mark.parametrize("until", ["Memory:", "Run /init", "kprobesim init: pipe"])
+@pytest.mark.parametrize("until", ["Memory:", "Run /init"])
 def test_a_real_kernel_goes_on_exactly(real_image: Path, tmp_path: Path, until: str) -> None:
     before, after = Handlers(), Handlers()
     k = before.kernel = Kernel.boot(real_image, probes=before.probes())
