@@ -23,6 +23,11 @@ os.environ["KPROBESIM_CACHE"] = "off"  # whether one test ran says nothing to an
 sys.path[:0] = [str(ROOT / "scripts"), str(SAMPLES)]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: "test_blocks_run_as_printed" not in item.nodeid)
+
+
 def pytest_collection_finish() -> None:
     """Leave what thousands of collected tests are made of to no later search for garbage."""
     gc.collect()
