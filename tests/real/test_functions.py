@@ -79,7 +79,7 @@ def old_kernel(real_image: Path) -> Kernel:
 
 
 @pytest.mark.parametrize("with_post", [True, False])
-@pytest.mark.parametrize("case", CASES[::4], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES[::8], ids=lambda case: case.name)
 def test_probes_of_an_older_kernel_change_nothing(
     old_kernel: Kernel, case: Case, with_post: bool
 ) -> None:
