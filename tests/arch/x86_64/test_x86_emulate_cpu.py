@@ -150,7 +150,7 @@ def test_register_branches(
 ) -> None:
     rex = b"\x41" if number & 8 else b""
     if number != 4:
-        start.registers[number] = ADDRESS + 0x10 + rel if rel < 0 else ADDRESS + 15 + rel
+        start.registers[number] = ADDRESS + rel if rel < 0 else ADDRESS + 15 + rel
     else:
         # The CPU goes to the stack, which holds no code: make it a sea of INT3 as well.
         start.stack = b"\xcc" * STACK_SIZE
