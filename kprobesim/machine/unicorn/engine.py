@@ -191,7 +191,7 @@ class Engine:
             self.hooks.exits.look_everywhere(True)
 
     def stop_between_blocks(self) -> None:
-        """From now on look for a stop only where a block starts (see :mod:`.exits`).
+        """From now on look for a stop only where a block starts (see :mod:`.stop_points`).
 
         Callbacks of :meth:`on_code` may move the pc and stop at once as before; one that stops the
         guest in another callback stops it at the next block, which is precise. For an engine
