@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim import Kernel, KprobesimError, Stop, open_rules
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.boot.initramfs import character_device, directory, make_cpio
 from kprobesim.fetch.cache import (
-    ARCHITECTURES,
     FetchError,
     VersionKey,
     cache_directory,

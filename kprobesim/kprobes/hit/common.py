@@ -145,7 +145,7 @@ class HitSteps:
             words[pc] = p.addr or 0
             regs = vcpu.regs.copy()
             raise GuestBug(
-                Trap(TrapKind.UNRECOVERABLE_KPROBE, self.arch.trap_number),
+                Trap(TrapKind.UNRECOVERABLE_KPROBE, self.arch.isa.breakpoint_number),
                 regs,
                 machine.symbolize(regs.ip),
                 machine.unwind(regs),

@@ -81,7 +81,7 @@ class HookHits:
     def _make_hit(self, steps: HitSteps, table: dict[int, Kprobe]) -> Callable[[int, int], bool]:
         machine, ctl = steps.machine, steps.ctlblk
         words, pc, write_pc = machine.words, machine.engine.layout.pc, machine.engine.write_pc
-        trap_offset = steps.arch.breakpoint_trap_offset
+        trap_offset = steps.arch.isa.breakpoint_offset
         hit = make_hit(steps, single_step=True, in_place=self.in_place)
         code_pages = machine.engine.code_pages
 
