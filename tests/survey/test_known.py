@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from makers.package_maker import make_deb
 
 from kprobesim import ImageError, Reason, UsageError
 from kprobesim.image import load_image
-from kprobesim.image.config import parse_config
+from kprobesim.image.config import parse_config, read_config
 from kprobesim.image.tables.tracepoints import raw_tracepoints
 from kprobesim.survey.known import open_known
 
@@ -62,16 +63,15 @@ def test_a_configuration_is_found_wherever_it_lies(tmp_path: Path, sample: Path)
 
 
 def test_a_configuration_in_the_image_comes_first(tmp_path: Path, sample: Path) -> None:
-    data = bytearray(sample.read_bytes())
-    packed = b"IKCFG_ST" + gzip.compress(b"CONFIG_A=4\n") + b"IKCFG_ED"
-    loaded = [bytes(segment.data) for segment in load_image(sample).segments]
-    part = next(part for part in loaded if bytes(len(packed)) in part)
-    at = data.index(part) + part.index(bytes(len(packed)))
-    data[at : at + len(packed)] = packed
-    image = tmp_path / "vmlinux"
-    image.write_bytes(data)
+    path = tmp_path / "vmlinux"
+    path.write_bytes(sample.read_bytes())
     (tmp_path / ".config").write_text("CONFIG_A=1\n")
-    assert open_known(image).config == {"CONFIG_A": "4"}
+    image = load_image(path)
+    mark, packed = b"IKCFG_ST", gzip.compress(b"CONFIG_A=4\n")
+    first, *others = image.segments
+    for data, wanted in ((mark + packed + b"IKCFG_ED", "4"), (mark + packed[:20], "1")):
+        image.segments = (replace(first, data=memoryview(bytes(first.data) + data)), *others)
+        assert read_config(image) == {"CONFIG_A": wanted}
 
 
 def test_what_is_no_kernel_is_refused(tmp_path: Path) -> None:
