@@ -20,7 +20,6 @@ from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.image.modules.link import Linker
 from kprobesim.image.placement import virtual_minus_ram
-from kprobesim.image.segment import PAGE_SIZE
 from kprobesim.image.state import page_reader, unpack_image
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import Model, known_model
@@ -28,6 +27,7 @@ from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.kprobes.rules.rules import Read, Rules
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.patching.running_text import module_text, running_text
+from kprobesim.sizes import PAGE
 from kprobesim.snapshot.container import is_snapshot, read_container
 from kprobesim.snapshot.pages import PagesError
 
@@ -122,7 +122,7 @@ def _open_snapshot(path: Path) -> tuple[KernelImage, Read]:
     pages = page_reader(container)
     image = unpack_image(container, pages)
     memory = container.facts.get("memory")
-    if type(memory) is not int or memory <= 0 or memory % PAGE_SIZE:
+    if type(memory) is not int or memory <= 0 or memory % PAGE:
         raise container.damaged("it does not say how much memory the guest has")
     ram = mmap.mmap(-1, memory)
     try:
@@ -320,5 +320,5 @@ class KernelRules:
 
     def _take(self, size: int) -> int:
         start = self._next_module
-        self._next_module = start + (max(size, 1) + PAGE_SIZE - 1 & -PAGE_SIZE)
+        self._next_module = start + (max(size, 1) + PAGE - 1 & -PAGE)
         return start
