@@ -264,7 +264,8 @@ class Btf:
     @property
     def strings_end(self) -> int:
         """The offset behind all strings, where those of a module's types go on."""
-        return self._first_string + self._strings_size
+        end: int = self._first_string + self._strings_size
+        return end
 
     def string_offsets(self, name: str) -> Iterator[int]:
         """Where the whole string ``name`` is, in the pools of this and its base: mostly once."""

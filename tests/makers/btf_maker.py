@@ -18,7 +18,7 @@ class BtfMaker:
         self.types = bytearray()
         self.strings = bytearray(b"" if base else b"\0")
         self.base = base
-        self.count = base.count if base else 0
+        self.count: int = base.count if base else 0
         self.layout: bytes | None = None
 
     @property
