@@ -52,7 +52,8 @@ def test_the_shell_does_what_it_is_told(real_image: Path, cache: Path) -> None:
 
 
 def test_it_says_what_the_rules_say(real_image: Path, cache: Path) -> None:
-    rules, heard = open_rules(real_image), []
+    rules = open_rules(real_image)
+    heard: list[str] = []
     asked = Asked(real_image, ["virtio_blk"], heard.append)
     entry = rules.symbols["vfs_read"].address
     points: list[tuple[str | None, int, int | None]] = [
