@@ -125,7 +125,9 @@ def run_counted(
         UsageError: ``path`` is a snapshot, or a line cannot be typed.
     """
     if is_snapshot(path):
-        raise UsageError(f"{os.fspath(path)} is a snapshot, perhaps without a shell: give its image")
+        raise UsageError(
+            f"{os.fspath(path)} is a snapshot, perhaps without a shell: give its image"
+        )
     lines = [line for line in lines if line.strip()]
     probed = sorted({module for place in places if (module := _module(place))})
     wanted = dict.fromkeys([*probed, *named_modules(lines), *modules])
