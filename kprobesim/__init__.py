@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from kprobesim.boot.stop import Stop, StopReason
     from kprobesim.errors import (
+        BpfObjectError,
         EngineError,
         GuestError,
         GuestMemoryError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Reason,
         SnapshotError,
         SymbolError,
+        TypesError,
         UsageError,
     )
     from kprobesim.fetch.cache import FetchError
@@ -76,6 +78,7 @@ __all__ = [
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "BpfObjectError",
     "CallStopped",
     "CalledKernel",
     "Console",
@@ -137,6 +140,7 @@ __all__ = [
     "TextPoke",
     "Trap",
     "TrapKind",
+    "TypesError",
     "UsageError",
     "Verdict",
     "X86PtRegs",
@@ -153,8 +157,8 @@ _HOMES = {
     "boot.console": "Console",
     "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
     "boot.stop": "Stop StopReason",
-    "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError "
-    "KprobesimError Reason SnapshotError SymbolError UsageError",
+    "errors": "BpfObjectError EngineError GuestError GuestMemoryError ImageError KprobeError "
+    "KprobesimError Reason SnapshotError SymbolError TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
     "image.modules.module_image": "ModuleState",

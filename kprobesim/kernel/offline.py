@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from kprobesim.errors import GuestMemoryError, ImageError, Reason, UsageError
 from kprobesim.image import KernelImage, SymbolTable, load_image
@@ -30,7 +31,7 @@ from kprobesim.sizes import PAGE
 from kprobesim.snapshot.container import is_snapshot, read_container
 from kprobesim.snapshot.pages import PagesError
 
-__all__ = ["KernelRules", "open_rules"]
+__all__ = ["KernelRules", "Opened", "open_kernel", "open_rules"]
 
 
 def open_rules(
@@ -59,15 +60,57 @@ def open_rules(
         SnapshotError: The file is a damaged snapshot.
         UsageError: There is no such model.
     """
+    opened = open_kernel(path, symbols=symbols, model=model, strict=strict, progress=progress)
+    return opened.make_rules()
+
+
+class Opened(NamedTuple):
+    """A kernel that was opened.
+
+    Attributes:
+        image: The kernel.
+        make_rules: Makes the rules of it, which takes longer.
+    """
+
+    image: KernelImage
+    make_rules: Callable[[], KernelRules]
+
+
+def open_kernel(
+    path: str | os.PathLike[str],
+    *,
+    symbols: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    strict: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Opened:
+    """Open what :func:`open_rules` does, for those who may not need its rules.
+
+    Args:
+        path: As there.
+        symbols: As there.
+        model: As there.
+        strict: As there.
+        progress: As there.
+
+    Raises:
+        ImageError: The file is no usable kernel.
+        SnapshotError: The file is a damaged snapshot.
+        UsageError: There is no such model.
+    """
     wanted = known_model(model)
     if is_snapshot(path):
         if symbols is not None:
             raise UsageError(f"symbols are for images; {os.fspath(path)} is a snapshot")
-        image, read = _open_snapshot(Path(path))
-        return KernelRules(image, read, wanted, strict=strict)
+        stored, read = _open_snapshot(Path(path))
+        return Opened(stored, lambda: KernelRules(stored, read, wanted, strict=strict))
     image = load_image(path, symbols=symbols, progress=progress)
-    finder = ModuleFinder(image, progress)
-    return KernelRules(image, running_text(image).read, wanted, strict=strict, finder=finder)
+
+    def make_rules() -> KernelRules:
+        finder = ModuleFinder(image, progress)
+        return KernelRules(image, running_text(image).read, wanted, strict=strict, finder=finder)
+
+    return Opened(image, make_rules)
 
 
 def _open_snapshot(path: Path) -> tuple[KernelImage, Read]:
