@@ -12,8 +12,10 @@ from kprobesim.compat.kinds import Kind, Level
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Source, Wanted
 
-__all__ = ["Answer", "AskedKernel", "Certainty", "Compatibility", "Finding", "Unread"]
+__all__ = ["ENOTSUPP", "Answer", "AskedKernel", "Certainty", "Compatibility", "Finding", "Unread"]
 
+ENOTSUPP = 524
+"""Of include/linux/errno.h: the kernel's own, which no C library names."""
 Certainty = Literal["exact", "likely", "guess"]
 
 
@@ -64,6 +66,8 @@ class Finding:
     @property
     def errno_name(self) -> str:
         """``"EINVAL"``; ``""`` without an errno."""
+        if self.errno == ENOTSUPP:
+            return "ENOTSUPP"
         return errno_names.errorcode.get(self.errno, str(self.errno)) if self.errno else ""
 
 
