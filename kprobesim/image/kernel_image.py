@@ -11,7 +11,7 @@ from kprobesim.errors import ImageError
 from kprobesim.image.elf import Section
 from kprobesim.image.ranges import Ranges
 from kprobesim.image.regions import code_ranges, make_regions, rodata_range
-from kprobesim.image.segment import PAGE_SIZE, ImageRegion, Segment
+from kprobesim.image.segment import ImageRegion, Segment
 from kprobesim.image.symbols.table import Columns, SymbolTable
 from kprobesim.image.tables import places
 from kprobesim.image.tables.banner import Banner, find_banners
@@ -27,6 +27,7 @@ from kprobesim.image.tables.patch_sites import (
     static_call_sites,
 )
 from kprobesim.image.tables.shapes import TableShapes
+from kprobesim.sizes import PAGE
 
 __all__ = ["KernelImage"]
 
@@ -261,7 +262,7 @@ class KernelImage:
         code = code_ranges(self.section_headers, self.segments, self.bounds)
         if self.contains(self.entry) and self.entry not in code:
             # The head of an ARM64 Image has no symbol without CONFIG_KALLSYMS_ALL.
-            code = Ranges([*code, (self.entry, self.entry + PAGE_SIZE)])
+            code = Ranges([*code, (self.entry, self.entry + PAGE)])
         return code
 
     @cached_property

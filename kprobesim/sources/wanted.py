@@ -63,13 +63,14 @@ class SourceKind(enum.Enum):
 
 @dataclass(frozen=True)
 class WantedArgument:
-    """One value that a probe reads; at most one of the first four says where it comes from.
+    """One value that a probe reads; it comes from at most one of ``ordinal`` to ``returned``.
 
     Attributes:
         text: As it was written: ``((struct file *)arg0)->f_path.dentry``, ``%di:u64``.
         ordinal: The function's argument by its place, from 0.
         register: A register by its name in the source's interface, without ``%``: ``di``, ``x0``.
         name: The argument (of a function or tracepoint), or the field (of an event), by its name.
+        symbol: A symbol of the kernel's, function or variable, that is read: ``@jiffies``.
         returned: It is the function's return value.
         type: The C type that the source says it has, without the pointer's star of the access to
             ``members``: ``struct file``; ``None`` if it says none, and the declared one counts.
@@ -80,6 +81,7 @@ class WantedArgument:
     ordinal: int | None = None
     register: str | None = None
     name: str | None = None
+    symbol: str | None = None
     returned: bool = False
     type: str | None = None
     members: tuple[str, ...] = ()
@@ -110,6 +112,8 @@ class Wanted(HexRepr):
         source_place: A place in the C source (``file.c:120``, ``;return*``, ``func:7``) that only
             DWARF can find; ``None`` usually.
         file: The C file that is to tell apart functions of one name (``func@file.c``).
+        alternatives: The targets that stand in one list with it (``kprobe:a, kprobe:b { }``):
+            people often write all names that a function ever had, and one of them is enough.
     """
 
     text: str
@@ -129,6 +133,7 @@ class Wanted(HexRepr):
     program: str | None = None
     source_place: str | None = None
     file: str | None = None
+    alternatives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
