@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest, renamed
 from kprobesim.compat.kinds import Kind
@@ -22,7 +22,7 @@ _PARTS = ("cold", "part")  # of a function, not the function
 
 
 def absent(
-    asked: Asked,
+    asked: KernelFacts,
     wanted: Wanted,
     number: int,
     in_module: Callable[[str], Verdict] | None = None,
@@ -113,7 +113,7 @@ def _of_module(
     ]
 
 
-def _syscall(asked: Asked, name: str, number: int) -> Finding | None:
+def _syscall(asked: KernelFacts, name: str, number: int) -> Finding | None:
     spellings = list(other_spellings(asked, name))
     if not spellings:
         return None
@@ -122,7 +122,7 @@ def _syscall(asked: Asked, name: str, number: int) -> Finding | None:
     return Finding(Kind.RENAMED, message, number, _RULE, instead=tuple(spellings))
 
 
-def _renamed_or_gone(asked: Asked, facts: FunctionFacts, number: int) -> Finding:
+def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> Finding:
     name = facts.name
     symbols = asked.rules.symbols.candidates(name)
     if symbols:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from kprobesim.compat.asked import Asked, struct_name
+from kprobesim.compat.kernel_facts import KernelFacts, struct_name
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
@@ -28,7 +28,7 @@ _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
 
 
-def moved_arguments(asked: Asked, wanted: Wanted) -> Iterator[Finding]:
+def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     """What is wrong with the arguments that ``wanted`` reads."""
     if wanted.interface is Interface.TRACEPOINT:
         yield from _fields(asked, wanted)
@@ -54,7 +54,7 @@ def moved_arguments(asked: Asked, wanted: Wanted) -> Iterator[Finding]:
         yield from _declared(asked, wanted, argument, function.parameters)
 
 
-def _ordinal(asked: Asked, wanted: Wanted, argument: WantedArgument) -> int | None:
+def _ordinal(asked: KernelFacts, wanted: Wanted, argument: WantedArgument) -> int | None:
     """Which argument of the function it is, also if a register holds it at the entry."""
     if argument.ordinal is not None:
         return argument.ordinal
@@ -86,7 +86,7 @@ def _signature(wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
         )
 
 
-def _undeclared(asked: Asked, wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
+def _undeclared(asked: KernelFacts, wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
     """Arguments of a function that has no prototype."""
     arguments = [a for a in wanted.arguments if _ordinal(asked, wanted, a) is not None]
     if arguments and facts.changed_signature:
@@ -106,7 +106,7 @@ def _texts(arguments: Sequence[WantedArgument]) -> str:
 
 
 def _lost(
-    asked: Asked,
+    asked: KernelFacts,
     wanted: Wanted,
     argument: WantedArgument,
     facts: FunctionFacts,
@@ -145,7 +145,7 @@ def _of_wrapper(wanted: Wanted, argument: WantedArgument) -> Iterator[Finding]:
 
 
 def _declared(
-    asked: Asked, wanted: Wanted, argument: WantedArgument, parameters: Sequence[Parameter]
+    asked: KernelFacts, wanted: Wanted, argument: WantedArgument, parameters: Sequence[Parameter]
 ) -> Iterator[Finding]:
     """Whether the prototype has the argument, with the type and members that are read."""
     if argument.returned:
@@ -201,7 +201,7 @@ def _prototype(parameters: Sequence[Parameter]) -> str:
 
 
 def _members(
-    asked: Asked, wanted: Wanted, argument: WantedArgument, start: str
+    asked: KernelFacts, wanted: Wanted, argument: WantedArgument, start: str
 ) -> Iterator[Finding]:
     """Whether each member of the path is in the struct before it."""
     if asked.btf is None:
@@ -230,7 +230,7 @@ def _members(
         owner, path = inner, f"{path}.{member}"
 
 
-def _inside(asked: Asked, kept: Type) -> Composite | None:
+def _inside(asked: KernelFacts, kept: Type) -> Composite | None:
     """The struct that a member is, points to or is an array of."""
     found = kept.stripped
     while isinstance(found, (Pointer, Array)):
@@ -240,7 +240,7 @@ def _inside(asked: Asked, kept: Type) -> Composite | None:
     return next(iter(asked.composites(found.name)), None) if found.name else None
 
 
-def _fields(asked: Asked, wanted: Wanted) -> Iterator[Finding]:
+def _fields(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     """Fields of an event that are read by name."""
     fields = event_fields(asked, wanted.target)
     if fields is None:

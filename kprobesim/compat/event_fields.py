@@ -6,7 +6,7 @@ share it; which class an event is of is told by its ``struct trace_event_call``.
 
 from __future__ import annotations
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.types.model import Composite
 
 __all__ = ["event_fields"]
@@ -17,7 +17,7 @@ _HEADER, _ALLOCATED, _DATA = "ent", "__data_loc_", "__data"
 _COMMON = ("common_type", "common_flags", "common_preempt_count", "common_pid")
 
 
-def event_fields(asked: Asked, event: str) -> tuple[str, ...] | None:
+def event_fields(asked: KernelFacts, event: str) -> tuple[str, ...] | None:
     """The names of the fields of ``"sched:sched_switch"``; ``None`` if that is not told."""
     group, _, name = event.rpartition(":")
     if group == "syscalls":  # made at boot from the prototypes of the calls
@@ -29,11 +29,11 @@ def event_fields(asked: Asked, event: str) -> tuple[str, ...] | None:
     return (*(field.removeprefix(_ALLOCATED) for field in fields), *_COMMON)
 
 
-def _struct(asked: Asked, name: str | None) -> Composite | None:
+def _struct(asked: KernelFacts, name: str | None) -> Composite | None:
     return next(iter(asked.composites(_STRUCT + name)), None) if name else None
 
 
-def _class_of(asked: Asked, name: str) -> str | None:
+def _class_of(asked: KernelFacts, name: str) -> str | None:
     """The class of the event, in kernels that name their data."""
     symbols, image = asked.known.symbols, asked.known.image
     for call in symbols.candidates(_CALL + name):

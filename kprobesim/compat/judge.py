@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kprobesim.compat.arguments import moved_arguments
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Answer, Finding
 from kprobesim.compat.interfaces.ftrace import attach_by_ftrace
 from kprobesim.compat.interfaces.kprobe import attach_kprobe
@@ -24,7 +24,7 @@ from kprobesim.sources.wanted import Interface, Wanted
 
 __all__ = ["judge"]
 
-_ATTACH: dict[Interface, Callable[[Asked, Wanted], list[Finding]]] = {
+_ATTACH: dict[Interface, Callable[[KernelFacts, Wanted], list[Finding]]] = {
     Interface.REGISTER_KPROBE: attach_kprobe,
     Interface.KPROBE_EVENTS: attach_kprobe,
     Interface.KPROBE_PERF: attach_kprobe,
@@ -54,7 +54,7 @@ _ON_FUNCTIONS = frozenset(
 )
 
 
-def judge(asked: Asked, wanted: Wanted) -> Answer:
+def judge(asked: KernelFacts, wanted: Wanted) -> Answer:
     """Everything that is known of ``wanted`` on the kernel.
 
     What is damaged in the kernel's file spoils only the answers that need it.
@@ -69,7 +69,7 @@ def judge(asked: Asked, wanted: Wanted) -> Answer:
     return Answer(wanted, asked.kernel, tuple(worst_first))
 
 
-def _findings(asked: Asked, wanted: Wanted) -> list[Finding]:
+def _findings(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     if wanted.pattern:
         return match(asked, wanted)
     findings = _ATTACH[wanted.interface](asked, wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_dispatched
@@ -17,7 +17,7 @@ _IN_STEAD = ("isra", "constprop", "llvm", "lto_priv")
 _MOST_SHOWN = 4
 
 
-def missed_calls(asked: Asked, wanted: Wanted) -> Iterator[Finding]:
+def missed_calls(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     """What the probe misses: inlined copies, clones, and everything if nobody calls it."""
     name = wanted.target
     facts = asked.facts(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX
@@ -20,7 +20,7 @@ __all__ = ["not_overridable"]
 _BY_TRAMPOLINE = (Interface.FMOD_RET, Interface.LSM, Interface.LSM_CGROUP)
 
 
-def not_overridable(asked: Asked, wanted: Wanted) -> Iterator[Finding]:
+def not_overridable(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     """Why its return value may not be changed."""
     if not wanted.overrides or wanted.interface in _BY_TRAMPOLINE:
         return

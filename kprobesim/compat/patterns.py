@@ -6,7 +6,7 @@ import errno
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.interfaces.ftrace import unsupported
 from kprobesim.compat.interfaces.trampoline import no_trampolines
@@ -20,7 +20,7 @@ _TRAMPOLINES = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface
 _RAW = (Interface.RAW_TRACEPOINT, Interface.TP_BTF, Interface.TPROBE_EVENTS)
 
 
-def match(asked: Asked, wanted: Wanted) -> list[Finding]:
+def match(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """How many places the pattern matches, and whether there is any."""
     if wanted.interface in _TRAMPOLINES:
         missing = no_trampolines(asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 
 __all__ = ["SYSCALL_PREFIX", "is_dispatched", "is_wrapper", "other_spellings", "syscall_of"]
 
@@ -35,7 +35,7 @@ def is_wrapper(name: str) -> bool:
     return _WRAPPER.fullmatch(name) is not None
 
 
-def other_spellings(asked: Asked, name: str) -> Iterable[str]:
+def other_spellings(asked: KernelFacts, name: str) -> Iterable[str]:
     """The functions of the same system call that this kernel has, the usual one first."""
     call = syscall_of(name)
     if call is None:
@@ -46,7 +46,7 @@ def other_spellings(asked: Asked, name: str) -> Iterable[str]:
             yield spelling
 
 
-def is_dispatched(asked: Asked, function: str) -> bool | None:
+def is_dispatched(asked: KernelFacts, function: str) -> bool | None:
     """Whether the table of 64-bit system calls has the function; ``None`` without a table."""
     table = asked.known.symbols.candidates(_TABLE)
     targets = {symbol.address for symbol in asked.functions_named(function)}

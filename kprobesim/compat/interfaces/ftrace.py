@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from kprobesim.compat.absence import absent
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
@@ -21,7 +21,7 @@ _MULTI = (Interface.KPROBE_MULTI, Interface.KPROBE_SESSION)
 _EVENTS = ("trace_fprobe_create", "__trace_fprobe_create", "trace_fprobe_create_cb")
 
 
-def attach_by_ftrace(asked: Asked, wanted: Wanted) -> list[Finding]:
+def attach_by_ftrace(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether it attaches to what ftrace can trace of that name."""
     missing = unsupported(asked, wanted.interface)
     if missing is not None:
@@ -49,7 +49,7 @@ def attach_by_ftrace(asked: Asked, wanted: Wanted) -> list[Finding]:
     return findings
 
 
-def unsupported(asked: Asked, interface: Interface) -> Finding | None:
+def unsupported(asked: KernelFacts, interface: Interface) -> Finding | None:
     """Whether the kernel has the interface at all, by the functions that make it up."""
     if interface in _MULTI:
         if not asked.has("bpf_kprobe_multi_link_attach"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from kprobesim.compat.absence import absent
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
@@ -34,7 +34,7 @@ _OF_THE_PMU = {
 _MOST_SHOWN = 4
 
 
-def attach_kprobe(asked: Asked, wanted: Wanted) -> list[Finding]:
+def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether a kprobe or kretprobe attaches; if it is one of several of its name, that too."""
     if wanted.source_place is not None:
         return [
@@ -58,7 +58,7 @@ def attach_kprobe(asked: Asked, wanted: Wanted) -> list[Finding]:
     return findings
 
 
-def _ask(asked: Asked, wanted: Wanted, module: str | None) -> Verdict:
+def _ask(asked: KernelFacts, wanted: Wanted, module: str | None) -> Verdict:
     name = f"{module}:{wanted.target}" if module and wanted.target else wanted.target or None
     return asked.rules.check(
         name,
@@ -87,7 +87,7 @@ def _errno(wanted: Wanted, verdict: Verdict) -> int:
     return verdict.errno
 
 
-def _refused(asked: Asked, wanted: Wanted, verdict: Verdict) -> Finding:
+def _refused(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
     reason = verdict.reason
     instead: tuple[str, ...] = ()
     message = verdict.message or ""
@@ -114,7 +114,7 @@ def _refused(asked: Asked, wanted: Wanted, verdict: Verdict) -> Finding:
     )
 
 
-def _callers(asked: Asked, name: str) -> list[str]:
+def _callers(asked: KernelFacts, name: str) -> list[str]:
     callers = asked.facts(name).callers
     good = [
         caller
@@ -124,7 +124,7 @@ def _callers(asked: Asked, name: str) -> list[str]:
     return good[:_MOST_SHOWN]
 
 
-def _without_module(asked: Asked, wanted: Wanted, verdict: Verdict) -> Finding:
+def _without_module(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
     built_in = asked.functions_named(wanted.target)
     if built_in:
         return Finding(
@@ -138,14 +138,14 @@ def _without_module(asked: Asked, wanted: Wanted, verdict: Verdict) -> Finding:
     return Finding(Kind.MODULE, message, errno=verdict.errno, rule=verdict.reason)
 
 
-def _places(asked: Asked, wanted: Wanted) -> tuple[str, ...]:
+def _places(asked: KernelFacts, wanted: Wanted) -> tuple[str, ...]:
     twins = asked.functions_named(wanted.target, wanted.module)
     return tuple(
         asked.code_place(twin.address + wanted.offset) for twin in twins[:_MOST_SHOWN]
     )
 
 
-def _one_of_several(asked: Asked, wanted: Wanted, verdict: Verdict) -> Finding:
+def _one_of_several(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
     return Finding(
         Kind.DUPLICATE,
         f"{verdict.same_named} functions are named {wanted.target}: the probe is on the first, "

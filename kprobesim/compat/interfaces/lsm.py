@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import re
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
 from kprobesim.compat.interfaces.trampoline import no_trampolines
@@ -23,7 +23,7 @@ _ORDER = re.compile(rb"(?<=\0)[a-z]{3,16}(?:,[a-z]{3,16}){2,20}(?=\0)")
 _SURE = {b"yama", b"landlock", b"apparmor", b"selinux", b"lockdown"}  # two of them make a list
 
 
-def attach_to_hook(asked: Asked, wanted: Wanted) -> list[Finding]:
+def attach_to_hook(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether the hook is there, takes programs, and is called."""
     hook = wanted.target
     missing = no_trampolines(asked)
@@ -66,7 +66,7 @@ def attach_to_hook(asked: Asked, wanted: Wanted) -> list[Finding]:
     return findings
 
 
-def _order(asked: Asked) -> list[str] | None:
+def _order(asked: KernelFacts) -> list[str] | None:
     """CONFIG_LSM: which modules are on unless the command line says otherwise."""
     said = (asked.known.config or {}).get("CONFIG_LSM")
     if said is not None:

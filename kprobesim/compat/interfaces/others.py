@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
 from kprobesim.compat.kinds import Kind
@@ -17,7 +17,7 @@ __all__ = ["attach_by_type"]
 _ITER, _OPS = "bpf_iter_", "bpf_struct_ops_"
 
 
-def attach_by_type(asked: Asked, wanted: Wanted) -> list[Finding]:
+def attach_by_type(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether the kernel has what the program walks, or the operations that it implements."""
     if wanted.interface is Interface.FREPLACE:
         return [Finding(Kind.ATTACHED, "it replaces a function of another program, not the kernel's")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
 from kprobesim.compat.interfaces.kprobe import attach_kprobe
@@ -21,7 +21,7 @@ from kprobesim.sources.wanted import Wanted
 __all__ = ["attach_to_syscall"]
 
 
-def attach_to_syscall(asked: Asked, wanted: Wanted) -> list[Finding]:
+def attach_to_syscall(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether this kernel has the system call, and 64-bit processes can make it."""
     prefix = SYSCALL_PREFIX[asked.kernel.arch]
     if not asked.has(prefix + wanted.target):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
 from kprobesim.compat.kinds import Kind
@@ -17,7 +17,7 @@ __all__ = ["attach_to_tracepoint", "tracepoint_prototype"]
 _ITERATOR = "__traceiter_"  # the function of each tracepoint (5.10)
 
 
-def attach_to_tracepoint(asked: Asked, wanted: Wanted) -> list[Finding]:
+def attach_to_tracepoint(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether the event, or the tracepoint behind it, is there."""
     category, colon, name = wanted.target.rpartition(":")
     known = asked.known
@@ -38,7 +38,7 @@ def attach_to_tracepoint(asked: Asked, wanted: Wanted) -> list[Finding]:
     return [Finding(Kind.ATTACHED, f"the tracepoint {name}")]
 
 
-def tracepoint_prototype(asked: Asked, name: str) -> FunctionPrototype | None:
+def tracepoint_prototype(asked: KernelFacts, name: str) -> FunctionPrototype | None:
     """What its probes take; the first parameter is the tracepoint's own data."""
     for btf in asked.types_of():
         for found in btf.named(f"btf_trace_{name}", Typedef):
@@ -49,7 +49,7 @@ def tracepoint_prototype(asked: Asked, name: str) -> FunctionPrototype | None:
     return None
 
 
-def _no_event(asked: Asked, wanted: Wanted, category: str, name: str) -> Finding:
+def _no_event(asked: KernelFacts, wanted: Wanted, category: str, name: str) -> Finding:
     events = asked.known.trace_events
     if not events:
         return Finding(
@@ -77,7 +77,7 @@ def _no_event(asked: Asked, wanted: Wanted, category: str, name: str) -> Finding
     )
 
 
-def _no_tracepoint(asked: Asked, name: str) -> Finding:
+def _no_tracepoint(asked: KernelFacts, name: str) -> Finding:
     module = _in_module(asked, name, name)
     if module is not None:
         return module
@@ -86,7 +86,7 @@ def _no_tracepoint(asked: Asked, name: str) -> Finding:
     return Finding(Kind.ABSENT, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL, instead=tuple(near))
 
 
-def _in_module(asked: Asked, target: str, name: str) -> Finding | None:
+def _in_module(asked: KernelFacts, target: str, name: str) -> Finding | None:
     modules = asked.modules_with(_ITERATOR + name)
     if not modules:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from kprobesim.compat.absence import absent
-from kprobesim.compat.asked import Asked
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import ENOTSUPP, Finding
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
@@ -21,7 +21,7 @@ _DIRECT_CALLS = ("register_ftrace_direct", "register_ftrace_direct_multi")
 _ON_RETURN = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
 
 
-def attach_by_trampoline(asked: Asked, wanted: Wanted) -> list[Finding]:
+def attach_by_trampoline(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether the function has what a trampoline needs."""
     missing = no_trampolines(asked)
     if missing is not None:
@@ -50,7 +50,7 @@ def attach_by_trampoline(asked: Asked, wanted: Wanted) -> list[Finding]:
     return findings
 
 
-def no_trampolines(asked: Asked) -> Finding | None:
+def no_trampolines(asked: KernelFacts) -> Finding | None:
     """Whether the kernel has BTF, and ftrace's direct calls, which trampolines are."""
     if asked.btf is None:
         return Finding(
@@ -72,7 +72,7 @@ def no_trampolines(asked: Asked) -> Finding | None:
     return None
 
 
-def _no_id(asked: Asked, wanted: Wanted) -> Finding:
+def _no_id(asked: KernelFacts, wanted: Wanted) -> Finding:
     name = wanted.target
     facts = asked.facts(name)
     if facts.twins > 1:
@@ -90,7 +90,7 @@ def _no_id(asked: Asked, wanted: Wanted) -> Finding:
     )
 
 
-def _denied(asked: Asked, wanted: Wanted) -> Finding | None:
+def _denied(asked: KernelFacts, wanted: Wanted) -> Finding | None:
     """Functions that the trampoline itself runs through, and those that never return."""
     name = wanted.target
     why = ""
@@ -109,7 +109,7 @@ def _denied(asked: Asked, wanted: Wanted) -> Finding | None:
     )
 
 
-def _not_modifiable(asked: Asked, wanted: Wanted, address: int) -> list[Finding]:
+def _not_modifiable(asked: KernelFacts, wanted: Wanted, address: int) -> list[Finding]:
     """``check_attach_modify_return()``: the list of error injection, or a security hook."""
     if wanted.target.startswith("security_") or address in asked.known.error_injection:
         return []

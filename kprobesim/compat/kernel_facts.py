@@ -1,4 +1,4 @@
-"""``Asked``: a kernel as the judge asks it, with what several interfaces need looked up once."""
+"""``KernelFacts``: a kernel as the judge asks it, with what several interfaces need looked up once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kprobesim.survey.known import KnownKernel
 from kprobesim.types.btf import Btf
 from kprobesim.types.model import Composite, Function, Pointer, Type
 
-__all__ = ["Asked", "struct_name"]
+__all__ = ["KernelFacts", "struct_name"]
 
 
-class Asked:
+class KernelFacts:
     """One kernel that is asked about many probes.
 
     Attributes:
@@ -34,7 +34,7 @@ class Asked:
         self.modules_with = cache(known.modules_with)
 
     def __repr__(self) -> str:
-        return f"<Asked {self.kernel.label}>"
+        return f"<KernelFacts {self.kernel.label}>"
 
     # -- symbols -----------------------------------------------------------------------------------
 
