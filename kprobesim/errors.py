@@ -22,6 +22,7 @@ __all__ = [
     "Reason",
     "SnapshotError",
     "SymbolError",
+    "TypesError",
     "UsageError",
 ]
 
@@ -75,6 +76,18 @@ class SnapshotError(KprobesimError):
         self.path = os.fspath(path)
         self.problem = problem
         super().__init__(f"{self.path}: {problem}")
+
+
+class TypesError(KprobesimError, ValueError):
+    """BTF that is damaged or makes no sense.
+
+    ``source`` says whose types they are (a file, a module), ``problem`` what is wrong with them.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        self.source = source
+        self.problem = problem
+        super().__init__(f"{source}: {problem}")
 
 
 class SymbolError(KprobesimError, LookupError):
