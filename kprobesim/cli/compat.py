@@ -8,7 +8,7 @@ from typing import Any
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.loading import positive_int, progress
 from kprobesim.compat.kinds import Kind
-from kprobesim.compat.run import compat
+from kprobesim.compat.run import compatibility
 from kprobesim.compat.table import table
 
 __all__ = ["add_parser", "run"]
@@ -76,7 +76,7 @@ def _kind(text: str) -> Kind:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors. The exit code tells whether all is well."""
-    found = compat(args.sources, args.kernel, jobs=args.jobs, progress=progress())
+    found = compatibility(args.sources, args.kernel, jobs=args.jobs, progress=progress())
     console = make_console()
     for line in table(found, args.allow):
         console.print(styled(*line))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
-from kprobesim.compat.instead import nearest, renamed
+from kprobesim.compat.instead import became, nearest
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import other_spellings, syscall_of
 from kprobesim.errors import Reason
@@ -18,6 +18,11 @@ __all__ = ["absent"]
 
 _RULE = Reason.UNKNOWN_SYMBOL
 _MOST_SHOWN = 4
+_BECAME = {
+    Kind.RENAMED: "it was renamed",
+    Kind.INLINED: "it became static, and is inlined where it was called",
+    Kind.ABSENT: "it was removed",
+}
 _PARTS = ("cold", "part")  # of a function, not the function
 
 
@@ -128,11 +133,16 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
     if symbols:
         message = f"{name} is no function of this kernel: it is data"
         return Finding(Kind.ABSENT, message, number, _RULE)
-    names = renamed(name, asked.function_names)
-    if names:
-        message = f"there is no {name} in this kernel (removed, renamed or inlined)"
+    step = became(name, asked.function_names)
+    if step is not None:
         return Finding(
-            Kind.RENAMED, message, number, _RULE, instead=tuple(names), certainty="likely"
+            step.kind,
+            f"there is no {name} in this kernel: {_BECAME[step.kind]}",
+            number,
+            _RULE,
+            instead=step.names,
+            found_by="history",
+            certainty="likely",
         )
     sure = facts.inlining is Inlining.GONE and facts.found_by == "dwarf"
     why = "" if sure else ": removed, renamed or, if it was static, inlined wherever it was called"

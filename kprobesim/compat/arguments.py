@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from kprobesim.compat.kernel_facts import KernelFacts, struct_name
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
+from kprobesim.compat.kernel_facts import KernelFacts, struct_name
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_wrapper
 from kprobesim.functions.facts import FunctionFacts
@@ -80,7 +80,7 @@ def _signature(wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
     elif facts.changed_signature:
         yield Finding(
             Kind.SIGNATURE,
-            f"the signature of {facts.name} was changed by the compiler: it has no prototype in BTF",
+            f"the compiler changed the signature of {facts.name}: it has no prototype in BTF",
             found_by="btf",
             certainty="likely",
         )
@@ -137,7 +137,7 @@ def _of_wrapper(wanted: Wanted, argument: WantedArgument) -> Iterator[Finding]:
             f"arguments: {argument.text} is none of them",
             instead=(
                 f"read it from the registers that arg0 points to, as ksyscall does "
-                f"(SEC(\"ksyscall/{wanted.target.partition('sys_')[2]}\"))",
+                f'(SEC("ksyscall/{wanted.target.partition("sys_")[2]}"))',
                 f"tracepoint:syscalls:sys_enter_{wanted.target.partition('sys_')[2]}",
             ),
             found_by="rules",

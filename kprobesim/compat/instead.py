@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from kprobesim.compat.renames import RENAMES, VARIANTS
+from kprobesim.compat.history import HISTORY, VARIANTS, Step
+from kprobesim.compat.kinds import Kind
 from kprobesim.image.symbols.nearest import nearest_names
 
-__all__ = ["nearest", "renamed"]
+__all__ = ["became", "nearest"]
 
 _MOST = 3
-_GOOD_WORDS = 2
 
 
 def nearest(wanted: str, names: Collection[str], count: int = _MOST) -> list[str]:
@@ -20,13 +20,25 @@ def nearest(wanted: str, names: Collection[str], count: int = _MOST) -> list[str
     return [encoded[name] for name in found]
 
 
-def renamed(wanted: str, names: Collection[str]) -> list[str]:
-    """Those of ``names`` that ``wanted`` became or was, as the history of Linux has it."""
-    found = [new for new in RENAMES.get(wanted, ()) if new in names]
-    found += [old for old, new in RENAMES.items() if wanted in new and old in names]
-    for pattern, replacement in VARIANTS:
-        if pattern.search(wanted):
-            variant = pattern.sub(replacement, wanted, count=1)
-            if variant != wanted and variant in names:
-                found.append(variant)
-    return list(dict.fromkeys(found))[:_MOST]
+def became(wanted: str, names: Collection[str]) -> Step | None:
+    """What ``wanted`` became in a kernel with functions ``names``, as the history of Linux has it.
+
+    Also what it was: a name of now that an older kernel does not have yet.
+    """
+    for step in HISTORY.get(wanted, ()):
+        present = tuple(name for name in step.names if name in names)
+        if present:
+            return Step(step.kind, present[:_MOST])
+    older = tuple(
+        old
+        for old, steps in HISTORY.items()
+        if old in names
+        and any(step.kind is Kind.RENAMED and wanted in step.names for step in steps)
+    )
+    variants = tuple(
+        variant
+        for pattern, replacement in VARIANTS
+        if (variant := pattern.sub(replacement, wanted, count=1)) != wanted and variant in names
+    )
+    found = tuple(dict.fromkeys((*older, *variants)))
+    return Step(Kind.RENAMED, found[:_MOST]) if found else None

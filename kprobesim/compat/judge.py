@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kprobesim.compat.arguments import moved_arguments
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Answer, Finding
 from kprobesim.compat.interfaces.ftrace import attach_by_ftrace
 from kprobesim.compat.interfaces.kprobe import attach_kprobe
@@ -15,6 +14,7 @@ from kprobesim.compat.interfaces.others import attach_by_type
 from kprobesim.compat.interfaces.syscalls import attach_to_syscall
 from kprobesim.compat.interfaces.tracepoints import attach_to_tracepoint
 from kprobesim.compat.interfaces.trampoline import attach_by_trampoline
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.compat.missed import missed_calls
 from kprobesim.compat.overrides import not_overridable

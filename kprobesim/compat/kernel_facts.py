@@ -1,12 +1,12 @@
-"""``KernelFacts``: a kernel as the judge asks it, with what several interfaces need looked up once."""
+"""``KernelFacts``: a kernel as the judge asks it; what several interfaces need is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 
 from kprobesim.compat.finding import AskedKernel
-from kprobesim.functions.facts import FunctionFacts
+from kprobesim.functions.facts import Clone, FunctionFacts
 from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
@@ -27,11 +27,11 @@ class KernelFacts:
     def __init__(self, known: KnownKernel, label: str = "") -> None:
         self.known = known
         self.rules = known.rules
-        self.kernel = AskedKernel(
-            str(known.path), label or known.name, known.release, known.arch
-        )
+        self.kernel = AskedKernel(str(known.path), label or known.name, known.release, known.arch)
         self.facts = cache(self._facts)
+        """What became of the function of a name."""
         self.modules_with = cache(known.modules_with)
+        """The modules that have a function of a name."""
 
     def __repr__(self) -> str:
         return f"<KernelFacts {self.kernel.label}>"
@@ -68,7 +68,23 @@ class KernelFacts:
     # -- what became of functions ------------------------------------------------------------------
 
     def _facts(self, name: str) -> FunctionFacts:
-        return self.known.functions.facts(name)
+        symbols = tuple(self.functions_named(name))
+        clones = tuple(
+            Clone(symbol, other.split(".")[1])
+            for other in self._suffixed.get(name, ())
+            for symbol in self.functions_named(other)
+        )
+        traceable = any(map(self.is_traceable, symbols)) if symbols else None
+        return FunctionFacts(name, symbols=symbols, clones=clones, traceable=traceable)
+
+    @cached_property
+    def _suffixed(self) -> Mapping[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self.function_names:
+            base, dot, _ = name.partition(".")
+            if dot:
+                found.setdefault(base, []).append(name)
+        return found
 
     # -- types -------------------------------------------------------------------------------------
 
@@ -79,9 +95,15 @@ class KernelFacts:
 
     def types_of(self, module: str | None = None) -> Iterator[Btf]:
         """The module's types, which go on from the kernel's; else the kernel's."""
-        btf = self.known.module_btf(module) if module else self.btf
+        btf = self._module_types(module) if module else self.btf
         if btf is not None:
             yield btf
+
+    def _module_types(self, module: str) -> Btf | None:
+        found = self.known.module_types(module)
+        if found is None:
+            return None
+        return Btf(found[0], self.btf, module)
 
     def function_type(self, name: str, module: str | None = None) -> Function | None:
         """The function of that name in the types."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_dispatched
 from kprobesim.functions.facts import Clone, FunctionFacts, Inlining
@@ -51,7 +51,7 @@ def _inlined(facts: FunctionFacts) -> Finding:
     into = list(dict.fromkeys(place.caller for place in facts.inlined_into))
     return Finding(
         Kind.PARTLY_INLINED,
-        f"some calls of {facts.name} run inlined copies, which the probe does not see{_into(facts)}",
+        f"calls of {facts.name} that were inlined are not seen{_into(facts)}",
         instead=tuple(f"{caller}, which has a copy" for caller in into[:_MOST_SHOWN]),
         found_by=facts.found_by,
         certainty=facts.certainty,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX
 from kprobesim.errors import Reason
@@ -33,9 +33,7 @@ def not_overridable(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
         for symbol in asked.functions_named(name, wanted.module)
     ):
         if not asked.has("bpf_override_return"):
-            yield _no(
-                "this kernel was built without CONFIG_BPF_KPROBE_OVERRIDE", Kind.CONFIG, name
-            )
+            yield _no("this kernel was built without CONFIG_BPF_KPROBE_OVERRIDE", Kind.CONFIG, name)
         return
     if not len(listed):
         text = "this kernel lets nobody change what functions return "

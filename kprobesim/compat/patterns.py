@@ -1,4 +1,4 @@
-"""Globs: what they match on a kernel. bpftrace and BPF loaders expand them by what ftrace traces."""
+"""Globs: what they match on a kernel. bpftrace and libbpf expand them by what ftrace traces."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import errno
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.interfaces.ftrace import unsupported
 from kprobesim.compat.interfaces.trampoline import no_trampolines
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted
@@ -24,7 +24,7 @@ def match(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """How many places the pattern matches, and whether there is any."""
     if wanted.interface in _TRAMPOLINES:
         missing = no_trampolines(asked)
-    else:
+    else:  # bpftrace attaches to each where the kernel cannot attach to many
         missing = unsupported(asked, wanted.interface)
     if missing is not None:
         return [missing]

@@ -1,4 +1,4 @@
-"""``compat``: every probe of the sources on every kernel, one kernel after the other or at once."""
+"""``compatibility``: every probe of the sources on every kernel, one by one or at once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kprobesim.sources.wanted import Source
 from kprobesim.survey.kernel_files import kernel_files
 from kprobesim.survey.known import open_known
 
-__all__ = ["compat"]
+__all__ = ["compatibility"]
 
 _Told = Callable[[str], None]
 _Judged = tuple[AskedKernel, tuple[int, ...], list[Answer]]
 
 
-def compat(
+def compatibility(
     sources: Iterable[str | os.PathLike[str] | Source],
     kernels: Iterable[str | os.PathLike[str]],
     *,
@@ -35,7 +35,7 @@ def compat(
 ) -> Compatibility:
     """Whether the probes of ``sources`` attach and hit on ``kernels``.
 
-    >>> found = compat(["probes.txt"], ["vmlinux"])
+    >>> found = compatibility(["probes.txt"], ["vmlinux"])
     >>> found.exit_status()
     0
 
@@ -122,8 +122,8 @@ def _together(
     for kernel, _, answers in judged:
         if labels[kernel.label] > 1:
             named = replace(kernel, label=f"{kernel.label} ({Path(kernel.path).name})")
-            answers = [replace(answer, kernel=named) for answer in answers]  # noqa: PLW2901
-            kernel = named  # noqa: PLW2901
+            answers = [replace(answer, kernel=named) for answer in answers]
+            kernel = named
         kernels.append(kernel)
         columns.append(answers)
     by_probe = [answer for row in zip(*columns, strict=True) for answer in row]

@@ -28,7 +28,7 @@ def syscall_of(name: str) -> str | None:
 
 
 def is_wrapper(name: str) -> bool:
-    """Whether the function takes its arguments in a ``struct pt_regs``, to which it gets one pointer.
+    """Whether the function gets one pointer, to a ``struct pt_regs`` with its arguments.
 
     CONFIG_ARCH_HAS_SYSCALL_WRAPPER: x86 since 4.17, ARM64 since 4.19.
     """

@@ -43,6 +43,8 @@ def table(found: Compatibility, allowed: Collection[Kind] = ()) -> Iterable[Line
 
 
 _Row = tuple[Wanted, Sequence[Answer]]
+_Block = list[tuple[str, list[int]]]
+"""Groups of columns: their heading, and the numbers of the kernels."""
 
 
 def _rows(found: Compatibility) -> list[_Row]:
@@ -70,19 +72,17 @@ def _series(kernel: AskedKernel) -> str:
     return ".".join(parts[:2]) if len(parts) > 1 else kernel.label[:8]
 
 
-def _groups(kernels: Sequence[tuple[int, AskedKernel]]) -> list[tuple[str, list[int]]]:
+def _groups(kernels: Sequence[tuple[int, AskedKernel]]) -> _Block:
     return [
         (name, [number for number, _ in group])
         for name, group in groupby(kernels, key=lambda one: _series(one[1]))
     ]
 
 
-def _blocks(
-    kernels: Sequence[AskedKernel], rows: Sequence[_Row]
-) -> list[list[tuple[str, list[int]]]]:
+def _blocks(kernels: Sequence[AskedKernel], rows: Sequence[_Row]) -> list[_Block]:
     """The groups of columns, in as many tables as are needed to be narrow enough."""
     room = _WIDTH - _name_width(rows) - 1
-    blocks: list[list[tuple[str, list[int]]]] = [[]]
+    blocks: list[_Block] = [[]]
     used = 0
     for name, numbers in _split(_groups(list(enumerate(kernels))), room):
         width = max(len(name), len(numbers)) + 1
@@ -91,16 +91,10 @@ def _blocks(
             used = 0
         blocks[-1].append((name, numbers))
         used += width
-    for block in blocks:
-        for _, numbers in block:
-            assert numbers
-    arches = [_ARCH_LETTERS.get(kernel.arch, "?") for kernel in kernels]
-    return [[(name, numbers) for name, numbers in block] for block in blocks if arches]
+    return blocks
 
 
-def _split(
-    groups: list[tuple[str, list[int]]], room: int
-) -> Iterable[tuple[str, list[int]]]:
+def _split(groups: _Block, room: int) -> Iterable[tuple[str, list[int]]]:
     for name, numbers in groups:
         for start in range(0, len(numbers), room - 1):
             yield name, numbers[start : start + room - 1]
@@ -111,7 +105,7 @@ def _name_width(rows: Sequence[_Row]) -> int:
     return min(max(longest, _LEAST_NAME), _MOST_NAME)
 
 
-def _grid(rows: Sequence[_Row], block: list[tuple[str, list[int]]]) -> Iterable[Line]:
+def _grid(rows: Sequence[_Row], block: _Block) -> Iterable[Line]:
     width = _name_width(rows)
     answers = rows[0][1]
     heads: Line = [(" " * width, "")]

@@ -39,8 +39,8 @@ def kernel_files(
         UsageError: A name is of nothing, or nothing below it looks like a kernel.
     """
     found: dict[str, Path] = {}
-    for name in map(os.fspath, names):
-        for path in _files(name):
+    for name in names:
+        for path in _files(os.fspath(name)):
             found.setdefault(os.path.realpath(path), path)
     if not found:
         raise UsageError("name at least one kernel: -k vmlinux, -k 'kernels/*.deb', -k FOLDER")

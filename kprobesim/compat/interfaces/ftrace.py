@@ -1,7 +1,8 @@
 """kprobe.multi, fprobe events and ftrace's filter: what attaches to the sites of ftrace alone.
 
-``bpf_kprobe_multi_link_attach()`` of kernel/trace/bpf_trace.c (5.18) and ``ftrace_lookup_symbols()``
-of kernel/trace/ftrace.c: of each name the first symbol that ftrace can trace; -ESRCH without one.
+``bpf_kprobe_multi_link_attach()`` of kernel/trace/bpf_trace.c (5.18) and
+``ftrace_lookup_symbols()`` of kernel/trace/ftrace.c: of each name the first symbol that ftrace can
+trace; -ESRCH without one.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import errno
 
 from kprobesim.compat.absence import absent
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted

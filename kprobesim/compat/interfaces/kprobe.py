@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 
 from kprobesim.compat.absence import absent
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
 from kprobesim.kprobes.rules.verdict import Verdict
@@ -140,9 +140,7 @@ def _without_module(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Fin
 
 def _places(asked: KernelFacts, wanted: Wanted) -> tuple[str, ...]:
     twins = asked.functions_named(wanted.target, wanted.module)
-    return tuple(
-        asked.code_place(twin.address + wanted.offset) for twin in twins[:_MOST_SHOWN]
-    )
+    return tuple(asked.code_place(twin.address + wanted.offset) for twin in twins[:_MOST_SHOWN])
 
 
 def _one_of_several(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:

@@ -1,6 +1,6 @@
 """LSM hooks of BPF: a trampoline on ``bpf_lsm_HOOK``, which the kernel must call.
 
-kernel/bpf/bpf_lsm.c, and which modules of security are on: security/security.c (``ordered_lsm_init``).
+kernel/bpf/bpf_lsm.c; which modules of security are on: ``ordered_lsm_init()`` of security.c.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import re
 
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
 from kprobesim.compat.interfaces.trampoline import no_trampolines
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted

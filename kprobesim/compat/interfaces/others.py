@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted
@@ -20,7 +20,9 @@ _ITER, _OPS = "bpf_iter_", "bpf_struct_ops_"
 def attach_by_type(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether the kernel has what the program walks, or the operations that it implements."""
     if wanted.interface is Interface.FREPLACE:
-        return [Finding(Kind.ATTACHED, "it replaces a function of another program, not the kernel's")]
+        return [
+            Finding(Kind.ATTACHED, "it replaces a function of another program, not the kernel's")
+        ]
     btf = asked.btf
     if btf is None:
         text = "this kernel carries no BTF (CONFIG_DEBUG_INFO_BTF=n)"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
 from kprobesim.compat.interfaces.kprobe import attach_kprobe
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
 from kprobesim.errors import Reason

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted
@@ -19,7 +19,7 @@ _ITERATOR = "__traceiter_"  # the function of each tracepoint (5.10)
 
 def attach_to_tracepoint(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether the event, or the tracepoint behind it, is there."""
-    category, colon, name = wanted.target.rpartition(":")
+    category, _, name = wanted.target.rpartition(":")
     known = asked.known
     if wanted.interface is Interface.TRACEPOINT:
         if wanted.target in known.trace_events:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 
 from kprobesim.compat.absence import absent
-from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.finding import ENOTSUPP, Finding
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted
