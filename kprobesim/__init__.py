@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kprobesim.compat.kinds import Kind
     from kprobesim.compat.run import compatibility
     from kprobesim.errors import (
+        BpfObjectError,
         EngineError,
         GuestError,
         GuestMemoryError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Reason,
         SnapshotError,
         SymbolError,
+        TypesError,
         UsageError,
     )
     from kprobesim.fetch.cache import FetchError
@@ -80,6 +82,7 @@ __all__ = [
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "BpfObjectError",
     "CallStopped",
     "CalledKernel",
     "Compatibility",
@@ -144,6 +147,7 @@ __all__ = [
     "TextPoke",
     "Trap",
     "TrapKind",
+    "TypesError",
     "UsageError",
     "Verdict",
     "X86PtRegs",
@@ -164,8 +168,8 @@ _HOMES = {
     "compat.finding": "Answer Compatibility Finding",
     "compat.kinds": "Kind",
     "compat.run": "compatibility",
-    "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError "
-    "KprobesimError Reason SnapshotError SymbolError UsageError",
+    "errors": "BpfObjectError EngineError GuestError GuestMemoryError ImageError KprobeError "
+    "KprobesimError Reason SnapshotError SymbolError TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
     "image.modules.module_image": "ModuleState",
