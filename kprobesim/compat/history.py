@@ -35,7 +35,7 @@ def _removed(*names: str) -> Step:
 
 _SKB = ("sk_skb_reason_drop", "kfree_skb_reason")
 _EXEC = ("bprm_execve", "security_bprm_check")
-_BIO = ("block_io_start", "blk_mq_start_request")
+_BIO = ("blk_mq_submit_bio", "blk_mq_start_request")
 
 HISTORY: dict[str, tuple[Step, ...]] = {
     # kernel/fork.c
@@ -72,9 +72,7 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "security_cred_getsecid": (_renamed("security_cred_getlsmprop"),),
     # block/
     "blk_account_io_start": (_renamed("__blk_account_io_start"), _inlined(*_BIO)),
-    "__blk_account_io_start": (_inlined(*_BIO),),
-    "blk_account_io_done": (_renamed("__blk_account_io_done"), _inlined("blk_mq_end_request")),
-    "__blk_account_io_done": (_inlined("blk_mq_end_request"),),
+    "blk_account_io_done": (_renamed("__blk_account_io_done"), _inlined("__blk_mq_end_request")),
     "blk_account_io_completion": (_inlined("blk_update_request"),),
     "blk_account_io_merge_bio": (_inlined("bio_attempt_back_merge"),),
     "blk_start_request": (_renamed("blk_mq_start_request"),),
