@@ -182,7 +182,7 @@ class LoadedObject:
         for number, place in reached.helpers.items():
             name = helper_name(number)
             if self.kernel.has_helper(number) is False and number != POISON.immediate:
-                text = f"it calls {name}(), which this kernel has not"
+                text = f"it calls {name}, which this kernel has not"
                 blocker = Blocker(BlockerKind.HELPER, name, text, _line(place))
                 found.append((place, blocker, False))
         return found
