@@ -15,7 +15,7 @@ from kprobesim.image.segment import ImageRegion, Segment
 from kprobesim.image.symbols.table import Columns, SymbolTable
 from kprobesim.image.tables import places
 from kprobesim.image.tables.banner import Banner, find_banners
-from kprobesim.image.tables.btf import Btf, find_btf
+from kprobesim.image.tables.btf import find_btf
 from kprobesim.image.tables.bugtable import BugTable
 from kprobesim.image.tables.discover import find_export
 from kprobesim.image.tables.error_injection import ERROR_INJECTION, ErrorInjection
@@ -28,6 +28,7 @@ from kprobesim.image.tables.patch_sites import (
 )
 from kprobesim.image.tables.shapes import TableShapes
 from kprobesim.sizes import PAGE
+from kprobesim.types.btf import Btf
 
 __all__ = ["KernelImage"]
 
@@ -325,8 +326,8 @@ class KernelImage:
 
     @cached_property
     def btf(self) -> Btf | None:
-        """The types of the kernel's structs; ``None`` without CONFIG_DEBUG_INFO_BTF."""
-        return find_btf(self.segments, self.bounds("__start_BTF", "__stop_BTF"))
+        """The kernel's types; ``None`` without CONFIG_DEBUG_INFO_BTF, ``TypesError`` if damaged."""
+        return find_btf(self.segments, self.bounds("__start_BTF", "__stop_BTF"), self.path.name)
 
     @cached_property
     def exception_table(self) -> ExceptionTable:

@@ -15,10 +15,10 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
 from kprobesim.image.config import read_config
 from kprobesim.image.modules.file import ModuleFile
-from kprobesim.image.tables.btf import Btf
 from kprobesim.image.tables.error_injection import InjectionType
 from kprobesim.image.tables.tracepoints import raw_tracepoints, trace_events
 from kprobesim.kernel.offline import KernelRules, Opened, open_kernel
+from kprobesim.types.btf import Btf
 
 __all__ = ["KnownKernel", "open_known"]
 
