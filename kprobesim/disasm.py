@@ -18,10 +18,9 @@ from capstone import arm64_const, x86_const
 
 from kprobesim.arch.x86_64 import Undecodable, length
 from kprobesim.hexrepr import HexRepr
+from kprobesim.sizes import MASK64
 
 __all__ = ["Instruction", "disassemble"]
-
-_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -146,9 +145,9 @@ def _disassembler(arch: str) -> Any:
 def _x86_target(insn: Any) -> int | None:
     for operand in insn.operands:
         if operand.type == x86_const.X86_OP_IMM and insn.group(capstone.CS_GRP_BRANCH_RELATIVE):
-            return int(operand.imm) & _MASK
+            return int(operand.imm) & MASK64
         if operand.type == x86_const.X86_OP_MEM and operand.mem.base == x86_const.X86_REG_RIP:
-            return int(insn.address + insn.size + operand.mem.disp) & _MASK
+            return int(insn.address + insn.size + operand.mem.disp) & MASK64
     return None
 
 
@@ -159,7 +158,7 @@ def _arm64_target(insn: Any) -> int | None:
     if insn.operands and (insn.mnemonic in _ARM64_PC_RELATIVE or insn.group(capstone.CS_GRP_JUMP)):
         last = insn.operands[-1]
         if last.type == arm64_const.ARM64_OP_IMM:
-            return int(last.imm) & _MASK
+            return int(last.imm) & MASK64
     return None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "BpfObjectError",
     "EngineError",
     "GuestError",
     "GuestMemoryError",
@@ -22,6 +23,7 @@ __all__ = [
     "Reason",
     "SnapshotError",
     "SymbolError",
+    "TypesError",
     "UsageError",
 ]
 
@@ -65,6 +67,18 @@ class ImageError(KprobesimError):
         super().__init__(f"{self.path}: {problem}")
 
 
+class BpfObjectError(KprobesimError):
+    """A file that is not a compiled eBPF object, or one that no loader would take.
+
+    ``path`` is the file, ``problem`` what is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        super().__init__(f"{self.path}: {problem}")
+
+
 class SnapshotError(KprobesimError):
     """A snapshot that cannot be read or written: damaged, cut short, foreign, of a newer version.
 
@@ -75,6 +89,18 @@ class SnapshotError(KprobesimError):
         self.path = os.fspath(path)
         self.problem = problem
         super().__init__(f"{self.path}: {problem}")
+
+
+class TypesError(KprobesimError, ValueError):
+    """BTF that is damaged or makes no sense.
+
+    ``source`` says whose types they are (a file, a module), ``problem`` what is wrong with them.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        self.source = source
+        self.problem = problem
+        super().__init__(f"{source}: {problem}")
 
 
 class SymbolError(KprobesimError, LookupError):

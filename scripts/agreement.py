@@ -5,11 +5,11 @@
     python scripts/agreement.py --kernels 6.12,7.3 --points 2000
     python scripts/agreement.py linux-image-*-rt-*.deb     these packages
 
-Each kernel boots once, and is kept as a snapshot. In it its own register_kprobe(), and what a
-write into kprobe_events does for a probe and a return probe, judge the same random points: three of
-four anywhere in functions, the others where a kernel says no: at BUG(), exception table entries,
-ftrace's places, jump labels and static calls. The answers are kept, too, so a second run asks only
-what is new. Every point that differs is named; the exit status is 1 if there is one.
+Each kernel boots once, and its snapshot is kept in the cache. In it its own register_kprobe(), and
+what a write into kprobe_events does for a probe and a return probe, judge the same random points:
+three of four anywhere in functions, the others where a kernel says no: at BUG(), exception table
+entries, ftrace's places, jump labels and static calls. The answers are kept, too, so a second run
+asks only what is new. Every point that differs is named; the exit status is 1 if there is one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import errno as errno_names
 import json
 import random
 import re
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,18 +26,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kprobesim import Kernel, KprobesimError, Stop, open_rules
-from kprobesim.boot.initramfs import character_device, directory, make_cpio
+from kprobesim import KprobesimError, open_rules
+from kprobesim.asking.booted import booted_kernel
+from kprobesim.asking.guest import GuestRules
 from kprobesim.fetch.cache import (
     ARCHITECTURES,
     FetchError,
     VersionKey,
     cache_directory,
-    cached_busybox,
 )
 from kprobesim.fetch.kernels import Available, Fetcher
-from kprobesim.image import load_image
-from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.offline import KernelRules
 
 INTERFACES = ("register_kprobe", "kprobe_events", "kretprobe_events")
@@ -48,11 +45,7 @@ SUITES = (
 )
 """Debian's aliases: which kernels they hold changes, and is found at run time."""
 SECURITY = ("oldoldstable-security", "oldstable-security", "stable-security")
-BOOTED = "Run /init"  # what a kernel prints when its __init code has gone
-BOOT_SECONDS = 300.0
 ANYWHERE = 0.75
-DISABLED = 2  # a registered probe that is never armed
-KPROBE_SIZE = 512
 SHOWN = 20
 
 
@@ -117,88 +110,6 @@ def choose(rules: KernelRules, count: int, seed: int) -> list[Point]:
 # -- the guest's answers ---------------------------------------------------------------------------
 
 
-class Guest:
-    """A booted kernel whose own kprobes are asked."""
-
-    def __init__(self, kernel: BootedKernel) -> None:
-        self._kernel = kernel
-        self._fields = {}
-        for name in ("symbol_name", "offset", "flags"):
-            offset = kernel.image.btf.offset("kprobe", name) if kernel.image.btf else None
-            if offset is None:
-                raise KprobesimError(f"no type information about kprobe.{name} in this kernel")
-            self._fields[name] = offset
-        self._create = self._find("create_or_delete_trace_kprobe", "trace_kprobe_create")
-        self._by_words = kernel.image.version < (5, 12)  # the command comes as argc and argv
-        kernel.fork_state()
-
-    def _find(self, *names: str) -> int:
-        found = (self._kernel.symbols.get(name) for name in names)
-        return next(symbol.address for symbol in found if symbol is not None)
-
-    def ask(self, interface: str, point: Point) -> int:
-        """0, or the positive errno; the guest is afterwards as it was."""
-        try:
-            if interface == "register_kprobe":
-                answer = self._register(point)
-            else:
-                answer = self._event("pr"[interface == "kretprobe_events"], point)
-        finally:
-            self._kernel.restore_state()
-        return -answer if -4096 < answer < 0 else 0
-
-    def _register(self, point: Point) -> int:
-        probe = bytearray(KPROBE_SIZE)
-        name = self._kernel.alloc(len(point.symbol.encode()) + 1)
-        self._kernel.write(name, point.symbol.encode() + b"\0")
-        struct.pack_into("<Q", probe, self._fields["symbol_name"], name)
-        struct.pack_into("<I", probe, self._fields["offset"], point.offset)
-        struct.pack_into("<I", probe, self._fields["flags"], DISABLED)
-        address = self._kernel.alloc(KPROBE_SIZE)
-        self._kernel.write(address, bytes(probe))
-        return _int(self._kernel.call("register_kprobe", address, timeout=120))
-
-    def _event(self, kind: str, point: Point) -> int:
-        text = f"{kind}:agreement/point {point}"
-        if self._by_words:
-            return _int(self._kernel.call("trace_run_command", text, self._create, timeout=120))
-        return _int(self._kernel.call(self._create, text, timeout=120))
-
-
-def _int(value: int) -> int:
-    """A C int out of a register."""
-    return (value & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000
-
-
-def waiting_initrd(arch: str) -> bytes:
-    """An initial file system whose init sleeps: some answers take a second of the guest's time."""
-    busybox = cached_busybox(arch) or Fetcher(arch).busybox()
-    return make_cpio(
-        {
-            "dev": directory(),
-            "dev/console": character_device(5, 1),
-            "bin/busybox": busybox.read_bytes(),
-            "init": b"#!/bin/busybox sh\nwhile :; do busybox sleep 1000; done\n",
-        }
-    )
-
-
-def booted(package: Path, folder: Path, say: Callable[[str], None]) -> BootedKernel:
-    """The kernel behind its boot, from the snapshot in ``folder`` if there is one."""
-    snapshot = folder / f"{package.stem}.kps"
-    if snapshot.exists():
-        try:
-            return Kernel.resume(snapshot)
-        except KprobesimError as error:  # of an older version, for one
-            say(f"{package.name}: boots again: {error}")
-    say(f"{package.name}: boots")
-    kernel = Kernel.boot(package, initrd=waiting_initrd(load_image(package).arch))
-    if kernel.run(until=BOOTED, timeout=BOOT_SECONDS).kind is not Stop.TEXT:
-        raise KprobesimError(f"never came to {BOOTED!r}")
-    kernel.snapshot(snapshot)
-    return kernel
-
-
 def answers(
     package: Path,
     points: Sequence[Point],
@@ -216,11 +127,18 @@ def answers(
         if str(point) not in known.get(interface, {})
     ]
     if missing:
-        guest = Guest(booted(package, folder, say))
+        guest = GuestRules(
+            booted_kernel(package, progress=lambda text: say(f"{package.name}: {text}"))
+        )
         say(f"{package.name}: asks {len(missing)} times")
         try:
             for interface, point in missing:
-                known.setdefault(interface, {})[str(point)] = guest.ask(interface, point)
+                known.setdefault(interface, {})[str(point)] = guest.point(
+                    point.symbol,
+                    point.offset,
+                    kretprobe=interface == "kretprobe_events",
+                    events=interface != "register_kprobe",
+                )
         finally:
             scratch = file.with_suffix(".new")
             scratch.write_text(json.dumps(known))

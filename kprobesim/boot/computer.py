@@ -26,9 +26,10 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
-from kprobesim.machine.memory import PAGE, make_ram
+from kprobesim.machine.memory import make_ram
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.sizes import PAGE
 
 __all__ = ["MOST_PHYSICAL", "Computer"]
 

@@ -6,11 +6,11 @@ import mmap
 from collections.abc import Callable
 
 from kprobesim.errors import GuestMemoryError, UsageError
-from kprobesim.machine.memory import PAGE, HostAccess
+from kprobesim.machine.memory import HostAccess
+from kprobesim.sizes import MASK64, PAGE
 
 __all__ = ["Translate", "WalkedMemory"]
 
-_MASK = (1 << 64) - 1
 
 Translate = Callable[[int], "tuple[int, bool] | None"]
 """Virtual address to (physical address, executable by the kernel); ``None``: nothing is there."""
@@ -40,7 +40,7 @@ class WalkedMemory(HostAccess):
         while size > 0:
             length = min(size, PAGE - address % PAGE)
             pieces.append((self._offset(address, size, what), length))
-            address = address + length & _MASK
+            address = address + length & MASK64
             size -= length
         return pieces
 
@@ -48,13 +48,13 @@ class WalkedMemory(HostAccess):
         """``size`` bytes at virtual ``address``; raises :class:`GuestMemoryError`."""
         if size < 0:
             raise UsageError(f"cannot read {size} bytes")
-        pieces = self._pieces(address & _MASK, size, "read")
+        pieces = self._pieces(address & MASK64, size, "read")
         return b"".join(self.ram[at : at + length] for at, length in pieces)
 
     def write(self, address: int, data: bytes) -> None:
         """Write ``data`` at virtual ``address``, all of it or nothing."""
         done = 0
-        for at, length in self._pieces(address & _MASK, len(data), "write"):
+        for at, length in self._pieces(address & MASK64, len(data), "write"):
             self.ram[at : at + length] = data[done : done + length]
             self.wrote(at, length)
             done += length
@@ -63,7 +63,7 @@ class WalkedMemory(HostAccess):
         """The bytes at ``address`` up to, without, the first NUL; at most ``limit``."""
         out = bytearray()
         while len(out) < limit:
-            address &= _MASK
+            address &= MASK64
             length = min(limit - len(out), PAGE - address % PAGE)
             chunk = self.read(address, length)
             text, end, _ = chunk.partition(b"\0")
@@ -75,5 +75,5 @@ class WalkedMemory(HostAccess):
 
     def is_executable(self, address: int) -> bool:
         """Whether the kernel may execute what is at ``address``."""
-        found = self._translate(address & _MASK)
+        found = self._translate(address & MASK64)
         return found is not None and found[1]

@@ -23,6 +23,7 @@ from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.called import CalledKernel
 from kprobesim.kprobes.rules.place import parse_place
 from kprobesim.machine.faults import GuestStop
+from kprobesim.sizes import signed64
 
 __all__ = ["add_parser", "place_arguments", "run"]
 
@@ -162,7 +163,7 @@ def place_arguments(
 
 
 def _numbers(result: int, signed: bool) -> dict[str, object]:
-    negative = result - (1 << 64) if result >> 63 else result
+    negative = signed64(result)
     return {
         "value": negative if signed else result,
         "hex": f"{result:#x}",

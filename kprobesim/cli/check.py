@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 
 from kprobesim.cli.console import error_console, make_console, styled
-from kprobesim.cli.loading import add_image_options, add_model_options, open_rules
+from kprobesim.cli.judging import Judge, Judged, modules_of
+from kprobesim.cli.loading import add_image_options, add_model_options, open_rules, progress
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
-from kprobesim.kernel.offline import KernelRules
 from kprobesim.kprobes.rules.place import Place, parse_place
 from kprobesim.kprobes.rules.verdict import Verdict
 
@@ -25,13 +25,17 @@ __all__ = ["add_parser", "run"]
 _EPILOG = """\
 The answers are those of this very kernel when it has booted: its errno, and the rule behind it.
 
-exit status: 0 if every probe would be accepted, 1 if one was refused or not found, 2 for wrong use.
+With --ask the kernel boots (its snapshot is kept) and judges the same points itself.
+
+exit status: 0 if every probe would be accepted, 1 if one was refused or not found, or if the kernel
+itself says otherwise, 2 for wrong use.
 
 examples:
   kprobesim check vmlinux kernel_clone vfs_read+0x10
   kprobesim check vmlinux vfs_read+0x10 --slot-at 0xffffffffc0000000 --json
   kprobesim check vmlinux --from points.csv --events
   kprobesim check vmlinux --all vfs_read
+  kprobesim check amd64.deb vfs_read+1 do_int3 --ask
   kprobesim check linux-image-6.1.0-56-cloud-amd64-unsigned.deb virtio_blk:virtblk_probe+5
   kprobesim check vmlinux --module drivers/block/virtio_blk.ko virtio_blk:virtblk_probe
 """
@@ -86,6 +90,11 @@ def add_parser(subparsers: Any) -> None:
         type=_address,
         help="show what a slot at this address would hold",
     )
+    parser.add_argument(
+        "--ask",
+        action="store_true",
+        help="boot the kernel, and let its own kprobes judge the same points",
+    )
     parser.set_defaults(run=run)
 
 
@@ -108,39 +117,48 @@ def run(args: argparse.Namespace) -> int:
     options = {"kretprobe": args.kretprobe, "events": args.events, "slot_at": args.slot_at}
     if args.file:
         with nullcontext(sys.stdin) if args.file == "-" else Path(args.file).open() as lines:
-            kernel = _open(args)
             name = "standard input" if args.file == "-" else args.file
-            return _answer_file(kernel, lines, name, options)
-    kernel = _open(args)
+            return _answer_file(args, options, lines, name)
+    judge = _judge(args, options, [place.symbol for place in places])
     console = make_console()
     if args.all:
-        return max(_show_all(console, kernel, place, args.json, options) for place in places)
+        return max(_show_all(console, judge, place, args.json) for place in places)
     code = _ACCEPTED
     for place in places:
-        verdict = kernel.check(place.symbol, addr=place.address, offset=place.offset, **options)
-        code = code if verdict else _REFUSED
+        judged = judge(place.symbol, addr=place.address, offset=place.offset)
+        code = code if judged else _REFUSED
         if args.json:
-            print(json.dumps(verdict.as_dict()))
+            print(json.dumps(judged.as_dict()))
         else:
-            _show(console, place.text, verdict)
+            _show(console, place.text, judged)
     return code
 
 
-def _open(args: argparse.Namespace) -> KernelRules:
+def _judge(
+    args: argparse.Namespace, options: dict[str, Any], symbols: Iterable[str | None]
+) -> Judge:
+    """Who answers; the kernel itself loads the modules that ``symbols`` name."""
     kernel = open_rules(args)
     for file in args.module:
         kernel.offer(file)
-    return kernel
+    if not args.ask:
+        return Judge(kernel, options)
+    from kprobesim.asking.ask import Asked  # boots, so it brings the emulator
+
+    return Judge(kernel, options, Asked(args.image, modules_of(symbols), progress()))
 
 
 # -- a file of points ------------------------------------------------------------------------------
 
 
 def _answer_file(
-    kernel: KernelRules, lines: Iterator[str], name: str, options: dict[str, Any]
+    args: argparse.Namespace, options: dict[str, Any], lines: Iterable[str], name: str
 ) -> int:
     """Print an answer to each line; a line that is none is told, and the others are answered."""
     code, unknown = _ACCEPTED, 0
+    if args.ask:  # which modules to load must be known before
+        lines = list(lines)
+    judge = _judge(args, options, (line.split(",")[0].strip() for line in lines if args.ask))
     for number, line in enumerate(lines, 1):
         try:
             point = _point(line)
@@ -151,10 +169,10 @@ def _answer_file(
         if point is None:
             continue
         symbol, offset = point
-        verdict = kernel.check(symbol, offset=offset, suggest=unknown < _SUGGESTED, **options)
-        unknown += verdict.address is None and not verdict
-        code = code if verdict else max(code, _REFUSED)
-        print(json.dumps(verdict.as_dict()))
+        judged = judge(symbol, offset=offset, suggest=unknown < _SUGGESTED)
+        unknown += judged.verdict.address is None and not judged.verdict
+        code = code if judged else max(code, _REFUSED)
+        print(json.dumps(judged.as_dict()))
     return code
 
 
@@ -178,22 +196,29 @@ def _point(line: str) -> tuple[str, int] | None:
 # -- for people ------------------------------------------------------------------------------------
 
 
-def _show(console: Console, text: str, verdict: Verdict) -> None:
+def _show(console: Console, text: str, judged: Judged) -> None:
+    verdict = judged.verdict
     if not verdict:
         console.print(styled((f"{text}: ", "bold"), (f"{verdict.summary()}", "red")))
+        _show_asked(console, judged)
         return
     console.print(styled((f"{text}: ", "bold"), ("yes", "green"), f", {verdict.summary()}"))
     if verdict.original is not None:
         console.print(styled(("    instruction  ", "dim"), verdict.original.hex(" ")))
     if verdict.slot is not None:
         console.print(styled(("    slot         ", "dim"), verdict.slot.hex(" ")))
+    _show_asked(console, judged)
 
 
-def _show_all(
-    console: Console, kernel: KernelRules, place: Place, as_json: bool, options: dict[str, Any]
-) -> int:
+def _show_asked(console: Console, judged: Judged) -> None:
+    if judged.answer is not None:
+        style = "bold red" if judged.differs else "green"
+        console.print(styled(("    the kernel   ", "dim"), (judged.said(), style)))
+
+
+def _show_all(console: Console, judge: Judge, place: Place, as_json: bool) -> int:
     """A whole function, instruction by instruction."""
-    code = _ACCEPTED
+    code, kernel = _ACCEPTED, judge.kernel
     if place.symbol is not None and ":" in place.symbol:
         kernel.bring(place.symbol.partition(":")[0])
     address = place.address if place.symbol is None else kernel.symbols[place.symbol].address
@@ -205,13 +230,15 @@ def _show_all(
         console.print(styled((found.symbol.name, "bold"), f" at {start:#x}"))
     for instruction in disassemble(kernel.arch, kernel.read(start, found.size), start):
         offset = instruction.address - start
-        verdict = kernel.check(addr=instruction.address, **options)
-        code = code if verdict else _REFUSED
+        judged = judge(addr=instruction.address)
+        code = code if judged else _REFUSED
         if as_json:
-            answer = verdict.as_dict() | {"symbol": found.symbol.name, "offset": offset}
+            answer = judged.as_dict() | {"symbol": found.symbol.name, "offset": offset}
             print(json.dumps(answer))
         else:
-            _show_instruction(console, instruction, offset, verdict)
+            _show_instruction(console, instruction, offset, judged.verdict)
+            if judged.differs:
+                _show_asked(console, judged)
     return code
 
 

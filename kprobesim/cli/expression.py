@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from kprobesim.errors import UsageError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.sizes import MASK64
 
 __all__ = ["Buffer", "Call", "Data", "ExpressionError", "Number", "SymbolAddress", "parse_call"]
 
@@ -30,7 +31,7 @@ _TOKEN = re.compile(
 )
 _INTEGER = re.compile(r"0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[1-9][0-9_]*|0")
 _SURROGATE = re.compile("[\udc80-\udcff]")
-_LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
+_LOWEST, _HIGHEST = -(1 << 63), MASK64
 _MOST_DIGITS = 80
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.load import load_image
-from kprobesim.image.segment import PAGE_SIZE, ImageRegion, Segment
+from kprobesim.image.segment import ImageRegion, Segment
 from kprobesim.image.symbols.table import Symbol, SymbolAt, SymbolTable
 from kprobesim.image.tables.bugtable import BugEntry, BugTable
 from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
 
 __all__ = [
-    "PAGE_SIZE",
     "BugEntry",
     "BugTable",
     "ExceptionEntry",

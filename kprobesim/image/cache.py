@@ -28,7 +28,7 @@ from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.state import pack_image, unpack_image
 from kprobesim.snapshot.container import Container, read_container, write_container
 
-__all__ = ["cache_directory", "keep", "load_cached"]
+__all__ = ["cache_directory", "content_key", "keep", "load_cached", "make_room"]
 
 _T = TypeVar("_T")
 
@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 _OFF = ("", "0", "off", "no", "none")
 _ENDING = ".kpi"
+#: Of all that is kept here: what symbolic made of debug information, too.
+_KEPT = (_ENDING, ".symcache")
 _MOST = 2 << 30
 _CHUNK = 1 << 20
 #: An entry that is being written for longer was given up.
@@ -86,7 +88,7 @@ def keep(
     folder = cache_directory()
     if folder is None:
         return make()
-    entry = folder / f"{_key(data)}.{what}{_ENDING}"
+    entry = folder / f"{content_key(data)}.{what}{_ENDING}"
     if entry.is_file():
         try:
             kept = read(read_container(entry))
@@ -105,7 +107,7 @@ def keep(
     return made
 
 
-def _key(data: Buffer) -> str:
+def content_key(data: Buffer) -> str:
     """Names the content of ``data``, as this code reads it."""
     digest = hashlib.sha256(_readers())
     for at in range(0, len(data), _CHUNK):
@@ -126,23 +128,27 @@ def _write(entry: Path, facts: dict[str, Any], sections: dict[str, bytes]) -> No
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_container(entry, facts, sections, durable=False)
-        _make_room(entry)
+        make_room(entry)
     except (SnapshotError, OSError) as error:
         _log.info("what was unpacked is not kept: %s", error)
 
 
-def _make_room(newest: Path) -> None:
-    """Delete what was not used for longest, and what nobody finishes."""
+def make_room(newest: Path) -> None:
+    """Delete entries beside and like ``newest`` that were not used for longest.
+
+    All together then have at most 2 GiB. What nobody finishes writing is deleted, too.
+    """
     entries = []
     for file in newest.parent.iterdir():
         try:
             status = file.stat()
         except FileNotFoundError:  # another process makes room, too
             continue
-        if file.suffix == _ENDING:
+        if file.name.startswith("."):  # it is being written
+            if status.st_mtime < time.time() - _ABANDONED:
+                file.unlink(missing_ok=True)
+        elif file.suffix == newest.suffix:
             entries.append((status.st_mtime, status.st_size, file))
-        elif file.suffix == ".kps" and status.st_mtime < time.time() - _ABANDONED:
-            file.unlink(missing_ok=True)
     room = _MOST
     for _, size, file in sorted(entries, reverse=True):
         room -= size

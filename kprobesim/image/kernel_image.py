@@ -11,11 +11,11 @@ from kprobesim.errors import ImageError
 from kprobesim.image.elf import Section
 from kprobesim.image.ranges import Ranges
 from kprobesim.image.regions import code_ranges, make_regions, rodata_range
-from kprobesim.image.segment import PAGE_SIZE, ImageRegion, Segment
+from kprobesim.image.segment import ImageRegion, Segment
 from kprobesim.image.symbols.table import Columns, SymbolTable
 from kprobesim.image.tables import places
 from kprobesim.image.tables.banner import Banner, find_banners
-from kprobesim.image.tables.btf import Btf, find_btf
+from kprobesim.image.tables.btf import find_btf
 from kprobesim.image.tables.bugtable import BugTable
 from kprobesim.image.tables.discover import find_export
 from kprobesim.image.tables.error_injection import ERROR_INJECTION, ErrorInjection
@@ -27,6 +27,8 @@ from kprobesim.image.tables.patch_sites import (
     static_call_sites,
 )
 from kprobesim.image.tables.shapes import TableShapes
+from kprobesim.sizes import PAGE
+from kprobesim.types.btf import Btf
 
 __all__ = ["KernelImage"]
 
@@ -261,7 +263,7 @@ class KernelImage:
         code = code_ranges(self.section_headers, self.segments, self.bounds)
         if self.contains(self.entry) and self.entry not in code:
             # The head of an ARM64 Image has no symbol without CONFIG_KALLSYMS_ALL.
-            code = Ranges([*code, (self.entry, self.entry + PAGE_SIZE)])
+            code = Ranges([*code, (self.entry, self.entry + PAGE)])
         return code
 
     @cached_property
@@ -324,8 +326,8 @@ class KernelImage:
 
     @cached_property
     def btf(self) -> Btf | None:
-        """The types of the kernel's structs; ``None`` without CONFIG_DEBUG_INFO_BTF."""
-        return find_btf(self.segments, self.bounds("__start_BTF", "__stop_BTF"))
+        """The kernel's types; ``None`` without CONFIG_DEBUG_INFO_BTF, ``TypesError`` if damaged."""
+        return find_btf(self.segments, self.bounds("__start_BTF", "__stop_BTF"), self.path.name)
 
     @cached_property
     def exception_table(self) -> ExceptionTable:

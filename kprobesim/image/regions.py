@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from kprobesim.image.elf import SHF_WRITE, Section
 from kprobesim.image.ranges import Range, Ranges
-from kprobesim.image.segment import PAGE_SIZE, ImageRegion, Segment
+from kprobesim.image.segment import ImageRegion, Segment
+from kprobesim.sizes import PAGE
 
 __all__ = ["CODE_BOUNDS", "code_ranges", "make_regions", "rodata_range"]
 
@@ -127,11 +128,11 @@ def _subtract(whole: Range, parts: Iterable[Range]) -> list[Range]:
 
 
 def _floor(address: int) -> int:
-    return address & -PAGE_SIZE
+    return address & -PAGE
 
 
 def _ceil(address: int) -> int:
-    return -(-address // PAGE_SIZE) * PAGE_SIZE
+    return -(-address // PAGE) * PAGE
 
 
 _ROUND = (_floor, _ceil)

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 from kprobesim.hexrepr import HexRepr
 
-__all__ = ["PAGE_SIZE", "ImageRegion", "Segment", "findable"]
-
-#: Granularity of regions, in bytes: the smallest page of both architectures.
-PAGE_SIZE = 4096
+__all__ = ["ImageRegion", "Segment", "findable"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -20,6 +20,7 @@ from kprobesim.image.files.source import MAX_IMAGE_SIZE
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.segment import Segment
 from kprobesim.image.symbols.table import Columns
+from kprobesim.sizes import MASK64
 from kprobesim.snapshot.container import Container, read_container
 from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
 from kprobesim.snapshot.pages import PageReader, PagesError, PageWriter
@@ -31,7 +32,6 @@ _NAMES, _ADDRESSES = "symbols/names", "symbols/addresses"
 _SEGMENT = "segment/"
 _SIZES, _KINDS = "symbols/sizes", "symbols/kinds"
 _ARCHITECTURES = ("x86_64", "arm64")
-_MASK = (1 << 64) - 1
 _MOST_SYMBOLS = 1 << 22
 
 
@@ -212,7 +212,7 @@ def _check(facts: dict[str, Any], segments: list[Segment], headers: list[Section
         numbers += [segment.vaddr, segment.paddr, segment.memsz]
         texts.append(segment.name)
         flags = (segment.readable, segment.writable, segment.executable)
-        if not all(isinstance(flag, bool) for flag in flags) or segment.end > _MASK + 1:
+        if not all(isinstance(flag, bool) for flag in flags) or segment.end > MASK64 + 1:
             raise ValueError("a segment's place cannot be")
     if not 0 < sum(segment.memsz for segment in segments) <= MAX_IMAGE_SIZE:
         raise ValueError("it is larger than any kernel, or nothing")
@@ -220,7 +220,7 @@ def _check(facts: dict[str, Any], segments: list[Segment], headers: list[Section
         numbers += [header.index, header.type, header.flags, header.addr, header.offset]
         numbers += [header.size, header.link, header.info, header.align]
         texts.append(header.name)
-    if not all(type(number) is int and 0 <= number <= _MASK for number in numbers):
+    if not all(type(number) is int and 0 <= number <= MASK64 for number in numbers):
         raise ValueError("a number is none, or out of range")
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("a text is none")

@@ -14,9 +14,10 @@ from typing import Protocol
 from kprobesim.errors import GuestError, SymbolError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.guard_pages import count_of
-from kprobesim.machine.memory import PAGE, HostAccess, page_up
+from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap
+from kprobesim.sizes import PAGE, page_up
 
 __all__ = ["GuestAllocator", "function_address"]
 

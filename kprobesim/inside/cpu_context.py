@@ -12,10 +12,10 @@ from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
+from kprobesim.sizes import MASK64
 
 __all__ = ["Standing", "make_standing"]
 
-_MASK = (1 << 64) - 1
 _HIGH_HALF = 1 << 63
 
 _IF = 0x200
@@ -97,7 +97,7 @@ class X86Standing:
         if hot and btf is not None:
             offset = btf.offset("pcpu_hot", "preempt_count")
             places += [hot[0].address + offset] if offset is not None else []
-        places = [place + self._state.gs_base & _MASK for place in places[:1]]
+        places = [place + self._state.gs_base & MASK64 for place in places[:1]]
         return places + _rcu_nesting(self._image, self.task()) if places else []
 
 
@@ -138,7 +138,7 @@ class Arm64Standing:
                 return task
         if self._entry_task is None:
             return None
-        return _task_at(self._memory, self._entry_task + self._tpidr.read() & _MASK)
+        return _task_at(self._memory, self._entry_task + self._tpidr.read() & MASK64)
 
     def counters(self) -> list[int]:
         """The low half of ``thread_info.preempt_count``, at the start of the task."""
@@ -155,7 +155,7 @@ class _Memory(Protocol):
 
 def _task_at(memory: _Memory, pointer: int) -> int | None:
     try:
-        task = memory.read_u64(pointer & _MASK)
+        task = memory.read_u64(pointer & MASK64)
     except GuestMemoryError:
         return None  # so early that per-CPU variables are not mapped
     return task if task & _HIGH_HALF else None
@@ -185,5 +185,5 @@ def _find_entry_task(image: KernelImage) -> int | None:
                 elif word & ~0x1F == 0xD538_D080:  # mrs, tpidr_el1
                     offset = rd
                 elif word & 0xFFFF_FC00 == 0xF860_6800 | offset << 16 and rn in values:
-                    return values[rn] & _MASK  # ldr xd, [xn, xm]
+                    return values[rn] & MASK64  # ldr xd, [xn, xm]
     return None

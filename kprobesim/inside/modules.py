@@ -18,6 +18,7 @@ from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
 from kprobesim.image.modules.module_image import ModuleState
 from kprobesim.machine.memory import HostAccess
+from kprobesim.sizes import MASK64
 
 __all__ = ["GuestModule", "GuestModules"]
 
@@ -26,7 +27,6 @@ _X86_ADDRESS = re.compile(rb"(?s)\x48\xc7\xc7(?P<direct>.{4})|\x48\x8d\x3d(?P<re
 _STATES = (ModuleState.LIVE, ModuleState.COMING, ModuleState.GOING)  # enum module_state
 _NAME = 56  # MODULE_NAME_LEN
 _MOST = 4096  # more modules than any kernel has
-_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,7 +82,7 @@ class GuestModules:
         head, layout, found = self._head(), self._layout, list[GuestModule]()
         at = self._memory.read_u64(head) if head else head
         while at != head and len(found) < _MOST:
-            module = at - layout["list"] & _MASK
+            module = at - layout["list"] & MASK64
             number = self._memory.read_u32(module + layout["state"])
             if number < len(_STATES):  # else MODULE_STATE_UNFORMED: not to be seen yet
                 name = self._memory.read(module + layout["name"], _NAME).partition(b"\0")[0]
@@ -135,7 +135,7 @@ class GuestModules:
     def _is_list(self, address: int) -> bool:
         try:
             after, before = (self._memory.read_u64(address + at) for at in (0, 8))
-            ends = self._memory.read_u64(after + 8 & _MASK), self._memory.read_u64(before)
+            ends = self._memory.read_u64(after + 8 & MASK64), self._memory.read_u64(before)
         except GuestMemoryError:
             return False
         return ends == (address, address)
@@ -156,7 +156,7 @@ def _x86_addresses(code: bytes, start: int) -> Iterator[int]:
     for match in _X86_ADDRESS.finditer(code):
         word = match["direct"] or match["relative"]
         (value,) = struct.unpack("<i", word)
-        yield (value if match["direct"] else start + match.end() + value) & _MASK
+        yield (value if match["direct"] else start + match.end() + value) & MASK64
 
 
 def _arm64_addresses(code: bytes, start: int) -> Iterator[int]:
@@ -169,4 +169,4 @@ def _arm64_addresses(code: bytes, start: int) -> Iterator[int]:
             distance -= (distance & 1 << 20) << 1
             pages[rd] = (start + 4 * index & ~0xFFF) + (distance << 12)
         elif word & 0xFFC0_0000 == 0x9100_0000 and rn in pages:
-            yield pages[rn] + (word >> 10 & 0xFFF) & _MASK
+            yield pages[rn] + (word >> 10 & 0xFFF) & MASK64

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from kprobesim.errors import UsageError
 from kprobesim.image import Symbol, SymbolTable
 from kprobesim.machine.system import System
+from kprobesim.sizes import MASK64, signed64
 
 __all__ = [
     "Lender",
@@ -22,7 +23,6 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_MASK = (1 << 64) - 1
 
 
 def as_int(value: Any, what: str) -> int:
@@ -46,7 +46,7 @@ def as_list(values: Iterable[_T], what: str) -> list[_T]:
 
 def as_result(value: int, *, signed: bool) -> int:
     """A function's 64-bit result as the user wants to see it."""
-    return value - (1 << 64) if signed and value >> 63 else value
+    return signed64(value) if signed else value
 
 
 def check_limits(timeout: float | None, max_instructions: int) -> None:
@@ -64,7 +64,7 @@ def code_address(function: int | str | Symbol, symbols: SymbolTable, machine: Sy
     elif isinstance(function, Symbol):
         address = function.address
     else:
-        address = as_int(function, "function") & _MASK
+        address = as_int(function, "function") & MASK64
     if not machine.text.is_code(address):
         raise UsageError(f"{function} is not code: there is no function at {address:#x}")
     return address
@@ -99,7 +99,7 @@ class Passed:
         try:
             return [
                 argument
-                if type(argument) is int and 0 <= argument <= _MASK
+                if type(argument) is int and 0 <= argument <= MASK64
                 else self._value(argument, number)
                 for number, argument in enumerate(self._arguments, 1)
             ]
@@ -126,9 +126,9 @@ class Passed:
             self._lent.append(argument)
             return address
         value = as_int(argument, "argument")
-        if not -(1 << 63) <= value <= _MASK:
+        if not -(1 << 63) <= value <= MASK64:
             raise UsageError(f"argument {value:#x} does not fit 64 bits")
-        return value & _MASK
+        return value & MASK64
 
     def _take_back(self, *, failed: bool) -> None:
         taken = [self._lender.take_back() for _ in self._lent]

@@ -25,6 +25,7 @@ from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.turn import in_turn
+from kprobesim.sizes import MASK32
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.compiler_checks import CompilerChecks
 from kprobesim.unbooted.environment import (
@@ -37,8 +38,6 @@ from kprobesim.unbooted.pointer_auth import PointerAuth
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
-
-_INT_MASK = (1 << 32) - 1
 
 
 class CalledKernel(Kernel):
@@ -184,13 +183,13 @@ class CalledKernel(Kernel):
     def _init_module(self, module: Module) -> None:
         name = f"{module.name}:init_module"
         try:
-            result = self.call(name) & _INT_MASK if name in self.symbols else 0
+            result = self.call(name) & MASK32 if name in self.symbols else 0
         except BaseException:
             self.modules.unload(module.name)
             raise
         if result >> 31:
             self.modules.unload(module.name)
-            number = _INT_MASK + 1 - result
+            number = MASK32 + 1 - result
             what = errno_names.errorcode.get(number, str(number))
             raise UsageError(f"the init function of module {module.name} failed with -{what}")
         self.modules.live(module.name)

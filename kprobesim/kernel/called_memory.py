@@ -9,8 +9,9 @@ from kprobesim.errors import UsageError
 from kprobesim.machine.guard_pages import POISON_FREE
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot, page_up
+from kprobesim.machine.memory import Prot
 from kprobesim.machine.memory_map import CODE
+from kprobesim.sizes import PAGE, page_up
 
 __all__ = ["CalledMemory"]
 

@@ -20,9 +20,10 @@ from kprobesim.image.modules.module_image import ModuleImage, ModuleState
 from kprobesim.image.segment import Segment
 from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot, Region, page_up
+from kprobesim.machine.memory import Prot, Region
 from kprobesim.machine.memory_map import MODULES
 from kprobesim.patching.running_text import module_text
+from kprobesim.sizes import PAGE, page_up
 
 __all__ = ["Module", "ModuleState", "Modules"]
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from kprobesim.errors import GuestMemoryError, ImageError, Reason, UsageError
 from kprobesim.image import KernelImage, SymbolTable, load_image
@@ -19,7 +20,6 @@ from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.image.modules.link import Linker
 from kprobesim.image.placement import virtual_minus_ram
-from kprobesim.image.segment import PAGE_SIZE
 from kprobesim.image.state import page_reader, unpack_image
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import Model, known_model
@@ -27,10 +27,11 @@ from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.kprobes.rules.rules import Read, Rules
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.patching.running_text import module_text, running_text
+from kprobesim.sizes import PAGE
 from kprobesim.snapshot.container import is_snapshot, read_container
 from kprobesim.snapshot.pages import PagesError
 
-__all__ = ["KernelRules", "open_rules"]
+__all__ = ["KernelRules", "Opened", "open_kernel", "open_rules"]
 
 _X86_MODULES = 0xFFFF_FFFF_C000_0000  # MODULES_VADDR
 _ARM64_REACH = 128 << 20  # of a branch: modules lie so near to the kernel's end
@@ -62,15 +63,57 @@ def open_rules(
         SnapshotError: The file is a damaged snapshot.
         UsageError: There is no such model.
     """
+    opened = open_kernel(path, symbols=symbols, model=model, strict=strict, progress=progress)
+    return opened.make_rules()
+
+
+class Opened(NamedTuple):
+    """A kernel that was opened.
+
+    Attributes:
+        image: The kernel.
+        make_rules: Makes the rules of it, which takes longer.
+    """
+
+    image: KernelImage
+    make_rules: Callable[[], KernelRules]
+
+
+def open_kernel(
+    path: str | os.PathLike[str],
+    *,
+    symbols: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    strict: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Opened:
+    """Open what :func:`open_rules` does, for those who may not need its rules.
+
+    Args:
+        path: As there.
+        symbols: As there.
+        model: As there.
+        strict: As there.
+        progress: As there.
+
+    Raises:
+        ImageError: The file is no usable kernel.
+        SnapshotError: The file is a damaged snapshot.
+        UsageError: There is no such model.
+    """
     wanted = known_model(model)
     if is_snapshot(path):
         if symbols is not None:
             raise UsageError(f"symbols are for images; {os.fspath(path)} is a snapshot")
-        image, read = _open_snapshot(Path(path))
-        return KernelRules(image, read, wanted, strict=strict)
+        stored, read = _open_snapshot(Path(path))
+        return Opened(stored, lambda: KernelRules(stored, read, wanted, strict=strict))
     image = load_image(path, symbols=symbols, progress=progress)
-    finder = ModuleFinder(image, progress)
-    return KernelRules(image, running_text(image).read, wanted, strict=strict, finder=finder)
+
+    def make_rules() -> KernelRules:
+        finder = ModuleFinder(image, progress)
+        return KernelRules(image, running_text(image).read, wanted, strict=strict, finder=finder)
+
+    return Opened(image, make_rules)
 
 
 def _open_snapshot(path: Path) -> tuple[KernelImage, Read]:
@@ -79,7 +122,7 @@ def _open_snapshot(path: Path) -> tuple[KernelImage, Read]:
     pages = page_reader(container)
     image = unpack_image(container, pages)
     memory = container.facts.get("memory")
-    if type(memory) is not int or memory <= 0 or memory % PAGE_SIZE:
+    if type(memory) is not int or memory <= 0 or memory % PAGE:
         raise container.damaged("it does not say how much memory the guest has")
     ram = mmap.mmap(-1, memory)
     try:
@@ -277,5 +320,5 @@ class KernelRules:
 
     def _take(self, size: int) -> int:
         start = self._next_module
-        self._next_module = start + (max(size, 1) + PAGE_SIZE - 1 & -PAGE_SIZE)
+        self._next_module = start + (max(size, 1) + PAGE - 1 & -PAGE)
         return start

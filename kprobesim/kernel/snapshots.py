@@ -24,7 +24,7 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.kprobes.rules.own_code import own_facts, with_facts
 from kprobesim.kprobes.state import check_probes, save_probes
-from kprobesim.machine.memory import PAGE
+from kprobesim.sizes import PAGE
 from kprobesim.snapshot.container import Container, read_container, write_container
 from kprobesim.snapshot.packing import PackingError, pack_value, unpack_value
 from kprobesim.snapshot.pages import PagesError, PageWriter

@@ -15,11 +15,11 @@ from typing import Any
 from kprobesim.errors import GuestMemoryError, KprobeError, Reason, UsageError
 from kprobesim.kprobes.kprobe import Kprobe, ListType
 from kprobesim.machine.system import System
+from kprobesim.sizes import PAGE
 
 __all__ = ["Jprobe", "JprobeEntry", "call_with_arguments", "no_jprobes"]
 
 _STACK_SAVED = 64  # MIN_STACK_SIZE of asm/kprobes.h
-_PAGE = 4096
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -104,7 +104,7 @@ def _top_of_stack(machine: System, sp: int) -> bytes:
     try:
         return machine.memory.read(sp, _STACK_SAVED)
     except GuestMemoryError:
-        return machine.memory.read(sp, -sp % _PAGE)
+        return machine.memory.read(sp, -sp % PAGE)
 
 
 def no_jprobes(jp: Jprobe) -> KprobeError:

@@ -16,6 +16,7 @@ from kprobesim.errors import UsageError
 from kprobesim.kprobes.arming.hook import HookArming
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
 from kprobesim.kprobes.rules.site import Site
+from kprobesim.sizes import MASK64
 
 if TYPE_CHECKING:
     from kprobesim.kprobes.manager import KprobesManager
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["check_probes", "load_probes", "save_probes"]
 
 _CODE = 16  # longer than any instruction
-_MASK = (1 << 64) - 1
 _SITE: dict[str, type] = {
     "address": int,
     "symbol": str,
@@ -78,7 +78,7 @@ def check_probes(state: Any) -> list[dict[str, Any]]:
             _require(type(state[name]) is bool, name)
         for probe in state["probes"]:
             for name, kind in _PROBE.items():
-                _require(type(probe[name]) is kind and probe[name] <= _MASK, name)
+                _require(type(probe[name]) is kind and probe[name] <= MASK64, name)
             _require(0 <= probe["flags"] < 2 * KprobeFlag.ON_FUNC_ENTRY, "flags")
             _require(probe["symbol_name"] is None or type(probe["symbol_name"]) is str, "symbol")
             gone = probe["flags"] & KprobeFlag.GONE
@@ -86,7 +86,7 @@ def check_probes(state: Any) -> list[dict[str, Any]]:
         for key, site in state["sites"].items():
             for name, kind in _SITE.items():
                 _require(type(site[name]) is kind, name)
-            _require(key == str(site["address"]) and 0 <= site["address"] <= _MASK, "address")
+            _require(key == str(site["address"]) and 0 <= site["address"] <= MASK64, "address")
             _require(0 <= site["symbol_start"] <= site["address"], "symbol_start")
             _require(type(site["code"]) is bytes and 0 < len(site["code"]) <= _CODE, "code")
         probes: list[dict[str, Any]] = state["probes"]

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
+from kprobesim.sizes import MASK64
 
 __all__ = ["KprobeTable", "has_jprobe", "members"]
 
 _HASH_BITS = 6
 _GOLDEN_RATIO_64 = 0x61C8864680B583EB  # hash_ptr() of include/linux/hash.h
-_MASK = (1 << 64) - 1
 
 
 class KprobeTable:
@@ -78,4 +78,4 @@ def has_jprobe(head: Kprobe) -> bool:
 
 
 def _bucket(address: int) -> int:
-    return (address * _GOLDEN_RATIO_64 & _MASK) >> 64 - _HASH_BITS
+    return (address * _GOLDEN_RATIO_64 & MASK64) >> 64 - _HASH_BITS

@@ -22,10 +22,10 @@ from kprobesim.machine.memory import GuestMemory, Prot
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watched_code import WatchedCode
+from kprobesim.sizes import MASK64
 
 __all__ = ["BitInstructions"]
 
-_MASK = (1 << 64) - 1
 _CARRY, _PARITY, _ADJUST, _ZERO, _SIGN, _OVERFLOW = 1, 4, 0x10, 0x40, 0x80, 0x800
 _ARITHMETIC = _CARRY | _PARITY | _ADJUST | _ZERO | _SIGN | _OVERFLOW
 _FS, _GS, _ADDRESS_SIZE, _OPERAND_SIZE = 0x64, 0x65, 0x67, 0x66
@@ -224,4 +224,4 @@ class BitInstructions(WatchedCode):
         for prefix, register in ((_FS, _FS_BASE), (_GS, _GS_BASE)):
             if prefix in prefixes:
                 place += self._engine.read_msr(register)
-        return place & _MASK
+        return place & MASK64

@@ -12,7 +12,8 @@ from typing import Any
 
 from kprobesim.errors import UsageError
 from kprobesim.machine.heap import Heap
-from kprobesim.machine.memory import PAGE, GuestMemory, Prot, Region, page_up
+from kprobesim.machine.memory import GuestMemory, Prot, Region
+from kprobesim.sizes import PAGE, page_up
 
 __all__ = ["POISON_FREE", "GuardedArea", "count_of"]
 

@@ -14,7 +14,7 @@ from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guard_pages import GuardedArea
 from kprobesim.machine.heap import Heap
-from kprobesim.machine.memory import DIRECT_MAP, PAGE, GuestMemory, Prot, Region
+from kprobesim.machine.memory import DIRECT_MAP, GuestMemory, Prot, Region
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.signals import signals
@@ -24,6 +24,7 @@ from kprobesim.machine.turn import HandlerOverstayed
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watched_code import WatchedCode
+from kprobesim.sizes import PAGE
 
 __all__ = ["Machine"]
 

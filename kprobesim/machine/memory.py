@@ -15,33 +15,19 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.paging import PageTables, PteFormat
 from kprobesim.machine.unicorn.code_pages import CodePages
+from kprobesim.sizes import MASK64, PAGE, page_up
 
 __all__ = [
     "DIRECT_MAP",
-    "PAGE",
     "GuestMemory",
     "HostAccess",
     "Prot",
     "Region",
     "make_ram",
-    "page_down",
-    "page_up",
 ]
 
 DIRECT_MAP = "direct map"
 """The name of the region that maps the RAM itself, where it is in use by others, too."""
-PAGE = 4096
-_MASK = (1 << 64) - 1
-
-
-def page_up(value: int) -> int:
-    """``value`` rounded up to a page."""
-    return (value + PAGE - 1) & ~(PAGE - 1)
-
-
-def page_down(value: int) -> int:
-    """``value`` rounded down to a page."""
-    return value & ~(PAGE - 1)
 
 
 class Prot(enum.IntFlag):
@@ -105,7 +91,7 @@ class HostAccess(ABC):
 
     def write_u64(self, address: int, value: int) -> None:
         """Write the little-endian 64-bit word at ``address``."""
-        self.write(address, struct.pack("<Q", value & _MASK))
+        self.write(address, struct.pack("<Q", value & MASK64))
 
     def read_u32(self, address: int) -> int:
         """The little-endian 32-bit word at ``address``."""
@@ -313,7 +299,7 @@ class GuestMemory(HostAccess):
 
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes at virtual ``address``; raises :class:`GuestMemoryError`."""
-        address &= _MASK
+        address &= MASK64
         region = self._last
         if region.start <= address and 0 < size <= region.end - address:
             at = address - region.start + region.offset
@@ -327,7 +313,7 @@ class GuestMemory(HostAccess):
 
     def write(self, address: int, data: bytes) -> None:
         """Write ``data`` at virtual ``address``, all of it or nothing."""
-        address &= _MASK
+        address &= MASK64
         size = len(data)
         at = self._offset(address, size, "write") if size else 0
         if at >= 0:
@@ -343,7 +329,7 @@ class GuestMemory(HostAccess):
 
     def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
         """The bytes at ``address`` up to, without, the first NUL; at most ``limit``."""
-        address &= _MASK
+        address &= MASK64
         out = bytearray()
         while len(out) < limit:
             region = self.region(address)
@@ -373,7 +359,7 @@ class GuestMemory(HostAccess):
         region = self._last
         if address & 7 == 0 and region.start <= address < region.end:
             at = address - region.start + region.offset
-            self._words[at >> 3] = value & _MASK
+            self._words[at >> 3] = value & MASK64
             code = self._code
             if code and code[at >> 12] == 1:
                 self.wrote(at, 8)

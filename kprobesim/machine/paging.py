@@ -12,9 +12,10 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
+from kprobesim.sizes import PAGE
+
 __all__ = ["PageTables", "PteFormat"]
 
-_PAGE = 4096
 _BLOCK = 2 << 20
 
 
@@ -77,7 +78,7 @@ class PageTables:
         same = [self._format.page(physical, prot)]  # an entry of each level, from the last one up
         for _ in range(3):
             table = self._take()
-            ram[table - base : table - base + _PAGE] = same[-1].to_bytes(8, "little") * 512
+            ram[table - base : table - base + PAGE] = same[-1].to_bytes(8, "little") * 512
             self._repeated.add(table)
             same.append(self._format.table(table))
         while start < end:
@@ -102,8 +103,8 @@ class PageTables:
             table = self._descend(start, 2 if block else 3)
             index = start >> (21 if block else 12) & 511
             encode = block_entry if block else page_entry
-            step = _BLOCK if block else _PAGE
-            while start < end and (step == _PAGE or end - start >= _BLOCK):
+            step = _BLOCK if block else PAGE
+            while start < end and (step == PAGE or end - start >= _BLOCK):
                 self._store(table, index, encode(physical))
                 start += step
                 physical += step
@@ -123,7 +124,7 @@ class PageTables:
             elif child in self._repeated:
                 kept, child = child - self._base, self._take()
                 at = child - self._base
-                self._ram[at : at + _PAGE] = self._ram[kept : kept + _PAGE]
+                self._ram[at : at + PAGE] = self._ram[kept : kept + PAGE]
                 self._store(table, index, self._format.table(child))
             table = child
         return table

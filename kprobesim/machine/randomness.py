@@ -13,13 +13,13 @@ from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watched_code import WatchedCode
+from kprobesim.sizes import MASK64
 
 __all__ = ["Randomness"]
 
 _READS = re.compile(rb"\x0f\xc7[\xf0-\xff]")  # group 9 with a register: RDRAND /6, RDSEED /7
 _RDPID = 0xF3  # the prefix that makes a /7 another instruction
 _OPERAND_SIZE, _REX = 0x66, 0x40
-_MASK = (1 << 64) - 1
 _CARRY = 1
 _ARITHMETIC = 0x8D5  # OF, SF, ZF, AF, PF, CF
 
@@ -69,8 +69,8 @@ class Randomness(WatchedCode):
 
     def _next(self) -> int:
         """SplitMix64."""
-        self.state = self.state + 0x9E37_79B9_7F4A_7C15 & _MASK
+        self.state = self.state + 0x9E37_79B9_7F4A_7C15 & MASK64
         value = self.state
-        value = (value ^ value >> 30) * 0xBF58_476D_1CE4_E5B9 & _MASK
-        value = (value ^ value >> 27) * 0x94D0_49BB_1331_11EB & _MASK
+        value = (value ^ value >> 30) * 0xBF58_476D_1CE4_E5B9 & MASK64
+        value = (value ^ value >> 27) * 0x94D0_49BB_1331_11EB & MASK64
         return value ^ value >> 31

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kprobesim.errors import UsageError
+from kprobesim.sizes import MASK64
 
 if TYPE_CHECKING:  # who only asks the rules loads no emulator
     from kprobesim.machine.unicorn.struct_layout import Words
@@ -227,7 +228,7 @@ class X86PtRegs(PtRegs):
 
     def __init__(self, words: Words, cpu: FlagsAccess) -> None:
         super().__init__(words, cpu)
-        self.orig_ax = (1 << 64) - 1  # no system call
+        self.orig_ax = MASK64  # no system call
 
     @property
     def cs(self) -> int:

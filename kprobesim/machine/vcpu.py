@@ -8,13 +8,12 @@ from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap_router import TrapRouter
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.sizes import MASK64
 
 if TYPE_CHECKING:
     from kprobesim.machine.system import System
 
 __all__ = ["HitState", "Vcpu"]
-
-_MASK = (1 << 64) - 1
 
 
 class HitState(Protocol):
@@ -105,5 +104,5 @@ class Vcpu:
             value: Its 64-bit result, if it has one.
         """
         if value is not None:
-            self.words[self.cpu.regs_class.RETURN] = value & _MASK
+            self.words[self.cpu.regs_class.RETURN] = value & MASK64
         self.cpu.return_to_caller(self.system.memory)

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 
 import zstandard
 
-__all__ = ["PAGE", "PageReader", "PageWriter", "PagesError"]
+from kprobesim.sizes import PAGE
 
-PAGE = 4096
+__all__ = ["PageReader", "PageWriter", "PagesError"]
+
 
 _FRAME = 16
 _BLOCK = 16 * PAGE

@@ -19,10 +19,10 @@ from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
+from kprobesim.sizes import MASK64
 
 __all__ = ["CodePlace", "LoadedOrcTable", "OrcTable", "walk_orc"]
 
-_MASK = (1 << 64) - 1
 _RECORD = struct.Struct("<hhH")
 _IP = ("__start_orc_unwind_ip", "__stop_orc_unwind_ip", ".orc_unwind_ip")
 _ENTRIES = ("__start_orc_unwind", "__stop_orc_unwind", ".orc_unwind")
@@ -137,7 +137,7 @@ class OrcTable:
 
     def _address(self, index: int) -> int:
         (distance,) = struct.unpack_from("<i", self._ips, 4 * index)
-        return int(self._base + 4 * index + distance) & _MASK
+        return int(self._base + 4 * index + distance) & MASK64
 
     def find(self, address: int) -> OrcEntry | None:
         """The entry for the instruction at ``address``."""
@@ -235,13 +235,13 @@ def _frame(
     """What the entry calls the previous stack pointer."""
     base = entry.sp_reg
     if base == _Reg.SP:
-        return sp + entry.sp_offset & _MASK
+        return sp + entry.sp_offset & MASK64
     if base == _Reg.BP:
-        return bp + entry.sp_offset & _MASK
+        return bp + entry.sp_offset & MASK64
     if base == _Reg.SP_INDIRECT:
-        return memory.read_u64(sp) + entry.sp_offset & _MASK
+        return memory.read_u64(sp) + entry.sp_offset & MASK64
     if base == _Reg.BP_INDIRECT:
-        return memory.read_u64(bp + entry.sp_offset & _MASK)
+        return memory.read_u64(bp + entry.sp_offset & MASK64)
     if regs is not None and base in _SCRATCH:
         return regs.gpr(_SCRATCH[_Reg(base)])
     return None
@@ -249,7 +249,7 @@ def _frame(
 
 def _saved_bp(entry: OrcEntry, memory: HostAccess, frame: int, bp: int) -> int:
     if entry.bp_reg == _Reg.PREV_SP:
-        return memory.read_u64(frame + entry.bp_offset & _MASK)
+        return memory.read_u64(frame + entry.bp_offset & MASK64)
     if entry.bp_reg == _Reg.BP:
-        return memory.read_u64(bp + entry.bp_offset & _MASK)
+        return memory.read_u64(bp + entry.bp_offset & MASK64)
     return bp

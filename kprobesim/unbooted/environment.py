@@ -12,8 +12,8 @@ from collections.abc import Callable
 from kprobesim.image import KernelImage
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE
 from kprobesim.patching.running_text import running_text
+from kprobesim.sizes import MASK64, PAGE
 from kprobesim.unbooted.kasan import set_up_kasan
 
 __all__ = ["find_current_task", "percpu_offset", "set_up_environment"]
@@ -50,7 +50,7 @@ def percpu_offset(image: KernelImage) -> int:
     """What is added to the address of a per-CPU variable to get CPU 0's."""
     if image.arch != "x86_64" or image.percpu_load is None:
         return 0
-    return (image.percpu_load - (_address(image, "__per_cpu_start") or 0)) % (1 << 64)
+    return (image.percpu_load - (_address(image, "__per_cpu_start") or 0)) & MASK64
 
 
 def find_current_task(machine: Machine, image: KernelImage) -> Callable[[], int | None]:
@@ -65,7 +65,7 @@ def find_current_task(machine: Machine, image: KernelImage) -> Callable[[], int 
     variable = next(found, None)
     if variable is None:
         return lambda: None
-    place = (percpu_offset(image) + variable) % (1 << 64)
+    place = (percpu_offset(image) + variable) & MASK64
     return lambda: machine.memory.read_u64(place) or None
 
 
@@ -86,20 +86,20 @@ def _set_up_x86(machine: Machine, image: KernelImage) -> None:
     machine.cpu.set_percpu_base(offset)
     variable = _address(image, "this_cpu_off")
     if variable is not None:
-        memory.write_u64((offset + variable) % (1 << 64), offset)
+        memory.write_u64((offset + variable) & MASK64, offset)
     table = _address(image, "__per_cpu_offset")
     if table is not None:
         memory.write_u64(table, offset)
     guard = _address(image, "__stack_chk_guard")  # 6.15 and later: a variable like others
     if guard is not None:
-        memory.write_u64((offset + guard) % (1 << 64), _CANARY)
+        memory.write_u64((offset + guard) & MASK64, _CANARY)
     elif start == 0:
         memory.write_u64(image.percpu_load + _X86_CANARY, _CANARY)
     for name, place in _X86_PREEMPT_COUNTS:
         variable = _address(image, name)
         if variable is not None:
             count = struct.pack("<I", _X86_NEED_NO_RESCHED)
-            memory.write((offset + variable + place) % (1 << 64), count)
+            memory.write((offset + variable + place) & MASK64, count)
 
 
 def _set_up_arm64(machine: Machine, image: KernelImage) -> None:

@@ -9,6 +9,7 @@ from kprobesim.image import ExceptionEntry, KernelImage
 from kprobesim.machine.memory import GuestMemory
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap
+from kprobesim.sizes import MASK64
 
 __all__ = ["fix_up_x86"]
 
@@ -86,7 +87,7 @@ def _load_unaligned_zeropad(memory: GuestMemory, read_code: Read, regs: PtRegs) 
     for part, scale in ((source.base, 1), (source.index, source.scale)):
         if part:
             address += _register(insn.reg_name(part), regs) * scale
-    address %= 1 << 64
+    address &= MASK64
     word = memory.read_u64(address & ~7)
     _set_register(insn.reg_name(target.reg), regs, word >> 8 * (address & 7))
 

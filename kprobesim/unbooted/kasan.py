@@ -13,9 +13,10 @@ from typing import NamedTuple
 from kprobesim.image import KernelImage
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot, page_down
+from kprobesim.machine.memory import Prot
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.sizes import MASK64, PAGE, page_down
 
 __all__ = ["set_up_kasan"]
 
@@ -34,7 +35,7 @@ _ARM64_OFFSETS = {
 }
 _ALL_TAGS = b"\xfe"  # KASAN_TAG_INVALID; a pointer without a tag, 0xff, may access it all the same
 
-_USER_BITS, _MASK = 48, (1 << 64) - 1
+_USER_BITS = 48
 
 
 class _Layout(NamedTuple):
@@ -67,7 +68,7 @@ def _layout(image: KernelImage) -> _Layout | None:
     if not generic and not any(image.symbols.candidates(name) for name in _TAGS):
         return None
     # The kernel lies close above where its half of the addresses is cut in two.
-    bits = ((1 << 64) - 1 - image.segments[0].vaddr).bit_length() + 1
+    bits = (MASK64 - image.segments[0].vaddr).bit_length() + 1
     offsets = _ARM64_OFFSETS.get(bits)
     if offsets is None:
         return None
@@ -113,7 +114,7 @@ class _Shadow:
     def clean(self, start: int, end: int) -> None:
         """Forget what the frames of a call that was abandoned have marked in a stack's shadow."""
         layout, memory = self._layout, self._machine.memory
-        first, last = ((at >> layout.scale) + layout.offset & _MASK for at in (start, end - 1))
+        first, last = ((at >> layout.scale) + layout.offset & MASK64 for at in (start, end - 1))
         for page in range(page_down(first), last + 1, PAGE):
             if memory.region(page) is not None:
                 memory.write(page, self._page)

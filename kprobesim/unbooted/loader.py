@@ -6,7 +6,8 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.image.placement import virtual_minus_ram
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot, page_up
+from kprobesim.machine.memory import Prot
+from kprobesim.sizes import PAGE, page_up
 
 __all__ = ["load_into_machine"]
 

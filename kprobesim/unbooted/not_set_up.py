@@ -17,6 +17,7 @@ from kprobesim.image import KernelImage
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.sizes import MASK64
 from kprobesim.stack.walk import StackWalker
 from kprobesim.unbooted.environment import percpu_offset
 from kprobesim.unbooted.origins import Origins, Place, origins_arm64, origins_x86
@@ -29,7 +30,6 @@ _RUNTIME_CONST = 0x0123_4567_89AB_CDEF
 _FRAMES = 6  # the pointer was passed through as many functions at most
 _MOST_CODE = 16 << 10  # bytes of a function
 _X86_CALL = 0xE8
-_MASK = (1 << 64) - 1
 
 # What a variable of such a name belongs to (5.10 to 7.3); where an image names no variables, whose
 # the function is that met the NULL.
@@ -150,9 +150,9 @@ class NotSetUp:
         code = machine.read_code(behind - 5, 5)
         if machine.arch == "x86_64":
             distance = int.from_bytes(code[1:], "little", signed=True)
-            return behind + distance & _MASK if code[0] == _X86_CALL else None
+            return behind + distance & MASK64 if code[0] == _X86_CALL else None
         word = int.from_bytes(code[1:], "little")
-        return behind - 4 + branch26(word) & _MASK if matches(word, "bl") else None
+        return behind - 4 + branch26(word) & MASK64 if matches(word, "bl") else None
 
     def _places(self, regs: PtRegs, trap: Trap) -> Iterator[int]:
         """What faulted, and where the functions that called it go on."""
@@ -182,7 +182,7 @@ class NotSetUp:
         symbols = self._image.symbols
         found = symbols.at(address)
         end = symbols.candidates("__per_cpu_end")
-        variable = address - self._per_cpu & _MASK
+        variable = address - self._per_cpu & MASK64
         if self._per_cpu and end and variable < end[0].address:
             below = (s for s in symbols if s.address <= variable)
             return max(below, key=lambda symbol: symbol.address).name

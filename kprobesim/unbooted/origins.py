@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kprobesim.sizes import MASK64
+
 __all__ = ["Origins", "Place", "origins_arm64", "origins_x86"]
 
-_MASK = (1 << 64) - 1
 _X86_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 _X86_CALL_CHANGES = {*_X86_ARGUMENTS, "rax", "r10", "r11"}
 _X86_LEAVES = {"jmp", "ret", "ud2"}
@@ -86,7 +87,7 @@ class Origins:
             if origin >= 0:
                 self._loads[register] = origin, self._at
         elif constant is not None:
-            self.constants[register] = constant & _MASK
+            self.constants[register] = constant & MASK64
 
     def of(self, registers: list[str]) -> Iterator[tuple[int, bool]]:
         """The variables that NULLs in ``registers`` come from, and whether that is sure."""
@@ -146,7 +147,7 @@ def origins_x86(
             origins.learn(target, origin, constant)
         if insn.group(capstone.CS_GRP_JUMP) or insn.group(capstone.CS_GRP_RET):
             last = insn.operands[-1] if insn.operands else None
-            to = last.imm & _MASK if last is not None and last.type == x86.X86_OP_IMM else None
+            to = last.imm & MASK64 if last is not None and last.type == x86.X86_OP_IMM else None
             origins.branch(to, always=insn.mnemonic in _X86_LEAVES)
             if to is not None and to == place.target:
                 yield from origins.of([_X86_ARGUMENTS[number] for number in wanted or ()])
@@ -189,12 +190,12 @@ def _x86_address(insn: Any, mem: Any, origins: Origins, x86: Any) -> int | None:
     """The address of a memory operand, if it is a variable's, whatever the index."""
     offset = origins.per_cpu if mem.segment == x86.X86_REG_GS else 0
     if mem.base == x86.X86_REG_RIP:
-        return int(insn.address + insn.size + mem.disp + offset) & _MASK
+        return int(insn.address + insn.size + mem.disp + offset) & MASK64
     for number in (mem.base, mem.index):
         if _whole(insn, number) in origins.constants:
-            return origins.constants[_whole(insn, number)] + int(mem.disp) + offset & _MASK
+            return origins.constants[_whole(insn, number)] + int(mem.disp) + offset & MASK64
     if mem.disp < _FAR or offset:
-        return int(mem.disp) + offset & _MASK
+        return int(mem.disp) + offset & MASK64
     return None
 
 
@@ -235,7 +236,7 @@ def origins_arm64(
             origins.learn(target, origin, constant)
         if insn.group(capstone.CS_GRP_JUMP) or insn.group(capstone.CS_GRP_RET):
             last = insn.operands[-1] if insn.operands else None
-            to = last.imm & _MASK if last is not None and last.type == arm64.ARM64_OP_IMM else None
+            to = last.imm & MASK64 if last is not None and last.type == arm64.ARM64_OP_IMM else None
             origins.branch(to, always=insn.mnemonic in _ARM64_LEAVES)
             if to is not None and to == place.target:
                 yield from origins.of([_ARM64_ARGUMENTS[number] for number in wanted or ()])
@@ -267,7 +268,7 @@ def _arm64_effect(insn: Any, origins: Origins, arm64: Any) -> tuple[str, int | N
         if base not in constants and mem.index:
             base = _x_register(insn, mem.index)
         if base in constants:
-            return target, origins.unset(constants[base] + int(mem.disp) & _MASK), None
+            return target, origins.unset(constants[base] + int(mem.disp) & MASK64), None
     return target, None, None
 
 

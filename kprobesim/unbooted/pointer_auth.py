@@ -13,6 +13,7 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
+from kprobesim.sizes import MASK64
 
 __all__ = ["PointerAuth"]
 
@@ -53,7 +54,7 @@ class PointerAuth:
             regs.ip = following
         elif word & _STRIP.mask == _STRIP.value:
             pointer = sign_extend(regs.gpr(rd(word)), _ADDRESS_BITS)
-            regs.set_gpr(rd(word), pointer & (1 << 64) - 1)
+            regs.set_gpr(rd(word), pointer & MASK64)
             regs.ip = following
         elif word & _LOAD.mask == _LOAD.value:
             return self._load(word, regs, following)
@@ -65,7 +66,7 @@ class PointerAuth:
         """LDRAA Xt, [Xn|SP, #imm]{!}; one that faults is left undefined."""
         offset = sign_extend(word >> 12 & 0x1FF | word >> 13 & 0x200, 10) * 8
         base = rn(word)
-        address = (regs.sp if base == _SP else regs.gpr(base)) + offset & (1 << 64) - 1
+        address = (regs.sp if base == _SP else regs.gpr(base)) + offset & MASK64
         try:
             value = self._machine.memory.read_u64(address)
         except GuestMemoryError:

@@ -79,6 +79,7 @@ NEVER = {
     "stack": {"kprobes", "boot"},
     "inside": {"kprobes"},
     "kprobes": {"boot", "inside", "unbooted"},
+    "functions": {"machine", "boot", "unbooted", "inside"},
     "snapshot": {"image", "machine", "boot"},
     "arch": {"machine", "kprobes", "patching"},
     "image": {"machine", "arch", "kprobes"},

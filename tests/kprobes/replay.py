@@ -11,7 +11,8 @@ from kprobesim.kprobes.arming.pages import MappedPages
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot
+from kprobesim.machine.memory import Prot
+from kprobesim.sizes import PAGE
 
 MASK = (1 << 64) - 1
 FLAGS = {"x86_64": ("fl", 0xCD5 | 0x200), "arm64": ("ps", 0xF << 28 | 0x3C0)}

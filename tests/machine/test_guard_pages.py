@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kprobesim import GuestFault, Kernel, UsageError
-from kprobesim.machine.memory import PAGE
+from kprobesim.sizes import PAGE
 
 RETURN_FIRST_WORD = {
     # mov rax, [rsp-8*20]; ret, and the same of ARM64: below the stack pointer lies what was left

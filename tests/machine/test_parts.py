@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from kprobesim import UsageError
 from kprobesim.kprobes.arming.slots import SlotCache, SlotState
 from kprobesim.machine.heap import Heap
-from kprobesim.machine.memory import PAGE, GuestMemory, Prot
+from kprobesim.machine.memory import GuestMemory, Prot
 from kprobesim.machine.watchdog import Watchdog
 from kprobesim.machine.x86_64 import X86Pte
+from kprobesim.sizes import PAGE
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=60))

@@ -10,8 +10,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kprobesim.sizes import PAGE
 from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
-from kprobesim.snapshot.pages import PAGE, PageReader, PagesError, PageWriter
+from kprobesim.snapshot.pages import PageReader, PagesError, PageWriter
 
 
 def ram_of(pages: list[int]) -> mmap.mmap:

@@ -10,14 +10,12 @@ __all__ = [
     "KPROBE_BRK_IMM",
     "KPROBE_STEP_BRK_IMM",
     "KRETPROBE_BRK_IMM",
-    "MASK64",
     "PSR_BTYPE",
     "SLOT_SIZE",
     "brk",
     "brk_imm",
 ]
 
-MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 INSN_SIZE = 4
 #: A slot is the copy and the breakpoint that ends the step.
 SLOT_SIZE = 8

@@ -6,7 +6,7 @@ import errno
 import struct
 from dataclasses import dataclass
 
-from kprobesim.arch.arm64.constants import BRK_KPROBE_STEP, INSN_SIZE, MASK64, brk_imm
+from kprobesim.arch.arm64.constants import BRK_KPROBE_STEP, INSN_SIZE, brk_imm
 from kprobesim.arch.arm64.decode import (
     Read,
     check_exclusive_sequence,
@@ -17,6 +17,7 @@ from kprobesim.arch.arm64.options import DEFAULT, Options
 from kprobesim.arch.arm64.simulate import Emulate, build
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import Reason
+from kprobesim.sizes import MASK64
 
 __all__ = ["ArchInsn", "prepare"]
 

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from kprobesim.arch.arm64 import insn as fields
 from kprobesim.arch.arm64.conditions import TAKEN
-from kprobesim.arch.arm64.constants import MASK64, PSR_BTYPE
+from kprobesim.arch.arm64.constants import PSR_BTYPE
+from kprobesim.sizes import MASK64
 
 __all__ = ["Emulate", "Memory", "Regs", "build"]
 

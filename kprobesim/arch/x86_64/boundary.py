@@ -10,9 +10,10 @@ import errno
 from collections.abc import Callable, Iterator, Set
 
 from kprobesim.arch.refused import Refused
-from kprobesim.arch.x86_64.constants import INT3, MAX_INSN_LENGTH, PAGE_SIZE
+from kprobesim.arch.x86_64.constants import INT3, MAX_INSN_LENGTH
 from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode, length
 from kprobesim.errors import GuestMemoryError, Reason
+from kprobesim.sizes import PAGE
 
 __all__ = ["Read", "boundaries", "check_boundary", "is_exception_insn", "read_insn"]
 
@@ -28,7 +29,7 @@ def _read_up_to(read: Read, address: int, size: int) -> bytes:
     try:
         return read(address, size)
     except GuestMemoryError:
-        in_page = PAGE_SIZE - address % PAGE_SIZE
+        in_page = PAGE - address % PAGE
         if in_page >= size:
             raise
         return read(address, in_page)
@@ -50,7 +51,7 @@ def boundaries(read: Read, start: int, end: int) -> Iterator[int]:
     address = start
     while address < end:
         base = address
-        span = min(PAGE_SIZE - base % PAGE_SIZE, end - base)
+        span = min(PAGE - base % PAGE, end - base)
         code = _read_up_to(read, base, span + MAX_INSN_LENGTH)
         offset = 0
         while offset < span and offset < len(code):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kprobesim.sizes import MASK64
+
 INT3 = 0xCC
 INT3_SIZE = 1
 JMP32 = 0xE9
@@ -9,7 +11,6 @@ JMP32_SIZE = 5
 CALL_SIZE = 5
 MAX_INSN_LENGTH = 15
 MAX_INSN_SIZE = 16  # of a slot
-PAGE_SIZE = 4096
 RSP = 4  # among the general registers
 
 ENDBR_SIZE = 4
@@ -17,9 +18,6 @@ ENDBR_SIZE = 4
 # nobody needs: NOPL (%rax) with an operand-size prefix, since 6.18 NOPL -42(%rax).
 ENDBRS = tuple(map(bytes.fromhex, ("f30f1efa", "f30f1efb", "660f1f00", "0f1f40d6")))
 
-MASK64 = 0xFFFF_FFFF_FFFF_FFFF
-MASK32 = 0xFFFF_FFFF
-MASK16 = 0xFFFF
 
 CF = 1 << 0
 FIXED = 1 << 1

@@ -16,9 +16,6 @@ from kprobesim.arch.x86_64.constants import (
     CF,
     FIXED,
     IF,
-    MASK16,
-    MASK32,
-    MASK64,
     OF,
     PF,
     POPF_KEEPS,
@@ -31,6 +28,7 @@ from kprobesim.arch.x86_64.insn import Insn
 from kprobesim.arch.x86_64.interfaces import Emulate, Memory, Registers
 from kprobesim.arch.x86_64.quirks import STRICT_BUILDERS
 from kprobesim.errors import GuestError
+from kprobesim.sizes import MASK16, MASK32, MASK64
 
 __all__ = ["emulate_kind", "emulator"]
 

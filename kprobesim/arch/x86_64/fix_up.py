@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.arch.x86_64.constants import IF, MASK64, TF
+from kprobesim.arch.x86_64.constants import IF, TF
 from kprobesim.arch.x86_64.insn import Insn
 from kprobesim.arch.x86_64.interfaces import Memory, Registers
+from kprobesim.sizes import MASK64
 
 __all__ = ["FixUp", "fix_up", "goes_anywhere"]
 

@@ -6,8 +6,9 @@ prepare_kprobe() and kprobe_ftrace_handler() (kernel/kprobes.c, arch/x86/kernel/
 
 from __future__ import annotations
 
-from kprobesim.arch.x86_64.constants import CALL_SIZE, MASK64
+from kprobesim.arch.x86_64.constants import CALL_SIZE
 from kprobesim.arch.x86_64.interfaces import Emulate, Memory, Registers
+from kprobesim.sizes import MASK64
 
 __all__ = ["FtraceInsn"]
 

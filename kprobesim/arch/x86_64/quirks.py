@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.arch.x86_64.constants import CALL_SIZE, MASK32, MASK64, ZF
+from kprobesim.arch.x86_64.constants import CALL_SIZE, ZF
 from kprobesim.arch.x86_64.insn import Insn
 from kprobesim.arch.x86_64.interfaces import Emulate, Memory, Registers
+from kprobesim.sizes import MASK32, MASK64
 
 __all__ = ["STRICT_BUILDERS"]
 

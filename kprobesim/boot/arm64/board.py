@@ -32,14 +32,13 @@ from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import Translate
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
-from kprobesim.machine.memory import page_up
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.sizes import MASK64, page_up
 
 __all__ = ["Arm64Board"]
 
 _RAM = 0x4000_0000
 _ALIGN = 2 << 20  # of the kernel, and the most a device tree may span
-_MASK = (1 << 64) - 1
 _HEADER = struct.Struct("<16xQQ24x4s4x")  # image_size, flags, magic
 _PAGES_16K = 2
 
@@ -236,7 +235,7 @@ class Arm64Board(Board):
     def halted_at(self, pc: int) -> bool:
         """Whether the instruction before ``pc`` is WFI."""
         try:
-            return self.machine.memory.read(pc - 4 & _MASK, 4) == _WFI
+            return self.machine.memory.read(pc - 4 & MASK64, 4) == _WFI
         except GuestMemoryError:
             return False
 

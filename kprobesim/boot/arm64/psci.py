@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.boot.stop import Stop
+from kprobesim.sizes import MASK64
 
 __all__ = ["Psci"]
 
@@ -13,7 +14,7 @@ _SYSTEM_OFF, _SYSTEM_RESET, _FEATURES = 0x8400_0008, 0x8400_0009, 0x8400_000A
 _AFFINITY_INFO = (0x8400_0004, 0xC400_0004)
 _CPU_OFF = 0x8400_0002
 _KNOWN = (_VERSION, _MIGRATE_INFO_TYPE, _SYSTEM_OFF, _SYSTEM_RESET, _FEATURES, *_AFFINITY_INFO)
-_NOT_SUPPORTED = (1 << 64) - 1
+_NOT_SUPPORTED = MASK64
 _1_0 = 0x1_0000
 _NO_TRUSTED_OS = 2
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 
 from kprobesim.boot.board_clock import BoardClock
 from kprobesim.boot.state import Number, Saved, fields
+from kprobesim.sizes import MASK64
 
 __all__ = ["FREQUENCY", "Timer", "find_instructions"]
 
 FREQUENCY = 62_500_000  # Hz: what Unicorn's CNTFRQ_EL0 says
 _TICK_NS = 1_000_000_000 // FREQUENCY
 _ENABLE, _MASKED, _MET = 1, 2, 4
-_MASK = (1 << 64) - 1
 _WORD = 0xFFFF_FFFF
 
 # (op0, op1, CRn, CRm, op2) as in the syndrome of a trapped access
@@ -94,7 +94,7 @@ class Timer(Saved):
         elif register == _CNTP_TVAL:
             offset = value & _WORD
             offset -= (offset & 0x8000_0000) << 1
-            self._compare = self._clock.now() // _TICK_NS + offset & _MASK
+            self._compare = self._clock.now() // _TICK_NS + offset & MASK64
         self._changed()
 
 

@@ -23,6 +23,7 @@ from kprobesim.boot.x86_64.syscall import make_syscall
 from kprobesim.boot.x86_64.uart16550 import Uart16550
 from kprobesim.boot.x86_64.walk import Walk
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.sizes import MASK64
 
 __all__ = ["X86Board"]
 
@@ -89,7 +90,7 @@ class X86Board(Board):
         hooks.on_ports(self._in, self._out)
         hooks.on_read_tsc(self.clock.read)
         hooks.on_syscall(make_syscall(engine, self.state, self.entry.counts))
-        hooks.map_device(*_DEVICES, lambda *_: 0xFFFF_FFFF_FFFF_FFFF, lambda *_: None)
+        hooks.map_device(*_DEVICES, lambda *_: MASK64, lambda *_: None)
         self.watch_unmapped(len(self.ram), MOST_PHYSICAL)
         hooks.on_cpuid(make_cpuid(engine, self.state, self._features))
 

@@ -18,6 +18,7 @@ from kprobesim.boot.x86_64.state import (
 )
 from kprobesim.boot.x86_64.walk import Walk
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.sizes import MASK64
 
 __all__ = ["SYSCALL", "Exceptions", "TripleFault"]
 
@@ -146,4 +147,4 @@ class Exceptions(Saved):
         if first is None or second is None:
             return None
         shift = 8 * (address & 7)
-        return (second << 64 | first) >> shift & (1 << 64) - 1
+        return (second << 64 | first) >> shift & MASK64

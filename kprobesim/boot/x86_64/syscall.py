@@ -7,6 +7,7 @@ from collections.abc import Callable
 from kprobesim.boot.x86_64.exceptions import SYSCALL
 from kprobesim.boot.x86_64.state import HF_CPL, HF_CS32, HF_CS64, HF_SS32, X86State
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.sizes import MASK64
 
 __all__ = ["make_syscall"]
 
@@ -37,6 +38,6 @@ def make_syscall(engine: Engine, state: X86State, counts: list[int]) -> Callable
         state.ss_base, state.ss_limit, state.ss_flags = 0, _LIMIT, _DATA
         state.hflags = mode & ~HF_CPL | HF_CS64 | HF_CS32 | HF_SS32
         write_flags(flags & ~fmask.value & _KEPT | 2)
-        words[16] = (target - _SIZE) % (1 << 64)  # Unicorn adds the size
+        words[16] = (target - _SIZE) & MASK64  # Unicorn adds the size
 
     return syscall

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from kprobesim.image.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Section
 from kprobesim.image.modules.file import ModuleFile
-from kprobesim.image.segment import PAGE_SIZE
+from kprobesim.sizes import PAGE
 
 __all__ = ["PERCPU", "Area", "Layout", "lay_out"]
 
@@ -68,7 +68,7 @@ def lay_out(file: ModuleFile, init: bool, veneers: int) -> Layout:
         if veneers and kind == _CODE and place is None:
             place, at = _aligned(at, _VENEER_ALIGN), _aligned(at, _VENEER_ALIGN) + veneers
         if at > start:
-            end = _aligned(at, PAGE_SIZE)
+            end = _aligned(at, PAGE)
             layout.areas.append(Area(_KINDS[kind], start, end - start, at - start, place))
             layout.size = end
     return layout
@@ -87,5 +87,5 @@ def _kind(section: Section) -> int | None:
 
 
 def _aligned(value: int, align: int) -> int:
-    align = min(align, PAGE_SIZE) if align & (align - 1) == 0 else 1
+    align = min(align, PAGE) if align & (align - 1) == 0 else 1
     return -(-value // max(align, 1)) * max(align, 1)

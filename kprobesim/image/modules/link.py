@@ -17,12 +17,12 @@ from kprobesim.image.modules.layout import PERCPU, Area, Layout, lay_out
 from kprobesim.image.modules.module_image import ModuleImage, ModulePart, PlacedSymbol
 from kprobesim.image.modules.relocations import ARM64_FAR_BRANCHES, RelocationError, relocate
 from kprobesim.image.segment import Segment
+from kprobesim.sizes import MASK64
 
 __all__ = ["Linker"]
 
 _VENEER = 12
 _BRANCH_REACH = 128 << 20
-_MASK = (1 << 64) - 1
 _MISSING_SHOWN = 8
 
 
@@ -125,7 +125,7 @@ class Linker:
                 value = addresses[symbol.section] + symbol.value
             elif symbol.section != SHN_ABS and self._is_percpu(symbol):
                 value = percpu + symbol.value
-            values.append((value or 0) & _MASK)
+            values.append((value or 0) & MASK64)
         if missing:
             more = len(missing) - _MISSING_SHOWN
             names = ", ".join(missing[:_MISSING_SHOWN]) + (f" and {more} more" if more > 0 else "")

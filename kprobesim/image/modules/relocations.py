@@ -10,10 +10,10 @@ import struct
 from dataclasses import dataclass
 from enum import Enum
 
+from kprobesim.sizes import MASK64, page_down
+
 __all__ = ["ARM64_FAR_BRANCHES", "RelocationError", "relocate"]
 
-_MASK = (1 << 64) - 1
-_PAGE = ~0xFFF
 
 #: JUMP26 and CALL26: branches that get a veneer if they do not reach.
 ARM64_FAR_BRANCHES = (282, 283)
@@ -149,8 +149,8 @@ def relocate(arch: str, kind: int, data: bytearray, at: int, place: int, value: 
     if how.origin is _From.PLACE:
         value -= place
     elif how.origin is _From.PAGE:
-        value = (value & _PAGE) - (place & _PAGE)
-    value = (value + (1 << 63) & _MASK) - (1 << 63)
+        value = page_down(value) - page_down(place)
+    value = (value + (1 << 63) & MASK64) - (1 << 63)
     if isinstance(how, _Data):
         if not _fits(value, 8 * size, how.range):
             raise RelocationError(f"cannot hold {value:#x}: the symbol is too far away")

@@ -24,13 +24,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kprobesim.image.symbols.table import Columns
+from kprobesim.sizes import MASK64
 
 __all__ = ["find_kallsyms"]
 
 _DIGITS = re.compile(b"".join(b"%d\0" % digit for digit in range(10)))
 #: KSYM_NAME_LEN is 512 since 6.1; no token table entry is longer.
 _LONGEST_NAME = 512
-_MASK = (1 << 64) - 1
 _PER_MARKER = 256
 #: How far before the tokens the markers may start: the order of the names lies between (3 bytes a
 #: name, and a kernel has 40,000 to 300,000 of them).
@@ -335,7 +335,7 @@ def _read_place(place: _Place, at: int, number: int, _alignment: int) -> array[i
     for index in (0, number // 2):
         if not place.holds(origin + 4 * index + distances[index]):
             return None
-    return array("Q", [(origin + 4 * i + word) & _MASK for i, word in enumerate(distances)])
+    return array("Q", [(origin + 4 * i + word) & MASK64 for i, word in enumerate(distances)])
 
 
 _Reader = Callable[[_Place, int, int, int], "array[int] | None"]

@@ -15,6 +15,7 @@ from kprobesim.image.files.source import check_size, open_file
 from kprobesim.image.symbols.symtab import has_symtab, read_symtab
 from kprobesim.image.symbols.table import LABEL, Columns
 from kprobesim.image.tables.discover import find_export
+from kprobesim.sizes import MASK64
 
 if TYPE_CHECKING:
     from kprobesim.image.kernel_image import KernelImage
@@ -26,7 +27,6 @@ _ADDRESS = re.compile(rb"[0-9a-fA-F]{16}")
 _KASLR_STEP = 1 << 16
 #: Below are per-CPU offsets and absolute numbers.
 _LOWEST = 1 << 32
-_MASK = (1 << 64) - 1
 #: Twice what the largest kernels have, with all modules loaded.
 _SIZE_LIMIT = 48 << 20
 _MOST_LINES = 1 << 20
@@ -117,7 +117,7 @@ def _slide(path: Path, columns: Columns, image: KernelImage, own: ReadOwn) -> in
         table = own(image)
         ours |= _unique(table[0]) if table else _exports(image)
     common = Counter(
-        (theirs[name] - address) & _MASK for name, address in ours.items() if name in theirs
+        (theirs[name] - address) & MASK64 for name, address in ours.items() if name in theirs
     )
     if not common:
         if not any(image.contains(address) for address in theirs.values()):
@@ -153,7 +153,7 @@ def _exports(image: KernelImage) -> dict[bytes, int]:
 def _moved(columns: Columns, slide: int) -> Columns:
     if not slide:
         return columns
-    moved = array("Q", [a if a < _LOWEST else (a - slide) & _MASK for a in columns.addresses])
+    moved = array("Q", [a if a < _LOWEST else (a - slide) & MASK64 for a in columns.addresses])
     return columns._replace(addresses=moved)
 
 

@@ -10,6 +10,8 @@ import enum
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
+from kprobesim.sizes import MASK64
+
 __all__ = ["ERROR_INJECTION", "ErrorInjection", "InjectionType"]
 
 ERROR_INJECTION = (
@@ -21,7 +23,6 @@ ERROR_INJECTION = (
 _RECORD = struct.Struct("<QI4x")
 _SYSTEM_CALLS = ("__x64_sys_", "__arm64_sys_", "__ia32_sys_", "sys_", "SyS_")  # all return an errno
 _WITHOUT_NONE = (6, 3)
-_MASK = (1 << 64) - 1
 _MOST_ERRNO = 4095
 
 
@@ -39,7 +40,7 @@ class InjectionType(enum.Enum):
 
     def accepts(self, value: int) -> bool:
         """Whether the function may be made to return ``value``."""
-        is_errno = value & _MASK >= -_MOST_ERRNO & _MASK
+        is_errno = value & MASK64 >= -_MOST_ERRNO & MASK64
         if self is InjectionType.TRUE:
             return value == 1
         if self is InjectionType.ERRNO:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.tables.discover import find_export_entry
+from kprobesim.sizes import MASK64
 
-__all__ = ["kernel_exports", "table_exports"]
+__all__ = ["exported", "kernel_exports", "table_exports"]
 
 #: struct kernel_symbol with relative references (5.4): distances to the symbol, to its name, and to
 #: the name of its namespace.
@@ -20,7 +21,6 @@ _TABLES = (
 #: Exported by every kernel with modules, under one name or the other: where to look for the table.
 _KNOWN = ("_printk", "printk")
 _MOST = 1 << 16
-_MASK = (1 << 64) - 1
 _PERCPU = 1 << 31  # addresses of per-CPU variables on x86, up to 6.14
 _NAME_LENGTH = 512
 
@@ -36,23 +36,27 @@ def table_exports(start: int, table: bytes, read_string: ReadString) -> dict[str
     ):
         text = read_string(at + 4 + name)
         if text:
-            found[text] = at + symbol & _MASK
+            found[text] = at + symbol & MASK64
     return found
 
 
 def kernel_exports(image: KernelImage) -> Mapping[str, int]:
-    """What the kernel in ``image`` exports.
+    """What the kernel in ``image`` offers to modules.
 
     One that was built without modules exports nothing: then it is all its global symbols.
     """
+    return exported(image) or {s.name: s.address for s in image.symbols if s.type.isupper()}
+
+
+def exported(image: KernelImage) -> Mapping[str, int]:
+    """What the kernel in ``image`` exports; nothing if it was built without modules."""
     tables = [image.table(*table) for table in _TABLES]
     if any(tables):
         found: dict[str, int] = {}
         for start, data in filter(None, tables):
             found |= table_exports(start, data, image.read_string)
         return found
-    by_shape = dict(_find(image))
-    return by_shape or {s.name: s.address for s in image.symbols if s.type.isupper()}
+    return dict(_find(image))
 
 
 def _find(image: KernelImage) -> Iterator[tuple[str, int]]:
@@ -84,7 +88,7 @@ def _entry(image: KernelImage, at: int) -> tuple[str, int] | None:
     space = image.read_string(at + 8 + namespace, _NAME_LENGTH) if namespace else ""
     if not text or space is None or not _is_name(text) or (space and not _is_name(space)):
         return None
-    address = at + symbol & _MASK
+    address = at + symbol & MASK64
     return (text, address) if image.contains(address) or address < _PERCPU else None
 
 

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.machine.machine import Machine
-from kprobesim.machine.memory import PAGE, Prot, Region
+from kprobesim.machine.memory import Prot, Region
 from kprobesim.machine.memory_map import CALLBACKS, DETOURS, SLOTS, TRAMPOLINE
+from kprobesim.sizes import PAGE
 
 __all__ = ["MappedPages", "ProbePages", "SlotPages", "is_probe_page"]
 

@@ -6,9 +6,9 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["SlotCache", "SlotState"]
+from kprobesim.sizes import PAGE
 
-_PAGE = 4096
+__all__ = ["SlotCache", "SlotState"]
 
 
 class SlotState(enum.IntEnum):
@@ -41,7 +41,7 @@ class SlotCache:
         self, slot_size: int, new_page: Callable[[], int], free_page: Callable[[int], None]
     ) -> None:
         self.slot_size = slot_size
-        self.per_page = _PAGE // slot_size
+        self.per_page = PAGE // slot_size
         self._new_page = new_page
         self._free_page = free_page
         self._pages: dict[int, _Page] = {}
@@ -99,7 +99,7 @@ class SlotCache:
 
     def __contains__(self, address: int) -> bool:
         """``is_kprobe_insn_slot()``: inside any of the pages."""
-        return address & -_PAGE in self._pages
+        return address & -PAGE in self._pages
 
     @property
     def used(self) -> int:
@@ -107,7 +107,7 @@ class SlotCache:
         return sum(page.states.count(SlotState.USED) for page in self._pages.values())
 
     def _find(self, slot: int) -> tuple[_Page, int]:
-        page = self._pages.get(slot & -_PAGE)
+        page = self._pages.get(slot & -PAGE)
         if page is None or (slot - page.address) % self.slot_size:
             raise AssertionError(f"{slot:#x} is no slot")
         return page, (slot - page.address) // self.slot_size

@@ -24,11 +24,11 @@ from kprobesim.image.symbols.table import SymbolAt
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.place import parse_place
+from kprobesim.sizes import MASK64
 
 __all__ = ["Lookup", "check_types"]
 
 _UNSIGNED_INT = (1 << 32) - 1  # of kprobe.offset
-_POINTER = (1 << 64) - 1
 _PROMOTED = b".llvm."  # what clang's LTO puts behind the name of a static function
 
 
@@ -94,7 +94,7 @@ class Lookup:
                 name, unresolved, events=events, first=first or self._strict, suggest=suggest
             )
             base = found.address + more
-        return (base + (p.offset & _UNSIGNED_INT)) & _POINTER
+        return (base + (p.offset & _UNSIGNED_INT)) & MASK64
 
     def same_named(self, p: Kprobe) -> int:
         """How many symbols have the name that ``p`` gives; 0 if it gives none."""

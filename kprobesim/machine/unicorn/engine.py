@@ -34,11 +34,11 @@ from kprobesim.machine.unicorn.library import (
 from kprobesim.machine.unicorn.stop_points import BlockExits, find_switch
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
 from kprobesim.machine.unicorn.system_register import SystemRegister
+from kprobesim.sizes import PAGE
 
 __all__ = ["Engine"]
 
 _X86 = "x86_64"
-_PAGE = 4096
 _REMOVE_CACHE = unicorn.UC_CTL_IO_WRITE << 30 | 2 << 26 | unicorn.UC_CTL_TB_REMOVE_CACHE
 # jmp next; next: hlt - and the same with wfi
 _TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
@@ -174,17 +174,17 @@ class Engine:
         The CPU has its MMU off and may do anything. Raises :class:`EngineError` if it does not get
         there.
         """
-        buffer = ctypes.create_string_buffer(2 * _PAGE)
-        host = -(-ctypes.addressof(buffer) // _PAGE) * _PAGE
+        buffer = ctypes.create_string_buffer(2 * PAGE)
+        host = -(-ctypes.addressof(buffer) // PAGE) * PAGE
         ctypes.memmove(host, code, len(code))
-        self._map(_NOWHERE, _PAGE, host)
+        self._map(_NOWHERE, PAGE, host)
         for number, value in enumerate(values):
             self.words[number] = value
         try:
             check(self.run(_NOWHERE), "running a few instructions")
         finally:
-            self.forget_code(_NOWHERE, _NOWHERE + _PAGE)
-            status = self._lib.uc_mem_unmap(self._handle, _NOWHERE, _PAGE)
+            self.forget_code(_NOWHERE, _NOWHERE + PAGE)
+            status = self._lib.uc_mem_unmap(self._handle, _NOWHERE, PAGE)
             check(status, "unmapping a page")
         if self.words[self.layout.pc] != _NOWHERE + len(code):
             raise EngineError(f"Unicorn stopped at {self.words[self.layout.pc]:#x}")
@@ -212,14 +212,14 @@ class Engine:
         if not offset or self.hooks.exits is not None:
             return
         # Unicorn tells of no new block before it knows of one that ran.
-        buffer = ctypes.create_string_buffer(2 * _PAGE)
-        at = -(-ctypes.addressof(buffer) // _PAGE) * _PAGE
+        buffer = ctypes.create_string_buffer(2 * PAGE)
+        at = -(-ctypes.addressof(buffer) // PAGE) * PAGE
         code = _TWO_BLOCKS[self.arch]
         ctypes.memmove(at, code, len(code))
-        self._map(_PAGE, _PAGE, at)
-        check(self.run(_PAGE), "running the first block")
-        self.forget_code(_PAGE, _PAGE + len(code))
-        check(self._lib.uc_mem_unmap(self._handle, _PAGE, _PAGE), "unmapping the first block")
+        self._map(PAGE, PAGE, at)
+        check(self.run(PAGE), "running the first block")
+        self.forget_code(PAGE, PAGE + len(code))
+        check(self._lib.uc_mem_unmap(self._handle, PAGE, PAGE), "unmapping the first block")
         self.words[self.layout.pc] = 0
         switch = ctypes.c_uint8.from_address(self._handle + offset)
         self.hooks.exits = BlockExits(

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.specimen import Specimen
+from kprobesim.sizes import MASK64
 
 __all__ = ["Layout", "Words", "find_counter", "find_fields", "find_words", "layout"]
 
@@ -73,10 +74,10 @@ def find_words(
         write_register(number, value)
     pattern = struct.pack("<16Q", *values)
     # The pattern also lies in our own heap, which a pointer of Unicorn's may point close to.
-    other = struct.pack("<Q", ~values[0] & (1 << 64) - 1)
+    other = struct.pack("<Q", ~values[0] & MASK64)
     with _ProcessMemory() as memory:
         for at, address in _places(memory, handle, found, pattern):
-            write_register(gprs[0], ~values[0] & (1 << 64) - 1)
+            write_register(gprs[0], ~values[0] & MASK64)
             live = memory.read(address, 8) == other
             write_register(gprs[0], values[0])
             if live:

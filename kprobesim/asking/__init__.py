@@ -1,0 +1,1 @@
+"""A kernel that answers for itself: booted once, kept as a snapshot, and asked."""

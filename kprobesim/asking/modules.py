@@ -1,0 +1,85 @@
+"""Modules for a guest's initial file system, with what BusyBox's modprobe needs to load them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from kprobesim.boot.initramfs import Entry, regular_file
+from kprobesim.errors import ImageError
+from kprobesim.image import KernelImage
+from kprobesim.image.modules.file import ModuleFile
+from kprobesim.image.modules.finder import ModuleFinder
+
+__all__ = ["module_files", "named_modules"]
+
+_LOADING = re.compile(r"\b(?:modprobe|insmod)\b([^;&|\n]*)")
+
+
+def named_modules(lines: Iterable[str]) -> list[str]:
+    """The modules that lines of shell load by ``modprobe`` or ``insmod``, by name."""
+    found: dict[str, None] = {}
+    for line in lines:
+        for words in _LOADING.findall(line):
+            names = [word for word in words.split() if not word.startswith("-") and "=" not in word]
+            found.update(dict.fromkeys(_plain(name) for name in names))
+    return list(found)
+
+
+def _plain(name: str) -> str:
+    return name.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def module_files(
+    image: KernelImage,
+    names: Iterable[str],
+    progress: Callable[[str], None] | None = None,
+) -> dict[str, bytes | Entry]:
+    """The files by which a guest's ``modprobe`` finds the modules ``names`` of its kernel.
+
+    Args:
+        image: The kernel.
+        names: Modules that come with it; those that they depend on are added.
+        progress: Hears what takes long.
+
+    Raises:
+        ImageError: One is not to be had.
+    """
+    finder = ModuleFinder(image, progress)
+    found: dict[str, ModuleFile] = {}
+    for name in names:
+        _add(finder, finder.load(name), found, ())
+    if not found:
+        return {}
+    folder = f"lib/modules/{image.release}"
+    files: dict[str, bytes | Entry] = {
+        f"{folder}/{name}.ko": regular_file(bytes(file.data[:])) for name, file in found.items()
+    }
+    lines = [
+        f"{name}.ko:{''.join(f' {other}.ko' for other in _behind(name, found))}\n" for name in found
+    ]
+    files[f"{folder}/modules.dep"] = regular_file("".join(lines).encode())
+    return files
+
+
+def _add(
+    finder: ModuleFinder, file: ModuleFile, found: dict[str, ModuleFile], users: tuple[str, ...]
+) -> None:
+    if file.name in users:
+        raise ImageError(file.path, f"depends on itself: {' -> '.join((*users, file.name))}")
+    finder.check(file)
+    for name in file.depends:
+        if name not in found:
+            _add(finder, finder.needed(file, name), found, (*users, file.name))
+    found[file.name] = file
+
+
+def _behind(name: str, found: dict[str, ModuleFile]) -> list[str]:
+    """What must be loaded for ``name``: as in modules.dep, what is loaded first stands last."""
+    needed: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = set(found[waiting.pop()].depends) - needed
+        needed |= new
+        waiting += new
+    return [other for other in reversed(found) if other in needed]

@@ -1,0 +1,162 @@
+"""``Finding``: what one kernel says to one probe, and what to do about it."""
+
+from __future__ import annotations
+
+import errno as errno_names
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from kprobesim.compat.kinds import Kind, Level
+from kprobesim.errors import Reason
+from kprobesim.sources.wanted import Source, Wanted
+
+__all__ = ["ENOTSUPP", "Answer", "AskedKernel", "Certainty", "Compatibility", "Finding", "Unread"]
+
+ENOTSUPP = 524
+"""Of include/linux/errno.h: the kernel's own, which no C library names."""
+_NAMES = {ENOTSUPP: "ENOTSUPP", errno_names.EOPNOTSUPP: "EOPNOTSUPP"}
+Certainty = Literal["exact", "likely", "guess"]
+
+
+@dataclass(frozen=True)
+class AskedKernel:
+    """A kernel that was asked.
+
+    Attributes:
+        path: Its file, as given.
+        label: What it is called in tables: its release and, where that is needed, its architecture.
+        release: What ``uname -r`` prints on it.
+        arch: "x86_64" or "arm64".
+    """
+
+    path: str
+    label: str
+    release: str
+    arch: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is known of a probe on a kernel.
+
+    Attributes:
+        kind: The class.
+        message: Why, in one sentence.
+        errno: The positive number with which attaching fails; 0 if it does not.
+        rule: The kernel's rule that refused it.
+        instead: What to probe or do instead, the best first; each a name or a short sentence.
+        found_by: Where that was read: "rules", "symbols", "btf", "code", "dwarf".
+        certainty: How sure it is.
+    """
+
+    kind: Kind
+    message: str
+    errno: int = 0
+    rule: Reason | None = None
+    instead: tuple[str, ...] = ()
+    found_by: str = "symbols"
+    certainty: Certainty = "exact"
+
+    @property
+    def level(self) -> Level:
+        """How bad it is."""
+        return self.kind.level
+
+    @property
+    def errno_name(self) -> str:
+        """``"EINVAL"``; ``""`` without an errno."""
+        if not self.errno:
+            return ""
+        return _NAMES.get(self.errno) or errno_names.errorcode.get(self.errno, str(self.errno))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that is known of one probe on one kernel: a cell of the table.
+
+    Attributes:
+        wanted: The probe.
+        kernel: The kernel.
+        findings: At least one, the worst first.
+    """
+
+    wanted: Wanted
+    kernel: AskedKernel
+    findings: tuple[Finding, ...]
+
+    @property
+    def worst(self) -> Finding:
+        """The finding that is shown."""
+        return self.findings[0]
+
+    @property
+    def level(self) -> Level:
+        """How bad the worst is."""
+        return self.worst.level
+
+    def counts(self, allowed: Collection[Kind] = ()) -> bool:
+        """Whether something is wrong that is not ``allowed``."""
+        return any(
+            finding.level >= Level.SILENT and finding.kind not in allowed
+            for finding in self.findings
+        )
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Something that could not be asked or answered: a line of a source, a kernel's file.
+
+    Attributes:
+        path: The file.
+        line: The line in it, where it has lines.
+        message: What is wrong, and what to do.
+    """
+
+    path: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}:{self.line}: {self.message}"
+            if self.line
+            else (f"{self.path}: {self.message}")
+        )
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """Every probe on every kernel: what :func:`kprobesim.compatibility` returns.
+
+    Attributes:
+        sources: What names the probes.
+        kernels: Those that could be read, in the order of their releases.
+        answers: One for each probe and kernel: all kernels of the first probe, then of the second.
+        problems: What could not be read.
+    """
+
+    sources: tuple[Source, ...]
+    kernels: tuple[AskedKernel, ...]
+    answers: tuple[Answer, ...]
+    problems: tuple[Unread, ...]
+
+    @cached_property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """The probes, each once, in the order of the sources."""
+        return tuple(dict.fromkeys(answer.wanted for answer in self.answers))
+
+    def of(self, wanted: Wanted) -> tuple[Answer, ...]:
+        """The answers to one probe, kernel by kernel."""
+        return tuple(answer for answer in self.answers if answer.wanted == wanted)
+
+    def wrong(self, allowed: Collection[Kind] = ()) -> tuple[Answer, ...]:
+        """The answers in which something is wrong that is not ``allowed``."""
+        return tuple(answer for answer in self.answers if answer.counts(allowed))
+
+    def exit_status(self, allowed: Collection[Kind] = ()) -> int:
+        """0 if all is well, 1 if something is not (as ``check``: a line that is none is 2)."""
+        if self.problems and Kind.PROBLEM not in allowed:
+            return 2 if not self.answers else 1
+        return 1 if self.wrong(allowed) else 0

@@ -1,0 +1,1 @@
+"""What became of each function of a kernel: clones, twins, inlining, callers, arguments."""

@@ -1,0 +1,1 @@
+"""What people have that names probes: eBPF objects, scripts, policies, definitions, lists."""

@@ -1,0 +1,97 @@
+"""A file of definitions, or a shell script that writes them with ``echo``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from kprobesim.sources.kprobe_events.definition import parse_definition
+from kprobesim.sources.kprobe_events.fetch import DefinitionError
+from kprobesim.sources.reading import Reading, shown
+from kprobesim.sources.text import MAX_LINE
+
+__all__ = ["is_definition", "read_kprobe_events"]
+
+_FILES = re.compile(
+    r">\s*\S*(kprobe_events|dynamic_events)\b|tee\b.*(kprobe_events|dynamic_events)"
+)
+_BOOT = re.compile(r"\bkprobe_event=(\S+)")
+_FIRST = re.compile(
+    r"([pf]|r[0-9-]*|[te])(:[\w./-]*)?\s+[\w.:$+*%-]+(\s.*)?|-:[\w./-]+.*|[prfte-]:[\w./-]+(\s.*)?"
+)
+_PASSED = {"s": "a synthetic event", "u": "a user event", "x": "a user event"}
+
+
+def is_definition(line: str) -> bool:
+    """Whether a line looks like one, or like a shell's that writes one."""
+    return bool(_FIRST.fullmatch(line.strip()) or _FILES.search(line) or _BOOT.search(line))
+
+
+def read_kprobe_events(text: str, reading: Reading) -> None:
+    """Tell ``reading`` of each definition in ``text``."""
+    lines = text.split("\n")
+    is_script = any(_FILES.search(line) for line in lines if len(line) <= MAX_LINE)
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_LINE:
+            reading.problem(number, "is too long: a definition has at most 4094 characters")
+            continue
+        if is_script:
+            written = _echoed(line)
+        elif boot := _BOOT.search(line):
+            written = iter(boot[1].replace(",", " ").split(";"))
+        else:
+            written = iter([line])
+        for one in written:
+            _read_line(one.partition("#")[0].strip(), number, reading)
+
+
+def _echoed(line: str) -> Iterator[str]:
+    """The words that a line of a shell script writes into a file of events."""
+    if not _FILES.search(line):
+        return
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:
+        words = line.replace("'", " ").replace('"', " ").split()
+    if "-c" in words[:-1]:  # sudo sh -c "echo ... > kprobe_events"
+        yield from _echoed(words[words.index("-c") + 1])
+        return
+    while words and words[0] in ("sudo", "echo", "printf", "-n", "-e"):
+        words.pop(0)
+    kept = []
+    for word in words:
+        if word.startswith((">", "|", "1>")):
+            break
+        kept.append(word)
+    for one in " ".join(kept).replace("\\n", "\n").split("\n"):
+        yield one.partition(">")[0]
+
+
+def _read_line(line: str, number: int, reading: Reading) -> None:
+    if not line:
+        return
+    if line[0] in "-!":
+        reading.note(number, "removes an event")
+        return
+    if line[0] in _PASSED and re.match(r"[sux](:|\s)", line):
+        reading.note(number, f"{_PASSED[line[0]]}: no function of the kernel's")
+        return
+    try:
+        found = parse_definition(line)
+    except DefinitionError as error:
+        where = f"at column {error.at + 1}: " if error.at else ""
+        reading.problem(number, f"{shown(line)}: {where}{error.problem}", error.at + 1)
+        return
+    reading.want(
+        line,
+        number,
+        found.interface,
+        found.point.symbol,
+        offset=found.point.offset,
+        address=found.point.address,
+        module=found.point.module,
+        returns=found.returns,
+        arguments=found.arguments,
+        program=found.event,
+    )

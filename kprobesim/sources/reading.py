@@ -1,0 +1,87 @@
+"""A source while it is read: what was found so far, with a bound on everything."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from kprobesim.sources.wanted import Interface, Problem, Source, SourceKind, Wanted
+
+__all__ = ["MAX_PROBLEMS", "MAX_WANTED", "Reading", "shown"]
+
+#: More probes than any kernel has functions.
+MAX_WANTED = 200_000
+
+#: A file of the wrong kind has a problem on each line; more than these help nobody.
+MAX_PROBLEMS = 100
+
+_MOST_ALTERNATIVES = 64
+_SHOWN = 60  # characters of a bad text
+
+
+class Reading:
+    """Collects probes, problems and notes; readers call its methods, and ``source()`` ends it."""
+
+    def __init__(self, path: Path, kind: SourceKind) -> None:
+        self.path = path
+        self.kind = kind
+        self.wanted: list[Wanted] = []
+        self._problems: list[Problem] = []
+        self._notes: list[Problem] = []
+        self._left_out = 0
+        self._too_many = False
+
+    def want(
+        self, text: str, line: int | None, interface: Interface, target: str, **more: Any
+    ) -> None:
+        """One probe; ``more`` are other attributes of ``Wanted``."""
+        if len(self.wanted) < MAX_WANTED:
+            self.wanted.append(Wanted(text, str(self.path), line, interface, target, **more))
+        elif not self._too_many:
+            self._too_many = True
+            self.problem(line, f"there are more than {MAX_WANTED:,} probes: the rest is left out")
+
+    def problem(self, line: int | None, text: str, column: int | None = None) -> None:
+        """What could not be read, and what to do."""
+        if len(self._problems) < MAX_PROBLEMS:
+            self._problems.append(Problem(line, text, column))
+        else:
+            self._left_out += 1
+
+    def note(self, line: int | None, text: str) -> None:
+        """What was passed over on purpose."""
+        if len(self._notes) < MAX_PROBLEMS:
+            self._notes.append(Problem(line, text))
+
+    def source(self, compiled: Any = None) -> Source:
+        """All that was found; ``compiled`` is the object of an object file."""
+        problems = list(self._problems)
+        if self._left_out:
+            problems.append(Problem(None, f"and {self._left_out:,} more lines cannot be read"))
+        by_line = sorted(problems, key=lambda one: one.line or 1 << 62)
+        return Source(
+            self.path,
+            self.kind,
+            tuple(self.wanted),
+            tuple(by_line),
+            tuple(self._notes),
+            compiled,
+        )
+
+    def with_alternatives(self, start: int) -> None:
+        """Tell the probes from ``start`` on that each may stand for the others."""
+        block = self.wanted[start:]
+        names = [one.target for one in block]
+        if 1 < len(block) <= _MOST_ALTERNATIVES:
+            self.wanted[start:] = [
+                dataclasses.replace(
+                    one, alternatives=tuple(name for name in names if name != one.target)
+                )
+                for one in block
+            ]
+
+
+def shown(text: str) -> str:
+    """A bad text as it may stand in a message: quoted, and not longer than a line."""
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")

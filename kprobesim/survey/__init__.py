@@ -1,0 +1,1 @@
+"""What is known of many kernels without running any of them."""

@@ -1,0 +1,138 @@
+"""A kernel that answers for itself, on real ones."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kprobesim import open_rules
+from kprobesim.asking.ask import Asked
+from kprobesim.asking.booted import booted_kernel
+from kprobesim.asking.modules import module_files, named_modules
+from kprobesim.asking.run import CountedPlace, run_counted
+from kprobesim.asking.shell import Shell
+from kprobesim.boot.initramfs import Entry
+from kprobesim.errors import ImageError, UsageError
+from kprobesim.image import load_image
+from kprobesim.machine.faults import GuestTimeout
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that starts empty, for all tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("KPROBESIM_CACHE", str(folder))
+        yield folder
+
+
+def test_a_boot_is_kept(real_image: Path, cache: Path) -> None:
+    heard: list[str] = []
+    first = booted_kernel(real_image, progress=heard.append)
+    assert any(text.startswith("booting") for text in heard)
+    kept = sorted((cache / "booted").glob("*.kps"))
+    heard.clear()
+    again = booted_kernel(real_image, progress=heard.append)
+    assert not any(text.startswith("booting") for text in heard)
+    assert (again.time, again.console.text) == (first.time, first.console.text)
+    assert kept and kept == sorted((cache / "booted").glob("*.kps"))
+
+
+def test_the_shell_does_what_it_is_told(real_image: Path, cache: Path) -> None:
+    shell = Shell(booted_kernel(real_image))
+    assert shell.run("echo a; echo b >&2; cat; false", 60) == (1, "a\nb\n")
+    assert shell.run("mount | grep -c proc", 60)[0] == 0
+    with pytest.raises(UsageError, match="4000 bytes"):
+        shell.run("x" * 5000, 60)
+    with pytest.raises(GuestTimeout):
+        shell.run("while :; do :; done", 0.1)
+
+
+def test_it_says_what_the_rules_say(real_image: Path, cache: Path) -> None:
+    rules = open_rules(real_image)
+    heard: list[str] = []
+    asked = Asked(real_image, ["virtio_ring"], heard.append)
+    entry = rules.symbols["vfs_read"].address
+    points: list[tuple[str | None, int, int | None]] = [
+        *(("vfs_read", offset, None) for offset in range(9)),
+        *(("virtio_ring:vring_create_virtqueue", offset, None) for offset in range(9)),
+        *((None, 0, entry + offset) for offset in (0, 1)),
+        ("no_such", 0, None),
+        ("no_such:at_all", 0, None),
+    ]
+    seen = set()
+    for symbol, offset, addr in points:
+        for kretprobe in (False, True):
+            for events in (False, True):
+                how: Any = {"addr": addr, "kretprobe": kretprobe, "events": events}
+                answer = asked.point(symbol, offset, **how)
+                verdict = rules.check(symbol, offset=offset, **how)
+                assert answer.errno == verdict.errno, (symbol, offset, how, answer)
+                seen.add(answer.errno)
+    assert {0, errno.EINVAL, errno.ENOENT} <= seen
+
+
+def as_bytes(entry: bytes | Entry) -> bytes:
+    """What a file of an initramfs holds."""
+    return entry if isinstance(entry, bytes) else entry.data
+
+
+def test_modules_come_with_what_they_need(real_image: Path) -> None:
+    image = load_image(real_image)
+    files = module_files(image, ["virtio_blk"])
+    folder = f"lib/modules/{image.release}"
+    listed = as_bytes(files[f"{folder}/modules.dep"]).decode()
+    order = [line.partition(".ko:")[0] for line in listed.splitlines()]
+    assert order[-1] == "virtio_blk" and "virtio_ring" in order
+    needed = listed.splitlines()[-1].partition(":")[2].split()
+    assert needed == [f"{name}.ko" for name in reversed(order[:-1])]
+    with pytest.raises(ImageError, match="no module no_such"):
+        module_files(image, ["no_such"])
+
+
+def test_named_modules() -> None:
+    lines = ["modprobe -q nfs; insmod /lib/virtio-blk.ko x=1 && ls", "echo modprobe_not"]
+    assert named_modules(lines) == ["nfs", "virtio_blk"]
+
+
+def test_places_are_counted(real_image: Path, cache: Path) -> None:
+    rules = open_rules(real_image)
+    copy = rules.symbols["vfs_write"].address
+    outcome = run_counted(
+        real_image,
+        [
+            CountedPlace("vfs_write", "vfs_write", copies=(copy,)),
+            CountedPlace("vfs_write returns", "vfs_write", returns=True),
+            CountedPlace("by address", address=copy),
+            CountedPlace("never", "machine_restart"),
+            CountedPlace("refused", "vfs_write", offset=1),
+            CountedPlace("module", "virtio_ring:vring_create_virtqueue"),
+            CountedPlace("unknown", "virtio_ring:no_such"),
+        ],
+        ["modprobe virtio_ring", "echo a; echo b", "", "false"],
+    )
+    assert [(one.line, one.status) for one in outcome.lines] == [
+        ("modprobe virtio_ring", 0),
+        ("echo a; echo b", 0),
+        ("false", 1),
+    ]
+    assert outcome.lines[1].output == "a\nb\n" and not outcome.problem
+    hits = {one.place.text: one.hits for one in outcome.counts}
+    assert hits["vfs_write"] == hits["vfs_write returns"] == hits["by address"] >= 2
+    assert hits["never"] == hits["module"] == 0
+    problems = {one.place.text for one in outcome.counts if one.problem}
+    assert problems == {"refused", "unknown"}
+    assert [one.lost for one in outcome.counts] == [hits["vfs_write"], *(None,) * 6]
+    assert all(one.nmissed == 0 for one in outcome.counts)
+
+
+def test_a_guest_that_dies_is_told(real_image: Path, cache: Path) -> None:
+    outcome = run_counted(real_image, [], ["echo c > /proc/sysrq-trigger", "echo not reached"])
+    assert [one.status for one in outcome.lines] == [None]
+    assert "sysrq" in outcome.problem
+    outcome = run_counted(real_image, [], ["while :; do :; done"], timeout=0.2)
+    assert outcome.problem and outcome.lines[0].status is None
