@@ -26,9 +26,7 @@ def test_it_is_told_before_the_instruction_also_of_code_that_has_run(guest: Kern
     k, seen = guest, []
     assert k.call("gcd", 12, 18) == 6
     address = k.symbols["gcd"].address
-    watch = k.machine.code_watch.watch(
-        address, lambda at: seen.append((at, k.machine.regs.arg(0)))
-    )
+    watch = k.machine.code_watch.watch(address, lambda at: seen.append((at, k.machine.regs.arg(0))))
     assert k.call("gcd", 12, 18) == 6
     assert seen == [(address, 12)]
     k.machine.code_watch.unwatch(watch)
