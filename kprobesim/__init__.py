@@ -24,6 +24,9 @@ if TYPE_CHECKING:
         NoDevice,
     )
     from kprobesim.boot.stop import Stop, StopReason
+    from kprobesim.compat.finding import Answer, Compatibility, Finding
+    from kprobesim.compat.kinds import Kind
+    from kprobesim.compat.run import compatibility
     from kprobesim.errors import (
         BpfObjectError,
         EngineError,
@@ -75,17 +78,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELS",
+    "Answer",
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
     "BpfObjectError",
     "CallStopped",
     "CalledKernel",
+    "Compatibility",
     "Console",
     "DieEvent",
     "EngineError",
     "FaultHandler",
     "FetchError",
+    "Finding",
     "ForkState",
     "Frame",
     "GuestBug",
@@ -108,6 +114,7 @@ __all__ = [
     "Kernel",
     "KernelImage",
     "KernelRules",
+    "Kind",
     "Kprobe",
     "KprobeCtlblk",
     "KprobeError",
@@ -144,6 +151,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "X86PtRegs",
+    "compatibility",
     "initramfs",
     "open_rules",
 ]
@@ -157,6 +165,9 @@ _HOMES = {
     "boot.console": "Console",
     "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
     "boot.stop": "Stop StopReason",
+    "compat.finding": "Answer Compatibility Finding",
+    "compat.kinds": "Kind",
+    "compat.run": "compatibility",
     "errors": "BpfObjectError EngineError GuestError GuestMemoryError ImageError KprobeError "
     "KprobesimError Reason SnapshotError SymbolError TypesError UsageError",
     "fetch.cache": "FetchError",

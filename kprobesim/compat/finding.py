@@ -12,8 +12,20 @@ from kprobesim.compat.kinds import Kind, Level
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Source, Wanted
 
-__all__ = ["Answer", "AskedKernel", "Certainty", "Compatibility", "Finding", "Unread"]
+__all__ = [
+    "ENOTSUPP",
+    "Answer",
+    "AskedKernel",
+    "Certainty",
+    "Compatibility",
+    "Finding",
+    "Hits",
+    "Unread",
+]
 
+ENOTSUPP = 524
+"""Of include/linux/errno.h: the kernel's own, which no C library names."""
+_NAMES = {ENOTSUPP: "ENOTSUPP", errno_names.EOPNOTSUPP: "EOPNOTSUPP"}
 Certainty = Literal["exact", "likely", "guess"]
 
 
@@ -64,7 +76,27 @@ class Finding:
     @property
     def errno_name(self) -> str:
         """``"EINVAL"``; ``""`` without an errno."""
-        return errno_names.errorcode.get(self.errno, str(self.errno)) if self.errno else ""
+        if not self.errno:
+            return ""
+        return _NAMES.get(self.errno) or errno_names.errorcode.get(self.errno, str(self.errno))
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What a probe has counted in a booted guest.
+
+    Attributes:
+        hits: How often it was hit.
+        nmissed: How often the kernel could not call it.
+        lost: How often an inlined copy ran instead, which it does not see; ``None``: no copies
+            are known.
+        problem: Why nothing was counted; empty if something could be.
+    """
+
+    hits: int
+    nmissed: int = 0
+    lost: int | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,11 +107,16 @@ class Answer:
         wanted: The probe.
         kernel: The kernel.
         findings: At least one, the worst first.
+        asked: What the kernel itself answered, booted: 0 or the positive errno; ``None`` if it was
+            not asked.
+        hits: What was counted in it; ``None`` if nothing was.
     """
 
     wanted: Wanted
     kernel: AskedKernel
     findings: tuple[Finding, ...]
+    asked: int | None = None
+    hits: Hits | None = None
 
     @property
     def worst(self) -> Finding:
@@ -123,7 +160,7 @@ class Unread:
 
 @dataclass(frozen=True)
 class Compatibility:
-    """Every probe on every kernel: what :func:`kprobesim.compat` returns.
+    """Every probe on every kernel: what :func:`kprobesim.compatibility` returns.
 
     Attributes:
         sources: What names the probes.

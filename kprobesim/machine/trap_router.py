@@ -46,18 +46,18 @@ class TrapRouter:
         self.witnesses: list[Callable[[int], None]] = []
         self.deliver: Callable[[int], None] | None = None
         self._vcpu = vcpu
-        vcpu.engine.hooks.on_interrupt_unguarded(self._make_route())
+        vcpu.engine.hooks.on_interrupt(self._make_route())
         undefined = vcpu.cpu.undefined_vector
         if undefined is not None:
             vcpu.engine.hooks.on_invalid_instruction(partial(self._on_undefined, undefined))
 
-    def _make_route(self) -> Callable[[object, int, object], None]:
+    def _make_route(self) -> Callable[[object, int], None]:
         cpu, keep = self._vcpu.cpu, self._vcpu.engine.hooks.keep
         breakpoint_vector, step_vector = cpu.breakpoint_vector, cpu.step_vector
         emulate, breakpoint, step = self.emulate, self.breakpoint, self.step
         pass_on = self._pass_on
 
-        def route(_uc: object, vector: int, _data: object) -> None:
+        def route(_uc: object, vector: int) -> None:
             try:  # the way of every hit: one frame
                 if emulate:
                     for takes in emulate:

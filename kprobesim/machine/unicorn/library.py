@@ -21,7 +21,6 @@ __all__ = [
     "FIRST_VECTOR",
     "GPRS",
     "REGISTERS",
-    "CpReg",
     "Msr",
     "address_of",
     "check",
@@ -85,19 +84,6 @@ _X86_MODELS = {
     "epyc": x86_const.UC_CPU_X86_EPYC_ROME,
     "qemu64": x86_const.UC_CPU_X86_QEMU64,
 }
-
-
-class CpReg(ctypes.Structure):
-    """An ARM64 system register by its encoding, as ``uc_arm64_cp_reg``."""
-
-    _fields_ = (
-        ("crn", ctypes.c_uint32),
-        ("crm", ctypes.c_uint32),
-        ("op0", ctypes.c_uint32),
-        ("op1", ctypes.c_uint32),
-        ("op2", ctypes.c_uint32),
-        ("val", ctypes.c_uint64),
-    )
 
 
 class Msr(ctypes.Structure):
