@@ -10,6 +10,7 @@ from kprobesim.cli.loading import positive_int, progress
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.run import compatibility
 from kprobesim.compat.table import table
+from kprobesim.sources.wanted import Interface
 
 __all__ = ["add_parser", "run"]
 
@@ -56,6 +57,12 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         help="a class of findings that is no failure: " + ", ".join(map(str, _ALLOWABLE)),
     )
+    parser.add_argument(
+        "--by",
+        choices=[str(one) for one in _BY],
+        default=str(Interface.KPROBE_PERF),
+        help="how functions in plain lists of names are attached to (default: %(default)s, as BPF)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--jobs", metavar="N", type=positive_int, default=1, help="processes that share the kernels"
@@ -63,6 +70,14 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+_BY = (
+    Interface.KPROBE_PERF,
+    Interface.REGISTER_KPROBE,
+    Interface.KPROBE_EVENTS,
+    Interface.KPROBE_MULTI,
+    Interface.FENTRY,
+    Interface.FEXIT,
+)
 _ALLOWABLE = [kind for kind in Kind if kind.level > 1]
 
 
@@ -76,7 +91,9 @@ def _kind(text: str) -> Kind:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors. The exit code tells whether all is well."""
-    found = compatibility(args.sources, args.kernel, jobs=args.jobs, progress=progress())
+    found = compatibility(
+        args.sources, args.kernel, by=Interface(args.by), jobs=args.jobs, progress=progress()
+    )
     console = make_console()
     for line in table(found, args.allow):
         console.print(styled(*line))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno as errno_names
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -12,7 +12,16 @@ from kprobesim.compat.kinds import Kind, Level
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Source, Wanted
 
-__all__ = ["ENOTSUPP", "Answer", "AskedKernel", "Certainty", "Compatibility", "Finding", "Unread"]
+__all__ = [
+    "ENOTSUPP",
+    "Answer",
+    "AskedKernel",
+    "Certainty",
+    "Compatibility",
+    "Finding",
+    "Unread",
+    "worst_first",
+]
 
 ENOTSUPP = 524
 """Of include/linux/errno.h: the kernel's own, which no C library names."""
@@ -72,6 +81,11 @@ class Finding:
         return _NAMES.get(self.errno) or errno_names.errorcode.get(self.errno, str(self.errno))
 
 
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The order in which findings are told."""
+    return tuple(sorted(findings, key=lambda finding: -finding.kind.severity))
+
+
 @dataclass(frozen=True)
 class Answer:
     """All that is known of one probe on one kernel: a cell of the table.
@@ -80,11 +94,14 @@ class Answer:
         wanted: The probe.
         kernel: The kernel.
         findings: At least one, the worst first.
+        parameters: What the function takes here, ``("struct file *file", ...)``; ``None`` where
+            nothing tells.
     """
 
     wanted: Wanted
     kernel: AskedKernel
     findings: tuple[Finding, ...]
+    parameters: tuple[str, ...] | None = None
 
     @property
     def worst(self) -> Finding:
@@ -95,6 +112,10 @@ class Answer:
     def level(self) -> Level:
         """How bad the worst is."""
         return self.worst.level
+
+    def with_finding(self, finding: Finding) -> Answer:
+        """The same with one more."""
+        return replace(self, findings=worst_first((*self.findings, finding)))
 
     def counts(self, allowed: Collection[Kind] = ()) -> bool:
         """Whether something is wrong that is not ``allowed``."""

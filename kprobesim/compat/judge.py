@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kprobesim.compat.arguments import moved_arguments
-from kprobesim.compat.finding import Answer, Finding
+from kprobesim.compat.finding import Answer, Finding, worst_first
 from kprobesim.compat.interfaces.ftrace import attach_by_ftrace
 from kprobesim.compat.interfaces.kprobe import attach_kprobe
 from kprobesim.compat.interfaces.lsm import attach_to_hook
@@ -14,7 +14,7 @@ from kprobesim.compat.interfaces.others import attach_by_type
 from kprobesim.compat.interfaces.syscalls import attach_to_syscall
 from kprobesim.compat.interfaces.tracepoints import attach_to_tracepoint
 from kprobesim.compat.interfaces.trampoline import attach_by_trampoline
-from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kernel_facts import KernelFacts, parameter_text
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.compat.missed import missed_calls
 from kprobesim.compat.overrides import not_overridable
@@ -65,8 +65,18 @@ def judge(asked: KernelFacts, wanted: Wanted) -> Answer:
         findings = [Finding(Kind.UNKNOWN, str(error), certainty="guess")]
     if wanted.optional and any(finding.level is Level.ERROR for finding in findings):
         findings = [_forgiven(finding) for finding in findings]
-    worst_first = sorted(findings, key=lambda finding: -finding.kind.severity)
-    return Answer(wanted, asked.kernel, tuple(worst_first))
+    return Answer(wanted, asked.kernel, worst_first(findings), _parameters(asked, wanted))
+
+
+def _parameters(asked: KernelFacts, wanted: Wanted) -> tuple[str, ...] | None:
+    """What the function takes, if it is probed where it still has that."""
+    if wanted.pattern or wanted.offset or wanted.interface not in _ON_FUNCTIONS:
+        return None
+    try:
+        found = asked.function_type(wanted.target, wanted.module) if wanted.target else None
+        return None if found is None else tuple(map(parameter_text, found.parameters))
+    except KprobesimError:
+        return None  # told by the findings, if it matters
 
 
 def _findings(asked: KernelFacts, wanted: Wanted) -> list[Finding]:

@@ -10,12 +10,13 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from kprobesim.compat.differences import compared
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Unread
 from kprobesim.compat.judge import judge
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.errors import KprobesimError
 from kprobesim.sources.read import read_sources
-from kprobesim.sources.wanted import Source
+from kprobesim.sources.wanted import Interface, Source, SourceKind
 from kprobesim.survey.kernel_files import kernel_files
 from kprobesim.survey.known import open_known
 
@@ -29,6 +30,7 @@ def compatibility(
     sources: Iterable[str | os.PathLike[str] | Source],
     kernels: Iterable[str | os.PathLike[str]],
     *,
+    by: Interface = Interface.KPROBE_PERF,
     jobs: int = 1,
     executor: Executor | None = None,
     progress: _Told | None = None,
@@ -45,6 +47,7 @@ def compatibility(
     Args:
         sources: Files, folders, patterns, or sources that were read already.
         kernels: Images, packages, snapshots, catalogues; folders of such, and patterns.
+        by: How the functions of plain lists of names are attached to, which say nothing of it.
         jobs: How many processes share the kernels.
         executor: Who runs them instead: any :class:`concurrent.futures.Executor`.
         progress: Hears of each kernel that is done.
@@ -52,7 +55,7 @@ def compatibility(
     Raises:
         UsageError: A name is of nothing.
     """
-    read = list(_read(sources))
+    read = [_listed_by(source, by) for source in _read(sources)]
     paths = kernel_files(kernels)
     judged: list[_Judged] = []
     problems = [
@@ -76,6 +79,17 @@ def _read(sources: Iterable[str | os.PathLike[str] | Source]) -> Iterator[Source
             yield source
         else:
             yield from read_sources([source])
+
+
+def _listed_by(source: Source, by: Interface) -> Source:
+    """A plain list of names, asked for by another interface."""
+    if source.kind is not SourceKind.NAMES:
+        return source
+    wanted = tuple(
+        replace(one, interface=by) if one.interface is Interface.REGISTER_KPROBE else one
+        for one in source.wanted
+    )
+    return replace(source, wanted=wanted)
 
 
 def _judge_all(
@@ -126,5 +140,5 @@ def _together(
             kernel = named
         kernels.append(kernel)
         columns.append(answers)
-    by_probe = [answer for row in zip(*columns, strict=True) for answer in row]
+    by_probe = [answer for row in zip(*columns, strict=True) for answer in compared(row)]
     return Compatibility(sources, tuple(kernels), tuple(by_probe), tuple(problems))
