@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 
 from kprobesim.compat.finding import Answer, Finding
 from kprobesim.compat.kinds import Kind, Level
-from kprobesim.sources.wanted import Wanted
 
 __all__ = ["compared"]
 
@@ -22,21 +21,22 @@ _NAME = re.compile(r"\w+$")
 def compared(row: Sequence[Answer]) -> list[Answer]:
     """The answers to one probe, with what their kernels' prototypes tell against each other."""
     known = [answer for answer in row if answer.parameters is not None]
-    read = _read(row[0].wanted) if row else None
-    if len(known) < 2 or (row[0].wanted.returns and not row[0].wanted.arguments):
+    read = _read(row) if row else None
+    if len(known) < 2 or (row[0].wanted.returns and not read):
         return list(row)
     usual, _ = Counter(_types(answer, read) for answer in reversed(known)).most_common(1)[0]
     example = next(answer for answer in reversed(known) if _types(answer, read) == usual)
     return [_told(answer, example, usual, read) for answer in row]
 
 
-def _read(wanted: Wanted) -> frozenset[int] | None:
+def _read(row: Sequence[Answer]) -> frozenset[int] | None:
     """The arguments that are read by their place alone; ``None``: nobody knows what is read."""
-    if not wanted.arguments:
+    arguments = {argument for answer in row for argument in answer.read}
+    if not arguments:
         return None
     return frozenset(
         argument.ordinal
-        for argument in wanted.arguments
+        for argument in arguments
         if argument.ordinal is not None and argument.type is None
     )
 
@@ -64,10 +64,10 @@ def _told(
     here, there = (", ".join(one.parameters or ("void",)) for one in (answer, example))
     text = f"{answer.wanted.target} takes ({here}) here, and ({there}) on {example.kernel.label}"
     if read:
-        text = f"{_texts(answer.wanted)} may be another argument: {text}"
+        text = f"{_texts(answer)} may be another argument: {text}"
     return answer.with_finding(Finding(kind, text, found_by="btf", certainty="likely"))
 
 
-def _texts(wanted: Wanted) -> str:
-    texts = (argument.text for argument in wanted.arguments if argument.type is None)
+def _texts(answer: Answer) -> str:
+    texts = (argument.text for argument in answer.read if argument.type is None)
     return ", ".join(dict.fromkeys(texts))

@@ -10,7 +10,7 @@ from typing import Literal
 
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.errors import Reason
-from kprobesim.sources.wanted import Source, Wanted
+from kprobesim.sources.wanted import Source, Wanted, WantedArgument
 
 __all__ = [
     "ENOTSUPP",
@@ -19,6 +19,7 @@ __all__ = [
     "Certainty",
     "Compatibility",
     "Finding",
+    "Hits",
     "Unread",
     "worst_first",
 ]
@@ -87,6 +88,24 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 @dataclass(frozen=True)
+class Hits:
+    """What a probe has counted in a booted guest.
+
+    Attributes:
+        hits: How often it was hit.
+        nmissed: How often the kernel could not call it.
+        lost: How often an inlined copy ran instead, which it does not see; ``None``: no copies
+            are known.
+        problem: Why nothing was counted; empty if something could be.
+    """
+
+    hits: int
+    nmissed: int = 0
+    lost: int | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Answer:
     """All that is known of one probe on one kernel: a cell of the table.
 
@@ -96,12 +115,20 @@ class Answer:
         findings: At least one, the worst first.
         parameters: What the function takes here, ``("struct file *file", ...)``; ``None`` where
             nothing tells.
+        read: The arguments that are read there: those of ``wanted``, or what a compiled program
+            for that kernel reads.
+        asked: What the kernel itself answered, booted: 0 or the positive errno; ``None`` if it was
+            not asked.
+        hits: What was counted in it; ``None`` if nothing was.
     """
 
     wanted: Wanted
     kernel: AskedKernel
     findings: tuple[Finding, ...]
     parameters: tuple[str, ...] | None = None
+    read: tuple[WantedArgument, ...] = ()
+    asked: int | None = None
+    hits: Hits | None = None
 
     @property
     def worst(self) -> Finding:
