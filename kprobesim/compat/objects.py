@@ -59,9 +59,7 @@ class Objects:
         program, compiled = self.program(source, wanted), source.object
         if program is None or compiled is None or wanted.arguments:
             return wanted
-        reads = argument_reads(
-            compiled, program.program, self._kernel.kernel.arch, program.reached
-        )
+        reads = argument_reads(compiled, program.program, self._kernel.kernel.arch, program.reached)
         arguments = tuple(
             WantedArgument(
                 _text(read.ordinal, str(read.line) if read.line else None),
