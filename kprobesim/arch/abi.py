@@ -15,6 +15,7 @@ class Abi:
     Attributes:
         registers: The general registers, each at its number in the instruction set.
         arguments: Those that carry a function's arguments, in order.
+        syscall_arguments: Those that carry a system call's, in its caller's registers.
         result: The one that carries its result.
         stack_pointer: The stack pointer.
         frame_pointer: What a frame is found by where code keeps frame pointers.
@@ -29,6 +30,7 @@ class Abi:
 
     registers: tuple[str, ...]
     arguments: tuple[str, ...]
+    syscall_arguments: tuple[str, ...]
     result: str
     stack_pointer: str
     frame_pointer: str
@@ -64,6 +66,7 @@ _X0_X30 = tuple(f"x{number}" for number in range(31))
 SYSTEM_V = Abi(
     registers=("ax", "cx", "dx", "bx", "sp", "bp", "si", "di", *_R8_R15),
     arguments=("di", "si", "dx", "cx", "r8", "r9"),
+    syscall_arguments=("di", "si", "dx", "r10", "r8", "r9"),
     result="ax",
     stack_pointer="sp",
     frame_pointer="bp",
@@ -80,6 +83,7 @@ SYSTEM_V = Abi(
 AAPCS64 = Abi(
     registers=(*_X0_X30, "sp"),
     arguments=_X0_X30[:8],
+    syscall_arguments=_X0_X30[:6],
     result="x0",
     stack_pointer="sp",
     frame_pointer="x29",

@@ -130,6 +130,8 @@ def _register(arch: str | None, word: int, kind: AttachKind) -> tuple[int | None
     register, arguments = abi.pt_regs[word], abi.arguments
     if kind.returns:
         return None, register, register == abi.result
+    if kind is AttachKind.KSYSCALL:
+        arguments = abi.syscall_arguments
     return (arguments.index(register) if register in arguments else None), register, False
 
 
