@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from kprobesim.functions.clones import split_clone, without_cold
 from kprobesim.functions.code import Code, Read
 from kprobesim.functions.declared import Declared
+from kprobesim.functions.dwarf.debug_file import open_symcache
 from kprobesim.functions.dwarf.inlines import Inlines
 from kprobesim.functions.facts import Clone, FunctionFacts
 from kprobesim.functions.inlining import Judged, by_code, by_dwarf
@@ -18,7 +21,7 @@ from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.types.btf import Btf
 
-__all__ = ["Functions"]
+__all__ = ["Functions", "open_functions"]
 
 
 class Functions:
@@ -188,3 +191,29 @@ class Functions:
             if judged is not None:
                 return judged
         return by_code(seen)
+
+
+def open_functions(
+    image: KernelImage,
+    read: Read,
+    btf: Btf | None = None,
+    *,
+    debug: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Functions:
+    """The functions of ``image``, with what its debug information tells, if there is any.
+
+    Args:
+        image: The kernel, with or without modules.
+        read: Gives its code as it runs.
+        btf: Its types.
+        debug: A vmlinux with its debug information; else the image's own file is looked at.
+        progress: Hears that debug information is read, which takes seconds the first time.
+
+    Raises:
+        ImageError: ``debug`` is of another build, has no debug information, or is damaged.
+        UsageError: symbolic, which reads it, is not installed.
+    """
+    kernel = image.kernel if isinstance(image, LoadedImage) else image
+    cache = open_symcache(kernel, None if debug is None else Path(debug), progress)
+    return Functions(image, read, btf, None if cache is None else Inlines(cache, kernel))
