@@ -95,7 +95,8 @@ class Arm64Cpu:
         self.engine = engine
         self.read_flags = engine.read_flags  # not a method: one call less for each branch
         self.read_u64: Callable[[int], int]  # set by who has the memory
-        self._mdscr = engine.prepare_system(*MDSCR_EL1, 0)
+        self._mdscr = engine.system_register(*MDSCR_EL1)
+        self._pstate = engine.fields["pstate"]
         self._guests_mdscr = 0
 
     def start(self, memory: GuestMemory) -> None:
@@ -158,12 +159,14 @@ class Arm64Cpu:
 
         A booted guest has a value of its own in MDSCR_EL1, which comes back.
         """
-        pstate = self.engine.fields["pstate"]
-        pstate.value = pstate.value | _PSTATE_SS if on else pstate.value & ~_PSTATE_SS
+        pstate, mdscr = self._pstate, self._mdscr
         if on:
-            self._guests_mdscr = self.engine.read_prepared(self._mdscr)
-        self._mdscr.val = self._guests_mdscr | (_MDSCR_STEP if on else 0)
-        self.engine.write_prepared(self._mdscr)
+            pstate.value |= _PSTATE_SS
+            self._guests_mdscr = guests = mdscr.read()
+            mdscr.write(guests | _MDSCR_STEP)
+        else:
+            pstate.value &= ~_PSTATE_SS
+            mdscr.write(self._guests_mdscr)
 
     # -- traps -----------------------------------------------------------------------------------
 

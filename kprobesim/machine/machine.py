@@ -246,7 +246,7 @@ class Machine(System):
     def _stop_soon(self) -> None:
         """In a callback: let the current run end at the next block."""
         count = self.engine.counter_words
-        count[1] = min(count[0] + self.engine.extra_blocks, count[1])
+        count[1] = min(count[0] + self.engine.extra_count, count[1])
 
     def check_idle(self) -> None:
         """Raise :class:`UsageError` while a call runs."""
@@ -328,7 +328,7 @@ class Machine(System):
             while True:
                 if limit:
                     engine.count_instructions()
-                elif not engine.counts_blocks:
+                elif not engine.counts.in_blocks:
                     engine.count_blocks()
                 status = engine.run(address, min(limit - used, most) if limit else most)
                 if self._stop_asked:

@@ -300,6 +300,10 @@ class GuestMemory(HostAccess):
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes at virtual ``address``; raises :class:`GuestMemoryError`."""
         address &= MASK64
+        region = self._last
+        if region.start <= address and 0 < size <= region.end - address:
+            at = address - region.start + region.offset
+            return self.ram[at : at + size]
         if size < 0:
             raise UsageError(f"cannot read {size} bytes")
         at = self._offset(address, size, "read") if size else 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from kprobesim.bpf.object import BpfObject
 from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Interface", "Problem", "Source", "SourceKind", "Wanted", "WantedArgument"]
@@ -104,6 +104,7 @@ class Wanted(HexRepr):
         returns: It is a return probe.
         optional: It may be missing: ``?`` sections, Tetragon's ``ignore``.
         pattern: ``target`` (and ``module``) may hold ``*``, ``?`` and ``[...]``, as in a shell.
+        regex: The pattern is a regular expression instead, found anywhere in a name.
         arguments: What is read there.
         overrides: It changes the function's return value, for which the function must be on the
             list of error injection.
@@ -127,6 +128,7 @@ class Wanted(HexRepr):
     returns: bool = False
     optional: bool = False
     pattern: bool = False
+    regex: bool = False
     arguments: tuple[WantedArgument, ...] = ()
     overrides: bool = False
     sleepable: bool = False
@@ -170,4 +172,4 @@ class Source:
     wanted: tuple[Wanted, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[Problem, ...] = ()
-    object: Any = None
+    object: BpfObject | None = None

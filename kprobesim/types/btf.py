@@ -9,7 +9,6 @@ the first that is asked for by number is walked to, once: 20 ms for the 146,000 
 from __future__ import annotations
 
 import builtins
-import re
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -185,16 +184,22 @@ class Btf:
 
         libbpf calls it the essential name: what stands before the last three underscores.
         """
-        pattern = re.compile(rb"\0%s(?:___[^\0]*)?(?=\0)" % re.escape(name.encode()))
         found: list[Type] = [] if self.base is None else self.base.flavours(name)
-        pool = self.data[self._strings_at : self._strings_at + self._strings_size]
-        names = {
-            match[0][1:].decode("utf-8", "replace") for match in pattern.finditer(b"\0" + pool)
-        }
-        if self.base is not None:
-            names.update(each.name for each in found)
-        own = (number for each in names for number in self._numbers(each))
-        return found + [self.type(number) for number in sorted(set(own)) if number >= self._first]
+        names = {each.name for each in found} | set(self._starting_with(f"{name}___"))
+        if next(self.string_offsets(name), None) is not None:
+            names.add(name)
+        own = {number for each in names for number in self._numbers(each)}
+        return found + [self.type(number) for number in sorted(own) if number >= self._first]
+
+    def _starting_with(self, start: str) -> Iterator[str]:
+        """The strings of its own that start so."""
+        wanted = b"\0" + start.encode()
+        end = self._strings_at + self._strings_size
+        at = self.data.find(wanted, self._strings_at, end)
+        while at >= 0:
+            behind = self.data.index(b"\0", at + 1)
+            yield self.data[at + 1 : behind].decode("utf-8", "replace")
+            at = self.data.find(wanted, behind, end)
 
     @cached_property
     def names(self) -> Mapping[str, tuple[int, ...]]:
