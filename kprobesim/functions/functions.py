@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from kprobesim.functions.clones import split_clone, without_cold
+from kprobesim.functions.clones import split_clone
 from kprobesim.functions.code import Code, Read
 from kprobesim.functions.declared import Declared
 from kprobesim.functions.dwarf.debug_file import open_symcache
 from kprobesim.functions.dwarf.inlines import Inlines
-from kprobesim.functions.facts import Clone, FunctionFacts
+from kprobesim.functions.facts import Clone, FunctionFacts, InlinedAt
 from kprobesim.functions.inlining import Judged, by_code, by_dwarf
+from kprobesim.functions.own_names import OwnNames
 from kprobesim.functions.seen import Seen, bodies
 from kprobesim.functions.signature import judge_signature
 from kprobesim.image import KernelImage, Symbol
@@ -101,8 +102,7 @@ class Functions:
     def names(self) -> list[str]:
         """All functions of the source that are known of: with a symbol, a clone or a copy."""
         found = {split_clone(name)[0] for name in self.kernel.names.values()}
-        if self.dwarf is not None:
-            found |= self.dwarf.names()
+        found |= self._own_names.compiled if self.dwarf is None else self.dwarf.names()
         return sorted(found)
 
     def facts_of_all(self) -> Iterator[FunctionFacts]:
@@ -163,9 +163,8 @@ class Functions:
         for entry in dict.fromkeys(symbol.address for symbol in found):
             for code in self.codes():
                 for site, is_call in code.branches_to(entry):
-                    start = code.start_of(site)
-                    caller = "" if start is None else without_cold(code.names[start])
-                    if caller == name:
+                    caller = code.caller_at(site)
+                    if caller is None or caller == name:
                         continue
                     callers[caller] = None
                     calls += is_call
@@ -190,7 +189,21 @@ class Functions:
             judged = by_dwarf(seen, self.dwarf)
             if judged is not None:
                 return judged
-        return by_code(seen)
+        return by_code(seen, self._own_names, self._holders_of_rests(seen))
+
+    def _holders_of_rests(self, seen: Seen) -> Iterator[InlinedAt]:
+        """Who branches to a part that was split off the function, other than itself."""
+        for clone in seen.clones:
+            if clone.kind != "part":
+                continue
+            for site, _ in self.kernel.branches_to(clone.symbol.address):
+                holder = self.kernel.caller_at(site)
+                if holder is not None and split_clone(holder)[0] != seen.base:
+                    yield InlinedAt(holder, address=site)
+
+    @cached_property
+    def _own_names(self) -> OwnNames:
+        return OwnNames(self.kernel)
 
 
 def open_functions(

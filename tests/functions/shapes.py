@@ -36,6 +36,11 @@ void takes(void) { hook = in_code; }
 
 noinline notrace int untraced(int x) { sink = x; return 7; }
 int calls_untraced(int x) { return untraced(x) + 1; }
+const char *volatile said;
+always int speaks(int x) { said = __func__; sink = x; return sink; }
+int holds_speaker(int x) { return speaks(x) * 9; }
+int speaks_for_itself(int x) { said = __func__; sink = x; return sink; }
+int holds_other(int x) { return speaks_for_itself(x) * 9; }
 noinline int recursive(int x) { return x ? recursive(x - 1) + sink + recursive(x - 2) : 0; }
 """
 #: The other.
