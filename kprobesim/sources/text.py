@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kprobesim.errors import KprobesimError
 
-__all__ = ["MAX_LINE", "MAX_SCRIPT", "MAX_SIZE", "SourceError", "decode", "read_bytes"]
+__all__ = ["MAX_LINE", "MAX_SCRIPT", "MAX_SIZE", "SourceError", "decode", "printable", "read_bytes"]
 
 #: Scripts and lists have kilobytes, compiled objects a few megabytes.
 MAX_SIZE = 32 << 20
@@ -95,3 +95,10 @@ def decode(path: Path, data: bytes) -> str:
     if "\0" in text:
         raise SourceError(path, "is binary, and no eBPF object (an ELF file): name another")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def printable(text: str) -> str:
+    r"""``text`` with escapes for what a terminal would obey or could not show: ``\x1b[31m``."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
