@@ -28,6 +28,7 @@ _ARGUMENTS = {
     "x86_64": "di si dx cx r8 r9".split(),
     "arm64": [f"x{number}" for number in range(8)],
 }
+_SYSCALL_ARGUMENTS = _ARGUMENTS | {"x86_64": "di si dx r10 r8 r9".split()}
 _RETURNS = {"x86_64": "ax", "arm64": "x0"}
 _BY_REGISTERS = frozenset(
     {
@@ -138,7 +139,8 @@ def _register(arch: str | None, word: int, kind: AttachKind) -> tuple[int | None
     register = _REGISTERS[arch][word]
     if kind.returns:
         return (None, register, True) if register == _RETURNS[arch] else (None, register, False)
-    arguments = _ARGUMENTS[arch]
+    of_syscall = kind is AttachKind.KSYSCALL
+    arguments = (_SYSCALL_ARGUMENTS if of_syscall else _ARGUMENTS)[arch]
     return (arguments.index(register) if register in arguments else None), register, False
 
 

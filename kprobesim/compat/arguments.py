@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 
@@ -11,6 +12,7 @@ from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
 from kprobesim.compat.kernel_facts import KernelFacts, struct_name
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_wrapper
+from kprobesim.errors import Reason
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
 from kprobesim.types.model import Array, Composite, Parameter, Pointer, Type
@@ -30,6 +32,10 @@ _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
 
 def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     """What is wrong with the arguments that ``wanted`` reads."""
+    for argument in wanted.arguments:
+        if argument.symbol is not None and not asked.has(argument.symbol):
+            text = f"{argument.text}: this kernel knows no symbol {argument.symbol}"
+            yield Finding(Kind.EXTERN, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL)
     if wanted.interface is Interface.TRACEPOINT:
         yield from _fields(asked, wanted)
         return

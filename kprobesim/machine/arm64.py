@@ -197,9 +197,10 @@ class Arm64Cpu:
         words = self.engine.words
         for number, value in enumerate(arguments[:8]):
             words[number] = value
-        rest = arguments[8:]
-        sp = (stack_top - 8 * len(rest)) & ~15
-        if rest:
+        sp = stack_top & ~15
+        if len(arguments) > 8:
+            rest = arguments[8:]
+            sp = (stack_top - 8 * len(rest)) & ~15
             memory.write(sp, struct.pack(f"<{len(rest)}Q", *rest))
         words[31] = sp
         words[30] = pad

@@ -106,6 +106,11 @@ class Engine:
         self.counts = Counting(
             self._handle, self.layout, hooks.add, hooks.unhook, self.forget_all_code
         )
+        self._begin, self._count, nowhere = _u64(), ctypes.c_size_t(), _u64(0)
+        self._start = partial(
+            self._lib["uc_emu_start"],
+            *(_ptr(self._handle), self._begin, nowhere, nowhere, self._count),
+        )
         self.extra_count = 0
         """By how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
@@ -163,9 +168,11 @@ class Engine:
         Counting is exact: a block that was translated for an uncounted run does not count, so all
         are dropped when the mode changes (unicorn#1606: without that ``count=1`` may run four).
         """
-        count = self.counts.begin(count)
-        status = int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
-        self.hooks.raise_kept()
+        self._count.value = self.counts.begin(count)
+        self._begin.value = begin
+        status: int = self._start()
+        if self.hooks.kept is not None:
+            self.hooks.raise_kept()
         return status
 
     def execute(self, code: bytes, values: Sequence[int]) -> None:
@@ -345,8 +352,8 @@ class Engine:
 
     def new_context(self) -> Context:
         """A copy of all registers as they are now."""
-        context = Context(self._uc.context_save())
-        self.save(context)
+        context = Context(self._lib, self._handle, self._uc.context_save())
+        context.save()
         return context
 
     @property
@@ -367,12 +374,4 @@ class Engine:
         """
         context = self.new_context()
         context.registers = registers
-        self.restore(context)
-
-    def save(self, context: Context) -> None:
-        """Copy all registers into ``context`` (0.4 us)."""
-        self._lib.uc_context_save(self._handle, context.address)
-
-    def restore(self, context: Context) -> None:
-        """Set all registers from ``context`` (0.4 us), which came from this very engine."""
-        self._lib.uc_context_restore(self._handle, context.address)
+        context.restore()
