@@ -293,3 +293,15 @@ def test_markdown_has_a_table_and_the_reasons(found: Compatibility) -> None:
 
 def test_markdown_of_what_is_well() -> None:
     assert "1 probe on 2 kernels. All is well." in markdown_report(WELL)
+
+
+def test_markdown_has_hits_where_they_were_counted(found: Compatibility) -> None:
+    counts = [Hits(1234, 2, 3), Hits(0), Hits(0, problem="refused | why"), None, None, None]
+    answers = tuple(
+        dataclasses.replace(answer, hits=hits)
+        for answer, hits in zip(found.answers, counts, strict=True)
+    )
+    lines = markdown_report(dataclasses.replace(found, answers=answers)).split("\n")
+    below = lines[lines.index("### Hits") :]
+    assert "| `kprobe:vfs_read` | 1,234, 2 missed, 3 lost to inlining | never |" in below
+    assert "| `kprobe:blk_account_io_start` | refused \\| why |  |" in below

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from kprobesim.compat.finding import Answer, Compatibility
+from kprobesim.compat.finding import Answer, Compatibility, Hits
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.compat.reports.texts import plural, printable, probe_names, rows, sentence
 
 __all__ = ["markdown_report"]
 
 _MARKS = {Level.FINE: "✅", Level.NOTE: "ℹ️", Level.SILENT: "⚠️", Level.ERROR: "❌"}
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&])")
+_SPECIAL = re.compile(r"([\\`*\[\]#|<>~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 
 
 def markdown_report(found: Compatibility, allowed: Collection[Kind] = ()) -> str:
@@ -28,6 +28,7 @@ def markdown_report(found: Compatibility, allowed: Collection[Kind] = ()) -> str
         lines += _grid(found, worst_first)
         lines += _legend(found)
         lines += _reasons(worst_first, len(found.kernels))
+        lines += _hits(found, worst_first)
     if found.problems:
         lines += ["", "### What could not be read", ""]
         lines += [f"- {_code(_place(one.path, one.line))}: {_text(one.message)}"
@@ -88,6 +89,33 @@ def _reasons(table: Sequence[_Row], kernels: int) -> list[str]:
                 where = "everywhere" if len(labels) == kernels else ", ".join(labels)
                 lines.append(f"- {text}" + (f" ({where})" if kernels > 1 else ""))
     return lines
+
+
+def _hits(found: Compatibility, table: Sequence[_Row]) -> list[str]:
+    """How often each probe hit, if that was counted."""
+    counted = [(name, row) for name, row in table if any(one.hits is not None for one in row)]
+    if not counted:
+        return []
+    heads = ["probe", *(_text(kernel.label) for kernel in found.kernels)]
+    lines = ["", "### Hits", "", _row(heads), _row(["---"] * len(heads))]
+    lines += [
+        _row([_code(name).replace("|", "\\|"), *(_count(one.hits) for one in row)])
+        for name, row in counted
+    ]
+    return lines
+
+
+def _count(hits: Hits | None) -> str:
+    if hits is None:
+        return ""
+    if hits.problem:
+        return _text(hits.problem)
+    text = f"{hits.hits:,}" if hits.hits else "never"
+    if hits.nmissed:
+        text += f", {hits.nmissed:,} missed"
+    if hits.lost:
+        text += f", {hits.lost:,} lost to inlining"
+    return text
 
 
 def _place(path: str, line: int | None) -> str:
