@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Iterator, Sequence
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
@@ -21,11 +22,6 @@ __all__ = ["moved_arguments"]
 
 _OF_TRACEPOINTS = (Interface.RAW_TRACEPOINT, Interface.TP_BTF, Interface.TPROBE_EVENTS)
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
-#: Where the calling conventions have the arguments, as kprobe_events names the registers.
-_REGISTERS = {
-    "x86_64": ("di", "si", "dx", "cx", "r8", "r9"),
-    "arm64": tuple(f"x{number}" for number in range(8)),
-}
 _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
 
@@ -66,7 +62,7 @@ def _ordinal(asked: KernelFacts, wanted: Wanted, argument: WantedArgument) -> in
         return argument.ordinal
     if argument.register is None or wanted.offset or wanted.returns:
         return None
-    registers = _REGISTERS[asked.kernel.arch]
+    registers = architecture(asked.kernel.arch).abi.arguments
     name = _FULL_NAME.sub("", argument.register.lower())
     return registers.index(name) if name in registers else None
 
