@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from types import ModuleType
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.functions import arm64, x86_64
 from kprobesim.functions.branches import Branches
@@ -25,6 +26,7 @@ _CODE_LETTERS = b"tTwWi"
 #: gcc puts a number behind the dot, clang the function itself.
 _OWN_NAME = re.compile(rb"__(?:func|FUNCTION|PRETTY_FUNCTION)__(?:\.[\w.]+)?$")
 _LONGEST_NAME = 256
+_READERS = halves(x86_64=x86_64, arm64=arm64)
 
 
 class Code:
@@ -40,7 +42,7 @@ class Code:
 
     @property
     def _arch(self) -> ModuleType:
-        return x86_64 if self.part.arch == "x86_64" else arm64
+        return _READERS[self.part.arch]
 
     @cached_property
     def names(self) -> dict[int, str]:

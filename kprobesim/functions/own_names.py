@@ -52,6 +52,6 @@ class OwnNames:
         wanted = b"\0" + text + b"\0"
         part = self._code.part
         types = 1 if part.btf is not None and any(part.btf.string_offsets(name)) else 0
-        constants = (r for r in part.regions if r.kind == "rodata")
+        constants = (r for r in part.regions if r.kind != "text")
         parts = (s.part(r.start, r.end) for r in constants for s in part.segments)
         return sum(bytes(found.data).count(wanted) for found in parts if found) > types

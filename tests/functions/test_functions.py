@@ -80,9 +80,11 @@ def test_a_function_is_where_its_own_name_is_used(functions: Functions) -> None:
 
 
 def test_a_name_among_the_constants_hints_at_an_inlined_function(functions: Functions) -> None:
-    facts = functions.facts("speaks")
-    assert facts.inlining is Inlining.WHOLE
-    assert facts.evidence
+    facts = functions.facts("only_named")
+    assert (facts.inlining, facts.certainty) == (Inlining.WHOLE, "likely")
+    facts = functions.facts("logged_only")
+    assert (facts.inlining, facts.certainty) == (Inlining.WHOLE, "guess")
+    assert "only_named" in functions.names()
 
 
 def test_what_nothing_calls_may_be_inlined_where_it_is_used(functions: Functions) -> None:
