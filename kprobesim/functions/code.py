@@ -154,6 +154,11 @@ class Code:
                     found[address] = text
         return found
 
+    @property
+    def shows_constants(self) -> bool:
+        """Whether an address that it takes is that of what it uses."""
+        return bool(self._arch.SHOWS_CONSTANTS)
+
     @cached_property
     def references(self) -> tuple[Sequence[int], Sequence[int]]:
         """Each place that takes the address of an entry or of an own name, and what it takes."""

@@ -32,7 +32,7 @@ class OwnNames:
         """By function, the symbols whose code takes its name's address, and where first."""
         found: dict[str, dict[str, int]] = {}
         arrays = self._code.own_names
-        if self._code.part.arch == "x86_64":  # gcc's section anchors hide on ARM64 what is meant
+        if self._code.shows_constants:
             for site, address in zip(*self._code.references, strict=True):
                 function = arrays.get(address)
                 holder = self._code.caller_at(site) if function is not None else None
