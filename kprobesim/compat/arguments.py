@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
@@ -20,6 +21,11 @@ from kprobesim.types.model import Array, Composite, Parameter, Pointer, Type
 __all__ = ["moved_arguments"]
 
 _OF_TRACEPOINTS = (Interface.RAW_TRACEPOINT, Interface.TP_BTF, Interface.TPROBE_EVENTS)
+_OF_HOOKS = (Interface.LSM, Interface.LSM_CGROUP)
+#: The context of a system call's probe holds the call's own; the others get no function's.
+_OF_OTHERS = (Interface.SYSCALL, Interface.ITER, Interface.STRUCT_OPS, Interface.FREPLACE)
+#: Behind the arguments there is the value that the function returns.
+_AND_RESULT = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION, *_OF_HOOKS)
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
 #: Where the calling conventions have the arguments, as kprobe_events names the registers.
 _REGISTERS = {
@@ -46,8 +52,10 @@ def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
             for argument in wanted.arguments:
                 yield from _declared(asked, wanted, argument, parameters)
         return
-    if not wanted.target:
+    if not wanted.target or wanted.interface in _OF_OTHERS:
         return
+    if wanted.interface in _OF_HOOKS:
+        wanted = replace(wanted, target=f"bpf_lsm_{wanted.target}")
     facts = asked.facts(wanted.target)
     if wanted.offset == 0:
         yield from _signature(wanted, facts)
@@ -161,6 +169,8 @@ def _declared(
         yield from wrapper
         return
     number = _ordinal(asked, wanted, argument)
+    if number == len(parameters) and wanted.interface in _AND_RESULT:
+        return
     if number is not None and number >= len(parameters):
         yield Finding(
             Kind.ARGUMENT,
