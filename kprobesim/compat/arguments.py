@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
@@ -27,11 +28,6 @@ _OF_OTHERS = (Interface.SYSCALL, Interface.ITER, Interface.STRUCT_OPS, Interface
 #: Behind the arguments there is the value that the function returns.
 _AND_RESULT = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION, *_OF_HOOKS)
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
-#: Where the calling conventions have the arguments, as kprobe_events names the registers.
-_REGISTERS = {
-    "x86_64": ("di", "si", "dx", "cx", "r8", "r9"),
-    "arm64": tuple(f"x{number}" for number in range(8)),
-}
 _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
 
@@ -74,7 +70,7 @@ def _ordinal(asked: KernelFacts, wanted: Wanted, argument: WantedArgument) -> in
         return argument.ordinal
     if argument.register is None or wanted.offset or wanted.returns:
         return None
-    registers = _REGISTERS[asked.kernel.arch]
+    registers = architecture(asked.kernel.arch).abi.arguments
     name = _FULL_NAME.sub("", argument.register.lower())
     return registers.index(name) if name in registers else None
 

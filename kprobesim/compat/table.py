@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
+from kprobesim.arch.architecture import halves
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Finding
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.sources.wanted import Wanted
@@ -22,7 +23,7 @@ _MOST_KERNELS = 3
 _MOST_REASONS = 6
 _MOST_INSTEAD = 4
 _MOST_WELL = 12
-_ARCH_LETTERS = {"x86_64": "x", "arm64": "a"}
+_ARCH_LETTERS = halves(x86_64="x", arm64="a")
 _DIM, _BOLD = "dim", "bold"
 
 
