@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from kprobesim.arch.architecture import ARM64, halves
 from kprobesim.bpf.arguments import argument_reads, compiled_for
 from kprobesim.bpf.declared import declared
 from kprobesim.bpf.facts import KernelFacts as LoadingFacts
@@ -14,7 +15,7 @@ from kprobesim.bpf.program import Program
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
-from kprobesim.sources.wanted import Source, Wanted, WantedArgument
+from kprobesim.sources.wanted import Interface, Source, Wanted, WantedArgument
 
 __all__ = ["Objects"]
 
@@ -26,7 +27,13 @@ _KINDS = {
     BlockerKind.OBJECT: Kind.REFUSED,
 }
 _EINVAL = 22
-_TARGETS = {"x86_64": "x86", "arm64": "arm64"}
+_BY_REGISTERS = (
+    Interface.KPROBE_PERF,
+    Interface.KPROBE_MULTI,
+    Interface.KPROBE_SESSION,
+    Interface.SYSCALL,
+)
+_TARGETS = halves(x86_64="x86", arm64=ARM64.name)  # libbpf's, of bpf_tracing.h
 
 
 class Objects:
@@ -79,7 +86,8 @@ class Objects:
         if program is None or source.object is None:
             return
         arch = compiled_for(source.object.btf)
-        if arch is not None and arch != self._kernel.kernel.arch:
+        other = arch is not None and arch != self._kernel.kernel.arch
+        if other and wanted.interface in _BY_REGISTERS:
             yield Finding(
                 Kind.REFUSED,
                 f"the object was compiled for {arch}: it looks for arguments in its registers",
