@@ -99,7 +99,10 @@ def _signature(wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
 def _undeclared(asked: KernelFacts, wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
     """Arguments of a function that has no prototype."""
     arguments = [a for a in wanted.arguments if _ordinal(asked, wanted, a) is not None]
-    if arguments and facts.changed_signature:
+    if is_wrapper(wanted.target):
+        for argument in arguments:
+            yield from _of_wrapper(wanted, argument)
+    elif arguments and facts.changed_signature:
         yield Finding(
             Kind.ARGUMENT,
             f"{_texts(arguments)} of {facts.name} may not be what C declares: the compiler changed "
@@ -107,8 +110,6 @@ def _undeclared(asked: KernelFacts, wanted: Wanted, facts: FunctionFacts) -> Ite
             found_by="btf",
             certainty="likely",
         )
-    for argument in arguments:
-        yield from _of_wrapper(wanted, argument)
 
 
 def _texts(arguments: Sequence[WantedArgument]) -> str:
