@@ -24,7 +24,11 @@ if TYPE_CHECKING:
         NoDevice,
     )
     from kprobesim.boot.stop import Stop, StopReason
+    from kprobesim.compat.finding import Answer, Compatibility, Finding
+    from kprobesim.compat.kinds import Kind
+    from kprobesim.compat.run import compatibility
     from kprobesim.errors import (
+        BpfObjectError,
         EngineError,
         GuestError,
         GuestMemoryError,
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
         Reason,
         SnapshotError,
         SymbolError,
+        TypesError,
         UsageError,
     )
     from kprobesim.fetch.cache import FetchError
@@ -73,16 +78,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELS",
+    "Answer",
     "Arm64PtRegs",
     "BootError",
     "BootedKernel",
+    "BpfObjectError",
     "CallStopped",
     "CalledKernel",
+    "Compatibility",
     "Console",
     "DieEvent",
     "EngineError",
     "FaultHandler",
     "FetchError",
+    "Finding",
     "ForkState",
     "Frame",
     "GuestBug",
@@ -105,6 +114,7 @@ __all__ = [
     "Kernel",
     "KernelImage",
     "KernelRules",
+    "Kind",
     "Kprobe",
     "KprobeCtlblk",
     "KprobeError",
@@ -137,9 +147,11 @@ __all__ = [
     "TextPoke",
     "Trap",
     "TrapKind",
+    "TypesError",
     "UsageError",
     "Verdict",
     "X86PtRegs",
+    "compatibility",
     "initramfs",
     "open_rules",
 ]
@@ -153,8 +165,11 @@ _HOMES = {
     "boot.console": "Console",
     "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
     "boot.stop": "Stop StopReason",
-    "errors": "EngineError GuestError GuestMemoryError ImageError KprobeError "
-    "KprobesimError Reason SnapshotError SymbolError UsageError",
+    "compat.finding": "Answer Compatibility Finding",
+    "compat.kinds": "Kind",
+    "compat.run": "compatibility",
+    "errors": "BpfObjectError EngineError GuestError GuestMemoryError ImageError KprobeError "
+    "KprobesimError Reason SnapshotError SymbolError TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
     "image.modules.module_image": "ModuleState",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "BpfObjectError",
     "EngineError",
     "GuestError",
     "GuestMemoryError",
@@ -56,6 +57,18 @@ class EngineError(KprobesimError):
 
 class ImageError(KprobesimError):
     """A file that is not a kernel image that kprobesim can load.
+
+    ``path`` is the file, ``problem`` what is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        super().__init__(f"{self.path}: {problem}")
+
+
+class BpfObjectError(KprobesimError):
+    """A file that is not a compiled eBPF object, or one that no loader would take.
 
     ``path`` is the file, ``problem`` what is wrong with it.
     """

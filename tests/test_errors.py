@@ -27,10 +27,11 @@ from kprobesim import (
 )
 from kprobesim.boot.faults import BootError
 from kprobesim.cli.expression import ExpressionError
-from kprobesim.errors import ImageError, SnapshotError
+from kprobesim.errors import BpfObjectError, ImageError, SnapshotError, TypesError
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit
 
 _INTERNAL = {
+    "CannotRelocate",
     "CompressionError",
     "HandlerAbandoned",
     "HandlerOverstayed",
@@ -71,6 +72,8 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     KprobesimError: lambda kind, _: kind("wrong"),
     ImageError: lambda kind, _: kind("a/file", "is none"),
     SnapshotError: lambda kind, _: kind("a/file", "is none"),
+    BpfObjectError: lambda kind, _: kind("a/file", "is none"),
+    TypesError: lambda kind, _: kind("a module", "are damaged"),
     SymbolError: lambda kind, _: kind("name", "there is none", ["names"]),
     GuestMemoryError: lambda kind, _: kind(0x1000, 8, "read"),
     KprobeError: lambda kind, _: kind(

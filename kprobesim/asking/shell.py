@@ -19,6 +19,7 @@ READY = "kprobesim-shell waits\r\n"
 
 _STATUS = "kprobesim-shell status"
 _DONE = "kprobesim-shell done\r\n"
+_SETTLING = 0.01  # of the guest's seconds, until the shell waits again: idle time costs nothing
 _MOST = 4000  # bytes in a line: a terminal in canonical mode takes 4095 (N_TTY_BUF_SIZE)
 _INIT = f"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -85,5 +86,6 @@ class Shell:
         before = len(console.text)
         console.send(line + "\n")
         self._kernel.run(until=_DONE, timeout=timeout)
+        self._kernel.run(seconds=_SETTLING, timeout=timeout)
         said, _, status = console.text[before:].rpartition(f"{_STATUS} ")
         return int(status.split()[0]), said

@@ -22,7 +22,18 @@ from kprobesim.machine.faults import GuestStop
 
 __all__ = ["main"]
 
-_COMMANDS = ("demo", "info", "call", "disasm", "check", "boot", "resume", "bench", "fetch")
+_COMMANDS = (
+    "demo",
+    "info",
+    "call",
+    "disasm",
+    "check",
+    "compat",
+    "boot",
+    "resume",
+    "bench",
+    "fetch",
+)
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 
 

@@ -12,8 +12,11 @@ from kprobesim.compat.kinds import Kind, Level
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Source, Wanted
 
-__all__ = ["Answer", "AskedKernel", "Certainty", "Compatibility", "Finding", "Unread"]
+__all__ = ["ENOTSUPP", "Answer", "AskedKernel", "Certainty", "Compatibility", "Finding", "Unread"]
 
+ENOTSUPP = 524
+"""Of include/linux/errno.h: the kernel's own, which no C library names."""
+_NAMES = {ENOTSUPP: "ENOTSUPP", errno_names.EOPNOTSUPP: "EOPNOTSUPP"}
 Certainty = Literal["exact", "likely", "guess"]
 
 
@@ -64,7 +67,9 @@ class Finding:
     @property
     def errno_name(self) -> str:
         """``"EINVAL"``; ``""`` without an errno."""
-        return errno_names.errorcode.get(self.errno, str(self.errno)) if self.errno else ""
+        if not self.errno:
+            return ""
+        return _NAMES.get(self.errno) or errno_names.errorcode.get(self.errno, str(self.errno))
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Unread:
 
 @dataclass(frozen=True)
 class Compatibility:
-    """Every probe on every kernel: what :func:`kprobesim.compat` returns.
+    """Every probe on every kernel: what :func:`kprobesim.compatibility` returns.
 
     Attributes:
         sources: What names the probes.

@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 _OFF = ("", "0", "off", "no", "none")
 _ENDING = ".kpi"
+#: Of all that is kept here: what symbolic made of debug information, too.
+_KEPT = (_ENDING, ".symcache")
 _MOST = 2 << 30
 _CHUNK = 1 << 20
 #: An entry that is being written for longer was given up.

@@ -31,6 +31,7 @@ _KALLSYMS = re.compile(
 _FTRACE = re.compile(r"(?P<symbol>[^:\s]+):(?:mod:(?P<module>[\w*?!-]+)|[a-z_]+(?::.*)?)")
 _CSV = re.compile(r"\s*(?P<symbol>[^,\s]+)\s*,\s*(?P<offset>[^,\s]*)\s*(?:,.*)?")
 _COMMENT = re.compile(r"(^|\s)(#|//|;).*")
+_JSON = re.compile(r"\s*(?:\[\s*[\"{\]\[]|\{\s*[\"}])")
 _TARGETS = ("symbol", "function", "func", "name", "target", "call")
 _MOST_OFFSET = 1 << 32
 
@@ -49,7 +50,7 @@ def is_name(line: str) -> bool:
 
 def is_json(text: str) -> bool:
     """Whether a text is a JSON list, or lines of JSON objects."""
-    return text.lstrip()[:1] in ("[", "{") and text.rstrip()[-1:] in ("]", "}")
+    return _JSON.match(text) is not None
 
 
 def read_names(text: str, reading: Reading) -> None:
@@ -172,7 +173,7 @@ def _read_value(value: Any, line: int | None, reading: Reading) -> None:
         offset = parse_point(f"x+{offset}", octal=False).offset
     if not names:
         raise UsageError('it has no "symbol"')
-    if not isinstance(offset, int) or not 0 <= offset < _MOST_OFFSET:
+    if type(offset) is not int or not 0 <= offset < _MOST_OFFSET:
         raise UsageError("its offset is no number of 32 bits")
     point = parse_point(names[0], octal=False)
     module = value.get("module")

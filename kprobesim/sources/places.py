@@ -14,8 +14,8 @@ __all__ = ["GLOB", "Point", "parse_point", "parse_unsigned"]
 GLOB = re.compile(r"[*?\[]")
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
-_SYMBOL = re.compile(r"[A-Za-z_.$*?\[][\w.$*?\[\]!^-]*")
-_MODULE = re.compile(r"[\w*?\[\]-]+")
+_SYMBOL = re.compile(r"[A-Za-z_.$*?\[][\w.$*?\[\]!^-]*", re.ASCII)
+_MODULE = re.compile(r"[\w*?\[\]-]+", re.ASCII)
 _MOST_OFFSET = 1 << 32
 _MOST_ADDRESS = 1 << 64
 

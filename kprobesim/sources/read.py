@@ -17,8 +17,10 @@ from kprobesim.sources.bpftrace.reader import (
 )
 from kprobesim.sources.kprobe_events.reader import is_definition, read_kprobe_events
 from kprobesim.sources.names import is_json, is_name, read_json, read_names
+from kprobesim.sources.perf_probe import is_perf_probe, read_perf_probe
 from kprobesim.sources.reading import Reading
-from kprobesim.sources.text import SourceError, decode, read_bytes
+from kprobesim.sources.tetragon.reader import is_tetragon, read_tetragon
+from kprobesim.sources.text import MAX_LINE, MAX_SCRIPT, SourceError, decode, read_bytes
 from kprobesim.sources.wanted import Problem, Source, SourceKind
 
 __all__ = ["read_source", "read_sources", "read_text"]
@@ -32,7 +34,11 @@ _READERS: dict[SourceKind, _Reader] = {
     SourceKind.BPFTRACE: read_bpftrace,
     SourceKind.KPROBE_EVENTS: read_kprobe_events,
     SourceKind.NAMES: read_names,
+    SourceKind.PERF_PROBE: read_perf_probe,
+    SourceKind.TETRAGON: read_tetragon,
 }
+_CERTAIN = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BPF_OBJECT)  # may have none
+_SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON)
 _SAMPLE = 200  # lines that are looked at to tell a list's kind
 _MOST_FILES = 10_000  # of a folder
 
@@ -62,6 +68,8 @@ def read_text(text: str, path: Path, kind: SourceKind | None = None) -> Source:
     reading = Reading(path, known)
     if known is SourceKind.UNKNOWN:
         reading.problem(None, _WHAT_IS_READ)
+    elif known in _SCRIPTS and len(text) > MAX_SCRIPT:
+        reading.problem(None, f"has more than {MAX_SCRIPT >> 20} MiB: no {known} has")
     elif known is SourceKind.BPFTRACE and not is_bpftrace(text) and is_one_liner(text):
         read_one_liners(text, reading)
     elif known is SourceKind.NAMES and is_json(text):
@@ -70,7 +78,8 @@ def read_text(text: str, path: Path, kind: SourceKind | None = None) -> Source:
         _READERS[known](text, reading)
     source = reading.source()
     if not source.wanted and not source.problems and not source.notes:
-        reading.problem(None, "names no probe: is it the right file?")
+        told = reading.note if known in _CERTAIN else reading.problem
+        told(None, "names no probe: is it the right file?")
         source = reading.source()
     return source
 
@@ -87,19 +96,22 @@ def _unreadable(path: Path, problem: str) -> Source:
 
 def _kind(text: str, path: Path) -> SourceKind:
     """What a text is: what it says of itself comes first, then its name, then its lines."""
+    if is_tetragon(text):
+        return SourceKind.TETRAGON
     if is_bpftrace(text):
         return SourceKind.BPFTRACE
     if path.suffix in _SUFFIXES:
         return _SUFFIXES[path.suffix]
     if is_json(text):
         return SourceKind.NAMES
-    lines = [line for line in text.split("\n", 10 * _SAMPLE) if line.strip()]
+    lines = [line[:MAX_LINE] for line in text.split("\n", 10 * _SAMPLE) if line.strip()]
     lines = [line for line in lines if not re.match(r"\s*(#|//)", line)][:_SAMPLE]
     if any(is_one_liner(line) for line in lines):
         return SourceKind.BPFTRACE
     tests = {
-        SourceKind.KPROBE_EVENTS: is_definition,
         SourceKind.NAMES: is_name,
+        SourceKind.KPROBE_EVENTS: is_definition,
+        SourceKind.PERF_PROBE: is_perf_probe,
     }
     counts = {kind: sum(map(test, lines)) for kind, test in tests.items()}
     best = max(counts, key=lambda kind: counts[kind])

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from kprobesim.errors import KprobesimError
 
-__all__ = ["MAX_LINE", "MAX_SIZE", "SourceError", "decode", "read_bytes"]
+__all__ = ["MAX_LINE", "MAX_SCRIPT", "MAX_SIZE", "SourceError", "decode", "read_bytes"]
 
 #: Scripts and lists have kilobytes, compiled objects a few megabytes.
 MAX_SIZE = 32 << 20
+
+#: Scripts and policies are written by hand; lists may come from programs.
+MAX_SCRIPT = 4 << 20
 
 #: Nobody writes longer lines; a file without line ends is no list.
 MAX_LINE = 1 << 16

@@ -104,6 +104,7 @@ class Wanted(HexRepr):
         returns: It is a return probe.
         optional: It may be missing: ``?`` sections, Tetragon's ``ignore``.
         pattern: ``target`` (and ``module``) may hold ``*``, ``?`` and ``[...]``, as in a shell.
+        regex: The pattern is a regular expression instead, found anywhere in a name.
         arguments: What is read there.
         overrides: It changes the function's return value, for which the function must be on the
             list of error injection.
@@ -127,6 +128,7 @@ class Wanted(HexRepr):
     returns: bool = False
     optional: bool = False
     pattern: bool = False
+    regex: bool = False
     arguments: tuple[WantedArgument, ...] = ()
     overrides: bool = False
     sleepable: bool = False

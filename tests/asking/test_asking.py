@@ -13,6 +13,7 @@ from kprobesim import open_rules
 from kprobesim.asking.ask import Asked
 from kprobesim.asking.booted import booted_kernel
 from kprobesim.asking.modules import module_files, named_modules
+from kprobesim.asking.run import CountedPlace, run_counted
 from kprobesim.asking.shell import Shell
 from kprobesim.boot.initramfs import Entry
 from kprobesim.errors import ImageError, UsageError
@@ -54,11 +55,11 @@ def test_the_shell_does_what_it_is_told(real_image: Path, cache: Path) -> None:
 def test_it_says_what_the_rules_say(real_image: Path, cache: Path) -> None:
     rules = open_rules(real_image)
     heard: list[str] = []
-    asked = Asked(real_image, ["virtio_blk"], heard.append)
+    asked = Asked(real_image, ["virtio_ring"], heard.append)
     entry = rules.symbols["vfs_read"].address
     points: list[tuple[str | None, int, int | None]] = [
         *(("vfs_read", offset, None) for offset in range(9)),
-        *(("virtio_blk:virtblk_probe", offset, None) for offset in range(9)),
+        *(("virtio_ring:vring_create_virtqueue", offset, None) for offset in range(9)),
         *((None, 0, entry + offset) for offset in (0, 1)),
         ("no_such", 0, None),
         ("no_such:at_all", 0, None),
@@ -96,3 +97,42 @@ def test_modules_come_with_what_they_need(real_image: Path) -> None:
 def test_named_modules() -> None:
     lines = ["modprobe -q nfs; insmod /lib/virtio-blk.ko x=1 && ls", "echo modprobe_not"]
     assert named_modules(lines) == ["nfs", "virtio_blk"]
+
+
+def test_places_are_counted(real_image: Path, cache: Path) -> None:
+    rules = open_rules(real_image)
+    copy = rules.symbols["vfs_write"].address
+    outcome = run_counted(
+        real_image,
+        [
+            CountedPlace("vfs_write", "vfs_write", copies=(copy,)),
+            CountedPlace("vfs_write returns", "vfs_write", returns=True),
+            CountedPlace("by address", address=copy),
+            CountedPlace("never", "machine_restart"),
+            CountedPlace("refused", "vfs_write", offset=1),
+            CountedPlace("module", "virtio_ring:vring_create_virtqueue"),
+            CountedPlace("unknown", "virtio_ring:no_such"),
+        ],
+        ["modprobe virtio_ring", "echo a; echo b", "", "false"],
+    )
+    assert [(one.line, one.status) for one in outcome.lines] == [
+        ("modprobe virtio_ring", 0),
+        ("echo a; echo b", 0),
+        ("false", 1),
+    ]
+    assert outcome.lines[1].output == "a\nb\n" and not outcome.problem
+    hits = {one.place.text: one.hits for one in outcome.counts}
+    assert hits["vfs_write"] == hits["vfs_write returns"] == hits["by address"] >= 2
+    assert hits["never"] == hits["module"] == 0
+    problems = {one.place.text for one in outcome.counts if one.problem}
+    assert problems == {"refused", "unknown"}
+    assert [one.lost for one in outcome.counts] == [hits["vfs_write"], *(None,) * 6]
+    assert all(one.nmissed == 0 for one in outcome.counts)
+
+
+def test_a_guest_that_dies_is_told(real_image: Path, cache: Path) -> None:
+    outcome = run_counted(real_image, [], ["echo c > /proc/sysrq-trigger", "echo not reached"])
+    assert [one.status for one in outcome.lines] == [None]
+    assert "sysrq" in outcome.problem
+    outcome = run_counted(real_image, [], ["while :; do :; done"], timeout=0.2)
+    assert outcome.problem and outcome.lines[0].status is None

@@ -9,7 +9,7 @@ from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.tables.discover import find_export_entry
 from kprobesim.sizes import MASK64
 
-__all__ = ["kernel_exports", "table_exports"]
+__all__ = ["exported", "kernel_exports", "table_exports"]
 
 #: struct kernel_symbol with relative references (5.4): distances to the symbol, to its name, and to
 #: the name of its namespace.
@@ -41,18 +41,22 @@ def table_exports(start: int, table: bytes, read_string: ReadString) -> dict[str
 
 
 def kernel_exports(image: KernelImage) -> Mapping[str, int]:
-    """What the kernel in ``image`` exports.
+    """What the kernel in ``image`` offers to modules.
 
     One that was built without modules exports nothing: then it is all its global symbols.
     """
+    return exported(image) or {s.name: s.address for s in image.symbols if s.type.isupper()}
+
+
+def exported(image: KernelImage) -> Mapping[str, int]:
+    """What the kernel in ``image`` exports; nothing if it was built without modules."""
     tables = [image.table(*table) for table in _TABLES]
     if any(tables):
         found: dict[str, int] = {}
         for start, data in filter(None, tables):
             found |= table_exports(start, data, image.read_string)
         return found
-    by_shape = dict(_find(image))
-    return by_shape or {s.name: s.address for s in image.symbols if s.type.isupper()}
+    return dict(_find(image))
 
 
 def _find(image: KernelImage) -> Iterator[tuple[str, int]]:

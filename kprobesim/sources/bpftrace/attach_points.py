@@ -49,12 +49,12 @@ def split_parts(text: str) -> list[str]:
             parts.append(part)
             part = ""
         elif char == "$" and text[at + 1 : at + 2].isdigit():
-            raise UsageError("holds a parameter of the command line: write what it stands for")
+            raise UsageError("it holds a parameter of the command line: write what that stands for")
         else:
             part += char
         at += 1
     if quoted:
-        raise UsageError("has a quote that does not end")
+        raise UsageError("a quote does not end")
     return [*parts, part]
 
 
@@ -107,8 +107,6 @@ def _of_provider(text: str, provider: str, parts: list[str]) -> AttachPoint:
         raise UsageError(f"{provider} takes no offset: leave +{point.offset} out")
     if point.address is not None and provider not in ("kprobe", "kretprobe"):
         raise UsageError(f"{provider} takes no address")
-    if point.pattern and interface is Interface.KPROBE_PERF:
-        interface = Interface.KPROBE_MULTI
     if module in ("vmlinux", "kernel", "*") and not point.pattern:
         point = Point(point.symbol, point.offset, None, point.address)
     elif module == "vmlinux":

@@ -95,7 +95,7 @@ def _read_clause(
         try:
             points.extend((point, lines.line(at)) for point in parse_attach_point(text))
         except UsageError as error:
-            reading.problem(lines.line(at), f"{shown(text)} {error}", lines.column(at))
+            reading.problem(lines.line(at), f"{shown(text)}: {error}", lines.column(at))
     walked = [point.point.symbol for point, _ in points if point.provider == "iter"]
     context = f"struct bpf_iter__{walked[0]}" if walked else None
     arguments = reads.of(clause.words, context)

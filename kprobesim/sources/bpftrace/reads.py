@@ -64,11 +64,15 @@ class Reads:
         self._words: Sequence[Token] = ()
         self._variables: dict[str, _Value] = {}
         self._found: dict[_Value, WantedArgument] = {}
+        self._closing: dict[int, int] = {}
+        self._failed: set[int] = set()
         self._context: str | None = None
 
     def of(self, words: Sequence[Token], context: str | None = None) -> tuple[WantedArgument, ...]:
         """What a clause's words read; ``context`` is the struct that ``ctx`` points to."""
         self._words, self._context = words, context
+        self._closing = _closing(words)
+        self._failed = set()
         self._variables, self._found = {}, {}
         self._scan(0, len(words), 0)
         return tuple(self._found.values())
@@ -107,14 +111,7 @@ class Reads:
 
     def _closed(self, at: int) -> int:
         """The place behind the bracket that closes the one at ``at``."""
-        depth = 0
-        while at < len(self._words):
-            text = self._words[at].text
-            depth += (text in "([") - (text in ")]") if len(text) == 1 else 0
-            at += 1
-            if not depth:
-                break
-        return at
+        return self._closing.get(at, len(self._words) - 1) + 1
 
     def _record(self, value: _Value, start: int, end: int) -> None:
         if not value.known or value.stored or value == _Value() or len(self._found) >= _MOST_VALUES:
@@ -124,6 +121,8 @@ class Reads:
             if value == _Value():
                 return
         if value not in self._found:
+            while self._is(start, "(") and self._closed(start) == end and end - start > 2:
+                start, end = start + 1, end - 1
             text = self._text[self._words[start].at : self._words[end - 1].end]
             attributes = dataclasses.asdict(value)
             del attributes["known"], attributes["stored"]
@@ -137,7 +136,12 @@ class Reads:
             return _COMPUTED, at
         word = self._words[at]
         if word.text == "(":
-            return self._in_brackets(at, depth)
+            if at in self._failed:
+                return _COMPUTED, at
+            value, behind = self._in_brackets(at, depth)
+            if behind == at:
+                self._failed.add(at)  # from without and from within it is the same
+            return value, behind
         if word.kind == "variable":
             return self._variable(word.text, at, depth)
         if word.kind == "name":
@@ -243,6 +247,18 @@ class Reads:
             else:
                 stored = value.stored and len(members) == len(value.members)
                 return dataclasses.replace(value, stored=stored, members=tuple(members)), at
+
+
+def _closing(words: Sequence[Token]) -> dict[int, int]:
+    """For each bracket that is closed, where."""
+    found: dict[int, int] = {}
+    opened: list[int] = []
+    for at, word in enumerate(words):
+        if word.text in ("(", "["):
+            opened.append(at)
+        elif word.text in (")", "]") and opened:
+            found[opened.pop()] = at
+    return found
 
 
 def overrides(words: Sequence[Token]) -> bool:

@@ -134,7 +134,7 @@ class _Parser:
 
     def _block(self) -> tuple[int, int]:
         """Go behind the next block; the numbers of its first word and of the one behind it."""
-        first = self._words[self._next]
+        first = self._words[self._next].at
         while self._next < len(self._words) and self._words[self._next].text != "{":
             self._next += 1
         start, depth = self._next, 0
@@ -145,7 +145,7 @@ class _Parser:
             if not depth:
                 return start, self._next
         if start == len(self._words):
-            self._problem("an action in { } is missing", first.at)
+            self._problem("a block in { } is missing", first)
         else:
             self._problem("this { is never closed", self._words[start].at)
         return start, self._next
@@ -159,16 +159,15 @@ class _Parser:
             self._block()
             return
         predicate = self._next
-        start, end = self._block()
-        if start > predicate and not (
-            self._is(predicate, "/") and (start == len(self._words) or self._is(start - 1, "/"))
-        ):
-            wrong = self._words[predicate]
+        if not self._is(predicate, "/") and not self._is(predicate, "{"):
             self._problem(
-                f"{wrong.text[:40]!r} stands between attach points and action: a predicate is "
-                "written /.../, and attach points are parted by commas",
-                wrong.at,
+                "an action in { } is missing, or a comma to the next attach point", points[-1][1]
             )
+            self._script.clauses.append(Clause(points, ()))
+            return
+        start, end = self._block()
+        if start > predicate and (start == predicate + 1 or not self._is(start - 1, "/")):
+            self._problem("the predicate's second / is missing", self._words[predicate].at)
         self._script.clauses.append(Clause(points, tuple(self._words[predicate:end])))
 
     def _points(self) -> Iterator[tuple[str, int]]:

@@ -47,27 +47,39 @@ def strip(text: str) -> str:
 
     text = _COMMENTS.sub(blank, text)
     kept, last = list[str](), 0
-    conditions: list[bool | None] = []  # True: this branch counts; None: not ours to judge
+    conditions = _Conditions()
     for directive in _DIRECTIVE.finditer(text):
         part = text[last : directive.start()]
-        kept.append(_blank(part) if False in conditions else part)
+        kept.append(_blank(part) if conditions.hide else part)
         kept.append(_blank(directive[0]))
         last = directive.end()
-        _follow(conditions, directive[1], directive[2])
-    part = text[last:]
-    kept.append(_blank(part) if False in conditions else part)
+        conditions.follow(directive[1], directive[2])
+    kept.append(_blank(text[last:]) if conditions.hide else text[last:])
     return "".join(kept)
 
 
-def _follow(conditions: list[bool | None], word: str, rest: str) -> None:
-    if word in ("if", "ifdef", "ifndef"):
-        known = word != "if" and rest.split()[:1] == ["BPFTRACE_HAVE_BTF"]
-        conditions.append(word == "ifdef" if known else None)
-    elif word == "else" and conditions:
-        last = conditions[-1]
-        conditions[-1] = None if last is None else not last
-    elif word == "endif" and conditions:
-        conditions.pop()
+class _Conditions:
+    """The ``#if``s that a place is in; ``hide`` says whether one of them hides it."""
+
+    def __init__(self) -> None:
+        self._hidden = [False]  # one for each, with those around it
+        self._known = [False]  # whether it is ours to judge
+
+    @property
+    def hide(self) -> bool:
+        return self._hidden[-1]
+
+    def follow(self, word: str, rest: str) -> None:
+        """Take a directive into account."""
+        if word in ("if", "ifdef", "ifndef"):
+            known = word != "if" and rest.split()[:1] == ["BPFTRACE_HAVE_BTF"]
+            self._known.append(known)
+            self._hidden.append(self.hide or (known and word == "ifndef"))
+        elif len(self._hidden) > 1 and word in ("else", "endif"):
+            known, hidden = self._known.pop(), self._hidden.pop()
+            if word == "else":
+                self._known.append(known)
+                self._hidden.append(self.hide or (known and not hidden))
 
 
 def _blank(text: str) -> str:

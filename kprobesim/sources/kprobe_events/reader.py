@@ -54,10 +54,8 @@ def _echoed(line: str) -> Iterator[str]:
         words = shlex.split(line, comments=True)
     except ValueError:
         words = line.replace("'", " ").replace('"', " ").split()
-    if len(words) > 2 and words[-2] == "-c":  # sudo sh -c "echo ... > kprobe_events"
-        words = words[-1].split()
-    if "-c" in words and (inner := words[words.index("-c") + 1 :]):
-        yield from _echoed(inner[0])
+    if "-c" in words[:-1]:  # sudo sh -c "echo ... > kprobe_events"
+        yield from _echoed(words[words.index("-c") + 1])
         return
     while words and words[0] in ("sudo", "echo", "printf", "-n", "-e"):
         words.pop(0)

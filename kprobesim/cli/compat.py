@@ -1,0 +1,83 @@
+"""``kprobesim compat``: whether probes attach, and whether they hit, on many kernels."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from kprobesim.cli.console import make_console, styled
+from kprobesim.cli.loading import positive_int, progress
+from kprobesim.compat.kinds import Kind
+from kprobesim.compat.run import compatibility
+from kprobesim.compat.table import table
+
+__all__ = ["add_parser", "run"]
+
+_EPILOG = """\
+A SOURCE is a compiled eBPF object, a bpftrace script, a Tetragon TracingPolicy, definitions of
+kprobe_events or perf probe, or a list of names; a KERNEL an image, package, snapshot or catalogue.
+Both may be folders and patterns.
+
+exit status: 0 if every probe is well on every kernel, 1 if one is not (see --allow), 2 for wrong
+use, also if nothing at all could be answered.
+
+examples:
+  kprobesim compat probes.txt -k vmlinux
+  kprobesim compat tool.bpf.o script.bt -k 'kernels/*.deb' --allow partly-inlined
+  kprobesim compat policies/ -k kernels/ --jobs 4 --junit report.xml
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "compat",
+        help="tell which probes attach and hit on many kernels, and what to probe instead",
+        description="Tell for every probe and kernel whether it attaches, and what it misses.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sources", metavar="SOURCE", nargs="+", help="what names the probes")
+    parser.add_argument(
+        "-k",
+        "--kernel",
+        metavar="KERNEL",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="the kernels (may be repeated)",
+    )
+    parser.add_argument(
+        "--allow",
+        metavar="CLASS",
+        action="extend",
+        nargs="+",
+        type=_kind,
+        default=[],
+        help="a class of findings that is no failure: " + ", ".join(map(str, _ALLOWABLE)),
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--jobs", metavar="N", type=positive_int, default=1, help="processes that share the kernels"
+    )
+    parser.set_defaults(run=run)
+
+
+_ALLOWABLE = [kind for kind in Kind if kind.level > 1]
+
+
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        known = ", ".join(map(str, _ALLOWABLE))
+        raise argparse.ArgumentTypeError(f"there is no class {text!r}: {known}") from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it; raises our errors. The exit code tells whether all is well."""
+    found = compatibility(args.sources, args.kernel, jobs=args.jobs, progress=progress())
+    console = make_console()
+    for line in table(found, args.allow):
+        console.print(styled(*line))
+    return found.exit_status(args.allow)

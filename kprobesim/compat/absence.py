@@ -1,0 +1,157 @@
+"""A function that is not there: what became of it, and what to probe instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kprobesim.compat.finding import Finding
+from kprobesim.compat.instead import became, nearest
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kinds import Kind
+from kprobesim.compat.syscall_names import other_spellings, syscall_of
+from kprobesim.errors import Reason
+from kprobesim.functions.facts import FunctionFacts, Inlining
+from kprobesim.kprobes.rules.verdict import Verdict
+from kprobesim.sources.wanted import Wanted
+
+__all__ = ["absent"]
+
+_RULE = Reason.UNKNOWN_SYMBOL
+_MOST_SHOWN = 4
+_BECAME = {
+    Kind.RENAMED: "it was renamed",
+    Kind.INLINED: "it became static, and is inlined where it was called",
+    Kind.ABSENT: "it was removed",
+}
+_PARTS = ("cold", "part")  # of a function, not the function
+
+
+def absent(
+    asked: KernelFacts,
+    wanted: Wanted,
+    number: int,
+    in_module: Callable[[str], Verdict] | None = None,
+) -> list[Finding]:
+    """Why there is no function of that name, and what there is.
+
+    Args:
+        asked: The kernel.
+        wanted: The probe, whose target has no symbol.
+        number: The errno that attaching ends with.
+        in_module: Judges the same probe in a module that has the function.
+    """
+    name = wanted.target
+    facts = asked.facts(name)
+    for look in (_suffixed, _inlined):
+        finding = look(facts, number)
+        if finding is not None:
+            return [finding]
+    if not wanted.module:
+        modules = asked.modules_with(name)
+        if modules:
+            return _of_module(wanted, modules, number, in_module)
+    return [_syscall(asked, name, number) or _renamed_or_gone(asked, facts, number)]
+
+
+def _suffixed(facts: FunctionFacts, number: int) -> Finding | None:
+    whole = [clone for clone in facts.clones if clone.kind not in _PARTS]
+    parts = [clone for clone in facts.clones if clone.kind in _PARTS]
+    clones = whole or parts
+    if not clones:
+        return None
+    names = ", ".join(clone.symbol.name for clone in clones[:_MOST_SHOWN])
+    what = "" if whole else ", which is only a part of it"
+    message = f"{facts.name} is there only as {names}{what}"
+    if facts.inlining in (Inlining.PART, Inlining.WHOLE):
+        message += f", and inlined{_into(facts)}"
+    return Finding(
+        Kind.SUFFIX,
+        message,
+        number,
+        _RULE,
+        instead=tuple(clone.symbol.name for clone in clones[:_MOST_SHOWN]) if whole else (),
+    )
+
+
+def _inlined(facts: FunctionFacts, number: int) -> Finding | None:
+    if facts.inlining is not Inlining.WHOLE:
+        return None
+    into = dict.fromkeys(place.caller for place in facts.inlined_into)
+    return Finding(
+        Kind.INLINED,
+        f"{facts.name} is inlined wherever it is called{_into(facts)}",
+        number,
+        _RULE,
+        instead=tuple(f"{caller}, which has a copy" for caller in list(into)[:_MOST_SHOWN]),
+        found_by=facts.found_by,
+        certainty=facts.certainty,
+    )
+
+
+def _into(facts: FunctionFacts) -> str:
+    callers = list(dict.fromkeys(place.caller for place in facts.inlined_into))
+    if not callers:
+        return ""
+    more = f" and {len(callers) - _MOST_SHOWN} more" if len(callers) > _MOST_SHOWN else ""
+    return f": into {', '.join(callers[:_MOST_SHOWN])}{more}"
+
+
+def _of_module(
+    wanted: Wanted,
+    modules: tuple[str, ...],
+    number: int,
+    judge: Callable[[str], Verdict] | None,
+) -> list[Finding]:
+    others = f" (also in {', '.join(modules[1:])})" if modules[1:] else ""
+    message = f"{wanted.target} is in the module {modules[0]}{others}: there once that is loaded"
+    verdict = judge(modules[0]) if judge is not None else None
+    if verdict is not None and not verdict:
+        message += f", and refused there: {verdict.message}"
+    return [
+        Finding(
+            Kind.MODULE,
+            message,
+            number,
+            Reason.MODULE_NOT_LOADED,
+            instead=(f"modprobe {modules[0]} first", f"{modules[0]}:{wanted.target}"),
+        )
+    ]
+
+
+def _syscall(asked: KernelFacts, name: str, number: int) -> Finding | None:
+    spellings = list(other_spellings(asked, name))
+    if not spellings:
+        return None
+    message = f"the system call {syscall_of(name)} is {spellings[0]} on {asked.kernel.arch}"
+    message += "; its first argument points to struct pt_regs, which has the call's own"
+    return Finding(Kind.RENAMED, message, number, _RULE, instead=tuple(spellings))
+
+
+def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> Finding:
+    name = facts.name
+    symbols = asked.rules.symbols.candidates(name)
+    if symbols:
+        message = f"{name} is no function of this kernel: it is data"
+        return Finding(Kind.ABSENT, message, number, _RULE)
+    step = became(name, asked.function_names)
+    if step is not None:
+        return Finding(
+            step.kind,
+            f"there is no {name} in this kernel: {_BECAME[step.kind]}",
+            number,
+            _RULE,
+            instead=step.names,
+            found_by="history",
+            certainty="likely",
+        )
+    sure = facts.inlining is Inlining.GONE and facts.found_by == "dwarf"
+    why = "" if sure else ": removed, renamed or, if it was static, inlined wherever it was called"
+    return Finding(
+        Kind.ABSENT,
+        f"there is no {name} in this kernel{why}",
+        number,
+        _RULE,
+        instead=tuple(nearest(name, asked.function_names)),
+        found_by=facts.found_by,
+        certainty="exact",
+    )

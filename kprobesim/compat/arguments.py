@@ -1,0 +1,255 @@
+"""Arguments that a probe reads: whether they are there, where they are, and what they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from kprobesim.compat.event_fields import event_fields
+from kprobesim.compat.finding import Finding
+from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
+from kprobesim.compat.kernel_facts import KernelFacts, struct_name
+from kprobesim.compat.kinds import Kind
+from kprobesim.compat.syscall_names import is_wrapper
+from kprobesim.functions.facts import FunctionFacts
+from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
+from kprobesim.types.model import Array, Composite, Parameter, Pointer, Type
+
+__all__ = ["moved_arguments"]
+
+_OF_TRACEPOINTS = (Interface.RAW_TRACEPOINT, Interface.TP_BTF, Interface.TPROBE_EVENTS)
+_BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
+#: Where the calling conventions have the arguments, as kprobe_events names the registers.
+_REGISTERS = {
+    "x86_64": ("di", "si", "dx", "cx", "r8", "r9"),
+    "arm64": tuple(f"x{number}" for number in range(8)),
+}
+_FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
+_PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
+
+
+def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
+    """What is wrong with the arguments that ``wanted`` reads."""
+    if wanted.interface is Interface.TRACEPOINT:
+        yield from _fields(asked, wanted)
+        return
+    if wanted.interface in _OF_TRACEPOINTS:
+        found = tracepoint_prototype(asked, wanted.target.rpartition(":")[2])
+        if found is not None:
+            parameters = found.parameters[1:]
+            for argument in wanted.arguments:
+                yield from _declared(asked, wanted, argument, parameters)
+        return
+    if not wanted.target:
+        return
+    facts = asked.facts(wanted.target)
+    if wanted.offset == 0:
+        yield from _signature(wanted, facts)
+    function = asked.function_type(wanted.target, wanted.module)
+    if function is None:
+        yield from _undeclared(asked, wanted, facts)
+        return
+    for argument in wanted.arguments:
+        yield from _lost(asked, wanted, argument, facts, function.parameters)
+        yield from _declared(asked, wanted, argument, function.parameters)
+
+
+def _ordinal(asked: KernelFacts, wanted: Wanted, argument: WantedArgument) -> int | None:
+    """Which argument of the function it is, also if a register holds it at the entry."""
+    if argument.ordinal is not None:
+        return argument.ordinal
+    if argument.register is None or wanted.offset or wanted.returns:
+        return None
+    registers = _REGISTERS[asked.kernel.arch]
+    name = _FULL_NAME.sub("", argument.register.lower())
+    return registers.index(name) if name in registers else None
+
+
+def _signature(wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
+    """A changed signature is told to who reads nothing that is known of, too."""
+    if wanted.arguments or wanted.returns:
+        return
+    if facts.lost_arguments:
+        which = ", ".join(f"arg{number}" for number in facts.lost_arguments)
+        yield Finding(
+            Kind.SIGNATURE,
+            f"{which} of {facts.name} cannot be read at its entry: the compiler passes it no more",
+            found_by="code",
+            certainty="likely",
+        )
+    elif facts.changed_signature:
+        yield Finding(
+            Kind.SIGNATURE,
+            f"the compiler changed the signature of {facts.name}: it has no prototype in BTF",
+            found_by="btf",
+            certainty="likely",
+        )
+
+
+def _undeclared(asked: KernelFacts, wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
+    """Arguments of a function that has no prototype."""
+    arguments = [a for a in wanted.arguments if _ordinal(asked, wanted, a) is not None]
+    if arguments and facts.changed_signature:
+        yield Finding(
+            Kind.ARGUMENT,
+            f"{_texts(arguments)} of {facts.name} may not be what C declares: the compiler changed "
+            "its signature, so it has no prototype in BTF",
+            found_by="btf",
+            certainty="likely",
+        )
+    for argument in arguments:
+        yield from _of_wrapper(wanted, argument)
+
+
+def _texts(arguments: Sequence[WantedArgument]) -> str:
+    return ", ".join(dict.fromkeys(argument.text for argument in arguments))
+
+
+def _lost(
+    asked: KernelFacts,
+    wanted: Wanted,
+    argument: WantedArgument,
+    facts: FunctionFacts,
+    parameters: Sequence[Parameter],
+) -> Iterator[Finding]:
+    number = _ordinal(asked, wanted, argument)
+    if number is None and argument.name is not None:
+        names = [parameter.name for parameter in parameters]
+        number = names.index(argument.name) if argument.name in names else None
+    if number is not None and number in facts.lost_arguments:
+        yield Finding(
+            Kind.ARGUMENT,
+            f"{argument.text} of {facts.name} cannot be read at its entry: the compiler passes it "
+            "no more",
+            found_by="code",
+            certainty="likely",
+        )
+
+
+def _of_wrapper(wanted: Wanted, argument: WantedArgument) -> Iterator[Finding]:
+    """``__x64_sys_*`` takes one pointer to the registers of the process."""
+    if not is_wrapper(wanted.target) or argument.returned or argument.type is not None:
+        return
+    if argument.ordinal is not None and wanted.interface is not Interface.SYSCALL:
+        yield Finding(
+            Kind.ARGUMENT,
+            f"arg0 of {wanted.target} points to struct pt_regs, which has the system call's own "
+            f"arguments: {argument.text} is none of them",
+            instead=(
+                f"read it from the registers that arg0 points to, as ksyscall does "
+                f'(SEC("ksyscall/{wanted.target.partition("sys_")[2]}"))',
+                f"tracepoint:syscalls:sys_enter_{wanted.target.partition('sys_')[2]}",
+            ),
+            found_by="rules",
+        )
+
+
+def _declared(
+    asked: KernelFacts, wanted: Wanted, argument: WantedArgument, parameters: Sequence[Parameter]
+) -> Iterator[Finding]:
+    """Whether the prototype has the argument, with the type and members that are read."""
+    if argument.returned:
+        return
+    wrapper = list(_of_wrapper(wanted, argument))
+    if wrapper:
+        yield from wrapper
+        return
+    number = _ordinal(asked, wanted, argument)
+    if number is not None and number >= len(parameters):
+        yield Finding(
+            Kind.ARGUMENT,
+            f"{argument.text} is argument {number + 1}, and {wanted.target} has "
+            f"{len(parameters)} here: ({_prototype(parameters)})",
+            found_by="btf",
+        )
+        return
+    found = _parameter(wanted, argument, number, parameters)
+    if isinstance(found, str):
+        yield Finding(Kind.ARGUMENT, found, found_by="btf")
+        return
+    declared = None if found is None else struct_name(found.type)
+    said = _PREFIXES.sub("", argument.type or "").rstrip("* ") or None
+    if found is not None and said and declared and said != declared:
+        yield Finding(
+            Kind.ARGUMENT,
+            f"{argument.text} takes it for a struct {said}, and it is a struct {declared} here: "
+            f"({_prototype(parameters)})",
+            found_by="btf",
+        )
+    elif argument.members:
+        start = said or declared
+        if start is not None:
+            yield from _members(asked, wanted, argument, start)
+
+
+def _parameter(
+    wanted: Wanted, argument: WantedArgument, number: int | None, parameters: Sequence[Parameter]
+) -> Parameter | str | None:
+    """The parameter that is read, or what is wrong."""
+    if number is not None:
+        return parameters[number]
+    if argument.name is None or wanted.interface not in (*_BY_NAME, *_OF_TRACEPOINTS):
+        return None
+    for parameter in parameters:
+        if parameter.name == argument.name:
+            return parameter
+    return f"{wanted.target} has no argument {argument.name} here: ({_prototype(parameters)})"
+
+
+def _prototype(parameters: Sequence[Parameter]) -> str:
+    return ", ".join(parameter.name or "?" for parameter in parameters) or "void"
+
+
+def _members(
+    asked: KernelFacts, wanted: Wanted, argument: WantedArgument, start: str
+) -> Iterator[Finding]:
+    """Whether each member of the path is in the struct before it."""
+    if asked.btf is None:
+        return
+    owners = asked.composites(start, wanted.module)
+    if not owners:
+        yield Finding(
+            Kind.TYPE,
+            f"{argument.text}: this kernel's BTF has no struct {start}",
+            found_by="btf",
+        )
+        return
+    owner, path = owners[0], start
+    for member in argument.members:
+        found = owner.find(member)
+        if found is None:
+            yield Finding(
+                Kind.TYPE,
+                f"{argument.text}: {path} has no member {member} here",
+                found_by="btf",
+            )
+            return
+        inner = _inside(asked, found.type)
+        if inner is None:
+            return
+        owner, path = inner, f"{path}.{member}"
+
+
+def _inside(asked: KernelFacts, kept: Type) -> Composite | None:
+    """The struct that a member is, points to or is an array of."""
+    found = kept.stripped
+    while isinstance(found, (Pointer, Array)):
+        found = (found.target if isinstance(found, Pointer) else found.element).stripped
+    if isinstance(found, Composite):
+        return found
+    return next(iter(asked.composites(found.name)), None) if found.name else None
+
+
+def _fields(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
+    """Fields of an event that are read by name."""
+    fields = event_fields(asked, wanted.target)
+    if fields is None:
+        return
+    for argument in wanted.arguments:
+        if argument.name is not None and argument.name not in fields:
+            yield Finding(
+                Kind.ARGUMENT,
+                f"the event {wanted.target} has no field {argument.name} here: "
+                f"({', '.join(fields)})",
+                found_by="btf",
+            )

@@ -1,0 +1,124 @@
+"""Functions that people probe and that newer kernels do not have: what Linux made of them.
+
+Only what a kernel has is ever proposed, so it does not matter here in which release it changed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from kprobesim.compat.kinds import Kind
+
+__all__ = ["HISTORY", "VARIANTS", "Step"]
+
+
+class Step(NamedTuple):
+    """What became of a function: its new names, or functions that see the same calls."""
+
+    kind: Kind
+    names: tuple[str, ...]
+
+
+def _renamed(*names: str) -> Step:
+    return Step(Kind.RENAMED, names)
+
+
+def _inlined(*names: str) -> Step:
+    """It became ``static inline``, or static with one caller: ``names`` are its callers."""
+    return Step(Kind.INLINED, names)
+
+
+def _removed(*names: str) -> Step:
+    return Step(Kind.ABSENT, names)
+
+
+_SKB = ("sk_skb_reason_drop", "kfree_skb_reason")
+_EXEC = ("bprm_execve", "security_bprm_check")
+_BIO = ("blk_mq_submit_bio", "blk_mq_start_request")
+
+HISTORY: dict[str, tuple[Step, ...]] = {
+    # kernel/fork.c
+    "do_fork": (_renamed("kernel_clone", "_do_fork"),),
+    "_do_fork": (_renamed("kernel_clone"),),
+    # fs/exec.c, fs/coredump.c
+    "do_execve": (_inlined("do_execveat_common", "bprm_execve"),),
+    "do_execveat": (_inlined("do_execveat_common", "bprm_execve"),),
+    "do_execveat_common": (_inlined(*_EXEC),),
+    "__do_execve_file": (_renamed("do_execveat_common"), _removed(*_EXEC)),
+    "search_binary_handler": (_inlined(*_EXEC),),
+    "exec_binprm": (_inlined(*_EXEC),),
+    "do_coredump": (_renamed("vfs_coredump"),),
+    # fs/open.c, fs/file.c, fs/namei.c
+    "do_sys_open": (_renamed("do_sys_openat2"),),
+    "__close_fd": (_renamed("close_fd"),),
+    "do_unlinkat": (_renamed("filename_unlinkat"), _inlined("vfs_unlink")),
+    "do_mkdirat": (_renamed("filename_mkdirat"), _inlined("vfs_mkdir")),
+    "do_rmdir": (_renamed("filename_rmdir"), _inlined("vfs_rmdir")),
+    "do_renameat2": (_renamed("filename_renameat2"), _inlined("vfs_rename")),
+    "do_linkat": (_renamed("filename_linkat"), _inlined("vfs_link")),
+    "do_symlinkat": (_renamed("filename_symlinkat"), _inlined("vfs_symlink")),
+    "do_mknodat": (_renamed("filename_mknodat"), _inlined("vfs_mknod")),
+    # security/security.c
+    "security_bpf_map_alloc": (_renamed("security_bpf_map_create"),),
+    "security_bpf_prog_alloc": (_renamed("security_bpf_prog_load"),),
+    "security_sb_copy_data": (_removed("security_sb_eat_lsm_opts"),),
+    "security_bprm_set_creds": (_renamed("security_bprm_creds_for_exec"),),
+    "security_task_getsecid": (
+        _renamed("security_task_getsecid_obj", "security_task_getlsmprop_obj"),
+    ),
+    "security_task_getsecid_obj": (_renamed("security_task_getlsmprop_obj"),),
+    "security_inode_getsecid": (_renamed("security_inode_getlsmprop"),),
+    "security_cred_getsecid": (_renamed("security_cred_getlsmprop"),),
+    # block/
+    "blk_account_io_start": (_renamed("__blk_account_io_start"), _inlined(*_BIO)),
+    "blk_account_io_done": (_renamed("__blk_account_io_done"), _inlined("__blk_mq_end_request")),
+    "blk_account_io_completion": (_inlined("blk_update_request"),),
+    "blk_account_io_merge_bio": (_inlined("bio_attempt_back_merge"),),
+    "blk_start_request": (_renamed("blk_mq_start_request"),),
+    "blk_queue_bio": (_removed("blk_mq_submit_bio"),),
+    "blk_mq_make_request": (_renamed("blk_mq_submit_bio"),),
+    "generic_make_request": (_renamed("submit_bio_noacct"),),
+    # net/
+    "kfree_skb": (_inlined(*_SKB),),
+    "kfree_skb_reason": (_renamed("sk_skb_reason_drop"),),
+    "tcp_drop": (_renamed("tcp_drop_reason"), _inlined(*_SKB, "__kfree_skb")),
+    "tcp_drop_reason": (_inlined(*_SKB),),
+    "dev_queue_xmit": (_inlined("__dev_queue_xmit"),),
+    "tcp_sendpage": (_removed("tcp_sendmsg"),),
+    "udp_sendpage": (_removed("udp_sendmsg"),),
+    "kernel_sendpage": (_removed("sock_sendmsg"),),
+    "tcp_rcv_space_adjust": (_inlined("tcp_recvmsg_locked", "tcp_recvmsg"),),
+    # mm/
+    "account_page_dirtied": (_renamed("folio_account_dirtied"), _inlined("__folio_mark_dirty")),
+    "folio_account_dirtied": (_inlined("__folio_mark_dirty"),),
+    "add_to_page_cache_lru": (_renamed("filemap_add_folio"),),
+    "__do_page_cache_readahead": (_renamed("do_page_cache_ra", "page_cache_ra_unbounded"),),
+    "do_page_cache_ra": (_inlined("page_cache_ra_unbounded"),),
+    "do_page_fault": (_renamed("exc_page_fault", "do_mem_abort"), _removed("handle_mm_fault")),
+    "__do_page_fault": (_removed("handle_mm_fault"),),
+    "do_swap_page": (_inlined("handle_mm_fault"),),
+    "__alloc_pages_nodemask": (_renamed("__alloc_pages", "__alloc_pages_noprof"),),
+    "do_munmap": (_removed("do_vmi_munmap", "__vm_munmap"),),
+    # kernel/sched/
+    "ttwu_do_wakeup": (_inlined("ttwu_do_activate", "try_to_wake_up"),),
+    "ttwu_do_activate": (_inlined("try_to_wake_up"),),
+    # arch/x86/kernel/
+    "smp_reschedule_interrupt": (_renamed("sysvec_reschedule_ipi", "__sysvec_reschedule_ipi"),),
+    # kernel/cred.c, kernel/nsproxy.c
+    "override_creds": (_inlined("prepare_creds"),),
+    "revert_creds": (_inlined("__put_cred"),),
+}
+"""By name, its steps in time: the first of which a kernel has anything is meant."""
+
+VARIANTS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"$"), "_noprof"),  # allocation tags (6.10)
+    (re.compile(r"_noprof$"), ""),
+    (re.compile(r"page"), "folio"),  # 5.16
+    (re.compile(r"folio"), "page"),
+    (re.compile(r"^(?!__)"), "__"),
+    (re.compile(r"^__"), ""),
+    (re.compile(r"$"), "_common"),
+    (re.compile(r"^"), "do_"),
+)
+"""Patterns by which many names of functions changed, with what replaces each."""

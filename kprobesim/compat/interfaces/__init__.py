@@ -1,0 +1,1 @@
+"""How a probe is attached by each interface of the kernel, and what that refuses."""

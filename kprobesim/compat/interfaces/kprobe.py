@@ -1,0 +1,153 @@
+"""register_kprobe(), kprobe_events and perf's PMU of kprobes, which BPF uses: one set of rules.
+
+What they differ in: kprobe_events and the PMU refuse what ftrace cannot trace and, since 6.7 and
+stable kernels of that time, a name that is there several times (kernel/trace/trace_kprobe.c).
+"""
+
+from __future__ import annotations
+
+import errno
+
+from kprobesim.compat.absence import absent
+from kprobesim.compat.finding import Finding
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kinds import Kind
+from kprobesim.errors import Reason
+from kprobesim.kprobes.rules.verdict import Verdict
+from kprobesim.sources.wanted import Interface, Wanted
+
+__all__ = ["attach_kprobe"]
+
+_KINDS = {
+    Reason.AMBIGUOUS_SYMBOL: Kind.AMBIGUOUS,
+    Reason.NOT_TRACEABLE: Kind.NOT_TRACEABLE,
+    Reason.BLACKLISTED: Kind.BLACKLISTED,
+    Reason.NOT_INSTRUCTION_BOUNDARY: Kind.BOUNDARY,
+    Reason.UNALIGNED: Kind.BOUNDARY,
+    Reason.UNDECODABLE: Kind.BOUNDARY,
+}
+#: create_local_trace_kprobe() returns these as they are; writes into kprobe_events pass a parser.
+_OF_THE_PMU = {
+    Reason.AMBIGUOUS_SYMBOL: errno.EADDRNOTAVAIL,
+    Reason.UNKNOWN_SYMBOL: errno.ENOENT,
+}
+_MOST_SHOWN = 4
+
+
+def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
+    """Whether a kprobe or kretprobe attaches; if it is one of several of its name, that too."""
+    if wanted.source_place is not None:
+        return [
+            Finding(
+                Kind.UNKNOWN,
+                f"{wanted.source_place} is a place in the source: only debug information finds it",
+                instead=("name a function, or function+offset",),
+            )
+        ]
+    verdict = _ask(asked, wanted, wanted.module)
+    if verdict.reason is Reason.UNKNOWN_SYMBOL:
+        number = _errno(wanted, verdict)
+        return absent(asked, wanted, number, lambda module: _ask(asked, wanted, module))
+    if not verdict:
+        return [_refused(asked, wanted, verdict)]
+    if verdict.kind is None:
+        return [Finding(Kind.WAITS, verdict.message or "", rule=verdict.reason)]
+    findings = [attached(verdict)]
+    if verdict.same_named > 1:
+        findings.append(_one_of_several(asked, wanted, verdict))
+    return findings
+
+
+def _ask(asked: KernelFacts, wanted: Wanted, module: str | None) -> Verdict:
+    name = f"{module}:{wanted.target}" if module and wanted.target else wanted.target or None
+    return asked.rules.check(
+        name,
+        addr=wanted.address,
+        offset=wanted.offset,
+        kretprobe=wanted.returns,
+        events=wanted.interface is not Interface.REGISTER_KPROBE,
+        suggest=False,
+    )
+
+
+def attached(verdict: Verdict) -> Finding:
+    """That it is accepted, and how it runs."""
+    kind = Kind.BREAKPOINT
+    if verdict.kind == "ftrace":
+        kind = Kind.FTRACE
+    elif verdict.optimizable:
+        kind = Kind.JUMP
+    return Finding(kind, verdict.summary(), found_by="rules")
+
+
+def _errno(wanted: Wanted, verdict: Verdict) -> int:
+    by_pmu = wanted.interface in (Interface.KPROBE_PERF, Interface.SYSCALL)
+    if by_pmu and verdict.reason in _OF_THE_PMU:
+        return _OF_THE_PMU[verdict.reason]
+    return verdict.errno
+
+
+def _refused(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
+    reason = verdict.reason
+    instead: tuple[str, ...] = ()
+    message = verdict.message or ""
+    if reason is Reason.MODULE_NOT_LOADED:
+        return _without_module(asked, wanted, verdict)
+    if reason is Reason.AMBIGUOUS_SYMBOL:
+        instead = _places(asked, wanted)
+        message = f"{verdict.same_named} functions are named {wanted.target}, and this kernel "
+        message += "takes none of several"
+    elif reason in (Reason.NOT_TRACEABLE, Reason.BLACKLISTED):
+        if reason is Reason.NOT_TRACEABLE:
+            message = f"ftrace cannot trace {wanted.target} (notrace or noinstr), and this "
+            message += "interface takes only what it can; register_kprobe() may take it"
+        instead = tuple(f"its caller {name}" for name in _callers(asked, wanted.target))
+    elif reason is Reason.NOT_FUNCTION_ENTRY:
+        instead = (f"{wanted.target} itself",)
+    return Finding(
+        _KINDS.get(reason, Kind.REFUSED) if reason is not None else Kind.REFUSED,
+        message,
+        errno=_errno(wanted, verdict),
+        rule=reason,
+        instead=instead,
+        found_by="rules",
+    )
+
+
+def _callers(asked: KernelFacts, name: str) -> list[str]:
+    callers = asked.facts(name).callers
+    good = [
+        caller
+        for caller in callers
+        if any(asked.is_traceable(symbol) for symbol in asked.functions_named(caller))
+    ]
+    return good[:_MOST_SHOWN]
+
+
+def _without_module(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
+    built_in = asked.functions_named(wanted.target)
+    if built_in:
+        return Finding(
+            Kind.RENAMED,
+            f"this kernel has no module {wanted.module}: {wanted.target} is built into it",
+            errno=verdict.errno,
+            rule=verdict.reason,
+            instead=(wanted.target,),
+        )
+    message = verdict.message or f"the module {wanted.module} is not loaded"
+    return Finding(Kind.MODULE, message, errno=verdict.errno, rule=verdict.reason)
+
+
+def _places(asked: KernelFacts, wanted: Wanted) -> tuple[str, ...]:
+    twins = asked.functions_named(wanted.target, wanted.module)
+    return tuple(asked.code_place(twin.address + wanted.offset) for twin in twins[:_MOST_SHOWN])
+
+
+def _one_of_several(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
+    return Finding(
+        Kind.DUPLICATE,
+        f"{verdict.same_named} functions are named {wanted.target}: the probe is on the first, "
+        "and calls of the others are missed",
+        rule=Reason.AMBIGUOUS_SYMBOL,
+        instead=_places(asked, wanted),
+    )

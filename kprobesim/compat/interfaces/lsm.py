@@ -1,0 +1,79 @@
+"""LSM hooks of BPF: a trampoline on ``bpf_lsm_HOOK``, which the kernel must call.
+
+kernel/bpf/bpf_lsm.c; which modules of security are on: ``ordered_lsm_init()`` of security.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from kprobesim.compat.finding import Finding
+from kprobesim.compat.instead import nearest
+from kprobesim.compat.interfaces.trampoline import no_trampolines
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kinds import Kind
+from kprobesim.errors import Reason
+from kprobesim.sources.wanted import Interface, Wanted
+
+__all__ = ["attach_to_hook"]
+
+_PREFIX = "bpf_lsm_"
+_ORDER = re.compile(rb"(?<=\0)[a-z]{3,16}(?:,[a-z]{3,16}){2,20}(?=\0)")
+_SURE = {b"yama", b"landlock", b"apparmor", b"selinux", b"lockdown"}  # two of them make a list
+
+
+def attach_to_hook(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
+    """Whether the hook is there, takes programs, and is called."""
+    hook = wanted.target
+    missing = no_trampolines(asked)
+    if missing is not None:
+        return [missing]
+    hooks = [n.removeprefix(_PREFIX) for n in asked.function_names if n.startswith(_PREFIX)]
+    if not hooks:
+        return [
+            Finding(
+                Kind.CONFIG,
+                "this kernel was built without CONFIG_BPF_LSM",
+                errno.EINVAL,
+                instead=(f"fmod_ret/security_{hook}", f"kprobe:security_{hook}"),
+            )
+        ]
+    if hook not in hooks:
+        near = tuple(nearest(hook, hooks))
+        text = f"there is no LSM hook {hook}"
+        return [Finding(Kind.ABSENT, text, errno.ESRCH, Reason.UNKNOWN_SYMBOL, instead=near)]
+    if asked.function_type(_PREFIX + hook) is None:
+        text = f"{_PREFIX}{hook} has no id in BTF"
+        return [Finding(Kind.NO_BTF, text, errno.ESRCH, found_by="btf")]
+    if _PREFIX + hook in asked.btf_set("bpf_lsm_disabled_hooks"):
+        text = f"this kernel takes no program on {hook} (bpf_lsm_disabled_hooks)"
+        return [Finding(Kind.BLACKLISTED, text, errno.EINVAL, Reason.BLACKLISTED)]
+    if wanted.interface is Interface.LSM_CGROUP and not asked.has("__cgroup_bpf_run_lsm_current"):
+        text = "this kernel has no LSM programs of control groups: they came in 6.0"
+        return [Finding(Kind.UNSUPPORTED, text, errno.EINVAL, Reason.NOT_IN_THIS_KERNEL)]
+    findings = [Finding(Kind.ATTACHED, f"by a trampoline on {_PREFIX}{hook}", found_by="btf")]
+    order = _order(asked)
+    if order is not None and "bpf" not in order:
+        findings.append(
+            Finding(
+                Kind.NEVER,
+                f"it attaches and is never called: bpf is not among {','.join(order)} (CONFIG_LSM)",
+                instead=(f"boot with lsm={','.join((*order, 'bpf'))}",),
+                certainty="likely",
+            )
+        )
+    return findings
+
+
+def _order(asked: KernelFacts) -> list[str] | None:
+    """CONFIG_LSM: which modules are on unless the command line says otherwise."""
+    said = (asked.known.config or {}).get("CONFIG_LSM")
+    if said is not None:
+        return said.strip('"').split(",")
+    for segment in asked.known.image.segments:
+        for found in _ORDER.finditer(segment.data):
+            names = found[0].split(b",")
+            if len(_SURE.intersection(names)) > 1:
+                return [name.decode() for name in names]
+    return None

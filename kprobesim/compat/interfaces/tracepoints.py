@@ -1,0 +1,99 @@
+"""Tracepoints: as events of tracefs, raw, and with the types of BTF."""
+
+from __future__ import annotations
+
+import errno
+
+from kprobesim.compat.finding import Finding
+from kprobesim.compat.instead import nearest
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kinds import Kind
+from kprobesim.errors import Reason
+from kprobesim.sources.wanted import Interface, Wanted
+from kprobesim.types.model import FunctionPrototype, Pointer, Typedef
+
+__all__ = ["attach_to_tracepoint", "tracepoint_prototype"]
+
+_ITERATOR = "__traceiter_"  # the function of each tracepoint (5.10)
+
+
+def attach_to_tracepoint(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
+    """Whether the event, or the tracepoint behind it, is there."""
+    category, _, name = wanted.target.rpartition(":")
+    known = asked.known
+    if wanted.interface is Interface.TRACEPOINT:
+        if wanted.target in known.trace_events:
+            return [Finding(Kind.ATTACHED, f"the event {wanted.target}")]
+        return [_no_event(asked, wanted, category, name)]
+    if name not in known.raw_tracepoints:
+        return [_no_tracepoint(asked, name)]
+    if wanted.interface is Interface.TP_BTF:
+        if asked.btf is None:
+            why = "this kernel carries no BTF (CONFIG_DEBUG_INFO_BTF=n)"
+            return [Finding(Kind.NO_BTF, why, errno.EINVAL, found_by="btf")]
+        if not asked.btf.named(f"btf_trace_{name}"):
+            why = f"the tracepoint {name} is not in BTF (btf_trace_{name})"
+            instead = (f"raw_tp/{name}",)
+            return [Finding(Kind.NO_BTF, why, errno.ESRCH, instead=instead, found_by="btf")]
+    return [Finding(Kind.ATTACHED, f"the tracepoint {name}")]
+
+
+def tracepoint_prototype(asked: KernelFacts, name: str) -> FunctionPrototype | None:
+    """What its probes take; the first parameter is the tracepoint's own data."""
+    for btf in asked.types_of():
+        for found in btf.named(f"btf_trace_{name}", Typedef):
+            kept = found.stripped
+            target = kept.target.stripped if isinstance(kept, Pointer) else None
+            if isinstance(target, FunctionPrototype):
+                return target
+    return None
+
+
+def _no_event(asked: KernelFacts, wanted: Wanted, category: str, name: str) -> Finding:
+    events = asked.known.trace_events
+    if not events:
+        return Finding(
+            Kind.UNKNOWN, "this kernel's file does not tell its events", certainty="guess"
+        )
+    elsewhere = sorted(event for event in events if event.rpartition(":")[2] == name)
+    if elsewhere:
+        text = f"there is no event {wanted.target}: it is in another group"
+        return Finding(Kind.RENAMED, text, errno.ENOENT, instead=tuple(elsewhere))
+    if name in asked.known.raw_tracepoints:
+        text = f"there is no event {wanted.target}, only a tracepoint without one"
+        return Finding(Kind.RENAMED, text, errno.ENOENT, instead=(f"raw_tp/{name}",))
+    module = _in_module(asked, wanted.target, name)
+    if module is not None:
+        return module
+    group = [event for event in events if event.startswith(f"{category}:")]
+    near = nearest(name, [event.rpartition(":")[2] for event in group])
+    why = "" if group else f", nor any other of {category}"
+    return Finding(
+        Kind.ABSENT,
+        f"there is no event {wanted.target}{why}",
+        errno.ENOENT,
+        Reason.UNKNOWN_SYMBOL,
+        instead=tuple(f"{category}:{one}" for one in near),
+    )
+
+
+def _no_tracepoint(asked: KernelFacts, name: str) -> Finding:
+    module = _in_module(asked, name, name)
+    if module is not None:
+        return module
+    near = nearest(name, asked.known.raw_tracepoints)
+    text = f"there is no tracepoint {name}"
+    return Finding(Kind.ABSENT, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL, instead=tuple(near))
+
+
+def _in_module(asked: KernelFacts, target: str, name: str) -> Finding | None:
+    modules = asked.modules_with(_ITERATOR + name)
+    if not modules:
+        return None
+    return Finding(
+        Kind.MODULE,
+        f"{target} is a tracepoint of the module {modules[0]}, and there once that is loaded",
+        errno.ENOENT,
+        Reason.MODULE_NOT_LOADED,
+        instead=(f"modprobe {modules[0]} first",),
+    )

@@ -1,0 +1,89 @@
+"""What one kernel says to one probe: attaching by its interface, and what is wrong all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from kprobesim.compat.arguments import moved_arguments
+from kprobesim.compat.finding import Answer, Finding
+from kprobesim.compat.interfaces.ftrace import attach_by_ftrace
+from kprobesim.compat.interfaces.kprobe import attach_kprobe
+from kprobesim.compat.interfaces.lsm import attach_to_hook
+from kprobesim.compat.interfaces.others import attach_by_type
+from kprobesim.compat.interfaces.syscalls import attach_to_syscall
+from kprobesim.compat.interfaces.tracepoints import attach_to_tracepoint
+from kprobesim.compat.interfaces.trampoline import attach_by_trampoline
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kinds import Kind, Level
+from kprobesim.compat.missed import missed_calls
+from kprobesim.compat.overrides import not_overridable
+from kprobesim.compat.patterns import match
+from kprobesim.errors import KprobesimError
+from kprobesim.sources.wanted import Interface, Wanted
+
+__all__ = ["judge"]
+
+_ATTACH: dict[Interface, Callable[[KernelFacts, Wanted], list[Finding]]] = {
+    Interface.REGISTER_KPROBE: attach_kprobe,
+    Interface.KPROBE_EVENTS: attach_kprobe,
+    Interface.KPROBE_PERF: attach_kprobe,
+    Interface.SYSCALL: attach_to_syscall,
+    Interface.FPROBE_EVENTS: attach_by_ftrace,
+    Interface.KPROBE_MULTI: attach_by_ftrace,
+    Interface.KPROBE_SESSION: attach_by_ftrace,
+    Interface.FTRACE: attach_by_ftrace,
+    Interface.FENTRY: attach_by_trampoline,
+    Interface.FEXIT: attach_by_trampoline,
+    Interface.FSESSION: attach_by_trampoline,
+    Interface.FMOD_RET: attach_by_trampoline,
+    Interface.TPROBE_EVENTS: attach_to_tracepoint,
+    Interface.TRACEPOINT: attach_to_tracepoint,
+    Interface.RAW_TRACEPOINT: attach_to_tracepoint,
+    Interface.TP_BTF: attach_to_tracepoint,
+    Interface.LSM: attach_to_hook,
+    Interface.LSM_CGROUP: attach_to_hook,
+    Interface.ITER: attach_by_type,
+    Interface.STRUCT_OPS: attach_by_type,
+    Interface.FREPLACE: attach_by_type,
+}
+_ON_FUNCTIONS = frozenset(
+    interface
+    for interface, attach in _ATTACH.items()
+    if attach in (attach_kprobe, attach_by_ftrace, attach_by_trampoline)
+)
+
+
+def judge(asked: KernelFacts, wanted: Wanted) -> Answer:
+    """Everything that is known of ``wanted`` on the kernel.
+
+    What is damaged in the kernel's file spoils only the answers that need it.
+    """
+    try:
+        findings = _findings(asked, wanted)
+    except KprobesimError as error:
+        findings = [Finding(Kind.UNKNOWN, str(error), certainty="guess")]
+    if wanted.optional and any(finding.level is Level.ERROR for finding in findings):
+        findings = [_forgiven(finding) for finding in findings]
+    worst_first = sorted(findings, key=lambda finding: -finding.kind.severity)
+    return Answer(wanted, asked.kernel, tuple(worst_first))
+
+
+def _findings(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
+    if wanted.pattern:
+        return match(asked, wanted)
+    findings = _ATTACH[wanted.interface](asked, wanted)
+    if any(finding.level is Level.ERROR for finding in findings):
+        return findings
+    if wanted.interface in _ON_FUNCTIONS and wanted.target:
+        findings += missed_calls(asked, wanted)
+    findings += moved_arguments(asked, wanted)
+    findings += not_overridable(asked, wanted)
+    return findings
+
+
+def _forgiven(finding: Finding) -> Finding:
+    """The author of the probe said that it may be missing."""
+    if finding.level is not Level.ERROR:
+        return finding
+    return replace(finding, kind=Kind.OPTIONAL, message=f"{finding.kind}: {finding.message}")

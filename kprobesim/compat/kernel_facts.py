@@ -1,0 +1,145 @@
+"""``KernelFacts``: a kernel as the judge asks it; what several interfaces need is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
+
+from kprobesim.compat.finding import AskedKernel
+from kprobesim.functions.facts import Clone, FunctionFacts
+from kprobesim.image import Symbol
+from kprobesim.kprobes.rules.notrace import Traceable
+from kprobesim.survey.known import KnownKernel
+from kprobesim.types.btf import Btf
+from kprobesim.types.model import Composite, Function, Pointer, Type
+
+__all__ = ["KernelFacts", "struct_name"]
+
+
+class KernelFacts:
+    """One kernel that is asked about many probes.
+
+    Attributes:
+        known: The kernel.
+        kernel: What it is called in the answers.
+    """
+
+    def __init__(self, known: KnownKernel, label: str = "") -> None:
+        self.known = known
+        self.rules = known.rules
+        self.kernel = AskedKernel(str(known.path), label or known.name, known.release, known.arch)
+        self.facts = cache(self._facts)
+        """What became of the function of a name."""
+        self.modules_with = cache(known.modules_with)
+        """The modules that have a function of a name."""
+
+    def __repr__(self) -> str:
+        return f"<KernelFacts {self.kernel.label}>"
+
+    # -- symbols -----------------------------------------------------------------------------------
+
+    def has(self, *names: str) -> bool:
+        """Whether there is a symbol of one of these names."""
+        return any(self.rules.symbols.candidates(name) for name in names)
+
+    def functions_named(self, name: str, module: str | None = None) -> list[Symbol]:
+        """The functions of exactly that name, in the order in which the kernel looks."""
+        full = f"{module}:{name}" if module else name
+        return [found for found in self.rules.symbols.candidates(full) if found.is_function]
+
+    @cached_property
+    def function_names(self) -> frozenset[str]:
+        """The names of all functions of the kernel itself."""
+        return frozenset(symbol.name for symbol in self.known.symbols.functions())
+
+    def is_traceable(self, symbol: Symbol) -> bool:
+        """Whether ftrace can trace the function."""
+        return bool(self.rules.image.ftrace_sites) and symbol.address in self._traceable
+
+    @cached_property
+    def _traceable(self) -> Traceable:
+        return Traceable(self.rules.image)
+
+    def code_place(self, address: int) -> str:
+        """An address as ``_stext+0x10``, which names one place for every interface."""
+        start = self.known.image.bounds("_stext", "_etext")
+        return f"{address:#x}" if start is None else f"_stext+{address - start[0]:#x}"
+
+    # -- what became of functions ------------------------------------------------------------------
+
+    def _facts(self, name: str) -> FunctionFacts:
+        symbols = tuple(self.functions_named(name))
+        clones = tuple(
+            Clone(symbol, other.split(".")[1])
+            for other in self._suffixed.get(name, ())
+            for symbol in self.functions_named(other)
+        )
+        traceable = any(map(self.is_traceable, symbols)) if symbols else None
+        return FunctionFacts(name, symbols=symbols, clones=clones, traceable=traceable)
+
+    @cached_property
+    def _suffixed(self) -> Mapping[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self.function_names:
+            base, dot, _ = name.partition(".")
+            if dot:
+                found.setdefault(base, []).append(name)
+        return found
+
+    # -- types -------------------------------------------------------------------------------------
+
+    @property
+    def btf(self) -> Btf | None:
+        """The kernel's types."""
+        return self.known.btf
+
+    def types_of(self, module: str | None = None) -> Iterator[Btf]:
+        """The module's types, which go on from the kernel's; else the kernel's."""
+        btf = self._module_types(module) if module else self.btf
+        if btf is not None:
+            yield btf
+
+    def _module_types(self, module: str) -> Btf | None:
+        found = self.known.module_types(module)
+        if found is None:
+            return None
+        return Btf(found[0], self.btf, module)
+
+    def function_type(self, name: str, module: str | None = None) -> Function | None:
+        """The function of that name in the types."""
+        for btf in self.types_of(module):
+            for found in btf.named(name, Function):
+                return found
+        return None
+
+    def composites(self, name: str, module: str | None = None) -> list[Composite]:
+        """The structs and unions of that name."""
+        return [found for btf in self.types_of(module) for found in btf.named(name, Composite)]
+
+    def btf_set(self, symbol: str) -> frozenset[str]:
+        """The names in a ``struct btf_id_set``, whose ids boot leaves as they are in the file.
+
+        Empty where the kernel has no such set, or does not name its data.
+        """
+        found = self.known.symbols.candidates(symbol)
+        btf = self.btf
+        if not found or btf is None:
+            return frozenset()
+        image, at = self.known.image, found[0].address
+        count = int.from_bytes(image.read(at, 4), "little")
+        if not 0 < count <= _MOST_IDS:
+            return frozenset()
+        ids = memoryview(image.read(at + 4, 4 * count)).cast("I")
+        types = (btf.get(number) for number in ids if number)
+        return frozenset(one.name for one in types if one is not None)
+
+
+_MOST_IDS = 1 << 16
+
+
+def struct_name(declared: Type) -> str | None:
+    """``"file"`` for ``struct file *``, ``const struct file *`` and ``struct file``."""
+    kept = declared.stripped
+    if isinstance(kept, Pointer):
+        kept = kept.target.stripped
+    return kept.name or None if isinstance(kept, Composite) else None

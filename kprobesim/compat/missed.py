@@ -1,0 +1,77 @@
+"""Calls that a probe on a function does not see, though nothing refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kprobesim.compat.finding import Finding
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kinds import Kind
+from kprobesim.compat.syscall_names import is_dispatched
+from kprobesim.functions.facts import Clone, FunctionFacts, Inlining
+from kprobesim.sources.wanted import Wanted
+
+__all__ = ["missed_calls"]
+
+_IN_STEAD = ("isra", "constprop", "llvm", "lto_priv")
+_MOST_SHOWN = 4
+
+
+def missed_calls(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
+    """What the probe misses: inlined copies, clones, and everything if nobody calls it."""
+    name = wanted.target
+    facts = asked.facts(name)
+    if is_dispatched(asked, name) is False:
+        yield Finding(
+            Kind.NEVER,
+            f"{name} is in no table of system calls of 64-bit processes",
+            found_by="code",
+        )
+    if facts.inlining is Inlining.PART:
+        yield _inlined(facts)
+    elif facts.inlining is Inlining.WHOLE:
+        yield Finding(
+            Kind.NEVER,
+            f"all calls of {name} that are known run inlined copies{_into(facts)}",
+            found_by=facts.found_by,
+            certainty=facts.certainty,
+        )
+    clones = [clone for clone in facts.clones if clone.kind in _IN_STEAD]
+    if clones and facts.symbols:
+        yield _cloned(facts, clones)
+    if facts.tail_called_only and wanted.returns:
+        yield Finding(
+            Kind.TAIL_CALLED,
+            f"{name} is only jumped to: its return is that of {_names(facts.callers)}",
+            found_by="code",
+        )
+
+
+def _inlined(facts: FunctionFacts) -> Finding:
+    into = list(dict.fromkeys(place.caller for place in facts.inlined_into))
+    return Finding(
+        Kind.PARTLY_INLINED,
+        f"calls of {facts.name} that were inlined are not seen{_into(facts)}",
+        instead=tuple(f"{caller}, which has a copy" for caller in into[:_MOST_SHOWN]),
+        found_by=facts.found_by,
+        certainty=facts.certainty,
+    )
+
+
+def _into(facts: FunctionFacts) -> str:
+    into = list(dict.fromkeys(place.caller for place in facts.inlined_into))
+    return f": in {_names(into)}" if into else ""
+
+
+def _names(names: tuple[str, ...] | list[str]) -> str:
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return ", ".join(names[:_MOST_SHOWN]) + more
+
+
+def _cloned(facts: FunctionFacts, clones: list[Clone]) -> Finding:
+    names = [clone.symbol.name for clone in clones]
+    return Finding(
+        Kind.SPLIT,
+        f"calls of {facts.name} also go to {_names(names)}, which the probe does not see",
+        instead=tuple(names[:_MOST_SHOWN]),
+    )

@@ -1,0 +1,130 @@
+"""``compatibility``: every probe of the sources on every kernel, one by one or at once."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Unread
+from kprobesim.compat.judge import judge
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.errors import KprobesimError
+from kprobesim.sources.read import read_sources
+from kprobesim.sources.wanted import Source
+from kprobesim.survey.kernel_files import kernel_files
+from kprobesim.survey.known import open_known
+
+__all__ = ["compatibility"]
+
+_Told = Callable[[str], None]
+_Judged = tuple[AskedKernel, tuple[int, ...], list[Answer]]
+
+
+def compatibility(
+    sources: Iterable[str | os.PathLike[str] | Source],
+    kernels: Iterable[str | os.PathLike[str]],
+    *,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    progress: _Told | None = None,
+) -> Compatibility:
+    """Whether the probes of ``sources`` attach and hit on ``kernels``.
+
+    >>> found = compatibility(["probes.txt"], ["vmlinux"])
+    >>> found.exit_status()
+    0
+
+    A source's line or a kernel that cannot be read is told in ``problems``; the others are
+    answered all the same.
+
+    Args:
+        sources: Files, folders, patterns, or sources that were read already.
+        kernels: Images, packages, snapshots, catalogues; folders of such, and patterns.
+        jobs: How many processes share the kernels.
+        executor: Who runs them instead: any :class:`concurrent.futures.Executor`.
+        progress: Hears of each kernel that is done.
+
+    Raises:
+        UsageError: A name is of nothing.
+    """
+    read = list(_read(sources))
+    paths = kernel_files(kernels)
+    judged: list[_Judged] = []
+    problems = [
+        Unread(str(source.path), problem.line, problem.text)
+        for source in read
+        for problem in source.problems
+    ]
+    for number, (path, result) in enumerate(_judge_all(read, paths, jobs, executor, progress), 1):
+        if isinstance(result, Unread):
+            problems.append(result)
+        else:
+            judged.append(result)
+        if progress is not None and len(paths) > 1:
+            progress(f"{number} of {len(paths)}: {path.name}")
+    return _together(tuple(read), judged, problems)
+
+
+def _read(sources: Iterable[str | os.PathLike[str] | Source]) -> Iterator[Source]:
+    for source in sources:
+        if isinstance(source, Source):
+            yield source
+        else:
+            yield from read_sources([source])
+
+
+def _judge_all(
+    sources: Sequence[Source],
+    paths: Sequence[Path],
+    jobs: int,
+    executor: Executor | None,
+    progress: _Told | None,
+) -> Iterator[tuple[Path, _Judged | Unread]]:
+    if executor is None and min(jobs, len(paths)) < 2:
+        for path in paths:
+            yield path, _judge_one(sources, path, progress)
+        return
+    pool = ProcessPoolExecutor(min(jobs, len(paths))) if executor is None else nullcontext(executor)
+    with pool as workers:
+        pending = {workers.submit(_judge_one, sources, path): path for path in paths}
+        for done in as_completed(pending):
+            yield pending[done], done.result()
+
+
+def _judge_one(
+    sources: Sequence[Source], path: Path, progress: _Told | None = None
+) -> _Judged | Unread:
+    """The answers of one kernel; in a process of its own if there are several."""
+    try:
+        known = open_known(path, progress=progress)
+        facts = KernelFacts(known)
+        answers = [judge(facts, wanted) for source in sources for wanted in source.wanted]
+        return facts.kernel, known.version, answers
+    except KprobesimError as error:
+        message = str(error).removeprefix(f"{path}: ")
+        return Unread(str(path), None, message)
+    except OSError as error:
+        return Unread(str(path), None, f"cannot be read: {error.strerror or error}")
+
+
+def _together(
+    sources: tuple[Source, ...], judged: list[_Judged], problems: list[Unread]
+) -> Compatibility:
+    judged.sort(key=lambda one: (one[1], one[0].arch, one[0].release, one[0].path))
+    labels = Counter(kernel.label for kernel, _, _ in judged)
+    kernels = []
+    columns = []
+    for kernel, _, answers in judged:
+        if labels[kernel.label] > 1:
+            named = replace(kernel, label=f"{kernel.label} ({Path(kernel.path).name})")
+            answers = [replace(answer, kernel=named) for answer in answers]
+            kernel = named
+        kernels.append(kernel)
+        columns.append(answers)
+    by_probe = [answer for row in zip(*columns, strict=True) for answer in row]
+    return Compatibility(sources, tuple(kernels), tuple(by_probe), tuple(problems))

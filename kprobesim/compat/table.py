@@ -1,0 +1,215 @@
+"""The table for people: probes down, kernels across, and the reasons under it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
+
+from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Finding
+from kprobesim.compat.kinds import Kind, Level
+from kprobesim.sources.wanted import Wanted
+
+__all__ = ["Line", "table"]
+
+Line = list[tuple[str, str]]
+"""Pieces of text, each with its style."""
+
+_WIDTH = 80
+_LEAST_NAME, _MOST_NAME = 16, 38
+_MOST_KERNELS = 3
+_MOST_REASONS = 6
+_ARCH_LETTERS = {"x86_64": "x", "arm64": "a"}
+_DIM, _BOLD = "dim", "bold"
+
+
+def table(found: Compatibility, allowed: Collection[Kind] = ()) -> Iterable[Line]:
+    """The lines of the table; the worst probes come first.
+
+    Args:
+        found: The answers.
+        allowed: Classes that are no failure: they are shown, and not in the sum.
+    """
+    rows = _rows(found)
+    if rows and found.kernels:
+        for block in _blocks(found.kernels, rows):
+            yield from _grid(rows, block)
+            yield []
+        yield from _legend(rows)
+        yield from _reasons(rows, found.kernels)
+    for problem in found.problems:
+        yield from _wrapped(str(problem), "", "bold red")
+    yield from _sum(found, rows, allowed)
+
+
+_Row = tuple[Wanted, Sequence[Answer]]
+_Block = list[tuple[str, list[int]]]
+"""Groups of columns: their heading, and the numbers of the kernels."""
+
+
+def _rows(found: Compatibility) -> list[_Row]:
+    width = len(found.kernels)
+    rows = [
+        (found.answers[at].wanted, found.answers[at : at + width])
+        for at in range(0, len(found.answers), width or 1)
+    ]
+    return sorted(rows, key=_badness)
+
+
+def _badness(row: _Row) -> tuple[int, int]:
+    worst = [answer.worst.kind.severity for answer in row[1]]
+    wrong = sum(answer.level >= Level.SILENT for answer in row[1])
+    level = max(answer.level for answer in row[1])
+    return -int(level), -wrong * 100 - max(worst)
+
+
+# -- the grid --------------------------------------------------------------------------------------
+
+
+def _series(kernel: AskedKernel) -> str:
+    """``"6.12"``, by which columns are grouped."""
+    parts = kernel.release.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 else kernel.label[:8]
+
+
+def _groups(kernels: Sequence[tuple[int, AskedKernel]]) -> _Block:
+    return [
+        (name, [number for number, _ in group])
+        for name, group in groupby(kernels, key=lambda one: _series(one[1]))
+    ]
+
+
+def _blocks(kernels: Sequence[AskedKernel], rows: Sequence[_Row]) -> list[_Block]:
+    """The groups of columns, in as many tables as are needed to be narrow enough."""
+    room = _WIDTH - _name_width(rows) - 1
+    blocks: list[_Block] = [[]]
+    used = 0
+    for name, numbers in _split(_groups(list(enumerate(kernels))), room):
+        width = max(len(name), len(numbers)) + 1
+        if used + width > room and blocks[-1]:
+            blocks.append([])
+            used = 0
+        blocks[-1].append((name, numbers))
+        used += width
+    return blocks
+
+
+def _split(groups: _Block, room: int) -> Iterable[tuple[str, list[int]]]:
+    for name, numbers in groups:
+        for start in range(0, len(numbers), room - 1):
+            yield name, numbers[start : start + room - 1]
+
+
+def _name_width(rows: Sequence[_Row]) -> int:
+    longest = max((len(wanted.text) for wanted, _ in rows), default=0)
+    return min(max(longest, _LEAST_NAME), _MOST_NAME)
+
+
+def _grid(rows: Sequence[_Row], block: _Block) -> Iterable[Line]:
+    width = _name_width(rows)
+    answers = rows[0][1]
+    heads: Line = [(" " * width, "")]
+    arches: Line = [(" " * width, "")]
+    for name, numbers in block:
+        size = max(len(name), len(numbers))
+        heads.append((" " + name.ljust(size), _BOLD))
+        letters = "".join(_ARCH_LETTERS.get(answers[n].kernel.arch, "?") for n in numbers)
+        arches.append((" " + letters.ljust(size), _DIM))
+    yield heads
+    yield arches
+    for wanted, row in rows:
+        line: Line = [(_short(wanted.text, width).ljust(width), "")]
+        for name, numbers in block:
+            size = max(len(name), len(numbers))
+            line.append((" ", ""))
+            line += [(row[n].worst.kind.glyph, row[n].worst.kind.style) for n in numbers]
+            line.append((" " * (size - len(numbers)), ""))
+        yield line
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _legend(rows: Sequence[_Row]) -> Iterable[Line]:
+    used = {answer.worst.kind for _, row in rows for answer in row}
+    for kind in sorted(used, key=lambda one: -one.severity):
+        yield [("  ", ""), (kind.glyph, kind.style), (f"  {kind.legend} ", ""), (f"({kind})", _DIM)]
+    arches = {answer.kernel.arch for answer in rows[0][1]}
+    letters = ", ".join(f"{_ARCH_LETTERS.get(arch, '?')} {arch}" for arch in sorted(arches))
+    yield [(f"  columns are kernels by release: {letters}", _DIM)]
+
+
+# -- the reasons -----------------------------------------------------------------------------------
+
+
+def _reasons(rows: Sequence[_Row], kernels: Sequence[AskedKernel]) -> Iterable[Line]:
+    for wanted, row in rows:
+        if all(answer.level is Level.FINE for answer in row):
+            continue
+        yield []
+        place = wanted.source + (f":{wanted.line}" if wanted.line else "")
+        yield [(wanted.text, _BOLD), (f"  {place}", _DIM)]
+        grouped: dict[tuple[Kind, str], list[tuple[Answer, Finding]]] = {}
+        for answer in row:
+            for finding in answer.findings:
+                if finding.level is not Level.FINE:
+                    key = finding.kind, _alike(finding)
+                    grouped.setdefault(key, []).append((answer, finding))
+        shown = sorted(grouped.items(), key=lambda one: (-one[0][0].severity, -len(one[1])))
+        for (kind, _), cases in shown[:_MOST_REASONS]:
+            yield from _reason(kind, cases, kernels)
+        if len(shown) > _MOST_REASONS:
+            yield [(f"  and {len(shown) - _MOST_REASONS} more: see --json", _DIM)]
+
+
+def _alike(finding: Finding) -> str:
+    """What findings have in common that are told together: places differ from kernel to kernel."""
+    return finding.message + "".join(one for one in finding.instead if "+0x" not in one)
+
+
+def _reason(
+    kind: Kind, cases: list[tuple[Answer, Finding]], kernels: Sequence[AskedKernel]
+) -> Iterable[Line]:
+    finding = cases[0][1]
+    number = f"-{finding.errno_name}: " if finding.errno else ""
+    sure = "" if finding.certainty == "exact" else f" ({finding.certainty}, by {finding.found_by})"
+    where = _where([answer.kernel for answer, _ in cases], kernels)
+    yield from _wrapped(f"{number}{finding.message}{sure}", f"  {kind.glyph} ", kind.style)
+    yield from _wrapped(f"on {where}", "      ", _DIM)
+    if finding.instead:
+        yield from _wrapped(f"instead: {'; '.join(finding.instead)}", "      ", "cyan")
+
+
+def _where(these: Sequence[AskedKernel], kernels: Sequence[AskedKernel]) -> str:
+    if len(these) == len(kernels):
+        return f"all {len(kernels)} kernels" if len(kernels) > 1 else kernels[0].label
+    if len(these) <= _MOST_KERNELS:
+        return ", ".join(kernel.label for kernel in these)
+    places = [kernels.index(kernel) for kernel in these]
+    if places == list(range(places[0], places[-1] + 1)):
+        return f"{these[0].label} to {these[-1].label}, {len(these)} kernels"
+    arches = {kernel.arch for kernel in these}
+    if len(arches) == 1 and len(these) == sum(kernel.arch in arches for kernel in kernels):
+        return f"all {len(these)} kernels of {arches.pop()}"
+    first = ", ".join(kernel.label for kernel in these[:_MOST_KERNELS])
+    return f"{first} and {len(these) - _MOST_KERNELS} more"
+
+
+def _wrapped(text: str, lead: str, style: str) -> Iterable[Line]:
+    lines = textwrap.wrap(text, _WIDTH - len(lead), break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        yield [(lead if number == 0 else " " * len(lead), style), (line, style)]
+
+
+def _sum(found: Compatibility, rows: Sequence[_Row], allowed: Collection[Kind]) -> Iterable[Line]:
+    wrong = sum(any(answer.counts(allowed) for answer in row) for _, row in rows)
+    kernels = f"{len(found.kernels)} kernel{'s' if len(found.kernels) != 1 else ''}"
+    probes = f"{len(rows)} probe{'s' if len(rows) != 1 else ''}"
+    yield []
+    if not rows:
+        yield [("nothing was answered", "bold red")]
+    elif wrong:
+        yield [(f"{wrong} of {probes} not well on some of {kernels}", "bold red")]
+    else:
+        yield [(f"{probes} well on {kernels}", "bold green")]

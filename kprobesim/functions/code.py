@@ -1,0 +1,149 @@
+"""``Code``: where the functions of a kernel or module begin, and who calls or names whom."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence, Set
+from functools import cached_property
+from types import ModuleType
+
+from kprobesim.errors import GuestMemoryError, ImageError
+from kprobesim.functions import arm64, x86_64
+from kprobesim.functions.branches import Branches
+from kprobesim.functions.clones import ENTRY_PADDING
+from kprobesim.functions.pointers import pointed_at
+from kprobesim.image import KernelImage
+from kprobesim.image.modules.module_image import ModuleImage
+
+__all__ = ["Code", "Read"]
+
+Read = Callable[[int, int], bytes]
+"""``read(address, size)``: code as it runs."""
+
+_CODE_LETTERS = b"tTwWi"
+
+
+class Code:
+    """The code of ``part``, a kernel or a module, as ``read`` gives it.
+
+    ``known``: where functions of other parts begin, which this one's code may call.
+    """
+
+    def __init__(self, part: KernelImage, read: Read, known: Set[int] = frozenset()) -> None:
+        self.part = part
+        self.read = read
+        self._known = known
+
+    @property
+    def _arch(self) -> ModuleType:
+        return x86_64 if self.part.arch == "x86_64" else arm64
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """The name of the function that begins at each address, in order of addresses.
+
+        Of several the first, as kallsyms tells it. What pads an entry is no function.
+        """
+        names, addresses, _, kinds, _ = self.part.symbols.columns
+        is_code = self.part.is_code
+        found: dict[int, str] = {}
+        for name, address, kind in zip(names, addresses, kinds, strict=True):
+            if kind in _CODE_LETTERS and address not in found and is_code(address):
+                text = name.decode("utf-8", "surrogateescape")
+                if not text.startswith(ENTRY_PADDING):
+                    found[address] = text
+        return found
+
+    @cached_property
+    def entries(self) -> set[int]:
+        """Where its functions begin."""
+        return set(self.names)
+
+    @cached_property
+    def _starts(self) -> Sequence[int]:
+        return array("Q", sorted(self.names))
+
+    def start_of(self, address: int) -> int | None:
+        """Where the function that holds ``address`` begins."""
+        at = bisect_right(self._starts, address) - 1
+        return self._starts[at] if at >= 0 else None
+
+    def end_of(self, start: int) -> int:
+        """Where the function behind the one that begins at ``start`` begins; its end at most."""
+        at = bisect_right(self._starts, start)
+        for low, high in self._areas:
+            if low <= start < high:
+                return min(high, self._starts[at]) if at < len(self._starts) else high
+        return start
+
+    @cached_property
+    def _areas(self) -> list[tuple[int, int]]:
+        """The pages of code."""
+        return [
+            (region.start, region.end)
+            for region in self.part.regions
+            if region.kind in ("text", "mixed")
+        ]
+
+    def texts(self) -> Iterator[tuple[int, bytes]]:
+        """All its code: address and bytes."""
+        for start, end in self._areas:
+            try:
+                yield start, self.read(start, end - start)
+            except (ImageError, GuestMemoryError):  # a segment ends within the page
+                segment = self.part.segment_at(start)
+                if segment is not None and segment.end > start:
+                    yield start, self.read(start, min(end, segment.end) - start)
+
+    @cached_property
+    def branches(self) -> Branches:
+        """Every branch of it to another function's entry, by site."""
+        entries = self.entries | self._known if self._known else self.entries
+        whole = Branches(array("Q"), array("Q"), bytearray())
+        for start, text in self.texts():
+            found = self._arch.find_branches(text, start, self._starts, entries)
+            for column, more in zip(whole, found, strict=True):
+                column.extend(more)
+        return whole
+
+    @cached_property
+    def _by_target(self) -> dict[int, array[int]]:
+        """Indices into :attr:`branches` by where they go."""
+        found: dict[int, array[int]] = {}
+        for index, target in enumerate(self.branches.targets):
+            if target in found:
+                found[target].append(index)
+            else:
+                found[target] = array("I", (index,))
+        return found
+
+    def branches_to(self, entry: int) -> Iterator[tuple[int, bool]]:
+        """Site of each branch to ``entry``, and whether it is a call."""
+        for index in self._by_target.get(entry, ()):
+            yield self.branches.sites[index], bool(self.branches.calls[index])
+
+    def branches_in(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+        """Site, target and whether it is a call, of each branch out of a function."""
+        sites, targets, calls = self.branches
+        for index in range(bisect_left(sites, start), bisect_left(sites, end)):
+            yield sites[index], targets[index], bool(calls[index])
+
+    @cached_property
+    def taken(self) -> set[int]:
+        """The entries whose address its data or its code holds."""
+        found = self._pointed_at
+        for start, text in self.texts():
+            found.update(address for _, address in self.references(text, start, self.entries))
+        return found
+
+    @property
+    def _pointed_at(self) -> set[int]:
+        if not isinstance(self.part, ModuleImage):
+            return pointed_at(self.part, self.entries)
+        return pointed_at(self.part, self.entries | self._known)
+
+    def references(self, text: bytes, base: int, wanted: set[int]) -> Iterator[tuple[int, int]]:
+        """Site and address of each place in ``text`` that takes one of the ``wanted`` addresses."""
+        found: Iterator[tuple[int, int]] = self._arch.find_references(text, base, wanted)
+        return found

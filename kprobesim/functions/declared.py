@@ -1,0 +1,85 @@
+"""How functions are declared, by the kernel's types: prototypes and the registers of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cached_property
+
+from kprobesim.errors import TypesError
+from kprobesim.types.btf import Btf
+from kprobesim.types.model import Float, Function, Struct, Union
+
+__all__ = ["Declared"]
+
+_REGISTERS = {"x86_64": 6, "arm64": 8}
+_REGISTER_BYTES = 8
+#: A struct that is larger is passed in memory (x86-64) or by its address (ARM64).
+_LARGEST_STRUCT = 16
+
+
+class Declared:
+    """The functions that ``btf`` declares; none without any types."""
+
+    def __init__(self, btf: Btf | None, arch: str) -> None:
+        self._btf = btf
+        self._arch = arch
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, tuple[int, ...]]:
+        return self._btf.functions() if self._btf is not None else {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._numbers
+
+    def __bool__(self) -> bool:
+        return bool(self._numbers)
+
+    def names(self) -> Collection[str]:
+        """All that is declared."""
+        return self._numbers.keys()
+
+    def _function(self, name: str) -> Function | None:
+        numbers = self._numbers.get(name)
+        if not numbers or self._btf is None:
+            return None
+        found = self._btf.type(numbers[0])
+        return found if isinstance(found, Function) else None
+
+    def registers(self, name: str) -> tuple[int | None, ...] | None:
+        """The first argument register of each parameter, from 0; ``None`` for one on the stack.
+
+        ``None`` as a whole: it is not declared, or takes any number of arguments.
+        """
+        function = self._function(name)
+        if function is None:
+            return None
+        try:
+            if function.prototype.is_variadic:
+                return None
+            return self._registers(function)
+        except TypesError:
+            return None
+
+    def _registers(self, function: Function) -> tuple[int | None, ...]:
+        most = _REGISTERS[self._arch]
+        x86 = self._arch == "x86_64"
+        returned = function.returns.stripped
+        large = isinstance(returned, (Struct, Union)) and (returned.size or 0) > _LARGEST_STRUCT
+        next_one = 1 if x86 and large else 0
+        places: list[int | None] = []
+        for parameter in function.parameters:
+            passed = parameter.type.stripped
+            size = passed.size or 0
+            needs = max(1, -(-size // _REGISTER_BYTES))
+            if isinstance(passed, Float):
+                needs = 0
+            elif size > _LARGEST_STRUCT:
+                needs = 0 if x86 else 1
+            if needs and next_one + needs <= most:
+                places.append(next_one)
+                next_one += needs
+            else:
+                places.append(None)
+                if not x86 and needs:
+                    next_one = most  # what follows is on the stack as well
+        return tuple(places)

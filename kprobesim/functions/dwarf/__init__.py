@@ -1,0 +1,1 @@
+"""Inlined copies of functions, by debug information: read by symbolic, and kept."""

@@ -1,0 +1,141 @@
+"""The file with a kernel's debug information, read once by symbolic and kept as its SymCache."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kprobesim.errors import ImageError, UsageError
+from kprobesim.functions.dwarf.symcache import SymCache, SymCacheError
+from kprobesim.image import KernelImage, load_image
+from kprobesim.image.cache import cache_directory, make_room
+from kprobesim.image.elf import ELF_MAGIC
+from kprobesim.image.files.source import open_file
+
+if TYPE_CHECKING:
+    from symbolic import SymCache as Made
+
+__all__ = ["has_dwarf", "open_symcache"]
+
+_log = logging.getLogger(__name__)
+
+_INSTALL = "install it with: pip install 'kprobesim[dwarf]'"
+_ENDING = ".symcache"
+
+
+def has_dwarf(image: KernelImage) -> bool:
+    """Whether the file that ``image`` was loaded from is an ELF file with debug information."""
+    return any(section.name == ".debug_info" for section in image.section_headers)
+
+
+def open_symcache(
+    image: KernelImage,
+    debug: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> SymCache | None:
+    """What the debug information says of inlined copies.
+
+    It is in ``debug``, a vmlinux, or in the image's own file. ``None`` if neither has any, or if
+    only the image has and symbolic is not installed.
+
+    Raises:
+        ImageError: ``debug`` has none, is of another build, or is damaged.
+        UsageError: symbolic is not installed.
+    """
+    path = debug or image.path
+    if bytes(open_file(path)[: len(ELF_MAGIC)]) != ELF_MAGIC:
+        if debug is None:
+            return None
+        raise ImageError(path, "is no ELF file: name the vmlinux of the -dbg package")
+    own = image if debug is None else load_image(path)
+    if not has_dwarf(own):
+        if debug is None:
+            return None
+        raise ImageError(path, "has no debug information: name the vmlinux of the -dbg package")
+    if debug is not None:
+        _same_build(image, own)
+    try:
+        import symbolic
+    except ImportError:
+        if debug is not None:
+            raise UsageError(f"debug information is read by symbolic; {_INSTALL}") from None
+        _log.warning("%s has debug information, which is not read: %s", path, _INSTALL)
+        return None
+    entry = _entry(own, path, symbolic.SYMCACHE_LATEST_VERSION)
+    kept = _kept(entry)
+    if kept is not None:
+        return kept
+    if progress is not None:
+        progress(f"reading the debug information of {path.name}")
+    try:
+        found = next(iter(symbolic.Archive.open(str(path)).iter_objects()), None)
+        if found is None:
+            raise ImageError(path, "has no debug information that symbolic finds")
+        data = _bytes(found.make_symcache())
+        cache = SymCache(data)
+    except (symbolic.SymbolicError, SymCacheError) as error:
+        raise ImageError(path, f"has debug information that cannot be read: {error}") from None
+    if entry is not None:
+        _keep(entry, data)
+    return cache
+
+
+def _same_build(image: KernelImage, debug: KernelImage) -> None:
+    """Refuse debug information of another kernel."""
+    ours, theirs = image.build_id, debug.build_id
+    same = ours == theirs if ours and theirs else image.banner == debug.banner
+    if not same:
+        raise ImageError(
+            debug.path,
+            f"is of another build ({debug.release or 'no release'}, build {theirs or 'unknown'}) "
+            f"than {image.path.name} ({image.release or 'no release'}, {ours or 'unknown'})",
+        )
+
+
+def _bytes(made: Made) -> bytes:
+    file = io.BytesIO()
+    made.dump_into(file)
+    return file.getvalue()
+
+
+def _entry(image: KernelImage, path: Path, version: int) -> Path | None:
+    """Where it is kept; named after the build, or after the file if that has no build ID."""
+    folder = cache_directory()
+    if folder is None:
+        return None
+    status = path.stat()
+    which = image.build_id or f"{path.resolve()} {status.st_mtime_ns}"
+    text = f"{which} {status.st_size} {version}"
+    return folder / (hashlib.sha256(text.encode()).hexdigest() + _ENDING)
+
+
+def _kept(entry: Path | None) -> SymCache | None:
+    """What was kept, mapped; ``None`` if nothing was, or it is damaged."""
+    if entry is None or not entry.is_file():
+        return None
+    try:
+        with entry.open("rb") as file:
+            cache = SymCache(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+        os.utime(entry)
+    except (SymCacheError, OSError, ValueError) as error:
+        _log.info("debug information is read anew: %s", error)
+        return None
+    return cache
+
+
+def _keep(entry: Path, data: bytes) -> None:
+    unfinished = entry.with_name(f"{entry.name}.{os.getpid()}.kps")
+    try:
+        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished.write_bytes(data)
+        unfinished.replace(entry)
+        make_room(entry)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        _log.info("what symbolic read is not kept: %s", error)

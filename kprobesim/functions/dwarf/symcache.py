@@ -1,0 +1,215 @@
+"""``SymCache``: the file in which symbolic keeps who is inlined where, read as a whole.
+
+symbolic's own interface answers for one address. Here it is asked which functions have inlined
+copies at all, and that is a question about the table of source locations: each names a function and
+the place of the call that it was inlined at. The layout is documented with the Rust crate
+symbolic-symcache (lib.rs and raw/v9.rs of 13.9): a header; files, functions, source locations,
+starts of ranges, strings, each aligned to eight bytes. The last source locations belong to the
+ranges, one to one.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+__all__ = ["Copy", "SymCache", "SymCacheError"]
+
+_MAGIC = b"SYMC"
+#: magic, version, debug_id, arch, num_files, num_functions, num_source_locations, num_ranges,
+#: string_bytes, reserved
+_HEADER = struct.Struct("<4sI32sIIIIII16x")
+_FILE_WORDS = {8: 3, 9: 6}  # by version
+_FUNCTION_WORDS = 4  # name, compilation directory, entry, language
+_LOCATION_WORDS = 4  # file, line, function, inlined into
+_NONE = 0xFFFF_FFFF
+
+
+class SymCacheError(Exception):
+    """The bytes are none of symbolic's files of a version that is known here."""
+
+
+class Copy(NamedTuple):
+    """One inlined copy: ``function`` called at ``file``:``line`` of ``caller``.
+
+    ``caller`` is the source's name of the function that the call stands in, which may itself be
+    inlined; ``entry`` is where the code begins that holds it all, ``address`` where the copy
+    does, both counted from the image's start; ``None`` where they are not known.
+    """
+
+    function: str
+    caller: str
+    file: str
+    line: int
+    entry: int | None
+    address: int | None
+
+
+class SymCache:
+    """The tables in ``data``, which may be a mapped file.
+
+    Raises:
+        SymCacheError: It is no such file, or not whole.
+    """
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        if len(view) < _HEADER.size or bytes(view[:4]) != _MAGIC:
+            raise SymCacheError("no file of symbolic's: its magic is missing")
+        _, version, _, _, files, functions, locations, ranges, strings = _HEADER.unpack_from(view)
+        if version not in _FILE_WORDS:
+            raise SymCacheError(f"symbolic wrote version {version}; 8 and 9 are known here")
+        if ranges > locations:
+            raise SymCacheError("damaged: it has more ranges than source locations")
+        self._at = _HEADER.size
+        self._file_words = _FILE_WORDS[version]
+        self._files = self._words(view, files * self._file_words)
+        self._functions = self._words(view, functions * _FUNCTION_WORDS)
+        table = self._words(view, locations * _LOCATION_WORDS)
+        self._file_of, self._line_of, self._function_of, self._into_of = (
+            table[column::_LOCATION_WORDS] for column in range(_LOCATION_WORDS)
+        )
+        self._ranges = self._words(view, ranges)
+        self._align()
+        self._strings = bytes(view[self._at : self._at + strings])
+        if len(self._strings) != strings:
+            raise SymCacheError("damaged: the file ends too early")
+        self._texts: dict[int, str] = {_NONE: ""}
+
+    def _align(self) -> None:
+        self._at += -self._at % 8
+
+    def _words(self, view: memoryview, count: int) -> memoryview:
+        self._align()
+        part = view[self._at : self._at + 4 * count]
+        if len(part) != 4 * count:
+            raise SymCacheError("damaged: the file ends too early")
+        self._at += 4 * count
+        if sys.byteorder == "little":
+            return part.cast("I")
+        words = array("I", bytes(part))
+        words.byteswap()
+        return memoryview(words)
+
+    def _text(self, offset: int) -> str:
+        """The string at ``offset``, behind its length in LEB128."""
+        text = self._texts.get(offset)
+        if text is None:
+            size = shift = 0
+            at = offset
+            while True:
+                if at >= len(self._strings) or shift > 28:
+                    raise SymCacheError("damaged: a string lies outside of it")
+                byte = self._strings[at]
+                at += 1
+                size |= (byte & 0x7F) << shift
+                shift += 7
+                if byte < 0x80:
+                    break
+            text = self._strings[at : at + size].decode("utf-8", "replace")
+            self._texts[offset] = text
+        return text
+
+    def _name(self, function: int) -> str:
+        return self._text(self._functions[function * _FUNCTION_WORDS])
+
+    def _entry(self, function: int) -> int | None:
+        entry = self._functions[function * _FUNCTION_WORDS + 2]
+        return None if entry == _NONE else entry
+
+    def _file(self, number: int) -> str:
+        """The path of a file, below the folder in which it was compiled."""
+        if number == _NONE:
+            return ""
+        at = number * self._file_words
+        compiled_in, directory, name = (self._text(word) for word in self._files[at : at + 3])
+        if directory == compiled_in:
+            return name
+        directory = directory.removeprefix(f"{compiled_in}/")
+        return f"{directory}/{name}" if directory not in ("", ".") else name
+
+    # -- what is in it ---------------------------------------------------------------------------
+
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """The name and the entry, counted from the image's start, of each function with code."""
+        for name, entry in zip(
+            self._functions[0::_FUNCTION_WORDS], self._functions[2::_FUNCTION_WORDS], strict=True
+        ):
+            if entry != _NONE:
+                yield self._text(name), entry
+
+    @cached_property
+    def _copies(self) -> dict[str, list[tuple[int, int]]]:
+        """By a function's name: its number, and the source location it was inlined into."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        pairs = set(zip(self._function_of, self._into_of, strict=True))
+        names = self._functions[0::_FUNCTION_WORDS]
+        try:
+            for function, into in pairs:
+                if into != _NONE:
+                    found.setdefault(self._text(names[function]), []).append((function, into))
+        except IndexError:
+            raise SymCacheError("damaged: a source location names no function") from None
+        return found
+
+    @cached_property
+    def _starts(self) -> dict[tuple[int, int], int]:
+        """Where the code of each such pair begins; pairs whose code is all inlined are missing."""
+        first = len(self._into_of) - len(self._ranges)
+        rows = zip(
+            zip(self._function_of[first:], self._into_of[first:], strict=True),
+            self._ranges,
+            strict=True,
+        )
+        found: dict[tuple[int, int], int] = {}
+        for pair, start in rows:
+            if pair[1] != _NONE and pair not in found:
+                found[pair] = start
+        # What holds nothing but other copies begins where the first of those does.
+        for (_, into), start in list(found.items()):
+            here = into
+            for _ in range(len(self._functions)):
+                outer = (self._function_of[here], self._into_of[here])
+                if outer[1] == _NONE or found.get(outer, _NONE) <= start:
+                    break
+                found[outer] = start
+                here = outer[1]
+        return found
+
+    def inlined(self) -> set[str]:
+        """The names of all functions of which there is an inlined copy."""
+        return set(self._copies)
+
+    def copies(self, function: str) -> list[Copy]:
+        """All inlined copies of the functions of that name, by address.
+
+        Copies that one call of one caller has become, by unrolling a loop for one, are one.
+
+        Raises:
+            SymCacheError: The tables make no sense.
+        """
+        found = []
+        for number, into in self._copies.get(function, ()):
+            try:
+                root = into
+                for _ in range(len(self._functions)):
+                    if self._into_of[root] == _NONE:
+                        break
+                    root = self._into_of[root]
+                found.append(
+                    Copy(
+                        function,
+                        self._name(self._function_of[into]),
+                        self._file(self._file_of[into]),
+                        self._line_of[into],
+                        self._entry(self._function_of[root]),
+                        self._starts.get((number, into)),
+                    )
+                )
+            except IndexError:
+                raise SymCacheError("damaged: a source location names what is not there") from None
+        return sorted(found, key=lambda copy: (copy.address or 0, copy))

@@ -1,0 +1,190 @@
+"""``Functions``: what became of the functions of one kernel, each told when it is asked for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+
+from kprobesim.functions.clones import split_clone, without_cold
+from kprobesim.functions.code import Code, Read
+from kprobesim.functions.declared import Declared
+from kprobesim.functions.dwarf.inlines import Inlines
+from kprobesim.functions.facts import Clone, FunctionFacts
+from kprobesim.functions.inlining import Judged, by_code, by_dwarf
+from kprobesim.functions.seen import Seen, bodies
+from kprobesim.functions.signature import judge_signature
+from kprobesim.image import KernelImage, Symbol
+from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.types.btf import Btf
+
+__all__ = ["Functions"]
+
+
+class Functions:
+    """What became of the functions of ``image``, and of the modules that it has by now.
+
+    >>> functions.facts("blk_account_io_start").inlining
+    <Inlining.WHOLE: 'wholly inlined'>
+
+    Args:
+        image: The kernel, with or without modules.
+        read: Gives its code as it runs.
+        btf: Its types.
+        dwarf: What its debug information says of inlined copies. Without it, that has to be
+            concluded from types and code, and each answer says how sure it is.
+    """
+
+    def __init__(
+        self, image: KernelImage, read: Read, btf: Btf | None = None, dwarf: Inlines | None = None
+    ) -> None:
+        self.image = image
+        self.declared = Declared(btf, image.arch)
+        self.dwarf = dwarf
+        self._read = read
+        self._codes: dict[str, Code] = {}
+        self._sites_of: frozenset[int] = frozenset()
+        self._sites: Sequence[int] = ()
+
+    # -- the code of kernel and modules ----------------------------------------------------------
+
+    @cached_property
+    def kernel(self) -> Code:
+        """The code of the kernel itself."""
+        return Code(self._kernel_image, self._read)
+
+    @property
+    def _kernel_image(self) -> KernelImage:
+        return self.image.kernel if isinstance(self.image, LoadedImage) else self.image
+
+    def codes(self) -> Iterator[Code]:
+        """The code of the kernel, and of each module that there is now."""
+        yield self.kernel
+        modules = self.image.modules if isinstance(self.image, LoadedImage) else {}
+        for name, module in modules.items():
+            code = self._codes.get(name)
+            if code is None or code.part is not module:
+                code = self._codes[name] = Code(module, self._read, self.kernel.entries)
+            yield code
+
+    def code_of(self, address: int) -> Code:
+        """The code of what holds ``address``."""
+        for code in self.codes():
+            if code.part.segment_at(address) is not None:
+                return code
+        return self.kernel
+
+    @cached_property
+    def _clone_names(self) -> Mapping[str, Sequence[str]]:
+        """The kernel's clones by the name of what they were made of."""
+        found: dict[str, list[str]] = {}
+        for name in dict.fromkeys(self.kernel.names.values()):
+            if "." in name:
+                base, kinds = split_clone(name)
+                if kinds:
+                    found.setdefault(base, []).append(name)
+        return found
+
+    @cached_property
+    def _clones_declared(self) -> bool:
+        """Whether the types have prototypes of functions that are there as clones only."""
+        symbols = self.kernel.part.symbols
+        return any(
+            base in self.declared and not symbols.candidates(base) for base in self._clone_names
+        )
+
+    # -- facts -----------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """All functions of the source that are known of: with a symbol, a clone or a copy."""
+        found = {split_clone(name)[0] for name in self.kernel.names.values()}
+        if self.dwarf is not None:
+            found |= self.dwarf.names()
+        return sorted(found)
+
+    def facts_of_all(self) -> Iterator[FunctionFacts]:
+        """The facts of each of :meth:`names`."""
+        return map(self.facts, self.names())
+
+    def facts(self, name: str) -> FunctionFacts:
+        """What became of the function ``name``, which may also be the full name of a clone.
+
+        Raises:
+            ImageError: The image is damaged where its symbols or tables are.
+        """
+        seen = self.seen(name)
+        signature = judge_signature(
+            seen,
+            self.declared,
+            clones_declared=self._clones_declared,
+            clang="clang" in self.image.banner,
+        )
+        judged = self._judge(seen)
+        return FunctionFacts(
+            name=name,
+            symbols=seen.symbols,
+            clones=seen.clones,
+            inlining=judged.inlining,
+            inlined_into=judged.copies,
+            callers=seen.callers,
+            tail_called_only=bool(seen.jumps) and not seen.calls and not seen.taken,
+            address_taken=seen.taken,
+            traceable=seen.traceable,
+            changed_signature=signature.changed,
+            lost_arguments=signature.lost,
+            found_by=judged.found_by,
+            certainty=judged.certainty,
+            evidence=(*judged.evidence, *signature.evidence),
+        )
+
+    def seen(self, name: str) -> Seen:
+        """What symbols and code tell of the function of that name."""
+        symbols = tuple(s for s in self.image.symbols.candidates(name) if s.is_function)
+        clones = tuple(self._clones(name))
+        found = bodies(symbols, clones)
+        callers, calls, jumps = self._callers(name, found)
+        taken = any(s.address in self.code_of(s.address).taken for s in found)
+        traceable = any(map(self.is_traceable, symbols)) if symbols else None
+        return Seen(name, symbols, clones, callers, calls, jumps, taken, traceable)
+
+    def _clones(self, name: str) -> Iterator[Clone]:
+        for full in self._clone_names.get(name, ()):
+            kind = split_clone(full)[1][0]
+            for symbol in self.image.symbols.candidates(full):
+                yield Clone(symbol, kind)
+
+    def _callers(self, name: str, found: Sequence[Symbol]) -> tuple[tuple[str, ...], int, int]:
+        """Who branches to those, and how many calls and jumps there are."""
+        callers: dict[str, None] = {}
+        calls = jumps = 0
+        for entry in dict.fromkeys(symbol.address for symbol in found):
+            for code in self.codes():
+                for site, is_call in code.branches_to(entry):
+                    start = code.start_of(site)
+                    caller = "" if start is None else without_cold(code.names[start])
+                    if caller == name:
+                        continue
+                    callers[caller] = None
+                    calls += is_call
+                    jumps += not is_call
+        return tuple(callers), calls, jumps
+
+    def is_traceable(self, symbol: Symbol) -> bool:
+        """Whether ftrace has a site in the function."""
+        sites = self._ftrace_sites
+        at = bisect_left(sites, symbol.address)
+        return at < len(sites) and sites[at] < symbol.address + max(symbol.size, 1)
+
+    @property
+    def _ftrace_sites(self) -> Sequence[int]:
+        sites = self.image.ftrace_sites
+        if sites is not self._sites_of:  # modules have come or gone
+            self._sites_of, self._sites = sites, sorted(sites)
+        return self._sites
+
+    def _judge(self, seen: Seen) -> Judged:
+        if self.dwarf is not None:
+            judged = by_dwarf(seen, self.dwarf)
+            if judged is not None:
+                return judged
+        return by_code(seen)

@@ -1,0 +1,1 @@
+"""Tetragon's TracingPolicies."""

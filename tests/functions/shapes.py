@@ -1,0 +1,48 @@
+"""A kernel with functions of every shape: inlined, cloned, twins, called in all ways."""
+
+from __future__ import annotations
+
+#: One file of it.
+FIRST = """
+#define noinline __attribute__((noinline))
+#define always static inline __attribute__((always_inline))
+#define notrace __attribute__((patchable_function_entry(0, 0)))
+volatile int sink;
+
+always int wholly(int x) { sink = x; return sink * 3; }
+int partly(int x) { sink = x + 1; return sink; }
+int holds_copies(int x) { return wholly(x) + partly(x); }
+int holds_more(int x) { return wholly(x + 1); }
+
+noinline static int twin(int x) { sink = x; return 1; }
+int first_twin(int x) { return twin(x) + 1; }
+
+noinline int cloned(int x) __asm__("cloned.isra.0");
+noinline int cloned(int x) { sink = x; return 2; }
+int calls_clone(int x) { return cloned(x) + 1; }
+
+noinline int split_rest(int x) __asm__("split.part.0");
+noinline int split_rest(int x) { sink = x; return 3; }
+int calls_rest(int x) { return x ? split_rest(x) + 1 : 0; }
+
+noinline int tailed(int x) { sink = x; return sink; }
+int jumps(int x) { return tailed(x + 1); }
+
+noinline static int in_table(int x) { return x + 5; }
+int (*const table[])(int) = { in_table };
+noinline static int in_code(int x) { sink = x; return 6; }
+int (*volatile hook)(int);
+void takes(void) { hook = in_code; }
+
+noinline notrace int untraced(int x) { sink = x; return 7; }
+int calls_untraced(int x) { return untraced(x) + 1; }
+noinline int recursive(int x) { return x ? recursive(x - 1) + sink + recursive(x - 2) : 0; }
+"""
+#: The other.
+SECOND = """
+extern volatile int sink;
+extern int partly(int x), recursive(int x);
+__attribute__((noinline)) static int twin(int x) { sink = x + 8; return 8; }
+int second_twin(int x) { return twin(x) + partly(x) + 1; }
+"""
+FLAGS = ("-g", "-fpatchable-function-entry=2")

@@ -1,0 +1,101 @@
+"""What symbols and code tell of functions."""
+
+from __future__ import annotations
+
+import pytest
+
+from kprobesim.functions.clones import split_clone, without_cold
+from kprobesim.functions.facts import Inlining
+from kprobesim.functions.functions import Functions
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "kinds"),
+    [
+        ("vfs_read", "vfs_read", ()),
+        ("do_x.isra.0", "do_x", ("isra",)),
+        ("do_x.isra.0.cold", "do_x", ("isra", "cold")),
+        ("do_x.cold.12", "do_x", ("cold",)),
+        ("do_x.constprop.3.isra.0", "do_x", ("constprop", "isra")),
+        ("do_x.llvm.123456789", "do_x", ("llvm",)),
+        ("do_x.lto_priv.0", "do_x", ("lto_priv",)),
+        ("event_exit__open.1", "event_exit__open.1", ()),
+        (".hidden", ".hidden", ()),
+    ],
+)
+def test_names_of_clones(name: str, base: str, kinds: tuple[str, ...]) -> None:
+    assert split_clone(name) == (base, kinds)
+
+
+def test_the_cold_part_belongs_to_its_function() -> None:
+    assert without_cold("do_x.isra.0.cold") == "do_x.isra.0"
+    assert without_cold("do_x.cold.3") == "do_x"
+    assert without_cold("do_x.coldish") == "do_x.coldish"
+
+
+def test_who_calls_whom(functions: Functions) -> None:
+    assert functions.facts("partly").callers == ("second_twin",)
+    assert functions.facts("twin").callers == ("first_twin", "second_twin")
+    assert functions.facts("calls_clone").callers == ()
+
+
+def test_a_recursive_function_is_not_its_own_caller(functions: Functions) -> None:
+    assert functions.facts("recursive").callers == ()
+
+
+def test_twins_are_all_there(functions: Functions) -> None:
+    facts = functions.facts("twin")
+    assert facts.twins == 2
+    assert len({symbol.address for symbol in facts.symbols}) == 2
+    assert facts.misses_calls
+
+
+def test_a_clone_has_the_callers_of_what_it_was_made_of(functions: Functions) -> None:
+    facts = functions.facts("cloned")
+    assert facts.symbols == ()
+    assert [(clone.symbol.name, clone.kind) for clone in facts.clones] == [
+        ("cloned.isra.0", "isra")
+    ]
+    assert facts.callers == ("calls_clone",)
+    assert facts.changed_signature
+    assert functions.facts("cloned.isra.0").callers == ("calls_clone",)
+
+
+def test_of_a_function_that_was_split_its_callers_hold_the_rest(functions: Functions) -> None:
+    facts = functions.facts("split")
+    assert (facts.inlining, facts.certainty) == (Inlining.WHOLE, "exact")
+    assert [clone.kind for clone in facts.clones] == ["part"]
+
+
+def test_a_function_that_is_only_jumped_to(functions: Functions) -> None:
+    facts = functions.facts("tailed")
+    assert facts.callers == ("jumps",)
+    assert facts.tail_called_only
+    assert not functions.facts("partly").tail_called_only
+
+
+@pytest.mark.parametrize("name", ["in_table", "in_code"])
+def test_a_function_whose_address_is_taken(functions: Functions, name: str) -> None:
+    facts = functions.facts(name)
+    assert facts.address_taken
+    assert facts.callers == ()
+    assert not functions.facts("tailed").address_taken
+
+
+def test_ftrace_does_not_know_all(functions: Functions) -> None:
+    assert functions.facts("tailed").traceable is True
+    assert functions.facts("untraced").traceable is False
+    assert functions.facts("wholly").traceable is None
+
+
+def test_a_name_that_is_not_there(functions: Functions) -> None:
+    facts = functions.facts("no_such_function")
+    assert facts.inlining is Inlining.GONE
+    assert (facts.symbols, facts.clones, facts.callers) == ((), (), ())
+
+
+def test_all_names_are_of_the_source(functions: Functions) -> None:
+    names = [facts.name for facts in functions.facts_of_all()]
+    assert names == sorted(set(names))
+    assert {"cloned", "split", "twin", "partly"} <= set(names)
+    assert not {"wholly", "cloned.isra.0"} & set(names)
