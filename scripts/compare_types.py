@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Compares the C text of all types of whole kernels with what bpftool, pahole and pfunct write.
 
     scripts/compare_types.py KERNEL...
@@ -13,7 +14,8 @@ A definition that occurs several times counts several times. What the tools inve
 get wrong is left out: bpftool's unnamed bit fields in place of holes and its numbers behind equal
 names, the mode of enums that older ones do not know, the compiler's own typedefs; pahole's forced
 alignments and its advice, and the offsets in arrays of anonymous structs, which it counts anew;
-pfunct's const, and its pointers to arrays and with attributes. Exit status 1 if anything differs.
+pfunct's const, its pointers with attributes, and those to arrays and to pointers to functions.
+Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -62,13 +64,13 @@ def blocks(text: str) -> Iterator[str]:
             lines = []
 
 
-def theirs_in_c(path: str) -> Iterator[str]:
+def theirs_in_c(text: str) -> Iterator[str]:
     """What bpftool defines; forward declarations are its way to get the order right."""
-    for block in blocks(run("bpftool", "btf", "dump", "file", path, "format", "c")):
+    for block in blocks(text):
         if not re.match(r"(struct|union) \w+;\n|enum \{", block):
-            text = plain(block)
-            if not text.endswith(tuple(f" {name};" for name in _BUILTIN)):
-                yield text
+            one = plain(block)
+            if not one.endswith(tuple(f" {name};" for name in _BUILTIN)):
+                yield one
 
 
 def ours_in_c(btf: Btf) -> Iterator[str]:
@@ -93,9 +95,9 @@ def placed(text: str) -> str:
     return " | ".join(found)
 
 
-def theirs_placed(path: str) -> Iterator[str]:
+def theirs_placed(text: str) -> Iterator[str]:
     """What pahole says of structs; of a typedef of an anonymous one it says nothing."""
-    for block in blocks(run("pahole", "-F", "btf", path)):
+    for block in blocks(text):
         if re.match(r"struct \w+ \{", block) and not _INNER.search(block):
             yield placed(block)
 
@@ -116,18 +118,18 @@ def without_const(text: str) -> str:
     )
 
 
-def theirs_prototypes(path: str) -> Iterator[str]:
+def theirs_prototypes(text: str) -> Iterator[str]:
     """What pfunct says."""
-    text = re.sub(r"<ERROR\((.*?)\)[^>]*!>\n?", "?", run("pfunct", "-F", "btf", "-P", path))
+    text = re.sub(r"<ERROR\((.*?)\)[^>]*!>\n?", "?", text)
     for line in text.splitlines():
-        if "?" not in line:
+        if "?" not in line and ")()(" not in line:
             yield without_const(line.removeprefix("inline "))
 
 
 def ours_prototypes(btf: Btf) -> Iterator[str]:
     """The same of ours."""
     for each in btf:
-        if isinstance(each, Function) and "__attribute__" not in prototype(each):
+        if isinstance(each, Function) and not re.search(r"__attr|\(\*\*", prototype(each)):
             yield without_const(prototype(each) + ";")
 
 
@@ -156,9 +158,12 @@ def main(paths: list[str]) -> int:
         with tempfile.NamedTemporaryFile(suffix=".btf") as file:
             file.write(btf.data)
             file.flush()
-            different += compare("bpftool", theirs_in_c(file.name), ours_in_c(btf))
-            different += compare("pahole", theirs_placed(file.name), ours_placed(btf))
-            different += compare("pfunct", theirs_prototypes(file.name), ours_prototypes(btf))
+            in_c = run("bpftool", "btf", "dump", "file", file.name, "format", "c")
+            different += compare("bpftool", theirs_in_c(in_c), ours_in_c(btf))
+            places = run("pahole", "-F", "btf", file.name)
+            different += compare("pahole", theirs_placed(places), ours_placed(btf))
+            prototypes = run("pfunct", "-F", "btf", "-P", file.name)
+            different += compare("pfunct", theirs_prototypes(prototypes), ours_prototypes(btf))
     return int(different > 0)
 
 

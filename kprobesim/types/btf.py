@@ -185,14 +185,10 @@ class Btf:
 
         libbpf calls it the essential name: what stands before the last three underscores.
         """
-        pattern = re.compile(rb"\0%s(?:___[^\0]*)?(?=\0)" % re.escape(name.encode()))
+        pattern = re.compile(rb"\0(%s(?:___[^\0]*)?)(?=\0)" % re.escape(name.encode()))
         found: list[Type] = [] if self.base is None else self.base.flavours(name)
-        pool = self.data[self._strings_at : self._strings_at + self._strings_size]
-        names = {
-            match[0][1:].decode("utf-8", "replace") for match in pattern.finditer(b"\0" + pool)
-        }
-        if self.base is not None:
-            names.update(each.name for each in found)
+        names = {each.decode("utf-8", "replace") for each in pattern.findall(b"\0" + self.pool)}
+        names.update(each.name for each in found)
         own = (number for each in names for number in self._numbers(each))
         return found + [self.type(number) for number in sorted(set(own)) if number >= self._first]
 
@@ -260,6 +256,11 @@ class Btf:
         start += self._strings_at
         text = self.data[start : self.data.find(b"\0", start)].decode("utf-8", "backslashreplace")
         return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+    @property
+    def pool(self) -> bytes:
+        """Its own strings, each with its NUL."""
+        return self.data[self._strings_at : self._strings_at + self._strings_size]
 
     @property
     def strings_end(self) -> int:

@@ -116,10 +116,11 @@ class _Text:
                 if isinstance(here, Array):
                     text, here = f"{text}[{here.count}]", here.element
                 else:
+                    words = []  # of a function, GNU's word for one that does not return
                     text, here = f"{text}({self._parameters(here, depth)})", here.returns
             elif isinstance(here, Alias) and not isinstance(here, Typedef):
                 word = _qualifier(here)
-                words += [word] if word not in words else []  # a const array of what is const
+                words = [word, *words] if word not in words else words  # a const array of consts
                 here = here.target
             else:
                 break
