@@ -207,10 +207,10 @@ class _Counter:
     def _returned(self, _ri: object, _regs: PtRegs) -> None:
         self._counts.hits += 1
 
-    def _arrived(self, _address: int, _size: int) -> None:
+    def _arrived(self, _address: int) -> None:
         self._counts.hits += 1
 
-    def _lost(self, _address: int, _size: int) -> None:
+    def _lost(self, _address: int) -> None:
         assert self._counts.lost is not None
         self._counts.lost += 1
 

@@ -73,7 +73,7 @@ class PanicWatch(Saved):
                 self._watched.add(address)
                 self._code_watch.watch(address, self._entered, INSIDE)
 
-    def _entered(self, _address: int, _size: int) -> None:
+    def _entered(self, _address: int) -> None:
         if self._at is None:
             self._at = self._clock.now()
             self._clock.hasten(self._at + _LAST_WORDS)

@@ -30,7 +30,9 @@ class BpfObject:
 
     ``programs`` are what attaches, ``functions`` all code. ``btf`` is its own BTF, ``None`` if it
     was compiled without ``-g``. ``core`` has the CO-RE relocations of each function, each with the
-    number of its instruction there. ``problems`` say why libbpf would not open it.
+    number of its instruction there. ``constants`` are the sections of constants (``.rodata``) by
+    their index, which whoever loads the object may set before. ``problems`` say why libbpf would
+    not open it.
     """
 
     path: str
@@ -41,6 +43,7 @@ class BpfObject:
     core: dict[Function, tuple[tuple[int, CoreRecord], ...]] = field(
         default_factory=dict, repr=False
     )
+    constants: dict[int, bytes] = field(default_factory=dict, repr=False)
     license: str = ""
     problems: tuple[str, ...] = ()
 
@@ -153,6 +156,7 @@ def _read(cls: type[BpfObject], elf: ElfFile) -> BpfObject:
         externs=collect_externs(elf, btf),
         btf=btf,
         core=core_records(elf, btf, extra, functions),
+        constants={one.index: one.data for one in elf.sections if one.name.startswith(".rodata")},
         license=notes.data.split(b"\0")[0].decode("utf-8", "replace") if notes else "",
         problems=(_LEGACY_MAPS,) if elf.section("maps") else (),
     )

@@ -6,7 +6,9 @@ import argparse
 from typing import Any
 
 from kprobesim.cli.console import make_console, styled
-from kprobesim.cli.loading import positive_int, progress
+from kprobesim.cli.loading import positive_int, progress, seconds
+from kprobesim.compat.hits import Run
+from kprobesim.compat.hits_table import hits_table
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.run import compatibility
 from kprobesim.compat.table import table
@@ -25,6 +27,7 @@ examples:
   kprobesim compat probes.txt -k vmlinux
   kprobesim compat tool.bpf.o script.bt -k 'kernels/*.deb' --allow partly-inlined
   kprobesim compat policies/ -k kernels/ --jobs 4 --junit report.xml
+  kprobesim compat probes.txt -k amd64.deb arm64.deb --ask --run 'modprobe loop; ls /proc'
 """
 
 
@@ -60,6 +63,26 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--jobs", metavar="N", type=positive_int, default=1, help="processes that share the kernels"
     )
+    parser.add_argument(
+        "--ask",
+        action="store_true",
+        help="boot each kernel, and let its own kprobes judge the same probes",
+    )
+    parser.add_argument(
+        "--run",
+        dest="lines",
+        metavar="LINES",
+        action="append",
+        default=[],
+        help="boot each kernel, and count hits while its shell (BusyBox) does this: 'ls /proc'",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=seconds,
+        default=300.0,
+        help="seconds of this computer's time that each kernel gets for --run (default 300)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -76,8 +99,15 @@ def _kind(text: str) -> Kind:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors. The exit code tells whether all is well."""
-    found = compatibility(args.sources, args.kernel, jobs=args.jobs, progress=progress())
+    found = compatibility(
+        args.sources,
+        args.kernel,
+        jobs=args.jobs,
+        ask=args.ask,
+        run=Run(tuple(args.lines), args.timeout) if args.lines else None,
+        progress=progress(),
+    )
     console = make_console()
-    for line in table(found, args.allow):
+    for line in (*table(found, args.allow), *hits_table(found)):
         console.print(styled(*line))
     return found.exit_status(args.allow)

@@ -17,8 +17,9 @@ from kprobesim.image.modules.file import module_name, read_module
 from kprobesim.image.symbols.nearest import nearest_names
 from kprobesim.survey.known import KnownKernel, open_known
 from kprobesim.types.as_data import as_data
-from kprobesim.types.btf import MAGIC, Btf
+from kprobesim.types.btf import Btf
 from kprobesim.types.c_text import definition
+from kprobesim.types.header import MAGIC
 from kprobesim.types.model import Enum, Forward, Struct, Type, Typedef, Union
 from kprobesim.types.module_types import module_types
 

@@ -12,7 +12,16 @@ from kprobesim.compat.kinds import Kind, Level
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Source, Wanted
 
-__all__ = ["ENOTSUPP", "Answer", "AskedKernel", "Certainty", "Compatibility", "Finding", "Unread"]
+__all__ = [
+    "ENOTSUPP",
+    "Answer",
+    "AskedKernel",
+    "Certainty",
+    "Compatibility",
+    "Finding",
+    "Hits",
+    "Unread",
+]
 
 ENOTSUPP = 524
 """Of include/linux/errno.h: the kernel's own, which no C library names."""
@@ -73,6 +82,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Hits:
+    """What a probe has counted in a booted guest.
+
+    Attributes:
+        hits: How often it was hit.
+        nmissed: How often the kernel could not call it.
+        lost: How often an inlined copy ran instead, which it does not see; ``None``: no copies
+            are known.
+        problem: Why nothing was counted; empty if something could be.
+    """
+
+    hits: int
+    nmissed: int = 0
+    lost: int | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Answer:
     """All that is known of one probe on one kernel: a cell of the table.
 
@@ -80,11 +107,16 @@ class Answer:
         wanted: The probe.
         kernel: The kernel.
         findings: At least one, the worst first.
+        asked: What the kernel itself answered, booted: 0 or the positive errno; ``None`` if it was
+            not asked.
+        hits: What was counted in it; ``None`` if nothing was.
     """
 
     wanted: Wanted
     kernel: AskedKernel
     findings: tuple[Finding, ...]
+    asked: int | None = None
+    hits: Hits | None = None
 
     @property
     def worst(self) -> Finding:

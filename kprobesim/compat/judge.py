@@ -22,7 +22,7 @@ from kprobesim.compat.patterns import match
 from kprobesim.errors import KprobesimError
 from kprobesim.sources.wanted import Interface, Wanted
 
-__all__ = ["judge"]
+__all__ = ["ON_FUNCTIONS", "judge"]
 
 _ATTACH: dict[Interface, Callable[[KernelFacts, Wanted], list[Finding]]] = {
     Interface.REGISTER_KPROBE: attach_kprobe,
@@ -47,11 +47,12 @@ _ATTACH: dict[Interface, Callable[[KernelFacts, Wanted], list[Finding]]] = {
     Interface.STRUCT_OPS: attach_by_type,
     Interface.FREPLACE: attach_by_type,
 }
-_ON_FUNCTIONS = frozenset(
+ON_FUNCTIONS = frozenset(
     interface
     for interface, attach in _ATTACH.items()
     if attach in (attach_kprobe, attach_by_ftrace, attach_by_trampoline)
 )
+"""The interfaces by which probes go to functions of the kernel."""
 
 
 def judge(asked: KernelFacts, wanted: Wanted) -> Answer:
@@ -75,7 +76,7 @@ def _findings(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     findings = _ATTACH[wanted.interface](asked, wanted)
     if any(finding.level is Level.ERROR for finding in findings):
         return findings
-    if wanted.interface in _ON_FUNCTIONS and wanted.target:
+    if wanted.interface in ON_FUNCTIONS and wanted.target:
         findings += missed_calls(asked, wanted)
     findings += moved_arguments(asked, wanted)
     findings += not_overridable(asked, wanted)

@@ -67,6 +67,7 @@ class Kind(str, enum.Enum):
     INLINED = "inlined"
     RENAMED = "renamed"
     ABSENT = "absent"
+    DIFFERS = "differs"
     PROBLEM = "problem"
 
     def __str__(self) -> str:
@@ -130,6 +131,7 @@ _LOOKS = {
     Kind.INLINED: _Look(Level.ERROR, "I", _ERROR, "inlined wherever it is called"),
     Kind.RENAMED: _Look(Level.ERROR, "r", _ERROR, "not there: it has another name"),
     Kind.ABSENT: _Look(Level.ERROR, "-", _ERROR, "not there"),
+    Kind.DIFFERS: _Look(Level.ERROR, "#", _ERROR, "the kernel itself says otherwise"),
     Kind.PROBLEM: _Look(Level.ERROR, "!", _ERROR, "cannot be read"),
 }
 _ORDER = {kind: number for number, kind in enumerate(Kind)}

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Unread
+from kprobesim.compat.hits import Run, with_hits
 from kprobesim.compat.judge import judge
 from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.own_answers import with_own_answers
 from kprobesim.errors import KprobesimError
 from kprobesim.sources.read import read_sources
 from kprobesim.sources.wanted import Source
@@ -31,6 +33,8 @@ def compatibility(
     *,
     jobs: int = 1,
     executor: Executor | None = None,
+    ask: bool = False,
+    run: Run | None = None,
     progress: _Told | None = None,
 ) -> Compatibility:
     """Whether the probes of ``sources`` attach and hit on ``kernels``.
@@ -47,6 +51,8 @@ def compatibility(
         kernels: Images, packages, snapshots, catalogues; folders of such, and patterns.
         jobs: How many processes share the kernels.
         executor: Who runs them instead: any :class:`concurrent.futures.Executor`.
+        ask: Boot each kernel, and let its own kprobes judge the same probes.
+        run: Boot each kernel, and count hits while it does this.
         progress: Hears of each kernel that is done.
 
     Raises:
@@ -60,11 +66,11 @@ def compatibility(
         for source in read
         for problem in source.problems
     ]
-    for number, (path, result) in enumerate(_judge_all(read, paths, jobs, executor, progress), 1):
-        if isinstance(result, Unread):
-            problems.append(result)
-        else:
-            judged.append(result)
+    work = _Work(tuple(read), ask, run)
+    for number, (path, done) in enumerate(_judge_all(work, paths, jobs, executor, progress), 1):
+        problems += done.problems
+        if done.judged is not None:
+            judged.append(done.judged)
         if progress is not None and len(paths) > 1:
             progress(f"{number} of {len(paths)}: {path.name}")
     return _together(tuple(read), judged, problems)
@@ -78,38 +84,60 @@ def _read(sources: Iterable[str | os.PathLike[str] | Source]) -> Iterator[Source
             yield from read_sources([source])
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done with each kernel."""
+
+    sources: tuple[Source, ...]
+    ask: bool
+    run: Run | None
+
+
+@dataclass
+class _Done:
+    """What came of one kernel."""
+
+    judged: _Judged | None = None
+    problems: list[Unread] = field(default_factory=list)
+
+
 def _judge_all(
-    sources: Sequence[Source],
+    work: _Work,
     paths: Sequence[Path],
     jobs: int,
     executor: Executor | None,
     progress: _Told | None,
-) -> Iterator[tuple[Path, _Judged | Unread]]:
+) -> Iterator[tuple[Path, _Done]]:
     if executor is None and min(jobs, len(paths)) < 2:
         for path in paths:
-            yield path, _judge_one(sources, path, progress)
+            yield path, _judge_one(work, path, progress)
         return
     pool = ProcessPoolExecutor(min(jobs, len(paths))) if executor is None else nullcontext(executor)
     with pool as workers:
-        pending = {workers.submit(_judge_one, sources, path): path for path in paths}
+        pending = {workers.submit(_judge_one, work, path): path for path in paths}
         for done in as_completed(pending):
             yield pending[done], done.result()
 
 
-def _judge_one(
-    sources: Sequence[Source], path: Path, progress: _Told | None = None
-) -> _Judged | Unread:
+def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
     """The answers of one kernel; in a process of its own if there are several."""
+    done = _Done()
     try:
         known = open_known(path, progress=progress)
         facts = KernelFacts(known)
-        answers = [judge(facts, wanted) for source in sources for wanted in source.wanted]
-        return facts.kernel, known.version, answers
+        answers = [judge(facts, wanted) for source in work.sources for wanted in source.wanted]
+        done.judged = facts.kernel, known.version, answers
+        if work.ask:
+            answers[:] = with_own_answers(facts, answers, progress)
+        if work.run is not None:
+            answers[:], wrong = with_hits(facts, answers, work.run, progress)
+            done.problems += wrong
     except KprobesimError as error:
-        message = str(error).removeprefix(f"{path}: ")
-        return Unread(str(path), None, message)
+        done.problems.append(Unread(str(path), None, str(error).removeprefix(f"{path}: ")))
     except OSError as error:
-        return Unread(str(path), None, f"cannot be read: {error.strerror or error}")
+        why = f"cannot be read: {error.strerror or error}"
+        done.problems.append(Unread(str(path), None, why))
+    return done
 
 
 def _together(

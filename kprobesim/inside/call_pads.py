@@ -102,11 +102,11 @@ class CallPads:
         self._board.stop(StopReason(Stop.REQUESTED, "the call"))
         self._engine.stop()
 
-    def _on_interrupt(self, _address: int, _size: int) -> None:
+    def _on_interrupt(self, _address: int) -> None:
         if self._may_stop is not None and self._may_stop():
             self._stop()
 
-    def _on_work(self, _address: int, _size: int) -> bool:
+    def _on_work(self, _address: int) -> bool:
         work = self._words[self._argument]
         if work == self._expected_work:
             self._expected_work = -1
@@ -114,11 +114,11 @@ class CallPads:
         elif work in self._given_up:
             self._given_up.remove(work)
             self._machine.vcpu.return_to_caller()
-            self._engine.write_pc(self._machine.regs.ip)
+            self._engine.leave_block()
             return True
         return False
 
-    def _on_back(self, _address: int, _size: int) -> bool:
+    def _on_back(self, _address: int) -> bool:
         sp = self._words[self._sp]
         if sp == self._expected_sp:
             self._expected_sp = -1
@@ -126,7 +126,7 @@ class CallPads:
         elif sp in self._abandoned:
             regs = self._abandoned.pop(sp)
             regs.thaw(self._words, self._machine.cpu)
-            self._engine.write_pc(regs.ip)
+            self._engine.leave_block()
             return True
         return False
 

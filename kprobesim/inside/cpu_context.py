@@ -112,8 +112,8 @@ class Arm64Standing:
         self._cpu, self._engine = board.machine.cpu, board.machine.engine
         self._words, self._flags = board.machine.words, self._engine.layout.flags
         self._memory = board.machine.memory
-        self._sp_el0 = self._engine.prepare_system(*SP_EL0, 0)
-        self._tpidr = self._engine.prepare_system(*TPIDR_EL1, 0)
+        self._sp_el0 = self._engine.system_register(*SP_EL0)
+        self._tpidr = self._engine.system_register(*TPIDR_EL1)
         self._image = image
         found = image.symbols.candidates("__entry_task")
         self._entry_task = found[0].address if found else _find_entry_task(image)
@@ -133,14 +133,12 @@ class Arm64Standing:
     def task(self) -> int | None:
         """SP_EL0, or what the next entry will put there."""
         if not self.in_user_mode():
-            task = self._engine.read_prepared(self._sp_el0)
+            task = self._sp_el0.read()
             if task & _HIGH_HALF:
                 return task
         if self._entry_task is None:
             return None
-        return _task_at(
-            self._memory, self._entry_task + self._engine.read_prepared(self._tpidr) & MASK64
-        )
+        return _task_at(self._memory, self._entry_task + self._tpidr.read() & MASK64)
 
     def counters(self) -> list[int]:
         """The low half of ``thread_info.preempt_count``, at the start of the task."""

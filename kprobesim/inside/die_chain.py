@@ -45,7 +45,7 @@ def watch_die_chain(machine: System, image: KernelImage) -> None:
     if not found:
         raise UsageError(f"{image.path} has no notify_die(): nobody can be asked before it dies")
 
-    def on_notify_die(_address: int, _size: int) -> bool:
+    def on_notify_die(_address: int) -> bool:
         live = machine.regs
         event, place, code, number = live.arg(0), live.arg(2), live.arg(3), live.arg(4)
         if machine.arch == "arm64":
@@ -63,7 +63,7 @@ def watch_die_chain(machine: System, image: KernelImage) -> None:
             if machine.die_notifiers.call(DieEvent(event), regs, Trap(kind, number, code)):
                 _write_changes(machine, place, before, regs)
                 machine.vcpu.return_to_caller(Notify.NOTIFY_STOP)
-                machine.engine.write_pc(machine.words[machine.engine.layout.pc])
+                machine.engine.leave_block()
                 return True
         except GuestMemoryError:
             pass  # a call without registers, such as a panic's

@@ -81,7 +81,7 @@ class OopsWatch:
         for symbol in found or symbols.candidates(_LAST_RESORT):
             machine.code_watch.watch(symbol.address, self._on_oops, INSIDE)
 
-    def _on_oops(self, _address: int, _size: int) -> None:
+    def _on_oops(self, _address: int) -> None:
         task = self._task
         if task is None or self._standing.task() != task:
             return  # somebody else's

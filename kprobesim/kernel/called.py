@@ -11,7 +11,14 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.inside.tasks import Task, Tasks
-from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
+from kprobesim.kernel.arguments import (
+    Passed,
+    are_plain,
+    as_int,
+    as_result,
+    check_limits,
+    code_address,
+)
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.called_forks import CalledForks
 from kprobesim.kernel.called_memory import CalledMemory
@@ -232,10 +239,17 @@ class CalledKernel(Kernel):
         check_limits(timeout, max_instructions)
         if max_instructions:
             self._check_counting()
-        with self.machine.turn, Passed(arguments, self._memory, guard=guard is not False) as values:
-            result = self.machine.call(
-                target, values, timeout=timeout, max_instructions=max_instructions
-            )
+        machine = self.machine
+        turn, call = machine.turn, machine.call_in_turn
+        turn.begin()
+        try:
+            if are_plain(arguments):
+                result = call(target, arguments, timeout, max_instructions)
+            else:
+                with Passed(arguments, self._memory, guard=guard is not False) as values:
+                    result = call(target, values, timeout, max_instructions)
+        finally:
+            turn.end()
         return as_result(result, signed=signed)
 
     def _check_counting(self) -> None:

@@ -100,7 +100,7 @@ class FaultPath:
     def _leave_slot(self, p: Kprobe, done: int) -> None:
         """Undo the start of a step: the fault belongs to the probed address."""
         if p.ainsn.insn == p.addr:
-            self._hits.hooks.in_place.after_fault()
+            self._hits.hooks.in_place.end_by_fault()
         if p.ainsn.insn == p.addr or self._hits.breakpoints.single_step:
             self._vcpu.cpu.set_single_step(False)
         words, flags = self._words, self._flags

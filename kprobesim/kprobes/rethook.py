@@ -321,7 +321,7 @@ class HookReturns(Returns):
                 code_watch.unwatch(sites.pop(site))
         sites[address] = code_watch.watch(address, self._at_site, RETURNS)
 
-    def _at_site(self, address: int, _size: int) -> None:
+    def _at_site(self, address: int) -> None:
         """Somebody comes to where a followed call returns to."""
         sp = self._machine.vcpu.words[self._sp]
         newest = self.pending.get(sp)
@@ -333,11 +333,11 @@ class HookReturns(Returns):
                 self._returned(key, ri)
                 return
 
-    def _on_task_dead(self, _address: int, _size: int) -> None:
+    def _on_task_dead(self, _address: int) -> None:
         sp = self._machine.vcpu.words[self._sp]
         self._dead_stacks[self._machine.vcpu.number] = sp - sp % _STACK
 
-    def _on_task_switched(self, _address: int, _size: int) -> None:
+    def _on_task_switched(self, _address: int) -> None:
         """``kprobe_flush_task()``, for a task that the CPU has left for ever."""
         number = self._machine.vcpu.number
         start, self._dead_stacks[number] = self._dead_stacks[number], 0

@@ -95,7 +95,8 @@ class Arm64Cpu:
         self.engine = engine
         self.read_flags = engine.read_flags  # not a method: one call less for each branch
         self.read_u64: Callable[[int], int]  # set by who has the memory
-        self._mdscr = engine.prepare_system(*MDSCR_EL1, 0)
+        self._mdscr = engine.system_register(*MDSCR_EL1)
+        self._pstate = engine.fields["pstate"]
         self._guests_mdscr = 0
 
     def start(self, memory: GuestMemory) -> None:
@@ -158,12 +159,14 @@ class Arm64Cpu:
 
         A booted guest has a value of its own in MDSCR_EL1, which comes back.
         """
-        pstate = self.engine.fields["pstate"]
-        pstate.value = pstate.value | _PSTATE_SS if on else pstate.value & ~_PSTATE_SS
+        pstate, mdscr = self._pstate, self._mdscr
         if on:
-            self._guests_mdscr = self.engine.read_prepared(self._mdscr)
-        self._mdscr.val = self._guests_mdscr | (_MDSCR_STEP if on else 0)
-        self.engine.write_prepared(self._mdscr)
+            pstate.value |= _PSTATE_SS
+            self._guests_mdscr = guests = mdscr.read()
+            mdscr.write(guests | _MDSCR_STEP)
+        else:
+            pstate.value &= ~_PSTATE_SS
+            mdscr.write(self._guests_mdscr)
 
     # -- traps -----------------------------------------------------------------------------------
 
@@ -194,9 +197,10 @@ class Arm64Cpu:
         words = self.engine.words
         for number, value in enumerate(arguments[:8]):
             words[number] = value
-        rest = arguments[8:]
-        sp = (stack_top - 8 * len(rest)) & ~15
-        if rest:
+        sp = stack_top & ~15
+        if len(arguments) > 8:
+            rest = arguments[8:]
+            sp = (stack_top - 8 * len(rest)) & ~15
             memory.write(sp, struct.pack(f"<{len(rest)}Q", *rest))
         words[31] = sp
         words[30] = pad

@@ -24,40 +24,50 @@ class HiddenTime:
     def __init__(self, engine: Engine) -> None:
         """Hide what happens on ``engine``."""
         self._engine = engine
+        self._counting = engine.counts
         self._counter = engine.counter_words
         self._counted = 0
 
     def begin(self) -> None:
         """The CPU stands at an instruction, and is about to leave its block."""
-        self._counted, self._engine.extra_blocks = self._counter[0], 0
+        self._counted, self._engine.extra_count = self._counter[0], 0
 
     def begin_step(self) -> None:
-        """A block more will be run, which must not end the run in the middle of the hit.
+        """As :meth:`begin`, to step: what is counted more must not end the run in mid-hit."""
+        counter = self._counter
+        self._counted = counter[0]
+        self._engine.extra_count = 1
+        counter[1] += 1
 
-        Called once more for each turn of an instruction that repeats itself.
-        """
-        if self._engine.counts_blocks:
-            self._engine.extra_blocks += 1
-            self._counter[1] += 1
+    def step_again(self) -> None:
+        """The instruction repeats itself, and has another turn."""
+        self._engine.extra_count += 1
+        self._counter[1] += 1
 
     def end_step(self) -> None:
-        """It is behind the instruction: the time is that of :meth:`begin`, and not less."""
-        self._give_back()
-        self._counter[0] = self._counted
+        """It is behind the instruction: the time is that of :meth:`begin`, and not less.
+
+        The run ends where it would have ended.
+        """
+        counter, engine = self._counter, self._engine
+        counter[0] = self._counted
+        counter[1] -= engine.extra_count
+        engine.extra_count = 0
 
     def end_by_fault(self) -> None:
         """The step has faulted: the block was counted once more for each turn."""
-        self._counter[0] -= self._engine.extra_blocks
-        self._give_back()
+        counter, engine = self._counter, self._engine
+        counter[0] -= engine.extra_count
+        counter[1] -= engine.extra_count
+        engine.extra_count = 0
+
+    def once_more(self) -> None:
+        """The block will be left, and begins anew with the instruction."""
+        self._counter[0] -= 1
 
     def end(self) -> None:
         """The block will be entered, and counted, once more."""
-        self._counter[0] = self._counted - self._engine.counts_blocks
-
-    def _give_back(self) -> None:
-        """The run ends where it would have ended."""
-        self._counter[1] -= self._engine.extra_blocks
-        self._engine.extra_blocks = 0
+        self._counter[0] = self._counted - self._counting.in_blocks
 
 
 class GuestClock(Protocol):

@@ -159,7 +159,7 @@ class Machine(System):
                 raise EngineError(f"Unicorn stopped at once: {self.engine.describe(status)}")
             self.engine.flush_tlb()
             entries *= 2
-        self.engine.restore(before)
+        before.restore()
         self.memory.write(scratch, bytes(len(toucher)))
 
     # -- calling -----------------------------------------------------------------------------------
@@ -183,19 +183,20 @@ class Machine(System):
         turn = self.turn
         turn.begin()
         try:
-            return self._call(target, arguments, timeout, max_instructions)
+            return self.call_in_turn(target, arguments, timeout, max_instructions)
         finally:
             turn.end()
 
-    def _call(
+    def call_in_turn(
         self, target: int, arguments: Sequence[int], timeout: float | None, max_instructions: int
     ) -> int:
+        """As :meth:`call`, by whoever has the turn already."""
         vcpu = self.vcpu
         depth = vcpu.depth
         if depth == len(self._contexts):
             self._grow()
         engine, context = vcpu.engine, self._contexts[depth]
-        engine.save(context)
+        context.save()
         # (Not held at depth 0: the hit path tells by the reference count that nobody kept them.)
         outer, handling = vcpu.regs if depth else None, vcpu.in_handler
         if outer is not None:
@@ -211,9 +212,9 @@ class Machine(System):
         try:
             self._clean_stack(depth)
             self.targets[depth] = target
-            self.cpu.prepare_call(self.memory, self._stacks[depth], arguments, self._pad)
+            vcpu.cpu.prepare_call(self.memory, self._stacks[depth], arguments, self._pad)
             if self._shadow_stacks:
-                self.words[self._shadow_register] = self._shadow_stacks[depth]
+                vcpu.words[self._shadow_register] = self._shadow_stacks[depth]
             limit = max_instructions
             if counter is not None:
                 left = counter[1] - counter[0]
@@ -223,14 +224,14 @@ class Machine(System):
         except BaseException:
             vcpu.hit_state.restore(state)
             if depth:
-                engine.restore(context)
+                context.restore()
                 self._take_back_the_stop()
             raise
         finally:
             vcpu.depth = depth
             if not depth:
                 self._stop_asked = False
-            engine.restore(context)
+            context.restore()
             vcpu.in_handler = handling
             if outer is not None:
                 vcpu.regs = outer
@@ -246,7 +247,7 @@ class Machine(System):
     def _stop_soon(self) -> None:
         """In a callback: let the current run end at the next block."""
         count = self.engine.counter_words
-        count[1] = min(count[0] + self.engine.extra_blocks, count[1])
+        count[1] = min(count[0] + self.engine.extra_count, count[1])
 
     def check_idle(self) -> None:
         """Raise :class:`UsageError` while a call runs."""
@@ -328,7 +329,7 @@ class Machine(System):
             while True:
                 if limit:
                     engine.count_instructions()
-                elif not engine.counts_blocks:
+                elif not engine.counts.in_blocks:
                     engine.count_blocks()
                 status = engine.run(address, min(limit - used, most) if limit else most)
                 if self._stop_asked:

@@ -26,6 +26,8 @@ __all__ = [
     "make_ram",
 ]
 
+_and = int.__and__  # enumerations take a microsecond for that
+
 DIRECT_MAP = "direct map"
 """The name of the region that maps the RAM itself, where it is in use by others, too."""
 
@@ -268,7 +270,7 @@ class GuestMemory(HostAccess):
     def is_executable(self, address: int) -> bool:
         """Whether the guest may execute what is at ``address``."""
         region = self.region(address)
-        return region is not None and bool(region.prot & Prot.X)
+        return region is not None and _and(region.prot, Prot.X) != 0
 
     # -- access --------------------------------------------------------------------------------
 
@@ -300,6 +302,10 @@ class GuestMemory(HostAccess):
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes at virtual ``address``; raises :class:`GuestMemoryError`."""
         address &= MASK64
+        region = self._last
+        if region.start <= address and 0 < size <= region.end - address:
+            at = address - region.start + region.offset
+            return self.ram[at : at + size]
         if size < 0:
             raise UsageError(f"cannot read {size} bytes")
         at = self._offset(address, size, "read") if size else 0

@@ -46,17 +46,17 @@ class TrapRouter:
         self.witnesses: list[Callable[[int], None]] = []
         self.deliver: Callable[[int], None] | None = None
         self._vcpu = vcpu
-        vcpu.engine.hooks.on_interrupt_unguarded(self._make_route())
+        vcpu.engine.hooks.on_interrupt(self._make_route())
         if vcpu.arch == "x86_64":
             vcpu.engine.hooks.on_invalid_instruction(self._on_invalid)
 
-    def _make_route(self) -> Callable[[object, int, object], None]:
+    def _make_route(self) -> Callable[[object, int], None]:
         cpu, keep = self._vcpu.cpu, self._vcpu.engine.hooks.keep
         breakpoint_vector, step_vector = cpu.breakpoint_vector, cpu.step_vector
         emulate, breakpoint, step = self.emulate, self.breakpoint, self.step
         pass_on = self._pass_on
 
-        def route(_uc: object, vector: int, _data: object) -> None:
+        def route(_uc: object, vector: int) -> None:
             try:  # the way of every hit: one frame
                 if emulate:
                     for takes in emulate:

@@ -149,9 +149,12 @@ class X86Cpu:
         registers = X86PtRegs.ARGUMENTS
         for number, value in zip(registers, arguments, strict=False):
             words[number] = value
-        rest = arguments[len(registers) :]
-        sp = (stack_top - 8 * len(rest)) & ~15
-        memory.write(sp - 8, struct.pack(f"<{1 + len(rest)}Q", pad, *rest))
+        sp = stack_top & ~15
+        if len(arguments) > len(registers):
+            rest = arguments[len(registers) :]
+            sp = (stack_top - 8 * len(rest)) & ~15
+            memory.write(sp, struct.pack(f"<{len(rest)}Q", *rest))
+        memory.write_u64(sp - 8, pad)
         words[4] = sp - 8
         words[5] = 0  # the outermost frame
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kprobesim.errors import UsageError
+from kprobesim.sources.bpf_object import is_elf, read_object
 from kprobesim.sources.bpftrace.reader import (
     is_bpftrace,
     is_one_liner,
     read_bpftrace,
     read_one_liners,
 )
+from kprobesim.sources.c_source import is_c_source, read_c_source
 from kprobesim.sources.kprobe_events.reader import is_definition, read_kprobe_events
 from kprobesim.sources.names import is_json, is_name, read_json, read_names
 from kprobesim.sources.perf_probe import is_perf_probe, read_perf_probe
@@ -33,6 +35,7 @@ _SUFFIXES = {
 _READERS: dict[SourceKind, _Reader] = {
     SourceKind.BPFTRACE: read_bpftrace,
     SourceKind.KPROBE_EVENTS: read_kprobe_events,
+    SourceKind.C_SOURCE: read_c_source,
     SourceKind.NAMES: read_names,
     SourceKind.PERF_PROBE: read_perf_probe,
     SourceKind.TETRAGON: read_tetragon,
@@ -57,6 +60,8 @@ def read_source(path: str | os.PathLike[str], kind: SourceKind | None = None) ->
     path = Path(path)
     try:
         data = read_bytes(path)
+        if is_elf(data):
+            return read_object(data, path)
         return read_text(decode(path, data), path, kind)
     except SourceError as error:
         return _unreadable(path, error.problem)
@@ -68,6 +73,8 @@ def read_text(text: str, path: Path, kind: SourceKind | None = None) -> Source:
     reading = Reading(path, known)
     if known is SourceKind.UNKNOWN:
         reading.problem(None, _WHAT_IS_READ)
+    elif known is SourceKind.BPF_OBJECT:
+        reading.problem(None, "is a text, and no compiled eBPF object")
     elif known in _SCRIPTS and len(text) > MAX_SCRIPT:
         reading.problem(None, f"has more than {MAX_SCRIPT >> 20} MiB: no {known} has")
     elif known is SourceKind.BPFTRACE and not is_bpftrace(text) and is_one_liner(text):
@@ -98,6 +105,8 @@ def _kind(text: str, path: Path) -> SourceKind:
     """What a text is: what it says of itself comes first, then its name, then its lines."""
     if is_tetragon(text):
         return SourceKind.TETRAGON
+    if is_c_source(text, path):
+        return SourceKind.C_SOURCE
     if is_bpftrace(text):
         return SourceKind.BPFTRACE
     if path.suffix in _SUFFIXES:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from kprobesim.bpf.object import BpfObject
 from kprobesim.sources.wanted import Interface, Problem, Source, SourceKind, Wanted
 
 __all__ = ["MAX_PROBLEMS", "MAX_WANTED", "Reading", "shown"]
@@ -54,7 +55,7 @@ class Reading:
         if len(self._notes) < MAX_PROBLEMS:
             self._notes.append(Problem(line, text))
 
-    def source(self, compiled: Any = None) -> Source:
+    def source(self, compiled: BpfObject | None = None) -> Source:
         """All that was found; ``compiled`` is the object of an object file."""
         problems = list(self._problems)
         if self._left_out:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from kprobesim.bpf.object import BpfObject
 from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Interface", "Problem", "Source", "SourceKind", "Wanted", "WantedArgument"]
@@ -172,4 +172,4 @@ class Source:
     wanted: tuple[Wanted, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[Problem, ...] = ()
-    object: Any = None
+    object: BpfObject | None = None

@@ -8,10 +8,9 @@ uses of the kernel's types: integers whole, structs and enums by name and size. 
 
 from __future__ import annotations
 
-import struct
-
 from kprobesim.errors import TypesError
-from kprobesim.types.btf import MAGIC, Btf
+from kprobesim.types.btf import Btf
+from kprobesim.types.header import HEADER
 from kprobesim.types.model import (
     Enum,
     Float,
@@ -30,7 +29,6 @@ _ELEMENT_REFERS = {4: 1, 5: 1, 13: 1, 15: 0}
 _ELEMENT_WORDS = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
 _ARRAY = 3
 _UNNAMED_ELEMENTS = frozenset((15,))
-_HEADER = struct.Struct("<HBBIIIII")
 
 
 def module_types(data: bytes, distilled: bytes | None, kernel: Btf, source: str) -> Btf:
@@ -83,8 +81,7 @@ def _moved(split: Btf, base: Btf, kernel: Btf) -> Btf:
             if kind in _ELEMENT_REFERS:
                 move_number(element + _ELEMENT_REFERS[kind])
     strings = base.pool + split.pool
-    header = _HEADER.pack(0xEB9F, 1, 0, _HEADER.size, 0, len(words), len(words), len(strings))
-    assert header.startswith(MAGIC)
+    header = HEADER.pack(0xEB9F, 1, 0, HEADER.size, 0, len(words), len(words), len(strings))
     return Btf(header + bytes(words) + strings, kernel, split.source)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from kprobesim import (
     GuestLimit,
     GuestTimeout,
     Kernel,
+    Kprobe,
+    KprobeError,
     TrapKind,
     UsageError,
 )
@@ -155,6 +158,28 @@ def test_the_instruction_limit_is_exact(guest: Kernel) -> None:
     needed = next(n for n in range(1, 100) if _returns(guest, n))
     assert not _returns(guest, needed - 1)
     assert guest.call("count_to", 1000) == 499500
+
+
+def test_the_limit_is_where_it_was_under_probes_that_step(sample: Path) -> None:
+    guest = Kernel.load(sample, arming="hook")
+
+    def ends() -> list[tuple[int | None, int]]:
+        found = []
+        for limit in range(1, 12):
+            with pytest.raises(GuestLimit) as caught:
+                guest.call("count_to", 5, max_instructions=limit)
+            found.append((caught.value.instructions, caught.value.regs.ip))
+        return found
+
+    plain = ends()
+    for address in {address for _, address in plain}:
+        probe = Kprobe(addr=address, post_handler=lambda p, regs, flags: None)
+        try:
+            guest.register_kprobe(probe)
+        except KprobeError:
+            continue
+        assert ends() == plain, f"under a probe at {address:#x}"
+        guest.unregister_kprobe(probe)
 
 
 def _returns(guest: Kernel, limit: int) -> bool:

@@ -26,9 +26,7 @@ def test_it_is_told_before_the_instruction_also_of_code_that_has_run(guest: Kern
     k, seen = guest, []
     assert k.call("gcd", 12, 18) == 6
     address = k.symbols["gcd"].address
-    watch = k.machine.code_watch.watch(
-        address, lambda at, size: seen.append((at, k.machine.regs.arg(0)))
-    )
+    watch = k.machine.code_watch.watch(address, lambda at: seen.append((at, k.machine.regs.arg(0))))
     assert k.call("gcd", 12, 18) == 6
     assert seen == [(address, 12)]
     k.machine.code_watch.unwatch(watch)
@@ -45,7 +43,7 @@ def test_who_moves_the_cpu_has_the_last_word(guest: Kernel) -> None:
         k.machine.engine.write_pc(k.machine.regs.ip)
         return True
 
-    def note(address: int, _size: int) -> None:
+    def note(address: int) -> None:
         seen.append(address)
 
     address = k.symbols["gcd"].address

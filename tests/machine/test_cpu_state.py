@@ -78,7 +78,7 @@ def debug_exceptions(engine: Engine) -> int:
     """How many there are in a few instructions at TARGET."""
     seen = []
 
-    def take(number: int) -> None:
+    def take(_: object, number: int) -> None:
         seen.append((number, engine.words[engine.layout.pc]))
         engine.stop()
 

@@ -95,8 +95,7 @@ class ExceptionEntry(Saved):
         syndrome, address = engine.fields["esr"], engine.fields["far"]
         pstate = engine.fields["pstate"]
         read_flags, count = engine.read_flags, self._count
-        spsr = engine.prepare_system(*SPSR_EL1, 0)
-        write_spsr = engine.write_prepared
+        write_spsr = engine.system_register(*SPSR_EL1).write
 
         def deliver(vector: int) -> None:
             count[0] += 1
@@ -123,7 +122,6 @@ class ExceptionEntry(Saved):
             state[daif] = _DAIF
             state[pc] = target
             # Last: only the write of a system register makes Unicorn see the new exception level.
-            spsr.val = old
-            write_spsr(spsr)
+            write_spsr(old)
 
         return deliver

@@ -15,9 +15,11 @@ from kprobesim.bpf.core.matching import types_match
 from kprobesim.bpf.core.names import essential_name
 from kprobesim.bpf.core.spec import MOST_LEVELS, Accessor, Spec, is_flexible, size_of
 from kprobesim.types.btf import Btf
-from kprobesim.types.model import Array, Composite, Enum, Member, Type
+from kprobesim.types.model import Array, Composite, Enum, Float, Int, Member, Type
 
 __all__ = ["Target"]
+
+_UNNAMED = {"ptr": "a pointer", "array": "an array", "func_proto": "a function"}
 
 
 class Target:
@@ -133,8 +135,12 @@ def _candidates(named: list[Type], local: Type, name: str) -> list[Type]:
 
 
 def _called(kind: Type) -> str:
-    """A type in a message: ``struct inode``."""
-    return f"{kind.kind} {kind.name}" if kind.name else f"an anonymous {kind.kind}"
+    """A type in a message: ``struct inode``, ``int``, ``a pointer``."""
+    if isinstance(kind, (Int, Float)):
+        return kind.name
+    if kind.name:
+        return f"{kind.kind} {kind.name}"
+    return _UNNAMED.get(kind.kind, f"an anonymous {kind.kind}")
 
 
 def _match_value(local: Spec, root: Type) -> Spec | str:

@@ -16,7 +16,7 @@ from kprobesim.errors import Reason
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.sources.wanted import Interface, Wanted
 
-__all__ = ["attach_kprobe"]
+__all__ = ["attach_kprobe", "verdict_of"]
 
 _KINDS = {
     Reason.AMBIGUOUS_SYMBOL: Kind.AMBIGUOUS,
@@ -44,10 +44,10 @@ def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
                 instead=("name a function, or function+offset",),
             )
         ]
-    verdict = _ask(asked, wanted, wanted.module)
+    verdict = verdict_of(asked, wanted, wanted.module)
     if verdict.reason is Reason.UNKNOWN_SYMBOL:
         number = _errno(wanted, verdict)
-        return absent(asked, wanted, number, lambda module: _ask(asked, wanted, module))
+        return absent(asked, wanted, number, lambda module: verdict_of(asked, wanted, module))
     if not verdict:
         return [_refused(asked, wanted, verdict)]
     if verdict.kind is None:
@@ -58,7 +58,8 @@ def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     return findings
 
 
-def _ask(asked: KernelFacts, wanted: Wanted, module: str | None) -> Verdict:
+def verdict_of(asked: KernelFacts, wanted: Wanted, module: str | None) -> Verdict:
+    """What the rules say to the probe, in ``module`` if that is named."""
     name = f"{module}:{wanted.target}" if module and wanted.target else wanted.target or None
     return asked.rules.check(
         name,

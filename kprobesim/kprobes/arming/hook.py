@@ -11,7 +11,7 @@ from kprobesim.image import KernelImage
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.machine.code_watch import PROBES, Arrival, Watch
+from kprobesim.machine.code_watch import PROBES, UnguardedArrival, Watch
 from kprobesim.machine.system import System
 
 __all__ = ["HookArming"]
@@ -29,9 +29,10 @@ class HookArming:
         machine: System,
         image: KernelImage,
         arch: ArchKprobes,
-        hit: Arrival,
+        hit: UnguardedArrival,
     ) -> None:
         self._machine = machine
+        self._read_now = machine.memory.read
         self._image = image
         self._arch = arch
         self._hit = hit
@@ -85,7 +86,7 @@ class HookArming:
         if prepared is None:
             return None
         site, code = prepared
-        if self._machine.memory.read(address, len(code)) != code:
+        if self._read_now(address, len(code)) != code:
             now = self.read_original(address, len(code))
             if now.startswith(self._arch.breakpoint):
                 return None
@@ -100,7 +101,8 @@ class HookArming:
         """Watch the address."""
         address = p.addr or 0
         if address not in self._armed:
-            self._armed[address] = self._machine.code_watch.watch(address, self._hit, PROBES)
+            code_watch = self._machine.code_watch
+            self._armed[address] = code_watch.watch_unguarded(address, self._hit, PROBES)
 
     def disarm(self, p: Kprobe) -> None:
         """Watch it no longer."""

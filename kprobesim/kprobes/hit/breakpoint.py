@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.kprobes.ctlblk import KprobeStatus
-from kprobesim.kprobes.hit.common import HitSteps, make_hit
+from kprobesim.kprobes.hit.common import STEPPING, HitSteps, make_hit
 from kprobesim.kprobes.kprobe import Kprobe
 
 __all__ = ["BreakpointHits"]
-
-_STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | int(KprobeStatus.KPROBE_REENTER)
 
 
 class BreakpointHits:
@@ -47,36 +44,31 @@ class BreakpointHits:
         """Whether nobody else would know what a breakpoint means that is no probe's."""
         self.single_step = single_step
         self.places: dict[int, Callable[[], bool]] = {}
-        self.trap = self._make_trap(table, single_step=single_step)
-
-    def _make_trap(self, table: dict[int, Kprobe], *, single_step: bool) -> Callable[[], bool]:
-        steps = self._steps
-        arch, ctl, words, pc = (
-            steps.arch,
-            steps.ctlblk,
-            steps.machine.words,
-            steps.machine.engine.layout.pc,
+        self.trap: Callable[[], bool] = make_hit(
+            steps, table, single_step=single_step, otherwise=self._make_otherwise()
         )
-        trap_offset = arch.breakpoint_trap_offset
-        hit, finish = make_hit(steps, single_step=single_step), steps.finish
-        places, vanished = self.places, self._vanished
 
-        def trap() -> bool:
-            address = words[pc] - trap_offset
-            p = table.get(address)
-            if p is None:
-                p = ctl.current_kprobe
-                if p is not None and ctl.kprobe_status & _STEPPING:
-                    ainsn = p.ainsn
-                    if ainsn.insn is not None and address == ainsn.insn + ainsn.size:
-                        return finish(p, ainsn)
-                place = places.get(address)
-                if place is not None and place():
-                    return True
-                return vanished(address)
-            return hit(p)
+    def _make_otherwise(self) -> Callable[[int], bool]:
+        ctl, finish, places, vanished = (
+            self._steps.ctlblk,
+            self._steps.finish,
+            self.places,
+            self._vanished,
+        )
 
-        return trap
+        def otherwise(address: int) -> bool:
+            """No probe's: is it the one behind a copy in its slot, or another one of ours?"""
+            p = ctl.current_kprobe
+            if p is not None and ctl.kprobe_status & STEPPING:
+                ainsn = p.ainsn
+                if ainsn.insn is not None and address == ainsn.insn + ainsn.size:
+                    return finish(p, ainsn)
+            place = places.get(address)
+            if place is not None and place():
+                return True
+            return vanished(address)
+
+        return otherwise
 
     def _vanished(self, address: int) -> bool:
         """A breakpoint, and no probe: was it one that has been taken out since?

@@ -19,9 +19,18 @@ from kprobesim.kprobes.events import HitKind, HitListeners
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, is_true
 from kprobesim.machine.faults import GuestBug
 from kprobesim.machine.trap import Trap, TrapKind, page_fault_of
+from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.machine.vcpu import Vcpu
 
-__all__ = ["CallHandler", "Finish", "HitSteps", "InPlace", "make_call_handler", "make_hit"]
+__all__ = [
+    "STEPPING",
+    "CallHandler",
+    "Finish",
+    "HitSteps",
+    "InPlace",
+    "make_call_handler",
+    "make_hit",
+]
 
 CallHandler = Callable[..., Any]
 """``call_handler(handler, subject, flags=None)``: the one way to a handler of a user's."""
@@ -32,6 +41,8 @@ _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
 _SS = int(KprobeStatus.KPROBE_HIT_SS)
 _REENTER = int(KprobeStatus.KPROBE_REENTER)
 _SSDONE = int(KprobeStatus.KPROBE_HIT_SSDONE)
+STEPPING = _SS | _REENTER
+"""The states in which a probed instruction, or its copy, is on its way."""
 
 
 def goes_elsewhere(vcpu: Vcpu, answer: object, p: Kprobe) -> bool:
@@ -42,6 +53,12 @@ def goes_elsewhere(vcpu: Vcpu, answer: object, p: Kprobe) -> bool:
     return moved
 
 
+def references_of_nobody(vcpu: Vcpu) -> int:
+    """The count of references to a ``PtRegs`` that no handler has kept, asked as a hit asks."""
+    regs = vcpu.regs
+    return sys.getrefcount(regs)
+
+
 def make_call_handler(vcpu: Vcpu) -> CallHandler:
     """How handlers are called on ``vcpu``, as a closure.
 
@@ -49,13 +66,7 @@ def make_call_handler(vcpu: Vcpu) -> CallHandler:
     them frozen: whether it did is told by their count of references, compared with that of a
     ``PtRegs`` that nobody kept.
     """
-    references = sys.getrefcount
-
-    def references_of_nobody() -> int:
-        regs = vcpu.regs
-        return references(regs)
-
-    unshared = references_of_nobody()
+    references, unshared = sys.getrefcount, references_of_nobody(vcpu)
 
     def call_handler(handler: Callable[..., Any], subject: object, flags: int | None = None) -> Any:
         """``handler(subject, regs)``, or with ``flags`` as a third argument; what it returned."""
@@ -175,31 +186,49 @@ class HitSteps:
 class InPlace(Protocol):
     """What is known of a probe whose instruction runs where it is: nothing has been copied."""
 
-    def refresh(self, p: Kprobe) -> ArchInsn | None:
-        """How to execute what is there now; ``None``: it is no business of the probe's."""
+    arrives_again: int | None
+    """The address whose hit is over, and whose block starts anew there."""
+    code_pages: CodePages
+    """They know if a handler has written code: what follows in the block may be another now."""
+    refresh: Callable[[Kprobe], ArchInsn | None]
+    """How to execute what is there now; ``None``: it is no business of the probe's."""
 
-    def before_execution(self) -> None:
-        """The instruction is about to be emulated or stepped."""
+    def begin(self) -> None:
+        """The instruction is about to be emulated."""
 
-    def before_step(self) -> None:
+    def begin_step(self) -> None:
         """The CPU is about to step it."""
 
-    def after_emulation(self) -> None:
+    def end(self) -> None:
         """It was emulated, and the guest goes on behind it."""
+
+    def leave(self) -> bool:
+        """The block ends here, and the CPU goes on at its program counter; true."""
+
+    def start_anew(self, address: int) -> bool:
+        """The block ends, and begins again at ``address``, whose hit is over; true."""
 
 
 def make_hit(
-    steps: HitSteps, *, single_step: bool, in_place: InPlace | None = None
-) -> Callable[[Kprobe], bool]:
+    steps: HitSteps,
+    table: dict[int, Kprobe],
+    *,
+    single_step: bool,
+    otherwise: Callable[[int], bool] = lambda address: False,
+    in_place: InPlace | None = None,
+) -> Callable[..., bool]:
     """The ladder of a hit, from the trap to the instruction, as a closure for one CPU.
 
-    ``hit(p)`` answers whether it has set the program counter; it has not if the instruction just
-    runs in its place.
+    It is one function, which the engine or its traps call: each further frame would cost a hit
+    50 ns of its 600. ``hit()`` answers whether the breakpoint that the CPU is at was a probe's;
+    ``hit(_, address)`` of a hook, whether the CPU leaves its block.
 
     Args:
         steps: What hits have in common, on this CPU.
+        table: The probe, or the head of several, by address.
         single_step: Whether the CPU traps by itself behind one instruction; else a breakpoint
             stands behind its copy.
+        otherwise: Asked about a breakpoint where no probe is.
         in_place: For instructions that run where they are.
     """
     vcpu, ctl, finish = steps.vcpu, steps.ctlblk, steps.finish
@@ -207,84 +236,122 @@ def make_hit(
     pc, flags = vcpu.engine.layout.pc, vcpu.engine.layout.flags
     mask, masked = cpu.step_flags(single_step=single_step)
     unmasked, saves_early = ~mask, steps.arch.saves_flags_at_hit
+    trap_offset = steps.arch.breakpoint_trap_offset
     boosts_always = not steps.arch.boost_ends_at_post
-    call_handler, reenter, emulation_fault = (
-        steps.call_handler,
-        steps.reenter,
-        steps.emulation_fault,
-    )
-    listeners, tell = steps.listeners, steps.tell
+    reenter, emulation_fault = steps.reenter, steps.emulation_fault
+    references, unshared = sys.getrefcount, references_of_nobody(vcpu)
+    listeners, tell, keep = steps.listeners, steps.tell, vcpu.engine.hooks.keep
 
-    def hit(p: Kprobe) -> bool:
-        if ctl.current_kprobe is not None:
-            if reenter(p):
-                return True
-        else:
-            ctl.current_kprobe = p
-            ctl.kprobe_status = _ACTIVE
-            if saves_early:
-                ctl.kprobe_saved_flags = words[flags] & mask
-            if listeners:
-                tell(HitKind.HIT, p, _ACTIVE)
-            handler = p.pre_handler
-            answer = None if handler is None else call_handler(handler, p)
-            if answer and (type(answer) is int or goes_elsewhere(vcpu, answer, p)):
-                ctl.current_kprobe = None
-                if listeners:
-                    tell(HitKind.MOVED, p, 0)
-                return True
-
-        # Does it go on by itself, and nobody waits for the instruction's end?
-        ainsn = p.ainsn
-        if in_place is None:
-            goes_on = p.detour
-            if goes_on is None and ainsn.boostable and (boosts_always or p.post_handler is None):
-                goes_on = ainsn.insn
-        else:
-            words[pc] = goes_on = p.addr or 0
-            if p.post_handler is not None or p.fault_handler is not None:
-                ainsn = in_place.refresh(p)
-                if ainsn is not None:
-                    goes_on = None
-                    in_place.before_execution()
-        if goes_on is not None:
+    def hit(_uc: object = None, address: int = 0) -> bool:
+        try:
             if in_place is None:
-                words[pc] = goes_on
+                address = words[pc] - trap_offset
+                p = table.get(address)
+                if p is None:
+                    return otherwise(address)
+            else:
+                p = ctl.current_kprobe
+                if p is not None and ctl.kprobe_status & STEPPING and p.addr == address:
+                    return False  # here again, now to be stepped
+                if address == in_place.arrives_again:
+                    in_place.arrives_again = None
+                    return False
+                p = table.get(address)
+                if p is None:
+                    return False  # a handler in the same block has taken it out
+                words[pc] = address + trap_offset
+
+            if ctl.current_kprobe is not None:
+                if reenter(p):
+                    return in_place is None or in_place.leave()
+            else:
+                ctl.current_kprobe = p
+                ctl.kprobe_status = _ACTIVE
+                if saves_early:
+                    ctl.kprobe_saved_flags = words[flags] & mask
                 if listeners:
-                    tell(HitKind.BOOST if p.detour is None else HitKind.DETOUR, p, 0)
+                    tell(HitKind.HIT, p, _ACTIVE)
+                handler: Any = p.pre_handler
+                if handler is not None:  # as call_handler() does
+                    regs = vcpu.regs
+                    vcpu.in_handler = True
+                    try:
+                        answer = handler(p, regs)
+                    except HandlerAbandoned:
+                        answer = None
+                    vcpu.in_handler = False
+                    if references(regs) > unshared:
+                        vcpu.replace_regs(regs)
+                    del regs  # or the post_handler's would seem to be kept
+                    if answer and (type(answer) is int or goes_elsewhere(vcpu, answer, p)):
+                        ctl.current_kprobe = None
+                        if listeners:
+                            tell(HitKind.MOVED, p, 0)
+                        return in_place is None or in_place.leave()
+
+            # Does it go on by itself, and nobody waits for the instruction's end?
+            ainsn = p.ainsn
+            if in_place is None:
+                goes_on = p.detour
+                if (
+                    goes_on is None
+                    and ainsn.boostable
+                    and (boosts_always or p.post_handler is None)
+                ):
+                    goes_on = ainsn.insn
+            else:
+                words[pc] = goes_on = address
+                if p.post_handler is not None or p.fault_handler is not None:
+                    ainsn = in_place.refresh(p)
+                    if ainsn is not None:
+                        goes_on = None
+            if goes_on is not None:
+                if in_place is None:
+                    words[pc] = goes_on
+                    if listeners:
+                        tell(HitKind.BOOST if p.detour is None else HitKind.DETOUR, p, 0)
+                if ctl.kprobe_status != _REENTER:
+                    ctl.current_kprobe = None
+                else:
+                    ctl.restore_previous_kprobe()
+                if in_place is None:
+                    return True
+                return in_place.code_pages.written and in_place.start_anew(address)
+
+            if ainsn.emulate is not None:
+                if in_place is not None:
+                    in_place.begin()
+                try:
+                    ainsn.emulate(vcpu.regs, memory)
+                except GuestMemoryError as error:
+                    emulation_fault(p, error)
+                else:
+                    if listeners:
+                        tell(HitKind.EMULATE, p, ctl.kprobe_status)
+                    finish(p)
+                if in_place is None:
+                    return True
+                if words[pc] == address + ainsn.size:
+                    in_place.end()
+                return in_place.leave()
+
+            # setup_singlestep(): mask interrupts, and let the CPU trap if no breakpoint will.
+            old = words[flags]
             if ctl.kprobe_status != _REENTER:
-                ctl.current_kprobe = None
-            else:
-                ctl.restore_previous_kprobe()
-            return in_place is None
-
-        if ainsn.emulate is not None:
-            try:
-                ainsn.emulate(vcpu.regs, memory)
-            except GuestMemoryError as error:
-                emulation_fault(p, error)
-            else:
-                if listeners:
-                    tell(HitKind.EMULATE, p, ctl.kprobe_status)
-                finish(p)
-            if in_place is not None and words[pc] == (p.addr or 0) + ainsn.size:
-                in_place.after_emulation()
+                ctl.kprobe_status = _SS
+            if not saves_early:
+                ctl.kprobe_saved_flags = old & mask
+            words[flags] = old & unmasked | masked
+            words[pc] = ainsn.insn
+            if in_place is not None:
+                in_place.begin_step()
+            if single_step:
+                cpu.set_single_step(True)
+            if listeners:
+                tell(HitKind.STEP, p, ctl.kprobe_status)
+            return in_place is None or in_place.leave()
+        except BaseException as error:
+            keep(error)
             return True
-
-        # setup_singlestep(): mask interrupts, and let the CPU trap if no breakpoint will.
-        old = words[flags]
-        if ctl.kprobe_status != _REENTER:
-            ctl.kprobe_status = _SS
-        if not saves_early:
-            ctl.kprobe_saved_flags = old & mask
-        words[flags] = old & unmasked | masked
-        words[pc] = ainsn.insn
-        if in_place is not None:
-            in_place.before_step()
-        if single_step:
-            cpu.set_single_step(True)
-        if listeners:
-            tell(HitKind.STEP, p, ctl.kprobe_status)
-        return True
 
     return hit

@@ -9,52 +9,78 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.kprobes.arch_kprobes import ArchInsn
-from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.hit.common import Finish, HitSteps, make_hit
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.clock import HiddenTime
-from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.vcpu import Vcpu
 
 __all__ = ["HookHits"]
 
-_STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | int(KprobeStatus.KPROBE_REENTER)
-
 
 class _InPlace:
-    """Keeps from the guest's clock that a hit left a block, and entered it again.
+    """What is under a hook: nothing has been copied, and nothing may be noticed.
+
+    The guest's clock must not show that a hit left a block, and entered it again.
 
     Attributes:
+        arrives_again: The address whose hit is over, and whose block starts anew there.
+        code_pages: They know if a handler has written code.
         refresh: Gives how to execute what is there now; ``None``: a breakpoint of the guest's.
-        before_execution: The hit will leave the block.
-        after_emulation: The block will be entered, and counted, once more.
-        after_fault: The step has faulted.
+        end_by_fault: The step has faulted.
     """
 
-    def __init__(self, hidden: HiddenTime, engine: Engine) -> None:
+    def __init__(self, vcpu: Vcpu) -> None:
+        engine = vcpu.engine
+        self.arrives_again: int | None = None
         self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
-        self.before_execution = hidden.begin
-        self.after_emulation = hidden.end
-        self.after_fault = hidden.end_by_fault
-        self._hidden = hidden
-        self._hooks = engine.hooks
+        self._hidden = hidden = vcpu.system.clock.hidden(engine)
+        self.end_by_fault = hidden.end_by_fault
+        self.code_pages = engine.code_pages
+        self._leave_block = engine.leave_block
+        self._look_in_next = (
+            engine.hooks.exits.look_in_next if engine.hooks.exits is not None else lambda: None
+        )
 
-    def before_step(self) -> None:
-        """A block more will be run, once for each turn of the instruction."""
+    def begin(self) -> None:
+        """The instruction is about to be emulated, behind which the guest goes on."""
+        self._hidden.begin()
+
+    def end(self) -> None:
+        """It was, and the block will be entered, and counted, once more."""
+        self._hidden.end()
+
+    def begin_step(self) -> None:
+        """The CPU is about to step the instruction: a block more will be run."""
         self._hidden.begin_step()
-        if self._hooks.exits is not None:
-            self._hooks.exits.look_in_next()
+        self._look_in_next()
+
+    def step_again(self) -> None:
+        """An instruction that repeats itself has one more turn."""
+        self._hidden.step_again()
+        self._look_in_next()
+
+    def leave(self) -> bool:
+        """End the block: the step that was asked for would not end it elsewhere."""
+        self._leave_block()
+        return True
+
+    def start_anew(self, address: int) -> bool:
+        """End the block, which begins again at ``address``, whose hit is over."""
+        self.code_pages.written, self.arrives_again = False, address
+        self._hidden.once_more()
+        self._leave_block()
+        return True
 
     def make_finish(self, finish: Finish) -> Finish:
         """``finish`` for an instruction that was stepped, and goes on behind itself.
 
         For the post_handler the time is what it was before the instruction, and not less.
         """
-        hidden = self._hidden
+        end_step, end = self._hidden.end_step, self._hidden.end
 
         def finish_in_place(p: Kprobe, ainsn: ArchInsn | None = None) -> bool:
-            hidden.end_step()
+            end_step()
             done = finish(p, ainsn)
-            hidden.end()
+            end()
             return done
 
         return finish_in_place
@@ -67,45 +93,10 @@ class HookHits:
         hit: The hook's callback.
         finish_in_place: What follows a step that went on behind the instruction.
         in_place: How instructions run where they are.
-        arrives_again: The address whose hit is over and whose block starts anew there, since a
-            handler has written code: what follows in the block may be another now.
     """
 
     def __init__(self, steps: HitSteps, table: dict[int, Kprobe]) -> None:
         """Make the hook's callback from the CPU's ``steps`` and the probes by address."""
-        self.in_place = _InPlace(steps.machine.clock.hidden(steps.vcpu.engine), steps.vcpu.engine)
+        self.in_place = _InPlace(steps.vcpu)
         self.finish_in_place = self.in_place.make_finish(steps.finish)
-        self.arrives_again: int | None = None
-        self.hit = self._make_hit(steps, table)
-
-    def _make_hit(self, steps: HitSteps, table: dict[int, Kprobe]) -> Callable[[int, int], bool]:
-        machine, ctl = steps.machine, steps.ctlblk
-        words, pc, write_pc = machine.words, machine.engine.layout.pc, machine.engine.write_pc
-        trap_offset = steps.arch.breakpoint_trap_offset
-        hit = make_hit(steps, single_step=True, in_place=self.in_place)
-        code_pages = machine.engine.code_pages
-
-        def hook(address: int, _size: int) -> bool:
-            """Before the instruction at ``address``; true if the CPU leaves its block for it."""
-            p = ctl.current_kprobe
-            if p is not None and ctl.kprobe_status & _STEPPING and p.addr == address:
-                return False  # here again, now to be stepped
-            if address == self.arrives_again:
-                self.arrives_again = None
-                return False
-            p = table.get(address)
-            if p is None:
-                return False  # a handler in the same block has taken it out
-            words[pc] = address + trap_offset
-            if hit(p):
-                write_pc(words[pc])  # which ends the block: a step would not end it elsewhere
-                return True
-            if code_pages.written:
-                code_pages.written, self.arrives_again = False, address
-                self.in_place.before_execution()
-                self.in_place.after_emulation()
-                write_pc(address)
-                return True
-            return False
-
-        return hook
+        self.hit = make_hit(steps, table, single_step=True, in_place=self.in_place)

@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.kprobes.arch_kprobes import ArchInsn
-from kprobesim.kprobes.ctlblk import KprobeStatus
-from kprobesim.kprobes.hit.common import HitSteps
+from kprobesim.kprobes.hit.common import STEPPING, HitSteps
 from kprobesim.kprobes.hit.hook import HookHits
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.system import System
 
 __all__ = ["make_step_trap"]
-
-_STEPPING = int(KprobeStatus.KPROBE_HIT_SS) | int(KprobeStatus.KPROBE_REENTER)
 
 
 def make_step_trap(
@@ -46,7 +43,7 @@ def make_step_trap(
 
     def step() -> bool:
         p = ctl.current_kprobe
-        if p is None or not ctl.kprobe_status & _STEPPING:
+        if p is None or not ctl.kprobe_status & STEPPING:
             return False
         ainsn = p.ainsn
         in_place = ainsn.insn == p.addr
@@ -55,7 +52,7 @@ def make_step_trap(
         done = words[pc] - ainsn.insn
         if done == 0 and repeats:  # a REP instruction traps after each iteration
             if in_place:
-                hooks.in_place.before_step()
+                hooks.in_place.step_again()
             return True
         if done != ainsn.size:
             return False
@@ -65,7 +62,7 @@ def make_step_trap(
     def step_and_fix_up() -> bool:
         """The same where also branches were stepped: whoever else steps gets the trap, too."""
         p = ctl.current_kprobe
-        if p is None or not ctl.kprobe_status & _STEPPING:
+        if p is None or not ctl.kprobe_status & STEPPING:
             return False
         ainsn = p.ainsn
         ainsn.fix_up(vcpu.regs, memory, ctl.kprobe_saved_flags)

@@ -9,7 +9,7 @@ access is then an array access. All other calls go to the C functions with plain
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import unicorn
@@ -25,7 +25,6 @@ from kprobesim.machine.unicorn.hooks import Hooks
 from kprobesim.machine.unicorn.library import (
     GPRS,
     REGISTERS,
-    CpReg,
     Msr,
     address_of,
     check,
@@ -34,6 +33,7 @@ from kprobesim.machine.unicorn.library import (
 )
 from kprobesim.machine.unicorn.stop_points import BlockExits, find_switch
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
+from kprobesim.machine.unicorn.system_register import SystemRegister
 from kprobesim.sizes import PAGE
 
 __all__ = ["Engine"]
@@ -88,14 +88,30 @@ class Engine:
         self.words: Words = struct_layout.find_words(
             self._handle, self.layout, GPRS[arch], self.write_number
         )
+        self.leave_block: Callable[[], object] = partial(
+            self._lib["uc_reg_write"],
+            _ptr(self._handle),
+            ctypes.c_int(self._pc),
+            _ptr(ctypes.addressof(self.words) + 8 * self.layout.pc),
+        )
+        """From a code hook: leave the running block, and go on at the pc that is in the words.
+
+        Only there: in the hook of an interrupt the words are enough (unicorn#1027), and one who
+        also stops the engine stops it first (unicorn#1579).
+        """
         self.fields = struct_layout.find_fields(self.words, self.layout)
         self.counter_words: Words = struct_layout.find_counter(self._handle, self.layout)
         """What was executed so far, and the limit, of the current or last counted run; live."""
         self.hooks = hooks = Hooks(self._lib, self._handle, self.words, self.stop)
-        self._counting = Counting(
+        self.counts = Counting(
             self._handle, self.layout, hooks.add, hooks.unhook, self.forget_all_code
         )
-        self.extra_blocks = 0
+        self._begin, self._count, nowhere = _u64(), ctypes.c_size_t(), _u64(0)
+        self._start = partial(
+            self._lib["uc_emu_start"],
+            *(_ptr(self._handle), self._begin, nowhere, nowhere, self._count),
+        )
+        self.extra_count = 0
         """By how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
             # No store is fast then.
@@ -152,9 +168,11 @@ class Engine:
         Counting is exact: a block that was translated for an uncounted run does not count, so all
         are dropped when the mode changes (unicorn#1606: without that ``count=1`` may run four).
         """
-        count = self._counting.begin(count)
-        status = int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
-        self.hooks.raise_kept()
+        self._count.value = self.counts.begin(count)
+        self._begin.value = begin
+        status: int = self._start()
+        if self.hooks.kept is not None:
+            self.hooks.raise_kept()
         return status
 
     def execute(self, code: bytes, values: Sequence[int]) -> None:
@@ -180,13 +198,13 @@ class Engine:
 
     def count_blocks(self, start: int = 1, end: int = 0) -> None:
         """From now on count blocks: see :meth:`.counting.Counting.blocks`."""
-        self._counting.blocks(start, end)
+        self.counts.blocks(start, end)
         if self.hooks.exits is not None:
             self.hooks.exits.look_everywhere(False)
 
     def count_instructions(self) -> None:
         """Count instructions again, after :meth:`count_blocks`; limits are exact instructions."""
-        self._counting.instructions()
+        self.counts.instructions()
         if self.hooks.exits is not None:
             self.hooks.exits.look_everywhere(True)
 
@@ -227,11 +245,6 @@ class Engine:
         )
         check(status, "pc")
 
-    @property
-    def counts_blocks(self) -> bool:
-        """Whether blocks are counted, after :meth:`count_blocks`, and not instructions."""
-        return self._counting.in_blocks
-
     def stop(self) -> None:
         """Ask the running guest to stop; precise when asked from a hook."""
         self._lib.uc_emu_stop(self._handle)
@@ -239,7 +252,7 @@ class Engine:
     @property
     def counting(self) -> bool:
         """Whether the current or last run counts instructions."""
-        return self._counting.on and not self._counting.in_blocks
+        return self.counts.on and not self.counts.in_blocks
 
     @property
     def counter(self) -> tuple[int, int]:
@@ -268,12 +281,9 @@ class Engine:
         self._store_flags()
 
     def write_pc(self, value: int) -> None:
-        """Go on at ``value``, from a code hook: the block that is running is left.
-
-        Only there: in the hook of an interrupt the words are written instead (unicorn#1027), and
-        one who also stops the engine stops it first (unicorn#1579).
-        """
-        self.write_number(self._pc, value)
+        """Go on at ``value``, from a code hook, as :meth:`leave_block` does."""
+        self.words[self.layout.pc] = value
+        self.leave_block()
 
     def read_register(self, name: str) -> int:
         """A register of the tables above: "cr3", "dr7", "cs" ..."""
@@ -304,39 +314,17 @@ class Engine:
         first = x86_const.UC_X86_REG_XMM0 if self.arch == _X86 else arm64_const.UC_ARM64_REG_Q0
         return int(first) + number
 
+    def system_register(self, crn: int, crm: int, op0: int, op1: int, op2: int) -> SystemRegister:
+        """An ARM64 system register, for whoever reads or writes it often."""
+        return SystemRegister(self._lib, self._handle, (crn, crm, op0, op1, op2))
+
     def read_system(self, crn: int, crm: int, op0: int, op1: int, op2: int) -> int:
         """An ARM64 system register by its encoding."""
-        register = CpReg(crn, crm, op0, op1, op2, 0)
-        status = self._lib.uc_reg_read(
-            self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
-        )
-        check(status, "system register")
-        return int(register.val)
+        return self.system_register(crn, crm, op0, op1, op2).read()
 
     def write_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> None:
         """Write an ARM64 system register; this also makes an earlier PSTATE write take effect."""
-        register = CpReg(crn, crm, op0, op1, op2, value)
-        status = self._lib.uc_reg_write(
-            self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
-        )
-        check(status, "system register")
-
-    def prepare_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> CpReg:
-        """A write of an ARM64 system register, for :meth:`write_prepared`; ``val`` may change."""
-        return CpReg(crn, crm, op0, op1, op2, value)
-
-    def read_prepared(self, register: CpReg) -> int:
-        """Read the register of a prepared write (0.3 us)."""
-        self._lib.uc_reg_read(
-            self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
-        )
-        return int(register.val)
-
-    def write_prepared(self, register: CpReg) -> None:
-        """Do a prepared write (0.3 us)."""
-        self._lib.uc_reg_write(
-            self._handle, arm64_const.UC_ARM64_REG_CP_REG, ctypes.addressof(register)
-        )
+        self.system_register(crn, crm, op0, op1, op2).write(value)
 
     def read_msr(self, number: int) -> int:
         """An x86 model specific register."""
@@ -364,8 +352,8 @@ class Engine:
 
     def new_context(self) -> Context:
         """A copy of all registers as they are now."""
-        context = Context(self._uc.context_save())
-        self.save(context)
+        context = Context(self._lib, self._handle, self._uc.context_save())
+        context.save()
         return context
 
     @property
@@ -386,12 +374,4 @@ class Engine:
         """
         context = self.new_context()
         context.registers = registers
-        self.restore(context)
-
-    def save(self, context: Context) -> None:
-        """Copy all registers into ``context`` (0.4 us)."""
-        self._lib.uc_context_save(self._handle, context.address)
-
-    def restore(self, context: Context) -> None:
-        """Set all registers from ``context`` (0.4 us), which came from this very engine."""
-        self._lib.uc_context_restore(self._handle, context.address)
+        context.restore()

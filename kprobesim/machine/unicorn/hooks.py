@@ -24,7 +24,11 @@ _T = TypeVar("_T")
 _ptr = ctypes.c_void_p
 _u32, _u64, _int = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
 
-_INTERRUPT = ctypes.CFUNCTYPE(None, _ptr, _u32, _ptr)
+# Each argument that becomes a Python number costs 20 ns. Where every hit comes by, nobody is given
+# what nobody reads: of Unicorn's handle one byte, and nothing that is behind the last argument.
+_unread = ctypes.c_uint8
+_TRAP = ctypes.CFUNCTYPE(None, _unread, _u32)
+_ARRIVAL = ctypes.CFUNCTYPE(None, _unread, _u64)
 _INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
 _CODE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
 _NEW_BLOCK = ctypes.CFUNCTYPE(None, _ptr, _ptr, _ptr, _ptr)
@@ -64,7 +68,8 @@ class Hooks:
         self._handle = handle
         self._words = words
         self._stop = stop
-        self._kept: BaseException | None = None
+        self.kept: BaseException | None = None
+        """What :meth:`keep` kept of the current or last run."""
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
         self._thunks: dict[object, object] = {}  # one for each callback of on_code()
         self._places: dict[int, tuple[int, int]] = {}  # of code hooks, by handle
@@ -76,13 +81,13 @@ class Hooks:
 
     def keep(self, error: BaseException) -> None:
         """Stop the engine, whose ``run()`` then raises ``error`` if it is the first one."""
-        if self._kept is None:
-            self._kept = error
+        if self.kept is None:
+            self.kept = error
         self._stop()
 
     def raise_kept(self) -> None:
         """Raise what :meth:`keep` kept; for the engine, when it has stopped."""
-        kept, self._kept = self._kept, None
+        kept, self.kept = self.kept, None
         if kept is not None:
             raise kept
 
@@ -101,19 +106,14 @@ class Hooks:
 
     # -- traps and code --------------------------------------------------------------------------
 
-    def on_interrupt(self, callback: Callable[[int], None]) -> None:
-        """Call ``callback(number)`` for every interrupt and exception.
+    def on_interrupt(self, callback: Callable[[object, int], None]) -> None:
+        """Call ``callback(_, number)`` for every interrupt and exception.
 
-        Where it leaves the pc the guest goes on: Unicorn delivers nothing (unicorn#1027).
+        Where it leaves the pc the guest goes on: Unicorn delivers nothing (unicorn#1027). It must
+        hand what is raised to :meth:`keep`: a guard of its own would be one more call in the way of
+        every hit.
         """
-        self.on_interrupt_unguarded(self._guarded(callback, None))
-
-    def on_interrupt_unguarded(self, callback: Callable[[object, int, object], None]) -> None:
-        """The same with ``callback(_, number, _)``, which hands what is raised to :meth:`keep`.
-
-        A guard of its own would be one more call in the way of every hit.
-        """
-        self.add(unicorn.UC_HOOK_INTR, _INTERRUPT(callback))
+        self.add(unicorn.UC_HOOK_INTR, _TRAP(callback))
 
     def on_invalid_instruction(self, callback: Callable[[], bool]) -> None:
         """Call ``callback()`` for an undefined x86 instruction; true goes on at the new ip."""
@@ -136,16 +136,20 @@ class Hooks:
         """
         thunk = self._thunks.get(callback)
         if thunk is None:
-            keep = self.keep
+            thunk = self._thunks[callback] = _CODE(self._guarded(callback, None))
+        return self._hook_code(thunk, (address, last or address))
 
-            def guarded(_uc: object, address: int, size: int, _data: object) -> None:
-                try:
-                    callback(address, size)
-                except BaseException as error:
-                    keep(error)
+    def on_arrival(self, address: int, callback: Callable[[object, int], object]) -> int:
+        """As :meth:`on_code`, with ``callback(_, address)``, which is called without a guard.
 
-            thunk = self._thunks[callback] = _CODE(guarded)
-        place = address, last or address
+        It must hand what is raised to :meth:`keep`.
+        """
+        thunk = self._thunks.get(callback)
+        if thunk is None:
+            thunk = self._thunks[callback] = _ARRIVAL(callback)
+        return self._hook_code(thunk, (address, address))
+
+    def _hook_code(self, thunk: Any, place: tuple[int, int]) -> int:
         handle = self.add(unicorn.UC_HOOK_CODE, thunk, place)
         if self.exits is not None:
             self.exits.add(*place)

@@ -15,7 +15,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from kprobesim.errors import EngineError
 
-__all__ = ["GPRS", "REGISTERS", "CpReg", "Msr", "address_of", "check", "library", "open_cpu"]
+__all__ = ["GPRS", "REGISTERS", "Msr", "address_of", "check", "library", "open_cpu"]
 
 _SUPPORTED = (2, 1)
 
@@ -68,19 +68,6 @@ _X86_MODELS = {
     "epyc": x86_const.UC_CPU_X86_EPYC_ROME,
     "qemu64": x86_const.UC_CPU_X86_QEMU64,
 }
-
-
-class CpReg(ctypes.Structure):
-    """An ARM64 system register by its encoding, as ``uc_arm64_cp_reg``."""
-
-    _fields_ = (
-        ("crn", ctypes.c_uint32),
-        ("crm", ctypes.c_uint32),
-        ("op0", ctypes.c_uint32),
-        ("op1", ctypes.c_uint32),
-        ("op2", ctypes.c_uint32),
-        ("val", ctypes.c_uint64),
-    )
 
 
 class Msr(ctypes.Structure):

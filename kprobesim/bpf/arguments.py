@@ -1,0 +1,150 @@
+"""Which arguments a program reads, and what it takes them for: told by its code alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kprobesim.bpf.attachment import AttachKind
+from kprobesim.bpf.core.kinds import CoreKind
+from kprobesim.bpf.core.names import essential_name
+from kprobesim.bpf.flow.reach import Place, Reached, World
+from kprobesim.bpf.flow.walk import walk
+from kprobesim.bpf.object import BpfObject
+from kprobesim.bpf.program import Program, SourceLine
+from kprobesim.types.btf import Btf
+from kprobesim.types.model import Struct, Type
+
+__all__ = ["ArgumentRead", "argument_reads", "compiled_for", "own_reach"]
+
+_WORD = 8
+#: ``struct pt_regs`` by words. arch/x86/include/asm/ptrace.h; arch/arm64/include/uapi/asm/ptrace.h.
+_REGISTERS = {
+    "x86_64": (
+        "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss".split()
+    ),
+    "arm64": [*(f"x{number}" for number in range(31)), "sp", "pc", "pstate"],
+}
+_ARGUMENTS = {
+    "x86_64": "di si dx cx r8 r9".split(),
+    "arm64": [f"x{number}" for number in range(8)],
+}
+_SYSCALL_ARGUMENTS = _ARGUMENTS | {"x86_64": "di si dx r10 r8 r9".split()}
+_RETURNS = {"x86_64": "ax", "arm64": "x0"}
+_BY_REGISTERS = frozenset(
+    {
+        AttachKind.KPROBE,
+        AttachKind.KPROBE_MULTI,
+        AttachKind.KPROBE_SESSION,
+        AttachKind.KRETPROBE,
+        AttachKind.KRETPROBE_MULTI,
+        AttachKind.KSYSCALL,
+        AttachKind.KRETSYSCALL,
+    }
+)
+_BY_SLOTS = frozenset(
+    {
+        AttachKind.FENTRY,
+        AttachKind.FEXIT,
+        AttachKind.FMOD_RET,
+        AttachKind.FSESSION,
+        AttachKind.FENTRY_MULTI,
+        AttachKind.FEXIT_MULTI,
+        AttachKind.FSESSION_MULTI,
+        AttachKind.LSM,
+        AttachKind.LSM_CGROUP,
+        AttachKind.TP_BTF,
+        AttachKind.RAW_TRACEPOINT,
+    }
+)
+
+
+@dataclass(frozen=True)
+class ArgumentRead:
+    """One value of the probed function that a program reads.
+
+    ``ordinal`` is its place among the arguments, from 0; of an ``fexit`` program the one behind the
+    last is the return value. ``register`` is where it is looked for, if in one. ``type`` is what
+    the program takes it to point to, ``struct file``, if it reads members through it.
+    """
+
+    ordinal: int | None
+    register: str | None = None
+    returned: bool = False
+    type: str | None = None
+    line: SourceLine | None = None
+
+
+def compiled_for(btf: Btf | None) -> str | None:
+    """The architecture whose ``struct pt_regs`` an object has; ``None`` if it has none."""
+    if btf is None:
+        return None
+    if btf.named("user_pt_regs", Struct):
+        return "arm64"
+    for one in btf.named("pt_regs", Struct):
+        names = {member.name for member in one.members}
+        if names & {"di", "rdi"}:
+            return "x86_64"
+        if "regs" in names or "" in names:
+            return "arm64"
+    return None
+
+
+def own_reach(obj: BpfObject, program: Program) -> Reached:
+    """What of a program can be reached if nothing is known of the kernel."""
+    fields: dict[Place, Type] = {}
+    for function, records in obj.core.items():
+        for index, record in records:
+            if record.kind == CoreKind.BYTE_OFFSET and obj.btf is not None:
+                fields[function, index] = obj.btf.type(record.type)
+    return walk(obj, program, World(), None, fields)
+
+
+def argument_reads(
+    obj: BpfObject, program: Program, arch: str | None = None, reached: Reached | None = None
+) -> tuple[ArgumentRead, ...]:
+    """The arguments that ``program`` reads, in order.
+
+    Args:
+        obj: Where it is from.
+        program: Of a kind that has arguments, or nothing is returned.
+        arch: Whose registers its context holds; by default that which it was compiled for.
+        reached: A walk through it in some kernel; by default one that knows of none.
+    """
+    kind = program.attachment.kind
+    if kind not in _BY_SLOTS and kind not in _BY_REGISTERS:
+        return ()
+    seen = reached or own_reach(obj, program)
+    arch = arch or compiled_for(obj.btf)
+    found: dict[tuple[int | None, str | None], ArgumentRead] = {}
+    for read in sorted(seen.reads.values(), key=lambda one: one.offset):
+        word = read.offset // _WORD
+        function, index = read.place
+        line, takes = function.source_line(index), _type(seen, word * _WORD)
+        if kind in _BY_SLOTS:
+            one = ArgumentRead(word, type=takes, line=line)
+        else:
+            named = _register(arch, word, kind)
+            if named is None:
+                continue
+            ordinal, register, returned = named
+            one = ArgumentRead(ordinal, register, returned, takes, line)
+        found.setdefault((one.ordinal, one.register), one)
+    return tuple(found.values())
+
+
+def _register(arch: str | None, word: int, kind: AttachKind) -> tuple[int | None, str, bool] | None:
+    """The argument, the register and whether it is the return value, by its word in pt_regs."""
+    if arch is None or not 0 <= word < len(_REGISTERS[arch]):
+        return None
+    register = _REGISTERS[arch][word]
+    if kind.returns:
+        return (None, register, True) if register == _RETURNS[arch] else (None, register, False)
+    of_syscall = kind is AttachKind.KSYSCALL
+    arguments = (_SYSCALL_ARGUMENTS if of_syscall else _ARGUMENTS)[arch]
+    return (arguments.index(register) if register in arguments else None), register, False
+
+
+def _type(seen: Reached, offset: int) -> str | None:
+    for kind in seen.believed.get(offset, {}).values():
+        return f"{kind.kind} {essential_name(kind.name)}"
+    return None

@@ -1,0 +1,215 @@
+"""``would_load``: what loading an object into a kernel comes to, program by program."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from kprobesim.bpf.core.kinds import CoreKind
+from kprobesim.bpf.core.patch import POISON
+from kprobesim.bpf.core.relocate import Relocated, RelocatedCode, relocate
+from kprobesim.bpf.externs import ExternKind
+from kprobesim.bpf.facts import KernelFacts
+from kprobesim.bpf.flow.reach import Place, Reached, World
+from kprobesim.bpf.flow.walk import walk
+from kprobesim.bpf.helpers import OVERRIDE_RETURN, helper_name
+from kprobesim.bpf.kernel_externs import ResolvedExtern, resolve_extern
+from kprobesim.bpf.object import BpfObject
+from kprobesim.bpf.program import Function, Program, SourceLine
+from kprobesim.types.model import Type
+
+__all__ = ["Blocker", "BlockerKind", "LoadedObject", "LoadedProgram", "would_load"]
+
+
+class BlockerKind(enum.Enum):
+    """What keeps a program from being loaded."""
+
+    #: A field, type or value that the kernel has not, or has otherwise.
+    TYPE = "type"
+    EXTERN = "extern"
+    HELPER = "helper"
+    #: It needs types (BTF) and the kernel has none.
+    NO_BTF = "no BTF"
+    #: Something that libbpf refuses in any kernel.
+    OBJECT = "object"
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """One reason. ``path`` is the field, function or setting in question; ``line`` where.
+
+    ``depends`` says that the instruction is reached only if constants of the object (``.rodata``)
+    are set to something else than they are in it.
+    """
+
+    kind: BlockerKind
+    path: str
+    text: str
+    line: SourceLine | None = None
+    depends: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedProgram:
+    """A program in a kernel: why it is refused, if it is; what it does there, otherwise.
+
+    ``guarded`` are relocations that found nothing, of instructions that are never reached.
+    """
+
+    program: Program
+    blockers: tuple[Blocker, ...]
+    guarded: tuple[Relocated, ...] = ()
+    reached: Reached = field(default_factory=Reached, repr=False)
+
+    @property
+    def overrides(self) -> bool:
+        """Whether it changes what the probed function returns: ``bpf_override_return()``."""
+        return OVERRIDE_RETURN in self.reached.helpers
+
+
+class LoadedObject:
+    """An object in a kernel. ``blockers`` are those of the whole: libbpf loads nothing of it."""
+
+    def __init__(self, obj: BpfObject, kernel: KernelFacts) -> None:
+        self.object = obj
+        self.kernel = kernel
+
+    @cached_property
+    def code(self) -> RelocatedCode:
+        """Its relocations; none if there is nothing to resolve them against."""
+        target = self.kernel.target
+        if target is None:
+            return RelocatedCode((), {one: one.instructions for one in self.object.functions})
+        return relocate(self.object, target)
+
+    @cached_property
+    def externs(self) -> tuple[ResolvedExtern, ...]:
+        """What the kernel has for its externs."""
+        return tuple(resolve_extern(one, self.kernel) for one in self.object.externs)
+
+    @cached_property
+    def blockers(self) -> tuple[Blocker, ...]:
+        """Why libbpf loads nothing of it at all."""
+        found = [Blocker(BlockerKind.OBJECT, "", text) for text in self.object.problems]
+        if self.kernel.btf is None and self._needs_types:
+            text = "the kernel has no types (BTF), and libbpf needs them for this object"
+            found.append(Blocker(BlockerKind.NO_BTF, "", text))
+        found += [_of(one) for one in self.code.problems if one.function not in self._left_out]
+        for extern in self.externs:
+            if extern.problem is not None:
+                found.append(Blocker(BlockerKind.EXTERN, extern.extern.name, extern.problem))
+        return tuple(found)
+
+    @cached_property
+    def programs(self) -> tuple[LoadedProgram, ...]:
+        """Each program. Those of an object that is refused have its blockers, too."""
+        return tuple(self._load(one) for one in self.object.programs)
+
+    @cached_property
+    def _needs_types(self) -> bool:
+        """``obj_needs_vmlinux_btf()`` of libbpf.c."""
+        return (
+            any(self.object.core.values())
+            or any(one.attachment.kind.needs_btf_id for one in self.object.programs)
+            or any(
+                one.kind in (ExternKind.KFUNC, ExternKind.TYPED_VARIABLE)
+                for one in self.object.externs
+            )
+        )
+
+    @cached_property
+    def _left_out(self) -> frozenset[Function]:
+        """The functions that libbpf does not look at unless somebody asks for them."""
+        return frozenset(one.function for one in self.object.programs if one.optional)
+
+    @cached_property
+    def _world(self) -> World:
+        return World(
+            settings={one.extern.name: one.value for one in self.externs if one.value is not None},
+            missing=frozenset(
+                one.extern.name
+                for one in self.externs
+                if one.found is False and one.extern.kind is not ExternKind.KCONFIG
+            ),
+        )
+
+    @cached_property
+    def _fields(self) -> dict[Place, Type]:
+        return {
+            (one.function, one.instruction): one.local
+            for one in self.code.relocations
+            if one.kind is CoreKind.BYTE_OFFSET and one.local is not None
+        }
+
+    def _walk(self, program: Program, constants: dict[int, bytes]) -> Reached:
+        world = World(self._world.settings, self._world.missing, constants)
+        return walk(self.object, program, world, self.code.instructions, self._fields)
+
+    def _load(self, program: Program) -> LoadedProgram:
+        reached = self._walk(program, {})
+        found = self._found(reached)
+        own = [_of(one) for one in self.code.problems if one.function is program.function]
+        poisoned = [one for one in self.code.relocations if one.poisoned]
+        inside = {*reached.instructions, *self.object.code_of(program)} if poisoned else set()
+        guarded = [
+            one
+            for one in poisoned
+            if one.function in inside and (one.function, one.instruction) not in reached
+        ]
+        # What constants forbid as they are is only reached if somebody sets them.
+        fewer = reached
+        if found and self.object.constants:
+            fewer = self._walk(program, self.object.constants)
+        whole = [*self.blockers, *(own if program.optional else ())]
+        blockers = _once(found, fewer)
+        return LoadedProgram(program, (*whole, *blockers), tuple(guarded), reached)
+
+    def _found(self, reached: Reached) -> list[tuple[Place, Blocker]]:
+        """What the verifier stops at."""
+        found = []
+        for one in self.code.relocations:
+            place = one.function, one.instruction
+            if one.poisoned and place in reached:
+                found.append((place, _of(one)))
+        for name, place in reached.kfuncs.items():
+            if name in self._world.missing:
+                text = f"it calls {name}, which this kernel has not"
+                found.append((place, Blocker(BlockerKind.EXTERN, name, text, _line(place))))
+        for number, place in reached.helpers.items():
+            name = helper_name(number)
+            if self.kernel.has_helper(number) is False and number != POISON.immediate:
+                text = f"it calls {name}, which this kernel has not"
+                found.append((place, Blocker(BlockerKind.HELPER, name, text, _line(place))))
+        return found
+
+
+def _once(found: list[tuple[Place, Blocker]], fewer: Reached) -> list[Blocker]:
+    """Each reason once, at its first place; it depends on constants if all its places do."""
+    together: dict[tuple[str, str], Blocker] = {}
+    for place, one in found:
+        first = together.setdefault((one.path, one.text), replace(one, depends=True))
+        if place in fewer and first.depends:
+            together[one.path, one.text] = replace(first, depends=False)
+    return list(together.values())
+
+
+def _of(one: Relocated) -> Blocker:
+    """What a relocation that went wrong comes to."""
+    text = one.problem or one.reason or f"{one.path} is not in this kernel"
+    return Blocker(BlockerKind.TYPE, one.path, text, one.source_line)
+
+
+def _line(place: Place) -> SourceLine | None:
+    function, index = place
+    return function.source_line(index)
+
+
+def would_load(obj: BpfObject, kernel: KernelFacts) -> LoadedObject:
+    """What loading ``obj`` into ``kernel`` comes to. Everything in it is computed when asked for.
+
+    Raises:
+        TypesError: When asked, if the kernel's types are damaged.
+        BpfObjectError: When asked, if the object's types are damaged.
+    """
+    return LoadedObject(obj, kernel)

@@ -1,0 +1,121 @@
+"""``--run``: whether the probes hit, while a booted guest does lines of shell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kprobesim.compat.finding import Answer, Hits, Unread
+from kprobesim.compat.judge import ON_FUNCTIONS
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.syscall_names import SYSCALL_PREFIX
+from kprobesim.sources.wanted import Interface, Wanted
+
+if TYPE_CHECKING:
+    from kprobesim.asking.run import CountedPlace
+
+__all__ = ["Run", "with_hits"]
+
+_LSM_PREFIX = "bpf_lsm_"  # the functions that BPF's programs of hooks are attached to
+_SAID = 200  # characters of a failed line's output that are told
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a guest is to do.
+
+    Attributes:
+        lines: Shell, for BusyBox.
+        timeout: Seconds of this computer's time that each kernel gets for them.
+    """
+
+    lines: tuple[str, ...]
+    timeout: float = 300.0
+
+
+def with_hits(
+    facts: KernelFacts,
+    answers: Sequence[Answer],
+    run: Run,
+    progress: Callable[[str], None] | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> tuple[list[Answer], list[Unread]]:
+    """The ``answers`` with how often each probe that attaches to a function has hit.
+
+    Args:
+        facts: The kernel.
+        answers: What is known of the probes on it.
+        run: What the guest does.
+        progress: Hears what takes long.
+        path: What boots; by default the kernel's own file.
+
+    Returns:
+        The answers, and what went wrong: lines that failed, a guest that died.
+
+    Raises:
+        KprobesimError: It does not boot, or has not the modules that are wanted.
+    """
+    from kprobesim.asking.run import run_counted  # boots: nothing else here brings the emulator
+
+    places = {}
+    for number, answer in enumerate(answers):
+        place = _place(facts, answer.wanted)
+        if place is not None:
+            places[number] = place
+    file = path or facts.known.path
+    outcome = run_counted(
+        file, list(places.values()), run.lines, timeout=run.timeout, progress=progress
+    )
+    told = list(answers)
+    for number, counts in zip(places, outcome.counts, strict=True):
+        hits = Hits(counts.hits, counts.nmissed, counts.lost, counts.problem)
+        told[number] = replace(told[number], hits=hits)
+    wrong = [
+        Unread(
+            facts.kernel.label,
+            None,
+            f"{one.line!r} ended with {one.status}: {' '.join(one.output.split())[-_SAID:]}",
+        )
+        for one in outcome.lines
+        if one.status
+    ]
+    if outcome.problem:
+        line = outcome.lines[-1].line
+        wrong.append(Unread(facts.kernel.label, None, f"in {line!r}: {outcome.problem}"))
+    return told, wrong
+
+
+def _place(facts: KernelFacts, wanted: Wanted) -> CountedPlace | None:
+    """What is counted for a probe; ``None`` for those that are on no function of a known name."""
+    from kprobesim.asking.run import CountedPlace
+
+    if wanted.pattern or wanted.source_place is not None:
+        return None
+    if wanted.address is not None:
+        return CountedPlace(wanted.text, address=wanted.address, returns=wanted.returns)
+    name = _function(facts, wanted)
+    if name is None:
+        return None
+    copies: tuple[int, ...] = ()
+    if not wanted.offset:
+        inlined = facts.facts(name).inlined_into
+        copies = tuple(one.address for one in inlined if one.address is not None)
+    return CountedPlace(
+        wanted.text,
+        f"{wanted.module}:{name}" if wanted.module else name,
+        offset=wanted.offset,
+        returns=wanted.returns,
+        copies=copies,
+    )
+
+
+def _function(facts: KernelFacts, wanted: Wanted) -> str | None:
+    if wanted.interface in ON_FUNCTIONS:
+        return wanted.target
+    if wanted.interface is Interface.SYSCALL:
+        return SYSCALL_PREFIX[facts.kernel.arch] + wanted.target
+    if wanted.interface in (Interface.LSM, Interface.LSM_CGROUP):
+        return _LSM_PREFIX + wanted.target
+    return None

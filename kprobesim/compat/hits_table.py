@@ -1,0 +1,83 @@
+"""The table of ``--run`` for people: how often each probe hit, kernel by kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kprobesim.compat.finding import Answer, Compatibility, Hits
+from kprobesim.compat.kinds import Level
+
+__all__ = ["hits_table"]
+
+Line = list[tuple[str, str]]
+"""Pieces of text, each with its style."""
+
+_WIDTH = 80
+_LEAST_NAME, _MOST_NAME = 16, 38
+_LEAST_CELL = 6
+_ARCH_LETTERS = {"x86_64": "x", "arm64": "a"}
+_DIM = "dim"
+
+
+def hits_table(found: Compatibility) -> Iterable[Line]:
+    """The lines of the table; none if nothing was counted."""
+    width = len(found.kernels)
+    rows = [found.answers[at : at + width] for at in range(0, len(found.answers), width or 1)]
+    rows = [row for row in rows if any(answer.hits is not None for answer in row)]
+    if not rows:
+        return
+    named = min(max(len(row[0].wanted.text) for row in rows), _MOST_NAME)
+    named = max(named, _LEAST_NAME)
+    heads = [_head(answer) for answer in rows[0]]
+    cells = [[_cell(answer.hits) for answer in row] for row in rows]
+    size = max(_LEAST_CELL, *(len(text) for row in [heads, *cells] for text in row)) + 1
+    room = max((_WIDTH - named) // size, 1)
+    for start in range(0, width, room):
+        columns = range(start, min(start + room, width))
+        yield []
+        title = "hits" if start == 0 else ""
+        yield [(title.ljust(named), "bold"), ("".join(heads[n].rjust(size) for n in columns), _DIM)]
+        for row, texts in zip(rows, cells, strict=True):
+            name = row[0].wanted.text
+            short = name if len(name) <= named else name[: named - 1] + "…"
+            yield [
+                (short.ljust(named), ""),
+                *((texts[n].rjust(size), _style(row[n].hits)) for n in columns),
+            ]
+    yield from _remarks(rows)
+
+
+def _head(answer: Answer) -> str:
+    series = ".".join(answer.kernel.release.split(".")[:2]) or answer.kernel.label[:6]
+    return series + _ARCH_LETTERS.get(answer.kernel.arch, "?")
+
+
+def _cell(hits: Hits | None) -> str:
+    if hits is None or hits.problem:
+        return "-"
+    return f"{hits.hits:,}" if hits.hits else "never"
+
+
+def _style(hits: Hits | None) -> str:
+    if hits is None or hits.problem:
+        return _DIM
+    if hits.nmissed or hits.lost or not hits.hits:
+        return "yellow"
+    return "green"
+
+
+def _remarks(rows: Sequence[Sequence[Answer]]) -> Iterable[Line]:
+    """What a number alone does not say."""
+    for row in rows:
+        for answer in row:
+            hits = answer.hits
+            where = f"  {answer.wanted.text} on {answer.kernel.label}: "
+            if hits is None:
+                continue
+            if hits.problem and answer.level is not Level.ERROR:  # else it was told already
+                yield [(where, _DIM), (f"not counted: {hits.problem}", "")]
+            if hits.nmissed:
+                yield [(where, _DIM), (f"{hits.nmissed:,} more were missed (nmissed)", "yellow")]
+            if hits.lost:
+                text = f"{hits.lost:,} calls ran an inlined copy, which it does not see"
+                yield [(where, _DIM), (text, "yellow")]

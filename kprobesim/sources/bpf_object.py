@@ -1,0 +1,78 @@
+"""A compiled eBPF object: what its sections say, and what its programs do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kprobesim.bpf.core.names import essential_name
+from kprobesim.bpf.instructions import CALL
+from kprobesim.bpf.object import BpfObject
+from kprobesim.bpf.program import Program
+from kprobesim.errors import BpfObjectError
+from kprobesim.sources.reading import Reading
+from kprobesim.sources.sections import want_section
+from kprobesim.sources.text import SourceError
+from kprobesim.sources.wanted import Interface, Source, SourceKind
+from kprobesim.types.model import DataSection, Variable
+
+__all__ = ["is_elf", "read_object"]
+
+_ELF = b"\x7fELF"
+_OPERATIONS = (".struct_ops", ".struct_ops.link")
+_OVERRIDE_RETURN = 58  # BPF_FUNC_override_return, include/uapi/linux/bpf.h
+
+
+def is_elf(data: bytes) -> bool:
+    """Whether a file begins as an ELF file does."""
+    return data.startswith(_ELF)
+
+
+def read_object(data: bytes, path: Path) -> Source:
+    """The probes of one object.
+
+    Raises:
+        SourceError: It is no whole eBPF object.
+    """
+    try:
+        compiled = BpfObject.parse(data, str(path))
+    except BpfObjectError as error:
+        raise SourceError(path, error.problem) from error
+    reading = Reading(path, SourceKind.BPF_OBJECT)
+    for problem in compiled.problems:
+        reading.problem(None, problem)
+    for program in compiled.programs:
+        section = f"{'?' if program.optional else ''}{program.section}"
+        want_section(
+            section,
+            None,
+            reading,
+            program=program.name,
+            overrides=_overrides(compiled, program),
+        )
+    for section, name in _operations(compiled):
+        reading.want(
+            f'SEC("{section}") struct {name}', None, Interface.STRUCT_OPS, essential_name(name)
+        )
+    return reading.source(compiled)
+
+
+def _operations(compiled: BpfObject) -> Iterator[tuple[str, str]]:
+    """The structs of operations that it implements, each with its section."""
+    if compiled.btf is None:
+        return
+    for name in _OPERATIONS:
+        for section in compiled.btf.named(name, DataSection):
+            assert isinstance(section, DataSection)
+            for variable in section.variables:
+                if isinstance(variable.type, Variable):
+                    yield name, variable.type.target.stripped.name
+
+
+def _overrides(compiled: BpfObject, program: Program) -> bool:
+    """Whether code of a program's calls ``bpf_override_return()``."""
+    return any(
+        one.code == CALL and one.source == 0 and one.immediate == _OVERRIDE_RETURN
+        for function in compiled.code_of(program)
+        for one in function.instructions
+    )
