@@ -41,7 +41,6 @@ from kprobesim.unbooted.environment import (
     set_up_environment,
 )
 from kprobesim.unbooted.not_set_up import NotSetUp
-from kprobesim.unbooted.pointer_auth import PointerAuth
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
@@ -77,8 +76,6 @@ class CalledKernel(Kernel):
         self._exceptions = KernelExceptions(machine, image)
         machine.vcpu.traps.faults.append(self._exceptions.handle)
         set_up_environment(machine, image)
-        if image.arch == "arm64":
-            machine.vcpu.traps.faults.append(PointerAuth(machine).handle)
         machine.explainers.append(CompilerChecks(machine).explain)
         machine.explainers.append(NotSetUp(machine, image).explain)
         manager = KprobesManager(

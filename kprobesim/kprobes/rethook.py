@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from kprobesim.arch.x86_64.constants import RSP
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
@@ -27,7 +26,6 @@ from kprobesim.machine.system import System
 __all__ = ["HookReturns", "Returns", "TrampolineReturns", "task_functions"]
 
 _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
-_ARM64_FRAME, _ARM64_LINK, _ARM64_STACK_POINTER = 29, 30, 31
 _MOST_SITES = 512  # hooked return addresses: each makes the translation of code slower
 _RET_IMMEDIATE = 0x200  # arguments that a callee takes off the stack (x86-64 `ret imm16`)
 _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
@@ -40,8 +38,9 @@ class Returns(ABC):
         self._machine = machine
         self._paths = paths
         self.cpus = len(paths)
-        self._x86 = machine.arch == "x86_64"
-        self._sp = RSP if self._x86 else _ARM64_STACK_POINTER
+        abi = machine.isa.abi
+        self._sp, self._frame = abi.number(abi.stack_pointer), abi.number(abi.frame_pointer)
+        self._link = None if abi.link_register is None else abi.number(abi.link_register)
         self.pending: dict[int, KretprobeInstance] = {}
         self.trampoline = -1
         """What stands in the place of a return address; -1: nothing does."""
@@ -69,7 +68,8 @@ class Returns(ABC):
     def pre_handler(self, rethook: Rethook) -> PreHandler:
         """``pre_handler_kretprobe()``, as a closure: it runs at every call of the function."""
         machine, pending, read_u64 = self._machine, self.pending, self._machine.memory.read_u64
-        x86, stack_pointer, trampoline = self._x86, self._sp, self.trampoline
+        stack_pointer, frame, link = self._sp, self._frame, self._link
+        trampoline = self.trampoline
         free, rp, attach, outer_of = rethook.free, rethook.rp, self.attach, self.outer
         listeners = self._paths[0].steps.listeners
         tell = self._paths.call(lambda path: path.steps.tell)
@@ -88,11 +88,11 @@ class Returns(ABC):
                 return 0
             words = machine.vcpu.words
             key = words[stack_pointer]
-            if x86:
+            if link is None:  # the call has pushed it
                 ri.frame, address = key, read_u64(key)
                 key += 8
             else:
-                ri.frame, address = words[_ARM64_FRAME], words[_ARM64_LINK]
+                ri.frame, address = words[frame], words[link]
             outer = None
             if address == trampoline or key in pending:
                 outer = outer_of(key, address)
@@ -217,10 +217,10 @@ class TrampolineReturns(Returns):
 
     def attach(self, ri: KretprobeInstance, key: int) -> None:
         """Put the trampoline in the place of the return address."""
-        if self._x86:
+        if self._link is None:
             self._machine.memory.write_u64(ri.frame, self.trampoline)
         else:
-            self._machine.vcpu.words[_ARM64_LINK] = self.trampoline
+            self._machine.vcpu.words[self._link] = self.trampoline
 
     def outer(self, key: int, address: int) -> KretprobeInstance | None:
         """Who has put the trampoline there; whom it does not belong to was never returned to."""
@@ -233,7 +233,7 @@ class TrampolineReturns(Returns):
 
     def _make_trap(self, steps: HitSteps) -> Callable[[], bool]:
         words, stack_pointer, pending = steps.vcpu.words, self._sp, self.pending
-        x86, write_u64 = self._x86, self._machine.memory.write_u64
+        link, write_u64 = self._link, self._machine.memory.write_u64
         returned = self._make_returned(steps)
 
         def trap() -> bool:
@@ -244,7 +244,7 @@ class TrampolineReturns(Returns):
             newest = pending.get(key)
             if newest is None:  # arguments were taken off the stack, or a return address moved
                 key, newest = next(reversed(pending.items()))
-            if x86:
+            if link is None:
                 write_u64(newest.frame, newest.ret_addr)
             returned(key, newest)
             return True

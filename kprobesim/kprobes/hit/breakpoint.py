@@ -79,8 +79,8 @@ class BreakpointHits:
         arch, machine = self._steps.arch, self._steps.machine
         if arch.vanished == "report" or not address >> 63 or not self.alone:
             return False
-        found = machine.memory.read(address, len(arch.breakpoint))
-        again = self._strict and arch.vanished == "retry" and found == arch.breakpoint
+        found = machine.memory.read(address, len(arch.isa.breakpoint))
+        again = self._strict and arch.vanished == "retry" and found == arch.isa.breakpoint
         if not again and arch.is_breakpoint(found):
             return False
         machine.words[machine.engine.layout.pc] = address

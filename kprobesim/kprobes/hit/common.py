@@ -156,7 +156,7 @@ class HitSteps:
             words[pc] = p.addr or 0
             regs = vcpu.regs.copy()
             raise GuestBug(
-                Trap(TrapKind.UNRECOVERABLE_KPROBE, self.arch.trap_number),
+                Trap(TrapKind.UNRECOVERABLE_KPROBE, self.arch.isa.breakpoint_number),
                 regs,
                 machine.symbolize(regs.ip),
                 machine.unwind(regs),
@@ -236,7 +236,7 @@ def make_hit(
     pc, flags = vcpu.engine.layout.pc, vcpu.engine.layout.flags
     mask, masked = cpu.step_flags(single_step=single_step)
     unmasked, saves_early = ~mask, steps.arch.saves_flags_at_hit
-    trap_offset = steps.arch.breakpoint_trap_offset
+    trap_offset = steps.arch.isa.breakpoint_offset
     boosts_always = not steps.arch.boost_ends_at_post
     reenter, emulation_fault = steps.reenter, steps.emulation_fault
     references, unshared = sys.getrefcount, references_of_nobody(vcpu)
