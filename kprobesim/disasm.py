@@ -16,6 +16,7 @@ from typing import Any
 import capstone
 from capstone import arm64_const, x86_const
 
+from kprobesim.arch.architecture import halves
 from kprobesim.arch.x86_64 import Undecodable, length
 from kprobesim.hexrepr import HexRepr
 from kprobesim.sizes import MASK64
@@ -71,17 +72,29 @@ def disassemble(arch: str, code: bytes, address: int) -> Iterator[Instruction]:
 
     Every byte comes out: where nothing can be decoded, as data of one byte or word.
     """
-    at = 0
+    at, split = 0, _SPLIT[arch]
     while at < len(code):
-        if arch == "arm64":
-            raw = code[at : at + 4]
-            words = _ask(arch, raw, address + at)
-        else:
-            size = _x86_length(code, at)
-            raw = code[at : at + (size or 1)]
-            words = _x86_words(raw, address + at) if size else None
+        raw, words = split(code, at, address + at)
         yield words or _data(raw, address + at)
         at += len(raw)
+
+
+_Split = tuple[bytes, "Instruction | None"]
+"""The bytes of one instruction, and what it is in words, if there are any."""
+
+
+def _split_arm64(code: bytes, at: int, address: int) -> _Split:
+    raw = code[at : at + 4]
+    return raw, _ask(_arm64(), raw, address, _arm64_target)
+
+
+def _split_x86(code: bytes, at: int, address: int) -> _Split:
+    size = _x86_length(code, at)
+    raw = code[at : at + (size or 1)]
+    return raw, _x86_words(raw, address) if size else None
+
+
+_SPLIT = halves(x86_64=_split_x86, arm64=_split_arm64)
 
 
 def _x86_length(code: bytes, at: int) -> int:
@@ -94,7 +107,7 @@ def _x86_length(code: bytes, at: int) -> int:
 
 def _x86_words(raw: bytes, address: int) -> Instruction:
     """``raw``, which is one instruction, in words."""
-    found = _ask("x86_64", raw, address)
+    found = _ask(_x86(), raw, address, _x86_target)
     if found is not None:
         return found
     for prefix, wrong, right, mnemonic in _PARAPHRASES:
@@ -102,7 +115,7 @@ def _x86_words(raw: bytes, address: int) -> Instruction:
         if at < 0 or not raw[:at].startswith(prefix):
             continue
         meant = raw[:at].replace(prefix, b"") + right + raw[at + len(wrong) :]
-        found = _ask("x86_64", meant, address + len(raw) - len(meant))
+        found = _ask(_x86(), meant, address + len(raw) - len(meant), _x86_target)
         if found is not None:
             name = mnemonic or f"data16 {found.mnemonic}"
             return Instruction(address, raw, name, found.operands, found.target)
@@ -119,12 +132,14 @@ _PARAPHRASES = (
 )
 
 
-def _ask(arch: str, raw: bytes, address: int) -> Instruction | None:
+def _ask(
+    engine: Any, raw: bytes, address: int, target: Callable[[Any], int | None]
+) -> Instruction | None:
     """Capstone's words, if ``raw`` is one instruction to it, too."""
-    insn = next(_disassembler(arch).disasm(raw, address, 1), None)
+    insn = next(engine.disasm(raw, address, 1), None)
     if insn is None or insn.size != len(raw):
         return None
-    return Instruction(address, raw, insn.mnemonic, insn.op_str, _TARGET[arch](insn))
+    return Instruction(address, raw, insn.mnemonic, insn.op_str, target(insn))
 
 
 def _data(raw: bytes, address: int) -> Instruction:
@@ -133,11 +148,16 @@ def _data(raw: bytes, address: int) -> Instruction:
 
 
 @cache
-def _disassembler(arch: str) -> Any:
-    if arch == "x86_64":
-        engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    else:
-        engine = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN)
+def _x86() -> Any:
+    return _with_details(capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64))
+
+
+@cache
+def _arm64() -> Any:
+    return _with_details(capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN))
+
+
+def _with_details(engine: Any) -> Any:
     engine.detail = True
     return engine
 
@@ -160,9 +180,3 @@ def _arm64_target(insn: Any) -> int | None:
         if last.type == arm64_const.ARM64_OP_IMM:
             return int(last.imm) & MASK64
     return None
-
-
-_TARGET: dict[str, Callable[[Any], int | None]] = {
-    "x86_64": _x86_target,
-    "arm64": _arm64_target,
-}

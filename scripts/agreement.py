@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim import KprobesimError, open_rules
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.asking.booted import booted_kernel
 from kprobesim.asking.guest import GuestRules
 from kprobesim.fetch.cache import (
-    ARCHITECTURES,
     FetchError,
     VersionKey,
     cache_directory,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kprobesim.arch.architecture import halves
 from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
 from kprobesim.bench.jump import JUMPED, jump_cost
 from kprobesim.bench.plain import Mode, Plain
@@ -171,10 +172,9 @@ def _arm64_post(p: Kprobe, regs: Any, flags: int) -> None:
     regs.x0, regs.x8  # noqa: B018
 
 
-_HANDLERS: dict[str, tuple[PreHandler, PostHandler]] = {
-    "x86_64": (_x86_pre, _x86_post),
-    "arm64": (_arm64_pre, _arm64_post),
-}
+_HANDLERS: Mapping[str, tuple[PreHandler, PostHandler]] = halves(
+    x86_64=(_x86_pre, _x86_post), arm64=(_arm64_pre, _arm64_post)
+)
 
 
 def _ours(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.errors import KprobesimError
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.called import CalledKernel
 
 __all__ = ["cached_kernel"]
 
-_DEBIAN = {"x86_64": "amd64", "arm64": "arm64"}
 _PATTERNS = ("vmlinux*{name}*", "linux-*{name}*.deb")
 
 
@@ -24,7 +24,7 @@ def cached_kernel(arch: str) -> tuple[CalledKernel | None, str]:
     sources = Path(__file__).resolve().parents[2]
     folders = [Path(chosen)] if chosen else [sources / ".cache/kernels", Path(".cache/kernels")]
     reason = f"no {arch} kernel in {folders[0]}: `make kernels` fetches one"
-    for path in _candidates(folders, _DEBIAN[arch]):
+    for path in _candidates(folders, architecture(arch).debian):
         try:
             kernel = Kernel.load(path)
         except (KprobesimError, OSError) as error:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from kprobesim.arch.architecture import halves
 from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.errors import UsageError
 
 __all__ = ["board_class"]
 
-_CLASSES: dict[str, type[Arm64Board] | type[X86Board]] = {"arm64": Arm64Board, "x86_64": X86Board}
+_CLASSES: Mapping[str, type[Arm64Board] | type[X86Board]] = halves(
+    x86_64=X86Board, arm64=Arm64Board
+)
 
 
 def board_class(arch: str) -> type[Arm64Board] | type[X86Board]:
@@ -19,5 +24,7 @@ def board_class(arch: str) -> type[Arm64Board] | type[X86Board]:
     """
     found = _CLASSES.get(arch)
     if found is None:
-        raise UsageError(f"no board boots a kernel for {arch!r}: arm64 and x86_64 are there")
+        raise UsageError(
+            f"no board boots a kernel for {arch!r}: {' and '.join(_CLASSES)} are there"
+        )
     return found

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
+from kprobesim.arch.architecture import Architecture
 from kprobesim.boot.console import Console
 from kprobesim.boot.host_time import make_clock
 from kprobesim.boot.state import (
@@ -49,11 +50,9 @@ class Computer(ABC):
     """
 
     SAVED: ClassVar[Mapping[str, Kind]] = fields(append=Text(_MAX_COMMAND_LINE))
-    arch: ClassVar[str]
+    isa: ClassVar[Architecture]
     cpu_model: ClassVar[str] = ""
     """Of the engine."""
-    ram_base: ClassVar[int]
-    """The physical address of the RAM."""
     most_memory: ClassVar[int | None] = None
     """What it takes, in bytes, if it does not take all that this host can give."""
 
@@ -67,9 +66,9 @@ class Computer(ABC):
         clock: str = "virtual",
     ) -> None:
         self.check_arguments(initrd, append, memory)
-        if image.arch != self.arch:
+        if image.isa is not self.isa:
             raise UsageError(
-                f"{image.path} is a kernel for {image.arch}, this board is for {self.arch}"
+                f"{image.path} is a kernel for {image.arch}, this board is for {self.isa.name}"
             )
         self._assemble(image, memory, append, clock)
         self._load(initrd or b"")
@@ -105,12 +104,13 @@ class Computer(ABC):
 
     def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
         """Put all parts together; nothing is in the RAM yet."""
-        engine = Engine(self.arch, self.cpu_model)
+        engine = Engine(self.isa.name, self.cpu_model)
         engine.stop_between_blocks()
         engine.count_blocks()
         self.ram: mmap.mmap = make_ram(memory)
-        engine.map_ram(self.ram_base, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
-        access = WalkedMemory(self.ram, self.ram_base, self._prepare_cpu(engine))
+        base = self.isa.ram_base
+        engine.map_ram(base, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
+        access = WalkedMemory(self.ram, base, self._prepare_cpu(engine))
         self.machine = System(engine, make_cpu(engine), access)
         self.image = image
         self.append = append

@@ -5,13 +5,15 @@ A kernel without these may boot all the same, so none is refused: this explains 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
 
 __all__ = ["CONSOLES", "lacks"]
 
-CONSOLES = {"x86_64": "ttyS0", "arm64": "ttyAMA0"}
+CONSOLES = halves(x86_64="ttyS0", arm64="ttyAMA0")
 """The serial console of each board, as the kernel names it."""
 
 
@@ -28,18 +30,29 @@ _COMMON = (
     _Part("support for an initial RAM file system", "BLK_DEV_INITRD", ("populate_rootfs",)),
     _Part("support for programs in ELF", "BINFMT_ELF", ("load_elf_binary",)),
 )
-_PARTS = {
-    "x86_64": (
+_PARTS: Mapping[str, tuple[_Part, ...]] = halves(
+    x86_64=(
         _Part("console on the serial port", "SERIAL_8250_CONSOLE", ("univ8250_console_setup",)),
         *_COMMON,
     ),
-    "arm64": (
+    arm64=(
         _Part("console on the PL011", "SERIAL_AMBA_PL011_CONSOLE", ("pl011_console_setup",)),
         _Part("driver of the GICv2", "ARM_GIC", ("__gic_init_bases",)),
         _Part("support for PSCI firmware", "ARM_PSCI_FW", ("psci_0_2_init",)),
         *_COMMON,
     ),
-}
+)
+# What the banner of a kernel says that cannot run on the board, and why.
+_REFUSED: Mapping[str, tuple[tuple[str, str], ...]] = halves(
+    x86_64=(
+        (
+            # Its irq_work waits for an interrupt that a CPU sends itself. QEMU hangs, too.
+            "PREEMPT_RT",
+            "PREEMPT_RT kernels need a local APIC, which this board does not have",
+        ),
+    ),
+    arm64=(),
+)
 _KNOWN = "start_kernel"  # in all symbol tables that are complete
 
 
@@ -48,10 +61,7 @@ def lacks(image: KernelImage, append: str, *, silent: bool) -> list[str]:
 
     ``silent``: the guest has printed nothing; if it has, little of this explains anything.
     """
-    found = []
-    if image.arch == "x86_64" and "PREEMPT_RT" in image.banner:
-        # Its irq_work waits for an interrupt that a CPU sends itself. QEMU without one hangs, too.
-        found.append("PREEMPT_RT kernels need a local APIC, which this board does not have")
+    found = [why for said, why in _REFUSED[image.arch] if said in image.banner]
     if not silent:
         return found
     console = CONSOLES[image.arch]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kprobesim.arch.architecture import ARM64, X86_64, architecture
 from kprobesim.bpf.attachment import AttachKind
 from kprobesim.bpf.core.kinds import CoreKind
 from kprobesim.bpf.core.names import essential_name
@@ -17,18 +18,6 @@ from kprobesim.types.model import Struct, Type
 __all__ = ["ArgumentRead", "argument_reads", "compiled_for", "own_reach"]
 
 _WORD = 8
-#: ``struct pt_regs`` by words. arch/x86/include/asm/ptrace.h; arch/arm64/include/uapi/asm/ptrace.h.
-_REGISTERS = {
-    "x86_64": (
-        "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss".split()
-    ),
-    "arm64": [*(f"x{number}" for number in range(31)), "sp", "pc", "pstate"],
-}
-_ARGUMENTS = {
-    "x86_64": "di si dx cx r8 r9".split(),
-    "arm64": [f"x{number}" for number in range(8)],
-}
-_RETURNS = {"x86_64": "ax", "arm64": "x0"}
 _BY_REGISTERS = frozenset(
     {
         AttachKind.KPROBE,
@@ -78,13 +67,13 @@ def compiled_for(btf: Btf | None) -> str | None:
     if btf is None:
         return None
     if btf.named("user_pt_regs", Struct):
-        return "arm64"
+        return ARM64.name
     for one in btf.named("pt_regs", Struct):
         names = {member.name for member in one.members}
         if names & {"di", "rdi"}:
-            return "x86_64"
+            return X86_64.name
         if "regs" in names or "" in names:
-            return "arm64"
+            return ARM64.name
     return None
 
 
@@ -133,12 +122,16 @@ def argument_reads(
 
 def _register(arch: str | None, word: int, kind: AttachKind) -> tuple[int | None, str, bool] | None:
     """The argument, the register and whether it is the return value, by its word in pt_regs."""
-    if arch is None or not 0 <= word < len(_REGISTERS[arch]):
+    if arch is None:
         return None
-    register = _REGISTERS[arch][word]
+    abi = architecture(arch).abi
+    if not 0 <= word < len(abi.pt_regs):
+        return None
+    register, arguments = abi.pt_regs[word], abi.arguments
     if kind.returns:
-        return (None, register, True) if register == _RETURNS[arch] else (None, register, False)
-    arguments = _ARGUMENTS[arch]
+        return None, register, register == abi.result
+    if kind is AttachKind.KSYSCALL:
+        arguments = abi.syscall_arguments
     return (arguments.index(register) if register in arguments else None), register, False
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.bpf.core.target import Target
 from kprobesim.bpf.helpers import helper_name
 from kprobesim.types.btf import Btf
@@ -66,7 +67,7 @@ class KernelFacts:
     @cached_property
     def wraps_syscalls(self) -> bool:
         """Whether a system call gets a pointer to its caller's registers, and nothing else."""
-        return any(self.addresses(f"__{prefix}_sys_bpf") for prefix in ("x64", "arm64"))
+        return any(self.addresses(f"{isa.syscall_prefix}bpf") for isa in ARCHITECTURES.values())
 
     def has_helper(self, number: int) -> bool | None:
         """Whether it has the helper of that number; ``None`` if that cannot be told."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from kprobesim.bpf.core.kinds import CoreKind
@@ -157,35 +157,42 @@ class LoadedObject:
             for one in poisoned
             if one.function in inside and (one.function, one.instruction) not in reached
         ]
+        # What constants forbid as they are is only reached if somebody sets them.
+        fewer = reached
         if found and self.object.constants:
-            # What constants forbid as they are is only reached if somebody sets them.
             fewer = self._walk(program, self.object.constants)
-            found = [(place, one, place not in fewer) for place, one, _ in found]
-        blockers = [
-            Blocker(one.kind, one.path, one.text, one.line, depends) for _, one, depends in found
-        ]
         whole = [*self.blockers, *(own if program.optional else ())]
+        blockers = _once(found, fewer)
         return LoadedProgram(program, (*whole, *blockers), tuple(guarded), reached)
 
-    def _found(self, reached: Reached) -> list[tuple[Place, Blocker, bool]]:
+    def _found(self, reached: Reached) -> list[tuple[Place, Blocker]]:
         """What the verifier stops at."""
-        found: list[tuple[Place, Blocker, bool]] = []
+        found = []
         for one in self.code.relocations:
             place = one.function, one.instruction
             if one.poisoned and place in reached:
-                found.append((place, _of(one), False))
+                found.append((place, _of(one)))
+        weak = {one.name for one in self.object.externs if one.weak}
         for name, place in reached.kfuncs.items():
-            if name in self._world.missing:
+            if name in self._world.missing and name in weak:
                 text = f"it calls {name}, which this kernel has not"
-                blocker = Blocker(BlockerKind.EXTERN, name, text, _line(place))
-                found.append((place, blocker, False))
+                found.append((place, Blocker(BlockerKind.EXTERN, name, text, _line(place))))
         for number, place in reached.helpers.items():
             name = helper_name(number)
             if self.kernel.has_helper(number) is False and number != POISON.immediate:
                 text = f"it calls {name}, which this kernel has not"
-                blocker = Blocker(BlockerKind.HELPER, name, text, _line(place))
-                found.append((place, blocker, False))
+                found.append((place, Blocker(BlockerKind.HELPER, name, text, _line(place))))
         return found
+
+
+def _once(found: list[tuple[Place, Blocker]], fewer: Reached) -> list[Blocker]:
+    """Each reason once, at its first place; it depends on constants if all its places do."""
+    together: dict[tuple[str, str], Blocker] = {}
+    for place, one in found:
+        first = together.setdefault((one.path, one.text), replace(one, depends=True))
+        if place in fewer and first.depends:
+            together[one.path, one.text] = replace(first, depends=False)
+    return list(together.values())
 
 
 def _of(one: Relocated) -> Blocker:

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.errors import UsageError
-from kprobesim.kernel.samples import ARCHITECTURES, sample_path
+from kprobesim.kernel.samples import sample_path
 
 __all__ = ["add_parser", "run"]
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         check_plot(args.plot)
     report = run_benchmark(
         sample_path,
-        [args.arch] if args.arch else ARCHITECTURES,
+        [args.arch] if args.arch else list(ARCHITECTURES),
         image=args.image,
         rounds=args.rounds,
         progress=_progress,

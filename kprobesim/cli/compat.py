@@ -7,11 +7,13 @@ from typing import Any
 
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.loading import positive_int, progress, seconds
+from kprobesim.cli.reports import add_report_options, check_reports, write_reports
 from kprobesim.compat.hits import Run
 from kprobesim.compat.hits_table import hits_table
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.run import compatibility
 from kprobesim.compat.table import table
+from kprobesim.sources.wanted import Interface
 
 __all__ = ["add_parser", "run"]
 
@@ -59,7 +61,13 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         help="a class of findings that is no failure: " + ", ".join(map(str, _ALLOWABLE)),
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--by",
+        choices=[str(one) for one in _BY],
+        default=str(Interface.KPROBE_PERF),
+        help="how functions in plain lists of names are attached to (default: %(default)s, as BPF)",
+    )
+    add_report_options(parser)
     parser.add_argument(
         "--jobs", metavar="N", type=positive_int, default=1, help="processes that share the kernels"
     )
@@ -86,6 +94,14 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+_BY = (
+    Interface.KPROBE_PERF,
+    Interface.REGISTER_KPROBE,
+    Interface.KPROBE_EVENTS,
+    Interface.KPROBE_MULTI,
+    Interface.FENTRY,
+    Interface.FEXIT,
+)
 _ALLOWABLE = [kind for kind in Kind if kind.level > 1]
 
 
@@ -99,14 +115,18 @@ def _kind(text: str) -> Kind:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors. The exit code tells whether all is well."""
+    check_reports(args)
     found = compatibility(
         args.sources,
         args.kernel,
+        by=Interface(args.by),
         jobs=args.jobs,
         ask=args.ask,
         run=Run(tuple(args.lines), args.timeout) if args.lines else None,
         progress=progress(),
     )
+    if write_reports(args, found, args.allow):
+        return found.exit_status(args.allow)
     console = make_console()
     for line in (*table(found, args.allow), *hits_table(found)):
         console.print(styled(*line))

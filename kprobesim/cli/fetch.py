@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kprobesim.arch.architecture import ARCHITECTURES, architecture
 from kprobesim.cli.console import error_console, make_console, print_json, styled
-from kprobesim.fetch.cache import ARCHITECTURES, cached, cached_busybox, link, link_name
+from kprobesim.fetch.cache import cached, cached_busybox, link, link_name
 from kprobesim.fetch.kernels import Fetcher
 
 __all__ = ["add_parser", "run"]
@@ -100,7 +101,7 @@ def _fetch(arch: str, args: argparse.Namespace) -> dict[str, Any]:
     row |= {"image": image, "busybox": busybox}
     links = {
         link_name(arch, args.series): image,
-        f"busybox-{ARCHITECTURES[arch]}": busybox,
+        f"busybox-{architecture(arch).debian}": busybox,
     }
     if row.get("vmlinux"):
         links[f"vmlinux-{link_name(arch, args.series).removesuffix('.deb')}"] = row["vmlinux"]

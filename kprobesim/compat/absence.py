@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.history import HISTORY
 from kprobesim.compat.instead import became, nearest
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
@@ -46,6 +47,9 @@ def absent(
         finding = look(facts, number)
         if finding is not None:
             return [finding]
+    known = name in HISTORY and _of_history(asked, name, number)
+    if known:  # an inline function may have copies of its own in modules
+        return [known]
     if not wanted.module:
         modules = asked.modules_with(name)
         if modules:
@@ -133,17 +137,9 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
     if symbols:
         message = f"{name} is no function of this kernel: it is data"
         return Finding(Kind.ABSENT, message, number, _RULE)
-    step = became(name, asked.function_names)
-    if step is not None:
-        return Finding(
-            step.kind,
-            f"there is no {name} in this kernel: {_BECAME[step.kind]}",
-            number,
-            _RULE,
-            instead=step.names,
-            found_by="history",
-            certainty="likely",
-        )
+    known = _of_history(asked, name, number)
+    if known is not None:
+        return known
     sure = facts.inlining is Inlining.GONE and facts.found_by == "dwarf"
     why = "" if sure else ": removed, renamed or, if it was static, inlined wherever it was called"
     return Finding(
@@ -154,4 +150,19 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
         instead=tuple(nearest(name, asked.function_names)),
         found_by=facts.found_by,
         certainty="exact",
+    )
+
+
+def _of_history(asked: KernelFacts, name: str, number: int) -> Finding | None:
+    step = became(name, asked.function_names)
+    if step is None:
+        return None
+    return Finding(
+        step.kind,
+        f"there is no {name} in this kernel: {_BECAME[step.kind]}",
+        number,
+        _RULE,
+        instead=step.names,
+        found_by="history",
+        certainty="likely",
     )

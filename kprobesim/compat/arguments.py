@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
 from kprobesim.compat.kernel_facts import KernelFacts, struct_name
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_wrapper
+from kprobesim.errors import Reason
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
 from kprobesim.types.model import Array, Composite, Parameter, Pointer, Type
@@ -19,17 +22,16 @@ __all__ = ["moved_arguments"]
 
 _OF_TRACEPOINTS = (Interface.RAW_TRACEPOINT, Interface.TP_BTF, Interface.TPROBE_EVENTS)
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
-#: Where the calling conventions have the arguments, as kprobe_events names the registers.
-_REGISTERS = {
-    "x86_64": ("di", "si", "dx", "cx", "r8", "r9"),
-    "arm64": tuple(f"x{number}" for number in range(8)),
-}
 _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
 
 
 def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     """What is wrong with the arguments that ``wanted`` reads."""
+    for argument in wanted.arguments:
+        if argument.symbol is not None and not asked.has(argument.symbol):
+            text = f"{argument.text}: this kernel knows no symbol {argument.symbol}"
+            yield Finding(Kind.EXTERN, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL)
     if wanted.interface is Interface.TRACEPOINT:
         yield from _fields(asked, wanted)
         return
@@ -60,7 +62,7 @@ def _ordinal(asked: KernelFacts, wanted: Wanted, argument: WantedArgument) -> in
         return argument.ordinal
     if argument.register is None or wanted.offset or wanted.returns:
         return None
-    registers = _REGISTERS[asked.kernel.arch]
+    registers = architecture(asked.kernel.arch).abi.arguments
     name = _FULL_NAME.sub("", argument.register.lower())
     return registers.index(name) if name in registers else None
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno as errno_names
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.errors import Reason
-from kprobesim.sources.wanted import Source, Wanted
+from kprobesim.sources.wanted import Source, Wanted, WantedArgument
 
 __all__ = [
     "ENOTSUPP",
@@ -21,6 +21,7 @@ __all__ = [
     "Finding",
     "Hits",
     "Unread",
+    "worst_first",
 ]
 
 ENOTSUPP = 524
@@ -81,6 +82,11 @@ class Finding:
         return _NAMES.get(self.errno) or errno_names.errorcode.get(self.errno, str(self.errno))
 
 
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The order in which findings are told."""
+    return tuple(sorted(findings, key=lambda finding: -finding.kind.severity))
+
+
 @dataclass(frozen=True)
 class Hits:
     """What a probe has counted in a booted guest.
@@ -107,6 +113,10 @@ class Answer:
         wanted: The probe.
         kernel: The kernel.
         findings: At least one, the worst first.
+        parameters: What the function takes here, ``("struct file *file", ...)``; ``None`` where
+            nothing tells.
+        read: The arguments that are read there: those of ``wanted``, or what a compiled program
+            for that kernel reads.
         asked: What the kernel itself answered, booted: 0 or the positive errno; ``None`` if it was
             not asked.
         hits: What was counted in it; ``None`` if nothing was.
@@ -115,6 +125,8 @@ class Answer:
     wanted: Wanted
     kernel: AskedKernel
     findings: tuple[Finding, ...]
+    parameters: tuple[str, ...] | None = None
+    read: tuple[WantedArgument, ...] = ()
     asked: int | None = None
     hits: Hits | None = None
 
@@ -127,6 +139,10 @@ class Answer:
     def level(self) -> Level:
         """How bad the worst is."""
         return self.worst.level
+
+    def with_finding(self, finding: Finding) -> Answer:
+        """The same with one more."""
+        return replace(self, findings=worst_first((*self.findings, finding)))
 
     def counts(self, allowed: Collection[Kind] = ()) -> bool:
         """Whether something is wrong that is not ``allowed``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from kprobesim.arch.architecture import halves
 from kprobesim.compat.finding import Answer, Compatibility, Hits
 from kprobesim.compat.kinds import Level
 
@@ -15,7 +16,7 @@ Line = list[tuple[str, str]]
 _WIDTH = 80
 _LEAST_NAME, _MOST_NAME = 16, 38
 _LEAST_CELL = 6
-_ARCH_LETTERS = {"x86_64": "x", "arm64": "a"}
+_ARCH_LETTERS = halves(x86_64="x", arm64="a")
 _DIM = "dim"
 
 

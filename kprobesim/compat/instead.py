@@ -2,22 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from difflib import SequenceMatcher
+from functools import lru_cache
+from itertools import islice
 
 from kprobesim.compat.history import HISTORY, VARIANTS, Step
 from kprobesim.compat.kinds import Kind
-from kprobesim.image.symbols.nearest import nearest_names
 
 __all__ = ["became", "nearest"]
 
 _MOST = 3
+_ALIKE = 0.7
+_ENOUGH, _SHORTLIST = 20, 200
+_PADDING = ("__pfx_", "__cfi_")  # in front of functions
 
 
 def nearest(wanted: str, names: Collection[str], count: int = _MOST) -> list[str]:
-    """Up to ``count`` of ``names`` that resemble ``wanted``, nearest first."""
-    encoded = {name.encode("utf-8", "surrogateescape"): name for name in names}
-    found = nearest_names(wanted.encode("utf-8", "replace"), encoded, count)
-    return [encoded[name] for name in found]
+    """Up to ``count`` of ``names`` that resemble ``wanted``, nearest first.
+
+    Names of one kernel are many, so only those are compared that begin or end with the same words.
+    """
+    text = _joined(frozenset(names))
+    found: set[str] = set()
+    for words, at_end in _parts(wanted):
+        if len(found) < _ENOUGH:
+            found.update(islice(_with(text, words, at_end), _SHORTLIST))
+    alike = {
+        name: SequenceMatcher(None, wanted, name).ratio()
+        for name in found
+        if name != wanted and "." not in name and not name.startswith(_PADDING)
+    }
+    best = sorted((name for name in alike if alike[name] >= _ALIKE), key=lambda n: (-alike[n], n))
+    return best[:count]
+
+
+@lru_cache(maxsize=2)
+def _joined(names: frozenset[str]) -> str:
+    return "\n" + "\n".join(names) + "\n"
+
+
+def _parts(wanted: str) -> Iterator[tuple[str, bool]]:
+    """What names like it begin with, or end with: the same words but one, then fewer."""
+    words = wanted.strip("_").split("_")
+    for left in range(1, len(words) // 2 + 1):
+        yield "_".join(words[: len(words) - left]), False
+        yield "_".join(words[left:]), True
+
+
+def _with(text: str, words: str, at_end: bool) -> Iterator[str]:
+    """The lines of ``text`` that begin or end with ``words``; underscores before them do not count.
+
+    Only the words themselves are searched for: a pattern would be tried on each line.
+    """
+    wanted = words + "\n" if at_end else words
+    at = text.find(wanted)
+    while at >= 0:
+        start = text.rfind("\n", 0, at) + 1
+        end = text.index("\n", at)
+        if at_end or not text[start:at].strip("_"):
+            yield text[start:end]
+        at = text.find(wanted, end)
 
 
 def became(wanted: str, names: Collection[str]) -> Step | None:

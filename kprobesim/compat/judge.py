@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kprobesim.compat.arguments import moved_arguments
-from kprobesim.compat.finding import Answer, Finding
+from kprobesim.compat.finding import Answer, Finding, worst_first
 from kprobesim.compat.interfaces.ftrace import attach_by_ftrace
 from kprobesim.compat.interfaces.kprobe import attach_kprobe
 from kprobesim.compat.interfaces.lsm import attach_to_hook
@@ -14,15 +14,16 @@ from kprobesim.compat.interfaces.others import attach_by_type
 from kprobesim.compat.interfaces.syscalls import attach_to_syscall
 from kprobesim.compat.interfaces.tracepoints import attach_to_tracepoint
 from kprobesim.compat.interfaces.trampoline import attach_by_trampoline
-from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kernel_facts import KernelFacts, parameter_text
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.compat.missed import missed_calls
+from kprobesim.compat.objects import Objects
 from kprobesim.compat.overrides import not_overridable
 from kprobesim.compat.patterns import match
 from kprobesim.errors import KprobesimError
-from kprobesim.sources.wanted import Interface, Wanted
+from kprobesim.sources.wanted import Interface, Source, Wanted
 
-__all__ = ["ON_FUNCTIONS", "judge"]
+__all__ = ["ON_FUNCTIONS", "Judge"]
 
 _ATTACH: dict[Interface, Callable[[KernelFacts, Wanted], list[Finding]]] = {
     Interface.REGISTER_KPROBE: attach_kprobe,
@@ -55,32 +56,67 @@ ON_FUNCTIONS = frozenset(
 """The interfaces by which probes go to functions of the kernel."""
 
 
-def judge(asked: KernelFacts, wanted: Wanted) -> Answer:
-    """Everything that is known of ``wanted`` on the kernel.
+class Judge:
+    """Answers for one kernel.
 
-    What is damaged in the kernel's file spoils only the answers that need it.
+    Attributes:
+        kernel: What is known of it.
     """
-    try:
-        findings = _findings(asked, wanted)
-    except KprobesimError as error:
-        findings = [Finding(Kind.UNKNOWN, str(error), certainty="guess")]
-    if wanted.optional and any(finding.level is Level.ERROR for finding in findings):
-        findings = [_forgiven(finding) for finding in findings]
-    worst_first = sorted(findings, key=lambda finding: -finding.kind.severity)
-    return Answer(wanted, asked.kernel, tuple(worst_first))
 
+    def __init__(self, kernel: KernelFacts) -> None:
+        self.kernel = kernel
+        self._objects = Objects(kernel)
 
-def _findings(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
-    if wanted.pattern:
-        return match(asked, wanted)
-    findings = _ATTACH[wanted.interface](asked, wanted)
-    if any(finding.level is Level.ERROR for finding in findings):
+    def answers(self, source: Source) -> Iterator[Answer]:
+        """The answers to all probes of a source, in order."""
+        for wanted in source.wanted:
+            yield self.answer(wanted, source)
+
+    def answer(self, wanted: Wanted, source: Source | None = None) -> Answer:
+        """Everything that is known of ``wanted`` on the kernel.
+
+        What is damaged in the kernel's file spoils only the answers that need it.
+
+        Args:
+            wanted: The probe.
+            source: Where it is from: what its object would do is looked at, too.
+        """
+        asked = wanted
+        try:
+            if source is not None:
+                asked = self._objects.with_arguments(source, wanted)
+            findings = self._findings(asked)
+            if source is not None:
+                findings += self._objects.findings(source, wanted)
+        except KprobesimError as error:
+            findings = [Finding(Kind.UNKNOWN, str(error), certainty="guess")]
+        if wanted.optional and any(finding.level is Level.ERROR for finding in findings):
+            findings = [_forgiven(finding) for finding in findings]
+        parameters = self._parameters(wanted)
+        read = asked.arguments
+        return Answer(wanted, self.kernel.kernel, worst_first(findings), parameters, read)
+
+    def _findings(self, wanted: Wanted) -> list[Finding]:
+        if wanted.pattern:
+            return match(self.kernel, wanted)
+        findings = _ATTACH[wanted.interface](self.kernel, wanted)
+        if any(finding.level is Level.ERROR for finding in findings):
+            return findings
+        if wanted.interface in ON_FUNCTIONS and wanted.target:
+            findings += missed_calls(self.kernel, wanted)
+        findings += moved_arguments(self.kernel, wanted)
+        findings += not_overridable(self.kernel, wanted)
         return findings
-    if wanted.interface in ON_FUNCTIONS and wanted.target:
-        findings += missed_calls(asked, wanted)
-    findings += moved_arguments(asked, wanted)
-    findings += not_overridable(asked, wanted)
-    return findings
+
+    def _parameters(self, wanted: Wanted) -> tuple[str, ...] | None:
+        """What the function takes, if it is probed where it still has that."""
+        if wanted.pattern or wanted.offset or wanted.interface not in ON_FUNCTIONS:
+            return None
+        try:
+            found = self.kernel.function_type(wanted.target, wanted.module)
+        except KprobesimError:
+            return None  # told by the findings, if it matters
+        return None if found is None else tuple(map(parameter_text, found.parameters))
 
 
 def _forgiven(finding: Finding) -> Finding:

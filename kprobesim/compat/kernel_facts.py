@@ -11,9 +11,17 @@ from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
 from kprobesim.types.btf import Btf
-from kprobesim.types.model import Composite, Function, Pointer, Type
+from kprobesim.types.model import (
+    Composite,
+    Enum,
+    Function,
+    FunctionPrototype,
+    Parameter,
+    Pointer,
+    Type,
+)
 
-__all__ = ["KernelFacts", "struct_name"]
+__all__ = ["KernelFacts", "parameter_text", "struct_name"]
 
 
 class KernelFacts:
@@ -50,7 +58,12 @@ class KernelFacts:
     @cached_property
     def function_names(self) -> frozenset[str]:
         """The names of all functions of the kernel itself."""
-        return frozenset(symbol.name for symbol in self.known.symbols.functions())
+        columns = self.known.symbols.columns
+        return frozenset(
+            name.decode("utf-8", "surrogateescape")
+            for name, kind in zip(columns.names, columns.kinds, strict=True)
+            if kind in _CODE
+        )
 
     def is_traceable(self, symbol: Symbol) -> bool:
         """Whether ftrace can trace the function."""
@@ -135,6 +148,7 @@ class KernelFacts:
 
 
 _MOST_IDS = 1 << 16
+_CODE = b"tTwW"  # nm's letters
 
 
 def struct_name(declared: Type) -> str | None:
@@ -143,3 +157,13 @@ def struct_name(declared: Type) -> str | None:
     if isinstance(kept, Pointer):
         kept = kept.target.stripped
     return kept.name or None if isinstance(kept, Composite) else None
+
+
+def parameter_text(parameter: Parameter) -> str:
+    """``"struct file *file"``, enough to tell whether it is the same as in another kernel."""
+    kept, stars = parameter.type.stripped, ""
+    while isinstance(kept, Pointer):
+        kept, stars = kept.target.stripped, stars + "*"
+    kind = f"{kept.kind} " if isinstance(kept, (Composite, Enum)) else ""
+    what = "a function" if isinstance(kept, FunctionPrototype) else f"{kind}{kept.name or 'void'}"
+    return f"{what} {stars}{parameter.name}".rstrip()

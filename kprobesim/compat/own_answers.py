@@ -84,5 +84,4 @@ def _together(answer: Answer, said: int | None, expected: int | None) -> Answer:
         errno=said,
         found_by="guest",
     )
-    findings = sorted([*answer.findings, differs], key=lambda finding: -finding.kind.severity)
-    return replace(answer, asked=said, findings=tuple(findings))
+    return replace(answer.with_finding(differs), asked=said)

@@ -10,14 +10,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kprobesim.compat.differences import compared
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Unread
 from kprobesim.compat.hits import Run, with_hits
-from kprobesim.compat.judge import judge
+from kprobesim.compat.judge import Judge
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.own_answers import with_own_answers
 from kprobesim.errors import KprobesimError
 from kprobesim.sources.read import read_sources
-from kprobesim.sources.wanted import Source
+from kprobesim.sources.wanted import Interface, Source, SourceKind
 from kprobesim.survey.kernel_files import kernel_files
 from kprobesim.survey.known import open_known
 
@@ -31,6 +32,7 @@ def compatibility(
     sources: Iterable[str | os.PathLike[str] | Source],
     kernels: Iterable[str | os.PathLike[str]],
     *,
+    by: Interface = Interface.KPROBE_PERF,
     jobs: int = 1,
     executor: Executor | None = None,
     ask: bool = False,
@@ -49,6 +51,7 @@ def compatibility(
     Args:
         sources: Files, folders, patterns, or sources that were read already.
         kernels: Images, packages, snapshots, catalogues; folders of such, and patterns.
+        by: How the functions of plain lists of names are attached to, which say nothing of it.
         jobs: How many processes share the kernels.
         executor: Who runs them instead: any :class:`concurrent.futures.Executor`.
         ask: Boot each kernel, and let its own kprobes judge the same probes.
@@ -58,7 +61,7 @@ def compatibility(
     Raises:
         UsageError: A name is of nothing.
     """
-    read = list(_read(sources))
+    read = [_listed_by(source, by) for source in _read(sources)]
     paths = kernel_files(kernels)
     judged: list[_Judged] = []
     problems = [
@@ -82,6 +85,17 @@ def _read(sources: Iterable[str | os.PathLike[str] | Source]) -> Iterator[Source
             yield source
         else:
             yield from read_sources([source])
+
+
+def _listed_by(source: Source, by: Interface) -> Source:
+    """A plain list of names, asked for by another interface."""
+    if source.kind is not SourceKind.NAMES:
+        return source
+    wanted = tuple(
+        replace(one, interface=by) if one.interface is Interface.REGISTER_KPROBE else one
+        for one in source.wanted
+    )
+    return replace(source, wanted=wanted)
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,8 @@ def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
     try:
         known = open_known(path, progress=progress)
         facts = KernelFacts(known)
-        answers = [judge(facts, wanted) for source in work.sources for wanted in source.wanted]
+        judge = Judge(facts)
+        answers = [answer for source in work.sources for answer in judge.answers(source)]
         done.judged = facts.kernel, known.version, answers
         if work.ask:
             answers[:] = with_own_answers(facts, answers, progress)
@@ -154,5 +169,5 @@ def _together(
             kernel = named
         kernels.append(kernel)
         columns.append(answers)
-    by_probe = [answer for row in zip(*columns, strict=True) for answer in row]
+    by_probe = [answer for row in zip(*columns, strict=True) for answer in compared(row)]
     return Compatibility(sources, tuple(kernels), tuple(by_probe), tuple(problems))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.compat.kernel_facts import KernelFacts
 
 __all__ = ["SYSCALL_PREFIX", "is_dispatched", "is_wrapper", "other_spellings", "syscall_of"]
 
-SYSCALL_PREFIX = {"x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
+SYSCALL_PREFIX = {name: isa.syscall_prefix for name, isa in ARCHITECTURES.items()}
 """What precedes the name of a system call in that of its function (4.17; ARM64 4.19)."""
 
 _FUNCTION = re.compile(

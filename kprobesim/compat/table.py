@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
+from kprobesim.arch.architecture import halves
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Finding
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.sources.wanted import Wanted
@@ -19,7 +21,9 @@ _WIDTH = 80
 _LEAST_NAME, _MOST_NAME = 16, 38
 _MOST_KERNELS = 3
 _MOST_REASONS = 6
-_ARCH_LETTERS = {"x86_64": "x", "arm64": "a"}
+_MOST_INSTEAD = 4
+_MOST_WELL = 12
+_ARCH_LETTERS = halves(x86_64="x", arm64="a")
 _DIM, _BOLD = "dim", "bold"
 
 
@@ -31,12 +35,20 @@ def table(found: Compatibility, allowed: Collection[Kind] = ()) -> Iterable[Line
         allowed: Classes that are no failure: they are shown, and not in the sum.
     """
     rows = _rows(found)
-    if rows and found.kernels:
-        for block in _blocks(found.kernels, rows):
-            yield from _grid(rows, block)
+    shown = [row for row in rows if not _is_well(row)]
+    if len(rows) - len(shown) <= _MOST_WELL:
+        shown = rows
+    if shown:
+        for block in _blocks(found.kernels, shown):
+            yield from _grid(shown, block)
             yield []
-        yield from _legend(rows)
-        yield from _reasons(rows, found.kernels)
+        yield from _legend(shown)
+    if len(shown) < len(rows):
+        well = [wanted.text for wanted, _ in rows[len(shown) :]]
+        yield []
+        yield [(f"{len(well)} more are well on {_all(found.kernels)}:", "green")]
+        yield from _wrapped(", ".join(dict.fromkeys(well)), "  ", "")
+    yield from _reasons(rows, found.kernels)
     for problem in found.problems:
         yield from _wrapped(str(problem), "", "bold red")
     yield from _sum(found, rows, allowed)
@@ -54,6 +66,14 @@ def _rows(found: Compatibility) -> list[_Row]:
         for at in range(0, len(found.answers), width or 1)
     ]
     return sorted(rows, key=_badness)
+
+
+def _is_well(row: _Row) -> bool:
+    return all(answer.level is Level.FINE for answer in row[1])
+
+
+def _all(kernels: Sequence[AskedKernel]) -> str:
+    return f"all {len(kernels)} kernels" if len(kernels) > 1 else kernels[0].label
 
 
 def _badness(row: _Row) -> tuple[int, int]:
@@ -145,7 +165,7 @@ def _legend(rows: Sequence[_Row]) -> Iterable[Line]:
 
 def _reasons(rows: Sequence[_Row], kernels: Sequence[AskedKernel]) -> Iterable[Line]:
     for wanted, row in rows:
-        if all(answer.level is Level.FINE for answer in row):
+        if _is_well((wanted, row)):
             continue
         yield []
         place = wanted.source + (f":{wanted.line}" if wanted.line else "")
@@ -154,18 +174,13 @@ def _reasons(rows: Sequence[_Row], kernels: Sequence[AskedKernel]) -> Iterable[L
         for answer in row:
             for finding in answer.findings:
                 if finding.level is not Level.FINE:
-                    key = finding.kind, _alike(finding)
+                    key = finding.kind, finding.message
                     grouped.setdefault(key, []).append((answer, finding))
         shown = sorted(grouped.items(), key=lambda one: (-one[0][0].severity, -len(one[1])))
         for (kind, _), cases in shown[:_MOST_REASONS]:
             yield from _reason(kind, cases, kernels)
         if len(shown) > _MOST_REASONS:
             yield [(f"  and {len(shown) - _MOST_REASONS} more: see --json", _DIM)]
-
-
-def _alike(finding: Finding) -> str:
-    """What findings have in common that are told together: places differ from kernel to kernel."""
-    return finding.message + "".join(one for one in finding.instead if "+0x" not in one)
 
 
 def _reason(
@@ -177,13 +192,15 @@ def _reason(
     where = _where([answer.kernel for answer, _ in cases], kernels)
     yield from _wrapped(f"{number}{finding.message}{sure}", f"  {kind.glyph} ", kind.style)
     yield from _wrapped(f"on {where}", "      ", _DIM)
-    if finding.instead:
-        yield from _wrapped(f"instead: {'; '.join(finding.instead)}", "      ", "cyan")
+    instead = Counter(one for _, finding in cases for one in finding.instead)
+    if instead:
+        most = [one for one, _ in instead.most_common(_MOST_INSTEAD)]
+        yield from _wrapped(f"instead: {'; '.join(most)}", "      ", "cyan")
 
 
 def _where(these: Sequence[AskedKernel], kernels: Sequence[AskedKernel]) -> str:
     if len(these) == len(kernels):
-        return f"all {len(kernels)} kernels" if len(kernels) > 1 else kernels[0].label
+        return _all(kernels)
     if len(these) <= _MOST_KERNELS:
         return ", ".join(kernel.label for kernel in these)
     places = [kernels.index(kernel) for kernel in these]

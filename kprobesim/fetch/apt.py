@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kprobesim.fetch.cache import ARCHITECTURES, FetchError
+from kprobesim.arch.architecture import architecture
+from kprobesim.fetch.cache import FetchError
 
 __all__ = ["Apt"]
 
@@ -54,7 +55,7 @@ class Apt:
         percent: Callable[[float], None] | None = None,
         sources: Path | None = None,
     ) -> None:
-        self.debian = ARCHITECTURES[arch]
+        self.debian = architecture(arch).debian
         self._directory = directory
         self._percent = percent
         for tool in _TOOLS:

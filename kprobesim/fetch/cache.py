@@ -8,10 +8,10 @@ import re
 import subprocess
 from pathlib import Path
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.errors import KprobesimError
 
 __all__ = [
-    "ARCHITECTURES",
     "IMAGE",
     "FetchError",
     "VersionKey",
@@ -21,9 +21,6 @@ __all__ = [
     "link",
     "link_name",
 ]
-
-ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
-"""Our names of the architectures, and Debian's."""
 
 IMAGE = re.compile(
     r"linux-(?:image|binary)-(?P<release>(?P<series>\d+\.\d+)\S*-cloud-\w+?)(?:-unsigned)?"
@@ -69,7 +66,7 @@ def cache_directory() -> Path:
 def cached(arch: str, directory: Path | None = None, series: str | None = None) -> Path | None:
     """The newest image package of ``arch`` that is in the cache already."""
     found = []
-    for path in (directory or cache_directory()).glob(f"*_{ARCHITECTURES[arch]}.deb"):
+    for path in (directory or cache_directory()).glob(f"*_{architecture(arch).debian}.deb"):
         name, version, _ = path.name.split("_", 2)
         match = IMAGE.fullmatch(name)
         if match and series in (None, match["series"]):
@@ -79,13 +76,13 @@ def cached(arch: str, directory: Path | None = None, series: str | None = None) 
 
 def cached_busybox(arch: str, directory: Path | None = None) -> Path | None:
     """The newest BusyBox of ``arch`` that is in the cache already: a static program."""
-    found = list((directory or cache_directory()).glob(f"busybox_*_{ARCHITECTURES[arch]}"))
+    found = list((directory or cache_directory()).glob(f"busybox_*_{architecture(arch).debian}"))
     return max(found, key=lambda path: VersionKey(path.name.split("_")[1])) if found else None
 
 
 def link_name(arch: str, series: str | None = None) -> str:
     """The short name of a kernel: "amd64.deb", or "amd64-6.12.deb" of a line of its own."""
-    return f"{ARCHITECTURES[arch]}{f'-{series}' if series else ''}.deb"
+    return f"{architecture(arch).debian}{f'-{series}' if series else ''}.deb"
 
 
 def link(folder: Path, name: str, target: Path) -> Path:

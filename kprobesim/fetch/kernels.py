@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.fetch.apt import Apt
-from kprobesim.fetch.cache import ARCHITECTURES, IMAGE, FetchError, VersionKey, cache_directory
+from kprobesim.fetch.cache import IMAGE, FetchError, VersionKey, cache_directory
 
 __all__ = ["Available", "Fetched", "Fetcher", "Say"]
 
@@ -115,7 +116,7 @@ class Fetcher:
 
     def busybox(self) -> Path:
         """Bring the program out of the package busybox-static."""
-        debian = ARCHITECTURES[self._arch]
+        debian = architecture(self._arch).debian
         version = self._apt.versions([_BUSYBOX]).get(_BUSYBOX)
         if version is None:
             raise FetchError(f"APT offers no {_BUSYBOX} for {debian}")
@@ -133,7 +134,7 @@ class Fetcher:
         return target
 
     def _images(self) -> list[Available]:
-        debian = ARCHITECTURES[self._arch]
+        debian = architecture(self._arch).debian
         names = self._apt.names(rf"^linux-.*-cloud-{debian}")
         matches = [match for match in map(IMAGE.fullmatch, names) if match]
         if not matches:
@@ -164,13 +165,13 @@ class Fetcher:
             images = [one for one in images if one.series == series]
             if not images:
                 raise FetchError(
-                    f"no cloud kernel of the line {series} for {ARCHITECTURES[self._arch]}; "
+                    f"no cloud kernel of the line {series} for {architecture(self._arch).debian}; "
                     f"there is {', '.join(lines)}"
                 )
         return max(images, key=_newness)
 
     def _default_series(self) -> str | None:
-        depends = self._apt.depends(f"linux-image-cloud-{ARCHITECTURES[self._arch]}")
+        depends = self._apt.depends(f"linux-image-cloud-{architecture(self._arch).debian}")
         match = re.search(r"linux-image-(\d+\.\d+)", depends)
         return match[1] if match else None
 
@@ -181,7 +182,7 @@ class Fetcher:
         return False
 
     def _download(self, package: str, version: str) -> Path:
-        name = f"{package}_{version.replace(':', '%3a')}_{ARCHITECTURES[self._arch]}.deb"
+        name = f"{package}_{version.replace(':', '%3a')}_{architecture(self._arch).debian}.deb"
         target = self._directory / name
         if not self._is_there(target):
             self._say(f"{self._arch}: downloading {name}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cached_property
 from types import ModuleType
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.functions import arm64, x86_64
 from kprobesim.functions.branches import Branches
@@ -22,6 +23,7 @@ Read = Callable[[int, int], bytes]
 """``read(address, size)``: code as it runs."""
 
 _CODE_LETTERS = b"tTwWi"
+_READERS = halves(x86_64=x86_64, arm64=arm64)
 
 
 class Code:
@@ -37,7 +39,7 @@ class Code:
 
     @property
     def _arch(self) -> ModuleType:
-        return x86_64 if self.part.arch == "x86_64" else arm64
+        return _READERS[self.part.arch]
 
     @cached_property
     def names(self) -> dict[int, str]:

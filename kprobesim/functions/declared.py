@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import cached_property
 
+from kprobesim.arch.architecture import architecture, halves
 from kprobesim.errors import TypesError
 from kprobesim.types.btf import Btf
 from kprobesim.types.model import Float, Function, Struct, Union
 
 __all__ = ["Declared"]
 
-_REGISTERS = {"x86_64": 6, "arm64": 8}
 _REGISTER_BYTES = 8
 #: A struct that is larger is passed in memory (x86-64) or by its address (ARM64).
 _LARGEST_STRUCT = 16
+_LARGE_IN_MEMORY = halves(x86_64=True, arm64=False)
 
 
 class Declared:
@@ -61,8 +62,8 @@ class Declared:
             return None
 
     def _registers(self, function: Function) -> tuple[int | None, ...]:
-        most = _REGISTERS[self._arch]
-        x86 = self._arch == "x86_64"
+        most = len(architecture(self._arch).abi.arguments)
+        x86 = _LARGE_IN_MEMORY[self._arch]
         returned = function.returns.stripped
         large = isinstance(returned, (Struct, Union)) and (returned.size or 0) > _LARGEST_STRUCT
         next_one = 1 if x86 and large else 0

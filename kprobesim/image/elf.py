@@ -12,6 +12,7 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.errors import ImageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, part
@@ -20,9 +21,8 @@ __all__ = ["ELF_MAGIC", "Elf", "ProgramHeader", "Section"]
 
 ELF_MAGIC = b"\x7fELF"
 
-EM_X86_64, EM_AARCH64 = 62, 183
 #: e_machine -> our name of the architecture.
-MACHINES = {EM_X86_64: "x86_64", EM_AARCH64: "arm64"}
+MACHINES = {isa.elf_machine: isa.name for isa in ARCHITECTURES.values()}
 #: What people try by mistake, to name it in the error.
 OTHER_MACHINES = {3: "32-bit x86", 8: "MIPS", 21: "PowerPC64", 22: "s390", 40: "32-bit ARM"} | {
     243: "RISC-V",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.errors import ImageError
 from kprobesim.image.elf import Section
 from kprobesim.image.ranges import Ranges
@@ -62,6 +63,7 @@ class KernelImage:
     ) -> None:
         self.path = path
         self.arch = arch
+        self.isa = architecture(arch)
         self.container = container
         self.entry = entry
         self.segments = tuple(sorted(segments, key=lambda segment: segment.vaddr))

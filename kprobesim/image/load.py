@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from kprobesim.arch.architecture import ARM64
 from kprobesim.image.cache import load_cached
 from kprobesim.image.elf import ELF_MAGIC, Elf
 from kprobesim.image.files.arm64_image import load_arm64_image
@@ -74,7 +75,7 @@ def _unpack(path: Path, data: Buffer, progress: Callable[[str], None] | None) ->
         return _from_elf(path, unpacked.data, unpacked.container)
     segment = load_arm64_image(path, unpacked.data)
     return KernelImage(
-        path, "arm64", unpacked.container, segment.vaddr, [segment], read_columns=_embedded
+        path, ARM64.name, unpacked.container, segment.vaddr, [segment], read_columns=_embedded
     )
 
 

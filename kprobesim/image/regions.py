@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from kprobesim.arch.architecture import halves
 from kprobesim.image.elf import SHF_WRITE, Section
 from kprobesim.image.ranges import Range, Ranges
 from kprobesim.image.segment import ImageRegion, Segment
@@ -50,11 +51,16 @@ def code_ranges(sections: Sequence[Section], segments: Sequence[Segment], bounds
 
 def rodata_range(arch: str, bounds: Bounds) -> Range | None:
     """What the kernel write-protects after init: from __start_rodata to the end of constants."""
-    found = bounds("__start_rodata", "__end_rodata")
-    if found is None and arch == "arm64":
-        # ARM64 has nothing but constants there (mark_rodata_ro, 6.12); x86 has its data.
-        found = bounds("_etext", "_sinittext")
-    return found
+    found = (bounds(*names) for names in _RODATA[arch])
+    return next(filter(None, found), None)
+
+
+# ARM64 has nothing but constants between its text and that of init (mark_rodata_ro, 6.12); x86 has
+# its data there.
+_RODATA: Mapping[str, tuple[tuple[str, str], ...]] = halves(
+    x86_64=(("__start_rodata", "__end_rodata"),),
+    arm64=(("__start_rodata", "__end_rodata"), ("_etext", "_sinittext")),
+)
 
 
 def make_regions(

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.errors import ImageError, KprobesimError
 from kprobesim.image.elf import Section
 from kprobesim.image.files.source import MAX_IMAGE_SIZE
@@ -31,7 +32,6 @@ _IMAGE = "image"
 _NAMES, _ADDRESSES = "symbols/names", "symbols/addresses"
 _SEGMENT = "segment/"
 _SIZES, _KINDS = "symbols/sizes", "symbols/kinds"
-_ARCHITECTURES = ("x86_64", "arm64")
 _MOST_SYMBOLS = 1 << 22
 
 
@@ -157,7 +157,7 @@ def unpack_image(
     """
     try:
         facts = unpack_value(container.section(_IMAGE))
-        if facts["arch"] not in _ARCHITECTURES:
+        if facts["arch"] not in ARCHITECTURES:
             raise ValueError("no such architecture")
         segments = [_segment(container, pages, dict(s)) for s in facts["segments"]]
         headers = [Section(**header) for header in facts["section_headers"]]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kprobesim.arch.architecture import architecture
 from kprobesim.boot.board import Board
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import ImageError
@@ -33,7 +32,6 @@ class CallPads:
         self._engine, self._words = machine.engine, machine.words
         regs = machine.cpu.regs_class
         self._argument, self._sp = regs.ARGUMENTS[0], regs.STACK_POINTER
-        self._x86 = machine.arch == "x86_64"
         self._expected_work = self._expected_sp = -1
         self._given_up: set[int] = set()
         self._abandoned: dict[int, PtRegs] = {}
@@ -73,7 +71,7 @@ class CallPads:
 
     def expect_return(self) -> None:
         """The registers are those of a function's first instruction: end the run after its last."""
-        self._expected_sp = self._words[self._sp] + (8 if self._x86 else 0)
+        self._expected_sp = self._words[self._sp] + self._machine.isa.abi.return_bytes
         self.arrived = False
 
     def forget(self) -> None:
@@ -132,8 +130,8 @@ class CallPads:
 
 
 def _find_traps(image: KernelImage) -> tuple[int, int]:
-    isa = architecture(image.arch)
-    trap, align = isa.trap, isa.trap_align
+    isa = image.isa
+    trap, align = isa.trap, isa.insn_align
     found: list[int] = []
     for start, end in image.text_ranges:
         code = image.read(start, end - start)

@@ -6,6 +6,7 @@ reports an oops. It is hooked; no byte of the guest changes.
 
 from __future__ import annotations
 
+from kprobesim.arch.architecture import ARM64, X86_64, halves
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE
@@ -18,22 +19,20 @@ __all__ = ["watch_die_chain"]
 
 _EVENTS = frozenset(map(int, DieEvent))
 _READ_ONLY = ("cs", "ss")
-_X86_KINDS = {
-    0: TrapKind.DIVIDE,
-    1: TrapKind.STEP,
-    3: TrapKind.BREAKPOINT,
-    6: TrapKind.UNDEFINED,
-    13: TrapKind.PROTECTION,
-    14: TrapKind.PAGE_FAULT,
-    17: TrapKind.ALIGNMENT,
-}
-_ARM64_KINDS = {
-    0x00: TrapKind.UNDEFINED,
-    0x21: TrapKind.PAGE_FAULT,
-    0x25: TrapKind.PAGE_FAULT,
-    0x3C: TrapKind.BREAKPOINT,
-}
-"""By the exception class, bits 31:26 of the ESR."""
+
+
+def _x86_trap(event: int, code: int, number: int) -> Trap:
+    unsaid = event == DieEvent.DIE_OOPS and not number
+    kind = TrapKind.OTHER if unsaid else X86_64.trap_kinds.get(number, TrapKind.OTHER)
+    return Trap(kind, number, code)
+
+
+def _arm64_trap(_event: int, code: int, _number: int) -> Trap:
+    number = code >> 26 & 0x3F  # the exception class of the ESR
+    return Trap(ARM64.trap_kinds.get(number, TrapKind.OTHER), number, code)
+
+
+_TRAPS = halves(x86_64=_x86_trap, arm64=_arm64_trap)
 
 
 def watch_die_chain(machine: System, image: KernelImage) -> None:
@@ -48,19 +47,12 @@ def watch_die_chain(machine: System, image: KernelImage) -> None:
     def on_notify_die(_address: int) -> bool:
         live = machine.regs
         event, place, code, number = live.arg(0), live.arg(2), live.arg(3), live.arg(4)
-        if machine.arch == "arm64":
-            number = code >> 26 & 0x3F
-            kind = _ARM64_KINDS.get(number, TrapKind.OTHER)
-        elif event == DieEvent.DIE_OOPS and not number:  # not said
-            kind = TrapKind.OTHER
-        else:
-            kind = _X86_KINDS.get(number, TrapKind.OTHER)
         if event not in _EVENTS:
             return False
         try:
             regs = _read(machine, place)
-            before = regs.as_dict()
-            if machine.die_notifiers.call(DieEvent(event), regs, Trap(kind, number, code)):
+            before, trap = regs.as_dict(), _TRAPS[machine.arch](event, code, number)
+            if machine.die_notifiers.call(DieEvent(event), regs, trap):
                 _write_changes(machine, place, before, regs)
                 machine.vcpu.return_to_caller(Notify.NOTIFY_STOP)
                 machine.engine.leave_block()

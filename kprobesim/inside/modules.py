@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError, ImageError, UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
@@ -143,7 +144,7 @@ class GuestModules:
     @cached_property
     def _handed_on(self) -> list[int]:
         """The addresses that functions called m_start hand on."""
-        find = _x86_addresses if self._image.arch == "x86_64" else _arm64_addresses
+        find = _ADDRESSES[self._image.arch]
         return [
             address
             for symbol in self._image.symbols.candidates(_READER)
@@ -170,3 +171,6 @@ def _arm64_addresses(code: bytes, start: int) -> Iterator[int]:
             pages[rd] = (start + 4 * index & ~0xFFF) + (distance << 12)
         elif word & 0xFFC0_0000 == 0x9100_0000 and rn in pages:
             yield pages[rn] + (word >> 10 & 0xFFF) & MASK64
+
+
+_ADDRESSES = halves(x86_64=_x86_addresses, arm64=_arm64_addresses)

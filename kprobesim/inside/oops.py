@@ -7,9 +7,10 @@ of that task is then the oops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from kprobesim.arch.architecture import halves
 from kprobesim.boot.board import Board
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.image import KernelImage
@@ -23,7 +24,9 @@ __all__ = ["OopsWatch"]
 
 # arch/x86/kernel/dumpstack.c; arch/arm64/mm/fault.c, arch/arm64/kernel/traps.c. Each is called
 # before a lock is taken.
-_GIVING_UP = {"x86_64": ("oops_begin",), "arm64": ("die_kernel_fault", "die")}
+_GIVING_UP: Mapping[str, tuple[str, ...]] = halves(
+    x86_64=("oops_begin",), arm64=("die_kernel_fault", "die")
+)
 _LAST_RESORT = "oops_enter"  # kernel/panic.c
 
 

@@ -14,6 +14,7 @@ from kprobesim.sizes import MASK64, signed64
 __all__ = [
     "Lender",
     "Passed",
+    "are_plain",
     "as_int",
     "as_list",
     "as_result",
@@ -68,6 +69,14 @@ def code_address(function: int | str | Symbol, symbols: SymbolTable, machine: Sy
     if not machine.text.is_code(address):
         raise UsageError(f"{function} is not code: there is no function at {address:#x}")
     return address
+
+
+def are_plain(arguments: Sequence[Any]) -> bool:
+    """Whether all of them are 64-bit numbers already, so that there is nothing to do."""
+    for argument in arguments:
+        if type(argument) is not int or not 0 <= argument <= MASK64:
+            return False
+    return True
 
 
 class Lender(Protocol):

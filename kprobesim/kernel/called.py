@@ -11,7 +11,14 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.inside.tasks import Task, Tasks
-from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
+from kprobesim.kernel.arguments import (
+    Passed,
+    are_plain,
+    as_int,
+    as_result,
+    check_limits,
+    code_address,
+)
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.called_forks import CalledForks
 from kprobesim.kernel.called_memory import CalledMemory
@@ -34,7 +41,6 @@ from kprobesim.unbooted.environment import (
     set_up_environment,
 )
 from kprobesim.unbooted.not_set_up import NotSetUp
-from kprobesim.unbooted.pointer_auth import PointerAuth
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 __all__ = ["CalledKernel"]
@@ -70,8 +76,6 @@ class CalledKernel(Kernel):
         self._exceptions = KernelExceptions(machine, image)
         machine.vcpu.traps.faults.append(self._exceptions.handle)
         set_up_environment(machine, image)
-        if image.arch == "arm64":
-            machine.vcpu.traps.faults.append(PointerAuth(machine).handle)
         machine.explainers.append(CompilerChecks(machine).explain)
         machine.explainers.append(NotSetUp(machine, image).explain)
         manager = KprobesManager(
@@ -232,10 +236,17 @@ class CalledKernel(Kernel):
         check_limits(timeout, max_instructions)
         if max_instructions:
             self._check_counting()
-        with self.machine.turn, Passed(arguments, self._memory, guard=guard is not False) as values:
-            result = self.machine.call(
-                target, values, timeout=timeout, max_instructions=max_instructions
-            )
+        machine = self.machine
+        turn, call = machine.turn, machine.call_in_turn
+        turn.begin()
+        try:
+            if are_plain(arguments):
+                result = call(target, arguments, timeout, max_instructions)
+            else:
+                with Passed(arguments, self._memory, guard=guard is not False) as values:
+                    result = call(target, values, timeout, max_instructions)
+        finally:
+            turn.end()
         return as_result(result, signed=signed)
 
     def _check_counting(self) -> None:

@@ -50,11 +50,10 @@ class CalledForks:
         machine.check_idle()
         before = self._current.ram if self._current is not None else None
         context = machine.engine.new_context()
-        machine.engine.save(context)
         clock = machine.save_clock()
 
         def put() -> None:
-            machine.engine.restore(context)
+            context.restore()
             machine.restore_clock(clock)
 
         state = ForkState(self, RamImage(machine.memory.ram, before), time, put)

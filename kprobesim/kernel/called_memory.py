@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
 from kprobesim.machine.guard_pages import POISON_FREE
 from kprobesim.machine.heap import Heap
@@ -28,7 +27,7 @@ class CalledMemory:
         self._machine = machine
         self._guarded = machine.guarded
         self._code_heaps: list[Heap] = []
-        self._next_code = machine.cpu.modules_start + CODE.offset
+        self._next_code = machine.isa.modules_start + CODE.offset
         self.lend, self.take_back = self._guarded.lend, self._guarded.take_back
 
     def alloc(self, size: int, *, executable: bool, guard: bool) -> int:
@@ -49,7 +48,7 @@ class CalledMemory:
         machine = self._machine
         for heap in self._code_heaps:
             if address in heap:
-                poison = architecture(machine.arch).trap_fill
+                poison = machine.isa.trap_fill
                 break
         else:
             heap, poison = machine.heap, POISON_FREE

@@ -17,6 +17,7 @@ from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.image.modules.link import Linker
 from kprobesim.image.modules.module_image import ModuleImage, ModuleState
+from kprobesim.image.placement import module_area
 from kprobesim.image.segment import Segment
 from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.machine.machine import Machine
@@ -29,8 +30,6 @@ __all__ = ["Module", "ModuleState", "Modules"]
 
 _log = logging.getLogger(__name__)
 
-_ARM64_REACH = 128 << 20  # of a branch: module_alloc() stays so near to the kernel's end
-_X86_END = 0xFFFF_FFFF_FF00_0000  # MODULES_END
 _ALIGN = 2 << 20
 _PROT = {
     "text": Prot.RX,
@@ -224,13 +223,9 @@ class Modules:
 
     def _place(self, size: int, start: int = 0) -> int:
         """The lowest free address for ``size`` bytes in the modules' area."""
-        low = self._machine.cpu.modules_start + MODULES.offset
-        end = _X86_END
-        if self._machine.arch == "arm64":
-            kernel = self._image.segments
-            low = max(low, kernel[-1].end - _ARM64_REACH & -_ALIGN)
-            end = kernel[0].vaddr
-        return self._machine.memory.find_gap(max(low, start), end, page_up(size) or PAGE)
+        ours = self._machine.isa.modules_start + MODULES.offset
+        low, end = module_area(self._image)
+        return self._machine.memory.find_gap(max(ours, low, start), end, page_up(size) or PAGE)
 
     # -- what comes then -------------------------------------------------------------------------
 

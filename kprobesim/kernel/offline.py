@@ -19,7 +19,7 @@ from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.image.modules.link import Linker
-from kprobesim.image.placement import virtual_minus_ram
+from kprobesim.image.placement import module_area, virtual_minus_ram
 from kprobesim.image.state import page_reader, unpack_image
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import Model, known_model
@@ -32,9 +32,6 @@ from kprobesim.snapshot.container import is_snapshot, read_container
 from kprobesim.snapshot.pages import PagesError
 
 __all__ = ["KernelRules", "Opened", "open_kernel", "open_rules"]
-
-_X86_MODULES = 0xFFFF_FFFF_C000_0000  # MODULES_VADDR
-_ARM64_REACH = 128 << 20  # of a branch: modules lie so near to the kernel's end
 
 
 def open_rules(
@@ -162,9 +159,7 @@ class KernelRules:
         self.finder = finder
         self._read_kernel = read
         self._text_of: dict[str, Read] = {}
-        self._next_module = _X86_MODULES
-        if image.arch == "arm64":
-            self._next_module = (image.segments[-1].end - _ARM64_REACH) & -(2 << 20)
+        self._next_module, _ = module_area(image)
         model = model or own_model(image)
         self.rules = Rules(self.image, self.read, model, strict=strict)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.initramfs import built_in_initramfs
 from kprobesim.boot.missing_config import CONSOLES
@@ -22,7 +23,7 @@ from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
 from kprobesim.kernel.probing import as_kprobes
-from kprobesim.kernel.samples import ARCHITECTURES, sample_path
+from kprobesim.kernel.samples import sample_path
 from kprobesim.kernel.snapshots import Wanted, resume_board
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.protocol import HowToArm

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from kprobesim.errors import ImageError
 
-__all__ = ["ARCHITECTURES", "sample_path"]
+__all__ = ["sample_path"]
 
-ARCHITECTURES = ("x86_64", "arm64")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
-from kprobesim.arch.arm64.constants import BRK_KPROBE, INSN_SIZE, SLOT_SIZE, brk_imm
+from kprobesim.arch.architecture import ARM64, X86_64, Architecture, halves
+from kprobesim.arch.arm64.constants import SLOT_SIZE, brk_imm
 from kprobesim.arch.x86_64.ftrace import FtraceInsn
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
@@ -63,19 +64,16 @@ class ArchInsn(Protocol):
 class ArchKprobes:
     """What an architecture's kprobes are like.
 
-    ``breakpoint`` is written over the first ``len(breakpoint)`` bytes of the instruction;
-    the trap's program counter is ``breakpoint_trap_offset`` behind its start. ``repeats``: a
-    single step may end on the same instruction (x86 REP). ``fixes_up``: what was stepped may have
-    been a branch (:attr:`ArchInsn.fix_up`). ``boost_ends_at_post``: a boosted copy is stepped all
-    the same once there is a post_handler. ``fatal``: the states in which another hit is a BUG.
-    ``saves_flags_at_hit``: stepping gives back the masked flags of the hit, whatever a pre_handler
-    has made of them; else those that it left. ``nesting_saves_flags``: they are remembered with the
-    outer hit. ``vanished``: what a breakpoint without a probe means.
+    ``isa`` has its breakpoint. ``repeats``: a single step may end on the same instruction (x86
+    REP). ``fixes_up``: what was stepped may have been a branch (:attr:`ArchInsn.fix_up`).
+    ``boost_ends_at_post``: a boosted copy is stepped all the same once there is a post_handler.
+    ``fatal``: the states in which another hit is a BUG. ``saves_flags_at_hit``: stepping gives back
+    the masked flags of the hit, whatever a pre_handler has made of them; else those that it left.
+    ``nesting_saves_flags``: they are remembered with the outer hit. ``vanished``: what a breakpoint
+    without a probe means.
     """
 
-    breakpoint: bytes
-    breakpoint_trap_offset: int
-    trap_number: int
+    isa: Architecture
     slot_size: int
     repeats: bool
     fixes_up: bool
@@ -93,9 +91,7 @@ def arch_kprobes(
     image: KernelImage, stepping: Stepping, model: Model, *, strict: bool = False
 ) -> ArchKprobes:
     """The architecture's half of ``model`` for the kernel in ``image``."""
-    if image.arch == "x86_64":
-        return _x86_64(image, stepping, model, strict)
-    return _arm64(stepping, model, strict)
+    return _HALVES[image.arch](image, stepping, model, strict)
 
 
 def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
@@ -132,9 +128,7 @@ def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) 
         return x86_64.prepare(original, site.address, slot=slot, options=options)
 
     return ArchKprobes(
-        breakpoint=bytes([x86_64.INT3]),
-        breakpoint_trap_offset=1,
-        trap_number=3,
+        isa=X86_64,
         slot_size=x86.slot_size,
         repeats=True,
         fixes_up=fixes_up,
@@ -149,7 +143,7 @@ def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) 
     )
 
 
-def _arm64(stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
+def _arm64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
     kernel = arm64.Options(
         stepping=stepping,
         slot_size=SLOT_SIZE if stepping == "breakpoint" else model.arm64.slot_size,
@@ -172,9 +166,7 @@ def _arm64(stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
         return arm64.prepare(original, site.address, slot=slot, options=options, read_live=live)
 
     return ArchKprobes(
-        breakpoint=BRK_KPROBE.to_bytes(INSN_SIZE, "little"),
-        breakpoint_trap_offset=0,
-        trap_number=0x3C,
+        isa=ARM64,
         slot_size=kernel.slot_size,
         repeats=False,
         fixes_up=False,
@@ -187,3 +179,6 @@ def _arm64(stepping: Stepping, model: Model, strict: bool) -> ArchKprobes:
         is_breakpoint=lambda code: brk_imm(int.from_bytes(code, "little")) is not None,
         prepare=prepare,
     )
+
+
+_HALVES = halves(x86_64=_x86_64, arm64=_arm64)

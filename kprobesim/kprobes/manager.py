@@ -336,7 +336,7 @@ class KprobesManager:
     def _prepare_probe(self, head: Kprobe, p: Kprobe, site: Site) -> None:
         """Let ``head`` know the instruction that ``p`` is on (``prepare_kprobe()``)."""
         head.ainsn = self._prepare(p, site)
-        width = len(self._arch.breakpoint)
+        width = len(self._arch.isa.breakpoint)
         head.opcode = int.from_bytes(self.read_original(site.address, width), "little")
 
     def _prepare(self, p: Kprobe, site: Site) -> ArchInsn:

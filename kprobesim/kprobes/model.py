@@ -6,9 +6,11 @@ the like name the first kernel that differs, between two models.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import UsageError
 
 __all__ = [
@@ -31,6 +33,7 @@ Maxactive = Literal["cpus unless preemptible", "at least 10"]
 class X86Model:
     """x86-64: arch/x86/kernel/kprobes/core.c."""
 
+    refuse_ftrace_sites: ClassVar = False
     stepping: Stepping
     """How a copied instruction ends. Stepped by the trap flag, branches run in the slot too, and
     what they left is put right afterwards; else they are emulated."""
@@ -66,6 +69,11 @@ class X86Model:
 class Arm64Model:
     """ARM64: arch/arm64/kernel/probes."""
 
+    ftrace: ClassVar = False
+    refuse_ftrace_sites: ClassVar = True
+    """A probe on the place that ftrace patches is refused (-EINVAL)."""
+    refuse_inside_ftrace: ClassVar = False
+    skip_endbr: ClassVar = False
     stepping: Stepping
     """How a copied instruction ends: BRK #6 behind it, or MDSCR_EL1.SS with SPSR.SS."""
     slot_size: int
@@ -135,7 +143,8 @@ class Model:
 
     def of(self, arch: str) -> X86Model | Arm64Model:
         """The half of one architecture."""
-        return self.x86 if arch == "x86_64" else self.arm64
+        models: Mapping[str, X86Model | Arm64Model] = halves(x86_64=self.x86, arm64=self.arm64)
+        return models[arch]
 
 
 _KPROBES_TEXT, _NOINSTR, _ENTRY = ".kprobes.text", ".noinstr.text", ".entry.text"

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from kprobesim.arch.x86_64.constants import RSP
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
@@ -21,13 +20,12 @@ from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, PreHandler, is_true
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
 from kprobesim.kprobes.percpu import PerCpu
-from kprobesim.machine.code_watch import RETURNS, Watch
+from kprobesim.machine.code_watch import RETURNS, UnguardedArrival, Watch
 from kprobesim.machine.system import System
 
 __all__ = ["HookReturns", "Returns", "TrampolineReturns", "task_functions"]
 
 _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
-_ARM64_FRAME, _ARM64_LINK, _ARM64_STACK_POINTER = 29, 30, 31
 _MOST_SITES = 512  # hooked return addresses: each makes the translation of code slower
 _RET_IMMEDIATE = 0x200  # arguments that a callee takes off the stack (x86-64 `ret imm16`)
 _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
@@ -40,8 +38,9 @@ class Returns(ABC):
         self._machine = machine
         self._paths = paths
         self.cpus = len(paths)
-        self._x86 = machine.arch == "x86_64"
-        self._sp = RSP if self._x86 else _ARM64_STACK_POINTER
+        abi = machine.isa.abi
+        self._sp, self._frame = abi.number(abi.stack_pointer), abi.number(abi.frame_pointer)
+        self._link = None if abi.link_register is None else abi.number(abi.link_register)
         self.pending: dict[int, KretprobeInstance] = {}
         self.trampoline = -1
         """What stands in the place of a return address; -1: nothing does."""
@@ -69,7 +68,8 @@ class Returns(ABC):
     def pre_handler(self, rethook: Rethook) -> PreHandler:
         """``pre_handler_kretprobe()``, as a closure: it runs at every call of the function."""
         machine, pending, read_u64 = self._machine, self.pending, self._machine.memory.read_u64
-        x86, stack_pointer, trampoline = self._x86, self._sp, self.trampoline
+        stack_pointer, frame, link = self._sp, self._frame, self._link
+        trampoline = self.trampoline
         free, rp, attach, outer_of = rethook.free, rethook.rp, self.attach, self.outer
         listeners = self._paths[0].steps.listeners
         tell = self._paths.call(lambda path: path.steps.tell)
@@ -88,11 +88,11 @@ class Returns(ABC):
                 return 0
             words = machine.vcpu.words
             key = words[stack_pointer]
-            if x86:
+            if link is None:  # the call has pushed it
                 ri.frame, address = key, read_u64(key)
                 key += 8
             else:
-                ri.frame, address = words[_ARM64_FRAME], words[_ARM64_LINK]
+                ri.frame, address = words[frame], words[link]
             outer = None
             if address == trampoline or key in pending:
                 outer = outer_of(key, address)
@@ -180,7 +180,7 @@ class Returns(ABC):
                 vcpu.in_handler = handling
                 ctl.current_kprobe, ctl.kprobe_status = outer, status
                 words[pc] = address
-                if next(reversed(pending), key) != key:
+                if len(pending) > 1 and next(reversed(pending)) != key:
                     self._forget_deeper(key)
                 pending.pop(key, None)
                 ri = newest
@@ -204,6 +204,7 @@ class TrampolineReturns(Returns):
     ) -> None:
         super().__init__(machine, paths)
         self._new_trampoline = new_trampoline
+        self._write_u64 = machine.memory.write_u64
 
     def start(self) -> None:
         """Make the trampoline."""
@@ -217,10 +218,10 @@ class TrampolineReturns(Returns):
 
     def attach(self, ri: KretprobeInstance, key: int) -> None:
         """Put the trampoline in the place of the return address."""
-        if self._x86:
-            self._machine.memory.write_u64(ri.frame, self.trampoline)
+        if self._link is None:
+            self._write_u64(ri.frame, self.trampoline)
         else:
-            self._machine.vcpu.words[_ARM64_LINK] = self.trampoline
+            self._machine.vcpu.words[self._link] = self.trampoline
 
     def outer(self, key: int, address: int) -> KretprobeInstance | None:
         """Who has put the trampoline there; whom it does not belong to was never returned to."""
@@ -233,7 +234,7 @@ class TrampolineReturns(Returns):
 
     def _make_trap(self, steps: HitSteps) -> Callable[[], bool]:
         words, stack_pointer, pending = steps.vcpu.words, self._sp, self.pending
-        x86, write_u64 = self._x86, self._machine.memory.write_u64
+        link, write_u64 = self._link, self._write_u64
         returned = self._make_returned(steps)
 
         def trap() -> bool:
@@ -244,7 +245,7 @@ class TrampolineReturns(Returns):
             newest = pending.get(key)
             if newest is None:  # arguments were taken off the stack, or a return address moved
                 key, newest = next(reversed(pending.items()))
-            if x86:
+            if link is None:
                 write_u64(newest.frame, newest.ret_addr)
             returned(key, newest)
             return True
@@ -275,7 +276,7 @@ class HookReturns(Returns):
         tasks: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
         super().__init__(machine, paths)
-        self._returned = paths.call(lambda path: self._make_returned(path.steps))
+        self._at_site = paths.call(lambda path: self._make_at_site(path.steps))
         self._tasks = tasks
         self._of_tasks: list[Watch] = []
         self._dead_stacks = [0 for _ in paths]  # of the task that has ended on each CPU
@@ -319,19 +320,30 @@ class HookReturns(Returns):
             awaited = {ri.ret_addr for ri in self.pending.values()}
             for site in [site for site in sites if site not in awaited]:
                 code_watch.unwatch(sites.pop(site))
-        sites[address] = code_watch.watch(address, self._at_site, RETURNS)
+        sites[address] = code_watch.watch_unguarded(address, self._at_site, RETURNS)
 
-    def _at_site(self, address: int) -> None:
-        """Somebody comes to where a followed call returns to."""
-        sp = self._machine.vcpu.words[self._sp]
-        newest = self.pending.get(sp)
-        if newest is not None and newest.ret_addr == address:
-            self._returned(sp, newest)
-            return
-        for key, ri in reversed(self.pending.items()):
-            if ri.ret_addr == address and 0 < sp - key <= _RET_IMMEDIATE:
-                self._returned(key, ri)
-                return
+    def _make_at_site(self, steps: HitSteps) -> UnguardedArrival:
+        words, stack_pointer, pending = steps.vcpu.words, self._sp, self.pending
+        keep, returned = steps.vcpu.engine.hooks.keep, self._make_returned(steps)
+
+        def at_site(_uc: object, address: int) -> bool:
+            """Somebody comes to where a followed call returns to."""
+            try:
+                sp = words[stack_pointer]
+                newest = pending.get(sp)
+                if newest is not None and newest.ret_addr == address:
+                    returned(sp, newest)
+                    return False
+                for key, ri in reversed(pending.items()):
+                    if ri.ret_addr == address and 0 < sp - key <= _RET_IMMEDIATE:
+                        returned(key, ri)
+                        return False
+            except BaseException as error:
+                keep(error)
+                return True
+            return False
+
+        return at_site
 
     def _on_task_dead(self, _address: int) -> None:
         sp = self._machine.vcpu.words[self._sp]

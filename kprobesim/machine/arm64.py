@@ -40,6 +40,7 @@ _PSTATE_EL1H = 0x5
 _MDSCR_STEP = 0xA001  # MDE KDE SS
 _PSTATE_SS, _PSTATE_I, _DAIF = 1 << 21, 1 << 7, 0xF << 6
 
+# Unicorn's numbers of exceptions, QEMU's EXCP_*
 _KINDS = {
     1: TrapKind.UNDEFINED,
     2: TrapKind.SYSCALL,
@@ -76,16 +77,12 @@ class Arm64Pte:
 class Arm64Cpu:
     """What the machine must know of ARM64. Implements :class:`kprobesim.machine.cpu.Cpu`."""
 
-    arch = "arm64"
     regs_class = Arm64PtRegs
     pte_format = Arm64Pte()
-    ram_base = 0x4000_0000
-    page_offset = ARM64.page_offset
-    vmalloc_start = ARM64.vmalloc_start
-    modules_start = ARM64.modules_start
-    shadow_stack_register: int | None = 18  # CONFIG_SHADOW_CALL_STACK
+    isa = ARM64
     breakpoint_vector = 7
     step_vector = 1
+    undefined_vector: int | None = None
     halt = struct.pack("<I", 0xD503207F)  # wfi
     # 1: ldrb w2, [x0]; add x0, x0, #0x1000; subs x1, x1, #1; b.ne 1b; wfi
     page_toucher = struct.pack("<5I", 0x39400002, 0x91400400, 0xF1000421, 0x54FFFFA1, 0xD503207F)
@@ -176,7 +173,7 @@ class Arm64Cpu:
         esr = engine.fields["esr"].value
         kind = _KINDS.get(vector, TrapKind.OTHER)
         if kind is not TrapKind.PAGE_FAULT:
-            if esr >> 26 in (0x32, 0x33):
+            if ARM64.trap_kinds.get(esr >> 26) is TrapKind.STEP:
                 kind = TrapKind.STEP
             return Trap(kind, esr >> 26, esr)
         address = engine.fields["far"].value
@@ -197,9 +194,10 @@ class Arm64Cpu:
         words = self.engine.words
         for number, value in enumerate(arguments[:8]):
             words[number] = value
-        rest = arguments[8:]
-        sp = (stack_top - 8 * len(rest)) & ~15
-        if rest:
+        sp = stack_top & ~15
+        if len(arguments) > 8:
+            rest = arguments[8:]
+            sp = (stack_top - 8 * len(rest)) & ~15
             memory.write(sp, struct.pack(f"<{len(rest)}Q", *rest))
         words[31] = sp
         words[30] = pad

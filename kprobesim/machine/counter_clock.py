@@ -8,12 +8,14 @@ they are: in the image, in a slot, in code that the host writes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kprobesim.machine.clock import HiddenTime
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watched_code import WatchedCode
 
-__all__ = ["CounterClock"]
+__all__ = ["CounterClock", "CounterReads"]
 
 _STEP = 1000  # ns, which is what the guest takes a unit of its counter for
 _START = 1_000_000
@@ -22,19 +24,14 @@ _READS = (0x20, 0x40, 0xA0, 0xC0)
 _MRS_COUNTER = b"\xe0\x3b\xd5"
 
 
-class CounterClock(WatchedCode):
+class CounterClock:
     """A :class:`~kprobesim.machine.clock.GuestClock`: ``value`` counts nanoseconds.
 
     Each read takes a microsecond, and nothing else takes any time.
     """
 
-    def __init__(self, engine: Engine, text: KernelText) -> None:
-        super().__init__(engine)
+    def __init__(self) -> None:
         self.value = _START
-        if engine.arch == "x86_64":
-            engine.hooks.on_read_tsc(self.read)
-        else:
-            self._see_pokes(text)
 
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
@@ -56,8 +53,17 @@ class CounterClock(WatchedCode):
         self.value += _STEP
         return self.value
 
+
+class CounterReads(WatchedCode):
+    """ARM64's reads of a counter, which get what ``read()`` says."""
+
+    def __init__(self, engine: Engine, text: KernelText, read: Callable[[], int]) -> None:
+        super().__init__(engine)
+        self._read = read
+        self._see_pokes(text)
+
     def see_code(self, address: int, code: bytes | memoryview) -> None:
-        """Hook the counter reads in ``code``, which was put at ``address`` (ARM64)."""
+        """Hook the counter reads in ``code``, which was put at ``address``."""
         data = bytes(code)
         at = data.find(_MRS_COUNTER)
         while at >= 0:
@@ -67,4 +73,4 @@ class CounterClock(WatchedCode):
             at = data.find(_MRS_COUNTER, at + 1)
 
     def _install(self, place: int) -> int:
-        return self._engine.hooks.on_read_counter(place, self.read)
+        return self._engine.hooks.on_read_counter(place, self._read)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from kprobesim.arch.architecture import Architecture, halves
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.memory import GuestMemory, HostAccess
 from kprobesim.machine.paging import PteFormat
@@ -20,8 +21,8 @@ class Cpu(Protocol):
     """One architecture's half of the machine. Addresses are the kernel's own memory map."""
 
     @property
-    def arch(self) -> str:
-        """``"x86_64"`` or ``"arm64"``."""
+    def isa(self) -> Architecture:
+        """What is to be known of it without a CPU."""
 
     @property
     def regs_class(self) -> type[PtRegs]:
@@ -31,17 +32,13 @@ class Cpu(Protocol):
     def pte_format(self) -> PteFormat:
         """The bits of a page table entry."""
 
-    ram_base: int
-    page_offset: int
-    vmalloc_start: int
-    modules_start: int
     breakpoint_vector: int
     step_vector: int
+    undefined_vector: int | None
+    """The vector of an undefined instruction, if Unicorn has a hook of its own for it."""
     halt: bytes
     page_toucher: bytes
     read_u64: Callable[[int], int]
-    shadow_stack_register: int | None
-    """Which register (of ``words``) points to the shadow call stack, where compilers know one."""
 
     def start(self, memory: GuestMemory) -> None:
         """Switch the MMU on."""
@@ -82,6 +79,9 @@ class Cpu(Protocol):
         """Set registers and stack as after a call whose return address is ``pad``."""
 
 
+_CPUS: Mapping[str, Callable[[Engine], Cpu]] = halves(x86_64=X86Cpu, arm64=Arm64Cpu)
+
+
 def make_cpu(engine: Engine) -> Cpu:
     """The half for the engine's architecture."""
-    return X86Cpu(engine) if engine.arch == "x86_64" else Arm64Cpu(engine)
+    return _CPUS[engine.arch](engine)

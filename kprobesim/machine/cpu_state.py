@@ -8,28 +8,15 @@ Unicorn keeps breakpoints of its own. These are made anew.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from kprobesim.errors import EngineError, UsageError
+from kprobesim.errors import UsageError
+from kprobesim.machine.debug_registers import DEBUG_REGISTERS
 from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["parse_cpu", "save_cpu"]
-
-_MARK = 0x5AFE_0DB6_7000
-_X86_DRS = ("dr0", "dr1", "dr2", "dr3", "dr7")
-_X86_ENABLED, _X86_OFF = 0xFF, 0x400  # DR7: L0..G3; the bit that is always set
-_X86_POINTERS = 4
-_X86_LAST = 8  # bytes: CPUX86State.retaddr, where in Unicorn's code the last fault was raised
-_X86_CODE = bytes.fromhex("0f23f8 f4")  # mov dr7, rax; hlt
-
-# A Cortex-A72 has six breakpoints and four watchpoints: DBGB<V,C>R<n>_EL1, DBGW<V,C>R<n>_EL1.
-_ARM64_DEBUG = (*((n, 4, 5) for n in range(6)), *((n, 6, 7) for n in range(4)))
-_ARM64_ENABLED = 1
-_ARM64_POINTERS = 16  # the last words of the context; those for watchpoints follow behind it
-_WFI = 0xD503_207F
 
 
 def save_cpu(engine: Engine) -> dict[str, Any]:
@@ -78,81 +65,37 @@ def parse_cpu(engine: Engine, state: object) -> Callable[[], None]:
 
 
 @cache
-def _bare(arch: str, model: str) -> tuple[bytes, int, int]:
-    """The registers of a CPU that has done nothing; where Unicorn's pointers are; how many.
+def _bare(arch: str, model: str) -> tuple[bytes, int, int, int]:
+    """The registers of a CPU that has done nothing, and what of them is left out.
 
-    They follow ``dr[8]`` in QEMU's CPUX86State; in CPUARMState they are the end of what is saved.
+    That is from where to where Unicorn's pointers are, and from where on the rest means nothing.
     """
     engine = Engine(arch, model)
     bare = engine.read_registers()
-    if arch != "x86_64":
-        return bare, len(bare) - 8 * _ARM64_POINTERS, _ARM64_POINTERS
-    engine.write_register("dr0", _MARK)
-    at = engine.read_registers().find(struct.pack("<Q", _MARK))
-    engine.write_register("dr7", _MARK)
-    if at < 0 or engine.read_registers().find(struct.pack("<Q", _MARK), at + 8) != at + 56:
-        raise EngineError("cannot find the debug registers inside Unicorn; is this a new version?")
-    return bare, at + 64, _X86_POINTERS
+    at, count, last = DEBUG_REGISTERS[arch].pointers(engine)
+    return bare, at, at + 8 * count, len(bare) - last
 
 
 def _left_out(engine: Engine) -> list[tuple[int, int]]:
-    bare, at, count = _bare(engine.arch, engine.model)
-    pointers = (at, at + 8 * count)
-    return [pointers, (len(bare) - _X86_LAST, len(bare))] if engine.arch == "x86_64" else [pointers]
+    bare, at, end, last = _bare(engine.arch, engine.model)
+    return [(at, end), (last, len(bare))]
 
 
 def _in_use(engine: Engine) -> bool:
-    if engine.arch == "x86_64":
-        return bool(engine.read_register("dr7") & _X86_ENABLED)
-    return any(
-        engine.read_system(0, n, 2, 0, control) & _ARM64_ENABLED for n, _, control in _ARM64_DEBUG
-    )
+    return DEBUG_REGISTERS[engine.arch].in_use(engine)
 
 
 def _remake(engine: Engine, old: bytes, new: bytes) -> None:
-    """Let Unicorn drop its breakpoints for the registers ``old``, and make those for ``new``.
-
-    It does that only when the guest writes a control register: so an otherwise bare CPU does.
-    """
-    bare, at, count = _bare(engine.arch, engine.model)
-    end = at + 8 * count
+    """Let Unicorn drop its breakpoints for the registers ``old``, and make those for ``new``."""
+    bare, at, end, _ = _bare(engine.arch, engine.model)
+    debug = DEBUG_REGISTERS[engine.arch]
     engine.write_registers(old)
-    old_values = _values(engine)
+    old_values = debug.values(engine)
     engine.write_registers(new)
-    values = _values(engine)
+    values = debug.values(engine)
     engine.write_registers(bare[:at] + old[at:end] + bare[end:])
-    _set(engine, old_values)
+    debug.set(engine, old_values)
     engine.flush_tlb()
-    if engine.arch == "x86_64":
-        engine.execute(_X86_CODE, [_X86_OFF])
-        _set(engine, [*values[:-1], _X86_OFF])
-        engine.execute(_X86_CODE, [values[-1]])
-    else:
-        for index, (n, _, control) in enumerate(_ARM64_DEBUG):
-            write = 0xD510_0000 | n << 8 | control << 5  # msr dbg<b,w>cr<n>_el1, x0
-            code = struct.pack("<2I", write, _WFI)
-            engine.execute(code, [0])
-            engine.write_system(0, n, 2, 0, control - 1, values[2 * index])
-            engine.execute(code, [values[2 * index + 1]])
+    debug.remake(engine, values)
     made = engine.read_registers()[at:end]
     engine.write_registers(new[:at] + made + new[end:])
-
-
-def _values(engine: Engine) -> list[int]:
-    """The debug registers, the addresses before their controls."""
-    if engine.arch == "x86_64":
-        return [engine.read_register(name) for name in _X86_DRS]
-    return [
-        engine.read_system(0, n, 2, 0, op2) for n, *pair in _ARM64_DEBUG for op2 in pair
-    ]  # fmt: skip
-
-
-def _set(engine: Engine, values: Sequence[int]) -> None:
-    """Set them for the guest alone: Unicorn's breakpoints stay."""
-    if engine.arch == "x86_64":
-        for name, value in zip(_X86_DRS, values, strict=True):
-            engine.write_register(name, value)
-        return
-    numbers = [(n, op2) for n, *pair in _ARM64_DEBUG for op2 in pair]
-    for (n, op2), value in zip(numbers, values, strict=True):
-        engine.write_system(0, n, 2, 0, op2, value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import UsageError
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
@@ -49,6 +50,8 @@ _X86_EVENTS = {
     TrapKind.PROTECTION: DieEvent.DIE_GPF,
     TrapKind.PAGE_FAULT: DieEvent.DIE_OOPS,
 }
+# By kind, and for every other one.
+_EVENTS = halves(x86_64=(_X86_EVENTS, DieEvent.DIE_TRAP), arm64=({}, DieEvent.DIE_OOPS))
 _NO_DEATH = (TrapKind.HALT, TrapKind.SYSCALL)
 
 DieNotifier = Callable[[DieEvent, PtRegs, Trap], "int | None"]
@@ -59,9 +62,8 @@ def event_of(trap: Trap, arch: str) -> DieEvent | None:
     """The event for ``trap``; ``None``: a kernel does not die of it."""
     if trap.kind in _NO_DEATH:
         return None
-    if arch == "arm64":
-        return DieEvent.DIE_OOPS
-    return _X86_EVENTS.get(trap.kind, DieEvent.DIE_TRAP)
+    events, otherwise = _EVENTS[arch]
+    return events.get(trap.kind, otherwise)
 
 
 class DieNotifiers:

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, NoReturn
 
 from kprobesim.errors import EngineError, UsageError
-from kprobesim.machine.bit_instructions import BitInstructions
 from kprobesim.machine.counter_clock import CounterClock
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.guard_pages import GuardedArea
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import DIRECT_MAP, GuestMemory, Prot, Region
+from kprobesim.machine.own_instructions import own_instructions
 from kprobesim.machine.randomness import Randomness
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.signals import signals
@@ -23,7 +23,6 @@ from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.turn import HandlerOverstayed
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.watched_code import WatchedCode
 from kprobesim.sizes import PAGE
 
 __all__ = ["Machine"]
@@ -52,19 +51,17 @@ class Machine(System):
         engine.stop_between_blocks()
         engine.count_blocks()
         cpu = make_cpu(engine)
-        memory = GuestMemory(cpu.ram_base, ram_size, cpu.pte_format)
-        engine.map_ram(cpu.ram_base, ram_size, memory.host_address)
+        memory = GuestMemory(cpu.isa.ram_base, ram_size, cpu.pte_format)
+        engine.map_ram(memory.base, ram_size, memory.host_address)
         super().__init__(engine, cpu, memory)
         self.turn.stop_soon = self._stop_soon
-        self.memory.next_frame = max(image_end, self.cpu.ram_base + _BLOCK)
+        self.memory.next_frame = max(image_end, memory.base + _BLOCK)
         self.cpu.start(self.memory)
-        self.clock: CounterClock = CounterClock(self.engine, self.text)
-        self._watched: tuple[WatchedCode, ...] = (self.clock,)
-        if arch == "x86_64":
-            parts = self.engine, self.cpu, self.text, self.memory
-            self._watched = Randomness(*parts), BitInstructions(*parts)
+        self.clock: CounterClock = CounterClock()
+        self._watched = own_instructions(self, self.memory, self.clock)
         self._stop_asked = False
-        self._shadow_register = self.cpu.shadow_stack_register or 0
+        shadow = self.isa.abi.shadow_stack_register
+        self._shadow_register = None if shadow is None else self.isa.abi.number(shadow)
         self._contexts: list[Context] = []
         self._stacks: list[int] = []
         self._shadow_stacks: list[int] = []
@@ -74,7 +71,7 @@ class Machine(System):
         """Told before each call which stack, from start to end, it will use."""
         self._stack_offsets: list[int] = []
         self._direct_map()
-        page = self.memory.map_new(self.cpu.vmalloc_start, PAGE, Prot.RX, "return pad")
+        page = self.memory.map_new(self.isa.vmalloc_start, PAGE, Prot.RX, "return pad")
         self._pad = page.start
         self._returned = self._pad + len(self.cpu.halt)
         self._widen_tlb(page.start)
@@ -88,7 +85,7 @@ class Machine(System):
         At its end a quarter of the heap is not mapped: guard pages lie there.
         """
         memory = self.memory
-        start = self.cpu.page_offset
+        start = self.isa.page_offset
         free = memory.base + memory.size - memory.next_frame
         if free < 8 * _BLOCK:
             raise UsageError(
@@ -153,13 +150,13 @@ class Machine(System):
         pointer, counter = self.cpu.regs_class.ARGUMENTS[:2]
         entries, wanted = _TLB_ENTRIES
         while entries < wanted:
-            self.words[pointer], self.words[counter] = self.cpu.page_offset, entries
+            self.words[pointer], self.words[counter] = self.isa.page_offset, entries
             status = self.engine.run(scratch)
             if status:
                 raise EngineError(f"Unicorn stopped at once: {self.engine.describe(status)}")
             self.engine.flush_tlb()
             entries *= 2
-        self.engine.restore(before)
+        before.restore()
         self.memory.write(scratch, bytes(len(toucher)))
 
     # -- calling -----------------------------------------------------------------------------------
@@ -183,19 +180,20 @@ class Machine(System):
         turn = self.turn
         turn.begin()
         try:
-            return self._call(target, arguments, timeout, max_instructions)
+            return self.call_in_turn(target, arguments, timeout, max_instructions)
         finally:
             turn.end()
 
-    def _call(
+    def call_in_turn(
         self, target: int, arguments: Sequence[int], timeout: float | None, max_instructions: int
     ) -> int:
+        """As :meth:`call`, by whoever has the turn already."""
         vcpu = self.vcpu
         depth = vcpu.depth
         if depth == len(self._contexts):
             self._grow()
         engine, context = vcpu.engine, self._contexts[depth]
-        engine.save(context)
+        context.save()
         # (Not held at depth 0: the hit path tells by the reference count that nobody kept them.)
         outer, handling = vcpu.regs if depth else None, vcpu.in_handler
         if outer is not None:
@@ -211,9 +209,9 @@ class Machine(System):
         try:
             self._clean_stack(depth)
             self.targets[depth] = target
-            self.cpu.prepare_call(self.memory, self._stacks[depth], arguments, self._pad)
-            if self._shadow_stacks:
-                self.words[self._shadow_register] = self._shadow_stacks[depth]
+            vcpu.cpu.prepare_call(self.memory, self._stacks[depth], arguments, self._pad)
+            if self._shadow_register is not None:
+                vcpu.words[self._shadow_register] = self._shadow_stacks[depth]
             limit = max_instructions
             if counter is not None:
                 left = counter[1] - counter[0]
@@ -223,14 +221,14 @@ class Machine(System):
         except BaseException:
             vcpu.hit_state.restore(state)
             if depth:
-                engine.restore(context)
+                context.restore()
                 self._take_back_the_stop()
             raise
         finally:
             vcpu.depth = depth
             if not depth:
                 self._stop_asked = False
-            engine.restore(context)
+            context.restore()
             vcpu.in_handler = handling
             if outer is not None:
                 vcpu.regs = outer
@@ -282,10 +280,10 @@ class Machine(System):
         depth = len(self._contexts)
         if depth == _MAX_DEPTH:
             raise UsageError(f"guest calls are nested {_MAX_DEPTH} deep; is a handler recursing?")
-        base = self.cpu.vmalloc_start + (depth + 1) * _STACK_STRIDE
+        base = self.isa.vmalloc_start + (depth + 1) * _STACK_STRIDE
         region = self.memory.map_new(base, _STACK, Prot.RW, f"stack {depth}")
         self._stacks.append(region.end - _CALLER)
-        if self.cpu.shadow_stack_register is not None:
+        if self._shadow_register is not None:
             shadow = self.memory.map_new(
                 base + _TO_SHADOW_STACK, _SHADOW_STACK, Prot.RW, f"shadow call stack {depth}"
             )

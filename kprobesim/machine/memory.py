@@ -26,6 +26,8 @@ __all__ = [
     "make_ram",
 ]
 
+_and = int.__and__  # enumerations take a microsecond for that
+
 DIRECT_MAP = "direct map"
 """The name of the region that maps the RAM itself, where it is in use by others, too."""
 
@@ -268,7 +270,7 @@ class GuestMemory(HostAccess):
     def is_executable(self, address: int) -> bool:
         """Whether the guest may execute what is at ``address``."""
         region = self.region(address)
-        return region is not None and bool(region.prot & Prot.X)
+        return region is not None and _and(region.prot, Prot.X) != 0
 
     # -- access --------------------------------------------------------------------------------
 

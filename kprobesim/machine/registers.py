@@ -11,6 +11,7 @@ import ctypes
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kprobesim.arch.abi import AAPCS64, SYSTEM_V, Abi
 from kprobesim.errors import UsageError
 from kprobesim.sizes import MASK64
 
@@ -76,6 +77,14 @@ class PtRegs:
     """The fields in the order of the kernel's struct."""
     STACK_POINTER: int = 0
     PROGRAM_COUNTER: int = 0
+
+    def __init_subclass__(cls, abi: Abi) -> None:
+        """Take the numbers from ``abi``."""
+        super().__init_subclass__()
+        cls.ARGUMENTS, cls.RETURN = abi.numbers(abi.arguments), abi.number(abi.result)
+        cls.STACK_ARGUMENTS, cls.STACK_POINTER = abi.return_bytes, abi.number(abi.stack_pointer)
+        cls.PROGRAM_COUNTER = len(abi.registers)
+        cls.NAMES = abi.pt_regs
 
     def __init__(self, words: Words, cpu: FlagsAccess) -> None:
         self._words = words
@@ -211,20 +220,10 @@ def _word(number: int, doc: str) -> Any:
     return property(read, write, doc=doc)
 
 
-class X86PtRegs(PtRegs):
+class X86PtRegs(PtRegs, abi=SYSTEM_V):
     """``struct pt_regs`` of arch/x86/include/asm/ptrace.h, 64-bit."""
 
     __slots__ = ("orig_ax",)
-
-    ARGUMENTS = (7, 6, 2, 1, 8, 9)  # di si dx cx r8 r9
-    STACK_ARGUMENTS = 8  # behind the return address
-    RETURN = 0
-    STACK_POINTER = 4
-    PROGRAM_COUNTER = 16
-    NAMES = (
-        *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx"),
-        *("si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss"),
-    )
 
     def __init__(self, words: Words, cpu: FlagsAccess) -> None:
         super().__init__(words, cpu)
@@ -281,16 +280,11 @@ class _IndexedRegisters:
         return number
 
 
-class Arm64PtRegs(PtRegs):
+class Arm64PtRegs(PtRegs, abi=AAPCS64):
     """``struct pt_regs`` of arch/arm64/include/asm/ptrace.h."""
 
     __slots__ = ()
 
-    ARGUMENTS = tuple(range(8))
-    RETURN = 0
-    STACK_POINTER = 31
-    PROGRAM_COUNTER = 32
-    NAMES = (*(f"x{n}" for n in range(31)), "sp", "pc", "pstate")
     pstate = PtRegs.flags
 
     @property

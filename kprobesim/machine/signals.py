@@ -61,7 +61,8 @@ class Signals:
         self.stale = True
         """Whether the handlers of all signals are to be looked up when the next turn begins."""
         self._seen: tuple[object, ...] = (None,) * 5
-        self._installed: list[int] = []
+        self._installed: list[tuple[int, _Handler]] = []
+        """The signals that are put off in each turn, and whose their handlers are."""
         self._stand_in = self._note
         self._turns: list[Any] = []
         self._held = 0
@@ -90,8 +91,9 @@ class Signals:
             ):
                 self._look()
             try:
-                for number in self._installed:
-                    _install(number, self._stand_in)
+                stand_in = self._stand_in
+                for number, _ in self._installed:
+                    _install(number, stand_in)
             except BaseException:
                 self._put_back()
                 raise
@@ -106,7 +108,7 @@ class Signals:
             handler = _look_up(number)
             if callable(handler) and handler is not self._stand_in:
                 self._handlers[number] = handler
-                wanted.append(number)
+                wanted.append((number, handler))
         if not self.can_kick and _look_up(_KICK) in (signal.SIG_DFL, signal.SIG_IGN):
             _install(_KICK, self._kicked)
             self.can_kick = True
@@ -119,8 +121,14 @@ class Signals:
         if len(turns) > 1:
             turns.remove(turn)
             return
+        stand_in = self._stand_in
         try:
+            for number, handler in self._installed:
+                if _look_up(number) is stand_in:
+                    _install(number, handler)
+        except BaseException:  # a handler's that was called in install()
             self._put_back()
+            raise
         finally:
             del turns[:]  # no call: a signal's handler cannot come between
             if self.pending:
@@ -129,10 +137,10 @@ class Signals:
     def _put_back(self) -> None:
         """Each handler is its owner's again; one that was installed meanwhile stays."""
         try:
-            for number in self._installed:
+            for number, handler in self._installed:
                 if _look_up(number) is self._stand_in:
-                    _install(number, self._handlers[number])
-        except BaseException:  # a handler's that was called in install()
+                    _install(number, handler)
+        except BaseException:
             self._put_back()
             raise
 

@@ -55,6 +55,7 @@ class System:
     """A guest: one memory, one text, and its CPUs.
 
     Attributes:
+        isa: What is to be known of its architecture without a CPU.
         memory: Guest memory by virtual address.
         text: Guest code, as something that is written on purpose only.
         code_watch: Who is called before the instruction at an address.
@@ -71,6 +72,7 @@ class System:
     def __init__(self, engine: Engine, cpu: Cpu, memory: HostAccess) -> None:
         """Make a system of one CPU."""
         self.arch = engine.arch
+        self.isa = cpu.isa
         self.memory = memory
         memory.watch_code(engine.code_pages)
         cpu.read_u64 = memory.read_u64

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
+from kprobesim.arch.architecture import ARM64, architecture, halves
+from kprobesim.arch.trap_kind import TrapKind
 from kprobesim.errors import GuestMemoryError
 from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Trap", "TrapKind", "page_fault_of"]
 
-_PF_WRITE = 2  # in the error code (asm/trap_pf.h); the page is not present
-_DABT_EL1 = 0x25  # ESR's exception class; IL is set, and the fault one of translation, level 0
-_ESR_DABT = _DABT_EL1 << 26 | 1 << 25 | 0x04
-_ESR_WNR = 1 << 6
-
-
-class TrapKind(str, enum.Enum):
-    """The kinds of exception that a kernel tells apart."""
-
-    BREAKPOINT = "breakpoint"
-    STEP = "single step"
-    PAGE_FAULT = "page fault"
-    PROTECTION = "general protection fault"
-    UNDEFINED = "undefined instruction"
-    DIVIDE = "divide error"
-    ALIGNMENT = "alignment fault"
-    SYSCALL = "system call"
-    HALT = "halt"
-    UNRECOVERABLE_KPROBE = "unrecoverable kprobe: a probe was hit two levels inside others"
-    OTHER = "exception"
+# The page is not present (asm/trap_pf.h). IL is set, and a fault of translation, level 0 (Arm ARM).
+_PAGE_FAULTS = halves(x86_64=0, arm64=ARM64.page_fault_number << 26 | 1 << 25 | 0x04)
+_WRITES = halves(x86_64=1 << 1, arm64=1 << 6)
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,8 +42,7 @@ class Trap(HexRepr):
 def page_fault_of(error: GuestMemoryError, arch: str) -> Trap:
     """The trap of a guest that accesses its memory as we did."""
     writes = error.what == "write"
+    isa = architecture(arch)
+    code = _PAGE_FAULTS[arch] | (_WRITES[arch] if writes else 0)
     access = "write" if writes else "read"
-    if arch == "arm64":
-        esr = _ESR_DABT | (_ESR_WNR if writes else 0)
-        return Trap(TrapKind.PAGE_FAULT, _DABT_EL1, esr, error.address, access)
-    return Trap(TrapKind.PAGE_FAULT, 14, _PF_WRITE if writes else 0, error.address, access)
+    return Trap(TrapKind.PAGE_FAULT, isa.page_fault_number, code, error.address, access)

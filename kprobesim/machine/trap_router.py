@@ -7,6 +7,7 @@ own handlers (``deliver``); where it has none that run, to the die notifiers, or
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kprobesim.machine.registers import PtRegs
@@ -20,7 +21,6 @@ __all__ = ["TrapHandler", "TrapRouter"]
 TrapHandler = Callable[[Trap, PtRegs], bool]
 """Gets a trap and the live registers; true if it set the registers so that the guest can go on."""
 
-_X86_UNDEFINED = 6
 _NOT_FAULTS = (TrapKind.SYSCALL, TrapKind.BREAKPOINT, TrapKind.STEP)
 
 
@@ -47,8 +47,9 @@ class TrapRouter:
         self.deliver: Callable[[int], None] | None = None
         self._vcpu = vcpu
         vcpu.engine.hooks.on_interrupt(self._make_route())
-        if vcpu.arch == "x86_64":
-            vcpu.engine.hooks.on_invalid_instruction(self._on_invalid)
+        undefined = vcpu.cpu.undefined_vector
+        if undefined is not None:
+            vcpu.engine.hooks.on_invalid_instruction(partial(self._on_undefined, undefined))
 
     def _make_route(self) -> Callable[[object, int], None]:
         cpu, keep = self._vcpu.cpu, self._vcpu.engine.hooks.keep
@@ -76,10 +77,10 @@ class TrapRouter:
 
         return route
 
-    def _on_invalid(self) -> bool:
-        """Take #UD, for which Unicorn has a hook of its own (x86-64)."""
-        if not any(takes(_X86_UNDEFINED) for takes in self.emulate):
-            self._pass_on(_X86_UNDEFINED)
+    def _on_undefined(self, vector: int) -> bool:
+        """Take what Unicorn has a hook of its own for."""
+        if not any(takes(vector) for takes in self.emulate):
+            self._pass_on(vector)
         return True
 
     def _pass_on(self, vector: int) -> None:

@@ -25,15 +25,6 @@ _MSR_GS_BASE = 0xC0000101
 
 _TF, _IF = 0x100, 0x200
 
-_KINDS = {
-    0: TrapKind.DIVIDE,
-    1: TrapKind.STEP,
-    3: TrapKind.BREAKPOINT,
-    6: TrapKind.UNDEFINED,
-    13: TrapKind.PROTECTION,
-    17: TrapKind.ALIGNMENT,
-}
-
 
 class X86Pte:
     """Entries of x86-64 page tables (Intel SDM volume 3, chapter 4)."""
@@ -59,16 +50,12 @@ class X86Pte:
 class X86Cpu:
     """What the machine must know of x86-64. Implements :class:`kprobesim.machine.cpu.Cpu`."""
 
-    arch = "x86_64"
     regs_class = X86PtRegs
     pte_format = X86Pte()
-    ram_base = 0
-    page_offset = X86_64.page_offset
-    vmalloc_start = X86_64.vmalloc_start
-    modules_start = X86_64.modules_start
-    shadow_stack_register: int | None = None
+    isa = X86_64
     breakpoint_vector = 3
     step_vector = 1
+    undefined_vector: int | None = 6
     halt = b"\xf4"
     # 1: mov al, [rdi]; add rdi, 0x1000; dec rsi; jne 1b; hlt
     page_toucher = bytes.fromhex("8a074881c70010000048ffce75f2f4")
@@ -127,12 +114,12 @@ class X86Cpu:
         # a double fault (vector 8). It is delivered here. (A breakpoint of DR7 cannot be told from
         # a single step: unicorn#1055.)
         pending.value = 0xFFFFFFFF
-        if vector == 14:
+        if vector == X86_64.page_fault_number:
             access = "execute" if code & 0x10 else "write" if code & 2 else "read"
             address = engine.read_register("cr2")
-            return Trap(TrapKind.PAGE_FAULT, 14, code, address, access)
+            return Trap(TrapKind.PAGE_FAULT, vector, code, address, access)
         code = code if vector in (8, 10, 11, 12, 13, 17) else 0
-        return Trap(_KINDS.get(vector, TrapKind.OTHER), vector, code)
+        return Trap(X86_64.trap_kinds.get(vector, TrapKind.OTHER), vector, code)
 
     def undo_breakpoint(self) -> None:
         """Let ip point at the breakpoint that has just trapped, not behind it."""
@@ -149,9 +136,12 @@ class X86Cpu:
         registers = X86PtRegs.ARGUMENTS
         for number, value in zip(registers, arguments, strict=False):
             words[number] = value
-        rest = arguments[len(registers) :]
-        sp = (stack_top - 8 * len(rest)) & ~15
-        memory.write(sp - 8, struct.pack(f"<{1 + len(rest)}Q", pad, *rest))
+        sp = stack_top & ~15
+        if len(arguments) > len(registers):
+            rest = arguments[len(registers) :]
+            sp = (stack_top - 8 * len(rest)) & ~15
+            memory.write(sp, struct.pack(f"<{len(rest)}Q", *rest))
+        memory.write_u64(sp - 8, pad)
         words[4] = sp - 8
         words[5] = 0  # the outermost frame
 

@@ -6,12 +6,17 @@ returns and static calls are rewritten. Probes are judged by what runs.
 
 from __future__ import annotations
 
+from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
 from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.patching import arm64, x86_64
 from kprobesim.patching.text import Code
 
 __all__ = ["RunningText", "module_text", "running_text"]
+
+
+_PATCH = halves(x86_64=x86_64.patch, arm64=arm64.patch)
+_PATCH_MODULE = halves(x86_64=x86_64.patch_module, arm64=arm64.patch_module)
 
 
 class RunningText:
@@ -40,14 +45,12 @@ def running_text(image: KernelImage, *, static_keys: bool = True) -> RunningText
     without a boot needs that: what boot switches on, it has also set up.
     """
     code = Code(image)
-    patch = x86_64.patch if image.arch == "x86_64" else arm64.patch
-    patch(code, static_keys=static_keys)
+    _PATCH[image.arch](code, static_keys=static_keys)
     return RunningText(code)
 
 
 def module_text(module: ModuleImage, kernel: KernelImage) -> RunningText:
     """The text of ``module`` as loading it into ``kernel`` leaves it."""
     code = Code(module, kernel)
-    patch = x86_64.patch_module if module.arch == "x86_64" else arm64.patch_module
-    patch(code, Code(kernel))
+    _PATCH_MODULE[module.arch](code, Code(kernel))
     return RunningText(code)

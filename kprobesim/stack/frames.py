@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
 from kprobesim.stack.orc import CodePlace
 
-__all__ = ["walk_frames_arm64", "walk_frames_x86"]
+__all__ = ["WALK_FRAMES"]
 
 _MOST_FRAMES = 256
 _MOST_CODE = 4096
@@ -33,16 +34,11 @@ _PUSH_BP, _MOV_BP_SP, _POP_BP, _LEAVE, _RET = 0x55, b"\x48\x89\xe5", 0x5D, 0xC9,
 _ENTRY_CODE = 32  # bytes of a function in which its frame is set up
 
 
-def walk_frames_arm64(
-    memory: HostAccess, read: _Read, regs: PtRegs, start: int | None, recover: _Recover
+def _walk_arm64(
+    memory: HostAccess, read: _Read, regs: PtRegs, ip: int, start: int | None, recover: _Recover
 ) -> Iterator[CodePlace]:
-    """The callers of ``regs.ip``, in the function that starts at ``start``, if that is known.
-
-    ``read(address, size)`` gives code without probes; ``recover(address, frame)`` the real return
-    address for the one beside ``frame``.
-    """
     frame, link = regs.gpr(29), regs.gpr(30)
-    if start is not None and not _arm64_has_frame(read, start, regs.ip):
+    if start is not None and not _arm64_has_frame(read, start, ip):
         yield CodePlace(recover(link, frame), False)
     seen: set[int] = set()
     while frame and frame % 8 == 0 and frame not in seen and len(seen) < _MOST_FRAMES:
@@ -76,13 +72,12 @@ def _arm64_has_frame(read: _Read, start: int, ip: int) -> bool:
     return has_frame
 
 
-def walk_frames_x86(
-    memory: HostAccess, read: _Read, regs: PtRegs, ip: int, start: int, recover: _Recover
+def _walk_x86(
+    memory: HostAccess, read: _Read, regs: PtRegs, ip: int, start: int | None, recover: _Recover
 ) -> Iterator[CodePlace]:
-    """The callers of the instruction at ``ip``, in the function that starts at ``start``."""
     frame = regs.gpr(5)
     try:
-        place = _x86_return_address(read, start, ip, regs.sp)
+        place = _x86_return_address(read, ip if start is None else start, ip, regs.sp)
         if place is not None:
             yield CodePlace(recover(memory.read_u64(place), place), False)
         for _ in range(_MOST_FRAMES):
@@ -109,3 +104,11 @@ def _x86_return_address(read: _Read, start: int, ip: int, sp: int) -> int | None
     if at <= moved + 1:
         return sp + 8
     return sp if read(ip, 1)[0] == _RET else None
+
+
+WALK_FRAMES = halves(x86_64=_walk_x86, arm64=_walk_arm64)
+"""``walk(memory, read, regs, ip, start, recover)``: the callers of the instruction at ``ip``.
+
+It is in the function that starts at ``start``, if that is known. ``read(address, size)`` gives code
+without probes; ``recover(address, frame)`` the real return address for the one beside ``frame``.
+"""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+from kprobesim.arch.architecture import halves
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import Symbol, SymbolAt
 
 __all__ = ["Frame", "StackTrace"]
+
+
+# What stands above and below: show_trace_log_lvl() of x86, dump_backtrace() of ARM64.
+_AROUND: Mapping[str, tuple[list[str], list[str]]] = halves(
+    x86_64=(["Call Trace:", " <TASK>"], [" </TASK>"]), arm64=(["Call trace:"], [])
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,5 @@ class StackTrace(Sequence[Frame]):
 
     def __str__(self) -> str:
         lines = [f" {frame}" for frame in self.frames]
-        if self.arch == "x86_64":
-            return "\n".join(["Call Trace:", " <TASK>", *lines, " </TASK>", ""])
-        return "\n".join(["Call trace:", *lines, ""])
+        before, behind = _AROUND[self.arch]
+        return "\n".join([*before, *lines, *behind, ""])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from itertools import islice
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.registers import PtRegs
@@ -19,6 +20,9 @@ _STACK_SIZE = 16 << 10  # of most stacks, in bytes
 _SWITCHES = 4  # from one stack to that which it interrupted
 _KERNEL = 0xFFFF_8000_0000_0000  # x86-64: lower addresses are not the kernel's
 _KERNEL_CS, _KERNEL_DS = 0x10, 0x18
+
+
+_GUESSES = halves(x86_64=True, arm64=False)  # show_trace_log_lvl() of x86 shows them
 
 
 class Unwinder:
@@ -41,7 +45,7 @@ class Unwinder:
             for frame in islice(self._stack.frames(regs), _DEPTH):
                 trace.append(self._stack.symbolize(frame))
                 last = frame
-            if last is not None and self._image.arch == "x86_64" and regs.ip >= _KERNEL:
+            if last is not None and _GUESSES[self._image.arch] and regs.ip >= _KERNEL:
                 # (A program's stack holds nothing of the kernel's.)
                 at = self._stack.lost_at(last, regs)
                 if at is not None:

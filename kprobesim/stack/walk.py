@@ -11,7 +11,7 @@ from kprobesim.image import KernelImage
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.system import System
-from kprobesim.stack.frames import walk_frames_arm64, walk_frames_x86
+from kprobesim.stack.frames import WALK_FRAMES
 from kprobesim.stack.orc import CodePlace, LoadedOrcTable, OrcTable, walk_orc
 from kprobesim.stack.stack_trace import Frame, StackTrace
 
@@ -43,13 +43,10 @@ class StackWalker:
         machine = self._machine
         memory, recover = machine.memory, machine.recover_return
         found = self._image.symbols.at(ip) if self._image.has_symbols else None
-        start = found.symbol.address if found is not None else ip
-        if self._image.arch == "arm64":
-            known = start if found is not None else None
-            return walk_frames_arm64(memory, self._read, regs, known, recover)
         if self._table:
             return walk_orc(self._table, memory, regs, ip, recover)
-        return walk_frames_x86(memory, self._read, regs, ip, start, recover)
+        known = found.symbol.address if found is not None else None
+        return WALK_FRAMES[self._image.arch](memory, self._read, regs, ip, known, recover)
 
     @cached_property
     def _table(self) -> OrcTable:

@@ -6,6 +6,7 @@ arch/*/kernel/cfi.c and traps.c).
 
 from __future__ import annotations
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.registers import PtRegs
@@ -40,24 +41,37 @@ class CompilerChecks:
 
     def explain(self, trap: Trap, regs: PtRegs) -> str:
         """Which check has failed; "": the trap is of none."""
-        if trap.kind is TrapKind.BREAKPOINT and self._machine.arch == "arm64":
-            number = trap.code & 0xFFFF
-            if number & ~0xFF == _ARM64_UBSAN:
-                return _ubsan(number & 0xFF)
-            return _cfi() if number & ~_ARM64_CFI_MASK == _ARM64_CFI else ""
-        if trap.kind is not TrapKind.UNDEFINED or self._machine.arch == "arm64":
-            return ""
-        try:
-            code = self._machine.read_code(regs.ip - _KCFI_BYTES, _KCFI_BYTES + 5)
-        except GuestMemoryError:
-            return ""
-        before, at = code[:_KCFI_BYTES], code[_KCFI_BYTES:]
-        if at.startswith(_X86_UD1):
-            return _ubsan(at[4])
-        if at.startswith(_X86_UD1_0):
-            return _ubsan(0)
-        is_cfi = at.startswith(_X86_UD2) and before.startswith(_X86_KCFI)
-        return _cfi() if is_cfi and before.endswith(_X86_JE) else ""
+        return _EXPLAIN[self._machine.arch](self._machine, trap, regs)
+
+
+def _explain_x86(machine: Machine, trap: Trap, regs: PtRegs) -> str:
+    """By the code around the trap."""
+    if trap.kind is not TrapKind.UNDEFINED:
+        return ""
+    try:
+        code = machine.read_code(regs.ip - _KCFI_BYTES, _KCFI_BYTES + 5)
+    except GuestMemoryError:
+        return ""
+    before, at = code[:_KCFI_BYTES], code[_KCFI_BYTES:]
+    if at.startswith(_X86_UD1):
+        return _ubsan(at[4])
+    if at.startswith(_X86_UD1_0):
+        return _ubsan(0)
+    is_cfi = at.startswith(_X86_UD2) and before.startswith(_X86_KCFI)
+    return _cfi() if is_cfi and before.endswith(_X86_JE) else ""
+
+
+def _explain_arm64(_machine: Machine, trap: Trap, _regs: PtRegs) -> str:
+    """By the immediate of the BRK."""
+    if trap.kind is not TrapKind.BREAKPOINT:
+        return ""
+    number = trap.code & 0xFFFF
+    if number & ~0xFF == _ARM64_UBSAN:
+        return _ubsan(number & 0xFF)
+    return _cfi() if number & ~_ARM64_CFI_MASK == _ARM64_CFI else ""
+
+
+_EXPLAIN = halves(x86_64=_explain_x86, arm64=_explain_arm64)
 
 
 def _ubsan(number: int) -> str:

@@ -7,14 +7,16 @@ base and the canary a third of them fault at once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
 from kprobesim.patching.running_text import running_text
 from kprobesim.sizes import MASK64, PAGE
 from kprobesim.unbooted.kasan import set_up_kasan
+from kprobesim.unbooted.pointer_auth import PointerAuth
 
 __all__ = ["find_current_task", "percpu_offset", "set_up_environment"]
 
@@ -33,10 +35,7 @@ _TASK_SIZE = 4 * PAGE
 
 def set_up_environment(machine: Machine, image: KernelImage) -> None:
     """Make ``machine`` look as it does on CPU 0 of a kernel that runs its first task."""
-    if image.arch == "x86_64":
-        _set_up_x86(machine, image)
-    else:
-        _set_up_arm64(machine, image)
+    _SET_UP[image.arch](machine, image)
     _patch_text(machine, image)
     set_up_kasan(machine, image)
 
@@ -48,9 +47,19 @@ def _address(image: KernelImage, name: str) -> int | None:
 
 def percpu_offset(image: KernelImage) -> int:
     """What is added to the address of a per-CPU variable to get CPU 0's."""
-    if image.arch != "x86_64" or image.percpu_load is None:
+    return _PERCPU_OFFSETS[image.arch](image)
+
+
+def _x86_percpu_offset(image: KernelImage) -> int:
+    if image.percpu_load is None:
         return 0
     return (image.percpu_load - (_address(image, "__per_cpu_start") or 0)) & MASK64
+
+
+# (ARM64's template serves as CPU 0's area where it is.)
+_PERCPU_OFFSETS: Mapping[str, Callable[[KernelImage], int]] = halves(
+    x86_64=_x86_percpu_offset, arm64=lambda _image: 0
+)
 
 
 def find_current_task(machine: Machine, image: KernelImage) -> Callable[[], int | None]:
@@ -104,6 +113,7 @@ def _set_up_x86(machine: Machine, image: KernelImage) -> None:
 
 def _set_up_arm64(machine: Machine, image: KernelImage) -> None:
     """``current`` is init_task, per-CPU offset 0: the template is CPU 0's area."""
+    machine.vcpu.traps.faults.append(PointerAuth(machine).handle)
     memory = machine.memory
     task = _address(image, "init_task")
     if task is None:  # a stripped image without KALLSYMS_ALL: a task of zeroes will do
@@ -129,6 +139,9 @@ def _set_up_arm64(machine: Machine, image: KernelImage) -> None:
         variable = image.exported(name)
         if variable is not None:
             memory.write_u64(variable, value)
+
+
+_SET_UP = halves(x86_64=_set_up_x86, arm64=_set_up_arm64)
 
 
 def _patch_text(machine: Machine, image: KernelImage) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
@@ -63,8 +64,14 @@ def set_up_kasan(machine: Machine, image: KernelImage) -> None:
 
 def _layout(image: KernelImage) -> _Layout | None:
     generic = any(image.symbols.candidates(name) for name in _GENERIC)
-    if image.arch == "x86_64":
-        return _Layout(_X86_OFFSET, 3, _X86_START, _X86_END, b"\0") if generic else None
+    return _LAYOUTS[image.arch](image, generic)
+
+
+def _x86_layout(_image: KernelImage, generic: bool) -> _Layout | None:
+    return _Layout(_X86_OFFSET, 3, _X86_START, _X86_END, b"\0") if generic else None
+
+
+def _arm64_layout(image: KernelImage, generic: bool) -> _Layout | None:
     if not generic and not any(image.symbols.candidates(name) for name in _TAGS):
         return None
     # The kernel lies close above where its half of the addresses is cut in two.
@@ -76,6 +83,9 @@ def _layout(image: KernelImage) -> _Layout | None:
     end = (1 << 64 - scale) + offset
     # (Our stacks and heap have 48 bits, whatever the kernel's have.)
     return _Layout(offset, scale, end - (1 << 48 - scale), end, fill)
+
+
+_LAYOUTS = halves(x86_64=_x86_layout, arm64=_arm64_layout)
 
 
 class _Shadow:

@@ -11,7 +11,6 @@ from kprobesim.sizes import PAGE, page_up
 
 __all__ = ["load_into_machine"]
 
-_ARM64_RAM = 0x4000_0000
 _ROOM = 96 << 20  # beyond the image: page tables, stacks, heap
 
 _PROT = {"text": Prot.RX, "mixed": Prot.RW | Prot.X, "rodata": Prot.R, "data": Prot.RW}
@@ -27,7 +26,7 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
         raise UsageError(f"{image.path} has nothing to load")
     first = image.segments[0].vaddr
     end = page_up(max(segment.end for segment in image.segments))
-    base = 0 if image.arch == "x86_64" else _ARM64_RAM
+    base = image.isa.ram_base
     delta = virtual_minus_ram(image) - base
     needed = end - delta - base + _ROOM
     size = memory_size or max(256 << 20, needed)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 
+from kprobesim.arch.architecture import halves
 from kprobesim.arch.arm64.insn import branch26, matches
 from kprobesim.image import KernelImage
 from kprobesim.machine.machine import Machine
@@ -64,6 +65,23 @@ _SUBSYSTEMS = (
 # Named as exports where the image has no other symbols of data.
 _EXPORTED = ("kmalloc_caches", "system_wq", "system_unbound_wq", "system_percpu_wq", "mem_section")
 _EXPORTED_BYTES = 512
+
+
+_ORIGINS = halves(x86_64=origins_x86, arm64=origins_arm64)
+
+
+def _x86_called(behind: int, code: bytes) -> int | None:
+    distance = int.from_bytes(code[1:], "little", signed=True)
+    return behind + distance & MASK64 if code[0] == _X86_CALL else None
+
+
+def _arm64_called(behind: int, code: bytes) -> int | None:
+    word = int.from_bytes(code[1:], "little")
+    return behind - 4 + branch26(word) & MASK64 if matches(word, "bl") else None
+
+
+# What a call whose last five bytes are ``code`` calls, if it says so itself.
+_CALLED = halves(x86_64=_x86_called, arm64=_arm64_called)
 
 
 class NotSetUp:
@@ -137,7 +155,7 @@ class NotSetUp:
         if start is None or found is None:
             return []
         size = min(found.size, _MOST_CODE)
-        trace = origins_x86 if self._machine.arch == "x86_64" else origins_arm64
+        trace = _ORIGINS[self._machine.arch]
         code = self._machine.read_code(start, size)
         origins = Origins(self._unset, self._machine.memory.read_u64, self._per_cpu)
         return list(trace(code, start, place, wanted, origins))
@@ -147,12 +165,7 @@ class NotSetUp:
         machine = self._machine
         if behind == machine.return_address:
             return machine.targets[machine.depth - 1]
-        code = machine.read_code(behind - 5, 5)
-        if machine.arch == "x86_64":
-            distance = int.from_bytes(code[1:], "little", signed=True)
-            return behind + distance & MASK64 if code[0] == _X86_CALL else None
-        word = int.from_bytes(code[1:], "little")
-        return behind - 4 + branch26(word) & MASK64 if matches(word, "bl") else None
+        return _CALLED[machine.arch](behind, machine.read_code(behind - 5, 5))
 
     def _places(self, regs: PtRegs, trap: Trap) -> Iterator[int]:
         """What faulted, and where the functions that called it go on."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import BugEntry, KernelImage
@@ -31,6 +32,9 @@ _FIXABLE = (
 )
 
 
+_FIX_UP: Mapping[str, Callable[..., bool]] = halves(x86_64=fix_up_x86, arm64=fix_up_arm64)
+
+
 @dataclass(frozen=True, repr=False)
 class GuestWarning(HexRepr):
     """A ``WARN()`` that the guest executed and went on from. ``trace`` are its callers."""
@@ -52,8 +56,7 @@ class KernelExceptions:
     def __init__(self, machine: Machine, image: KernelImage) -> None:
         self._machine = machine
         self._image = image
-        self._fix_up: Callable[..., bool] = fix_up_x86 if image.arch == "x86_64" else fix_up_arm64
-        self._trap_size = 2 if image.arch == "x86_64" else 4
+        self._fix_up = _FIX_UP[image.arch]
         self._reported: set[int] = set()
         self.warnings: list[GuestWarning] = []
 
@@ -73,7 +76,7 @@ class KernelExceptions:
             size = len(_WARN_TRAP)
             entry = self._warn_trap(regs)
             if entry is None:
-                size = self._trap_size
+                size = self._image.isa.bug_size
                 entry = self._image.bug_table.at(regs.ip)
             if entry is not None:
                 if entry.is_warning or not self._machine.notify_die(trap, regs):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kprobesim import CalledKernel, EngineError, Kernel, UsageError
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.bench.contest import Contender, Contest, Target, check
 from kprobesim.bench.hits import FUNCTION, hit_contest
 from kprobesim.bench.plain import Plain
@@ -16,7 +17,7 @@ from kprobesim.bench.report import Report
 from kprobesim.bench.run import run_benchmark
 from kprobesim.bench.sizes import Sizes
 from kprobesim.cli.main import main
-from kprobesim.kernel.samples import ARCHITECTURES, sample_path
+from kprobesim.kernel.samples import sample_path
 
 TINY = Sizes(
     calls=100, hash_bytes=1000, sort_elements=50, copy_bytes=5000, hits=20, probes=(1, 3, 10)

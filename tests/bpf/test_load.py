@@ -9,8 +9,10 @@ import pytest
 from makers.bpf_objects import compiled_object
 
 from kprobesim.bpf.arguments import argument_reads, compiled_for
+from kprobesim.bpf.declared import declared
 from kprobesim.bpf.facts import KernelFacts, kernel_version
 from kprobesim.bpf.load import BlockerKind, LoadedObject, would_load
+from kprobesim.bpf.program import SourceLine
 
 GONE = "struct task_struct has no member gone"
 
@@ -100,6 +102,32 @@ def test_arguments_are_read_by_register_or_slot() -> None:
             (5, None, False, None),
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "complete"),
+    [
+        ("int BPF_KPROBE(p)", [], True),
+        ("int BPF_KPROBE(p, int dfd, struct filename *name)", [None, "struct filename"], True),
+        ("int BPF_PROG(p, const struct path *path, char buf[8]) {", ["struct path", "char"], True),
+        ("int BPF_PROG(p, struct file *file,", ["struct file"], False),
+        ("int BPF_KPROBE(p, char **argv, void (*f)(int, int), long a)", [None, None, None], True),
+        ("int BPF_KPROBE(another, struct file *file)", None, True),
+        ("int p(struct pt_regs *ctx)", None, True),
+    ],
+)
+def test_the_source_tells_what_a_program_takes(
+    line: str, expected: list[str | None] | None, complete: bool
+) -> None:
+    code = compiled_object(_extern("int CONFIG_HZ __kconfig", "out = 1")).program("program")
+    function = replace(code.function, name="p", lines=((0, SourceLine("a.c", 1, line)),))
+    found = declared(replace(code, function=function))
+    if expected is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert [one.points_to for one in found.parameters] == expected
+        assert found.complete is complete
 
 
 def test_a_kernel_with_wrappers_is_asked_for_the_registers_within(kernel: KernelFacts) -> None:

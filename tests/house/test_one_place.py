@@ -1,9 +1,13 @@
-"""What stands in one place of the package: the sizes of a word and a page."""
+"""What stands in one place of the package: word and page, and what an architecture is called."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
+
+import pytest
+
+from kprobesim.arch.architecture import ARCHITECTURES
 
 PACKAGE = Path(__file__).parents[2] / "kprobesim"
 TREES = {
@@ -43,3 +47,41 @@ def _found(tree: ast.AST) -> list[int]:
 def test_a_mask_of_a_word_and_the_size_of_a_page_are_not_defined_anew() -> None:
     found = {name: _found(tree) for name, tree in TREES.items()}
     assert {name for name, lines in found.items() if lines} == set(SIZES), found
+
+
+NAMES = {
+    "arch/architecture.py": "the records themselves",
+    "machine/unicorn/host_code.py": "the host's architecture, as Python's platform calls it",
+    "machine/unicorn/cmpxchg.py": "the host's",
+    "machine/unicorn/code_pages.py": "what Unicorn's functions end in",
+    "kernel/base.py": "the sample that is loaded where none is asked for",
+    "bench/plain.py": "the rival, written as its users write it",
+    "bench/qiling_rival.py": "another one",
+}
+"""Where the name of an architecture may be written out, and why."""
+
+
+def _names_architecture(tree: ast.AST) -> list[int]:
+    """The lines of code that hold such a name as a text of its own."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in ARCHITECTURES
+    ]
+
+
+def test_who_differs_by_architecture_asks_its_record_or_a_table_of_halves() -> None:
+    """No ``arch == "x86_64"``: facts belong into the record, halves of code into ``halves()``."""
+    found = {name: _names_architecture(tree) for name, tree in TREES.items()}
+    assert {name for name, lines in found.items() if lines} == set(NAMES), found
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_registers_of_an_architecture_agree_with_each_other(name: str) -> None:
+    abi = ARCHITECTURES[name].abi
+    special = {abi.result, abi.stack_pointer, abi.frame_pointer, *abi.arguments, *abi.callee_saved}
+    special |= {each for each in (abi.link_register, abi.shadow_stack_register) if each}
+    assert special <= set(abi.registers) <= set(abi.pt_regs)
+    assert set(abi.gdb) == set(abi.pt_regs) - {"orig_ax"}  # which gdb numbers elsewhere
+    for names in (abi.registers, abi.pt_regs, abi.gdb, abi.arguments):
+        assert len(set(names)) == len(names)

@@ -32,4 +32,4 @@ def test_what_is_mapped_lies_in_its_area(guest: CalledKernel) -> None:
 def test_every_architecture_has_a_record() -> None:
     assert set(ARCHITECTURES) == {"x86_64", "arm64"}
     for name, record in ARCHITECTURES.items():
-        assert record.name == name and len(record.trap) % record.trap_align == 0
+        assert record.name == name and len(record.trap) % record.insn_align == 0

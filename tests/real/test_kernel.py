@@ -158,7 +158,7 @@ def test_warning_is_recorded_and_execution_goes_on(real_image: Path) -> None:
 
 def test_exception_table_turns_faults_into_efault(real_kernel: Kernel) -> None:
     buffer = real_kernel.alloc(16)
-    bad = real_kernel.machine.cpu.vmalloc_start - 4096
+    bad = real_kernel.machine.isa.vmalloc_start - 4096
     call = real_kernel.call
     assert call("copy_from_kernel_nofault", buffer, bad, 8, signed=True) == -14
     assert call("strncpy_from_kernel_nofault", buffer, bad, 8, signed=True) == -14

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from functools import cached_property
 
+from kprobesim.arch.architecture import ARM64
 from kprobesim.arch.arm64.system_registers import CNTHCTL_EL2, HCR_EL2, SCR_EL3
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
 from kprobesim.boot.arm64.gic import Gic
@@ -37,7 +38,7 @@ from kprobesim.sizes import MASK64, page_up
 
 __all__ = ["Arm64Board"]
 
-_RAM = 0x4000_0000
+_RAM = ARM64.ram_base
 _ALIGN = 2 << 20  # of the kernel, and the most a device tree may span
 _HEADER = struct.Struct("<16xQQ24x4s4x")  # image_size, flags, magic
 _PAGES_16K = 2
@@ -58,8 +59,7 @@ class Arm64Board(Board):
     See :class:`~kprobesim.boot.computer.Computer` for its arguments.
     """
 
-    arch = "arm64"
-    ram_base = _RAM
+    isa = ARM64
 
     def _prepare_cpu(self, engine: Engine) -> Translate:
         return walker(engine, self.ram, _RAM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kprobesim.arch.architecture import X86_64
 from kprobesim.boot.board import Board
 from kprobesim.boot.computer import MOST_PHYSICAL
 from kprobesim.boot.faults import GuestReset
@@ -46,9 +47,8 @@ class X86Board(Board):
     """A PC; see :class:`~kprobesim.boot.computer.Computer` for its arguments."""
 
     SAVED = fields(**Board.SAVED, _look_at=Maybe(Number(63)), _soon=Number(63))
-    arch = "x86_64"
+    isa = X86_64
     cpu_model = "qemu64"
-    ram_base = 0
     most_memory = _MOST_MEMORY
 
     def _prepare_cpu(self, engine: Engine) -> Translate:

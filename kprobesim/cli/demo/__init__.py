@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.demo.own import OWN_SCENES, parse_own
 from kprobesim.cli.demo.scenes import SCENES
@@ -13,7 +14,7 @@ from kprobesim.cli.loading import load_kernel
 from kprobesim.errors import UsageError
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.called import CalledKernel
-from kprobesim.kernel.samples import ARCHITECTURES, sample_path
+from kprobesim.kernel.samples import sample_path
 
 __all__ = ["add_parser", "run"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.cli.demo.story import Story
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.kernel.base import Kernel
@@ -15,7 +16,6 @@ __all__ = ["Life", "instructions_of"]
 
 #: The events at which the probe's state has changed.
 _STATES = (HitKind.HIT, HitKind.STEP, HitKind.DONE, HitKind.FAULT, HitKind.REENTER)
-_BREAKPOINT = {"x86_64": 1, "arm64": 4}  # bytes
 
 
 def instructions_of(kernel: Kernel, function: str) -> list[Instruction]:
@@ -48,7 +48,7 @@ class Life:
         story.code("original", place, size, f"at {story.name(place)} [{place:#x}]")
         kernel.register_kprobe(p)
         try:
-            story.code("patched", place, _BREAKPOINT[kernel.arch])
+            story.code("patched", place, len(architecture(kernel.arch).breakpoint))
             self._show_slot()
             story.line("call", call)
             with kernel.on_hit(self._observe):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from kprobesim.arch.architecture import architecture, halves
 from kprobesim.cli.demo.life import Life, instructions_of
-from kprobesim.cli.demo.story import ARGUMENTS, Story
+from kprobesim.cli.demo.story import Story
 from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.kprobe import Kprobe
@@ -18,8 +19,10 @@ _ACTIVE = KprobeStatus.KPROBE_HIT_ACTIVE
 _SS = KprobeStatus.KPROBE_HIT_SS
 _SSDONE = KprobeStatus.KPROBE_HIT_SSDONE
 
-#: Trap numbers of a fault on data: the vector; the exception class of an abort at the same level.
-_DATA_FAULT = {"x86_64": 14, "arm64": 0x25}
+# A function that begins with a PC-relative load, its arguments, and the register that is loaded.
+_RELATIVE: Mapping[str, tuple[str, tuple[int, ...], str]] = halves(
+    x86_64=("rip_relative", (5, 7), "di"), arm64=("literal_loads", (5,), "x1")
+)
 
 
 def pre_and_post(kernel: Kernel, story: Story) -> None:
@@ -64,9 +67,7 @@ def pre_and_post(kernel: Kernel, story: Story) -> None:
 
 def pc_relative(kernel: Kernel, story: Story) -> None:
     """A probe on an instruction whose meaning depends on where it is executed."""
-    function, arguments = (
-        ("rip_relative", (5, 7)) if kernel.arch == "x86_64" else ("literal_loads", (5,))
-    )
+    function, arguments, name = _RELATIVE[kernel.arch]
     insn = instructions_of(kernel, function)[0]
     target = insn.target or 0
     unprobed = kernel.call(function, *arguments)
@@ -74,8 +75,7 @@ def pc_relative(kernel: Kernel, story: Story) -> None:
 
     def post(p: Kprobe, regs: Any, flags: int) -> None:
         word = int.from_bytes(kernel.read(target, 8), "little")
-        value = regs.di if kernel.arch == "x86_64" else regs.x1
-        name = "di" if kernel.arch == "x86_64" else "x1"
+        value = getattr(regs, name)
         stored.extend((word, value))
         story.handler("post_handler", story.registers(regs, 0))
         story.handler("", f"{name} = {value:#x}, and at {story.name(target)} is {word:#x}")
@@ -109,7 +109,7 @@ def handled_fault(kernel: Kernel, story: Story) -> None:
     word = 0x1234_5678_9ABC_DEF0
     address = kernel.alloc(8)
     kernel.write(address, word.to_bytes(8, "little"))
-    register = ARGUMENTS[kernel.arch][0]
+    register = architecture(kernel.arch).abi.arguments[0]
     faults: list[tuple[int, int]] = []
 
     def pre(p: Kprobe, regs: Any) -> None:
@@ -132,7 +132,7 @@ def handled_fault(kernel: Kernel, story: Story) -> None:
     story.claim("the function read the word after all", life.result == word)
     story.claim(
         "the fault was reported once, at the probed address and not in the slot",
-        faults == [(_DATA_FAULT[kernel.arch], p.addr)],
+        faults == [(architecture(kernel.arch).page_fault_number, p.addr)],
     )
     story.claim(
         "the instruction was stepped twice and done once",
@@ -142,7 +142,7 @@ def handled_fault(kernel: Kernel, story: Story) -> None:
 
 def changed_register(kernel: Kernel, story: Story) -> None:
     """A handler that changes an argument, and so the result."""
-    register = ARGUMENTS[kernel.arch][0]
+    register = architecture(kernel.arch).abi.arguments[0]
 
     def pre(p: Kprobe, regs: Any) -> None:
         story.handler("pre_handler", story.registers(regs, 1))

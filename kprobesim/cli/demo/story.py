@@ -6,6 +6,7 @@ from textwrap import wrap
 
 from rich.console import Console
 
+from kprobesim.arch.architecture import architecture
 from kprobesim.cli.console import styled
 from kprobesim.disasm import disassemble
 from kprobesim.kernel.called import CalledKernel
@@ -13,10 +14,8 @@ from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import Hit, HitKind
 from kprobesim.machine.registers import PtRegs
 
-__all__ = ["ARGUMENTS", "Story"]
+__all__ = ["Story"]
 
-#: The registers that carry a function's first arguments.
-ARGUMENTS = {"x86_64": ("di", "si", "dx"), "arm64": ("x0", "x1", "x2")}
 _LABEL = 13
 _INDENT = " " * (_LABEL + 2)
 _BYTES = 24  # columns for an instruction's bytes: 8 of them
@@ -103,7 +102,7 @@ class Story:
     def registers(self, regs: PtRegs, count: int) -> str:
         """Program counter and the first ``count`` arguments, by the kernel's names."""
         shown = [f"ip = {self.name(regs.ip)}"]
-        for name in ARGUMENTS[self._kernel.arch][:count]:
+        for name in architecture(self._kernel.arch).abi.arguments[:count]:
             shown.append(f"{name} = {getattr(regs, name):#x}")
         return ", ".join(shown)
 

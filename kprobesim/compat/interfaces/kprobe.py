@@ -100,8 +100,8 @@ def _refused(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
         message += "takes none of several"
     elif reason in (Reason.NOT_TRACEABLE, Reason.BLACKLISTED):
         if reason is Reason.NOT_TRACEABLE:
-            message = f"ftrace cannot trace {wanted.target} (notrace or noinstr), and this "
-            message += "interface takes only what it can; register_kprobe() may take it"
+            message = f"ftrace cannot trace {wanted.target} (an inline function, notrace, or of a "
+            message += "file that is not traced), and this interface takes only what it can"
         instead = tuple(f"its caller {name}" for name in _callers(asked, wanted.target))
     elif reason is Reason.NOT_FUNCTION_ENTRY:
         instead = (f"{wanted.target} itself",)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 
+from kprobesim.arch.architecture import halves
 from kprobesim.compat.absence import absent
 from kprobesim.compat.finding import ENOTSUPP, Finding
 from kprobesim.compat.kernel_facts import KernelFacts
@@ -17,6 +18,7 @@ from kprobesim.sources.wanted import Interface, Wanted
 
 __all__ = ["attach_by_trampoline", "no_trampolines"]
 
+_SINCE = halves(x86_64="", arm64=" (they came to ARM64 in 6.4)")
 _DIRECT_CALLS = ("register_ftrace_direct", "register_ftrace_direct_multi")
 _ON_RETURN = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
 
@@ -61,7 +63,7 @@ def no_trampolines(asked: KernelFacts) -> Finding | None:
             found_by="btf",
         )
     if not asked.has(*_DIRECT_CALLS):
-        since = " (they came to ARM64 in 6.4)" if asked.kernel.arch == "arm64" else ""
+        since = _SINCE[asked.kernel.arch]
         return Finding(
             Kind.UNSUPPORTED,
             f"this kernel has no direct calls of ftrace{since}, so nothing calls a trampoline",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import ImageError
 from kprobesim.image.elf import (
     PF_R,
@@ -24,6 +25,9 @@ __all__ = ["vmlinux_segments"]
 _KERNEL_HALF = 1 << 63
 
 
+_PERCPU_AT_0 = halves(x86_64=True, arm64=False)
+
+
 def vmlinux_segments(elf: Elf) -> tuple[list[Segment], int | None]:
     """The segments of ``elf``, relocated, and where the per-CPU template was put, if moved.
 
@@ -38,7 +42,7 @@ def vmlinux_segments(elf: Elf) -> tuple[list[Segment], int | None]:
     segments = []
     for number, load in enumerate(elf.loads):
         vaddr = load.vaddr
-        if vaddr == 0 and elf.arch == "x86_64":
+        if vaddr == 0 and _PERCPU_AT_0[elf.arch]:
             percpu = vaddr = _percpu_address(elf.loads)
         segments.append(
             Segment(
@@ -52,9 +56,7 @@ def vmlinux_segments(elf: Elf) -> tuple[list[Segment], int | None]:
                 f"LOAD#{number}",
             )
         )
-    if elf.arch == "arm64":
-        segments = _relocated(elf, segments)
-    return segments, percpu or None
+    return _FINISH[elf.arch](elf, segments), percpu or None
 
 
 def _check_code(elf: Elf) -> None:
@@ -103,3 +105,7 @@ def _relocated(elf: Elf, segments: list[Segment]) -> list[Segment]:
     return [
         replace(segment, data=data) for segment, (_, data) in zip(segments, ranges, strict=True)
     ]
+
+
+# (An x86-64 image that can be moved has its relocations behind the ELF file, for its own use.)
+_FINISH = halves(x86_64=lambda _elf, segments: segments, arm64=_relocated)

@@ -10,12 +10,13 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import ImageError
 from kprobesim.image.elf import Section
 from kprobesim.image.modules.file import SHN_ABS, ModuleFile, ModuleSymbol, Relocation
 from kprobesim.image.modules.layout import PERCPU, Area, Layout, lay_out
 from kprobesim.image.modules.module_image import ModuleImage, ModulePart, PlacedSymbol
-from kprobesim.image.modules.relocations import ARM64_FAR_BRANCHES, RelocationError, relocate
+from kprobesim.image.modules.relocations import FAR_BRANCHES, RelocationError, relocate
 from kprobesim.image.segment import Segment
 from kprobesim.sizes import MASK64
 
@@ -24,6 +25,9 @@ __all__ = ["Linker"]
 _VENEER = 12
 _BRANCH_REACH = 128 << 20
 _MISSING_SHOWN = 8
+# ignore_undef_symbol() (5.11): GNU as before 2.37 names it in x86 code that needs none.
+_MAY_BE_MISSING = halves(x86_64=("_GLOBAL_OFFSET_TABLE_",), arm64=())
+_ADR_PREL_PG_HI21, _ADD_ABS_LO12_NC = 275, 277
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Linker:
 
     def __init__(self, file: ModuleFile) -> None:
         self._file = file
+        self._far_branches = FAR_BRANCHES[file.arch]
         room = {init: self._veneer_room(init) for init in (False, True)}
         self._layouts = {init: lay_out(file, init, room[init]) for init in (False, True)}
         self.core_size = self._layouts[False].size
@@ -137,8 +142,7 @@ class Linker:
         return values
 
     def _may_be_missing(self, symbol: ModuleSymbol) -> bool:
-        """ignore_undef_symbol() (5.11): GNU as before 2.37 names it in x86 code that needs none."""
-        return self._file.arch == "x86_64" and symbol.name == "_GLOBAL_OFFSET_TABLE_"
+        return symbol.name in _MAY_BE_MISSING[self._file.arch]
 
     def _is_percpu(self, symbol: ModuleSymbol) -> bool:
         number, sections = symbol.section, self._file.sections
@@ -158,7 +162,7 @@ class Linker:
             try:
                 if not 0 <= offset < max(section.size, 1):
                     raise RelocationError("lies outside of its section")
-                if arch == "arm64" and kind in ARM64_FAR_BRANCHES:
+                if kind in self._far_branches:
                     value = self._reachable(part, place, value)
                 relocate(arch, kind, part.data, place - base, place, value)
             except RelocationError as error:
@@ -172,14 +176,14 @@ class Linker:
 
     def _veneer_room(self, init: bool) -> int:
         """Bytes for as many veneers as there are places to branch to."""
-        if self._file.arch != "arm64":
+        if not self._far_branches:
             return 0
         targets = {
             (entry.symbol, entry.addend)
             for section, entries in self._file.relocations()
             if section.name.startswith(".init") == init
             for entry in entries
-            if entry.type in ARM64_FAR_BRANCHES
+            if entry.type in self._far_branches
             and self._file.symbols[entry.symbol].section != section.index
         }
         return len(targets) * _VENEER
@@ -195,8 +199,8 @@ class Linker:
         address = part.veneers[target] = part.base + at
         # adrp x16, target; add x16, x16, #low; br x16
         struct.pack_into("<3I", part.data, at, 0x9000_0010, 0x9100_0210, 0xD61F_0200)
-        relocate("arm64", 275, part.data, at, address, target)
-        relocate("arm64", 277, part.data, at + 4, address + 4, target)
+        relocate(self._file.arch, _ADR_PREL_PG_HI21, part.data, at, address, target)
+        relocate(self._file.arch, _ADD_ABS_LO12_NC, part.data, at + 4, address + 4, target)
         return address
 
     def _linked(self, part: _Part, init: bool, addresses: dict[int, int]) -> ModulePart:

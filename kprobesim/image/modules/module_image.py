@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from kprobesim.arch.architecture import halves
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image.elf import SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, Section
 from kprobesim.image.kernel_image import KernelImage
@@ -25,7 +26,9 @@ __all__ = ["ModuleImage", "ModulePart", "ModuleState", "PlacedSymbol"]
 #: What is_arm_mapping_symbol() hides from lookups by address (include/linux/module_symbol.h, 6.1).
 _HIDDEN = re.compile(r"\.L|\$[adtx](?:\.|$)")
 _EXPORTS = ("__ksymtab", "__ksymtab_gpl")
-_MCOUNT = {"x86_64": ("__mcount_loc",), "arm64": ("__mcount_loc", "__patchable_function_entries")}
+_MCOUNT: Mapping[str, tuple[str, ...]] = halves(
+    x86_64=("__mcount_loc",), arm64=("__mcount_loc", "__patchable_function_entries")
+)
 
 
 class ModuleState(enum.Enum):

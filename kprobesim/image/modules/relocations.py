@@ -7,16 +7,14 @@ section 5.7. Which of them a kernel knows: arch/x86/kernel/module.c and arch/arm
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from kprobesim.arch.architecture import halves
 from kprobesim.sizes import MASK64, page_down
 
-__all__ = ["ARM64_FAR_BRANCHES", "RelocationError", "relocate"]
-
-
-#: JUMP26 and CALL26: branches that get a veneer if they do not reach.
-ARM64_FAR_BRANCHES = (282, 283)
+__all__ = ["FAR_BRANCHES", "RelocationError", "relocate"]
 
 
 class RelocationError(Exception):
@@ -126,10 +124,9 @@ _ARM64: dict[int, _Data | _Field | None] = {
     293: _move(_From.PLACE, 3, _Range.SIGNED, signed=True),
     299: _lo12(4),  # LDST128_ABS_LO12_NC
 }
-_HOW: dict[str, dict[int, _Data | None] | dict[int, _Data | _Field | None]] = {
-    "x86_64": _X86_64,
-    "arm64": _ARM64,
-}
+_HOW: Mapping[str, Mapping[int, _Data | _Field | None]] = halves(x86_64=_X86_64, arm64=_ARM64)
+FAR_BRANCHES: Mapping[str, Collection[int]] = halves(x86_64=(), arm64=(282, 283))
+"""Branches that get a veneer if they do not reach: ARM64's JUMP26 and CALL26."""
 
 
 def relocate(arch: str, kind: int, data: bytearray, at: int, place: int, value: int) -> None:

@@ -20,6 +20,7 @@ __all__ = ["LABEL", "Columns", "Symbol", "SymbolAt", "SymbolTable"]
 #: they name nothing of the kernel, and no reader hands them over.
 LABEL = re.compile(rb"(?:__kvm_nvhe_|__pi_)?(?:\$|\.L)")
 #: Names that scripts/kallsyms.c (5.10-6.12) leaves out, so no kernel ever prints them.
+_ASKED = 256  # answers that are kept
 _IGNORED = re.compile(
     rb"L0|__crc_|__efistub_|__kstrtab|__kcfi_typeid_"
     rb"|__AArch64ADRPThunk_|_SDA2?_BASE_$|kallsyms_(?:addresses|offsets|relative_base|num_syms"
@@ -103,6 +104,7 @@ class SymbolTable:
             sizes = None if sizes is None else array("Q", [sizes[i] for i in order])
             kinds = bytes([kinds[i] for i in order])
         self._names, self._addresses, self._sizes, self._kinds = names, addresses, sizes, kinds
+        self._asked: dict[str, tuple[Symbol, ...]] = {}  # the newest answers of candidates()
 
     def __repr__(self) -> str:
         source = f", from {self.source}" if self.source else ""
@@ -150,6 +152,14 @@ class SymbolTable:
         """The symbols that ``name`` may stand for: one for each distinct address."""
         if not isinstance(name, str):
             raise UsageError(f"{name!r} is no symbol's name: give a str; at() takes addresses")
+        found = self._asked.get(name)
+        if found is None:
+            if len(self._asked) >= _ASKED:
+                self._asked.clear()
+            found = self._asked[name] = tuple(self._find(name))
+        return [*found]
+
+    def _find(self, name: str) -> list[Symbol]:
         plain, at, address = name.rpartition("@")
         if at and re.fullmatch("0[xX][0-9a-fA-F]{1,16}", address):
             wanted = int(address, 16)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from kprobesim.arch.architecture import halves
 from kprobesim.hexrepr import HexRepr
 
 __all__ = ["ExceptionEntry", "ExceptionTable"]
@@ -48,6 +49,13 @@ def _x86_handler(insn: int, fixup: int, at: int, word: bytes) -> ExceptionEntry:
     return ExceptionEntry(insn, fixup, handler=at + distance)
 
 
+# By the size of an entry; the newest first.
+_LAYOUTS: Mapping[str, list[tuple[int, Callable[[int, int, int, bytes], ExceptionEntry]]]] = halves(
+    x86_64=[(12, _x86_typed), (12, _x86_handler), (8, _bare)],
+    arm64=[(12, _arm64_typed), (8, _bare)],
+)
+
+
 class ExceptionTable:
     """The table at ``start``, whose ``table`` bytes are read in the layout that they show.
 
@@ -56,16 +64,11 @@ class ExceptionTable:
 
     def __init__(self, arch: str, start: int, table: bytes, is_code: Callable[[int], bool]) -> None:
         self._is_code = is_code
-        layouts = (
-            [(12, _x86_typed), (12, _x86_handler), (8, _bare)]
-            if arch == "x86_64"
-            else [(12, _arm64_typed), (8, _bare)]
-        )
         #: Share of the entries that make sense in the layout that fits best, 0 to 1.
         self.confidence = 0.0
         best: list[ExceptionEntry] = []
         best_score = 0.0
-        for size, build in layouts:
+        for size, build in _LAYOUTS[arch]:
             if not table or len(table) % size:
                 continue
             entries = [

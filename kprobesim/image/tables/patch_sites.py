@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from kprobesim.arch.architecture import halves
 from kprobesim.image.tables.places import relative_addresses
 
 __all__ = ["PatchSites", "ftrace_places", "jump_label_sites", "static_call_sites"]
@@ -52,14 +53,16 @@ def jump_label_sites(
     arch: str, start: int, table: bytes, read: Callable[[int, int], bytes]
 ) -> PatchSites:
     """``__jump_table`` at ``start``: 4 bytes each on ARM64, 2 or 5 on x86 as the code says."""
-
-    def size(address: int) -> int:
-        if arch == "arm64":
-            return 4
-        return 2 if read(address, 1)[0] in _SHORT_JUMPS else 5
-
     places = dict.fromkeys(relative_addresses(start, table, _JUMP_ENTRY))
-    return PatchSites((place, size(place)) for place in places)
+    size = _JUMP_SIZES[arch]
+    return PatchSites((place, size(read, place)) for place in places)
+
+
+_Read = Callable[[int, int], bytes]
+_JUMP_SIZES: Mapping[str, Callable[[_Read, int], int]] = halves(
+    x86_64=lambda read, place: 2 if read(place, 1)[0] in _SHORT_JUMPS else 5,
+    arm64=lambda _read, _place: 4,
+)
 
 
 def static_call_sites(start: int, table: bytes) -> PatchSites:
@@ -78,8 +81,10 @@ def ftrace_places(
     x86: the calls themselves. ARM64: the second of two NOPs, behind a BTI if there is one. A kernel
     with CALL_OPS (6.3) has two more NOPs in front of each function and records those.
     """
-    if arch == "x86_64":
-        return frozenset(sites)
+    return _FTRACE_PLACES[arch](sites, read)
+
+
+def _arm64_ftrace_places(sites: Sequence[int], read: _Read) -> frozenset[int]:
     codes = {site: read(site, 20) for site in sites}
     with_ops = sum(code.startswith(_CALL_OPS) for code in codes.values()) * 2 > len(codes)
     places = set()
@@ -89,3 +94,8 @@ def ftrace_places(
                 places.add(site + len(before) + 4)
                 break
     return frozenset(places)
+
+
+_FTRACE_PLACES: Mapping[str, Callable[[Sequence[int], _Read], frozenset[int]]] = halves(
+    x86_64=lambda sites, _read: frozenset(sites), arm64=_arm64_ftrace_places
+)

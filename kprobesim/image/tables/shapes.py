@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
+from kprobesim.arch.architecture import Architecture, halves
 from kprobesim.image.segment import Segment
 from kprobesim.image.tables.discover import (
     JUMP_ENTRIES,
@@ -17,12 +18,6 @@ from kprobesim.image.tables.discover import (
 )
 
 __all__ = ["Contents", "TableShapes"]
-
-#: x86: UD2, UD1 with an operand-size prefix (6.14), UDB (6.17). ARM64: BRK #0x800.
-_BUG_TRAPS = {
-    "x86_64": (b"\x0f\x0b", b"\x67\x0f\xb9", b"\x67\x48\x0f\xb9", b"\xd6"),
-    "arm64": (b"\x00\x00\x21\xd4",),
-}
 
 _ARM64_NOP = b"\x1f\x20\x03\xd5"
 _ARM64_B = 0x14  # the highest bits of B
@@ -34,8 +29,8 @@ class Contents(Protocol):
     """What is known of an image before its tables are."""
 
     @property
-    def arch(self) -> str:
-        """``"x86_64"`` or ``"arm64"``."""
+    def isa(self) -> Architecture:
+        """What is to be known of its architecture."""
 
     @property
     def segments(self) -> Sequence[Segment]:
@@ -57,6 +52,22 @@ class Contents(Protocol):
         """The addresses of two symbols, if it has them."""
 
 
+def _typed_entry(record: bytes) -> bool:
+    """Whether two register numbers are in it (.altinstructions is 12 bytes and sorted, too)."""
+    if len(record) != 12:
+        return True
+    kind, data = struct.unpack_from("<HH", record, 8)
+    return bool(0 < kind < 16 and data < 1 << 10)
+
+
+_EXCEPTION_ENTRIES = halves(x86_64=lambda _record: True, arm64=_typed_entry)
+_HIDDEN_JUMP_TABLE = halves(x86_64=False, arm64=True)
+_FTRACE_CODE: Mapping[str, Callable[[bytes], bool]] = halves(
+    x86_64=lambda code: code[0] == 0xE8,  # a call of __fentry__
+    arm64=lambda code: code == _ARM64_NOP * 2,  # -fpatchable-function-entry=2
+)
+
+
 class TableShapes:
     """Finds the tables of ``image``, whose code is in the sorted ranges ``code``.
 
@@ -69,15 +80,10 @@ class TableShapes:
 
     def exception_table(self) -> _Table:
         """Sorted, each entry two addresses of code."""
-        image = self._image
+        image, entry = self._image, _EXCEPTION_ENTRIES[self._image.isa.name]
 
         def plausible(insn: int, fixup: int, record: bytes) -> bool:
-            if image.arch == "arm64" and len(record) == 12:
-                kind, data = struct.unpack_from("<HH", record, 8)
-                # Two register numbers of five bits. (.altinstructions is 12 bytes and sorted, too.)
-                if not 0 < kind < 16 or data >= 1 << 10:
-                    return False
-            return image.is_code(insn) and image.is_code(fixup)
+            return entry(record) and image.is_code(insn) and image.is_code(fixup)
 
         return find_records(image.segments, (12, 8), plausible, rising=True)
 
@@ -95,13 +101,13 @@ class TableShapes:
         if segment is None:
             return False
         offset = address - segment.vaddr
-        return bytes(segment.data[offset : offset + 4]).startswith(_BUG_TRAPS[self._image.arch])
+        return bytes(segment.data[offset : offset + 4]).startswith(self._image.isa.bug_traps)
 
     def jump_table(self) -> _Table:
         """Each entry points at a NOP or a branch. Only ARM64 needs it."""
         image = self._image
         constants = image.bounds("_etext", "_sinittext")  # where RO_DATA of vmlinux.lds.h puts it
-        if image.arch != "arm64" or constants is None:
+        if not _HIDDEN_JUMP_TABLE[image.isa.name] or constants is None:
             return 0, b""
 
         def plausible(place: int, target: int, record: bytes) -> bool:
@@ -134,6 +140,4 @@ class TableShapes:
     def _is_ftrace_site(self, address: int) -> bool:
         if not self._image.contains(address) or not self._image.contains(address + 7):
             return False
-        code = self._image.read(address, 8)
-        # ARM64: two NOPs (-fpatchable-function-entry=2). x86: a call of __fentry__.
-        return code == _ARM64_NOP * 2 if self._image.arch == "arm64" else code[0] == 0xE8
+        return _FTRACE_CODE[self._image.isa.name](self._image.read(address, 8))

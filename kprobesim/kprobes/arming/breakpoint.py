@@ -60,12 +60,12 @@ class BreakpointArming:
         address = p.addr or 0
         if address in self._armed:
             return
-        self._armed[address] = self._machine.memory.read(address, len(self._arch.breakpoint))
-        self._machine.text.poke(address, self._arch.breakpoint, "kprobe arm")
+        self._armed[address] = self._machine.memory.read(address, len(self._arch.isa.breakpoint))
+        self._machine.text.poke(address, self._arch.isa.breakpoint, "kprobe arm")
 
     def disarm(self, p: Kprobe) -> None:
         """Write back what the breakpoint replaced, unless the guest has written there itself."""
-        address, breakpoint = p.addr or 0, self._arch.breakpoint
+        address, breakpoint = p.addr or 0, self._arch.isa.breakpoint
         original = self._armed.pop(address, None)
         if original is not None and self._read(address, len(breakpoint)) == breakpoint:
             self._machine.text.poke(address, original, "kprobe disarm")
@@ -78,9 +78,9 @@ class BreakpointArming:
     def unjump(self, address: int) -> None:
         """Make the jump a breakpoint again (``arch_unoptimize_kprobe()``)."""
         original = self._armed[address]
-        width = len(self._arch.breakpoint)
+        width = len(self._arch.isa.breakpoint)
         text = self._machine.text
-        text.poke(address, self._arch.breakpoint, "kprobe unoptimize")
+        text.poke(address, self._arch.isa.breakpoint, "kprobe unoptimize")
         text.poke(address + width, original[width:], "kprobe unoptimize")
         self._armed[address] = original[:width]
 

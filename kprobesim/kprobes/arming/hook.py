@@ -88,7 +88,7 @@ class HookArming:
         site, code = prepared
         if self._read_now(address, len(code)) != code:
             now = self.read_original(address, len(code))
-            if now.startswith(self._arch.breakpoint):
+            if now.startswith(self._arch.isa.breakpoint):
                 return None
             try:
                 p.ainsn = self.prepare(p, site)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kprobesim.arch.architecture import architecture
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import Prot, Region
 from kprobesim.machine.memory_map import CALLBACKS, DETOURS, SLOTS, TRAMPOLINE
@@ -48,7 +47,7 @@ class MappedPages:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        start = machine.cpu.modules_start
+        start = machine.isa.modules_start
         self._slots, self._detours = start + SLOTS.offset, start + DETOURS.offset
         self._callbacks = start + CALLBACKS.offset
 
@@ -72,12 +71,10 @@ class MappedPages:
 
     def trampoline(self) -> int:
         """Where calls return to that return probes follow; asked once."""
-        return self._map_code(
-            TRAMPOLINE.offset, architecture(self._machine.arch).trampoline_trap, TRAMPOLINE.name
-        )
+        return self._map_code(TRAMPOLINE.offset, self._machine.isa.trampoline_trap, TRAMPOLINE.name)
 
     def _map_code(self, offset: int, code: bytes, name: str) -> int:
-        start = self._map(self._machine.cpu.modules_start + offset, name)
+        start = self._map(self._machine.isa.modules_start + offset, name)
         self._machine.text.poke(start, code, name)
         return start
 

@@ -42,13 +42,14 @@ def _objections(
     freed = image.init if init_freed else None
     # With the code of init its ftrace records have gone (ftrace_free_init_mem()).
     traced = freed is None or not freed[0] <= address < freed[1]
-    if traced and image.arch == "arm64" and address in image.ftrace_sites:
+    rules = model.of(image.arch)
+    if traced and rules.refuse_ftrace_sites and address in image.ftrace_sites:
         yield (
             errno.EINVAL,
             Reason.FTRACE_SITE,
             f"{site} is the place that ftrace patches; probe {site.symbol} itself",
         )
-    if traced and image.arch == "x86_64" and model.x86.refuse_inside_ftrace:
+    if traced and rules.refuse_inside_ftrace:
         inside = (address - distance in image.ftrace_sites for distance in range(1, _FTRACE_SIZE))
         if any(inside):
             yield (

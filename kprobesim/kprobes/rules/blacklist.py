@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
 from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
@@ -23,7 +24,7 @@ _BOUNDS = {
     ".hyp.text": ("__hyp_text_start", "__hyp_text_end"),
     ".hyp.idmap.text": ("__hyp_idmap_text_start", "__hyp_idmap_text_end"),
 }
-KRETPROBE_BLACKLIST = {"x86_64": ("__switch_to",), "arm64": ()}
+KRETPROBE_BLACKLIST: Mapping[str, tuple[str, ...]] = halves(x86_64=("__switch_to",), arm64=())
 """``kretprobe_blacklist`` of each architecture: what returns in another task than it was called."""
 _MARKED = "it is marked NOKPROBE_SYMBOL"
 _OF_MODULES = (".kprobes.text", ".noinstr.text")

@@ -208,7 +208,7 @@ class Lookup:
 
         ``None``: it does not, or ``offset`` is no entry (``arch_adjust_kprobe_addr()``, 5.18).
         """
-        skips = self._image.arch == "x86_64" and self._model.x86.skip_endbr
+        skips = self._model.of(self._image.arch).skip_endbr
         if skips and offset in (0, ENDBR_SIZE) and self._is_endbr(start):
             return start + ENDBR_SIZE
         return None

@@ -37,7 +37,7 @@ class Optimizable:
         symbols = self._image.symbols
         with_kprobes = "register_kprobe" in symbols
         built = "arch_prepare_optimized_kprobe" in symbols or not with_kprobes
-        return self._image.arch == "x86_64" and built
+        return self._image.isa.optprobes and built
 
     def size(self, address: int) -> int:
         """Bytes that the detour buffer of a probe there copies; 0: it stays a breakpoint.

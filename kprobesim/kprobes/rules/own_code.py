@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from kprobesim.arch.architecture import halves
 from kprobesim.arch.arm64.immediates import immediate
 from kprobesim.arch.arm64.insn import PATTERNS
 from kprobesim.arch.x86_64 import Undecodable
 from kprobesim.arch.x86_64.insn import decode
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.model import Arm64Model, Model, X86Model, model_of
+from kprobesim.kprobes.model import Model, model_of
 
 __all__ = ["own_facts", "own_model", "with_facts"]
 
@@ -37,9 +38,7 @@ def own_model(image: KernelImage) -> Model:
     if not image.has_symbols:
         return model
     model = _events(image, model)
-    if image.arch == "x86_64":
-        return replace(model, x86=_x86(image, model.x86))
-    return replace(model, arm64=_arm64(image, model.arm64))
+    return _OWN[image.arch](image, model)
 
 
 def _events(image: KernelImage, model: Model) -> Model:
@@ -53,13 +52,13 @@ def _events(image: KernelImage, model: Model) -> Model:
     creators = [part for name in _CREATE for part in _functions(image, name)]
     if not creators or model.events_ambiguous_errno == "EINVAL":  # it is inlined
         return model
-    numbers = {number for code in creators for number in _constants(image.arch, code)}
+    numbers = {number for code in creators for number in _CONSTANTS[image.arch](code)}
     if _EADDRNOTAVAIL in numbers:
         return replace(model, events_ambiguous_errno="EADDRNOTAVAIL")
     return replace(model, events_ambiguous_errno=None)
 
 
-def _x86(image: KernelImage, model: X86Model) -> X86Model:
+def _x86(image: KernelImage, model: Model) -> Model:
     """``can_probe()`` of arch/x86/kernel/kprobes/core.c.
 
     ``is_exception_insn()`` (6.9) compares with the opcodes of UD0 and UD1. Else a comparison with
@@ -69,25 +68,29 @@ def _x86(image: KernelImage, model: X86Model) -> X86Model:
     code = _functions(image, "can_probe")
     if not code:
         return model
-    numbers = {number & 0xFF for part in code for number in _constants("x86_64", part)}
+    numbers = {number & 0xFF for part in code for number in _x86_constants(part)}
     refuses = _UD1 in numbers
     kgdb = image.symbols.candidates("kgdb_has_hit_break")
     asks = any(symbol.address in _called(image, "can_probe") for symbol in kgdb)
-    return replace(
-        model,
+    x86 = replace(
+        model.x86,
         refuse_exception_insns=refuses,
         int3_ends_walk=_INT3 in numbers and not refuses and not asks,
     )
+    return replace(model, x86=x86)
 
 
-def _arm64(image: KernelImage, model: Arm64Model) -> Arm64Model:
+def _arm64(image: KernelImage, model: Model) -> Model:
     """``is_probed_address_atomic()``, inline: by which bits it knows an exclusive load (6.15)."""
     code = _functions(image, "arm_kprobe_decode_insn")
-    numbers = {number for part in code for number in _constants("arm64", part)}
+    numbers = {number for part in code for number in _arm64_constants(part)}
     narrow = PATTERNS["load_exclusive"].mask in numbers
     if narrow == (PATTERNS["load_exclusive_wide"].mask in numbers):
         return model
-    return replace(model, narrow_exclusives=narrow)
+    return replace(model, arm64=replace(model.arm64, narrow_exclusives=narrow))
+
+
+_OWN = halves(x86_64=_x86, arm64=_arm64)
 
 
 def own_facts(model: Model) -> dict[str, Any]:
@@ -140,14 +143,16 @@ def _functions(image: KernelImage, name: str) -> list[bytes]:
     return found
 
 
-def _constants(arch: str, code: bytes) -> Iterator[int]:
+def _arm64_constants(code: bytes) -> Iterator[int]:
     """The numbers that instructions of ``code`` hold, sign-extended."""
-    if arch == "arm64":
-        for at in range(0, len(code) - 3, 4):
-            number = immediate(int.from_bytes(code[at : at + 4], "little"))
-            if number is not None:
-                yield number
-        return
+    for at in range(0, len(code) - 3, 4):
+        number = immediate(int.from_bytes(code[at : at + 4], "little"))
+        if number is not None:
+            yield number
+
+
+def _x86_constants(code: bytes) -> Iterator[int]:
+    """The numbers that instructions of ``code`` hold, sign-extended."""
     at = 0
     while at < len(code):
         try:
@@ -157,6 +162,9 @@ def _constants(arch: str, code: bytes) -> Iterator[int]:
         if insn.imm_size:
             yield insn.imm
         at += insn.length
+
+
+_CONSTANTS = halves(x86_64=_x86_constants, arm64=_arm64_constants)
 
 
 def _called(image: KernelImage, name: str) -> set[int]:

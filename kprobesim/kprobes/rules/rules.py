@@ -12,7 +12,6 @@ import errno
 from collections.abc import Callable
 from typing import Any, Literal
 
-from kprobesim.arch.architecture import architecture
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason, UsageError
 from kprobesim.image import KernelImage
@@ -121,7 +120,7 @@ class Rules:
             on_func_entry=entry,
             has_exception_entry=image.exception_table.search(address) is not None,
             has_post_handler=p.post_handler is not None,
-            ftrace=image.arch == "x86_64" and model.x86.ftrace and address in image.ftrace_sites,
+            ftrace=model.of(image.arch).ftrace and address in image.ftrace_sites,
         )
 
     def check_safe(self, site: Site, *, init_freed: bool) -> None:
@@ -231,20 +230,20 @@ class Rules:
             self._locate(answer, site)
             self._check_interface(site, interface, events=events)
             self.check_safe(site, init_freed=True)
-            slot = architecture(self.image.arch).slot_area if slot_at is None else slot_at
+            slot = self.image.isa.slot_area if slot_at is None else slot_at
             ainsn = self.prepare(
                 site, lambda site: self._arch.prepare(site, self._read, self._read, slot)
             )
         except KprobeError as error:
             answer |= {"errno": error.errno, "reason": error.reason, "message": error.strerror}
             return Verdict(**answer)
-        kind = "brk" if self.image.arch == "arm64" else "ftrace" if site.ftrace else "int3"
+        kind = "ftrace" if site.ftrace else self.image.isa.breakpoint_name
         return Verdict(
             **answer,
             kind=kind,
             boostable=ainsn.boostable,
             emulated=None if site.ftrace else ainsn.emulate_kind,
-            optimizable=kind == "int3"
+            optimizable=not site.ftrace
             and p.post_handler is None
             and self.optimizable.size(site.address) > 0,
             slot=ainsn.slot_bytes if slot_at is not None and ainsn.insn is not None else None,

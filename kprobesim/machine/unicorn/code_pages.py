@@ -42,6 +42,7 @@ from typing import Any
 
 import unicorn
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.host_code import CODE, ENTRY, WORDS, assemble, put_code
 from kprobesim.machine.unicorn.interposition import find_function, find_slots
@@ -51,7 +52,7 @@ __all__ = ["CodePages"]
 
 _PAGE_SHIFT = 12
 _MOST_ENGINES = 1024
-_SUFFIXES = {"x86_64": "x86_64", "arm64": "aarch64"}
+_SUFFIXES = halves(x86_64="x86_64", arm64="aarch64")
 """What ends the names of Unicorn's functions, by the guest's architecture."""
 
 _FUNCTIONS = {

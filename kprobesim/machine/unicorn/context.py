@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kprobesim.errors import EngineError
@@ -11,13 +13,22 @@ __all__ = ["Context"]
 
 
 class Context:
-    """A copy of all registers of one engine, reusable."""
+    """A copy of all registers of one engine, reusable.
 
-    __slots__ = ("_context", "address")
+    Attributes:
+        save: Copies all registers into it (0.25 us).
+        restore: Sets all registers from it (0.25 us).
+    """
 
-    def __init__(self, context: Any) -> None:
+    __slots__ = ("_address", "_context", "restore", "save")
+
+    def __init__(self, lib: ctypes.CDLL, handle: int, context: Any) -> None:
+        """Be the copy in ``context``, which the engine ``handle`` of ``lib`` has made."""
         self._context = context
-        self.address = ctypes.cast(context.context, ctypes.c_void_p).value or 0
+        self._address = ctypes.cast(context.context, ctypes.c_void_p).value or 0
+        arguments = ctypes.c_void_p(handle), ctypes.c_void_p(self._address)
+        self.save: Callable[[], object] = partial(lib["uc_context_save"], *arguments)
+        self.restore: Callable[[], object] = partial(lib["uc_context_restore"], *arguments)
 
     def _place(self) -> tuple[int, int]:
         """Address and size of the registers, which are the end of the context.
@@ -26,10 +37,10 @@ class Context:
         follow, and then the registers.
         """
         whole = int(self._context.size)
-        size = ctypes.c_uint64.from_address(self.address).value
+        size = ctypes.c_uint64.from_address(self._address).value
         if not 0 < size < whole <= size + 64:
             raise EngineError("Unicorn's context is not as expected; is this a new version of it?")
-        return self.address + whole - size, size
+        return self._address + whole - size, size
 
     @property
     def registers(self) -> bytes:

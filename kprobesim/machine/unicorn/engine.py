@@ -9,12 +9,13 @@ access is then an array access. All other calls go to the C functions with plain
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import unicorn
-from unicorn import arm64_const, x86_const
+from unicorn import x86_const
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn import struct_layout
 from kprobesim.machine.unicorn.cmpxchg import mend_cmpxchg
@@ -23,6 +24,7 @@ from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.counting import Counting
 from kprobesim.machine.unicorn.hooks import Hooks
 from kprobesim.machine.unicorn.library import (
+    FIRST_VECTOR,
     GPRS,
     REGISTERS,
     Msr,
@@ -38,16 +40,21 @@ from kprobesim.sizes import PAGE
 
 __all__ = ["Engine"]
 
-_X86 = "x86_64"
 _REMOVE_CACHE = unicorn.UC_CTL_IO_WRITE << 30 | 2 << 26 | unicorn.UC_CTL_TB_REMOVE_CACHE
 # jmp next; next: hlt - and the same with wfi
-_TWO_BLOCKS = {_X86: b"\xeb\x00\xf4", "arm64": b"\x01\x00\x00\x14\x7f\x20\x03\xd5"}
+_TWO_BLOCKS = halves(x86_64=b"\xeb\x00\xf4", arm64=b"\x01\x00\x00\x14\x7f\x20\x03\xd5")
 _NOWHERE = 1 << 36  # a physical address where no board has anything
 
 _NEVER = ctypes.CFUNCTYPE(ctypes.c_bool)
 
 _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
+
+_MEND: Mapping[str, Callable[[], object]] = halves(x86_64=mend_cmpxchg, arm64=lambda: None)
+_IS_IN_USER_MODE: Mapping[str, Callable[[Engine], bool]] = halves(
+    x86_64=lambda engine: engine.read_register("cs") & 3 != 0,
+    arm64=lambda engine: engine.read_flags() & 0xC == 0,
+)
 
 
 class Engine:
@@ -68,8 +75,8 @@ class Engine:
         self._uc = open_cpu(arch, model)
         self._handle = address_of(self._uc)
         self.code_pages = CodePages(self._uc, arch)
-        if arch == _X86:
-            mend_cmpxchg()
+        _MEND[arch]()
+        self._is_in_user_mode: Callable[[Engine], bool] = _IS_IN_USER_MODE[arch]
         self._scratch = _u64()
         self._scratch_at = ctypes.addressof(self._scratch)
         self._numbers = REGISTERS[arch]
@@ -106,6 +113,11 @@ class Engine:
         self.counts = Counting(
             self._handle, self.layout, hooks.add, hooks.unhook, self.forget_all_code
         )
+        self._begin, self._count, nowhere = _u64(), ctypes.c_size_t(), _u64(0)
+        self._start = partial(
+            self._lib["uc_emu_start"],
+            *(_ptr(self._handle), self._begin, nowhere, nowhere, self._count),
+        )
         self.extra_count = 0
         """By how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
@@ -141,9 +153,7 @@ class Engine:
 
     def in_user_mode(self) -> bool:
         """Whether the CPU is in ring 3 or at EL0."""
-        if self.arch == _X86:
-            return bool(self.read_register("cs") & 3)
-        return not self.read_flags() & 0xC
+        return self._is_in_user_mode(self)
 
     def forget_all_code(self) -> None:
         """Drop all that was translated (3 ms in a booted guest); not while the engine runs."""
@@ -163,9 +173,11 @@ class Engine:
         Counting is exact: a block that was translated for an uncounted run does not count, so all
         are dropped when the mode changes (unicorn#1606: without that ``count=1`` may run four).
         """
-        count = self.counts.begin(count)
-        status = int(self._lib.uc_emu_start(self._handle, begin, 0, 0, count))
-        self.hooks.raise_kept()
+        self._count.value = self.counts.begin(count)
+        self._begin.value = begin
+        status: int = self._start()
+        if self.hooks.kept is not None:
+            self.hooks.raise_kept()
         return status
 
     def execute(self, code: bytes, values: Sequence[int]) -> None:
@@ -174,20 +186,24 @@ class Engine:
         The CPU has its MMU off and may do anything. Raises :class:`EngineError` if it does not get
         there.
         """
+        for number, value in enumerate(values):
+            self.words[number] = value
+        self._run_apart(code)
+        if self.words[self.layout.pc] != _NOWHERE + len(code):
+            raise EngineError(f"Unicorn stopped at {self.words[self.layout.pc]:#x}")
+
+    def _run_apart(self, code: bytes) -> None:
+        """Run ``code`` where no board has anything."""
         buffer = ctypes.create_string_buffer(2 * PAGE)
         host = -(-ctypes.addressof(buffer) // PAGE) * PAGE
         ctypes.memmove(host, code, len(code))
         self._map(_NOWHERE, PAGE, host)
-        for number, value in enumerate(values):
-            self.words[number] = value
         try:
             check(self.run(_NOWHERE), "running a few instructions")
         finally:
             self.forget_code(_NOWHERE, _NOWHERE + PAGE)
             status = self._lib.uc_mem_unmap(self._handle, _NOWHERE, PAGE)
             check(status, "unmapping a page")
-        if self.words[self.layout.pc] != _NOWHERE + len(code):
-            raise EngineError(f"Unicorn stopped at {self.words[self.layout.pc]:#x}")
 
     def count_blocks(self, start: int = 1, end: int = 0) -> None:
         """From now on count blocks: see :meth:`.counting.Counting.blocks`."""
@@ -212,14 +228,7 @@ class Engine:
         if not offset or self.hooks.exits is not None:
             return
         # Unicorn tells of no new block before it knows of one that ran.
-        buffer = ctypes.create_string_buffer(2 * PAGE)
-        at = -(-ctypes.addressof(buffer) // PAGE) * PAGE
-        code = _TWO_BLOCKS[self.arch]
-        ctypes.memmove(at, code, len(code))
-        self._map(PAGE, PAGE, at)
-        check(self.run(PAGE), "running the first block")
-        self.forget_code(PAGE, PAGE + len(code))
-        check(self._lib.uc_mem_unmap(self._handle, PAGE, PAGE), "unmapping the first block")
+        self._run_apart(_TWO_BLOCKS[self.arch])
         self.words[self.layout.pc] = 0
         switch = ctypes.c_uint8.from_address(self._handle + offset)
         self.hooks.exits = BlockExits(
@@ -304,8 +313,7 @@ class Engine:
         self._uc.reg_write(self._vector(number), value)
 
     def _vector(self, number: int) -> int:
-        first = x86_const.UC_X86_REG_XMM0 if self.arch == _X86 else arm64_const.UC_ARM64_REG_Q0
-        return int(first) + number
+        return FIRST_VECTOR[self.arch] + number
 
     def system_register(self, crn: int, crm: int, op0: int, op1: int, op2: int) -> SystemRegister:
         """An ARM64 system register, for whoever reads or writes it often."""
@@ -345,8 +353,8 @@ class Engine:
 
     def new_context(self) -> Context:
         """A copy of all registers as they are now."""
-        context = Context(self._uc.context_save())
-        self.save(context)
+        context = Context(self._lib, self._handle, self._uc.context_save())
+        context.save()
         return context
 
     @property
@@ -367,12 +375,4 @@ class Engine:
         """
         context = self.new_context()
         context.registers = registers
-        self.restore(context)
-
-    def save(self, context: Context) -> None:
-        """Copy all registers into ``context`` (0.4 us)."""
-        self._lib.uc_context_save(self._handle, context.address)
-
-    def restore(self, context: Context) -> None:
-        """Set all registers from ``context`` (0.4 us), which came from this very engine."""
-        self._lib.uc_context_restore(self._handle, context.address)
+        context.restore()

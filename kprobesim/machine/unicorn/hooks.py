@@ -68,7 +68,8 @@ class Hooks:
         self._handle = handle
         self._words = words
         self._stop = stop
-        self._kept: BaseException | None = None
+        self.kept: BaseException | None = None
+        """What :meth:`keep` kept of the current or last run."""
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
         self._thunks: dict[object, object] = {}  # one for each callback of on_code()
         self._places: dict[int, tuple[int, int]] = {}  # of code hooks, by handle
@@ -80,13 +81,13 @@ class Hooks:
 
     def keep(self, error: BaseException) -> None:
         """Stop the engine, whose ``run()`` then raises ``error`` if it is the first one."""
-        if self._kept is None:
-            self._kept = error
+        if self.kept is None:
+            self.kept = error
         self._stop()
 
     def raise_kept(self) -> None:
         """Raise what :meth:`keep` kept; for the engine, when it has stopped."""
-        kept, self._kept = self._kept, None
+        kept, self.kept = self.kept, None
         if kept is not None:
             raise kept
 

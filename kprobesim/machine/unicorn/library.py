@@ -7,40 +7,51 @@ C functions themselves.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from functools import cache
 
 import unicorn
 from unicorn import arm64_const, x86_const
 from unicorn.unicorn_py3.unicorn import uclib
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
 
-__all__ = ["GPRS", "REGISTERS", "Msr", "address_of", "check", "library", "open_cpu"]
+__all__ = [
+    "FIRST_VECTOR",
+    "GPRS",
+    "REGISTERS",
+    "Msr",
+    "address_of",
+    "check",
+    "library",
+    "open_cpu",
+]
 
 _SUPPORTED = (2, 1)
 
 _u64 = ctypes.c_uint64
 _ptr = ctypes.c_void_p
 
-GPRS = {
-    "x86_64": (
+GPRS: Mapping[str, tuple[int, ...]] = halves(
+    x86_64=(
         *(x86_const.UC_X86_REG_RAX, x86_const.UC_X86_REG_RCX),
         *(x86_const.UC_X86_REG_RDX, x86_const.UC_X86_REG_RBX),
         *(x86_const.UC_X86_REG_RSP, x86_const.UC_X86_REG_RBP),
         *(x86_const.UC_X86_REG_RSI, x86_const.UC_X86_REG_RDI),
         *range(x86_const.UC_X86_REG_R8, x86_const.UC_X86_REG_R15 + 1),
     ),
-    "arm64": (
+    arm64=(
         *range(arm64_const.UC_ARM64_REG_X0, arm64_const.UC_ARM64_REG_X28 + 1),
         arm64_const.UC_ARM64_REG_X29,
         arm64_const.UC_ARM64_REG_X30,
         arm64_const.UC_ARM64_REG_SP,
     ),
-}
+)
 """Unicorn's numbers of the general registers by architecture, in the order of its struct."""
 
-REGISTERS = {
-    "x86_64": {
+REGISTERS: Mapping[str, dict[str, int]] = halves(
+    x86_64={
         "pc": x86_const.UC_X86_REG_RIP,
         "flags": x86_const.UC_X86_REG_EFLAGS,
         "cr0": x86_const.UC_X86_REG_CR0,
@@ -57,12 +68,17 @@ REGISTERS = {
         "ds": x86_const.UC_X86_REG_DS,
         "es": x86_const.UC_X86_REG_ES,
     },
-    "arm64": {
+    arm64={
         "flags": arm64_const.UC_ARM64_REG_PSTATE,
         "pc": arm64_const.UC_ARM64_REG_PC,
     },
-}
+)
 """Unicorn's numbers of other registers by architecture and name."""
+
+FIRST_VECTOR: Mapping[str, int] = halves(
+    x86_64=x86_const.UC_X86_REG_XMM0, arm64=arm64_const.UC_ARM64_REG_Q0
+)
+"""Unicorn's number of vector register 0 by architecture; the others follow."""
 
 _X86_MODELS = {
     "epyc": x86_const.UC_CPU_X86_EPYC_ROME,
@@ -118,17 +134,26 @@ def check(status: int, what: str) -> None:
 
 def open_cpu(arch: str, model: str = "") -> unicorn.Uc:
     """A new CPU of ``arch``; ``model`` is the x86-64 one: "epyc" (the default) or "qemu64"."""
-    if arch == "x86_64":
-        uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        # The default model refuses STAC/CLAC, which kernels with SMAP execute.
-        uc.ctl_set_cpu_model(_X86_MODELS[model or "epyc"])
-    elif arch == "arm64":
-        uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
-        uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_A72)
-        uc.ctl_set_page_size(4096)  # else the TLB goes by the smallest of old ARM, 1 KiB
-    else:
-        raise EngineError(f"no CPU for architecture {arch!r}: x86_64 and arm64 are there")
+    if arch not in _OPENERS:
+        raise EngineError(f"no CPU for architecture {arch!r}: {' and '.join(_OPENERS)} are there")
+    return _OPENERS[arch](model)
+
+
+def _open_x86(model: str) -> unicorn.Uc:
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    # The default model refuses STAC/CLAC, which kernels with SMAP execute.
+    uc.ctl_set_cpu_model(_X86_MODELS[model or "epyc"])
     return uc
+
+
+def _open_arm64(_model: str) -> unicorn.Uc:
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+    uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_A72)
+    uc.ctl_set_page_size(4096)  # else the TLB goes by the smallest of old ARM, 1 KiB
+    return uc
+
+
+_OPENERS = halves(x86_64=_open_x86, arm64=_open_arm64)
 
 
 def address_of(uc: unicorn.Uc) -> int:

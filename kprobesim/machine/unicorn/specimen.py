@@ -10,9 +10,9 @@ import ctypes
 from collections.abc import Iterable
 
 import unicorn
-from unicorn import arm64_const, arm_const, x86_const
+from unicorn import arm_const
 
-from kprobesim.machine.unicorn.library import GPRS, address_of, open_cpu
+from kprobesim.machine.unicorn.library import GPRS, REGISTERS, address_of, open_cpu
 
 __all__ = ["Specimen", "structs_after_thumb"]
 
@@ -20,10 +20,6 @@ _CODE = 0x1000
 _CODE_BYTES = 0x100
 _MEMORY_BYTES = 0x4000
 _ZERO_FLAG = 1 << 30  # of CPSR
-_FLAGS = {
-    "x86_64": x86_const.UC_X86_REG_EFLAGS,
-    "arm64": arm64_const.UC_ARM64_REG_PSTATE,
-}
 
 
 class Specimen:
@@ -33,9 +29,10 @@ class Specimen:
     """
 
     def __init__(self, arch: str) -> None:
+        self.arch = arch
         self._uc = open_cpu(arch)
         self._gprs = GPRS[arch]
-        self._flags = _FLAGS[arch]
+        self._flags = REGISTERS[arch]["flags"]
         self.handle = address_of(self._uc)
         self._uc.mem_map(0, _MEMORY_BYTES)
         self._uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, *_: uc.emu_stop())

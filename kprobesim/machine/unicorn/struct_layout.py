@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.specimen import Specimen
 from kprobesim.sizes import MASK64
@@ -57,8 +58,7 @@ _layouts: dict[str, Layout] = {}
 def layout(arch: str) -> Layout:
     """The layout for ``arch``, measured once a process."""
     if arch not in _layouts:
-        measure = _measure_x86 if arch == "x86_64" else _measure_arm64
-        _layouts[arch] = measure(Specimen(arch))
+        _layouts[arch] = _MEASURES[arch](Specimen(arch))
     return _layouts[arch]
 
 
@@ -177,7 +177,7 @@ def _measure_x86(cpu: Specimen) -> Layout:
     before = cpu.context()
     cpu.set_flags(0x2)
     flags = _only(_u32_became(before, cpu.context(), 0x2, 0x202), "eflags") - base
-    found = Layout("x86_64", words=flags // 8 + 1, pc=16, flags=flags // 8, fields=fields)
+    found = Layout(cpu.arch, words=flags // 8 + 1, pc=16, flags=flags // 8, fields=fields)
     _measure_counter(found, cpu, b"\x90\x90\xf4", 2)
     return found
 
@@ -202,9 +202,12 @@ def _measure_arm64(cpu: Specimen) -> Layout:
     cpu.set_flags(0x5 | 1 << 21)
     pstate = _u32_became(before, cpu.context(), 0x5 | 1 << 21, 0x5)
     fields["pstate"] = _only([at for at in pstate if at == base + 8 * 33], "PSTATE") - base
-    found = Layout("arm64", words=max(34, daif // 8 + 1), pc=32, flags=daif // 8, fields=fields)
+    found = Layout(cpu.arch, words=max(34, daif // 8 + 1), pc=32, flags=daif // 8, fields=fields)
     _measure_counter(found, cpu, struct.pack("<3I", 0xD503201F, 0xD503201F, 0xD503207F), 2)
     return found
+
+
+_MEASURES = halves(x86_64=_measure_x86, arm64=_measure_arm64)
 
 
 def _first_gpr(cpu: Specimen) -> int:

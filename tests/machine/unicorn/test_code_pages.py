@@ -48,7 +48,7 @@ class Code:
         machine = kernel.machine
         self.at = kernel.alloc(4096, executable=True)
         region = make_writable(kernel, self.at)
-        self.alias = machine.cpu.page_offset + region.offset + self.at - region.start
+        self.alias = machine.isa.page_offset + region.offset + self.at - region.start
         kernel.write(self.at, jump(self.arch, FAR))
         kernel.write(self.at + FAR, give(self.arch, 1))
         self._store = kernel.alloc(16, executable=True)

@@ -48,7 +48,7 @@ def test_context_restores_everything(arch: str) -> None:
     engine.words[3], engine.words[engine.layout.pc] = 77, 0x4000
     context = engine.new_context()
     engine.words[3], engine.words[engine.layout.pc] = 0, 0
-    engine.restore(context)
+    context.restore()
     assert (engine.words[3], engine.words[engine.layout.pc]) == (77, 0x4000)
 
 

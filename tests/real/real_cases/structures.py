@@ -186,7 +186,7 @@ def _nofault(guest: Guest) -> list[int | bytes]:
         copied,
         *(
             guest.int("copy_from_kernel_nofault", target, bad, 8)
-            for bad in (guest.kernel.machine.cpu.vmalloc_start - 64, (1 << 64) - 8192)
+            for bad in (guest.kernel.machine.isa.vmalloc_start - 64, (1 << 64) - 8192)
         ),
     ]
 
