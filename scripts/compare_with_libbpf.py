@@ -39,6 +39,8 @@ from kprobesim.types.btf import Btf  # noqa: E402
 RECORDED = ROOT / "tests" / "data" / "bpf" / "recorded"
 SOURCES = ("core.c", "sections.c", "guards.c")
 PAGE = 1 << 16
+#: What libbpf says of an absent target, after all instructions were relocated.
+TARGET = "failed to find kernel BTF type ID"
 
 
 class OpenOptions(ctypes.Structure):
@@ -148,8 +150,11 @@ def differences(
     wrong = []
     if not answer["opened"] or not answer["loaded"]:
         told = any(one.blockers for one in loaded.programs) or _absent_targets(obj, facts)
-        return 0, [] if told else [f"libbpf: {answer['warnings'][:2]}; we see no reason"]
-    if loaded.blockers:
+        if not told:
+            wrong.append(f"libbpf: {answer['warnings'][:2]}; we see no reason")
+        if not any(TARGET in line for line in answer["warnings"]):
+            return 0, wrong
+    elif loaded.blockers:
         wrong.append(f"libbpf loads it; we say {loaded.blockers[0].text}")
     count = 0
     code = {name: decode(bytes.fromhex(text)) for name, text in answer["programs"].items()}

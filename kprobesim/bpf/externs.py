@@ -6,7 +6,6 @@ import enum
 from dataclasses import dataclass
 
 from kprobesim.bpf.elf_file import ElfFile
-from kprobesim.errors import BpfObjectError
 from kprobesim.types.btf import Btf
 from kprobesim.types.model import Array, DataSection, Enum, Function, Int, Type, Variable, Void
 
@@ -53,20 +52,26 @@ _KCONFIG, _KSYMS = ".kconfig", ".ksyms"
 _TRISTATE = "libbpf_tristate"
 
 
-def collect_externs(elf: ElfFile, btf: Btf | None) -> tuple[Extern, ...]:
+def collect_externs(elf: ElfFile, btf: Btf | None) -> tuple[tuple[Extern, ...], tuple[str, ...]]:
     """The externs of an object, in the order of its symbols.
 
     ``bpf_object__collect_externs()`` of libbpf.c: each is an undefined symbol that BTF has as a
     variable or function in the section ``.kconfig`` or ``.ksyms``.
 
-    Raises:
-        BpfObjectError: BTF lacks one, or has it as something that libbpf refuses.
+    Returns:
+        Them, and what is wrong with others, for which libbpf refuses the object.
     """
     names = {one.name: one.is_weak for one in elf.symbols if one.is_extern and one.name}
-    if not names:
-        return ()
-    declared = _declared(btf) if btf is not None else {}
-    return tuple(_extern(elf.path, name, weak, declared) for name, weak in names.items())
+    declared = _declared(btf) if names and btf is not None else {}
+    found: list[Extern] = []
+    problems: list[str] = []
+    for name, weak in names.items():
+        one = _extern(name, weak, declared)
+        if isinstance(one, Extern):
+            found.append(one)
+        else:
+            problems.append(one)
+    return tuple(found), tuple(problems)
 
 
 def _declared(btf: Btf) -> dict[str, tuple[str, Type]]:
@@ -79,25 +84,25 @@ def _declared(btf: Btf) -> dict[str, tuple[str, Type]]:
     return found
 
 
-def _extern(path: str, name: str, weak: bool, declared: dict[str, tuple[str, Type]]) -> Extern:
+def _extern(name: str, weak: bool, declared: dict[str, tuple[str, Type]]) -> Extern | str:
+    """The extern of that name, or why libbpf refuses the object."""
     if name not in declared:
-        problem = (
-            f"it needs {name!r} and does not say of what kind it is; declare it "
-            "extern ... __ksym or __kconfig, and compile with -g"
+        return (
+            f"{name!r} is defined elsewhere: link it with the objects that belong to it (bpftool "
+            "gen object), or declare it as __ksym or __kconfig and compile with -g"
         )
-        raise BpfObjectError(path, problem)
     section, declaration = declared[name]
     if section == _KSYMS and isinstance(declaration, Function):
         return Extern(name, ExternKind.KFUNC, weak, declaration.prototype)
     if not isinstance(declaration, Variable):
-        raise BpfObjectError(path, f"its extern {name!r} in {section} is no variable")
+        return f"its extern {name!r} in {section} is no variable"
     kept = declaration.target.stripped
     if section == _KSYMS:
         kind = ExternKind.SYMBOL if isinstance(kept, Void) else ExternKind.TYPED_VARIABLE
         return Extern(name, kind, weak, kept)
     kconfig = _kconfig_type(kept)
     if kconfig is None:
-        raise BpfObjectError(path, f"its setting {name!r} has a type that libbpf does not know")
+        return f"its setting {name!r} has a type that libbpf does not know"
     return Extern(name, ExternKind.KCONFIG, weak, kept, kconfig)
 
 

@@ -172,8 +172,9 @@ class LoadedObject:
             place = one.function, one.instruction
             if one.poisoned and place in reached:
                 found.append((place, _of(one)))
+        weak = {one.name for one in self.object.externs if one.weak}
         for name, place in reached.kfuncs.items():
-            if name in self._world.missing:
+            if name in self._world.missing and name in weak:
                 text = f"it calls {name}, which this kernel has not"
                 found.append((place, Blocker(BlockerKind.EXTERN, name, text, _line(place))))
         for number, place in reached.helpers.items():

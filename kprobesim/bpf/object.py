@@ -149,16 +149,18 @@ def _read(cls: type[BpfObject], elf: ElfFile) -> BpfObject:
     extra = BtfExt.parse(records.data) if btf and records and records.data else BtfExt()
     functions = read_functions(elf, btf, extra)
     notes = elf.section("license")
+    externs, problems = collect_externs(elf, btf)
+    legacy = (_LEGACY_MAPS,) if elf.section("maps") else ()
     return cls(
         path=elf.path,
         programs=_programs(functions),
         functions=functions,
-        externs=collect_externs(elf, btf),
+        externs=externs,
         btf=btf,
         core=core_records(elf, btf, extra, functions),
         constants={one.index: one.data for one in elf.sections if one.name.startswith(".rodata")},
         license=notes.data.split(b"\0")[0].decode("utf-8", "replace") if notes else "",
-        problems=(_LEGACY_MAPS,) if elf.section("maps") else (),
+        problems=(*legacy, *problems),
     )
 
 

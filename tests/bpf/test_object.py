@@ -137,9 +137,13 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
             BpfObject.read(path)
 
 
-def test_an_extern_without_types_is_refused() -> None:
-    with pytest.raises(BpfObjectError, match=r"needs .* compile with -g"):
-        compiled_object("sections.c", "-g0")
+def test_what_another_object_defines_is_told() -> None:
+    text = '#include "bpf.h"\nextern int other(int);\n'
+    text += 'SEC("kprobe/f") int program(void *ctx) { return other(1); }\n'
+    for flag in ("-g", "-g0"):
+        half = compiled_object(text, flag)
+        assert [one.name for one in half.programs] == ["program"]
+        assert "'other' is defined elsewhere: link it" in half.problems[0]
 
 
 def test_legacy_maps_are_told() -> None:
