@@ -7,6 +7,7 @@ from typing import Any
 
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.loading import positive_int, progress, seconds
+from kprobesim.cli.reports import add_report_options, check_reports, write_reports
 from kprobesim.compat.hits import Run
 from kprobesim.compat.hits_table import hits_table
 from kprobesim.compat.kinds import Kind
@@ -66,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
         default=str(Interface.KPROBE_PERF),
         help="how functions in plain lists of names are attached to (default: %(default)s, as BPF)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_report_options(parser)
     parser.add_argument(
         "--jobs", metavar="N", type=positive_int, default=1, help="processes that share the kernels"
     )
@@ -114,6 +115,7 @@ def _kind(text: str) -> Kind:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors. The exit code tells whether all is well."""
+    check_reports(args)
     found = compatibility(
         args.sources,
         args.kernel,
@@ -123,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
         run=Run(tuple(args.lines), args.timeout) if args.lines else None,
         progress=progress(),
     )
+    if write_reports(args, found, args.allow):
+        return found.exit_status(args.allow)
     console = make_console()
     for line in (*table(found, args.allow), *hits_table(found)):
         console.print(styled(*line))

@@ -20,7 +20,7 @@ from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, PreHandler, is_true
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
 from kprobesim.kprobes.percpu import PerCpu
-from kprobesim.machine.code_watch import RETURNS, Watch
+from kprobesim.machine.code_watch import RETURNS, UnguardedArrival, Watch
 from kprobesim.machine.system import System
 
 __all__ = ["HookReturns", "Returns", "TrampolineReturns", "task_functions"]
@@ -180,7 +180,7 @@ class Returns(ABC):
                 vcpu.in_handler = handling
                 ctl.current_kprobe, ctl.kprobe_status = outer, status
                 words[pc] = address
-                if next(reversed(pending), key) != key:
+                if len(pending) > 1 and next(reversed(pending)) != key:
                     self._forget_deeper(key)
                 pending.pop(key, None)
                 ri = newest
@@ -204,6 +204,7 @@ class TrampolineReturns(Returns):
     ) -> None:
         super().__init__(machine, paths)
         self._new_trampoline = new_trampoline
+        self._write_u64 = machine.memory.write_u64
 
     def start(self) -> None:
         """Make the trampoline."""
@@ -218,7 +219,7 @@ class TrampolineReturns(Returns):
     def attach(self, ri: KretprobeInstance, key: int) -> None:
         """Put the trampoline in the place of the return address."""
         if self._link is None:
-            self._machine.memory.write_u64(ri.frame, self.trampoline)
+            self._write_u64(ri.frame, self.trampoline)
         else:
             self._machine.vcpu.words[self._link] = self.trampoline
 
@@ -233,7 +234,7 @@ class TrampolineReturns(Returns):
 
     def _make_trap(self, steps: HitSteps) -> Callable[[], bool]:
         words, stack_pointer, pending = steps.vcpu.words, self._sp, self.pending
-        link, write_u64 = self._link, self._machine.memory.write_u64
+        link, write_u64 = self._link, self._write_u64
         returned = self._make_returned(steps)
 
         def trap() -> bool:
@@ -275,7 +276,7 @@ class HookReturns(Returns):
         tasks: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
         super().__init__(machine, paths)
-        self._returned = paths.call(lambda path: self._make_returned(path.steps))
+        self._at_site = paths.call(lambda path: self._make_at_site(path.steps))
         self._tasks = tasks
         self._of_tasks: list[Watch] = []
         self._dead_stacks = [0 for _ in paths]  # of the task that has ended on each CPU
@@ -319,19 +320,30 @@ class HookReturns(Returns):
             awaited = {ri.ret_addr for ri in self.pending.values()}
             for site in [site for site in sites if site not in awaited]:
                 code_watch.unwatch(sites.pop(site))
-        sites[address] = code_watch.watch(address, self._at_site, RETURNS)
+        sites[address] = code_watch.watch_unguarded(address, self._at_site, RETURNS)
 
-    def _at_site(self, address: int) -> None:
-        """Somebody comes to where a followed call returns to."""
-        sp = self._machine.vcpu.words[self._sp]
-        newest = self.pending.get(sp)
-        if newest is not None and newest.ret_addr == address:
-            self._returned(sp, newest)
-            return
-        for key, ri in reversed(self.pending.items()):
-            if ri.ret_addr == address and 0 < sp - key <= _RET_IMMEDIATE:
-                self._returned(key, ri)
-                return
+    def _make_at_site(self, steps: HitSteps) -> UnguardedArrival:
+        words, stack_pointer, pending = steps.vcpu.words, self._sp, self.pending
+        keep, returned = steps.vcpu.engine.hooks.keep, self._make_returned(steps)
+
+        def at_site(_uc: object, address: int) -> bool:
+            """Somebody comes to where a followed call returns to."""
+            try:
+                sp = words[stack_pointer]
+                newest = pending.get(sp)
+                if newest is not None and newest.ret_addr == address:
+                    returned(sp, newest)
+                    return False
+                for key, ri in reversed(pending.items()):
+                    if ri.ret_addr == address and 0 < sp - key <= _RET_IMMEDIATE:
+                        returned(key, ri)
+                        return False
+            except BaseException as error:
+                keep(error)
+                return True
+            return False
+
+        return at_site
 
     def _on_task_dead(self, _address: int) -> None:
         sp = self._machine.vcpu.words[self._sp]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kprobesim.bpf.core.names import essential_name
+from kprobesim.bpf.embedded import read_objects as read_carried
 from kprobesim.bpf.instructions import CALL
 from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import Program
@@ -16,7 +17,7 @@ from kprobesim.sources.text import SourceError
 from kprobesim.sources.wanted import Interface, Source, SourceKind
 from kprobesim.types.model import DataSection, Variable
 
-__all__ = ["is_elf", "read_object"]
+__all__ = ["is_elf", "read_object", "read_objects"]
 
 _ELF = b"\x7fELF"
 _OPERATIONS = (".struct_ops", ".struct_ops.link")
@@ -28,17 +29,33 @@ def is_elf(data: bytes) -> bool:
     return data.startswith(_ELF)
 
 
+def read_objects(path: Path) -> list[Source]:
+    """The object in a file, or those that an executable carries, each a source of its own.
+
+    Raises:
+        SourceError: There is none, or only damaged ones.
+    """
+    try:
+        found = read_carried(path)
+    except BpfObjectError as error:
+        raise SourceError(path, error.problem) from error
+    return [_source(compiled) for compiled in found]
+
+
 def read_object(data: bytes, path: Path) -> Source:
-    """The probes of one object.
+    """The object in ``data``; ``path`` is its name.
 
     Raises:
         SourceError: It is no whole eBPF object.
     """
     try:
-        compiled = BpfObject.parse(data, str(path))
+        return _source(BpfObject.parse(data, str(path)))
     except BpfObjectError as error:
         raise SourceError(path, error.problem) from error
-    reading = Reading(path, SourceKind.BPF_OBJECT)
+
+
+def _source(compiled: BpfObject) -> Source:
+    reading = Reading(Path(compiled.path), SourceKind.BPF_OBJECT)
     for problem in compiled.problems:
         reading.problem(None, problem)
     for program in compiled.programs:

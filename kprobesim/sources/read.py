@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kprobesim.errors import UsageError
-from kprobesim.sources.bpf_object import is_elf, read_object
+from kprobesim.sources.bpf_object import is_elf, read_object, read_objects
 from kprobesim.sources.bpftrace.reader import (
     is_bpftrace,
     is_one_liner,
@@ -22,7 +22,7 @@ from kprobesim.sources.names import is_json, is_name, read_json, read_names
 from kprobesim.sources.perf_probe import is_perf_probe, read_perf_probe
 from kprobesim.sources.reading import Reading
 from kprobesim.sources.tetragon.reader import is_tetragon, read_tetragon
-from kprobesim.sources.text import MAX_LINE, MAX_SCRIPT, SourceError, decode, read_bytes
+from kprobesim.sources.text import MAX_LINE, MAX_SCRIPT, SourceError, decode, is_stream, read_bytes
 from kprobesim.sources.wanted import Problem, Source, SourceKind
 
 __all__ = ["read_source", "read_sources", "read_text"]
@@ -42,12 +42,13 @@ _READERS: dict[SourceKind, _Reader] = {
 }
 _CERTAIN = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BPF_OBJECT)  # may have none
 _SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON)
+_HEAD = 4  # bytes that tell an ELF file
 _SAMPLE = 200  # lines that are looked at to tell a list's kind
 _MOST_FILES = 10_000  # of a folder
 
 
 def read_source(path: str | os.PathLike[str], kind: SourceKind | None = None) -> Source:
-    """Read one file, or standard input (``-``).
+    """Read one file, or standard input (``-``); the first object of a file that carries several.
 
     Args:
         path: The file.
@@ -57,14 +58,20 @@ def read_source(path: str | os.PathLike[str], kind: SourceKind | None = None) ->
         What it wants. A line that cannot be read is one of ``problems``, and so is a file that
         cannot be read at all; nothing is raised for them.
     """
-    path = Path(path)
+    return _read(Path(path), kind)[0]
+
+
+def _read(path: Path, kind: SourceKind | None) -> list[Source]:
+    """The source in a file; several of an executable that carries several compiled objects."""
     try:
+        if not is_stream(path) and is_elf(read_bytes(path, _HEAD)):
+            return read_objects(path)
         data = read_bytes(path)
         if is_elf(data):
-            return read_object(data, path)
-        return read_text(decode(path, data), path, kind)
+            return [read_object(data, path)]
+        return [read_text(decode(path, data), path, kind)]
     except SourceError as error:
-        return _unreadable(path, error.problem)
+        return [_unreadable(path, error.problem)]
 
 
 def read_text(text: str, path: Path, kind: SourceKind | None = None) -> Source:
@@ -140,8 +147,9 @@ def read_sources(
         kind: What they are, where their content leaves doubt.
 
     Returns:
-        One source a file, in the order of the names, those of a folder sorted. A file in a folder
-        that is no source has a note, and no probes; one that was named has a problem.
+        One source a file, or object in it, in the order of the names, those of a folder sorted. A
+        file in a folder that is no source has a note, and no probes; one that was named has a
+        problem.
 
     Raises:
         UsageError: No name is given, a name is of nothing, or a pattern matches nothing.
@@ -153,8 +161,8 @@ def read_sources(
             identity = str(path) if str(path) == "-" else os.path.realpath(path)
             if identity not in seen:
                 seen.add(identity)
-                source = read_source(path, kind)
-                sources.append(source if named else _of_folder(source))
+                found = _read(path, kind)
+                sources += found if named else map(_of_folder, found)
     if not sources:
         raise UsageError("name at least one source of probes")
     return sources

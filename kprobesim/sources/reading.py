@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.bpf.object import BpfObject
-from kprobesim.sources.wanted import Interface, Problem, Source, SourceKind, Wanted
+from kprobesim.sources.text import printable
+from kprobesim.sources.wanted import Interface, Problem, Source, SourceKind, Wanted, WantedArgument
 
 __all__ = ["MAX_PROBLEMS", "MAX_WANTED", "Reading", "shown"]
 
@@ -27,6 +28,7 @@ class Reading:
     def __init__(self, path: Path, kind: SourceKind) -> None:
         self.path = path
         self.kind = kind
+        self._source = printable(str(path))
         self.wanted: list[Wanted] = []
         self._problems: list[Problem] = []
         self._notes: list[Problem] = []
@@ -38,7 +40,14 @@ class Reading:
     ) -> None:
         """One probe; ``more`` are other attributes of ``Wanted``."""
         if len(self.wanted) < MAX_WANTED:
-            self.wanted.append(Wanted(text, str(self.path), line, interface, target, **more))
+            for name in ("module", "program", "source_place", "file"):
+                if more.get(name):
+                    more[name] = printable(more[name])
+            if more.get("arguments"):
+                more["arguments"] = tuple(map(_printable, more["arguments"]))
+            self.wanted.append(
+                Wanted(printable(text), self._source, line, interface, printable(target), **more)
+            )
         elif not self._too_many:
             self._too_many = True
             self.problem(line, f"there are more than {MAX_WANTED:,} probes: the rest is left out")
@@ -46,14 +55,14 @@ class Reading:
     def problem(self, line: int | None, text: str, column: int | None = None) -> None:
         """What could not be read, and what to do."""
         if len(self._problems) < MAX_PROBLEMS:
-            self._problems.append(Problem(line, text, column))
+            self._problems.append(Problem(line, printable(text), column))
         else:
             self._left_out += 1
 
     def note(self, line: int | None, text: str) -> None:
         """What was passed over on purpose."""
         if len(self._notes) < MAX_PROBLEMS:
-            self._notes.append(Problem(line, text))
+            self._notes.append(Problem(line, printable(text)))
 
     def source(self, compiled: BpfObject | None = None) -> Source:
         """All that was found; ``compiled`` is the object of an object file."""
@@ -81,6 +90,10 @@ class Reading:
                 )
                 for one in block
             ]
+
+
+def _printable(one: WantedArgument) -> WantedArgument:
+    return one if one.text.isprintable() else dataclasses.replace(one, text=printable(one.text))
 
 
 def shown(text: str) -> str:

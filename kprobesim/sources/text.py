@@ -10,7 +10,16 @@ from pathlib import Path
 
 from kprobesim.errors import KprobesimError
 
-__all__ = ["MAX_LINE", "MAX_SCRIPT", "MAX_SIZE", "SourceError", "decode", "read_bytes"]
+__all__ = [
+    "MAX_LINE",
+    "MAX_SCRIPT",
+    "MAX_SIZE",
+    "SourceError",
+    "decode",
+    "is_stream",
+    "printable",
+    "read_bytes",
+]
 
 #: Scripts and lists have kilobytes, compiled objects a few megabytes.
 MAX_SIZE = 32 << 20
@@ -38,8 +47,17 @@ class SourceError(KprobesimError):
         super().__init__(f"{self.path}: {problem}")
 
 
-def read_bytes(path: Path) -> bytes:
-    """All of a file, of standard input (``-``), or of a pipe of the shell's (``<(...)``).
+def is_stream(path: Path) -> bool:
+    """Whether it can be read only once."""
+    return str(path) == "-" or str(path).startswith(_OURS)
+
+
+def read_bytes(path: Path, most: int = MAX_SIZE + 1) -> bytes:
+    """The bytes of a file, of standard input (``-``), or of a pipe of the shell's (``<(...)``).
+
+    Args:
+        path: The file.
+        most: No more of it are read.
 
     Raises:
         SourceError: It is not there, may not be read, is no file, or has more than ``MAX_SIZE``
@@ -47,7 +65,7 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         if str(path) == "-":
-            return _bounded(path, sys.stdin.fileno())
+            return _bounded(path, sys.stdin.fileno(), most)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             kind = os.fstat(descriptor).st_mode
@@ -55,7 +73,7 @@ def read_bytes(path: Path) -> bytes:
                 os.set_blocking(descriptor, True)
             elif not stat.S_ISREG(kind):
                 raise SourceError(path, "is neither a file nor a folder: name one of these")
-            return _bounded(path, descriptor)
+            return _bounded(path, descriptor, most)
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, no standard input
@@ -63,12 +81,12 @@ def read_bytes(path: Path) -> bytes:
         raise SourceError(path, f"cannot be read: {words}") from error
 
 
-def _bounded(path: Path, descriptor: int) -> bytes:
-    parts, left = [], MAX_SIZE + 1
+def _bounded(path: Path, descriptor: int, most: int) -> bytes:
+    parts, left = [], most
     while left and (part := os.read(descriptor, min(left, 1 << 20))):
         parts.append(part)
         left -= len(part)
-    if not left:
+    if most - left > MAX_SIZE:
         raise SourceError(
             path, f"has more than {MAX_SIZE >> 20} MiB, which no source of probes has: name another"
         )
@@ -95,3 +113,10 @@ def decode(path: Path, data: bytes) -> str:
     if "\0" in text:
         raise SourceError(path, "is binary, and no eBPF object (an ELF file): name another")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def printable(text: str) -> str:
+    r"""``text`` with escapes for what a terminal would obey or could not show: ``\x1b[31m``."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

@@ -21,8 +21,32 @@ def engine(arch: str) -> Engine:
     return engine
 
 
-def test_an_idle_guest_really_waits(engine: Engine) -> None:
+def waiting(engine: Engine) -> HostTime:
+    """A clock whose guest has waited once."""
     clock = HostTime(engine)
+    clock.jump(0)
+    return clock
+
+
+def test_until_the_guest_waits_its_time_is_what_it_does(engine: Engine) -> None:
+    """Its CPU's clock is measured by a timer then, however little the host lets it run."""
+    clock, virtual = HostTime(engine), VirtualTime(engine)
+    for clock_of in (clock, virtual):
+        clock_of.begin()
+        for _ in range(3):
+            clock_of.read()
+            clock_of.spend(5000)
+        clock_of.end()
+    assert clock.now() == virtual.now() > 15_000
+    before, started = clock.now(), time.monotonic_ns()
+    clock.jump(before + SECOND // 100)
+    clock.begin()
+    assert 0 < clock.now() - before <= time.monotonic_ns() - started
+    clock.end()
+
+
+def test_an_idle_guest_really_waits(engine: Engine) -> None:
+    clock = waiting(engine)
     clock.begin()
     clock.end()
     before, started = clock.now(), time.monotonic_ns()
@@ -33,7 +57,7 @@ def test_an_idle_guest_really_waits(engine: Engine) -> None:
 
 
 def test_it_waits_for_keys_and_never_runs_ahead(engine: Engine) -> None:
-    clock = HostTime(engine)
+    clock = waiting(engine)
     waited: list[float] = []
     clock.wait = waited.append  # a key comes at once
     clock.begin()
@@ -46,8 +70,9 @@ def test_it_waits_for_keys_and_never_runs_ahead(engine: Engine) -> None:
 def test_time_does_not_pass_while_nobody_runs_the_guest(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, host = HostTime(engine), [5 * SECOND]
+    host = [5 * SECOND]
     monkeypatch.setattr(time, "monotonic_ns", lambda: host[0])
+    clock = waiting(engine)
     for gap, run in ((0, 3000), (400, 7000), (5 * SECOND, 900)):
         host[0] += gap
         clock.begin()
@@ -58,7 +83,7 @@ def test_time_does_not_pass_while_nobody_runs_the_guest(
 
 
 def test_a_busy_guest_is_stopped_in_time(engine: Engine) -> None:
-    clock = HostTime(engine)
+    clock = waiting(engine)
     assert clock.limit_until(None, 1 << 20) == 1 << 20
     assert clock.limit_until(clock.now() + SECOND, 1 << 20) == 1 << 20
     assert clock.limit_until(clock.now() + 160_000, 1 << 20) == 10_000

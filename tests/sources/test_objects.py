@@ -118,6 +118,17 @@ def test_a_damaged_object_has_one_clear_line(cut: int, tmp_path: Path) -> None:
         assert problem.text
 
 
+def test_an_executable_that_carries_objects_is_several_sources(tmp_path: Path) -> None:
+    other = compiled('#include "bpf.h"\nSEC("kprobe/other") int f(void *ctx) { return 0; }\n')
+    header = b"\x7fELF\x02\x01\x01" + bytes(57)
+    path = tmp_path / "tool"
+    path.write_bytes(header + compiled(CODE) + bytes(64) + other)
+    first, second = read_sources([path])
+    assert len(first.wanted) == len(SECTIONS)
+    assert [one.target for one in second.wanted] == ["other"]
+    assert str(second.path).startswith(f"{path} (object at 0x")
+
+
 def test_another_machines_file_is_no_object(tmp_path: Path) -> None:
     path = tmp_path / "tool"
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, 0, 0,

@@ -45,27 +45,23 @@ class BreakpointHits:
         self.single_step = single_step
         self.places: dict[int, Callable[[], bool]] = {}
         self.trap: Callable[[], bool] = make_hit(
-            steps, table, single_step=single_step, otherwise=self._make_otherwise()
+            steps,
+            table,
+            single_step=single_step,
+            places=self.places,
+            otherwise=self._make_otherwise(),
         )
 
     def _make_otherwise(self) -> Callable[[int], bool]:
-        ctl, finish, places, vanished = (
-            self._steps.ctlblk,
-            self._steps.finish,
-            self.places,
-            self._vanished,
-        )
+        ctl, finish, vanished = self._steps.ctlblk, self._steps.finish, self._vanished
 
         def otherwise(address: int) -> bool:
-            """No probe's: is it the one behind a copy in its slot, or another one of ours?"""
+            """No probe's: is it the one behind a copy in its slot?"""
             p = ctl.current_kprobe
             if p is not None and ctl.kprobe_status & STEPPING:
                 ainsn = p.ainsn
                 if ainsn.insn is not None and address == ainsn.insn + ainsn.size:
                     return finish(p, ainsn)
-            place = places.get(address)
-            if place is not None and place():
-                return True
             return vanished(address)
 
         return otherwise

@@ -9,7 +9,8 @@ docs/life-of-a-hit.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from kprobesim.errors import GuestMemoryError
@@ -214,6 +215,7 @@ def make_hit(
     table: dict[int, Kprobe],
     *,
     single_step: bool,
+    places: Mapping[int, Callable[[], bool]] = MappingProxyType({}),
     otherwise: Callable[[int], bool] = lambda address: False,
     in_place: InPlace | None = None,
 ) -> Callable[..., bool]:
@@ -228,7 +230,8 @@ def make_hit(
         table: The probe, or the head of several, by address.
         single_step: Whether the CPU traps by itself behind one instruction; else a breakpoint
             stands behind its copy.
-        otherwise: Asked about a breakpoint where no probe is.
+        places: Breakpoints that are no probe's, by address; each answers whether it was meant.
+        otherwise: Asked about all others.
         in_place: For instructions that run where they are.
     """
     vcpu, ctl, finish = steps.vcpu, steps.ctlblk, steps.finish
@@ -248,7 +251,8 @@ def make_hit(
                 address = words[pc] - trap_offset
                 p = table.get(address)
                 if p is None:
-                    return otherwise(address)
+                    place = places.get(address)
+                    return (place is not None and place()) or otherwise(address)
             else:
                 p = ctl.current_kprobe
                 if p is not None and ctl.kprobe_status & STEPPING and p.addr == address:

@@ -100,7 +100,7 @@ class _Policy:
                 entry = ()  # behind the wrapper's pt_regs, where Tetragon reads them
             for returns in (False, True) if hook["return"].is_true else (False,):
                 self._want(
-                    f"call: {call.target}",
+                    f"call: {call.target}{', return' if returns else ''}",
                     call.line,
                     call.interface,
                     call.target,
@@ -128,7 +128,7 @@ class _Policy:
         if hook["return"].is_true:
             returned = tuple(one for one in read if one.returned)
             self._want(
-                f"call: {name}",
+                f"call: {name}, return",
                 hook["call"].line,
                 Interface.FEXIT,
                 name,
