@@ -218,6 +218,8 @@ def test_a_kernel_without_types_takes_only_what_needs_none() -> None:
         ("words { int many[9]; }", "field_info(p->many[8], 0)", None),
         ("words { short few[9]; }", "field_info(p->few[8], 0)", "4 elements"),
         ("words { int few[9]; }", "field_info(p->few[1], 0)", None),
+        ("file { u64 pos; }", "field_info(p->pos, 0)", "no member pos; it has f_pos"),
+        ("file { u32 f_flag; }", "field_info(p->f_flag, 0)", "no member f_flag; it has f_flags"),
         ("nothing { int a; }", "field_info(p->a, 0)", "no struct nothing"),
     ],
 )
