@@ -29,6 +29,7 @@ _COMMANDS = (
     "disasm",
     "check",
     "compat",
+    "types",
     "boot",
     "resume",
     "bench",

@@ -142,6 +142,8 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
         return known
     sure = facts.inlining is Inlining.GONE and facts.found_by == "dwarf"
     why = "" if sure else ": removed, renamed or, if it was static, inlined wherever it was called"
+    if not asked.known.modules:
+        why += "; or it is in a module, and none of this kernel's is at hand"
     return Finding(
         Kind.ABSENT,
         f"there is no {name} in this kernel{why}",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache, cached_property
 
 from kprobesim.compat.finding import AskedKernel
-from kprobesim.functions.facts import Clone, FunctionFacts
+from kprobesim.functions.facts import FunctionFacts
+from kprobesim.functions.functions import Functions
 from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
@@ -81,23 +82,11 @@ class KernelFacts:
     # -- what became of functions ------------------------------------------------------------------
 
     def _facts(self, name: str) -> FunctionFacts:
-        symbols = tuple(self.functions_named(name))
-        clones = tuple(
-            Clone(symbol, other.split(".")[1])
-            for other in self._suffixed.get(name, ())
-            for symbol in self.functions_named(other)
-        )
-        traceable = any(map(self.is_traceable, symbols)) if symbols else None
-        return FunctionFacts(name, symbols=symbols, clones=clones, traceable=traceable)
+        return self._functions.facts(name)
 
     @cached_property
-    def _suffixed(self) -> Mapping[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for name in self.function_names:
-            base, dot, _ = name.partition(".")
-            if dot:
-                found.setdefault(base, []).append(name)
-        return found
+    def _functions(self) -> Functions:
+        return Functions(self.rules.image, self.rules.read, self.btf)
 
     # -- types -------------------------------------------------------------------------------------
 

@@ -16,23 +16,11 @@ from functools import cached_property
 from typing import TypeVar, overload
 
 from kprobesim.errors import TypesError
+from kprobesim.types.header import MOST_ELEMENTS, read_header
 from kprobesim.types.member_offsets import MemberOffsets
 from kprobesim.types.model import KINDS, Composite, Function, Type, Unknown, Void
 
-__all__ = ["MAGIC", "Btf"]
-
-MAGIC = b"\x9f\xeb\x01"  # 0xeb9f, version 1
-_BIG_ENDIAN = b"\xeb\x9f"
-#: magic version flags hdr_len type_off type_len str_off str_len, and since 7.1 layout_off _len.
-_HEADER = struct.Struct("<HBBIIIII")
-_LAYOUT_HEADER = struct.Struct("<II")
-_LAYOUT = struct.Struct("<BBH")  # bytes once, bytes for each element, flags
-
-# Words behind the three of each type, by its kind: for each of its elements, and once.
-_ELEMENT = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
-_ONCE = {1: 1, 3: 3, 14: 1, 17: 1}
-_ALL_KINDS = 128  # the kind has 7 bits since Linux 7.2, 5 before
-_MOST_ELEMENTS = 0xFF_FFFF  # 24 bits since Linux 7.2, 16 before; those between were 0
+__all__ = ["Btf"]
 
 _CHUNK = 1 << 17  # words: as many are walked at once
 _FEW = 16  # names that are searched one by one; who asks for more gets an index
@@ -71,23 +59,17 @@ class Btf:
         """
         self.base = base
         self.source = source
-        head = bytes(data[: _HEADER.size])
-        if len(head) < _HEADER.size or not head.startswith(MAGIC):
-            raise TypesError(source, _no_btf(head))
-        length, types, types_size, strings, strings_size = _HEADER.unpack(head)[3:]
-        end = length + max(types + types_size, strings + strings_size)
-        if length < _HEADER.size or types % 4 or types_size % 4 or end > len(data):
-            raise self.damaged("its header speaks of more than there is; it may be cut short")
-        self.data = bytes(data[:end])
-        self._types_at = length + types
-        self._strings_at = length + strings
-        self._strings_size = strings_size
-        self.words = memoryview(self.data)[self._types_at : self._types_at + types_size].cast("I")
+        header = read_header(data, source)
+        self.data = bytes(data[: header.end])
+        self._types_at, types_end = header.types
+        self._strings_at, strings_end = header.strings
+        self._strings_size = strings_size = strings_end - self._strings_at
+        self._once, self._element = header.once, header.element
+        self.words = memoryview(self.data)[self._types_at : types_end].cast("I")
         if strings_size and self.data[self._strings_at + strings_size - 1]:
             raise self.damaged("the last of its strings has no end")
         if base is None and (not strings_size or self.data[self._strings_at]):
             raise self.damaged("its strings do not start with an empty one")
-        self._once, self._element = self._steps(head, bytes(data[:length]))
         self._first = 1 if base is None else len(base)
         self._first_string = 0 if base is None else base.strings_end
         self._places: list[int] = []
@@ -267,6 +249,11 @@ class Btf:
         return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
     @property
+    def pool(self) -> bytes:
+        """Its own strings, each with its NUL."""
+        return self.data[self._strings_at : self._strings_at + self._strings_size]
+
+    @property
     def strings_end(self) -> int:
         """The offset behind all strings, where those of a module's types go on."""
         end: int = self._first_string + self._strings_size
@@ -358,7 +345,7 @@ class Btf:
             kind = info >> 24
             step = once[kind]
             if element[kind]:
-                step += (info & _MOST_ELEMENTS) * element[kind]
+                step += (info & MOST_ELEMENTS) * element[kind]
             if step <= 0 or at + step > end:
                 self._broken = self._what_is_wrong(at, step)
                 return
@@ -373,28 +360,4 @@ class Btf:
         what = f"type {self._first + len(self._places)} (at {4 * at:#x} of its types)"
         if step <= 0:
             return f"{what} is of a kind that nobody knows, {info >> 24 & 0x7F}"
-        return f"{what} claims {info & _MOST_ELEMENTS} elements, which do not fit in"
-
-    def _steps(self, head: bytes, header: bytes) -> tuple[list[int], list[int]]:
-        """How long each kind is, in words, by the upper byte of its info; 0 if it is not known."""
-        once = [0] * _ALL_KINDS
-        element = [0] * _ALL_KINDS
-        for kind in range(1, len(KINDS)):
-            once[kind] = 3 + _ONCE.get(kind, 0)
-            element[kind] = _ELEMENT.get(kind, 0)
-        if len(header) >= len(head) + _LAYOUT_HEADER.size:
-            start, size = _LAYOUT_HEADER.unpack_from(header, len(head))
-            table = self.data[len(header) + start : len(header) + start + size]
-            table = table[: len(table) // _LAYOUT.size * _LAYOUT.size]
-            for kind, (each, every, _) in enumerate(_LAYOUT.iter_unpack(table)):
-                if len(KINDS) <= kind < _ALL_KINDS and each % 4 == every % 4 == 0:
-                    once[kind], element[kind] = 3 + each // 4, every // 4
-        return once * 2, element * 2  # with and without the flag
-
-
-def _no_btf(head: bytes) -> str:
-    if head.startswith(_BIG_ENDIAN):
-        return "is BTF of a big-endian machine; kprobesim reads little-endian ones"
-    if head.startswith(MAGIC[:2]):
-        return f"is BTF of version {head[2] if len(head) > 2 else '?'}; kprobesim knows version 1"
-    return "is no BTF: its magic is missing"
+        return f"{what} claims {info & MOST_ELEMENTS} elements, which do not fit in"

@@ -348,7 +348,7 @@ def look_at_all(btf: Btf) -> None:
 def test_any_damage_is_an_error_of_ours() -> None:
     data, chance = kernel().data(), random.Random(1)
     damaged = 0
-    for at in range(24, len(data)):
+    for at in range(24, len(data), 3):
         for value in (0, 0xFF, chance.randrange(256)):
             try:
                 btf = Btf(data[:at] + bytes([value]) + data[at + 1 :])

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from kprobesim.errors import TypesError
 from kprobesim.image.segment import Segment
-from kprobesim.types.btf import MAGIC, Btf
+from kprobesim.types.btf import Btf
+from kprobesim.types.header import MAGIC
 
 __all__ = ["find_btf"]
 
