@@ -20,6 +20,7 @@ from kprobesim.image import load_image
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
 from kprobesim.kernel.open import boot_image
+from kprobesim.machine.turn import is_alone
 
 _SOON = 2.0  # seconds; 0.2 are promised, on a computer that has nothing else to do
 
@@ -256,3 +257,23 @@ def test_a_booted_guest_is_the_same_after_interrupts(real_image: Path) -> None:
     assert interrupts > 5
     assert reason.kind is Stop.TEXT
     assert (k.console.text, k.time, hits) == (plain.console.text, plain.time, expected)
+
+
+def test_other_threads_run_beside_a_guest(guest: CalledKernel) -> None:
+    """The interpreter's lock is kept only where nobody else can want it."""
+    turns, over = [0], threading.Event()
+
+    def count() -> None:
+        while not over.wait(0.001):
+            turns[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        assert not is_alone()
+        with pytest.raises(GuestTimeout):
+            guest.call("spin_forever", timeout=0.5)
+    finally:
+        over.set()
+        thread.join()
+    assert turns[0] > 20
