@@ -24,7 +24,7 @@ def kernel() -> KernelFacts:
     return KernelFacts(
         btf=compiled_object("kernel.c").btf,
         addresses=lambda name: symbols.get(name, []),
-        config={},
+        config={"CONFIG_BPF_KPROBE_OVERRIDE": "y"},
         version=(6, 1, 192),
     )
 
@@ -75,6 +75,17 @@ def test_a_version_that_is_old_reaches_what_it_guards(kernel: KernelFacts) -> No
 def test_programs_that_change_what_a_function_returns_are_told(kernel: KernelFacts) -> None:
     loaded = would_load(compiled_object("guards.c"), kernel)
     assert [one.program.name for one in loaded.programs if one.overrides] == ["overrides"]
+
+
+@pytest.mark.parametrize(("config", "count"), [({}, 1), (None, 0)])
+def test_override_needs_a_setting(
+    kernel: KernelFacts, config: dict[str, str] | None, count: int
+) -> None:
+    loaded = would_load(compiled_object("guards.c"), replace(kernel, config=config))
+    texts = [text for _, text, _ in _told(loaded)["overrides"]]
+    assert (
+        texts == ["it calls bpf_override_return, which needs CONFIG_BPF_KPROBE_OVERRIDE=y"] * count
+    )
 
 
 def test_arguments_are_read_by_register_or_slot() -> None:
