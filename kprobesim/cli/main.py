@@ -30,6 +30,7 @@ _COMMANDS = (
     "check",
     "compat",
     "types",
+    "diff",
     "boot",
     "resume",
     "bench",
