@@ -19,7 +19,7 @@ from kprobesim.image import load_image
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
-os.environ["KPROBESIM_CACHE"] = "off"  # whether one test ran says nothing to another
+os.environ["KPROBESIM_CACHE"] = "off"  # but for real kernels: see image_cache
 sys.path[:0] = [str(ROOT / "scripts"), str(SAMPLES)]
 
 
@@ -32,6 +32,25 @@ def pytest_collection_finish() -> None:
     """Leave what thousands of collected tests are made of to no later search for garbage."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of this run, for all its processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(autouse=True)
+def image_cache(
+    request: pytest.FixtureRequest, shared_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let what was unpacked of a real kernel serve all tests of this run: it takes seconds.
+
+    Nothing is kept of other images: whether one test ran says nothing to another.
+    """
+    if request.node.get_closest_marker("real_kernel"):
+        monkeypatch.setenv("KPROBESIM_CACHE", str(shared_folder / "images"))
 
 
 @pytest.fixture(params=["x86_64", "arm64"])
@@ -130,10 +149,9 @@ def _fetched(what: str, fetch: Callable[[], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def boots(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Boots:
+def boots(shared_folder: Path) -> Boots:
     """Boots of real kernels, each done once a run of the tests."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "boots"
+    folder = shared_folder / "boots"
     folder.mkdir(exist_ok=True)
     return Boots(folder)
 

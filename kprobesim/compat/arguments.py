@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.compat.event_fields import event_fields
@@ -21,6 +22,11 @@ from kprobesim.types.model import Array, Composite, Parameter, Pointer, Type
 __all__ = ["moved_arguments"]
 
 _OF_TRACEPOINTS = (Interface.RAW_TRACEPOINT, Interface.TP_BTF, Interface.TPROBE_EVENTS)
+_OF_HOOKS = (Interface.LSM, Interface.LSM_CGROUP)
+#: The context of a system call's probe holds the call's own; the others get no function's.
+_OF_OTHERS = (Interface.SYSCALL, Interface.ITER, Interface.STRUCT_OPS, Interface.FREPLACE)
+#: Behind the arguments there is the value that the function returns.
+_AND_RESULT = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION, *_OF_HOOKS)
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
 _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
@@ -42,8 +48,10 @@ def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
             for argument in wanted.arguments:
                 yield from _declared(asked, wanted, argument, parameters)
         return
-    if not wanted.target:
+    if not wanted.target or wanted.interface in _OF_OTHERS:
         return
+    if wanted.interface in _OF_HOOKS:
+        wanted = replace(wanted, target=f"bpf_lsm_{wanted.target}")
     facts = asked.facts(wanted.target)
     if wanted.offset == 0:
         yield from _signature(wanted, facts)
@@ -91,7 +99,10 @@ def _signature(wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
 def _undeclared(asked: KernelFacts, wanted: Wanted, facts: FunctionFacts) -> Iterator[Finding]:
     """Arguments of a function that has no prototype."""
     arguments = [a for a in wanted.arguments if _ordinal(asked, wanted, a) is not None]
-    if arguments and facts.changed_signature:
+    if is_wrapper(wanted.target):
+        for argument in arguments:
+            yield from _of_wrapper(wanted, argument)
+    elif arguments and facts.changed_signature:
         yield Finding(
             Kind.ARGUMENT,
             f"{_texts(arguments)} of {facts.name} may not be what C declares: the compiler changed "
@@ -99,8 +110,6 @@ def _undeclared(asked: KernelFacts, wanted: Wanted, facts: FunctionFacts) -> Ite
             found_by="btf",
             certainty="likely",
         )
-    for argument in arguments:
-        yield from _of_wrapper(wanted, argument)
 
 
 def _texts(arguments: Sequence[WantedArgument]) -> str:
@@ -157,6 +166,8 @@ def _declared(
         yield from wrapper
         return
     number = _ordinal(asked, wanted, argument)
+    if number == len(parameters) and wanted.interface in _AND_RESULT:
+        return
     if number is not None and number >= len(parameters):
         yield Finding(
             Kind.ARGUMENT,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache, cached_property
 
 from kprobesim.compat.finding import AskedKernel
-from kprobesim.functions.facts import Clone, FunctionFacts
+from kprobesim.functions.facts import FunctionFacts
+from kprobesim.functions.functions import Functions, open_functions
 from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
@@ -48,12 +49,18 @@ class KernelFacts:
 
     def has(self, *names: str) -> bool:
         """Whether there is a symbol of one of these names."""
-        return any(self.rules.symbols.candidates(name) for name in names)
+        return any(self.known.symbols.candidates(name) for name in names)
 
     def functions_named(self, name: str, module: str | None = None) -> list[Symbol]:
-        """The functions of exactly that name, in the order in which the kernel looks."""
-        full = f"{module}:{name}" if module else name
-        return [found for found in self.rules.symbols.candidates(full) if found.is_function]
+        """The functions of exactly that name, in the order in which the kernel looks.
+
+        Without a module those of the kernel itself: what else is loaded by now is by chance.
+        """
+        if module:
+            found = self.rules.symbols.candidates(f"{module}:{name}")
+        else:
+            found = self.known.symbols.candidates(name)
+        return [symbol for symbol in found if symbol.is_function]
 
     @cached_property
     def function_names(self) -> frozenset[str]:
@@ -81,23 +88,11 @@ class KernelFacts:
     # -- what became of functions ------------------------------------------------------------------
 
     def _facts(self, name: str) -> FunctionFacts:
-        symbols = tuple(self.functions_named(name))
-        clones = tuple(
-            Clone(symbol, other.split(".")[1])
-            for other in self._suffixed.get(name, ())
-            for symbol in self.functions_named(other)
-        )
-        traceable = any(map(self.is_traceable, symbols)) if symbols else None
-        return FunctionFacts(name, symbols=symbols, clones=clones, traceable=traceable)
+        return self._functions.facts(name)
 
     @cached_property
-    def _suffixed(self) -> Mapping[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for name in self.function_names:
-            base, dot, _ = name.partition(".")
-            if dot:
-                found.setdefault(base, []).append(name)
-        return found
+    def _functions(self) -> Functions:
+        return open_functions(self.rules.image, self.rules.read, self.btf)
 
     # -- types -------------------------------------------------------------------------------------
 

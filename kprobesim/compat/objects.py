@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 
-from kprobesim.bpf.arguments import argument_reads
+from kprobesim.arch.architecture import ARM64, halves
+from kprobesim.bpf.arguments import argument_reads, compiled_for
+from kprobesim.bpf.declared import declared
 from kprobesim.bpf.facts import KernelFacts as LoadingFacts
 from kprobesim.bpf.facts import kernel_version
 from kprobesim.bpf.load import Blocker, BlockerKind, LoadedObject, LoadedProgram, would_load
+from kprobesim.bpf.program import Program
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
-from kprobesim.sources.wanted import Source, Wanted, WantedArgument
+from kprobesim.sources.wanted import Interface, Source, Wanted, WantedArgument
 
 __all__ = ["Objects"]
 
@@ -24,6 +28,13 @@ _KINDS = {
     BlockerKind.OBJECT: Kind.REFUSED,
 }
 _EINVAL = 22
+_BY_REGISTERS = (
+    Interface.KPROBE_PERF,
+    Interface.KPROBE_MULTI,
+    Interface.KPROBE_SESSION,
+    Interface.SYSCALL,
+)
+_TARGETS = halves(x86_64="x86", arm64=ARM64.name)  # libbpf's, of bpf_tracing.h
 
 
 class Objects:
@@ -44,7 +55,7 @@ class Objects:
         named = (one for one in self._loaded[key].programs if one.program.name == wanted.program)
         return next(named, None)
 
-    @property
+    @cached_property
     def _facts(self) -> LoadingFacts:
         kernel, known = self._kernel, self._kernel.known
         return LoadingFacts(
@@ -55,31 +66,46 @@ class Objects:
         )
 
     def with_arguments(self, source: Source, wanted: Wanted) -> Wanted:
-        """``wanted`` with the arguments that its program reads on this kernel."""
+        """``wanted`` with the arguments that its program reads on this kernel, or declares."""
         program, compiled = self.program(source, wanted), source.object
-        if program is None or compiled is None or wanted.arguments:
+        if program is None or compiled is None or wanted.arguments or wanted.pattern:
             return wanted
-        reads = argument_reads(compiled, program.program, self._kernel.kernel.arch, program.reached)
-        arguments = tuple(
-            WantedArgument(
-                _text(read.ordinal, str(read.line) if read.line else None),
-                ordinal=read.ordinal,
-                type=read.type,
-            )
-            for read in reads
-            if read.ordinal is not None and not read.returned
-        )
-        return replace(wanted, arguments=arguments)
+        arch = self._kernel.kernel.arch
+        found = {one.ordinal: one for one in _declared(program.program, wanted)}
+        for read in argument_reads(compiled, program.program, arch, program.reached):
+            if read.ordinal is None or read.returned:
+                continue
+            known = found.get(read.ordinal)
+            if known is None or (known.type is None and read.type is not None):
+                text = f"arg{read.ordinal}" + (f" ({read.line})" if read.line else "")
+                found[read.ordinal] = WantedArgument(text, ordinal=read.ordinal, type=read.type)
+        return replace(wanted, arguments=tuple(found.values()))
 
     def findings(self, source: Source, wanted: Wanted) -> Iterator[Finding]:
         """Why the program is not loaded."""
         program = self.program(source, wanted)
-        for blocker in program.blockers if program is not None else ():
+        if program is None or source.object is None:
+            return
+        arch = compiled_for(source.object.btf)
+        other = arch is not None and arch != self._kernel.kernel.arch
+        if other and wanted.interface in _BY_REGISTERS:
+            yield Finding(
+                Kind.REFUSED,
+                f"the object was compiled for {arch}: it looks for arguments in its registers",
+                errno=_EINVAL,
+                instead=(f"compile it with -D__TARGET_ARCH_{_TARGETS[self._kernel.kernel.arch]}",),
+            )
+            return
+        for blocker in program.blockers:
             yield _finding(blocker)
 
 
-def _text(ordinal: int | None, line: str | None) -> str:
-    return f"arg{ordinal}" + (f" ({line})" if line else "")
+def _declared(program: Program, wanted: Wanted) -> Iterator[WantedArgument]:
+    """The parameters that the source of the program gives it, by their places."""
+    said = None if wanted.returns else declared(program)
+    for number, parameter in enumerate(said.parameters if said is not None else ()):
+        text = f"{parameter.type.rstrip()} {parameter.name}".replace("* ", "*")
+        yield WantedArgument(text, ordinal=number, type=parameter.points_to)
 
 
 def _finding(blocker: Blocker) -> Finding:

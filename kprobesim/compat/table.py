@@ -227,6 +227,6 @@ def _sum(found: Compatibility, rows: Sequence[_Row], allowed: Collection[Kind]) 
     if not rows:
         yield [("nothing was answered", "bold red")]
     elif wrong:
-        yield [(f"{wrong} of {probes} not well on some of {kernels}", "bold red")]
+        yield [(f"{wrong} of {probes} not well on {kernels}", "bold red")]
     else:
         yield [(f"{probes} well on {kernels}", "bold green")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +20,20 @@ from kprobesim.image import load_image
 from kprobesim.machine.faults import GuestTimeout
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache that starts empty, for all tests here."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("KPROBESIM_CACHE", str(folder))
-        yield folder
-
-
-def test_a_boot_is_kept(real_image: Path, cache: Path) -> None:
+def test_a_boot_is_kept(real_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KPROBESIM_CACHE", str(tmp_path))
     heard: list[str] = []
     first = booted_kernel(real_image, progress=heard.append)
     assert any(text.startswith("booting") for text in heard)
-    kept = sorted((cache / "booted").glob("*.kps"))
+    kept = sorted((tmp_path / "booted").glob("*.kps"))
     heard.clear()
     again = booted_kernel(real_image, progress=heard.append)
     assert not any(text.startswith("booting") for text in heard)
     assert (again.time, again.console.text) == (first.time, first.console.text)
-    assert kept and kept == sorted((cache / "booted").glob("*.kps"))
+    assert kept and kept == sorted((tmp_path / "booted").glob("*.kps"))
 
 
-def test_the_shell_does_what_it_is_told(real_image: Path, cache: Path) -> None:
+def test_the_shell_does_what_it_is_told(real_image: Path) -> None:
     shell = Shell(booted_kernel(real_image))
     assert shell.run("echo a; echo b >&2; cat; false", 60) == (1, "a\nb\n")
     assert shell.run("mount | grep -c proc", 60)[0] == 0
@@ -52,7 +43,7 @@ def test_the_shell_does_what_it_is_told(real_image: Path, cache: Path) -> None:
         shell.run("while :; do :; done", 0.1)
 
 
-def test_it_says_what_the_rules_say(real_image: Path, cache: Path) -> None:
+def test_it_says_what_the_rules_say(real_image: Path) -> None:
     rules = open_rules(real_image)
     heard: list[str] = []
     asked = Asked(real_image, ["virtio_ring"], heard.append)
@@ -99,7 +90,7 @@ def test_named_modules() -> None:
     assert named_modules(lines) == ["nfs", "virtio_blk"]
 
 
-def test_places_are_counted(real_image: Path, cache: Path) -> None:
+def test_places_are_counted(real_image: Path) -> None:
     rules = open_rules(real_image)
     copy = rules.symbols["vfs_write"].address
     outcome = run_counted(
@@ -130,7 +121,7 @@ def test_places_are_counted(real_image: Path, cache: Path) -> None:
     assert all(one.nmissed == 0 for one in outcome.counts)
 
 
-def test_a_guest_that_dies_is_told(real_image: Path, cache: Path) -> None:
+def test_a_guest_that_dies_is_told(real_image: Path) -> None:
     outcome = run_counted(real_image, [], ["echo c > /proc/sysrq-trigger", "echo not reached"])
     assert [one.status for one in outcome.lines] == [None]
     assert "sysrq" in outcome.problem

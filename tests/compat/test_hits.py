@@ -13,6 +13,7 @@ from kprobesim.compat.hits import Run
 from kprobesim.compat.hits_table import hits_table
 from kprobesim.compat.run import compatibility
 from kprobesim.functions.facts import FunctionFacts, InlinedAt
+from kprobesim.sources.wanted import Interface
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_hits_are_told(sample: Path, counted: list[CountedPlace], tmp_path: Path
     names = tmp_path / "names.txt"
     names.write_text("read_word\n")
     run = Run(("ls", "false"))
-    found = compatibility([script, names], [sample], run=run)
+    found = compatibility([script, names], [sample], by=Interface.REGISTER_KPROBE, run=run)
     assert [(place.symbol, place.offset, place.returns) for place in counted] == [
         ("gcd", 0, False),
         ("mix", 0, True),

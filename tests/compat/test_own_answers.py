@@ -12,6 +12,7 @@ from kprobesim.asking.ask import Answer as Said
 from kprobesim.asking.guest import AskingError
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.run import compatibility
+from kprobesim.sources.wanted import Interface
 
 
 class Saying:
@@ -41,7 +42,7 @@ def test_what_it_says_is_kept(sample: Path, saying: type[Saying], tmp_path: Path
     probes = tmp_path / "probes.txt"
     probes.write_text("gcd\nno_such\nmix\n")
     saying.says = {"no_such": Said(errno.ENOENT), "mix": Said(errno.EBUSY)}
-    found = compatibility([probes], [sample], ask=True)
+    found = compatibility([probes], [sample], by=Interface.REGISTER_KPROBE, ask=True)
     assert [answer.asked for answer in found.answers] == [0, errno.ENOENT, errno.EBUSY]
     assert [answer.worst.kind is Kind.DIFFERS for answer in found.answers] == [False, False, True]
     assert found.answers[2].worst.errno_name == "EBUSY" and found.exit_status() == 1

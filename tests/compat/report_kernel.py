@@ -1,0 +1,35 @@
+"""The kernel of tests/data/reports, with the types that its functions have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from makers.btf_maker import BtfMaker
+from makers.tiny_kernel import tiny_vmlinux
+
+REPORTS = Path(__file__).parents[1] / "data" / "reports"
+PREFIX = {"x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
+_FLAGS = {
+    "x86_64": ("-fpatchable-function-entry=5", '-DUNPROBEABLE="ljmpl *(%rax)"'),
+    "arm64": ("-fpatchable-function-entry=2", '-DUNPROBEABLE="msr daifset, #2"'),
+}
+
+
+def report_kernel(arch: str) -> bytes:
+    """Its ELF file, with debug information."""
+    types = ", ".join(map(str, _types()))
+    embedded = f'__asm__(".section .BTF, \\"a\\"\\n.byte {types}\\n.text\\n");\n'
+    flags = ("-g", f"-DPREFIX={PREFIX[arch]}", *_FLAGS[arch])
+    code = (REPORTS / "kernel.c").read_text() + embedded
+    return tiny_vmlinux(arch, code, (REPORTS / "twin.c").read_text(), flags=flags)
+
+
+def _types() -> bytes:
+    """``inode`` without ``i_atime``, and what two functions take."""
+    maker = BtfMaker()
+    number = maker.integer("long", 8, 1)
+    inode = maker.pointer(maker.struct("inode", 16, [("i_ino", number, 0)]))
+    file = maker.pointer(maker.struct("file", 8, [("f_inode", inode, 0)]))
+    maker.function("vfs_read", number, [("file", file), ("count", number)])
+    maker.function("security_file_open", number, [("file", file)])
+    return maker.data()

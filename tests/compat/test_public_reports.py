@@ -1,0 +1,59 @@
+"""Each public report of tests/data/reports is foretold, in its class, on a kernel of its shape."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compat.report_kernel import PREFIX, REPORTS, report_kernel
+from makers.bpf_objects import compiled
+
+from kprobesim.compat.finding import Answer
+from kprobesim.compat.run import compatibility
+from kprobesim.sources.wanted import Interface
+
+ROWS: list[dict[str, Any]] = yaml.safe_load((REPORTS / "attach_reports.yaml").read_text())
+_PRELUDE = "#define SEC(name) __attribute__((section(name), used))\n"
+
+
+@pytest.fixture(scope="module", params=["x86_64", "arm64"])
+def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kernel of all shapes."""
+    path = tmp_path_factory.mktemp("reports") / f"vmlinux-{request.param}"
+    path.write_bytes(report_kernel(request.param))
+    return path
+
+
+def _source(row: dict[str, Any], folder: Path, arch: str) -> Path:
+    text = row["source"].replace("PREFIX", PREFIX[arch])
+    kind = row.get("format") or ("bt" if "{" in text else "txt")
+    if kind == "c":
+        path = folder / "tool.bpf.o"
+        path.write_bytes(compiled(_PRELUDE + text))
+        return path
+    path = folder / f"source.{kind}"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["report"])
+def test_a_report_is_foretold(row: dict[str, Any], kernel: Path, tmp_path: Path) -> None:
+    arch = kernel.name.removeprefix("vmlinux-")
+    source = _source(row, tmp_path, arch)
+    by = Interface(row.get("by", Interface.KPROBE_PERF.value))
+    found = compatibility([source], [kernel], by=by)
+    assert found.problems == ()
+    assert found.exit_status() == 1
+    worst = max(found.answers, key=_severity).worst
+    assert str(worst.kind) == row["kind"], worst.message
+    if "errno" in row:
+        assert worst.errno == getattr(errno, row["errno"])
+    said = "\n".join((worst.message, *worst.instead))
+    assert row.get("says", "").replace("PREFIX", PREFIX[arch]) in said
+
+
+def _severity(answer: Answer) -> int:
+    return answer.worst.kind.severity

@@ -1,0 +1,73 @@
+/* A kernel with functions of all the shapes that public reports of probes are about. */
+#define noinline __attribute__((noinline, used))
+#define notrace __attribute__((patchable_function_entry(0, 0)))
+#define NAMED(function, name) noinline int function(int x) __asm__(name); int function(int x)
+#define BODY { sink = x; return x + 1; }
+#define PLAIN(name) noinline int name(int x) BODY
+
+volatile int sink;
+
+/* What the kernel's interfaces are made of. */
+PLAIN(register_ftrace_direct)
+PLAIN(bpf_kprobe_multi_link_attach)
+PLAIN(register_fprobe_ips)
+
+PLAIN(vfs_read)
+PLAIN(security_file_open)
+PLAIN(security_bpf_map_create)
+PLAIN(kfree_skb_reason)
+PLAIN(bprm_execve)
+PLAIN(do_renameat2)
+
+/* static inline, and no copy outside of its callers */
+static inline __attribute__((always_inline)) int blk_account_io_start(int x) { sink = x; return sink * 3; }
+noinline int blk_mq_submit_bio(int x) { return blk_account_io_start(x) + 1; }
+
+/* static inline, and a copy outside of its callers, which ftrace does not trace */
+notrace noinline int blk_account_io_done(int x) BODY
+notrace noinline int _copy_from_iter(int x) BODY
+
+/* inlined into one of two callers */
+int psi_task_switch(int x) { sink = x; return sink + 7; }
+noinline int schedule_tail(int x) { return psi_task_switch(x) * 5; }
+
+/* inlined into all of its callers, as with LTO, though it has a symbol */
+int input_handle_event(int x) { sink = x; return sink + 11; }
+noinline int input_event(int x) { return input_handle_event(x) * 7; }
+
+/* what compilers derive from a function */
+NAMED(ttwu, "ttwu_do_wakeup.isra.20") BODY
+NAMED(switched, "finish_task_switch.isra.0") BODY
+NAMED(switched_cold, "finish_task_switch.cold") BODY
+NAMED(attach, "attach_recursive_mnt.isra.0") BODY
+NAMED(rename_hook, "security_inode_rename.isra.3") BODY
+
+/* an address of entry, in the list of what must not be probed */
+notrace noinline int asm_sysvec_reschedule_ipi(int x) BODY
+__asm__(
+    ".section .rodata\n"
+    ".balign 8\n"
+    ".globl __start_kprobe_blacklist, __stop_kprobe_blacklist\n"
+    "__start_kprobe_blacklist: .quad asm_sysvec_reschedule_ipi\n"
+    "__stop_kprobe_blacklist:\n"
+    ".text\n");
+
+/* several of one name: the other is in a file of its own */
+noinline static int ip_rcv_finish(int x) BODY
+noinline int ip_rcv(int x) { return ip_rcv_finish(x) * 3; }
+
+/* a system call, which gets the registers of its caller */
+struct pt_regs;
+#define SYSCALL_(prefix, name) noinline long prefix##name(const struct pt_regs *regs) { return (long)regs; }
+#define SYSCALL(prefix, name) SYSCALL_(prefix, name)
+SYSCALL(PREFIX, openat)
+
+/* a first instruction that cannot be probed, in a function that ftrace does not trace */
+__asm__(
+    ".text\n"
+    ".balign 16\n"
+    ".globl generic_permission\n"
+    ".type generic_permission, %function\n"
+    "generic_permission: " UNPROBEABLE "\n"
+    "ret\n"
+    ".size generic_permission, .-generic_permission\n");
