@@ -17,7 +17,7 @@ from kprobesim.boot.stop import Ending, Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.signals import signals
-from kprobesim.machine.turn import HandlerOverstayed
+from kprobesim.machine.turn import HandlerOverstayed, is_alone
 
 __all__ = ["Board"]
 
@@ -160,7 +160,7 @@ class Board(Computer):
             limit = clock.limit_until(min(due, default=None), _SLICE)
             clock.begin()
             try:
-                status = engine.run(words[pc], limit)
+                status = engine.run(words[pc], limit, holding=is_alone())
             except BaseException:
                 machine.vcpu.abandon_hit()
                 raise

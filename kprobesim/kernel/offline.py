@@ -305,7 +305,7 @@ class KernelRules:
             init,
             percpu,
             self.image.exported_to_modules,
-            self.image.kernel.read,
+            self.image.read,  # a key may be another module's
             self.image.banner,
         )
         self._text_of[image.name] = module_text(image, self.image.kernel).read

@@ -20,7 +20,7 @@ from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.signals import signals
 from kprobesim.machine.system import System
 from kprobesim.machine.trap import Trap, TrapKind
-from kprobesim.machine.turn import HandlerOverstayed
+from kprobesim.machine.turn import HandlerOverstayed, is_alone
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.sizes import PAGE
@@ -328,7 +328,8 @@ class Machine(System):
                     engine.count_instructions()
                 elif not engine.counts.in_blocks:
                     engine.count_blocks()
-                status = engine.run(address, min(limit - used, most) if limit else most)
+                count = min(limit - used, most) if limit else most
+                status = engine.run(address, count, holding=is_alone())
                 if self._stop_asked:
                     self._stopped(CallStopped, "the call was stopped")
                 address = words[program_counter]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import time
-from _thread import allocate_lock, get_ident
+from _thread import _count, allocate_lock, get_ident
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,13 +17,18 @@ from kprobesim.errors import UsageError
 from kprobesim.machine.signals import signals
 from kprobesim.machine.watchdog import watchdog
 
-__all__ = ["HandlerOverstayed", "Turn", "in_turn"]
+__all__ = ["HandlerOverstayed", "Turn", "in_turn", "is_alone"]
 
 _C = TypeVar("_C", bound=Callable[..., Any])
 
 
 class HandlerOverstayed(BaseException):
     """The time of a run was over while a handler was running; whoever has run it tells of that."""
+
+
+def is_alone() -> bool:
+    """Whether no other thread can want the interpreter while a guest runs, but the watchdog."""
+    return _count() <= watchdog.threads
 
 
 _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc

@@ -25,6 +25,8 @@ class Watchdog:
     def __init__(self) -> None:
         self.asleep = True
         """Whether :meth:`wake` must be called when a turn is taken."""
+        self.threads = 0
+        """How many there are: 1, or 0."""
         self._turns: weakref.WeakSet[Any] = weakref.WeakSet()
         self._calls: SimpleQueue[None] = SimpleQueue()  # may be put to by a signal's handler
         self._thread: threading.Thread | None = None
@@ -40,11 +42,13 @@ class Watchdog:
                 target=self._watch, name="kprobesim-watchdog", daemon=True
             )
             self._thread.start()
+            self.threads = 1
         self._calls.put(None)
 
     def forked(self) -> None:
         """This is a child process: the thread is the parent's."""
         self.asleep, self._thread, self._calls = True, None, SimpleQueue()
+        self.threads = 0
 
     def _watch(self) -> None:
         while True:

@@ -20,6 +20,7 @@ from kprobesim.image import load_image
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
 from kprobesim.kernel.open import boot_image
+from kprobesim.machine.turn import is_alone
 
 _SOON = 2.0  # seconds; 0.2 are promised, on a computer that has nothing else to do
 
@@ -174,6 +175,7 @@ def test_each_signal_is_delivered_if_several_come(
 
 def test_one_thread_at_a_time(guest: CalledKernel) -> None:
     """The second one gets an error, and the first does not notice."""
+    watch = guest.on_text_poke(print)
     with ThreadPoolExecutor(1) as pool:
         task = pool.submit(guest.call, "spin_forever", timeout=0.5)
         while not guest.machine.depth:
@@ -182,12 +184,18 @@ def test_one_thread_at_a_time(guest: CalledKernel) -> None:
             lambda: guest.call("negate", 1),
             lambda: guest.register_kprobe(Kprobe("negate")),
             lambda: guest.write(guest.symbols["negate"].address, b"\0"),
+            lambda: guest.on_hit(print),
+            lambda: guest.on_text_poke(print),
+            lambda: guest.register_die_notifier(lambda *_: None),
+            watch.remove,
         ):
             with pytest.raises(UsageError, match="another thread"):
                 use()
         with pytest.raises(GuestTimeout):
             task.result(timeout=20)
     assert guest.call("negate", 5, signed=True) == -5
+    watch.remove()
+    assert not guest.machine.text.listeners or "removed" in repr(watch)
 
 
 def test_two_kernels_in_two_threads(sample: Path) -> None:
@@ -256,3 +264,23 @@ def test_a_booted_guest_is_the_same_after_interrupts(real_image: Path) -> None:
     assert interrupts > 5
     assert reason.kind is Stop.TEXT
     assert (k.console.text, k.time, hits) == (plain.console.text, plain.time, expected)
+
+
+def test_other_threads_run_beside_a_guest(guest: CalledKernel) -> None:
+    """The interpreter's lock is kept only where nobody else can want it."""
+    turns, over = [0], threading.Event()
+
+    def count() -> None:
+        while not over.wait(0.001):
+            turns[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        assert not is_alone()
+        with pytest.raises(GuestTimeout):
+            guest.call("spin_forever", timeout=0.5)
+    finally:
+        over.set()
+        thread.join()
+    assert turns[0] > 20

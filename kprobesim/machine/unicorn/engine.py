@@ -30,9 +30,11 @@ from kprobesim.machine.unicorn.library import (
     Msr,
     address_of,
     check,
+    holding_library,
     library,
     open_cpu,
 )
+from kprobesim.machine.unicorn.python_stack import with_room
 from kprobesim.machine.unicorn.stop_points import BlockExits, find_switch
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
 from kprobesim.machine.unicorn.system_register import SystemRegister
@@ -84,13 +86,13 @@ class Engine:
         # With arguments made once and no prototype to check them against: every emulated branch
         # reads the flags, and this takes 0.3 us instead of 0.5.
         self._flags = _u64()
-        arguments = (
+        flags = (
             _ptr(self._handle),
             ctypes.c_int(self._numbers["flags"]),
             _ptr(ctypes.addressof(self._flags)),
         )
-        self._fetch_flags = partial(self._lib["uc_reg_read"], *arguments)
-        self._store_flags = partial(self._lib["uc_reg_write"], *arguments)
+        self._fetch_flags = partial(self._lib["uc_reg_read"], *flags)
+        self._store_flags = partial(self._lib["uc_reg_write"], *flags)
         self.layout: Layout = struct_layout.layout(arch)
         self.words: Words = struct_layout.find_words(
             self._handle, self.layout, GPRS[arch], self.write_number
@@ -109,15 +111,15 @@ class Engine:
         self.fields = struct_layout.find_fields(self.words, self.layout)
         self.counter_words: Words = struct_layout.find_counter(self._handle, self.layout)
         """What was executed so far, and the limit, of the current or last counted run; live."""
-        self.hooks = hooks = Hooks(self._lib, self._handle, self.words, self.stop)
+        stop = partial(self._lib.uc_emu_stop, self._handle)  # where no frame of Python is left, too
+        self.hooks = hooks = Hooks(self._lib, self._handle, self.words, stop)
         self.counts = Counting(
             self._handle, self.layout, hooks.add, hooks.unhook, self.forget_all_code
         )
         self._begin, self._count, nowhere = _u64(), ctypes.c_size_t(), _u64(0)
-        self._start = partial(
-            self._lib["uc_emu_start"],
-            *(_ptr(self._handle), self._begin, nowhere, nowhere, self._count),
-        )
+        arguments = _ptr(self._handle), self._begin, nowhere, nowhere, self._count
+        self._start = partial(self._lib["uc_emu_start"], *arguments)
+        self._start_holding = partial(holding_library()["uc_emu_start"], *arguments)
         self.extra_count = 0
         """By how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
@@ -166,16 +168,21 @@ class Engine:
 
     # -- running -----------------------------------------------------------------------------
 
-    def run(self, begin: int, count: int = 0) -> int:
+    def run(self, begin: int, count: int = 0, *, holding: bool = False) -> int:
         """Run from ``begin`` until a halt, a :meth:`stop`, or ``count`` instructions if not 0.
 
         Returns Unicorn's error number, 0 if it just stopped; raises what a hook's callback raised.
         Counting is exact: a block that was translated for an uncounted run does not count, so all
         are dropped when the mode changes (unicorn#1606: without that ``count=1`` may run four).
+        ``holding`` keeps the interpreter's lock, so that no other thread runs but in callbacks:
+        letting go of it and taking it back costs each callback 50 ns.
+
+        Raises:
+            RecursionError: Python's stack has no room left for a callback.
         """
-        self._count.value = self.counts.begin(count)
+        self._count.value = with_room(self.counts.begin, count)
         self._begin.value = begin
-        status: int = self._start()
+        status: int = self._start_holding() if holding else self._start()
         if self.hooks.kept is not None:
             self.hooks.raise_kept()
         return status

@@ -24,6 +24,7 @@ __all__ = [
     "Msr",
     "address_of",
     "check",
+    "holding_library",
     "library",
     "open_cpu",
 ]
@@ -124,6 +125,12 @@ def library() -> ctypes.CDLL:
         function.argtypes = arguments
         function.restype = ctypes.c_int
     return lib
+
+
+@cache
+def holding_library() -> ctypes.PyDLL:
+    """The same, whose functions keep the interpreter's lock while they run."""
+    return ctypes.PyDLL(library()._name)
 
 
 def check(status: int, what: str) -> None:
