@@ -7,23 +7,89 @@ here: its declaration says which registers these are; without one, all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 
 from kprobesim.arch.x86_64.insn import Undecodable
 from kprobesim.functions.clones import split_clone
 from kprobesim.functions.code import Code
+from kprobesim.functions.declared import Declared
 from kprobesim.functions.effects import ALL, Leads
+from kprobesim.image.tables.places import relative_addresses
 
-__all__ = ["arguments_read", "sets_argument"]
+__all__ = ["Arguments"]
 
 #: A function that is longer on the way to its answer is not followed.
 _MOST_STEPS = 2000
 #: How many instructions in front of a call are looked at for one that sets an argument.
 _IN_FRONT = 24
+_JUMP_ENTRY = 16  # relative: s32 code, s32 target, s64 key
 
 
-def arguments_read(
-    code: Code, start: int, wanted: int, taken_by: Callable[[int], int]
+class Arguments:
+    """Asks the ``code`` of a kernel about the arguments that ``declared`` gives its functions."""
+
+    def __init__(self, code: Code, declared: Declared) -> None:
+        self._code = code
+        self._declared = declared
+
+    @cached_property
+    def _labels(self) -> Mapping[int, int]:
+        """Where each jump label leads when it is switched on (struct jump_entry)."""
+        start, table = self._code.part.jump_table
+        sites = relative_addresses(start, table, _JUMP_ENTRY)
+        targets = relative_addresses(start + 4, table[4:] + bytes(4), _JUMP_ENTRY)
+        return dict(zip(sites, targets, strict=True))
+
+    def _taken_by(self, entry: int) -> int:
+        """The registers of the arguments of the function that begins at ``entry``; or all."""
+        name = self._code.names.get(entry)
+        places = None if name is None else self._declared.registers(name)
+        return ALL if places is None else _bits(places)
+
+    def read(self, entry: int) -> tuple[str, ...] | None:
+        """The argument registers that the function at ``entry`` reads, by name.
+
+        ``None``: it is too long to tell.
+        """
+        names = self._code.part.isa.abi.arguments
+        found = _read(self._code, entry, (1 << len(names)) - 1, self._taken_by, self._labels)
+        if found is None:
+            return None
+        return tuple(name for bit, name in enumerate(names) if found >> bit & 1)
+
+    def lost(self, entry: int, name: str) -> tuple[int, ...]:
+        """The parameters of ``name`` that its code at ``entry`` does not get.
+
+        It does not look into any register of theirs, and no call of it sets one. Only to be asked
+        of what nobody else can call: others pass all that is declared.
+        """
+        places = self._declared.registers(name)
+        if not places:
+            return ()
+        found = _read(self._code, entry, _bits(places), self._taken_by, self._labels)
+        if found is None:
+            return ()
+        calls = [site for site, is_call in self._code.branches_to(entry) if is_call]
+        return tuple(
+            number
+            for number, registers in enumerate(places)
+            if registers
+            and not _bits([registers]) & found
+            and not any(_sets(self._code, site, _bits([registers])) for site in calls)
+        )
+
+
+def _bits(places: Iterable[tuple[int, ...]]) -> int:
+    return sum(1 << register for registers in places for register in registers)
+
+
+def _read(
+    code: Code,
+    start: int,
+    wanted: int,
+    taken_by: Callable[[int], int],
+    labels: Mapping[int, int],
 ) -> int | None:
     """Those of the registers ``wanted`` that the function at ``start`` reads, as bits.
 
@@ -32,6 +98,7 @@ def arguments_read(
         start: Where it begins.
         wanted: The registers that are asked for; the search ends when all are found to be read.
         taken_by: The registers of the arguments of the function that begins somewhere.
+        labels: Where jump labels lead.
 
     Returns:
         ``None`` if it is too long to tell, or no code.
@@ -70,6 +137,8 @@ def arguments_read(
                 length, read, writes, leads, target = code.effect(text, at - low, at)
             except Undecodable:
                 return None
+            if at in labels:
+                todo.append((labels[at], written))
             reads |= read & ~written
             written |= writes
             if leads is Leads.CALL:
@@ -86,7 +155,7 @@ def arguments_read(
     return reads & wanted
 
 
-def sets_argument(code: Code, site: int, register: int) -> bool:
+def _sets(code: Code, site: int, register: int) -> bool:
     """Whether code right in front of the call at ``site`` sets that argument register, a bit.
 
     What is set before another call or branch does not count.

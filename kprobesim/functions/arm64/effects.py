@@ -88,7 +88,9 @@ def _memory(word: int) -> Effect:
     base, moved = _BITS[word >> 5 & 31], _BITS[word & 31]
     if vector:
         by_register = word >> 27 & 7 == 7 and word >> 21 & 1
-        return Effect(4, (0 if kind == 3 else base) | (_BITS[word >> 16 & 31] if by_register else 0))
+        return Effect(
+            4, (0 if kind == 3 else base) | (_BITS[word >> 16 & 31] if by_register else 0)
+        )
     if kind == 3 and not word >> 24 & 1:  # literals
         return Effect(4, 0, 0 if word >> 30 == 3 else moved)
     if kind == 5:  # pairs

@@ -19,18 +19,21 @@ _BITS = tuple(
 )
 _DI, _SI, _DX, _CX = (_BITS[number] for number in X86_64.abi.numbers(("di", "si", "dx", "cx")))
 
-_BRANCHES = frozenset([*range(0x70, 0x80)])
-_NEAR_BRANCHES = frozenset([*range(0x80, 0x90)])
+_BRANCHES = range(0x70, 0x80)
+_NEAR_BRANCHES = range(0x80, 0x90)
 #: Arithmetic with ModR/M; and with the accumulator, which carries no argument.
 _ALU = frozenset(op + form for op in range(0, 0x40, 8) for form in range(4))
-_NO_ARGUMENTS = frozenset(
-    [op + form for op in range(0, 0x40, 8) for form in (4, 5)]
-    + [*(0x68, 0x6A, 0x90, 0x98, 0x9C, 0x9D, 0xA8, 0xA9, 0xC9, 0xCC, 0xF4, 0xFA, 0xFB, 0xFC, 0xFD)]
+_ACCUMULATOR = frozenset(op + form for op in range(0, 0x40, 8) for form in (4, 5))
+#: PUSH imm, NOP, CWDE, PUSHF, POPF, TEST, LEAVE, INT3, HLT, CLI, STI, CLD, STD.
+_NO_ARGUMENTS = _ACCUMULATOR.union(
+    (0x68, 0x6A, 0x90, 0x98, 0x9C, 0x9D, 0xA8, 0xA9, 0xC9, 0xCC, 0xF4, 0xFA, 0xFB, 0xFC, 0xFD)
 )
 #: Their operands are those of ModR/M, and all are read: TEST, XCHG, group 1, shifts, INC and DEC.
-_READ_ALL = _ALU | {0x80, 0x81, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x8A, 0xC0, 0xC1, 0xC6} | {
-    *(0xD0, 0xD1, 0xFE)
-}
+_READ_ALL = (
+    _ALU
+    | {0x80, 0x81, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x8A, 0xC0, 0xC1, 0xC6}
+    | {*(0xD0, 0xD1, 0xFE)}
+)
 _SHIFTS_BY_CL = frozenset((0xD2, 0xD3))
 #: reg := a function of r/m, in 32 or 64 bits: MOV, LEA, MOVSXD, IMUL with an immediate.
 _TO_REG = frozenset((0x8B, 0x8D, 0x63, 0x69, 0x6B))
@@ -38,8 +41,10 @@ _TO_REG = frozenset((0x8B, 0x8D, 0x63, 0x69, 0x6B))
 _TO_REG_0F = frozenset((0xB6, 0xB7, 0xBE, 0xBF))
 #: Behind 0F, all of ModR/M's operands are read: CMOVcc, SETcc, BTx, SHLD, IMUL, CMPXCHG, XADD.
 _READ_ALL_0F = frozenset(
-    [*range(0x40, 0x50), *range(0x90, 0xA0)]
-    + [*(0xA3, 0xA4, 0xAB, 0xAC, 0xAF, 0xB0, 0xB1, 0xB3, 0xBA, 0xBB, 0xBC, 0xBD, 0xC0, 0xC1, 0xB8)]
+    (
+        *(*range(0x40, 0x50), *range(0x90, 0xA0), 0xA3, 0xA4, 0xAB, 0xAC, 0xAF, 0xB0, 0xB1, 0xB3),
+        *(0xB8, 0xBA, 0xBB, 0xBC, 0xBD, 0xC0, 0xC1),
+    )
 )
 #: Behind 0F, nothing is read: UD2, ENDBR and NOPs, prefetches.
 _NONE_0F = frozenset((0x0B, 0x0D, 0x18, 0x1E, 0x1F))
@@ -95,12 +100,15 @@ def _one_byte(insn: Insn, op: int, address: int) -> Effect:
         if insn.is_register_form and wide:
             return Effect(size, source, _BITS[insn.rm_register])
         return Effect(size, source | _rm(insn))
+    high = _high_bytes(insn) if not op & 1 else 0
     if op in _READ_ALL:
-        return Effect(size, _BITS[_reg(insn)] * _has_register(op) | _rm(insn))
+        return Effect(size, _BITS[_reg(insn)] * _has_register(op) | _rm(insn) | high)
     if op in _SHIFTS_BY_CL:
-        return Effect(size, _CX | _rm(insn))
-    if op in (0xF6, 0xF7):
-        if insn.reg in (4, 5) and op == 0xF7:  # MUL, IMUL
+        return Effect(size, _CX | _rm(insn) | high)
+    if op == 0xF6:
+        return Effect(size, _rm(insn) | high)
+    if op == 0xF7:
+        if insn.reg in (4, 5):  # MUL, IMUL
             return Effect(size, _rm(insn), _DX)
         return Effect(size, _rm(insn) | (_DX if insn.reg > 5 else 0))
     if op == 0xFF and insn.reg in (0, 1, 6):
@@ -117,10 +125,12 @@ def _two_bytes(insn: Insn, op: int, address: int) -> Effect:
     if insn.modrm is None:
         return Effect(size, 0, _DX) if op == 0x31 else Effect(size, ALL)  # RDTSC
     if op in _TO_REG_0F:
-        target = _BITS[_reg(insn)]
-        return Effect(size, _rm(insn), target) if insn.opnd_bytes >= 4 else Effect(size, ALL)
+        source = _rm(insn) | (_high_bytes(insn) if not op & 1 else 0)
+        return (
+            Effect(size, source, _BITS[_reg(insn)]) if insn.opnd_bytes >= 4 else Effect(size, ALL)
+        )
     if op in _READ_ALL_0F:
-        return Effect(size, _BITS[_reg(insn)] * (op != 0xBA) | _rm(insn))
+        return Effect(size, _BITS[_reg(insn)] * (op != 0xBA) | _rm(insn) | _high_bytes(insn))
     if op == 0x01 and insn.modrm in (0xCA, 0xCB):  # CLAC, STAC
         return Effect(size)
     if op == 0xAE and insn.is_register_form and insn.reg >= 5:  # fences
@@ -139,6 +149,17 @@ def _reg(insn: Insn) -> int:
 
 def _same_register(insn: Insn) -> bool:
     return insn.is_register_form and _reg(insn) == insn.rm_register
+
+
+def _high_bytes(insn: Insn) -> int:
+    """Of an instruction with operands of a byte: the registers whose second byte it may name.
+
+    Without a REX prefix, AH, CH, DH and BH have the numbers of SP, BP, SI and DI.
+    """
+    if insn.rex:
+        return 0
+    numbers = (insn.reg, insn.rm_register if insn.is_register_form else 0)
+    return sum({_BITS[number - 4] for number in numbers if 4 <= number < 8})
 
 
 def _rm(insn: Insn) -> int:
