@@ -28,6 +28,7 @@ _COMMANDS = (
     "call",
     "disasm",
     "check",
+    "catalog",
     "compat",
     "types",
     "boot",

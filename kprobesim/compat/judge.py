@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from kprobesim.compat.arguments import moved_arguments
@@ -67,10 +67,19 @@ class Judge:
         self.kernel = kernel
         self._objects = Objects(kernel)
 
-    def answers(self, source: Source) -> Iterator[Answer]:
-        """The answers to all probes of a source, in order."""
-        for wanted in source.wanted:
-            yield self.answer(wanted, source)
+    def answers(self, sources: Iterable[Source]) -> list[Answer]:
+        """The answers to all probes of the sources, in order.
+
+        Probes in modules come last, as their modules are loaded for them: what the others find
+        does not depend on it.
+        """
+        asked = [(source, wanted) for source in sources for wanted in source.wanted]
+        found = {}
+        for with_module in (False, True):
+            for number, (source, wanted) in enumerate(asked):
+                if (wanted.module is not None) is with_module:
+                    found[number] = self.answer(wanted, source)
+        return [found[number] for number in range(len(asked))]
 
     def answer(self, wanted: Wanted, source: Source | None = None) -> Answer:
         """Everything that is known of ``wanted`` on the kernel.

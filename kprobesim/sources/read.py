@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from kprobesim.bpf.embedded import is_object
 from kprobesim.errors import UsageError
 from kprobesim.sources.bpf_object import is_elf, read_object, read_objects
 from kprobesim.sources.bpftrace.reader import (
@@ -22,7 +23,15 @@ from kprobesim.sources.names import is_json, is_name, read_json, read_names
 from kprobesim.sources.perf_probe import is_perf_probe, read_perf_probe
 from kprobesim.sources.reading import Reading
 from kprobesim.sources.tetragon.reader import is_tetragon, read_tetragon
-from kprobesim.sources.text import MAX_LINE, MAX_SCRIPT, SourceError, decode, is_stream, read_bytes
+from kprobesim.sources.text import (
+    MAX_LINE,
+    MAX_SCRIPT,
+    SourceError,
+    decode,
+    is_stream,
+    printable,
+    read_bytes,
+)
 from kprobesim.sources.wanted import Problem, Source, SourceKind
 
 __all__ = ["read_source", "read_sources", "read_text"]
@@ -42,7 +51,7 @@ _READERS: dict[SourceKind, _Reader] = {
 }
 _CERTAIN = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BPF_OBJECT)  # may have none
 _SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON)
-_HEAD = 4  # bytes that tell an ELF file
+_HEAD = 64  # bytes that tell an eBPF object
 _SAMPLE = 200  # lines that are looked at to tell a list's kind
 _MOST_FILES = 10_000  # of a folder
 
@@ -63,15 +72,18 @@ def read_source(path: str | os.PathLike[str], kind: SourceKind | None = None) ->
 
 def _read(path: Path, kind: SourceKind | None) -> list[Source]:
     """The source in a file; several of an executable that carries several compiled objects."""
+    found = SourceKind.UNKNOWN
     try:
-        if not is_stream(path) and is_elf(read_bytes(path, _HEAD)):
+        head = b"" if is_stream(path) else read_bytes(path, _HEAD)
+        if is_elf(head):
+            found = SourceKind.BPF_OBJECT if is_object(head) else found
             return read_objects(path)
         data = read_bytes(path)
         if is_elf(data):
             return [read_object(data, path)]
         return [read_text(decode(path, data), path, kind)]
     except SourceError as error:
-        return [_unreadable(path, error.problem)]
+        return [Source(path, found, problems=(Problem(None, printable(error.problem)),))]
 
 
 def read_text(text: str, path: Path, kind: SourceKind | None = None) -> Source:
@@ -102,10 +114,6 @@ _WHAT_IS_READ = (
     "is nothing that names probes: a compiled eBPF object, a bpftrace script, a TracingPolicy, "
     "kprobe_events or perf probe definitions, or a list of names"
 )
-
-
-def _unreadable(path: Path, problem: str) -> Source:
-    return Source(path, SourceKind.UNKNOWN, problems=(Problem(None, problem),))
 
 
 def _kind(text: str, path: Path) -> SourceKind:

@@ -32,6 +32,7 @@ class Reading:
         self.wanted: list[Wanted] = []
         self._problems: list[Problem] = []
         self._notes: list[Problem] = []
+        self._told: set[tuple[int | None, str]] = set()
         self._left_out = 0
         self._too_many = False
 
@@ -53,8 +54,11 @@ class Reading:
             self.problem(line, f"there are more than {MAX_WANTED:,} probes: the rest is left out")
 
     def problem(self, line: int | None, text: str, column: int | None = None) -> None:
-        """What could not be read, and what to do."""
+        """What could not be read, and what to do; the same of one line is told once."""
+        if (line, text) in self._told:
+            return
         if len(self._problems) < MAX_PROBLEMS:
+            self._told.add((line, text))
             self._problems.append(Problem(line, printable(text), column))
         else:
             self._left_out += 1
