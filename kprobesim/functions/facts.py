@@ -96,11 +96,11 @@ class FunctionFacts:
         changed_signature: Whether its arguments are not those of the source any more.
         lost_arguments: Parameters of the prototype, from 0, that are not where they should be at
             its entry, because the compiler saw that nobody needs them.
-        argument_registers: Which argument registers its code reads, by their names in pt_regs: told
-            where the signature changed, else ``None``.
         found_by: Where ``inlining`` comes from.
         certainty: How sure ``inlining`` is.
         evidence: All that was found out beyond the symbols, in words.
+        argument_registers: Which argument registers its code reads, by their names in pt_regs: told
+            where the signature changed, else ``None``.
     """
 
     name: str
@@ -115,10 +115,10 @@ class FunctionFacts:
     prototype: str | None = None
     changed_signature: bool = False
     lost_arguments: tuple[int, ...] = ()
-    argument_registers: tuple[str, ...] | None = None
     found_by: FoundBy = "symbols"
     certainty: Certainty = "guess"
     evidence: tuple[Evidence, ...] = ()
+    argument_registers: tuple[str, ...] | None = None
 
     @property
     def twins(self) -> int:
