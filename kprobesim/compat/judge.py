@@ -10,7 +10,7 @@ from kprobesim.compat.finding import Answer, Finding, worst_first
 from kprobesim.compat.interfaces.ftrace import attach_by_ftrace
 from kprobesim.compat.interfaces.kprobe import attach_kprobe
 from kprobesim.compat.interfaces.lsm import attach_to_hook
-from kprobesim.compat.interfaces.others import attach_by_type
+from kprobesim.compat.interfaces.others import attach_by_type, only_load
 from kprobesim.compat.interfaces.syscalls import attach_to_syscall
 from kprobesim.compat.interfaces.tracepoints import attach_to_tracepoint
 from kprobesim.compat.interfaces.trampoline import attach_by_trampoline
@@ -47,6 +47,7 @@ _ATTACH: dict[Interface, Callable[[KernelFacts, Wanted], list[Finding]]] = {
     Interface.ITER: attach_by_type,
     Interface.STRUCT_OPS: attach_by_type,
     Interface.FREPLACE: attach_by_type,
+    Interface.LOAD: only_load,
 }
 ON_FUNCTIONS = frozenset(
     interface

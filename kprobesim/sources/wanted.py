@@ -40,6 +40,7 @@ class Interface(enum.Enum):
     ITER = "iter"  # target is what is walked: "task"
     STRUCT_OPS = "struct_ops"  # target is the struct: "tcp_congestion_ops", or its member
     FREPLACE = "freplace"
+    LOAD = "load"  # a BPF program that names nothing of the kernel to attach to: target is its name
 
     def __str__(self) -> str:
         return self.value
