@@ -14,6 +14,7 @@ from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.functions import arm64, x86_64
 from kprobesim.functions.branches import Branches
 from kprobesim.functions.clones import ENTRY_PADDING, without_cold
+from kprobesim.functions.effects import Effect
 from kprobesim.functions.pointers import pointed_at
 from kprobesim.image import KernelImage
 
@@ -152,6 +153,12 @@ class Code:
                 text = self.part.read_string(address, _LONGEST_NAME)
                 if text and text.isidentifier():
                     found[address] = text
+        return found
+
+    @property
+    def effect(self) -> Callable[[bytes, int, int], Effect]:
+        """What an instruction does to argument registers (see :mod:`.effects`)."""
+        found: Callable[[bytes, int, int], Effect] = self._arch.effect
         return found
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from kprobesim.functions.arguments import Arguments
 from kprobesim.functions.clones import split_clone
 from kprobesim.functions.code import Code, Read
 from kprobesim.functions.declared import Declared
@@ -119,6 +120,7 @@ class Functions:
         signature = judge_signature(
             seen,
             self.declared,
+            self._arguments,
             clones_declared=self._clones_declared,
             clang="clang" in self.image.banner,
         )
@@ -133,8 +135,10 @@ class Functions:
             tail_called_only=bool(seen.jumps) and not seen.calls and not seen.taken,
             address_taken=seen.taken,
             traceable=seen.traceable,
+            prototype=self.declared.text(seen.base),
             changed_signature=signature.changed,
             lost_arguments=signature.lost,
+            argument_registers=signature.registers,
             found_by=judged.found_by,
             certainty=judged.certainty,
             evidence=(*judged.evidence, *signature.evidence),
@@ -200,6 +204,10 @@ class Functions:
                 holder = self.kernel.caller_at(site)
                 if holder is not None and split_clone(holder)[0] != seen.base:
                     yield InlinedAt(holder, address=site)
+
+    @cached_property
+    def _arguments(self) -> Arguments:
+        return Arguments(self.kernel, self.declared)
 
     @cached_property
     def _own_names(self) -> OwnNames:
