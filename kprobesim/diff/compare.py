@@ -15,7 +15,6 @@ from kprobesim.diff.probing import changed_probing
 from kprobesim.diff.prototypes import Prototypes, changed_events, changed_functions, declared
 from kprobesim.errors import UsageError
 from kprobesim.functions.facts import Inlining
-from kprobesim.functions.functions import Functions
 from kprobesim.sources.wanted import Source
 from kprobesim.survey.known import KnownKernel
 
@@ -120,8 +119,7 @@ class _Comparison:
         left = {name: place for name, place in gone.items() if name not in clones}
         self._tell(f"looking for {len(left)} functions that are gone among {len(fresh)} new ones")
         renamed = find_renames(self._old.code, left, self._new.code, fresh)
-        kernel = self._kernels[1]
-        facts = Functions(kernel.image, kernel.rules.read, kernel.btf)
+        facts = self._kernels[1].functions
         for name in gone:
             was = self._declared(name)
             if name in clones:
