@@ -55,6 +55,7 @@ class SourceKind(enum.Enum):
     KPROBE_EVENTS = "kprobe-events"
     PERF_PROBE = "perf-probe"
     C_SOURCE = "c-source"
+    BCC = "bcc"
     NAMES = "names"
     UNKNOWN = "unknown"
 
