@@ -46,11 +46,11 @@ def _probed(
         yield Difference(Change.REFUSED, name, before.summary(), after.summary())
     elif was_traced != is_traced or (after and not before):
         change = Change.NOT_TRACED if was_traced and not is_traced else Change.PROBEABLE
-        texts = [
-            f"{'traced' if traced else 'not traced'}; a kprobe: {verdict.summary()}"
-            for verdict, traced in ((before, was_traced), (after, is_traced))
-        ]
-        yield Difference(change, name, *texts)
+        yield Difference(change, name, _both(was_traced, before), _both(is_traced, after))
+
+
+def _both(traced: bool, verdict: Verdict) -> str:
+    return f"{'traced' if traced else 'not traced'}; a kprobe: {verdict.summary()}"
 
 
 def _verdict(names: FunctionNames, name: str) -> Verdict:
