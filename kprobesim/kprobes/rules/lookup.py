@@ -119,7 +119,7 @@ class Lookup:
         """
         promoted: dict[str, list[str]] = {}
         names = self._image.symbols.columns.names
-        if self._model.lto_suffix and any(_PROMOTED in name for name in names):
+        if self._model.lto_suffix and _PROMOTED in b"\n".join(names):
             mark = self._model.lto_suffix.encode()
             for name in set(names):
                 clean, suffix, _ = name.partition(mark)
