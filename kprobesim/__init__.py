@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kprobesim.compat.run import compatibility
     from kprobesim.errors import (
         BpfObjectError,
+        CatalogError,
         EngineError,
         GuestError,
         GuestMemoryError,
@@ -85,6 +86,7 @@ __all__ = [
     "BpfObjectError",
     "CallStopped",
     "CalledKernel",
+    "CatalogError",
     "Compatibility",
     "Console",
     "DieEvent",
@@ -168,8 +170,8 @@ _HOMES = {
     "compat.finding": "Answer Compatibility Finding",
     "compat.kinds": "Kind",
     "compat.run": "compatibility",
-    "errors": "BpfObjectError EngineError GuestError GuestMemoryError ImageError KprobeError "
-    "KprobesimError Reason SnapshotError SymbolError TypesError UsageError",
+    "errors": "BpfObjectError CatalogError EngineError GuestError GuestMemoryError ImageError "
+    "KprobeError KprobesimError Reason SnapshotError SymbolError TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
     "image.modules.module_image": "ModuleState",

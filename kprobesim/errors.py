@@ -14,6 +14,7 @@ from typing import Any
 
 __all__ = [
     "BpfObjectError",
+    "CatalogError",
     "EngineError",
     "GuestError",
     "GuestMemoryError",
@@ -81,6 +82,18 @@ class BpfObjectError(KprobesimError):
 
 class SnapshotError(KprobesimError):
     """A snapshot that cannot be read or written: damaged, cut short, foreign, of a newer version.
+
+    ``path`` is the file, ``problem`` what is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
+        self.path = os.fspath(path)
+        self.problem = problem
+        super().__init__(f"{self.path}: {problem}")
+
+
+class CatalogError(KprobesimError):
+    """A catalogue that cannot be read or written: damaged, cut short, foreign, of a newer version.
 
     ``path`` is the file, ``problem`` what is wrong with it.
     """

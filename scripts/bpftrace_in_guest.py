@@ -75,30 +75,37 @@ def packages(apt: Apt, first: str) -> dict[str, str]:
     return found
 
 
-def file_system(arch: str, program: str) -> bytes:
-    """An initial file system in which ``program`` runs."""
+def package_files(arch: str, package: str, wanted: tuple[str, ...]) -> dict[str, bytes | Entry]:
+    """The files of a package and of all that it depends on, below the folders ``wanted``."""
     folder = cache_directory() / "packages"
     folder.mkdir(parents=True, exist_ok=True)
     apt = Apt(arch, folder)
     apt.update()
-    files: dict[str, bytes | Entry] = dict.fromkeys(("dev", "proc", "sys", "tmp"), directory())
+    files: dict[str, bytes | Entry] = {}
     with tempfile.TemporaryDirectory() as root:
-        for name, version in packages(apt, "bpftrace").items():
-            package = folder / f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
-            if not package.exists():
+        for name, version in packages(apt, package).items():
+            file = folder / f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
+            if not file.exists():
                 print(f"fetching {name} {version}", file=sys.stderr)
-                apt.download(name, version, package)
-            apt.extract(package, root)
+                apt.download(name, version, file)
+            apt.extract(file, root)
         for path in sorted(Path(root).rglob("*")):
             inside = str(path.relative_to(root))
-            if not inside.startswith(WANTED) or "/gconv/" in inside:
+            if not inside.startswith(wanted) or "/gconv/" in inside:
                 continue
             if path.is_symlink():
                 files[inside] = symbolic_link(str(path.readlink()))
             elif path.is_file():
                 files[inside] = regular_file(path.read_bytes(), 0o755)
+    return files
+
+
+def make_initrd(arch: str, files: dict[str, bytes | Entry], init: str) -> bytes:
+    """An initial file system of ``files``, BusyBox and a script to start with."""
+    for name in ("dev", "proc", "sys", "tmp"):
+        files[name] = directory()
     files["bin/busybox"] = regular_file(Fetcher(arch).busybox().read_bytes(), 0o755)
-    files["init"] = regular_file((INIT % program.replace("'", "'\\''")).encode(), 0o755)
+    files["init"] = regular_file(init.encode(), 0o755)
     files["dev/console"] = character_device(5, 1)
     return make_cpio(files)
 
@@ -110,7 +117,8 @@ def main() -> int:
     parser.add_argument("program", nargs="?", default=PROGRAM)
     options = parser.parse_args()
     image = Kernel.load(options.image).image
-    initrd = file_system(image.arch, options.program)
+    files = package_files(image.arch, "bpftrace", WANTED)
+    initrd = make_initrd(image.arch, files, INIT % options.program.replace("'", "'\\''"))
     kernel = Kernel.boot(options.image, initrd=initrd, append="quiet", memory=MEMORY)
     kernel.run(until="bpftrace guest end", timeout=SECONDS)
     said = kernel.console.text

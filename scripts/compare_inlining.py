@@ -21,10 +21,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kprobesim.functions.dwarf.debug_file import open_symcache
-from kprobesim.functions.dwarf.inlines import Inlines
 from kprobesim.functions.facts import Inlining
-from kprobesim.functions.functions import Functions
+from kprobesim.functions.functions import open_functions
 from kprobesim.kernel.offline import open_rules
 
 _TAG = re.compile(r"0x[0-9a-f]+:( +)DW_TAG_(\w+)")
@@ -123,11 +121,7 @@ def main() -> int:
     symbols = code_symbols(arguments.vmlinux)
     print(f"llvm-dwarfdump and nm: {time.monotonic() - started:.0f} s")
     rules = open_rules(arguments.vmlinux)
-    cache = open_symcache(rules.image.kernel)
-    assert cache is not None
-    functions = Functions(
-        rules.image, rules.read, rules.image.btf, Inlines(cache, rules.image.kernel)
-    )
+    functions = open_functions(rules.image, rules.read, rules.image.btf)
     names = sorted((compiled & symbols) | set(theirs))
     chosen = random.Random(arguments.seed).sample(names, min(arguments.functions, len(names)))
     wrong = 0

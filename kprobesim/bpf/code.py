@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kprobesim.bpf.btf_ext import BtfExt, CoreRecord
 from kprobesim.bpf.elf_file import STB_LOCAL, STT_FUNC, ElfFile, Section, Symbol
-from kprobesim.bpf.instructions import INSTRUCTION_SIZE, decode
+from kprobesim.bpf.instructions import INSTRUCTION_SIZE, LAST_REGISTER, decode
 from kprobesim.bpf.program import Function, SourceLine
 from kprobesim.errors import BpfObjectError
 from kprobesim.types.btf import Btf
@@ -102,6 +102,9 @@ def _function(
         raise BpfObjectError(
             elf.path, f"function {symbol.name!r} does not lie within section {section.name!r}"
         )
+    instructions = decode(section.data[symbol.value : end])
+    if any(max(one.destination, one.source) > LAST_REGISTER for one in instructions):
+        raise BpfObjectError(elf.path, f"the code of {symbol.name!r} names registers above r10")
     start, stop = symbol.value // INSTRUCTION_SIZE, end // INSTRUCTION_SIZE
     inside = range(start, stop)
     refers = references.get(section.index, {})
@@ -111,7 +114,7 @@ def _function(
         section_index=section.index,
         start=start,
         is_global=symbol.binding != STB_LOCAL and not symbol.is_hidden,
-        instructions=decode(section.data[symbol.value : end]),
+        instructions=instructions,
         references={at - start: to for at, to in refers.items() if at in inside},
         lines=tuple(
             (at - start, line) for at, line in lines.get(section.index, ()) if at in inside

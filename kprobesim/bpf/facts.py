@@ -69,6 +69,10 @@ class KernelFacts:
         """Whether a system call gets a pointer to its caller's registers, and nothing else."""
         return any(self.addresses(f"{isa.syscall_prefix}bpf") for isa in ARCHITECTURES.values())
 
+    def is_set(self, setting: str) -> bool | None:
+        """Whether a setting is ``y``; ``None`` if settings are not known."""
+        return None if self.config is None else self.config.get(setting) == "y"
+
     def has_helper(self, number: int) -> bool | None:
         """Whether it has the helper of that number; ``None`` if that cannot be told."""
         return None if self.helpers is None else helper_name(number) in self.helpers

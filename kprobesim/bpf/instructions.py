@@ -11,6 +11,7 @@ from typing import NamedTuple
 __all__ = ["INSTRUCTION_SIZE", "Instruction", "decode"]
 
 INSTRUCTION_SIZE = 8
+LAST_REGISTER = 10
 _LAYOUT = struct.Struct("<BBhi")
 
 # Classes, the lowest three bits of the code.

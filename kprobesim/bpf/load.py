@@ -13,7 +13,7 @@ from kprobesim.bpf.externs import ExternKind
 from kprobesim.bpf.facts import KernelFacts
 from kprobesim.bpf.flow.reach import Place, Reached, World
 from kprobesim.bpf.flow.walk import walk
-from kprobesim.bpf.helpers import OVERRIDE_RETURN, helper_name
+from kprobesim.bpf.helpers import HELPERS_BY_SETTING, OVERRIDE_RETURN, helper_name
 from kprobesim.bpf.kernel_externs import ResolvedExtern, resolve_extern
 from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import Function, Program, SourceLine
@@ -181,6 +181,10 @@ class LoadedObject:
             name = helper_name(number)
             if self.kernel.has_helper(number) is False and number != POISON.immediate:
                 text = f"it calls {name}, which this kernel has not"
+                found.append((place, Blocker(BlockerKind.HELPER, name, text, _line(place))))
+            setting = HELPERS_BY_SETTING.get(number)
+            if setting is not None and self.kernel.is_set(setting) is False:
+                text = f"it calls {name}, which needs {setting}=y"
                 found.append((place, Blocker(BlockerKind.HELPER, name, text, _line(place))))
         return found
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.history import HISTORY
-from kprobesim.compat.instead import became, nearest
+from kprobesim.compat.instead import became, nearest, variants
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import other_spellings, syscall_of
 from kprobesim.errors import Reason
 from kprobesim.functions.facts import FunctionFacts, Inlining
-from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.sources.wanted import Wanted
 
 __all__ = ["absent"]
@@ -24,14 +21,13 @@ _BECAME = {
     Kind.INLINED: "it became static, and is inlined where it was called",
     Kind.ABSENT: "it was removed",
 }
-_PARTS = ("cold", "part")  # of a function, not the function
+_COLD, _PART = ".cold", "part"  # of a function, not the function
 
 
 def absent(
     asked: KernelFacts,
     wanted: Wanted,
     number: int,
-    in_module: Callable[[str], Verdict] | None = None,
 ) -> list[Finding]:
     """Why there is no function of that name, and what there is.
 
@@ -39,7 +35,6 @@ def absent(
         asked: The kernel.
         wanted: The probe, whose target has no symbol.
         number: The errno that attaching ends with.
-        in_module: Judges the same probe in a module that has the function.
     """
     name = wanted.target
     facts = asked.facts(name)
@@ -53,14 +48,14 @@ def absent(
     if not wanted.module:
         modules = asked.modules_with(name)
         if modules:
-            return _of_module(wanted, modules, number, in_module)
+            return _of_module(wanted, modules, number)
     return [_syscall(asked, name, number) or _renamed_or_gone(asked, facts, number)]
 
 
 def _suffixed(facts: FunctionFacts, number: int) -> Finding | None:
-    whole = [clone for clone in facts.clones if clone.kind not in _PARTS]
-    parts = [clone for clone in facts.clones if clone.kind in _PARTS]
-    clones = whole or parts
+    found = [clone for clone in facts.clones if not clone.symbol.name.endswith(_COLD)]
+    whole = [clone for clone in found if clone.kind != _PART]
+    clones = whole or found
     if not clones:
         return None
     names = ", ".join(clone.symbol.name for clone in clones[:_MOST_SHOWN])
@@ -100,21 +95,12 @@ def _into(facts: FunctionFacts) -> str:
     return f": into {', '.join(callers[:_MOST_SHOWN])}{more}"
 
 
-def _of_module(
-    wanted: Wanted,
-    modules: tuple[str, ...],
-    number: int,
-    judge: Callable[[str], Verdict] | None,
-) -> list[Finding]:
+def _of_module(wanted: Wanted, modules: tuple[str, ...], number: int) -> list[Finding]:
     others = f" (also in {', '.join(modules[1:])})" if modules[1:] else ""
-    message = f"{wanted.target} is in the module {modules[0]}{others}: there once that is loaded"
-    verdict = judge(modules[0]) if judge is not None else None
-    if verdict is not None and not verdict:
-        message += f", and refused there: {verdict.message}"
     return [
         Finding(
             Kind.MODULE,
-            message,
+            f"{wanted.target} is in the module {modules[0]}{others}: there once that is loaded",
             number,
             Reason.MODULE_NOT_LOADED,
             instead=(f"modprobe {modules[0]} first", f"{modules[0]}:{wanted.target}"),
@@ -144,14 +130,14 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
     why = "" if sure else ": removed, renamed or, if it was static, inlined wherever it was called"
     if not asked.known.modules:
         why += "; or it is in a module, and none of this kernel's is at hand"
+    near = (*variants(name, asked.function_names), *nearest(name, asked.function_names))
     return Finding(
         Kind.ABSENT,
         f"there is no {name} in this kernel{why}",
         number,
         _RULE,
-        instead=tuple(nearest(name, asked.function_names)),
+        instead=tuple(dict.fromkeys(near))[:_MOST_SHOWN],
         found_by=facts.found_by,
-        certainty="exact",
     )
 
 

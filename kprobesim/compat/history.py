@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 from kprobesim.compat.kinds import Kind
 
-__all__ = ["HISTORY", "VARIANTS", "Step"]
+__all__ = ["HISTORY", "RESPELT", "VARIANTS", "Spelling", "Step"]
+
+
+Spelling = tuple[re.Pattern[str], str]
 
 
 class Step(NamedTuple):
@@ -111,14 +114,19 @@ HISTORY: dict[str, tuple[Step, ...]] = {
 }
 """By name, its steps in time: the first of which a kernel has anything is meant."""
 
-VARIANTS: tuple[tuple[re.Pattern[str], str], ...] = (
+RESPELT: tuple[Spelling, ...] = (
     (re.compile(r"$"), "_noprof"),  # allocation tags (6.10)
     (re.compile(r"_noprof$"), ""),
     (re.compile(r"page"), "folio"),  # 5.16
     (re.compile(r"folio"), "page"),
+)
+"""How whole families of functions were renamed: patterns, and what replaces each."""
+
+VARIANTS: tuple[Spelling, ...] = (
     (re.compile(r"^(?!__)"), "__"),
     (re.compile(r"^__"), ""),
     (re.compile(r"$"), "_common"),
+    (re.compile(r"$"), "_noprof"),
     (re.compile(r"^"), "do_"),
 )
-"""Patterns by which many names of functions changed, with what replaces each."""
+"""How functions and what they call are named after each other."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import islice
 
-from kprobesim.compat.history import HISTORY, VARIANTS, Step
+from kprobesim.compat.history import HISTORY, RESPELT, VARIANTS, Spelling, Step
 from kprobesim.compat.kinds import Kind
 
-__all__ = ["became", "nearest"]
+__all__ = ["became", "nearest", "variants"]
 
 _MOST = 3
 _ALIKE = 0.7
 _ENOUGH, _SHORTLIST = 20, 200
-_PADDING = ("__pfx_", "__cfi_")  # in front of functions
+_PADDING = ("__pfx_", "__cfi_", "__SC", "__probestub_")  # in front of functions
 
 
 def nearest(wanted: str, names: Collection[str], count: int = _MOST) -> list[str]:
@@ -80,10 +80,15 @@ def became(wanted: str, names: Collection[str]) -> Step | None:
         if old in names
         and any(step.kind is Kind.RENAMED and wanted in step.names for step in steps)
     )
-    variants = tuple(
-        variant
-        for pattern, replacement in VARIANTS
-        if (variant := pattern.sub(replacement, wanted, count=1)) != wanted and variant in names
-    )
-    found = tuple(dict.fromkeys((*older, *variants)))
+    found = tuple(dict.fromkeys((*older, *_respelt(wanted, names, RESPELT))))
     return Step(Kind.RENAMED, found[:_MOST]) if found else None
+
+
+def variants(wanted: str, names: Collection[str]) -> list[str]:
+    """Names that differ from ``wanted`` as a function does from what it calls."""
+    return _respelt(wanted, names, VARIANTS)[:_MOST]
+
+
+def _respelt(wanted: str, names: Collection[str], patterns: Sequence[Spelling]) -> list[str]:
+    respelt = (pattern.sub(replacement, wanted, count=1) for pattern, replacement in patterns)
+    return [name for name in dict.fromkeys(respelt) if name != wanted and name in names]

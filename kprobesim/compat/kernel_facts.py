@@ -7,7 +7,7 @@ from functools import cache, cached_property
 
 from kprobesim.compat.finding import AskedKernel
 from kprobesim.functions.facts import FunctionFacts
-from kprobesim.functions.functions import Functions
+from kprobesim.functions.functions import Functions, open_functions
 from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
@@ -49,12 +49,18 @@ class KernelFacts:
 
     def has(self, *names: str) -> bool:
         """Whether there is a symbol of one of these names."""
-        return any(self.rules.symbols.candidates(name) for name in names)
+        return any(self.known.symbols.candidates(name) for name in names)
 
     def functions_named(self, name: str, module: str | None = None) -> list[Symbol]:
-        """The functions of exactly that name, in the order in which the kernel looks."""
-        full = f"{module}:{name}" if module else name
-        return [found for found in self.rules.symbols.candidates(full) if found.is_function]
+        """The functions of exactly that name, in the order in which the kernel looks.
+
+        Without a module those of the kernel itself: what else is loaded by now is by chance.
+        """
+        if module:
+            found = self.rules.symbols.candidates(f"{module}:{name}")
+        else:
+            found = self.known.symbols.candidates(name)
+        return [symbol for symbol in found if symbol.is_function]
 
     @cached_property
     def function_names(self) -> frozenset[str]:
@@ -86,7 +92,7 @@ class KernelFacts:
 
     @cached_property
     def _functions(self) -> Functions:
-        return Functions(self.rules.image, self.rules.read, self.btf)
+        return open_functions(self.rules.image, self.rules.read, self.btf)
 
     # -- types -------------------------------------------------------------------------------------
 

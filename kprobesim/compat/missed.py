@@ -27,15 +27,10 @@ def missed_calls(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
             f"{name} is in no table of system calls of 64-bit processes",
             found_by="code",
         )
-    if facts.inlining is Inlining.PART:
+    if _is_uncalled(facts) or (facts.inlining is Inlining.WHOLE and facts.symbols):
+        yield _never(facts)
+    elif facts.inlining is Inlining.PART:
         yield _inlined(facts)
-    elif facts.inlining is Inlining.WHOLE:
-        yield Finding(
-            Kind.NEVER,
-            f"all calls of {name} that are known run inlined copies{_into(facts)}",
-            found_by=facts.found_by,
-            certainty=facts.certainty,
-        )
     clones = [clone for clone in facts.clones if clone.kind in _IN_STEAD]
     if clones and facts.symbols:
         yield _cloned(facts, clones)
@@ -45,6 +40,26 @@ def missed_calls(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
             f"{name} is only jumped to: its return is that of {_names(facts.callers)}",
             found_by="code",
         )
+
+
+def _is_uncalled(facts: FunctionFacts) -> bool:
+    """Whether nothing in the kernel's code and data leads to it."""
+    return bool(facts.symbols) and not (facts.callers or facts.address_taken or facts.clones)
+
+
+def _never(facts: FunctionFacts) -> Finding:
+    into = list(dict.fromkeys(place.caller for place in facts.inlined_into))
+    if into:
+        text = f"no call of {facts.name} is left: all run inlined copies{_into(facts)}"
+    else:
+        text = f"nothing in the kernel calls {facts.name}: it is not used, or inlined where it was"
+    return Finding(
+        Kind.NEVER,
+        text,
+        instead=tuple(f"{caller}, which has a copy" for caller in into[:_MOST_SHOWN]),
+        found_by="dwarf" if facts.found_by == "dwarf" else "code",
+        certainty="likely",
+    )
 
 
 def _inlined(facts: FunctionFacts) -> Finding:

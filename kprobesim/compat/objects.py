@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from kprobesim.arch.architecture import ARM64, halves
 from kprobesim.bpf.arguments import argument_reads, compiled_for
@@ -54,7 +55,7 @@ class Objects:
         named = (one for one in self._loaded[key].programs if one.program.name == wanted.program)
         return next(named, None)
 
-    @property
+    @cached_property
     def _facts(self) -> LoadingFacts:
         kernel, known = self._kernel, self._kernel.known
         return LoadingFacts(

@@ -139,8 +139,7 @@ def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
     try:
         known = open_known(path, progress=progress)
         facts = KernelFacts(known)
-        judge = Judge(facts)
-        answers = [answer for source in work.sources for answer in judge.answers(source)]
+        answers = Judge(facts).answers(work.sources)
         done.judged = facts.kernel, known.version, answers
         if work.ask:
             answers[:] = with_own_answers(facts, answers, progress)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from types import ModuleType
 
@@ -12,10 +13,10 @@ from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.functions import arm64, x86_64
 from kprobesim.functions.branches import Branches
-from kprobesim.functions.clones import ENTRY_PADDING
+from kprobesim.functions.clones import ENTRY_PADDING, without_cold
+from kprobesim.functions.effects import Effect
 from kprobesim.functions.pointers import pointed_at
 from kprobesim.image import KernelImage
-from kprobesim.image.modules.module_image import ModuleImage
 
 __all__ = ["Code", "Read"]
 
@@ -23,6 +24,9 @@ Read = Callable[[int, int], bytes]
 """``read(address, size)``: code as it runs."""
 
 _CODE_LETTERS = b"tTwWi"
+#: gcc puts a number behind the dot, clang the function itself.
+_OWN_NAME = re.compile(rb"__(?:func|FUNCTION|PRETTY_FUNCTION)__(?:\.[\w.]+)?$")
+_LONGEST_NAME = 256
 _READERS = halves(x86_64=x86_64, arm64=arm64)
 
 
@@ -70,6 +74,11 @@ class Code:
         """Where the function that holds ``address`` begins."""
         at = bisect_right(self._starts, address) - 1
         return self._starts[at] if at >= 0 else None
+
+    def caller_at(self, site: int) -> str | None:
+        """The name of the function that holds ``site``; its cold part counts as itself."""
+        start = self.start_of(site)
+        return None if start is None else without_cold(self.names[start])
 
     def end_of(self, start: int) -> int:
         """Where the function behind the one that begins at ``start`` begins; its end at most."""
@@ -132,20 +141,44 @@ class Code:
             yield sites[index], targets[index], bool(calls[index])
 
     @cached_property
-    def taken(self) -> set[int]:
-        """The entries whose address its data or its code holds."""
-        found = self._pointed_at
-        for start, text in self.texts():
-            found.update(address for _, address in self.references(text, start, self.entries))
+    def own_names(self) -> Mapping[int, str]:
+        """What functions call themselves, by the address of the array ``__func__.N`` that says it.
+
+        Only a kernel with CONFIG_KALLSYMS_ALL has symbols for these.
+        """
+        names, addresses, _, _, _ = self.part.symbols.columns
+        found = {}
+        for name, address in zip(names, addresses, strict=True):
+            if name.startswith(b"__") and _OWN_NAME.match(name):
+                text = self.part.read_string(address, _LONGEST_NAME)
+                if text and text.isidentifier():
+                    found[address] = text
         return found
 
     @property
-    def _pointed_at(self) -> set[int]:
-        if not isinstance(self.part, ModuleImage):
-            return pointed_at(self.part, self.entries)
-        return pointed_at(self.part, self.entries | self._known)
-
-    def references(self, text: bytes, base: int, wanted: set[int]) -> Iterator[tuple[int, int]]:
-        """Site and address of each place in ``text`` that takes one of the ``wanted`` addresses."""
-        found: Iterator[tuple[int, int]] = self._arch.find_references(text, base, wanted)
+    def effect(self) -> Callable[[bytes, int, int], Effect]:
+        """What an instruction does to argument registers (see :mod:`.effects`)."""
+        found: Callable[[bytes, int, int], Effect] = self._arch.effect
         return found
+
+    @property
+    def shows_constants(self) -> bool:
+        """Whether an address that it takes is that of what it uses."""
+        return bool(self._arch.SHOWS_CONSTANTS)
+
+    @cached_property
+    def references(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Each place that takes the address of an entry or of an own name, and what it takes."""
+        wanted = self.entries.union(self.own_names)
+        sites, addresses = array("Q"), array("Q")
+        for start, text in self.texts():
+            for site, address in self._arch.find_references(text, start, wanted):
+                sites.append(site)
+                addresses.append(address)
+        return sites, addresses
+
+    @cached_property
+    def taken(self) -> Set[int]:
+        """The entries whose address its data or its code holds."""
+        known = self.entries.union(self._known)
+        return pointed_at(self.part, known) | self.entries.intersection(self.references[1])

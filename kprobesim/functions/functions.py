@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
-from kprobesim.functions.clones import split_clone, without_cold
+from kprobesim.functions.arguments import Arguments
+from kprobesim.functions.clones import split_clone
 from kprobesim.functions.code import Code, Read
 from kprobesim.functions.declared import Declared
+from kprobesim.functions.dwarf.debug_file import open_symcache
 from kprobesim.functions.dwarf.inlines import Inlines
-from kprobesim.functions.facts import Clone, FunctionFacts
+from kprobesim.functions.facts import Clone, FunctionFacts, InlinedAt
 from kprobesim.functions.inlining import Judged, by_code, by_dwarf
+from kprobesim.functions.own_names import OwnNames
 from kprobesim.functions.seen import Seen, bodies
 from kprobesim.functions.signature import judge_signature
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.types.btf import Btf
 
-__all__ = ["Functions"]
+__all__ = ["Functions", "open_functions"]
 
 
 class Functions:
@@ -98,8 +103,7 @@ class Functions:
     def names(self) -> list[str]:
         """All functions of the source that are known of: with a symbol, a clone or a copy."""
         found = {split_clone(name)[0] for name in self.kernel.names.values()}
-        if self.dwarf is not None:
-            found |= self.dwarf.names()
+        found |= self._own_names.compiled if self.dwarf is None else self.dwarf.names()
         return sorted(found)
 
     def facts_of_all(self) -> Iterator[FunctionFacts]:
@@ -116,6 +120,7 @@ class Functions:
         signature = judge_signature(
             seen,
             self.declared,
+            self._arguments,
             clones_declared=self._clones_declared,
             clang="clang" in self.image.banner,
         )
@@ -130,8 +135,10 @@ class Functions:
             tail_called_only=bool(seen.jumps) and not seen.calls and not seen.taken,
             address_taken=seen.taken,
             traceable=seen.traceable,
+            prototype=self.declared.text(seen.base),
             changed_signature=signature.changed,
             lost_arguments=signature.lost,
+            argument_registers=signature.registers,
             found_by=judged.found_by,
             certainty=judged.certainty,
             evidence=(*judged.evidence, *signature.evidence),
@@ -160,9 +167,8 @@ class Functions:
         for entry in dict.fromkeys(symbol.address for symbol in found):
             for code in self.codes():
                 for site, is_call in code.branches_to(entry):
-                    start = code.start_of(site)
-                    caller = "" if start is None else without_cold(code.names[start])
-                    if caller == name:
+                    caller = code.caller_at(site)
+                    if caller is None or caller == name:
                         continue
                     callers[caller] = None
                     calls += is_call
@@ -187,4 +193,48 @@ class Functions:
             judged = by_dwarf(seen, self.dwarf)
             if judged is not None:
                 return judged
-        return by_code(seen)
+        return by_code(seen, self._own_names, self._holders_of_rests(seen))
+
+    def _holders_of_rests(self, seen: Seen) -> Iterator[InlinedAt]:
+        """Who branches to a part that was split off the function, other than itself."""
+        for clone in seen.clones:
+            if clone.kind != "part":
+                continue
+            for site, _ in self.kernel.branches_to(clone.symbol.address):
+                holder = self.kernel.caller_at(site)
+                if holder is not None and split_clone(holder)[0] != seen.base:
+                    yield InlinedAt(holder, address=site)
+
+    @cached_property
+    def _arguments(self) -> Arguments:
+        return Arguments(self.kernel, self.declared)
+
+    @cached_property
+    def _own_names(self) -> OwnNames:
+        return OwnNames(self.kernel)
+
+
+def open_functions(
+    image: KernelImage,
+    read: Read,
+    btf: Btf | None = None,
+    *,
+    debug: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Functions:
+    """The functions of ``image``, with what its debug information tells, if there is any.
+
+    Args:
+        image: The kernel, with or without modules.
+        read: Gives its code as it runs.
+        btf: Its types.
+        debug: A vmlinux with its debug information; else the image's own file is looked at.
+        progress: Hears that debug information is read, which takes seconds the first time.
+
+    Raises:
+        ImageError: ``debug`` is of another build, has no debug information, or is damaged.
+        UsageError: symbolic, which reads it, is not installed.
+    """
+    kernel = image.kernel if isinstance(image, LoadedImage) else image
+    cache = open_symcache(kernel, None if debug is None else Path(debug), progress)
+    return Functions(image, read, btf, None if cache is None else Inlines(cache, kernel))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from kprobesim.functions.dwarf.inlines import Inlines
 from kprobesim.functions.facts import Certainty, Evidence, FoundBy, InlinedAt, Inlining
+from kprobesim.functions.own_names import OwnNames
 from kprobesim.functions.seen import Seen
 
-__all__ = ["Judged", "by_dwarf"]
+__all__ = ["Judged", "by_code", "by_dwarf"]
 
 
 class Judged(NamedTuple):
@@ -36,12 +38,56 @@ def by_dwarf(seen: Seen, dwarf: Inlines) -> Judged | None:
     return Judged(inlining, copies, "dwarf", "exact")
 
 
-def by_code(seen: Seen) -> Judged:
-    """What symbols tell without debug information."""
+def by_code(seen: Seen, own: OwnNames, rests: Iterable[InlinedAt]) -> Judged:
+    """What symbols and code tell without debug information.
+
+    Args:
+        seen: The function.
+        own: What functions call themselves.
+        rests: Who branches to a part that was split off it, ``name.part.0``: gcc splits a function
+            whose beginning it wants to inline (ipa-split), so who holds such a branch holds a copy.
+    """
+    copies = {copy.caller: copy for copy in rests}
+    evidence = []
+    if copies:
+        text = f"{_some(copies)} branch to a part that was split off it, so hold a copy of the rest"
+        evidence.append(Evidence(text, "code", "likely"))
+    naming = {
+        holder: InlinedAt(holder, address=address)
+        for holder, address in own.copies(seen.base)
+        if holder not in copies
+    }
+    if naming:
+        text = f"{_some(naming)} take the address of the name that it calls itself by"
+        evidence.append(Evidence(text, "code", "likely"))
+        copies |= naming
+    found = tuple(copies.values())
     if seen.bodies:
-        return Judged(Inlining.UNKNOWN, (), "symbols", "exact")
+        if found:
+            return Judged(Inlining.PART, found, "code", "likely", tuple(evidence))
+        if not seen.callers and not seen.taken:
+            text = "nothing calls it or holds its address: it is not used, or inlined where it is"
+            return Judged(Inlining.UNKNOWN, (), "code", "guess", (Evidence(text, "code", "guess"),))
+        return Judged(Inlining.UNKNOWN, (), "symbols", "guess")
     if seen.clones:
         text = f"there is only {seen.clones[0].symbol.name}: the rest of it is in its callers"
-        evidence = (Evidence(text, "symbols", "exact"),)
-        return Judged(Inlining.WHOLE, (), "symbols", "exact", evidence)
-    return Judged(Inlining.GONE, (), "symbols", "guess")
+        evidence.append(Evidence(text, "symbols", "exact"))
+        return Judged(Inlining.WHOLE, found, "symbols", "exact", tuple(evidence))
+    if found:
+        return Judged(Inlining.WHOLE, found, "code", "likely", tuple(evidence))
+    if seen.base in own.compiled:
+        text = "it has no symbol, and the kernel has the name that it calls itself by"
+        return Judged(
+            Inlining.WHOLE, (), "symbols", "likely", (Evidence(text, "symbols", "likely"),)
+        )
+    if own.is_a_string(seen.base):
+        text = "it has no symbol, and its name is among the kernel's constants, as functions log it"
+        return Judged(Inlining.WHOLE, (), "code", "guess", (Evidence(text, "code", "guess"),))
+    text = "it has no symbol: it is inlined wherever it is called, or not in this kernel"
+    return Judged(Inlining.GONE, (), "symbols", "guess", (Evidence(text, "symbols", "guess"),))
+
+
+def _some(names: Collection[str]) -> str:
+    """Up to three of them, and how many more there are."""
+    first = ", ".join(list(names)[:3])
+    return first if len(names) <= 3 else f"{first} and {len(names) - 3} more"

@@ -207,7 +207,7 @@ class KernelImage:
         count = self._address("kallsyms_num_syms")
         if count is None:
             return True
-        code = sum(self.is_code(symbol.address) for symbol in self.symbols)
+        code = sum(map(self.is_code, self.symbols.columns.addresses))
         return int.from_bytes(self.read(count, 4), "little") > code * _MORE_THAN_CODE
 
     @cached_property

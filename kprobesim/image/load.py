@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from kprobesim.arch.architecture import ARM64
+from kprobesim.catalog.file import is_catalog, open_catalog
+from kprobesim.errors import UsageError
 from kprobesim.image.cache import load_cached
 from kprobesim.image.elf import ELF_MAGIC, Elf
 from kprobesim.image.files.arm64_image import load_arm64_image
@@ -16,6 +18,7 @@ from kprobesim.image.files.source import Buffer, open_file
 from kprobesim.image.files.vmlinux import vmlinux_segments
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.state import read_stored_image
+from kprobesim.image.stored import unpack_stored
 from kprobesim.image.symbols.kallsyms import find_kallsyms
 from kprobesim.image.symbols.symbol_file import read_symbol_file
 from kprobesim.image.symbols.symtab import has_symtab, read_symtab
@@ -37,8 +40,8 @@ def load_image(
     What has to be unpacked is so once: see :mod:`kprobesim.image.cache`.
 
     Args:
-        path: A vmlinux, bzImage, ARM64 Image, a package or archive with one, or a snapshot, which
-            gives the image of the kernel that runs in it.
+        path: A vmlinux, bzImage, ARM64 Image, a package or archive with one, a catalogue, or a
+            snapshot, which gives the image of the kernel that runs in it.
         symbols: A file to take the symbols from: another ELF, a System.map or a copy of
             /proc/kallsyms. Without it they come from the image: its ``.symtab``, or else the
             kallsyms that the kernel carries.
@@ -47,11 +50,16 @@ def load_image(
     Raises:
         ImageError: The file is no kernel image of x86-64 or ARM64, or a damaged one.
         SnapshotError: It is a damaged snapshot.
+        CatalogError: It is a damaged catalogue.
     """
     path = Path(path)
     symbol_path = None if symbols is None else Path(symbols)
     if symbol_path is not None:
         open_file(symbol_path)  # a wrong path is an error now, not at the first lookup
+    if is_catalog(path):
+        if symbols is not None:
+            raise UsageError(f"symbols are for images; {path} is a catalogue")
+        return unpack_stored(open_catalog(path))
     image = read_stored_image(path) if is_snapshot(path) else _load(path, progress)
     if symbol_path is None:
         return image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 
@@ -15,6 +15,7 @@ from kprobesim.image.tables.error_injection import ErrorInjection, InjectionType
 from kprobesim.image.tables.exports import kernel_exports
 from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
 from kprobesim.image.tables.patch_sites import PatchSites
+from kprobesim.types.btf import Btf
 
 __all__ = ["LoadedImage"]
 
@@ -52,6 +53,21 @@ class LoadedImage(KernelImage):
     def kallsyms_all(self) -> bool:
         """Whether the kernel itself knows symbols of data."""
         return self.kernel.kallsyms_all
+
+    @cached_property
+    def kprobe_blacklist(self) -> Sequence[int]:
+        """Addresses in ``_kprobe_blacklist`` of the kernel."""
+        return self.kernel.kprobe_blacklist
+
+    @cached_property
+    def mcount_sites(self) -> Sequence[int]:
+        """Addresses of the calls or nops that ftrace patches in the kernel."""
+        return self.kernel.mcount_sites
+
+    @cached_property
+    def btf(self) -> Btf | None:
+        """The types of the kernel."""
+        return self.kernel.btf
 
     def add(self, module: ModuleImage) -> None:
         """From now on ``module`` belongs to it, instead of the one of that name, if there is."""
@@ -207,6 +223,9 @@ class _Symbols(SymbolTable):
 
     def functions(self) -> Iterator[Symbol]:
         return chain.from_iterable(part.symbols.functions() for part in self._image.all_parts)
+
+    def any_named(self, part: bytes) -> bool:
+        return self._kernel.any_named(part)
 
     def _refuse_unknown(self, name: str) -> None:
         owner, colon, own = name.partition(":")

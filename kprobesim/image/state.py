@@ -7,12 +7,10 @@ part of the guest's RAM; symbols are stored decoded and in order, whatever file 
 from __future__ import annotations
 
 import hashlib
-import sys
-from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.errors import ImageError, KprobesimError
@@ -22,17 +20,54 @@ from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.segment import Segment
 from kprobesim.image.symbols.table import Columns
 from kprobesim.sizes import MASK64
-from kprobesim.snapshot.container import Container, read_container
-from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
+from kprobesim.snapshot.container import read_container
+from kprobesim.snapshot.packing import (
+    PackingError,
+    pack,
+    pack_value,
+    pack_words,
+    unpack,
+    unpack_value,
+    unpack_words,
+)
 from kprobesim.snapshot.pages import PageReader, PagesError, PageWriter
 
-__all__ = ["identity", "pack_image", "page_reader", "read_stored_image", "unpack_image"]
+__all__ = [
+    "Sections",
+    "identity",
+    "pack_image",
+    "page_reader",
+    "read_stored_image",
+    "unpack_image",
+]
 
 _IMAGE = "image"
 _NAMES, _ADDRESSES = "symbols/names", "symbols/addresses"
 _SEGMENT = "segment/"
 _SIZES, _KINDS = "symbols/sizes", "symbols/kinds"
 _MOST_SYMBOLS = 1 << 22
+
+
+class Sections(Protocol):
+    """A file of named sections: a snapshot's container, or a catalogue."""
+
+    @property
+    def path(self) -> Path:
+        """Which."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What it says of them."""
+
+    @property
+    def sections(self) -> Mapping[str, Any]:
+        """Their names."""
+
+    def section(self, name: str) -> memoryview:
+        """The bytes of one."""
+
+    def damaged(self, why: str) -> KprobesimError:
+        """The error to raise for content that makes no sense."""
 
 
 class StoredSegment(Segment):
@@ -115,9 +150,9 @@ def pack_image(image: KernelImage, pages: PageWriter | None) -> dict[str, bytes]
     if symbols is not None:
         columns = symbols.columns
         sections[_NAMES] = pack(b"\0".join(columns.names))
-        sections[_ADDRESSES] = pack(_little_endian(columns.addresses))
+        sections[_ADDRESSES] = pack_words(columns.addresses)
         if columns.sizes is not None:
-            sections[_SIZES] = pack(_little_endian(columns.sizes))
+            sections[_SIZES] = pack_words(columns.sizes)
         sections[_KINDS] = pack(columns.kinds)
     return sections
 
@@ -128,19 +163,21 @@ def read_stored_image(path: Path) -> KernelImage:
     return unpack_image(container, page_reader(container))
 
 
-def page_reader(container: Container) -> PageReader:
-    """The pages in ``container``; raises :class:`SnapshotError`."""
-    count = container.facts.get("pages")
+def page_reader(container: Sections, prefix: str = "") -> PageReader:
+    """The pages in ``container``, in sections named after ``prefix``; raises its errors."""
+    count = container.facts.get(f"{prefix}pages")
     if type(count) is not int or count < 0:
         raise container.damaged("it does not say how many pages it has")
     try:
-        return PageReader(container.section("pages"), container.section("pages/sizes"), count)
+        return PageReader(
+            container.section(f"{prefix}pages"), container.section(f"{prefix}pages/sizes"), count
+        )
     except PagesError as error:
         raise container.damaged(str(error)) from error
 
 
 def unpack_image(
-    container: Container,
+    container: Sections,
     pages: PageReader | None,
     path: Path | None = None,
 ) -> KernelImage:
@@ -182,7 +219,7 @@ def unpack_image(
         raise container.damaged(f"its kernel image cannot be read ({error!r})") from error
 
 
-def _segment(container: Container, pages: PageReader | None, facts: dict[str, Any]) -> Segment:
+def _segment(container: Sections, pages: PageReader | None, facts: dict[str, Any]) -> Segment:
     size, runs = facts.pop("size"), facts.pop("runs")
     if type(size) is not int or not 0 <= size <= facts["memsz"]:
         raise ValueError("a segment's size cannot be")
@@ -226,7 +263,7 @@ def _check(facts: dict[str, Any], segments: list[Segment], headers: list[Section
         raise ValueError("a text is none")
 
 
-def _columns(container: Container, facts: dict[str, Any] | None) -> tuple[Columns, str] | None:
+def _columns(container: Sections, facts: dict[str, Any] | None) -> tuple[Columns, str] | None:
     if facts is None:
         return None
     try:
@@ -238,27 +275,12 @@ def _columns(container: Container, facts: dict[str, Any] | None) -> tuple[Column
             raise ValueError("there are more or fewer names than symbols")
         names = joined.split(b"\0") if count else []
         kinds = unpack(container.section(_KINDS), count)
-        addresses = _words(unpack(container.section(_ADDRESSES), 8 * count))
+        addresses = unpack_words("Q", container.section(_ADDRESSES), count)
         sizes = None
         if _SIZES in container.sections:
-            sizes = _words(unpack(container.section(_SIZES), 8 * count))
+            sizes = unpack_words("Q", container.section(_SIZES), count)
         return Columns(names, addresses, sizes, kinds, ordered=True), str(facts["source"])
     except (PackingError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, KprobesimError):
             raise
         raise container.damaged(f"its symbols cannot be read ({error!r})") from error
-
-
-def _little_endian(words: array[int]) -> bytes:
-    copy = array("Q", words)
-    if sys.byteorder == "big":
-        copy.byteswap()
-    return copy.tobytes()
-
-
-def _words(data: bytes) -> array[int]:
-    words = array("Q")
-    words.frombytes(data)
-    if sys.byteorder == "big":
-        words.byteswap()
-    return words

@@ -11,27 +11,31 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from kprobesim.catalog.file import Catalog, is_catalog, open_catalog
 from kprobesim.errors import GuestMemoryError, ImageError, Reason, UsageError
 from kprobesim.image import KernelImage, SymbolTable, load_image
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.image.modules.link import Linker
+from kprobesim.image.modules.store import ModuleStore, StoredFinder
 from kprobesim.image.placement import module_area, virtual_minus_ram
 from kprobesim.image.state import page_reader, unpack_image
+from kprobesim.image.stored import StoredImage, pack_stored, unpack_stored
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.kprobes.model import Model, known_model
-from kprobesim.kprobes.rules.own_code import own_model
+from kprobesim.kprobes.model import Model, known_model, model_of
+from kprobesim.kprobes.rules.own_code import own_facts, own_model, with_facts
 from kprobesim.kprobes.rules.rules import Read, Rules
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.patching.running_text import module_text, running_text
+from kprobesim.patching.text import code_areas
 from kprobesim.sizes import PAGE
 from kprobesim.snapshot.container import is_snapshot, read_container
 from kprobesim.snapshot.pages import PagesError
 
-__all__ = ["KernelRules", "Opened", "open_kernel", "open_rules"]
+__all__ = ["KernelRules", "Opened", "open_kernel", "open_rules", "pack_kernel"]
 
 
 def open_rules(
@@ -49,7 +53,7 @@ def open_rules(
     0
 
     Args:
-        path: A vmlinux, bzImage, ARM64 Image, Debian package with a kernel, or snapshot.
+        path: A vmlinux, bzImage, ARM64 Image, Debian package with a kernel, snapshot or catalogue.
         symbols: A file to take the symbols from, for an image without any.
         model: The kernel whose kprobes to imitate; by default the image's own.
         strict: Imitate it also where it is wrong.
@@ -58,6 +62,7 @@ def open_rules(
     Raises:
         ImageError: The file is no usable kernel.
         SnapshotError: The file is a damaged snapshot.
+        CatalogError: The file is a damaged catalogue.
         UsageError: There is no such model.
     """
     opened = open_kernel(path, symbols=symbols, model=model, strict=strict, progress=progress)
@@ -70,10 +75,12 @@ class Opened(NamedTuple):
     Attributes:
         image: The kernel.
         make_rules: Makes the rules of it, which takes longer.
+        catalog: The catalogue that it is in; ``None``: it is in none.
     """
 
     image: KernelImage
     make_rules: Callable[[], KernelRules]
+    catalog: Catalog | None = None
 
 
 def open_kernel(
@@ -96,6 +103,7 @@ def open_kernel(
     Raises:
         ImageError: The file is no usable kernel.
         SnapshotError: The file is a damaged snapshot.
+        CatalogError: The file is a damaged catalogue.
         UsageError: There is no such model.
     """
     wanted = known_model(model)
@@ -104,6 +112,18 @@ def open_kernel(
             raise UsageError(f"symbols are for images; {os.fspath(path)} is a snapshot")
         stored, read = _open_snapshot(Path(path))
         return Opened(stored, lambda: KernelRules(stored, read, wanted, strict=strict))
+    if is_catalog(path):
+        if symbols is not None:
+            raise UsageError(f"symbols are for images; {os.fspath(path)} is a catalogue")
+        catalog = open_catalog(path)
+        known = unpack_stored(catalog)
+
+        def rules_of_catalog() -> KernelRules:
+            model = wanted or _stored_model(catalog, known)
+            finder = StoredFinder(known, ModuleStore(catalog))
+            return KernelRules(known, known.read_code, model, strict=strict, finder=finder)
+
+        return Opened(known, rules_of_catalog, catalog)
     image = load_image(path, symbols=symbols, progress=progress)
 
     def make_rules() -> KernelRules:
@@ -111,6 +131,26 @@ def open_kernel(
         return KernelRules(image, running_text(image).read, wanted, strict=strict, finder=finder)
 
     return Opened(image, make_rules)
+
+
+def pack_kernel(rules: KernelRules) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Facts and sections of a catalogue of which :func:`open_kernel` makes the kernel again.
+
+    Raises:
+        ImageError: It is damaged where something that is packed lies.
+    """
+    image = rules.image.kernel
+    code = [(start, memoryview(rules.read(start, len(data)))) for start, data in code_areas(image)]
+    facts, sections = pack_stored(image, code)
+    return {**facts, "model": own_facts(rules.model)}, sections
+
+
+def _stored_model(catalog: Catalog, image: StoredImage) -> Model:
+    """The model of the kernel in ``catalog``, as its own code had it."""
+    try:
+        return with_facts(model_of(image.version), catalog.facts.get("model"))
+    except ValueError as error:
+        raise catalog.damaged(f"it has {error}") from error
 
 
 def _open_snapshot(path: Path) -> tuple[KernelImage, Read]:
@@ -305,7 +345,7 @@ class KernelRules:
             init,
             percpu,
             self.image.exported_to_modules,
-            self.image.kernel.read,
+            self.image.read,  # a key may be another module's
             self.image.banner,
         )
         self._text_of[image.name] = module_text(image, self.image.kernel).read

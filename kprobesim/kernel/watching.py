@@ -15,6 +15,7 @@ from kprobesim.machine.die_notifiers import DieNotifier
 from kprobesim.machine.registration import Registration
 from kprobesim.machine.system import System
 from kprobesim.machine.text import TextPoke
+from kprobesim.machine.turn import in_turn
 from kprobesim.stack.stack_trace import StackTrace
 from kprobesim.stack.walk import StackWalker
 
@@ -52,6 +53,7 @@ class Watching:
 
     # -- being told --------------------------------------------------------------------------------
 
+    @in_turn
     def on_hit(self, callback: HitListener) -> Registration:
         """Call ``callback(hit)`` for everything that happens to any probe, also to later ones.
 
@@ -62,8 +64,9 @@ class Watching:
         _check_callable(callback)
         callbacks = self.kprobes.listeners.callbacks
         callbacks.append(callback)
-        return Registration(callback, lambda: _remove(callbacks, callback))
+        return Registration(callback, lambda: self._remove(callbacks, callback))
 
+    @in_turn
     def on_text_poke(self, callback: Callable[[int, bytes, bytes, str], object]) -> Registration:
         """Call ``callback(address, old, new, what)`` whenever guest code is written by us.
 
@@ -77,8 +80,9 @@ class Watching:
             callback(poke.address, poke.old, poke.new, poke.who)
 
         listeners.append(listener)
-        return Registration(callback, lambda: _remove(listeners, listener))
+        return Registration(callback, lambda: self._remove(listeners, listener))
 
+    @in_turn
     def register_die_notifier(self, callback: DieNotifier, *, priority: int = 0) -> Registration:
         """Ask ``callback(event, regs, trap)`` before a trap that nobody claims ends the run.
 
@@ -91,11 +95,21 @@ class Watching:
         notifiers = self.machine.die_notifiers
         notifiers.register(callback, as_int(priority, "priority"))
         self._watch_die_chain()
-        return Registration(callback, lambda: notifiers.unregister(callback))
+        return Registration(callback, lambda: self._no_notifier(callback))
+
+    @in_turn
+    def _no_notifier(self, callback: DieNotifier) -> None:
+        self.machine.die_notifiers.unregister(callback)
+
+    @in_turn
+    def _remove(self, callbacks: list[_C], callback: _C) -> None:
+        if callback in callbacks:
+            callbacks.remove(callback)
 
     def _watch_die_chain(self) -> None:
         """A booted guest handles its traps itself: see that it asks us, too."""
 
+    @in_turn
     def unregister_die_notifier(self, callback: DieNotifier) -> None:
         """Ask ``callback`` no longer; raises :class:`UsageError` if it was not asked."""
         if not self.machine.die_notifiers.unregister(callback):
@@ -105,8 +119,3 @@ class Watching:
 def _check_callable(callback: object) -> None:
     if not callable(callback):
         raise UsageError(f"{callback!r} cannot be called: give a function")
-
-
-def _remove(callbacks: list[_C], callback: _C) -> None:
-    if callback in callbacks:
-        callbacks.remove(callback)

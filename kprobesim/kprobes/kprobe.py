@@ -102,7 +102,8 @@ class Kprobe:
         symbol_name: ``const char *``, a symbol, or ``"symbol+0x10"`` for an offset in it.
         offset: ``unsigned int``, bytes from the symbol.
         addr: ``kprobe_opcode_t *``, the probe's address, instead of a symbol; filled in by
-            registration.
+            registration, and not to be changed until it is unregistered. (The kernel would look
+            for the probe in one place of its table and disarm another.)
         pre_handler: Called before the instruction.
         post_handler: Called after it.
         fault_handler: Called when the instruction or a handler faults.
@@ -110,6 +111,7 @@ class Kprobe:
         ainsn: How the instruction is executed (``struct arch_specific_insn``).
         detour: Where a hit goes on instead, if the probe is optimised.
         flags: :class:`KprobeFlag`; set ``KprobeFlag.DISABLED`` to register it unarmed.
+        registered_at: Where it is registered, if it is.
         nmissed: Hits whose handlers did not run because a probe was being handled.
 
     Unregistering leaves ``addr`` set and ``flags`` DISABLED, as in the kernel: clear both to
@@ -127,6 +129,7 @@ class Kprobe:
         "opcode",
         "post_handler",
         "pre_handler",
+        "registered_at",
         "symbol_name",
     )
 
@@ -144,6 +147,7 @@ class Kprobe:
         fault_handler: FaultHandler | None = None,
         flags: int = 0,
     ) -> None:
+        self.registered_at: int | None = None
         self.symbol_name = symbol_name
         self.addr = addr
         self.offset = offset
@@ -165,7 +169,17 @@ class Kprobe:
                 raise UsageError(f"{name} is {value!r}: give a function, or None")
         elif name in ("flags", "nmissed") and not isinstance(value, int):
             raise UsageError(f"{name} is {value!r}: give an int")
+        elif name == "addr" and self.registered_at not in (None, value):
+            raise UsageError(f"{self!r} is registered there: unregister it before you move it")
         object.__setattr__(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy nothing is registered."""
+        return {name: getattr(self, name) for name in Kprobe.__slots__} | {"registered_at": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
 
     def count_miss(self) -> None:
         """``kprobes_inc_nmissed_count()``: it was hit, and its handlers did not run."""

@@ -42,10 +42,12 @@ class KprobeTable:
         address = head.addr or 0
         self.heads[address] = head
         self._registered[id(p)] = p, address
+        p.registered_at = address
 
     def remove(self, p: Kprobe) -> None:
         """``p`` is no longer registered; its address is free when nobody else is there."""
         _, address = self._registered.pop(id(p))
+        p.registered_at = None
         head = self.heads[address]
         if isinstance(head, AggrKprobe):
             head.remove(p)

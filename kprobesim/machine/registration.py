@@ -32,9 +32,9 @@ class Registration:
 
     def remove(self) -> None:
         """Undo the registration; once more does nothing, nor does it if it was undone otherwise."""
-        remove, self._remove = self._remove, None
-        if remove is not None:
-            remove()
+        if self._remove is not None:
+            self._remove()  # which may be refused, while another thread uses the guest
+            self._remove = None
 
     def __call__(self) -> None:
         """As :meth:`remove`."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage
 
-__all__ = ["Code", "branch", "displacement"]
+__all__ = ["Code", "branch", "code_areas", "displacement"]
 
 
 class Code:
@@ -22,7 +22,7 @@ class Code:
     def __init__(self, image: KernelImage, names: KernelImage | None = None) -> None:
         self.image = image
         self._names = names or image
-        self._areas = list(_code(image))
+        self._areas = list(code_areas(image))
         self._starts = [start for start, _ in self._areas]
         self._copies: dict[int, bytearray] = {}
         self.variables: dict[int, bytes] = {}
@@ -121,7 +121,7 @@ class Code:
         return found.symbol.name if found is not None and found.offset == 0 else None
 
 
-def _code(image: KernelImage) -> Iterator[tuple[int, memoryview]]:
+def code_areas(image: KernelImage) -> Iterator[tuple[int, memoryview]]:
     """The pages of code with their addresses, as far as the file has them."""
     for region in image.regions:
         if region.kind not in ("text", "mixed"):

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+import sys
+from array import array
+from typing import Any, Literal
 
 import zstandard
 
-__all__ = ["PackingError", "pack", "pack_value", "unpack", "unpack_value"]
+__all__ = [
+    "PackingError",
+    "pack",
+    "pack_value",
+    "pack_words",
+    "unpack",
+    "unpack_value",
+    "unpack_words",
+]
 
 _LIMIT = 1 << 30  # no section unpacks to more
 _VALUE_LIMIT = 32 << 20  # JSON takes up to twenty times as much memory
@@ -48,6 +58,33 @@ def unpack(packed: memoryview | bytes, size: int | None = None, *, limit: int = 
     if len(data) != found:
         raise PackingError(f"it unpacks to {len(data)} bytes instead of {found}")
     return data
+
+
+def pack_words(numbers: array[int]) -> bytes:
+    """``numbers``, of type "I" or "Q", packed with their lowest byte first."""
+    copy = array(numbers.typecode, numbers)
+    if sys.byteorder == "big":
+        copy.byteswap()
+    return pack(copy.tobytes())
+
+
+def unpack_words(
+    kind: Literal["I", "Q"], packed: memoryview | bytes, count: int | None = None
+) -> array[int]:
+    """What :func:`pack_words` was given: ``count`` numbers of the type ``kind``.
+
+    Raises:
+        PackingError: It is damaged, or has more or fewer.
+    """
+    numbers = array(kind)
+    size = None if count is None else count * numbers.itemsize
+    data = unpack(packed, size)
+    if len(data) % numbers.itemsize:
+        raise PackingError("a list of numbers is cut short")
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def pack_value(value: object) -> bytes:

@@ -15,17 +15,20 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 
 import zstandard
 
 from kprobesim.sizes import PAGE
 
-__all__ = ["PageReader", "PageWriter", "PagesError"]
+__all__ = ["PageReader", "PageWriter", "PagedBytes", "PagesError"]
 
 
 _FRAME = 16
 _BLOCK = 16 * PAGE
 _LEVEL = 1  # 3 is 3 % smaller, packs a third slower and unpacks as fast
+#: Pages that a memory keeps which is read in places: a megabyte.
+_KEPT = 256
 _ZERO_PAGE = bytes(PAGE)
 _ZERO_BLOCK = bytes(_BLOCK)
 
@@ -139,6 +142,16 @@ class PageReader:
         del memory[size:]
         return memory
 
+    def view(self, runs: bytes | memoryview, size: int) -> PagedBytes:
+        """The same memory, of which only what is asked for is unpacked."""
+        whole = -(-size // PAGE) * PAGE
+        return PagedBytes(self, list(self._runs(runs, whole)), size)
+
+    def page(self, number: int) -> memoryview:
+        """The stored page ``number``, which the reader has."""
+        frame, inside = divmod(number, _FRAME)
+        return memoryview(self._frame(frame))[inside * PAGE : (inside + 1) * PAGE]
+
     def _runs(self, packed: bytes | memoryview, size: int) -> Iterator[Run]:
         words = _words(packed)
         if len(words) % 3:
@@ -173,6 +186,36 @@ class PageReader:
                 raise PagesError("a frame is cut short")
             self._last = index, data
         return self._last[1]
+
+
+class PagedBytes:
+    """A memory of ``size`` bytes whose pages are unpacked when they are read."""
+
+    def __init__(self, pages: PageReader, runs: list[Run], size: int) -> None:
+        self._pages = pages
+        self._runs = runs
+        self._starts = [at for at, _, _ in runs]
+        self.size = size
+        self._page = lru_cache(maxsize=_KEPT)(self._unpack)
+
+    def read(self, at: int, size: int) -> bytes:
+        """``size`` bytes from ``at`` on, which must be there; raises PagesError for damage."""
+        if not 0 <= at <= at + size <= self.size:
+            raise PagesError("asked for bytes outside of the memory")
+        number, inside = divmod(at, PAGE)
+        data = self._page(number)[inside : inside + size]
+        while len(data) < size:
+            number += 1
+            data += self._page(number)[: size - len(data)]
+        return data
+
+    def _unpack(self, number: int) -> bytes:
+        index = bisect_right(self._starts, number) - 1
+        if index >= 0:
+            at, stored, count = self._runs[index]
+            if number < at + count:
+                return bytes(self._pages.page(stored + number - at))
+        return _ZERO_PAGE
 
 
 def _little_endian(words: array[int]) -> bytes:

@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from kprobesim.bpf.embedded import is_object
 from kprobesim.errors import UsageError
+from kprobesim.sources.bcc.reader import is_bcc, read_bcc
 from kprobesim.sources.bpf_object import is_elf, read_object, read_objects
 from kprobesim.sources.bpftrace.reader import (
     is_bpftrace,
@@ -22,7 +24,15 @@ from kprobesim.sources.names import is_json, is_name, read_json, read_names
 from kprobesim.sources.perf_probe import is_perf_probe, read_perf_probe
 from kprobesim.sources.reading import Reading
 from kprobesim.sources.tetragon.reader import is_tetragon, read_tetragon
-from kprobesim.sources.text import MAX_LINE, MAX_SCRIPT, SourceError, decode, is_stream, read_bytes
+from kprobesim.sources.text import (
+    MAX_LINE,
+    MAX_SCRIPT,
+    SourceError,
+    decode,
+    is_stream,
+    printable,
+    read_bytes,
+)
 from kprobesim.sources.wanted import Problem, Source, SourceKind
 
 __all__ = ["read_source", "read_sources", "read_text"]
@@ -36,13 +46,14 @@ _READERS: dict[SourceKind, _Reader] = {
     SourceKind.BPFTRACE: read_bpftrace,
     SourceKind.KPROBE_EVENTS: read_kprobe_events,
     SourceKind.C_SOURCE: read_c_source,
+    SourceKind.BCC: read_bcc,
     SourceKind.NAMES: read_names,
     SourceKind.PERF_PROBE: read_perf_probe,
     SourceKind.TETRAGON: read_tetragon,
 }
-_CERTAIN = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BPF_OBJECT)  # may have none
-_SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON)
-_HEAD = 4  # bytes that tell an ELF file
+_SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BCC)
+_CERTAIN = (*_SCRIPTS, SourceKind.BPF_OBJECT)  # may have none
+_HEAD = 64  # bytes that tell an eBPF object
 _SAMPLE = 200  # lines that are looked at to tell a list's kind
 _MOST_FILES = 10_000  # of a folder
 
@@ -63,15 +74,18 @@ def read_source(path: str | os.PathLike[str], kind: SourceKind | None = None) ->
 
 def _read(path: Path, kind: SourceKind | None) -> list[Source]:
     """The source in a file; several of an executable that carries several compiled objects."""
+    found = SourceKind.UNKNOWN
     try:
-        if not is_stream(path) and is_elf(read_bytes(path, _HEAD)):
+        head = b"" if is_stream(path) else read_bytes(path, _HEAD)
+        if is_elf(head):
+            found = SourceKind.BPF_OBJECT if is_object(head) else found
             return read_objects(path)
         data = read_bytes(path)
         if is_elf(data):
             return [read_object(data, path)]
         return [read_text(decode(path, data), path, kind)]
     except SourceError as error:
-        return [_unreadable(path, error.problem)]
+        return [Source(path, found, problems=(Problem(None, printable(error.problem)),))]
 
 
 def read_text(text: str, path: Path, kind: SourceKind | None = None) -> Source:
@@ -104,14 +118,12 @@ _WHAT_IS_READ = (
 )
 
 
-def _unreadable(path: Path, problem: str) -> Source:
-    return Source(path, SourceKind.UNKNOWN, problems=(Problem(None, problem),))
-
-
 def _kind(text: str, path: Path) -> SourceKind:
     """What a text is: what it says of itself comes first, then its name, then its lines."""
     if is_tetragon(text):
         return SourceKind.TETRAGON
+    if is_bcc(text, path):
+        return SourceKind.BCC
     if is_c_source(text, path):
         return SourceKind.C_SOURCE
     if is_bpftrace(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Reading:
         self.wanted: list[Wanted] = []
         self._problems: list[Problem] = []
         self._notes: list[Problem] = []
+        self._told: set[tuple[int | None, str]] = set()
         self._left_out = 0
         self._too_many = False
 
@@ -53,8 +55,11 @@ class Reading:
             self.problem(line, f"there are more than {MAX_WANTED:,} probes: the rest is left out")
 
     def problem(self, line: int | None, text: str, column: int | None = None) -> None:
-        """What could not be read, and what to do."""
+        """What could not be read, and what to do; the same of one line is told once."""
+        if (line, text) in self._told:
+            return
         if len(self._problems) < MAX_PROBLEMS:
+            self._told.add((line, text))
             self._problems.append(Problem(line, printable(text), column))
         else:
             self._left_out += 1
@@ -79,17 +84,16 @@ class Reading:
             compiled,
         )
 
-    def with_alternatives(self, start: int) -> None:
-        """Tell the probes from ``start`` on that each may stand for the others."""
-        block = self.wanted[start:]
-        names = [one.target for one in block]
-        if 1 < len(block) <= _MOST_ALTERNATIVES:
-            self.wanted[start:] = [
-                dataclasses.replace(
-                    one, alternatives=tuple(name for name in names if name != one.target)
-                )
-                for one in block
-            ]
+    def alternatives(self, numbers: Sequence[int]) -> None:
+        """Tell the probes of these numbers (in ``wanted``) that each may stand for the others."""
+        block = [number for number in numbers if number < len(self.wanted)]
+        if not 1 < len(block) <= _MOST_ALTERNATIVES:
+            return
+        names = dict.fromkeys(self.wanted[number].target for number in block)
+        for number in block:
+            one = self.wanted[number]
+            others = tuple(name for name in names if name != one.target)
+            self.wanted[number] = dataclasses.replace(one, alternatives=others)
 
 
 def _printable(one: WantedArgument) -> WantedArgument:

@@ -7,11 +7,14 @@ read from: an image, a package, a snapshot, a catalogue.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from kprobesim.errors import UsageError
+from kprobesim.functions.facts import FunctionFacts
+from kprobesim.functions.functions import Functions
 from kprobesim.image import KernelImage, Symbol, SymbolTable
 from kprobesim.image.config import read_config
 from kprobesim.image.modules.file import ModuleFile
@@ -19,8 +22,22 @@ from kprobesim.image.tables.error_injection import InjectionType
 from kprobesim.image.tables.tracepoints import raw_tracepoints, trace_events
 from kprobesim.kernel.offline import KernelRules, Opened, open_kernel
 from kprobesim.types.btf import Btf
+from kprobesim.types.module_types import module_types
 
-__all__ = ["KnownKernel", "open_known"]
+__all__ = ["FactSource", "KnownKernel", "open_known"]
+
+
+class FactSource(Protocol):
+    """Whoever tells what became of functions: their code and types, or a catalogue."""
+
+    def names(self) -> list[str]:
+        """All functions that are known of."""
+
+    def facts(self, name: str) -> FunctionFacts:
+        """What became of the function ``name``."""
+
+    def facts_of_all(self) -> Iterator[FunctionFacts]:
+        """The facts of each of :meth:`names`."""
 
 
 def open_known(
@@ -38,7 +55,7 @@ def open_known(
     0
 
     Args:
-        path: A vmlinux, bzImage, ARM64 Image, package with a kernel, or snapshot.
+        path: A vmlinux, bzImage, ARM64 Image, package with a kernel, snapshot or catalogue.
         symbols: A file to take the symbols from, for an image without any.
         model: The kernel whose kprobes to imitate; by default the image's own.
         strict: Imitate it also where it is wrong.
@@ -48,9 +65,14 @@ def open_known(
         ImageError: The file is no usable kernel; attributes may raise it later, when they are
             asked for, if the file is damaged there.
         SnapshotError: The file is a damaged snapshot.
+        CatalogError: The file is a damaged catalogue.
         UsageError: There is no such model.
     """
     opened = open_kernel(path, symbols=symbols, model=model, strict=strict, progress=progress)
+    if opened.catalog is not None:
+        from kprobesim.survey.cataloged import CatalogedKernel  # which is one of these
+
+        return CatalogedKernel(Path(path), opened, opened.catalog)
     return KnownKernel(Path(path), opened)
 
 
@@ -90,7 +112,7 @@ class KnownKernel:
 
     @property
     def arch(self) -> str:
-        """The architecture: "x86_64" or "arm64"."""
+        """The architecture's name."""
         return self.image.arch
 
     @property
@@ -139,6 +161,11 @@ class KnownKernel:
         """All events of tracefs, those of system calls counted: ``"sched:sched_switch"``."""
         return trace_events(self.image)
 
+    @cached_property
+    def functions(self) -> FactSource:
+        """What became of each function: inlined, cloned, called by whom, with which arguments."""
+        return Functions(self.rules.image, self.rules.read, self.btf)
+
     # -- what it is made of ----------------------------------------------------------------------
 
     @property
@@ -182,6 +209,24 @@ class KnownKernel:
         """
         finder = self.rules.finder
         return None if finder is None else finder.find(module)
+
+    def module_btf(self, module: str) -> Btf | None:
+        """The types of a module, which go on from the kernel's; ``None`` if it has none.
+
+        Raises:
+            ImageError: It is damaged.
+            TypesError: Its types are damaged.
+            UsageError: There is no such module.
+        """
+        if module not in self._module_btf:
+            found = self.module_types(module)
+            source = f"{self.name}: {module}"
+            self._module_btf[module] = (
+                None
+                if found is None or self.btf is None
+                else module_types(*found, self.btf, source)
+            )
+        return self._module_btf[module]
 
     def module_types(self, module: str) -> tuple[bytes, bytes | None] | None:
         """The sections ``.BTF`` and ``.BTF.base`` of a module; ``None`` without.

@@ -76,6 +76,7 @@ class Btf:
         self._walked = 0
         self._broken: str | None = None
         self._known: dict[int, Type] = {}
+        self._texts: dict[int, str] = {}
         self._searches = 0
         self._offsets = MemberOffsets(self)
 
@@ -239,6 +240,9 @@ class Btf:
         Raises:
             TypesError: There is none.
         """
+        known = self._texts.get(offset)
+        if known is not None:
+            return known
         if offset < self._first_string and self.base is not None:
             return self.base.string(offset)
         start = offset - self._first_string
@@ -246,7 +250,10 @@ class Btf:
             raise self.damaged(f"it speaks of a string at {offset:#x}, behind the last")
         start += self._strings_at
         text = self.data[start : self.data.find(b"\0", start)].decode("utf-8", "backslashreplace")
-        return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+        if not text.isprintable():
+            text = text.encode("unicode_escape").decode("ascii")
+        self._texts[offset] = text
+        return text
 
     @property
     def pool(self) -> bytes:

@@ -24,7 +24,7 @@ def kernel() -> KernelFacts:
     return KernelFacts(
         btf=compiled_object("kernel.c").btf,
         addresses=lambda name: symbols.get(name, []),
-        config={},
+        config={"CONFIG_BPF_KPROBE_OVERRIDE": "y"},
         version=(6, 1, 192),
     )
 
@@ -75,6 +75,17 @@ def test_a_version_that_is_old_reaches_what_it_guards(kernel: KernelFacts) -> No
 def test_programs_that_change_what_a_function_returns_are_told(kernel: KernelFacts) -> None:
     loaded = would_load(compiled_object("guards.c"), kernel)
     assert [one.program.name for one in loaded.programs if one.overrides] == ["overrides"]
+
+
+@pytest.mark.parametrize(("config", "count"), [({}, 1), (None, 0)])
+def test_override_needs_a_setting(
+    kernel: KernelFacts, config: dict[str, str] | None, count: int
+) -> None:
+    loaded = would_load(compiled_object("guards.c"), replace(kernel, config=config))
+    texts = [text for _, text, _ in _told(loaded)["overrides"]]
+    assert (
+        texts == ["it calls bpf_override_return, which needs CONFIG_BPF_KPROBE_OVERRIDE=y"] * count
+    )
 
 
 def test_arguments_are_read_by_register_or_slot() -> None:
@@ -218,6 +229,8 @@ def test_a_kernel_without_types_takes_only_what_needs_none() -> None:
         ("words { int many[9]; }", "field_info(p->many[8], 0)", None),
         ("words { short few[9]; }", "field_info(p->few[8], 0)", "4 elements"),
         ("words { int few[9]; }", "field_info(p->few[1], 0)", None),
+        ("file { u64 pos; }", "field_info(p->pos, 0)", "no member pos; it has f_pos"),
+        ("file { u32 f_flag; }", "field_info(p->f_flag, 0)", "no member f_flag; it has f_flags"),
         ("nothing { int a; }", "field_info(p->a, 0)", "no struct nothing"),
     ],
 )

@@ -36,6 +36,18 @@ void takes(void) { hook = in_code; }
 
 noinline notrace int untraced(int x) { sink = x; return 7; }
 int calls_untraced(int x) { return untraced(x) + 1; }
+/* As gcc names __func__; clang's has no symbol. */
+#define own_name(number, name) \\
+  __attribute__((used)) static const char own_##name[] __asm__("__func__." #number) = #name
+own_name(77, speaks);
+own_name(78, speaks_for_itself);
+own_name(79, only_named);
+const char *volatile said;
+always int speaks(int x) { said = own_speaks; sink = x; return sink; }
+int holds_speaker(int x) { return speaks(x) * 9; }
+int speaks_for_itself(int x) { said = own_speaks_for_itself; sink = x; return sink; }
+const char *const *text(void) { static const char *const kept = "logged_only"; return &kept; }
+int holds_other(int x) { return speaks_for_itself(x) * 9; }
 noinline int recursive(int x) { return x ? recursive(x - 1) + sink + recursive(x - 2) : 0; }
 """
 #: The other.

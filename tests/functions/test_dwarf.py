@@ -12,7 +12,7 @@ from kprobesim.functions.dwarf.debug_file import has_dwarf, open_symcache
 from kprobesim.functions.dwarf.inlines import Inlines
 from kprobesim.functions.dwarf.symcache import SymCache, SymCacheError
 from kprobesim.functions.facts import Inlining
-from kprobesim.functions.functions import Functions
+from kprobesim.functions.functions import Functions, open_functions
 from kprobesim.image import load_image
 from kprobesim.kernel.offline import open_rules
 
@@ -23,10 +23,7 @@ pytest.importorskip("symbolic")
 def told(vmlinux: Path) -> Functions:
     """The functions, with what the debug information tells."""
     rules = open_rules(vmlinux)
-    image = rules.image.kernel
-    cache = open_symcache(image)
-    assert cache is not None
-    return Functions(rules.image, rules.read, None, Inlines(cache, image))
+    return open_functions(rules.image, rules.read)
 
 
 def test_wholly_inlined_functions_have_places(told: Functions) -> None:

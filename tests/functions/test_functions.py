@@ -65,6 +65,35 @@ def test_of_a_function_that_was_split_its_callers_hold_the_rest(functions: Funct
     facts = functions.facts("split")
     assert (facts.inlining, facts.certainty) == (Inlining.WHOLE, "exact")
     assert [clone.kind for clone in facts.clones] == ["part"]
+    assert [copy.caller for copy in facts.inlined_into] == ["calls_rest"]
+
+
+def test_a_function_is_where_its_own_name_is_used(functions: Functions) -> None:
+    if functions.image.arch == "arm64":
+        pytest.skip("anchors of sections hide which constant is meant")
+    facts = functions.facts("speaks")
+    assert (facts.inlining, facts.found_by, facts.certainty) == (Inlining.WHOLE, "code", "likely")
+    assert [copy.caller for copy in facts.inlined_into] == ["holds_speaker"]
+    facts = functions.facts("speaks_for_itself")
+    assert (facts.inlining, facts.certainty) == (Inlining.PART, "likely")
+    assert [copy.caller for copy in facts.inlined_into] == ["holds_other"]
+
+
+def test_a_name_among_the_constants_hints_at_an_inlined_function(functions: Functions) -> None:
+    facts = functions.facts("only_named")
+    assert (facts.inlining, facts.certainty) == (Inlining.WHOLE, "likely")
+    facts = functions.facts("logged_only")
+    assert (facts.inlining, facts.certainty) == (Inlining.WHOLE, "guess")
+    assert "only_named" in functions.names()
+
+
+def test_what_nothing_calls_may_be_inlined_where_it_is_used(functions: Functions) -> None:
+    facts = functions.facts("speaks_for_itself")
+    assert facts.callers == ()
+    (only,) = functions.facts("holds_more").evidence
+    assert only.certainty == "guess"
+    assert "nothing calls it" in only.text
+    assert functions.facts("tailed").evidence == ()
 
 
 def test_a_function_that_is_only_jumped_to(functions: Functions) -> None:

@@ -28,16 +28,28 @@ def _commands() -> dict[str, argparse.ArgumentParser]:
     return dict(subparsers.choices)
 
 
+def _actions(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The actions of a command that has some, each with options of its own."""
+    several = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    return [action for one in several for action in one.choices.values()]
+
+
 @pytest.mark.parametrize("name", _commands())
 def test_every_command_documents_itself(name: str) -> None:
     parser = _commands()[name]
     assert parser.description, "what does the command do?"
-    for action in parser._actions:
-        assert action.help, f"{name}: {action.option_strings or action.dest} has no help"
     assert re.search(rf"kprobesim {name}\b", parser.epilog or ""), (
         "an example belongs in the epilog"
     )
-    options = {option for action in parser._actions for option in action.option_strings}
+    for each in [parser, *_actions(parser)]:
+        for action in each._actions:
+            assert action.help, f"{each.prog}: {action.option_strings or action.dest} has no help"
+    options = {
+        option
+        for each in [parser, *_actions(parser)]
+        for action in each._actions
+        for option in action.option_strings
+    }
     assert "--json" in options or name == "demo"  # a story for people
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 
@@ -16,6 +17,7 @@ from kprobesim import (
     KprobeError,
     KprobeFlag,
     Kretprobe,
+    PtRegs,
     Reason,
     UsageError,
 )
@@ -142,7 +144,6 @@ def test_boundaries_are_those_of_the_unprobed_code(guest: CalledKernel) -> None:
 def test_registered_twice(guest: CalledKernel) -> None:
     p = Kprobe("strlen")
     guest.register_kprobe(p)
-    p.addr = None
     with pytest.raises(KprobeError) as caught:
         guest.register_kprobe(p)
     assert caught.value.errno == errno.EINVAL
@@ -318,3 +319,33 @@ def test_ftraces_place_behind_an_arm64_entry_is_refused(guest: CalledKernel) -> 
             return
     error = _refused(guest, Kprobe("kernel_clone", offset=4))
     assert (error.errno, error.reason) == (errno.EINVAL, Reason.FTRACE_SITE)
+
+
+def test_a_registered_probe_is_not_moved(guest: CalledKernel) -> None:
+    """The kernel lets a handler write ``p->addr``, and then looks for the probe elsewhere."""
+    errors: list[UsageError] = []
+    place = guest.symbols["kprobe_target"].address
+    code = guest.read(place, 4)
+
+    def move(p: Kprobe, regs: PtRegs) -> None:
+        try:
+            p.addr = place + 64
+        except UsageError as error:
+            errors.append(error)
+
+    p, other = Kprobe("kprobe_target", pre_handler=move), Kprobe("kprobe_target")
+    guest.register_kprobe(p)
+    guest.register_kprobe(other)
+    assert guest.call("kprobe_target", 21) == 7
+    assert (p.addr, p.registered_at) == (place, place)
+    assert "unregister it before you move it" in str(errors[0])
+    clone = copy.deepcopy(p)
+    clone.addr = place + 64  # nobody has registered that one
+    p.addr = place  # as it is
+    guest.unregister_kprobes([p, other])
+    assert list(guest.kprobes) == [] and p.registered_at is None
+    assert guest.read(place, 4) == code
+    p.addr = None
+    p.flags = KprobeFlag(0)
+    guest.register_kprobe(p)
+    assert p.addr == place

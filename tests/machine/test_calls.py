@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -222,3 +224,38 @@ def test_same_calls_same_addresses(sample: object) -> None:
             k.call("crc32_le", 0, b"12345", 5)
         seen.append(log)
     assert seen[0] == seen[1]
+
+
+def test_no_hit_is_lost_where_the_stack_of_python_ends(stepped: Kernel) -> None:
+    """A callback that has no frame left cannot tell: so the call is refused before."""
+    hits: list[int] = []
+    p = Kprobe("kprobe_target", pre_handler=lambda p, regs: hits.append(regs.ip))
+    seen = []
+
+    def deep(frames: int) -> None:
+        if frames:
+            deep(frames - 1)
+            return
+        try:
+            stepped.call("kprobe_target", 21)
+            seen.append(len(hits))
+        except RecursionError:
+            seen.append(-1)
+        hits.clear()
+
+    limit, used = sys.getrecursionlimit(), len(inspect.stack(0))
+    stepped.register_kprobe(p)
+    stepped.call("kprobe_target", 21)  # what is made at a first hit needs frames, too
+    hits.clear()
+    sys.setrecursionlimit(used + 100)
+    try:
+        for frames in range(70, 99):
+            try:
+                deep(frames)
+            except RecursionError:
+                hits.clear()
+    finally:
+        sys.setrecursionlimit(limit)
+        stepped.unregister_kprobe(p)
+    assert set(seen) == {1, -1}
+    assert stepped.call("kprobe_target", 21) == 7

@@ -175,6 +175,7 @@ def test_each_signal_is_delivered_if_several_come(
 
 def test_one_thread_at_a_time(guest: CalledKernel) -> None:
     """The second one gets an error, and the first does not notice."""
+    watch = guest.on_text_poke(print)
     with ThreadPoolExecutor(1) as pool:
         task = pool.submit(guest.call, "spin_forever", timeout=0.5)
         while not guest.machine.depth:
@@ -183,12 +184,18 @@ def test_one_thread_at_a_time(guest: CalledKernel) -> None:
             lambda: guest.call("negate", 1),
             lambda: guest.register_kprobe(Kprobe("negate")),
             lambda: guest.write(guest.symbols["negate"].address, b"\0"),
+            lambda: guest.on_hit(print),
+            lambda: guest.on_text_poke(print),
+            lambda: guest.register_die_notifier(lambda *_: None),
+            watch.remove,
         ):
             with pytest.raises(UsageError, match="another thread"):
                 use()
         with pytest.raises(GuestTimeout):
             task.result(timeout=20)
     assert guest.call("negate", 5, signed=True) == -5
+    watch.remove()
+    assert not guest.machine.text.listeners or "removed" in repr(watch)
 
 
 def test_two_kernels_in_two_threads(sample: Path) -> None:

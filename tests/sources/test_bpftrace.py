@@ -209,6 +209,7 @@ def test_override_changes_the_return_value() -> None:
         ("kprobe:f", 1, "an action in { } is missing"),
         ("kprobe:f { } }", 1, "closes nothing"),
         ("{ }", 1, "begins no probe"),
+        (", ", 1, "begins no probe"),
         ("macro x", 1, "a block in { } is missing"),
     ],
 )  # fmt: skip

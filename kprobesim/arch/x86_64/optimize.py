@@ -78,9 +78,14 @@ def branches(code: bytes, start: int, thunks: tuple[int, int] | None) -> Branche
 
 
 def _is_relative(insn: Insn) -> bool:
-    """insn_jump_into_range(): calls are none."""
+    """insn_jump_into_range(): calls are none.
+
+    An opcode 0F alone is that of an AVX instruction (VPALIGNR), whose map VEX says.
+    """
     opcode = insn.opcode
-    return opcode[0] in _RELATIVE or (opcode[0] == 0x0F and opcode[1] & 0xF0 == 0x80)
+    if opcode[0] in _RELATIVE:
+        return True
+    return len(opcode) > 1 and opcode[0] == 0x0F and opcode[1] & 0xF0 == 0x80
 
 
 def _is_indirect(insn: Insn) -> bool:

@@ -13,6 +13,7 @@ from kprobesim.bpf.core.compatible import fields_are_compatible, same_kind, type
 from kprobesim.bpf.core.kinds import CoreKind
 from kprobesim.bpf.core.matching import types_match
 from kprobesim.bpf.core.names import essential_name
+from kprobesim.bpf.core.nearest import nearest_members
 from kprobesim.bpf.core.spec import MOST_LEVELS, Accessor, Spec, is_flexible, size_of
 from kprobesim.types.btf import Btf
 from kprobesim.types.model import Array, Composite, Enum, Float, Int, Member, Type
@@ -64,9 +65,9 @@ class Target:
             return f"{root.kind} {root.name} is not the same in this kernel"
         if kind.is_of_enum:
             return _match_value(local, root)
-        return self._match_field(local, root)
+        return self._match_field(local, root, hint=not kind.is_question)
 
-    def _match_field(self, local: Spec, root: Type) -> Spec | str:
+    def _match_field(self, local: Spec, root: Type, hint: bool) -> Spec | str:
         spec = Spec(root)
         here = root
         budget = Budget()
@@ -75,7 +76,7 @@ class Target:
             if wanted.name is not None:
                 member = self._find(wanted, here, spec, budget)
                 if member is None:
-                    return f"{_called(here)} has no member {wanted.name}"
+                    return _gone(here, wanted.name, hint)
                 mine = self.members(wanted.type)[wanted.index].type
                 if not fields_are_compatible(mine, member.type):
                     ours, theirs = mine.stripped, member.type.stripped
@@ -132,6 +133,12 @@ class Target:
 
 def _candidates(named: list[Type], local: Type, name: str) -> list[Type]:
     return [one for one in named if same_kind(one, local) and essential_name(one.name) == name]
+
+
+def _gone(owner: Type, name: str, hint: bool) -> str:
+    text = f"{_called(owner)} has no member {name}"
+    nearest = nearest_members(owner, name) if hint else []
+    return text + (f"; it has {', '.join(nearest)}" if nearest else "")
 
 
 def _called(kind: Type) -> str:

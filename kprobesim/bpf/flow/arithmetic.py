@@ -43,10 +43,14 @@ _OPERATIONS: dict[int, Callable[[int, int, int], int]] = {
 }
 
 
-def calculate(operation: int, left: int, right: int, bits: int) -> int:
-    """``left operation right`` in 32 or 64 bits; the operation is the code's upper half."""
+def calculate(operation: int, left: int, right: int, bits: int) -> int | None:
+    """``left operation right`` in 32 or 64 bits; ``None`` if there is no such operation.
+
+    The operation is the code's upper half.
+    """
     mask = MASK32 if bits == 32 else MASK64
-    return _OPERATIONS[operation](left & mask, right & mask, bits) & mask
+    how = _OPERATIONS.get(operation)
+    return None if how is None else how(left & mask, right & mask, bits) & mask
 
 
 _COMPARISONS: dict[int, Callable[[int, int, int], bool]] = {

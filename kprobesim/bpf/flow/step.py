@@ -28,7 +28,7 @@ from kprobesim.bpf.instructions import (
     STX,
     Instruction,
 )
-from kprobesim.sizes import MASK64, signed64
+from kprobesim.sizes import MASK32, MASK64, signed64
 from kprobesim.types.model import Type
 
 __all__ = ["Step"]
@@ -84,7 +84,8 @@ class Step:
         if isinstance(left, Constant) and isinstance(right, Constant):
             if operation in (0x30, 0x90) and instruction.offset:  # with a sign
                 return None
-            return Constant(calculate(operation, left.number, right.number, bits))
+            result = calculate(operation, left.number, right.number, bits)
+            return None if result is None else Constant(result)
         if bits == 64 and operation == ADD:
             if isinstance(left, Constant):
                 left, right = right, left
@@ -97,11 +98,11 @@ class Step:
 
     def _moved(self, instruction: Instruction, right: Value, bits: int) -> Value:
         if instruction.offset:
-            if not isinstance(right, Constant):
+            if not isinstance(right, Constant) or instruction.offset not in (8, 16, 32):
                 return None
             right = Constant(sign_extended(right.number, instruction.offset))
         if bits == 32 and isinstance(right, Constant):
-            return Constant(calculate(MOVE, 0, right.number, 32), right.field_of)
+            return Constant(right.number & MASK32, right.field_of)
         return right
 
     def _load(self, instruction: Instruction, place: Place, state: State) -> Value:

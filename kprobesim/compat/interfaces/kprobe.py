@@ -46,8 +46,7 @@ def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
         ]
     verdict = verdict_of(asked, wanted, wanted.module)
     if verdict.reason is Reason.UNKNOWN_SYMBOL:
-        number = _errno(wanted, verdict)
-        return absent(asked, wanted, number, lambda module: verdict_of(asked, wanted, module))
+        return absent(asked, wanted, _errno(wanted, verdict))
     if not verdict:
         return [_refused(asked, wanted, verdict)]
     if verdict.kind is None:

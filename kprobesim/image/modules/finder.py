@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from kprobesim.errors import ImageError
+from kprobesim.image.files.source import Buffer
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.modules.file import (
     ModuleFile,
@@ -21,11 +23,25 @@ from kprobesim.image.modules.file import (
 from kprobesim.image.modules.folder import ModuleFolder
 from kprobesim.image.modules.package import ModulePackage
 
-__all__ = ["ModuleFinder"]
+__all__ = ["ModuleFinder", "ModuleSource"]
 
 _VERMAGIC = re.compile(rb"[ -~]{,200}mod_unload[ -~]{,100}")
 _MOST_NAMED = 4
-_GIVE = "give the path of its .ko file (--module)"
+#: What to do if a module is not found.
+GIVE = "give the path of its .ko file (--module)"
+
+
+class ModuleSource(Protocol):
+    """Where modules lie."""
+
+    def names(self) -> list[str]:
+        """The names of all modules there."""
+
+    def find(self, name: str) -> ModuleFile | None:
+        """The module ``name``; ``None`` if it is not there."""
+
+    def read(self, name: str) -> tuple[Path, Buffer] | None:
+        """The path of the module ``name``, and its bytes, packed or not."""
 
 
 class ModuleFinder:
@@ -33,11 +49,22 @@ class ModuleFinder:
 
     They are offered as files, or come with the kernel: in its package, in the package with its
     modules beside that, in its lib/modules or its build tree.
+
+    Args:
+        image: The kernel.
+        progress: Hears what takes long.
+        sources: Where the kernel's modules are instead.
     """
 
-    def __init__(self, image: KernelImage, progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        image: KernelImage,
+        progress: Callable[[str], None] | None = None,
+        sources: Sequence[ModuleSource] | None = None,
+    ) -> None:
         self._image = image
         self._progress = progress
+        self._only = sources
         self._files: dict[str, Path] = {}
         self._package = ModulePackage(image.path, progress)
         self._folder = ModuleFolder(image.path, image.release)
@@ -47,7 +74,9 @@ class ModuleFinder:
         return self._image.container.startswith("Debian package")
 
     @cached_property
-    def _sources(self) -> list[ModulePackage | ModuleFolder]:
+    def _sources(self) -> Sequence[ModuleSource]:
+        if self._only is not None:
+            return self._only
         beside = []
         if self.package_of_modules and not self._package.names():
             pattern = f"{self.package_of_modules}_*.deb"
@@ -80,8 +109,22 @@ class ModuleFinder:
         found = (source.find(name) for source in self._sources)
         return next((file for file in found if file is not None), None)
 
+    def read(self, name: str) -> tuple[Path, Buffer]:
+        """The path of a module of :meth:`names`, and its bytes, packed or not.
+
+        Raises:
+            ImageError: There is no such module, or it cannot be read.
+        """
+        if name in self._files:
+            return self._files[name], read_packed(self._files[name])
+        found = (source.read(name) for source in self._sources)
+        module = next((one for one in found if one is not None), None)
+        if module is None:
+            raise ImageError(self._image.path, self.missing(name))
+        return module
+
     def names(self) -> list[str]:
-        """The names of all that :meth:`find` would find."""
+        """The names of all that come with the kernel or were offered."""
         return sorted(
             {*self._files, *(name for source in self._sources for name in source.names())}
         )
@@ -89,13 +132,13 @@ class ModuleFinder:
     def missing(self, name: str) -> str:
         """Why the module ``name`` is not found, and what to do."""
         if self._is_package and self.names():
-            return f"no module {name} in it; {_GIVE}"
+            return f"no module {name} in it; {GIVE}"
         if self.package_of_modules:
             return (
                 f"no module {name} in it: its modules are in the package "
-                f"{self.package_of_modules}; put that beside it, or {_GIVE}"
+                f"{self.package_of_modules}; put that beside it, or {GIVE}"
             )
-        return f"no module {name} is beside it; {_GIVE}"
+        return f"no module {name} is beside it; {GIVE}"
 
     def load(self, module: str | os.PathLike[str]) -> ModuleFile:
         """The module of that name, or in the file of that path.
@@ -151,10 +194,7 @@ class ModuleFinder:
             self._progress(f"looking through {len(names)} modules")
 
         def strings(name: str) -> bytes:
-            if name in self._files:
-                return string_tables(self._files[name], read_packed(self._files[name]))
-            found = (source.read(name) for source in self._sources)
-            return next((string_tables(*one) for one in found if one is not None), b"")
+            return string_tables(*self.read(name))
 
         with ThreadPoolExecutor() as threads:  # unpacking lets others run
             return list(zip(names, threads.map(strings, names), strict=True))

@@ -37,7 +37,7 @@ class Columns(NamedTuple):
     ``ordered`` says that a kernel put them in the order in which it looks them up.
     """
 
-    names: list[bytes]
+    names: Sequence[bytes]
     addresses: array[int]
     sizes: array[int] | None
     kinds: bytes
@@ -171,11 +171,8 @@ class SymbolTable:
             key = name.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:  # no bytes of a file can have given this
             return []
-        first = self._by_name.get(key)
-        if first is None:
-            return []
         found: dict[int, int] = {}
-        for index in (first, *self._repeated.get(key, ())):
+        for index in self._indices(key):
             found.setdefault(self._addresses[index], index)
         return [self._symbol(index) for index in found.values()]
 
@@ -214,10 +211,10 @@ class SymbolTable:
     @cached_property
     def _data(self) -> tuple[int, int]:
         """``[_sdata, _edata)``, empty if the kernel does not say."""
-        start, end = self._by_name.get(b"_sdata"), self._by_name.get(b"_edata")
-        if start is None or end is None:
+        start, end = self._indices(b"_sdata"), self._indices(b"_edata")
+        if not start or not end:
             return 0, 0
-        return self._addresses[start], self._addresses[end]
+        return self._addresses[start[0]], self._addresses[end[0]]
 
     def _is_data(self, address: int) -> bool:
         return self._data[0] <= address < self._data[1]
@@ -234,6 +231,11 @@ class SymbolTable:
             return None
         extent = self._extents[index]
         return extent if address < extent[1] else None
+
+    def _indices(self, name: bytes) -> Sequence[int]:
+        """Where all symbols of that name are, in order."""
+        first = self._by_name.get(name)
+        return () if first is None else (first, *self._repeated.get(name, ()))
 
     @cached_property
     def _by_name(self) -> dict[bytes, int]:
@@ -260,9 +262,14 @@ class SymbolTable:
             return self._addresses, None
         return array("Q", [self._addresses[i] for i in indices]), indices
 
+    def any_named(self, part: bytes) -> bool:
+        """Whether ``part`` is in any name."""
+        return any(part in name for name in self._names)
+
     def _refuse_unknown(self, name: str) -> None:
         near = [
-            _text(found) for found in nearest_names(name.encode("utf-8", "replace"), self._by_name)
+            _text(found)
+            for found in nearest_names(name.encode("utf-8", "replace"), dict.fromkeys(self._names))
         ]
         hint = (
             f"; did you mean {', '.join(near)}?"

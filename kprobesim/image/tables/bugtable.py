@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.hexrepr import HexRepr
 
-__all__ = ["BugEntry", "BugTable"]
+__all__ = ["BugEntry", "BugTable", "KnownBugs"]
 
 BUGFLAG_WARNING = 1
 BUGFLAG_ONCE = 2
@@ -125,6 +125,11 @@ class BugTable:
         address = self._by_record.get(where)
         return None if address is None else self._entry(address)
 
+    def records(self) -> Iterator[tuple[int, BugEntry]]:
+        """Each entry with where its record lies, in the table's order."""
+        for where, address in self._by_record.items():
+            yield where, self._entry(address)
+
     @cached_property
     def _by_record(self) -> dict[int, int]:
         return {where: address for address, (where, _) in self._rows.items()}
@@ -136,3 +141,45 @@ class BugTable:
             return BugEntry(address, None, 0, row[1])
         file = self._text(where + self._file_base + row[file_index])
         return BugEntry(address, file, row[-2], row[-1])
+
+
+class KnownBugs(BugTable):
+    """A table that was read before.
+
+    Args:
+        entries: Addresses of traps, and for each where its record lies, the number of its file
+            (0: none) from 1 on, its line and its flags.
+        files: The files.
+        confidence: What the table's was.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[int, tuple[int, int, int, int]],
+        files: Sequence[str],
+        confidence: float,
+    ) -> None:
+        self._known = entries
+        self._files = files
+        self.confidence = confidence
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __iter__(self) -> Iterator[BugEntry]:
+        return map(self._entry, self._known)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._known
+
+    def at(self, address: int) -> BugEntry | None:
+        """The entry of the instruction at ``address``."""
+        return self._entry(address) if address in self._known else None
+
+    @cached_property
+    def _by_record(self) -> dict[int, int]:
+        return {record: address for address, (record, *_) in self._known.items()}
+
+    def _entry(self, address: int) -> BugEntry:
+        _, file, line, flags = self._known[address]
+        return BugEntry(address, self._files[file - 1] if file else None, line, flags)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kprobesim.sizes import MASK64
 
@@ -65,6 +65,13 @@ class ErrorInjection:
             for address, number in records
             if 0 <= number - first < len(_IN_ORDER)
         }
+
+    @classmethod
+    def of(cls, types: Mapping[int, InjectionType]) -> ErrorInjection:
+        """A list that was read before."""
+        found = cls.__new__(cls)
+        found._types = dict(types)
+        return found
 
     def __len__(self) -> int:
         return len(self._types)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kprobesim.arch.architecture import halves
@@ -87,6 +87,15 @@ class ExceptionTable:
                 best, best_score, self.confidence = entries, sound + rising, sound
         self._entries = sorted(best, key=lambda entry: entry.insn)
         self._insns = [entry.insn for entry in self._entries]
+
+    @classmethod
+    def of(cls, entries: Iterable[ExceptionEntry], confidence: float) -> ExceptionTable:
+        """The table of entries that were read before."""
+        table = cls.__new__(cls)
+        table.confidence = confidence
+        table._entries = sorted(entries, key=lambda entry: entry.insn)
+        table._insns = [entry.insn for entry in table._entries]
+        return table
 
     def __len__(self) -> int:
         return len(self._entries)

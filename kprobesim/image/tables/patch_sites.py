@@ -41,6 +41,10 @@ class PatchSites:
         """Where each begins."""
         return iter(self._starts)
 
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Address and size of each."""
+        return iter(self._sites)
+
     def __contains__(self, address: object) -> bool:
         """Whether the byte at ``address`` is patched."""
         if not isinstance(address, int):

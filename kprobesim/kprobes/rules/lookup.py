@@ -118,10 +118,10 @@ class Lookup:
         Only a kernel of clang's LTO has that function do anything: one that has promoted names.
         """
         promoted: dict[str, list[str]] = {}
-        names = self._image.symbols.columns.names
-        if self._model.lto_suffix and _PROMOTED in b"\n".join(names):
+        symbols = self._image.symbols
+        if self._model.lto_suffix and symbols.any_named(_PROMOTED):
             mark = self._model.lto_suffix.encode()
-            for name in set(names):
+            for name in set(symbols.columns.names):
                 clean, suffix, _ = name.partition(mark)
                 if suffix and clean:
                     text = name.decode("utf-8", "surrogateescape")

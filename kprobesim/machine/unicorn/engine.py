@@ -34,6 +34,7 @@ from kprobesim.machine.unicorn.library import (
     library,
     open_cpu,
 )
+from kprobesim.machine.unicorn.python_stack import with_room
 from kprobesim.machine.unicorn.stop_points import BlockExits, find_switch
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
 from kprobesim.machine.unicorn.system_register import SystemRegister
@@ -110,7 +111,8 @@ class Engine:
         self.fields = struct_layout.find_fields(self.words, self.layout)
         self.counter_words: Words = struct_layout.find_counter(self._handle, self.layout)
         """What was executed so far, and the limit, of the current or last counted run; live."""
-        self.hooks = hooks = Hooks(self._lib, self._handle, self.words, self.stop)
+        stop = partial(self._lib.uc_emu_stop, self._handle)  # where no frame of Python is left, too
+        self.hooks = hooks = Hooks(self._lib, self._handle, self.words, stop)
         self.counts = Counting(
             self._handle, self.layout, hooks.add, hooks.unhook, self.forget_all_code
         )
@@ -174,8 +176,11 @@ class Engine:
         are dropped when the mode changes (unicorn#1606: without that ``count=1`` may run four).
         ``holding`` keeps the interpreter's lock, so that no other thread runs but in callbacks:
         letting go of it and taking it back costs each callback 50 ns.
+
+        Raises:
+            RecursionError: Python's stack has no room left for a callback.
         """
-        self._count.value = self.counts.begin(count)
+        self._count.value = with_room(self.counts.begin, count)
         self._begin.value = begin
         status: int = self._start_holding() if holding else self._start()
         if self.hooks.kept is not None:

@@ -134,7 +134,7 @@ class _Parser:
 
     def _block(self) -> tuple[int, int]:
         """Go behind the next block; the numbers of its first word and of the one behind it."""
-        first = self._words[self._next].at
+        first = self._words[min(self._next, len(self._words) - 1)].at
         while self._next < len(self._words) and self._words[self._next].text != "{":
             self._next += 1
         start, depth = self._next, 0
@@ -153,9 +153,10 @@ class _Parser:
     # -- a clause ------------------------------------------------------------------------------
 
     def _clause(self) -> None:
+        at = self._words[self._next].at
         points = tuple(self._points())
         if not points:
-            self._problem("this begins no probe", self._words[self._next].at)
+            self._problem("this begins no probe", at)
             self._block()
             return
         predicate = self._next

@@ -82,3 +82,8 @@ def test_faulting_stack_segment_and_reserved_bytes() -> None:
 def test_a_function_that_cannot_be_decoded() -> None:
     assert size(FUNCTION + "c5f800", 0) == 0
     assert size(FUNCTION + "cccccc", 0) == 8
+
+
+def test_an_opcode_of_avx_is_no_branch() -> None:
+    align = "c4e3390fe908"  # vpalignr $8, %xmm1, %xmm8, %xmm5: its opcode is 0F, and no more
+    assert size(FUNCTION + align + "c3", 0) == 8

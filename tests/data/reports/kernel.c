@@ -61,6 +61,9 @@ struct pt_regs;
 #define SYSCALL_(prefix, name) noinline long prefix##name(const struct pt_regs *regs) { return (long)regs; }
 #define SYSCALL(prefix, name) SYSCALL_(prefix, name)
 SYSCALL(PREFIX, openat)
+#define NAME_(prefix, name) prefix##name
+#define NAME(prefix, name) NAME_(prefix, name)
+long (*const sys_call_table[])(const struct pt_regs *) = { NAME(PREFIX, openat) };
 
 /* a first instruction that cannot be probed, in a function that ftrace does not trace */
 __asm__(
