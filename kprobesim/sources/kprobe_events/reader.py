@@ -11,7 +11,7 @@ from kprobesim.sources.kprobe_events.fetch import DefinitionError
 from kprobesim.sources.reading import Reading, shown
 from kprobesim.sources.text import MAX_LINE
 
-__all__ = ["is_definition", "read_kprobe_events"]
+__all__ = ["is_definition", "is_echo", "read_kprobe_events"]
 
 _FILES = re.compile(
     r">\s*\S*(kprobe_events|dynamic_events)\b|tee\b.*(kprobe_events|dynamic_events)"
@@ -24,8 +24,13 @@ _PASSED = {"s": "a synthetic event", "u": "a user event", "x": "a user event"}
 
 
 def is_definition(line: str) -> bool:
-    """Whether a line looks like one, or like a shell's that writes one."""
-    return bool(_FIRST.fullmatch(line.strip()) or _FILES.search(line) or _BOOT.search(line))
+    """Whether a line looks like one, or like the boot loader's parameter."""
+    return bool(_FIRST.fullmatch(line.strip()) or _BOOT.search(line))
+
+
+def is_echo(line: str) -> bool:
+    """Whether a line of a shell's writes one."""
+    return _FILES.search(line) is not None
 
 
 def read_kprobe_events(text: str, reading: Reading) -> None:
