@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache, cached_property
+from pathlib import Path
 
 from kprobesim.compat.finding import AskedKernel
 from kprobesim.functions.facts import FunctionFacts
-from kprobesim.functions.functions import Functions, open_functions
 from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
@@ -33,10 +33,11 @@ class KernelFacts:
         kernel: What it is called in the answers.
     """
 
-    def __init__(self, known: KnownKernel, label: str = "") -> None:
+    def __init__(self, known: KnownKernel, debug: Path | None = None) -> None:
         self.known = known
+        self._functions = known.functions if debug is None else known.functions_by(debug)
         self.rules = known.rules
-        self.kernel = AskedKernel(str(known.path), label or known.name, known.release, known.arch)
+        self.kernel = AskedKernel(str(known.path), known.name, known.release, known.arch)
         self.facts = cache(self._facts)
         """What became of the function of a name."""
         self.modules_with = cache(known.modules_with)
@@ -90,10 +91,6 @@ class KernelFacts:
     def _facts(self, name: str) -> FunctionFacts:
         return self._functions.facts(name)
 
-    @cached_property
-    def _functions(self) -> Functions:
-        return open_functions(self.rules.image, self.rules.read, self.btf)
-
     # -- types -------------------------------------------------------------------------------------
 
     @property
@@ -103,15 +100,9 @@ class KernelFacts:
 
     def types_of(self, module: str | None = None) -> Iterator[Btf]:
         """The module's types, which go on from the kernel's; else the kernel's."""
-        btf = self._module_types(module) if module else self.btf
+        btf = self.known.module_btf(module) if module else self.btf
         if btf is not None:
             yield btf
-
-    def _module_types(self, module: str) -> Btf | None:
-        found = self.known.module_types(module)
-        if found is None:
-            return None
-        return Btf(found[0], self.btf, module)
 
     def function_type(self, name: str, module: str | None = None) -> Function | None:
         """The function of that name in the types."""

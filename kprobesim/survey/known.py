@@ -14,7 +14,7 @@ from typing import Protocol
 
 from kprobesim.errors import UsageError
 from kprobesim.functions.facts import FunctionFacts
-from kprobesim.functions.functions import Functions
+from kprobesim.functions.functions import open_functions
 from kprobesim.image import KernelImage, Symbol, SymbolTable
 from kprobesim.image.config import read_config
 from kprobesim.image.modules.file import ModuleFile
@@ -164,7 +164,19 @@ class KnownKernel:
     @cached_property
     def functions(self) -> FactSource:
         """What became of each function: inlined, cloned, called by whom, with which arguments."""
-        return Functions(self.rules.image, self.rules.read, self.btf)
+        return open_functions(self.rules.image, self.rules.read, self.btf)
+
+    def functions_by(self, debug: Path) -> FactSource:
+        """The same, with what the debug information in ``debug`` tells of inlined copies.
+
+        Args:
+            debug: The vmlinux of this very build.
+
+        Raises:
+            ImageError: It is of another build, has no debug information, or is damaged.
+            UsageError: symbolic, which reads it, is not installed.
+        """
+        return open_functions(self.rules.image, self.rules.read, self.btf, debug=debug)
 
     # -- what it is made of ----------------------------------------------------------------------
 
