@@ -31,6 +31,7 @@ _COMMANDS = (
     "catalog",
     "compat",
     "types",
+    "diff",
     "boot",
     "resume",
     "bench",

@@ -24,7 +24,13 @@ __all__ = ["moved_arguments"]
 _OF_TRACEPOINTS = (Interface.RAW_TRACEPOINT, Interface.TP_BTF, Interface.TPROBE_EVENTS)
 _OF_HOOKS = (Interface.LSM, Interface.LSM_CGROUP)
 #: The context of a system call's probe holds the call's own; the others get no function's.
-_OF_OTHERS = (Interface.SYSCALL, Interface.ITER, Interface.STRUCT_OPS, Interface.FREPLACE)
+_OF_OTHERS = (
+    Interface.SYSCALL,
+    Interface.ITER,
+    Interface.STRUCT_OPS,
+    Interface.FREPLACE,
+    Interface.LOAD,
+)
 #: Behind the arguments there is the value that the function returns.
 _AND_RESULT = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION, *_OF_HOOKS)
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
+from kprobesim.compat.alternatives import forgiven, forgiven_by_alternatives
 from kprobesim.compat.arguments import moved_arguments
 from kprobesim.compat.finding import Answer, Finding, worst_first
 from kprobesim.compat.interfaces.ftrace import attach_by_ftrace
 from kprobesim.compat.interfaces.kprobe import attach_kprobe
 from kprobesim.compat.interfaces.lsm import attach_to_hook
-from kprobesim.compat.interfaces.others import attach_by_type
+from kprobesim.compat.interfaces.others import attach_by_type, only_load
 from kprobesim.compat.interfaces.syscalls import attach_to_syscall
 from kprobesim.compat.interfaces.tracepoints import attach_to_tracepoint
 from kprobesim.compat.interfaces.trampoline import attach_by_trampoline
@@ -47,6 +47,7 @@ _ATTACH: dict[Interface, Callable[[KernelFacts, Wanted], list[Finding]]] = {
     Interface.ITER: attach_by_type,
     Interface.STRUCT_OPS: attach_by_type,
     Interface.FREPLACE: attach_by_type,
+    Interface.LOAD: only_load,
 }
 ON_FUNCTIONS = frozenset(
     interface
@@ -79,7 +80,7 @@ class Judge:
             for number, (source, wanted) in enumerate(asked):
                 if (wanted.module is not None) is with_module:
                     found[number] = self.answer(wanted, source)
-        return [found[number] for number in range(len(asked))]
+        return forgiven_by_alternatives([found[number] for number in range(len(asked))])
 
     def answer(self, wanted: Wanted, source: Source | None = None) -> Answer:
         """Everything that is known of ``wanted`` on the kernel.
@@ -99,8 +100,8 @@ class Judge:
                 findings += self._objects.findings(source, wanted)
         except KprobesimError as error:
             findings = [Finding(Kind.UNKNOWN, str(error), certainty="guess")]
-        if wanted.optional and any(finding.level is Level.ERROR for finding in findings):
-            findings = [_forgiven(finding) for finding in findings]
+        if wanted.optional and not wanted.alternatives:
+            findings = list(map(forgiven, findings))
         parameters = self._parameters(wanted)
         read = asked.arguments
         return Answer(wanted, self.kernel.kernel, worst_first(findings), parameters, read)
@@ -126,10 +127,3 @@ class Judge:
         except KprobesimError:
             return None  # told by the findings, if it matters
         return None if found is None else tuple(map(parameter_text, found.parameters))
-
-
-def _forgiven(finding: Finding) -> Finding:
-    """The author of the probe said that it may be missing."""
-    if finding.level is not Level.ERROR:
-        return finding
-    return replace(finding, kind=Kind.OPTIONAL, message=f"{finding.kind}: {finding.message}")

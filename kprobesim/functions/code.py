@@ -13,7 +13,8 @@ from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.functions import arm64, x86_64
 from kprobesim.functions.branches import Branches
-from kprobesim.functions.clones import ENTRY_PADDING, without_cold
+from kprobesim.functions.clones import ENTRY_PADDING, split_clone, without_cold
+from kprobesim.functions.effects import Effect
 from kprobesim.functions.pointers import pointed_at
 from kprobesim.image import KernelImage
 
@@ -32,10 +33,12 @@ _READERS = halves(x86_64=x86_64, arm64=arm64)
 class Code:
     """The code of ``part``, a kernel or a module, as ``read`` gives it.
 
-    ``known``: where functions of other parts begin, which this one's code may call.
+    ``known`` tells where functions of other parts begin, which this one's code may call.
     """
 
-    def __init__(self, part: KernelImage, read: Read, known: Set[int] = frozenset()) -> None:
+    def __init__(
+        self, part: KernelImage, read: Read, known: Callable[[], Set[int]] = frozenset
+    ) -> None:
         self.part = part
         self.read = read
         self._known = known
@@ -58,6 +61,17 @@ class Code:
                 text = name.decode("utf-8", "surrogateescape")
                 if not text.startswith(ENTRY_PADDING):
                     found[address] = text
+        return found
+
+    @cached_property
+    def clones(self) -> Mapping[str, Sequence[str]]:
+        """The full names of clones by what they were made of."""
+        found: dict[str, list[str]] = {}
+        for name in dict.fromkeys(self.names.values()):
+            if "." in name:
+                base, kinds = split_clone(name)
+                if kinds:
+                    found.setdefault(base, []).append(name)
         return found
 
     @cached_property
@@ -109,7 +123,7 @@ class Code:
     @cached_property
     def branches(self) -> Branches:
         """Every branch of it to another function's entry, by site."""
-        entries = self.entries | self._known if self._known else self.entries
+        entries = self.entries.union(self._known())
         whole = Branches(array("Q"), array("Q"), bytearray())
         for start, text in self.texts():
             found = self._arch.find_branches(text, start, self._starts, entries)
@@ -155,6 +169,12 @@ class Code:
         return found
 
     @property
+    def effect(self) -> Callable[[bytes, int, int], Effect]:
+        """What an instruction does to argument registers (see :mod:`.effects`)."""
+        found: Callable[[bytes, int, int], Effect] = self._arch.effect
+        return found
+
+    @property
     def shows_constants(self) -> bool:
         """Whether an address that it takes is that of what it uses."""
         return bool(self._arch.SHOWS_CONSTANTS)
@@ -173,5 +193,5 @@ class Code:
     @cached_property
     def taken(self) -> Set[int]:
         """The entries whose address its data or its code holds."""
-        known = self.entries.union(self._known)
+        known = self.entries.union(self._known())
         return pointed_at(self.part, known) | self.entries.intersection(self.references[1])

@@ -8,6 +8,7 @@ from functools import cached_property
 from kprobesim.arch.architecture import architecture, halves
 from kprobesim.errors import TypesError
 from kprobesim.types.btf import Btf
+from kprobesim.types.c_text import prototype
 from kprobesim.types.model import Float, Function, Struct, Union
 
 __all__ = ["Declared"]
@@ -46,8 +47,16 @@ class Declared:
         found = self._btf.type(numbers[0])
         return found if isinstance(found, Function) else None
 
-    def registers(self, name: str) -> tuple[int | None, ...] | None:
-        """The first argument register of each parameter, from 0; ``None`` for one on the stack.
+    def text(self, name: str) -> str | None:
+        """The declaration in C; ``None`` without one, or where its types are damaged."""
+        function = self._function(name)
+        try:
+            return prototype(function) if function is not None else None
+        except TypesError:
+            return None
+
+    def registers(self, name: str) -> tuple[tuple[int, ...], ...] | None:
+        """The argument registers of each parameter, from 0; of one on the stack none.
 
         ``None`` as a whole: it is not declared, or takes any number of arguments.
         """
@@ -61,13 +70,13 @@ class Declared:
         except TypesError:
             return None
 
-    def _registers(self, function: Function) -> tuple[int | None, ...]:
+    def _registers(self, function: Function) -> tuple[tuple[int, ...], ...]:
         most = len(architecture(self._arch).abi.arguments)
-        x86 = _LARGE_IN_MEMORY[self._arch]
+        in_memory = _LARGE_IN_MEMORY[self._arch]
         returned = function.returns.stripped
         large = isinstance(returned, (Struct, Union)) and (returned.size or 0) > _LARGEST_STRUCT
-        next_one = 1 if x86 and large else 0
-        places: list[int | None] = []
+        next_one = 1 if in_memory and large else 0
+        places: list[tuple[int, ...]] = []
         for parameter in function.parameters:
             passed = parameter.type.stripped
             size = passed.size or 0
@@ -75,12 +84,11 @@ class Declared:
             if isinstance(passed, Float):
                 needs = 0
             elif size > _LARGEST_STRUCT:
-                needs = 0 if x86 else 1
-            if needs and next_one + needs <= most:
-                places.append(next_one)
+                needs = 0 if in_memory else 1
+            fits = needs and next_one + needs <= most
+            places.append(tuple(range(next_one, next_one + needs)) if fits else ())
+            if fits:
                 next_one += needs
-            else:
-                places.append(None)
-                if not x86 and needs:
-                    next_one = most  # what follows is on the stack as well
+            elif needs and not in_memory:
+                next_one = most  # what follows is on the stack as well
         return tuple(places)

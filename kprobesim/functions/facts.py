@@ -99,6 +99,8 @@ class FunctionFacts:
         found_by: Where ``inlining`` comes from.
         certainty: How sure ``inlining`` is.
         evidence: All that was found out beyond the symbols, in words.
+        argument_registers: Which argument registers its code reads, by their names in pt_regs: told
+            where the signature changed, else ``None``.
     """
 
     name: str
@@ -116,6 +118,7 @@ class FunctionFacts:
     found_by: FoundBy = "symbols"
     certainty: Certainty = "guess"
     evidence: tuple[Evidence, ...] = ()
+    argument_registers: tuple[str, ...] | None = None
 
     @property
     def twins(self) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 
+from kprobesim.functions.arguments import Arguments
 from kprobesim.functions.clones import split_clone
 from kprobesim.functions.code import Code, Read
 from kprobesim.functions.declared import Declared
@@ -68,33 +69,19 @@ class Functions:
         for name, module in modules.items():
             code = self._codes.get(name)
             if code is None or code.part is not module:
-                code = self._codes[name] = Code(module, self._read, self.kernel.entries)
+                code = self._codes[name] = Code(module, self._read, self._all_entries)
             yield code
 
-    def code_of(self, address: int) -> Code:
-        """The code of what holds ``address``."""
-        for code in self.codes():
-            if code.part.segment_at(address) is not None:
-                return code
-        return self.kernel
-
-    @cached_property
-    def _clone_names(self) -> Mapping[str, Sequence[str]]:
-        """The kernel's clones by the name of what they were made of."""
-        found: dict[str, list[str]] = {}
-        for name in dict.fromkeys(self.kernel.names.values()):
-            if "." in name:
-                base, kinds = split_clone(name)
-                if kinds:
-                    found.setdefault(base, []).append(name)
-        return found
+    def _all_entries(self) -> Set[int]:
+        """Where functions of the kernel and of all modules begin."""
+        return self.kernel.entries.union(*(code.entries for code in self.codes()))
 
     @cached_property
     def _clones_declared(self) -> bool:
         """Whether the types have prototypes of functions that are there as clones only."""
         symbols = self.kernel.part.symbols
         return any(
-            base in self.declared and not symbols.candidates(base) for base in self._clone_names
+            base in self.declared and not symbols.candidates(base) for base in self.kernel.clones
         )
 
     # -- facts -----------------------------------------------------------------------------------
@@ -119,6 +106,7 @@ class Functions:
         signature = judge_signature(
             seen,
             self.declared,
+            self._arguments,
             clones_declared=self._clones_declared,
             clang="clang" in self.image.banner,
         )
@@ -133,8 +121,10 @@ class Functions:
             tail_called_only=bool(seen.jumps) and not seen.calls and not seen.taken,
             address_taken=seen.taken,
             traceable=seen.traceable,
+            prototype=self.declared.text(seen.base),
             changed_signature=signature.changed,
             lost_arguments=signature.lost,
+            argument_registers=signature.registers,
             found_by=judged.found_by,
             certainty=judged.certainty,
             evidence=(*judged.evidence, *signature.evidence),
@@ -146,15 +136,15 @@ class Functions:
         clones = tuple(self._clones(name))
         found = bodies(symbols, clones)
         callers, calls, jumps = self._callers(name, found)
-        taken = any(s.address in self.code_of(s.address).taken for s in found)
+        taken = any(s.address in code.taken for s in found for code in self.codes())
         traceable = any(map(self.is_traceable, symbols)) if symbols else None
         return Seen(name, symbols, clones, callers, calls, jumps, taken, traceable)
 
     def _clones(self, name: str) -> Iterator[Clone]:
-        for full in self._clone_names.get(name, ()):
-            kind = split_clone(full)[1][0]
-            for symbol in self.image.symbols.candidates(full):
-                yield Clone(symbol, kind)
+        for code in self.codes():
+            for full in code.clones.get(name, ()):
+                for symbol in code.part.symbols.candidates(full):
+                    yield Clone(symbol, split_clone(full)[1][0])
 
     def _callers(self, name: str, found: Sequence[Symbol]) -> tuple[tuple[str, ...], int, int]:
         """Who branches to those, and how many calls and jumps there are."""
@@ -200,6 +190,10 @@ class Functions:
                 holder = self.kernel.caller_at(site)
                 if holder is not None and split_clone(holder)[0] != seen.base:
                     yield InlinedAt(holder, address=site)
+
+    @cached_property
+    def _arguments(self) -> Arguments:
+        return Arguments(self.kernel, self.declared)
 
     @cached_property
     def _own_names(self) -> OwnNames:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kprobesim.bpf.embedded import is_object
 from kprobesim.errors import UsageError
+from kprobesim.sources.bcc.reader import is_bcc, read_bcc
 from kprobesim.sources.bpf_object import is_elf, read_object, read_objects
 from kprobesim.sources.bpftrace.reader import (
     is_bpftrace,
@@ -45,12 +46,13 @@ _READERS: dict[SourceKind, _Reader] = {
     SourceKind.BPFTRACE: read_bpftrace,
     SourceKind.KPROBE_EVENTS: read_kprobe_events,
     SourceKind.C_SOURCE: read_c_source,
+    SourceKind.BCC: read_bcc,
     SourceKind.NAMES: read_names,
     SourceKind.PERF_PROBE: read_perf_probe,
     SourceKind.TETRAGON: read_tetragon,
 }
-_CERTAIN = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BPF_OBJECT)  # may have none
-_SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON)
+_SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BCC)
+_CERTAIN = (*_SCRIPTS, SourceKind.BPF_OBJECT)  # may have none
 _HEAD = 64  # bytes that tell an eBPF object
 _SAMPLE = 200  # lines that are looked at to tell a list's kind
 _MOST_FILES = 10_000  # of a folder
@@ -120,6 +122,8 @@ def _kind(text: str, path: Path) -> SourceKind:
     """What a text is: what it says of itself comes first, then its name, then its lines."""
     if is_tetragon(text):
         return SourceKind.TETRAGON
+    if is_bcc(text, path):
+        return SourceKind.BCC
     if is_c_source(text, path):
         return SourceKind.C_SOURCE
     if is_bpftrace(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,16 @@ class Reading:
             compiled,
         )
 
-    def with_alternatives(self, start: int) -> None:
-        """Tell the probes from ``start`` on that each may stand for the others."""
-        block = self.wanted[start:]
-        names = [one.target for one in block]
-        if 1 < len(block) <= _MOST_ALTERNATIVES:
-            self.wanted[start:] = [
-                dataclasses.replace(
-                    one, alternatives=tuple(name for name in names if name != one.target)
-                )
-                for one in block
-            ]
+    def alternatives(self, numbers: Sequence[int]) -> None:
+        """Tell the probes of these numbers (in ``wanted``) that each may stand for the others."""
+        block = [number for number in numbers if number < len(self.wanted)]
+        if not 1 < len(block) <= _MOST_ALTERNATIVES:
+            return
+        names = dict.fromkeys(self.wanted[number].target for number in block)
+        for number in block:
+            one = self.wanted[number]
+            others = tuple(name for name in names if name != one.target)
+            self.wanted[number] = dataclasses.replace(one, alternatives=others)
 
 
 def _printable(one: WantedArgument) -> WantedArgument:

@@ -45,10 +45,21 @@ _PASSED = {
 
 
 def want_section(section: str, line: int | None, reading: Reading, **more: Any) -> None:
-    """Tell ``reading`` of one program by its section's name; ``more`` are other attributes."""
+    """Tell ``reading`` of one program by its section's name; ``more`` are other attributes.
+
+    A ``program`` that attaches to nothing of the kernel's, or to what is named at run time, has to
+    be loaded all the same.
+    """
     text = f'SEC("{section}")'
     found = attachment(section.removeprefix("?"))
     interface = _INTERFACES.get(found.kind)
+    if (
+        "program" in more
+        and (interface is None or found.target is None)
+        and (found.problem is None or found.kind is AttachKind.UNKNOWN)
+    ):
+        optional, program = section.startswith("?"), more["program"]
+        reading.want(text, line, Interface.LOAD, program, optional=optional, program=program)
     if interface is None:
         reading.note(line, f"{text} {_PASSED[found.kind]}")
     elif found.problem is not None:

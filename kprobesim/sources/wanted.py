@@ -40,6 +40,7 @@ class Interface(enum.Enum):
     ITER = "iter"  # target is what is walked: "task"
     STRUCT_OPS = "struct_ops"  # target is the struct: "tcp_congestion_ops", or its member
     FREPLACE = "freplace"
+    LOAD = "load"  # a BPF program that names nothing of the kernel to attach to: target is its name
 
     def __str__(self) -> str:
         return self.value
@@ -54,6 +55,7 @@ class SourceKind(enum.Enum):
     KPROBE_EVENTS = "kprobe-events"
     PERF_PROBE = "perf-probe"
     C_SOURCE = "c-source"
+    BCC = "bcc"
     NAMES = "names"
     UNKNOWN = "unknown"
 

@@ -76,6 +76,7 @@ class Btf:
         self._walked = 0
         self._broken: str | None = None
         self._known: dict[int, Type] = {}
+        self._texts: dict[int, str] = {}
         self._searches = 0
         self._offsets = MemberOffsets(self)
 
@@ -101,6 +102,21 @@ class Btf:
     def __iter__(self) -> Iterator[Type]:
         """Its own types, not those of the base nor ``void``, in order."""
         return map(self.type, range(self._first, len(self)))
+
+    def of(self, *classes: builtins.type[_T]) -> Iterator[_T]:
+        """Its own types of these kinds, in order; no object is made for the others.
+
+        Raises:
+            TypesError: A type makes no sense or is cut short.
+        """
+        kinds = {number for number, each in enumerate(KINDS) if issubclass(each, classes)}
+        words = self.words
+        len(self)  # walk, and tell of damage
+        for number, at in enumerate(self._places, self._first):
+            if words[at + 1] >> 24 & 0x7F in kinds:
+                found = self.type(number)
+                assert isinstance(found, classes)
+                yield found
 
     def type(self, number: int) -> Type:
         """The type of that number.
@@ -205,13 +221,13 @@ class Btf:
 
     @cached_property
     def _functions(self) -> Mapping[str, tuple[int, ...]]:
-        kind, words = KINDS.index(Function), self.words
+        kind, words, string = KINDS.index(Function), self.words, self.string
         found: dict[str, tuple[int, ...]] = {}
         len(self)
         for number, at in enumerate(self._places, self._first):
             if words[at + 1] >> 24 & 0x7F == kind:
-                name = self.string(words[at])
-                found[name] = (*found.get(name, ()), number)
+                name = string(words[at])
+                found[name] = (*found[name], number) if name in found else (number,)
         return found
 
     def offset(self, struct_name: str, path: str) -> int | None:
@@ -239,6 +255,9 @@ class Btf:
         Raises:
             TypesError: There is none.
         """
+        known = self._texts.get(offset)
+        if known is not None:
+            return known
         if offset < self._first_string and self.base is not None:
             return self.base.string(offset)
         start = offset - self._first_string
@@ -246,7 +265,10 @@ class Btf:
             raise self.damaged(f"it speaks of a string at {offset:#x}, behind the last")
         start += self._strings_at
         text = self.data[start : self.data.find(b"\0", start)].decode("utf-8", "backslashreplace")
-        return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+        if not text.isprintable():
+            text = text.encode("unicode_escape").decode("ascii")
+        self._texts[offset] = text
+        return text
 
     @property
     def pool(self) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_debug_information_may_lie_in_another_file(vmlinux: Path, tmp_path: Path
     assert "wholly" in Inlines(cache, image).names()
 
 
+def test_debug_information_may_be_packed(vmlinux: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "vmlinux.gz"
+    packed.write_bytes(gzip.compress(vmlinux.read_bytes(), 1))
+    image = load_image(packed)
+    cache = open_symcache(image)
+    assert cache is not None
+    assert "wholly" in Inlines(cache, image).names()
+
+
 def _other(image: KernelImage, path: Path) -> Path:
     other = path / "other"
     data = image.path.read_bytes().replace(b"6.1.0-tiny", b"6.2.0-tiny")
@@ -103,7 +113,7 @@ def test_debug_information_of_another_build_is_refused(vmlinux: Path, tmp_path: 
 def test_a_file_without_debug_information_is_refused(vmlinux: Path, tmp_path: Path) -> None:
     path = tmp_path / "plain"
     path.write_bytes(b"plain text")
-    with pytest.raises(ImageError, match="no ELF file"):
+    with pytest.raises(ImageError, match="no kernel"):
         open_symcache(load_image(vmlinux), path)
 
 

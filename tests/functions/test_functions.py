@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kprobesim.functions.clones import split_clone, without_cold
 from kprobesim.functions.facts import Inlining
 from kprobesim.functions.functions import Functions
+from kprobesim.kernel.offline import open_rules
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,24 @@ def test_a_name_that_is_not_there(functions: Functions) -> None:
     facts = functions.facts("no_such_function")
     assert facts.inlining is Inlining.GONE
     assert (facts.symbols, facts.clones, facts.callers) == ((), (), ())
+
+
+def test_modules_call_and_have_functions(sample: Path) -> None:
+    rules = open_rules(sample)
+    functions = Functions(rules.image, rules.read)
+    assert functions.facts("sample_add").inlining is Inlining.GONE
+    arch = rules.arch
+    rules.offer(sample.parent / f"module-{arch}.ko")
+    assert rules.bring(rules.offer(sample.parent / f"client-{arch}.ko"))
+    facts = functions.facts("sample_add")
+    assert [symbol.module for symbol in facts.symbols] == ["kprobesim_sample"]
+    assert facts.callers == ("client_square",)
+    assert facts.address_taken  # it is exported
+    assert facts.traceable
+    assert {s.module for s in functions.facts("cleanup_module").symbols} == {
+        "kprobesim_client",
+        "kprobesim_sample",
+    }
 
 
 def test_all_names_are_of_the_source(functions: Functions) -> None:

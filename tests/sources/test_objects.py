@@ -52,7 +52,7 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_each_section_is_a_probe(source: Source) -> None:
-    found = {one.text: one for one in source.wanted}
+    found = {one.text: one for one in source.wanted if one.interface is not Interface.LOAD}
     assert len(found) == len(SECTIONS)
     for section, interface, target, more in SECTIONS:
         one = found[f'SEC("{section}")']
@@ -61,6 +61,12 @@ def test_each_section_is_a_probe(source: Source) -> None:
         expected |= dict.fromkeys(("returns", "optional", "pattern", "sleepable"), False)
         for name, value in (expected | more).items():
             assert getattr(one, name) == value, (section, name)
+
+
+def test_programs_that_attach_to_nothing_of_the_kernel_are_only_loaded(source: Source) -> None:
+    """A source has no code to load, an object has."""
+    found = [one.text for one in source.wanted if one.interface is Interface.LOAD]
+    assert found == ([f'SEC("{each}")' for each in PASSED] if source.object is not None else [])
 
 
 def test_other_sections_are_noted_and_wrong_ones_are_told(source: Source) -> None:
@@ -101,8 +107,10 @@ def test_structs_of_operations(tmp_path: Path) -> None:
             'SEC(".struct_ops.link") struct tcp_congestion_ops___own ops = { .ssthresh = own };\n'
         )
     )
-    (wanted,) = read_source(path).wanted
-    assert (wanted.interface, wanted.target) == (Interface.STRUCT_OPS, "tcp_congestion_ops")
+    assert [(wanted.interface, wanted.target) for wanted in read_source(path).wanted] == [
+        (Interface.LOAD, "own"),
+        (Interface.STRUCT_OPS, "tcp_congestion_ops"),
+    ]
 
 
 @pytest.mark.parametrize("cut", [64, 500, 0.5, 0.9])
@@ -114,7 +122,7 @@ def test_a_damaged_object_has_one_clear_line_and_the_others_are_read(
     (tmp_path / "bad.o").write_bytes(whole[:size])
     (tmp_path / "good.o").write_bytes(whole)
     bad, good = read_sources([tmp_path])
-    assert len(good.wanted) == len(SECTIONS)
+    assert len(good.wanted) == len(SECTIONS) + len(PASSED)
     (problem,) = bad.problems
     assert problem.text
     assert bad.wanted == ()
@@ -126,7 +134,7 @@ def test_an_executable_that_carries_objects_is_several_sources(tmp_path: Path) -
     path = tmp_path / "tool"
     path.write_bytes(header + compiled(CODE) + bytes(64) + other)
     first, second = read_sources([path])
-    assert len(first.wanted) == len(SECTIONS)
+    assert len(first.wanted) == len(SECTIONS) + len(PASSED)
     assert [one.target for one in second.wanted] == ["other"]
     assert str(second.path).startswith(f"{path} (object at 0x")
 

@@ -12,9 +12,14 @@ from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted
 from kprobesim.types.model import Struct
 
-__all__ = ["attach_by_type"]
+__all__ = ["attach_by_type", "only_load"]
 
 _ITER, _OPS = "bpf_iter_", "bpf_struct_ops_"
+
+
+def only_load(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
+    """What its code needs of the kernel is told elsewhere; there is nothing to attach to."""
+    return [Finding(Kind.ATTACHED, "it names nothing of the kernel, and is only loaded")]
 
 
 def attach_by_type(asked: KernelFacts, wanted: Wanted) -> list[Finding]:

@@ -7,7 +7,9 @@ import io
 import logging
 import mmap
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,9 @@ from kprobesim.functions.dwarf.symcache import SymCache, SymCacheError
 from kprobesim.image import KernelImage, load_image
 from kprobesim.image.cache import cache_directory, make_room
 from kprobesim.image.elf import ELF_MAGIC
+from kprobesim.image.files.containers import unpack
 from kprobesim.image.files.source import open_file
+from kprobesim.snapshot.container import is_snapshot
 
 if TYPE_CHECKING:
     from symbolic import SymCache as Made
@@ -27,10 +31,12 @@ _log = logging.getLogger(__name__)
 
 _INSTALL = "install it with: pip install 'kprobesim[dwarf]'"
 _ENDING = ".symcache"
+_CATALOGUE = b"PAR1"
+_CHUNK = 1 << 24
 
 
 def has_dwarf(image: KernelImage) -> bool:
-    """Whether the file that ``image`` was loaded from is an ELF file with debug information."""
+    """Whether ``image`` was loaded from an ELF file with debug information."""
     return any(section.name == ".debug_info" for section in image.section_headers)
 
 
@@ -41,19 +47,15 @@ def open_symcache(
 ) -> SymCache | None:
     """What the debug information says of inlined copies.
 
-    It is in ``debug``, a vmlinux, or in the image's own file. ``None`` if neither has any, or if
-    only the image has and symbolic is not installed.
+    It is in ``debug``, a vmlinux or a package with one, or in the image's own file. ``None`` if
+    neither has any, or if only the image has and symbolic is not installed.
 
     Raises:
         ImageError: ``debug`` has none, is of another build, or is damaged.
         UsageError: symbolic is not installed.
     """
     path = debug or image.path
-    if bytes(open_file(path)[: len(ELF_MAGIC)]) != ELF_MAGIC:
-        if debug is None:
-            return None
-        raise ImageError(path, "is no ELF file: name the vmlinux of the -dbg package")
-    own = image if debug is None else load_image(path)
+    own = image if debug is None else load_image(path, progress=progress)
     if not has_dwarf(own):
         if debug is None:
             return None
@@ -71,19 +73,45 @@ def open_symcache(
     kept = _kept(entry)
     if kept is not None:
         return kept
+    if debug is None and not _holds_its_file(path):
+        return None
     if progress is not None:
         progress(f"reading the debug information of {path.name}")
     try:
-        found = next(iter(symbolic.Archive.open(str(path)).iter_objects()), None)
-        if found is None:
-            raise ImageError(path, "has no debug information that symbolic finds")
-        data = _bytes(found.make_symcache())
+        with _elf_file(path, progress) as file:
+            found = next(iter(symbolic.Archive.open(str(file)).iter_objects()), None)
+            if found is None:
+                raise ImageError(path, "has no debug information that symbolic finds")
+            data = _bytes(found.make_symcache())
         cache = SymCache(data)
     except (symbolic.SymbolicError, SymCacheError) as error:
         raise ImageError(path, f"has debug information that cannot be read: {error}") from None
     if entry is not None:
         _keep(entry, data)
     return cache
+
+
+def _holds_its_file(path: Path) -> bool:
+    """Whether the image's file is there: snapshots and catalogues have only what is loaded."""
+    if not path.is_file() or is_snapshot(path):
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_CATALOGUE)) != _CATALOGUE
+
+
+@contextmanager
+def _elf_file(path: Path, progress: Callable[[str], None] | None) -> Iterator[Path]:
+    """The ELF file at ``path``, or what is packed there in a file of its own, for a while."""
+    data = open_file(path)
+    if bytes(data[: len(ELF_MAGIC)]) == ELF_MAGIC:
+        yield path
+        return
+    unpacked = unpack(path, data, progress).data
+    with tempfile.NamedTemporaryFile(prefix="kprobesim-") as file:
+        for at in range(0, len(unpacked), _CHUNK):
+            file.write(unpacked[at : at + _CHUNK])
+        file.flush()
+        yield Path(file.name)
 
 
 def _same_build(image: KernelImage, debug: KernelImage) -> None:
@@ -109,9 +137,11 @@ def _entry(image: KernelImage, path: Path, version: int) -> Path | None:
     folder = cache_directory()
     if folder is None:
         return None
-    status = path.stat()
-    which = image.build_id or f"{path.resolve()} {status.st_mtime_ns}"
-    text = f"{which} {status.st_size} {version}"
+    which = image.build_id
+    if which is None:
+        status = path.stat()
+        which = f"{path.resolve()} {status.st_mtime_ns} {status.st_size}"
+    text = f"{which} {version}"
     return folder / (hashlib.sha256(text.encode()).hexdigest() + _ENDING)
 
 

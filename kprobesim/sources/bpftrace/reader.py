@@ -18,9 +18,15 @@ from kprobesim.sources.wanted import Interface, WantedArgument
 __all__ = ["is_attach_point", "is_bpftrace", "is_one_liner", "read_bpftrace", "read_one_liners"]
 
 _NAMES = "|".join(sorted({*KERNEL, *PASSED, *ALIASES}, key=len, reverse=True))
+_TELLING = "|".join(
+    name
+    for name in (*KERNEL, *PASSED, *ALIASES)
+    if ALIASES.get(name, name) in KERNEL or name in PASSED
+)
 _ATTACH_POINT = re.compile(rf"\s*({_NAMES}):\S+\s*")
 _CLAUSE = re.compile(
-    rf"^[ \t]*(?:BEGIN|END|begin|end|(?:{_NAMES}):[^\s{{,]+)\s*(?:,|/|\{{|$)", re.MULTILINE
+    rf"^[ \t]*(?:(?:BEGIN|END|begin|end)\s*\{{|(?:{_TELLING}):[^\s{{,]+\s*(?:,|\{{|$|\s/))",
+    re.MULTILINE,
 )
 _SHEBANG = re.compile(r"#!.*\bbpftrace\b")
 _ONE_LINER = re.compile(r"\bbpftrace\b.*\s-e\s")
@@ -28,7 +34,9 @@ _ONE_LINER = re.compile(r"\bbpftrace\b.*\s-e\s")
 
 def is_bpftrace(text: str) -> bool:
     """Whether a text is a script of bpftrace's, by what stands in it."""
-    return bool(_SHEBANG.match(text) or ("{" in text and _CLAUSE.search(text)))
+    if text.startswith("#!"):
+        return _SHEBANG.match(text) is not None
+    return "{" in text and _CLAUSE.search(text) is not None
 
 
 def is_attach_point(line: str) -> bool:
@@ -119,7 +127,7 @@ def _read_clause(
             overrides=changes and point.interface is Interface.KPROBE_PERF,
             arguments=_fitting(point, arguments),
         )
-    reading.with_alternatives(start)
+    reading.alternatives(range(start, len(reading.wanted)))
 
 
 def _fitting(

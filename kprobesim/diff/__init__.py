@@ -1,0 +1,1 @@
+"""What another kernel changes for those who probe the one that they know."""

@@ -1,0 +1,1 @@
+"""BCC's tools: Python that attaches, and the C text in it."""
