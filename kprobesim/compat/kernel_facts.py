@@ -7,7 +7,6 @@ from functools import cache, cached_property
 
 from kprobesim.compat.finding import AskedKernel
 from kprobesim.functions.facts import FunctionFacts
-from kprobesim.functions.functions import Functions, open_functions
 from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
@@ -88,11 +87,7 @@ class KernelFacts:
     # -- what became of functions ------------------------------------------------------------------
 
     def _facts(self, name: str) -> FunctionFacts:
-        return self._functions.facts(name)
-
-    @cached_property
-    def _functions(self) -> Functions:
-        return open_functions(self.rules.image, self.rules.read, self.btf)
+        return self.known.functions.facts(name)
 
     # -- types -------------------------------------------------------------------------------------
 
