@@ -97,9 +97,9 @@ class _Chooser:
             what = f"*({owner.kind} {owner.name} *)0, {self._choose.randrange(3)}"
             return f"__builtin_preserve_type_info({what})"
         text, is_number = path
-        what = self._choose.randrange(6 if is_number else 3)
+        number = self._choose.randrange(6 if is_number else 3)
         field = f"(({owner.kind} {owner.name} *)ctx)->{text}"
-        return f"__builtin_preserve_field_info({field}, {what})"
+        return f"__builtin_preserve_field_info({field}, {number})"
 
     def _path(self, owner: Composite, deepest: int) -> tuple[str, bool] | None:
         """A way to a member, and whether it is a number of its own: no array, no element."""
