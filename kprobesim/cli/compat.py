@@ -74,6 +74,14 @@ def add_parser(subparsers: Any) -> None:
         help="a class of findings that is no failure: " + ", ".join(map(str, _ALLOWABLE)),
     )
     parser.add_argument(
+        "--debug",
+        metavar="VMLINUX",
+        action="append",
+        default=[],
+        help="a file with the debug information of one of the kernels, which tells exactly what "
+        "was inlined (may be repeated)",
+    )
+    parser.add_argument(
         "--by",
         choices=[str(one) for one in _BY],
         default=str(Interface.KPROBE_PERF),
@@ -137,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
         jobs=args.jobs,
         ask=args.ask,
         run=Run(tuple(args.lines), args.timeout) if args.lines else None,
+        debug=args.debug,
         progress=progress(),
     )
     if write_reports(args, found, args.allow):

@@ -169,6 +169,20 @@ class KnownKernel:
         """What became of each function: inlined, cloned, called by whom, with which arguments."""
         return open_functions(self.rules.image, self.rules.read, self.btf, progress=self._progress)
 
+    def functions_by(self, debug: Path) -> FactSource:
+        """The same, with what the debug information in ``debug`` tells of inlined copies.
+
+        Args:
+            debug: The vmlinux of this very build.
+
+        Raises:
+            ImageError: It is of another build, has no debug information, or is damaged.
+            UsageError: symbolic, which reads it, is not installed.
+        """
+        return open_functions(
+            self.rules.image, self.rules.read, self.btf, debug=debug, progress=self._progress
+        )
+
     # -- what it is made of ----------------------------------------------------------------------
 
     @property
