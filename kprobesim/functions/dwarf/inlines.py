@@ -65,7 +65,7 @@ class Inlines:
         """
         found = []
         for copy in self._cache.copies(name):
-            caller = self._symbol(copy.entry) or copy.caller
+            caller = self._symbol(copy.entry) or copy.holder
             if name not in (copy.caller, split_clone(caller)[0]):
                 address = None if copy.address is None else self._base + copy.address
                 found.append(InlinedAt(caller, copy.file, copy.line, address))
