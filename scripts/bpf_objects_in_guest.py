@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,10 +81,13 @@ def foretold(obj: BpfObject, facts: KernelFacts) -> list[str]:
     for one in would_load(obj, facts).programs:
         if one.program.optional:
             continue
-        reasons += [f"{each.path}: {each.text}" for each in one.blockers]
-        name = one.program.attachment.btf_name
+        reasons += [f"{each.path}: {each.text}" for each in one.blockers if not each.depends]
+        attachment = one.program.attachment
+        name = attachment.btf_name
         if name is not None and facts.btf is not None and not facts.btf.named(name):
             reasons.append(f"{name} is not in the kernel's types")
+        elif name == attachment.target and name is not None and not facts.addresses(name):
+            reasons.append(f"{name} is in the kernel's types, and no symbol")
     return reasons
 
 
@@ -104,7 +108,7 @@ def main() -> int:
     kernel.run(until="all objects judged", timeout=SECONDS)
     said = kernel.console.text
     verdicts = dict(re.findall(r"^verdict (\S+)\.o (\w+)", said, re.MULTILINE))
-    facts, wrong = facts_of(known), 0
+    facts, wrong = replace(facts_of(known), config=known.config or {}), 0
     for name, data in objects.items():
         reasons = foretold(BpfObject.parse(data, name), facts)
         agrees = verdicts.get(name) in ("refused" if reasons else "taken", "unfinished")

@@ -15,7 +15,9 @@ class Progress(Saved):
     """Looked at between two runs of the engine.
 
     Exceptions (system calls among them) and console output are progress. Without any the guest is
-    given up after so many seconds of its time; ``math.inf``: never.
+    given up after so many seconds of its time; ``math.inf``: never. Exceptions alone, with
+    interrupts off all the time, are none: handlers that fault themselves. As these take the host
+    long and the guest no time, they are counted.
     """
 
     SAVED = fields(
@@ -32,16 +34,20 @@ class Progress(Saved):
         """For a kernel that neither waits nor lets a program run."""
         self.stuck = 5.0
         """For a kernel that also keeps the CPU's interrupts off."""
+        self.storm: float = 500_000
+        """So many exceptions with interrupts off and no output are one for ever."""
         self._seen: tuple[int, ...] = (0, 0)
         self._at = self._interruptible_at = self._relaxed_at = 0
+        self._calm: tuple[int, int] | None = None  # what was seen when interrupts were on
 
     def never_give_up(self) -> None:
         """Let the guest do what it wants."""
-        self.patience = self.busy = self.stuck = math.inf
+        self.patience = self.busy = self.stuck = self.storm = math.inf
 
     def idled(self, now: int) -> None:
         """The CPU waited for an interrupt until ``now`` (ns)."""
         self._relaxed_at = self._interruptible_at = now  # ARM64 idles with interrupts off
+        self._calm = None
 
     def look(
         self, now: int, seen: tuple[int, int], *, in_kernel: bool, interrupts: bool
@@ -55,6 +61,10 @@ class Progress(Saved):
             self._relaxed_at = now
         if interrupts:
             self._interruptible_at = now
+        if self._faults_for_ever(seen, interrupts):
+            return (
+                f"the guest has taken {self.storm:g} exceptions with interrupts off and no output"
+            )
         if seen != self._seen:
             self._seen, self._at = seen, now
             return None
@@ -68,3 +78,10 @@ class Progress(Saved):
                 self._at = now
                 return f"the guest {what} for {patience:g} s of its time{remark}"
         return None
+
+    def _faults_for_ever(self, seen: tuple[int, int], interrupts: bool) -> bool:
+        calm = self._calm
+        if calm is None or interrupts or seen[1] != calm[1] or seen[0] < calm[0]:
+            self._calm = seen
+            return False
+        return seen[0] - calm[0] > self.storm

@@ -10,11 +10,11 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any
 
-from kprobesim.catalog.file import Catalog, open_catalog
+from kprobesim.catalog.file import Catalog, is_catalog, open_catalog
 from kprobesim.catalog.query import Answer, catalog_files, query
 from kprobesim.cli.console import error_console, make_console, print_json, styled
 from kprobesim.cli.loading import positive_int
-from kprobesim.errors import CatalogError
+from kprobesim.errors import CatalogError, UsageError
 
 __all__ = ["add_parser", "run"]
 
@@ -87,12 +87,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     from kprobesim.survey.build import build_catalog
+    from kprobesim.survey.kernel_files import kernel_files
 
     def say(text: str) -> None:
         error_console().print(styled((f"kprobesim: {text}", "dim")))
 
+    kernels = [path for path in kernel_files(args.kernels) if not is_catalog(path)]
+    if not kernels:
+        raise UsageError("only catalogues are named: name images or packages")
     results = build_catalog(
-        args.kernels, args.directory, jobs=args.jobs, progress=say, modules=args.modules
+        kernels, args.directory, jobs=args.jobs, progress=say, modules=args.modules
     )
     if args.json:
         print_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from kprobesim.cli.console import make_console, styled
@@ -13,6 +14,8 @@ from kprobesim.compat.hits_table import hits_table
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.run import compatibility
 from kprobesim.compat.table import table
+from kprobesim.errors import UsageError
+from kprobesim.sources.read import read_text
 from kprobesim.sources.wanted import Interface
 
 __all__ = ["add_parser", "run"]
@@ -27,6 +30,7 @@ use, also if nothing at all could be answered.
 
 examples:
   kprobesim compat probes.txt -k vmlinux
+  kprobesim compat -e vfs_read+4 -e 'kprobe:f { print(arg0); }' -k vmlinux
   kprobesim compat tool.bpf.o script.bt -k 'kernels/*.deb' --allow partly-inlined
   kprobesim compat policies/ -k kernels/ --jobs 4 --junit report.xml
   kprobesim compat probes.txt -k amd64.deb arm64.deb --ask --run 'modprobe loop; ls /proc'
@@ -42,7 +46,15 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sources", metavar="SOURCE", nargs="+", help="what names the probes")
+    parser.add_argument("sources", metavar="SOURCE", nargs="*", help="what names the probes")
+    parser.add_argument(
+        "-e",
+        dest="texts",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="a source as text: vfs_read+4, 'kprobe:f { }', 'p:x f $arg1' (may be repeated)",
+    )
     parser.add_argument(
         "-k",
         "--kernel",
@@ -60,6 +72,14 @@ def add_parser(subparsers: Any) -> None:
         type=_kind,
         default=[],
         help="a class of findings that is no failure: " + ", ".join(map(str, _ALLOWABLE)),
+    )
+    parser.add_argument(
+        "--debug",
+        metavar="VMLINUX",
+        action="append",
+        default=[],
+        help="a file with the debug information of one of the kernels, which tells exactly what "
+        "was inlined (may be repeated)",
     )
     parser.add_argument(
         "--by",
@@ -115,14 +135,17 @@ def _kind(text: str) -> Kind:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors. The exit code tells whether all is well."""
+    if not args.sources and not args.texts:
+        raise UsageError("name at least one SOURCE, or a probe by -e vfs_read")
     check_reports(args)
     found = compatibility(
-        args.sources,
+        [*args.sources, *(read_text(text, Path("-e")) for text in args.texts)],
         args.kernel,
         by=Interface(args.by),
         jobs=args.jobs,
         ask=args.ask,
         run=Run(tuple(args.lines), args.timeout) if args.lines else None,
+        debug=args.debug,
         progress=progress(),
     )
     if write_reports(args, found, args.allow):

@@ -137,7 +137,9 @@ def _show_one(console: Console, difference: Difference, limit: int) -> None:
     change = difference.change
     if change in (Change.RENAMED, Change.SUFFIXED, Change.INLINED, Change.MISSES_CALLS):
         arrow = {Change.INLINED: "into", Change.MISSES_CALLS: "now"}.get(change, "->")
-        line = f"{difference.name} {arrow} {difference.new}"
+        line = f"{difference.name} {arrow} {difference.new}" if difference.new else difference.name
+        if difference.details:
+            line += f" ({'; '.join(difference.details)})"
         _print(console, [(each, "") for each in _wrapped(line, "  ")])
         return
     if change is Change.PARAMETER_NAME:
@@ -154,7 +156,7 @@ def _show_one(console: Console, difference: Difference, limit: int) -> None:
             if text:
                 lines += [(each, style) for each in _wrapped(text, f"    {sign} ")]
     details = difference.details
-    if change is Change.SIGNATURE:
+    if change in (Change.SIGNATURE, Change.TOLD_OTHERWISE):
         details = ()  # both prototypes stand there
     shown = details[:_DETAILS] if limit else details
     for detail in shown:

@@ -110,6 +110,7 @@ class _Asked:
         else:
             self._kernel = open_known(args.image, symbols=args.symbols, progress=progress())
             self._btf = self._kernel_types(self._kernel)
+        self._types = self._btf  # the kernel's; the other is a module's if one is named
         self._modules: dict[str, Btf] = {}
         if args.module is not None:
             self._btf = self._module(args.module)
@@ -143,20 +144,19 @@ class _Asked:
         return known
 
     def _read_module(self, name: str) -> Btf:
-        kernel_types = self._btf if self._btf.base is None else self._btf.base
         if Path(name).suffix and Path(name).exists():
             file = read_module(Path(name))
             section, base = file.section(".BTF"), file.section(".BTF.base")
-            parts = None
-            if section is not None:
-                parts = file.contents(section), None if base is None else file.contents(base)
-        elif self._kernel is None:
+            if section is None:
+                raise _no_types(name)
+            distilled = None if base is None else file.contents(base)
+            return module_types(file.contents(section), distilled, self._types, module_name(name))
+        if self._kernel is None:
             raise UsageError(f"{self._path} is types alone: name the module's .ko file")
-        else:
-            parts = self._kernel.module_types(name)
-        if parts is None:
-            raise UsageError(f"module {module_name(name)} carries no types of its own")
-        return module_types(*parts, kernel_types, module_name(name))
+        found = self._kernel.module_btf(name)
+        if found is None:
+            raise _no_types(name)
+        return found
 
     def _missing(self, btf: Btf, wanted: str, name: str) -> str:
         """What to say of a name that nothing has."""
@@ -172,6 +172,10 @@ class _Asked:
         near = [each.decode() for each in nearest_names(name.encode(), names, 3)]
         hint = f"; do you mean {' or '.join(near)}?" if near else ""
         return f"no type is called {name}{hint}"
+
+
+def _no_types(module: str) -> UsageError:
+    return UsageError(f"module {module_name(module)} carries no types of its own")
 
 
 def _full_name(type: Type) -> str:

@@ -81,7 +81,7 @@ def _inlined(facts: FunctionFacts, number: int) -> Finding | None:
         f"{facts.name} is inlined wherever it is called{_into(facts)}",
         number,
         _RULE,
-        instead=tuple(f"{caller}, which has a copy" for caller in list(into)[:_MOST_SHOWN]),
+        instead=tuple(list(into)[:_MOST_SHOWN]),
         found_by=facts.found_by,
         certainty=facts.certainty,
     )

@@ -61,6 +61,8 @@ def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     facts = asked.facts(wanted.target)
     if wanted.offset == 0:
         yield from _signature(wanted, facts)
+    if not wanted.arguments:
+        return
     function = asked.function_type(wanted.target, wanted.module)
     if function is None:
         yield from _undeclared(asked, wanted, facts)

@@ -14,7 +14,7 @@ from kprobesim.compat.interfaces.others import attach_by_type, only_load
 from kprobesim.compat.interfaces.syscalls import attach_to_syscall
 from kprobesim.compat.interfaces.tracepoints import attach_to_tracepoint
 from kprobesim.compat.interfaces.trampoline import attach_by_trampoline
-from kprobesim.compat.kernel_facts import KernelFacts, parameter_text
+from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.compat.missed import missed_calls
 from kprobesim.compat.objects import Objects
@@ -123,7 +123,6 @@ class Judge:
         if wanted.pattern or wanted.offset or wanted.interface not in ON_FUNCTIONS:
             return None
         try:
-            found = self.kernel.function_type(wanted.target, wanted.module)
+            return self.kernel.parameters(wanted.target, wanted.module) if wanted.target else None
         except KprobesimError:
             return None  # told by the findings, if it matters
-        return None if found is None else tuple(map(parameter_text, found.parameters))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache, cached_property
+from pathlib import Path
 
 from kprobesim.compat.finding import AskedKernel
 from kprobesim.functions.facts import FunctionFacts
-from kprobesim.functions.functions import Functions, open_functions
 from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
@@ -22,7 +22,7 @@ from kprobesim.types.model import (
     Type,
 )
 
-__all__ = ["KernelFacts", "parameter_text", "struct_name"]
+__all__ = ["KernelFacts", "parameter_text", "parameters_of", "struct_name"]
 
 
 class KernelFacts:
@@ -33,10 +33,12 @@ class KernelFacts:
         kernel: What it is called in the answers.
     """
 
-    def __init__(self, known: KnownKernel, label: str = "") -> None:
+    def __init__(self, known: KnownKernel, debug: Path | None = None) -> None:
         self.known = known
+        self._functions = known.functions if debug is None else known.functions_by(debug)
         self.rules = known.rules
-        self.kernel = AskedKernel(str(known.path), label or known.name, known.release, known.arch)
+        self.kernel = AskedKernel(str(known.path), known.name, known.release, known.arch)
+        self._tables: dict[str, frozenset[int]] = {}
         self.facts = cache(self._facts)
         """What became of the function of a name."""
         self.modules_with = cache(known.modules_with)
@@ -85,14 +87,19 @@ class KernelFacts:
         start = self.known.image.bounds("_stext", "_etext")
         return f"{address:#x}" if start is None else f"_stext+{address - start[0]:#x}"
 
+    def table_of_pointers(self, symbol: str, most: int) -> frozenset[int]:
+        """What the first ``most`` words of the table at ``symbol`` hold; none without it."""
+        if symbol not in self._tables:
+            image, found = self.known.image, self.known.symbols.candidates(symbol)
+            size = min(found[0].size & -8, 8 * most) if found else 0
+            words = memoryview(image.read(found[0].address, size)).cast("Q") if size else ()
+            self._tables[symbol] = frozenset(words)
+        return self._tables[symbol]
+
     # -- what became of functions ------------------------------------------------------------------
 
     def _facts(self, name: str) -> FunctionFacts:
         return self._functions.facts(name)
-
-    @cached_property
-    def _functions(self) -> Functions:
-        return open_functions(self.rules.image, self.rules.read, self.btf)
 
     # -- types -------------------------------------------------------------------------------------
 
@@ -103,15 +110,9 @@ class KernelFacts:
 
     def types_of(self, module: str | None = None) -> Iterator[Btf]:
         """The module's types, which go on from the kernel's; else the kernel's."""
-        btf = self._module_types(module) if module else self.btf
+        btf = self.known.module_btf(module) if module else self.btf
         if btf is not None:
             yield btf
-
-    def _module_types(self, module: str) -> Btf | None:
-        found = self.known.module_types(module)
-        if found is None:
-            return None
-        return Btf(found[0], self.btf, module)
 
     def function_type(self, name: str, module: str | None = None) -> Function | None:
         """The function of that name in the types."""
@@ -119,6 +120,20 @@ class KernelFacts:
             for found in btf.named(name, Function):
                 return found
         return None
+
+    def is_typed(self, name: str, module: str | None = None) -> bool:
+        """Whether the types have a function of that name."""
+        if module is None:
+            return self.facts(name).prototype is not None
+        return self.function_type(name, module) is not None
+
+    def parameters(self, name: str, module: str | None = None) -> tuple[str, ...] | None:
+        """What the function takes, ``("struct file *file", ...)``; ``None`` if types do not say."""
+        if module is None:
+            text = self.facts(name).prototype  # at hand without a search in the types
+            return None if text is None else parameters_of(text)
+        found = self.function_type(name, module)
+        return None if found is None else tuple(map(parameter_text, found.parameters))
 
     def composites(self, name: str, module: str | None = None) -> list[Composite]:
         """The structs and unions of that name."""
@@ -162,3 +177,21 @@ def parameter_text(parameter: Parameter) -> str:
     kind = f"{kept.kind} " if isinstance(kept, (Composite, Enum)) else ""
     what = "a function" if isinstance(kept, FunctionPrototype) else f"{kind}{kept.name or 'void'}"
     return f"{what} {stars}{parameter.name}".rstrip()
+
+
+def parameters_of(prototype: str) -> tuple[str, ...]:
+    """The parameters in a declaration in C.
+
+    >>> parameters_of("int sort(void *base, int (*cmp)(const void *, const void *))")
+    ('void *base', 'int (*cmp)(const void *, const void *)')
+    """
+    name_end = prototype.index("(")
+    inside = prototype[name_end + 1 : prototype.rindex(")")]
+    parts, depth = [""], 0
+    for letter in inside:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return tuple(part for each in parts if (part := each.strip()) not in ("", "void"))

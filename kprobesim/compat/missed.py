@@ -56,7 +56,7 @@ def _never(facts: FunctionFacts) -> Finding:
     return Finding(
         Kind.NEVER,
         text,
-        instead=tuple(f"{caller}, which has a copy" for caller in into[:_MOST_SHOWN]),
+        instead=tuple(into[:_MOST_SHOWN]),
         found_by="dwarf" if facts.found_by == "dwarf" else "code",
         certainty="likely",
     )
@@ -67,7 +67,7 @@ def _inlined(facts: FunctionFacts) -> Finding:
     return Finding(
         Kind.PARTLY_INLINED,
         f"calls of {facts.name} that were inlined are not seen{_into(facts)}",
-        instead=tuple(f"{caller}, which has a copy" for caller in into[:_MOST_SHOWN]),
+        instead=tuple(into[:_MOST_SHOWN]),
         found_by=facts.found_by,
         certainty=facts.certainty,
     )

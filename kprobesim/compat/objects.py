@@ -8,15 +8,18 @@ from functools import cached_property
 
 from kprobesim.arch.architecture import ARM64, halves
 from kprobesim.bpf.arguments import argument_reads, compiled_for
+from kprobesim.bpf.attachment import AttachKind
 from kprobesim.bpf.declared import declared
 from kprobesim.bpf.facts import KernelFacts as LoadingFacts
 from kprobesim.bpf.facts import kernel_version
 from kprobesim.bpf.load import Blocker, BlockerKind, LoadedObject, LoadedProgram, would_load
+from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import Program
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.sources.wanted import Interface, Source, Wanted, WantedArgument
+from kprobesim.types.btf import Btf
 
 __all__ = ["Objects"]
 
@@ -33,6 +36,13 @@ _BY_REGISTERS = (
     Interface.KPROBE_MULTI,
     Interface.KPROBE_SESSION,
     Interface.SYSCALL,
+)
+_ON_FUNCTIONS = (
+    AttachKind.KPROBE,
+    AttachKind.KRETPROBE,
+    AttachKind.FENTRY,
+    AttachKind.FEXIT,
+    AttachKind.FMOD_RET,
 )
 _TARGETS = halves(x86_64="x86", arm64=ARM64.name)  # libbpf's, of bpf_tracing.h
 
@@ -51,9 +61,29 @@ class Objects:
             return None
         key = id(compiled)
         if key not in self._loaded:
-            self._loaded[key] = would_load(compiled, self._facts)
+            modules = self._modules(compiled)
+            facts = replace(self._facts, modules=modules) if modules else self._facts
+            self._loaded[key] = would_load(compiled, facts)
         named = (one for one in self._loaded[key].programs if one.program.name == wanted.program)
         return next(named, None)
+
+    def _modules(self, compiled: BpfObject) -> dict[str, Btf]:
+        """The types of the modules that programs attach to, so that have to be loaded."""
+        known = self._kernel.known
+        names: set[str] = set()
+        for program in compiled.programs if compiled.core else ():
+            where = program.attachment
+            if where.module is not None:
+                names.add(where.module)
+            elif (
+                where.kind in _ON_FUNCTIONS
+                and where.target is not None
+                and not where.pattern
+                and not known.symbols.candidates(where.target)
+            ):
+                names.update(known.modules_with(where.target))
+        found = {name: known.module_btf(name) for name in sorted(names & set(known.modules))}
+        return {name: btf for name, btf in found.items() if btf is not None}
 
     @cached_property
     def _facts(self) -> LoadingFacts:

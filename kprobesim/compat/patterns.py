@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
@@ -43,18 +44,21 @@ def match(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     if wanted.interface in _TRAMPOLINES and asked.btf is not None:
         traced &= set(asked.btf.functions())
     finding = _count(wanted, traced, "functions")
-    if finding.kind is Kind.ABSENT and _matching(wanted.target, asked.function_names):
+    if finding.kind is Kind.ABSENT and _matching(wanted, asked.function_names):
         text = f"{wanted.target} matches functions, and none that ftrace can trace"
         return [Finding(Kind.NOT_TRACEABLE, text, errno.ENOENT, Reason.NOT_TRACEABLE)]
     return [finding]
 
 
-def _matching(pattern: str, names: Collection[str]) -> int:
-    return sum(fnmatchcase(name, pattern) for name in names)
+def _matching(wanted: Wanted, names: Collection[str]) -> int:
+    if wanted.regex:
+        search = re.compile(wanted.target).search
+        return sum(search(name) is not None for name in names)
+    return sum(fnmatchcase(name, wanted.target) for name in names)
 
 
 def _count(wanted: Wanted, names: Collection[str], what: str) -> Finding:
-    found = _matching(wanted.target, names)
+    found = _matching(wanted, names)
     if found:
         kind = Kind.FTRACE if what == "functions" else Kind.ATTACHED
         return Finding(kind, f"matches {found} {what}")

@@ -17,13 +17,15 @@ from kprobesim.compat.judge import Judge
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.own_answers import with_own_answers
 from kprobesim.errors import KprobesimError
+from kprobesim.image import load_image
 from kprobesim.sources.read import read_sources
 from kprobesim.sources.wanted import Interface, Source, SourceKind
 from kprobesim.survey.kernel_files import kernel_files
-from kprobesim.survey.known import open_known
+from kprobesim.survey.known import KnownKernel, open_known
 
 __all__ = ["compatibility"]
 
+_OF_NO_KERNEL = "is of the build of no kernel that is asked: take it from the same package version"
 _Told = Callable[[str], None]
 _Judged = tuple[AskedKernel, tuple[int, ...], list[Answer]]
 
@@ -37,6 +39,7 @@ def compatibility(
     executor: Executor | None = None,
     ask: bool = False,
     run: Run | None = None,
+    debug: Iterable[str | os.PathLike[str]] = (),
     progress: _Told | None = None,
 ) -> Compatibility:
     """Whether the probes of ``sources`` attach and hit on ``kernels``.
@@ -56,6 +59,8 @@ def compatibility(
         executor: Who runs them instead: any :class:`concurrent.futures.Executor`.
         ask: Boot each kernel, and let its own kprobes judge the same probes.
         run: Boot each kernel, and count hits while it does this.
+        debug: Files with the debug information of some of the kernels, which tells exactly what
+            was inlined; each is used for the kernel of its build.
         progress: Hears of each kernel that is done.
 
     Raises:
@@ -69,13 +74,17 @@ def compatibility(
         for source in read
         for problem in source.problems
     ]
-    work = _Work(tuple(read), ask, run)
+    files = tuple(map(Path, debug))
+    work = _Work(tuple(read), ask, run, files)
+    unused = set(files)
     for number, (path, done) in enumerate(_judge_all(work, paths, jobs, executor, progress), 1):
         problems += done.problems
+        unused -= {done.debug}
         if done.judged is not None:
             judged.append(done.judged)
         if progress is not None and len(paths) > 1:
             progress(f"{number} of {len(paths)}: {path.name}")
+    problems += [Unread(str(file), None, _OF_NO_KERNEL) for file in files if file in unused]
     return _together(tuple(read), judged, problems)
 
 
@@ -105,6 +114,7 @@ class _Work:
     sources: tuple[Source, ...]
     ask: bool
     run: Run | None
+    debug: tuple[Path, ...]
 
 
 @dataclass
@@ -112,6 +122,7 @@ class _Done:
     """What came of one kernel."""
 
     judged: _Judged | None = None
+    debug: Path | None = None
     problems: list[Unread] = field(default_factory=list)
 
 
@@ -138,7 +149,8 @@ def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
     done = _Done()
     try:
         known = open_known(path, progress=progress)
-        facts = KernelFacts(known)
+        done.debug = _debug_of(known, work.debug)
+        facts = KernelFacts(known, done.debug)
         answers = Judge(facts).answers(work.sources)
         done.judged = facts.kernel, known.version, answers
         if work.ask:
@@ -152,6 +164,11 @@ def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
         why = f"cannot be read: {error.strerror or error}"
         done.problems.append(Unread(str(path), None, why))
     return done
+
+
+def _debug_of(known: KnownKernel, files: Sequence[Path]) -> Path | None:
+    """The file that is of the same build, as its banner tells."""
+    return next((file for file in files if load_image(file).banner == known.image.banner), None)
 
 
 def _together(

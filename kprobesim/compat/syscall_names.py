@@ -49,10 +49,8 @@ def other_spellings(asked: KernelFacts, name: str) -> Iterable[str]:
 
 def is_dispatched(asked: KernelFacts, function: str) -> bool | None:
     """Whether the table of 64-bit system calls has the function; ``None`` without a table."""
-    table = asked.known.symbols.candidates(_TABLE)
-    targets = {symbol.address for symbol in asked.functions_named(function)}
-    if not table or not targets or not function.startswith(SYSCALL_PREFIX[asked.kernel.arch]):
+    if not function.startswith(SYSCALL_PREFIX[asked.kernel.arch]):
         return None
-    image = asked.known.image
-    size = min(table[0].size & -8, 8 * _MOST_CALLS)
-    return not targets.isdisjoint(memoryview(image.read(table[0].address, size)).cast("Q"))
+    targets = {symbol.address for symbol in asked.functions_named(function)}
+    table = asked.table_of_pointers(_TABLE, _MOST_CALLS) if targets else frozenset()
+    return not targets.isdisjoint(table) if table else None

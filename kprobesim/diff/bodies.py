@@ -18,7 +18,7 @@ from kprobesim.arch.x86_64.insn import Undecodable, decode
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.functions.code import Code
 
-__all__ = ["find_renames"]
+__all__ = ["find_renames", "same_body"]
 
 Words = tuple[str, ...]
 
@@ -78,11 +78,22 @@ def find_renames(
     return {name: other for other, (_, name) in best.items()}
 
 
+def same_body(old: Code, before: int, new: Code, after: int) -> bool:
+    """Whether two functions have the same code but for registers, offsets and addresses."""
+    if old.end_of(before) - before != new.end_of(after) - after:
+        return False
+    one, other = _words_of(old, {"": before}, 1), _words_of(new, {"": after}, 1)
+    return bool(one) and one == other
+
+
 def _runs(words: Words) -> set[Words]:
     return {words[at : at + 3] for at in range(len(words) - 2)}
 
 
-def _words_of(code: Code, functions: Mapping[str, int]) -> dict[str, Words]:
+def _words_of(
+    code: Code, functions: Mapping[str, int], fewest: int = _FEWEST_WORDS
+) -> dict[str, Words]:
+    """The words of each function that has enough of them."""
     read = _READERS[code.part.arch]
     found = {}
     for name, address in functions.items():
@@ -92,7 +103,7 @@ def _words_of(code: Code, functions: Mapping[str, int]) -> dict[str, Words]:
         except (ImageError, GuestMemoryError):  # its last page ends before the next symbol
             continue
         words = tuple(read(body, address, code.names.get))
-        if len(words) >= _FEWEST_WORDS:
+        if len(words) >= fewest:
             found[name] = words
     return found
 

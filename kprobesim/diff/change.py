@@ -24,6 +24,7 @@ class Change(enum.Enum):
     SIGNATURE = "signature"
     EVENT_SIGNATURE = "tracepoint-signature"
     NO_PROTOTYPE = "no-prototype"
+    TOLD_OTHERWISE = "told-otherwise"
     MISSES_CALLS = "misses-calls"
     TYPE_GONE = "type-gone"
     TYPE = "type"
@@ -56,10 +57,11 @@ _HEADINGS = {
     Change.SIGNATURE: "functions with other arguments or another return value",
     Change.EVENT_SIGNATURE: "tracepoints with other arguments",
     Change.NO_PROTOTYPE: "functions whose types are not told any more (no fentry)",
+    Change.TOLD_OTHERWISE: "functions of the same code whose types are told otherwise (fentry)",
     Change.MISSES_CALLS: "functions of which a probe misses calls now",
     Change.TYPE_GONE: "types gone",
     Change.TYPE: "types with members gone, or of another type",
-    Change.PARAMETER_NAME: "parameters renamed",
+    Change.PARAMETER_NAME: "parameters renamed, or const in one kernel only",
     Change.LAYOUT: "types with members added or moved",
     Change.PROBEABLE: "functions that can be probed or traced now",
     Change.NEW: "functions new",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.diff.bodies import find_renames
+from kprobesim.diff.bodies import find_renames, same_body
 from kprobesim.diff.change import Change, Difference, KernelDiff, sort_key
 from kprobesim.diff.layouts import Layouts, changed_types
 from kprobesim.diff.names import FunctionNames
@@ -15,7 +16,6 @@ from kprobesim.diff.probing import changed_probing
 from kprobesim.diff.prototypes import Prototypes, changed_events, changed_functions, declared
 from kprobesim.errors import UsageError
 from kprobesim.functions.facts import Inlining
-from kprobesim.functions.functions import Functions
 from kprobesim.sources.wanted import Source
 from kprobesim.survey.known import KnownKernel
 
@@ -106,7 +106,9 @@ class _Comparison:
         if self._before is not None and self._after is not None:
             # Of several functions of one name the types describe any.
             single = [name for name in both if len(before[name]) == len(after[name]) == 1]
-            yield from changed_functions(self._before, self._after, single)
+            for each in changed_functions(self._before, self._after, single):
+                same = each.change is Change.SIGNATURE and self._is_same_code(each.name)
+                yield replace(each, change=Change.TOLD_OTHERWISE) if same else each
         if needs is None:
             for name in fresh:
                 yield Difference(Change.NEW, name)
@@ -120,8 +122,7 @@ class _Comparison:
         left = {name: place for name, place in gone.items() if name not in clones}
         self._tell(f"looking for {len(left)} functions that are gone among {len(fresh)} new ones")
         renamed = find_renames(self._old.code, left, self._new.code, fresh)
-        kernel = self._kernels[1]
-        facts = Functions(kernel.image, kernel.rules.read, kernel.btf)
+        facts = self._kernels[1].functions
         for name in gone:
             was = self._declared(name)
             if name in clones:
@@ -130,9 +131,10 @@ class _Comparison:
                 if needs is None:
                     fresh.pop(renamed[name], None)
                 yield Difference(Change.RENAMED, name, was, renamed[name])
-            elif facts.facts(name).inlining is Inlining.WHOLE:
-                callers = {copy.caller for copy in facts.facts(name).inlined_into}
-                yield Difference(Change.INLINED, name, was, ", ".join(sorted(callers)))
+            elif (found := facts.facts(name)).inlining is Inlining.WHOLE:
+                callers = sorted({copy.caller for copy in found.inlined_into})
+                how = f"{found.certainty}, by {found.found_by}"
+                yield Difference(Change.INLINED, name, was, ", ".join(callers), (how,))
             else:
                 yield Difference(Change.GONE, name, was)
 
@@ -141,6 +143,10 @@ class _Comparison:
         if self._before is None or found is None:
             return ""
         return declared(self._before.shape(found), name)
+
+    def _is_same_code(self, name: str) -> bool:
+        before, after = self._old.addresses[name][0], self._new.addresses[name][0]
+        return same_body(self._old.code, before, self._new.code, after)
 
     def _missing_calls(self, names: Collection[str]) -> Iterator[Difference]:
         """Functions that have twins or clones in the new kernel only."""

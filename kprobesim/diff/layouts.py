@@ -25,10 +25,9 @@ class Layouts:
     def types(self) -> Mapping[str, tuple[Type, ...]]:
         """All of each name, as ``struct file``."""
         found: dict[str, tuple[Type, ...]] = {}
-        for each in self.texts.btf:
-            if isinstance(each, (Composite, Enum)) and each.name:
-                word = "enum" if isinstance(each, Enum) else each.kind
-                name = f"{word} {each.name}"
+        for each in self.texts.btf.of(Composite, Enum):
+            if each.name:
+                name = f"{'enum' if isinstance(each, Enum) else each.kind} {each.name}"
                 found[name] = (*found[name], each) if name in found else (each,)
         return found
 

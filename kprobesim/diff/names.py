@@ -17,7 +17,7 @@ _CODE_LETTERS = b"tTwWi"
 #: What is made for every tracepoint, and is told by it; and the linker's marks, that name no code.
 _MADE = re.compile(
     rb"__SCT__|__SCK__|__traceiter_|__probestub_|__bpf_trace_|trace_event_raw_event_"
-    rb"|trace_raw_output_|perf_trace_|trace_event_get_offsets_|__event_|__tracepoint_"
+    rb"|do_trace_event_raw_event_|do_perf_trace_|trace_raw_output_|perf_trace_|trace_event_get_offsets_|__event_|__tracepoint_"
     rb"|\w*_text_(?:start|end)$|_s?e?text$|"
     + b"|".join(prefix.encode() for prefix in ENTRY_PADDING)
 )

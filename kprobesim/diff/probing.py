@@ -44,10 +44,13 @@ def _probed(
     before, after = _verdict(old, name), _verdict(new, name)
     if before and not after:
         yield Difference(Change.REFUSED, name, before.summary(), after.summary())
-    elif was_traced and not is_traced:
-        yield Difference(Change.NOT_TRACED, name, before.summary(), after.summary())
-    elif (after and not before) or (is_traced and not was_traced):
-        yield Difference(Change.PROBEABLE, name, before.summary(), after.summary())
+    elif was_traced != is_traced or (after and not before):
+        change = Change.NOT_TRACED if was_traced and not is_traced else Change.PROBEABLE
+        yield Difference(change, name, _both(was_traced, before), _both(is_traced, after))
+
+
+def _both(traced: bool, verdict: Verdict) -> str:
+    return f"{'traced' if traced else 'not traced'}; a kprobe: {verdict.summary()}"
 
 
 def _verdict(names: FunctionNames, name: str) -> Verdict:

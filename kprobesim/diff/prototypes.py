@@ -36,8 +36,8 @@ class Prototypes:
     def events(self) -> Mapping[str, FunctionPrototype]:
         """What each tracepoint passes to its probes."""
         found = {}
-        for each in self._btf:
-            if isinstance(each, Typedef) and each.name.startswith(_EVENT):
+        for each in self._btf.of(Typedef):
+            if each.name.startswith(_EVENT):
                 target = each.stripped
                 inner = target.target if isinstance(target, Pointer) else target
                 if isinstance(inner, FunctionPrototype):
@@ -72,8 +72,9 @@ def changed_functions(
             continue
         was, now = old.shape(before), new.shape(after)
         if was != now:
-            change = Change.SIGNATURE if was[:2] != now[:2] else Change.PARAMETER_NAME
-            if change is Change.PARAMETER_NAME and _UNUSED in (*was[2], *now[2]):
+            same = _without_const(was) == _without_const(now)
+            change = Change.PARAMETER_NAME if same else Change.SIGNATURE
+            if was[:2] == now[:2] and _UNUSED in (*was[2], *now[2]):
                 continue  # which of the equal wrappers of system calls was taken
             yield Difference(
                 change, name, declared(was, name), declared(now, name), tuple(_what(was, now))
@@ -102,6 +103,11 @@ def declared(shape: Shape, name: str) -> str:
     ]
     gap = "" if returns.endswith("*") else " "
     return f"{returns}{gap}{name}({', '.join(places) or 'void'})"
+
+
+def _without_const(shape: Shape) -> tuple[str, ...]:
+    """Result and types of parameters as the machine has them."""
+    return tuple(text.replace("const ", "").replace(" const", "") for text in (shape[0], *shape[1]))
 
 
 def _named(type: str, name: str) -> str:

@@ -7,6 +7,7 @@ takes the address of that array is a copy of that function, wherever it stands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
@@ -14,6 +15,8 @@ from kprobesim.functions.clones import split_clone
 from kprobesim.functions.code import Code
 
 __all__ = ["OwnNames"]
+
+_STRING = re.compile(rb"(?<=\0)[A-Za-z_][A-Za-z0-9_.]*(?=\0)")
 
 
 class OwnNames:
@@ -48,10 +51,25 @@ class OwnNames:
 
     def is_a_string(self, name: str) -> bool:
         """Whether the kernel's constants have that very string; its types do not count."""
-        text = name.encode("utf-8", "surrogateescape")
-        wanted = b"\0" + text + b"\0"
+        return name.encode("utf-8", "surrogateescape") in self._strings
+
+    @cached_property
+    def _strings(self) -> frozenset[bytes]:
+        """All strings among the kernel's constants that could be a function's name."""
         part = self._code.part
-        types = 1 if part.btf is not None and any(part.btf.string_offsets(name)) else 0
-        constants = (r for r in part.regions if r.kind != "text")
-        parts = (s.part(r.start, r.end) for r in constants for s in part.segments)
-        return sum(bytes(found.data).count(wanted) for found in parts if found) > types
+        types = b"" if part.btf is None else part.btf.data
+        found: set[bytes] = set()
+        for region in part.regions:
+            if region.kind != "text":
+                for segment in part.segments:
+                    piece = segment.part(region.start, region.end)
+                    if piece is not None:
+                        before, after = _around(bytes(piece.data), types)
+                        found.update(_STRING.findall(before), _STRING.findall(after))
+        return frozenset(found)
+
+
+def _around(data: bytes, types: bytes) -> tuple[bytes, bytes]:
+    """What is before and behind ``types`` in ``data``; all of it, if they are not there."""
+    before, _, after = data.partition(types) if types else (data, b"", b"")
+    return before, after

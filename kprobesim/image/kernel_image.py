@@ -110,7 +110,8 @@ class KernelImage:
     def segment_at(self, vaddr: int) -> Segment | None:
         """The segment that holds ``vaddr``, if one does."""
         index = bisect_right(self._starts, vaddr) - 1
-        return self.segments[index] if index >= 0 and vaddr in self.segments[index] else None
+        segment = self.segments[index] if index >= 0 else None
+        return segment if segment and vaddr < segment.vaddr + segment.memsz else None
 
     def read(self, vaddr: int, size: int) -> bytes:
         """``size`` bytes as the kernel finds them at start; ``ImageError`` outside of the image."""

@@ -24,6 +24,7 @@ from kprobesim.image.tables.patch_sites import PatchSites
 from kprobesim.snapshot.packing import PackingError, pack, pack_words, unpack, unpack_words
 from kprobesim.snapshot.pages import PageReader, PageWriter
 from kprobesim.types.btf import Btf
+from kprobesim.types.indexed import BtfIndex, IndexedBtf, index_of
 
 __all__ = ["StoredImage", "pack_stored", "unpack_stored"]
 
@@ -93,7 +94,12 @@ class StoredImage(KernelImage):
         """The types of the kernel; ``None`` without."""
         if not self._facts.get("btf"):
             return None
-        return Btf(unpack(self._section("btf"), limit=_LARGEST_BTF), source=self.path.name)
+        index = BtfIndex(
+            unpack_words("I", self._section("btf/places")),
+            unpack_words("I", self._section("btf/by_name")),
+        )
+        data = unpack(self._section("btf"), limit=_LARGEST_BTF)
+        return IndexedBtf(data, index, self.path.name)
 
     def _rows(self, name: str, width: int) -> Iterator[tuple[int, ...]]:
         words = unpack_words("Q", self._section(f"tables/{name}"))
@@ -240,7 +246,10 @@ def _pack_tables(image: KernelImage) -> tuple[dict[str, Any], dict[str, bytes]]:
     if image.has_symbols:
         facts["symbols"], sections = pack_symbols(image.symbols)
     if image.btf is not None:
+        index = index_of(image.btf)
         sections["btf"] = pack(image.btf.data)
+        sections["btf/places"] = pack_words(index.places)
+        sections["btf/by_name"] = pack_words(index.by_name)
     files: dict[str, int] = {}
     bugs = []
     for record, bug in image.bug_table.records():

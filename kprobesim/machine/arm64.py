@@ -151,6 +151,10 @@ class Arm64Cpu:
         """All of DAIF is masked while stepping; for the CPU's step only I is, and D must be 0."""
         return _DAIF, _PSTATE_I if single_step else _DAIF
 
+    def single_steps(self) -> bool:
+        """PSTATE.SS, which the instruction clears."""
+        return bool(self.engine.fields["pstate"].value & _PSTATE_SS)
+
     def set_single_step(self, on: bool) -> None:
         """Trap after the next instruction: SPSR.SS and MDSCR_EL1.SS, which must come last.
 

@@ -17,11 +17,9 @@ from collections.abc import Callable, Collection
 from itertools import chain
 
 from kprobesim.errors import GuestMemoryError
-from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.memory import GuestMemory, Prot
-from kprobesim.machine.text import KernelText
-from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.watched_code import WatchedCode
+from kprobesim.machine.system import System
+from kprobesim.machine.watched_code import DoneHere
 from kprobesim.sizes import MASK64
 
 __all__ = ["BitInstructions"]
@@ -94,15 +92,13 @@ _BY_OPCODE: dict[tuple[int, int], Callable[[int, int, int], _Result]] = {
 """By opcode and pp (the prefix that VEX stands for)."""
 
 
-class BitInstructions(WatchedCode):
-    """Does them in the guest of ``engine``, wherever its code holds one."""
+class BitInstructions(DoneHere):
+    """Does them in the guest of ``system``, wherever its code holds one."""
 
-    def __init__(self, engine: Engine, cpu: Cpu, text: KernelText, memory: GuestMemory) -> None:
-        """Watch also what is written to ``text``."""
-        super().__init__(engine)
-        self._cpu = cpu
+    def __init__(self, system: System, memory: GuestMemory) -> None:
+        """Watch also what is written to its text."""
+        super().__init__(system)
         self._memory = memory
-        self._see_pokes(text)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
         """Hook what may be one of them in ``code``, which was put at ``address``."""
@@ -114,27 +110,17 @@ class BitInstructions(WatchedCode):
                 start -= 1
                 self._hook(address + start)
 
-    def _install(self, place: int) -> int:
-        return self._engine.hooks.on_code(place, self._execute)
-
-    def _execute(self, address: int, size: int) -> None:
-        """Do the instruction at ``address``, if it is one.
-
-        If its operand cannot be reached, Unicorn does it, and it faults.
-        """
-        code = self._memory.read(address, size)
+    def _do(self, address: int, code: bytes) -> bool:
+        """If its operand cannot be reached, Unicorn does it, and it faults."""
         at = 0
-        while at < size and (code[at] in _PREFIXES or code[at] == _OPERAND_SIZE):
+        while at < len(code) and (code[at] in _PREFIXES or code[at] == _OPERAND_SIZE):
             at += 1
         try:
             if _VEX.match(code, at):
-                done = self._vex(code, at, address)
-            else:
-                done = _LOCK_NEG.match(code, at) is not None and self._neg(code, at, address)
+                return self._vex(code, at, address)
+            return _LOCK_NEG.match(code, at) is not None and self._neg(code, at, address)
         except GuestMemoryError:
-            return
-        if done:
-            self._engine.write_pc(address + size)
+            return False
 
     # -- with VEX --------------------------------------------------------------------------------
 
@@ -142,7 +128,7 @@ class BitInstructions(WatchedCode):
         first, second, opcode, modrm = code[at + 1 : at + 5]
         operation = _BY_OPCODE[opcode, second & 3]
         bits = 64 if second & 0x80 else 32
-        words, whole = self._engine.words, (1 << bits) - 1
+        words, whole = self._system.vcpu.words, (1 << bits) - 1
         extension = ~first >> 5 & 7  # R, X, B as in REX
         other = ~second >> 3 & 15
         if modrm >> 6 == 3:
@@ -187,7 +173,8 @@ class BitInstructions(WatchedCode):
     # -- parts -----------------------------------------------------------------------------------
 
     def _set_flags(self, flags: int, changed: int) -> None:
-        self._cpu.write_flags(self._cpu.read_flags() & ~changed | flags)
+        cpu = self._system.cpu
+        cpu.write_flags(cpu.read_flags() & ~changed | flags)
 
     def _place(
         self, code: bytes, at: int, extension: int, address: int, prefixes: Collection[int]
@@ -201,7 +188,7 @@ class BitInstructions(WatchedCode):
             address: Of the instruction.
             prefixes: Which ones it has.
         """
-        words, modrm = self._engine.words, code[at]
+        words, modrm = self._system.vcpu.words, code[at]
         mod, rm = modrm >> 6, modrm & 7
         at += 1
         if rm == 4:
@@ -223,5 +210,5 @@ class BitInstructions(WatchedCode):
             place &= 0xFFFF_FFFF
         for prefix, register in ((_FS, _FS_BASE), (_GS, _GS_BASE)):
             if prefix in prefixes:
-                place += self._engine.read_msr(register)
+                place += self._system.engine.read_msr(register)
         return place & MASK64

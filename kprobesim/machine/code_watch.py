@@ -12,10 +12,20 @@ from collections.abc import Callable
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
 
-__all__ = ["INSIDE", "PROBES", "RETURNS", "Arrival", "CodeWatch", "UnguardedArrival", "Watch"]
+__all__ = [
+    "INSIDE",
+    "INSTRUCTIONS",
+    "PROBES",
+    "RETURNS",
+    "Arrival",
+    "CodeWatch",
+    "UnguardedArrival",
+    "Watch",
+]
 
-RETURNS, INSIDE, PROBES = 200, 100, 0
-"""Priorities: returns of followed calls, what we know of the kernel's inside, and probes."""
+RETURNS, INSIDE, PROBES, INSTRUCTIONS = 200, 100, 0, -100
+"""Priorities: returns of followed calls, what we know of the kernel's inside, probes; and who does
+the instruction itself, when it comes to that."""
 
 Arrival = Callable[[int], object]
 """Called with the instruction's address; true if the CPU goes elsewhere, so that nobody else is

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.machine.clock import HiddenTime
-from kprobesim.machine.text import KernelText
+from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.watched_code import WatchedCode
 
@@ -57,10 +57,9 @@ class CounterClock:
 class CounterReads(WatchedCode):
     """ARM64's reads of a counter, which get what ``read()`` says."""
 
-    def __init__(self, engine: Engine, text: KernelText, read: Callable[[], int]) -> None:
-        super().__init__(engine)
+    def __init__(self, system: System, read: Callable[[], int]) -> None:
+        super().__init__(system)
         self._read = read
-        self._see_pokes(text)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
         """Hook the counter reads in ``code``, which was put at ``address``."""
@@ -72,5 +71,7 @@ class CounterReads(WatchedCode):
                 self._hook(place)
             at = data.find(_MRS_COUNTER, at + 1)
 
-    def _install(self, place: int) -> int:
-        return self._engine.hooks.on_read_counter(place, self._read)
+    def _install(self, place: int) -> Callable[[], object]:
+        hooks = self._system.engine.hooks
+        handle = hooks.on_read_counter(place, self._read)
+        return lambda: hooks.unhook(handle)

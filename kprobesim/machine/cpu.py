@@ -61,6 +61,9 @@ class Cpu(Protocol):
     def step_flags(self, *, single_step: bool) -> tuple[int, int]:
         """(bits of the flags word to save while an instruction is stepped, what they are then)."""
 
+    def single_steps(self) -> bool:
+        """Whether it traps behind the instruction that it is at."""
+
     def set_single_step(self, on: bool) -> None:
         """What the CPU's single step takes beside the flags; only when it is used."""
 

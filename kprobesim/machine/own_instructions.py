@@ -22,12 +22,11 @@ def own_instructions(
 
 def _x86_64(machine: System, memory: GuestMemory, clock: CounterClock) -> tuple[WatchedCode, ...]:
     machine.engine.hooks.on_read_tsc(clock.read)
-    parts = machine.engine, machine.cpu, machine.text, memory
-    return Randomness(*parts), BitInstructions(*parts)
+    return Randomness(machine), BitInstructions(machine, memory)
 
 
 def _arm64(machine: System, _memory: GuestMemory, clock: CounterClock) -> tuple[WatchedCode, ...]:
-    return (CounterReads(machine.engine, machine.text, clock.read),)
+    return (CounterReads(machine, clock.read),)
 
 
 _HALVES = halves(x86_64=_x86_64, arm64=_arm64)

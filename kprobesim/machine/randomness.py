@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import re
 
-from kprobesim.machine.cpu import Cpu
-from kprobesim.machine.memory import HostAccess
-from kprobesim.machine.text import KernelText
-from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.watched_code import WatchedCode
+from kprobesim.machine.system import System
+from kprobesim.machine.watched_code import DoneHere
 from kprobesim.sizes import MASK64
 
 __all__ = ["Randomness"]
@@ -24,15 +21,12 @@ _CARRY = 1
 _ARITHMETIC = 0x8D5  # OF, SF, ZF, AF, PF, CF
 
 
-class Randomness(WatchedCode):
+class Randomness(DoneHere):
     """``state`` decides all numbers to come."""
 
-    def __init__(self, engine: Engine, cpu: Cpu, text: KernelText, memory: HostAccess) -> None:
-        super().__init__(engine)
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
         self.state = 0
-        self._cpu = cpu
-        self._memory = memory
-        self._see_pokes(text)
 
     def see_code(self, address: int, code: bytes | memoryview) -> None:
         """Hook what may be a RDRAND or RDSEED in ``code``, which was put at ``address``."""
@@ -44,28 +38,23 @@ class Randomness(WatchedCode):
                 start -= 1
                 self._hook(address + start)
 
-    def _install(self, place: int) -> int:
-        return self._engine.hooks.on_code(place, self._read)
-
-    def _read(self, address: int, size: int) -> None:
-        """Do the instruction at ``address``, if it is one."""
-        code = self._memory.read(address, size)
+    def _do(self, address: int, code: bytes) -> bool:
         at = code.find(b"\x0f\xc7")
         prefixes = code[: max(at, 0)]
-        if at < 0 or size != at + 3 or code[at + 2] < 0xF0 or _RDPID in prefixes:
-            return
+        if at < 0 or len(code) != at + 3 or code[at + 2] < 0xF0 or _RDPID in prefixes:
+            return False
         rex = next((prefix for prefix in prefixes if prefix & 0xF0 == _REX), 0)
         register = code[at + 2] & 7 | (rex & 1) << 3
-        words, value = self._engine.words, self._next()
+        vcpu = self._system.vcpu
+        words, value = vcpu.words, self._next()
         if not rex & 8:
             if _OPERAND_SIZE in prefixes:
                 value = words[register] & ~0xFFFF | value & 0xFFFF
             else:
                 value &= 0xFFFF_FFFF
         words[register] = value
-        flags = self._cpu.read_flags()
-        self._cpu.write_flags(flags & ~_ARITHMETIC | _CARRY)
-        self._engine.write_pc(address + size)
+        vcpu.cpu.write_flags(vcpu.cpu.read_flags() & ~_ARITHMETIC | _CARRY)
+        return True
 
     def _next(self) -> int:
         """SplitMix64."""

@@ -77,6 +77,14 @@ class TrapRouter:
 
         return route
 
+    def stepped(self) -> None:
+        """A client of a code hook has done an instruction that is single-stepped: trap behind it.
+
+        The program counter is there, and may be elsewhere afterwards.
+        """
+        if not any(claims() for claims in self.step):
+            self._pass_on(self._vcpu.cpu.step_vector)
+
     def _on_undefined(self, vector: int) -> bool:
         """Take what Unicorn has a hook of its own for."""
         if not any(takes(vector) for takes in self.emulate):

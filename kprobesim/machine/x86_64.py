@@ -100,6 +100,10 @@ class X86Cpu:
         """Interrupts are masked while stepping, and EFLAGS.TF makes the CPU trap."""
         return _IF | _TF, _TF if single_step else 0
 
+    def single_steps(self) -> bool:
+        """EFLAGS.TF."""
+        return self.read_flags() & _TF != 0
+
     def set_single_step(self, on: bool) -> None:
         """EFLAGS.TF is all that it takes."""
 

@@ -204,10 +204,14 @@ class PagedBytes:
             raise PagesError("asked for bytes outside of the memory")
         number, inside = divmod(at, PAGE)
         data = self._page(number)[inside : inside + size]
-        while len(data) < size:
+        if len(data) == size:
+            return data
+        parts, left = [data], size - len(data)
+        while left > 0:
             number += 1
-            data += self._page(number)[: size - len(data)]
-        return data
+            parts.append(self._page(number)[:left])
+            left -= PAGE
+        return b"".join(parts)
 
     def _unpack(self, number: int) -> bytes:
         index = bisect_right(self._starts, number) - 1

@@ -11,11 +11,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from kprobesim.bpf.attachment import AttachKind
+from kprobesim.bpf.section_names import attachment
 from kprobesim.errors import UsageError
 from kprobesim.sources.bpftrace.attach_points import parse_attach_point
 from kprobesim.sources.bpftrace.reader import is_attach_point
 from kprobesim.sources.places import GLOB, Point, parse_point
 from kprobesim.sources.reading import Reading, shown
+from kprobesim.sources.sections import want_section
 from kprobesim.sources.text import MAX_LINE
 from kprobesim.sources.wanted import Interface
 
@@ -32,6 +35,7 @@ _FTRACE = re.compile(r"(?P<symbol>[^:\s]+):(?:mod:(?P<module>[\w*?!-]+)|[a-z_]+(
 _CSV = re.compile(r"\s*(?P<symbol>[^,\s]+)\s*,\s*(?P<offset>[^,\s]*)\s*(?:,.*)?")
 _COMMENT = re.compile(r"(^|\s)(#|//|;).*")
 _JSON = re.compile(r"\s*(?:\[\s*[\"{\]\[]|\{\s*[\"}])")
+_SECTION = re.compile(r"(?:SEC\(\")?(\??[a-z_]+(?:\.[a-z]+)*/[^\"\s]{1,300})(?:\"\))?")
 _TARGETS = ("symbol", "function", "func", "name", "target", "call")
 _MOST_OFFSET = 1 << 32
 
@@ -45,12 +49,21 @@ def is_name(line: str) -> bool:
         or _KALLSYMS.fullmatch(line)
         or (_CSV.fullmatch(line) and "(" not in line)
         or is_attach_point(line)
+        or _section(line)
     )
 
 
 def is_json(text: str) -> bool:
     """Whether a text is a JSON list, or lines of JSON objects."""
     return _JSON.match(text) is not None
+
+
+def _section(line: str) -> str:
+    """The section's name in ``kprobe/vfs_read`` or ``SEC("kprobe/vfs_read")``; else empty."""
+    found = _SECTION.fullmatch(line)
+    if found is None or attachment(found[1].removeprefix("?")).kind is AttachKind.UNKNOWN:
+        return ""
+    return found[1]
 
 
 def read_names(text: str, reading: Reading) -> None:
@@ -77,6 +90,8 @@ def _read_line(line: str, number: int, reading: Reading) -> None:
                 reading.note(number, f"{shown(line)}: {one.why}")
             else:
                 _want(reading, line, number, one.point, one.interface, one.returns)
+    elif section := _section(line):
+        want_section(section, number, reading)
     elif found := _KALLSYMS.fullmatch(line):
         _want(reading, line, number, Point(found["symbol"], module=found["module"]))
     elif found := _OF_MODULE.fullmatch(line):

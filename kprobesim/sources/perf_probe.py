@@ -19,9 +19,9 @@ from kprobesim.sources.reading import Reading, shown
 from kprobesim.sources.text import MAX_LINE
 from kprobesim.sources.wanted import Interface, WantedArgument
 
-__all__ = ["is_perf_probe", "read_perf_probe"]
+__all__ = ["is_perf_command", "is_perf_probe", "read_perf_probe"]
 
-_COMMAND = re.compile(r"\bperf\s+probe\b")
+_COMMAND = re.compile(r"(?:^|[;&|!($#]|\b(?:if|then|do|sudo))\s*perf\s+probe\s")
 _EVENT = re.compile(
     r"(?:(?P<group>[A-Za-z_]\w*):)?(?P<event>[A-Za-z_]\w*)\*?=(?P<rest>.*)", re.DOTALL
 )
@@ -48,17 +48,24 @@ _OTHERS = ("-l", "--list", "-L", "--line", "-V", "--vars", "-F", "--funcs", "-d"
 _MOST_ARGUMENTS = 128
 
 
+def is_perf_command(line: str) -> bool:
+    """Whether a line of a shell's calls ``perf probe``."""
+    return _COMMAND.search(line) is not None
+
+
 def is_perf_probe(line: str) -> bool:
-    """Whether a line calls ``perf probe``, or is a definition that nothing else takes."""
-    return bool(_COMMAND.search(line) or _LIKE_ONE.fullmatch(line.strip()))
+    """Whether a line is a definition that nothing else takes."""
+    return _LIKE_ONE.fullmatch(line.strip()) is not None
 
 
 def read_perf_probe(text: str, reading: Reading) -> None:
     """Tell ``reading`` of each definition."""
     joined = re.sub(r"\\\n", lambda _: " \x01", text)  # a command over several lines
+    is_script = any(map(is_perf_command, joined.split("\n")))
     number = 1
     for line in joined.split("\n"):
-        _read_line(line.replace("\x01", ""), number, reading)
+        if not is_script or is_perf_command(line):
+            _read_line(line.replace("\x01", ""), number, reading)
         number += 1 + line.count("\x01")
 
 

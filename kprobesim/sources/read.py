@@ -19,9 +19,9 @@ from kprobesim.sources.bpftrace.reader import (
     read_one_liners,
 )
 from kprobesim.sources.c_source import is_c_source, read_c_source
-from kprobesim.sources.kprobe_events.reader import is_definition, read_kprobe_events
+from kprobesim.sources.kprobe_events.reader import is_definition, is_echo, read_kprobe_events
 from kprobesim.sources.names import is_json, is_name, read_json, read_names
-from kprobesim.sources.perf_probe import is_perf_probe, read_perf_probe
+from kprobesim.sources.perf_probe import is_perf_command, is_perf_probe, read_perf_probe
 from kprobesim.sources.reading import Reading
 from kprobesim.sources.tetragon.reader import is_tetragon, read_tetragon
 from kprobesim.sources.text import (
@@ -50,6 +50,17 @@ _READERS: dict[SourceKind, _Reader] = {
     SourceKind.NAMES: read_names,
     SourceKind.PERF_PROBE: read_perf_probe,
     SourceKind.TETRAGON: read_tetragon,
+}
+# What a shell script calls, and what a line of a list looks like, the simplest first.
+_CALLS: dict[SourceKind, Callable[[str], bool]] = {
+    SourceKind.BPFTRACE: is_one_liner,
+    SourceKind.KPROBE_EVENTS: is_echo,
+    SourceKind.PERF_PROBE: is_perf_command,
+}
+_LINES: dict[SourceKind, Callable[[str], bool]] = {
+    SourceKind.NAMES: is_name,
+    SourceKind.KPROBE_EVENTS: is_definition,
+    SourceKind.PERF_PROBE: is_perf_probe,
 }
 _SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BCC)
 _CERTAIN = (*_SCRIPTS, SourceKind.BPF_OBJECT)  # may have none
@@ -134,16 +145,16 @@ def _kind(text: str, path: Path) -> SourceKind:
         return SourceKind.NAMES
     lines = [line[:MAX_LINE] for line in text.split("\n", 10 * _SAMPLE) if line.strip()]
     lines = [line for line in lines if not re.match(r"\s*(#|//)", line)][:_SAMPLE]
-    if any(is_one_liner(line) for line in lines):
-        return SourceKind.BPFTRACE
-    tests = {
-        SourceKind.NAMES: is_name,
-        SourceKind.KPROBE_EVENTS: is_definition,
-        SourceKind.PERF_PROBE: is_perf_probe,
-    }
-    counts = {kind: sum(map(test, lines)) for kind, test in tests.items()}
+    for kind, calls in _CALLS.items():
+        if any(map(calls, lines)):
+            return kind
+    counts = {kind: sum(map(is_one, lines)) for kind, is_one in _LINES.items()}
     best = max(counts, key=lambda kind: counts[kind])
-    return best if counts[best] else SourceKind.UNKNOWN if lines else SourceKind.NAMES
+    if not lines:
+        return SourceKind.NAMES
+    # Scripts and prose have lines of any kind, too, but seldom begin with one.
+    enough = len(lines) / 2 if _LINES[best](lines[0]) else 3 * len(lines) / 4
+    return best if counts[best] >= enough and not text.startswith("#!") else SourceKind.UNKNOWN
 
 
 # -- many ------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, fields
 from functools import cached_property, lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import zstandard
 
@@ -25,6 +26,8 @@ __all__ = ["FactStore", "pack_facts"]
 _T = TypeVar("_T")
 
 _TOGETHER = 64
+_FIELDS = fields(FunctionFacts)
+_USUAL = {field.name: None if field.default is MISSING else field.default for field in _FIELDS}
 _LARGEST_PART = 16 << 20
 _PREFIX = "functions/"
 
@@ -86,14 +89,14 @@ class FactStore:
             raise self._catalog.damaged("its facts of functions are cut short")
         return parts
 
-    def _unpack(self, index: int) -> dict[str, Sequence[Any]]:
-        def read() -> dict[str, Sequence[Any]]:
+    def _unpack(self, index: int) -> dict[str, dict[str, Any]]:
+        def read() -> dict[str, dict[str, Any]]:
             text = unpack(self._parts[index], limit=_LARGEST_PART).decode()
-            return {line[0]: line for line in map(json.loads, text.split("\n"))}
+            return {line["name"]: line for line in map(json.loads, text.split("\n"))}
 
         return self._read(read)
 
-    def _facts(self, plain: Sequence[Any]) -> FunctionFacts:
+    def _facts(self, plain: dict[str, Any]) -> FunctionFacts:
         return self._read(lambda: _whole(plain, self._symbols))
 
     def _read(self, read: Callable[[], _T]) -> _T:
@@ -107,47 +110,32 @@ class FactStore:
             ) from error
 
 
-def _plain(facts: FunctionFacts) -> list[Any]:
-    """As JSON: what is usual is left empty."""
-    return [
-        facts.name,
-        [symbol.address for symbol in facts.symbols],
-        [[clone.symbol.name, clone.symbol.address, clone.kind] for clone in facts.clones],
-        facts.inlining.name,
-        [[at.caller, at.file, at.line, at.address] for at in facts.inlined_into],
-        facts.callers,
-        facts.tail_called_only,
-        facts.address_taken,
-        facts.traceable,
-        facts.prototype,
-        facts.changed_signature,
-        facts.lost_arguments,
-        facts.found_by,
-        facts.certainty,
-        [[one.text, one.found_by, one.certainty] for one in facts.evidence],
-    ]
+def _plain(facts: FunctionFacts) -> dict[str, Any]:
+    """As JSON: the name, and what is not as usual."""
+    values = {field.name: getattr(facts, field.name) for field in _FIELDS}
+    plain = {name: value for name, value in values.items() if value != _USUAL[name]}
+    plain["symbols"] = [symbol.address for symbol in facts.symbols]
+    plain["clones"] = [[one.symbol.name, one.symbol.address, one.kind] for one in facts.clones]
+    plain["inlining"] = facts.inlining.name
+    plain["inlined_into"] = [[at.caller, at.file, at.line, at.address] for at in facts.inlined_into]
+    plain["evidence"] = [[one.text, one.found_by, one.certainty] for one in facts.evidence]
+    return {name: value for name, value in plain.items() if value not in ([], ())}
 
 
-def _whole(plain: Sequence[Any], symbols: SymbolTable) -> FunctionFacts:
-    name, addresses, clones, inlining, copies, callers, tail, taken, traceable = plain[:9]
-    prototype, changed, lost, found_by, certainty, evidence = plain[9:]
-    return FunctionFacts(
-        name,
-        tuple(_symbol(symbols, name, address) for address in addresses),
-        tuple(Clone(_symbol(symbols, full, at), kind) for full, at, kind in clones),
-        Inlining[inlining],
-        tuple(InlinedAt(*copy) for copy in copies),
-        tuple(callers),
-        tail,
-        taken,
-        traceable,
-        prototype,
-        changed,
-        tuple(lost),
-        found_by,
-        certainty,
-        tuple(Evidence(*one) for one in evidence),
+def _whole(plain: dict[str, Any], symbols: SymbolTable) -> FunctionFacts:
+    def each(name: str) -> list[Any]:
+        found: list[Any] = plain.get(name, [])
+        return found
+
+    values = {name: tuple(v) if type(v) is list else v for name, v in plain.items()}
+    values["symbols"] = tuple(_symbol(symbols, plain["name"], at) for at in each("symbols"))
+    values["clones"] = tuple(
+        Clone(_symbol(symbols, name, at), kind) for name, at, kind in each("clones")
     )
+    values["inlining"] = Inlining[plain["inlining"]]
+    values["inlined_into"] = tuple(InlinedAt(*copy) for copy in each("inlined_into"))
+    values["evidence"] = tuple(Evidence(*one) for one in each("evidence"))
+    return FunctionFacts(**cast(Any, values))
 
 
 def _symbol(symbols: SymbolTable, name: str, address: int) -> Symbol:

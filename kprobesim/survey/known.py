@@ -14,7 +14,7 @@ from typing import Protocol
 
 from kprobesim.errors import UsageError
 from kprobesim.functions.facts import FunctionFacts
-from kprobesim.functions.functions import Functions
+from kprobesim.functions.functions import open_functions
 from kprobesim.image import KernelImage, Symbol, SymbolTable
 from kprobesim.image.config import read_config
 from kprobesim.image.modules.file import ModuleFile
@@ -73,7 +73,7 @@ def open_known(
         from kprobesim.survey.cataloged import CatalogedKernel  # which is one of these
 
         return CatalogedKernel(Path(path), opened, opened.catalog)
-    return KnownKernel(Path(path), opened)
+    return KnownKernel(Path(path), opened, progress)
 
 
 class KnownKernel:
@@ -84,7 +84,10 @@ class KnownKernel:
         image: The kernel itself, without modules.
     """
 
-    def __init__(self, path: Path, opened: Opened) -> None:
+    def __init__(
+        self, path: Path, opened: Opened, progress: Callable[[str], None] | None = None
+    ) -> None:
+        self._progress = progress
         self.path = path
         self.image: KernelImage = opened.image
         self._make_rules = opened.make_rules
@@ -164,7 +167,21 @@ class KnownKernel:
     @cached_property
     def functions(self) -> FactSource:
         """What became of each function: inlined, cloned, called by whom, with which arguments."""
-        return Functions(self.rules.image, self.rules.read, self.btf)
+        return open_functions(self.rules.image, self.rules.read, self.btf, progress=self._progress)
+
+    def functions_by(self, debug: Path) -> FactSource:
+        """The same, with what the debug information in ``debug`` tells of inlined copies.
+
+        Args:
+            debug: The vmlinux of this very build.
+
+        Raises:
+            ImageError: It is of another build, has no debug information, or is damaged.
+            UsageError: symbolic, which reads it, is not installed.
+        """
+        return open_functions(
+            self.rules.image, self.rules.read, self.btf, debug=debug, progress=self._progress
+        )
 
     # -- what it is made of ----------------------------------------------------------------------
 

@@ -103,6 +103,21 @@ class Btf:
         """Its own types, not those of the base nor ``void``, in order."""
         return map(self.type, range(self._first, len(self)))
 
+    def of(self, *classes: builtins.type[_T]) -> Iterator[_T]:
+        """Its own types of these kinds, in order; no object is made for the others.
+
+        Raises:
+            TypesError: A type makes no sense or is cut short.
+        """
+        kinds = {number for number, each in enumerate(KINDS) if issubclass(each, classes)}
+        words = self.words
+        len(self)  # walk, and tell of damage
+        for number, at in enumerate(self._places, self._first):
+            if words[at + 1] >> 24 & 0x7F in kinds:
+                found = self.type(number)
+                assert isinstance(found, classes)
+                yield found
+
     def type(self, number: int) -> Type:
         """The type of that number.
 
@@ -206,13 +221,13 @@ class Btf:
 
     @cached_property
     def _functions(self) -> Mapping[str, tuple[int, ...]]:
-        kind, words = KINDS.index(Function), self.words
+        kind, words, string = KINDS.index(Function), self.words, self.string
         found: dict[str, tuple[int, ...]] = {}
         len(self)
         for number, at in enumerate(self._places, self._first):
             if words[at + 1] >> 24 & 0x7F == kind:
-                name = self.string(words[at])
-                found[name] = (*found.get(name, ()), number)
+                name = string(words[at])
+                found[name] = (*found[name], number) if name in found else (number,)
         return found
 
     def offset(self, struct_name: str, path: str) -> int | None:

@@ -9,7 +9,7 @@ it is a guess, if a good one: a running kernel reads no NULL from there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
 from kprobesim.arch.architecture import halves
@@ -21,7 +21,9 @@ from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.sizes import MASK64
 from kprobesim.stack.walk import StackWalker
 from kprobesim.unbooted.environment import percpu_offset
-from kprobesim.unbooted.origins import Origins, Place, origins_arm64, origins_x86
+from kprobesim.unbooted.origins import Origins, Place, Reader, find_origins
+from kprobesim.unbooted.origins_arm64 import Arm64Reader
+from kprobesim.unbooted.origins_x86 import X86Reader
 
 __all__ = ["NotSetUp"]
 
@@ -67,7 +69,7 @@ _EXPORTED = ("kmalloc_caches", "system_wq", "system_unbound_wq", "system_percpu_
 _EXPORTED_BYTES = 512
 
 
-_ORIGINS = halves(x86_64=origins_x86, arm64=origins_arm64)
+_READERS: Mapping[str, Callable[[], Reader]] = halves(x86_64=X86Reader, arm64=Arm64Reader)
 
 
 def _x86_called(behind: int, code: bytes) -> int | None:
@@ -155,10 +157,9 @@ class NotSetUp:
         if start is None or found is None:
             return []
         size = min(found.size, _MOST_CODE)
-        trace = _ORIGINS[self._machine.arch]
         code = self._machine.read_code(start, size)
         origins = Origins(self._unset, self._machine.memory.read_u64, self._per_cpu)
-        return list(trace(code, start, place, wanted, origins))
+        return list(find_origins(self._reader, code, start, place, wanted, origins))
 
     def _called(self, behind: int) -> int | None:
         """What the call before ``behind`` calls, if it is told."""
@@ -186,6 +187,10 @@ class NotSetUp:
         if self._image.is_kernel_text(address):
             return None
         return None if memory.read_u64(address) else address
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return _READERS[self._machine.arch]()
 
     @cached_property
     def _per_cpu(self) -> int:

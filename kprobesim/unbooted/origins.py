@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from kprobesim.sizes import MASK64
 
-__all__ = ["Origins", "Place", "origins_arm64", "origins_x86"]
+__all__ = ["Effect", "Origins", "Place", "Reader", "find_origins", "plus"]
 
-_X86_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-_X86_CALL_CHANGES = {*_X86_ARGUMENTS, "rax", "r10", "r11"}
-_X86_LEAVES = {"jmp", "ret", "ud2"}
-_ARM64_LEAVES = {"b", "br", "ret", "eret"}
-_ARM64_ARGUMENTS = tuple(f"x{number}" for number in range(8))
-_ARM64_CALL_CHANGES = {f"x{number}" for number in range(19)}
 _CLOSE = 96  # bytes
-_FAR = -(1 << 24)  # smaller displacements are addresses: x86's kernels lie in the last 2 GiB
 
 
 class Place(NamedTuple):
@@ -99,12 +92,68 @@ class Origins:
                     yield origin, False
 
 
-def origins_x86(
-    code: bytes, start: int, place: Place, wanted: Collection[int] | None, origins: Origins
+class Effect(NamedTuple):
+    """The register that an instruction writes to, and its new origin or constant, if known."""
+
+    target: str = ""
+    origin: int | None = None
+    constant: int | None = None
+
+
+def plus(constant: int | None, amount: int) -> int | None:
+    """A constant with something added, if it is one."""
+    return None if constant is None else constant + amount
+
+
+class Reader(Protocol):
+    """An architecture's instructions, as capstone has them."""
+
+    @property
+    def arguments(self) -> Sequence[str]:
+        """The registers that carry a function's."""
+
+    @property
+    def call_changes(self) -> Collection[str]:
+        """What a call may have written to when it returns."""
+
+    @property
+    def leaves(self) -> Collection[str]:
+        """Mnemonics behind which nothing goes on."""
+
+    def instructions(self, code: bytes, start: int) -> Iterator[Any]:
+        """Those of ``code``, which lies at ``start``, until something is none."""
+
+    def register(self, insn: Any, number: int) -> str:
+        """The 64-bit register that capstone's register ``number`` is a part of."""
+
+    def is_call(self, insn: Any) -> bool:
+        """Whether it calls a function."""
+
+    def leads(self, insn: Any) -> bool:
+        """Whether it may go on elsewhere: a jump, or a return."""
+
+    def goes_to(self, insn: Any) -> int | None:
+        """Where a jump goes to, if it says so."""
+
+    def effect(self, insn: Any, origins: Origins) -> Effect:
+        """What it does to registers."""
+
+    def pointers(self, insn: Any, origins: Origins, *, call: bool) -> Iterator[tuple[int, bool]]:
+        """Where the pointers come from that it uses: of a ``call`` the function's."""
+
+
+def find_origins(
+    reader: Reader,
+    code: bytes,
+    start: int,
+    place: Place,
+    wanted: Collection[int] | None,
+    origins: Origins,
 ) -> Iterator[tuple[int, bool]]:
     """The variables that pointers of the instruction at ``place`` were loaded from.
 
     Args:
+        reader: Of the architecture.
         code: That of the function from ``start`` on, with the instruction at ``place``.
         start: Where the function begins.
         place: What faulted, or behind a call, or where a jump goes to.
@@ -115,175 +164,26 @@ def origins_x86(
     Yields:
         An address, or ``~n`` for an argument ``n`` of the function itself; and whether it is sure.
     """
-    import capstone
-    from capstone import x86_const as x86
-
-    origins.enter(_X86_ARGUMENTS)
-    for insn in _instructions(capstone.CS_ARCH_X86, capstone.CS_MODE_64, code, start):
+    arguments = [reader.arguments[number] for number in wanted or ()]
+    origins.enter(reader.arguments)
+    for insn in reader.instructions(code, start):
         origins.arrive(insn.address)
-        end = insn.address + insn.size
-        if end == place.at and wanted:
-            yield from origins.of([_X86_ARGUMENTS[number] for number in wanted])
+        is_call = wanted is not None and insn.address + insn.size == place.at
+        if is_call and arguments:
+            yield from origins.of(arguments)
             return
-        if (end == place.at and wanted is not None) or insn.address == place.at:
-            for op in insn.operands:
-                if op.type == x86.X86_OP_MEM and wanted is not None:
-                    address = _x86_address(insn, op.mem, origins, x86)
-                    origin = None if address is None else origins.unset(address)
-                    if origin is not None:
-                        yield origin, True
-                elif op.type == x86.X86_OP_MEM:
-                    numbers = (op.mem.base, op.mem.index)
-                    yield from origins.of([_whole(insn, number) for number in numbers])
-                elif op.type == x86.X86_OP_REG and wanted is not None:
-                    yield from origins.of([_whole(insn, op.reg)])
+        if is_call or insn.address == place.at:
+            yield from reader.pointers(insn, origins, call=wanted is not None)
             return
-        written = {_whole(insn, number) for number in insn.regs_access()[1]}
-        if insn.group(capstone.CS_GRP_CALL):
-            written |= _X86_CALL_CHANGES
-        target, origin, constant = _x86_effect(insn, origins, x86)
+        written = {reader.register(insn, number) for number in insn.regs_access()[1]}
+        if reader.is_call(insn):
+            written |= set(reader.call_changes)
+        effect = reader.effect(insn, origins)
         origins.forget(written)
-        if target:
-            origins.learn(target, origin, constant)
-        if insn.group(capstone.CS_GRP_JUMP) or insn.group(capstone.CS_GRP_RET):
-            last = insn.operands[-1] if insn.operands else None
-            to = last.imm & MASK64 if last is not None and last.type == x86.X86_OP_IMM else None
-            origins.branch(to, always=insn.mnemonic in _X86_LEAVES)
+        if effect.target:
+            origins.learn(*effect)
+        if reader.leads(insn):
+            to = reader.goes_to(insn)
+            origins.branch(to, always=insn.mnemonic in reader.leaves)
             if to is not None and to == place.target:
-                yield from origins.of([_X86_ARGUMENTS[number] for number in wanted or ()])
-
-
-def _x86_effect(insn: Any, origins: Origins, x86: Any) -> tuple[str, int | None, int | None]:
-    """The register that is written to, and its new origin or constant."""
-    if len(insn.operands) != 2 or insn.operands[0].type != x86.X86_OP_REG:
-        return "", None, None
-    source = insn.operands[1]
-    target = _whole(insn, insn.operands[0].reg)
-    held, constants = origins.held, origins.constants
-    name = insn.mnemonic
-    kept = held.get(target) if name.startswith("cmov") else None
-    if name != "mov" and not name.startswith("cmov") and name not in ("lea", "add"):
-        return target, None, None
-    if source.type == x86.X86_OP_IMM:
-        if name == "add":
-            return target, held.get(target), _sum(constants.get(target), source.imm)
-        return target, None, source.imm
-    if source.type == x86.X86_OP_REG:
-        register = _whole(insn, source.reg)
-        if name == "add":
-            return target, held.get(target, held.get(register)), None
-        return target, held.get(register, kept), constants.get(register)
-    address = _x86_address(insn, source.mem, origins, x86)
-    if name == "lea":
-        return target, held.get(_whole(insn, source.mem.base)), address
-    if address is None:
-        return target, kept, None
-    origin = origins.unset(address)
-    if name == "add":
-        if target in constants:  # a per-CPU variable's address, and CPU 0's offset
-            return target, None, constants[target] + origins.read(address)
-        return target, held.get(target, origin), None
-    return target, kept if origin is None else origin, None
-
-
-def _x86_address(insn: Any, mem: Any, origins: Origins, x86: Any) -> int | None:
-    """The address of a memory operand, if it is a variable's, whatever the index."""
-    offset = origins.per_cpu if mem.segment == x86.X86_REG_GS else 0
-    if mem.base == x86.X86_REG_RIP:
-        return int(insn.address + insn.size + mem.disp + offset) & MASK64
-    for number in (mem.base, mem.index):
-        if _whole(insn, number) in origins.constants:
-            return origins.constants[_whole(insn, number)] + int(mem.disp) + offset & MASK64
-    if mem.disp < _FAR or offset:
-        return int(mem.disp) + offset & MASK64
-    return None
-
-
-def _whole(insn: Any, number: int) -> str:
-    """The 64-bit register that a register is a part of, if it is 32 or 64 bits wide."""
-    name = (number and insn.reg_name(number)) or ""
-    if name.startswith("e"):
-        return "r" + name[1:]
-    return name[:-1] if name[:1] == "r" and name.endswith("d") and name[1:-1].isdigit() else name
-
-
-def origins_arm64(
-    code: bytes, start: int, place: Place, wanted: Collection[int] | None, origins: Origins
-) -> Iterator[tuple[int, bool]]:
-    """As :func:`origins_x86`."""
-    import capstone
-    from capstone import arm64_const as arm64
-
-    origins.enter(_ARM64_ARGUMENTS)
-    for insn in _instructions(capstone.CS_ARCH_ARM64, 0, code, start):
-        origins.arrive(insn.address)
-        if insn.address + 4 == place.at and wanted:
-            yield from origins.of([_ARM64_ARGUMENTS[number] for number in wanted])
-            return
-        if (insn.address + 4 == place.at and wanted is not None) or insn.address == place.at:
-            for op in insn.operands:
-                if op.type == arm64.ARM64_OP_MEM:
-                    yield from origins.of([_x_register(insn, op.mem.base)])
-                elif op.type == arm64.ARM64_OP_REG and wanted is not None:
-                    yield from origins.of([_x_register(insn, op.reg)])
-            return
-        written = {_x_register(insn, number) for number in insn.regs_access()[1]}
-        if insn.id in (arm64.ARM64_INS_BL, arm64.ARM64_INS_BLR):
-            written |= _ARM64_CALL_CHANGES
-        target, origin, constant = _arm64_effect(insn, origins, arm64)
-        origins.forget(written)
-        if target:
-            origins.learn(target, origin, constant)
-        if insn.group(capstone.CS_GRP_JUMP) or insn.group(capstone.CS_GRP_RET):
-            last = insn.operands[-1] if insn.operands else None
-            to = last.imm & MASK64 if last is not None and last.type == arm64.ARM64_OP_IMM else None
-            origins.branch(to, always=insn.mnemonic in _ARM64_LEAVES)
-            if to is not None and to == place.target:
-                yield from origins.of([_ARM64_ARGUMENTS[number] for number in wanted or ()])
-
-
-def _arm64_effect(insn: Any, origins: Origins, arm64: Any) -> tuple[str, int | None, int | None]:
-    """The register that is written to, and its new origin or constant."""
-    operands = insn.operands
-    if not operands or operands[0].type != arm64.ARM64_OP_REG:
-        return "", None, None
-    held, constants, name = origins.held, origins.constants, insn.mnemonic
-    target = _x_register(insn, operands[0].reg)
-    sources = [_x_register(insn, op.reg) for op in operands[1:] if op.type == arm64.ARM64_OP_REG]
-    if name in ("adrp", "adr"):
-        return target, None, operands[1].imm
-    if name == "mov" and sources:
-        return target, held.get(sources[0]), constants.get(sources[0])
-    if name == "csel":
-        return target, held.get(sources[0], held.get(sources[1])), None
-    if name == "add" and sources:
-        # (Another register is an index, or CPU 0's offset of per-CPU variables, which is 0.)
-        amount = operands[2].imm if operands[2].type == arm64.ARM64_OP_IMM else 0
-        known = next((s for s in sources if s in constants), "")
-        origin = next((held[s] for s in sources if s in held), None)
-        return target, None if known else origin, _sum(constants.get(known), amount)
-    if name == "ldr" and operands[-1].type == arm64.ARM64_OP_MEM:
-        mem = operands[-1].mem
-        base = _x_register(insn, mem.base)
-        if base not in constants and mem.index:
-            base = _x_register(insn, mem.index)
-        if base in constants:
-            return target, origins.unset(constants[base] + int(mem.disp) & MASK64), None
-    return target, None, None
-
-
-def _x_register(insn: Any, number: int) -> str:
-    name = (number and insn.reg_name(number)) or ""
-    return "x" + name[1:] if name[:1] == "w" and name[1:].isdigit() else name
-
-
-def _sum(constant: int | None, amount: int) -> int | None:
-    return None if constant is None else constant + amount
-
-
-def _instructions(arch: int, mode: int, code: bytes, start: int) -> Iterator[Any]:
-    import capstone
-
-    engine = capstone.Cs(arch, mode)
-    engine.detail = True
-    return iter(engine.disasm(code, start))
+                yield from origins.of(arguments)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 TINY = {
     "boot": "--rounds 1",
+    "catalogs": "--sample --probes 5 --kernels 3",
     "image_load": "",
     "reset": "--rounds 1 --until Booting",
     "resume": "--rounds 1 --until Booting",

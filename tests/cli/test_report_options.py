@@ -71,3 +71,8 @@ def test_the_command_looks_at_the_files_before_the_kernels(
     status = main(["compat", "absent.bt", "-k", "absent.deb", "--junit", "/nowhere/x.xml"])
     assert status == 2
     assert "a folder that exists" in capsys.readouterr().err
+
+
+def test_something_must_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compat", "-k", "absent.deb"]) == 2
+    assert "at least one SOURCE" in capsys.readouterr().err

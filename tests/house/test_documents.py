@@ -1,7 +1,7 @@
 """Every code block of the README and of the other documents runs as it is printed.
 
 The blocks of a document run in order, in one folder where ``amd64.deb`` and ``arm64.deb`` lie, and
-Python blocks share their names. A block's language says what it is:
+``vmlinux``, a sample guest. Python blocks share their names. A block's language says what it is:
 
 - ``python``: is run;
 - ``console``: lines behind ``$`` are run, and what stands below each is what it prints (``...``
@@ -65,6 +65,7 @@ def folder(tmp_path: Path, real_images: dict[str, Path], monkeypatch: pytest.Mon
     """The folder that the documents speak of, as the current one."""
     for arch, debian in (("x86_64", "amd64"), ("arm64", "arm64")):
         (tmp_path / f"{debian}.deb").symlink_to(real_images[arch].resolve())
+    (tmp_path / "vmlinux").symlink_to(ROOT / "samples/guest-x86_64.elf")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     return tmp_path

@@ -188,3 +188,37 @@ def test_the_parameter_of_the_boot_loader() -> None:
         ("vfs_read", False),
         ("vfs_write", True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ("r:kprobes/testevent do_exit", "another kind of probe"),
+        ("p:testevent kernel_clone bcd=\\1", "other arguments"),
+        ("p:testevent kernel_clone abcd=\\1:u8", "other arguments"),
+        ("p:testevent vfs_read", "other arguments"),
+        ("p:testevent kernel_clone abcd=\\1", "the very same probe"),
+    ],
+)
+def test_an_event_may_have_several_probes_that_are_alike(second: str, words: str) -> None:
+    first = "p:kprobes/testevent kernel_clone abcd=\\1\n"
+    source = read(f"{first}p:testevent kernel_clone abcd=\\2\np:other/testevent x\n{second}\n")
+    assert len(source.wanted) == 3
+    (problem,) = source.problems
+    assert (problem.line, words in problem.text) == (4, True)
+
+
+@pytest.mark.parametrize("removal", ["-:kprobes/testevent", "-:testevent", "-:kprobes/"])
+def test_a_removed_event_may_be_made_anew(removal: str) -> None:
+    source = read(f"p:testevent f\n{removal}\nr:testevent g\n")
+    assert source.problems == ()
+    assert len(source.wanted) == 2
+
+
+def test_a_file_that_is_written_anew_has_no_events() -> None:
+    source = read(
+        "echo 'p:e f' > kprobe_events\necho 'r:e g' >> kprobe_events\n"
+        "echo 'r:e h' > kprobe_events\n"
+    )
+    assert [one.target for one in source.wanted] == ["f", "h"]
+    assert [problem.line for problem in source.problems] == [2]

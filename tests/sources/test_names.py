@@ -46,6 +46,18 @@ def test_addresses_returns_and_attach_points() -> None:
     assert [note.line for note in source.notes] == [5]
 
 
+def test_names_of_sections() -> None:
+    source = read(
+        'kprobe/vfs_read+4\nSEC("?fentry/ext4:ext4_sync_file")\nfs/read_write\nvfs_open\n'
+    )
+    assert [(one.interface, one.target) for one in source.wanted] == [
+        (Interface.KPROBE_PERF, "vfs_read"),
+        (Interface.FENTRY, "ext4_sync_file"),
+        (Interface.REGISTER_KPROBE, "vfs_open"),
+    ]
+    assert [problem.line for problem in source.problems] == [3]
+
+
 def test_lists_for_ftrace() -> None:
     source = read("vfs_*\n*:mod:ext4\nvfs_read:traceoff:5\n!vfs_write\n")
     assert [(one.interface, one.target, one.module) for one in source.wanted] == [

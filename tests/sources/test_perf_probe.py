@@ -74,6 +74,13 @@ def test_a_shell_script() -> None:
     assert [note.line for note in source.notes] == [5]
 
 
+def test_a_command_whose_quotes_do_not_end() -> None:
+    source = read("perf probe vfs_write\nperf probe --add 'vfs_read\n")
+    assert [one.target for one in source.wanted] == ["vfs_write"]
+    (problem,) = source.problems
+    assert "quotes do not end" in problem.text
+
+
 def test_a_pattern() -> None:
     assert read("vfs_*").wanted[0].pattern
 
@@ -88,7 +95,7 @@ def test_a_pattern() -> None:
         ("+vfs_read", "is no FUNCTION"),
         ("vfs_read a+b", "no argument"),
         ("sdt_libc:x", "in a program"),
-        ("perf probe --add 'vfs_read", "quotes do not end"),
+        ("'vfs_read", "quotes do not end"),
     ],
 )
 def test_a_fault_is_told_and_the_others_are_read(line: str, words: str) -> None:

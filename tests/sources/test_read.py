@@ -24,6 +24,12 @@ KINDS = {
     "names.json": ('["f"]', SourceKind.NAMES),
     "prose.txt": ("This is a text, and it is no list of probes.\n", SourceKind.UNKNOWN),
     "other.yaml": ("kind: Pod\nspec:\n  containers: []\n", SourceKind.UNKNOWN),
+    "script.sh": ("#!/bin/sh\nif true\nthen\n  exit\nfi\n", SourceKind.UNKNOWN),
+    "readme.md": (
+        "# Tools\nThis runs perf probe, and:\n\nvfs_read\nvfs_write\nThat is {all}.\n",
+        SourceKind.UNKNOWN,
+    ),
+    "words": ("usage\nThis is a text.\nIt has words, and\nis no list.\n", SourceKind.UNKNOWN),
     "empty": ("", SourceKind.NAMES),
 }
 

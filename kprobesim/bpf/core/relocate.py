@@ -184,7 +184,10 @@ class _Resolver:
             self._candidates[root] = self._target.candidates(root)
         candidates = self._candidates[root]
         fitting: list[tuple[Type, Spec, Value]] = []
-        reason = None if candidates else f"the kernel has no {_called(root, path)}"
+        reason = None
+        if not candidates:
+            unasked = "" if self._target.modules else ", and no module was asked"
+            reason = f"the kernel has no {_called(root, path)}{unasked}"
         for one in candidates:
             match = self._target.match(spec, one, kind)
             if isinstance(match, str):

@@ -43,7 +43,7 @@ def attach_to_hook(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
         near = tuple(nearest(hook, hooks))
         text = f"there is no LSM hook {hook}"
         return [Finding(Kind.ABSENT, text, errno.ESRCH, Reason.UNKNOWN_SYMBOL, instead=near)]
-    if asked.function_type(_PREFIX + hook) is None:
+    if not asked.is_typed(_PREFIX + hook):
         text = f"{_PREFIX}{hook} has no id in BTF"
         return [Finding(Kind.NO_BTF, text, errno.ESRCH, found_by="btf")]
     if _PREFIX + hook in asked.btf_set("bpf_lsm_disabled_hooks"):

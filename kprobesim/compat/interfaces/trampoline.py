@@ -35,7 +35,7 @@ def attach_by_trampoline(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     found = asked.functions_named(name, wanted.module)
     if not found:
         return absent(asked, wanted, errno.ESRCH)
-    if asked.function_type(name, wanted.module) is None:
+    if not asked.is_typed(name, wanted.module):
         return [_no_id(asked, wanted)]
     refusal = _denied(asked, wanted)
     if refusal is not None:

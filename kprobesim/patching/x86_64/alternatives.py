@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode
 from kprobesim.patching.text import Code, displacement
 from kprobesim.patching.x86_64.nops import (
-    NOPS,
+    K8_NOPS,
+    nop_table,
+    nops,
     optimize_nops,
     optimize_nops_5_10,
     optimize_nops_6_1,
@@ -98,8 +100,10 @@ def apply_alternatives(code: Code, features: Container[int], layout: Layout | No
         if layout is _6_3:
             new = _since_6_3(code, entry, old) if chosen else old
             new = _merged(new, with_jumps=code.image.version[:2] < _NO_JUMPS_SINCE)
-        else:
+        elif layout is _5_13:
             new = _before_6_3(code, entry, old, chosen)
+        else:
+            new = _5_10_with_padding(code, entry, old, chosen)
         if new != old:
             code.write(entry.place, new)
 
@@ -140,26 +144,37 @@ def _entries(layout: Layout, start: int, table: bytes) -> list[Alternative]:
     return entries
 
 
-def _before_6_3(code: Code, entry: Alternative, old: bytes, chosen: bool) -> bytes:
-    """Only a replacement that is one call or one jump is relocated."""
+def _5_10_with_padding(code: Code, entry: Alternative, old: bytes, chosen: bool) -> bytes:
+    """What is added behind a replacement is NOPs at once."""
     if chosen:
-        new = bytearray(code.read(entry.replacement, entry.replacement_length))
-        if len(new) == 5 and new[0] in (_CALL, _JMP32):
-            target = entry.replacement + 5 + int.from_bytes(new[1:], "little", signed=True)
-            distance = target - entry.place - 2
-            if new[0] == _JMP32 and -2 <= distance < 128:  # only forwards
-                new[:] = bytes([_JMP8, distance & 0xFF]) + NOPS[3]
-            else:
-                new[1:] = displacement(entry.place + 5, target)
-        new += b"\x90" * (len(old) - len(new))
-    else:
-        new = bytearray(old)
-    if entry.padding:
-        if not chosen:
-            optimize_nops_5_10(new, entry.padding)
-    else:
-        optimize_nops_6_1(new)
+        new = _relocated_before_6_3(code, entry)
+        return bytes(new) + nops(len(old) - len(new), K8_NOPS)
+    new = bytearray(old)
+    if entry.padding > 1:
+        optimize_nops_5_10(new, entry.padding)
     return bytes(new)
+
+
+def _before_6_3(code: Code, entry: Alternative, old: bytes, chosen: bool) -> bytes:
+    new = bytearray(old)
+    if chosen:
+        new = _relocated_before_6_3(code, entry)
+        new += b"\x90" * (len(old) - len(new))
+    optimize_nops_6_1(new, nop_table(code.image.version))
+    return bytes(new)
+
+
+def _relocated_before_6_3(code: Code, entry: Alternative) -> bytearray:
+    """Only a replacement that is one call or one jump is relocated."""
+    new = bytearray(code.read(entry.replacement, entry.replacement_length))
+    if len(new) == 5 and new[0] in (_CALL, _JMP32):
+        target = entry.replacement + 5 + int.from_bytes(new[1:], "little", signed=True)
+        distance = target - entry.place - 2
+        if new[0] == _JMP32 and -2 <= distance < 128:  # only forwards
+            new[:] = bytes([_JMP8, distance & 0xFF]) + nop_table(code.image.version)[3]
+        else:
+            new[1:] = displacement(entry.place + 5, target)
+    return new
 
 
 def _merged(old: bytes, *, with_jumps: bool) -> bytes:

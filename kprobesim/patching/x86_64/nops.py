@@ -6,9 +6,21 @@ Runs of one-byte NOPs in a patched place become as few and as long NOPs as possi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode
 
-__all__ = ["NOPS", "is_nop", "nops", "optimize_nops", "optimize_nops_5_10", "optimize_nops_6_1"]
+__all__ = [
+    "K8_NOPS",
+    "NOPS",
+    "atomic_nop",
+    "is_nop",
+    "nop_table",
+    "nops",
+    "optimize_nops",
+    "optimize_nops_5_10",
+    "optimize_nops_6_1",
+]
 
 #: By length (P6 NOPs, asm/nops.h); beyond 8 bytes with more prefixes, since 6.4.
 NOPS = (
@@ -25,14 +37,40 @@ NOPS = (
     bytes.fromhex("662e0f1f840000000000"),
     bytes.fromhex("66662e0f1f840000000000"),
 )
+#: Until 5.12 a kernel chose by its CPU: AMD's family 15, which images are judged for, gets these.
+#: Several are two instructions.
+K8_NOPS = (
+    b"",
+    bytes.fromhex("90"),
+    bytes.fromhex("6690"),
+    bytes.fromhex("666690"),
+    bytes.fromhex("66666690"),
+    bytes.fromhex("666690 6690"),
+    bytes.fromhex("666690 666690"),
+    bytes.fromhex("66666690 666690"),
+    bytes.fromhex("66666690 66666690"),
+)
+_K8_ATOMIC = bytes.fromhex("6666666690")  # where another CPU may run while it is written
+_K8_BEFORE = (5, 13)
 _OLD_MAX = 8
 _JMP8, _JMP32, _INT3 = 0xEB, 0xE9, 0xCC
 
 
-def nops(size: int, longest: int = _OLD_MAX) -> bytes:
-    """``size`` bytes of NOPs, the longest first."""
+def nop_table(version: tuple[int, ...]) -> tuple[bytes, ...]:
+    """By length up to eight bytes, those that a kernel of that version fills up with."""
+    return K8_NOPS if version[:2] < _K8_BEFORE else NOPS[: _OLD_MAX + 1]
+
+
+def nops(size: int, table: Sequence[bytes] = NOPS[: _OLD_MAX + 1]) -> bytes:
+    """``size`` bytes of NOPs, the longest first (add_nops())."""
+    longest = len(table) - 1
     whole, rest = divmod(size, longest)
-    return NOPS[longest] * whole + NOPS[rest]
+    return table[longest] * whole + table[rest]
+
+
+def atomic_nop(version: tuple[int, ...]) -> bytes:
+    """The NOP of five bytes that is one instruction, in place of a call or jump."""
+    return _K8_ATOMIC if version[:2] < _K8_BEFORE else NOPS[5]
 
 
 def _filling(size: int) -> bytes:
@@ -56,11 +94,11 @@ def is_nop(insn: Insn) -> bool:
 def optimize_nops_5_10(code: bytearray, padding: int) -> None:
     """Merge the ``padding`` at the end of a place, if nothing but NOPs stand before it, too."""
     if padding > 1 and code[:padding] == b"\x90" * padding:
-        code[len(code) - padding :] = nops(padding)
+        code[len(code) - padding :] = nops(padding, K8_NOPS)
 
 
-def optimize_nops_6_1(code: bytearray) -> None:
-    """Merge each run of one-byte NOPs (5.13 to 6.3)."""
+def optimize_nops_6_1(code: bytearray, table: Sequence[bytes] = NOPS[: _OLD_MAX + 1]) -> None:
+    """Merge each run of one-byte NOPs (5.13 to 6.3, and late kernels of the line 5.10)."""
     if b"\x90\x90" not in code:
         return
     at = 0
@@ -69,7 +107,7 @@ def optimize_nops_6_1(code: bytearray) -> None:
             end = at
             while end < len(code) and code[end] == 0x90:
                 end += 1
-            code[at:end] = nops(end - at)
+            code[at:end] = nops(end - at, table)
             at = end
             continue
         try:

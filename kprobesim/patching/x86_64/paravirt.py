@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from kprobesim.patching.text import Code, branch
-from kprobesim.patching.x86_64.nops import nops
+from kprobesim.patching.x86_64.nops import nop_table, nops
 
 __all__ = ["apply_paravirt"]
 
@@ -27,14 +27,16 @@ _INLINE_5_10 = {
     "__native_read_cr3": "0f20d8",
     "native_write_cr3": "0f22df",
     "native_wbinvd": "0f09",
-    "native_iret": "48cf",
     "native_swapgs": "0f01f8",
     "native_usergs_sysret64": "0f01f8480f07",
     "__native_queued_spin_unlock": "c60700",
+    "__raw_callee_save___native_queued_spin_unlock": "c60700",
     "__native_vcpu_is_preempted": "31c0",
+    "__raw_callee_save___native_vcpu_is_preempted": "31c0",
 }
 _MOV_RDI_RAX = bytes.fromhex("4889f8")
-_CALL = 0xE8
+_CALL, _JMP32 = 0xE8, 0xE9
+_NEVER_RETURNS_5_10 = "native_iret"
 
 
 def apply_paravirt(code: Code) -> None:
@@ -45,6 +47,8 @@ def apply_paravirt(code: Code) -> None:
         return
     _, table = found
     old = code.image.version[:2] < (5, 13)
+    jumped = {one.address for one in code.image.symbols.candidates(_NEVER_RETURNS_5_10) if old}
+    table_of_nops = nop_table(code.image.version)
     inline = _addresses(code, _INLINE_5_10) if old else {}
     same = code.symbol("_paravirt_ident_64")
     nothing = code.symbol("_paravirt_nop")
@@ -65,15 +69,15 @@ def apply_paravirt(code: Code) -> None:
         elif function == same and old:
             new = _MOV_RDI_RAX
         else:
-            new = branch(_CALL, place, function)
+            new = branch(_JMP32 if function in jumped else _CALL, place, function)
         if len(new) <= length and at + length <= len(data):
-            data[at : at + length] = new + nops(length - len(new))
+            data[at : at + length] = new + nops(length - len(new), table_of_nops)
 
 
 def _addresses(code: Code, table: dict[str, str]) -> dict[int, bytes]:
-    found = {}
-    for name, text in table.items():
-        address = code.symbol(name)
-        if address is not None:
-            found[address] = bytes.fromhex(text)
-    return found
+    """The same by address: each file may have one of its own."""
+    return {
+        symbol.address: bytes.fromhex(text)
+        for name, text in table.items()
+        for symbol in code.image.symbols.candidates(name)
+    }

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 
 from kprobesim.patching.text import Code
-from kprobesim.patching.x86_64.nops import NOPS
+from kprobesim.patching.x86_64.nops import atomic_nop
 
 __all__ = [
     "apply_returns",
@@ -73,7 +73,7 @@ def set_runtime_constants(code: Code) -> None:
 
 def make_ftrace_nops(code: Code) -> None:
     """Calls of ``__fentry__`` become 5-byte NOPs (ftrace_init())."""
-    nop = NOPS[5]
+    nop = atomic_nop(code.image.version)
     for _, data, at in code.each(code.image.ftrace_sites, 5):
         if data[at] == _CALL:
             data[at : at + 5] = nop

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from kprobesim.image.tables.places import STATIC_CALLS
 from kprobesim.patching.text import Code, branch
-from kprobesim.patching.x86_64.nops import NOPS
+from kprobesim.patching.x86_64.nops import atomic_nop
 from kprobesim.patching.x86_64.preemption import preemption_calls
 
 __all__ = ["apply_module_static_calls", "apply_static_calls"]
@@ -62,6 +62,7 @@ def _patch_sites(code: Code, functions: dict[int, int], key_of: Callable[[int], 
     zero = code.symbol("__static_call_return0")
     warn = code.symbol("__WARN_trap")  # 6.19
     old = code.image.version[:2] < (5, 17)
+    nop = atomic_nop(code.image.version)
     sites: dict[int, int] = {}
     for at, (place, key) in enumerate(struct.iter_unpack("<ii", table[: len(table) & ~7])):
         sites[start + 8 * at + place] = start + 8 * at + 4 + key
@@ -80,5 +81,5 @@ def _patch_sites(code: Code, functions: dict[int, int], key_of: Callable[[int], 
         elif function:
             new = branch(_JMP if tail else _CALL, place, function)
         else:
-            new = _RET if tail else NOPS[5]
+            new = _RET if tail else nop
         data[at : at + 5] = new

@@ -11,8 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from kprobesim.errors import UsageError
 from kprobesim.sources.bcc.c_text import arguments_of, c_probes
 from kprobesim.sources.reading import Reading, shown
+from kprobesim.sources.regexes import check_regex
 from kprobesim.sources.wanted import Interface
 
 __all__ = ["is_bcc", "read_bcc"]
@@ -20,7 +22,9 @@ __all__ = ["is_bcc", "read_bcc"]
 _PYTHON = re.compile(r"#!.*\bpython")
 _USES = re.compile(r"\bfrom\s+bcc\b|\bimport\s+bcc\b")
 _CALL = re.compile(
-    r"\.(?P<what>attach_(?:kprobe|kretprobe|tracepoint|raw_tracepoint))\s*\((?P<rest>[^)]{0,500})"
+    r"\.(?P<what>attach_(?:kprobe|kretprobe|tracepoint|raw_tracepoint))\s*\("
+    r"(?P<rest>(?:(?!\)\s*\n|\.attach_).){0,500})",
+    re.DOTALL,
 )
 _NAMED = re.compile(r"\b(?P<key>event|event_re|tp|fn_name|event_off)\s*=\s*")
 _TEXT = re.compile(r"b?([\"'])(?P<text>(?:(?!\1)[^\n])*)\1")
@@ -110,6 +114,11 @@ def _attach(
         "attach_raw_tracepoint": Interface.RAW_TRACEPOINT,
     }.get(what, Interface.KPROBE_PERF)
     if key == "event_re":
+        try:
+            check_regex(name)
+        except UsageError as error:
+            reading.problem(line, f"{what}: {error}")
+            return
         more |= {"pattern": True, "regex": True}
         reading.want(f"{what} {name}", line, interface, f"^(?:{name})$", **more)
         return

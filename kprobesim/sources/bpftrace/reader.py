@@ -11,6 +11,7 @@ from kprobesim.sources.bpftrace.attach_points import AttachPoint, parse_attach_p
 from kprobesim.sources.bpftrace.providers import ALIASES, KERNEL, PASSED
 from kprobesim.sources.bpftrace.reads import Reads, overrides
 from kprobesim.sources.bpftrace.script import Clause, Script, parse_script
+from kprobesim.sources.bpftrace.tokens import strip
 from kprobesim.sources.reading import Reading, shown
 from kprobesim.sources.text import MAX_LINE
 from kprobesim.sources.wanted import Interface, WantedArgument
@@ -29,14 +30,22 @@ _CLAUSE = re.compile(
     re.MULTILINE,
 )
 _SHEBANG = re.compile(r"#!.*\bbpftrace\b")
-_ONE_LINER = re.compile(r"\bbpftrace\b.*\s-e\s")
+_ONE_LINER = re.compile(
+    r"(?:^|[;&|!($#]|\b(?:if|then|do|sudo))\s*(?:\S*/)?bpftrace\b.*\s-e\s", re.MULTILINE
+)
+_TOP = re.compile(
+    rf"\s*(?:BEGIN\b|END\b|begin\b|end\b|(?:\w+=)?(?:{_NAMES}):"
+    r"|(?:struct|union|enum|typedef|config|import|macro|fn|let)\b)"
+)
 
 
 def is_bpftrace(text: str) -> bool:
     """Whether a text is a script of bpftrace's, by what stands in it."""
     if text.startswith("#!"):
         return _SHEBANG.match(text) is not None
-    return "{" in text and _CLAUSE.search(text) is not None
+    if "{" not in text or _CLAUSE.search(text) is None:
+        return False
+    return _TOP.match(strip(text[:MAX_LINE])) is not None  # behind comments and #include
 
 
 def is_attach_point(line: str) -> bool:
@@ -52,7 +61,7 @@ def is_one_liner(line: str) -> bool:
 def read_one_liners(text: str, reading: Reading) -> None:
     """Tell ``reading`` of the program of each ``bpftrace -e '...'`` in a shell script."""
     for found in _ONE_LINER.finditer(text):
-        line = text.count("\n", 0, found.start())
+        line = text.count("\n", 0, found.end())
         try:
             program = _first_word(text[found.end() : found.end() + MAX_LINE])
         except ValueError:

@@ -6,6 +6,7 @@ what depends on the kernel is left to it.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
@@ -33,13 +34,14 @@ _INTERFACES = {
 
 @dataclass(frozen=True)
 class Definition:
-    """A definition that was understood; ``event`` is its name, if it has one."""
+    """A definition that was understood; ``event`` is its name, if it has one, in ``group``."""
 
     interface: Interface
     point: Point
     returns: bool
     event: str | None
     arguments: tuple[WantedArgument, ...]
+    group: str = "kprobes"
 
 
 def parse_definition(line: str) -> Definition:
@@ -59,7 +61,7 @@ def parse_definition(line: str) -> Definition:
         raise DefinitionError(0, "a definition has at least two words: p:GROUP/EVENT SYMBOL")
     head, colon, name = words[0].partition(":")
     _check_active(letter, head[1:])
-    event = _check_name(name, len(head) + 1) if colon else None
+    group, event = _check_name(name, len(head) + 1) if colon else ("", None)
     place = len(words[0]) + 1
     interface = _INTERFACES[letter]
     point, returns = _place(interface, words[1], place)
@@ -80,7 +82,8 @@ def parse_definition(line: str) -> Definition:
             raise DefinitionError(column + word.find("$"), "$retval is for return probes: write r")
         arguments.append(argument)
         column += len(word) + 1
-    return Definition(interface, point, returns, event, tuple(arguments))
+    found = Definition(interface, point, returns, event, tuple(arguments))
+    return dataclasses.replace(found, group=group) if group else found
 
 
 def _check_active(letter: str, text: str) -> None:
@@ -98,7 +101,9 @@ def _check_active(letter: str, text: str) -> None:
         raise DefinitionError(1, f"maxactive is at most {_MOST_ACTIVE}")
 
 
-def _check_name(name: str, at: int) -> str | None:
+def _check_name(name: str, at: int) -> tuple[str, str | None]:
+    """The group, empty if there is none, and the event, ``None`` if it has no name."""
+    group = ""
     slash = name.find("/")
     if slash < 0 and "." in name:
         slash = name.find(".")
@@ -113,12 +118,12 @@ def _check_name(name: str, at: int) -> str | None:
         at += slash + 1
         name = name[slash + 1 :]
     if not name:
-        return None
+        return group, None
     if len(name) > _MOST_NAME:
         raise DefinitionError(at, f"an event's name has at most {_MOST_NAME} characters")
     if _EVENT.fullmatch(name) is None:
         raise DefinitionError(at, "an event's name must be one of C: letters, digits and _")
-    return name
+    return group, name
 
 
 def _place(interface: Interface, word: str, at: int) -> tuple[Point, bool]:

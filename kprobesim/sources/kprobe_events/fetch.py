@@ -13,7 +13,7 @@ import re
 from kprobesim.errors import KprobesimError
 from kprobesim.sources.wanted import WantedArgument
 
-__all__ = ["RESERVED", "DefinitionError", "parse_argument"]
+__all__ = ["RESERVED", "DefinitionError", "parse_argument", "split_type"]
 
 #: Names that each event has already, kernel/trace/trace_probe.c.
 RESERVED = frozenset(
@@ -60,7 +60,7 @@ def parse_argument(word: str, used: set[str]) -> WantedArgument:
         raise DefinitionError(start, "the argument has nothing behind its ="[:99])
     if len(body) > _MOST_FETCH:
         raise DefinitionError(start, f"an argument has at most {_MOST_FETCH} characters")
-    fetch, colon, kind = _split_type(body)
+    fetch, colon, kind = split_type(body)
     if colon:
         _check_type(fetch, kind, start + len(fetch) + 1)
     return dataclasses.replace(_parse_fetch(fetch, start, 0), text=word)
@@ -78,8 +78,8 @@ def _check_name(name: str, used: set[str]) -> None:
     used.add(name)
 
 
-def _split_type(body: str) -> tuple[str, str, str]:
-    """The type stands behind the last ``:`` that is in no string."""
+def split_type(body: str) -> tuple[str, str, str]:
+    """What is fetched, a colon, and its type, which stands behind the last ``:`` in no string."""
     if body.startswith('\\"'):
         end = body.find('"', 2)
         return body.partition(":") if end < 0 else (body[: end + 1], *_behind(body[end + 1 :]))

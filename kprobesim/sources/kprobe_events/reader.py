@@ -7,15 +7,17 @@ import shlex
 from collections.abc import Iterator
 
 from kprobesim.sources.kprobe_events.definition import parse_definition
+from kprobesim.sources.kprobe_events.events import Events
 from kprobesim.sources.kprobe_events.fetch import DefinitionError
 from kprobesim.sources.reading import Reading, shown
 from kprobesim.sources.text import MAX_LINE
 
-__all__ = ["is_definition", "read_kprobe_events"]
+__all__ = ["is_definition", "is_echo", "read_kprobe_events"]
 
 _FILES = re.compile(
     r">\s*\S*(kprobe_events|dynamic_events)\b|tee\b.*(kprobe_events|dynamic_events)"
 )
+_ANEW = re.compile(r"(?<![>0-9])>\s*\S*(kprobe_events|dynamic_events)\b")
 _BOOT = re.compile(r"\bkprobe_event=(\S+)")
 _FIRST = re.compile(
     r"([pf]|r[0-9-]*|[te])(:[\w./-]*)?\s+[\w.:$+*%-]+(\s.*)?|-:[\w./-]+.*|[prfte-]:[\w./-]+(\s.*)?"
@@ -24,12 +26,18 @@ _PASSED = {"s": "a synthetic event", "u": "a user event", "x": "a user event"}
 
 
 def is_definition(line: str) -> bool:
-    """Whether a line looks like one, or like a shell's that writes one."""
-    return bool(_FIRST.fullmatch(line.strip()) or _FILES.search(line) or _BOOT.search(line))
+    """Whether a line looks like one, or like the boot loader's parameter."""
+    return bool(_FIRST.fullmatch(line.strip()) or _BOOT.search(line))
+
+
+def is_echo(line: str) -> bool:
+    """Whether a line of a shell's writes one."""
+    return _FILES.search(line) is not None
 
 
 def read_kprobe_events(text: str, reading: Reading) -> None:
     """Tell ``reading`` of each definition in ``text``."""
+    events = Events()
     lines = text.split("\n")
     is_script = any(_FILES.search(line) for line in lines if len(line) <= MAX_LINE)
     for number, line in enumerate(lines, 1):
@@ -38,12 +46,14 @@ def read_kprobe_events(text: str, reading: Reading) -> None:
             continue
         if is_script:
             written = _echoed(line)
+            if _ANEW.search(line):
+                events.clear()
         elif boot := _BOOT.search(line):
             written = iter(boot[1].replace(",", " ").split(";"))
         else:
             written = iter([line])
         for one in written:
-            _read_line(one.partition("#")[0].strip(), number, reading)
+            _read_line(one.partition("#")[0].strip(), number, reading, events)
 
 
 def _echoed(line: str) -> Iterator[str]:
@@ -68,17 +78,19 @@ def _echoed(line: str) -> Iterator[str]:
         yield one.partition(">")[0]
 
 
-def _read_line(line: str, number: int, reading: Reading) -> None:
+def _read_line(line: str, number: int, reading: Reading, events: Events) -> None:
     if not line:
         return
     if line[0] in "-!":
         reading.note(number, "removes an event")
+        events.remove(line)
         return
     if line[0] in _PASSED and re.match(r"[sux](:|\s)", line):
         reading.note(number, f"{_PASSED[line[0]]}: no function of the kernel's")
         return
     try:
         found = parse_definition(line)
+        events.add(found)
     except DefinitionError as error:
         where = f"at column {error.at + 1}: " if error.at else ""
         reading.problem(number, f"{shown(line)}: {where}{error.problem}", error.at + 1)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kprobesim.errors import UsageError
+from kprobesim.sources.regexes import check_regex
 from kprobesim.sources.wanted import Interface
 from kprobesim.sources.yaml_nodes import Value
 
@@ -51,7 +52,8 @@ def calls(call: Value, is_system_call: bool, lists: Value) -> Iterator[Call]:
         pattern = found[0]["pattern"].text
         if not pattern:
             raise UsageError(f"the generated list {wanted[:60]!r} has no pattern")
-        yield Call(found[0].line, Interface.KPROBE_MULTI, pattern, pattern=True, regex=True)
+        check_regex(pattern)
+        yield Call(found[0].line, Interface.KPROBE_PERF, pattern, pattern=True, regex=True)
     elif kind in ("", "syscalls"):
         for value in found[0]["values"]:
             yield _call(value.line, value.text, is_system_call or kind == "syscalls")

@@ -72,7 +72,7 @@ def test_a_jump_over_nops_is_a_nop_before_6_10() -> None:
 def test_padding_of_5_10() -> None:
     place = bytearray.fromhex("909090909090")
     nops.optimize_nops_5_10(place, 6)
-    assert place.hex() == "660f1f440000"
+    assert place.hex() == "666690666690"  # two instructions
     place = bytearray.fromhex("fa90909090")
     nops.optimize_nops_5_10(place, 4)
     assert place.hex() == "fa90909090"
@@ -123,10 +123,12 @@ def patched(
     return code.read(PLACE, len(old) // 2)
 
 
-@pytest.mark.parametrize("version", ["5.10.0", "6.1.0", "6.12.0"])
-def test_a_feature_decides(version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "nop"), [("5.10.0", "666690"), ("6.1.0", "0f1f00"), ("6.12.0", "0f1f00")]
+)
+def test_a_feature_decides(version: str, nop: str) -> None:
     assert patched(version, [(ON, False, "0f01ca", "")], old="909090").hex() == "0f01ca"
-    assert patched(version, [(OFF, False, "0f01ca", "")], old="909090").hex() == "0f1f00"
+    assert patched(version, [(OFF, False, "0f01ca", "")], old="909090").hex() == nop
     if version != "5.10.0":
         assert patched(version, [(ON, True, "fa", "")], old="ff1500000000").hex() == "ff1500000000"
         assert patched(version, [(OFF, True, "fa", "")], old="ff1500000000").hex() == "fa0f1f440000"
@@ -194,6 +196,28 @@ def test_features_are_found_by_their_names() -> None:
 
 
 # Tables of places
+
+
+def test_paravirtual_calls_of_5_10_are_code_of_their_own() -> None:
+    made = Maker(version="5.10.0")
+    functions = {
+        "__raw_callee_save___native_queued_spin_unlock": TARGET,
+        "native_iret": TARGET + 0x10,
+        "native_read_msr": TARGET + 0x20,
+    }
+    made.symbols |= functions | {"pv_ops": DATA}
+    made.put(DATA, struct.pack("<3Q", *functions.values()))
+    at = made.room(64)
+    for number in range(3):
+        made.put(at + 16 * number, struct.pack("<QBB6x", PLACE + 16 * number, number, 7))
+        made.put(PLACE + 16 * number, b"\xff\x14\x25" + bytes(4))
+    made.bound(paravirt.TABLE, at, 48)
+    code = Code(made.image())
+    paravirt.apply_paravirt(code)
+    assert code.read(PLACE, 7).hex(" ") == "c6 07 00 66 66 66 90"
+    jump = branch(0xE9, PLACE + 16, TARGET + 0x10)
+    assert code.read(PLACE + 16, 7) == jump + b"\x66\x90"
+    assert code.read(PLACE + 32, 1) == b"\xe8"
 
 
 def test_paravirtual_calls() -> None:
