@@ -1,13 +1,14 @@
 """Hold our reading of eBPF objects against libbpf's own, which loads them into no kernel.
 
-    python scripts/compare_with_libbpf.py [--objects FILE...] [--record] KERNEL...
+    python scripts/compare_with_libbpf.py [--objects FILE... | --random N | --record] KERNEL...
 
 libbpf.so.1 is told that every bpf() succeeds, and given the types, symbols and settings of KERNEL
 (``libbpf_without_kernel.c``, compiled by the ziglang wheel, is preloaded). What it makes of the
 instructions of each object is compared with what ``kprobesim.bpf`` does. Without --objects those of
-tests/data/bpf are taken. --record writes what the tests compare with: of each kernel's types those
-that core.c needs (``bpftool gen min_core_btf``), and the instructions that libbpf makes with them.
-The exit status is 0 if all is equal.
+tests/data/bpf are taken. --random makes one with N relocations of random fields, types and values
+of the first kernel, to be resolved in all. --record writes what the tests compare with: of each
+kernel's types those that core.c needs (``bpftool gen min_core_btf``), and the instructions that
+libbpf makes with them. The exit status is 0 if all is equal.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from makers.bpf_objects import compiled  # noqa: E402
+from random_relocations import random_object  # noqa: E402
 
 from kprobesim.bpf.core.relocate import relocate  # noqa: E402
 from kprobesim.bpf.facts import KernelFacts, kernel_version  # noqa: E402
@@ -235,6 +237,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kernels", nargs="*")
     parser.add_argument("--objects", nargs="+", default=[])
+    parser.add_argument("--random", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -248,6 +252,11 @@ def main() -> int:
             record(chosen.kernels, libbpf)
             return 0
         objects = {path: Path(path).read_bytes() for path in chosen.objects}
+        if chosen.random:
+            first = open_known(chosen.kernels[0]).btf
+            assert first is not None, "the first kernel has no BTF"
+            made = random_object(first, chosen.random, chosen.seed, Path(folder))
+            objects = {f"{chosen.random} random": made}
         objects = objects or {name: compiled(name) for name in SOURCES}
         return 0 if compare(chosen.kernels, objects, libbpf) else 1
 

@@ -96,12 +96,12 @@ def _show(console: Console, found: KernelDiff, limit: int) -> None:
         those = [each for each in found.differences if each.change is change]
         console.print()
         console.print(styled((f"{change.heading} ({len(those)})", f"bold {_style(change)}")))
-        shown = those[:limit] if limit else those
-        if all(_is_plain(each) for each in shown):
-            _show_names(console, [each.name for each in shown])
-        else:
-            for each in shown:
-                _show_one(console, each, limit)
+        plain = [each for each in those if _is_plain(each)]
+        speaking = [each for each in those if not _is_plain(each)]
+        shown = (speaking + plain)[:limit] if limit else speaking + plain
+        for each in shown[: len(speaking)]:
+            _show_one(console, each, limit)
+        _show_names(console, [each.name for each in shown[len(speaking) :]])
         if len(those) > len(shown):
             more = f"  ... and {len(those) - len(shown)} more; --limit 0 shows all"
             console.print(styled((more, "dim")))
@@ -135,7 +135,7 @@ def _is_plain(difference: Difference) -> bool:
 def _show_one(console: Console, difference: Difference, limit: int) -> None:
     """The name, what it was and is, and what has changed."""
     change = difference.change
-    if change in (Change.RENAMED, Change.SUFFIXED, Change.INLINED, Change.MISSES_CALLS):
+    if change in _IN_ONE_LINE:
         arrow = {Change.INLINED: "into", Change.MISSES_CALLS: "now"}.get(change, "->")
         line = f"{difference.name} {arrow} {difference.new}" if difference.new else difference.name
         if difference.details:
@@ -166,6 +166,9 @@ def _show_one(console: Console, difference: Difference, limit: int) -> None:
     _print(console, lines)
 
 
+_IN_ONE_LINE = frozenset(
+    (Change.GONE, Change.RENAMED, Change.SUFFIXED, Change.INLINED, Change.MISSES_CALLS)
+)
 _DETAIL_STYLES = {"-": "red", "!": "yellow", "+": "green", ">": "dim"}
 
 

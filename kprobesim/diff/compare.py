@@ -9,6 +9,7 @@ from itertools import chain
 from kprobesim.arch.architecture import architecture
 from kprobesim.diff.bodies import find_renames, same_body
 from kprobesim.diff.change import Change, Difference, KernelDiff, sort_key
+from kprobesim.diff.kin import Kin
 from kprobesim.diff.layouts import Layouts, changed_types
 from kprobesim.diff.names import FunctionNames
 from kprobesim.diff.needs import Needs, needs_of
@@ -121,7 +122,8 @@ class _Comparison:
         clones = self._new.clones
         left = {name: place for name, place in gone.items() if name not in clones}
         self._tell(f"looking for {len(left)} functions that are gone among {len(fresh)} new ones")
-        renamed = find_renames(self._old.code, left, self._new.code, fresh)
+        kin = Kin(self._before, self._after, fresh)
+        renamed = find_renames(self._old.code, left, self._new.code, fresh, kin.are)
         facts = self._kernels[1].functions
         for name in gone:
             was = self._declared(name)
@@ -131,6 +133,9 @@ class _Comparison:
                 if needs is None:
                     fresh.pop(renamed[name], None)
                 yield Difference(Change.RENAMED, name, was, renamed[name])
+            elif (other := kin.nearest(name)) is not None:
+                hint = f"perhaps it is {other} now, which takes the same"
+                yield Difference(Change.GONE, name, was, details=(hint,))
             elif (found := facts.facts(name)).inlining is Inlining.WHOLE:
                 callers = sorted({copy.caller for copy in found.inlined_into})
                 how = f"{found.certainty}, by {found.found_by}"

@@ -10,7 +10,7 @@ from kprobesim.diff.texts import Texts
 from kprobesim.types.btf import Btf
 from kprobesim.types.model import Function, FunctionPrototype, Pointer, Typedef
 
-__all__ = ["Prototypes", "changed_events", "changed_functions", "declared"]
+__all__ = ["Prototypes", "changed_events", "changed_functions", "declared", "without_const"]
 
 _UNUSED = "__unused"
 _EVENT = "btf_trace_"  # typedefs of a tracepoint's arguments
@@ -72,7 +72,7 @@ def changed_functions(
             continue
         was, now = old.shape(before), new.shape(after)
         if was != now:
-            same = _without_const(was) == _without_const(now)
+            same = without_const(was) == without_const(now)
             change = Change.PARAMETER_NAME if same else Change.SIGNATURE
             if was[:2] == now[:2] and _UNUSED in (*was[2], *now[2]):
                 continue  # which of the equal wrappers of system calls was taken
@@ -105,7 +105,7 @@ def declared(shape: Shape, name: str) -> str:
     return f"{returns}{gap}{name}({', '.join(places) or 'void'})"
 
 
-def _without_const(shape: Shape) -> tuple[str, ...]:
+def without_const(shape: Shape) -> tuple[str, ...]:
     """Result and types of parameters as the machine has them."""
     return tuple(text.replace("const ", "").replace(" const", "") for text in (shape[0], *shape[1]))
 

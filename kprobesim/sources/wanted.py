@@ -111,6 +111,8 @@ class Wanted(HexRepr):
         overrides: It changes the function's return value, for which the function must be on the
             list of error injection.
         sleepable: A program that may sleep (``fentry.s``): few functions take one.
+        needs_btf: Its loader looks the function up in BTF, and refuses what is not there, though a
+            kprobe needs none: Tetragon does.
         program: The program in the object, or the event, or the policy that it belongs to.
         source_place: A place in the C source (``file.c:120``, ``;return*``, ``func:7``) that only
             DWARF can find; ``None`` usually.
@@ -134,6 +136,7 @@ class Wanted(HexRepr):
     arguments: tuple[WantedArgument, ...] = ()
     overrides: bool = False
     sleepable: bool = False
+    needs_btf: bool = False
     program: str | None = None
     source_place: str | None = None
     file: str | None = None

@@ -36,6 +36,7 @@ def test_a_kprobe_has_its_line_and_its_policys_name() -> None:
     (wanted,) = source.wanted
     assert (wanted.interface, wanted.target) == (Interface.KPROBE_PERF, "fd_install")
     assert (wanted.line, wanted.program, wanted.optional) == (8, "policy", False)
+    assert wanted.needs_btf
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_lists() -> None:
         (Interface.SYSCALL, "dup", False, False),
         (Interface.KPROBE_PERF, "__ia32_sys_dup", False, False),
         (Interface.SYSCALL, "*", True, False),
-        (Interface.KPROBE_MULTI, "^ksys_*", True, True),
+        (Interface.KPROBE_PERF, "^ksys_*", True, True),
     ]
 
 

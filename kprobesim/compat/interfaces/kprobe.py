@@ -54,6 +54,8 @@ def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     findings = [attached(verdict)]
     if verdict.same_named > 1:
         findings.append(_one_of_several(asked, wanted, verdict))
+    if wanted.needs_btf and asked.function_type(wanted.target, wanted.module) is None:
+        findings.append(_not_in_btf(wanted))
     return findings
 
 
@@ -67,6 +69,17 @@ def verdict_of(asked: KernelFacts, wanted: Wanted, module: str | None) -> Verdic
         kretprobe=wanted.returns,
         events=wanted.interface is not Interface.REGISTER_KPROBE,
         suggest=False,
+    )
+
+
+def _not_in_btf(wanted: Wanted) -> Finding:
+    """Tetragon's ValidateKprobeSpec() (pkg/btf/validation.go, 1.6) refuses the whole policy."""
+    return Finding(
+        Kind.NO_BTF,
+        f"a kprobe would attach to {wanted.target}, and its loader looks it up in BTF, where it is "
+        "not",
+        errno=errno.ENOENT,
+        found_by="btf",
     )
 
 

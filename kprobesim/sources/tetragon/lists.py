@@ -53,7 +53,7 @@ def calls(call: Value, is_system_call: bool, lists: Value) -> Iterator[Call]:
         if not pattern:
             raise UsageError(f"the generated list {wanted[:60]!r} has no pattern")
         check_regex(pattern)
-        yield Call(found[0].line, Interface.KPROBE_MULTI, pattern, pattern=True, regex=True)
+        yield Call(found[0].line, Interface.KPROBE_PERF, pattern, pattern=True, regex=True)
     elif kind in ("", "syscalls"):
         for value in found[0]["values"]:
             yield _call(value.line, value.text, is_system_call or kind == "syscalls")

@@ -109,6 +109,7 @@ class _Policy:
                     regex=call.regex,
                     returns=returns,
                     overrides=overrides and not returns,
+                    needs_btf=call.interface is Interface.KPROBE_PERF,
                     arguments=tuple(one for one in read if one.returned) if returns else entry,
                 )
 
