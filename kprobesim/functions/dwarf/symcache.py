@@ -37,12 +37,14 @@ class Copy(NamedTuple):
     """One inlined copy: ``function`` called at ``file``:``line`` of ``caller``.
 
     ``caller`` is the source's name of the function that the call stands in, which may itself be
-    inlined; ``entry`` is where the code begins that holds it all, ``address`` where the copy
-    does, both counted from the image's start; ``None`` where they are not known.
+    inlined, ``holder`` of that whose code holds it all; ``entry`` is where that code begins,
+    ``address`` where the copy does, both counted from the image's start; ``None`` where they are
+    not known.
     """
 
     function: str
     caller: str
+    holder: str
     file: str
     line: int
     entry: int | None
@@ -204,6 +206,7 @@ class SymCache:
                     Copy(
                         function,
                         self._name(self._function_of[into]),
+                        self._name(self._function_of[root]),
                         self._file(self._file_of[into]),
                         self._line_of[into],
                         self._entry(self._function_of[root]),
