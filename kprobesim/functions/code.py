@@ -101,6 +101,11 @@ class Code:
                 return min(high, self._starts[at]) if at < len(self._starts) else high
         return start
 
+    def neighbours(self, start: int, count: int) -> Sequence[int]:
+        """Where the ``count`` functions on each side of that one begin."""
+        at = bisect_left(self._starts, start)
+        return [*self._starts[max(0, at - count) : at], *self._starts[at + 1 : at + 1 + count]]
+
     @cached_property
     def _areas(self) -> list[tuple[int, int]]:
         """The pages of code."""

@@ -152,6 +152,26 @@ def test_a_kernel_with_wrappers_is_asked_for_the_registers_within(kernel: Kernel
         assert [one.ordinal for one in argument_reads(obj, program, None, reached)] == expected
 
 
+def test_registers_are_those_of_the_architecture_that_it_was_compiled_for() -> None:
+    obj = compiled_object(
+        '#include "bpf.h"\nstruct user_pt_regs { u64 regs[31], sp, pc, pstate; } CORE;\nu64 out;\n'
+        'SEC("kprobe/f") int entry(struct user_pt_regs *ctx) '
+        "{ out = ctx->regs[2] + ctx->regs[9] + ctx->pc; return 0; }\n"
+        'SEC("kretprobe/f") int back(struct user_pt_regs *ctx) { out = ctx->regs[0]; return 0; }\n'
+    )
+    assert compiled_for(obj.btf) == "arm64"
+    reads = {
+        one.name: [
+            (read.ordinal, read.register, read.returned) for read in argument_reads(obj, one)
+        ]
+        for one in obj.programs
+    }
+    assert reads == {
+        "entry": [(2, "x2", False), (None, "x9", False), (None, "pc", False)],
+        "back": [(None, "x0", True)],
+    }
+
+
 def _extern(declaration: str, use: str) -> str:
     """A program with one extern and what a kernel may say of it."""
     return (

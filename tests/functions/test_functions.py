@@ -90,6 +90,14 @@ def test_a_name_among_the_constants_hints_at_an_inlined_function(functions: Func
     assert "only_named" in functions.names()
 
 
+def test_an_inline_function_is_one_that_ftrace_leaves_out(functions: Functions) -> None:
+    facts = functions.facts("header")
+    assert (facts.inlining, facts.certainty, facts.twins) == (Inlining.PART, "guess", 2)
+    facts = functions.facts("untraced")
+    assert facts.inlining is Inlining.UNKNOWN  # everybody can call it: no inline function is global
+    assert facts.evidence == ()
+
+
 def test_what_nothing_calls_may_be_inlined_where_it_is_used(functions: Functions) -> None:
     facts = functions.facts("speaks_for_itself")
     assert facts.callers == ()
