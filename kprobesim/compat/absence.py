@@ -37,6 +37,9 @@ def absent(
         number: The errno that attaching ends with.
     """
     name = wanted.target
+    call = _syscall(asked, name, number)
+    if call is not None:
+        return [call]
     facts = asked.facts(name)
     for look in (_suffixed, _inlined):
         finding = look(facts, number)
@@ -49,7 +52,7 @@ def absent(
         modules = asked.modules_with(name)
         if modules:
             return _of_module(wanted, modules, number)
-    return [_syscall(asked, name, number) or _renamed_or_gone(asked, facts, number)]
+    return [_renamed_or_gone(asked, facts, number)]
 
 
 def _suffixed(facts: FunctionFacts, number: int) -> Finding | None:

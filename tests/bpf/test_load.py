@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from makers.bpf_objects import compiled_object
+from makers.bpf_objects import compiled, compiled_object
 
 from kprobesim.bpf.arguments import argument_reads, compiled_for
 from kprobesim.bpf.declared import declared
 from kprobesim.bpf.facts import KernelFacts, kernel_version
 from kprobesim.bpf.load import BlockerKind, LoadedObject, would_load
+from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import SourceLine
+from kprobesim.types.model import Pointer, Typedef
 
 GONE = "struct task_struct has no member gone"
 
@@ -281,6 +284,22 @@ def test_what_libbpf_gives_up_at_in_an_optional_program_is_its_own(kernel: Kerne
         "optional": 1,
         "other": 0,
     }
+
+
+def test_an_object_whose_types_are_defined_by_themselves_is_refused(kernel: KernelFacts) -> None:
+    data = bytearray(compiled("core.c"))
+    whole = compiled_object("core.c")
+    assert whole.btf is not None
+    start = data.find(whole.btf.data)
+    types = len(whole.btf.data) - len(whole.btf.words) * 4 - whole.btf.strings_end
+    for one in whole.btf:
+        if isinstance(one, (Typedef, Pointer)):
+            struct.pack_into("<I", data, start + types + 4 * (one.at + 2), one.number)
+    loaded = would_load(BpfObject.parse(bytes(data)), kernel)
+    (blocker,) = loaded.blockers
+    assert blocker.kind is BlockerKind.OBJECT
+    assert "is defined by itself" in blocker.text
+    assert all(one.blockers == loaded.blockers for one in loaded.programs)
 
 
 def test_the_version_is_the_one_that_programs_are_told() -> None:

@@ -35,6 +35,8 @@ int (*volatile hook)(int);
 void takes(void) { hook = in_code; }
 
 noinline notrace int untraced(int x) { sink = x; return 7; }
+int copied_elsewhere(int x) __asm__("_einittext");
+int copied_elsewhere(int x) { return untraced(x) * 3 + sink; }
 int calls_untraced(int x) { return untraced(x) + 1; }
 /* As gcc names __func__; clang's has no symbol. */
 #define own_name(number, name) \\

@@ -42,6 +42,10 @@ def test_who_calls_whom(functions: Functions) -> None:
     assert functions.facts("calls_clone").callers == ()
 
 
+def test_code_that_alternatives_are_copied_from_calls_nobody(functions: Functions) -> None:
+    assert functions.facts("untraced").callers == ("calls_untraced",)
+
+
 def test_a_recursive_function_is_not_its_own_caller(functions: Functions) -> None:
     assert functions.facts("recursive").callers == ()
 
