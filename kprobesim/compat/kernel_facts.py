@@ -74,6 +74,12 @@ class KernelFacts:
             if kind in _CODE
         )
 
+    @cached_property
+    def probed_names(self) -> frozenset[str]:
+        """The names that may be probed by every interface: those that ftrace traces, if it does."""
+        traced = self.known.traced_functions
+        return frozenset(traced.values()) if traced else self.function_names
+
     def is_traceable(self, symbol: Symbol) -> bool:
         """Whether ftrace can trace the function."""
         return bool(self.rules.image.ftrace_sites) and symbol.address in self._traceable

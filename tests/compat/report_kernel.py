@@ -25,11 +25,14 @@ def report_kernel(arch: str) -> bytes:
 
 
 def _types() -> bytes:
-    """``inode`` without ``i_atime``, and what two functions take."""
+    """``inode`` without ``i_atime``, and what some functions take."""
     maker = BtfMaker()
     number = maker.integer("long", 8, 1)
     inode = maker.pointer(maker.struct("inode", 16, [("i_ino", number, 0)]))
     file = maker.pointer(maker.struct("file", 8, [("f_inode", inode, 0)]))
     maker.function("vfs_read", number, [("file", file), ("count", number)])
     maker.function("security_file_open", number, [("file", file)])
+    owner = maker.pointer(maker.struct("mnt_idmap", 8, [("count", number, 0)]))
+    dentry = maker.pointer(maker.struct("dentry", 8, [("d_inode", inode, 0)]))
+    maker.function("security_inode_setattr", number, [("idmap", owner), ("dentry", dentry)])
     return maker.data()
