@@ -60,12 +60,13 @@ sweep: $(READY)  ## compare N (300) random functions of real kernels with and wi
 agreement: $(READY)  ## compare check with the answers of every kernel line's own kprobes (KERNELS=6.1,7.3 POINTS=400)
 	$(BIN)/python scripts/agreement.py --points $(POINTS) --kernels "$(KERNELS)"
 
-guest-tests: $(READY)  ## let guests test themselves: bpftrace, ftrace's tests, 1,256 instructions (10 minutes)
+guest-tests: $(READY)  ## let guests test themselves: bpftrace, the verifier, ftrace's tests, 1,256 instructions (10 minutes)
 	$(BIN)/python scripts/fetch_kernels.py --missing
 	$(BIN)/python scripts/compare_instructions.py --states 300
 	for arch in amd64 arm64; do \
 	  $(BIN)/python scripts/guest_ftrace_tests.py .cache/kernels/$$arch.deb .cache/kernels/busybox-$$arch && \
-	  $(BIN)/python scripts/bpftrace_in_guest.py .cache/kernels/$$arch.deb || exit 1; done
+	  $(BIN)/python scripts/bpftrace_in_guest.py .cache/kernels/$$arch.deb && \
+	  $(BIN)/python scripts/bpf_objects_in_guest.py .cache/kernels/$$arch.deb || exit 1; done
 
 clean:  ## remove what the targets made (not the fetched kernels)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

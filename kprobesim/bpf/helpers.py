@@ -6,7 +6,7 @@ kernel has, its own ``enum bpf_func_id`` says.
 
 from __future__ import annotations
 
-__all__ = ["HELPERS_BY_SETTING", "OVERRIDE_RETURN", "READS_MEMORY", "helper_name", "helper_number"]
+__all__ = ["HELPERS_BY_SETTING", "OVERRIDE_RETURN", "READS_MEMORY", "helper_name"]
 
 _NAMES = (
     "unspec map_lookup_elem map_update_elem map_delete_elem probe_read ktime_get_ns "
@@ -53,7 +53,6 @@ _NAMES = (
     "user_ringbuf_drain cgrp_storage_get cgrp_storage_delete"
 ).split()
 
-TAIL_CALL = 12
 OVERRIDE_RETURN = 58
 #: In every kernel's list, but not to be called without a setting: bpf_tracing_func_proto() and
 #: kprobe_prog_func_proto() of kernel/trace/bpf_trace.c.
@@ -65,12 +64,3 @@ READS_MEMORY = frozenset({4, 45, 112, 113, 114, 115})
 def helper_name(number: int) -> str:
     """``bpf_override_return`` of 58; ``helper 999`` if there is none of that number."""
     return f"bpf_{_NAMES[number]}" if 0 < number < len(_NAMES) else f"helper {number}"
-
-
-def helper_number(name: str) -> int:
-    """The reverse.
-
-    Raises:
-        ValueError: There is no such helper.
-    """
-    return _NAMES.index(name.removeprefix("bpf_"))

@@ -23,9 +23,8 @@ MODE_MEMORY, MODE_ATOMIC = 0x60, 0xC0
 SIZES = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}  # W H B DW
 SIZE_CODES = {size: code for code, size in SIZES.items()}
 
-# What the source register of a call or a wide load says (include/uapi/linux/bpf.h, BPF_PSEUDO_*).
-PSEUDO_CALL, PSEUDO_KFUNC_CALL = 1, 2
-PSEUDO_FUNCTION = 4
+#: The source register of a call of a function of the object's own, and, before libbpf, of a kfunc.
+PSEUDO_CALL = 1
 
 
 class Instruction(NamedTuple):

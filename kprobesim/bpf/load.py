@@ -17,6 +17,7 @@ from kprobesim.bpf.helpers import HELPERS_BY_SETTING, OVERRIDE_RETURN, helper_na
 from kprobesim.bpf.kernel_externs import ResolvedExtern, resolve_extern
 from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import Function, Program, SourceLine
+from kprobesim.errors import BpfObjectError, TypesError
 from kprobesim.types.model import Type
 
 __all__ = ["Blocker", "BlockerKind", "LoadedObject", "LoadedProgram", "would_load"]
@@ -78,10 +79,23 @@ class LoadedObject:
     @cached_property
     def code(self) -> RelocatedCode:
         """Its relocations; none if there is nothing to resolve them against."""
+        return self._resolved[0]
+
+    @cached_property
+    def _resolved(self) -> tuple[RelocatedCode, str | None]:
+        """Its relocations, or what is wrong with the types that they are about."""
         target = self.kernel.target
-        if target is None:
-            return RelocatedCode((), {one: one.instructions for one in self.object.functions})
-        return relocate(self.object, target)
+        problem = None
+        if target is not None:
+            try:
+                return relocate(self.object, target), None
+            except BpfObjectError as error:
+                problem = error.problem
+            except TypesError as error:
+                if error.source != self.object.path:  # the kernel's
+                    raise
+                problem = error.problem
+        return RelocatedCode((), {one: one.instructions for one in self.object.functions}), problem
 
     @cached_property
     def externs(self) -> tuple[ResolvedExtern, ...]:
@@ -91,7 +105,9 @@ class LoadedObject:
     @cached_property
     def blockers(self) -> tuple[Blocker, ...]:
         """Why libbpf loads nothing of it at all."""
-        found = [Blocker(BlockerKind.OBJECT, "", text) for text in self.object.problems]
+        damage = self._resolved[1]
+        problems = self.object.problems if damage is None else (*self.object.problems, damage)
+        found = [Blocker(BlockerKind.OBJECT, "", text) for text in problems]
         if self.kernel.btf is None and self._needs_types:
             text = "the kernel has no types (BTF), and libbpf needs them for this object"
             found.append(Blocker(BlockerKind.NO_BTF, "", text))
@@ -215,6 +231,5 @@ def would_load(obj: BpfObject, kernel: KernelFacts) -> LoadedObject:
 
     Raises:
         TypesError: When asked, if the kernel's types are damaged.
-        BpfObjectError: When asked, if the object's types are damaged.
     """
     return LoadedObject(obj, kernel)

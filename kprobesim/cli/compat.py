@@ -21,9 +21,9 @@ from kprobesim.sources.wanted import Interface
 __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
-A SOURCE is a compiled eBPF object, a bpftrace script, a Tetragon TracingPolicy, definitions of
-kprobe_events or perf probe, or a list of names; a KERNEL an image, package, snapshot or catalogue.
-Both may be folders and patterns.
+A SOURCE is a compiled eBPF object, a bpftrace script, a tool of BCC's, a Tetragon TracingPolicy,
+definitions of kprobe_events or perf probe, or a list of names; a KERNEL an image, package, snapshot
+or catalogue. Both may be folders and patterns.
 
 exit status: 0 if every probe is well on every kernel, 1 if one is not (see --allow), 2 for wrong
 use, also if nothing at all could be answered.

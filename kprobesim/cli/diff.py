@@ -20,8 +20,8 @@ __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
 OLD and NEW are images, packages, snapshots or catalogues, of one architecture. Modules are not
-compared. Renames are told by what the functions' code does.
-- a member that is gone, ! of another type, + added, > moved.
+compared. Renames are told by what the functions' code does. Of the members of a type, - is gone,
+! has another type, + is new, > has moved.
 
 exit status: 0 if nothing breaks a probe that works on OLD, 1 if something may, 2 for wrong use.
 
@@ -140,11 +140,11 @@ def _show_one(console: Console, difference: Difference, limit: int) -> None:
         line = f"{difference.name} {arrow} {difference.new}" if difference.new else difference.name
         if difference.details:
             line += f" ({'; '.join(difference.details)})"
-        _print(console, [(each, "") for each in _wrapped(line, "  ")])
+        _print(console, [(each, "") for each in _wrapped(line, "  ", "      ")])
         return
     if change is Change.PARAMETER_NAME:
         line = f"{difference.name}: {', '.join(difference.details)}"
-        _print(console, [(each, "") for each in _wrapped(line, "  ")])
+        _print(console, [(each, "") for each in _wrapped(line, "  ", "      ")])
         return
     lines = [(f"  {difference.name}", "bold")]
     if change in (Change.TYPE, Change.LAYOUT):
@@ -177,13 +177,13 @@ def _print(console: Console, lines: list[tuple[str, str]]) -> None:
         console.print(styled((text, style)))
 
 
-def _wrapped(text: str, first: str) -> Iterator[str]:
+def _wrapped(text: str, first: str, rest: str | None = None) -> Iterator[str]:
     """The text in lines of a terminal's width, all but the first indented further."""
     yield from textwrap.wrap(
         text,
         _WIDTH,
         initial_indent=first,
-        subsequent_indent=" " * len(first) + ("    " if first.strip() else ""),
+        subsequent_indent=rest or " " * len(first) + ("    " if first.strip() else ""),
         break_long_words=False,
         break_on_hyphens=False,
     )

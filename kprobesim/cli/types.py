@@ -27,9 +27,9 @@ __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
 A NAME is that of a function, struct, union, enum or typedef; 'struct file', 'union x', 'enum x'
-or 'typedef x' asks for just that. MODULE:NAME looks into a module
-of the package or build tree of IMAGE, too.
-Offsets and sizes are in bytes, /* offset size */, and of a bit field /* offset:bit size */.
+or 'typedef x' asks for just that. MODULE:NAME looks into a module of the package or build tree
+of IMAGE, too; IMAGE may also be BTF alone, or a catalogue. Offsets and sizes are in bytes,
+/* offset size */, and of a bit field /* offset:bit size */. With --json, each type is one line.
 
 exit status: 0 if every name was found, 1 if one was not, 2 for wrong use.
 

@@ -158,10 +158,9 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
     why = "" if sure else ": removed, renamed or, if it was static, inlined wherever it was called"
     if not asked.known.modules:
         why += "; or it is in a module, and none of this kernel's is at hand"
-    for names in (asked.probed_names, asked.function_names):
-        near = (*variants(name, names), *nearest(name, names))
-        if near:
-            break
+    near = (*variants(name, asked.function_names), *nearest(name, asked.function_names))
+    probed = asked.probed_names
+    near = tuple(one for one in near if one in probed) or near
     return Finding(
         Kind.ABSENT,
         f"there is no {name} in this kernel{why}",

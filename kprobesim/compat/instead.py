@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache
 from itertools import islice
 
 from kprobesim.compat.history import EVENTS, HISTORY, RESPELT, VARIANTS, Spelling, Step
 from kprobesim.compat.kinds import Kind
+from kprobesim.compat.names import FunctionNames
 
 __all__ = ["became", "nearest", "same_events", "variants"]
 
@@ -27,12 +27,12 @@ _PADDING = (
 )
 
 
-def nearest(wanted: str, names: Collection[str], count: int = _MOST) -> list[str]:
+def nearest(wanted: str, names: Collection[str] | FunctionNames, count: int = _MOST) -> list[str]:
     """Up to ``count`` of ``names`` that resemble ``wanted``, nearest first.
 
     Names of one kernel are many, so only those are compared that begin or end with the same words.
     """
-    text = _joined(frozenset(names))
+    text = names.text if isinstance(names, FunctionNames) else "\n" + "\n".join(names) + "\n"
     found: set[str] = set()
     for words, at_end in _parts(wanted):
         if len(found) < _ENOUGH:
@@ -43,12 +43,7 @@ def nearest(wanted: str, names: Collection[str], count: int = _MOST) -> list[str
         if name != wanted and "." not in name and not name.startswith(_PADDING)
     }
     best = sorted((name for name in alike if alike[name] >= _ALIKE), key=lambda n: (-alike[n], n))
-    return best[:count]
-
-
-@lru_cache(maxsize=2)
-def _joined(names: frozenset[str]) -> str:
-    return "\n" + "\n".join(names) + "\n"
+    return [name for name in best if name in names][:count]
 
 
 def _parts(wanted: str) -> Iterator[tuple[str, bool]]:
@@ -74,7 +69,7 @@ def _with(text: str, words: str, at_end: bool) -> Iterator[str]:
         at = text.find(wanted, end)
 
 
-def became(wanted: str, names: Collection[str]) -> Step | None:
+def became(wanted: str, names: Container[str]) -> Step | None:
     """What ``wanted`` became in a kernel with functions ``names``, as the history of Linux has it.
 
     Also what it was: a name of now that an older kernel does not have yet.
@@ -99,11 +94,11 @@ def same_events(wanted: str, events: Collection[str]) -> tuple[str, ...]:
     return tuple(f"tracepoint:{event}" for event in islice(found, 1))
 
 
-def variants(wanted: str, names: Collection[str]) -> list[str]:
+def variants(wanted: str, names: Container[str]) -> list[str]:
     """Names that differ from ``wanted`` as a function does from what it calls."""
     return _respelt(wanted, names, VARIANTS)[:_MOST]
 
 
-def _respelt(wanted: str, names: Collection[str], patterns: Sequence[Spelling]) -> list[str]:
+def _respelt(wanted: str, names: Container[str], patterns: Sequence[Spelling]) -> list[str]:
     respelt = (pattern.sub(replacement, wanted, count=1) for pattern, replacement in patterns)
     return [name for name in dict.fromkeys(respelt) if name != wanted and name in names]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache, cached_property
+from collections.abc import Container, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from kprobesim.compat.finding import AskedKernel
+from kprobesim.compat.names import FunctionNames
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
@@ -31,6 +32,7 @@ class KernelFacts:
     Attributes:
         known: The kernel.
         kernel: What it is called in the answers.
+        function_names: The names of the kernel's own functions.
     """
 
     def __init__(self, known: KnownKernel, debug: Path | None = None) -> None:
@@ -38,11 +40,10 @@ class KernelFacts:
         self._functions = known.functions if debug is None else known.functions_by(debug)
         self.rules = known.rules
         self.kernel = AskedKernel(str(known.path), known.name, known.release, known.arch)
+        self.function_names = FunctionNames(known.symbols)
         self._tables: dict[str, frozenset[int]] = {}
-        self.facts = cache(self._facts)
-        """What became of the function of a name."""
-        self.modules_with = cache(known.modules_with)
-        """The modules that have a function of a name."""
+        self._known_facts: dict[str, FunctionFacts] = {}
+        self._modules_with: dict[str, tuple[str, ...]] = {}
 
     def __repr__(self) -> str:
         return f"<KernelFacts {self.kernel.label}>"
@@ -64,21 +65,10 @@ class KernelFacts:
             found = self.known.symbols.candidates(name)
         return [symbol for symbol in found if symbol.is_function]
 
-    @cached_property
-    def function_names(self) -> frozenset[str]:
-        """The names of all functions of the kernel itself."""
-        columns = self.known.symbols.columns
-        return frozenset(
-            name.decode("utf-8", "surrogateescape")
-            for name, kind in zip(columns.names, columns.kinds, strict=True)
-            if kind in _CODE
-        )
-
-    @cached_property
-    def probed_names(self) -> frozenset[str]:
-        """The names that may be probed by every interface: those that ftrace traces, if it does."""
-        traced = self.known.traced_functions
-        return frozenset(traced.values()) if traced else self.function_names
+    @property
+    def probed_names(self) -> Container[str]:
+        """The functions that every interface takes: those that ftrace can trace, if it can any."""
+        return _Probed(self)
 
     def is_traceable(self, symbol: Symbol) -> bool:
         """Whether ftrace can trace the function."""
@@ -104,8 +94,17 @@ class KernelFacts:
 
     # -- what became of functions ------------------------------------------------------------------
 
-    def _facts(self, name: str) -> FunctionFacts:
-        return self._functions.facts(name)
+    def facts(self, name: str) -> FunctionFacts:
+        """What became of the function of that name."""
+        if name not in self._known_facts:
+            self._known_facts[name] = self._functions.facts(name)
+        return self._known_facts[name]
+
+    def modules_with(self, name: str) -> tuple[str, ...]:
+        """The modules that have a function of that name."""
+        if name not in self._modules_with:
+            self._modules_with[name] = self.known.modules_with(name)
+        return self._modules_with[name]
 
     # -- types -------------------------------------------------------------------------------------
 
@@ -163,8 +162,20 @@ class KernelFacts:
         return frozenset(one.name for one in types if one is not None)
 
 
+class _Probed:
+    """Names by their functions."""
+
+    def __init__(self, asked: KernelFacts) -> None:
+        self._asked = asked
+
+    def __contains__(self, name: object) -> bool:
+        found = self._asked.functions_named(name) if isinstance(name, str) else []
+        if not self._asked.rules.image.ftrace_sites:
+            return bool(found)
+        return any(map(self._asked.is_traceable, found))
+
+
 _MOST_IDS = 1 << 16
-_CODE = b"tTwW"  # nm's letters
 
 
 def struct_name(declared: Type) -> str | None:

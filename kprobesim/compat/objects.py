@@ -82,7 +82,9 @@ class Objects:
                 and not known.symbols.candidates(where.target)
             ):
                 names.update(known.modules_with(where.target))
-        found = {name: known.module_btf(name) for name in sorted(names & set(known.modules))}
+        # Without one nobody asks which modules there are: a package has to be unpacked for that.
+        there = names & set(known.modules) if names else ()
+        found = {name: known.module_btf(name) for name in sorted(there)}
         return {name: btf for name, btf in found.items() if btf is not None}
 
     @cached_property

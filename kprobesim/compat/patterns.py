@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 from kprobesim.compat.finding import Finding
@@ -50,7 +50,7 @@ def match(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     return [finding]
 
 
-def _matching(wanted: Wanted, names: Collection[str]) -> int:
+def _matching(wanted: Wanted, names: Iterable[str]) -> int:
     if wanted.regex:
         search = re.compile(wanted.target).search
         return sum(search(name) is not None for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -148,22 +149,27 @@ def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
     """The answers of one kernel; in a process of its own if there are several."""
     done = _Done()
     try:
-        known = open_known(path, progress=progress)
-        done.debug = _debug_of(known, work.debug)
-        facts = KernelFacts(known, done.debug)
-        answers = Judge(facts).answers(work.sources)
-        done.judged = facts.kernel, known.version, answers
-        if work.ask:
-            answers[:] = with_own_answers(facts, answers, progress)
-        if work.run is not None:
-            answers[:], wrong = with_hits(facts, answers, work.run, progress)
-            done.problems += wrong
+        _judge(work, path, progress, done)
     except KprobesimError as error:
         done.problems.append(Unread(str(path), None, str(error).removeprefix(f"{path}: ")))
     except OSError as error:
         why = f"cannot be read: {error.strerror or error}"
         done.problems.append(Unread(str(path), None, why))
+    gc.collect()  # a kernel's parts refer to each other, and are 200 MB that nobody needs now
     return done
+
+
+def _judge(work: _Work, path: Path, progress: _Told | None, done: _Done) -> None:
+    known = open_known(path, progress=progress)
+    done.debug = _debug_of(known, work.debug)
+    facts = KernelFacts(known, done.debug)
+    answers = Judge(facts).answers(work.sources)
+    done.judged = facts.kernel, known.version, answers
+    if work.ask:
+        answers[:] = with_own_answers(facts, answers, progress)
+    if work.run is not None:
+        answers[:], wrong = with_hits(facts, answers, work.run, progress)
+        done.problems += wrong
 
 
 def _debug_of(known: KnownKernel, files: Sequence[Path]) -> Path | None:

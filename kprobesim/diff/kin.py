@@ -63,7 +63,7 @@ def _types(prototypes: Prototypes | None, name: str) -> tuple[str, ...] | None:
 
 
 def _alike(old: str, new: str) -> float:
-    """1 if one name is in the other, as in ``vmalloc_noprof``."""
+    """Nearly 1 if one name is in the other, as in ``vmalloc_noprof``, and is most of it."""
     if len(old) > _WORD and (old in new or new in old):
-        return 1.0
+        return 1 - abs(len(old) - len(new)) / 1000
     return SequenceMatcher(None, old, new).ratio()

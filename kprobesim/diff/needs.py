@@ -25,7 +25,9 @@ _EVENTS = frozenset(
     )
 )
 _LSM = frozenset((Interface.LSM, Interface.LSM_CGROUP))
-_NO_FUNCTIONS = frozenset((Interface.ITER, Interface.STRUCT_OPS, Interface.FREPLACE))
+_NO_FUNCTIONS = frozenset(
+    (Interface.ITER, Interface.STRUCT_OPS, Interface.FREPLACE, Interface.LOAD)
+)
 
 
 @dataclass

@@ -103,6 +103,8 @@ def _read(
     Returns:
         ``None`` if it is too long to tell, or no code.
     """
+    if start not in code.names:
+        return None
     base = split_clone(code.names[start])[0]
     end = code.end_of(start)
     text = code.read(start, end - start)

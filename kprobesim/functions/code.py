@@ -24,6 +24,8 @@ Read = Callable[[int, int], bytes]
 """``read(address, size)``: code as it runs."""
 
 _CODE_LETTERS = b"tTwWi"
+#: Behind these lies code that belongs to nobody (vmlinux.lds.S): what alternatives put elsewhere.
+_ENDS = frozenset(("_etext", "_einittext", "__exittext_end", "__inittext_end"))
 #: gcc puts a number behind the dot, clang the function itself.
 _OWN_NAME = re.compile(rb"__(?:func|FUNCTION|PRETTY_FUNCTION)__(?:\.[\w.]+)?$")
 _LONGEST_NAME = 256
@@ -89,9 +91,14 @@ class Code:
         return self._starts[at] if at >= 0 else None
 
     def caller_at(self, site: int) -> str | None:
-        """The name of the function that holds ``site``; its cold part counts as itself."""
+        """The name of the function that holds ``site``; its cold part counts as itself.
+
+        ``None`` for code that alternatives are copied from: it does not run where it is.
+        """
         start = self.start_of(site)
-        return None if start is None else without_cold(self.names[start])
+        if start is None or self.names[start] in _ENDS:
+            return None
+        return without_cold(self.names[start])
 
     def end_of(self, start: int) -> int:
         """Where the function behind the one that begins at ``start`` begins; its end at most."""
@@ -100,6 +107,11 @@ class Code:
             if low <= start < high:
                 return min(high, self._starts[at]) if at < len(self._starts) else high
         return start
+
+    def neighbours(self, start: int, count: int) -> Sequence[int]:
+        """Where the ``count`` functions on each side of that one begin."""
+        at = bisect_left(self._starts, start)
+        return [*self._starts[max(0, at - count) : at], *self._starts[at + 1 : at + 1 + count]]
 
     @cached_property
     def _areas(self) -> list[tuple[int, int]]:

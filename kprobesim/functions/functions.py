@@ -25,6 +25,9 @@ from kprobesim.types.btf import Btf
 
 __all__ = ["Functions", "open_functions"]
 
+#: So many functions on each side tell what is usual where a function is.
+_BESIDE = 3
+
 
 class Functions:
     """What became of the functions of ``image``, and of the modules that it has by now.
@@ -163,9 +166,12 @@ class Functions:
 
     def is_traceable(self, symbol: Symbol) -> bool:
         """Whether ftrace has a site in the function."""
+        return self._has_site(symbol.address, symbol.address + max(symbol.size, 1))
+
+    def _has_site(self, start: int, end: int) -> bool:
         sites = self._ftrace_sites
-        at = bisect_left(sites, symbol.address)
-        return at < len(sites) and sites[at] < symbol.address + max(symbol.size, 1)
+        at = bisect_left(sites, start)
+        return at < len(sites) and sites[at] < end
 
     @property
     def _ftrace_sites(self) -> Sequence[int]:
@@ -179,7 +185,30 @@ class Functions:
             judged = by_dwarf(seen, self.dwarf)
             if judged is not None:
                 return judged
-        return by_code(seen, self._own_names, self._holders_of_rests(seen))
+        return by_code(
+            seen,
+            self._own_names,
+            self._holders_of_rests(seen),
+            declared_inline=self._seems_inline(seen),
+        )
+
+    def _seems_inline(self, seen: Seen) -> bool:
+        """Whether it is local, and left out by ftrace among functions that are not.
+
+        The kernel's ``inline`` means ``notrace`` as well (include/linux/compiler_types.h).
+        """
+        if seen.traceable is not False or seen.taken or not seen.calls:
+            return False
+        symbol = seen.symbols[0]
+        if (
+            symbol.module
+            or not symbol.type.islower()
+            or not self.image.is_kernel_text(symbol.address)
+        ):
+            return False
+        near = self.kernel.neighbours(symbol.address, _BESIDE)
+        traced = sum(self._has_site(start, self.kernel.end_of(start)) for start in near)
+        return 3 * traced >= 2 * len(near)
 
     def _holders_of_rests(self, seen: Seen) -> Iterator[InlinedAt]:
         """Who branches to a part that was split off the function, other than itself."""

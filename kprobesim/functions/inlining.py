@@ -38,7 +38,9 @@ def by_dwarf(seen: Seen, dwarf: Inlines) -> Judged | None:
     return Judged(inlining, copies, "dwarf", "exact")
 
 
-def by_code(seen: Seen, own: OwnNames, rests: Iterable[InlinedAt]) -> Judged:
+def by_code(
+    seen: Seen, own: OwnNames, rests: Iterable[InlinedAt], *, declared_inline: bool
+) -> Judged:
     """What symbols and code tell without debug information.
 
     Args:
@@ -46,6 +48,7 @@ def by_code(seen: Seen, own: OwnNames, rests: Iterable[InlinedAt]) -> Judged:
         own: What functions call themselves.
         rests: Who branches to a part that was split off it, ``name.part.0``: gcc splits a function
             whose beginning it wants to inline (ipa-split), so who holds such a branch holds a copy.
+        declared_inline: Whether it seems to be ``inline`` in the source.
     """
     copies = {copy.caller: copy for copy in rests}
     evidence = []
@@ -65,10 +68,7 @@ def by_code(seen: Seen, own: OwnNames, rests: Iterable[InlinedAt]) -> Judged:
     if seen.bodies:
         if found:
             return Judged(Inlining.PART, found, "code", "likely", tuple(evidence))
-        if not seen.callers and not seen.taken:
-            text = "nothing calls it or holds its address: it is not used, or inlined where it is"
-            return Judged(Inlining.UNKNOWN, (), "code", "guess", (Evidence(text, "code", "guess"),))
-        return Judged(Inlining.UNKNOWN, (), "symbols", "guess")
+        return _with_a_body(seen, declared_inline)
     if seen.clones:
         text = f"there is only {seen.clones[0].symbol.name}: the rest of it is in its callers"
         evidence.append(Evidence(text, "symbols", "exact"))
@@ -85,6 +85,26 @@ def by_code(seen: Seen, own: OwnNames, rests: Iterable[InlinedAt]) -> Judged:
         return Judged(Inlining.WHOLE, (), "code", "guess", (Evidence(text, "code", "guess"),))
     text = "it has no symbol: it is inlined wherever it is called, or not in this kernel"
     return Judged(Inlining.GONE, (), "symbols", "guess", (Evidence(text, "symbols", "guess"),))
+
+
+def _with_a_body(seen: Seen, declared_inline: bool) -> Judged:
+    """Of a function with a symbol and no copy that is known."""
+    if declared_inline and len(seen.symbols) > 1:
+        text = (
+            "it is in several files, and ftrace cannot trace it, but what is beside it: an inline "
+            "function of a header, which other files have inlined"
+        )
+        return Judged(Inlining.PART, (), "code", "guess", (Evidence(text, "code", "guess"),))
+    if declared_inline:
+        text = (
+            "ftrace cannot trace it, unlike what is beside it: it may be declared inline, and be "
+            "inlined elsewhere"
+        )
+    elif not seen.callers and not seen.taken:
+        text = "nothing calls it or holds its address: it is not used, or inlined where it is"
+    else:
+        return Judged(Inlining.UNKNOWN, (), "symbols", "guess")
+    return Judged(Inlining.UNKNOWN, (), "code", "guess", (Evidence(text, "code", "guess"),))
 
 
 def _some(names: Collection[str]) -> str:

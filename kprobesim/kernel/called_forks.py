@@ -88,7 +88,7 @@ class CalledForks:
         machine, memory, kprobes = self._machine, self._machine.memory, self._kprobes
         kept: _Kept = state.kept
         optimized = kprobes.optimizer is not None and kprobes.optimizer.has_jumps
-        armed = not kprobes.switching.all_disarmed
+        armed = not kprobes.enabled.all_disarmed
         if armed:
             kprobes.disarm_all_kprobes()
         known = {(region.start, region.offset) for region in kept.memory[0]}

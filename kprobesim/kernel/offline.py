@@ -24,7 +24,7 @@ from kprobesim.image.modules.store import ModuleStore, StoredFinder
 from kprobesim.image.placement import module_area, virtual_minus_ram
 from kprobesim.image.state import page_reader, unpack_image
 from kprobesim.image.stored import StoredImage, pack_stored, unpack_stored
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kernel.verdicts import Verdicts
 from kprobesim.kprobes.model import Model, known_model, model_of
 from kprobesim.kprobes.rules.own_code import own_facts, own_model, with_facts
 from kprobesim.kprobes.rules.rules import Read, Rules
@@ -177,7 +177,7 @@ def _open_snapshot(path: Path) -> tuple[KernelImage, Read]:
     return image, read
 
 
-class KernelRules:
+class KernelRules(Verdicts):
     """The rules of one kernel.
 
     Attributes:
@@ -239,45 +239,14 @@ class KernelRules:
         except ImageError:
             raise GuestMemoryError(address, size, "read") from None
 
-    def check(
-        self,
-        symbol_name: str | None = None,
-        *,
-        addr: int | None = None,
-        offset: int = 0,
-        kretprobe: bool = False,
-        events: bool = False,
-        slot_at: int | None = None,
-        suggest: bool = True,
-    ) -> Verdict:
-        """What this kernel would answer to a probe there once it has booted.
+    def _rules(self) -> Rules:
+        return self.rules
 
-        A ``"module:symbol"`` brings its module, if that is to be had.
-
-        Args:
-            symbol_name: The symbol, with an offset or not; or
-            addr: the address.
-            offset: Bytes from there.
-            kretprobe: Ask for a return probe.
-            events: Ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace.
-            slot_at: The address of a slot, whose bytes the verdict then tells.
-            suggest: Tell names like an unknown one, and modules that have it: that takes a while.
-
-        Raises:
-            UsageError: Something is of the wrong type.
-            ImageError: The module that is named is none for this kernel.
-        """
+    def _look_for(self, symbol_name: str | None) -> None:
+        """A ``"module:symbol"`` brings its module, if that is to be had."""
         module, colon, _ = (symbol_name or "").partition(":")
         if colon:
             self.bring(module)
-        verdict = self.rules.check(
-            Kprobe(symbol_name, addr=addr, offset=offset),
-            kretprobe=kretprobe,
-            events=events,
-            slot_at=slot_at,
-            suggest=suggest,
-        )
-        return verdict if verdict else self._explained(verdict, suggest=suggest)
 
     def _explained(self, verdict: Verdict, *, suggest: bool) -> Verdict:
         """A refusal with what the files around the kernel tell of it."""

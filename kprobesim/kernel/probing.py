@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import as_list
+from kprobesim.kernel.verdicts import Verdicts
 from kprobesim.kprobes.arming.armings import ProbeArming
 from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.fail_function import Override
@@ -15,7 +16,7 @@ from kprobesim.kprobes.jprobe import Jprobe
 from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.kretprobe import Kretprobe
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.rules.verdict import Verdict
+from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.machine.registration import Registration
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
@@ -23,7 +24,7 @@ from kprobesim.machine.turn import in_turn
 __all__ = ["Probing", "as_kprobe", "as_kprobes"]
 
 
-class Probing:
+class Probing(Verdicts):
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that plant probes."""
 
     kprobes: KprobesManager
@@ -91,32 +92,8 @@ class Probing:
         """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
         self.kprobes.enable_kprobe(as_kprobe(p))
 
-    def check(
-        self,
-        symbol_name: str | None = None,
-        *,
-        addr: int | None = None,
-        offset: int = 0,
-        kretprobe: bool = False,
-        events: bool = False,
-        slot_at: int | None = None,
-        suggest: bool = True,
-    ) -> Verdict:
-        """What a kernel that has booted would answer to a probe there; nothing is planted.
-
-        Args:
-            symbol_name: As for ``Kprobe``.
-            addr: As for ``Kprobe``.
-            offset: As for ``Kprobe``.
-            kretprobe: Ask for a return probe.
-            events: Ask as a write into ``kprobe_events``, which refuses what ftrace cannot trace.
-            slot_at: Address of a slot, whose bytes the verdict then tells.
-            suggest: Tell names like an unknown one, which takes a while.
-        """
-        p = Kprobe(symbol_name, addr=addr, offset=offset)
-        return self.kprobes.rules.check(
-            p, kretprobe=kretprobe, events=events, slot_at=slot_at, suggest=suggest
-        )
+    def _rules(self) -> Rules:
+        return self.kprobes.rules
 
     @contextmanager
     def probing(

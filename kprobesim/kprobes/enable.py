@@ -15,15 +15,16 @@ from kprobesim.kprobes.arming.protocol import Arming
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.table import KprobeTable, members
 
-__all__ = ["Switching"]
+__all__ = ["EnabledProbes"]
 
 
-class Switching:
-    """``all_disarmed`` is the kernel's ``kprobes_all_disarmed``.
+class EnabledProbes:
+    """Which probes are enabled, and so armed.
 
-    ``strict``: while all are disarmed, enabling is forgotten as the kernel forgets it; else it is
-    remembered, and the probe is armed with the others. ``wrap`` puts a head before a probe that the
-    kernel would have put one before, and returns it.
+    ``all_disarmed`` is the kernel's ``kprobes_all_disarmed``. ``strict``: while all are disarmed,
+    enabling is forgotten as the kernel forgets it; else it is remembered, and the probe is armed
+    with the others. ``wrap`` puts a head before a probe that the kernel would have put one before,
+    and returns it.
     """
 
     def __init__(

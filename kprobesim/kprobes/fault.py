@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kprobesim.kprobes.copies import OutOfLineCopies
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
 from kprobesim.kprobes.hit.path import HitPath
@@ -28,7 +29,7 @@ class FaultPath:
         self,
         hits: HitPath,
         table: dict[int, Kprobe],
-        copies: dict[int, int],
+        copies: OutOfLineCopies,
         counts_faults: bool = True,
         *,
         strict: bool = False,
@@ -38,7 +39,7 @@ class FaultPath:
         Args:
             hits: The CPU's path of a hit.
             table: The probe, or the head of several, by address.
-            copies: Where each copy is that runs by itself, and of what.
+            copies: Those that run by themselves.
             counts_faults: A fault in a handler counts as a miss, fault_handler or not.
             strict: Only such a fault is offered to the fault_handler, as in the kernel, and not
                 that of the probed instruction.
@@ -70,7 +71,7 @@ class FaultPath:
         p = ctl.current_kprobe
         if p is not None and ctl.kprobe_status & _STEPPING:
             return self._step_fault(p, trap, regs)
-        original = None if self._strict else self._copies.get(regs.ip)
+        original = None if self._strict else self._copies.original_of(regs.ip)
         if original is not None:
             regs.ip = original
             p = self._table.get(original)

@@ -15,20 +15,16 @@ from kprobesim.kprobes.arming.armings import Armings, ProbeArming
 from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
 from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.batch import register_all
-from kprobesim.kprobes.ctlblk import KprobeCtlblk
+from kprobesim.kprobes.cpu_paths import CpuPaths
 from kprobesim.kprobes.debugfs import list_kprobes
-from kprobesim.kprobes.enable import Switching
-from kprobesim.kprobes.events import HitListeners
+from kprobesim.kprobes.enable import EnabledProbes
 from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
-from kprobesim.kprobes.hit.nested import NestedHits
-from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.module_notifier import ModuleNotifier
-from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
@@ -69,47 +65,30 @@ class KprobesManager:
         self.rules = Rules(image, self.read_original, model, strict=strict, arch=self._arch)
         """Whether and how this kernel takes a probe."""
         self._table = KprobeTable()
-        heads, copies = self._table.heads, dict[int, int]()  # (where copies run by themselves)
-        saves = self._arch.nesting_saves_flags
-        self.ctlblk = ctlblk = PerCpu(machine, lambda vcpu: KprobeCtlblk(nesting_saves_flags=saves))
+        self._cpus = cpus = CpuPaths(
+            machine,
+            self._arch,
+            self._table,
+            model,
+            stepping=stepping,
+            strict=strict,
+            guest_has_traps=arming == "hook",
+        )
+        self.ctlblk = cpus.ctlblk
         """What each CPU knows of the probe that it handles."""
-        self.listeners = HitListeners()
+        self.listeners = cpus.listeners
         """Who hears of hits."""
-        paths = PerCpu(
-            machine,
-            lambda vcpu: HitPath(
-                vcpu,
-                self._arch,
-                heads,
-                copies,
-                ctlblk[vcpu.number],
-                self.listeners,
-                stepping=stepping,
-                strict=strict,
-                guest_has_traps=arming == "hook",
-            ),
-        )
-        self._faults = PerCpu(
-            machine,
-            lambda vcpu: FaultPath(
-                paths[vcpu.number], heads, copies, model.fault_handlers, strict=strict
-            ),
-        )
-        self._arming = Armings(machine, image, self._arch, paths, ctlblk, copies, pages, arming)
+        self._arming = Armings(machine, image, self._arch, cpus, pages, arming)
         self.hooks = self._arming.hooks
         """How probes are armed by hooks."""
         self.slots = self._arming.slots
         """Where the copies of instructions are."""
-        if arming == "hook":
-            returns: Returns = HookReturns(machine, paths, lambda: task_functions(image))
-        else:
-            all_pages = cast(ProbePages, pages)
-            returns = TrampolineReturns(machine, paths, all_pages.trampoline)
-            if self.rules.optimizable.available:
-                self._arming.optimize(self._table, self.rules.optimizable, all_pages, strict=strict)
+        if arming == "breakpoint" and self.rules.optimizable.available:
+            optimizable, more_pages = self.rules.optimizable, cast(ProbePages, pages)
+            self._arming.optimize(self._table, optimizable, more_pages, strict=strict)
         self.optimizer = self._arming.optimizer
         """What makes jumps of breakpoints, where the kernel has that."""
-        self.returns = returns
+        self.returns = returns = self._make_returns(pages)
         """The calls that return probes follow."""
         self.return_probes = ReturnProbes(
             self.rules, self._table, returns, self.register_kprobe, self.unregister_kprobes
@@ -119,20 +98,24 @@ class KprobesManager:
         )
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
-        self.switching = Switching(self._table, self._arming, self._arming.wrap, strict=strict)
-        self.module_notifier = ModuleNotifier(self.rules.blacklist, self.switching)
+        self.enabled = EnabledProbes(self._table, self._arming, self._arming.wrap, strict=strict)
+        """Which probes are enabled, and so armed."""
+        self.module_notifier = ModuleNotifier(self.rules.blacklist, self.enabled)
         self.init_freed = False
         """Whether the memory of ``__init`` functions has been given back."""
         machine.originals = self
-        for vcpu, path, faults in zip(machine.vcpus, paths, self._faults, strict=True):
-            vcpu.traps.step.append(path.step)
-            vcpu.traps.faults.insert(0, faults.fault)
-            vcpu.hit_state = NestedHits(path.steps.ctlblk, returns, path.hooks)
+        cpus.take_traps(returns)
+
+    def _make_returns(self, pages: SlotPages) -> Returns:
+        machine, hits, image = self._machine, self._cpus.hits, self._image
+        if self.arming == "hook":
+            return HookReturns(machine, hits, lambda: task_functions(image))
+        return TrampolineReturns(machine, hits, cast(ProbePages, pages).trampoline)
 
     @property
     def faults(self) -> FaultPath:
         """The path of faults of the CPU that runs."""
-        return self._faults.this()
+        return self._cpus.faults.this()
 
     def find_ret_addr(self, address: int, frame: int) -> int:
         """``kretprobe_find_ret_addr()``: the real return address behind one of a return probe's."""
@@ -228,7 +211,7 @@ class KprobesManager:
             raise
         self._table.add(p, p)
         if not p.disabled:
-            self.switching.arm(p)
+            self.enabled.arm(p)
             self._arming.finish(p)
 
     def register_jprobe(self, jp: Jprobe, arming: ProbeArming = "auto") -> None:
@@ -260,9 +243,9 @@ class KprobesManager:
             aggr.share(self._prepare(p, site))
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
-            self.switching.arm(aggr)
+            self.enabled.arm(aggr)
         elif p.post_handler is not None or p.list_type is ListType.JPROBE:
-            self.switching.arm_again(aggr)  # it needs a breakpoint where there may be a jump
+            self.enabled.arm_again(aggr)  # it needs a breakpoint where there may be a jump
 
     def _aggregate(self, head: Kprobe) -> AggrKprobe:
         """``head``, or one that stands before it (``alloc_aggr_kprobe()``)."""
@@ -280,13 +263,13 @@ class KprobesManager:
             p.ainsn = ainsn
             self._table.add(p, p)
             if not p.disabled:
-                self.switching.arm(p)
+                self.enabled.arm(p)
             return
         aggr = self._aggregate(head)
         aggr.add(p)
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
-            self.switching.arm(aggr)
+            self.enabled.arm(aggr)
 
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out; behind the last probe the instruction is what it was.
@@ -324,10 +307,10 @@ class KprobesManager:
     def _unregister(self, p: Kprobe) -> None:
         head = self._table.head(p)
         assert head is not None
-        self.switching.disable_kprobe(p)
+        self.enabled.disable_kprobe(p)
         self._table.remove(p)
         if (p.addr or 0) in self._table.heads:
-            self.switching.arm_again(head)
+            self.enabled.arm_again(head)
             return
         if not head.flags & KprobeFlag.GONE:
             self._arming.release(head)
@@ -343,23 +326,23 @@ class KprobesManager:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""
         return self.rules.prepare(site, lambda site: self._arming.prepare(p, site))
 
-    # -- switching -------------------------------------------------------------------------------
+    # -- enabling --------------------------------------------------------------------------------
 
     def disable_kprobe(self, p: Kprobe) -> None:
         """No handler of ``p`` is called until it is enabled. Raises :class:`KprobeError`."""
-        self.switching.disable_kprobe(p)
+        self.enabled.disable_kprobe(p)
 
     def enable_kprobe(self, p: Kprobe) -> None:
         """Undo :meth:`disable_kprobe`. Raises :class:`KprobeError`."""
-        self.switching.enable_kprobe(p)
+        self.enabled.enable_kprobe(p)
 
     def disarm_all_kprobes(self) -> None:
         """Take all breakpoints out, as writing 0 to debugfs' ``kprobes/enabled`` does."""
-        self.switching.disarm_all_kprobes()
+        self.enabled.disarm_all_kprobes()
 
     def arm_all_kprobes(self) -> None:
         """Put them back, as writing 1 does."""
-        self.switching.arm_all_kprobes()
+        self.enabled.arm_all_kprobes()
 
     @property
     def optimization(self) -> bool:
@@ -378,7 +361,7 @@ class KprobesManager:
             return
         if self.optimizer.allowed != bool(allowed):
             self.optimizer.allowed = bool(allowed)
-            self.switching.all_again()
+            self.enabled.all_again()
 
     def wait_for_optimizer(self) -> None:
         """Let the jumps be written that have been asked for (``wait_for_kprobe_optimizer()``).
@@ -394,4 +377,4 @@ class KprobesManager:
         """The kernel has booted: probes on ``__init`` functions are GONE, new ones refused."""
         self.init_freed = True
         if self._image.init is not None:
-            self.switching.kill_range(*self._image.init)
+            self.enabled.kill_range(*self._image.init)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kprobesim.image.modules.module_image import ModuleImage
-from kprobesim.kprobes.enable import Switching
+from kprobesim.kprobes.enable import EnabledProbes
 from kprobesim.kprobes.rules.blacklist import Blacklist
 
 __all__ = ["ModuleNotifier"]
@@ -12,9 +12,9 @@ __all__ = ["ModuleNotifier"]
 class ModuleNotifier:
     """Is told of each module's state, before anything of it has gone."""
 
-    def __init__(self, blacklist: Blacklist, switching: Switching) -> None:
+    def __init__(self, blacklist: Blacklist, enabled: EnabledProbes) -> None:
         self._blacklist = blacklist
-        self._switching = switching
+        self._enabled = enabled
 
     def coming(self, module: ModuleImage) -> None:
         """It is in memory: what it forbids to probe is forbidden from now on."""
@@ -23,10 +23,10 @@ class ModuleNotifier:
     def live(self, module: ModuleImage) -> None:
         """Its init code goes: probes there are GONE."""
         if module.init is not None:
-            self._switching.kill_range(*module.init)
+            self._enabled.kill_range(*module.init)
 
     def going(self, module: ModuleImage) -> None:
         """All of it goes."""
         for part in module.parts:
-            self._switching.kill_range(part.start, part.end)
+            self._enabled.kill_range(part.start, part.end)
         self._blacklist.remove_module(module)

@@ -67,7 +67,7 @@ def save_probes(manager: KprobesManager) -> dict[str, Any]:
         ],
         "sites": sites,
         "init_freed": manager.init_freed,
-        "all_disarmed": manager.switching.all_disarmed,
+        "all_disarmed": manager.enabled.all_disarmed,
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kprobesim.bpf.core.names import essential_name
 from kprobesim.bpf.embedded import read_objects as read_carried
+from kprobesim.bpf.helpers import OVERRIDE_RETURN
 from kprobesim.bpf.instructions import CALL
 from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import Program
@@ -21,7 +22,6 @@ __all__ = ["is_elf", "read_object", "read_objects"]
 
 _ELF = b"\x7fELF"
 _OPERATIONS = (".struct_ops", ".struct_ops.link")
-_OVERRIDE_RETURN = 58  # BPF_FUNC_override_return, include/uapi/linux/bpf.h
 
 
 def is_elf(data: bytes) -> bool:
@@ -89,7 +89,7 @@ def _operations(compiled: BpfObject) -> Iterator[tuple[str, str]]:
 def _overrides(compiled: BpfObject, program: Program) -> bool:
     """Whether code of a program's calls ``bpf_override_return()``."""
     return any(
-        one.code == CALL and one.source == 0 and one.immediate == _OVERRIDE_RETURN
+        one.code == CALL and one.source == 0 and one.immediate == OVERRIDE_RETURN
         for function in compiled.code_of(program)
         for one in function.instructions
     )

@@ -1,15 +1,12 @@
 """A plain list: a name, ``name+0x10``, ``MOD:name``, a line of kallsyms, or an attach point a line.
 
 Lists for ftrace are such lists, too: ``name [module]`` as in ``available_filter_functions``, globs,
-``name:mod:module`` as ``set_ftrace_filter`` takes it. So are JSON lists and ``SYMBOL,OFFSET``.
+``name:mod:module`` as ``set_ftrace_filter`` takes it. So is ``SYMBOL,OFFSET``.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
 from kprobesim.bpf.attachment import AttachKind
 from kprobesim.bpf.section_names import attachment
@@ -22,7 +19,7 @@ from kprobesim.sources.sections import want_section
 from kprobesim.sources.text import MAX_LINE
 from kprobesim.sources.wanted import Interface
 
-__all__ = ["is_json", "is_name", "read_json", "read_names"]
+__all__ = ["is_name", "read_names", "read_place", "want_point"]
 
 _NAME = re.compile(
     r"!?(?:[\w-]+:)?[A-Za-z_.$*?\[][\w.$*?\[\]!^-]*(\+\w+(/\w+)?)?|0[xX][0-9a-fA-F]+"
@@ -34,10 +31,7 @@ _KALLSYMS = re.compile(
 _FTRACE = re.compile(r"(?P<symbol>[^:\s]+):(?:mod:(?P<module>[\w*?!-]+)|[a-z_]+(?::.*)?)")
 _CSV = re.compile(r"\s*(?P<symbol>[^,\s]+)\s*,\s*(?P<offset>[^,\s]*)\s*(?:,.*)?")
 _COMMENT = re.compile(r"(^|\s)(#|//|;).*")
-_JSON = re.compile(r"\s*(?:\[\s*[\"{\]\[]|\{\s*[\"}])")
 _SECTION = re.compile(r"(?:SEC\(\")?(\??[a-z_]+(?:\.[a-z]+)*/[^\"\s]{1,300})(?:\"\))?")
-_TARGETS = ("symbol", "function", "func", "name", "target", "call")
-_MOST_OFFSET = 1 << 32
 
 
 def is_name(line: str) -> bool:
@@ -51,11 +45,6 @@ def is_name(line: str) -> bool:
         or is_attach_point(line)
         or _section(line)
     )
-
-
-def is_json(text: str) -> bool:
-    """Whether a text is a JSON list, or lines of JSON objects."""
-    return _JSON.match(text) is not None
 
 
 def _section(line: str) -> str:
@@ -76,12 +65,17 @@ def read_names(text: str, reading: Reading) -> None:
         if not line or line.replace(" ", "").lower() in ("symbol,offset", "symbol", "name"):
             continue
         try:
-            _read_line(line, number, reading)
+            read_place(line, number, reading)
         except UsageError as error:
             reading.problem(number, f"{shown(line)} is no place in a kernel: {error}")
 
 
-def _read_line(line: str, number: int, reading: Reading) -> None:
+def read_place(line: str, number: int, reading: Reading) -> None:
+    """Tell ``reading`` of one line, which has no blanks round it.
+
+    Raises:
+        UsageError: It is no place in a kernel.
+    """
     if line.startswith("!"):
         reading.note(number, f"{shown(line)} takes functions out of a filter")
     elif is_attach_point(line):
@@ -89,25 +83,25 @@ def _read_line(line: str, number: int, reading: Reading) -> None:
             if one.interface is None:
                 reading.note(number, f"{shown(line)}: {one.why}")
             else:
-                _want(reading, line, number, one.point, one.interface, one.returns)
+                want_point(reading, line, number, one.point, one.interface, one.returns)
     elif section := _section(line):
         want_section(section, number, reading)
     elif found := _KALLSYMS.fullmatch(line):
-        _want(reading, line, number, Point(found["symbol"], module=found["module"]))
+        want_point(reading, line, number, Point(found["symbol"], module=found["module"]))
     elif found := _OF_MODULE.fullmatch(line):
         point = parse_point(found["symbol"], octal=False)
-        _want(reading, line, number, Point(point.symbol, point.offset, found["module"]))
+        want_point(reading, line, number, Point(point.symbol, point.offset, found["module"]))
     elif (found := _FTRACE.fullmatch(line)) and (found["module"] or line.count(":") > 1):
         point = Point(found["symbol"], module=found["module"])
-        _want(reading, line, number, point, Interface.FTRACE)
+        want_point(reading, line, number, point, Interface.FTRACE)
     elif found := _CSV.fullmatch(line):
-        _want(reading, line, number, _with_offset(found["symbol"], found["offset"]))
+        want_point(reading, line, number, _with_offset(found["symbol"], found["offset"]))
     else:
         text, percent, suffix = line.partition("%")
         if percent and suffix != "return":
             raise UsageError(f"%{suffix[:20]} is no suffix: only %return is")
         point = parse_point(text, octal=False)
-        _want(reading, line, number, point, returns=bool(percent))
+        want_point(reading, line, number, point, returns=bool(percent))
 
 
 def _with_offset(symbol: str, offset: str) -> Point:
@@ -117,7 +111,7 @@ def _with_offset(symbol: str, offset: str) -> Point:
     return parse_point(symbol, octal=False)
 
 
-def _want(
+def want_point(
     reading: Reading,
     text: str,
     line: int | None,
@@ -138,65 +132,3 @@ def _want(
         returns=returns,
         pattern=point.pattern,
     )
-
-
-# -- JSON ----------------------------------------------------------------------------------------
-
-
-def read_json(text: str, reading: Reading) -> None:
-    """Tell ``reading`` of each place in a JSON list, or in lines of JSON as of ``check``."""
-    for line, value in _values(text, reading):
-        for one in value if isinstance(value, list) else [value]:
-            try:
-                _read_value(one, line, reading)
-            except UsageError as error:
-                reading.problem(line, f"{shown(str(one))} is no place in a kernel: {error}")
-
-
-def _values(text: str, reading: Reading) -> Iterator[tuple[int | None, Any]]:
-    try:
-        value = json.loads(text)
-        if isinstance(value, dict) and not any(key in value for key in _TARGETS):
-            lists = [one for one in value.values() if isinstance(one, list)]
-            if len(lists) == 1:
-                value = lists[0]  # {"probes": [...]}
-        yield None, value
-        return
-    except (ValueError, RecursionError) as error:
-        whole = error
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if len(lines) < 2 or not all(line.lstrip().startswith("{") for _, line in lines[:2]):
-        line_number = getattr(whole, "lineno", None)
-        reading.problem(line_number, f"is no JSON: {getattr(whole, 'msg', 'nested too deeply')}")
-        return
-    for number, line in lines:
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reading.problem(number, f"is no JSON: {getattr(error, 'msg', 'nested too deeply')}")
-
-
-def _read_value(value: Any, line: int | None, reading: Reading) -> None:
-    if isinstance(value, str):
-        _read_line(value.strip(), line or 1, reading)
-        return
-    if not isinstance(value, dict):
-        raise UsageError('write "vfs_read+4" or {"symbol": "vfs_read", "offset": 4}')
-    names = [value[key] for key in _TARGETS if isinstance(value.get(key), str)]
-    offset = value.get("offset") or 0
-    if isinstance(offset, str):
-        offset = parse_point(f"x+{offset}", octal=False).offset
-    if not names:
-        raise UsageError('it has no "symbol"')
-    if type(offset) is not int or not 0 <= offset < _MOST_OFFSET:
-        raise UsageError("its offset is no number of 32 bits")
-    point = parse_point(names[0], octal=False)
-    module = value.get("module")
-    point = Point(
-        point.symbol,
-        point.offset + offset,
-        module if isinstance(module, str) and module else point.module,
-        point.address,
-    )
-    text = f"{names[0]}+{offset:#x}" if offset else names[0]
-    _want(reading, text, line, point)

@@ -11,9 +11,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from kprobesim.image.files.source import open_file
 from kprobesim.survey.cataloged import pack_known
 from kprobesim.survey.known import open_known
 from kprobesim.survey.rows import module_rows, rows_of
+from kprobesim.survey.worker_pool import stoppable, worker_pool
 
 __all__ = ["Built", "build_catalog"]
 
@@ -131,17 +131,13 @@ def _all_built(
         for path in paths:
             yield build_one(path, place, modules)
     else:
-        # A process that was forked off would share locks that other threads hold.
-        pool = ProcessPoolExecutor(min(jobs, len(paths)), mp_context=get_context("spawn"))
-        try:
+        with worker_pool(min(jobs, len(paths))) as pool:
             yield from _by(pool, paths, place, modules)
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _by(executor: Executor, paths: list[Path], place: Path, modules: bool) -> Iterator[Built]:
     waiting: dict[Future[Built], Path] = {
-        executor.submit(build_one, path, place, modules): path for path in paths
+        executor.submit(stoppable, build_one, path, place, modules): path for path in paths
     }
     try:
         for future in as_completed(waiting):

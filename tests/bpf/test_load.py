@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from makers.bpf_objects import compiled_object
+from makers.bpf_objects import compiled, compiled_object
 
 from kprobesim.bpf.arguments import argument_reads, compiled_for
 from kprobesim.bpf.declared import declared
 from kprobesim.bpf.facts import KernelFacts, kernel_version
 from kprobesim.bpf.load import BlockerKind, LoadedObject, would_load
+from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import SourceLine
+from kprobesim.types.model import Pointer, Typedef
 
 GONE = "struct task_struct has no member gone"
 
@@ -152,6 +155,26 @@ def test_a_kernel_with_wrappers_is_asked_for_the_registers_within(kernel: Kernel
         assert [one.ordinal for one in argument_reads(obj, program, None, reached)] == expected
 
 
+def test_registers_are_those_of_the_architecture_that_it_was_compiled_for() -> None:
+    obj = compiled_object(
+        '#include "bpf.h"\nstruct user_pt_regs { u64 regs[31], sp, pc, pstate; } CORE;\nu64 out;\n'
+        'SEC("kprobe/f") int entry(struct user_pt_regs *ctx) '
+        "{ out = ctx->regs[2] + ctx->regs[9] + ctx->pc; return 0; }\n"
+        'SEC("kretprobe/f") int back(struct user_pt_regs *ctx) { out = ctx->regs[0]; return 0; }\n'
+    )
+    assert compiled_for(obj.btf) == "arm64"
+    reads = {
+        one.name: [
+            (read.ordinal, read.register, read.returned) for read in argument_reads(obj, one)
+        ]
+        for one in obj.programs
+    }
+    assert reads == {
+        "entry": [(2, "x2", False), (None, "x9", False), (None, "pc", False)],
+        "back": [(None, "x0", True)],
+    }
+
+
 def _extern(declaration: str, use: str) -> str:
     """A program with one extern and what a kernel may say of it."""
     return (
@@ -261,6 +284,22 @@ def test_what_libbpf_gives_up_at_in_an_optional_program_is_its_own(kernel: Kerne
         "optional": 1,
         "other": 0,
     }
+
+
+def test_an_object_whose_types_are_defined_by_themselves_is_refused(kernel: KernelFacts) -> None:
+    data = bytearray(compiled("core.c"))
+    whole = compiled_object("core.c")
+    assert whole.btf is not None
+    start = data.find(whole.btf.data)
+    types = len(whole.btf.data) - len(whole.btf.words) * 4 - whole.btf.strings_end
+    for one in whole.btf:
+        if isinstance(one, (Typedef, Pointer)):
+            struct.pack_into("<I", data, start + types + 4 * (one.at + 2), one.number)
+    loaded = would_load(BpfObject.parse(bytes(data)), kernel)
+    (blocker,) = loaded.blockers
+    assert blocker.kind is BlockerKind.OBJECT
+    assert "is defined by itself" in blocker.text
+    assert all(one.blockers == loaded.blockers for one in loaded.programs)
 
 
 def test_the_version_is_the_one_that_programs_are_told() -> None:

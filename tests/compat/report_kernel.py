@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from makers.btf_maker import BtfMaker
+from makers.btf_maker import TYPEDEF, BtfMaker
 from makers.tiny_kernel import tiny_vmlinux
 
 REPORTS = Path(__file__).parents[1] / "data" / "reports"
@@ -15,17 +15,17 @@ _FLAGS = {
 }
 
 
-def report_kernel(arch: str) -> bytes:
-    """Its ELF file, with debug information."""
+def report_kernel(arch: str, *, typed: bool = True) -> bytes:
+    """Its ELF file, with debug information; BTF only if it is ``typed``."""
     types = ", ".join(map(str, _types()))
     embedded = f'__asm__(".section .BTF, \\"a\\"\\n.byte {types}\\n.text\\n");\n'
     flags = ("-g", f"-DPREFIX={PREFIX[arch]}", *_FLAGS[arch])
-    code = (REPORTS / "kernel.c").read_text() + embedded
+    code = (REPORTS / "kernel.c").read_text() + (embedded if typed else "")
     return tiny_vmlinux(arch, code, (REPORTS / "twin.c").read_text(), flags=flags)
 
 
 def _types() -> bytes:
-    """``inode`` without ``i_atime``, and what some functions take."""
+    """``inode`` without ``i_atime``, what functions take, and what BPF attaches to by types."""
     maker = BtfMaker()
     number = maker.integer("long", 8, 1)
     inode = maker.pointer(maker.struct("inode", 16, [("i_ino", number, 0)]))
@@ -35,4 +35,10 @@ def _types() -> bytes:
     owner = maker.pointer(maker.struct("mnt_idmap", 8, [("count", number, 0)]))
     dentry = maker.pointer(maker.struct("dentry", 8, [("d_inode", inode, 0)]))
     maker.function("security_inode_setattr", number, [("idmap", owner), ("dentry", dentry)])
+    maker.function("bpf_lsm_file_open", number, [("file", file)])
+    maker.function("bpf_iter_task", number, [("task", number)])
+    probe = maker.prototype(0, [("__data", number), ("preempt", number), ("prev", inode)])
+    maker.add(TYPEDEF, "btf_trace_sched_switch", maker.pointer(probe))
+    maker.struct("bpf_struct_ops_tcp_congestion_ops", 8, [("common", number, 0)])
+    maker.struct("tcp_ulp_ops", 8, [("init", number, 0)])
     return maker.data()

@@ -67,7 +67,7 @@ def test_calls_lost_to_inlining(
 ) -> None:
     copies = (InlinedAt("mix", address=0x1000), InlinedAt("mix"), InlinedAt("a", address=0x2000))
     monkeypatch.setattr(
-        "kprobesim.compat.kernel_facts.KernelFacts._facts",
+        "kprobesim.compat.kernel_facts.KernelFacts.facts",
         lambda self, name: FunctionFacts(name, inlined_into=copies),
     )
     probes = tmp_path / "probes.txt"

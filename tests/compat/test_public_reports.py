@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from compat.report_kernel import PREFIX, REPORTS, report_kernel
+from compat.report_kernel import PREFIX, REPORTS
 from makers.bpf_objects import compiled
 
 from kprobesim.compat.finding import Answer
@@ -17,14 +17,6 @@ from kprobesim.sources.wanted import Interface
 
 ROWS: list[dict[str, Any]] = yaml.safe_load((REPORTS / "attach_reports.yaml").read_text())
 _PRELUDE = "#define SEC(name) __attribute__((section(name), used))\n"
-
-
-@pytest.fixture(scope="module", params=["x86_64", "arm64"])
-def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kernel of all shapes."""
-    path = tmp_path_factory.mktemp("reports") / f"vmlinux-{request.param}"
-    path.write_bytes(report_kernel(request.param))
-    return path
 
 
 def _source(row: dict[str, Any], folder: Path, arch: str) -> Path:
@@ -40,11 +32,11 @@ def _source(row: dict[str, Any], folder: Path, arch: str) -> Path:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["report"])
-def test_a_report_is_foretold(row: dict[str, Any], kernel: Path, tmp_path: Path) -> None:
-    arch = kernel.name.removeprefix("vmlinux-")
+def test_a_report_is_foretold(row: dict[str, Any], report_image: Path, tmp_path: Path) -> None:
+    arch = report_image.name.removeprefix("vmlinux-")
     source = _source(row, tmp_path, arch)
     by = Interface(row.get("by", Interface.KPROBE_PERF.value))
-    found = compatibility([source], [kernel], by=by)
+    found = compatibility([source], [report_image], by=by)
     assert found.problems == ()
     assert found.exit_status() == 1
     worst = max(found.answers, key=_severity).worst

@@ -35,6 +35,8 @@ int (*volatile hook)(int);
 void takes(void) { hook = in_code; }
 
 noinline notrace int untraced(int x) { sink = x; return 7; }
+int copied_elsewhere(int x) __asm__("_einittext");
+int copied_elsewhere(int x) { return untraced(x) * 3 + sink; }
 int calls_untraced(int x) { return untraced(x) + 1; }
 /* As gcc names __func__; clang's has no symbol. */
 #define own_name(number, name) \\
@@ -48,6 +50,8 @@ int holds_speaker(int x) { return speaks(x) * 9; }
 int speaks_for_itself(int x) { said = own_speaks_for_itself; sink = x; return sink; }
 const char *const *text(void) { static const char *const kept = "logged_only"; return &kept; }
 int holds_other(int x) { return speaks_for_itself(x) * 9; }
+noinline notrace static int header(int x) { sink = x; return 9; }
+int uses_header(int x) { return header(x) + sink; }
 noinline int recursive(int x) { return x ? recursive(x - 1) + sink + recursive(x - 2) : 0; }
 """
 #: The other.
@@ -55,6 +59,10 @@ SECOND = """
 extern volatile int sink;
 extern int partly(int x), recursive(int x);
 __attribute__((noinline)) static int twin(int x) { sink = x + 8; return 8; }
+__attribute__((noinline, patchable_function_entry(0, 0))) static int header(int x)
+{ sink = x; return 9; }
+int also_uses_header(int x) { return header(x) + sink; }
+int beside(int x) { return x; }
 int second_twin(int x) { return twin(x) + partly(x) + 1; }
 """
 FLAGS = ("-g", "-fpatchable-function-entry=2")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import random
 from pathlib import Path
 
 import pytest
@@ -130,9 +132,13 @@ def test_what_symbolic_made_is_kept_and_mapped(
     assert mapped is not None
     assert mapped.copies("wholly") == made.copies("wholly")
     assert heard == []
-    kept.write_bytes(kept.read_bytes()[:100])  # damaged: it is made anew
-    assert open_symcache(image, progress=heard.append) is not None
-    assert len(heard) == 1
+    whole = kept.read_bytes()
+    for damaged in (whole[:100], b"", whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]):
+        kept.write_bytes(damaged)
+        heard.clear()
+        assert open_symcache(image, progress=heard.append) is not None
+        assert len(heard) == 1  # it was made anew
+        assert kept.read_bytes() == whole
 
 
 def test_damaged_files_are_told(vmlinux: Path, tmp_path: Path) -> None:
@@ -142,3 +148,24 @@ def test_damaged_files_are_told(vmlinux: Path, tmp_path: Path) -> None:
         SymCache(b"SYMC" + (1).to_bytes(4, "little") + bytes(100))
     with pytest.raises(SymCacheError, match="ends too early"):
         SymCache(b"SYMC" + (9).to_bytes(4, "little") + bytes(36) + b"\xff\0\0\0" + bytes(40))
+
+
+def test_damage_makes_an_error_or_another_answer_and_no_end_of_time(told: Functions) -> None:
+    image = told.image
+    from symbolic import Archive
+
+    (found,) = Archive.open(str(image.path)).iter_objects()
+    file = io.BytesIO()
+    found.make_symcache().dump_into(file)
+    whole = file.getvalue()
+    chance = random.Random(1)
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 8)):
+            data[chance.randrange(8, len(data))] = chance.randrange(256)
+        try:
+            inlines = Inlines(SymCache(bytes(data)), image)
+            for name in sorted(inlines.names())[:20]:
+                inlines.copies(name)
+        except SymCacheError:
+            pass

@@ -42,6 +42,10 @@ def test_who_calls_whom(functions: Functions) -> None:
     assert functions.facts("calls_clone").callers == ()
 
 
+def test_code_that_alternatives_are_copied_from_calls_nobody(functions: Functions) -> None:
+    assert functions.facts("untraced").callers == ("calls_untraced",)
+
+
 def test_a_recursive_function_is_not_its_own_caller(functions: Functions) -> None:
     assert functions.facts("recursive").callers == ()
 
@@ -88,6 +92,14 @@ def test_a_name_among_the_constants_hints_at_an_inlined_function(functions: Func
     facts = functions.facts("logged_only")
     assert (facts.inlining, facts.certainty) == (Inlining.WHOLE, "guess")
     assert "only_named" in functions.names()
+
+
+def test_an_inline_function_is_one_that_ftrace_leaves_out(functions: Functions) -> None:
+    facts = functions.facts("header")
+    assert (facts.inlining, facts.certainty, facts.twins) == (Inlining.PART, "guess", 2)
+    facts = functions.facts("untraced")
+    assert facts.inlining is Inlining.UNKNOWN  # everybody can call it: no inline function is global
+    assert facts.evidence == ()
 
 
 def test_what_nothing_calls_may_be_inlined_where_it_is_used(functions: Functions) -> None:

@@ -218,7 +218,7 @@ def test_a_probe_whose_code_goes_away(order: _Order) -> None:
     k, p = order.k, order.probe("1")
     k.register_kprobe(p)
     address = p.addr or 0
-    k.kprobes.switching.kill_range(address, address + 1)
+    k.kprobes.enabled.kill_range(address, address + 1)
     armed = k.read(address, 4)
     assert p.flags & KprobeFlag.GONE
     assert "[GONE]" in k.kprobes.list()
@@ -240,7 +240,7 @@ def test_other_code_where_a_probe_is_gone(arch: str) -> None:
     where = code.start + (8 if arch == "arm64" else 0)
     first = Kprobe(addr=where, post_handler=lambda p, regs, flags: None)
     code.k.register_kprobe(first)
-    code.k.kprobes.switching.kill_range(code.start, code.start + 16)
+    code.k.kprobes.enabled.kill_range(code.start, code.start + 16)
     code.write(new)
     second = Kprobe(addr=where)
     code.k.register_kprobe(second)

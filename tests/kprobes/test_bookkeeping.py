@@ -274,7 +274,7 @@ class Model:
 
     def reload(self) -> None:
         """The code goes away, and the same comes back."""
-        self.k.kprobes.switching.kill_range(self.start, self.start + self.size)
+        self.k.kprobes.enabled.kill_range(self.start, self.start + self.size)
         self.k.write(self.start, self.text)
         for head in self.heads.values():
             if head.address in self.places and not head.gone:

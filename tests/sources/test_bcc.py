@@ -73,6 +73,27 @@ def test_what_stands_below_a_question_may_be_missing() -> None:
     ]
 
 
+def test_what_is_tried_may_be_missing() -> None:
+    source = read(
+        "try:\n    b.attach_kprobe(event='__vfs_read', fn_name='f')\nexcept Exception:\n"
+        "    b.attach_kprobe(event='vfs_read', fn_name='f')\n"
+    )
+    assert [(one.target, one.optional, one.alternatives) for one in source.wanted] == [
+        ("__vfs_read", True, ("vfs_read",)),
+        ("vfs_read", True, ("__vfs_read",)),
+    ]
+
+
+def test_names_that_are_put_together_are_noted() -> None:
+    source = read(
+        "b.attach_kprobe(event_re='^' + name, fn_name='f')\n"
+        "b.attach_tracepoint(tp='%s:%s' % (a, b), fn_name='f')\n"
+        "TRACEPOINT_PROBE(preemptirq, TYPE_disable)\ntext = text.replace('TYPE', 'irq')\n"
+    )
+    assert source.wanted == ()
+    assert [note.line for note in source.notes] == [3, 4, 5]
+
+
 def test_functions_of_the_c_text_and_their_parameters() -> None:
     source = read(
         'text = """\n'

@@ -138,6 +138,10 @@ def test_the_kernels_types_count_where_there_is_btf() -> None:
          [("((struct a *)arg1)->b[2]", 1, "struct a", ("b",)),
           ("$a.c", 1, "struct a", ("b", "c"))]),
         ("print((uint64)arg2);", [("(uint64)arg2", 2)]),
+        ("$s = (struct sock *)arg0; $t = (struct tcp_sock *)$s; print($t->copied_seq);",
+         [("(struct sock *)arg0", 0, "struct sock"),
+          ("(struct tcp_sock *)$s", None, "struct tcp_sock"),
+          ("$t->copied_seq", None, "struct tcp_sock", ("copied_seq",))]),
     ],
 )  # fmt: skip
 def test_arguments_that_a_body_reads(body: str, expected: list[tuple[object, ...]]) -> None:

@@ -127,7 +127,7 @@ def test_a_fault_in_json(text: str, words: str) -> None:
     assert words in problem.text
 
 
-@pytest.mark.parametrize("text", ['["a"', "[" * 100_000, '{"a":' * 100_000])
+@pytest.mark.parametrize("text", ["[" * 900 + "]" * 900, '["a"', "[" * 100_000, '{"a":' * 100_000])
 def test_no_json(text: str) -> None:
     (problem,) = read_text(text, Path("x.json"), SourceKind.NAMES).problems
     assert problem.text

@@ -29,7 +29,7 @@ def attach_to_hook(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     missing = no_trampolines(asked)
     if missing is not None:
         return [missing]
-    hooks = [n.removeprefix(_PREFIX) for n in asked.function_names if n.startswith(_PREFIX)]
+    hooks = [n.removeprefix(_PREFIX) for n in asked.function_names.starting(_PREFIX)]
     if not hooks:
         return [
             Finding(

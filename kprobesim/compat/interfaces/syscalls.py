@@ -25,7 +25,7 @@ def attach_to_syscall(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether this kernel has the system call, and 64-bit processes can make it."""
     prefix = SYSCALL_PREFIX[asked.kernel.arch]
     if not asked.has(prefix + wanted.target):
-        calls = [n.removeprefix(prefix) for n in asked.function_names if n.startswith(prefix)]
+        calls = [n.removeprefix(prefix) for n in asked.function_names.starting(prefix)]
         near = tuple(nearest(wanted.target, calls))
         text = f"this kernel has no system call {wanted.target}"
         return [Finding(Kind.ABSENT, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL, instead=near)]

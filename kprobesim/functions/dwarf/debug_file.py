@@ -33,6 +33,7 @@ _INSTALL = "install it with: pip install 'kprobesim[dwarf]'"
 _ENDING = ".symcache"
 _CATALOGUE = b"PAR1"
 _CHUNK = 1 << 24
+_CHECKSUM = hashlib.sha256().digest_size
 
 
 def has_dwarf(image: KernelImage) -> bool:
@@ -151,7 +152,11 @@ def _kept(entry: Path | None) -> SymCache | None:
         return None
     try:
         with entry.open("rb") as file:
-            cache = SymCache(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        data, checksum = mapped[:-_CHECKSUM], mapped[-_CHECKSUM:]
+        if hashlib.sha256(data).digest() != checksum:
+            raise SymCacheError("damaged: its checksum differs")
+        cache = SymCache(data)
         os.utime(entry)
     except (SymCacheError, OSError, ValueError) as error:
         _log.info("debug information is read anew: %s", error)
@@ -163,7 +168,7 @@ def _keep(entry: Path, data: bytes) -> None:
     unfinished = entry.with_name(f"{entry.name}.{os.getpid()}.kps")
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished.write_bytes(data)
+        unfinished.write_bytes(data + hashlib.sha256(data).digest())
         unfinished.replace(entry)
         make_room(entry)
     except OSError as error:

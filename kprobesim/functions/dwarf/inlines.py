@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Set
 from functools import cached_property
 
-from kprobesim.functions.clones import without_cold
+from kprobesim.functions.clones import split_clone, without_cold
 from kprobesim.functions.dwarf.symcache import SymCache
 from kprobesim.functions.facts import InlinedAt
 from kprobesim.image import KernelImage
@@ -63,16 +63,13 @@ class Inlines:
         Raises:
             SymCacheError: The debug information is damaged.
         """
-        return tuple(
-            InlinedAt(
-                self._symbol(copy.entry) or copy.caller,
-                copy.file,
-                copy.line,
-                None if copy.address is None else self._base + copy.address,
-            )
-            for copy in self._cache.copies(name)
-            if copy.caller != name
-        )
+        found = []
+        for copy in self._cache.copies(name):
+            caller = self._symbol(copy.entry) or copy.holder
+            if name not in (copy.caller, split_clone(caller)[0]):
+                address = None if copy.address is None else self._base + copy.address
+                found.append(InlinedAt(caller, copy.file, copy.line, address))
+        return tuple(found)
 
     def _symbol(self, entry: int | None) -> str | None:
         """The symbol of the code that begins at ``entry``; of that, too, if it is its cold part."""

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+from kprobesim.errors import KprobesimError
+
 __all__ = ["Copy", "SymCache", "SymCacheError"]
 
 _MAGIC = b"SYMC"
@@ -27,9 +29,11 @@ _FILE_WORDS = {8: 3, 9: 6}  # by version
 _FUNCTION_WORDS = 4  # name, compilation directory, entry, language
 _LOCATION_WORDS = 4  # file, line, function, inlined into
 _NONE = 0xFFFF_FFFF
+#: Inlined calls in inlined calls: kernels have up to 30.
+_DEEPEST = 1000
 
 
-class SymCacheError(Exception):
+class SymCacheError(KprobesimError, ValueError):
     """The bytes are none of symbolic's files of a version that is known here."""
 
 
@@ -37,12 +41,14 @@ class Copy(NamedTuple):
     """One inlined copy: ``function`` called at ``file``:``line`` of ``caller``.
 
     ``caller`` is the source's name of the function that the call stands in, which may itself be
-    inlined; ``entry`` is where the code begins that holds it all, ``address`` where the copy
-    does, both counted from the image's start; ``None`` where they are not known.
+    inlined, ``holder`` of that whose code holds it all; ``entry`` is where that code begins,
+    ``address`` where the copy does, both counted from the image's start; ``None`` where they are
+    not known.
     """
 
     function: str
     caller: str
+    holder: str
     file: str
     line: int
     entry: int | None
@@ -126,6 +132,8 @@ class SymCache:
         if number == _NONE:
             return ""
         at = number * self._file_words
+        if at >= len(self._files):
+            raise SymCacheError("damaged: a source location names no file")
         compiled_in, directory, name = (self._text(word) for word in self._files[at : at + 3])
         if directory == compiled_in:
             return name
@@ -170,14 +178,17 @@ class SymCache:
             if pair[1] != _NONE and pair not in found:
                 found[pair] = start
         # What holds nothing but other copies begins where the first of those does.
-        for (_, into), start in list(found.items()):
-            here = into
-            for _ in range(len(self._functions)):
-                outer = (self._function_of[here], self._into_of[here])
-                if outer[1] == _NONE or found.get(outer, _NONE) <= start:
-                    break
-                found[outer] = start
-                here = outer[1]
+        try:
+            for (_, into), start in list(found.items()):
+                here = into
+                for _ in range(_DEEPEST):
+                    outer = (self._function_of[here], self._into_of[here])
+                    if outer[1] == _NONE or found.get(outer, _NONE) <= start:
+                        break
+                    found[outer] = start
+                    here = outer[1]
+        except IndexError:
+            raise SymCacheError("damaged: a source location names what is not there") from None
         return found
 
     def inlined(self) -> set[str]:
@@ -196,7 +207,7 @@ class SymCache:
         for number, into in self._copies.get(function, ()):
             try:
                 root = into
-                for _ in range(len(self._functions)):
+                for _ in range(_DEEPEST):
                     if self._into_of[root] == _NONE:
                         break
                     root = self._into_of[root]
@@ -204,6 +215,7 @@ class SymCache:
                     Copy(
                         function,
                         self._name(self._function_of[into]),
+                        self._name(self._function_of[root]),
                         self._file(self._file_of[into]),
                         self._line_of[into],
                         self._entry(self._function_of[root]),

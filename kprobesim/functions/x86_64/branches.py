@@ -1,8 +1,9 @@
 """Direct branches of x86-64 between functions.
 
 Nothing is decoded to find them. Of 4,000 million places that four bytes can name, 50,000 are
-entries, so bytes that look like a CALL or JMP to one are one: in 15 MB of text by chance less than
-one is not. A short jump names one place in 256, and is decoded.
+entries, so bytes that look like a CALL or JMP to one nearly always are one: in Debian's 6.1, of
+208,674 that decoding finds none is missed, and 9 are too many. A short jump names one place in 256,
+and is decoded.
 """
 
 from __future__ import annotations

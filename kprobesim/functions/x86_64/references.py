@@ -10,21 +10,21 @@ from kprobesim.sizes import MASK64
 
 __all__ = ["find_references"]
 
-#: MOV r64, imm32 and LEA r64, [rip + disp32].
+#: An address of the kernel's in 32 bits, which are sign-extended.
+_HIGH = rb"(?=...[\x80-\xff])"
+#: MOV r64, imm32 and LEA r64, [rip + disp32], over at most 64 MB.
 _REGISTER = re.compile(
-    rb"[\x48\x49]\xc7[\xc0-\xc7]|[\x48\x4c]\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]"
+    rb"[\x48\x49]\xc7[\xc0-\xc7]"
+    + _HIGH
+    + rb"|[\x48\x4c]\x8d[\x05\x0d\x15\x1d\x25\x2d\x35\x3d](?=...[\x00-\x03\xfc-\xff])",
+    re.DOTALL,
 )
-#: MOV m64, imm32, with and without SIB, by the size of its displacement; PUSH imm32.
-_MEMORY = (
-    (re.compile(rb"[\x48-\x4b]\xc7[\x00-\x03\x06\x07]"), 0),
-    (re.compile(rb"[\x48-\x4b]\xc7\x04"), 1),
-    (re.compile(rb"[\x48-\x4b]\xc7[\x40-\x43\x45-\x47]"), 1),
-    (re.compile(rb"[\x48-\x4b]\xc7\x44"), 2),
-    (re.compile(rb"[\x48-\x4b]\xc7[\x05\x80-\x83\x85-\x87]"), 4),
-    (re.compile(rb"[\x48-\x4b]\xc7\x84"), 5),
-    (re.compile(rb"\x68"), 0),
+#: MOV m64, imm32, with and without SIB and displacement; PUSH imm32.
+_MEMORY = re.compile(
+    rb"(?:[\x48-\x4b]\xc7(?:[\x00-\x03\x06\x07]|(?:\x04|[\x40-\x43\x45-\x47])."
+    rb"|\x44..|[\x05\x80-\x83\x85-\x87]....|\x84.....)|\x68)" + _HIGH,
+    re.DOTALL,
 )
-
 _LEA = 0x8D
 
 
@@ -44,11 +44,10 @@ def find_references(text: bytes, base: int, wanted: Container[int]) -> Iterator[
             address += base + end + 4
         if address & MASK64 in wanted:
             yield base + match.start(), address & MASK64
-    for pattern, skipped in _MEMORY:
-        for match in pattern.finditer(text):
-            end = match.end() + skipped
-            if end > most:
-                break
-            address = word(text, end)[0] & MASK64
-            if address in wanted:
-                yield base + match.start(), address
+    for match in _MEMORY.finditer(text):
+        end = match.end()
+        if end > most:
+            break
+        address = word(text, end)[0] & MASK64
+        if address in wanted:
+            yield base + match.start(), address

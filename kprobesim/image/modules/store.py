@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -25,6 +25,7 @@ _SYMBOL = struct.Struct("<IBBHQQ")
 _FUNCTION = 2  # STT_FUNC
 _NAME = b"\x01"  # before the name of a module, as no symbol has it
 _GROUP = 4 << 20
+_GROUPS_KEPT = 2
 _ELF = b"\x7fELF"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -115,6 +116,7 @@ class ModuleStore:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._group = lru_cache(maxsize=_GROUPS_KEPT)(catalog.section)
 
     @cached_property
     def _places(self) -> Mapping[str, Mapping[str, Any]]:
@@ -183,7 +185,7 @@ class ModuleStore:
             return None
         try:
             group, at, size = place
-            data = bytes(self._catalog.section(f"modules/{kind}/{int(group)}")[at : at + size])
+            data = bytes(self._group(f"modules/{kind}/{int(group)}")[at : at + size])
             if len(data) != size:
                 raise ValueError("it is cut short")
         except (TypeError, ValueError) as error:

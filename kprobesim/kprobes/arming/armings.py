@@ -14,10 +14,8 @@ from kprobesim.kprobes.arming.jump_body import OptimizedCallback
 from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
 from kprobesim.kprobes.arming.protocol import Arming, HowToArm
 from kprobesim.kprobes.arming.slots import SlotCache
-from kprobesim.kprobes.ctlblk import KprobeCtlblk
-from kprobesim.kprobes.hit.path import HitPath
+from kprobesim.kprobes.cpu_paths import CpuPaths
 from kprobesim.kprobes.kprobe import Kprobe, ListType
-from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.kprobes.rules.optimizable import Optimizable
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable
@@ -50,9 +48,7 @@ class Armings:
         machine: System,
         image: KernelImage,
         arch: ArchKprobes,
-        paths: PerCpu[HitPath],
-        ctlblk: PerCpu[KprobeCtlblk],
-        copies: dict[int, int],
+        cpus: CpuPaths,
         pages: SlotPages,
         default: HowToArm,
     ) -> None:
@@ -62,17 +58,14 @@ class Armings:
             machine: The guest.
             image: Its kernel.
             arch: The architecture's half.
-            paths: The path of a hit, of each CPU.
-            ctlblk: What each CPU knows of the probe that it handles.
-            copies: Where each copy is that runs by itself, and of what.
+            cpus: What each CPU has for probes.
             pages: The memory that breakpoints need.
             default: "breakpoint" in a guest that is called, "hook" in one that runs by itself.
         """
         self.default = default
         self._machine = machine
-        self._paths = paths
-        self._ctlblk = ctlblk
-        self._copies = copies
+        self._cpus = cpus
+        self._paths = paths = cpus.hits
         self.hooks = HookArming(machine, image, arch, paths.call(lambda path: path.hooks.hit))
         for path in paths:
             path.hooks.in_place.refresh = self.hooks.refresh
@@ -81,9 +74,11 @@ class Armings:
             machine,
             arch,
             self.slots,
-            copies,
+            cpus.copies,
             # A task that has lost the CPU may stand in a copy, and nobody knows.
-            lambda: default == "breakpoint" and all(ctl.current_kprobe is None for ctl in ctlblk),
+            lambda: (
+                default == "breakpoint" and all(ctl.current_kprobe is None for ctl in cpus.ctlblk)
+            ),
             self.hooks.read if default == "hook" else machine.memory.read,
         )
         self.hooks.read_original = self._breakpoints.read_original
@@ -110,8 +105,8 @@ class Armings:
             self._breakpoints,
             optimizable,
             OptimizedCallback(self._machine, self._paths, table.heads, pages),
-            self._copies,
-            self._ctlblk,
+            self._cpus.copies,
+            self._cpus.ctlblk,
             pages,
             strict=strict,
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.arming.slots import SlotCache
+from kprobesim.kprobes.copies import OutOfLineCopies
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.machine.system import System
@@ -26,7 +27,7 @@ class BreakpointArming:
         machine: System,
         arch: ArchKprobes,
         slots: SlotCache,
-        copies: dict[int, int],
+        copies: OutOfLineCopies,
         idle: Callable[[], bool],
         read: Callable[[int, int], bytes],
     ) -> None:
@@ -52,7 +53,7 @@ class BreakpointArming:
         else:
             machine.text.poke(slot, ainsn.slot_bytes, "kprobe slot")
             if ainsn.boostable:
-                self._copies[slot] = site.address
+                self._copies.add(slot, site.address)
         return ainsn
 
     def arm(self, p: Kprobe) -> None:
@@ -91,7 +92,7 @@ class BreakpointArming:
         """
         slot = p.ainsn.insn
         if slot is not None:
-            self._copies.pop(slot, None)
+            self._copies.drop(slot)
             idle = self._idle()
             self._slots.free(slot, dirty=p.ainsn.boostable or not idle, collect=idle)
 

@@ -16,6 +16,7 @@ from kprobesim.kprobes.arming.breakpoint import BreakpointArming
 from kprobesim.kprobes.arming.jump_body import JumpBody
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.arming.slots import SlotCache
+from kprobesim.kprobes.copies import OutOfLineCopies
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.percpu import PerCpu
@@ -41,7 +42,7 @@ class KprobeOptimizer:
         arming: BreakpointArming,
         optimizable: Optimizable,
         body: JumpBody,
-        copies: dict[int, int],
+        copies: OutOfLineCopies,
         ctlblk: PerCpu[KprobeCtlblk],
         pages: ProbePages,
         *,
@@ -180,7 +181,7 @@ class KprobeOptimizer:
         self._machine.text.poke(buffer, made.code, "kprobe detour")
         self._detours[address] = made
         self._body.attach(made)
-        self._copies.update(made.copies)
+        self._copies.add_all(made.copies)
         return made
 
     def _free_detour(self, head: Kprobe) -> None:
@@ -188,7 +189,7 @@ class KprobeOptimizer:
         if made is not None:
             self._body.free(made.address)
             for copy, _ in made.copies:
-                del self._copies[copy]
+                self._copies.drop(copy)
             self.buffers.free(made.buffer, dirty=True)
 
     def _is_blocked(self, made: Detour) -> bool:

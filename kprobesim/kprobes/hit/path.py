@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kprobesim.kprobes.arch_kprobes import ArchKprobes, Stepping
+from kprobesim.kprobes.copies import OutOfLineCopies
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
 from kprobesim.kprobes.events import HitListeners
 from kprobesim.kprobes.hit.breakpoint import BreakpointHits
@@ -30,7 +31,7 @@ class HitPath:
         vcpu: Vcpu,
         arch: ArchKprobes,
         table: dict[int, Kprobe],
-        copies: dict[int, int],
+        copies: OutOfLineCopies,
         ctlblk: KprobeCtlblk,
         listeners: HitListeners,
         *,
@@ -44,7 +45,7 @@ class HitPath:
             vcpu: The CPU.
             arch: The architecture's half.
             table: The probe, or the head of several, by address.
-            copies: Where each copy is that runs by itself, and of what.
+            copies: Those that run by themselves.
             ctlblk: What the CPU knows of the probe that it is handling.
             listeners: Who hears of it.
             stepping: How copies are stepped; what is under a hook is by the CPU's own step.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.kprobes.arch_kprobes import ArchInsn
+from kprobesim.kprobes.copies import OutOfLineCopies
 from kprobesim.kprobes.hit.common import STEPPING, HitSteps
 from kprobesim.kprobes.hit.hook import HookHits
 from kprobesim.kprobes.kprobe import Kprobe
@@ -21,7 +22,7 @@ def make_step_trap(
     steps: HitSteps,
     hooks: HookHits,
     table: dict[int, Kprobe],
-    copies: dict[int, int],
+    copies: OutOfLineCopies,
     *,
     copied: bool,
 ) -> Callable[[], bool]:
@@ -31,7 +32,7 @@ def make_step_trap(
         steps: What hits have in common, on this CPU.
         hooks: How what is under hooks is done.
         table: The probe, or the head of several, by address.
-        copies: Where each copy is that runs by itself, and of what.
+        copies: Those that run by themselves.
         copied: Whether copies are stepped, and not just what is under hooks.
     """
     finish_in_place = hooks.finish_in_place
@@ -78,7 +79,7 @@ def make_step_trap(
 
 
 def _boost_from_now_on(
-    machine: System, table: dict[int, Kprobe], copies: dict[int, int], p: Kprobe, ainsn: ArchInsn
+    machine: System, table: dict[int, Kprobe], copies: OutOfLineCopies, p: Kprobe, ainsn: ArchInsn
 ) -> None:
     """The first step has shown that the copy can run by itself."""
     slot, boosted, address = ainsn.insn, ainsn.boosted(), p.addr or 0
@@ -88,5 +89,5 @@ def _boost_from_now_on(
         return  # a handler has taken the probe out, and the slot is free
     if ainsn.late_boost:
         machine.text.poke(slot, boosted.slot_bytes, "kprobe slot")
-    copies[slot] = address
+    copies.add(slot, address)
     head.share(boosted)

@@ -1,7 +1,7 @@
 """A tool of BCC's as a source: its calls of ``attach_*`` and the functions in its C text.
 
 Python is not run, so a name that is computed is a note. What stands below a question such as
-``if BPF.get_kprobe_functions(b"f"):`` may be missing, and the branches of it are alternatives.
+``if BPF.get_kprobe_functions(b"f"):``, or is tried, may be missing; the branches are alternatives.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ _ASSIGNED = re.compile(
     r"^[ \t]*(?P<name>\w+)\s*=\s*(?P<value>b?[\"'].{0,200}|\w+\.get_syscall_fnname\(.{0,100})$",
     re.MULTILINE,
 )
-_QUESTION = re.compile(r"\s*if\b.*\b(?:get_kprobe_functions|ksymname|tracepoint_exists)\b")
+_QUESTION = re.compile(
+    r"\s*(?:if\b.*\b(?:get_kprobe_functions|ksymname|tracepoint_exists)\b|try\s*:)"
+)
+_ANOTHER_BRANCH = ("elif", "else", "except")
+_COMPUTED = re.compile(r"\s*[+%.]")
+_REPLACED = re.compile(r"\.replace\(\s*[\"']([A-Z][A-Z0-9_]*)[\"']")
 _ASKS_BTF = re.compile(r"\bsupport_(?:kfunc|lsm)\s*\(")
 _PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_]*")
 
@@ -59,9 +64,10 @@ def read_bcc(text: str, reading: Reading) -> None:
             groups.setdefault(choice, []).append(before)
     for numbers in groups.values():
         reading.alternatives(numbers)
+    replaced = set(_REPLACED.findall(text))
     for probe in c_probes(text):
         line = bisect.bisect_right(starts, probe.at)
-        if _PLACEHOLDER.fullmatch(probe.target):
+        if _PLACEHOLDER.fullmatch(probe.target) or any(one in probe.target for one in replaced):
             reading.note(line, f"{shown(probe.text)}: the tool writes another name there")
             continue
         by_btf = probe.interface in (Interface.FENTRY, Interface.FEXIT, Interface.LSM)
@@ -105,7 +111,7 @@ def _attach(
         reading.want(f"{what} {call['name']}", line, Interface.SYSCALL, call["name"], **more)
         return
     literal = _TEXT.match(value)
-    if literal is None:
+    if literal is None or _COMPUTED.match(value, literal.end()):
         reading.note(line, f"{what} of a name that the tool computes")
         return
     name = literal["text"]
@@ -137,7 +143,7 @@ def _choices(text: str) -> dict[int, int]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         indent = len(line) - len(line.lstrip())
-        goes_on = line.lstrip().startswith(("elif", "else"))
+        goes_on = line.lstrip().startswith(_ANOTHER_BRANCH)
         while open_questions and (
             open_questions[-1][0] > indent or (open_questions[-1][0] == indent and not goes_on)
         ):

@@ -45,8 +45,12 @@ class _Value:
     members: tuple[str, ...] = ()
 
     def cast(self, kind: str) -> _Value:
-        """The same value taken for a pointer to ``kind``."""
-        if self.members or not self.known:
+        """The same value taken for a pointer to ``kind``.
+
+        A second cast, as of a ``struct sock`` to the ``struct tcp_sock`` that begins with it, says
+        nothing of what the argument is.
+        """
+        if self.members or not self.known or self.type is not None:
             return _Value(type=kind)
         return dataclasses.replace(self, stored=False, type=kind)
 

@@ -12,6 +12,12 @@ PLAIN(register_ftrace_direct)
 PLAIN(bpf_kprobe_multi_link_attach)
 PLAIN(register_fprobe_ips)
 
+PLAIN(__traceiter_sched_switch)
+PLAIN(__traceiter_untyped)
+PLAIN(bpf_lsm_file_open)
+PLAIN(bpf_lsm_file_lock)
+PLAIN(bpf_iter_task)
+
 PLAIN(vfs_read)
 PLAIN(security_file_open)
 PLAIN(security_bpf_map_create)

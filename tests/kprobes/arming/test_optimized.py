@@ -245,7 +245,7 @@ def test_code_that_goes_away(code: Code) -> None:
     p = _probe(code, MOV)
     k.kprobes.wait_for_optimizer()
     armed = k.read(code.start, 20)
-    k.kprobes.switching.kill_range(code.start, code.start + 20)
+    k.kprobes.enabled.kill_range(code.start, code.start + 20)
     assert "[GONE]" in k.kprobes.list() and not _optimized(k)
     k.unregister_kprobe(p)
     assert k.read(code.start, 20) == armed

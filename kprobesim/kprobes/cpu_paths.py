@@ -1,0 +1,85 @@
+"""``CpuPaths``: what each CPU has for probes, made once for all of them."""
+
+from __future__ import annotations
+
+from kprobesim.kprobes.arch_kprobes import ArchKprobes, Stepping
+from kprobesim.kprobes.copies import OutOfLineCopies
+from kprobesim.kprobes.ctlblk import KprobeCtlblk
+from kprobesim.kprobes.events import HitListeners
+from kprobesim.kprobes.fault import FaultPath
+from kprobesim.kprobes.hit.nested import NestedHits
+from kprobesim.kprobes.hit.path import HitPath
+from kprobesim.kprobes.model import Model
+from kprobesim.kprobes.percpu import PerCpu
+from kprobesim.kprobes.rethook import Returns
+from kprobesim.kprobes.table import KprobeTable
+from kprobesim.machine.system import System
+
+__all__ = ["CpuPaths"]
+
+
+class CpuPaths:
+    """The CPUs' control blocks and paths, over one table of probes.
+
+    Attributes:
+        ctlblk: What each CPU knows of the probe that it handles.
+        hits: Its path of a hit.
+        faults: Its path of a fault.
+        copies: Copies that run by themselves, which all CPUs share.
+        listeners: Who hears of hits.
+    """
+
+    def __init__(
+        self,
+        machine: System,
+        arch: ArchKprobes,
+        table: KprobeTable,
+        model: Model,
+        *,
+        stepping: Stepping,
+        strict: bool,
+        guest_has_traps: bool,
+    ) -> None:
+        """Make them; nothing comes their way yet.
+
+        Args:
+            machine: The guest.
+            arch: The architecture's half.
+            table: The probes by address.
+            model: The kernel whose kprobes these are.
+            stepping: How copies are stepped.
+            strict: The kernel is imitated where it is wrong, too.
+            guest_has_traps: The guest takes traps itself.
+        """
+        self.copies = copies = OutOfLineCopies()
+        self.listeners = listeners = HitListeners()
+        saves = arch.nesting_saves_flags
+        self.ctlblk = ctlblk = PerCpu(machine, lambda vcpu: KprobeCtlblk(nesting_saves_flags=saves))
+        self.hits = hits = PerCpu(
+            machine,
+            lambda vcpu: HitPath(
+                vcpu,
+                arch,
+                table.heads,
+                copies,
+                ctlblk[vcpu.number],
+                listeners,
+                stepping=stepping,
+                strict=strict,
+                guest_has_traps=guest_has_traps,
+            ),
+        )
+        self.faults = PerCpu(
+            machine,
+            lambda vcpu: FaultPath(
+                hits[vcpu.number], table.heads, copies, model.fault_handlers, strict=strict
+            ),
+        )
+        self._machine = machine
+
+    def take_traps(self, returns: Returns) -> None:
+        """From now on the CPUs' steps and faults come here; ``returns`` are aborted with hits."""
+        for vcpu, path, faults in zip(self._machine.vcpus, self.hits, self.faults, strict=True):
+            vcpu.traps.step.append(path.step)
+            vcpu.traps.faults.insert(0, faults.fault)
+            vcpu.hit_state = NestedHits(path.steps.ctlblk, returns, path.hooks)

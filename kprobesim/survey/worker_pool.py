@@ -1,0 +1,83 @@
+"""``worker_pool``: processes that end at once, and tidily, when who waits for them is interrupted.
+
+Ctrl-C reaches every process of a terminal. Those of a pool would each print a traceback, and go on
+with what they have been given already. So they ignore it, and are told to stop by the process that
+started them: what is being written is then taken back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = ["stoppable", "worker_pool"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class _Stopped(BaseException):
+    """The worker is to end."""
+
+
+class _Work:
+    """Whether this process is at work; what it is interrupted in must be left in order."""
+
+    going_on = False
+
+
+@contextmanager
+def worker_pool(count: int) -> Iterator[Executor]:
+    """``count`` processes for functions that were made :func:`stoppable`.
+
+    Left by an exception, it ends them at once.
+    """
+    others = {child.pid for child in active_children()}
+    # A process that was forked off would share locks that other threads hold.
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin)
+    try:
+        yield pool
+    except BaseException:
+        for child in active_children():
+            if child.pid not in others:
+                child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def stoppable(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What ``work`` returns; if this process is told to stop, its end, when all is put away."""
+    _Work.going_on = True
+    try:
+        return work(*args, **kwargs)
+    except _Stopped:
+        os._exit(1)
+    finally:
+        _Work.going_on = False
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A pool's processes would wait for work for ever if theirs was killed."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _stop(*_: Any) -> None:
+    if not _Work.going_on:
+        os._exit(1)
+    raise _Stopped

@@ -1,0 +1,52 @@
+"""Signatures are compared from kernel to kernel where a probe reads arguments by their place."""
+
+from __future__ import annotations
+
+from kprobesim.compat.differences import compared
+from kprobesim.compat.finding import Answer, AskedKernel, Finding
+from kprobesim.compat.kernel_facts import parameters_of
+from kprobesim.compat.kinds import Kind
+from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
+
+OLD = ("struct inode *dir", "struct dentry *dentry")
+NEW = ("struct mnt_idmap *idmap", "struct inode *dir", "struct dentry *dentry")
+WANTED = Wanted("kprobe:vfs_unlink", "a.bt", 1, Interface.KPROBE_PERF, "vfs_unlink")
+GOOD = Finding(Kind.FTRACE, "through ftrace")
+
+
+def _kinds(parameters: list[tuple[str, ...] | None], *read: WantedArgument) -> list[list[Kind]]:
+    row = [
+        Answer(WANTED, AskedKernel(f"{n}", f"{n}.0", f"{n}.0", "x86_64"), (GOOD,), one, read)
+        for n, one in enumerate(parameters)
+    ]
+    return [[finding.kind for finding in answer.findings[:-1]] for answer in compared(row)]
+
+
+def test_the_kernel_that_differs_from_most_is_told() -> None:
+    first = WantedArgument("arg0", ordinal=0)
+    assert _kinds([OLD, NEW, NEW], first) == [[Kind.ARGUMENT], [], []]
+
+
+def test_arguments_that_are_not_read_do_not_count() -> None:
+    assert _kinds([OLD, (*OLD, "int flags"), OLD], WantedArgument("arg1", ordinal=1)) == [
+        [],
+        [],
+        [],
+    ]
+    typed = WantedArgument("(struct dentry *)arg0", ordinal=0, type="struct dentry")
+    assert _kinds([OLD, NEW, NEW], typed) == [[], [], []]
+
+
+def test_names_of_parameters_do_not_count() -> None:
+    assert _kinds([("struct file *file",), ("struct file *filp",)]) == [[], []]
+
+
+def test_who_reads_nothing_known_gets_a_note() -> None:
+    assert _kinds([OLD, NEW, NEW, None]) == [[Kind.SIGNATURE], [], [], []]
+    assert _kinds([OLD, None, None]) == [[], [], []]
+
+
+def test_parameters_are_taken_from_a_prototype() -> None:
+    text = "int sort(void *base, int (*cmp)(const void *, const void *))"
+    assert parameters_of(text) == ("void *base", "int (*cmp)(const void *, const void *)")
+    assert parameters_of("void schedule(void)") == ()

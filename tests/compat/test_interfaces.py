@@ -1,0 +1,99 @@
+"""Each interface attaches by what the kernel has for it, and says what it has not."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from compat.report_kernel import report_kernel
+
+from kprobesim.compat.judge import Judge
+from kprobesim.compat.kernel_facts import KernelFacts
+from kprobesim.compat.kinds import Kind
+from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
+from kprobesim.survey.known import open_known
+
+
+def _wanted(interface: Interface, target: str, **more: object) -> Wanted:
+    return Wanted(f"{interface}:{target}", "test", 1, interface, target, **more)  # type: ignore[arg-type]
+
+
+ATTACHES = [
+    (Interface.KPROBE_MULTI, "vfs_read"),
+    (Interface.FTRACE, "vfs_read"),
+    (Interface.FENTRY, "vfs_read"),
+    (Interface.FMOD_RET, "security_file_open"),
+    (Interface.LSM, "file_open"),
+    (Interface.RAW_TRACEPOINT, "sched_switch"),
+    (Interface.TP_BTF, "sched_switch"),
+    (Interface.ITER, "task"),
+    (Interface.STRUCT_OPS, "tcp_congestion_ops"),
+    (Interface.FREPLACE, "anything"),
+    (Interface.SYSCALL, "openat"),
+]
+
+
+@pytest.mark.parametrize(("interface", "target"), ATTACHES)
+def test_it_attaches(judge: Judge, interface: Interface, target: str) -> None:
+    answer = judge.answer(_wanted(interface, target))
+    assert not any(finding.errno for finding in answer.findings), answer.worst
+
+
+REFUSES = [
+    (Interface.KPROBE_MULTI, "_copy_from_iter", Kind.NOT_TRACEABLE, errno.ESRCH),
+    (Interface.KPROBE_SESSION, "vfs_read", Kind.UNSUPPORTED, errno.EINVAL),
+    (Interface.FPROBE_EVENTS, "vfs_read", Kind.UNSUPPORTED, errno.EINVAL),
+    (Interface.FENTRY, "bprm_execve", Kind.NO_BTF, errno.ESRCH),
+    (Interface.FENTRY, "finish_task_switch", Kind.SUFFIX, errno.ESRCH),
+    (Interface.FMOD_RET, "vfs_read", Kind.NOT_OVERRIDABLE, errno.EINVAL),
+    (Interface.LSM, "file_lock", Kind.NO_BTF, errno.ESRCH),
+    (Interface.LSM, "file_close", Kind.ABSENT, errno.ESRCH),
+    (Interface.RAW_TRACEPOINT, "sched_wakeup", Kind.ABSENT, errno.ENOENT),
+    (Interface.TP_BTF, "untyped", Kind.NO_BTF, errno.ESRCH),
+    (Interface.ITER, "tcp", Kind.UNSUPPORTED, errno.ESRCH),
+    (Interface.STRUCT_OPS, "tcp_ulp_ops", Kind.UNSUPPORTED, errno.ESRCH),
+    (Interface.STRUCT_OPS, "sched_ext_ops", Kind.UNSUPPORTED, errno.ESRCH),
+    (Interface.SYSCALL, "openat9", Kind.ABSENT, errno.ENOENT),
+]
+
+
+@pytest.mark.parametrize(("interface", "target", "kind", "number"), REFUSES)
+def test_it_is_refused(
+    judge: Judge, interface: Interface, target: str, kind: Kind, number: int
+) -> None:
+    worst = judge.answer(_wanted(interface, target)).worst
+    assert (worst.kind, worst.errno) == (kind, number), worst.message
+
+
+def test_an_optional_probe_is_forgiven(judge: Judge) -> None:
+    answer = judge.answer(_wanted(Interface.FENTRY, "no_such_function", optional=True))
+    assert answer.worst.kind is Kind.OPTIONAL and not answer.counts()
+
+
+def test_patterns_are_counted(judge: Judge) -> None:
+    found = {
+        pattern: judge.answer(_wanted(Interface.KPROBE_MULTI, pattern, pattern=True)).worst
+        for pattern in ("vfs_*", "_copy_from_*", "no_such_*")
+    }
+    assert found["vfs_*"].kind is Kind.FTRACE and "matches 1 " in found["vfs_*"].message
+    assert found["_copy_from_*"].kind is Kind.NOT_TRACEABLE
+    assert found["no_such_*"].kind is Kind.ABSENT
+
+
+def test_arguments_of_a_tracepoint_are_counted_without_its_data(judge: Judge) -> None:
+    arguments = tuple(WantedArgument(f"arg{n}", ordinal=n) for n in (1, 2))
+    wanted = _wanted(Interface.TP_BTF, "sched_switch", arguments=arguments)
+    answer = judge.answer(wanted)
+    assert "arg2" in answer.worst.message
+    assert not any("arg1" in finding.message for finding in answer.findings)
+
+
+def test_a_kernel_without_types_takes_kprobes_only(tmp_path: Path) -> None:
+    image = tmp_path / "vmlinux"
+    image.write_bytes(report_kernel("x86_64", typed=False))
+    judge = Judge(KernelFacts(open_known(image)))
+    for interface in (Interface.FENTRY, Interface.LSM, Interface.ITER, Interface.TP_BTF):
+        target = "sched_switch" if interface is Interface.TP_BTF else "vfs_read"
+        assert judge.answer(_wanted(interface, target)).worst.kind is Kind.NO_BTF
+    assert not judge.answer(_wanted(Interface.KPROBE_PERF, "vfs_read")).worst.errno
