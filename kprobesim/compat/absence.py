@@ -45,6 +45,9 @@ def absent(
 
 def _absent(asked: KernelFacts, wanted: Wanted, number: int) -> list[Finding]:
     name = wanted.target
+    call = _syscall(asked, name, number)
+    if call is not None:
+        return [call]
     facts = asked.facts(name)
     for finding in (
         _suffixed(facts, number),
@@ -60,7 +63,7 @@ def _absent(asked: KernelFacts, wanted: Wanted, number: int) -> list[Finding]:
         modules = asked.modules_with(name)
         if modules:
             return _of_module(wanted, modules, number)
-    return [_syscall(asked, name, number) or _renamed_or_gone(asked, facts, number)]
+    return [_renamed_or_gone(asked, facts, number)]
 
 
 def _suffixed(facts: FunctionFacts, number: int) -> Finding | None:

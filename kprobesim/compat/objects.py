@@ -137,7 +137,9 @@ def _declared(program: Program, wanted: Wanted) -> Iterator[WantedArgument]:
     said = None if wanted.returns else declared(program)
     for number, parameter in enumerate(said.parameters if said is not None else ()):
         text = f"{parameter.type.rstrip()} {parameter.name}".replace("* ", "*")
-        yield WantedArgument(text, ordinal=number, type=parameter.points_to)
+        kind = parameter.points_to
+        said_type = kind if kind and kind.startswith(("struct ", "union ")) else None  # not void
+        yield WantedArgument(text, ordinal=number, type=said_type)
 
 
 def _finding(blocker: Blocker) -> Finding:

@@ -10,7 +10,7 @@ from itertools import groupby
 from kprobesim.arch.architecture import halves
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Finding
 from kprobesim.compat.kinds import Kind, Level
-from kprobesim.sources.wanted import Wanted
+from kprobesim.sources.wanted import SourceKind, Wanted
 
 __all__ = ["Line", "table"]
 
@@ -49,6 +49,7 @@ def table(found: Compatibility, allowed: Collection[Kind] = ()) -> Iterable[Line
         yield [(f"{len(well)} more are well on {_all(found.kernels)}:", "green")]
         yield from _wrapped(", ".join(dict.fromkeys(well)), "  ", "")
     yield from _reasons(rows, found.kernels)
+    yield from _wholes(found)
     for problem in found.problems:
         yield from _wrapped(str(problem), "", "bold red")
     yield from _sum(found, rows, allowed)
@@ -196,6 +197,20 @@ def _reason(
     if instead:
         most = [one for one, _ in instead.most_common(_MOST_INSTEAD)]
         yield from _wrapped(f"instead: {'; '.join(most)}", "      ", "cyan")
+
+
+def _wholes(found: Compatibility) -> Iterable[Line]:
+    """Objects of which one program is refused: libbpf then loads or attaches none of the others."""
+    objects = {str(one.path) for one in found.sources if one.kind is SourceKind.BPF_OBJECT}
+    failing: dict[str, list[AskedKernel]] = {}
+    for answer in found.answers:
+        if answer.wanted.source in objects and answer.level is Level.ERROR:
+            failing.setdefault(answer.wanted.source, []).append(answer.kernel)
+    for source, kernels in failing.items():
+        these = [kernel for kernel in found.kernels if kernel in kernels]
+        text = f"{source} fails as a whole on {_where(these, found.kernels)}: its skeleton loads "
+        yield []
+        yield from _wrapped(text + "and attaches all of its programs or none", "", "bold")
 
 
 def _where(these: Sequence[AskedKernel], kernels: Sequence[AskedKernel]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kprobesim.bpf.attachment import AttachKind, Attachment
@@ -43,6 +44,9 @@ _PASSED = {
     AttachKind.UNKNOWN: "is a section that libbpf does not know",
 }
 
+#: What people write who name the function at run time (libbpf-tools: fsdist, funclatency).
+_PLACEHOLDER = re.compile(r"dummy(?:_\w+)?")
+
 
 def want_section(section: str, line: int | None, reading: Reading, **more: Any) -> None:
     """Tell ``reading`` of one program by its section's name; ``more`` are other attributes.
@@ -53,9 +57,10 @@ def want_section(section: str, line: int | None, reading: Reading, **more: Any) 
     text = f'SEC("{section}")'
     found = attachment(section.removeprefix("?"))
     interface = _INTERFACES.get(found.kind)
+    at_run_time = found.target is None or _PLACEHOLDER.fullmatch(found.target) is not None
     if (
         "program" in more
-        and (interface is None or found.target is None)
+        and (interface is None or at_run_time)
         and (found.problem is None or found.kind is AttachKind.UNKNOWN)
     ):
         optional, program = section.startswith("?"), more["program"]
@@ -64,7 +69,7 @@ def want_section(section: str, line: int | None, reading: Reading, **more: Any) 
         reading.note(line, f"{text} {_PASSED[found.kind]}")
     elif found.problem is not None:
         reading.problem(line, f"{text}: {found.problem}")
-    elif found.target is None:
+    elif at_run_time:
         reading.note(line, f"{text} is attached to what its loader names: name that, too")
     else:
         reading.want(

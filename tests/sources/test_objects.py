@@ -30,7 +30,16 @@ SECTIONS: list[tuple[str, Interface, str, dict[str, object]]] = [
     ("lsm_cgroup/socket_bind", Interface.LSM_CGROUP, "socket_bind", {}),
     ("iter/task", Interface.ITER, "task", {}),
 ]  # fmt: skip
-PASSED = ["kprobe", "uprobe//bin/sh:main", "xdp", "perf_event", "syscall", "freplace/f", "own/x"]
+PASSED = [
+    "kprobe",
+    "fentry/dummy_read",
+    "uprobe//bin/sh:main",
+    "xdp",
+    "perf_event",
+    "syscall",
+    "freplace/f",
+    "own/x",
+]
 WRONG = ["kretprobe/vfs_read+4", "kprobe/ext4:f", "tp/sched"]
 FUNCTION = 'SEC("{}") int f{}(void *ctx) {{ return 0; }}\n'
 CODE = '#include "bpf.h"\n' + "".join(
