@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.instead import became
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_dispatched
@@ -56,7 +57,7 @@ def _never(facts: FunctionFacts) -> Finding:
     return Finding(
         Kind.NEVER,
         text,
-        instead=tuple(into[:_MOST_SHOWN]),
+        instead=tuple(instead[:_MOST_SHOWN]),
         found_by="dwarf" if facts.found_by == "dwarf" else "code",
         certainty="likely",
     )
