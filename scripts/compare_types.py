@@ -122,14 +122,16 @@ def theirs_prototypes(text: str) -> Iterator[str]:
     """What pfunct says."""
     text = re.sub(r"<ERROR\((.*?)\)[^>]*!>\n?", "?", text)
     for line in text.splitlines():
-        if "?" not in line and ")()(" not in line:
+        if "?" not in line and " ()(" not in line:
             yield without_const(line.removeprefix("inline "))
 
 
 def ours_prototypes(btf: Btf) -> Iterator[str]:
     """The same of ours."""
     for each in btf:
-        if isinstance(each, Function) and not re.search(r"__attr|\(\*\*", prototype(each)):
+        if isinstance(each, Function) and not re.search(
+            r"__attribute__|\(\*\*+\w*\)\(", prototype(each)
+        ):
             yield without_const(prototype(each) + ";")
 
 

@@ -125,6 +125,8 @@ class _Asked:
     def named(self, text: str) -> list[Type]:
         """All types that ``text`` may mean."""
         module, colon, rest = text.strip().rpartition(":")
+        if not rest.strip() or rest.strip() in _KINDS or (colon and not module):
+            raise UsageError("names no type: write vfs_read, 'struct file' or MODULE:NAME")
         btf = self._module(module) if colon else self._btf
         word, _, name = rest.strip().rpartition(" ")
         if word and word.strip() not in _KINDS:

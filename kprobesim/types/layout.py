@@ -51,12 +51,14 @@ def layout(composite: Composite) -> Layout:
     before = {}
     end = unit = 0  # bits: of what is used, and of the units of the last bit fields
     for number, member in enumerate(members):
-        if member.bit_offset > end:
-            before[number] = _hole(end, unit, member.bit_offset)
         size = 8 * (member.type.size or 0)
+        start = 8 * bit_place(member)[0] if member.bit_size else member.bit_offset
+        if member.bit_offset > end:
+            # What is before a bit field in its own unit are bits as well.
+            covered = max(unit, start + size) if start <= end else unit
+            before[number] = _hole(end, covered, member.bit_offset)
         if member.bit_size:
-            start, _ = bit_place(member)
-            unit = max(unit, 8 * start + size)
+            unit = max(unit, start + size)
             end = max(end, member.bit_offset + member.bit_size)
         else:
             unit = 0
