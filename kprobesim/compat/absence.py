@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kprobesim.compat.finding import Finding
-from kprobesim.compat.history import HISTORY
-from kprobesim.compat.instead import became, nearest, variants
+from kprobesim.compat.history import HISTORY, Step
+from kprobesim.compat.instead import became, nearest, same_events, variants
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import other_spellings, syscall_of
@@ -36,13 +38,22 @@ def absent(
         wanted: The probe, whose target has no symbol.
         number: The errno that attaching ends with.
     """
+    events = same_events(wanted.target, asked.known.trace_events)
+    findings = _absent(asked, wanted, number)
+    return [replace(finding, instead=(*finding.instead, *events)) for finding in findings]
+
+
+def _absent(asked: KernelFacts, wanted: Wanted, number: int) -> list[Finding]:
     name = wanted.target
     call = _syscall(asked, name, number)
     if call is not None:
         return [call]
     facts = asked.facts(name)
-    for look in (_suffixed, _inlined):
-        finding = look(facts, number)
+    for finding in (
+        _suffixed(facts, number),
+        _otherwise_suffixed(asked, name, number),
+        _inlined(facts, number),
+    ):
         if finding is not None:
             return [finding]
     known = name in HISTORY and _of_history(asked, name, number)
@@ -73,6 +84,23 @@ def _suffixed(facts: FunctionFacts, number: int) -> Finding | None:
         _RULE,
         instead=tuple(clone.symbol.name for clone in clones[:_MOST_SHOWN]) if whole else (),
     )
+
+
+def _otherwise_suffixed(asked: KernelFacts, name: str, number: int) -> Finding | None:
+    """``f.isra.0`` was wanted, and there is ``f``, or ``f.isra.1``."""
+    plain, dot, _ = name.partition(".")
+    if not plain or not dot:
+        return None
+    facts = asked.facts(plain)
+    clones = [c.symbol.name for c in facts.clones if c.kind != _PART]
+    found = [one for one in clones if not one.endswith(_COLD)]
+    if facts.symbols:
+        found.insert(0, plain)
+    if not found:
+        return None
+    names = tuple(dict.fromkeys(found))[:_MOST_SHOWN]
+    text = f"there is no {name} in this kernel: its compiler called it {', '.join(names)}"
+    return Finding(Kind.SUFFIX, text, number, _RULE, instead=names)
 
 
 def _inlined(facts: FunctionFacts, number: int) -> Finding | None:
@@ -134,6 +162,8 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
     if not asked.known.modules:
         why += "; or it is in a module, and none of this kernel's is at hand"
     near = (*variants(name, asked.function_names), *nearest(name, asked.function_names))
+    probed = asked.probed_names
+    near = tuple(one for one in near if one in probed) or near
     return Finding(
         Kind.ABSENT,
         f"there is no {name} in this kernel{why}",
@@ -145,7 +175,7 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
 
 
 def _of_history(asked: KernelFacts, name: str, number: int) -> Finding | None:
-    step = became(name, asked.function_names)
+    step = became(name, asked.probed_names) or _in_modules(asked, name)
     if step is None:
         return None
     return Finding(
@@ -157,3 +187,13 @@ def _of_history(asked: KernelFacts, name: str, number: int) -> Finding | None:
         found_by="history",
         certainty="likely",
     )
+
+
+def _in_modules(asked: KernelFacts, name: str) -> Step | None:
+    """What it became, if that is in a module here."""
+    for step in HISTORY.get(name, ()):
+        found = [(one, asked.modules_with(one)) for one in step.names]
+        names = tuple(f"{modules[0]}:{one}" for one, modules in found if modules)
+        if names:
+            return Step(step.kind, names)
+    return None

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.bpf.core.nearest import nearest_members
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
-from kprobesim.compat.kernel_facts import KernelFacts, struct_name
+from kprobesim.compat.kernel_facts import KernelFacts, parameter_text, struct_name
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_wrapper
 from kprobesim.errors import Reason
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
-from kprobesim.types.model import Array, Composite, Parameter, Pointer, Type
+from kprobesim.types.model import Array, Composite, Enum, Int, Parameter, Pointer, Type
 
 __all__ = ["moved_arguments"]
 
@@ -34,7 +35,10 @@ _OF_OTHERS = (
 #: Behind the arguments there is the value that the function returns.
 _AND_RESULT = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION, *_OF_HOOKS)
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
+#: The verifier knows the prototype, and how many arguments there are: btf_ctx_access() of btf.c.
+_VERIFIED = (*_BY_NAME, *_OF_HOOKS, Interface.TP_BTF)
 _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
+_WORD = 8
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
 
 
@@ -118,6 +122,10 @@ def _undeclared(asked: KernelFacts, wanted: Wanted, facts: FunctionFacts) -> Ite
             found_by="btf",
             certainty="likely",
         )
+    for argument in arguments:
+        said = _said(argument)
+        if argument.members and said is not None:
+            yield from _members(asked, wanted, argument, said)
 
 
 def _texts(arguments: Sequence[WantedArgument]) -> str:
@@ -177,23 +185,27 @@ def _declared(
     if number == len(parameters) and wanted.interface in _AND_RESULT:
         return
     if number is not None and number >= len(parameters):
-        yield Finding(
-            Kind.ARGUMENT,
-            f"{argument.text} is argument {number + 1}, and {wanted.target} has "
-            f"{len(parameters)} here: ({_prototype(parameters)})",
-            found_by="btf",
-        )
+        text = f"{argument.text} is argument {number + 1}, and {wanted.target} has "
+        text += f"{len(parameters)} here: ({_prototype(parameters)})"
+        verified = wanted.interface in _VERIFIED
+        if verified:
+            text += "; the verifier loads no program that reads behind them"
+        refusal = errno.EACCES if verified else 0
+        yield Finding(Kind.ARGUMENT, text, errno=refusal, found_by="btf")
         return
     found = _parameter(wanted, argument, number, parameters)
     if isinstance(found, str):
         yield Finding(Kind.ARGUMENT, found, found_by="btf")
         return
     declared = None if found is None else struct_name(found.type)
-    said = _PREFIXES.sub("", argument.type or "").rstrip("* ") or None
-    if found is not None and said and declared and said != declared:
+    said = _said(argument)
+    other = None
+    if found is not None and said:
+        other = _no_pointer(found.type) if declared is None else f"a struct {declared}"
+    if found is not None and other is not None and said != declared:
         yield Finding(
             Kind.ARGUMENT,
-            f"{argument.text} takes it for a struct {said}, and it is a struct {declared} here: "
+            f"{argument.text} takes it for a struct {said}, and it is {other} here: "
             f"({_prototype(parameters)})",
             found_by="btf",
         )
@@ -201,6 +213,21 @@ def _declared(
         start = said or declared
         if start is not None:
             yield from _members(asked, wanted, argument, start)
+
+
+def _said(argument: WantedArgument) -> str | None:
+    """The struct that the probe takes the argument for."""
+    return _PREFIXES.sub("", argument.type or "").rstrip("* ") or None
+
+
+def _no_pointer(declared: Type) -> str | None:
+    """What it is, if that can point to no struct: pointers are kept in unsigned longs, too."""
+    kept = declared.stripped
+    if isinstance(kept, Pointer):
+        return "a pointer to a pointer" if isinstance(kept.target.stripped, Pointer) else None
+    if isinstance(kept, Int) and kept.size == _WORD and not kept.is_signed:
+        return None
+    return f"no pointer but {declared.name or kept.name}" if isinstance(kept, (Int, Enum)) else None
 
 
 def _parameter(
@@ -218,7 +245,7 @@ def _parameter(
 
 
 def _prototype(parameters: Sequence[Parameter]) -> str:
-    return ", ".join(parameter.name or "?" for parameter in parameters) or "void"
+    return ", ".join(map(parameter_text, parameters)) or "void"
 
 
 def _members(
@@ -239,11 +266,10 @@ def _members(
     for member in argument.members:
         found = owner.find(member)
         if found is None:
-            yield Finding(
-                Kind.TYPE,
-                f"{argument.text}: {path} has no member {member} here",
-                found_by="btf",
-            )
+            alike = nearest_members(owner, member)
+            has = f"; it has {', '.join(alike)}" if alike else ""
+            text = f"{argument.text}: {path} has no member {member} here{has}"
+            yield Finding(Kind.TYPE, text, found_by="btf")
             return
         inner = _inside(asked, found.type)
         if inner is None:
@@ -269,7 +295,7 @@ def _fields(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     for argument in wanted.arguments:
         if argument.name is not None and argument.name not in fields:
             yield Finding(
-                Kind.ARGUMENT,
+                Kind.TYPE,
                 f"the event {wanted.target} has no field {argument.name} here: "
                 f"({', '.join(fields)})",
                 found_by="btf",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kprobesim.compat.kinds import Kind
 
-__all__ = ["HISTORY", "RESPELT", "VARIANTS", "Spelling", "Step"]
+__all__ = ["EVENTS", "HISTORY", "RESPELT", "VARIANTS", "Spelling", "Step"]
 
 
 Spelling = tuple[re.Pattern[str], str]
@@ -38,6 +38,7 @@ def _removed(*names: str) -> Step:
 
 _SKB = ("sk_skb_reason_drop", "kfree_skb_reason")
 _EXEC = ("bprm_execve", "security_bprm_check")
+_BIO_DONE = ("__blk_mq_end_request", "blk_mq_end_request", "blk_mq_end_request_batch")
 _BIO = ("blk_mq_submit_bio", "blk_mq_start_request")
 
 HISTORY: dict[str, tuple[Step, ...]] = {
@@ -52,9 +53,13 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "search_binary_handler": (_inlined(*_EXEC),),
     "exec_binprm": (_inlined(*_EXEC),),
     "do_coredump": (_renamed("vfs_coredump"),),
+    # kernel/exit.c
+    "exit_mm": (_inlined("do_exit"),),
     # fs/open.c, fs/file.c, fs/namei.c
     "do_sys_open": (_renamed("do_sys_openat2"),),
     "__close_fd": (_renamed("close_fd"),),
+    "__vfs_read": (_inlined("vfs_read"),),
+    "__vfs_write": (_inlined("vfs_write"),),
     "do_unlinkat": (_renamed("filename_unlinkat"), _inlined("vfs_unlink")),
     "do_mkdirat": (_renamed("filename_mkdirat"), _inlined("vfs_mkdir")),
     "do_rmdir": (_renamed("filename_rmdir"), _inlined("vfs_rmdir")),
@@ -75,7 +80,9 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "security_cred_getsecid": (_renamed("security_cred_getlsmprop"),),
     # block/
     "blk_account_io_start": (_renamed("__blk_account_io_start"), _inlined(*_BIO)),
-    "blk_account_io_done": (_renamed("__blk_account_io_done"), _inlined("__blk_mq_end_request")),
+    "blk_account_io_done": (_renamed("__blk_account_io_done"), _inlined(*_BIO_DONE)),
+    "__blk_account_io_start": (_renamed("blk_account_io_start"), _inlined(*_BIO)),
+    "__blk_account_io_done": (_renamed("blk_account_io_done"), _inlined(*_BIO_DONE)),
     "blk_account_io_completion": (_inlined("blk_update_request"),),
     "blk_account_io_merge_bio": (_inlined("bio_attempt_back_merge"),),
     "blk_start_request": (_renamed("blk_mq_start_request"),),
@@ -83,6 +90,8 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "blk_mq_make_request": (_renamed("blk_mq_submit_bio"),),
     "generic_make_request": (_renamed("submit_bio_noacct"),),
     # net/
+    "__sys_accept4_file": (_inlined("__sys_accept4", "do_accept"),),
+    "nf_nat_l4proto_unique_tuple": (_inlined("nf_nat_setup_info"),),
     "kfree_skb": (_inlined(*_SKB),),
     "kfree_skb_reason": (_renamed("sk_skb_reason_drop"),),
     "tcp_drop": (_renamed("tcp_drop_reason"), _inlined(*_SKB, "__kfree_skb")),
@@ -96,6 +105,12 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "account_page_dirtied": (_renamed("folio_account_dirtied"), _inlined("__folio_mark_dirty")),
     "folio_account_dirtied": (_inlined("__folio_mark_dirty"),),
     "add_to_page_cache_lru": (_renamed("filemap_add_folio"),),
+    "mark_page_accessed": (_renamed("folio_mark_accessed"),),
+    "set_page_dirty": (_renamed("folio_mark_dirty"),),
+    "lru_cache_add": (_renamed("folio_add_lru"),),
+    "end_page_writeback": (_renamed("folio_end_writeback"),),
+    "unlock_page": (_renamed("folio_unlock"),),
+    "__page_cache_alloc": (_renamed("filemap_alloc_folio", "filemap_alloc_folio_noprof"),),
     "__do_page_cache_readahead": (_renamed("do_page_cache_ra", "page_cache_ra_unbounded"),),
     "do_page_cache_ra": (_inlined("page_cache_ra_unbounded"),),
     "do_page_fault": (_renamed("exc_page_fault", "do_mem_abort"), _removed("handle_mm_fault")),
@@ -113,6 +128,59 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "revert_creds": (_inlined("__put_cred"),),
 }
 """By name, its steps in time: the first of which a kernel has anything is meant."""
+
+
+def _events(group: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{group}:{name}" for name in names)
+
+
+_EXECUTED = _events("sched", "sched_process_exec")
+_DROPPED = _events("skb", "kfree_skb")
+_STARTED = _events("block", "block_io_start", "block_rq_issue")
+_COMPLETED = _events("block", "block_io_done", "block_rq_complete")
+_DIRTIED = _events("writeback", "writeback_dirty_folio", "writeback_dirty_page")
+
+EVENTS: dict[str, tuple[str, ...]] = {
+    "do_execve": _EXECUTED,
+    "do_execveat": _EXECUTED,
+    "do_execveat_common": _EXECUTED,
+    "__do_execve_file": _EXECUTED,
+    "search_binary_handler": _EXECUTED,
+    "exec_binprm": _EXECUTED,
+    "do_fork": _events("sched", "sched_process_fork"),
+    "_do_fork": _events("sched", "sched_process_fork"),
+    "exit_mm": _events("sched", "sched_process_exit"),
+    "finish_task_switch": _events("sched", "sched_switch"),
+    "ttwu_do_wakeup": _events("sched", "sched_wakeup"),
+    "ttwu_do_activate": _events("sched", "sched_wakeup"),
+    "do_sys_open": _events("syscalls", "sys_enter_openat"),
+    "__close_fd": _events("syscalls", "sys_enter_close"),
+    "do_unlinkat": _events("syscalls", "sys_enter_unlinkat"),
+    "do_mkdirat": _events("syscalls", "sys_enter_mkdirat"),
+    "do_renameat2": _events("syscalls", "sys_enter_renameat2"),
+    "do_linkat": _events("syscalls", "sys_enter_linkat"),
+    "do_symlinkat": _events("syscalls", "sys_enter_symlinkat"),
+    "blk_account_io_start": _STARTED,
+    "__blk_account_io_start": _STARTED,
+    "blk_account_io_done": _COMPLETED,
+    "__blk_account_io_done": _COMPLETED,
+    "kfree_skb": _DROPPED,
+    "kfree_skb_reason": _DROPPED,
+    "tcp_drop": _DROPPED,
+    "tcp_drop_reason": _DROPPED,
+    "tcp_set_state": _events("sock", "inet_sock_set_state"),
+    "tcp_retransmit_skb": _events("tcp", "tcp_retransmit_skb"),
+    "dev_queue_xmit": _events("net", "net_dev_queue"),
+    "account_page_dirtied": _DIRTIED,
+    "folio_account_dirtied": _DIRTIED,
+    "add_to_page_cache_lru": _events("filemap", "mm_filemap_add_to_page_cache"),
+    "kmem_cache_alloc": _events("kmem", "kmem_cache_alloc"),
+    "__alloc_pages_nodemask": _events("kmem", "mm_page_alloc"),
+    "do_page_fault": _events("exceptions", "page_fault_user"),
+    "__do_page_fault": _events("exceptions", "page_fault_user"),
+    "smp_reschedule_interrupt": _events("irq_vectors", "reschedule_entry"),
+}
+"""Events that tell the same as a function that is often gone, the nearest first."""
 
 RESPELT: tuple[Spelling, ...] = (
     (re.compile(r"$"), "_noprof"),  # allocation tags (6.10)

@@ -6,16 +6,25 @@ from collections.abc import Collection, Container, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import islice
 
-from kprobesim.compat.history import HISTORY, RESPELT, VARIANTS, Spelling, Step
+from kprobesim.compat.history import EVENTS, HISTORY, RESPELT, VARIANTS, Spelling, Step
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.names import FunctionNames
 
-__all__ = ["became", "nearest", "variants"]
+__all__ = ["became", "nearest", "same_events", "variants"]
 
 _MOST = 3
 _ALIKE = 0.7
 _ENOUGH, _SHORTLIST = 20, 200
-_PADDING = ("__pfx_", "__cfi_", "__SC", "__probestub_")  # in front of functions
+#: In front of functions, and what is made of each tracepoint.
+_PADDING = (
+    "__pfx_",
+    "__cfi_",
+    "__SC",
+    "__probestub_",
+    "__bpf_trace_",
+    "__traceiter_",
+    "perf_trace_",
+)
 
 
 def nearest(wanted: str, names: Collection[str] | FunctionNames, count: int = _MOST) -> list[str]:
@@ -77,6 +86,12 @@ def became(wanted: str, names: Container[str]) -> Step | None:
     )
     found = tuple(dict.fromkeys((*older, *_respelt(wanted, names, RESPELT))))
     return Step(Kind.RENAMED, found[:_MOST]) if found else None
+
+
+def same_events(wanted: str, events: Collection[str]) -> tuple[str, ...]:
+    """The first of ``events`` that tells the same as the function ``wanted``."""
+    found = (event for event in EVENTS.get(wanted, ()) if event in events)
+    return tuple(f"tracepoint:{event}" for event in islice(found, 1))
 
 
 def variants(wanted: str, names: Container[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -64,6 +64,11 @@ class KernelFacts:
         else:
             found = self.known.symbols.candidates(name)
         return [symbol for symbol in found if symbol.is_function]
+
+    @property
+    def probed_names(self) -> Container[str]:
+        """The functions that every interface takes: those that ftrace can trace, if it can any."""
+        return _Probed(self)
 
     def is_traceable(self, symbol: Symbol) -> bool:
         """Whether ftrace can trace the function."""
@@ -155,6 +160,19 @@ class KernelFacts:
         ids = memoryview(image.read(at + 4, 4 * count)).cast("I")
         types = (btf.get(number) for number in ids if number)
         return frozenset(one.name for one in types if one is not None)
+
+
+class _Probed:
+    """Names by their functions."""
+
+    def __init__(self, asked: KernelFacts) -> None:
+        self._asked = asked
+
+    def __contains__(self, name: object) -> bool:
+        found = self._asked.functions_named(name) if isinstance(name, str) else []
+        if not self._asked.rules.image.ftrace_sites:
+            return bool(found)
+        return any(map(self._asked.is_traceable, found))
 
 
 _MOST_IDS = 1 << 16

@@ -112,7 +112,7 @@ _LOOKS = {
     Kind.ARGUMENT: _Look(Level.SILENT, "A", _SILENT, "an argument is not where you think"),
     Kind.DUPLICATE: _Look(Level.SILENT, "D", _SILENT, "one of several functions of that name"),
     Kind.PARTLY_INLINED: _Look(Level.SILENT, "P", _SILENT, "misses the calls that were inlined"),
-    Kind.SPLIT: _Look(Level.SILENT, "S", _SILENT, "misses calls of its clones"),
+    Kind.SPLIT: _Look(Level.SILENT, "S", _SILENT, "misses calls of its clones or its successor"),
     Kind.NEVER: _Look(Level.SILENT, "0", _SILENT, "attaches, and nothing ever calls it"),
     Kind.UNKNOWN: _Look(Level.SILENT, "?", _SILENT, "this kernel does not tell"),
     Kind.NOT_OVERRIDABLE: _Look(Level.ERROR, "V", _ERROR, "its return value may not be changed"),

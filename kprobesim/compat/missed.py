@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.history import HISTORY
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_dispatched
@@ -34,12 +35,30 @@ def missed_calls(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     clones = [clone for clone in facts.clones if clone.kind in _IN_STEAD]
     if clones and facts.symbols:
         yield _cloned(facts, clones)
+    yield from _succeeded(asked, facts)
     if facts.tail_called_only and wanted.returns:
         yield Finding(
             Kind.TAIL_CALLED,
             f"{name} is only jumped to: its return is that of {_names(facts.callers)}",
             found_by="code",
         )
+
+
+def _succeeded(asked: KernelFacts, facts: FunctionFacts) -> Iterator[Finding]:
+    """It is still there for those who did not change, and calls the one that took its place."""
+    for step in HISTORY.get(facts.name, ()) if facts.symbols else ():
+        for successor in step.names if step.kind is Kind.RENAMED else ():
+            callers = asked.facts(successor).callers
+            others = [name for name in callers if name != facts.name]
+            if facts.name in callers and others:
+                yield Finding(
+                    Kind.SPLIT,
+                    f"{successor} took the place of {facts.name}, which only calls it: calls from "
+                    f"{_names(others)} are not seen",
+                    instead=(successor,),
+                    found_by="history",
+                    certainty="likely",
+                )
 
 
 def _is_uncalled(facts: FunctionFacts) -> bool:

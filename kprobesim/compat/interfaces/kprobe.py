@@ -10,6 +10,7 @@ import errno
 
 from kprobesim.compat.absence import absent
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.instead import same_events
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
@@ -115,6 +116,7 @@ def _refused(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
             message = f"ftrace cannot trace {wanted.target} (an inline function, notrace, or of a "
             message += "file that is not traced), and this interface takes only what it can"
         instead = tuple(f"its caller {name}" for name in _callers(asked, wanted.target))
+        instead += same_events(wanted.target, asked.known.trace_events)
     elif reason is Reason.NOT_FUNCTION_ENTRY:
         instead = (f"{wanted.target} itself",)
     return Finding(

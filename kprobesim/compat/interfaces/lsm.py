@@ -9,7 +9,7 @@ import errno
 import re
 
 from kprobesim.compat.finding import Finding
-from kprobesim.compat.instead import nearest
+from kprobesim.compat.instead import became, nearest
 from kprobesim.compat.interfaces.trampoline import no_trampolines
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
@@ -40,9 +40,7 @@ def attach_to_hook(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
             )
         ]
     if hook not in hooks:
-        near = tuple(nearest(hook, hooks))
-        text = f"there is no LSM hook {hook}"
-        return [Finding(Kind.ABSENT, text, errno.ESRCH, Reason.UNKNOWN_SYMBOL, instead=near)]
+        return [_no_hook(hook, hooks)]
     if not asked.is_typed(_PREFIX + hook):
         text = f"{_PREFIX}{hook} has no id in BTF"
         return [Finding(Kind.NO_BTF, text, errno.ESRCH, found_by="btf")]
@@ -64,6 +62,24 @@ def attach_to_hook(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
             )
         )
     return findings
+
+
+def _no_hook(hook: str, hooks: list[str]) -> Finding:
+    """Hooks are renamed with the functions that call them."""
+    by_function = {_function(one): one for one in hooks}
+    step = became(_function(hook), by_function)
+    if step is not None:
+        kind, why = step.kind, ": it was renamed"
+        instead = tuple(by_function[name] for name in step.names)
+    else:
+        kind, why, instead = Kind.ABSENT, "", tuple(nearest(hook, hooks))
+    text = f"there is no LSM hook {hook}{why}"
+    return Finding(kind, text, errno.ESRCH, Reason.UNKNOWN_SYMBOL, instead=instead)
+
+
+def _function(hook: str) -> str:
+    """``security_bpf_map_alloc`` calls the hook ``bpf_map_alloc_security``, most theirs."""
+    return f"security_{hook.removesuffix('_security')}"
 
 
 def _order(asked: KernelFacts) -> list[str] | None:

@@ -27,7 +27,7 @@ _CALL = re.compile(
     re.DOTALL,
 )
 _NAMED = re.compile(r"\b(?P<key>event|event_re|tp|fn_name|event_off)\s*=\s*")
-_TEXT = re.compile(r"b?([\"'])(?P<text>(?:(?!\1)[^\n])*)\1")
+_TEXT = re.compile(r"[bBrRuU]{0,2}([\"'])(?P<text>(?:(?!\1)[^\n])*)\1")
 _SYSTEM_CALL = re.compile(r"\w+\.get_syscall_fnname\(\s*b?[\"'](?P<name>\w+)[\"']")
 _ASSIGNED = re.compile(
     r"^[ \t]*(?P<name>\w+)\s*=\s*(?P<value>b?[\"'].{0,200}|\w+\.get_syscall_fnname\(.{0,100})$",

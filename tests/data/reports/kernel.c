@@ -25,6 +25,16 @@ PLAIN(kfree_skb_reason)
 PLAIN(bprm_execve)
 PLAIN(do_renameat2)
 
+PLAIN(security_inode_setattr)
+PLAIN(bpf_lsm_bpf_map_create)
+
+noinline int call_them(int x) { return vfs_read(x) + security_file_open(x) + security_inode_setattr(x); }
+
+/* the old name calls the new one, and so do others */
+PLAIN(filemap_add_folio)
+noinline int add_to_page_cache_lru(int x) { return filemap_add_folio(x) * 3; }
+noinline int filemap_get_pages(int x) { return filemap_add_folio(x) + add_to_page_cache_lru(x); }
+
 /* static inline, and no copy outside of its callers */
 static inline __attribute__((always_inline)) int blk_account_io_start(int x) { sink = x; return sink * 3; }
 noinline int blk_mq_submit_bio(int x) { return blk_account_io_start(x) + 1; }
