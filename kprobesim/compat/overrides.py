@@ -43,7 +43,7 @@ def not_overridable(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
 
 
 def _no(why: str, kind: Kind, name: str) -> Finding:
-    instead: tuple[str, ...] = ("act on the process instead: send it a signal",)
+    instead: tuple[str, ...] = ("a signal to the process",)
     hook = name.removeprefix("security_")
     if hook != name:
         instead = (f"fmod_ret/{name}", f"lsm/{hook}", *instead)

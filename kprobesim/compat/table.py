@@ -224,6 +224,9 @@ def _where(these: Sequence[AskedKernel], kernels: Sequence[AskedKernel]) -> str:
     arches = {kernel.arch for kernel in these}
     if len(arches) == 1 and len(these) == sum(kernel.arch in arches for kernel in kernels):
         return f"all {len(these)} kernels of {arches.pop()}"
+    others = [kernel.label for kernel in kernels if kernel not in these]
+    if len(others) <= _MOST_KERNELS:
+        return f"{len(these)} kernels, all but {', '.join(others)}"
     first = ", ".join(kernel.label for kernel in these[:_MOST_KERNELS])
     return f"{first} and {len(these) - _MOST_KERNELS} more"
 

@@ -38,3 +38,14 @@ def test_nothing_heavy_is_loaded_before_it_is_asked_for() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_asks_kernels_loads_no_emulator_and_no_extra() -> None:
+    program = (
+        "import sys\n"
+        "import kprobesim.cli.catalog, kprobesim.cli.compat, kprobesim.cli.diff\n"
+        "import kprobesim.cli.types, kprobesim.survey.build, kprobesim.compat.run\n"
+        "heavy = {'unicorn', 'pyarrow', 'duckdb', 'symbolic', 'distributed'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
