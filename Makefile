@@ -7,7 +7,7 @@ PARALLEL := --numprocesses auto --dist worksteal
 READY  := $(VENV)/.ready
 
 # Every line that the archive carries, both architectures: hours at first, minutes later.
-POINTS ?= 400
+POINTS ?= 2000
 KERNELS ?=
 
 .PHONY: agreement guest-tests help demo test test-quick lint samples bench bench-boot kernels sweep clean
@@ -57,7 +57,7 @@ sweep: $(READY)  ## compare N (300) random functions of real kernels with and wi
 	$(BIN)/python scripts/fetch_kernels.py --missing
 	$(BIN)/python benchmarks/sweep.py --functions $(N) .cache/kernels/amd64.deb .cache/kernels/arm64.deb
 
-agreement: $(READY)  ## compare check with the answers of every kernel line's own kprobes (KERNELS=6.1,7.3 POINTS=400)
+agreement: $(READY)  ## compare check with the answers of every kernel line's own kprobes (KERNELS=6.1,7.3 POINTS=2000)
 	$(BIN)/python scripts/agreement.py --points $(POINTS) --kernels "$(KERNELS)"
 
 guest-tests: $(READY)  ## let guests test themselves: bpftrace, the verifier, ftrace's tests, 1,256 instructions (10 minutes)

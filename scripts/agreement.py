@@ -265,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("packages", nargs="*", type=Path, help="packages instead of the archive's")
     parser.add_argument("--kernels", default="", help="only these lines: 5.10,6.1,7.3")
     parser.add_argument("--arch", choices=ARCHITECTURES, help="only this architecture")
-    parser.add_argument("--points", type=int, default=400, help="points a kernel and interface")
+    parser.add_argument("--points", type=int, default=2000, help="points a kernel and interface")
     parser.add_argument("--seed", type=int, default=1, help="other points")
     parser.add_argument(
         "--interfaces", default=",".join(INTERFACES), help=f"of {', '.join(INTERFACES)}"

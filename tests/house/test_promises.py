@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,28 @@ def test_every_public_name_documents_itself() -> None:
         if not getattr(kprobesim, name).__doc__
     ]
     assert undocumented == []
+
+
+def test_answers_from_files_need_no_emulator(sample: Path, tmp_path: Path) -> None:
+    """Nobody who only asks what a kernel would do pays for a CPU."""
+    names = tmp_path / "names.txt"
+    names.write_text("gcd\n")
+    program = f"""
+import sys
+from kprobesim.cli.main import main
+kernel, names, kept = {str(sample)!r}, {str(names)!r}, {str(tmp_path / "kept")!r}
+for words in (
+    ["check", kernel, "gcd"],
+    ["compat", names, "-k", kernel],
+    ["diff", kernel, kernel],
+    ["types", kernel, "gcd"],
+    ["catalog", "build", kernel, "-o", kept],
+    ["compat", names, "-k", kept],
+):
+    main(words)
+    assert "unicorn" not in sys.modules, words
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
