@@ -130,7 +130,7 @@ def ours_prototypes(btf: Btf) -> Iterator[str]:
     """The same of ours."""
     for each in btf:
         if isinstance(each, Function) and not re.search(
-            r"__attribute__|\(\*\*+\w*\)\(", prototype(each)
+            r"__attribute__|\(\*[^()]*\*\w*\)\(", prototype(each)
         ):
             yield without_const(prototype(each) + ";")
 

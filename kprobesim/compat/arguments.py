@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from kprobesim.arch.architecture import architecture
+from kprobesim.arch.architecture import ARCHITECTURES, architecture, halves
 from kprobesim.bpf.core.nearest import nearest_members
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
@@ -37,6 +37,7 @@ _AND_RESULT = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION, *_OF_HOO
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
 #: The verifier knows the prototype, and how many arguments there are: btf_ctx_access() of btf.c.
 _VERIFIED = (*_BY_NAME, *_OF_HOOKS, Interface.TP_BTF)
+_LINK_REGISTER = halves(x86_64=(), arm64=("lr",))
 _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
 _WORD = 8
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
@@ -48,6 +49,7 @@ def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
         if argument.symbol is not None and not asked.has(argument.symbol):
             text = f"{argument.text}: this kernel knows no symbol {argument.symbol}"
             yield Finding(Kind.EXTERN, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL)
+        yield from _no_register(asked, argument)
     if wanted.interface is Interface.TRACEPOINT:
         yield from _fields(asked, wanted)
         return
@@ -74,6 +76,22 @@ def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     for argument in wanted.arguments:
         yield from _lost(asked, wanted, argument, facts, function.parameters)
         yield from _declared(asked, wanted, argument, function.parameters)
+
+
+def _no_register(asked: KernelFacts, argument: WantedArgument) -> Iterator[Finding]:
+    """Registers are named as in the kernel's ``regoffset_table`` (arch/*/kernel/ptrace.c)."""
+    name, abi = argument.register, asked.known.image.isa.abi
+    if name is None or name in (*abi.pt_regs, *_LINK_REGISTER[asked.kernel.arch]):
+        return
+    theirs = (isa.abi.arguments for isa in ARCHITECTURES.values())
+    numbers = {names.index(name) for names in theirs if name in names}
+    yield Finding(
+        Kind.REFUSED,
+        f"{argument.text}: {asked.kernel.arch} has no register {name}",
+        errno.EINVAL,
+        instead=tuple(f"$arg{number + 1}, or %{abi.arguments[number]} here" for number in numbers),
+        found_by="rules",
+    )
 
 
 def _ordinal(asked: KernelFacts, wanted: Wanted, argument: WantedArgument) -> int | None:
@@ -202,6 +220,8 @@ def _declared(
     other = None
     if found is not None and said:
         other = _no_pointer(found.type) if declared is None else f"a struct {declared}"
+        if declared and (_begins(asked, said, declared) or _begins(asked, declared, said)):
+            other = None  # what holds it, as a struct tcp_sock holds a struct sock
     if found is not None and other is not None and said != declared:
         yield Finding(
             Kind.ARGUMENT,
@@ -218,6 +238,18 @@ def _declared(
 def _said(argument: WantedArgument) -> str | None:
     """The struct that the probe takes the argument for."""
     return _PREFIXES.sub("", argument.type or "").rstrip("* ") or None
+
+
+def _begins(asked: KernelFacts, outer: str, inner: str) -> bool:
+    """Whether a ``struct outer`` begins with a ``struct inner``, directly or deeper."""
+    seen = set()
+    kept: Type | None = next(iter(asked.composites(outer)), None)
+    while isinstance(kept, Composite) and kept.number not in seen:
+        if kept.name == inner:
+            return True
+        seen.add(kept.number)
+        kept = next((one.type.stripped for one in kept.members if one.bit_offset == 0), None)
+    return False
 
 
 def _no_pointer(declared: Type) -> str | None:

@@ -53,7 +53,8 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "search_binary_handler": (_inlined(*_EXEC),),
     "exec_binprm": (_inlined(*_EXEC),),
     "do_coredump": (_renamed("vfs_coredump"),),
-    # kernel/exit.c
+    # kernel/module/main.c, kernel/exit.c
+    "layout_and_allocate": (_inlined("load_module"),),
     "exit_mm": (_inlined("do_exit"),),
     # fs/open.c, fs/file.c, fs/namei.c
     "do_sys_open": (_renamed("do_sys_openat2"),),

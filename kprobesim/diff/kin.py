@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cached_property
 
@@ -13,7 +13,7 @@ __all__ = ["Kin"]
 
 _WORD = 4  # letters of a word that two names share by no accident
 _ALIKE = 0.75
-_MOST = 64  # functions of the same types that are looked at
+_RARE = 24  # functions that may share a word or types for these to say anything
 
 
 class Kin:
@@ -26,20 +26,31 @@ class Kin:
         self._fresh = fresh
 
     def are(self, old: str, new: str) -> bool:
-        """Whether the names share a word, or the types are the same."""
-        if _words(old) & _words(new):
+        """Whether the names share a word that few have, or the types are the same that few have."""
+        if any(self._having[word] <= _RARE for word in _words(old) & _words(new)):
             return True
         types = _types(self._before, old)
-        return types is not None and len(types) > 1 and types == _types(self._after, new)
+        return (
+            types is not None
+            and len(self._by_types.get(types, ())) <= _RARE
+            and types == _types(self._after, new)
+        )
 
     def nearest(self, old: str) -> str | None:
         """The new function of the same types whose name is most like ``old``, if one is."""
         types = _types(self._before, old)
         if types is None:
             return None
-        scored = [(_alike(old, new), new) for new in self._by_types.get(types, ())[:_MOST]]
-        score, name = max(scored, default=(0.0, ""))
+        same: Sequence[str] = self._by_types.get(types, ())
+        if len(same) > _RARE:  # a driver's callbacks: only what has the whole name
+            same = [new for new in same if old in new or new in old]
+        score, name = max(((_alike(old, new), new) for new in same), default=(0.0, ""))
         return name if score >= _ALIKE else None
+
+    @cached_property
+    def _having(self) -> Counter[str]:
+        """How many new functions have each word in their names."""
+        return Counter(word for name in self._fresh for word in _words(name))
 
     @cached_property
     def _by_types(self) -> Mapping[tuple[str, ...], list[str]]:

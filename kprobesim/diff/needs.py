@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -88,7 +89,10 @@ def _functions(wanted: Wanted, functions: Collection[str], prefix: str) -> Itera
         yield f"bpf_lsm_{target}"
     elif wanted.interface is Interface.SYSCALL:
         yield f"{prefix}{target}"
-    elif wanted.pattern and not wanted.regex:
+    elif wanted.regex:  # its reader has checked it
+        found = re.compile(target).search
+        yield from (name for name in functions if found(name))
+    elif wanted.pattern:
         yield from (name for name in functions if fnmatchcase(name, target))
     else:
         yield target

@@ -47,5 +47,11 @@ def test_a_report_is_foretold(row: dict[str, Any], report_image: Path, tmp_path:
     assert row.get("says", "").replace("PREFIX", PREFIX[arch]) in said
 
 
+def test_a_cast_to_what_holds_the_argument_is_meant(report_image: Path, tmp_path: Path) -> None:
+    source = tmp_path / "tool.bt"
+    source.write_text("kprobe:vfs_read { @[((struct backing_file *)arg0)->count] = count(); }")
+    assert compatibility([source], [report_image]).exit_status() == 0
+
+
 def _severity(answer: Answer) -> int:
     return answer.worst.kind.severity

@@ -31,6 +31,7 @@ _KINDS = {
 _OF_THE_PMU = {
     Reason.AMBIGUOUS_SYMBOL: errno.EADDRNOTAVAIL,
     Reason.UNKNOWN_SYMBOL: errno.ENOENT,
+    Reason.MODULE_NOT_LOADED: errno.ENOENT,
 }
 _MOST_SHOWN = 4
 
@@ -50,6 +51,8 @@ def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
         return absent(asked, wanted, _errno(wanted, verdict))
     if not verdict:
         return [_refused(asked, wanted, verdict)]
+    if verdict.kind is None and (_by_pmu(wanted) or asked.functions_named(wanted.target)):
+        return [_without_module(asked, wanted, verdict)]  # the PMU does not wait
     if verdict.kind is None:
         return [Finding(Kind.WAITS, verdict.message or "", rule=verdict.reason)]
     findings = [attached(verdict)]
@@ -95,10 +98,13 @@ def attached(verdict: Verdict) -> Finding:
 
 
 def _errno(wanted: Wanted, verdict: Verdict) -> int:
-    by_pmu = wanted.interface in (Interface.KPROBE_PERF, Interface.SYSCALL)
-    if by_pmu and verdict.reason in _OF_THE_PMU:
+    if _by_pmu(wanted) and verdict.reason in _OF_THE_PMU:
         return _OF_THE_PMU[verdict.reason]
     return verdict.errno
+
+
+def _by_pmu(wanted: Wanted) -> bool:
+    return wanted.interface in (Interface.KPROBE_PERF, Interface.SYSCALL)
 
 
 def _refused(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
@@ -145,12 +151,14 @@ def _without_module(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Fin
         return Finding(
             Kind.RENAMED,
             f"this kernel has no module {wanted.module}: {wanted.target} is built into it",
-            errno=verdict.errno,
+            errno=_errno(wanted, verdict),
             rule=verdict.reason,
             instead=(wanted.target,),
         )
     message = verdict.message or f"the module {wanted.module} is not loaded"
-    return Finding(Kind.MODULE, message, errno=verdict.errno, rule=verdict.reason)
+    if verdict:
+        message = f"there is no module {wanted.module} here, and this interface waits for none"
+    return Finding(Kind.MODULE, message, errno=_errno(wanted, verdict), rule=verdict.reason)
 
 
 def _places(asked: KernelFacts, wanted: Wanted) -> tuple[str, ...]:

@@ -59,12 +59,12 @@ def _objections(
             )
     if not image.is_kernel_text(address):
         init = image.init_text
-        if init_freed or init is None or not init[0] <= address < init[1]:
-            yield (
-                errno.EINVAL,
-                Reason.NOT_KERNEL_TEXT,
-                f"{site} is not in the kernel's text; probe a function",
-            )
+        initial = init is not None and init[0] <= address < init[1]
+        if init_freed or not initial:
+            text = f"{site} is not in the kernel's text; probe a function"
+            if initial:
+                text = f"{site} runs at boot only: it is __init, and its code is freed then"
+            yield errno.EINVAL, Reason.NOT_KERNEL_TEXT, text
     rule = blacklist.rule(site.address, site.symbol)
     if rule is not None:
         yield (
