@@ -204,7 +204,9 @@ class Compatibility:
         return tuple(answer for answer in self.answers if answer.counts(allowed))
 
     def exit_status(self, allowed: Collection[Kind] = ()) -> int:
-        """0 if all is well, 1 if something is not (as ``check``: a line that is none is 2)."""
+        """0 if all is well, 1 if something is not, 2 if there was nothing to answer."""
+        if not self.answers:
+            return 0 if self.problems and Kind.PROBLEM in allowed else 2
         if self.problems and Kind.PROBLEM not in allowed:
-            return 2 if not self.answers else 1
+            return 1
         return 1 if self.wrong(allowed) else 0

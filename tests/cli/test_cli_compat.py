@@ -45,7 +45,7 @@ def test_wrong_use_is_told(
 def test_one_bad_kernel_does_not_stop_the_others(cli: Cli, sample: Path, names: Path) -> None:
     done = cli("compat", names, "-k", sample, names)
     assert done.code == 1
-    assert "no_such_function" in done.out and f"{names}: " in done.out
+    assert "no_such_function" in done.out and f"{names}:" in done.out
 
 
 def test_no_emulator_is_loaded(sample: Path, names: Path) -> None:
