@@ -95,6 +95,11 @@ class Functions:
         found |= self._own_names.compiled if self.dwarf is None else self.dwarf.names()
         return sorted(found)
 
+    @property
+    def strings(self) -> frozenset[bytes]:
+        """The kernel's constants that could be names of functions."""
+        return self._own_names.strings
+
     def facts_of_all(self) -> Iterator[FunctionFacts]:
         """The facts of each of :meth:`names`."""
         return map(self.facts, self.names())

@@ -10,7 +10,7 @@ from kprobesim.functions.facts import Certainty, Evidence, FoundBy, InlinedAt, I
 from kprobesim.functions.own_names import OwnNames
 from kprobesim.functions.seen import Seen
 
-__all__ = ["Judged", "by_code", "by_dwarf"]
+__all__ = ["Judged", "by_code", "by_dwarf", "without_a_trace"]
 
 
 class Judged(NamedTuple):
@@ -80,7 +80,15 @@ def by_code(
         return Judged(
             Inlining.WHOLE, (), "symbols", "likely", (Evidence(text, "symbols", "likely"),)
         )
-    if own.is_a_string(seen.base):
+    return without_a_trace(own.is_a_string(seen.base))
+
+
+def without_a_trace(is_a_string: bool) -> Judged:
+    """Of a function that has left neither symbols nor copies that are known.
+
+    ``is_a_string``: whether its name is among the kernel's constants.
+    """
+    if is_a_string:
         text = "it has no symbol, and its name is among the kernel's constants, as functions log it"
         return Judged(Inlining.WHOLE, (), "code", "guess", (Evidence(text, "code", "guess"),))
     text = "it has no symbol: it is inlined wherever it is called, or not in this kernel"

@@ -51,10 +51,10 @@ class OwnNames:
 
     def is_a_string(self, name: str) -> bool:
         """Whether the kernel's constants have that very string; its types do not count."""
-        return name.encode("utf-8", "surrogateescape") in self._strings
+        return name.encode("utf-8", "surrogateescape") in self.strings
 
     @cached_property
-    def _strings(self) -> frozenset[bytes]:
+    def strings(self) -> frozenset[bytes]:
         """All strings among the kernel's constants that could be a function's name."""
         part = self._code.part
         types = b"" if part.btf is None else part.btf.data

@@ -125,7 +125,7 @@ def pack_known(
                 del traced[address]
                 indices.append(index)
     sections["survey/traced"] = pack_words(indices)
-    sections |= pack_facts(facts_of_all)
+    sections |= pack_facts(kernel.functions, facts_of_all)
     functions: list[tuple[str, str, int]] = []
     if kernel.rules.finder is not None:
         modules = pack_modules(kernel.rules.finder, files=module_files)

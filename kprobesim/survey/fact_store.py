@@ -9,42 +9,67 @@ import json
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, fields
-from functools import cached_property, lru_cache
+from dataclasses import MISSING, fields, replace
+from functools import cached_property, lru_cache, partial
 from typing import Any, TypeVar, cast
 
 import zstandard
 
 from kprobesim.catalog.file import Catalog
 from kprobesim.errors import KprobesimError
+from kprobesim.functions.clones import split_clone
 from kprobesim.functions.facts import Clone, Evidence, FunctionFacts, InlinedAt, Inlining
+from kprobesim.functions.inlining import without_a_trace
 from kprobesim.image import Symbol, SymbolTable
-from kprobesim.snapshot.packing import PackingError, pack, pack_words, unpack, unpack_words
+from kprobesim.snapshot.packing import (
+    PackingError,
+    pack,
+    pack_value,
+    pack_words,
+    unpack,
+    unpack_value,
+    unpack_words,
+)
+from kprobesim.survey.known import FactSource
 
 __all__ = ["FactStore", "pack_facts"]
 
 _T = TypeVar("_T")
 
 _TOGETHER = 64
+_NOBODY = "no function has this name"
 _FIELDS = fields(FunctionFacts)
 _USUAL = {field.name: None if field.default is MISSING else field.default for field in _FIELDS}
 _LARGEST_PART = 16 << 20
 _PREFIX = "functions/"
 
 
-def pack_facts(facts: Iterable[FunctionFacts]) -> dict[str, bytes]:
-    """Sections of which :class:`FactStore` makes ``facts`` again."""
-    lines = sorted((one.name, _plain(one)) for one in facts)
+def pack_facts(functions: FactSource, became: Iterable[FunctionFacts]) -> dict[str, bytes]:
+    """Sections of which :class:`FactStore` answers as ``functions`` does.
+
+    Args:
+        functions: What became of the functions of a kernel.
+        became: The facts of all of them.
+    """
+    all_facts = {facts.name: facts for facts in became}
+    for facts in list(all_facts.values()):
+        for clone in facts.clones:
+            if clone.symbol.name not in all_facts:
+                all_facts[clone.symbol.name] = functions.facts(clone.symbol.name)
+    lines = sorted((name, _plain(facts)) for name, facts in all_facts.items())
     compress = zstandard.ZstdCompressor(level=3).compress
     starts = range(0, len(lines), _TOGETHER)
     parts = [
         compress("\n".join(json.dumps(line) for _, line in lines[at : at + _TOGETHER]).encode())
         for at in starts
     ]
+    absent = functions.facts(_NOBODY)
     return {
         _PREFIX + "first": pack("\0".join(lines[at][0] for at in starts).encode()),
         _PREFIX + "sizes": pack_words(array("I", map(len, parts))),
         _PREFIX + "parts": b"".join(parts),
+        _PREFIX + "strings": pack(b"\0".join([b"", *sorted(functions.strings), b""])),
+        _PREFIX + "absent": pack_value(_plain(absent)),
     }
 
 
@@ -58,20 +83,55 @@ class FactStore:
 
     def names(self) -> list[str]:
         """All functions that are known of."""
-        return [name for part in range(len(self._first)) for name in self._part(part)]
+        names = (json.loads(line)["name"] for line in self._lines())
+        return [name for name in names if split_clone(name)[0] == name]
 
     def facts_of_all(self) -> Iterator[FunctionFacts]:
         """The facts of each of :meth:`names`."""
-        for part in range(len(self._first)):
-            yield from map(self._facts, self._part(part).values())
+        for line in self._lines():
+            plain = self._read(partial(json.loads, line))
+            if split_clone(plain["name"])[0] == plain["name"]:
+                yield self._facts(plain)
 
     def facts(self, name: str) -> FunctionFacts:
-        """What became of the function ``name``."""
+        """What became of the function ``name``, which may also be the full name of a clone."""
         index = bisect_right(self._first, name) - 1
-        plain = self._part(index).get(name) if index >= 0 else None
-        if plain is None:
-            return FunctionFacts(name, inlining=Inlining.GONE, certainty="likely")
-        return self._facts(plain)
+        start = f'{{"name": {json.dumps(name)},'
+        for line in self._part(index) if index >= 0 else ():
+            if line.startswith(start):
+                return self._facts(self._read(partial(json.loads, line)))
+        absent = replace(self._facts(self._absent), name=name)
+        if absent.certainty == "exact":
+            return absent  # debug information knows all that there is
+        base = split_clone(name)[0]
+        judged = without_a_trace(b"\0%b\0" % base.encode("utf-8", "replace") in self._strings)
+        return replace(
+            absent,
+            prototype=absent.prototype if base == name else self.facts(base).prototype,
+            inlining=judged.inlining,
+            found_by=judged.found_by,
+            certainty=judged.certainty,
+            evidence=judged.evidence,
+        )
+
+    @cached_property
+    def _absent(self) -> dict[str, Any]:
+        """The facts of a function that is not there."""
+        found = self._read(lambda: unpack_value(self._catalog.section(_PREFIX + "absent")))
+        return cast("dict[str, Any]", found)
+
+    @cached_property
+    def _strings(self) -> bytes:
+        return self._read(lambda: unpack(self._catalog.section(_PREFIX + "strings")))
+
+    @property
+    def strings(self) -> frozenset[bytes]:
+        """The kernel's constants that could be names of functions."""
+        return frozenset(filter(None, self._strings.split(b"\0")))
+
+    def _lines(self) -> Iterator[str]:
+        for part in range(len(self._first)):
+            yield from self._part(part)
 
     @cached_property
     def _first(self) -> list[str]:
@@ -89,12 +149,10 @@ class FactStore:
             raise self._catalog.damaged("its facts of functions are cut short")
         return parts
 
-    def _unpack(self, index: int) -> dict[str, dict[str, Any]]:
-        def read() -> dict[str, dict[str, Any]]:
-            text = unpack(self._parts[index], limit=_LARGEST_PART).decode()
-            return {line["name"]: line for line in map(json.loads, text.split("\n"))}
-
-        return self._read(read)
+    def _unpack(self, index: int) -> list[str]:
+        parts = self._parts
+        text = self._read(lambda: unpack(parts[index], limit=_LARGEST_PART).decode())
+        return text.split("\n")
 
     def _facts(self, plain: dict[str, Any]) -> FunctionFacts:
         return self._read(lambda: _whole(plain, self._symbols))
@@ -114,12 +172,14 @@ def _plain(facts: FunctionFacts) -> dict[str, Any]:
     """As JSON: the name, and what is not as usual."""
     values = {field.name: getattr(facts, field.name) for field in _FIELDS}
     plain = {name: value for name, value in values.items() if value != _USUAL[name]}
-    plain["symbols"] = [symbol.address for symbol in facts.symbols]
-    plain["clones"] = [[one.symbol.name, one.symbol.address, one.kind] for one in facts.clones]
-    plain["inlining"] = facts.inlining.name
-    plain["inlined_into"] = [[at.caller, at.file, at.line, at.address] for at in facts.inlined_into]
-    plain["evidence"] = [[one.text, one.found_by, one.certainty] for one in facts.evidence]
-    return {name: value for name, value in plain.items() if value not in ([], ())}
+    parts: dict[str, Any] = {}
+    parts["symbols"] = [symbol.address for symbol in facts.symbols]
+    parts["clones"] = [[one.symbol.name, one.symbol.address, one.kind] for one in facts.clones]
+    parts["inlining"] = facts.inlining.name
+    parts["inlined_into"] = [[at.caller, at.file, at.line, at.address] for at in facts.inlined_into]
+    parts["evidence"] = [[one.text, one.found_by, one.certainty] for one in facts.evidence]
+    usual = {name: value for name, value in plain.items() if name not in parts}
+    return usual | {name: value for name, value in parts.items() if value}
 
 
 def _whole(plain: dict[str, Any], symbols: SymbolTable) -> FunctionFacts:

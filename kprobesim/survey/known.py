@@ -30,6 +30,10 @@ __all__ = ["FactSource", "KnownKernel", "open_known"]
 class FactSource(Protocol):
     """Whoever tells what became of functions: their code and types, or a catalogue."""
 
+    @property
+    def strings(self) -> frozenset[bytes]:
+        """The kernel's constants that could be names of functions."""
+
     def names(self) -> list[str]:
         """All functions that are known of."""
 
