@@ -6,7 +6,7 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from kprobesim.sources.read import read_sources
 from kprobesim.sources.wanted import Interface, Source, SourceKind
 from kprobesim.survey.kernel_files import kernel_files
 from kprobesim.survey.known import KnownKernel, open_known
+from kprobesim.survey.worker_pool import stoppable, worker_pool
 
 __all__ = ["compatibility"]
 
@@ -138,11 +139,16 @@ def _judge_all(
         for path in paths:
             yield path, _judge_one(work, path, progress)
         return
-    pool = ProcessPoolExecutor(min(jobs, len(paths))) if executor is None else nullcontext(executor)
+    pool = worker_pool(min(jobs, len(paths))) if executor is None else nullcontext(executor)
     with pool as workers:
-        pending = {workers.submit(_judge_one, work, path): path for path in paths}
-        for done in as_completed(pending):
-            yield pending[done], done.result()
+        pending = {workers.submit(stoppable, _judge_one, work, path): path for path in paths}
+        for future in as_completed(pending):
+            try:
+                done = future.result()
+            except Exception as error:  # the worker was killed, or cannot run this at all
+                why = f"whoever judged it failed ({type(error).__name__}: {error})"
+                done = _Done(problems=[Unread(str(pending[future]), None, why)])
+            yield pending[future], done
 
 
 def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
