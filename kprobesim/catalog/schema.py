@@ -11,7 +11,7 @@ from kprobesim.catalog.extra import needed
 
 __all__ = ["COLUMNS", "FORMAT", "RECORDS", "schema"]
 
-FORMAT = 1
+FORMAT = 2
 """What is written; a newer one is refused."""
 
 #: Name and type of each column; ``label`` is text of which there are few different ones.

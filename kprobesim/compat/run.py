@@ -6,7 +6,7 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,21 +142,13 @@ def _judge_all(
     pool = worker_pool(min(jobs, len(paths))) if executor is None else nullcontext(executor)
     with pool as workers:
         pending = {workers.submit(stoppable, _judge_one, work, path): path for path in paths}
-        try:
-            for done in as_completed(pending):
-                yield pending[done], _outcome(done, pending[done])
-        finally:
-            for one in pending:
-                one.cancel()
-
-
-def _outcome(future: Future[_Done], path: Path) -> _Done:
-    """What a worker found, or why there is nothing of it."""
-    try:
-        return future.result()
-    except BrokenExecutor as error:
-        why = f"whoever worked on it was killed, perhaps for want of memory ({error})"
-        return _Done(problems=[Unread(str(path), None, why)])
+        for future in as_completed(pending):
+            try:
+                done = future.result()
+            except Exception as error:  # the worker was killed, or cannot run this at all
+                why = f"whoever judged it failed ({type(error).__name__}: {error})"
+                done = _Done(problems=[Unread(str(pending[future]), None, why)])
+            yield pending[future], done
 
 
 def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:

@@ -49,7 +49,7 @@ _HEADINGS = {
     Change.GONE: "functions gone",
     Change.INLINED: "functions inlined wholly",
     Change.SUFFIXED: "functions left only as clones of the compiler's",
-    Change.RENAMED: "functions renamed, by their code",
+    Change.RENAMED: "functions renamed",
     Change.REFUSED: "functions whose entry takes no kprobe any more",
     Change.NOT_TRACED: "functions that ftrace, fentry and kprobe.multi cannot trace any more",
     Change.NOT_OVERRIDABLE: "functions whose return value cannot be overridden any more",

@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import chain
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.compat.instead import became
+from kprobesim.compat.kinds import Kind
 from kprobesim.diff.bodies import find_renames, same_body
 from kprobesim.diff.change import Change, Difference, KernelDiff, sort_key
 from kprobesim.diff.kin import Kin
@@ -124,24 +126,36 @@ class _Comparison:
         self._tell(f"looking for {len(left)} functions that are gone among {len(fresh)} new ones")
         kin = Kin(self._before, self._after, fresh)
         renamed = find_renames(self._old.code, left, self._new.code, fresh, kin.are)
-        facts = self._kernels[1].functions
         for name in gone:
-            was = self._declared(name)
-            if name in clones:
-                yield Difference(Change.SUFFIXED, name, was, ", ".join(clones[name]))
-            elif name in renamed:
-                if needs is None:
-                    fresh.pop(renamed[name], None)
-                yield Difference(Change.RENAMED, name, was, renamed[name])
-            elif (other := kin.nearest(name)) is not None:
-                hint = f"perhaps it is {other} now, which takes the same"
-                yield Difference(Change.GONE, name, was, details=(hint,))
-            elif (found := facts.facts(name)).inlining is Inlining.WHOLE:
-                callers = sorted({copy.caller for copy in found.inlined_into})
-                how = f"{found.certainty}, by {found.found_by}"
-                yield Difference(Change.INLINED, name, was, ", ".join(callers), (how,))
-            else:
-                yield Difference(Change.GONE, name, was)
+            if name in renamed and needs is None:
+                fresh.pop(renamed[name], None)
+            found = self._fate(name, renamed.get(name), kin)
+            yield replace(found, old=self._declared(name))
+
+    def _fate(self, name: str, renamed: str | None, kin: Kin) -> Difference:
+        """What became of a function that has no symbol any more, by what is surest."""
+        clones = self._new.clones.get(name)
+        if clones is not None:
+            return Difference(Change.SUFFIXED, name, new=", ".join(clones))
+        if renamed is not None:
+            return Difference(Change.RENAMED, name, new=renamed, details=("by its code",))
+        step = became(name, self._new.addresses)
+        if step is not None and step.kind is Kind.RENAMED:
+            names = ", ".join(step.names)
+            return Difference(Change.RENAMED, name, new=names, details=("as history has it",))
+        facts = self._kernels[1].functions.facts(name)
+        if facts.inlining is Inlining.WHOLE and facts.certainty != "guess":
+            callers = ", ".join(sorted({copy.caller for copy in facts.inlined_into}))
+            how = f"{facts.certainty}, by {facts.found_by}"
+            return Difference(Change.INLINED, name, new=callers, details=(how,))
+        if step is not None:
+            hint = f"what sees the same calls: {', '.join(step.names)}"
+            return Difference(Change.GONE, name, details=(hint,))
+        other = kin.nearest(name)
+        if other is not None:
+            hint = f"perhaps it is {other} now, which takes the same"
+            return Difference(Change.GONE, name, details=(hint,))
+        return Difference(Change.GONE, name)
 
     def _declared(self, name: str) -> str:
         found = None if self._before is None else self._before.function(name)

@@ -92,7 +92,8 @@ def build_catalog(
         directory: Where the catalogues are to be; it is made if it is not there.
         executor: Does the work: of any kind, processes of this machine or a cluster that sees the
             same files (``distributed.Client(...).get_executor()``).
-        jobs: Without an executor, how many processes do it; by default this one alone.
+        jobs: Without an executor, how many processes do it; by default this one alone. They
+            import the program anew, so it must begin its work under ``if __name__ == "__main__"``.
         progress: Hears of each kernel that is done.
         modules: Keep modules themselves, not only their functions and types: else places in them
             cannot be judged by the catalogue.
