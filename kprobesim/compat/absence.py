@@ -52,7 +52,8 @@ def _absent(asked: KernelFacts, wanted: Wanted, number: int) -> list[Finding]:
     for finding in (
         _suffixed(facts, number),
         _otherwise_suffixed(asked, name, number),
-        _inlined(facts, number),
+        _only_tracepoint(asked, facts, number),
+        _inlined(asked, facts, number),
     ):
         if finding is not None:
             return [finding]
@@ -103,9 +104,23 @@ def _otherwise_suffixed(asked: KernelFacts, name: str, number: int) -> Finding |
     return Finding(Kind.SUFFIX, text, number, _RULE, instead=names)
 
 
-def _inlined(facts: FunctionFacts, number: int) -> Finding | None:
+def _only_tracepoint(asked: KernelFacts, facts: FunctionFacts, number: int) -> Finding | None:
+    """The name of a tracepoint is in the kernel as a string, as those of inlined functions are."""
+    name, known = facts.name, asked.known
+    if name in HISTORY or facts.inlined_into or name not in known.raw_tracepoints:
+        return None
+    events = sorted(event for event in known.trace_events if event.rpartition(":")[2] == name)
+    instead = tuple(f"tracepoint:{event}" for event in events) or (f"raw_tp/{name}",)
+    text = f"{name} is no function of this kernel: it is a tracepoint"
+    return Finding(Kind.ABSENT, text, number, _RULE, instead=instead)
+
+
+def _inlined(asked: KernelFacts, facts: FunctionFacts, number: int) -> Finding | None:
     if facts.inlining is not Inlining.WHOLE:
         return None
+    known = None if facts.inlined_into else _of_history(asked, facts.name, number)
+    if known is not None:
+        return known
     into = dict.fromkeys(place.caller for place in facts.inlined_into)
     return Finding(
         Kind.INLINED,
@@ -161,9 +176,15 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
     why = "" if sure else ": removed, renamed or, if it was static, inlined wherever it was called"
     if not asked.known.modules:
         why += "; or it is in a module, and none of this kernel's is at hand"
-    near = (*variants(name, asked.function_names), *nearest(name, asked.function_names))
+    inner = f"__{name}"
+    of_modules = [f"{module}:{inner}" for module in asked.modules_with(inner)]
+    near = (
+        *of_modules,
+        *variants(name, asked.function_names),
+        *nearest(name, asked.function_names),
+    )
     probed = asked.probed_names
-    near = tuple(one for one in near if one in probed) or near
+    near = tuple(one for one in near if one in probed or one in of_modules) or near
     return Finding(
         Kind.ABSENT,
         f"there is no {name} in this kernel{why}",

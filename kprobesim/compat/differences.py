@@ -16,6 +16,7 @@ from kprobesim.compat.kinds import Kind, Level
 __all__ = ["compared"]
 
 _NAME = re.compile(r"\w+$")
+_FUNCTION = re.compile(r".*?\(\*+(\w*)\).*")
 
 
 def compared(row: Sequence[Answer]) -> list[Answer]:
@@ -24,9 +25,14 @@ def compared(row: Sequence[Answer]) -> list[Answer]:
     read = _read(row) if row else None
     if len(known) < 2 or (row[0].wanted.returns and not read):
         return list(row)
-    usual, _ = Counter(_types(answer, read) for answer in reversed(known)).most_common(1)[0]
-    example = next(answer for answer in reversed(known) if _types(answer, read) == usual)
-    return [_told(answer, example, usual, read) for answer in row]
+    moved = len({len(answer.parameters or ()) for answer in known}) > 1
+    taken = {id(answer): _types(answer, read, moved) for answer in known}
+    usual, _ = Counter(taken[id(answer)] for answer in reversed(known)).most_common(1)[0]
+    example = next(answer for answer in reversed(known) if taken[id(answer)] == usual)
+    return [
+        _told(answer, example, read) if taken.get(id(answer), usual) != usual else answer
+        for answer in row
+    ]
 
 
 def _read(row: Sequence[Answer]) -> frozenset[int] | None:
@@ -41,22 +47,27 @@ def _read(row: Sequence[Answer]) -> frozenset[int] | None:
     )
 
 
-def _types(answer: Answer, read: frozenset[int] | None) -> tuple[str, ...]:
-    """What stands at the places that are read, without the names."""
+def _types(answer: Answer, read: frozenset[int] | None, moved: bool) -> tuple[str, ...]:
+    """What stands at the places that are read, named only if some may have ``moved``."""
     parameters = answer.parameters or ()
     numbers: Iterable[int] = range(len(parameters)) if read is None else sorted(read)
     return tuple(
-        _NAME.sub("", parameters[number]).rstrip() if number < len(parameters) else ""
-        for number in numbers
+        _type(parameters[number], moved) if number < len(parameters) else "" for number in numbers
     )
 
 
-def _told(
-    answer: Answer, example: Answer, usual: tuple[str, ...], read: frozenset[int] | None
-) -> Answer:
+def _type(parameter: str, named: bool) -> str:
+    """A parameter's type; numbers are one, for a kernel gives their types names of its own."""
+    if "(*" in parameter:  # a function, which others give a name
+        parameter = _FUNCTION.sub(r" \1", parameter, count=1)
+    kept = _NAME.sub("", parameter).replace("const ", "").rstrip()
+    if kept.endswith("*") or kept.startswith(("struct ", "union ", "enum ")):
+        return kept
+    return parameter.rpartition(" ")[2] if named else "a number"
+
+
+def _told(answer: Answer, example: Answer, read: frozenset[int] | None) -> Answer:
     if answer.parameters is None or example.parameters is None or answer.level is Level.ERROR:
-        return answer
-    if _types(answer, read) == usual:
         return answer
     kind = Kind.SIGNATURE if read is None else Kind.ARGUMENT
     if any(finding.kind is kind for finding in answer.findings):

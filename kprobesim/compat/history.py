@@ -106,6 +106,7 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "account_page_dirtied": (_renamed("folio_account_dirtied"), _inlined("__folio_mark_dirty")),
     "folio_account_dirtied": (_inlined("__folio_mark_dirty"),),
     "add_to_page_cache_lru": (_renamed("filemap_add_folio"),),
+    "swap_readpage": (_renamed("swap_read_folio"),),
     "mark_page_accessed": (_renamed("folio_mark_accessed"),),
     "set_page_dirty": (_renamed("folio_mark_dirty"),),
     "lru_cache_add": (_renamed("folio_add_lru"),),

@@ -41,6 +41,19 @@ def test_names_of_parameters_do_not_count() -> None:
     assert _kinds([("struct file *file",), ("struct file *filp",)]) == [[], []]
 
 
+def test_numbers_and_functions_may_have_types_of_other_names() -> None:
+    old = ("unsigned long flags", "int (*done)(struct page *, int)")
+    new = ("vm_flags_t flags", "done_fn done")
+    assert _kinds([old, new, new], WantedArgument("arg1", ordinal=1)) == [[], [], []]
+    assert _kinds([old, new, new]) == [[], [], []]
+
+
+def test_a_number_that_moved_is_told_by_its_name() -> None:
+    old = ("struct sock *sk", "size_t len", "int nonblock", "int flags")
+    new = ("struct sock *sk", "size_t len", "int flags")
+    assert _kinds([old, new, new], WantedArgument("arg2", ordinal=2)) == [[Kind.ARGUMENT], [], []]
+
+
 def test_who_reads_nothing_known_gets_a_note() -> None:
     assert _kinds([OLD, NEW, NEW, None]) == [[Kind.SIGNATURE], [], [], []]
     assert _kinds([OLD, None, None]) == [[], [], []]
