@@ -13,11 +13,10 @@ from kprobesim.image import Symbol
 from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
 from kprobesim.types.btf import Btf
+from kprobesim.types.c_text import declaration
 from kprobesim.types.model import (
     Composite,
-    Enum,
     Function,
-    FunctionPrototype,
     Parameter,
     Pointer,
     Type,
@@ -187,13 +186,8 @@ def struct_name(declared: Type) -> str | None:
 
 
 def parameter_text(parameter: Parameter) -> str:
-    """``"struct file *file"``, enough to tell whether it is the same as in another kernel."""
-    kept, stars = parameter.type.stripped, ""
-    while isinstance(kept, Pointer):
-        kept, stars = kept.target.stripped, stars + "*"
-    kind = f"{kept.kind} " if isinstance(kept, (Composite, Enum)) else ""
-    what = "a function" if isinstance(kept, FunctionPrototype) else f"{kind}{kept.name or 'void'}"
-    return f"{what} {stars}{parameter.name}".rstrip()
+    """``"struct file *file"``, as in a prototype."""
+    return declaration(parameter.type, parameter.name)
 
 
 def parameters_of(prototype: str) -> tuple[str, ...]:
