@@ -31,6 +31,7 @@ _KINDS = {
     BlockerKind.OBJECT: Kind.REFUSED,
 }
 _EINVAL = 22
+_OVERRIDE = "bpf_override_return"
 _BY_REGISTERS = (
     Interface.KPROBE_PERF,
     Interface.KPROBE_MULTI,
@@ -129,7 +130,8 @@ class Objects:
             )
             return
         for blocker in program.blockers:
-            yield _finding(blocker)
+            if blocker.path != _OVERRIDE:  # told of the function: see overrides.py
+                yield _finding(blocker)
 
 
 def _declared(program: Program, wanted: Wanted) -> Iterator[WantedArgument]:
