@@ -40,7 +40,10 @@ def absent(
     """
     events = same_events(wanted.target, asked.known.trace_events)
     findings = _absent(asked, wanted, number)
-    return [replace(finding, instead=(*finding.instead, *events)) for finding in findings]
+    return [
+        replace(finding, instead=tuple(dict.fromkeys((*finding.instead, *events))))
+        for finding in findings
+    ]
 
 
 def _absent(asked: KernelFacts, wanted: Wanted, number: int) -> list[Finding]:
@@ -107,7 +110,9 @@ def _otherwise_suffixed(asked: KernelFacts, name: str, number: int) -> Finding |
 def _only_tracepoint(asked: KernelFacts, facts: FunctionFacts, number: int) -> Finding | None:
     """The name of a tracepoint is in the kernel as a string, as those of inlined functions are."""
     name, known = facts.name, asked.known
-    if name in HISTORY or facts.inlined_into or name not in known.raw_tracepoints:
+    if facts.inlined_into or name not in known.raw_tracepoints:
+        return None
+    if _of_history(asked, name, number) is not None:
         return None
     events = sorted(event for event in known.trace_events if event.rpartition(":")[2] == name)
     instead = tuple(f"tracepoint:{event}" for event in events) or (f"raw_tp/{name}",)

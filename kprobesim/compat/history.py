@@ -42,7 +42,8 @@ _BIO_DONE = ("__blk_mq_end_request", "blk_mq_end_request", "blk_mq_end_request_b
 _BIO = ("blk_mq_submit_bio", "blk_mq_start_request")
 
 HISTORY: dict[str, tuple[Step, ...]] = {
-    # kernel/fork.c
+    # kernel/fork.c, kernel/signal.c
+    "__send_signal": (_renamed("__send_signal_locked"),),
     "do_fork": (_renamed("kernel_clone", "_do_fork"),),
     "_do_fork": (_renamed("kernel_clone"),),
     # fs/exec.c, fs/coredump.c
@@ -58,6 +59,9 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "exit_mm": (_inlined("do_exit"),),
     # fs/open.c, fs/file.c, fs/namei.c
     "do_sys_open": (_renamed("do_sys_openat2"),),
+    "do_filp_open": (_renamed("do_file_open"),),
+    "user_path_at_empty": (_renamed("user_path_at"),),
+    "do_umount": (_inlined("path_umount"),),
     "__close_fd": (_renamed("close_fd"),),
     "__vfs_read": (_inlined("vfs_read"),),
     "__vfs_write": (_inlined("vfs_write"),),
@@ -91,6 +95,7 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "blk_mq_make_request": (_renamed("blk_mq_submit_bio"),),
     "generic_make_request": (_renamed("submit_bio_noacct"),),
     # net/
+    "napi_gro_receive": (_renamed("gro_receive_skb"),),
     "__sys_accept4_file": (_inlined("__sys_accept4", "do_accept"),),
     "nf_nat_l4proto_unique_tuple": (_inlined("nf_nat_setup_info"),),
     "kfree_skb": (_inlined(*_SKB),),
@@ -121,6 +126,8 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "__alloc_pages_nodemask": (_renamed("__alloc_pages", "__alloc_pages_noprof"),),
     "do_munmap": (_removed("do_vmi_munmap", "__vm_munmap"),),
     # kernel/sched/
+    "load_balance": (_renamed("sched_balance_rq"),),
+    "run_rebalance_domains": (_renamed("sched_balance_softirq"),),
     "ttwu_do_wakeup": (_inlined("ttwu_do_activate", "try_to_wake_up"),),
     "ttwu_do_activate": (_inlined("try_to_wake_up"),),
     # arch/x86/kernel/
