@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from kprobesim.compat.kinds import Kind
     from kprobesim.compat.run import compatibility
     from kprobesim.errors import (
+        AskingError,
         BpfObjectError,
         CatalogError,
+        DebugInfoError,
         EngineError,
         GuestError,
         GuestMemoryError,
@@ -81,6 +83,7 @@ __all__ = [
     "MODELS",
     "Answer",
     "Arm64PtRegs",
+    "AskingError",
     "BootError",
     "BootedKernel",
     "BpfObjectError",
@@ -89,6 +92,7 @@ __all__ = [
     "CatalogError",
     "Compatibility",
     "Console",
+    "DebugInfoError",
     "DieEvent",
     "EngineError",
     "FaultHandler",
@@ -170,8 +174,9 @@ _HOMES = {
     "compat.finding": "Answer Compatibility Finding",
     "compat.kinds": "Kind",
     "compat.run": "compatibility",
-    "errors": "BpfObjectError CatalogError EngineError GuestError GuestMemoryError ImageError "
-    "KprobeError KprobesimError Reason SnapshotError SymbolError TypesError UsageError",
+    "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
+    "GuestMemoryError ImageError KprobeError KprobesimError Reason SnapshotError SymbolError "
+    "TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
     "image.modules.module_image": "ModuleState",

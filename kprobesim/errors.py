@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "AskingError",
     "BpfObjectError",
     "CatalogError",
+    "DebugInfoError",
     "EngineError",
     "GuestError",
     "GuestMemoryError",
@@ -66,6 +68,14 @@ class ImageError(KprobesimError):
         self.path = os.fspath(path)
         self.problem = problem
         super().__init__(f"{self.path}: {problem}")
+
+
+class AskingError(KprobesimError):
+    """A booted kernel cannot be asked where probes may be: why, and what to do."""
+
+
+class DebugInfoError(KprobesimError, ValueError):
+    """Debug information that is damaged, or in a form that is not known here."""
 
 
 class BpfObjectError(KprobesimError):

@@ -27,12 +27,19 @@ from kprobesim import (
 )
 from kprobesim.boot.faults import BootError
 from kprobesim.cli.expression import ExpressionError
-from kprobesim.errors import BpfObjectError, ImageError, SnapshotError, TypesError
+from kprobesim.errors import (
+    BpfObjectError,
+    CatalogError,
+    ImageError,
+    SnapshotError,
+    TypesError,
+)
 from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit
 
 _INTERNAL = {
     "CannotRelocate",
     "CompressionError",
+    "DefinitionError",
     "HandlerAbandoned",
     "HandlerOverstayed",
     "LzopError",
@@ -40,8 +47,11 @@ _INTERNAL = {
     "PagesError",
     "Refused",
     "RelocationError",
+    "SourceError",
     "TripleFault",
     "Undecodable",
+    "YamlError",
+    "_Stopped",
     "_TooMuch",
 }
 """What one room tells another; nobody outside sees it."""
@@ -73,6 +83,7 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     ImageError: lambda kind, _: kind("a/file", "is none"),
     SnapshotError: lambda kind, _: kind("a/file", "is none"),
     BpfObjectError: lambda kind, _: kind("a/file", "is none"),
+    CatalogError: lambda kind, _: kind("a/file", "is none"),
     TypesError: lambda kind, _: kind("a module", "are damaged"),
     SymbolError: lambda kind, _: kind("name", "there is none", ["names"]),
     GuestMemoryError: lambda kind, _: kind(0x1000, 8, "read"),

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kprobesim.asking.booted import booted_kernel
-from kprobesim.asking.guest import AskingError, GuestRules
+from kprobesim.asking.guest import GuestRules
 from kprobesim.asking.modules import module_files
 from kprobesim.asking.shell import Shell
 from kprobesim.boot.initramfs import Entry
+from kprobesim.errors import AskingError
 from kprobesim.image import load_image
 from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.machine.faults import GuestStop

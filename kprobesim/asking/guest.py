@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import struct
 
-from kprobesim.errors import KprobesimError
+from kprobesim.errors import AskingError
 from kprobesim.kernel.booted import BootedKernel
 
-__all__ = ["AskingError", "GuestRules"]
+__all__ = ["GuestRules"]
 
 _DISABLED = 2  # KPROBE_FLAG_DISABLED: a registered probe that is never armed
 _SIZE = 1024  # of a struct kretprobe, whose first member is a kprobe; less than 512 in 7.3
 _SECONDS = 120.0  # of this computer's: an unknown symbol may cost a second of the guest's time
 _MAX_ERRNO = 4095
 _COMMANDS = ("create_or_delete_trace_kprobe", "trace_kprobe_create")
-
-
-class AskingError(KprobesimError):
-    """A kernel cannot be asked: why, and what to do."""
 
 
 class GuestRules:

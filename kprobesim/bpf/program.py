@@ -8,6 +8,7 @@ from typing import NamedTuple
 from kprobesim.bpf.attachment import Attachment
 from kprobesim.bpf.elf_file import Symbol
 from kprobesim.bpf.instructions import Instruction
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["Function", "Program", "SourceLine"]
 
@@ -23,8 +24,8 @@ class SourceLine(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, eq=False)
-class Function:
+@dataclass(frozen=True, eq=False, repr=False)
+class Function(HexRepr):
     """A function in an executable section.
 
     ``start`` is the number of its first instruction in its section, numbered ``section_index``.

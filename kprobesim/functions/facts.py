@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Literal
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image import Symbol
 
 __all__ = [
@@ -50,8 +51,8 @@ class Clone:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class InlinedAt:
+@dataclass(frozen=True, slots=True, repr=False)
+class InlinedAt(HexRepr):
     """A copy of a function in another.
 
     Attributes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from kprobesim.image.segment import Segment
@@ -96,7 +95,8 @@ def without_text(segment: Segment, code: Sequence[Area]) -> Segment:
         if low < high:
             at, end = low - segment.vaddr, high - segment.vaddr
             data[at:end] = _difference(data[at:end], part[low - start : high - start])
-    return replace(segment, data=memoryview(data).toreadonly())
+    facts = {name: getattr(segment, name) for name in _FACTS}
+    return Segment(data=memoryview(data).toreadonly(), **facts)
 
 
 def _difference(one: bytes | bytearray, other: bytes | memoryview) -> bytes:

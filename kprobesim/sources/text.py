@@ -8,8 +8,6 @@ import stat
 import sys
 from pathlib import Path
 
-from kprobesim.errors import KprobesimError
-
 __all__ = [
     "MAX_LINE",
     "MAX_SCRIPT",
@@ -38,7 +36,7 @@ _BOMS = (
 _OURS = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # a pipe that the shell has opened for us
 
 
-class SourceError(KprobesimError):
+class SourceError(Exception):
     """A source that cannot be read at all. ``path`` is the file, ``problem`` what is wrong."""
 
     def __init__(self, path: str | os.PathLike[str], problem: str) -> None:

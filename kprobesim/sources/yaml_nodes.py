@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import yaml
 
-from kprobesim.errors import KprobesimError
-
 __all__ = ["Value", "YamlError", "documents"]
 
 _MOST_ALIASES = 1000
@@ -23,7 +21,7 @@ _MARK = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class YamlError(KprobesimError):
+class YamlError(Exception):
     """A document that cannot be read. ``line`` is where, from 1."""
 
     def __init__(self, line: int, problem: str) -> None:

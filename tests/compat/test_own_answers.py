@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pytest
 
 from kprobesim.asking.ask import Answer as Said
-from kprobesim.asking.guest import AskingError
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.run import compatibility
+from kprobesim.errors import AskingError
 from kprobesim.sources.wanted import Interface
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from kprobesim import KernelImage
-from kprobesim.errors import ImageError
+from kprobesim.errors import DebugInfoError, ImageError
 from kprobesim.functions.dwarf.debug_file import has_dwarf, open_symcache
 from kprobesim.functions.dwarf.inlines import Inlines
-from kprobesim.functions.dwarf.symcache import SymCache, SymCacheError
+from kprobesim.functions.dwarf.symcache import SymCache
 from kprobesim.functions.facts import Inlining
 from kprobesim.functions.functions import Functions, open_functions
 from kprobesim.image import load_image
@@ -142,11 +142,11 @@ def test_what_symbolic_made_is_kept_and_mapped(
 
 
 def test_damaged_files_are_told(vmlinux: Path, tmp_path: Path) -> None:
-    with pytest.raises(SymCacheError, match="magic"):
+    with pytest.raises(DebugInfoError, match="magic"):
         SymCache(b"nothing" * 100)
-    with pytest.raises(SymCacheError, match="version 1;"):
+    with pytest.raises(DebugInfoError, match="version 1;"):
         SymCache(b"SYMC" + (1).to_bytes(4, "little") + bytes(100))
-    with pytest.raises(SymCacheError, match="ends too early"):
+    with pytest.raises(DebugInfoError, match="ends too early"):
         SymCache(b"SYMC" + (9).to_bytes(4, "little") + bytes(36) + b"\xff\0\0\0" + bytes(40))
 
 
@@ -167,5 +167,5 @@ def test_damage_makes_an_error_or_another_answer_and_no_end_of_time(told: Functi
             inlines = Inlines(SymCache(bytes(data)), image)
             for name in sorted(inlines.names())[:20]:
                 inlines.copies(name)
-        except SymCacheError:
+        except DebugInfoError:
             pass

@@ -85,3 +85,9 @@ def test_the_registers_of_an_architecture_agree_with_each_other(name: str) -> No
     assert set(abi.gdb) == set(abi.pt_regs) - {"orig_ax"}  # which gdb numbers elsewhere
     for names in (abi.registers, abi.pt_regs, abi.gdb, abi.arguments):
         assert len(set(names)) == len(names)
+
+
+def test_each_test_file_has_a_name_of_its_own() -> None:
+    """Folders of tests are no packages: a second file of one name is not collected."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []

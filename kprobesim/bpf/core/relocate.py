@@ -16,14 +16,15 @@ from kprobesim.bpf.instructions import Instruction
 from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import Function, SourceLine
 from kprobesim.errors import BpfObjectError, TypesError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.types.btf import Btf
 from kprobesim.types.model import Type
 
 __all__ = ["Relocated", "RelocatedCode", "relocate"]
 
 
-@dataclass(frozen=True, eq=False)
-class Relocated:
+@dataclass(frozen=True, eq=False, repr=False)
+class Relocated(HexRepr):
     """One relocation and what became of it.
 
     ``path`` is what it is about, as C: ``inode.i_atime``. ``local`` is the object's own type that

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kprobesim.errors import ImageError, UsageError
-from kprobesim.functions.dwarf.symcache import SymCache, SymCacheError
+from kprobesim.errors import DebugInfoError, ImageError, UsageError
+from kprobesim.functions.dwarf.symcache import SymCache
 from kprobesim.image import KernelImage, load_image
 from kprobesim.image.cache import cache_directory, make_room
 from kprobesim.image.elf import ELF_MAGIC
@@ -85,7 +85,7 @@ def open_symcache(
                 raise ImageError(path, "has no debug information that symbolic finds")
             data = _bytes(found.make_symcache())
         cache = SymCache(data)
-    except (symbolic.SymbolicError, SymCacheError) as error:
+    except (symbolic.SymbolicError, DebugInfoError) as error:
         raise ImageError(path, f"has debug information that cannot be read: {error}") from None
     if entry is not None:
         _keep(entry, data)
@@ -155,10 +155,10 @@ def _kept(entry: Path | None) -> SymCache | None:
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         data, checksum = mapped[:-_CHECKSUM], mapped[-_CHECKSUM:]
         if hashlib.sha256(data).digest() != checksum:
-            raise SymCacheError("damaged: its checksum differs")
+            raise DebugInfoError("damaged: its checksum differs")
         cache = SymCache(data)
         os.utime(entry)
-    except (SymCacheError, OSError, ValueError) as error:
+    except (DebugInfoError, OSError, ValueError) as error:
         _log.info("debug information is read anew: %s", error)
         return None
     return cache

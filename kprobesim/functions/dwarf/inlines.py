@@ -61,7 +61,7 @@ class Inlines:
         A copy in the function itself is none: it is a part that was split off and put back.
 
         Raises:
-            SymCacheError: The debug information is damaged.
+            DebugInfoError: The debug information is damaged.
         """
         found = []
         for copy in self._cache.copies(name):

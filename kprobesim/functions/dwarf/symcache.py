@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
-from kprobesim.errors import KprobesimError
+from kprobesim.errors import DebugInfoError
 
-__all__ = ["Copy", "SymCache", "SymCacheError"]
+__all__ = ["Copy", "SymCache"]
 
 _MAGIC = b"SYMC"
 #: magic, version, debug_id, arch, num_files, num_functions, num_source_locations, num_ranges,
@@ -31,10 +31,6 @@ _LOCATION_WORDS = 4  # file, line, function, inlined into
 _NONE = 0xFFFF_FFFF
 #: Inlined calls in inlined calls: kernels have up to 30.
 _DEEPEST = 1000
-
-
-class SymCacheError(KprobesimError, ValueError):
-    """The bytes are none of symbolic's files of a version that is known here."""
 
 
 class Copy(NamedTuple):
@@ -59,18 +55,18 @@ class SymCache:
     """The tables in ``data``, which may be a mapped file.
 
     Raises:
-        SymCacheError: It is no such file, or not whole.
+        DebugInfoError: It is no such file, or not whole.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         if len(view) < _HEADER.size or bytes(view[:4]) != _MAGIC:
-            raise SymCacheError("no file of symbolic's: its magic is missing")
+            raise DebugInfoError("no file of symbolic's: its magic is missing")
         _, version, _, _, files, functions, locations, ranges, strings = _HEADER.unpack_from(view)
         if version not in _FILE_WORDS:
-            raise SymCacheError(f"symbolic wrote version {version}; 8 and 9 are known here")
+            raise DebugInfoError(f"symbolic wrote version {version}; 8 and 9 are known here")
         if ranges > locations:
-            raise SymCacheError("damaged: it has more ranges than source locations")
+            raise DebugInfoError("damaged: it has more ranges than source locations")
         self._at = _HEADER.size
         self._file_words = _FILE_WORDS[version]
         self._files = self._words(view, files * self._file_words)
@@ -83,7 +79,7 @@ class SymCache:
         self._align()
         self._strings = bytes(view[self._at : self._at + strings])
         if len(self._strings) != strings:
-            raise SymCacheError("damaged: the file ends too early")
+            raise DebugInfoError("damaged: the file ends too early")
         self._texts: dict[int, str] = {_NONE: ""}
 
     def _align(self) -> None:
@@ -93,7 +89,7 @@ class SymCache:
         self._align()
         part = view[self._at : self._at + 4 * count]
         if len(part) != 4 * count:
-            raise SymCacheError("damaged: the file ends too early")
+            raise DebugInfoError("damaged: the file ends too early")
         self._at += 4 * count
         if sys.byteorder == "little":
             return part.cast("I")
@@ -109,7 +105,7 @@ class SymCache:
             at = offset
             while True:
                 if at >= len(self._strings) or shift > 28:
-                    raise SymCacheError("damaged: a string lies outside of it")
+                    raise DebugInfoError("damaged: a string lies outside of it")
                 byte = self._strings[at]
                 at += 1
                 size |= (byte & 0x7F) << shift
@@ -133,7 +129,7 @@ class SymCache:
             return ""
         at = number * self._file_words
         if at >= len(self._files):
-            raise SymCacheError("damaged: a source location names no file")
+            raise DebugInfoError("damaged: a source location names no file")
         compiled_in, directory, name = (self._text(word) for word in self._files[at : at + 3])
         if directory == compiled_in:
             return name
@@ -161,7 +157,7 @@ class SymCache:
                 if into != _NONE:
                     found.setdefault(self._text(names[function]), []).append((function, into))
         except IndexError:
-            raise SymCacheError("damaged: a source location names no function") from None
+            raise DebugInfoError("damaged: a source location names no function") from None
         return found
 
     @cached_property
@@ -188,7 +184,7 @@ class SymCache:
                     found[outer] = start
                     here = outer[1]
         except IndexError:
-            raise SymCacheError("damaged: a source location names what is not there") from None
+            raise DebugInfoError("damaged: a source location names what is not there") from None
         return found
 
     def inlined(self) -> set[str]:
@@ -201,7 +197,7 @@ class SymCache:
         Copies that one call of one caller has become, by unrolling a loop for one, are one.
 
         Raises:
-            SymCacheError: The tables make no sense.
+            DebugInfoError: The tables make no sense.
         """
         found = []
         for number, into in self._copies.get(function, ()):
@@ -223,5 +219,5 @@ class SymCache:
                     )
                 )
             except IndexError:
-                raise SymCacheError("damaged: a source location names what is not there") from None
+                raise DebugInfoError("damaged: a source location names what is not there") from None
         return sorted(found, key=lambda copy: (copy.address or 0, copy))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from kprobesim.errors import KprobesimError
 from kprobesim.sources.wanted import WantedArgument
 
 __all__ = ["RESERVED", "DefinitionError", "parse_argument", "split_type"]
@@ -35,7 +34,7 @@ _MEMBERS = re.compile(r"[A-Za-z_]\w*(?:(?:->|\.)[A-Za-z_]\w*)*")
 _VALUE_ONLY = ("$stack", "$retval", "$arg", "%")
 
 
-class DefinitionError(KprobesimError):
+class DefinitionError(Exception):
     """A definition that every kernel refuses. ``at`` is the column, from 0, in what was given."""
 
     def __init__(self, at: int, problem: str) -> None:
