@@ -28,7 +28,8 @@ def missed_calls(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
             f"{name} is in no table of system calls of 64-bit processes",
             found_by="code",
         )
-    if _is_uncalled(facts) or (facts.inlining is Inlining.WHOLE and facts.symbols):
+    in_kernel = not wanted.module  # the code of modules is not looked through for callers
+    if (in_kernel and _is_uncalled(facts)) or (facts.inlining is Inlining.WHOLE and facts.symbols):
         yield _never(facts)
     elif facts.inlining is Inlining.PART:
         yield _inlined(facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kprobesim.arch.architecture import ARCHITECTURES
+from kprobesim.arch.architecture import ARCHITECTURES, halves
 from kprobesim.compat.kernel_facts import KernelFacts
 
 __all__ = ["SYSCALL_PREFIX", "is_dispatched", "is_wrapper", "other_spellings", "syscall_of"]
@@ -19,6 +19,16 @@ _FUNCTION = re.compile(
 )
 _WRAPPER = re.compile(r"__(?:x64|ia32|arm64|s390x?|riscv)_(?:compat_|x32_compat_)?sys_[a-z0-9_]+")
 _TABLE = "sys_call_table"
+#: Not in include/uapi/asm-generic/unistd.h, which ARM64 has; 32-bit processes make them there.
+_WITHOUT_NUMBER = halves(
+    x86_64=frozenset[str](),
+    arm64=frozenset(
+        "access alarm chmod chown creat dup2 epoll_create epoll_wait eventfd fork getdents "
+        "getpgrp inotify_init lchown link mkdir mknod newlstat newstat open pause pipe poll "
+        "readlink rename rmdir select signalfd symlink time uselib unlink ustat utime utimes "
+        "vfork".split()
+    ),
+)
 _MOST_CALLS = 640  # more than any architecture has
 
 
@@ -53,4 +63,6 @@ def is_dispatched(asked: KernelFacts, function: str) -> bool | None:
         return None
     targets = {symbol.address for symbol in asked.functions_named(function)}
     table = asked.table_of_pointers(_TABLE, _MOST_CALLS) if targets else frozenset()
-    return not targets.isdisjoint(table) if table else None
+    if table:
+        return not targets.isdisjoint(table)
+    return False if syscall_of(function) in _WITHOUT_NUMBER[asked.kernel.arch] else None

@@ -11,6 +11,7 @@ from compat.report_kernel import report_kernel
 from kprobesim.compat.judge import Judge
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
+from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
 from kprobesim.survey.known import open_known
 
@@ -97,3 +98,13 @@ def test_a_kernel_without_types_takes_kprobes_only(tmp_path: Path) -> None:
         target = "sched_switch" if interface is Interface.TP_BTF else "vfs_read"
         assert judge.answer(_wanted(interface, target)).worst.kind is Kind.NO_BTF
     assert not judge.answer(_wanted(Interface.KPROBE_PERF, "vfs_read")).worst.errno
+
+
+@pytest.mark.parametrize(("machine", "dispatched"), [("x86_64", None), ("arm64", False)])
+def test_calls_of_32_bit_processes_are_known_without_a_table(
+    machine: str, dispatched: bool | None
+) -> None:
+    samples = Path(__file__).parents[2] / "samples"
+    asked = KernelFacts(open_known(samples / f"guest-{machine}.elf"))
+    assert is_dispatched(asked, f"{SYSCALL_PREFIX[machine]}open") is dispatched
+    assert is_dispatched(asked, f"{SYSCALL_PREFIX[machine]}openat") is None

@@ -8,6 +8,7 @@ from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
+from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted
 from kprobesim.types.model import FunctionPrototype, Pointer, Typedef
@@ -23,6 +24,9 @@ def attach_to_tracepoint(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     known = asked.known
     if wanted.interface is Interface.TRACEPOINT:
         if wanted.target in known.trace_events:
+            unnumbered = _unnumbered(asked, category, name)
+            if unnumbered is not None:
+                return [unnumbered]
             return [Finding(Kind.ATTACHED, f"the event {wanted.target}")]
         return [_no_event(asked, wanted, category, name)]
     if name not in known.raw_tracepoints:
@@ -36,6 +40,18 @@ def attach_to_tracepoint(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
             instead = (f"raw_tp/{name}",)
             return [Finding(Kind.NO_BTF, why, errno.ESRCH, instead=instead, found_by="btf")]
     return [Finding(Kind.ATTACHED, f"the tracepoint {name}")]
+
+
+def _unnumbered(asked: KernelFacts, category: str, name: str) -> Finding | None:
+    """Of calls that no 64-bit process can make there are no events: init_syscall_trace()."""
+    call = name.removeprefix("sys_enter_").removeprefix("sys_exit_")
+    function = SYSCALL_PREFIX[asked.kernel.arch] + call
+    if category != "syscalls" or is_dispatched(asked, function) is not False:
+        return None
+    text = (
+        f"there is no event {category}:{name}: the system call has no number on this architecture"
+    )
+    return Finding(Kind.ABSENT, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL)
 
 
 def tracepoint_prototype(asked: KernelFacts, name: str) -> FunctionPrototype | None:
