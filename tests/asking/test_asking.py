@@ -20,14 +20,16 @@ from kprobesim.image import load_image
 from kprobesim.machine.faults import GuestTimeout
 
 
-def test_a_boot_is_kept(real_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_boot_is_kept(
+    real_arm64_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KPROBESIM_CACHE", str(tmp_path))
     heard: list[str] = []
-    first = booted_kernel(real_image, progress=heard.append)
+    first = booted_kernel(real_arm64_image, progress=heard.append)
     assert any(text.startswith("booting") for text in heard)
     kept = sorted((tmp_path / "booted").glob("*.kps"))
     heard.clear()
-    again = booted_kernel(real_image, progress=heard.append)
+    again = booted_kernel(real_arm64_image, progress=heard.append)
     assert not any(text.startswith("booting") for text in heard)
     assert (again.time, again.console.text) == (first.time, first.console.text)
     assert kept and kept == sorted((tmp_path / "booted").glob("*.kps"))

@@ -76,7 +76,6 @@ def test_goes_on_exactly_from_any_point(real_image: Path) -> None:
     first = boot(image)
     for stop in (
         {"seconds": 2e-7},  # no page tables yet (ARM64)
-        {"until": "Memory: "},
         {"until": "kprobesim init"},  # in a program's system call
         {"at": times[-1]},
     ):

@@ -135,13 +135,12 @@ def test_goes_on_as_the_first_time(real_image: Path, boots: Boots) -> None:
     assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
     hits = counter.take()
     assert hits
-    for _ in range(2):
-        dirty = k.restore_state()
-        assert 50 < dirty == state.dirty_pages < 5000
-        assert k.restore_state(state) == 0
-        assert digest(k) == before
-        assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
-        assert counter.take() == hits
+    dirty = k.restore_state()
+    assert 50 < dirty == state.dirty_pages < 5000
+    assert k.restore_state(state) == 0
+    assert digest(k) == before
+    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
+    assert counter.take() == hits
     # Only what was touched is reset.
     k.restore_state()
     k.write(k.symbols["strlen"].address, b"Hello")
