@@ -32,8 +32,7 @@ test: $(READY)  ## run the whole test suite (with real kernels where the archive
 
 test-quick: $(READY)  ## run what needs no real kernel, no compiler and no benchmark, in 90 seconds
 	@echo "Without real kernels, compiler and benchmarks; takes 90 seconds on two idle cores."
-	$(BIN)/python -m pytest $(PARALLEL) -m "not real_kernel" -q \
-	  --ignore tests/bench --ignore tests/test_samples.py --ignore tests/unbooted/test_instruments.py
+	$(BIN)/python -m pytest $(PARALLEL) -m "not real_kernel and not compiler" -q --ignore tests/bench
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+pytestmark = pytest.mark.compiler
+
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 ARCHITECTURES = ("x86_64", "arm64")
 R_AARCH64_RELATIVE = 0x403

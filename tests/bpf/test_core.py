@@ -12,6 +12,8 @@ from kprobesim.bpf.core.relocate import Relocated, relocate
 from kprobesim.bpf.core.target import Target
 from kprobesim.types.btf import Btf
 
+pytestmark = pytest.mark.compiler
+
 OBJECT = """#include "bpf.h"
 {}
 u64 out;

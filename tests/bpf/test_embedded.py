@@ -10,6 +10,8 @@ from makers.bpf_objects import compiled
 from kprobesim.bpf.embedded import read_objects
 from kprobesim.errors import BpfObjectError
 
+pytestmark = pytest.mark.compiler
+
 EXECUTABLE = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0" + bytes(300)
 
 

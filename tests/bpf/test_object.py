@@ -16,6 +16,8 @@ from kprobesim.bpf.externs import ExternKind, KconfigType
 from kprobesim.bpf.object import BpfObject
 from kprobesim.errors import BpfObjectError, KprobesimError
 
+pytestmark = pytest.mark.compiler
+
 
 @pytest.fixture(scope="module")
 def sections() -> BpfObject:

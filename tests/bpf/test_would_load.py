@@ -17,6 +17,8 @@ from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import SourceLine
 from kprobesim.types.model import Pointer, Typedef
 
+pytestmark = pytest.mark.compiler
+
 GONE = "struct task_struct has no member gone"
 
 

@@ -15,6 +15,8 @@ from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
 from kprobesim.survey.known import open_known
 
+pytestmark = pytest.mark.compiler
+
 
 def _wanted(interface: Interface, target: str, **more: object) -> Wanted:
     return Wanted(f"{interface}:{target}", "test", 1, interface, target, **more)  # type: ignore[arg-type]

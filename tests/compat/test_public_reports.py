@@ -15,6 +15,8 @@ from kprobesim.compat.finding import Answer
 from kprobesim.compat.run import compatibility
 from kprobesim.sources.wanted import Interface
 
+pytestmark = pytest.mark.compiler
+
 ROWS: list[dict[str, Any]] = yaml.safe_load((REPORTS / "attach_reports.yaml").read_text())
 _PRELUDE = "#define SEC(name) __attribute__((section(name), used))\n"
 

@@ -12,6 +12,8 @@ from kprobesim.functions.functions import Functions
 from kprobesim.kernel.offline import open_rules
 from kprobesim.types.btf import Btf
 
+pytestmark = pytest.mark.compiler
+
 CODE = """
 #define noinline __attribute__((noinline))
 volatile int sink;

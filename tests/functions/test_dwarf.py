@@ -19,6 +19,8 @@ from kprobesim.functions.functions import Functions, open_functions
 from kprobesim.image import load_image
 from kprobesim.kernel.offline import open_rules
 
+pytestmark = pytest.mark.compiler
+
 pytest.importorskip("symbolic")
 
 

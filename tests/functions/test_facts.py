@@ -11,6 +11,8 @@ from kprobesim.functions.facts import Inlining
 from kprobesim.functions.functions import Functions
 from kprobesim.kernel.offline import open_rules
 
+pytestmark = pytest.mark.compiler
+
 
 @pytest.mark.parametrize(
     ("name", "base", "kinds"),

@@ -11,6 +11,8 @@ from makers.bpf_objects import compiled
 from kprobesim.sources.read import read_source, read_sources, read_text
 from kprobesim.sources.wanted import Interface, Source, SourceKind
 
+pytestmark = pytest.mark.compiler
+
 SECTIONS: list[tuple[str, Interface, str, dict[str, object]]] = [
     ("kprobe/vfs_read+0x10", Interface.KPROBE_PERF, "vfs_read", {"offset": 16}),
     ("kretprobe/vfs_read", Interface.KPROBE_PERF, "vfs_read", {"returns": True}),

@@ -7,6 +7,8 @@ from makers.tiny_kernel import tiny_kernel
 
 from kprobesim import GuestFault, Kernel, Kprobe, PtRegs
 
+pytestmark = pytest.mark.compiler
+
 pytest.importorskip("ziglang")
 
 KASAN = r"""
