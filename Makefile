@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 N      ?= 300
+# What takes long and finds little that the rest does not: whole programs, probed everywhere.
+LONG := tests/bench tests/image/test_fuzz.py tests/kprobes/test_generated.py tests/kprobes/test_transparency.py
 PARALLEL := --numprocesses auto --dist worksteal
 READY  := $(VENV)/.ready
 
@@ -30,9 +32,9 @@ test: $(READY)  ## run the whole test suite (with real kernels where the archive
 	@$(BIN)/python scripts/fetch_kernels.py --missing >/dev/null || echo "going on without"
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-quick: $(READY)  ## run what needs no real kernel, no compiler and no benchmark, in 90 seconds
-	@echo "Without real kernels, compiler and benchmarks; takes 90 seconds on two idle cores."
-	$(BIN)/python -m pytest $(PARALLEL) -m "not real_kernel and not compiler" -q --ignore tests/bench
+test-quick: $(READY)  ## run what needs no real kernel and no compiler, in 90 seconds
+	@echo "Without real kernels, compiler, benchmarks and what takes longest; takes 90 seconds on two idle cores."
+	$(BIN)/python -m pytest $(PARALLEL) -m "not real_kernel and not compiler" -q $(LONG:%=--ignore %)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
