@@ -29,21 +29,9 @@ _BY_REGISTERS = frozenset(
         AttachKind.KRETSYSCALL,
     }
 )
-_BY_SLOTS = frozenset(
-    {
-        AttachKind.FENTRY,
-        AttachKind.FEXIT,
-        AttachKind.FMOD_RET,
-        AttachKind.FSESSION,
-        AttachKind.FENTRY_MULTI,
-        AttachKind.FEXIT_MULTI,
-        AttachKind.FSESSION_MULTI,
-        AttachKind.LSM,
-        AttachKind.LSM_CGROUP,
-        AttachKind.TP_BTF,
-        AttachKind.RAW_TRACEPOINT,
-    }
-)
+_BY_SLOTS = frozenset(kind for kind in AttachKind if kind.needs_btf_id) - {AttachKind.ITER} | {
+    AttachKind.RAW_TRACEPOINT
+}
 
 
 @dataclass(frozen=True)

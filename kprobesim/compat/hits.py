@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -40,7 +39,6 @@ def with_hits(
     answers: Sequence[Answer],
     run: Run,
     progress: Callable[[str], None] | None = None,
-    path: str | os.PathLike[str] | None = None,
 ) -> tuple[list[Answer], list[Unread]]:
     """The ``answers`` with how often each probe that attaches to a function has hit.
 
@@ -49,7 +47,6 @@ def with_hits(
         answers: What is known of the probes on it.
         run: What the guest does.
         progress: Hears what takes long.
-        path: What boots; by default the kernel's own file.
 
     Returns:
         The answers, and what went wrong: lines that failed, a guest that died.
@@ -64,9 +61,8 @@ def with_hits(
         place = _place(facts, answer.wanted)
         if place is not None:
             places[number] = place
-    file = path or facts.known.path
     outcome = run_counted(
-        file, list(places.values()), run.lines, timeout=run.timeout, progress=progress
+        facts.known.path, list(places.values()), run.lines, timeout=run.timeout, progress=progress
     )
     told = list(answers)
     for number, counts in zip(places, outcome.counts, strict=True):

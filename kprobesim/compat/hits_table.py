@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kprobesim.arch.architecture import halves
+from kprobesim.compat.columns import WIDTH, Line, arch_letter, name_width, series, short
 from kprobesim.compat.finding import Answer, Compatibility, Hits
 from kprobesim.compat.kinds import Level
 
 __all__ = ["hits_table"]
 
-Line = list[tuple[str, str]]
-"""Pieces of text, each with its style."""
-
-_WIDTH = 80
-_LEAST_NAME, _MOST_NAME = 16, 38
 _LEAST_CELL = 6
-_ARCH_LETTERS = halves(x86_64="x", arm64="a")
 _DIM = "dim"
 
 
@@ -27,30 +21,26 @@ def hits_table(found: Compatibility) -> Iterable[Line]:
     rows = [row for row in rows if any(answer.hits is not None for answer in row)]
     if not rows:
         return
-    named = min(max(len(row[0].wanted.text) for row in rows), _MOST_NAME)
-    named = max(named, _LEAST_NAME)
+    named = name_width(row[0].wanted.text for row in rows)
     heads = [_head(answer) for answer in rows[0]]
     cells = [[_cell(answer.hits) for answer in row] for row in rows]
     size = max(_LEAST_CELL, *(len(text) for row in [heads, *cells] for text in row)) + 1
-    room = max((_WIDTH - named) // size, 1)
+    room = max((WIDTH - named) // size, 1)
     for start in range(0, width, room):
         columns = range(start, min(start + room, width))
         yield []
         title = "hits" if start == 0 else ""
         yield [(title.ljust(named), "bold"), ("".join(heads[n].rjust(size) for n in columns), _DIM)]
         for row, texts in zip(rows, cells, strict=True):
-            name = row[0].wanted.text
-            short = name if len(name) <= named else name[: named - 1] + "…"
             yield [
-                (short.ljust(named), ""),
+                (short(row[0].wanted.text, named).ljust(named), ""),
                 *((texts[n].rjust(size), _style(row[n].hits)) for n in columns),
             ]
     yield from _remarks(rows)
 
 
 def _head(answer: Answer) -> str:
-    series = ".".join(answer.kernel.release.split(".")[:2]) or answer.kernel.label[:6]
-    return series + _ARCH_LETTERS.get(answer.kernel.arch, "?")
+    return series(answer.kernel) + arch_letter(answer.kernel.arch)
 
 
 def _cell(hits: Hits | None) -> str:

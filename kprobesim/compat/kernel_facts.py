@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from functools import cached_property
 from pathlib import Path
 
 from kprobesim.compat.finding import AskedKernel
 from kprobesim.compat.names import FunctionNames
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.image import Symbol
-from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.survey.known import KnownKernel
 from kprobesim.types.btf import Btf
 from kprobesim.types.c_text import declaration
@@ -71,11 +69,7 @@ class KernelFacts:
 
     def is_traceable(self, symbol: Symbol) -> bool:
         """Whether ftrace can trace the function."""
-        return bool(self.rules.image.ftrace_sites) and symbol.address in self._traceable
-
-    @cached_property
-    def _traceable(self) -> Traceable:
-        return Traceable(self.rules.image)
+        return bool(self.rules.image.ftrace_sites) and symbol.address in self.rules.rules.traceable
 
     def code_place(self, address: int) -> str:
         """An address as ``_stext+0x10``, which names one place for every interface."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,7 +23,6 @@ def with_own_answers(
     facts: KernelFacts,
     answers: Sequence[Answer],
     progress: Callable[[str], None] | None = None,
-    path: str | os.PathLike[str] | None = None,
 ) -> list[Answer]:
     """The ``answers`` with what the kernel says to each of them that is a kprobe.
 
@@ -34,7 +32,6 @@ def with_own_answers(
         facts: The kernel as the rules know it.
         answers: What they say.
         progress: Hears that it boots.
-        path: What boots; by default the kernel's own file.
 
     Raises:
         KprobesimError: It cannot be asked: it does not boot, or has no kprobes of its own.
@@ -45,7 +42,7 @@ def with_own_answers(
     from kprobesim.asking.ask import Asked  # boots: nothing else here brings the emulator
 
     modules = sorted({wanted.module for wanted in asked if wanted.module})
-    guest = Asked(path or facts.known.path, modules, progress)
+    guest = Asked(facts.known.path, modules, progress)
     told = []
     for answer in answers:
         wanted = answer.wanted

@@ -7,23 +7,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
-from kprobesim.arch.architecture import halves
+from kprobesim.compat.columns import WIDTH, Line, arch_letter, name_width, series, short
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Finding
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.sources.wanted import SourceKind, Wanted
 
-__all__ = ["Line", "table"]
+__all__ = ["table"]
 
-Line = list[tuple[str, str]]
-"""Pieces of text, each with its style."""
-
-_WIDTH = 80
-_LEAST_NAME, _MOST_NAME = 16, 38
 _MOST_KERNELS = 3
 _MOST_REASONS = 6
 _MOST_INSTEAD = 4
 _MOST_WELL = 12
-_ARCH_LETTERS = halves(x86_64="x", arm64="a")
 _DIM, _BOLD = "dim", "bold"
 
 
@@ -87,22 +81,16 @@ def _badness(row: _Row) -> tuple[int, int]:
 # -- the grid --------------------------------------------------------------------------------------
 
 
-def _series(kernel: AskedKernel) -> str:
-    """``"6.12"``, by which columns are grouped."""
-    parts = kernel.release.split(".")
-    return ".".join(parts[:2]) if len(parts) > 1 else kernel.label[:8]
-
-
 def _groups(kernels: Sequence[tuple[int, AskedKernel]]) -> _Block:
     return [
         (name, [number for number, _ in group])
-        for name, group in groupby(kernels, key=lambda one: _series(one[1]))
+        for name, group in groupby(kernels, key=lambda one: series(one[1]))
     ]
 
 
 def _blocks(kernels: Sequence[AskedKernel], rows: Sequence[_Row]) -> list[_Block]:
     """The groups of columns, in as many tables as are needed to be narrow enough."""
-    room = _WIDTH - _name_width(rows) - 1
+    room = WIDTH - name_width(wanted.text for wanted, _ in rows) - 1
     blocks: list[_Block] = [[]]
     used = 0
     for name, numbers in _split(_groups(list(enumerate(kernels))), room):
@@ -121,25 +109,20 @@ def _split(groups: _Block, room: int) -> Iterable[tuple[str, list[int]]]:
             yield name, numbers[start : start + room - 1]
 
 
-def _name_width(rows: Sequence[_Row]) -> int:
-    longest = max((len(wanted.text) for wanted, _ in rows), default=0)
-    return min(max(longest, _LEAST_NAME), _MOST_NAME)
-
-
 def _grid(rows: Sequence[_Row], block: _Block) -> Iterable[Line]:
-    width = _name_width(rows)
+    width = name_width(wanted.text for wanted, _ in rows)
     answers = rows[0][1]
     heads: Line = [(" " * width, "")]
     arches: Line = [(" " * width, "")]
     for name, numbers in block:
         size = max(len(name), len(numbers))
         heads.append((" " + name.ljust(size), _BOLD))
-        letters = "".join(_ARCH_LETTERS.get(answers[n].kernel.arch, "?") for n in numbers)
+        letters = "".join(arch_letter(answers[n].kernel.arch) for n in numbers)
         arches.append((" " + letters.ljust(size), _DIM))
     yield heads
     yield arches
     for wanted, row in rows:
-        line: Line = [(_short(wanted.text, width).ljust(width), "")]
+        line: Line = [(short(wanted.text, width).ljust(width), "")]
         for name, numbers in block:
             size = max(len(name), len(numbers))
             line.append((" ", ""))
@@ -148,16 +131,12 @@ def _grid(rows: Sequence[_Row], block: _Block) -> Iterable[Line]:
         yield line
 
 
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
 def _legend(rows: Sequence[_Row]) -> Iterable[Line]:
     used = {answer.worst.kind for _, row in rows for answer in row}
     for kind in sorted(used, key=lambda one: -one.severity):
         yield [("  ", ""), (kind.glyph, kind.style), (f"  {kind.legend} ", ""), (f"({kind})", _DIM)]
     arches = {answer.kernel.arch for answer in rows[0][1]}
-    letters = ", ".join(f"{_ARCH_LETTERS.get(arch, '?')} {arch}" for arch in sorted(arches))
+    letters = ", ".join(f"{arch_letter(arch)} {arch}" for arch in sorted(arches))
     yield [(f"  columns are kernels by release: {letters}", _DIM)]
 
 
@@ -232,7 +211,7 @@ def _where(these: Sequence[AskedKernel], kernels: Sequence[AskedKernel]) -> str:
 
 
 def _wrapped(text: str, lead: str, style: str) -> Iterable[Line]:
-    lines = textwrap.wrap(text, _WIDTH - len(lead), break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(text, WIDTH - len(lead), break_long_words=False, break_on_hyphens=False)
     for number, line in enumerate(lines):
         yield [(lead if number == 0 else " " * len(lead), style), (line, style)]
 

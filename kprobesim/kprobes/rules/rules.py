@@ -43,7 +43,8 @@ class Rules:
     """The rules of the kernel in ``image``, whose running code ``read`` gives.
 
     ``model`` is whose kprobes these are; ``strict`` imitates it where it is wrong, too. ``arch`` is
-    the architecture's half, by default that of the model.
+    the architecture's half, by default that of the model. ``traceable`` holds the addresses of
+    functions that ftrace can trace.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Rules:
         stepping = model.of(image.arch).stepping
         self._arch = arch or arch_kprobes(image, stepping, model, strict=strict)
         self._lookup = Lookup(image, read, model, strict=strict)
-        self._traceable = Traceable(image)
+        self.traceable = Traceable(image)
 
     # -- the pipeline ----------------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ class Rules:
                 Reason.BLACKLISTED,
                 f"the return of {site} must not be probed: it returns in another task",
             )
-        elif events and site.address not in self._traceable:
+        elif events and site.address not in self.traceable:
             problem = (
                 Reason.NOT_TRACEABLE,
                 f"{site} is in a function that ftrace cannot trace; register_kprobe() may take it",
