@@ -56,6 +56,10 @@ class ArchInsn(Protocol):
     def late_boost(self) -> bytes | None:
         """What to append to the slot after the first step, to boost it from then on."""
 
+    @property
+    def falls_through(self) -> bool:
+        """Whether the instruction behind it comes next, if it does not fault."""
+
     def boosted(self) -> ArchInsn:
         """With ``late_boost`` done."""
 

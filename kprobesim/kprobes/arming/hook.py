@@ -9,9 +9,10 @@ from kprobesim.arch.refused import Refused
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
+from kprobesim.kprobes.hooked import HookedPlaces
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.machine.code_watch import PROBES, UnguardedArrival, Watch
+from kprobesim.machine.code_watch import PROBES, STEPS, UnguardedArrival, Watch
 from kprobesim.machine.system import System
 
 __all__ = ["HookArming"]
@@ -22,6 +23,9 @@ class HookArming:
 
     A booting kernel patches its own code, so what is under a hook may change: :meth:`refresh`
     analyses it anew. Before the guest has page tables its code is that of the ``image``.
+
+    Where a handler waits for the instruction's end, the one behind it is hooked too, if that
+    always comes next: ``behind`` is called there. Else the CPU steps.
     """
 
     def __init__(
@@ -30,20 +34,36 @@ class HookArming:
         image: KernelImage,
         arch: ArchKprobes,
         hit: UnguardedArrival,
+        behind: UnguardedArrival,
+        hooked: HookedPlaces,
     ) -> None:
+        """Arm nothing yet.
+
+        Args:
+            machine: The guest.
+            image: Its kernel.
+            arch: The architecture's half.
+            hit: Called before a probed instruction.
+            behind: Called behind it.
+            hooked: What is known of the places, for the paths of a hit.
+        """
         self._machine = machine
         self._read_now = machine.memory.read
         self._image = image
         self._arch = arch
         self._hit = hit
-        self._armed: dict[int, Watch] = {}
+        self._behind = behind
+        self._hooked = hooked
+        hooked.refresh, hooked.hear_end = self.refresh, self.hear_end
+        self._watches: dict[int, Watch] = {}
+        self._end_watches: dict[int, Watch] = {}
         self._prepared: dict[int, tuple[Site, bytes]] = {}
         self.read_original: Callable[[int, int], bytes] = self.read
         """Guest code without the breakpoints of other probes, if there are any."""
 
     def __len__(self) -> int:
         """How many addresses are armed."""
-        return len(self._armed)
+        return len(self._watches)
 
     def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
         """The instruction's own place serves as its slot; nothing is written.
@@ -87,6 +107,7 @@ class HookArming:
             return None
         site, code = prepared
         if self._read_now(address, len(code)) != code:
+            self._hooked.code.pop(address, None)
             now = self.read_original(address, len(code))
             if now.startswith(self._arch.isa.breakpoint):
                 return None
@@ -94,25 +115,54 @@ class HookArming:
                 p.ainsn = self.prepare(p, site)
             except Refused:
                 return None
+        elif self._image.contains(address) and address not in self._hooked.code:
+            place = self._machine.memory.place(address, len(code))
+            if place is not None:  # the kernel's own text stays where it is
+                self._hooked.code[address] = place, code
         ainsn: ArchInsn = p.ainsn
         return ainsn
 
     def arm(self, p: Kprobe) -> None:
         """Watch the address."""
         address = p.addr or 0
-        if address not in self._armed:
+        if address not in self._watches:
             code_watch = self._machine.code_watch
-            self._armed[address] = code_watch.watch_unguarded(address, self._hit, PROBES)
+            self._watches[address] = code_watch.watch_unguarded(address, self._hit, PROBES)
+            self._hooked.armed.add(address)
+        if p.post_handler is not None:
+            self.hear_end(p, p.ainsn)
+
+    def hear_end(self, p: Kprobe, ainsn: ArchInsn) -> None:
+        """Let ``behind`` be called when the instruction is done, if the next one then comes.
+
+        From the next time on: blocks that run now were translated without it.
+        """
+        address, ends = p.addr or 0, self._hooked.ends
+        end = address + ainsn.size
+        if not ainsn.falls_through or address not in self._watches or ends.get(address) == end:
+            return
+        self._forget_end(address)
+        watch = self._machine.code_watch.watch_unguarded(end, self._behind, STEPS)
+        self._end_watches[address], ends[address] = watch, end
+        self._machine.engine.code_pages.written = True
+
+    def _forget_end(self, address: int) -> None:
+        if self._hooked.ends.pop(address, None) is not None:
+            self._machine.code_watch.unwatch(self._end_watches.pop(address))
 
     def disarm(self, p: Kprobe) -> None:
         """Watch it no longer."""
-        watch = self._armed.pop(p.addr or 0, None)
+        address = p.addr or 0
+        watch = self._watches.pop(address, None)
         if watch is not None:
+            self._hooked.armed.discard(address)
             self._machine.code_watch.unwatch(watch)
+            self._forget_end(address)
 
     def release(self, p: Kprobe) -> None:
         """There is no slot."""
         self._prepared.pop(p.addr or 0, None)
+        self._hooked.code.pop(p.addr or 0, None)
 
     def abandon(self, p: Kprobe) -> None:
         """Whatever comes to that address is not hooked."""
