@@ -60,6 +60,10 @@ class ArchInsn(Protocol):
     def falls_through(self) -> bool:
         """Whether the instruction behind it comes next, if it does not fault."""
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it comes to itself until it is done (x86 REP)."""
+
     def boosted(self) -> ArchInsn:
         """With ``late_boost`` done."""
 

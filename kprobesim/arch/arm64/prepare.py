@@ -41,6 +41,7 @@ class ArchInsn:
     boostable: bool = False
     fix_up: None = None
     late_boost: None = None
+    repeats: bool = False
 
     @property
     def falls_through(self) -> bool:

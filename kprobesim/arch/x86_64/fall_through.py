@@ -9,7 +9,7 @@ from __future__ import annotations
 from kprobesim.arch.x86_64.emulate import emulate_kind
 from kprobesim.arch.x86_64.insn import Insn
 
-__all__ = ["falls_through"]
+__all__ = ["falls_through", "repeats"]
 
 _ONE_BYTE = frozenset(
     (0x62, 0x9A, 0xCA, 0xCB, 0xCC, 0xCD, 0xCE, 0xCF, 0xD6, 0xEA, 0xF1, 0xF4)
@@ -17,6 +17,8 @@ _ONE_BYTE = frozenset(
 _TWO_BYTES = frozenset(
     (0x05, 0x07, 0x0B, 0x34, 0x35, 0x37, 0xAA, 0xB9, 0xFF)
 )  # SYSCALL, SYSRET, SYSENTER, SYSEXIT, GETSEC, RSM, UD
+_STRINGS = frozenset((*range(0x6C, 0x70), *range(0xA4, 0xA8), *range(0xAA, 0xB0)))
+_REP = frozenset((0xF2, 0xF3))
 _VIRTUALIZATION = b"\x0f\x01"  # also MONITOR and MWAIT
 _GROUPS = {
     (0xFF, True): (2, 3, 4, 5),  # CALL, JMP
@@ -39,3 +41,8 @@ def falls_through(insn: Insn) -> bool:
     elif opcode[0] in _ONE_BYTE or insn.reg in _GROUPS.get((opcode[0], insn.is_register_form), ()):
         return False
     return emulate_kind(insn) is None
+
+
+def repeats(insn: Insn) -> bool:
+    """Whether ``insn`` comes to itself until it is done: a string instruction with REP."""
+    return insn.vex is None and insn.opcode[0] in _STRINGS and not _REP.isdisjoint(insn.prefixes)

@@ -26,6 +26,7 @@ class FtraceInsn:
     fix_up = None
     late_boost = None
     falls_through = True
+    repeats = False
 
     def __init__(self, address: int) -> None:
         after = (address + CALL_SIZE) & MASK64

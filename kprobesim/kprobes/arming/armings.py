@@ -70,9 +70,10 @@ class Armings:
             machine,
             image,
             arch,
-            paths.call(lambda path: path.hooks.hit),
-            paths.call(lambda path: path.hooks.behind),
             cpus.hooked,
+            hit=paths.call(lambda path: path.hooks.hit),
+            hit_repeating=paths.call(lambda path: path.hooks.hit_repeating),
+            behind=paths.call(lambda path: path.hooks.behind),
         )
         self.slots = SlotCache(arch.slot_size, pages.new_slots, pages.free)
         self._breakpoints = BreakpointArming(

@@ -33,9 +33,11 @@ class HookArming:
         machine: System,
         image: KernelImage,
         arch: ArchKprobes,
-        hit: UnguardedArrival,
-        behind: UnguardedArrival,
         hooked: HookedPlaces,
+        *,
+        hit: UnguardedArrival,
+        hit_repeating: UnguardedArrival,
+        behind: UnguardedArrival,
     ) -> None:
         """Arm nothing yet.
 
@@ -43,15 +45,16 @@ class HookArming:
             machine: The guest.
             image: Its kernel.
             arch: The architecture's half.
-            hit: Called before a probed instruction.
-            behind: Called behind it.
             hooked: What is known of the places, for the paths of a hit.
+            hit: Called before a probed instruction.
+            hit_repeating: The same for one that comes to itself until it is done.
+            behind: Called behind it.
         """
         self._machine = machine
         self._read_now = machine.memory.read
         self._image = image
         self._arch = arch
-        self._hit = hit
+        self._hit, self._hit_repeating = hit, hit_repeating
         self._behind = behind
         self._hooked = hooked
         hooked.refresh, hooked.hear_end = self.refresh, self.hear_end
@@ -126,8 +129,10 @@ class HookArming:
         """Watch the address."""
         address = p.addr or 0
         if address not in self._watches:
+            repeats = p.ainsn is not None and p.ainsn.repeats
+            hit = self._hit_repeating if repeats else self._hit
             code_watch = self._machine.code_watch
-            self._watches[address] = code_watch.watch_unguarded(address, self._hit, PROBES)
+            self._watches[address] = code_watch.watch_unguarded(address, hit, PROBES)
             self._hooked.armed.add(address)
         if p.post_handler is not None:
             self.hear_end(p, p.ainsn)

@@ -31,6 +31,7 @@ class HookHits:
 
     Attributes:
         hit: The hook's callback.
+        hit_repeating: The same for an instruction that comes to itself until it is done.
         behind: The callback of the hook behind an instruction that a handler waits for.
         in_place: How instructions run where they are.
     """
@@ -38,11 +39,12 @@ class HookHits:
     def __init__(self, steps: HitSteps, table: dict[int, Kprobe], hooked: HookedPlaces) -> None:
         """Make the callbacks from the CPU's ``steps`` and the probes by address."""
         self.in_place = InPlace(steps, hooked)
-        self.hit = self._make_hit(steps, table, hooked)
+        self.hit = self._make_hit(steps, table, hooked, repeats=False)
+        self.hit_repeating = self._make_hit(steps, table, hooked, repeats=True)
         self.behind = self._make_behind(steps)
 
     def _make_hit(
-        self, steps: HitSteps, table: dict[int, Kprobe], hooked: HookedPlaces
+        self, steps: HitSteps, table: dict[int, Kprobe], hooked: HookedPlaces, *, repeats: bool
     ) -> UnguardedArrival:
         """The ladder of a hit, from the hook to the instruction, as a closure.
 
@@ -101,8 +103,8 @@ class HookHits:
                             return in_place.leave()
                 words[pc] = address
 
-                # Does nobody wait for the instruction's end?
-                if p.post_handler is None and p.fault_handler is None:
+                # Does nobody wait for the instruction's end? (If it repeats itself, the hit does.)
+                if p.post_handler is None and p.fault_handler is None and not repeats:
                     ainsn = None
                 else:
                     place, code = known.get(address, UNKNOWN)

@@ -44,11 +44,11 @@ def make_step_trap(
 
     def step() -> bool:
         p = ctl.current_kprobe
-        if p is None or not ctl.kprobe_status & STEPPING:
-            return False
+        if p is None or not ctl.kprobe_status & STEPPING or in_place.behind is not None:
+            return False  # also of a guest that steps itself
         ainsn = p.ainsn
         is_copy = ainsn.insn != p.addr
-        if (is_copy and not copied) or in_place.behind is not None:
+        if is_copy and not copied:
             return False
         done = words[pc] - ainsn.insn
         if done == 0 and repeats:  # a REP instruction traps after each iteration
@@ -63,8 +63,8 @@ def make_step_trap(
     def step_and_fix_up() -> bool:
         """The same where also branches were stepped: whoever else steps gets the trap, too."""
         p = ctl.current_kprobe
-        if p is None or not ctl.kprobe_status & STEPPING:
-            return False
+        if p is None or not ctl.kprobe_status & STEPPING or in_place.behind is not None:
+            return False  # also of a guest that steps itself
         ainsn = p.ainsn
         ainsn.fix_up(vcpu.regs, memory, ctl.kprobe_saved_flags)
         if ainsn.insn == p.addr and words[pc] == ainsn.insn + ainsn.size:
