@@ -394,8 +394,6 @@ class KernelImage:
     @cached_property
     def kprobe_blacklist(self) -> Sequence[int]:
         """Addresses in ``_kprobe_blacklist``: functions marked NOKPROBE_SYMBOL."""
-        members = [
-            m for name in places.ALWAYS_BLACKLISTED if (m := self._address(name)) is not None
-        ]
+        members = [m for m in map(self._address, places.ALWAYS_BLACKLISTED) if m is not None]
         _, table = self.table(*places.KPROBE_BLACKLIST) or self._shapes.kprobe_blacklist(members)
         return places.addresses(table)
