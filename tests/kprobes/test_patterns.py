@@ -129,7 +129,7 @@ def test_return_probes_and_jprobes(guest: CalledKernel) -> None:
         guest.disable_jprobe(jp)
         guest.call("gcd", 12, 8)
     assert seen == [("strlen", 3), (12, 8), ("gcd", 4)]
-    assert rp.members == jp.members == ()
+    assert not rp.members and not jp.members
     assert not len(guest.kprobes)
 
 

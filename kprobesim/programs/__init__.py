@@ -1,0 +1,1 @@
+"""Programs: what a probe does without Python, compiled for the host."""
