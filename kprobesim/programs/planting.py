@@ -12,6 +12,7 @@ from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import Native
 from kprobesim.programs.actions import Action, Count, Keyed, Record
 from kprobesim.programs.compiler.block import STORES, block_words
+from kprobesim.programs.guest import guest_of
 from kprobesim.programs.interpreter import interpret
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.probe import ProgramProbe
@@ -40,6 +41,7 @@ class Programs:
         self._machine = machine
         self._kprobes = kprobes
         self._abi = architecture(machine.arch).abi
+        self._guest = guest_of(machine)
         self._codes: dict[tuple[Any, ...], Code] = {}
 
     def plant(
@@ -106,9 +108,8 @@ class Programs:
                 if error.name is None or error.name.split(".")[0] != "llvmlite":
                     raise
                 return None, _NO_COMPILER
-            registers = address_of(self._machine.words)
             try:
-                code = self._codes[program.shape] = compile_hit(program, self._abi, registers, 0)
+                code = self._codes[program.shape] = compile_hit(program, self._guest, 0)
             except NotCompiledError as error:
                 return None, str(error)
         return code, ""

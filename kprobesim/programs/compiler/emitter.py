@@ -13,7 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from llvmlite import ir
 
-from kprobesim.arch.abi import Abi
+from kprobesim.arch.architecture import architecture
+from kprobesim.programs.compiler.memory import GuestMemoryCode
+from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
 from kprobesim.programs.types import Int, Str
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
@@ -50,20 +52,20 @@ class Emitter:
         saved: In the second half of a return program: the words of the call, in code.
     """
 
-    def __init__(self, builder: Any, abi: Abi, registers: int, here: IrValue) -> None:
+    def __init__(self, builder: Any, guest: Guest, here: IrValue) -> None:
         """Begin.
 
         Args:
             builder: Stands in the first block of the function.
-            abi: The guest's registers.
-            registers: The host's address of their words.
+            guest: Where in the host all that is read of the guest is.
             here: The address of the probe, in code.
         """
         self.builder = builder
         self.here = here
         self.saved: dict[tuple[Any, ...], IrValue] = {}
-        self._abi = abi
-        self._registers = registers
+        self._abi = architecture(guest.arch).abi
+        self._registers = guest.window
+        self._memory = GuestMemoryCode(builder.module, guest)
         self._entry = builder.block
         self._known: dict[tuple[Any, ...], Emitted] = {}
         self._emit: dict[type[Value], Callable[[Any], Emitted]] = {
@@ -153,10 +155,17 @@ class Emitter:
         raise NotCompiledError(f"{value.name} needs Python")
 
     def _load(self, value: Load) -> Emitted:
-        raise NotCompiledError("memory is read by Python")
+        address = self.value(value.address)
+        at = self.builder.add(address.word, word(value.offset))
+        number, fault = self._memory.read(self.builder, at, value.kind.size)
+        return Emitted(self.widen(number, value.kind), self.either(address.fault, fault))
 
     def _text(self, value: Text) -> Emitted:
-        raise NotCompiledError("memory is read by Python")
+        b, address, space = self.builder, self.value(value.address), self.buffer(value.type.size)
+        out = b.bitcast(space, I8.as_pointer())
+        length = self._memory.read_string(b, address.word, out, value.bound - 1, user=value.user)
+        fault = b.icmp_signed("<", length, word(0))
+        return Emitted(b.ptrtoint(space, I64), self.either(address.fault, fault))
 
     def _text_const(self, value: TextConst) -> Emitted:
         size = value.type.size

@@ -7,7 +7,6 @@ from typing import Any
 
 from llvmlite import ir
 
-from kprobesim.arch.abi import Abi
 from kprobesim.programs.actions import (
     Action,
     Count,
@@ -23,6 +22,7 @@ from kprobesim.programs.compiler.block import BLOCK, STORES
 from kprobesim.programs.compiler.emitter import I1, I32, I64, Emitted, Emitter, word
 from kprobesim.programs.compiler.jit import Code, compile_module
 from kprobesim.programs.compiler.tables import table_function
+from kprobesim.programs.guest import Guest
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.cells import cell_of
 from kprobesim.programs.stores.layout import Packed, layout_of_key, layout_of_record
@@ -39,13 +39,12 @@ HIT = "hit"
 _SIGNATURE = ir.FunctionType(ir.VoidType(), [I64, I64, I32, _WORD])
 
 
-def compile_hit(program: Program, abi: Abi, registers: int, busy: int) -> Code:
+def compile_hit(program: Program, guest: Guest, busy: int) -> Code:
     """Compile ``program`` for one guest.
 
     Args:
         program: Any of its shape may share the code.
-        abi: The guest's registers.
-        registers: The host's address of their words.
+        guest: The guest, whose addresses are baked in.
         busy: The address of a word that is not 0 while a probe is being handled; 0: there is none.
 
     Returns:
@@ -57,7 +56,7 @@ def compile_hit(program: Program, abi: Abi, registers: int, busy: int) -> Code:
     function = ir.Function(module, _SIGNATURE, HIT)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     _, here, _, block = function.args
-    emitter = Emitter(builder, abi, registers, here)
+    emitter = Emitter(builder, guest, here)
     _Hit(emitter, module, block).emit(program, busy)
     return compile_module(module)
 
