@@ -3,9 +3,9 @@
 They are called for the first store to each page after its address was looked up, or when it is
 looked up, far too often for Python. What they do is told in
 :mod:`~kprobesim.machine.unicorn.code_pages`. Each looks for its engine in a table of :data:`ENTRY`
-structs, by its ``uc`` or its ``cpu``, and goes on to Unicorn's own function if the engine is none of
-ours. Registers are those of the C calling conventions: the arguments stay as they are, nothing is
-allocated, and only who comes back from Unicorn's own function has saved anything.
+structs, by its ``uc`` or its ``cpu``, and goes on to Unicorn's own function if the engine is none
+of ours. Registers are those of the C calling conventions: the arguments stay as they are, nothing
+is allocated, and only who comes back from Unicorn's own function has saved anything.
 
 A page of words, by the names in :data:`WORDS`, lies before the code.
 """
