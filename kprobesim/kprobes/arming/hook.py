@@ -12,8 +12,10 @@ from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.hooked import HookedPlaces
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
+from kprobesim.kprobes.table import members
 from kprobesim.machine.code_watch import PROBES, STEPS, UnguardedArrival, Watch
 from kprobesim.machine.system import System
+from kprobesim.machine.unicorn.native import Native
 
 __all__ = ["HookArming"]
 
@@ -58,7 +60,7 @@ class HookArming:
         self._behind = behind
         self._hooked = hooked
         hooked.refresh, hooked.hear_end = self.refresh, self.hear_end
-        self._watches: dict[int, Watch] = {}
+        self._watches: dict[int, tuple[tuple[Native, ...], list[Watch]]] = {}
         self._end_watches: dict[int, Watch] = {}
         self._prepared: dict[int, tuple[Site, bytes]] = {}
         self.read_original: Callable[[int, int], bytes] = self.read
@@ -126,16 +128,25 @@ class HookArming:
         return ainsn
 
     def arm(self, p: Kprobe) -> None:
-        """Watch the address."""
-        address = p.addr or 0
+        """Watch the address: by compiled functions, if those are all that is to be called."""
+        address, natives = p.addr or 0, _natives(p)
+        if address in self._watches and self._watches[address][0] != natives:
+            self.disarm(p)
         if address not in self._watches:
-            repeats = p.ainsn is not None and p.ainsn.repeats
-            hit = self._hit_repeating if repeats else self._hit
-            code_watch = self._machine.code_watch
-            self._watches[address] = code_watch.watch_unguarded(address, hit, PROBES)
+            watch = self._machine.code_watch
+            hit = self._hit_repeating if p.ainsn.repeats else self._hit
+            watches = [watch.watch_native(address, native, PROBES) for native in natives] or [
+                watch.watch_unguarded(address, hit, PROBES)
+            ]
+            self._watches[address] = natives, watches
             self._hooked.armed.add(address)
         if p.post_handler is not None:
             self.hear_end(p, p.ainsn)
+
+    def members_changed(self, head: Kprobe) -> None:
+        """Watch for those who are to be called now, if the address is watched."""
+        if (head.addr or 0) in self._watches:
+            self.arm(head)
 
     def hear_end(self, p: Kprobe, ainsn: ArchInsn) -> None:
         """Let ``behind`` be called when the instruction is done, if the next one then comes.
@@ -158,11 +169,11 @@ class HookArming:
     def disarm(self, p: Kprobe) -> None:
         """Watch it no longer."""
         address = p.addr or 0
-        watch = self._watches.pop(address, None)
-        if watch is not None:
-            self._hooked.armed.discard(address)
+        _, watches = self._watches.pop(address, ((), ()))
+        self._hooked.armed.discard(address)
+        for watch in watches:
             self._machine.code_watch.unwatch(watch)
-            self._forget_end(address)
+        self._forget_end(address)
 
     def release(self, p: Kprobe) -> None:
         """There is no slot."""
@@ -182,3 +193,15 @@ class HookArming:
             if not self._image.contains(address) or not self._image.contains(address + size - 1):
                 raise
             return self._image.read(address, size)
+
+
+def _natives(head: Kprobe) -> tuple[Native, ...]:
+    """The compiled functions of the probes behind ``head``; none if one of them has other needs."""
+    if head.ainsn.repeats:
+        return ()  # one hit, where its hook is come to at each of its rounds
+    enabled = [p for p in members(head) if not p.disabled]
+    natives = [p.native for p in enabled if p.native is not None]
+    plain = len(natives) == len(enabled) and not any(
+        p.post_handler is not None or p.fault_handler is not None for p in enabled
+    )
+    return tuple(natives) if plain else ()
