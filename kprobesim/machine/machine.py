@@ -198,6 +198,7 @@ class Machine(System):
         outer, handling = vcpu.regs if depth else None, vcpu.in_handler
         if outer is not None:
             if handling:
+                vcpu.busy[0] += 1
                 outer.freeze()
             vcpu.regs = vcpu.new_regs()
         vcpu.in_handler = False
@@ -233,6 +234,7 @@ class Machine(System):
             if outer is not None:
                 vcpu.regs = outer
                 if handling:
+                    vcpu.busy[0] -= 1
                     outer.thaw(vcpu.words, vcpu.cpu)
             if counter is not None:
                 engine.counter = (counter[0] + used, counter[1])
