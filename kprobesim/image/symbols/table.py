@@ -291,7 +291,7 @@ class SymbolTable:
 
     def any_named(self, part: bytes) -> bool:
         """Whether ``part`` is in any name."""
-        return any(part in name for name in self._names)
+        return part in b"\0".join(self._names)
 
     def _refuse_unknown(self, name: str) -> None:
         near = self._like(name)
