@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from kprobesim.errors import GuestMemoryError
 from kprobesim.inside.tasks import TASK_COMM_LEN, Tasks
 from kprobesim.machine.system import System
@@ -14,12 +16,23 @@ _HIGH_HALF = 1 << 63
 
 
 class TaskFacts:
-    """The facts of a hit on ``machine``, whose tasks are those of ``tasks``; ``None``: a fault."""
+    """The facts of a hit on ``machine``, whose tasks are those of ``tasks``; ``None``: a fault.
+
+    ``by_name`` has what tells each of them.
+    """
 
     def __init__(self, machine: System, tasks: Tasks) -> None:
         self._machine = machine
         self._tasks = tasks
         self._control = control_words(machine.engine)
+        self.by_name: Mapping[str, Callable[[], int | bytes | None]] = {
+            "caller": self.caller,
+            "comm": self.comm,
+            "cpu": self.cpu,
+            "now": self.now,
+            "pid": self.pid,
+            "tgid": self.tgid,
+        }
 
     def current(self) -> int | None:
         """The address of the ``task_struct``; ``None`` as long as there is none."""

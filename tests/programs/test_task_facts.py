@@ -16,6 +16,7 @@ from programs.compiled import I64, Compiled, new_function
 from kprobesim import BootedKernel, CalledKernel, Kprobe
 from kprobesim.inside.tasks import TASK_COMM_LEN
 from kprobesim.machine.registers import PtRegs
+from kprobesim.programs import arg, caller, comm, cpu, now, pid, tgid
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import guest_of
@@ -151,3 +152,16 @@ def test_a_call_in_a_handler_takes_its_time_and_no_more(guest: CalledKernel) -> 
     before = watch.now()
     guest.call("gcd", 12, 18)
     assert nested - plain - (watch.now() - before) in range(64)
+
+
+def test_programs_record_them(boots: Boots, real_image: Path) -> None:
+    k = boots.at_run_init(real_image)
+    values = {"pid": pid, "tgid": tgid, "comm": comm, "cpu": cpu, "when": now, "caller": caller}
+    rings = [
+        k.record("vfs_write", fields={**values, "count": arg(2)}, compiled=compiled)
+        for compiled in (True, False)
+    ]
+    k.run(seconds=0.3)
+    one, other = ([tuple(record) for record in ring] for ring in rings)
+    assert one == other
+    assert one

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from llvmlite import ir
 
 from kprobesim.arch.abi import Abi
-from kprobesim.errors import UsageError
 from kprobesim.inside.tasks import TASK_COMM_LEN
 from kprobesim.programs.compiler.memory import GuestMemoryCode
+from kprobesim.programs.compiler.refusal import NotCompiledError
 from kprobesim.programs.compiler.walk import I1, I64, const, word_at
 from kprobesim.programs.guest import Guest
 
@@ -84,10 +84,10 @@ class TaskCode:
         """The guest's time in nanoseconds.
 
         Raises:
-            UsageError: The host's clock makes it, which compiled code does not read.
+            NotCompiledError: The host's clock makes it, which compiled code does not read.
         """
         if self._guest.time is None:
-            raise UsageError("a guest whose time is the host's tells it to no compiled program")
+            raise NotCompiledError("this guest's time is the host's, which needs Python")
         base, rate, counter = (word_at(b, address) for address in self._guest.time)
         return b.add(base, b.mul(counter, rate)), ir.Constant(I1, 0)
 
