@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, overload
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
+from kprobesim.inside.tasks import Tasks
 from kprobesim.kernel.verdicts import Verdicts
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.names import Names, is_many
@@ -42,9 +44,14 @@ class ProgramVerbs(Verdicts):
     machine: System
     image: KernelImage
 
+    @property
+    @abstractmethod
+    def tasks(self) -> Tasks:
+        """Reads the guest's ``task_struct`` objects."""
+
     @cached_property
     def _programs(self) -> Programs:
-        return Programs(self.machine, self.kprobes)
+        return Programs(self.machine, self.kprobes, self.tasks)
 
     @in_turn
     def plant(self, where: Names, program: Program, *, compiled: bool | None = None) -> Planted:
