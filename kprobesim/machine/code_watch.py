@@ -11,21 +11,23 @@ from collections.abc import Callable
 
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.native import Native, caller
 
 __all__ = [
     "INSIDE",
     "INSTRUCTIONS",
     "PROBES",
     "RETURNS",
+    "STEPS",
     "Arrival",
     "CodeWatch",
     "UnguardedArrival",
     "Watch",
 ]
 
-RETURNS, INSIDE, PROBES, INSTRUCTIONS = 200, 100, 0, -100
-"""Priorities: returns of followed calls, what we know of the kernel's inside, probes; and who does
-the instruction itself, when it comes to that."""
+STEPS, RETURNS, INSIDE, PROBES, INSTRUCTIONS = 300, 200, 100, 0, -100
+"""Priorities: the end of the instruction before, returns of followed calls, what we know of the
+kernel's inside, probes; and who does the instruction itself, when it comes to that."""
 
 Arrival = Callable[[int], object]
 """Called with the instruction's address; true if the CPU goes elsewhere, so that nobody else is
@@ -45,12 +47,15 @@ def _nobody(_uc: object, _address: int) -> None:
 class Watch:
     """One client of one address, for :meth:`CodeWatch.unwatch`."""
 
-    __slots__ = ("address", "arrived", "priority")
+    __slots__ = ("address", "arrived", "native", "priority")
 
-    def __init__(self, address: int, arrived: UnguardedArrival, priority: int) -> None:
+    def __init__(
+        self, address: int, arrived: UnguardedArrival, priority: int, native: Native | None = None
+    ) -> None:
         self.address = address
         self.arrived = arrived
         self.priority = priority
+        self.native = native
 
     def __repr__(self) -> str:
         return f"<Watch {self.address:#x} priority {self.priority}>"
@@ -91,15 +96,29 @@ class CodeWatch:
         self, address: int, arrived: UnguardedArrival, priority: int = PROBES
     ) -> Watch:
         """As :meth:`watch`, with a client that raises nothing."""
-        watch = Watch(address, arrived, priority)
+        return self._add(Watch(address, arrived, priority))
+
+    def watch_native(self, address: int, native: Native, priority: int = PROBES) -> Watch:
+        """As :meth:`watch`, with a client that is no Python, and never moves the CPU.
+
+        Where it is alone, no Python is on its way.
+        """
+        arrived = caller(native, self._engine.hooks.handle)
+        return self._add(Watch(address, arrived, priority, native))
+
+    def _add(self, watch: Watch) -> Watch:
+        address, priority, hooks = watch.address, watch.priority, self._engine.hooks
         before = self._watches.get(address, ())
         at = sum(other.priority >= priority for other in before)
         self._watches[address] = (*before[:at], watch, *before[at:])
         if len(before) < 2:
             if before:
-                self._engine.hooks.unhook(self._hooks[address])
-            callback = self._arrived if before else arrived  # a probe's hit is told directly
-            self._hooks[address] = self._engine.hooks.on_arrival(address, callback)
+                hooks.unhook(self._hooks[address])
+                self._hooks[address] = hooks.on_arrival(address, self._arrived)
+            elif watch.native is not None:
+                self._hooks[address] = hooks.on_native(address, watch.native)
+            else:  # a probe's hit is told directly
+                self._hooks[address] = hooks.on_arrival(address, watch.arrived)
             self._forget(address)
         return watch
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 
 from kprobesim import Kernel
 from kprobesim.machine.code_watch import INSIDE, PROBES, RETURNS
+from kprobesim.machine.unicorn.native import Native
 
 
 class Boom(Exception):
@@ -85,3 +88,37 @@ def test_what_a_client_raises_is_raised_by_the_run(guest: Kernel) -> None:
     assert seen == []
     k.machine.code_watch.unwatch(watch)
     assert k.call("gcd", 12, 18) == 6
+
+
+class Counter:
+    """Stands in for compiled code: counts in ``data``, and tells who was called."""
+
+    def __init__(self, seen: list[str], name: str = "native") -> None:
+        self.hits = ctypes.c_uint64()
+
+        def count(_uc: int, _address: int, _size: int, data: int) -> None:
+            ctypes.c_uint64.from_address(data).value += 1
+            seen.append(name)
+
+        kinds = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+        thunk = ctypes.CFUNCTYPE(None, *kinds)(count)
+        address = ctypes.cast(thunk, ctypes.c_void_p).value or 0
+        self.native = Native(address, ctypes.addressof(self.hits), (thunk, self))
+
+
+def test_native_clients_alone_and_among_others(guest: Kernel) -> None:
+    k, seen = guest, list[str]()
+    code_watch, address = k.machine.code_watch, k.symbols["gcd"].address
+    first, second = Counter(seen, "first"), Counter(seen, "second")
+    watches = [code_watch.watch_native(address, first.native)]
+    assert k.call("gcd", 12, 18) == 6
+    assert seen == ["first"]
+    watches.append(code_watch.watch(address, lambda *_: seen.append("python")))
+    watches.append(code_watch.watch_native(address, second.native, RETURNS))
+    assert k.call("gcd", 12, 18) == 6
+    assert seen == ["first", "second", "first", "python"]
+    assert (first.hits.value, second.hits.value) == (2, 1)
+    for watch in watches:
+        code_watch.unwatch(watch)
+    assert k.call("gcd", 12, 18) == 6
+    assert first.hits.value == 2 and len(code_watch) == 0

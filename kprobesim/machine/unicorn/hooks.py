@@ -15,6 +15,7 @@ import unicorn
 from unicorn import arm64_const, x86_const
 
 from kprobesim.machine.unicorn.library import check
+from kprobesim.machine.unicorn.native import Native
 from kprobesim.machine.unicorn.stop_points import BlockExits
 
 __all__ = ["Hooks"]
@@ -65,7 +66,7 @@ class Hooks:
 
     def __init__(self, lib: ctypes.CDLL, handle: int, words: Any, stop: Callable[[], None]) -> None:
         self._lib = lib
-        self._handle = handle
+        self.handle = handle
         self._words = words
         self._stop = stop
         self.kept: BaseException | None = None
@@ -149,8 +150,14 @@ class Hooks:
             thunk = self._thunks[callback] = _ARRIVAL(callback)
         return self._hook_code(thunk, (address, address))
 
-    def _hook_code(self, thunk: Any, place: tuple[int, int]) -> int:
-        handle = self.add(unicorn.UC_HOOK_CODE, thunk, place)
+    def on_native(self, address: int, native: Native) -> int:
+        """As :meth:`on_code`, but what is called is no Python."""
+        return self._hook_code(native.function, (address, address), native)
+
+    def _hook_code(self, thunk: Any, place: tuple[int, int], native: Native | None = None) -> int:
+        handle = self.add(unicorn.UC_HOOK_CODE, thunk, place, data=native and native.data)
+        if native is not None:
+            self._callbacks[handle] = native.keep
         if self.exits is not None:
             self.exits.add(*place)
             self._places[handle] = place
@@ -175,7 +182,7 @@ class Hooks:
 
         Also from its own callback: Unicorn frees it when the run ends (unicorn#1127).
         """
-        check(self._lib.uc_hook_del(self._handle, handle), "removing a hook")
+        check(self._lib.uc_hook_del(self.handle, handle), "removing a hook")
         # The thunk stays: translated code may still hold its address.
         if self.exits is not None and handle in self._places:
             self.exits.remove(*self._places.pop(handle))
@@ -260,7 +267,7 @@ class Hooks:
         writer = _MMIO_WRITE(self._guarded(write, None))
         self._devices += (reader, writer)
         status = self._lib.uc_mmio_map(
-            self._handle,
+            self.handle,
             physical,
             size,
             ctypes.cast(reader, _ptr),
@@ -285,7 +292,14 @@ class Hooks:
         kinds = unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED
         self.add(kinds, _UNMAPPED(self._guarded(tell, False)), (low, high))
 
-    def add(self, kind: int, thunk: Any, where: tuple[int, int] = _ALWAYS, insn: int = 0) -> int:
+    def add(
+        self,
+        kind: int,
+        thunk: Any,
+        where: tuple[int, int] = _ALWAYS,
+        insn: int = 0,
+        data: int | None = None,
+    ) -> int:
         """Let Unicorn call the C function ``thunk``; the ``on_`` methods say when.
 
         Returns a handle for :meth:`unhook`.
@@ -293,7 +307,7 @@ class Hooks:
         handle = ctypes.c_size_t()
         code = ctypes.cast(thunk, _ptr)
         status = self._lib.uc_hook_add(
-            self._handle, ctypes.addressof(handle), kind, code, None, *where, _int(insn)
+            self.handle, ctypes.addressof(handle), kind, code, data, *where, _int(insn)
         )
         check(status, "adding a hook")
         self._callbacks[handle.value] = thunk

@@ -1,0 +1,47 @@
+"""A function of the host's machine code that the engine calls by itself: no Python is on its way.
+
+Its signature is that of Unicorn's callbacks of code and blocks (``uc_cb_hookcode_t``)::
+
+    void function(uc_engine *uc, uint64_t address, uint32_t size, void *data)
+
+It may read and write ``engine.words``, the registers, which stay where they are as long as the
+engine lives; but the program counter among them may be an older one: ``address`` says where the CPU
+stands. ``size`` may be 0 where nobody knows it. It must not stop the engine, move the CPU, or call
+into Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import NamedTuple
+
+__all__ = ["Native", "caller"]
+
+_FUNCTION = ctypes.PYFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+)
+
+
+class Native(NamedTuple):
+    """Such a function.
+
+    Attributes:
+        function: Its address in this process.
+        data: What it is given as ``data``.
+        keep: Whatever must live as long as it may be called: the code and what it writes to.
+    """
+
+    function: int
+    data: int
+    keep: object
+
+
+def caller(native: Native, handle: int) -> Callable[[object, int], None]:
+    """Who calls it from Python: ``call(_, address)``, for the engine at ``handle``."""
+    function, data = _FUNCTION(native.function), native.data
+
+    def call(_uc: object, address: int) -> None:
+        function(handle, address, 0, data)
+
+    return call
