@@ -36,9 +36,7 @@ class _InPlace:
         self.end_by_fault = hidden.end_by_fault
         self.code_pages = engine.code_pages
         self._leave_block = engine.leave_block
-        self._look_in_next = (
-            engine.hooks.exits.look_in_next if engine.hooks.exits is not None else lambda: None
-        )
+        self._look_in_next = engine.dispatch.look_in_next
 
     def begin(self) -> None:
         """The instruction is about to be emulated, behind which the guest goes on."""

@@ -89,6 +89,8 @@ class CodePages:
         interposed = _interposed(self._suffix)
         if interposed is not None:
             self._entry = interposed.add(uc)
+        self.cpu: int = self._entry.cpu if self._entry is not None else 0
+        """Where the CPU is inside Unicorn; 0 if that is not known."""
         self.exact = self._entry is not None
         """Whether stores to other pages cost nothing."""
 
@@ -144,6 +146,10 @@ class _Entry:
     @property
     def free(self) -> bool:
         return not self._words[1]
+
+    @property
+    def cpu(self) -> int:
+        return int(self._words[1])
 
     def take(self, uc: int, cpu: int) -> None:
         self._words[2:8] = [0] * 6
