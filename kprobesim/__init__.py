@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, KprobeFlag, PostHandler, PreHandler
     from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeInstance, ReturnHandler
     from kprobesim.kprobes.model import MODELS, Model
+    from kprobesim.kprobes.rules.names import Functions
     from kprobesim.kprobes.rules.verdict import Verdict
     from kprobesim.machine.die_notifiers import DieEvent, Notify
     from kprobesim.machine.faults import (
@@ -100,6 +101,7 @@ __all__ = [
     "Finding",
     "ForkState",
     "Frame",
+    "Functions",
     "GuestBug",
     "GuestEnd",
     "GuestError",
@@ -197,6 +199,7 @@ _HOMES = {
     "kprobes.kprobe": "FaultHandler Kprobe KprobeFlag PostHandler PreHandler",
     "kprobes.kretprobe": "Kretprobe KretprobeInstance ReturnHandler",
     "kprobes.model": "MODELS Model",
+    "kprobes.rules.names": "Functions",
     "kprobes.rules.verdict": "Verdict",
     "machine.die_notifiers": "DieEvent Notify",
     "machine.faults": "CallStopped GuestBug GuestFault GuestLimit GuestStop GuestTimeout",

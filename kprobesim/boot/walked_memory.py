@@ -23,10 +23,7 @@ class WalkedMemory(HostAccess):
     """
 
     def __init__(self, ram: mmap.mmap, base: int, translate: Translate) -> None:
-        super().__init__()
-        self.ram = ram
-        self.base = base
-        self.size = len(ram)
+        super().__init__(ram, base)
         self._translate = translate
 
     def _offset(self, address: int, size: int, what: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from kprobesim.cli.judging import Judge, Judged, modules_of
 from kprobesim.cli.loading import add_image_options, add_model_options, open_rules, progress
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
+from kprobesim.kernel.offline import KernelRules
+from kprobesim.kprobes.rules.names import is_many
 from kprobesim.kprobes.rules.place import Place, parse_place
 from kprobesim.kprobes.rules.verdict import Verdict
 
@@ -35,6 +37,7 @@ examples:
   kprobesim check vmlinux vfs_read+0x10 --slot-at 0xffffffffc0000000 --json
   kprobesim check vmlinux --from points.csv --events
   kprobesim check vmlinux --all vfs_read
+  kprobesim check vmlinux 'vfs_*' --kretprobe
   kprobesim check amd64.deb vfs_read+1 do_int3 --ask
   kprobesim check linux-image-6.1.0-56-cloud-amd64-unsigned.deb virtio_blk:virtblk_probe+5
   kprobesim check vmlinux --module drivers/block/virtio_blk.ko virtio_blk:virtblk_probe
@@ -56,7 +59,10 @@ def add_parser(subparsers: Any) -> None:
     add_image_options(parser)
     add_model_options(parser)
     parser.add_argument(
-        "points", metavar="PLACE", nargs="*", help="[MODULE:]SYMBOL[+OFFSET] or 0xADDRESS"
+        "points",
+        metavar="PLACE",
+        nargs="*",
+        help="[MODULE:]SYMBOL[+OFFSET], 0xADDRESS, or a pattern of functions ('vfs_*', 'ext4:*')",
     )
     parser.add_argument(
         "--module",
@@ -121,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
             return _answer_file(args, options, lines, name)
     judge = _judge(args, options, [place.symbol for place in places])
     console = make_console()
+    places = [one for place in places for one in _expanded(judge.kernel, place)]
     if args.all:
         return max(_show_all(console, judge, place, args.json) for place in places)
     code = _ACCEPTED
@@ -148,6 +155,16 @@ def _judge(
     return Judge(kernel, options, Asked(args.image, modules_of(symbols), progress()))
 
 
+def _expanded(kernel: KernelRules, place: Place) -> Iterator[Place]:
+    """``place``, or those of all functions that it matches."""
+    if place.symbol is None or not is_many(place.symbol):
+        yield place
+        return
+    for name in kernel.functions(place.symbol, refused=True):
+        text = f"{name}+{place.offset:#x}" if place.offset else name
+        yield Place(text, name, place.offset, None)
+
+
 # -- a file of points ------------------------------------------------------------------------------
 
 
@@ -168,16 +185,16 @@ def _answer_file(
             continue
         if point is None:
             continue
-        symbol, offset = point
-        judged = judge(symbol, offset=offset, suggest=unknown < _SUGGESTED)
-        unknown += judged.verdict.address is None and not judged.verdict
-        code = code if judged else max(code, _REFUSED)
-        print(json.dumps(judged.as_dict()))
+        for place in _expanded(judge.kernel, point):
+            judged = judge(place.symbol, offset=place.offset, suggest=unknown < _SUGGESTED)
+            unknown += judged.verdict.address is None and not judged.verdict
+            code = code if judged else max(code, _REFUSED)
+            print(json.dumps(judged.as_dict()))
     return code
 
 
-def _point(line: str) -> tuple[str, int] | None:
-    """Symbol and offset in one line; ``None`` in a comment, an empty line, and the heading."""
+def _point(line: str) -> Place | None:
+    """The symbol and offset in one line; ``None`` in a comment, an empty line, and the heading."""
     symbol, _, rest = (part.strip() for part in line.partition(","))
     text = rest.split(",")[0].strip() or "0"
     if not symbol or symbol.startswith("#") or (symbol, text) == ("symbol", "offset"):
@@ -190,7 +207,7 @@ def _point(line: str) -> tuple[str, int] | None:
         ) from None
     if not -(1 << 31) <= offset < 1 << 32:
         raise UsageError(f"{line.strip()!r}: the offset has more than 32 bits")
-    return symbol, offset
+    return Place(symbol, symbol, offset, None)
 
 
 # -- for people ------------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
         metavar="PLACE",
         action="append",
         default=[],
-        help="probe SYMBOL, SYMBOL+OFFSET or 0xADDRESS and print each hit; may be repeated",
+        help="probe SYMBOL, SYMBOL+OFFSET, 0xADDRESS or all functions of a pattern ('vfs_*'), and "
+        "print each hit; may be repeated",
     )
     parser.add_argument(
         "--max-hits",
@@ -62,7 +63,10 @@ class Watch:
         """Arm a probe; raises ``KprobeError``."""
         p = Kprobe(place.symbol, addr=place.address, offset=place.offset)
         self._kernel.register_kprobe(p)
-        self._watch(p, place)
+        for one in p.members:
+            self.adopt(one)
+        if not p.members:
+            self._watch(p, place)
 
     def adopt(self, p: Kprobe) -> None:
         """Report the hits of ``p`` too, which is registered already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import chain
 
@@ -223,6 +224,31 @@ class _Symbols(SymbolTable):
 
     def functions(self) -> Iterator[Symbol]:
         return chain.from_iterable(part.symbols.functions() for part in self._image.all_parts)
+
+    def matching(self, pattern: str) -> list[Symbol]:
+        owner, colon, own = pattern.partition(":")
+        if not colon:
+            parts = self._image.all_parts
+            return list(chain.from_iterable(part.symbols.matching(pattern) for part in parts))
+        modules = self._image.modules
+        matched = [modules[name].symbols for name in modules if fnmatchcase(name, owner)]
+        return list(chain.from_iterable(symbols.matching(own) for symbols in matched))
+
+    def refuse_unmatched(self, pattern: str) -> None:
+        owner, colon, own = pattern.partition(":")
+        modules = self._image.modules
+        if not colon:
+            self._kernel.refuse_unmatched(pattern)
+        for name in modules if colon else ():
+            if fnmatchcase(name, owner):
+                modules[name].symbols.refuse_unmatched(own)
+        self._refuse_unknown(pattern)
+
+    def unique_name(self, symbol: Symbol) -> str:
+        if not self._image.modules:
+            return self._kernel.unique_name(symbol)
+        name = f"{symbol.module}:{symbol.name}" if symbol.module else symbol.name
+        return name if len(self.candidates(name)) == 1 else f"{name}@{symbol.address:#x}"
 
     def any_named(self, part: bytes) -> bool:
         return self._kernel.any_named(part)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
@@ -16,12 +17,16 @@ from kprobesim.kprobes.jprobe import Jprobe
 from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
 from kprobesim.kprobes.kretprobe import Kretprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.members import entry_of, planted, with_members
+from kprobesim.kprobes.rules.names import Names, split_names
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.machine.registration import Registration
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
 
 __all__ = ["Probing", "as_kprobe", "as_kprobes"]
+
+_P = TypeVar("_P", Kprobe, Kretprobe, Jprobe)
 
 
 class Probing(Verdicts):
@@ -38,7 +43,9 @@ class Probing(Verdicts):
         """Plant ``p``.
 
         Args:
-            p: The probe.
+            p: The probe. Where its ``symbol_name`` is a pattern (``"vfs_*"``) or several names with
+                commas between, a copy for each of :meth:`functions` is planted, all or none, which
+                ``p.members`` has then; what else is done to ``p`` is done to these.
             arming: How the CPU is stopped. "auto": as this kernel's probes are, by hooks where it
                 has booted, else by breakpoints that the optimizer may turn into jumps.
                 "breakpoint": by one that stays one; in a booted kernel its slot is in a page that
@@ -55,50 +62,82 @@ class Probing(Verdicts):
             UsageError: It cannot be armed so: no jump fits there, a booted kernel has no jumps or
                 no page for a slot.
         """
-        self.kprobes.register_kprobe(as_kprobe(p), arming)
+        self._plant([as_kprobe(p)], lambda ps: self.kprobes.register_kprobes(ps, arming))
         return Registration(p, lambda: self._take_out([p]))
 
     @in_turn
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out again and restore the instruction."""
-        self.kprobes.unregister_kprobe(as_kprobe(p))
+        self.kprobes.unregister_kprobes(self._let_go([as_kprobe(p)]))
 
     @in_turn
     def register_kprobes(
         self, probes: Sequence[Kprobe], *, arming: ProbeArming = "auto"
     ) -> Registration:
         """Plant all or none; raises :class:`KprobeError`."""
-        planted = as_kprobes(probes)
-        self.kprobes.register_kprobes(planted, arming)
-        return Registration(planted, lambda: self._take_out(planted))
+        asked = as_kprobes(probes)
+        self._plant(asked, lambda ps: self.kprobes.register_kprobes(ps, arming))
+        return Registration(asked, lambda: self._take_out(asked))
+
+    def _plant(
+        self,
+        probes: Sequence[_P],
+        register: Callable[[Sequence[_P]], object],
+        *,
+        kretprobe: bool = False,
+    ) -> None:
+        """Let ``register`` plant all of them or none, and for a pattern one for each function."""
+        pairs = list(
+            with_members(
+                probes,
+                lambda name, offset: self.functions(name, offset=offset, kretprobe=kretprobe),
+            )
+        )
+        register([one for _, stand_ins in pairs for one in stand_ins])
+        for probe, stand_ins in pairs:
+            if stand_ins[0] is not probe:
+                probe.members = stand_ins
+
+    def _let_go(self, probes: Sequence[_P]) -> list[_P]:
+        """Which are planted for ``probes``, which from now on have no members any more."""
+        there = [p for p in planted(probes) if entry_of(p) in self.kprobes or p in probes]
+        for probe in probes:
+            probe.members = ()
+        return there
 
     @in_turn
     def _take_out(self, probes: Sequence[Kprobe]) -> None:
         """Unregister those of ``probes`` that are registered."""
-        self.kprobes.unregister_kprobes([p for p in probes if p in self.kprobes])
+        there = [p for p in self._let_go(probes) if p in self.kprobes]
+        self.kprobes.unregister_kprobes(there)
 
     @in_turn
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes(as_kprobes(probes))
+        self.kprobes.unregister_kprobes(self._let_go(as_kprobes(probes)))
 
     @in_turn
     def disable_kprobe(self, p: Kprobe) -> None:
         """No handler of ``p`` is called until it is enabled again."""
-        self.kprobes.disable_kprobe(as_kprobe(p))
+        for one in planted([as_kprobe(p)]):
+            self.kprobes.disable_kprobe(one)
 
     @in_turn
     def enable_kprobe(self, p: Kprobe) -> None:
         """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
-        self.kprobes.enable_kprobe(as_kprobe(p))
+        for one in planted([as_kprobe(p)]):
+            self.kprobes.enable_kprobe(one)
 
     def _rules(self) -> Rules:
         return self.kprobes.rules
 
+    def _is_init_freed(self) -> bool:
+        return self.kprobes.init_freed
+
     @contextmanager
     def probing(
         self,
-        symbol_name: str | None = None,
+        symbol_name: Names | None = None,
         *,
         addr: int | None = None,
         offset: int = 0,
@@ -107,9 +146,12 @@ class Probing(Verdicts):
         fault_handler: FaultHandler | None = None,
         arming: ProbeArming = "auto",
     ) -> Iterator[Kprobe]:
-        """A probe for the time of a ``with`` block; ``arming`` as for :meth:`register_kprobe`."""
+        """A probe for the time of a ``with`` block; ``arming`` as for :meth:`register_kprobe`.
+
+        For a list of names, or a pattern, its ``members`` are the probes, one for each function.
+        """
         p = Kprobe(
-            symbol_name,
+            symbol_name if symbol_name is None else ",".join(split_names(symbol_name)),
             addr=addr,
             offset=offset,
             pre_handler=pre_handler,
@@ -128,7 +170,10 @@ class Probing(Verdicts):
         >>> with k.register_kretprobe(rp):
         ...     k.call("strlen", "abc")
         """
-        self.kprobes.return_probes.register(_as_kretprobe(rp), arming)
+        return_probes = self.kprobes.return_probes
+        self._plant(
+            [_as_kretprobe(rp)], lambda rps: return_probes.register_all(rps, arming), kretprobe=True
+        )
         return Registration(rp, lambda: self._take_out_returns([rp]))
 
     @in_turn
@@ -136,72 +181,82 @@ class Probing(Verdicts):
         self, probes: Sequence[Kretprobe], *, arming: ProbeArming = "auto"
     ) -> Registration:
         """All or none; raises :class:`KprobeError`."""
-        planted = _as_kretprobes(probes)
-        self.kprobes.return_probes.register_all(planted, arming)
-        return Registration(planted, lambda: self._take_out_returns(planted))
+        asked, return_probes = _as_kretprobes(probes), self.kprobes.return_probes
+        self._plant(asked, lambda rps: return_probes.register_all(rps, arming), kretprobe=True)
+        return Registration(asked, lambda: self._take_out_returns(asked))
 
     def _take_out_returns(self, probes: Sequence[Kretprobe]) -> None:
-        registered = [rp for rp in probes if rp.kp in self.kprobes]
+        registered = [rp for rp in self._let_go(probes) if rp.kp in self.kprobes]
         self.kprobes.return_probes.unregister_all(registered)
 
     @in_turn
     def unregister_kretprobe(self, rp: Kretprobe) -> None:
         """No handler of ``rp`` runs from now on, also for calls that have not returned yet."""
-        self.kprobes.return_probes.unregister_all([_as_kretprobe(rp)])
+        self.kprobes.return_probes.unregister_all(self._let_go([_as_kretprobe(rp)]))
 
     @in_turn
     def unregister_kretprobes(self, probes: Sequence[Kretprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.return_probes.unregister_all(_as_kretprobes(probes))
+        self.kprobes.return_probes.unregister_all(self._let_go(_as_kretprobes(probes)))
 
     @in_turn
     def disable_kretprobe(self, rp: Kretprobe) -> None:
         """Follow no further calls; those that are being followed still run the handler."""
-        self.kprobes.disable_kprobe(_as_kretprobe(rp).kp)
+        for one in planted([_as_kretprobe(rp)]):
+            self.kprobes.disable_kprobe(one.kp)
 
     @in_turn
     def enable_kretprobe(self, rp: Kretprobe) -> None:
         """Undo :meth:`disable_kretprobe`."""
-        self.kprobes.enable_kprobe(_as_kretprobe(rp).kp)
+        for one in planted([_as_kretprobe(rp)]):
+            self.kprobes.enable_kprobe(one.kp)
 
     # -- jprobes -----------------------------------------------------------------------------------
 
     @in_turn
     def register_jprobe(self, jp: Jprobe, *, arming: ProbeArming = "auto") -> Registration:
         """Call ``jp.entry`` with a function's arguments; raises :class:`KprobeError`."""
-        self.kprobes.register_jprobe(_as_jprobe(jp), arming)
-        return Registration(jp, lambda: self._take_out([jp.kp]))
+        return self._register_jprobes([_as_jprobe(jp)], jp, arming)
 
     @in_turn
     def unregister_jprobe(self, jp: Jprobe) -> None:
         """Take ``jp`` out."""
-        self.kprobes.unregister_kprobe(_as_jprobe(jp).kp)
+        self.unregister_jprobes([jp])
 
     @in_turn
     def register_jprobes(
         self, probes: Sequence[Jprobe], *, arming: ProbeArming = "auto"
     ) -> Registration:
         """All or none; raises :class:`KprobeError`."""
-        planted = _as_jprobes(probes)
-        register_all(
-            planted, lambda jp: self.kprobes.register_jprobe(jp, arming), self.unregister_jprobes
+        return self._register_jprobes(_as_jprobes(probes), probes, arming)
+
+    def _register_jprobes(
+        self, probes: Sequence[Jprobe], what: object, arming: ProbeArming
+    ) -> Registration:
+        self._plant(
+            probes,
+            lambda jps: register_all(
+                jps, lambda jp: self.kprobes.register_jprobe(jp, arming), self.unregister_jprobes
+            ),
         )
-        return Registration(planted, lambda: self._take_out([jp.kp for jp in planted]))
+        return Registration(what, lambda: self._take_out([jp.kp for jp in self._let_go(probes)]))
 
     @in_turn
     def unregister_jprobes(self, probes: Sequence[Jprobe]) -> None:
         """Take all of ``probes`` out."""
-        self.kprobes.unregister_kprobes([jp.kp for jp in _as_jprobes(probes)])
+        self.kprobes.unregister_kprobes([jp.kp for jp in self._let_go(_as_jprobes(probes))])
 
     @in_turn
     def disable_jprobe(self, jp: Jprobe) -> None:
         """Do not call ``jp.entry`` until it is enabled again."""
-        self.kprobes.disable_kprobe(_as_jprobe(jp).kp)
+        for one in planted([_as_jprobe(jp)]):
+            self.kprobes.disable_kprobe(one.kp)
 
     @in_turn
     def enable_jprobe(self, jp: Jprobe) -> None:
         """Undo :meth:`disable_jprobe`."""
-        self.kprobes.enable_kprobe(_as_jprobe(jp).kp)
+        for one in planted([_as_jprobe(jp)]):
+            self.kprobes.enable_kprobe(one.kp)
 
     # -- making functions fail ---------------------------------------------------------------------
 

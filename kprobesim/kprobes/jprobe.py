@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kprobesim.errors import GuestMemoryError, KprobeError, Reason, UsageError
@@ -41,9 +41,10 @@ class Jprobe:
             argument registers, the others come from the stack, each as an unsigned 64-bit number.
             ``*args`` gets those in registers. What it returns is ignored.
         kp: The probe at the entry, with ``addr``, ``flags`` and ``nmissed``.
+        members: The jprobes that stand for it, as :attr:`Kprobe.members`.
     """
 
-    __slots__ = ("entry", "kp")
+    __slots__ = ("entry", "kp", "members")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Jprobe:
     ) -> None:
         self.kp = JprobeEntry(symbol_name, addr=addr, offset=offset, flags=flags)
         self.entry = entry
+        self.members: Sequence[Jprobe] = ()
 
     def __repr__(self) -> str:
         return f"<Jprobe {self.kp.place} nmissed={self.kp.nmissed}>"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
     from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
+    from kprobesim.machine.unicorn.native import Native
 
 __all__ = [
     "DISABLED_OR_GONE",
@@ -112,6 +113,8 @@ class Kprobe:
         detour: Where a hit goes on instead, if the probe is optimised.
         flags: :class:`KprobeFlag`; set ``KprobeFlag.DISABLED`` to register it unarmed.
         registered_at: Where it is registered, if it is.
+        members: The probes that stand for it where it is planted, each with the name of a function,
+            if ``symbol_name`` is a pattern (``"vfs_*"``) or several names (``"vfs_read,vfs_*"``).
         nmissed: Hits whose handlers did not run because a probe was being handled.
 
     Unregistering leaves ``addr`` set and ``flags`` DISABLED, as in the kernel: clear both to
@@ -124,6 +127,7 @@ class Kprobe:
         "detour",
         "fault_handler",
         "flags",
+        "members",
         "nmissed",
         "offset",
         "opcode",
@@ -135,6 +139,8 @@ class Kprobe:
 
     list_type = ListType.KPROBE
     """What debugfs' ``kprobes/list`` calls it."""
+    native: Native | None = None
+    """A compiled function that does all that ``pre_handler`` does, and never moves the CPU."""
 
     def __init__(
         self,
@@ -161,6 +167,7 @@ class Kprobe:
         self.ainsn: Any = None
         self.detour: int | None = None
         self.nmissed = 0
+        self.members: Sequence[Kprobe] = ()
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set a field; raises :class:`UsageError` for what would only be noticed at a hit."""
@@ -175,7 +182,8 @@ class Kprobe:
 
     def __getstate__(self) -> dict[str, Any]:
         """Of a copy nothing is registered."""
-        return {name: getattr(self, name) for name in Kprobe.__slots__} | {"registered_at": None}
+        state = {name: getattr(self, name) for name in Kprobe.__slots__}
+        return state | {"registered_at": None, "members": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -204,6 +212,8 @@ class Kprobe:
         return place if self.addr is None else f"{place} at {_number(self.addr)}"
 
     def __repr__(self) -> str:
+        if self.members:
+            return f"<Kprobe {self.place}: {len(self.members)} probes>"
         return f"<Kprobe {self.place} nmissed={self.nmissed}>"
 
 

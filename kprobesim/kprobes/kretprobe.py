@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.kprobes.kprobe import Kprobe, ListType
@@ -88,9 +88,19 @@ class Kretprobe:
         kp: The probe at the entry (``struct kprobe``), with ``addr``, ``flags`` and ``nmissed``.
             Its handlers are set by registration.
         nmissed: Calls that were not followed because ``maxactive`` others were.
+        members: The return probes that stand for it, as :attr:`Kprobe.members`.
     """
 
-    __slots__ = ("data_size", "entry_handler", "handler", "kp", "maxactive", "nmissed", "rethook")
+    __slots__ = (
+        "data_size",
+        "entry_handler",
+        "handler",
+        "kp",
+        "maxactive",
+        "members",
+        "nmissed",
+        "rethook",
+    )
 
     def __init__(
         self,
@@ -111,6 +121,9 @@ class Kretprobe:
         self.data_size = data_size
         self.nmissed = 0
         self.rethook: Rethook | None = None
+        self.members: Sequence[Kretprobe] = ()
 
     def __repr__(self) -> str:
+        if self.members:
+            return f"<Kretprobe {self.kp.place}: {len(self.members)} probes>"
         return f"<Kretprobe {self.kp.place} nmissed={self.nmissed}>"

@@ -7,7 +7,7 @@ are not saved: new probes bring theirs along.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -100,11 +100,17 @@ def _require(sound: bool, what: str) -> None:
         raise ValueError(f"its {what} cannot be")
 
 
-def load_probes(manager: KprobesManager, state: Any, probes: Sequence[Kprobe]) -> None:
+def load_probes(
+    manager: KprobesManager,
+    state: Any,
+    probes: Sequence[Kprobe],
+    register: Callable[[Sequence[Kprobe]], object] | None = None,
+) -> None:
     """Register what ``state`` holds with a manager that has no probes, and then ``probes``.
 
     One of ``probes`` that names the place of a saved one (in the same words, or by address) takes
-    its place instead, with its count of misses and its flags; the others are registered as ever.
+    its place instead, with its count of misses and its flags; the others are registered as ever,
+    by ``register``, if it is there.
     Raises :class:`UsageError` for a damaged state and :class:`KprobeError` for refused probes.
     """
     new = list(probes)
@@ -127,7 +133,7 @@ def load_probes(manager: KprobesManager, state: Any, probes: Sequence[Kprobe]) -
     if state["all_disarmed"]:
         manager.disarm_all_kprobes()
     if new:
-        manager.register_kprobes(new)
+        (register or manager.register_kprobes)(new)
 
 
 def _hooks(manager: KprobesManager) -> HookArming:

@@ -55,9 +55,20 @@ class Region(HexRepr):
 
 
 class HostAccess(ABC):
-    """The host's way to guest memory by virtual address; each raises :class:`GuestMemoryError`."""
+    """The host's way to guest memory by virtual address; each raises :class:`GuestMemoryError`.
 
-    def __init__(self) -> None:
+    Attributes:
+        ram: The guest's RAM.
+        base: Its physical address.
+        size: Its bytes.
+        host_address: Where it is in this process.
+    """
+
+    def __init__(self, ram: mmap.mmap, base: int) -> None:
+        self.ram = ram
+        self.base = base
+        self.size = len(ram)
+        self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(ram))
         self._code = bytearray()
         self._code_pages: CodePages | None = None
 
@@ -118,12 +129,8 @@ class GuestMemory(HostAccess):
     """
 
     def __init__(self, base: int, size: int, pte_format: PteFormat) -> None:
-        super().__init__()
-        self.base = base
-        self.size = size
-        self.ram = make_ram(size)
+        super().__init__(make_ram(size), base)
         self._words = memoryview(self.ram).cast("Q")
-        self.host_address = ctypes.addressof(ctypes.c_char.from_buffer(self.ram))
         self.next_frame = base
         self._frames_end = base + size
         self.regions: list[Region] = []

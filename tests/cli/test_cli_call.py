@@ -234,3 +234,8 @@ def test_the_same_place_twice(cli: Cli, sample: Path, guest: Kernel) -> None:
     for second in ("strlen", "strlen+0", address):
         probes = cli("call", sample, 'strlen("x")', "-p", "strlen", "-p", second, "--json")
         assert [p["hits"] for p in json.loads(probes.out)["probes"]] == [1, 1]
+
+
+def test_a_pattern_probes_each_function(cli: Cli, sample: Path) -> None:
+    outcome = cli("call", sample, 'strlen("abc")', "-p", "strl*,gcd", "--json").data
+    assert {probe["probe"]: probe["hits"] for probe in outcome["probes"]} == {"strlen": 1, "gcd": 0}

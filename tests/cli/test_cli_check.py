@@ -265,3 +265,12 @@ def test_return_events_ask_for_the_entry_before_they_count_names(guest: Kernel) 
     assert guest.check("mix", offset=4, **asked).reason is Reason.NOT_FUNCTION_ENTRY
     assert guest.check("mix", **asked).reason is Reason.AMBIGUOUS_SYMBOL
     assert guest.check("mix", offset=4, events=True).reason is Reason.AMBIGUOUS_SYMBOL
+
+
+def test_a_pattern_asks_for_each_function(cli: Cli, sample: Path) -> None:
+    out = cli("check", sample, "str[lc]*", "--json")
+    assert out.code == 0
+    symbols = [json.loads(line)["symbol"] for line in out.lines]
+    assert {"strlen", "strcmp", "strcpy", "strchr"} == {*symbols}
+    assert cli("check", sample, "noprobe_*").code == 1  # none is left out
+    assert "strlen" in cli("check", sample, "strlan*").err

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from kprobesim.boot.x86_64.state import X86State
 from kprobesim.machine.unicorn.code_pages import CodePages
+from kprobesim.sizes import MASK64
 
 __all__ = ["Walk"]
 
 _PRESENT, _LARGE = 1, 0x80
 _NO_EXECUTE = 1 << 63
 _FRAME = 0x000F_FFFF_FFFF_F000
+_HALF = 1 << 47  # of what addresses of 48 bits reach, at either end
 
 
 class Walk:
@@ -23,6 +25,8 @@ class Walk:
 
     def _leaf(self, address: int) -> tuple[int, int, int]:
         """(entry, size of its page, NX bits on the way); entry 0 where nothing is mapped."""
+        if address + _HALF & MASK64 >= 2 * _HALF:
+            return 0, 1, 0  # not canonical
         words, size = self._words, self._size
         table, refused = self._state.cr[3], 0
         for shift in (39, 30, 21, 12):

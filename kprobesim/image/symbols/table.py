@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kprobesim.errors import SymbolError, UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image.symbols.nearest import nearest_names
+from kprobesim.image.symbols.patterns import matcher
 
 __all__ = ["LABEL", "Columns", "Symbol", "SymbolAt", "SymbolTable"]
 
@@ -201,6 +202,32 @@ class SymbolTable:
             if letter in _CODE_LETTERS and not self._is_data(self._addresses[index]):
                 yield self._symbol(index)
 
+    def matching(self, pattern: str) -> list[Symbol]:
+        """The functions that ``pattern`` matches (``vfs_*``), by address, one for each.
+
+        See :func:`~kprobesim.image.symbols.patterns.matcher`.
+        """
+        matches, found = matcher(pattern), dict[int, Symbol]()
+        for index, name in enumerate(self._names):
+            if matches(name) and self._kinds[index] in _CODE_LETTERS:
+                address = self._addresses[index]
+                if address not in found and not self._is_data(address):
+                    found[address] = self._symbol(index)
+        return [*found.values()]
+
+    def refuse_unmatched(self, pattern: str) -> None:
+        """Raise the :class:`SymbolError` of a pattern that matches nothing, with names like it."""
+        near = self._like(pattern.replace("*", "").replace("?", ""))
+        hint = f"; there are {', '.join(near)}" if near else ", and nothing resembles it"
+        raise SymbolError(pattern, f"no function matches {pattern}{hint}", near)
+
+    def unique_name(self, symbol: Symbol) -> str:
+        """What names ``symbol`` and no other: ``name``, or ``name@0xaddress``."""
+        key = symbol.name.encode("utf-8", "surrogateescape")
+        if len(self._indices(key)) > 1:
+            return f"{symbol.name}@{symbol.address:#x}"
+        return symbol.name
+
     def _symbol(self, index: int) -> Symbol:
         address = self._addresses[index]
         size = self._sizes[index] if self._sizes is not None else self._distance(address)
@@ -264,19 +291,20 @@ class SymbolTable:
 
     def any_named(self, part: bytes) -> bool:
         """Whether ``part`` is in any name."""
-        return any(part in name for name in self._names)
+        return part in b"\0".join(self._names)
 
     def _refuse_unknown(self, name: str) -> None:
-        near = [
-            _text(found)
-            for found in nearest_names(name.encode("utf-8", "replace"), dict.fromkeys(self._names))
-        ]
+        near = self._like(name)
         hint = (
             f"; did you mean {', '.join(near)}?"
             if near
             else ", and nothing resembles it: is this the right kernel?"
         )
         raise SymbolError(name, f"no symbol is named {name}{hint}", near)
+
+    def _like(self, name: str) -> list[str]:
+        names = dict.fromkeys(self._names)
+        return [_text(found) for found in nearest_names(name.encode("utf-8", "replace"), names)]
 
 
 def _text(name: bytes) -> str:

@@ -188,6 +188,11 @@ class Armings:
             self.optimizer.make_way(address)
         self._of(address).arm(p)
 
+    def members_changed(self, head: Kprobe) -> None:
+        """Another one of the probes behind ``head`` is to be called, or one less."""
+        if self.is_hook(head.addr or 0):
+            self.hooks.members_changed(head)
+
     def disarm(self, p: Kprobe) -> None:
         """And now no longer. Nothing happens if it does not."""
         self._of(p.addr or 0).disarm(p)

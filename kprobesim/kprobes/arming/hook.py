@@ -11,8 +11,10 @@ from kprobesim.image import KernelImage
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
+from kprobesim.kprobes.table import members
 from kprobesim.machine.code_watch import PROBES, UnguardedArrival, Watch
 from kprobesim.machine.system import System
+from kprobesim.machine.unicorn.native import Native
 
 __all__ = ["HookArming"]
 
@@ -36,7 +38,7 @@ class HookArming:
         self._image = image
         self._arch = arch
         self._hit = hit
-        self._armed: dict[int, Watch] = {}
+        self._armed: dict[int, tuple[tuple[Native, ...], list[Watch]]] = {}
         self._prepared: dict[int, tuple[Site, bytes]] = {}
         self.read_original: Callable[[int, int], bytes] = self.read
         """Guest code without the breakpoints of other probes, if there are any."""
@@ -98,16 +100,27 @@ class HookArming:
         return ainsn
 
     def arm(self, p: Kprobe) -> None:
-        """Watch the address."""
-        address = p.addr or 0
-        if address not in self._armed:
-            code_watch = self._machine.code_watch
-            self._armed[address] = code_watch.watch_unguarded(address, self._hit, PROBES)
+        """Watch the address: by compiled functions, if those are all that is to be called."""
+        address, natives = p.addr or 0, _natives(p)
+        if address in self._armed:
+            if self._armed[address][0] == natives:
+                return
+            self.disarm(p)
+        watch = self._machine.code_watch
+        watches = [watch.watch_native(address, native, PROBES) for native in natives] or [
+            watch.watch_unguarded(address, self._hit, PROBES)
+        ]
+        self._armed[address] = natives, watches
+
+    def members_changed(self, head: Kprobe) -> None:
+        """Watch for those who are to be called now, if the address is watched."""
+        if (head.addr or 0) in self._armed:
+            self.arm(head)
 
     def disarm(self, p: Kprobe) -> None:
         """Watch it no longer."""
-        watch = self._armed.pop(p.addr or 0, None)
-        if watch is not None:
+        _, watches = self._armed.pop(p.addr or 0, ((), ()))
+        for watch in watches:
             self._machine.code_watch.unwatch(watch)
 
     def release(self, p: Kprobe) -> None:
@@ -127,3 +140,13 @@ class HookArming:
             if not self._image.contains(address) or not self._image.contains(address + size - 1):
                 raise
             return self._image.read(address, size)
+
+
+def _natives(head: Kprobe) -> tuple[Native, ...]:
+    """The compiled functions of the probes behind ``head``; none if one of them has other needs."""
+    enabled = [p for p in members(head) if not p.disabled]
+    natives = [p.native for p in enabled if p.native is not None]
+    plain = len(natives) == len(enabled) and not any(
+        p.post_handler is not None or p.fault_handler is not None for p in enabled
+    )
+    return tuple(natives) if plain else ()

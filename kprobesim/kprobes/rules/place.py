@@ -13,7 +13,7 @@ __all__ = ["Place", "parse_place"]
 # An oops prints symbol+0x10/0x40: the size behind the slash may stay.
 _PLACE = re.compile(
     r"@?(?P<address>0[xX][0-9a-fA-F]{1,16})"
-    r"|(?P<symbol>[^-\s+/@0-9][^-\s+/@]*(?:@0[xX][0-9a-fA-F]{1,16})?)"
+    r"|(?P<symbol>(?:[^-\s+/@0-9]|\[\S+?\])(?:\[\S+?\]|[^-\s+/@])*(?:@0[xX][0-9a-fA-F]{1,16})?)"
     r"(?:\+(?P<offset>0[xX][0-9a-fA-F]{1,16}|[0-9]{1,18})(?:/0[xX][0-9a-fA-F]+)?)?"
 )
 

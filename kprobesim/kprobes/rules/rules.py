@@ -189,6 +189,28 @@ class Rules:
         if problem is not None:
             raise KprobeError(errno.EINVAL, *problem, symbol=str(site), address=site.address)
 
+    def refusal(
+        self, p: Kprobe, interface: Interface = "kprobe", *, init_freed: bool
+    ) -> KprobeError | None:
+        """Why ``p`` would be refused, if it would be, by this kernel as it is now.
+
+        Args:
+            p: The probe, of which only the place and the presence of handlers matter.
+            interface: Who plants it.
+            init_freed: Whether the memory of ``__init`` functions has been given back.
+
+        Raises:
+            UsageError: An attribute of ``p`` is of the wrong type.
+        """
+        slot = self.image.isa.slot_area
+        try:
+            site = self.site(p, interface, suggest=False)
+            self.check_safe(site, init_freed=init_freed)
+            self.prepare(site, lambda site: self._arch.prepare(site, self._read, self._read, slot))
+        except KprobeError as error:
+            return error
+        return None
+
     # -- asking ----------------------------------------------------------------------------------
 
     def check(

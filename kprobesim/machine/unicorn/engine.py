@@ -144,7 +144,7 @@ class Engine:
     def map_ram(self, physical: int, size: int, host_address: int) -> None:
         """Let ``size`` bytes at ``host_address`` be the RAM at physical address ``physical``."""
         self._map(physical, size, host_address)
-        self.code_pages.cover(host_address, size)
+        self.code_pages.cover(physical, size, host_address)
 
     def _map(self, physical: int, size: int, host_address: int) -> None:
         status = self._lib.uc_mem_map_ptr(

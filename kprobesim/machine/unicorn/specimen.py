@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
+from typing import Any
 
 import unicorn
 from unicorn import arm_const
@@ -44,6 +45,10 @@ class Specimen:
     def set_gpr(self, number: int, value: int) -> None:
         """Write a general register."""
         self._uc.reg_write(self._gprs[number], value)
+
+    def set_register(self, number: int, value: Any) -> None:
+        """Write any register by Unicorn's number, with a value as the binding wants it."""
+        self._uc.reg_write(number, value)
 
     def execute(self, code: bytes, count: int = 0) -> None:
         """Run ``code`` until it faults, ends, or ``count`` instructions are done."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 
+from kprobesim.errors import ImageError
 from kprobesim.image.tables.patch_sites import (
     PatchSites,
     ftrace_places,
@@ -55,8 +57,19 @@ def test_a_cut_table_is_read_as_far_as_it_goes() -> None:
     ],
 )
 def test_arm64_ftrace_patches_the_second_nop(codes: list[bytes], offsets: list[int | None]) -> None:
-    sites = {CODE + 64 * n: code + b"\xff" * 20 for n, code in enumerate(codes)}
-    places = ftrace_places("arm64", list(sites), lambda address, size: sites[address][:size])
+    memory = b"".join(code.ljust(64, b"\xff") for code in codes)
+    sites = range(CODE, CODE + len(memory), 64)
+
+    def read(address: int, size: int) -> bytes:
+        return memory[address - CODE :][:size]
+
+    def read_one(address: int, size: int) -> bytes:  # there are gaps between the functions
+        if size > 64:
+            raise ImageError(Path("Image"), "has nothing there")
+        return read(address, size)
+
+    places = ftrace_places("arm64", sites, read)
+    assert places == ftrace_places("arm64", sites, read_one)
     assert places == {
         site + offset for site, offset in zip(sites, offsets, strict=True) if offset is not None
     }

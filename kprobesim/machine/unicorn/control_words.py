@@ -1,0 +1,107 @@
+"""Registers of the system as live words: where page tables are, and what leads to the task.
+
+Compiled code cannot ask Unicorn for them: a call of its API costs more than all that is compiled.
+They lie in the struct of the general registers (:mod:`~kprobesim.machine.unicorn.struct_layout`),
+and are found in the same way: two values are written through the API, and the place is the one word
+that changed from the first to the second. So they are exact at every moment, also when the guest
+switches its page tables in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from unicorn import arm64_const, x86_const
+
+from kprobesim.arch.architecture import halves
+from kprobesim.arch.arm64.system_registers import (
+    SCTLR_EL1,
+    SP_EL0,
+    TCR_EL1,
+    TPIDR_EL1,
+    TTBR0_EL1,
+    TTBR1_EL1,
+)
+from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.specimen import Specimen
+
+__all__ = ["control_words", "offsets"]
+
+_MARKS = 0x1234_5000, 0x0765_4000  # an address of a page table, or of anything else
+_SCTLR_MARKS = 0x30D0_0800, 0x30D0_0804  # RES1, without and with C; no MMU
+_TCR_MARKS = 0x0010_0010, 0x0019_0019  # T0SZ and T1SZ
+
+_Write = tuple[int, Any]  # Unicorn's number, and the binding's value
+
+
+def _msr(number: int) -> list[_Write]:
+    return [(x86_const.UC_X86_REG_MSR, (number, mark)) for mark in _MARKS]
+
+
+def _system(encoding: tuple[int, ...], marks: tuple[int, int] = _MARKS) -> list[_Write]:
+    return [(arm64_const.UC_ARM64_REG_CP_REG, (*encoding, mark)) for mark in marks]
+
+
+_WRITES: Mapping[str, dict[str, list[_Write]]] = halves(
+    x86_64={
+        "cr3": [(x86_const.UC_X86_REG_CR3, mark) for mark in _MARKS],
+        "gs_base": _msr(0xC0000101),
+        "kernel_gs_base": _msr(0xC0000102),
+    },
+    arm64={
+        "sctlr": _system(SCTLR_EL1, _SCTLR_MARKS),
+        "tcr": _system(TCR_EL1, _TCR_MARKS),
+        "ttbr0": _system(TTBR0_EL1),
+        "ttbr1": _system(TTBR1_EL1),
+        "sp_el0": _system(SP_EL0),
+        "tpidr": _system(TPIDR_EL1),
+    },
+)
+
+
+@cache
+def offsets(arch: str) -> Mapping[str, int]:
+    """The bytes from the first general register to each word, by its name.
+
+    Raises:
+        EngineError: One cannot be told from others; is this a new version of Unicorn?
+    """
+    cpu, found = Specimen(arch), {}
+    cpu.set_gpr(0, _BASE)
+    base = cpu.context().find(_BASE.to_bytes(8, "little"))
+    for name, writes in _WRITES[arch].items():
+        seen = []
+        for number, value in writes:
+            cpu.set_register(number, value)
+            seen.append(cpu.context()[base:])
+        first, second = (
+            (value[-1] if isinstance(value, tuple) else value).to_bytes(8, "little")
+            for _, value in writes
+        )
+        places = [
+            at
+            for at in range(0, len(seen[0]) - 7, 8)
+            if seen[0][at : at + 8] == first and seen[1][at : at + 8] == second
+        ]
+        if base < 0 or len(places) != 1:
+            raise EngineError(
+                f"cannot tell where Unicorn keeps {name} ({len(places)} candidates); "
+                "is this a new version of it?"
+            )
+        found[name] = places[0]
+    return found
+
+
+_BASE = 0x0BA5_E0F0_4E61_57E8  # a value of register 0 that nothing else has
+
+
+def control_words(engine: Engine) -> dict[str, ctypes.c_uint64]:
+    """The words of ``engine`` by name, live; they are not for writing."""
+    base = ctypes.addressof(engine.words)
+    return {
+        name: ctypes.c_uint64.from_address(base + at) for name, at in offsets(engine.arch).items()
+    }

@@ -1,0 +1,1 @@
+"""Programs as machine code of the host, made by LLVM; imported only where llvmlite is installed."""
