@@ -238,8 +238,11 @@ class Machine(System):
                 engine.counter = (counter[0] + used, counter[1])
             elif outer_counter is not None:
                 engine.counter = outer_counter
-            if depth and signals.pending:
-                self._stop_soon()
+            if depth:
+                # Meanwhile the block that goes on now may have been translated anew.
+                engine.code_pages.written = True
+                if signals.pending:
+                    self._stop_soon()
 
     def _stop_soon(self) -> None:
         """In a callback: let the current run end at the next block."""
