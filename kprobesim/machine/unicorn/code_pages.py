@@ -54,11 +54,11 @@ from kprobesim.machine.unicorn.interposition import find_function, find_slots
 from kprobesim.machine.unicorn.library import address_of, library
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
 
-__all__ = ["CodePages"]
+__all__ = ["SUFFIXES", "CodePages"]
 
 _PAGE_SHIFT = 12
 _MOST_ENGINES = 1024
-_SUFFIXES = halves(x86_64="x86_64", arm64="aarch64")
+SUFFIXES = halves(x86_64="x86_64", arm64="aarch64")
 """What ends the names of Unicorn's functions, by the guest's architecture."""
 
 _FUNCTIONS = {
@@ -86,7 +86,7 @@ class CodePages:
         """Watch the stores of the engine ``uc``, which has no RAM yet."""
         self._uc = uc
         self._handle = address_of(uc)
-        self._suffix = _SUFFIXES[arch]
+        self._suffix = SUFFIXES[arch]
         self._drop = _function(f"tb_invalidate_phys_range_{self._suffix}", 3)
         self._find_ram = _function(f"qemu_ram_addr_from_host_{self._suffix}", 2)
         self._ram = 0

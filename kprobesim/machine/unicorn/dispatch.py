@@ -29,6 +29,7 @@ import unicorn
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.armed_table import ArmedTable
+from kprobesim.machine.unicorn.code_pages import SUFFIXES
 from kprobesim.machine.unicorn.dispatch_code import BOARD, BOARD_BYTES, CODE, MAY_LEAVE, WORDS
 from kprobesim.machine.unicorn.host_code import assemble, put_code
 from kprobesim.machine.unicorn.interposition import find_function, find_slots
@@ -40,7 +41,6 @@ from kprobesim.sizes import MASK64
 
 __all__ = ["Dispatch", "Dispatcher", "make_dispatch"]
 
-_SUFFIXES = halves(x86_64="x86_64", arm64="aarch64")
 _STEPS = halves(x86_64=1, arm64=4)
 _NOWHERE = 1 << 63 | 1  # canonical nowhere, and aligned nowhere
 _HOOK_BEGIN = 24  # of struct hook: five ints and a bool before it, then end and callback
@@ -319,7 +319,7 @@ def make_dispatch(
         run: Runs a block of one instruction; returns where that is.
         stop: Stops it; returns the address of the word by which that was asked for, or 0.
     """
-    placed = _placed(_SUFFIXES[arch])
+    placed = _placed(SUFFIXES[arch])
     if placed is None or not cpu:
         return SingleHooks(add, remove)
     dispatcher = Dispatcher(placed, uc, cpu, arch)
