@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, overload
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
+from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
@@ -40,9 +42,14 @@ class ProgramVerbs:
     machine: System
     image: KernelImage
 
+    @property
+    @abstractmethod
+    def tasks(self) -> Tasks:
+        """Reads the guest's ``task_struct`` objects."""
+
     @cached_property
     def _programs(self) -> Programs:
-        return Programs(self.machine, self.kprobes)
+        return Programs(self.machine, self.kprobes, self.tasks)
 
     @in_turn
     def plant(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
+from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import Native
 from kprobesim.programs.actions import Action, Count, Keyed, Record
 from kprobesim.programs.compiler.block import STORES, block_words
+from kprobesim.programs.fault import FAULT
 from kprobesim.programs.guest import guest_of
 from kprobesim.programs.interpreter import interpret
 from kprobesim.programs.planted import Planted
@@ -24,6 +26,7 @@ from kprobesim.programs.stores.ring import Ring
 from kprobesim.programs.stores.single import Counter, Single
 from kprobesim.programs.stores.table import Table
 from kprobesim.programs.stores.words import address_of, new_words
+from kprobesim.programs.task import TaskFacts
 
 if TYPE_CHECKING:
     from kprobesim.programs.compiler.jit import Code
@@ -36,12 +39,13 @@ _NO_COMPILER = "llvmlite is not installed (pip install 'kprobesim[jit]')"
 class Programs:
     """The programs of one guest, and the code that was compiled for them."""
 
-    def __init__(self, machine: System, kprobes: KprobesManager) -> None:
+    def __init__(self, machine: System, kprobes: KprobesManager, tasks: Tasks) -> None:
         """None yet."""
         self._machine = machine
         self._kprobes = kprobes
         self._abi = architecture(machine.arch).abi
-        self._guest = guest_of(machine)
+        self._guest = guest_of(machine, tasks)
+        self._facts = TaskFacts(machine, tasks)
         self._codes: dict[tuple[Any, ...], Code] = {}
 
     def plant(
@@ -102,8 +106,8 @@ class Programs:
         code = self._codes.get(program.shape)
         if code is None:
             try:
-                from kprobesim.programs.compiler.emitter import NotCompiledError
                 from kprobesim.programs.compiler.hit import compile_hit
+                from kprobesim.programs.compiler.refusal import NotCompiledError
             except ImportError as error:
                 if error.name is None or error.name.split(".")[0] != "llvmlite":
                     raise
@@ -120,9 +124,15 @@ class Programs:
         """Guest memory; raises :class:`GuestMemoryError`."""
         return self._machine.memory.read(address, size)
 
-    def fact(self, name: str, regs: Any) -> Any:
-        """A fact that is neither in registers nor in the hit itself."""
-        raise UsageError(f"{name} is not known here")
+    def fact(self, name: str) -> Callable[[], Any]:
+        """What tells a fact that is neither in registers nor in the hit itself."""
+        known = self._facts.by_name[name]
+
+        def fact() -> Any:
+            value = known()
+            return FAULT if value is None else value
+
+        return fact
 
 
 def _own(store: Any, name: str) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import unicorn
 from unicorn import x86_const
@@ -40,6 +41,9 @@ from kprobesim.machine.unicorn.stop_points import exit_request
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
 from kprobesim.machine.unicorn.system_register import SystemRegister
 from kprobesim.sizes import PAGE
+
+if TYPE_CHECKING:
+    from kprobesim.machine.stopwatch import RunTime
 
 __all__ = ["Engine"]
 
@@ -135,6 +139,8 @@ class Engine:
         self.counts = Counting(
             self._handle, self.layout, self.dispatch, hooks.add, hooks.unhook, self.forget_all_code
         )
+        self.run_time: RunTime | None = None
+        """Who measures how long it runs, if somebody does."""
         self.extra_count = 0
         """By how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
@@ -197,6 +203,8 @@ class Engine:
         """
         self._count.value = with_room(self.counts.begin, count)
         self._begin.value = begin
+        if self.run_time is not None:
+            self.run_time.begin()
         status: int = self._start_holding() if holding else self._start()
         if self.hooks.kept is not None:
             self.hooks.raise_kept()
@@ -279,7 +287,11 @@ class Engine:
 
     @counter.setter
     def counter(self, value: tuple[int, int]) -> None:
+        time = self.run_time
+        now = 0 if time is None else time.now()
         self.counter_words[0], self.counter_words[1] = value
+        if time is not None:
+            time.set(now)
 
     @staticmethod
     def describe(status: int) -> str:
