@@ -22,7 +22,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import unicorn
 
@@ -36,8 +36,11 @@ from kprobesim.machine.unicorn.interposition import find_function, find_slots
 from kprobesim.machine.unicorn.library import address_of, library
 from kprobesim.machine.unicorn.native import Native
 from kprobesim.machine.unicorn.single_hooks import SingleHooks
-from kprobesim.machine.unicorn.stop_points import find_switch
+from kprobesim.machine.unicorn.stop_points import exit_request, find_switch
 from kprobesim.sizes import MASK64
+
+if TYPE_CHECKING:
+    from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["Dispatch", "Dispatcher", "make_dispatch"]
 
@@ -297,31 +300,18 @@ def _placed(suffix: str) -> _Placed | None:
     return _Placed(host, slots, suffix) if len(slots) == len(names) else None
 
 
-def make_dispatch(
-    uc: unicorn.Uc,
-    cpu: int,
-    arch: str,
-    counter: int,
-    add: AddHook,
-    remove: Callable[[int], None],
-    run: Callable[[], int],
-    stop: Callable[[], int],
-) -> Dispatch:
-    """The dispatch of an engine that has no RAM yet.
+def make_dispatch(engine: Engine, uc: unicorn.Uc, run: Callable[[], int]) -> Dispatch:
+    """The dispatch of an engine that has no RAM yet, and looks for a stop everywhere.
 
     Args:
-        uc: The engine.
-        cpu: Its CPU inside Unicorn; 0 if that is not known.
-        arch: The guest's architecture.
-        counter: The address of the counter and, behind it, the limit.
-        add: Adds a hook.
-        remove: Removes one.
+        engine: The engine.
+        uc: It, as the binding knows it.
         run: Runs a block of one instruction; returns where that is.
-        stop: Stops it; returns the address of the word by which that was asked for, or 0.
     """
-    placed = _placed(SUFFIXES[arch])
+    placed, cpu, add = _placed(SUFFIXES[engine.arch]), engine.code_pages.cpu, engine.hooks.add
     if placed is None or not cpu:
-        return SingleHooks(add, remove)
-    dispatcher = Dispatcher(placed, uc, cpu, arch)
-    dispatcher.begin(add, counter, run, stop)
+        return SingleHooks(add, engine.hooks.unhook)
+    dispatcher = Dispatcher(placed, uc, cpu, engine.arch)
+    counter, stop = ctypes.addressof(engine.counter_words), engine.stop
+    dispatcher.begin(add, counter, run, lambda: exit_request(engine.words, stop))
     return dispatcher

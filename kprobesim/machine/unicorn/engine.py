@@ -37,7 +37,6 @@ from kprobesim.machine.unicorn.library import (
     open_cpu,
 )
 from kprobesim.machine.unicorn.python_stack import with_room
-from kprobesim.machine.unicorn.stop_points import exit_request
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
 from kprobesim.machine.unicorn.system_register import SystemRegister
 from kprobesim.sizes import PAGE
@@ -123,21 +122,12 @@ class Engine:
         arguments = _ptr(self._handle), self._begin, nowhere, nowhere, self._count
         self._start = partial(self._lib["uc_emu_start"], *arguments)
         self._start_holding = partial(holding_library()["uc_emu_start"], *arguments)
-        self.dispatch = make_dispatch(
-            self._uc,
-            self.code_pages.cpu,
-            arch,
-            ctypes.addressof(self.counter_words),
-            hooks.add,
-            hooks.unhook,
-            self._run_one_block,
-            lambda: exit_request(self.words, stop),
-        )
-        """Who is called before instructions, and at blocks."""
         self._between_blocks = False
-        self.dispatch.look_everywhere(True)
+        self.dispatch = dispatch = make_dispatch(self, self._uc, self._run_one_block)
+        """Who is called before instructions, and at blocks."""
+        add, unhook = hooks.add, hooks.unhook
         self.counts = Counting(
-            self._handle, self.layout, self.dispatch, hooks.add, hooks.unhook, self.forget_all_code
+            self._handle, self.layout, dispatch, add, unhook, self.forget_all_code
         )
         self.run_time: RunTime | None = None
         """Who measures how long it runs, if somebody does."""
