@@ -17,13 +17,14 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kprobesim.errors import ImageError, SnapshotError
 from kprobesim.image.files.source import Buffer
+from kprobesim.image.findings import Findings
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.state import pack_image, unpack_image
 from kprobesim.snapshot.container import Container, read_container, write_container
@@ -57,16 +58,33 @@ def cache_directory() -> Path | None:
 def load_cached(path: Path, data: Buffer, load: Callable[[], KernelImage]) -> KernelImage:
     """The image in the file ``path`` with the bytes ``data``: the kept one, or what ``load`` gives.
 
+    What is found by searching through it is kept beside it.
+
     Raises:
         ImageError: As ``load`` does.
     """
-    return keep(
-        data,
-        "image",
+    entry = _entry(data, "image")
+    if entry is None:
+        return load()
+    image = _keep(
+        entry,
         lambda container: unpack_image(container, None, path),
         load,
         lambda image: ({}, pack_image(image, None)),
     )
+    image.findings = _findings(entry.with_name(f"{entry.stem}.findings{_ENDING}"))
+    return image
+
+
+def _findings(entry: Path) -> Findings:
+    def read() -> Mapping[str, Any]:
+        try:
+            return read_container(entry).facts if entry.is_file() else {}
+        except (SnapshotError, OSError) as error:
+            _log.info("what was found is searched anew: %s", error)
+            return {}
+
+    return Findings(read, lambda found: _write(entry, dict(found), {}))
 
 
 def keep(
@@ -85,10 +103,22 @@ def keep(
         make: Makes it of the file.
         pack: Gives facts and sections of an entry, or ``None`` for what is not to be kept.
     """
+    entry = _entry(data, what)
+    return make() if entry is None else _keep(entry, read, make, pack)
+
+
+def _entry(data: Buffer, what: str) -> Path | None:
+    """The file in which something that is made of ``data`` is kept; ``None``: it is not."""
     folder = cache_directory()
-    if folder is None:
-        return make()
-    entry = folder / f"{content_key(data)}.{what}{_ENDING}"
+    return None if folder is None else folder / f"{content_key(data)}.{what}{_ENDING}"
+
+
+def _keep(
+    entry: Path,
+    read: Callable[[Container], _T],
+    make: Callable[[], _T],
+    pack: Callable[[_T], tuple[dict[str, Any], dict[str, bytes]] | None],
+) -> _T:
     if entry.is_file():
         try:
             kept = read(read_container(entry))

@@ -10,6 +10,7 @@ from pathlib import Path
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import ImageError
 from kprobesim.image.elf import Section
+from kprobesim.image.findings import Findings
 from kprobesim.image.ranges import Ranges
 from kprobesim.image.regions import code_ranges, make_regions, rodata_range
 from kprobesim.image.segment import ImageRegion, Segment
@@ -72,6 +73,7 @@ class KernelImage:
         self._percpu_load = percpu_load
         self._read_build_id = read_build_id
         self._known_banner = banner
+        self.findings = Findings()
         self._starts = [segment.vaddr for segment in self.segments]
         for low, high in zip(self.segments, self.segments[1:], strict=False):
             if low.end > high.vaddr:
@@ -325,7 +327,7 @@ class KernelImage:
 
     @cached_property
     def _shapes(self) -> TableShapes:
-        return TableShapes(self, list(self._code))
+        return TableShapes(self, list(self._code), self.findings)
 
     @cached_property
     def btf(self) -> Btf | None:
@@ -347,8 +349,8 @@ class KernelImage:
     @cached_property
     def mcount_sites(self) -> Sequence[int]:
         """Addresses of the calls or nops that ftrace patches, in the table's order."""
-        table = self.table(*places.MCOUNT_SITES)
-        return places.addresses(table[1]) if table else self._shapes.mcount_sites()
+        _, table = self.table(*places.MCOUNT_SITES) or self._shapes.mcount_sites()
+        return places.addresses(table)
 
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
@@ -392,8 +394,6 @@ class KernelImage:
     @cached_property
     def kprobe_blacklist(self) -> Sequence[int]:
         """Addresses in ``_kprobe_blacklist``: functions marked NOKPROBE_SYMBOL."""
-        table = self.table(*places.KPROBE_BLACKLIST)
-        if table:
-            return places.addresses(table[1])
-        members = [self._address(name) for name in places.ALWAYS_BLACKLISTED]
-        return self._shapes.kprobe_blacklist([m for m in members if m is not None])
+        members = [m for m in map(self._address, places.ALWAYS_BLACKLISTED) if m is not None]
+        _, table = self.table(*places.KPROBE_BLACKLIST) or self._shapes.kprobe_blacklist(members)
+        return places.addresses(table)

@@ -88,7 +88,7 @@ class LoadedImage(KernelImage):
 
     def part(self, address: int) -> KernelImage:
         """The module that holds ``address``, or the kernel."""
-        return self.module_at(address) or self.kernel
+        return (self.module_at(address) or self.kernel) if self.modules else self.kernel
 
     def module_at(self, address: int) -> ModuleImage | None:
         """The module that holds ``address``."""
@@ -321,8 +321,8 @@ class _Labels(PatchSites):
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(self.of(part) for part in self._image.all_parts)
 
-    def __contains__(self, address: object) -> bool:
-        return isinstance(address, int) and address in self.of(self._image.part(address))
+    def any_in(self, start: int, end: int) -> bool:
+        return self.of(self._image.part(start)).any_in(start, end)
 
 
 class _StaticCalls(_Labels):

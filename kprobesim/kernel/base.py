@@ -14,6 +14,7 @@ from kprobesim.inside.tasks import Task
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.modules import Module
 from kprobesim.kernel.probing import Probing
+from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.protocol import HowToArm
@@ -35,7 +36,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Probing, Watching, ABC):
+class Kernel(Probing, ProgramVerbs, Watching, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and

@@ -186,7 +186,8 @@ class BootedKernel(Kernel):
     @cached_property
     def tasks(self) -> Tasks:
         """Reads the guest's ``task_struct`` objects."""
-        return Tasks(self.image, self.board.machine.memory, self._standing.task)
+        standing = self._standing
+        return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
 
     @cached_property
     def _calls(self) -> GuestCalls:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno as errno_names
 import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from kprobesim.errors import UsageError
@@ -35,6 +36,7 @@ from kprobesim.sizes import MASK32, signed64
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.compiler_checks import CompilerChecks
 from kprobesim.unbooted.environment import (
+    current_task,
     find_current_task,
     percpu_offset,
     set_up_environment,
@@ -85,11 +87,17 @@ class CalledKernel(Kernel):
             machine, image, manager.module_notifier, percpu_offset(image), progress
         )
         self._targets = image.code_by_name
-        self._tasks = Tasks(image, machine.memory, find_current_task(machine, image))
         self._memory = CalledMemory(machine)
         self._forks = CalledForks(machine, manager, self._modules, self._memory, self._exceptions)
 
     # -- about -----------------------------------------------------------------------------------
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Reads the ``task_struct`` objects in its memory."""
+        machine, image = self.machine, self.image
+        find_current = find_current_task(machine, image)
+        return Tasks(image, machine.memory, find_current, current_task(image))
 
     @property
     def current(self) -> Task | None:
@@ -99,7 +107,7 @@ class CalledKernel(Kernel):
         ``None`` where the image does not tell where that is. Raises :class:`ImageError` for a
         kernel built without CONFIG_DEBUG_INFO_BTF.
         """
-        return self._tasks.current()
+        return self.tasks.current()
 
     @property
     def modules(self) -> Modules:

@@ -56,6 +56,14 @@ class ArchInsn(Protocol):
     def late_boost(self) -> bytes | None:
         """What to append to the slot after the first step, to boost it from then on."""
 
+    @property
+    def falls_through(self) -> bool:
+        """Whether the instruction behind it comes next, if it does not fault."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it comes to itself until it is done (x86 REP)."""
+
     def boosted(self) -> ArchInsn:
         """With ``late_boost`` done."""
 

@@ -9,6 +9,7 @@ from kprobesim.kprobes.events import HitListeners
 from kprobesim.kprobes.fault import FaultPath
 from kprobesim.kprobes.hit.nested import NestedHits
 from kprobesim.kprobes.hit.path import HitPath
+from kprobesim.kprobes.hooked import HookedPlaces
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.kprobes.rethook import Returns
@@ -26,6 +27,7 @@ class CpuPaths:
         hits: Its path of a hit.
         faults: Its path of a fault.
         copies: Copies that run by themselves, which all CPUs share.
+        hooked: Where probes are hooks, which they share, too.
         listeners: Who hears of hits.
     """
 
@@ -52,6 +54,7 @@ class CpuPaths:
             guest_has_traps: The guest takes traps itself.
         """
         self.copies = copies = OutOfLineCopies()
+        self.hooked = hooked = HookedPlaces()
         self.listeners = listeners = HitListeners()
         saves = arch.nesting_saves_flags
         self.ctlblk = ctlblk = PerCpu(machine, lambda vcpu: KprobeCtlblk(nesting_saves_flags=saves))
@@ -62,6 +65,7 @@ class CpuPaths:
                 arch,
                 table.heads,
                 copies,
+                hooked,
                 ctlblk[vcpu.number],
                 listeners,
                 stepping=stepping,

@@ -7,7 +7,7 @@ kernel/kprobes.c (6.1).
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from typing import Protocol
 
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.kprobes.aggregate import AggrKprobe
@@ -18,26 +18,33 @@ from kprobesim.kprobes.table import KprobeTable, members
 __all__ = ["EnabledProbes"]
 
 
+class ArmingOfAll(Arming, Protocol):
+    """The way to arm all the probes of a guest."""
+
+    def wrap(self, p: Kprobe) -> Kprobe:
+        """The head that the kernel would have put before ``p``; else ``p``."""
+
+    def members_changed(self, head: Kprobe) -> None:
+        """Another one of the probes behind ``head`` is to be called, or one less."""
+
+
 class EnabledProbes:
     """Which probes are enabled, and so armed.
 
     ``all_disarmed`` is the kernel's ``kprobes_all_disarmed``. ``strict``: while all are disarmed,
     enabling is forgotten as the kernel forgets it; else it is remembered, and the probe is armed
-    with the others. ``wrap`` puts a head before a probe that the kernel would have put one before,
-    and returns it.
+    with the others.
     """
 
     def __init__(
         self,
         table: KprobeTable,
-        arming: Arming,
-        wrap: Callable[[Kprobe], Kprobe],
+        arming: ArmingOfAll,
         *,
         strict: bool = False,
     ) -> None:
         self._table = table
         self._arming = arming
-        self._wrap = wrap
         self._strict = strict
         self.all_disarmed = False
 
@@ -49,6 +56,7 @@ class EnabledProbes:
         p.flags |= KprobeFlag.DISABLED
         if isinstance(head, AggrKprobe):
             if not head.all_disabled or head.disabled:
+                self._arming.members_changed(head)
                 return
             head.flags |= KprobeFlag.DISABLED
         self._disarm(head)
@@ -66,10 +74,11 @@ class EnabledProbes:
             )
         forgets = self.all_disarmed and self._strict
         if forgets and head.disabled:
-            head = self._wrap(head)
+            head = self._arming.wrap(head)
         if head is not p:
             p.flags &= ~KprobeFlag.DISABLED
         if not head.disabled or forgets:
+            self._arming.members_changed(head)
             return
         p.flags &= ~KprobeFlag.DISABLED
         self.arm(head)

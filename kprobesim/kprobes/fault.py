@@ -100,9 +100,10 @@ class FaultPath:
 
     def _leave_slot(self, p: Kprobe, done: int) -> None:
         """Undo the start of a step: the fault belongs to the probed address."""
+        by_cpu = self._hits.breakpoints.single_step
         if p.ainsn.insn == p.addr:
-            self._hits.hooks.in_place.end_by_fault()
-        if p.ainsn.insn == p.addr or self._hits.breakpoints.single_step:
+            by_cpu = self._hits.hooks.in_place.end_by_fault()
+        if by_cpu:
             self._vcpu.cpu.set_single_step(False)
         words, flags = self._words, self._flags
         if self._nesting_saves_flags or self._ctlblk.kprobe_status != _REENTER:

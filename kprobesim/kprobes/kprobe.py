@@ -11,6 +11,7 @@ from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
     from kprobesim.machine.registers import Arm64PtRegs, PtRegs, X86PtRegs
+    from kprobesim.machine.unicorn.native import Native
 
 __all__ = [
     "DISABLED_OR_GONE",
@@ -138,6 +139,8 @@ class Kprobe:
 
     list_type = ListType.KPROBE
     """What debugfs' ``kprobes/list`` calls it."""
+    native: Native | None = None
+    """A compiled function that does all that ``pre_handler`` does, and never moves the CPU."""
 
     def __init__(
         self,

@@ -98,7 +98,7 @@ class KprobesManager:
         )
         self.has_jprobes = model.jprobes
         """Whether the kernel has jprobes; if not, ``strict`` refuses them."""
-        self.enabled = EnabledProbes(self._table, self._arming, self._arming.wrap, strict=strict)
+        self.enabled = EnabledProbes(self._table, self._arming, strict=strict)
         """Which probes are enabled, and so armed."""
         self.module_notifier = ModuleNotifier(self.rules.blacklist, self.enabled)
         self.init_freed = False
@@ -246,6 +246,8 @@ class KprobesManager:
             self.enabled.arm(aggr)
         elif p.post_handler is not None or p.list_type is ListType.JPROBE:
             self.enabled.arm_again(aggr)  # it needs a breakpoint where there may be a jump
+        else:
+            self._arming.members_changed(aggr)
 
     def _aggregate(self, head: Kprobe) -> AggrKprobe:
         """``head``, or one that stands before it (``alloc_aggr_kprobe()``)."""
@@ -270,6 +272,8 @@ class KprobesManager:
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:
             self.enabled.arm(aggr)
+        else:
+            self._arming.members_changed(aggr)
 
     def unregister_kprobe(self, p: Kprobe) -> None:
         """Take ``p`` out; behind the last probe the instruction is what it was.

@@ -54,6 +54,16 @@ class HiddenTime:
         counter[1] -= engine.extra_count
         engine.extra_count = 0
 
+    def end_where_it_is(self) -> bool:
+        """The instruction is done, in its own block; whether the run is over in front of the next.
+
+        The run ends where it would have ended, but not before what was counted when it began.
+        """
+        counter, engine = self._counter, self._engine
+        counter[1] = limit = max(counter[1] - engine.extra_count, self._counted)
+        engine.extra_count = 0
+        return counter[0] > limit
+
     def end_by_fault(self) -> None:
         """The step has faulted: the block was counted once more for each turn."""
         counter, engine = self._counter, self._engine

@@ -18,15 +18,16 @@ __all__ = [
     "INSTRUCTIONS",
     "PROBES",
     "RETURNS",
+    "STEPS",
     "Arrival",
     "CodeWatch",
     "UnguardedArrival",
     "Watch",
 ]
 
-RETURNS, INSIDE, PROBES, INSTRUCTIONS = 200, 100, 0, -100
-"""Priorities: returns of followed calls, what we know of the kernel's inside, probes; and who does
-the instruction itself, when it comes to that."""
+STEPS, RETURNS, INSIDE, PROBES, INSTRUCTIONS = 300, 200, 100, 0, -100
+"""Priorities: the end of the instruction before, returns of followed calls, what we know of the
+kernel's inside, probes; and who does the instruction itself, when it comes to that."""
 
 Arrival = Callable[[int], object]
 """Called with the instruction's address; true if the CPU goes elsewhere, so that nobody else is

@@ -135,11 +135,14 @@ class Machine(Calling):
     def save_clock(self) -> Any:
         """What decides the times and random numbers to come, for :meth:`restore_clock`."""
         numbers = [each.state for each in self._watched if isinstance(each, Randomness)]
-        return self.clock.value, numbers
+        run_time = self.engine.run_time
+        return self.clock.value, numbers, 0 if run_time is None else run_time.now()
 
     def restore_clock(self, kept: Any) -> None:
         """Times and random numbers are those that come after :meth:`save_clock` gave ``kept``."""
-        self.clock.value, numbers = kept
+        self.clock.value, numbers, now = kept
+        if self.engine.run_time is not None:
+            self.engine.run_time.set(now)
         sources = [each for each in self._watched if isinstance(each, Randomness)]
         for source, state in zip(sources, numbers, strict=True):
             source.state = state

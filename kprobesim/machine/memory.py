@@ -82,6 +82,15 @@ class HostAccess(ABC):
         if pages is not None:
             pages.forget(offset, size)
 
+    def place(self, address: int, size: int) -> slice | None:
+        """Where ``size`` bytes, at most a page, now are in :attr:`ram`, if in one piece."""
+        at, *others = self._pieces(address, size, "read")
+        return None if others else slice(at[0], at[0] + at[1])
+
+    @abstractmethod
+    def _pieces(self, address: int, size: int, what: str) -> list[tuple[int, int]]:
+        """(RAM offset, length) of each piece of a range."""
+
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:
         """``size`` bytes at ``address``."""

@@ -43,3 +43,5 @@ class NestedCall:
             self._regs.thaw(vcpu.words, vcpu.cpu)
         done, limit = self._counter
         vcpu.engine.counter = done + used if self._is_limited else done, limit
+        # Meanwhile the block that goes on now may have been translated anew.
+        vcpu.engine.code_pages.written = True

@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kprobesim.inside.tasks import Tasks
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
 
@@ -27,6 +28,10 @@ class Guest:
         ram: Its RAM.
         ram_base: The physical address that this is for the guest.
         ram_size: Bytes of it.
+        time: The two words of its stopwatch and the engine's counter
+            (:mod:`~kprobesim.machine.stopwatch`); ``None``: the host's clock makes its time.
+        cpu: The number of the CPU.
+        tasks: Where its tasks are, and how they look.
     """
 
     arch: str
@@ -35,11 +40,16 @@ class Guest:
     ram: int
     ram_base: int
     ram_size: int
+    time: tuple[int, int, int] | None
+    cpu: int
+    tasks: Tasks
 
 
-def guest_of(machine: System) -> Guest:
-    """What is to be known of ``machine``."""
-    memory = machine.memory
+def guest_of(machine: System, tasks: Tasks) -> Guest:
+    """What is to be known of ``machine``, whose tasks are those of ``tasks``."""
+    memory, words = machine.memory, machine.stopwatch.words
+    base = 0 if words is None else ctypes.addressof(words)
+    counter = ctypes.addressof(machine.engine.counter_words)
     return Guest(
         arch=machine.arch,
         window=ctypes.addressof(machine.words),
@@ -49,4 +59,7 @@ def guest_of(machine: System) -> Guest:
         ram=memory.host_address,
         ram_base=memory.base,
         ram_size=memory.size,
+        time=(base, base + 8, counter) if base else None,
+        cpu=machine.vcpu.number,
+        tasks=tasks,
     )

@@ -51,7 +51,7 @@ def test_a_mask_of_a_word_and_the_size_of_a_page_are_not_defined_anew() -> None:
 
 NAMES = {
     "arch/architecture.py": "the records themselves",
-    "machine/unicorn/host_code.py": "the host's architecture, as Python's platform calls it",
+    "machine/unicorn/store_code.py": "the host's architecture, as Python's platform calls it",
     "machine/unicorn/cmpxchg.py": "the host's",
     "machine/unicorn/code_pages.py": "what Unicorn's functions end in",
     "kernel/base.py": "the sample that is loaded where none is asked for",

@@ -41,6 +41,15 @@ class ArchInsn:
     boostable: bool = False
     fix_up: None = None
     late_boost: None = None
+    repeats: bool = False
+
+    @property
+    def falls_through(self) -> bool:
+        """Whether the instruction behind it comes next, if it does not fault.
+
+        True of all that may be stepped: see :mod:`kprobesim.arch.arm64.decode`.
+        """
+        return self.emulate is None
 
     def boosted(self) -> ArchInsn:
         """There is no boosting on ARM64."""

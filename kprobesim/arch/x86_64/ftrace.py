@@ -25,6 +25,8 @@ class FtraceInsn:
     slot_bytes = b""
     fix_up = None
     late_boost = None
+    falls_through = True
+    repeats = False
 
     def __init__(self, address: int) -> None:
         after = (address + CALL_SIZE) & MASK64

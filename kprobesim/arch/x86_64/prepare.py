@@ -15,6 +15,7 @@ from kprobesim.arch.x86_64.boost import UNBOOSTABLE_PREFIXES, can_boost
 from kprobesim.arch.x86_64.boundary import Read, read_insn
 from kprobesim.arch.x86_64.constants import INT3, INT3_SIZE, JMP32, JMP32_SIZE, MAX_INSN_SIZE
 from kprobesim.arch.x86_64.emulate import emulate_kind, emulator
+from kprobesim.arch.x86_64.fall_through import falls_through, repeats
 from kprobesim.arch.x86_64.fix_up import FixUp, fix_up, goes_anywhere
 from kprobesim.arch.x86_64.insn import Insn, Undecodable
 from kprobesim.arch.x86_64.interfaces import Emulate
@@ -84,6 +85,16 @@ class ArchInsn:
     decoded: Insn
     fix_up: FixUp | None = None
     late_boost: bytes | None = None
+
+    @property
+    def falls_through(self) -> bool:
+        """Whether the instruction behind it comes next, if it does not fault."""
+        return self.emulate is None and falls_through(self.decoded)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it comes to itself until it is done."""
+        return repeats(self.decoded)
 
     @property
     def tp_len(self) -> int:

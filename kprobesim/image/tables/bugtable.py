@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from kprobesim.hexrepr import HexRepr
 
@@ -67,18 +68,14 @@ class BugTable:
             size = struct.calcsize(layout[0])
             if not table or len(table) % size:
                 continue
-            rows = [
-                (start + at, row)
-                for at, row in zip(
-                    range(0, len(table), size), struct.iter_unpack(layout[0], table), strict=True
-                )
-            ]
             # A few hundred neighbours tell the layouts apart.
-            sample = [where + row[0] for where, row in rows[:512]]
-            score = sum(map(is_trap, sample)) / len(sample)
+            sample = list(islice(_rows(layout[0], start, table), 512))
+            score = sum(is_trap(where + row[0]) for where, row in sample) / len(sample)
             if score > best:
                 best, self._layout = score, layout
-                self._rows = {where + row[0]: (where, row) for where, row in rows}
+        if best:
+            rows = _rows(self._layout[0], start, table)
+            self._rows = {where + row[0]: (where, row) for where, row in rows}
         #: Share of the sampled entries that point at a trapping instruction, 0 to 1.
         self.confidence = best
         self._file_base = self._find_file_base()
@@ -141,6 +138,12 @@ class BugTable:
             return BugEntry(address, None, 0, row[1])
         file = self._text(where + self._file_base + row[file_index])
         return BugEntry(address, file, row[-2], row[-1])
+
+
+def _rows(layout: str, start: int, table: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Address and fields of each entry."""
+    places = range(start, start + len(table), struct.calcsize(layout))
+    return zip(places, struct.iter_unpack(layout, table), strict=True)
 
 
 class KnownBugs(BugTable):

@@ -6,10 +6,11 @@ A probe must not share its bytes with any of them (kernel/kprobes.c, check_kprob
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from kprobesim.arch.architecture import halves
+from kprobesim.errors import ImageError
 from kprobesim.image.tables.places import relative_addresses
 
 __all__ = ["PatchSites", "ftrace_places", "jump_label_sites", "static_call_sites"]
@@ -25,6 +26,8 @@ _CALL_OPS = (_NOP_PAIR + _NOP_PAIR, _NOP_PAIR + _BTI_C + _NOP_PAIR)
 #: What may stand between a recorded ARM64 address and the pair of NOPs that is patched: without and
 #: with CALL_OPS.
 _BEFORE_PAIR = ((b"", _BTI_C), (_NOP_PAIR, _NOP_PAIR + _BTI_C))
+_MOST_BEFORE = 20  # bytes: the longest of them, and the pair
+_MOST_CODE = 256 << 20
 
 
 class PatchSites:
@@ -49,8 +52,12 @@ class PatchSites:
         """Whether the byte at ``address`` is patched."""
         if not isinstance(address, int):
             return False
-        at = bisect_right(self._starts, address) - 1
-        return at >= 0 and address < sum(self._sites[at])
+        return self.any_in(address, address + 1)
+
+    def any_in(self, start: int, end: int) -> bool:
+        """Whether one of the bytes in ``[start, end)`` is patched."""
+        at = bisect_left(self._starts, end) - 1
+        return at >= 0 and start < sum(self._sites[at])
 
 
 def jump_label_sites(
@@ -89,15 +96,27 @@ def ftrace_places(
 
 
 def _arm64_ftrace_places(sites: Sequence[int], read: _Read) -> frozenset[int]:
-    codes = {site: read(site, 20) for site in sites}
-    with_ops = sum(code.startswith(_CALL_OPS) for code in codes.values()) * 2 > len(codes)
-    places = set()
-    for site, code in codes.items():
-        for before in _BEFORE_PAIR[with_ops]:
-            if code.startswith(before + _NOP_PAIR):
-                places.add(site + len(before) + 4)
-                break
-    return frozenset(places)
+    codes = _codes(sites, read)
+    with_ops = sum(code.startswith(_CALL_OPS) for code in codes) * 2 > len(codes)
+    return frozenset(
+        site + len(before) + 4
+        for before in _BEFORE_PAIR[with_ops]
+        for site, code in zip(sites, codes, strict=True)
+        if code.startswith(before + _NOP_PAIR)
+    )
+
+
+def _codes(sites: Sequence[int], read: _Read) -> list[bytes]:
+    """The code at each of ``sites``, by one reading if all of it is there: 40,000 take 40 ms."""
+    low = min(sites, default=0)
+    span = max(sites, default=0) + _MOST_BEFORE - low
+    if span > _MOST_CODE:
+        return [read(site, _MOST_BEFORE) for site in sites]
+    try:
+        whole = read(low, span)
+    except ImageError:  # there is a gap in between
+        return [read(site, _MOST_BEFORE) for site in sites]
+    return [whole[site - low : site - low + _MOST_BEFORE] for site in sites]
 
 
 _FTRACE_PLACES: Mapping[str, Callable[[Sequence[int], _Read], frozenset[int]]] = halves(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import Protocol
+from functools import cached_property, wraps
+from typing import Concatenate, ParamSpec, Protocol
 
 from kprobesim.arch.architecture import Architecture, halves
+from kprobesim.image.findings import Findings
 from kprobesim.image.segment import Segment
 from kprobesim.image.tables.discover import (
     JUMP_ENTRIES,
@@ -23,6 +24,7 @@ _ARM64_NOP = b"\x1f\x20\x03\xd5"
 _ARM64_B = 0x14  # the highest bits of B
 
 _Table = tuple[int, bytes]
+_Parameters = ParamSpec("_Parameters")
 
 
 class Contents(Protocol):
@@ -68,44 +70,70 @@ _FTRACE_CODE: Mapping[str, Callable[[bytes], bool]] = halves(
 )
 
 
+def _once(
+    search: Callable[Concatenate[TableShapes, _Parameters], _Table],
+) -> Callable[Concatenate[TableShapes, _Parameters], _Table]:
+    """Search only for what was not found before."""
+
+    @wraps(search)
+    def find(
+        shapes: TableShapes, /, *arguments: _Parameters.args, **options: _Parameters.kwargs
+    ) -> _Table:
+        def place() -> list[int]:
+            start, table = search(shapes, *arguments, **options)
+            return [start, len(table)]
+
+        start, size = shapes.findings.once(search.__name__, place)
+        return start, shapes.image.read(start, size)
+
+    return find
+
+
 class TableShapes:
     """Finds the tables of ``image``, whose code is in the sorted ranges ``code``.
 
-    A table is where it lies and its bytes: (0, b"") when there is none.
+    A table is where it lies and its bytes: (0, b"") when there is none. ``findings`` has those that
+    were found before.
     """
 
-    def __init__(self, image: Contents, code: Sequence[tuple[int, int]]) -> None:
-        self._image = image
+    def __init__(
+        self, image: Contents, code: Sequence[tuple[int, int]], findings: Findings
+    ) -> None:
+        self.image = image
+        self.findings = findings
         self._code = code
 
+    @_once
     def exception_table(self) -> _Table:
         """Sorted, each entry two addresses of code."""
-        image, entry = self._image, _EXCEPTION_ENTRIES[self._image.isa.name]
+        image, entry = self.image, _EXCEPTION_ENTRIES[self.image.isa.name]
 
         def plausible(insn: int, fixup: int, record: bytes) -> bool:
             return entry(record) and image.is_code(insn) and image.is_code(fixup)
 
         return find_records(image.segments, (12, 8), plausible, rising=True)
 
+    @_once
     def bug_table(self) -> _Table:
         """Each entry points at a BUG instruction."""
         return find_records(
-            self._image.segments,
+            self.image.segments,
             (12, 16, 8),
             lambda trap, _file, _record: self.is_bug_trap(trap),
         )
 
     def is_bug_trap(self, address: int) -> bool:
         """Whether a BUG instruction lies at ``address``."""
-        segment = self._image.segment_at(address)  # often asked: not through read()
+        segment = self.image.segment_at(address)  # often asked: not through read()
         if segment is None:
             return False
         offset = address - segment.vaddr
-        return bytes(segment.data[offset : offset + 4]).startswith(self._image.isa.bug_traps)
+        return bytes(segment.data[offset : offset + 4]).startswith(self.image.isa.bug_traps)
 
+    @_once
     def jump_table(self) -> _Table:
         """Each entry points at a NOP or a branch. Only ARM64 needs it."""
-        image, segment_at = self._image, self._image.segment_at
+        image, segment_at = self.image, self.image.segment_at
         constants = image.bounds("_etext", "_sinittext")  # where RO_DATA of vmlinux.lds.h puts it
         if not _HIDDEN_JUMP_TABLE[image.isa.name] or constants is None:
             return 0, b""
@@ -124,25 +152,30 @@ class TableShapes:
         parts = [part for s in image.segments if (part := s.part(*constants)) is not None]
         return find_records(parts, (16,), plausible, runs=JUMP_ENTRIES)
 
-    def mcount_sites(self) -> Sequence[int]:
+    @_once
+    def mcount_sites(self) -> _Table:
         """The longest run of addresses at which ftrace patches."""
-        sites = [words for _, words, _ in self._code_pointers if len(words) >= 64]
-        ftrace = [w for w in sites if all(map(self._is_ftrace_site, w[:: len(w) // 64]))]
-        return max(ftrace, key=len, default=())
+        sites = [run for run in self._code_pointers if len(run[1]) >= 64]
+        ftrace = [
+            run for run in sites if all(map(self._is_ftrace_site, run[1][:: len(run[1]) // 64]))
+        ]
+        start, words, _ = max(ftrace, key=lambda run: len(run[1]), default=(0, array("Q"), 0))
+        return start, self.image.read(start, 8 * len(words))
 
-    def kprobe_blacklist(self, members: Sequence[int]) -> Sequence[int]:
+    @_once
+    def kprobe_blacklist(self, members: Sequence[int]) -> _Table:
         """The addresses of the table that holds all of ``members``."""
-        found = find_blacklist(self._code_pointers, members)
-        return found[1] if found else ()
+        start, words = find_blacklist(self._code_pointers, members) or (0, ())
+        return start, self.image.read(start, 8 * len(words))
 
     @cached_property
     def _code_pointers(self) -> list[tuple[int, array[int], int]]:
         """Tables of addresses in code."""
         if not self._code:
             return []
-        return find_address_runs(self._image.segments, self._code[0][0], self._code[-1][1], 8)
+        return find_address_runs(self.image.segments, self._code[0][0], self._code[-1][1], 8)
 
     def _is_ftrace_site(self, address: int) -> bool:
-        if not self._image.contains(address) or not self._image.contains(address + 7):
+        if not self.image.contains(address) or not self.image.contains(address + 7):
             return False
-        return _FTRACE_CODE[self._image.isa.name](self._image.read(address, 8))
+        return _FTRACE_CODE[self.image.isa.name](self.image.read(address, 8))

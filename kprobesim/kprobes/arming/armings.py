@@ -66,9 +66,15 @@ class Armings:
         self._machine = machine
         self._cpus = cpus
         self._paths = paths = cpus.hits
-        self.hooks = HookArming(machine, image, arch, paths.call(lambda path: path.hooks.hit))
-        for path in paths:
-            path.hooks.in_place.refresh = self.hooks.refresh
+        self.hooks = HookArming(
+            machine,
+            image,
+            arch,
+            cpus.hooked,
+            hit=paths.call(lambda path: path.hooks.hit),
+            hit_repeating=paths.call(lambda path: path.hooks.hit_repeating),
+            behind=paths.call(lambda path: path.hooks.behind),
+        )
         self.slots = SlotCache(arch.slot_size, pages.new_slots, pages.free)
         self._breakpoints = BreakpointArming(
             machine,
@@ -187,6 +193,11 @@ class Armings:
         if self.optimizer is not None:
             self.optimizer.make_way(address)
         self._of(address).arm(p)
+
+    def members_changed(self, head: Kprobe) -> None:
+        """Another one of the probes behind ``head`` is to be called, or one less."""
+        if self.is_hook(head.addr or 0):
+            self.hooks.members_changed(head)
 
     def disarm(self, p: Kprobe) -> None:
         """And now no longer. Nothing happens if it does not."""

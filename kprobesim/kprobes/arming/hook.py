@@ -9,10 +9,13 @@ from kprobesim.arch.refused import Refused
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
+from kprobesim.kprobes.hooked import HookedPlaces
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.machine.code_watch import PROBES, UnguardedArrival, Watch
+from kprobesim.kprobes.table import members
+from kprobesim.machine.code_watch import PROBES, STEPS, UnguardedArrival, Watch
 from kprobesim.machine.system import System
+from kprobesim.machine.unicorn.native import Native
 
 __all__ = ["HookArming"]
 
@@ -22,6 +25,9 @@ class HookArming:
 
     A booting kernel patches its own code, so what is under a hook may change: :meth:`refresh`
     analyses it anew. Before the guest has page tables its code is that of the ``image``.
+
+    Where a handler waits for the instruction's end, the one behind it is hooked too, if that
+    always comes next: ``behind`` is called there. Else the CPU steps.
     """
 
     def __init__(
@@ -29,21 +35,40 @@ class HookArming:
         machine: System,
         image: KernelImage,
         arch: ArchKprobes,
+        hooked: HookedPlaces,
+        *,
         hit: UnguardedArrival,
+        hit_repeating: UnguardedArrival,
+        behind: UnguardedArrival,
     ) -> None:
+        """Arm nothing yet.
+
+        Args:
+            machine: The guest.
+            image: Its kernel.
+            arch: The architecture's half.
+            hooked: What is known of the places, for the paths of a hit.
+            hit: Called before a probed instruction.
+            hit_repeating: The same for one that comes to itself until it is done.
+            behind: Called behind it.
+        """
         self._machine = machine
         self._read_now = machine.memory.read
         self._image = image
         self._arch = arch
-        self._hit = hit
-        self._armed: dict[int, Watch] = {}
+        self._hit, self._hit_repeating = hit, hit_repeating
+        self._behind = behind
+        self._hooked = hooked
+        hooked.refresh, hooked.hear_end = self.refresh, self.hear_end
+        self._watches: dict[int, tuple[tuple[Native, ...], list[Watch]]] = {}
+        self._end_watches: dict[int, Watch] = {}
         self._prepared: dict[int, tuple[Site, bytes]] = {}
         self.read_original: Callable[[int, int], bytes] = self.read
         """Guest code without the breakpoints of other probes, if there are any."""
 
     def __len__(self) -> int:
         """How many addresses are armed."""
-        return len(self._armed)
+        return len(self._watches)
 
     def prepare(self, p: Kprobe, site: Site) -> ArchInsn:
         """The instruction's own place serves as its slot; nothing is written.
@@ -87,6 +112,7 @@ class HookArming:
             return None
         site, code = prepared
         if self._read_now(address, len(code)) != code:
+            self._hooked.code.pop(address, None)
             now = self.read_original(address, len(code))
             if now.startswith(self._arch.isa.breakpoint):
                 return None
@@ -94,25 +120,65 @@ class HookArming:
                 p.ainsn = self.prepare(p, site)
             except Refused:
                 return None
+        elif self._image.contains(address) and address not in self._hooked.code:
+            place = self._machine.memory.place(address, len(code))
+            if place is not None:  # the kernel's own text stays where it is
+                self._hooked.code[address] = place, code
         ainsn: ArchInsn = p.ainsn
         return ainsn
 
     def arm(self, p: Kprobe) -> None:
-        """Watch the address."""
-        address = p.addr or 0
-        if address not in self._armed:
-            code_watch = self._machine.code_watch
-            self._armed[address] = code_watch.watch_unguarded(address, self._hit, PROBES)
+        """Watch the address: by compiled functions, if those are all that is to be called."""
+        address, natives = p.addr or 0, _natives(p)
+        if address in self._watches and self._watches[address][0] != natives:
+            self.disarm(p)
+        if address not in self._watches:
+            watch = self._machine.code_watch
+            hit = self._hit_repeating if p.ainsn.repeats else self._hit
+            watches = [watch.watch_native(address, native, PROBES) for native in natives] or [
+                watch.watch_unguarded(address, hit, PROBES)
+            ]
+            self._watches[address] = natives, watches
+            self._hooked.armed.add(address)
+        if p.post_handler is not None:
+            self.hear_end(p, p.ainsn)
+
+    def members_changed(self, head: Kprobe) -> None:
+        """Watch for those who are to be called now, if the address is watched."""
+        if (head.addr or 0) in self._watches:
+            self.arm(head)
+
+    def hear_end(self, p: Kprobe, ainsn: ArchInsn) -> None:
+        """Let ``behind`` be called when the instruction is done, if the next one then comes.
+
+        From the next time on: blocks that run now were translated without it.
+        """
+        address, ends = p.addr or 0, self._hooked.ends
+        end = address + ainsn.size
+        if not ainsn.falls_through or address not in self._watches or ends.get(address) == end:
+            return
+        self._forget_end(address)
+        watch = self._machine.code_watch.watch_unguarded(end, self._behind, STEPS)
+        self._end_watches[address], ends[address] = watch, end
+        self._machine.engine.code_pages.written = True
+
+    def _forget_end(self, address: int) -> None:
+        if self._hooked.ends.pop(address, None) is not None:
+            self._machine.code_watch.unwatch(self._end_watches.pop(address))
 
     def disarm(self, p: Kprobe) -> None:
         """Watch it no longer."""
-        watch = self._armed.pop(p.addr or 0, None)
-        if watch is not None:
+        address = p.addr or 0
+        _, watches = self._watches.pop(address, ((), ()))
+        self._hooked.armed.discard(address)
+        for watch in watches:
             self._machine.code_watch.unwatch(watch)
+        self._forget_end(address)
 
     def release(self, p: Kprobe) -> None:
         """There is no slot."""
         self._prepared.pop(p.addr or 0, None)
+        self._hooked.code.pop(p.addr or 0, None)
 
     def abandon(self, p: Kprobe) -> None:
         """Whatever comes to that address is not hooked."""
@@ -127,3 +193,15 @@ class HookArming:
             if not self._image.contains(address) or not self._image.contains(address + size - 1):
                 raise
             return self._image.read(address, size)
+
+
+def _natives(head: Kprobe) -> tuple[Native, ...]:
+    """The compiled functions of the probes behind ``head``; none if one of them has other needs."""
+    if head.ainsn.repeats:
+        return ()  # one hit, where its hook is come to at each of its rounds
+    enabled = [p for p in members(head) if not p.disabled]
+    natives = [p.native for p in enabled if p.native is not None]
+    plain = len(natives) == len(enabled) and not any(
+        p.post_handler is not None or p.fault_handler is not None for p in enabled
+    )
+    return tuple(natives) if plain else ()

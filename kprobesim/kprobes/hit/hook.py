@@ -1,89 +1,29 @@
 """Hits of hooks: the CPU stops before the instruction, which is as it always was.
 
-It runs in its place: by itself if nobody waits for its end, else emulated where the kernel would,
-or by the CPU's single step.
+It runs in its place: by itself if nobody waits for its end. Else it is emulated where the kernel
+would; or it runs by itself all the same, and the CPU stops once more before the instruction behind
+it; or, where that is not sure to come next, by the CPU's single step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from typing import Any
 
-from kprobesim.kprobes.arch_kprobes import ArchInsn
-from kprobesim.kprobes.hit.common import Finish, HitSteps, make_hit
-from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.vcpu import Vcpu
+from kprobesim.kprobes.ctlblk import KprobeStatus
+from kprobesim.kprobes.events import HitKind
+from kprobesim.kprobes.hit.common import STEPPING, HitSteps, goes_elsewhere, references_of_nobody
+from kprobesim.kprobes.hit.in_place import InPlace
+from kprobesim.kprobes.hooked import UNKNOWN, HookedPlaces
+from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
+from kprobesim.machine.code_watch import UnguardedArrival
 
 __all__ = ["HookHits"]
 
-
-class _InPlace:
-    """What is under a hook: nothing has been copied, and nothing may be noticed.
-
-    The guest's clock must not show that a hit left a block, and entered it again.
-
-    Attributes:
-        arrives_again: The address whose hit is over, and whose block starts anew there.
-        code_pages: They know if a handler has written code.
-        refresh: Gives how to execute what is there now; ``None``: a breakpoint of the guest's.
-        end_by_fault: The step has faulted.
-    """
-
-    def __init__(self, vcpu: Vcpu) -> None:
-        engine = vcpu.engine
-        self.arrives_again: int | None = None
-        self.refresh: Callable[[Kprobe], ArchInsn | None] = lambda p: p.ainsn
-        self._hidden = hidden = vcpu.system.clock.hidden(engine)
-        self.end_by_fault = hidden.end_by_fault
-        self.code_pages = engine.code_pages
-        self._leave_block = engine.leave_block
-        self._look_in_next = (
-            engine.hooks.exits.look_in_next if engine.hooks.exits is not None else lambda: None
-        )
-
-    def begin(self) -> None:
-        """The instruction is about to be emulated, behind which the guest goes on."""
-        self._hidden.begin()
-
-    def end(self) -> None:
-        """It was, and the block will be entered, and counted, once more."""
-        self._hidden.end()
-
-    def begin_step(self) -> None:
-        """The CPU is about to step the instruction: a block more will be run."""
-        self._hidden.begin_step()
-        self._look_in_next()
-
-    def step_again(self) -> None:
-        """An instruction that repeats itself has one more turn."""
-        self._hidden.step_again()
-        self._look_in_next()
-
-    def leave(self) -> bool:
-        """End the block: the step that was asked for would not end it elsewhere."""
-        self._leave_block()
-        return True
-
-    def start_anew(self, address: int) -> bool:
-        """End the block, which begins again at ``address``, whose hit is over."""
-        self.code_pages.written, self.arrives_again = False, address
-        self._hidden.once_more()
-        self._leave_block()
-        return True
-
-    def make_finish(self, finish: Finish) -> Finish:
-        """``finish`` for an instruction that was stepped, and goes on behind itself.
-
-        For the post_handler the time is what it was before the instruction, and not less.
-        """
-        end_step, end = self._hidden.end_step, self._hidden.end
-
-        def finish_in_place(p: Kprobe, ainsn: ArchInsn | None = None) -> bool:
-            end_step()
-            done = finish(p, ainsn)
-            end()
-            return done
-
-        return finish_in_place
+_ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
+_SS = int(KprobeStatus.KPROBE_HIT_SS)
+_REENTER = int(KprobeStatus.KPROBE_REENTER)
+_SSDONE = int(KprobeStatus.KPROBE_HIT_SSDONE)
 
 
 class HookHits:
@@ -91,12 +31,158 @@ class HookHits:
 
     Attributes:
         hit: The hook's callback.
-        finish_in_place: What follows a step that went on behind the instruction.
+        hit_repeating: The same for an instruction that comes to itself until it is done.
+        behind: The callback of the hook behind an instruction that a handler waits for.
         in_place: How instructions run where they are.
     """
 
-    def __init__(self, steps: HitSteps, table: dict[int, Kprobe]) -> None:
-        """Make the hook's callback from the CPU's ``steps`` and the probes by address."""
-        self.in_place = _InPlace(steps.vcpu)
-        self.finish_in_place = self.in_place.make_finish(steps.finish)
-        self.hit = make_hit(steps, table, single_step=True, in_place=self.in_place)
+    def __init__(self, steps: HitSteps, table: dict[int, Kprobe], hooked: HookedPlaces) -> None:
+        """Make the callbacks from the CPU's ``steps`` and the probes by address."""
+        self.in_place = InPlace(steps, hooked)
+        self.hit = self._make_hit(steps, table, hooked, repeats=False)
+        self.hit_repeating = self._make_hit(steps, table, hooked, repeats=True)
+        self.behind = self._make_behind(steps)
+
+    def _make_hit(
+        self, steps: HitSteps, table: dict[int, Kprobe], hooked: HookedPlaces, *, repeats: bool
+    ) -> UnguardedArrival:
+        """The ladder of a hit, from the hook to the instruction, as a closure.
+
+        It is one function, which Unicorn calls: each further frame costs a hit 50 ns. It answers
+        whether the CPU leaves its block.
+        """
+        in_place, vcpu, ctl = self.in_place, steps.vcpu, steps.ctlblk
+        words, counter, code_pages = vcpu.engine.window, in_place.counter, in_place.code_pages
+        memory, ends, known = steps.machine.memory, hooked.ends, hooked.code
+        pc, flags = vcpu.engine.layout.pc, vcpu.engine.layout.flags
+        mask, masked = vcpu.cpu.step_flags(single_step=False)
+        unmasked, saves_early = ~mask, steps.arch.saves_flags_at_hit
+        trap_offset, reenter = steps.arch.isa.breakpoint_offset, steps.reenter
+        references, unshared = sys.getrefcount, references_of_nobody(vcpu)
+        listeners, tell, keep = steps.listeners, steps.tell, vcpu.engine.hooks.keep
+
+        def hit(_uc: object, address: int) -> bool:
+            try:
+                running = ctl.current_kprobe
+                if running is not None and ctl.kprobe_status & STEPPING and running.addr == address:
+                    return False  # here again, now to be done
+                if address == in_place.arrives_again:
+                    in_place.arrives_again = None
+                    return False
+                p = table.get(address)
+                if p is None:
+                    return False  # a handler in the same block has taken it out
+                words[pc] = address + trap_offset
+
+                if running is not None:
+                    if reenter(p):
+                        return in_place.leave()
+                else:
+                    ctl.current_kprobe = p
+                    ctl.kprobe_status = _ACTIVE
+                    if saves_early:
+                        ctl.kprobe_saved_flags = words[flags] & mask
+                    if listeners:
+                        tell(HitKind.HIT, p, _ACTIVE)
+                    handler: Any = p.pre_handler
+                    if handler is not None:  # as call_handler() does
+                        regs = vcpu.regs
+                        vcpu.in_handler = True
+                        try:
+                            answer = handler(p, regs)
+                        except HandlerAbandoned:
+                            answer = None
+                        vcpu.in_handler = False
+                        if references(regs) > unshared:
+                            vcpu.replace_regs(regs)
+                        del regs  # or the post_handler's would seem to be kept
+                        if answer and (type(answer) is int or goes_elsewhere(vcpu, answer, p)):
+                            ctl.current_kprobe = None
+                            if listeners:
+                                tell(HitKind.MOVED, p, 0)
+                            return in_place.leave()
+                words[pc] = address
+
+                # Does nobody wait for the instruction's end? (If it repeats itself, the hit does.)
+                if p.post_handler is None and p.fault_handler is None and not repeats:
+                    ainsn = None
+                else:
+                    place, code = known.get(address, UNKNOWN)
+                    ainsn = p.ainsn if memory.ram[place] == code else hooked.refresh(p)
+                if ainsn is None:
+                    if ctl.kprobe_status != _REENTER:
+                        ctl.current_kprobe = None
+                    else:
+                        ctl.restore_previous_kprobe()
+                    return code_pages.written and in_place.start_anew(address)
+
+                if ainsn.emulate is not None:
+                    return in_place.emulate(p, ainsn)
+
+                # setup_singlestep(): mask interrupts.
+                old = words[flags]
+                if ctl.kprobe_status != _REENTER:
+                    ctl.kprobe_status = _SS
+                if not saves_early:
+                    ctl.kprobe_saved_flags = old & mask
+                words[flags] = old & unmasked | masked
+                if listeners:
+                    tell(HitKind.STEP, p, ctl.kprobe_status)
+                behind = address + ainsn.size
+                if ends.get(address) != behind or code_pages.written:
+                    return in_place.step(p, ainsn)
+                in_place.behind = behind
+                if counter[0] >= counter[1]:
+                    in_place.begin_last()
+                return False
+            except BaseException as error:
+                keep(error)
+                return True
+
+        return hit
+
+    def _make_behind(self, steps: HitSteps) -> UnguardedArrival:
+        """The rest of a hit, from where an instruction that ran by itself is done."""
+        in_place, vcpu, ctl = self.in_place, steps.vcpu, steps.ctlblk
+        engine, code_pages = vcpu.engine, in_place.code_pages
+        words = engine.window
+        pc, flags = engine.layout.pc, engine.layout.flags
+        unmasked = ~vcpu.cpu.step_flags(single_step=False)[0]
+        listeners, finish, keep = steps.listeners, steps.finish, engine.hooks.keep
+        references, unshared = sys.getrefcount, references_of_nobody(vcpu)
+
+        def behind(_uc: object, address: int) -> bool:
+            if address != in_place.behind:
+                return False  # it came from elsewhere, or nobody waited
+            in_place.behind = None
+            try:
+                p = ctl.current_kprobe
+                over = engine.extra_count and in_place.end_last()
+                if p is None or not ctl.kprobe_status & STEPPING:
+                    return False
+                if listeners or ctl.kprobe_status == _REENTER:
+                    finish(p, p.ainsn)
+                else:  # as finish() does
+                    words[flags] = words[flags] & unmasked | ctl.kprobe_saved_flags
+                    words[pc] = address
+                    ctl.kprobe_status = _SSDONE
+                    handler: Any = p.post_handler
+                    if handler is not None:
+                        regs = vcpu.regs
+                        vcpu.in_handler = True
+                        try:  # noqa: SIM105 (suppress() would take a third of a microsecond)
+                            handler(p, regs, 0)
+                        except HandlerAbandoned:
+                            pass
+                        vcpu.in_handler = False
+                        if references(regs) > unshared:
+                            vcpu.replace_regs(regs)
+                    ctl.current_kprobe = None
+                if words[pc] != address:
+                    return in_place.leave()
+                return bool(over or code_pages.written) and in_place.start_over()
+            except BaseException as error:
+                keep(error)
+                return True
+
+        return behind

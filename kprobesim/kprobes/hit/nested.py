@@ -38,11 +38,11 @@ class NestedHits:
 
     def restore(self, state: Any) -> None:
         """Be as it was at :meth:`save`: the calls that are followed since will never return."""
-        self._hooks.in_place.arrives_again = None
+        self._hooks.in_place.forget()
         self._ctlblk.restore(state[0])
         self._returns.restore(state[1])
 
     def abandon(self) -> None:
         """No probe is being handled any more; calls are followed as before."""
-        self._hooks.in_place.arrives_again = None
+        self._hooks.in_place.forget()
         self._ctlblk.restore(self._idle)

@@ -10,6 +10,7 @@ from kprobesim.kprobes.hit.breakpoint import BreakpointHits
 from kprobesim.kprobes.hit.common import HitSteps
 from kprobesim.kprobes.hit.hook import HookHits
 from kprobesim.kprobes.hit.single_step import make_step_trap
+from kprobesim.kprobes.hooked import HookedPlaces
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.vcpu import Vcpu
 
@@ -32,6 +33,7 @@ class HitPath:
         arch: ArchKprobes,
         table: dict[int, Kprobe],
         copies: OutOfLineCopies,
+        hooked: HookedPlaces,
         ctlblk: KprobeCtlblk,
         listeners: HitListeners,
         *,
@@ -46,6 +48,7 @@ class HitPath:
             arch: The architecture's half.
             table: The probe, or the head of several, by address.
             copies: Those that run by themselves.
+            hooked: Where probes are hooks.
             ctlblk: What the CPU knows of the probe that it is handling.
             listeners: Who hears of it.
             stepping: How copies are stepped; what is under a hook is by the CPU's own step.
@@ -53,7 +56,7 @@ class HitPath:
             guest_has_traps: The guest takes traps itself, and knows better whose they are.
         """
         self.steps = steps = HitSteps(vcpu, arch, ctlblk, listeners)
-        self.hooks = HookHits(steps, table)
+        self.hooks = HookHits(steps, table, hooked)
         copied = stepping == "trap"
         self.breakpoints = BreakpointHits(steps, table, single_step=copied, strict=strict)
         self.breakpoints.alone = not guest_has_traps

@@ -35,7 +35,7 @@ def make_step_trap(
         copies: Those that run by themselves.
         copied: Whether copies are stepped, and not just what is under hooks.
     """
-    finish_in_place = hooks.finish_in_place
+    in_place, finish_in_place = hooks.in_place, hooks.in_place.finish
     machine, ctl, finish, arch = steps.machine, steps.ctlblk, steps.finish, steps.arch
     vcpu = steps.vcpu
     words, memory, cpu = vcpu.words, machine.memory, vcpu.cpu
@@ -44,27 +44,27 @@ def make_step_trap(
 
     def step() -> bool:
         p = ctl.current_kprobe
-        if p is None or not ctl.kprobe_status & STEPPING:
-            return False
+        if p is None or not ctl.kprobe_status & STEPPING or in_place.behind is not None:
+            return False  # also of a guest that steps itself
         ainsn = p.ainsn
-        in_place = ainsn.insn == p.addr
-        if not in_place and not copied:
+        is_copy = ainsn.insn != p.addr
+        if is_copy and not copied:
             return False
         done = words[pc] - ainsn.insn
         if done == 0 and repeats:  # a REP instruction traps after each iteration
-            if in_place:
-                hooks.in_place.step_again()
+            if not is_copy:
+                in_place.step_again()
             return True
         if done != ainsn.size:
             return False
         cpu.set_single_step(False)
-        return finish_in_place(p, ainsn) if in_place else finish(p, ainsn)
+        return finish(p, ainsn) if is_copy else finish_in_place(p, ainsn)
 
     def step_and_fix_up() -> bool:
         """The same where also branches were stepped: whoever else steps gets the trap, too."""
         p = ctl.current_kprobe
-        if p is None or not ctl.kprobe_status & STEPPING:
-            return False
+        if p is None or not ctl.kprobe_status & STEPPING or in_place.behind is not None:
+            return False  # also of a guest that steps itself
         ainsn = p.ainsn
         ainsn.fix_up(vcpu.regs, memory, ctl.kprobe_saved_flags)
         if ainsn.insn == p.addr and words[pc] == ainsn.insn + ainsn.size:

@@ -13,6 +13,9 @@ So code that is written through one address and executed at another runs as it w
 just-in-time compiler, text patched through an alias, a file's page written by the kernel, a page
 freed and used again (Unicorn issues 820 and 2367 are of that kind).
 
+And a page that may be executed it never lets be written without notice, whether there is code on it
+or not: all of a kernel's data while that boots on x86-64.
+
 Here QEMU's rule is put back. The places in Unicorn where it was left out are calls of public
 functions, for which ours are put in (:mod:`~kprobesim.machine.unicorn.interposition`):
 
@@ -22,6 +25,8 @@ functions, for which ours are put in (:mod:`~kprobesim.machine.unicorn.interposi
 ``tlb_protect_code()``                      the page holds code now: all stores to it are seen again
 ``tlb_unprotect_code()``                    and now it holds none
 ``tlb_reset_dirty_by_vaddr()``              is left out: a search of all TLBs for each new block
+``tlb_set_page_with_attrs()``               a page that may be written and executed, and holds no
+                                            code, may be written without notice from the start
 =========================================  =========================================================
 
 Stores are then as exact as in QEMU: on x86-64 the running block is left at once if it has changed.
@@ -44,9 +49,10 @@ import unicorn
 
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
-from kprobesim.machine.unicorn.host_code import CODE, ENTRY, WORDS, assemble, put_code
+from kprobesim.machine.unicorn.host_code import assemble, put_code
 from kprobesim.machine.unicorn.interposition import find_function, find_slots
 from kprobesim.machine.unicorn.library import address_of, library
+from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
 
 __all__ = ["CodePages"]
 
@@ -61,6 +67,7 @@ _FUNCTIONS = {
     "protect": "tlb_protect_code",
     "unprotect": "tlb_unprotect_code",
     "new_block": "tlb_reset_dirty_by_vaddr",
+    "fill": "tlb_set_page_with_attrs",
 }
 _FLUSHED = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
 _log = logging.getLogger("kprobesim")
@@ -92,8 +99,8 @@ class CodePages:
         self.exact = self._entry is not None
         """Whether stores to other pages cost nothing."""
 
-    def cover(self, host_address: int, size: int) -> None:
-        """Watch ``size`` bytes of RAM, which has just been mapped, at ``host_address``."""
+    def cover(self, physical: int, size: int, host_address: int) -> None:
+        """Watch ``size`` bytes of RAM at ``physical``, just mapped from ``host_address``."""
         self._ram = self._find_ram(self._handle, host_address)
         self.code = bytearray(size >> _PAGE_SHIFT)
         if not self.exact:
@@ -101,7 +108,7 @@ class CodePages:
             return
         unseen = bytearray(len(self.code))
         arrays = [(ctypes.c_char * len(each)).from_buffer(each) for each in (self.code, unseen)]
-        self._entry.cover(self._ram, size, host_address, arrays)
+        self._entry.cover(physical, self._ram, size, host_address, arrays)
 
     def forget(self, offset: int, size: int) -> None:
         """Drop what was translated from ``size`` bytes at ``offset`` of the RAM.
@@ -138,7 +145,7 @@ class _Entry:
     """One engine's place in the table."""
 
     def __init__(self, address: int) -> None:
-        self._words = (ctypes.c_uint64 * 8).from_address(address)
+        self._words = (ctypes.c_uint64 * 9).from_address(address)
         self._arrays: list[Any] = []
 
     @property
@@ -146,12 +153,12 @@ class _Entry:
         return not self._words[1]
 
     def take(self, uc: int, cpu: int) -> None:
-        self._words[2:8] = [0] * 6
+        self._words[2:9] = [0] * 7
         self._words[0], self._words[1] = uc, cpu
 
-    def cover(self, ram: int, size: int, host: int, arrays: list[Any]) -> None:
+    def cover(self, physical: int, ram: int, size: int, host: int, arrays: list[Any]) -> None:
         self._arrays = arrays  # or they are freed while the host's code writes to them
-        self._words[2:8] = [ram, 0, host, 0, *map(ctypes.addressof, arrays)]
+        self._words[2:9] = [ram, 0, host, 0, *map(ctypes.addressof, arrays), physical]
         self._words[3] = size  # last: from now on they are used
 
     def leave(self) -> None:

@@ -1,1 +1,1 @@
-"""Programs as functions of the host's machine code, by llvmlite; imported when one is compiled."""
+"""Programs as machine code of the host, made by LLVM; imported only where llvmlite is installed."""

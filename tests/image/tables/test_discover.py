@@ -113,3 +113,30 @@ def test_rising_records() -> None:
     assert find_records([segment(level)], (12,), whole, rising=True) == NOTHING
     found = find_records([segment(rising)], (12,), whole, rising=True)
     assert found == (0x1000, rising)
+
+
+def test_tables_are_searched_once_for_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tables() -> tuple[object, ...]:
+        image = make_image(tmp_path, typed=True)
+        return (
+            list(image.exception_table),
+            list(image.bug_table),
+            list(image.mcount_sites),
+            list(image.kprobe_blacklist),
+            image.jump_table,
+        )
+
+    def search(*_: object, **__: object) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setenv("KPROBESIM_CACHE", str(tmp_path / "cache"))
+    fresh = tables()
+    monkeypatch.setattr("kprobesim.image.tables.shapes.find_records", search)
+    monkeypatch.setattr("kprobesim.image.tables.shapes.find_address_runs", search)
+    assert tables() == fresh
+    kept = next((tmp_path / "cache").glob("*.findings.kpi"))
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(AssertionError, match="searched again"):
+        tables()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 
+from kprobesim.errors import ImageError
 from kprobesim.image.tables.patch_sites import (
     PatchSites,
     ftrace_places,
@@ -44,6 +46,13 @@ def test_a_cut_table_is_read_as_far_as_it_goes() -> None:
     assert "text" not in PatchSites([(0, 10)])
 
 
+def test_ranges_that_share_a_byte() -> None:
+    sites = PatchSites([(10, 5), (20, 2)])
+    shared = [(start, end) for start in range(30) for end in range(start + 1, 31)]
+    for start, end in shared:
+        assert sites.any_in(start, end) == any(at in sites for at in range(start, end))
+
+
 @pytest.mark.parametrize(
     ("codes", "offsets"),
     [
@@ -55,8 +64,19 @@ def test_a_cut_table_is_read_as_far_as_it_goes() -> None:
     ],
 )
 def test_arm64_ftrace_patches_the_second_nop(codes: list[bytes], offsets: list[int | None]) -> None:
-    sites = {CODE + 64 * n: code + b"\xff" * 20 for n, code in enumerate(codes)}
-    places = ftrace_places("arm64", list(sites), lambda address, size: sites[address][:size])
+    memory = b"".join(code.ljust(64, b"\xff") for code in codes)
+    sites = range(CODE, CODE + len(memory), 64)
+
+    def read(address: int, size: int) -> bytes:
+        return memory[address - CODE :][:size]
+
+    def read_one(address: int, size: int) -> bytes:  # there are gaps between the functions
+        if size > 64:
+            raise ImageError(Path("Image"), "has nothing there")
+        return read(address, size)
+
+    places = ftrace_places("arm64", sites, read)
+    assert places == ftrace_places("arm64", sites, read_one)
     assert places == {
         site + offset for site, offset in zip(sites, offsets, strict=True) if offset is not None
     }

@@ -10,14 +10,17 @@ from types import ModuleType
 import capstone
 import pytest
 
-from kprobesim.machine.unicorn import cmpxchg, host_code
+from kprobesim.machine.unicorn import cmpxchg, store_code
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.unicorn.host_code import CODE, ENTRY, WORDS, assemble
+from kprobesim.machine.unicorn.host_code import assemble
+from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
 
 PAGE = 4096
 CODE_AT, TABLE, REALS, BYTES = 0x2000, 0x3000, 0x4000, 0x5000  # words lie before the code
 HOLDS, UNSEEN = BYTES, BYTES + 0x100
 UC, CPU, RAM, RAM_SIZE, HOST = 0x1111, 0x2222, 0x40_0000, 0x1_0000, 0x7F00_0000_0000
+PHYSICAL = 0x8000_0000  # of the RAM
+SIZE = 0x1000_0000  # an argument on the stack, or in the last register
 CPUS = {"x86_64": ("x86_64", b"\xf4"), "aarch64": ("arm64", struct.pack("<I", 0xD503207F))}
 ARGUMENTS = {"x86_64": (7, 6, 2, 1, 8), "aarch64": (0, 1, 2, 3, 4)}  # word numbers
 
@@ -38,8 +41,8 @@ class Host:
         self.ram[CODE_AT : CODE_AT + len(code)] = code
         for at in (*self.reals.values(), REALS - 16):
             self.ram[at : at + len(halt)] = halt
-        other = ENTRY.pack(0x9999, 0x8888, 0, 1 << 40, 0, 0, 0, 0)
-        ours = ENTRY.pack(UC, CPU, RAM, RAM_SIZE, HOST, 0, HOLDS, UNSEEN)
+        other = ENTRY.pack(0x9999, 0x8888, 0, 1 << 40, 0, 0, 0, 0, 0)
+        ours = ENTRY.pack(UC, CPU, RAM, RAM_SIZE, HOST, 0, HOLDS, UNSEEN, PHYSICAL)
         self.ram[TABLE : TABLE + 2 * ENTRY.size] = other + ours
 
     def call(self, label: str, *arguments: int) -> tuple[str, tuple[int, ...]]:
@@ -50,9 +53,9 @@ class Host:
             words[number] = value
         if self.host == "x86_64":
             words[4] = 0x7000
-            self.ram[0x7000:0x7008] = struct.pack("<Q", REALS - 16)
+            self.ram[0x7000:0x7010] = struct.pack("<2Q", REALS - 16, SIZE)
         else:
-            words[30] = REALS - 16
+            words[31], words[30], words[6] = 0x7000, REALS - 16, SIZE
         assert self.engine.run(CODE_AT + self.labels[label]) == 0
         pc = words[self.engine.layout.pc]
         places = {at + len(CPUS[self.host][1]): name for name, at in self.reals.items()}
@@ -67,7 +70,7 @@ def host(request: pytest.FixtureRequest) -> Host:
     return Host(str(request.param))
 
 
-@pytest.mark.parametrize("module", [host_code, cmpxchg])
+@pytest.mark.parametrize("module", [store_code, cmpxchg])
 def test_the_listing_is_what_the_bytes_mean(module: ModuleType) -> None:
     for host, kind in (
         ("x86_64", (capstone.CS_ARCH_X86, capstone.CS_MODE_64)),
@@ -140,6 +143,39 @@ def test_what_is_not_the_ram_is_always_watched(host: Host) -> None:
 
 def test_a_new_block_needs_no_search(host: Host) -> None:
     assert host.call("new_block", CPU, 0x1000, 16)[0] == ""
+
+
+WRITE, EXECUTE = 2, 4
+VIRTUAL = 0x7777_0000
+# A function that forgets its first two arguments, and tells its last one as the third.
+FORGETFUL = {
+    "x86_64": bytes.fromhex("488b542408 31ff 31f6 c3"),
+    "aarch64": bytes.fromhex("e0031faa e1031faa e20306aa c0035fd6"),
+}
+
+
+@pytest.mark.parametrize("prot", range(8))
+def test_only_a_page_without_code_is_unwatched_from_the_start(host: Host, prot: int) -> None:
+    at, code = host.reals["real_fill"], FORGETFUL[host.host]
+    host.ram[at : at + len(code)] = code
+
+    def fill(physical: int) -> tuple[str, int]:
+        where, arguments = host.call("fill", CPU, VIRTUAL, physical, 5, prot)
+        assert arguments[:3] == ((CPU, VIRTUAL, SIZE) if where else (0, 0, SIZE))
+        return where, host.page(UNSEEN, physical - PHYSICAL)
+
+    both = prot & (WRITE | EXECUTE) == WRITE | EXECUTE
+    assert fill(PHYSICAL + 0x2000) == (("real_set_dirty", 1) if both else ("", 0))
+    host.call("protect", UC, RAM + 0x2000)
+    host.ram[UNSEEN + 2] = 0
+    assert fill(PHYSICAL + 0x2000) == ("", 0)
+    for outside in (PHYSICAL - PAGE, PHYSICAL + RAM_SIZE):
+        assert fill(outside) == ("", 0)
+
+
+def test_the_page_of_another_engine_is_left_to_unicorn(host: Host) -> None:
+    arguments = (0x7777, VIRTUAL, PHYSICAL, 5, WRITE | EXECUTE)
+    assert host.call("fill", *arguments) == ("real_fill", arguments)
 
 
 OLD, NEW, EXPECTED, EAX, OTHER, TRANSLATOR = 0x111, 0x222, 0x333, 0x444, 0x555, 0x7000_0000

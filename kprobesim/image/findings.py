@@ -1,0 +1,56 @@
+"""What was found by searching through a whole image: who keeps an image keeps that, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Findings"]
+
+
+def _nothing() -> Mapping[str, Any]:
+    return {}
+
+
+def _forget(_found: Mapping[str, Any]) -> None:
+    """Keep nothing."""
+
+
+class Findings:
+    """Of one image: each thing is searched once, here or in an earlier run.
+
+    Args:
+        read: Gives what an earlier run has kept, by name.
+        write: Is given everything whenever there is something more.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Mapping[str, Any]] = _nothing,
+        write: Callable[[Mapping[str, Any]], None] = _forget,
+    ) -> None:
+        self._read = read
+        self._write = write
+
+    @cached_property
+    def _found(self) -> dict[str, Any]:
+        return dict(self._read())
+
+    def once(self, name: str, search: Callable[[], Any], *, code: str = "") -> Any:
+        """What ``search`` has found, or finds now: plain data, as JSON has it.
+
+        Args:
+            name: Of what is found.
+            search: Searches.
+            code: The file of the code that searches, if it does not belong to this room: what
+                another version of it has found is not taken.
+        """
+        if code:
+            status = Path(code).stat()
+            name = f"{name} {status.st_size} {status.st_mtime_ns}"
+        if name not in self._found:
+            self._found[name] = search()
+            self._write(dict(self._found))
+        return self._found[name]

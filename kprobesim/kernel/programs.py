@@ -1,0 +1,253 @@
+"""``ProgramVerbs``: counting, measuring and recording without Python at a hit."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, overload
+
+from kprobesim.errors import UsageError
+from kprobesim.image import KernelImage
+from kprobesim.inside.tasks import Tasks
+from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.machine.system import System
+from kprobesim.machine.turn import in_turn
+from kprobesim.programs.actions import (
+    Count,
+    Full,
+    Histogram,
+    Linear,
+    Log2,
+    Maximum,
+    Minimum,
+    Record,
+    Sum,
+)
+from kprobesim.programs.planted import Planted
+from kprobesim.programs.planting import Programs
+from kprobesim.programs.program import Program
+from kprobesim.programs.stores.counts import Counts
+from kprobesim.programs.stores.ring import Ring
+from kprobesim.programs.stores.single import Counter, Single
+from kprobesim.programs.stores.table import Table
+
+__all__ = ["ProgramVerbs"]
+
+
+class ProgramVerbs:
+    """The verbs of :class:`~kprobesim.kernel.base.Kernel` that plant programs."""
+
+    kprobes: KprobesManager
+    machine: System
+    image: KernelImage
+
+    @property
+    @abstractmethod
+    def tasks(self) -> Tasks:
+        """Reads the guest's ``task_struct`` objects."""
+
+    @cached_property
+    def _programs(self) -> Programs:
+        return Programs(self.machine, self.kprobes, self.tasks)
+
+    @in_turn
+    def plant(
+        self, where: str | Iterable[str], program: Program, *, compiled: bool | None = None
+    ) -> Planted:
+        """Plant ``program`` at each place of ``where``.
+
+        Args:
+            where: A function, a place in one ("vfs_read+0x10"), a glob, or several of them.
+            program: What is done at each hit.
+            compiled: ``True``: refuse what cannot be compiled; ``False``: let Python do it; by
+                default it is compiled where it can be.
+
+        Raises:
+            KprobeError: A probe is refused; none is registered then.
+            UsageError: The program makes no sense there.
+        """
+        if not isinstance(program, Program):
+            raise UsageError(f"{program!r} is of type {type(program).__name__}: give a Program")
+        names = [where] if isinstance(where, str) else list(where)
+        return self._programs.plant(names, program, compiled=compiled)
+
+    @overload
+    def count(
+        self,
+        where: str | Iterable[str],
+        *,
+        when: Any = None,
+        returns: bool | None = None,
+        compiled: bool | None = None,
+    ) -> Counter | Counts: ...
+
+    @overload
+    def count(
+        self,
+        where: str | Iterable[str],
+        *,
+        key: Any,
+        when: Any = None,
+        returns: bool | None = None,
+        compiled: bool | None = None,
+    ) -> Table: ...
+
+    def count(
+        self,
+        where: str | Iterable[str],
+        *,
+        key: Any = (),
+        when: Any = None,
+        returns: bool | None = None,
+        compiled: bool | None = None,
+    ) -> Counter | Counts | Table:
+        """Count hits, all or those that meet a condition, for each key if there is one.
+
+        >>> hits = k.count("kmem_cache_alloc")
+        >>> int(hits)
+
+        Args:
+            where: As for :meth:`plant`.
+            key: A value or a tuple of them: count for each.
+            when: Count hits only where this is true.
+            returns: Count returns instead.
+            compiled: As for :meth:`plant`.
+
+        Returns:
+            A live counter for one function, one for each of several, or a table by key.
+        """
+        found: Counter | Counts | Table = self._plant_one(
+            where, Count(key), when, returns, compiled
+        )
+        return found
+
+    def record(
+        self,
+        where: str | Iterable[str],
+        /,
+        *,
+        fields: Mapping[str, Any] | None = None,
+        when: Any = None,
+        capacity: int = 1 << 14,
+        full: Full = "drain",
+        returns: bool | None = None,
+        compiled: bool | None = None,
+        **named: Any,
+    ) -> Ring:
+        """Record values of each hit.
+
+        >>> ring = k.record("vfs_read", fd=arg(0), n=arg(2).u32, when=arg(2) > 4096)
+        >>> for r in ring:
+        ...     print(r.fd, r.n)
+
+        Args:
+            where: As for :meth:`plant`.
+            fields: Values by name, for names that are words of this call, such as "when".
+            when: Record hits only where this is true.
+            capacity: How many records the ring has room for.
+            full: What happens when it is full: "drain" (Python takes them out, none is lost) or
+                "drop" (new ones are dropped, and counted).
+            returns: Record returns instead.
+            compiled: As for :meth:`plant`.
+            **named: The values by name.
+        """
+        action = Record({**(fields or {}), **named}, capacity=capacity, full=full)
+        ring: Ring = self._plant_one(where, action, when, returns, compiled)
+        return ring
+
+    def histogram(
+        self,
+        where: str | Iterable[str],
+        value: Any,
+        *,
+        log2: bool = False,
+        linear: tuple[int, int, int] | None = None,
+        key: Any = (),
+        when: Any = None,
+        returns: bool | None = None,
+        compiled: bool | None = None,
+    ) -> Single[Any] | Table:
+        """Count hits by how large ``value`` is.
+
+        Args:
+            where: As for :meth:`plant`.
+            value: A number.
+            log2: In powers of two; that is so by default.
+            linear: In equal steps: (low, high, step).
+            key: A value or a tuple of them: a histogram for each.
+            when: Count hits only where this is true.
+            returns: At returns; ``retval`` alone says so, too.
+            compiled: As for :meth:`plant`.
+
+        Returns:
+            A live histogram: its ``value`` are the :class:`~.stores.cells.Buckets` of now.
+        """
+        action = Histogram(value, key, scale=_scale(log2=log2, linear=linear))
+        found: Single[Any] | Table = self._plant_one(where, action, when, returns, compiled)
+        return found
+
+    def _plant_one(
+        self, where: Any, action: Any, when: Any, returns: bool | None, compiled: bool | None
+    ) -> Any:
+        program = Program((action,), when, returns)
+        return self.plant(where, program, compiled=compiled).stores[0]
+
+    def sum(
+        self,
+        where: str | Iterable[str],
+        value: Any,
+        *,
+        key: Any = (),
+        when: Any = None,
+        returns: bool | None = None,
+        compiled: bool | None = None,
+    ) -> Single[Any] | Table:
+        """Add ``value`` up over all hits; arguments as for :meth:`histogram`."""
+        found: Single[Any] | Table = self._plant_one(
+            where, Sum(value, key), when, returns, compiled
+        )
+        return found
+
+    def min(
+        self,
+        where: str | Iterable[str],
+        value: Any,
+        *,
+        key: Any = (),
+        when: Any = None,
+        returns: bool | None = None,
+        compiled: bool | None = None,
+    ) -> Single[Any] | Table:
+        """Keep the least ``value`` of all hits; arguments as for :meth:`histogram`."""
+        found: Single[Any] | Table = self._plant_one(
+            where, Minimum(value, key), when, returns, compiled
+        )
+        return found
+
+    def max(
+        self,
+        where: str | Iterable[str],
+        value: Any,
+        *,
+        key: Any = (),
+        when: Any = None,
+        returns: bool | None = None,
+        compiled: bool | None = None,
+    ) -> Single[Any] | Table:
+        """Keep the greatest ``value`` of all hits; arguments as for :meth:`histogram`."""
+        found: Single[Any] | Table = self._plant_one(
+            where, Maximum(value, key), when, returns, compiled
+        )
+        return found
+
+
+def _scale(*, log2: bool, linear: tuple[int, int, int] | None) -> Log2 | Linear:
+    if linear is None:
+        return Log2()
+    if log2:
+        raise UsageError("log2 and linear are both given: choose one")
+    try:
+        return Linear(*linear)
+    except TypeError:
+        raise UsageError(f"linear {linear!r}: give three integers (low, high, step)") from None

@@ -1,0 +1,237 @@
+"""A program without a compiler: the same, as a function of Python that a hit calls.
+
+It computes what the compiled code computes, value by value; that is the definition of a program,
+and what the compiler is tested against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from kprobesim.errors import GuestMemoryError
+from kprobesim.programs.actions import Action, Count, Record
+from kprobesim.programs.fault import FAULT
+from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.program import Program
+from kprobesim.programs.types import Int
+from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
+from kprobesim.sizes import MASK64
+
+__all__ = ["Compute", "Surroundings", "interpret"]
+
+Compute = Callable[[Any, int], Any]
+"""``compute(regs, here)``: a value at a hit: an int, bytes of a string, or ``FAULT``."""
+_WORD = Int(64)
+_NUL = b"\0"
+
+
+class Surroundings(Protocol):
+    """What a program is told of its guest, beside registers."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Guest memory; raises :class:`GuestMemoryError`."""
+
+    def fact(self, name: str) -> Callable[[], Any]:
+        """What tells a fact that is neither in registers nor in the hit itself, or ``FAULT``."""
+
+
+_ARITHMETIC: dict[str, Callable[[int, int], int]] = {
+    "+": lambda one, other: one + other,
+    "-": lambda one, other: one - other,
+    "*": lambda one, other: one * other,
+    "//": lambda one, other: one // other,
+    "%": lambda one, other: one % other,
+    "&": lambda one, other: one & other,
+    "|": lambda one, other: one | other,
+    "^": lambda one, other: one ^ other,
+    "<<": lambda one, other: one << other if other < 64 else 0,
+    ">>": lambda one, other: one >> min(other, 64),
+}
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": lambda one, other: one == other,
+    "!=": lambda one, other: one != other,
+    "<": lambda one, other: one < other,
+    "<=": lambda one, other: one <= other,
+    ">": lambda one, other: one > other,
+    ">=": lambda one, other: one >= other,
+}
+
+
+class _Values:
+    """Makes functions of values."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._of = surroundings
+        self._make: dict[type[Value], Callable[[Any], Compute]] = {
+            Argument: lambda value: lambda regs, here: regs.arg(value.n),
+            Cast: self._cast,
+            Const: lambda value: lambda regs, here: value.number,
+            Fact: self._fact,
+            Load: self._load,
+            Operation: self._operation,
+            Register: lambda value: lambda regs, here: getattr(regs, value.name),
+            Result: lambda value: lambda regs, here: regs.return_value,
+            Text: self._text,
+            TextConst: lambda value: lambda regs, here: value.data,
+        }
+
+    def make(self, value: Value) -> Compute:
+        """The function that computes ``value``."""
+        return self._make[type(value)](value)
+
+    def _cast(self, value: Cast) -> Compute:
+        of, narrow = self.make(value.value), value.kind.narrow
+
+        def cast(regs: Any, here: int) -> Any:
+            number = of(regs, here)
+            return FAULT if number is FAULT else narrow(number)
+
+        return cast
+
+    def _fact(self, value: Fact) -> Compute:
+        if value.name == "here":
+            return lambda regs, here: here
+        fact = self._of.fact(value.name)
+        return lambda regs, here: fact()
+
+    def _load(self, value: Load) -> Compute:
+        of, offset, read = self.make(value.address), value.offset, self._of.read
+        size, signed = value.kind.size, value.kind.signed
+
+        def load(regs: Any, here: int) -> Any:
+            address = of(regs, here)
+            if address is FAULT:
+                return FAULT
+            try:
+                data = read(address + offset & MASK64, size)
+            except GuestMemoryError:
+                return FAULT
+            return int.from_bytes(data, "little", signed=signed)
+
+        return load
+
+    def _text(self, value: Text) -> Compute:
+        of, bound, read = self.make(value.address), value.bound, self._of.read
+
+        def text(regs: Any, here: int) -> Any:
+            address = of(regs, here)
+            if address is FAULT:
+                return FAULT
+            found = b""
+            try:
+                while _NUL not in found and len(found) < bound - 1:
+                    at = address + len(found) & MASK64
+                    found += read(at, min(bound - 1 - len(found), 64 - at % 64))
+            except GuestMemoryError:
+                return FAULT
+            return found.split(_NUL, 1)[0]
+
+        return text
+
+    # -- operations --------------------------------------------------------------------------------
+
+    def _operation(self, value: Operation) -> Compute:
+        left, right = self.make(value.left), self.make(value.right)
+        if value.is_lazy:
+            return self._lazy(left, right, decides=value.operator == "|")
+        if not isinstance(value.left.type, Int):
+            return self._compare(_COMPARE[value.operator], left, right, lambda text: text)
+        if value.operator in _COMPARE:
+            kind = Int(64, value.compares_signed)
+            return self._compare(_COMPARE[value.operator], left, right, kind.narrow)
+        return self._compute(value, left, right)
+
+    def _lazy(self, left: Compute, right: Compute, *, decides: bool) -> Compute:
+        def both(regs: Any, here: int) -> Any:
+            first = left(regs, here)
+            if first is FAULT or bool(first) is decides:
+                return first
+            return right(regs, here)
+
+        return both
+
+    def _compare(
+        self, compare: Callable[[Any, Any], bool], left: Compute, right: Compute, narrow: Any
+    ) -> Compute:
+        def compared(regs: Any, here: int) -> Any:
+            one, other = left(regs, here), right(regs, here)
+            if one is FAULT or other is FAULT:
+                return FAULT
+            return int(compare(narrow(one), narrow(other)))
+
+        return compared
+
+    def _compute(self, value: Operation, left: Compute, right: Compute) -> Compute:
+        kind, apply = value.kind, _ARITHMETIC[value.operator]
+        shifts, divides = value.operator in ("<<", ">>"), value.operator in ("//", "%")
+        narrow = Int(64, kind.signed).narrow
+        narrow_right = _WORD.narrow if shifts else narrow
+
+        def computed(regs: Any, here: int) -> Any:
+            one, other = left(regs, here), right(regs, here)
+            if one is FAULT or other is FAULT or (divides and not other):
+                return FAULT
+            return kind.narrow(apply(narrow(one), narrow_right(other)))
+
+        return computed
+
+
+def interpret(
+    program: Program,
+    surroundings: Surroundings,
+    stores: Sequence[Any],
+    count: Callable[[str], None],
+) -> Callable[[Any, int], None]:
+    """``run(regs, here)``: do at a hit what ``program`` says.
+
+    Args:
+        program: The program.
+        surroundings: Its guest.
+        stores: What its actions keep, in their order.
+        count: Counts "hits" and "faults".
+    """
+    values = _Values(surroundings)
+    when = None if program.when is None else values.make(program.when)
+    actions = [
+        _action(action, store, values, count)
+        for action, store in zip(program.actions, stores, strict=True)
+    ]
+
+    def run(regs: Any, here: int) -> None:
+        if when is not None:
+            met = when(regs, here)
+            if met is FAULT:
+                count("faults")
+                return
+            if not met:
+                return
+        count("hits")
+        for act in actions:
+            act(regs, here)
+
+    return run
+
+
+def _action(
+    action: Action, store: Any, values: _Values, count: Callable[[str], None]
+) -> Callable[[Any, int], None]:
+    if isinstance(action, Record):
+        fields = [values.make(value) for value in action.values]
+
+        def record(regs: Any, here: int) -> None:
+            store.append([field(regs, here) for field in fields])
+
+        return record
+    parts = [values.make(value) for value in action.key]  # type: ignore[attr-defined]
+    one: Compute = lambda regs, here: 1  # noqa: E731
+    of = one if isinstance(action, Count) else values.make(action.value)  # type: ignore[attr-defined]
+
+    def keep(regs: Any, here: int) -> None:
+        value = of(regs, here)
+        if value is FAULT:
+            count("faults")
+        else:
+            store.add([part(regs, here) for part in parts], value)
+
+    return keep

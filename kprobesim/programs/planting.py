@@ -1,0 +1,140 @@
+"""Planting programs: stores are made, code is compiled or interpreted, probes are registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kprobesim.arch.architecture import architecture
+from kprobesim.errors import UsageError
+from kprobesim.inside.tasks import Tasks
+from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.machine.system import System
+from kprobesim.machine.unicorn.native import Native
+from kprobesim.programs.actions import Action, Count, Keyed, Record
+from kprobesim.programs.compiler.block import STORES, block_words
+from kprobesim.programs.fault import FAULT
+from kprobesim.programs.guest import guest_of
+from kprobesim.programs.interpreter import interpret
+from kprobesim.programs.planted import Planted
+from kprobesim.programs.probe import ProgramProbe
+from kprobesim.programs.program import Program
+from kprobesim.programs.stores.cells import cell_of
+from kprobesim.programs.stores.counts import Counts
+from kprobesim.programs.stores.layout import layout_of_key, layout_of_record
+from kprobesim.programs.stores.ring import Ring
+from kprobesim.programs.stores.single import Counter, Single
+from kprobesim.programs.stores.table import Table
+from kprobesim.programs.stores.words import address_of, new_words
+from kprobesim.programs.task import TaskFacts
+
+if TYPE_CHECKING:
+    from kprobesim.programs.compiler.jit import Code
+
+__all__ = ["Programs"]
+
+_NO_COMPILER = "llvmlite is not installed (pip install 'kprobesim[jit]')"
+
+
+class Programs:
+    """The programs of one guest, and the code that was compiled for them."""
+
+    def __init__(self, machine: System, kprobes: KprobesManager, tasks: Tasks) -> None:
+        """None yet."""
+        self._machine = machine
+        self._kprobes = kprobes
+        self._abi = architecture(machine.arch).abi
+        self._guest = guest_of(machine, tasks)
+        self._facts = TaskFacts(machine, tasks)
+        self._codes: dict[tuple[Any, ...], Code] = {}
+
+    def plant(
+        self, names: Sequence[str], program: Program, *, compiled: bool | None = None
+    ) -> Planted:
+        """Register a probe for each of ``names`` that does what ``program`` says.
+
+        Args:
+            names: Functions, or places in them ("vfs_read+0x10").
+            program: What is done at each hit.
+            compiled: ``True``: it must be compiled; ``False``: it must not; by default where it
+                can be.
+
+        Raises:
+            KprobeError: A probe is refused; none is registered.
+            UsageError: The program does not fit, or cannot be compiled.
+        """
+        stores = [self._store(action, names) for action in program.actions]
+        size = block_words(len(stores))
+        blocks = new_words(size * len(names))
+        probes = [
+            ProgramProbe({"symbol_name": name}, program, blocks, size * number)
+            for number, name in enumerate(names)
+        ]
+        for p in probes:
+            site = self._kprobes.rules.site(p)
+            program.check(self._abi, at_entry=site.on_func_entry)
+        code, why_not = (None, "compiled=False") if compiled is False else self._compile(program)
+        if code is None and compiled:
+            raise UsageError(f"the program cannot be compiled: {why_not}")
+        for number, (p, name) in enumerate(zip(probes, names, strict=True)):
+            mine = [_own(store, name) for store in stores]
+            if code is None:
+                p.use_python(interpret(program, self, mine, p.count))
+                continue
+            for index, store in enumerate(mine):
+                blocks[size * number + STORES + index] = store.address
+            keep = code, blocks, stores
+            native = Native(code.address("hit"), address_of(blocks, size * number), keep)
+            p.use_native(native, self._machine.engine.hooks.handle)
+        self._kprobes.register_kprobes(probes, "hook")
+        return Planted(program, names, probes, stores, why_not, self._machine.turn, self._kprobes)
+
+    def _store(self, action: Action, names: Sequence[str]) -> Any:
+        """What ``action`` keeps, empty."""
+        keep = self._machine.engine.hooks.keep
+        if isinstance(action, Record):
+            return Ring(action, layout_of_record(action), keep)
+        assert isinstance(action, Keyed)
+        if action.key:
+            return Table(cell_of(action), layout_of_key(action), action.max_keys, keep)
+        if isinstance(action, Count):
+            return Counter() if len(names) == 1 else Counts(names)
+        return Single(cell_of(action))
+
+    def _compile(self, program: Program) -> tuple[Code | None, str]:
+        """The code of a program, or why there is none."""
+        code = self._codes.get(program.shape)
+        if code is None:
+            try:
+                from kprobesim.programs.compiler.hit import compile_hit
+                from kprobesim.programs.compiler.refusal import NotCompiledError
+            except ImportError as error:
+                if error.name is None or error.name.split(".")[0] != "llvmlite":
+                    raise
+                return None, _NO_COMPILER
+            try:
+                code = self._codes[program.shape] = compile_hit(program, self._guest, 0)
+            except NotCompiledError as error:
+                return None, str(error)
+        return code, ""
+
+    # -- as the surroundings of programs that are not compiled -------------------------------------
+
+    def read(self, address: int, size: int) -> bytes:
+        """Guest memory; raises :class:`GuestMemoryError`."""
+        return self._machine.memory.read(address, size)
+
+    def fact(self, name: str) -> Callable[[], Any]:
+        """What tells a fact that is neither in registers nor in the hit itself."""
+        known = self._facts.by_name[name]
+
+        def fact() -> Any:
+            value = known()
+            return FAULT if value is None else value
+
+        return fact
+
+
+def _own(store: Any, name: str) -> Any:
+    """What the probe on ``name`` fills."""
+    return store.counter(name) if isinstance(store, Counts) else store

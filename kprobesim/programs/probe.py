@@ -1,0 +1,86 @@
+"""``ProgramProbe``: a kprobe whose handler is a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.machine.unicorn.native import Native, caller
+from kprobesim.programs.compiler.block import BLOCK
+from kprobesim.programs.program import Program
+from kprobesim.programs.stores.words import Words
+
+__all__ = ["ProgramProbe"]
+
+_NMISSED, _FAULTS, _HITS = map(BLOCK.index, ("nmissed", "faults", "hits"))
+
+
+class ProgramProbe(Kprobe):
+    """A probe that does what a program says.
+
+    Where only programs are at its address, its compiled function is called at a hit; where a probe
+    of Python is there, too, its ``pre_handler`` calls that function in its turn.
+
+    Attributes:
+        program: What it does.
+        native: The compiled function; ``None``: ``pre_handler`` is all there is.
+    """
+
+    __slots__ = ("_at", "_block", "native", "program")
+
+    def __init__(self, place: dict[str, Any], program: Program, block: Words, at: int) -> None:
+        """Make one.
+
+        Args:
+            place: Where: the arguments ``symbol_name``, ``addr`` and ``offset`` of a ``Kprobe``.
+            program: What it does.
+            block: Words of which its own begin at ``at``; see
+                :mod:`~kprobesim.programs.compiler.block`.
+            at: Where they begin.
+        """
+        self._block, self._at = block, at
+        self.native: Native | None = None
+        self.program = program
+        super().__init__(**place)
+
+    def use_native(self, native: Native, handle: int) -> None:
+        """Let hits call a compiled function, in the engine whose handle is given."""
+        call = caller(native, handle)
+
+        def pre_handler(p: Kprobe, regs: Any) -> None:
+            call(None, p.addr or 0)
+
+        self.native = native
+        self.pre_handler = pre_handler
+
+    def use_python(self, run: Callable[[Any, int], None]) -> None:
+        """Let hits call a function of Python."""
+
+        def pre_handler(p: Kprobe, regs: Any) -> None:
+            run(regs, p.addr or 0)
+
+        self.pre_handler = pre_handler
+
+    def count(self, name: str) -> None:
+        """Count a hit or a fault, in words that compiled code counts in, too."""
+        self._block[self._at + BLOCK.index(name)] += 1
+
+    @property
+    def nmissed(self) -> int:
+        """Hits for which the program did not run because a probe was being handled."""
+        return int(self._block[self._at + _NMISSED])
+
+    @nmissed.setter
+    def nmissed(self, value: int) -> None:
+        self._block[self._at + _NMISSED] = value
+
+    @property
+    def faults(self) -> int:
+        """Hits with a value that was needed and could not be fetched."""
+        return int(self._block[self._at + _FAULTS])
+
+    @property
+    def hits(self) -> int:
+        """Hits that met the condition."""
+        return int(self._block[self._at + _HITS])

@@ -1,0 +1,117 @@
+"""``Program``: a condition, and what is done at each hit that meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from kprobesim.arch.abi import Abi
+from kprobesim.errors import UsageError
+from kprobesim.programs.actions import Action
+from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.types import Str
+from kprobesim.programs.values import Value, as_value
+
+__all__ = ["Program"]
+
+_ACTIONS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What is done at each hit of a probe.
+
+    >>> Program([Count(key=comm), Histogram(arg(2))], when=arg(2) > 0)
+
+    Attributes:
+        actions: Done one after the other; each has a store of its own.
+        when: A condition (or a number that must not be 0); where it cannot be computed, it is not
+            met. ``None``: always.
+        returns: Whether it runs when the function returns; by default if a value needs that
+            (``retval``, ``duration``). Arguments are then what they were at the entry, as in the
+            kernel since 6.9.
+    """
+
+    actions: tuple[Action, ...]
+    when: Any = None
+    returns: bool | None = None
+
+    def __post_init__(self) -> None:
+        actions = self.actions
+        if isinstance(actions, Action) or not isinstance(actions, Iterable):
+            actions = (actions,)
+        found = tuple(actions)
+        for action in found:
+            if not isinstance(action, Action):
+                raise UsageError(f"{action!r} is no action: give Count(), Record(...) and the like")
+        if not 1 <= len(found) <= _ACTIONS:
+            raise UsageError(f"a program of {len(found)} actions: give 1 to {_ACTIONS}")
+        object.__setattr__(self, "actions", found)
+        if self.when is not None:
+            when = as_value(self.when, "a condition")
+            if isinstance(when.type, Str):
+                raise UsageError(f"the condition {when} is a string: compare it with one, by ==")
+            object.__setattr__(self, "when", when)
+        needs = next((v for v in self.values if _needs_return(v)), None)
+        if self.returns is None:
+            object.__setattr__(self, "returns", needs is not None)
+        elif not self.returns and needs is not None:
+            raise UsageError(f"{needs} is not known at the entry of a function: leave returns out")
+
+    @cached_property
+    def values(self) -> tuple[Value, ...]:
+        """All values that it computes, and what those are made of."""
+        tops = [] if self.when is None else [self.when]
+        tops += [value for action in self.actions for value in action.values]
+        return tuple(value for top in tops for value in top.walk())
+
+    @cached_property
+    def saved(self) -> tuple[Argument, ...]:
+        """The arguments that a return program keeps from the entry, each once."""
+        arguments = {v.n: v for v in self.values if isinstance(v, Argument)}
+        return tuple(arguments[n] for n in sorted(arguments)) if self.returns else ()
+
+    @cached_property
+    def shape(self) -> tuple[Any, ...]:
+        """Equal for programs that the same code can be compiled for."""
+        when = None if self.when is None else self.when.shape
+        return when, tuple(action.shape for action in self.actions), self.returns
+
+    def check(self, abi: Abi, *, at_entry: bool) -> None:
+        """Whether it can be run on an architecture, at such a place.
+
+        Raises:
+            UsageError: It reads a register that is not there, or an argument where there is none.
+        """
+        for value in self.values:
+            if isinstance(value, Register) and value.name not in abi.registers:
+                raise UsageError(
+                    f"there is no register {value.name!r}: there are {', '.join(abi.registers)}"
+                )
+            if isinstance(value, Argument):
+                _check_argument(value, abi, at_entry=at_entry or bool(self.returns))
+
+    def __repr__(self) -> str:
+        when = "" if self.when is None else f", when={self.when}"
+        return f"Program([{', '.join(map(repr, self.actions))}]{when})"
+
+
+def _check_argument(value: Argument, abi: Abi, *, at_entry: bool) -> None:
+    registers = len(abi.arguments)
+    if value.n >= registers:
+        at = abi.return_bytes + 8 * (value.n - registers)
+        raise UsageError(
+            f"argument {value.n} is on the stack: {registers} are in registers, 0 to "
+            f"{registers - 1}; a word of the stack is reg({abi.stack_pointer!r}).deref({at})"
+        )
+    if not at_entry:
+        raise UsageError(
+            f"{value} is an argument at a function's first instruction only: elsewhere read "
+            f"registers, such as reg({abi.arguments[value.n]!r})"
+        )
+
+
+def _needs_return(value: Value) -> bool:
+    return isinstance(value, Result) or (isinstance(value, Fact) and value.name == "duration")

@@ -1,0 +1,1 @@
+"""What programs keep: memory that compiled code writes and Python reads."""

@@ -1,0 +1,92 @@
+"""``Single``: what an action without a key keeps, and ``Counter``, the commonest of all."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from kprobesim.programs.stores.cells import Cell, CountCell
+from kprobesim.programs.stores.store import Store
+from kprobesim.programs.stores.words import Words, address_of, new_words
+
+__all__ = ["Counter", "Single"]
+
+_T = TypeVar("_T")
+
+
+class Single(Store, Generic[_T]):
+    """One cell, live: ``store.value`` is what it tells at this moment.
+
+    Attributes:
+        address: Where compiled code finds it.
+    """
+
+    def __init__(self, cell: Cell, words: Words | None = None, at: int = 0) -> None:
+        """Keep a cell at ``words[at]``, or in words of its own."""
+        self.cell = cell
+        self.words = new_words(cell.words) if words is None else words
+        self.at = at
+        self.address = address_of(self.words, at)
+
+    @property
+    def value(self) -> _T:
+        """What it is now."""
+        value: _T = self.cell.read(self.words, self.at)
+        return value
+
+    def add(self, _key: object, value: int) -> None:
+        """One hit; for programs that are not compiled."""
+        self.cell.add(self.words, self.at, value)
+
+    def clear(self) -> None:
+        """Begin again."""
+        for index in range(self.at, self.at + self.cell.words):
+            self.words[index] = 0
+
+    def save(self) -> Any:
+        """Its words, as plain data."""
+        return self.words[self.at : self.at + self.cell.words]
+
+    def load(self, state: Any) -> None:
+        """Be what :meth:`save` gave; raises ``ValueError`` if that cannot be."""
+        if len(state) != self.cell.words:
+            raise ValueError("a store of another size")
+        self.words[self.at : self.at + self.cell.words] = state
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.value!r}>"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Counter(Single[int]):
+    """How often something was hit, live; it is used like an int, and is not one."""
+
+    def __init__(self, words: Words | None = None, at: int = 0) -> None:
+        """Count in ``words[at]``, or in a word of its own."""
+        super().__init__(CountCell(), words, at)
+
+    def __int__(self) -> int:
+        return self.value
+
+    __index__ = __int__
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == (other.value if isinstance(other, Counter) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __lt__(self, other: Any) -> bool:
+        return self.value < int(other)
+
+    def __le__(self, other: Any) -> bool:
+        return self.value <= int(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return self.value > int(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return self.value >= int(other)
+
+    def __bool__(self) -> bool:
+        return self.value != 0
