@@ -17,7 +17,8 @@ from pathlib import Path
 __all__ = ["find_function", "find_slots"]
 
 _LINK_MAP = 2  # RTLD_DI_LINKMAP of dlfcn.h
-_STRINGS, _SYMBOLS, _SIZE, _JUMPS = 5, 6, 2, 23  # DT_STRTAB, DT_SYMTAB, DT_PLTRELSZ, DT_JMPREL
+_STRINGS, _STRING_BYTES, _SYMBOLS = 5, 10, 6  # DT_STRTAB, DT_STRSZ, DT_SYMTAB
+_SIZE, _JUMPS = 2, 23  # DT_PLTRELSZ, DT_JMPREL
 _DYNAMIC = struct.Struct("<qQ")
 _RELA = struct.Struct("<QQq")
 _SYMBOL_BYTES, _NAME = 24, struct.Struct("<I")
@@ -43,7 +44,7 @@ def find_slots(library: ctypes.CDLL, names: Collection[str]) -> dict[str, ctypes
     written, or if there is no such table here.
     """
     base, table = _dynamic_section(library)
-    if not all(tag in table for tag in (_STRINGS, _SYMBOLS, _SIZE, _JUMPS)):
+    if not all(tag in table for tag in (_STRINGS, _STRING_BYTES, _SYMBOLS, _SIZE, _JUMPS)):
         return {}
     wanted = {name.encode() for name in names}
     whole = ctypes.string_at(table[_JUMPS], table[_SIZE] // _RELA.size * _RELA.size)
@@ -54,9 +55,11 @@ def find_slots(library: ctypes.CDLL, names: Collection[str]) -> dict[str, ctypes
     ]
     count = max((symbol for symbol, _ in relocations), default=-1) + 1
     symbols = ctypes.string_at(table[_SYMBOLS], _SYMBOL_BYTES * count)
-    strings, addresses = table[_STRINGS], {}
+    strings = ctypes.string_at(table[_STRINGS], table[_STRING_BYTES])
+    addresses = {}
     for symbol, at in relocations:
-        name = ctypes.string_at(strings + _NAME.unpack_from(symbols, _SYMBOL_BYTES * symbol)[0])
+        (start,) = _NAME.unpack_from(symbols, _SYMBOL_BYTES * symbol)
+        name = strings[start : strings.find(b"\0", start)]
         if name in wanted:
             addresses[name.decode()] = at
     areas = _writable_areas()
