@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 __all__ = ["find_function", "find_slots"]
@@ -43,10 +44,20 @@ def find_slots(library: ctypes.CDLL, names: Collection[str]) -> dict[str, ctypes
     A name is missing if nothing in the library calls it that way; all are if the slots cannot be
     written, or if there is no such table here.
     """
+    places = _slots(library)
+    addresses = {name: places[name] for name in names if name in places}
+    areas = _writable_areas()
+    if not all(any(low <= at < high for low, high in areas) for at in addresses.values()):
+        return {}
+    return {name: ctypes.c_uint64.from_address(at) for name, at in addresses.items()}
+
+
+@cache
+def _slots(library: ctypes.CDLL) -> dict[str, int]:
+    """Where each slot is: some thousands, which are looked through once."""
     base, table = _dynamic_section(library)
     if not all(tag in table for tag in (_STRINGS, _STRING_BYTES, _SYMBOLS, _SIZE, _JUMPS)):
         return {}
-    wanted = {name.encode() for name in names}
     whole = ctypes.string_at(table[_JUMPS], table[_SIZE] // _RELA.size * _RELA.size)
     relocations = [
         (info >> 32, base + offset)
@@ -56,16 +67,11 @@ def find_slots(library: ctypes.CDLL, names: Collection[str]) -> dict[str, ctypes
     count = max((symbol for symbol, _ in relocations), default=-1) + 1
     symbols = ctypes.string_at(table[_SYMBOLS], _SYMBOL_BYTES * count)
     strings = ctypes.string_at(table[_STRINGS], table[_STRING_BYTES])
-    addresses = {}
+    found = {}
     for symbol, at in relocations:
         (start,) = _NAME.unpack_from(symbols, _SYMBOL_BYTES * symbol)
-        name = strings[start : strings.find(b"\0", start)]
-        if name in wanted:
-            addresses[name.decode()] = at
-    areas = _writable_areas()
-    if not all(any(low <= at < high for low, high in areas) for at in addresses.values()):
-        return {}
-    return {name: ctypes.c_uint64.from_address(at) for name, at in addresses.items()}
+        found[strings[start : strings.find(b"\0", start)].decode()] = at
+    return found
 
 
 def _dynamic_section(library: ctypes.CDLL) -> tuple[int, dict[int, int]]:
