@@ -31,6 +31,8 @@ class LoadedImage(KernelImage):
         self.kernel = kernel
         self.modules: dict[str, ModuleImage] = {}
         """By name, the oldest first."""
+        self.code_by_name: dict[str, int] = {}
+        """For who looks the same functions up often: empty again when a module comes or goes."""
         self._ftrace_sites: frozenset[int] | None = None
 
         def read_columns(_: KernelImage) -> tuple[Columns, str] | None:
@@ -73,12 +75,16 @@ class LoadedImage(KernelImage):
     def add(self, module: ModuleImage) -> None:
         """From now on ``module`` belongs to it, instead of the one of that name, if there is."""
         self.modules[module.name] = module
-        self._ftrace_sites = None
+        self._changed()
 
     def remove(self, name: str) -> None:
         """Undo :meth:`add`."""
         del self.modules[name]
+        self._changed()
+
+    def _changed(self) -> None:
         self._ftrace_sites = None
+        self.code_by_name.clear()
 
     def part(self, address: int) -> KernelImage:
         """The module that holds ``address``, or the kernel."""
