@@ -348,7 +348,13 @@ class _Probes:
         hits: list[Any] = []
         callbacks, heard = self._kprobes.listeners.callbacks, hits.append
         callbacks.append(heard)
+        before = self._told_nobody()
         try:
             yield hits
         finally:
             callbacks.remove(heard)
+            if self._told_nobody() != before:
+                heard("a program's")
+
+    def _told_nobody(self) -> int:
+        return sum(p.told_nobody for p in self._kprobes)

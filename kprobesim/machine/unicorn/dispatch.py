@@ -62,13 +62,12 @@ AddHook = Callable[..., int]
 class Dispatch(Protocol):
     """One engine's."""
 
+    retired: list[object]
+    """What was kept for those who are armed no more, and may be running: for who runs the engine
+    to clear when it has stopped."""
     live: bool
     """Whether who is armed in another's place is called at once, also by what was translated
     before; and whether there is :meth:`chain`."""
-
-    @property
-    def count(self) -> Native | None:
-        """What counts blocks, and calls who wants each; ``None``: Unicorn's own function does."""
 
     def arm(self, address: int, native: Native, *, leaves: bool) -> None:
         """Call ``native`` before the instruction at ``address``, which nobody else is armed at.
@@ -86,7 +85,11 @@ class Dispatch(Protocol):
         """What calls each of ``natives`` in order."""
 
     def every_block(self, native: Native) -> None:
-        """Call ``native`` at the start of each block that is counted, before it runs."""
+        """Call ``native`` at the start of each block, before it runs.
+
+        Where blocks are counted not for one that is over the limit, nor if a stop has been asked
+        for; else it is called once more when such a block does run.
+        """
 
     def no_longer(self, native: Native) -> None:
         """Call it no more; nothing happens if nobody did."""
@@ -100,6 +103,13 @@ class Dispatch(Protocol):
     def look_in_next(self) -> None:
         """As :meth:`look_everywhere`, in the next block that is translated: it will be left."""
 
+    def count_blocks(self, on: bool) -> int:
+        """Count blocks where Unicorn counts, and stop where its limit is; the handle of the hook.
+
+        Raises:
+            EngineError: It cannot be done with this Unicorn.
+        """
+
     def count_instructions(self, on: bool) -> None:
         """Whether Unicorn counts instructions: its own hook is on each then."""
 
@@ -112,15 +122,16 @@ class Dispatcher:
     def __init__(self, placed: _Placed, uc: unicorn.Uc, cpu: int, arch: str) -> None:
         self._placed = placed
         self._board = board = placed.take_board()
+        self.retired: list[object] = []
         self._keep: dict[int, object] = {}
         self._every: list[Native] = []
         self._chained: Native | None = None
-        self.count: Native | None = Native(placed.address("block"), ctypes.addressof(board), board)
+        self._uncounted = (_u64 * 2)(0, MASK64)
         self._never = _u64()  # what is not found: a wish to stop, or the switch
         self._dummy = ctypes.addressof(self._never)
         offset = find_switch()
         values = {
-            "counter": self._dummy,
+            "counter": ctypes.addressof(self._uncounted),
             "exit": self._dummy,
             "switch": address_of(uc) + offset if offset else self._dummy,
             "step": _STEPS[arch],
@@ -152,19 +163,19 @@ class Dispatcher:
         Raises:
             EngineError: This is another Unicorn.
         """
-        self._set("counter", counter)
-        arrival = self._placed.address("arrival")
-        hook = add(
-            unicorn.UC_HOOK_CODE, arrival, (_NOWHERE, _NOWHERE), data=ctypes.addressof(self._board)
-        )
+        board, arrival = ctypes.addressof(self._board), self._placed.address("arrival")
+        block = self._placed.address("block")
+        self._counter = counter
+        self._block_hook = add(unicorn.UC_HOOK_BLOCK, block, (1, 0), data=board)
+        hook = add(unicorn.UC_HOOK_CODE, arrival, (_NOWHERE, _NOWHERE), data=board)
         self._hook = (_u64 * 3).from_address(hook + _HOOK_BEGIN)
         if list(self._hook) != [_NOWHERE, _NOWHERE, arrival]:
             raise EngineError("cannot find the range of a hook; is this a new version of Unicorn?")
         self._set("hook", hook + _HOOK_BEGIN)
         with self._placed.lock:
             context, request, place = self._placed.observe(run, stop)
-        block = self._board[BOARD.index("last_block")]
-        pc, _, instructions = _TB.unpack(ctypes.string_at(block, _TB.size)) if block else (0, 0, 0)
+        last = self._board[BOARD.index("last_block")]
+        pc, _, instructions = _TB.unpack(ctypes.string_at(last, _TB.size)) if last else (0, 0, 0)
         if (pc, instructions) != (place, 1):
             raise EngineError("cannot find the block that is translated inside Unicorn")
         self._set("context", context)
@@ -176,13 +187,15 @@ class Dispatcher:
 
     def arm(self, address: int, native: Native, *, leaves: bool) -> None:
         """Put it into the table that the machine code reads."""
+        if address in self._keep:
+            self.retired.append(self._keep[address])
         self._keep[address] = native.keep
         self._table.put(address, native.function, native.data, MAY_LEAVE if leaves else 0)
 
     def disarm(self, address: int) -> None:
         """Take it out: what is translated finds nobody there."""
         self._table.remove(address)
-        self._keep.pop(address, None)
+        self.retired.append(self._keep.pop(address, None))
 
     def chain(self, natives: Sequence[Native]) -> Native:
         """What calls each of ``natives`` in order: its data is the list."""
@@ -198,6 +211,7 @@ class Dispatcher:
 
     def no_longer(self, native: Native) -> None:
         """Call it no more."""
+        self.retired.append(native)
         self._every = [each for each in self._every if each is not native]
         self._call_at_blocks()
 
@@ -207,6 +221,7 @@ class Dispatcher:
         self._set("every", 0)
         self._set("every_data", called.data)
         self._set("every", called.function if every else 0)
+        self.retired.append(self._chained)
         self._chained = called
 
     # -- how blocks are translated -----------------------------------------------------------------
@@ -218,6 +233,11 @@ class Dispatcher:
     def look_in_next(self) -> None:
         """The switch is off for one block."""
         self._board[_LOOK_IN_NEXT] = 1
+
+    def count_blocks(self, on: bool) -> int:
+        """The hook is always there, and counts somewhere."""
+        self._set("counter", self._counter if on else ctypes.addressof(self._uncounted))
+        return self._block_hook
 
     def count_instructions(self, on: bool) -> None:
         """Unicorn then walks its list, and looks at the range of a hook when it would call it."""
@@ -325,7 +345,7 @@ def make_dispatch(engine: Engine, uc: unicorn.Uc, run: Callable[[], int]) -> Dis
     """
     placed, cpu, add = _placed(SUFFIXES[engine.arch]), engine.code_pages.cpu, engine.hooks.add
     if placed is None or not cpu:
-        return SingleHooks(add, engine.hooks.unhook)
+        return SingleHooks(add, engine.hooks.unhook, engine.layout.count_callback)
     dispatcher = Dispatcher(placed, uc, cpu, engine.arch)
     counter, stop = ctypes.addressof(engine.counter_words), engine.stop
     dispatcher.begin(add, counter, run, lambda: exit_request(engine.words, stop))
