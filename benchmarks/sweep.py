@@ -161,14 +161,13 @@ class Sweep:
             kernel.unregister_kprobes(planted)
             watched.append(({p.addr for p in planted}, _Path()))
 
-        def step(address: int, _size: int) -> None:
+        def step(address: int) -> None:
             for probed, path in watched:
                 if address in probed:
                     path.add(address)
 
-        kernel.machine.engine.hooks.on_code(
-            function.address, step, last=function.address + function.size - 1
-        )
+        for address in {p for probed, _ in watched for p in probed if p is not None}:
+            kernel.machine.code_watch.watch(address, step)
         outcome = self._outcome(kernel, function, arguments, None, MOST_INSTRUCTIONS)
         if isinstance(outcome, str):
             return outcome
@@ -238,7 +237,7 @@ class Sweep:
             at_return.update(kernel.machine.regs.as_dict())
 
         machine = kernel.machine
-        machine.engine.hooks.on_code(machine.return_address, returned)
+        machine.engine.on_code(machine.return_address, returned)
         machine.engine.forget_code(machine.return_address, machine.return_address + 1)
         try:
             kernel.call(function, *arguments, timeout=TIMEOUT, max_instructions=most)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from kprobesim.boot.state import Number, Saved, fields
 from kprobesim.machine.clock import HiddenTime
+from kprobesim.machine.stopwatch import new_words
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["BoardClock"]
 
@@ -15,7 +17,7 @@ __all__ = ["BoardClock"]
 class BoardClock(Saved, ABC):
     """Nanoseconds since power-on, for an engine that counts blocks.
 
-    A :class:`~kprobesim.machine.clock.GuestClock`.
+    A :class:`~kprobesim.machine.clock.GuestClock`, and what programs take the time by.
 
     Attributes:
         wait: Somebody who types: called with how many seconds of the host's time the guest idles,
@@ -28,9 +30,22 @@ class BoardClock(Saved, ABC):
         """Start at 0."""
         self._engine = engine
         self._count = engine.counter_words
-        self._base = 0
+        self._words = new_words()  # the time at the beginning of the run, and of each count of it
         self._running = False
         self.wait: Callable[[float], object] | None = None
+
+    @property
+    def _base(self) -> int:
+        return self._words[0]
+
+    @_base.setter
+    def _base(self, ns: int) -> None:
+        self._words[0] = ns
+
+    @property
+    @abstractmethod
+    def words(self) -> Words | None:
+        """As a :class:`~kprobesim.machine.stopwatch.Stopwatch`, where time is counted in blocks."""
 
     @property
     def running(self) -> bool:

@@ -116,6 +116,7 @@ class Computer(ABC):
         self.append = append
         self.console = Console()
         self.machine.clock = self.clock = make_clock(clock, engine)
+        self.machine.stopwatch = self.clock
         self.console.now = self.clock.now
         self._add_devices()
 

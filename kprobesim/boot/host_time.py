@@ -14,6 +14,7 @@ from kprobesim.boot.board_clock import BoardClock
 from kprobesim.boot.virtual_time import VirtualTime
 from kprobesim.errors import UsageError
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["CLOCKS", "HostTime", "make_clock"]
 
@@ -33,6 +34,11 @@ class HostTime(VirtualTime):
         super().__init__(engine)
         self._seen = -_SET_ASIDE
         self._has_waited = False
+
+    @property
+    def words(self) -> Words | None:
+        """There are none: only the host tells the time."""
+        return None
 
     def now(self) -> int:
         """The time in nanoseconds: it stands still while the engine does."""

@@ -8,10 +8,11 @@ see the same times.
 from __future__ import annotations
 
 from kprobesim.boot.board_clock import BoardClock
+from kprobesim.machine.stopwatch import BLOCK_NS
+from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["VirtualTime"]
 
-BLOCK_NS = 8  # a block has nine instructions on average: a CPU at 1 GHz
 READ_NS = 256  # reading a counter; loops that wait for it come to their end in few turns
 _READ_BLOCKS = READ_NS // BLOCK_NS
 _NAP = 0.05  # seconds that an idle guest waits for somebody who may type, instead of all its time
@@ -19,6 +20,11 @@ _NAP = 0.05  # seconds that an idle guest waits for somebody who may type, inste
 
 class VirtualTime(BoardClock):
     """Nanoseconds of what the guest does and waits for."""
+
+    @property
+    def words(self) -> Words | None:
+        """Where compiled code has the time from."""
+        return self._words
 
     def now(self) -> int:
         """The time in nanoseconds; changes nothing."""
@@ -59,11 +65,13 @@ class VirtualTime(BoardClock):
     def begin(self) -> None:
         """The engine is about to run."""
         self._running = True
+        self._words[1] = BLOCK_NS
 
     def end(self) -> None:
         """The engine has stopped: keep what its counter says, which the next run resets."""
         self._base += min(self._count) * BLOCK_NS
         self._running = False
+        self._words[1] = 0
 
     def limit_until(self, when: int | None, most: int) -> int:
         """How many blocks the engine may run so that it stops at ``when``; from 1 to ``most``."""

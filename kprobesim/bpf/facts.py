@@ -50,8 +50,7 @@ class KernelFacts:
     @cached_property
     def helpers(self) -> frozenset[str] | None:
         """The names of the helpers that it has; ``None`` if that cannot be told."""
-        enums = [] if self.btf is None else self.btf.named("bpf_func_id", Enum)
-        names = {value.name for one in enums for value in one.values}
+        names = self.enumerators("bpf_func_id")
         return frozenset(name.replace("BPF_FUNC_", "bpf_") for name in names) or None
 
     @cached_property
@@ -68,6 +67,15 @@ class KernelFacts:
     def wraps_syscalls(self) -> bool:
         """Whether a system call gets a pointer to its caller's registers, and nothing else."""
         return any(self.addresses(f"{isa.syscall_prefix}bpf") for isa in ARCHITECTURES.values())
+
+    def enumerators(self, name: str) -> dict[str, int]:
+        """The names of an enum of the kernel's, with their values; none if types do not say.
+
+        Without those that count the others: ``__MAX_BPF_MAP_TYPE``.
+        """
+        enums = () if self.btf is None else self.btf.named(name, Enum)
+        pairs = (value for one in enums for value in one.values)
+        return {name: value for name, value in pairs if not name.startswith("__")}
 
     def is_set(self, setting: str) -> bool | None:
         """Whether a setting is ``y``; ``None`` if settings are not known."""

@@ -6,7 +6,7 @@ kernel has, its own ``enum bpf_func_id`` says.
 
 from __future__ import annotations
 
-__all__ = ["HELPERS_BY_SETTING", "OVERRIDE_RETURN", "READS_MEMORY", "helper_name"]
+__all__ = ["HELPERS_BY_SETTING", "OVERRIDE_RETURN", "READS_MEMORY", "helper_name", "helper_number"]
 
 _NAMES = (
     "unspec map_lookup_elem map_update_elem map_delete_elem probe_read ktime_get_ns "
@@ -64,3 +64,12 @@ READS_MEMORY = frozenset({4, 45, 112, 113, 114, 115})
 def helper_name(number: int) -> str:
     """``bpf_override_return`` of 58; ``helper 999`` if there is none of that number."""
     return f"bpf_{_NAMES[number]}" if 0 < number < len(_NAMES) else f"helper {number}"
+
+
+def helper_number(name: str) -> int:
+    """58 of ``override_return``.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    return _NAMES.index(name)

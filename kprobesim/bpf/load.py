@@ -11,8 +11,10 @@ from kprobesim.bpf.core.patch import POISON
 from kprobesim.bpf.core.relocate import Relocated, RelocatedCode, relocate
 from kprobesim.bpf.externs import ExternKind
 from kprobesim.bpf.facts import KernelFacts
+from kprobesim.bpf.features import missing_map, missing_sections
 from kprobesim.bpf.flow.reach import Place, Reached, World
 from kprobesim.bpf.flow.walk import walk
+from kprobesim.bpf.helper_programs import callers_of
 from kprobesim.bpf.helpers import HELPERS_BY_SETTING, OVERRIDE_RETURN, helper_name
 from kprobesim.bpf.kernel_externs import ResolvedExtern, resolve_extern
 from kprobesim.bpf.object import BpfObject
@@ -30,6 +32,8 @@ class BlockerKind(enum.Enum):
     TYPE = "type"
     EXTERN = "extern"
     HELPER = "helper"
+    #: A type of maps or programs that the kernel has not.
+    FEATURE = "feature"
     #: It needs types (BTF) and the kernel has none.
     NO_BTF = "no BTF"
     #: Something that libbpf refuses in any kernel.
@@ -115,7 +119,15 @@ class LoadedObject:
         for extern in self.externs:
             if extern.problem is not None:
                 found.append(Blocker(BlockerKind.EXTERN, extern.extern.name, extern.problem))
+        for one in self.object.maps:
+            missing = missing_map(one, self.kernel)
+            if missing is not None:
+                found.append(Blocker(BlockerKind.FEATURE, one.name, missing))
         return tuple(found)
+
+    def is_relocated(self, place: Place) -> bool:
+        """Whether the instruction there has the offset of a member that it has in the kernel."""
+        return place in self._fields
 
     @cached_property
     def programs(self) -> tuple[LoadedProgram, ...]:
@@ -164,7 +176,7 @@ class LoadedObject:
 
     def _load(self, program: Program) -> LoadedProgram:
         reached = self._walk(program, {})
-        found = self._found(reached)
+        found = self._found(program, reached)
         own = [_of(one) for one in self.code.problems if one.function is program.function]
         poisoned = [one for one in self.code.relocations if one.poisoned]
         inside = {*reached.instructions, *self.object.code_of(program)} if poisoned else set()
@@ -178,10 +190,12 @@ class LoadedObject:
         if found and self.object.constants:
             fewer = self._walk(program, self.object.constants)
         whole = [*self.blockers, *(own if program.optional else ())]
+        for path, text in missing_sections(program.section, self.kernel):
+            whole.append(Blocker(BlockerKind.FEATURE, path, text))
         blockers = _once(found, fewer)
         return LoadedProgram(program, (*whole, *blockers), tuple(guarded), reached)
 
-    def _found(self, reached: Reached) -> list[tuple[Place, Blocker]]:
+    def _found(self, program: Program, reached: Reached) -> list[tuple[Place, Blocker]]:
         """What the verifier stops at."""
         found = []
         for one in self.code.relocations:
@@ -197,6 +211,10 @@ class LoadedObject:
             name = helper_name(number)
             if self.kernel.has_helper(number) is False and number != POISON.immediate:
                 text = f"it calls {name}, which this kernel has not"
+                found.append((place, Blocker(BlockerKind.HELPER, name, text, _line(place))))
+            whose = callers_of(number, program.attachment.kind)
+            if whose is not None:
+                text = f"it calls {name}, which is not for such programs, but for {whose}"
                 found.append((place, Blocker(BlockerKind.HELPER, name, text, _line(place))))
             setting = HELPERS_BY_SETTING.get(number)
             if setting is not None and self.kernel.is_set(setting) is False:

@@ -39,6 +39,9 @@ _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSE
 _VERIFIED = (*_BY_NAME, *_OF_HOOKS, Interface.TP_BTF)
 _LINK_REGISTER = halves(x86_64=(), arm64=("lr",))
 _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
+_EVENTS = (Interface.KPROBE_EVENTS, Interface.FPROBE_EVENTS, Interface.TPROBE_EVENTS)
+#: kernel/trace/trace_btf.c and trace_probe.c: any of these looks arguments up in BTF.
+_BY_NAMES = ("btf_find_func_proto", "parse_btf_arg", "find_btf_func_param", "query_btf_context")
 _WORD = 8
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
 
@@ -50,6 +53,14 @@ def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
             text = f"{argument.text}: this kernel knows no symbol {argument.symbol}"
             yield Finding(Kind.EXTERN, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL)
         yield from _no_register(asked, argument)
+        if wanted.interface in _EVENTS and argument.name and not asked.has(*_BY_NAMES):
+            yield Finding(
+                Kind.REFUSED,
+                f"{argument.text}: this kernel's events read no arguments by their names, which "
+                "came in 6.5",
+                errno.EINVAL,
+                instead=("$arg1 or a register",),
+            )
     if wanted.interface is Interface.TRACEPOINT:
         yield from _fields(asked, wanted)
         return

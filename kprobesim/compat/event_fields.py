@@ -6,10 +6,12 @@ share it; which class an event is of is told by its ``struct trace_event_call``.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.types.model import Composite
 
-__all__ = ["event_fields"]
+__all__ = ["EventField", "event_fields", "event_layout"]
 
 _STRUCT, _CLASS, _CALL = "trace_event_raw_", "event_class_", "event_"
 _CLASS_OF_CALL = 16  # behind a list head
@@ -17,16 +19,45 @@ _HEADER, _ALLOCATED, _DATA = "ent", "__data_loc_", "__data"
 _COMMON = ("common_type", "common_flags", "common_preempt_count", "common_pid")
 
 
+class EventField(NamedTuple):
+    """A field: its name, and the bytes of the record that it takes."""
+
+    name: str
+    start: int
+    end: int
+
+
 def event_fields(asked: KernelFacts, event: str) -> tuple[str, ...] | None:
     """The names of the fields of ``"sched:sched_switch"``; ``None`` if that is not told."""
+    found = _record(asked, event)
+    if found is None:
+        return None
+    return (*(field.name for field in _layout(found)), *_COMMON)
+
+
+def event_layout(asked: KernelFacts, event: str) -> tuple[EventField, ...]:
+    """Where the event's own fields are; none if that is not told."""
+    found = _record(asked, event)
+    return () if found is None else _layout(found)
+
+
+def _record(asked: KernelFacts, event: str) -> Composite | None:
     group, _, name = event.rpartition(":")
     if group == "syscalls":  # made at boot from the prototypes of the calls
         return None
-    found = _struct(asked, name) or _struct(asked, _class_of(asked, name))
-    if found is None:
-        return None
-    fields = [member.name for member in found.flat() if member.name not in (_HEADER, _DATA)]
-    return (*(field.removeprefix(_ALLOCATED) for field in fields), *_COMMON)
+    return _struct(asked, name) or _struct(asked, _class_of(asked, name))
+
+
+def _layout(record: Composite) -> tuple[EventField, ...]:
+    return tuple(
+        EventField(
+            member.name.removeprefix(_ALLOCATED),
+            member.offset,
+            member.offset + (member.type.stripped.size or 0),
+        )
+        for member in record.flat()
+        if member.name not in (_HEADER, _DATA)
+    )
 
 
 def _struct(asked: KernelFacts, name: str | None) -> Composite | None:

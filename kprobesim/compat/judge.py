@@ -16,6 +16,7 @@ from kprobesim.compat.interfaces.tracepoints import attach_to_tracepoint
 from kprobesim.compat.interfaces.trampoline import attach_by_trampoline
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind, Level
+from kprobesim.compat.loaders import as_loaded, not_in_btf
 from kprobesim.compat.missed import missed_calls
 from kprobesim.compat.objects import Objects
 from kprobesim.compat.overrides import not_overridable
@@ -91,10 +92,13 @@ class Judge:
             wanted: The probe.
             source: Where it is from: what its object would do is looked at, too.
         """
-        asked = wanted
+        if wanted.versions is not None and self.kernel.version not in wanted.versions:
+            text = f"its source has it for kernels {wanted.versions} only (LINUX_VERSION_CODE)"
+            return Answer(wanted, self.kernel.kernel, (Finding(Kind.OPTIONAL, text),))
+        asked = as_loaded(self.kernel, wanted)
         try:
             if source is not None:
-                asked = self._objects.with_arguments(source, wanted)
+                asked = self._objects.with_arguments(source, asked)
             findings = self._findings(asked)
             if source is not None:
                 findings += self._objects.findings(source, wanted)
@@ -114,6 +118,7 @@ class Judge:
             return findings
         if wanted.interface in ON_FUNCTIONS and wanted.target:
             findings += missed_calls(self.kernel, wanted)
+        findings += not_in_btf(self.kernel, wanted)
         findings += moved_arguments(self.kernel, wanted)
         findings += not_overridable(self.kernel, wanted)
         return findings

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from functools import cached_property
 from pathlib import Path
 
+from kprobesim.bpf.facts import kernel_version
 from kprobesim.compat.finding import AskedKernel
+from kprobesim.compat.lsm_order import lsm_order
 from kprobesim.compat.names import FunctionNames
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.image import Symbol
@@ -30,6 +33,7 @@ class KernelFacts:
         known: The kernel.
         kernel: What it is called in the answers.
         function_names: The names of the kernel's own functions.
+        version: ``LINUX_VERSION_CODE`` as three numbers.
     """
 
     def __init__(self, known: KnownKernel, debug: Path | None = None) -> None:
@@ -41,9 +45,15 @@ class KernelFacts:
         self._tables: dict[str, frozenset[int]] = {}
         self._known_facts: dict[str, FunctionFacts] = {}
         self._modules_with: dict[str, tuple[str, ...]] = {}
+        self.version = kernel_version(known.release, known.image.banner)
 
     def __repr__(self) -> str:
         return f"<KernelFacts {self.kernel.label}>"
+
+    @cached_property
+    def lsm_order(self) -> list[str] | None:
+        """The security modules that are switched on; ``None`` if the kernel does not tell."""
+        return lsm_order(self.known)
 
     # -- symbols -----------------------------------------------------------------------------------
 
@@ -137,8 +147,10 @@ class KernelFacts:
         """The structs and unions of that name."""
         return [found for btf in self.types_of(module) for found in btf.named(name, Composite)]
 
-    def btf_set(self, symbol: str) -> frozenset[str]:
+    def btf_set(self, symbol: str, *, flags: bool = False) -> frozenset[str]:
         """The names in a ``struct btf_id_set``, whose ids boot leaves as they are in the file.
+
+        With ``flags`` it is a ``struct btf_id_set8``, which has flags behind each.
 
         Empty where the kernel has no such set, or does not name its data.
         """
@@ -150,7 +162,10 @@ class KernelFacts:
         count = int.from_bytes(image.read(at, 4), "little")
         if not 0 < count <= _MOST_IDS:
             return frozenset()
-        ids = memoryview(image.read(at + 4, 4 * count)).cast("I")
+        if flags:
+            ids = memoryview(image.read(at + 8, 8 * count)).cast("I")[::2]
+        else:
+            ids = memoryview(image.read(at + 4, 4 * count)).cast("I")
         types = (btf.get(number) for number in ids if number)
         return frozenset(one.name for one in types if one is not None)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.history import HISTORY
+from kprobesim.compat.interfaces.lsm import uncalled
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import is_dispatched
@@ -28,6 +29,7 @@ def missed_calls(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
             f"{name} is in no table of system calls of 64-bit processes",
             found_by="code",
         )
+    yield from uncalled(asked, name)
     in_kernel = not wanted.module  # the code of modules is not looked through for callers
     if (in_kernel and _is_uncalled(facts)) or (facts.inlining is Inlining.WHOLE and facts.symbols):
         yield _never(facts)

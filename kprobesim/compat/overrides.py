@@ -33,18 +33,22 @@ def not_overridable(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
         for symbol in asked.functions_named(name, wanted.module)
     ):
         if not asked.has("bpf_override_return"):
-            yield _no("this kernel was built without CONFIG_BPF_KPROBE_OVERRIDE", Kind.CONFIG, name)
+            yield _no(
+                "this kernel was built without CONFIG_BPF_KPROBE_OVERRIDE", Kind.CONFIG, wanted
+            )
         return
     if not len(listed):
         text = "this kernel lets nobody change what functions return "
-        yield _no(text + "(CONFIG_FUNCTION_ERROR_INJECTION=n)", Kind.NOT_OVERRIDABLE, name)
+        yield _no(text + "(CONFIG_FUNCTION_ERROR_INJECTION=n)", Kind.NOT_OVERRIDABLE, wanted)
         return
-    yield _no(f"{name} is not on the list of error injection", Kind.NOT_OVERRIDABLE, name)
+    yield _no(f"{name} is not on the list of error injection", Kind.NOT_OVERRIDABLE, wanted)
 
 
-def _no(why: str, kind: Kind, name: str) -> Finding:
+def _no(why: str, kind: Kind, wanted: Wanted) -> Finding:
     instead: tuple[str, ...] = ("a signal to the process",)
-    hook = name.removeprefix("security_")
-    if hook != name:
-        instead = (f"fmod_ret/{name}", f"lsm/{hook}", *instead)
+    hook = wanted.target.removeprefix("security_")
+    if hook != wanted.target:
+        instead = (f"fmod_ret/{wanted.target}", f"lsm/{hook}", *instead)
+        if wanted.multi:  # Tetragon's validateOverride()
+            instead = ('options: [{name: disable-kprobe-multi, value: "1"}]', *instead)
     return Finding(kind, why, errno.EINVAL, Reason.NOT_ERROR_INJECTABLE, instead=instead)

@@ -95,10 +95,17 @@ class Code:
 
         ``None`` for code that alternatives are copied from: it does not run where it is.
         """
-        start = self.start_of(site)
-        if start is None or self.names[start] in _ENDS:
-            return None
-        return without_cold(self.names[start])
+        at = bisect_right(self._starts, site) - 1
+        return self._callers[at] if at >= 0 else None
+
+    @cached_property
+    def _callers(self) -> list[str | None]:
+        """What :meth:`caller_at` says of each function, by address."""
+        names = map(self.names.__getitem__, self._starts)
+        return [
+            None if name in _ENDS else without_cold(name) if ".cold" in name else name
+            for name in names
+        ]
 
     def end_of(self, start: int) -> int:
         """Where the function behind the one that begins at ``start`` begins; its end at most."""
@@ -159,11 +166,13 @@ class Code:
         for index in self._by_target.get(entry, ()):
             yield self.branches.sites[index], bool(self.branches.calls[index])
 
-    def branches_in(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
-        """Site, target and whether it is a call, of each branch out of a function."""
-        sites, targets, calls = self.branches
-        for index in range(bisect_left(sites, start), bisect_left(sites, end)):
-            yield sites[index], targets[index], bool(calls[index])
+    def callers_of(self, entry: int) -> Iterator[tuple[str, int]]:
+        """Who holds each branch to ``entry``, and 1 for a call, 0 for a jump."""
+        sites, _, calls = self.branches
+        for index in self._by_target.get(entry, ()):
+            caller = self.caller_at(sites[index])
+            if caller is not None:
+                yield caller, calls[index]
 
     @cached_property
     def own_names(self) -> Mapping[int, str]:

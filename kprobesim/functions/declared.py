@@ -8,8 +8,8 @@ from functools import cached_property
 from kprobesim.arch.architecture import architecture, halves
 from kprobesim.errors import TypesError
 from kprobesim.types.btf import Btf
-from kprobesim.types.c_text import prototype
 from kprobesim.types.model import Float, Function, Struct, Union
+from kprobesim.types.prototypes import Prototypes
 
 __all__ = ["Declared"]
 
@@ -25,6 +25,7 @@ class Declared:
     def __init__(self, btf: Btf | None, arch: str) -> None:
         self._btf = btf
         self._arch = arch
+        self._prototypes = Prototypes()
 
     @cached_property
     def _numbers(self) -> Mapping[str, tuple[int, ...]]:
@@ -51,7 +52,7 @@ class Declared:
         """The declaration in C; ``None`` without one, or where its types are damaged."""
         function = self._function(name)
         try:
-            return prototype(function) if function is not None else None
+            return self._prototypes.text(function) if function is not None else None
         except TypesError:
             return None
 

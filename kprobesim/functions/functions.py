@@ -144,7 +144,8 @@ class Functions:
         clones = tuple(self._clones(name))
         found = bodies(symbols, clones)
         callers, calls, jumps = self._callers(name, found)
-        taken = any(s.address in code.taken for s in found for code in self.codes())
+        entries = {symbol.address for symbol in found}
+        taken = any(not code.taken.isdisjoint(entries) for code in self.codes())
         traceable = any(map(self.is_traceable, symbols)) if symbols else None
         return Seen(name, symbols, clones, callers, calls, jumps, taken, traceable)
 
@@ -158,15 +159,14 @@ class Functions:
         """Who branches to those, and how many calls and jumps there are."""
         callers: dict[str, None] = {}
         calls = jumps = 0
+        codes = list(self.codes())
         for entry in dict.fromkeys(symbol.address for symbol in found):
-            for code in self.codes():
-                for site, is_call in code.branches_to(entry):
-                    caller = code.caller_at(site)
-                    if caller is None or caller == name:
-                        continue
-                    callers[caller] = None
-                    calls += is_call
-                    jumps += not is_call
+            for code in codes:
+                for caller, is_call in code.callers_of(entry):
+                    if caller != name:
+                        callers[caller] = None
+                        calls += is_call
+                        jumps += not is_call
         return tuple(callers), calls, jumps
 
     def is_traceable(self, symbol: Symbol) -> bool:

@@ -16,7 +16,7 @@ from kprobesim.functions.code import Code
 
 __all__ = ["OwnNames"]
 
-_STRING = re.compile(rb"(?<=\0)[A-Za-z_][A-Za-z0-9_.]*(?=\0)")
+_STRING = re.compile(rb"\0([A-Za-z_][A-Za-z0-9_.]*)(?=\0)")
 
 
 class OwnNames:

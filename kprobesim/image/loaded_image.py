@@ -31,6 +31,8 @@ class LoadedImage(KernelImage):
         self.kernel = kernel
         self.modules: dict[str, ModuleImage] = {}
         """By name, the oldest first."""
+        self.code_by_name: dict[str, int] = {}
+        """For who looks the same functions up often: empty again when a module comes or goes."""
         self._ftrace_sites: frozenset[int] | None = None
 
         def read_columns(_: KernelImage) -> tuple[Columns, str] | None:
@@ -73,16 +75,20 @@ class LoadedImage(KernelImage):
     def add(self, module: ModuleImage) -> None:
         """From now on ``module`` belongs to it, instead of the one of that name, if there is."""
         self.modules[module.name] = module
-        self._ftrace_sites = None
+        self._changed()
 
     def remove(self, name: str) -> None:
         """Undo :meth:`add`."""
         del self.modules[name]
+        self._changed()
+
+    def _changed(self) -> None:
         self._ftrace_sites = None
+        self.code_by_name.clear()
 
     def part(self, address: int) -> KernelImage:
         """The module that holds ``address``, or the kernel."""
-        return self.module_at(address) or self.kernel
+        return (self.module_at(address) or self.kernel) if self.modules else self.kernel
 
     def module_at(self, address: int) -> ModuleImage | None:
         """The module that holds ``address``."""
@@ -315,8 +321,8 @@ class _Labels(PatchSites):
     def __iter__(self) -> Iterator[int]:
         return chain.from_iterable(self.of(part) for part in self._image.all_parts)
 
-    def __contains__(self, address: object) -> bool:
-        return isinstance(address, int) and address in self.of(self._image.part(address))
+    def any_in(self, start: int, end: int) -> bool:
+        return self.of(self._image.part(start)).any_in(start, end)
 
 
 class _StaticCalls(_Labels):

@@ -110,7 +110,7 @@ class GuestAllocator:
         else:
             self._call((_FREE,), self._guarded.pop(address, address))
 
-    def lend(self, number: int, data: bytes | bytearray, *, guard: bool) -> int:
+    def lend(self, number: int, data: bytes | bytearray, guard: bool) -> int:
         """The address of a copy of ``data``, for the time of a call."""
         size = len(data)
         if guard:

@@ -12,6 +12,7 @@ from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
+from kprobesim.machine.current_task import CurrentTask
 from kprobesim.sizes import MASK64
 
 __all__ = ["Standing", "make_standing"]
@@ -40,6 +41,10 @@ class Standing(Protocol):
 
     def task(self) -> int | None:
         """The address of the running ``task_struct``; ``None`` before there are tasks."""
+
+    @property
+    def current(self) -> CurrentTask:
+        """The way there while the kernel runs."""
 
     def counters(self) -> list[int]:
         """Where preempt_count is, and then what else counts what the running task holds."""
@@ -88,6 +93,11 @@ class X86Standing:
         if self.in_user_mode() or not (gs + self._current) & _HIGH_HALF:
             gs = self._kernel_gs.value
         return _task_at(self._memory, gs + self._current)
+
+    @property
+    def current(self) -> CurrentTask:
+        """The per-CPU variable."""
+        return CurrentTask(variable=self._current, bases=("gs_base", "kernel_gs_base"))
 
     def counters(self) -> list[int]:
         """``__preempt_count``, in 6.2-6.14 another member of ``pcpu_hot``; while in the kernel."""
@@ -139,6 +149,11 @@ class Arm64Standing:
         if self._entry_task is None:
             return None
         return _task_at(self._memory, self._entry_task + self._tpidr.read() & MASK64)
+
+    @property
+    def current(self) -> CurrentTask:
+        """SP_EL0, or the per-CPU variable."""
+        return CurrentTask("sp_el0", self._entry_task, ("tpidr",))
 
     def counters(self) -> list[int]:
         """The low half of ``thread_info.preempt_count``, at the start of the task."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
+from kprobesim.machine.current_task import CurrentTask
 from kprobesim.machine.memory import HostAccess
 
-__all__ = ["Task", "Tasks"]
+__all__ = ["TASK_COMM_LEN", "Task", "Tasks"]
 
-_COMM = 16  # TASK_COMM_LEN
+_MEMBERS = ("pid", "tgid", "comm")
+TASK_COMM_LEN = 16
+"""Bytes of a task's name, its NUL among them (include/linux/sched.h)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,15 +38,21 @@ class Task(HexRepr):
 class Tasks:
     """Reads tasks of the kernel ``image`` from ``memory``; BTF is read when first needed.
 
-    ``find_current()`` gives the address of the running ``task_struct``, ``None`` if there is none.
+    ``find_current()`` gives the address of the running ``task_struct``, ``None`` if there is none;
+    ``place`` is what leads to it while the kernel runs.
     """
 
     def __init__(
-        self, image: KernelImage, memory: HostAccess, find_current: Callable[[], int | None]
+        self,
+        image: KernelImage,
+        memory: HostAccess,
+        find_current: Callable[[], int | None],
+        place: CurrentTask,
     ) -> None:
         self._image = image
         self._memory = memory
         self._find_current = find_current
+        self.place = place
 
     @cached_property
     def _layout(self) -> tuple[int, int, int, int, int] | None:
@@ -51,12 +60,12 @@ class Tasks:
         btf = self._image.btf
         if btf is None:
             return None
-        members = [btf.offset("task_struct", name) for name in ("pid", "tgid", "comm")]
+        members = [btf.offset("task_struct", name) for name in _MEMBERS]
         pid, tgid, comm = members
         if pid is None or tgid is None or comm is None:
             return None
         start = min(pid, tgid, comm)
-        end = max(pid + 4, tgid + 4, comm + _COMM)
+        end = max(pid + 4, tgid + 4, comm + TASK_COMM_LEN)
         return start, end - start, pid - start, tgid - start, comm - start
 
     @property
@@ -64,17 +73,31 @@ class Tasks:
         """Whether the image says how a ``task_struct`` looks."""
         return self._layout is not None
 
-    def current(self) -> Task | None:
-        """The running task; ``None`` as long as there is none, early in the boot.
+    @property
+    def offsets(self) -> Mapping[str, int]:
+        """Of "pid", "tgid" and "comm" in a ``task_struct``.
 
-        Raises :class:`ImageError` for a kernel whose structs are not known.
+        Raises:
+            ImageError: The structs of the kernel are not known.
         """
+        start, _, *members = self._known()
+        return dict(zip(_MEMBERS, (start + member for member in members), strict=True))
+
+    def _known(self) -> tuple[int, int, int, int, int]:
         if self._layout is None:
             raise ImageError(
                 self._image.path,
                 "does not say how its task_struct looks: it was built without "
                 "CONFIG_DEBUG_INFO_BTF",
             )
+        return self._layout
+
+    def current(self) -> Task | None:
+        """The running task; ``None`` as long as there is none, early in the boot.
+
+        Raises :class:`ImageError` for a kernel whose structs are not known.
+        """
+        self._known()
         address = self._find_current()
         return None if address is None else self.at(address)
 
@@ -86,7 +109,7 @@ class Tasks:
             data = self._memory.read(address + start, size)
         except GuestMemoryError:
             return None
-        name = data[comm : comm + _COMM].partition(b"\0")[0].decode("utf-8", "replace")
+        name = data[comm : comm + TASK_COMM_LEN].partition(b"\0")[0].decode("utf-8", "replace")
         return Task(_int(data, pid), _int(data, tgid), name, address)
 
 

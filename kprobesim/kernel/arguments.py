@@ -13,14 +13,14 @@ from kprobesim.sizes import MASK64, signed64
 
 __all__ = [
     "Lender",
-    "Passed",
-    "are_plain",
     "as_int",
     "as_list",
     "as_result",
     "check_limits",
     "code_address",
+    "give_back",
     "memory_size",
+    "pass_arguments",
 ]
 
 _T = TypeVar("_T")
@@ -71,79 +71,83 @@ def code_address(function: int | str | Symbol, symbols: SymbolTable, machine: Sy
     return address
 
 
-def are_plain(arguments: Sequence[Any]) -> bool:
-    """Whether all of them are 64-bit numbers already, so that there is nothing to do."""
-    for argument in arguments:
-        if type(argument) is not int or not 0 <= argument <= MASK64:
-            return False
-    return True
-
-
 class Lender(Protocol):
     """Who has memory for arguments; what is lent last is taken back first."""
 
-    def lend(self, number: int, data: bytes | bytearray, *, guard: bool) -> int:
+    def lend(self, number: int, data: bytes | bytearray, guard: bool) -> int:
         """The address of a copy of ``data``, which is argument ``number`` (from 1)."""
 
     def take_back(self) -> bytes:
         """What has become of the ``data`` that was lent last."""
 
 
-class Passed:
-    """Context manager: the values of a call's arguments, for the time of the call.
+def pass_arguments(
+    arguments: Sequence[Any], lender: Lender, guard: bool
+) -> tuple[Sequence[int], list[Any]]:
+    """The values of a call's arguments, for the time of the call.
 
-    What is no number is lent by ``lender``. A ``bytearray`` takes back what the guest has made of
-    it, unless the call failed.
+    Args:
+        arguments: Whatever a user passes. What is no number gets memory.
+        lender: Who has the memory.
+        guard: It is to end where a page ends.
+
+    Returns:
+        A 64-bit number for each argument, and what has memory now, for :func:`give_back`.
+
+    Raises:
+        UsageError: One of them cannot be passed.
     """
+    values: list[int] = []
+    lent: list[Any] = []
+    try:
+        for argument in arguments:
+            kind = type(argument)
+            if kind is int and 0 <= argument <= MASK64:
+                values.append(argument)
+                continue
+            if kind is str or isinstance(argument, str):
+                data = argument.encode() + b"\0"
+            elif kind is bytes or isinstance(argument, (bytes, bytearray)):
+                data = argument
+            else:
+                values.append(_value(argument))
+                continue
+            values.append(lender.lend(len(values) + 1, data, guard))
+            lent.append(argument)
+    except UnicodeEncodeError as error:
+        give_back(lent, lender, failed=True)
+        raise UsageError(f"argument {argument!r} is no text: give bytes") from error
+    except BaseException:
+        give_back(lent, lender, failed=True)
+        raise
+    return values, lent
 
-    __slots__ = ("_arguments", "_guard", "_lender", "_lent")
 
-    def __init__(self, arguments: Sequence[Any], lender: Lender, *, guard: bool) -> None:
-        self._arguments = arguments
-        self._lender = lender
-        self._guard = guard
-        self._lent: list[Any] = []
+def give_back(lent: Sequence[Any], lender: Lender, *, failed: bool = False) -> None:
+    """A call is over that arguments were ``lent`` for.
 
-    def __enter__(self) -> list[int]:
-        try:
-            return [
-                argument
-                if type(argument) is int and 0 <= argument <= MASK64
-                else self._value(argument, number)
-                for number, argument in enumerate(self._arguments, 1)
-            ]
-        except BaseException:
-            self._take_back(failed=True)
-            raise
+    A ``bytearray`` gets what the guest has made of it, unless the call ``failed``: then it may be
+    anything.
+    """
+    contents = [lender.take_back() for _ in lent]
+    if failed:
+        return
+    for argument in lent:
+        data = contents.pop()
+        if isinstance(argument, bytearray):
+            argument[:] = data
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self._lent:
-            self._take_back(failed=kind is not None)
 
-    def _value(self, argument: Any, number: int) -> int:
-        if argument is None:
-            return 0
-        if isinstance(argument, Symbol):
-            return argument.address
-        if isinstance(argument, str):
-            try:
-                argument = argument.encode() + b"\0"
-            except UnicodeEncodeError as error:
-                raise UsageError(f"argument {argument!r} is no text: give bytes") from error
-        if isinstance(argument, (bytes, bytearray)):
-            address = self._lender.lend(number, argument, guard=self._guard)
-            self._lent.append(argument)
-            return address
-        value = as_int(argument, "argument")
-        if not -(1 << 63) <= value <= MASK64:
-            raise UsageError(f"argument {value:#x} does not fit 64 bits")
-        return value & MASK64
-
-    def _take_back(self, *, failed: bool) -> None:
-        taken = [self._lender.take_back() for _ in self._lent]
-        for argument, data in zip(self._lent, reversed(taken), strict=True):
-            if not failed and isinstance(argument, bytearray):
-                argument[:] = data
+def _value(argument: Any) -> int:
+    """The number that an argument is which takes no memory."""
+    if argument is None:
+        return 0
+    if isinstance(argument, Symbol):
+        return argument.address
+    value = as_int(argument, "argument")
+    if not -(1 << 63) <= value <= MASK64:
+        raise UsageError(f"argument {value:#x} does not fit 64 bits")
+    return value & MASK64
 
 
 def memory_size(memory: int | str) -> int:

@@ -26,7 +26,14 @@ from kprobesim.inside.insn_pages import InsnPages
 from kprobesim.inside.modules import GuestModules
 from kprobesim.inside.tasks import Task, Tasks
 from kprobesim.inside.warnings import console_warnings
-from kprobesim.kernel.arguments import Passed, as_int, as_result, check_limits, code_address
+from kprobesim.kernel.arguments import (
+    as_int,
+    as_result,
+    check_limits,
+    code_address,
+    give_back,
+    pass_arguments,
+)
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.snapshots import write_snapshot
 from kprobesim.kprobes.manager import KprobesManager
@@ -179,7 +186,8 @@ class BootedKernel(Kernel):
     @cached_property
     def tasks(self) -> Tasks:
         """Reads the guest's ``task_struct`` objects."""
-        return Tasks(self.image, self.board.machine.memory, self._standing.task)
+        standing = self._standing
+        return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
 
     @cached_property
     def _calls(self) -> GuestCalls:
@@ -292,8 +300,13 @@ class BootedKernel(Kernel):
         calls = self._calls
         calls.arrive(timeout)
         target = code_address(function, self.symbols, self.machine)
-        with Passed(arguments, self._memory, guard=bool(guard)) as values:
+        values, lent = pass_arguments(arguments, self._memory, bool(guard))
+        try:
             result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
+        except BaseException:
+            give_back(lent, self._memory, failed=True)
+            raise
+        give_back(lent, self._memory)
         return as_result(result, signed=signed)
 
     @in_turn
@@ -335,7 +348,13 @@ class _Probes:
         hits: list[Any] = []
         callbacks, heard = self._kprobes.listeners.callbacks, hits.append
         callbacks.append(heard)
+        before = self._told_nobody()
         try:
             yield hits
         finally:
             callbacks.remove(heard)
+            if self._told_nobody() != before:
+                heard("a program's")
+
+    def _told_nobody(self) -> int:
+        return sum(p.told_nobody for p in self._kprobes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno as errno_names
 import os
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from kprobesim.errors import UsageError
@@ -12,12 +13,11 @@ from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.inside.tasks import Task, Tasks
 from kprobesim.kernel.arguments import (
-    Passed,
-    are_plain,
     as_int,
-    as_result,
     check_limits,
     code_address,
+    give_back,
+    pass_arguments,
 )
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.called_forks import CalledForks
@@ -32,10 +32,11 @@ from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.turn import in_turn
-from kprobesim.sizes import MASK32
+from kprobesim.sizes import MASK32, signed64
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.compiler_checks import CompilerChecks
 from kprobesim.unbooted.environment import (
+    current_task,
     find_current_task,
     percpu_offset,
     set_up_environment,
@@ -85,11 +86,18 @@ class CalledKernel(Kernel):
         self._modules = Modules(
             machine, image, manager.module_notifier, percpu_offset(image), progress
         )
-        self._tasks = Tasks(image, machine.memory, find_current_task(machine, image))
+        self._targets = image.code_by_name
         self._memory = CalledMemory(machine)
         self._forks = CalledForks(machine, manager, self._modules, self._memory, self._exceptions)
 
     # -- about -----------------------------------------------------------------------------------
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Reads the ``task_struct`` objects in its memory."""
+        machine, image = self.machine, self.image
+        find_current = find_current_task(machine, image)
+        return Tasks(image, machine.memory, find_current, current_task(image))
 
     @property
     def current(self) -> Task | None:
@@ -99,7 +107,7 @@ class CalledKernel(Kernel):
         ``None`` where the image does not tell where that is. Raises :class:`ImageError` for a
         kernel built without CONFIG_DEBUG_INFO_BTF.
         """
-        return self._tasks.current()
+        return self.tasks.current()
 
     @property
     def modules(self) -> Modules:
@@ -232,22 +240,34 @@ class CalledKernel(Kernel):
         probes are hooks and the call around it has none. Raises whatever a handler raises, and
         :class:`CallStopped` after :meth:`stop`.
         """
-        target = code_address(function, self.symbols, self.machine)
+        machine = self.machine
+        target = self._targets.get(function) if type(function) is str else None
+        if target is None:
+            target = self._target(function)
         check_limits(timeout, max_instructions)
         if max_instructions:
             self._check_counting()
-        machine = self.machine
         turn, call = machine.turn, machine.call_in_turn
         turn.begin()
         try:
-            if are_plain(arguments):
-                result = call(target, arguments, timeout, max_instructions)
-            else:
-                with Passed(arguments, self._memory, guard=guard is not False) as values:
-                    result = call(target, values, timeout, max_instructions)
+            values, lent = pass_arguments(arguments, self._memory, guard is not False)
+            try:
+                result = call(target, values, timeout, max_instructions)
+            except BaseException:
+                give_back(lent, self._memory, failed=True)
+                raise
+            if lent:
+                give_back(lent, self._memory)
         finally:
             turn.end()
-        return as_result(result, signed=signed)
+        return signed64(result) if signed else result
+
+    def _target(self, function: int | str | Symbol) -> int:
+        """The address of a function, which is found at once from now on if it has a name."""
+        address = code_address(function, self.symbols, self.machine)
+        if isinstance(function, str):
+            self._targets[function] = address
+        return address
 
     def _check_counting(self) -> None:
         """To start counting, all translated code is dropped; a hook is called from within it."""

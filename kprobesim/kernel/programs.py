@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, overload
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
+from kprobesim.inside.tasks import Tasks
+from kprobesim.kernel.verdicts import Verdicts
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.rules.names import Names, is_many
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
 from kprobesim.programs.actions import (
@@ -33,21 +37,24 @@ from kprobesim.programs.stores.table import Table
 __all__ = ["ProgramVerbs"]
 
 
-class ProgramVerbs:
+class ProgramVerbs(Verdicts):
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that plant programs."""
 
     kprobes: KprobesManager
     machine: System
     image: KernelImage
 
+    @property
+    @abstractmethod
+    def tasks(self) -> Tasks:
+        """Reads the guest's ``task_struct`` objects."""
+
     @cached_property
     def _programs(self) -> Programs:
-        return Programs(self.machine, self.kprobes)
+        return Programs(self.machine, self.kprobes, self.tasks)
 
     @in_turn
-    def plant(
-        self, where: str | Iterable[str], program: Program, *, compiled: bool | None = None
-    ) -> Planted:
+    def plant(self, where: Names, program: Program, *, compiled: bool | None = None) -> Planted:
         """Plant ``program`` at each place of ``where``.
 
         Args:
@@ -62,13 +69,14 @@ class ProgramVerbs:
         """
         if not isinstance(program, Program):
             raise UsageError(f"{program!r} is of type {type(program).__name__}: give a Program")
-        names = [where] if isinstance(where, str) else list(where)
-        return self._programs.plant(names, program, compiled=compiled)
+        names = self.functions(where, kretprobe=bool(program.returns))
+        many = not isinstance(where, str) or is_many(where)
+        return self._programs.plant(names, program, many=many, compiled=compiled)
 
     @overload
     def count(
         self,
-        where: str | Iterable[str],
+        where: Names,
         *,
         when: Any = None,
         returns: bool | None = None,
@@ -78,7 +86,7 @@ class ProgramVerbs:
     @overload
     def count(
         self,
-        where: str | Iterable[str],
+        where: Names,
         *,
         key: Any,
         when: Any = None,
@@ -88,7 +96,7 @@ class ProgramVerbs:
 
     def count(
         self,
-        where: str | Iterable[str],
+        where: Names,
         *,
         key: Any = (),
         when: Any = None,
@@ -117,7 +125,7 @@ class ProgramVerbs:
 
     def record(
         self,
-        where: str | Iterable[str],
+        where: Names,
         /,
         *,
         fields: Mapping[str, Any] | None = None,
@@ -151,7 +159,7 @@ class ProgramVerbs:
 
     def histogram(
         self,
-        where: str | Iterable[str],
+        where: Names,
         value: Any,
         *,
         log2: bool = False,
@@ -188,7 +196,7 @@ class ProgramVerbs:
 
     def sum(
         self,
-        where: str | Iterable[str],
+        where: Names,
         value: Any,
         *,
         key: Any = (),
@@ -204,7 +212,7 @@ class ProgramVerbs:
 
     def min(
         self,
-        where: str | Iterable[str],
+        where: Names,
         value: Any,
         *,
         key: Any = (),
@@ -220,7 +228,7 @@ class ProgramVerbs:
 
     def max(
         self,
-        where: str | Iterable[str],
+        where: Names,
         value: Any,
         *,
         key: Any = (),

@@ -28,7 +28,7 @@ from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.kprobes.table import KprobeTable, has_jprobe
+from kprobesim.kprobes.table import KprobeTable, has_jprobe, members
 from kprobesim.machine.system import System
 
 __all__ = ["KprobesManager"]
@@ -339,6 +339,12 @@ class KprobesManager:
     def enable_kprobe(self, p: Kprobe) -> None:
         """Undo :meth:`disable_kprobe`. Raises :class:`KprobeError`."""
         self.enabled.enable_kprobe(p)
+
+    def listeners_changed(self) -> None:
+        """Somebody hears of hits now, or nobody any more: compiled functions tell nobody."""
+        for head in self._table.heads.values():
+            if any(p.native is not None for p in members(head)):
+                self._arming.members_changed(head)
 
     def disarm_all_kprobes(self) -> None:
         """Take all breakpoints out, as writing 0 to debugfs' ``kprobes/enabled`` does."""

@@ -191,6 +191,10 @@ class Arm64Cpu:
 
     # -- calling convention ------------------------------------------------------------------------
 
+    def first_frame(self, stack_top: int, pad: int) -> tuple[dict[int, int], bytes]:
+        """The link register, and a frame pointer that ends call traces."""
+        return {31: stack_top & ~15, 30: pad, 29: 0}, b""
+
     def prepare_call(
         self, memory: HostAccess, stack_top: int, arguments: Sequence[int], pad: int
     ) -> None:

@@ -68,7 +68,6 @@ class CodeWatch:
         self._engine = engine
         self._text = text
         self._watches: dict[int, tuple[Watch, ...]] = {}
-        self._hooks: dict[int, int] = {}
         self._guarded: dict[Arrival, UnguardedArrival] = {}
         self._arrived = self._make_arrived()  # for addresses with several clients
 
@@ -107,18 +106,14 @@ class CodeWatch:
         return self._add(Watch(address, arrived, priority, native))
 
     def _add(self, watch: Watch) -> Watch:
-        address, priority, hooks = watch.address, watch.priority, self._engine.hooks
+        address, priority = watch.address, watch.priority
         before = self._watches.get(address, ())
         at = sum(other.priority >= priority for other in before)
         self._watches[address] = (*before[:at], watch, *before[at:])
-        if len(before) < 2:
-            if before:
-                hooks.unhook(self._hooks[address])
-                self._hooks[address] = hooks.on_arrival(address, self._arrived)
-            elif watch.native is not None:
-                self._hooks[address] = hooks.on_native(address, watch.native)
-            else:  # a probe's hit is told directly
-                self._hooks[address] = hooks.on_arrival(address, watch.arrived)
+        self._arm(address)
+        # Python may leave the block, for which one with machine code alone does not look.
+        first = not before or (watch.native is None and all(each.native for each in before))
+        if first or not self._engine.dispatch.live:
             self._forget(address)
         return watch
 
@@ -135,10 +130,24 @@ class CodeWatch:
             return
         if left:
             self._watches[address] = left
+            self._arm(address)
+            if not self._engine.dispatch.live:
+                self._forget(address)
             return
         del self._watches[address]
-        self._engine.hooks.unhook(self._hooks.pop(address))
+        self._engine.dispatch.disarm(address)
         self._forget(address)
+
+    def _arm(self, address: int) -> None:
+        """Let the engine call the clients there; a single one directly."""
+        clients, dispatch, hooks = self._watches[address], self._engine.dispatch, self._engine.hooks
+        natives = [each.native for each in clients if each.native is not None]
+        leaves = len(natives) < len(clients)
+        if leaves or (len(natives) > 1 and not dispatch.live):
+            called = hooks.arrival(clients[0].arrived if len(clients) == 1 else self._arrived)
+        else:
+            called = natives[0] if len(natives) == 1 else dispatch.chain(natives)
+        dispatch.arm(address, called, leaves=leaves)
 
     def __len__(self) -> int:
         """How many addresses are watched."""

@@ -76,6 +76,13 @@ class Cpu(Protocol):
     def return_to_caller(self, memory: HostAccess) -> None:
         """At a function's first instruction: stand where it returns to, as after its return."""
 
+    def first_frame(self, stack_top: int, pad: int) -> tuple[dict[int, int], bytes]:
+        """What a call without arguments that returns to ``pad`` leaves on an empty stack.
+
+        Returns:
+            Registers by the number of their word, and the bytes at the top of the stack.
+        """
+
     def prepare_call(
         self, memory: HostAccess, stack_top: int, arguments: Sequence[int], pad: int
     ) -> None:

@@ -64,7 +64,7 @@ class GuardedArea:
 
     # -- for the time of a call --------------------------------------------------------------------
 
-    def lend(self, number: int, data: bytes | bytearray, *, guard: bool) -> int:
+    def lend(self, number: int, data: bytes | bytearray, guard: bool) -> int:
         """Copy ``data``, an argument's, to memory that ends with it, and return the address.
 
         Without ``guard`` it starts with ``data``, and zeroes follow up to the end of its last page.
@@ -74,14 +74,13 @@ class GuardedArea:
         size = len(data)
         for places in self._places:
             if size <= places.bytes and places.used < places.count:
-                address = places.put(data, guard=guard)
-                break
-        else:
-            places = None
-            address, guard = self._make_room(max(1, size) if guard else page_up(size + 1), guard)
-            offset = address + self._to_offset
-            self._memory.ram[offset : offset + size] = data
-        self._lent.append((number, address, size, guard, places))
+                address = places.put(data, size, guard)
+                self._lent.append((number, address, size, guard, places))
+                return address
+        address, guard = self._make_room(max(1, size) if guard else page_up(size + 1), guard)
+        offset = address + self._to_offset
+        self._memory.ram[offset : offset + size] = data
+        self._lent.append((number, address, size, guard, None))
         return address
 
     def take_back(self) -> bytes:
@@ -179,14 +178,14 @@ class _Places:
         self._start, self._offset = start, offset
         self._free = POISON_FREE * self.bytes
 
-    def put(self, data: bytes | bytearray, *, guard: bool) -> int:
+    def put(self, data: bytes | bytearray, size: int, guard: bool) -> int:
         """Copy ``data`` to the next place's end, or start without ``guard``: the address."""
         number = self.used
         if number == len(self.mapped):
             self._map(number)
         self.used = number + 1
         start, offset = self.mapped[number]
-        size, whole = len(data), self.bytes
+        whole = self.bytes
         ram = self._memory.ram
         if guard:  # the bytes before are poison already
             ram[offset + whole - size : offset + whole] = data
@@ -197,9 +196,13 @@ class _Places:
     def drop(self, size: int) -> None:
         """Nobody uses the last place any more, where ``size`` bytes were."""
         self.used -= 1
-        end = self.mapped[self.used][1] + self.bytes
-        size = min(page_up(size) + PAGE, self.bytes)
-        self._memory.ram[end - size : end] = self._free[:size]
+        whole = self.bytes
+        end = self.mapped[self.used][1] + whole
+        if whole > PAGE:
+            whole = min(page_up(size) + PAGE, whole)
+            self._memory.ram[end - whole : end] = self._free[:whole]
+        else:
+            self._memory.ram[end - whole : end] = self._free
 
     def _map(self, number: int) -> None:
         memory, at = self._memory, number * (self.bytes + PAGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Protocol
 
 from kprobesim.machine.clock import GuestClock
@@ -12,6 +13,7 @@ from kprobesim.machine.die_notifiers import DieEvent, DieNotifiers, event_of
 from kprobesim.machine.faults import GuestFault
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.stopwatch import RunTime, Stopwatch
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.trap import Trap
 from kprobesim.machine.turn import Turn
@@ -90,6 +92,14 @@ class System:
     def __repr__(self) -> str:
         running = f", {self.depth} calls deep" if self.depth else ""
         return f"<{type(self).__name__} {self.arch} at {self.regs.ip:#x}{running}>"
+
+    @cached_property
+    def stopwatch(self) -> Stopwatch:
+        """What programs take the time by: how long the guest runs, if nobody has put a clock here.
+
+        Nothing is measured before it is asked for.
+        """
+        return RunTime(self.engine)
 
     # -- the CPU that runs -------------------------------------------------------------------------
 

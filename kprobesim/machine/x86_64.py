@@ -132,6 +132,11 @@ class X86Cpu:
 
     # -- calling convention ------------------------------------------------------------------------
 
+    def first_frame(self, stack_top: int, pad: int) -> tuple[dict[int, int], bytes]:
+        """The return address, and a frame pointer that ends call traces."""
+        behind = stack_top & 15
+        return {4: stack_top - behind - 8, 5: 0}, struct.pack("<Q", pad) + bytes(behind)
+
     def prepare_call(
         self, memory: HostAccess, stack_top: int, arguments: Sequence[int], pad: int
     ) -> None:

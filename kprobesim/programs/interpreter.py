@@ -32,8 +32,8 @@ class Surroundings(Protocol):
     def read(self, address: int, size: int) -> bytes:
         """Guest memory; raises :class:`GuestMemoryError`."""
 
-    def fact(self, name: str, regs: Any) -> Any:
-        """A fact that is neither in registers nor in the hit itself, or ``FAULT``."""
+    def fact(self, name: str) -> Callable[[], Any]:
+        """What tells a fact that is neither in registers nor in the hit itself, or ``FAULT``."""
 
 
 _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
@@ -90,10 +90,10 @@ class _Values:
         return cast
 
     def _fact(self, value: Fact) -> Compute:
-        name, fact = value.name, self._of.fact
-        if name == "here":
+        if value.name == "here":
             return lambda regs, here: here
-        return lambda regs, here: fact(name, regs)
+        fact = self._of.fact(value.name)
+        return lambda regs, here: fact()
 
     def _load(self, value: Load) -> Compute:
         of, offset, read = self.make(value.address), value.offset, self._of.read

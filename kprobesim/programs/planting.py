@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
+from kprobesim.inside.tasks import Tasks
+from kprobesim.kprobes.kprobe import KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import Native
 from kprobesim.programs.actions import Action, Count, Keyed, Record
 from kprobesim.programs.compiler.block import STORES, block_words
+from kprobesim.programs.fault import FAULT
 from kprobesim.programs.guest import guest_of
 from kprobesim.programs.interpreter import interpret
 from kprobesim.programs.planted import Planted
@@ -24,6 +27,7 @@ from kprobesim.programs.stores.ring import Ring
 from kprobesim.programs.stores.single import Counter, Single
 from kprobesim.programs.stores.table import Table
 from kprobesim.programs.stores.words import address_of, new_words
+from kprobesim.programs.task import TaskFacts
 
 if TYPE_CHECKING:
     from kprobesim.programs.compiler.jit import Code
@@ -36,22 +40,24 @@ _NO_COMPILER = "llvmlite is not installed (pip install 'kprobesim[jit]')"
 class Programs:
     """The programs of one guest, and the code that was compiled for them."""
 
-    def __init__(self, machine: System, kprobes: KprobesManager) -> None:
+    def __init__(self, machine: System, kprobes: KprobesManager, tasks: Tasks) -> None:
         """None yet."""
         self._machine = machine
         self._kprobes = kprobes
         self._abi = architecture(machine.arch).abi
-        self._guest = guest_of(machine)
+        self._guest = guest_of(machine, tasks)
+        self._facts = TaskFacts(machine, tasks)
         self._codes: dict[tuple[Any, ...], Code] = {}
 
     def plant(
-        self, names: Sequence[str], program: Program, *, compiled: bool | None = None
+        self, names: Sequence[str], program: Program, *, many: bool, compiled: bool | None = None
     ) -> Planted:
         """Register a probe for each of ``names`` that does what ``program`` says.
 
         Args:
             names: Functions, or places in them ("vfs_read+0x10").
             program: What is done at each hit.
+            many: Whether each has a counter of its own.
             compiled: ``True``: it must be compiled; ``False``: it must not; by default where it
                 can be.
 
@@ -59,19 +65,33 @@ class Programs:
             KprobeError: A probe is refused; none is registered.
             UsageError: The program does not fit, or cannot be compiled.
         """
-        stores = [self._store(action, names) for action in program.actions]
+        planted = self.prepare(names, program, many=many, compiled=compiled)
+        probes = planted.probes
+        self._kprobes.register_kprobes(probes, "hook")
+        try:
+            for p in probes:
+                if not p.flags & KprobeFlag.ON_FUNC_ENTRY:
+                    program.check_place(self._abi, p.place)
+        except UsageError:
+            self._kprobes.unregister_kprobes(probes)
+            raise
+        return planted
+
+    def prepare(
+        self, names: Sequence[str], program: Program, *, many: bool, compiled: bool | None = None
+    ) -> Planted:
+        """As :meth:`plant`, but no probe is registered yet."""
+        program.check(self._abi)
+        code, why_not = (None, "compiled=False") if compiled is False else self._compile(program)
+        if code is None and compiled:
+            raise UsageError(f"the program cannot be compiled: {why_not}")
+        stores = [self._store(action, names, many=many) for action in program.actions]
         size = block_words(len(stores))
         blocks = new_words(size * len(names))
         probes = [
             ProgramProbe({"symbol_name": name}, program, blocks, size * number)
             for number, name in enumerate(names)
         ]
-        for p in probes:
-            site = self._kprobes.rules.site(p)
-            program.check(self._abi, at_entry=site.on_func_entry)
-        code, why_not = (None, "compiled=False") if compiled is False else self._compile(program)
-        if code is None and compiled:
-            raise UsageError(f"the program cannot be compiled: {why_not}")
         for number, (p, name) in enumerate(zip(probes, names, strict=True)):
             mine = [_own(store, name) for store in stores]
             if code is None:
@@ -82,10 +102,9 @@ class Programs:
             keep = code, blocks, stores
             native = Native(code.address("hit"), address_of(blocks, size * number), keep)
             p.use_native(native, self._machine.engine.hooks.handle)
-        self._kprobes.register_kprobes(probes, "hook")
         return Planted(program, names, probes, stores, why_not, self._machine.turn, self._kprobes)
 
-    def _store(self, action: Action, names: Sequence[str]) -> Any:
+    def _store(self, action: Action, names: Sequence[str], *, many: bool) -> Any:
         """What ``action`` keeps, empty."""
         keep = self._machine.engine.hooks.keep
         if isinstance(action, Record):
@@ -94,7 +113,7 @@ class Programs:
         if action.key:
             return Table(cell_of(action), layout_of_key(action), action.max_keys, keep)
         if isinstance(action, Count):
-            return Counter() if len(names) == 1 else Counts(names)
+            return Counts(names) if many else Counter()
         return Single(cell_of(action))
 
     def _compile(self, program: Program) -> tuple[Code | None, str]:
@@ -102,14 +121,14 @@ class Programs:
         code = self._codes.get(program.shape)
         if code is None:
             try:
-                from kprobesim.programs.compiler.emitter import NotCompiledError
                 from kprobesim.programs.compiler.hit import compile_hit
+                from kprobesim.programs.compiler.refusal import NotCompiledError
             except ImportError as error:
                 if error.name is None or error.name.split(".")[0] != "llvmlite":
                     raise
                 return None, _NO_COMPILER
             try:
-                code = self._codes[program.shape] = compile_hit(program, self._guest, 0)
+                code = self._codes[program.shape] = compile_hit(program, self._guest)
             except NotCompiledError as error:
                 return None, str(error)
         return code, ""
@@ -120,9 +139,15 @@ class Programs:
         """Guest memory; raises :class:`GuestMemoryError`."""
         return self._machine.memory.read(address, size)
 
-    def fact(self, name: str, regs: Any) -> Any:
-        """A fact that is neither in registers nor in the hit itself."""
-        raise UsageError(f"{name} is not known here")
+    def fact(self, name: str) -> Callable[[], Any]:
+        """What tells a fact that is neither in registers nor in the hit itself."""
+        known = self._facts.by_name[name]
+
+        def fact() -> Any:
+            value = known()
+            return FAULT if value is None else value
+
+        return fact
 
 
 def _own(store: Any, name: str) -> Any:

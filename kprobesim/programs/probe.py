@@ -76,6 +76,11 @@ class ProgramProbe(Kprobe):
         self._block[self._at + _NMISSED] = value
 
     @property
+    def told_nobody(self) -> int:  # type: ignore[override]
+        """Hits that have left something behind."""
+        return self.hits + self.faults + self.nmissed
+
+    @property
     def faults(self) -> int:
         """Hits with a value that was needed and could not be fetched."""
         return int(self._block[self._at + _FAULTS])

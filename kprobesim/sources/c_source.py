@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kprobesim.sources.reading import Reading
 from kprobesim.sources.sections import want_section
+from kprobesim.sources.versions import Versions, VersionsByPlace
 from kprobesim.sources.wanted import Interface
 
 __all__ = ["is_c_source", "read_c_source"]
@@ -36,17 +37,20 @@ def read_c_source(text: str, reading: Reading) -> None:
     text = _COMMENT.sub(
         lambda one: one[0] if one[0][0] == '"' else re.sub(r"[^\n]", " ", one[0]), text
     )
+    versions = VersionsByPlace(text)
     line, last = 1, 0
     for found in _PROBE.finditer(text):
         line += text.count("\n", last, found.start())
         last = found.start()
         if found["section"] is None:
-            _want_kprobe(text, found, line, reading)
+            _want_kprobe(text, found, line, reading, versions.at(found.start()))
         elif _DATA.fullmatch(found["section"]) is None:
-            want_section(found["section"], line, reading)
+            want_section(found["section"], line, reading, versions=versions.at(found.start()))
 
 
-def _want_kprobe(text: str, found: re.Match[str], line: int, reading: Reading) -> None:
+def _want_kprobe(
+    text: str, found: re.Match[str], line: int, reading: Reading, versions: Versions | None
+) -> None:
     """The kprobe or kretprobe of a module whose initializer this is."""
     before = max(text.rfind(";", 0, found.start()) + 1, found.start() - _NEAR)
     end = text.find(";", found.end(), found.end() + _NEAR)
@@ -60,4 +64,5 @@ def _want_kprobe(text: str, found: re.Match[str], line: int, reading: Reading) -
         found["symbol"],
         offset=int(number, 16 if number[:2] in ("0x", "0X") else 10),
         returns=_KRETPROBE.search(text, before, found.start()) is not None,
+        versions=versions,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kprobesim.bpf.object import BpfObject
 from kprobesim.hexrepr import HexRepr
+from kprobesim.sources.versions import Versions
 
 __all__ = ["Interface", "Problem", "Source", "SourceKind", "Wanted", "WantedArgument"]
 
@@ -113,12 +114,15 @@ class Wanted(HexRepr):
         sleepable: A program that may sleep (``fentry.s``): few functions take one.
         needs_btf: Its loader looks the function up in BTF, and refuses what is not there, though a
             kprobe needs none: Tetragon does.
+        multi: Its loader attaches by kprobe.multi where the kernel has that, and through perf
+            elsewhere: Tetragon does.
         program: The program in the object, or the event, or the policy that it belongs to.
         source_place: A place in the C source (``file.c:120``, ``;return*``, ``func:7``) that only
             DWARF can find; ``None`` usually.
         file: The C file that is to tell apart functions of one name (``func@file.c``).
         alternatives: The targets that stand in one list with it (``kprobe:a, kprobe:b { }``):
             people often write all names that a function ever had, and one of them is enough.
+        versions: The kernels that its source is compiled for; ``None`` if it is for all.
     """
 
     text: str
@@ -137,10 +141,12 @@ class Wanted(HexRepr):
     overrides: bool = False
     sleepable: bool = False
     needs_btf: bool = False
+    multi: bool = False
     program: str | None = None
     source_place: str | None = None
     file: str | None = None
     alternatives: tuple[str, ...] = ()
+    versions: Versions | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ _TOGETHER = 64
 _NOBODY = "no function has this name"
 _FIELDS = fields(FunctionFacts)
 _USUAL = {field.name: None if field.default is MISSING else field.default for field in _FIELDS}
+_PARTS = frozenset(("symbols", "clones", "inlining", "inlined_into", "evidence"))
 _LARGEST_PART = 16 << 20
 _PREFIX = "functions/"
 
@@ -170,16 +171,23 @@ class FactStore:
 
 def _plain(facts: FunctionFacts) -> dict[str, Any]:
     """As JSON: the name, and what is not as usual."""
-    values = {field.name: getattr(facts, field.name) for field in _FIELDS}
-    plain = {name: value for name, value in values.items() if value != _USUAL[name]}
-    parts: dict[str, Any] = {}
-    parts["symbols"] = [symbol.address for symbol in facts.symbols]
-    parts["clones"] = [[one.symbol.name, one.symbol.address, one.kind] for one in facts.clones]
-    parts["inlining"] = facts.inlining.name
-    parts["inlined_into"] = [[at.caller, at.file, at.line, at.address] for at in facts.inlined_into]
-    parts["evidence"] = [[one.text, one.found_by, one.certainty] for one in facts.evidence]
-    usual = {name: value for name, value in plain.items() if name not in parts}
-    return usual | {name: value for name, value in parts.items() if value}
+    plain: dict[str, Any] = {}
+    for name, usual in _USUAL.items():
+        value = getattr(facts, name)
+        if value != usual and name not in _PARTS:
+            plain[name] = value
+    if facts.symbols:
+        plain["symbols"] = [symbol.address for symbol in facts.symbols]
+    if facts.clones:
+        plain["clones"] = [[one.symbol.name, one.symbol.address, one.kind] for one in facts.clones]
+    plain["inlining"] = facts.inlining.name
+    if facts.inlined_into:
+        plain["inlined_into"] = [
+            [at.caller, at.file, at.line, at.address] for at in facts.inlined_into
+        ]
+    if facts.evidence:
+        plain["evidence"] = [[one.text, one.found_by, one.certainty] for one in facts.evidence]
+    return plain
 
 
 def _whole(plain: dict[str, Any], symbols: SymbolTable) -> FunctionFacts:

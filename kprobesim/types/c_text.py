@@ -33,10 +33,11 @@ from kprobesim.types.model import (
     Volatile,
 )
 
-__all__ = ["declaration", "definition", "prototype"]
+__all__ = ["MOST_PARTS", "counted_declaration", "declaration", "definition", "prototype"]
 
 _MOST_NESTED = 64  # anonymous structs in structs, function pointers in parameters
-_MOST_PARTS = 20_000  # of one text: a kernel's longest has 3,000
+MOST_PARTS = 20_000
+"""Of one text: a kernel's longest has 3,000."""
 _QUALIFIERS: dict[type[Type], str] = {
     Const: "const",
     Volatile: "volatile",
@@ -55,6 +56,12 @@ def declaration(type: Type, name: str = "") -> str:
         TypesError: The type leads back to itself, or refers to one that is not there.
     """
     return _Text(type, False).declaration(type, name, 0)
+
+
+def counted_declaration(type: Type, name: str) -> tuple[str, int]:
+    """The same, and the number of its parts, of which a text has at most :data:`MOST_PARTS`."""
+    text = _Text(type, False)
+    return text.declaration(type, name, 0), text.parts
 
 
 def prototype(function: Function) -> str:
@@ -85,11 +92,11 @@ class _Text:
     def __init__(self, subject: Type, offsets: bool) -> None:
         self._subject = subject
         self._offsets = offsets
-        self._parts = 0
+        self.parts = 0
 
     def _count(self, depth: int) -> None:
-        self._parts += 1
-        if depth > _MOST_NESTED or self._parts > _MOST_PARTS:
+        self.parts += 1
+        if depth > _MOST_NESTED or self.parts > MOST_PARTS:
             raise self._endless()
 
     def _endless(self) -> TypesError:

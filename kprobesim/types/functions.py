@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from kprobesim.types.base import RECORD, Type, linkage_name
@@ -40,11 +41,19 @@ class FunctionPrototype(Type):
         Raises:
             TypesError: One of them has a type or a name that is not there.
         """
-        words, string, refer = self.btf.words, self.btf.string, self._referred
-        all_of_them = list(self._elements(2))
-        if self.is_variadic:
-            all_of_them.pop()
-        return tuple(Parameter(string(words[at]), refer(words[at + 1])) for at in all_of_them)
+        refer = self._referred
+        return tuple(Parameter(name, refer(number)) for name, number in self.parameter_numbers())
+
+    def parameter_numbers(self) -> Iterator[tuple[str, int]]:
+        """Name and number of the type of each of :attr:`parameters`.
+
+        Raises:
+            TypesError: One of them has a name that is not there.
+        """
+        words, string = self.btf.words, self.btf.string
+        start = self.at + RECORD
+        for at in range(start, start + 2 * (self._count - self.is_variadic), 2):
+            yield string(words[at]), words[at + 1]
 
 
 class Function(Type):

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
 from kprobesim.machine.arm64 import Arm64Cpu
+from kprobesim.machine.current_task import CurrentTask
 from kprobesim.machine.machine import Machine
 from kprobesim.patching.running_text import running_text
 from kprobesim.sizes import MASK64, PAGE
 from kprobesim.unbooted.kasan import set_up_kasan
 from kprobesim.unbooted.pointer_auth import PointerAuth
 
-__all__ = ["find_current_task", "percpu_offset", "set_up_environment"]
+__all__ = ["current_task", "find_current_task", "percpu_offset", "set_up_environment"]
 
 _X86_CANARY = 0x28  # offset in fixed_percpu_data where compilers expect it (asm/processor.h)
 _CANARY = 0x5AFE_57AC_CA4A_4200  # the kernel's canaries end in a zero byte, too
@@ -62,19 +63,32 @@ _PERCPU_OFFSETS: Mapping[str, Callable[[KernelImage], int]] = halves(
 )
 
 
-def find_current_task(machine: Machine, image: KernelImage) -> Callable[[], int | None]:
-    """What tells the address of ``current``; it gives ``None`` where the image names no place.
+def current_task(image: KernelImage) -> CurrentTask:
+    """What leads to ``current``: a per-CPU variable on x86-64, SP_EL0 on ARM64."""
+    return _CURRENT_TASKS[image.arch](image)
 
-    A per-CPU variable on x86-64, SP_EL0 on ARM64 (``asm/current.h`` of both).
-    """
+
+def _x86_current_task(image: KernelImage) -> CurrentTask:
+    found = filter(None, (_address(image, name) for name in _CURRENT_NAMES))
+    variable = next(found, None)
+    return CurrentTask(
+        variable=None if variable is None else (percpu_offset(image) + variable) & MASK64
+    )
+
+
+_CURRENT_TASKS: Mapping[str, Callable[[KernelImage], CurrentTask]] = halves(
+    x86_64=_x86_current_task, arm64=lambda _image: CurrentTask("sp_el0")
+)
+
+
+def find_current_task(machine: Machine, image: KernelImage) -> Callable[[], int | None]:
+    """What tells the address of ``current``; it gives ``None`` where the image names no place."""
     cpu = machine.cpu
     if isinstance(cpu, Arm64Cpu):
         return lambda: cpu.current() or None
-    found = filter(None, (_address(image, name) for name in _CURRENT_NAMES))
-    variable = next(found, None)
-    if variable is None:
+    place = current_task(image).variable
+    if place is None:
         return lambda: None
-    place = (percpu_offset(image) + variable) & MASK64
     return lambda: machine.memory.read_u64(place) or None
 
 

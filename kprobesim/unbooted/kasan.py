@@ -59,7 +59,7 @@ def set_up_kasan(machine: Machine, image: KernelImage) -> None:
     shadow = _Shadow(machine, layout)
     machine.vcpu.traps.faults.append(shadow.handle)
     machine.explainers.append(shadow.explain)
-    machine.stack_cleaners.append(shadow.clean)
+    machine.stacks.cleaners.append(shadow.clean)
 
 
 def _layout(image: KernelImage) -> _Layout | None:

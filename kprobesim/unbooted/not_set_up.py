@@ -165,7 +165,7 @@ class NotSetUp:
         """What the call before ``behind`` calls, if it is told."""
         machine = self._machine
         if behind == machine.return_address:
-            return machine.targets[machine.depth - 1]
+            return machine.target
         return _CALLED[machine.arch](behind, machine.read_code(behind - 5, 5))
 
     def _places(self, regs: PtRegs, trap: Trap) -> Iterator[int]:

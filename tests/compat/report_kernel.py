@@ -41,6 +41,13 @@ def _types() -> bytes:
     maker.function("bpf_iter_task", number, [("task", number)])
     probe = maker.prototype(0, [("__data", number), ("preempt", number), ("prev", inode)])
     maker.add(TYPEDEF, "btf_trace_sched_switch", maker.pointer(probe))
+    header = maker.struct("trace_entry", 8, [("type", number, 0)])
+    fields = [("ent", header, 0), ("__data_loc_comm", maker.integer("u32", 4), 64)]
+    small = maker.integer("pid_t", 4, 1)
+    fields += [("pid", small, 96), ("prio", small, 128), ("__data", maker.array(small, 0), 160)]
+    maker.struct("trace_event_raw_sched_process_free", 20, fields)
+    maker.enum("bpf_map_type", [("BPF_MAP_TYPE_HASH", 1), ("BPF_MAP_TYPE_RINGBUF", 27)])
+    maker.enum("bpf_attach_type", [("BPF_TRACE_FENTRY", 24)])
     maker.struct("bpf_struct_ops_tcp_congestion_ops", 8, [("common", number, 0)])
     maker.struct("tcp_ulp_ops", 8, [("init", number, 0)])
     return maker.data()

@@ -44,3 +44,14 @@ def test_one_of_a_list_must_attach(found: tuple[Finding, ...], kinds: tuple[Kind
 def test_a_list_that_is_not_optional_is_not_forgiven() -> None:
     answers = [answer("a", ABSENT, "ab", optional=False), answer("b", GOOD, "ab", optional=False)]
     assert forgiven_by_alternatives(answers) == answers
+
+
+def test_what_one_misses_another_of_the_list_may_see() -> None:
+    split = Finding(Kind.SPLIT, "b took its place", instead=("b",))
+    answers = [answer("a", split, "ab"), answer("b", GOOD, "ab")]
+    assert [one.worst.kind for one in forgiven_by_alternatives(answers)] == [
+        Kind.OPTIONAL,
+        Kind.FTRACE,
+    ]
+    alone = [answer("a", split, "ab"), answer("b", ABSENT, "ab")]
+    assert forgiven_by_alternatives(alone)[0].worst.kind is Kind.SPLIT

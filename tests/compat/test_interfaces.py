@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from kprobesim.compat.judge import Judge
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
+from kprobesim.sources.versions import Versions
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
 from kprobesim.survey.known import open_known
 
@@ -67,6 +69,25 @@ def test_it_is_refused(
 ) -> None:
     worst = judge.answer(_wanted(interface, target)).worst
     assert (worst.kind, worst.errno) == (kind, number), worst.message
+
+
+def test_a_loader_that_prefers_kprobe_multi_takes_the_first_of_a_name(judge: Judge) -> None:
+    """Where perf refuses a name that is there several times."""
+    by_perf = judge.answer(_wanted(Interface.KPROBE_PERF, "ip_rcv_finish"))
+    by_multi = judge.answer(_wanted(Interface.KPROBE_PERF, "ip_rcv_finish", multi=True))
+    assert (by_perf.worst.kind, by_multi.worst.kind) == (Kind.AMBIGUOUS, Kind.DUPLICATE)
+
+
+def test_a_probe_for_other_versions_is_left_out(judge: Judge) -> None:
+    since = Versions(since=(99, 0, 0))
+    answer = judge.answer(_wanted(Interface.KPROBE_PERF, "no_such_function", versions=since))
+    assert answer.worst.kind is Kind.OPTIONAL and "since 99.0" in answer.worst.message
+
+
+def test_sleepable_programs_go_to_few_functions(judge: Judge) -> None:
+    wanted = _wanted(Interface.FENTRY, "vfs_read", sleepable=True)
+    assert judge.answer(wanted).worst.kind is Kind.UNSUPPORTED
+    assert not judge.answer(replace(wanted, sleepable=False)).worst.errno
 
 
 def test_an_optional_probe_is_forgiven(judge: Judge) -> None:

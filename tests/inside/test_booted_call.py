@@ -279,7 +279,7 @@ def stop_at(k: BootedKernel, address: int) -> Callable[[], None]:
             k.board.stop(StopReason(Stop.REQUESTED, "here"))
             k.machine.engine.stop()
 
-    k.machine.engine.hooks.on_code(address, stop)
+    k.machine.engine.on_code(address, stop)
     return on.clear
 
 

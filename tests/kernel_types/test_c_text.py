@@ -14,6 +14,7 @@ from kprobesim.types.as_data import as_data
 from kprobesim.types.btf import Btf
 from kprobesim.types.c_text import declaration, definition, prototype
 from kprobesim.types.model import Function, Pointer, Struct
+from kprobesim.types.prototypes import Prototypes
 
 DATA = Path(__file__).parents[1] / "data/types"
 
@@ -39,6 +40,14 @@ def test_places_and_holes_are_those_of_pahole(shapes: Btf) -> None:
 def test_prototypes_are_those_of_pfunct(shapes: Btf) -> None:
     theirs = compare.theirs_prototypes(recorded("pfunct"))
     assert sorted(theirs) == sorted(compare.ours_prototypes(shapes))
+
+
+def test_many_prototypes_are_written_as_one_is(shapes: Btf) -> None:
+    prototypes = Prototypes()
+    functions = list(shapes.of(Function))
+    assert functions
+    for each in functions * 2:  # what was written once is taken for all that follow
+        assert prototypes.text(each) == prototype(each)
 
 
 def test_a_struct_is_one_line_a_member_with_comments_in_a_column(shapes: Btf) -> None:
@@ -103,6 +112,9 @@ def test_qualifiers_and_tags() -> None:
         "const char a[2], ...)"
     )
     assert prototype(leave) == "void (*exit(void))(void)"
+    prototypes = Prototypes()
+    for each in (f, leave):
+        assert prototypes.text(each) == prototype(each)
 
 
 def test_types_without_end_are_an_error() -> None:
@@ -123,6 +135,9 @@ def test_types_without_end_are_an_error() -> None:
                 definition(each)
             with pytest.raises(TypesError, match=r"itself|made of"):
                 as_data(each)
+        if isinstance(each, Function):
+            with pytest.raises(TypesError, match=r"itself|made of"):
+                Prototypes().text(each)
     with pytest.raises(TypesError, match="made of a func"):
         declaration(types[-1])
 

@@ -30,7 +30,7 @@ class _Rig:
         self.room = symbol.size - _ENTRY[arch]
         self.buffer = k.alloc(BUFFER_SIZE)
         self.registers: dict[str, int] = {}
-        k.machine.engine.hooks.on_code(k.machine.return_address, self._returned)
+        k.machine.engine.on_code(k.machine.return_address, self._returned)
         k.call("gcd", 1, 1)
 
     def _returned(self, *_: object) -> None:

@@ -14,7 +14,7 @@ from llvmlite import ir
 from makers.boots import Boots
 from programs.compiled import I64, Compiled, new_function
 
-from kprobesim import CalledKernel, GuestMemoryError, Kernel, Kprobe
+from kprobesim import BootedKernel, CalledKernel, GuestMemoryError, Kprobe
 from kprobesim.machine.memory import Prot
 from kprobesim.machine.registers import PtRegs
 from kprobesim.programs.compiler.memory import GuestMemoryCode
@@ -31,10 +31,10 @@ _WILD = (0xDEAD_BEEF_DEAD_BEEF, 0x00FF_0000_0000_0000, 0x6B6B_6B6B_6B6B_6B6B, 0x
 class Reader:
     """What compiled code reads of ``k``, and what the host does."""
 
-    def __init__(self, k: Kernel) -> None:
+    def __init__(self, k: CalledKernel | BootedKernel) -> None:
         self.memory = k.machine.memory
         module = ir.Module()
-        code = GuestMemoryCode(module, guest_of(k.machine))
+        code = GuestMemoryCode(module, guest_of(k.machine, k.tasks))
         for user in (False, True):
             for size in _SIZES:
                 b, address, out = new_function(module, f"{size} {user}")
@@ -81,7 +81,7 @@ class Reader:
         return there
 
 
-def _addresses(k: Kernel, count: int) -> list[int]:
+def _addresses(k: CalledKernel | BootedKernel, count: int) -> list[int]:
     """Of symbols and of RAM, beside them, at the ends of pages, and of nothing."""
     draw = random.Random(count)
     starts = [symbol.address for symbol in draw.sample(list(k.symbols), min(len(k.symbols), 100))]

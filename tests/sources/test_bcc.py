@@ -129,3 +129,80 @@ def test_functions_of_the_c_text_and_their_parameters() -> None:
 def test_typed_probes_are_optional_where_the_tool_asks_for_btf() -> None:
     assert one("if BPF.support_kfunc():\n    pass\nKFUNC_PROBE(vfs_read) { }\n").optional
     assert not one("KFUNC_PROBE(vfs_read) { }\n").optional
+
+
+def test_a_text_of_one_line() -> None:
+    source = read("BPF(text='int kprobe__sys_clone(void *ctx) { return 0; }')\n")
+    assert places(source) == [(Interface.KPROBE_PERF, "sys_clone", False)]
+
+
+def test_system_calls_by_their_prefix() -> None:
+    source = read(
+        "name = b.get_syscall_prefix().decode() + 'openat2'\nb.attach_kprobe(event=name)\n"
+        "b.attach_kprobe(event=b.get_syscall_prefix() + b'open', fn_name='f')\n"
+    )
+    assert places(source) == [
+        (Interface.SYSCALL, "openat2", False),
+        (Interface.SYSCALL, "open", False),
+    ]
+
+
+def test_a_variable_holds_what_it_was_given_last() -> None:
+    source = read(
+        "name = 'a'\nb.attach_kprobe(event=name)\nname = 'b'\nb.attach_kprobe(event=name)\n"
+        "if BPF.get_kprobe_functions(b'c'):\n    name = 'c'\nelse:\n    name = 'd'\n"
+        "b.attach_kprobe(event=name)\n"
+    )
+    assert [(one.target, one.alternatives) for one in source.wanted] == [
+        ("a", ()),
+        ("b", ()),
+        ("c", ("d",)),
+        ("d", ("c",)),
+    ]
+
+
+def test_a_variable_that_holds_an_answer_is_a_question() -> None:
+    source = read(
+        "has = BPF.tracepoint_exists('block', 'block_io_start')\n"
+        "if has:\n    text += of_event\nelse:\n    text += plain\n"
+        "if not has:\n    if BPF.get_kprobe_functions(b'a'):\n"
+        "        b.attach_kprobe(event='a', fn_name='f')\n"
+        "    else:\n        b.attach_kprobe(event='b', fn_name='f')\n"
+        'of_event = """\nTRACEPOINT_PROBE(block, block_io_start) { }\n"""\n'
+    )
+    assert [(one.target, one.optional, len(one.alternatives)) for one in source.wanted] == [
+        ("a", True, 2),
+        ("b", True, 2),
+        ("block:block_io_start", True, 2),
+    ]
+
+
+def test_what_is_added_if_it_is_there_may_be_missing_without_another() -> None:
+    wanted = one(
+        'extra = """\nTRACEPOINT_PROBE(kmem, kmalloc_node) { }\n"""\n'
+        "if BPF.tracepoint_exists('kmem', 'kmalloc_node'):\n    text += extra\n"
+    )
+    assert (wanted.optional, wanted.alternatives) == (True, ())
+
+
+def test_versions_that_the_text_is_for() -> None:
+    source = read(
+        'text = """\n#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 10, 11)\n'
+        "int kprobe__tty_write(struct pt_regs *ctx, struct file *file) { }\n#else\n"
+        'int kprobe__tty_write(struct pt_regs *ctx, struct kiocb *iocb) { }\n#endif\n"""\n'
+    )
+    assert [str(one.versions) for one in source.wanted] == ["before 5.10.11", "since 5.10.11"]
+
+
+def test_a_function_that_the_tool_has_twice_says_nothing_of_arguments() -> None:
+    wanted = one(
+        'old = """\nint f(struct pt_regs *ctx, struct inode *dir) { }\n"""\n'
+        'new = """\nint f(struct pt_regs *ctx, struct renamedata *rd) { }\n"""\n'
+        "b.attach_kprobe(event='vfs_rename', fn_name='f')\n"
+    )
+    assert wanted.arguments == ()
+
+
+def test_a_pointer_to_pointers_is_taken_for_no_struct() -> None:
+    wanted = one('x = """\nint kprobe__f(struct pt_regs *ctx, struct scatterlist **sgs) { }\n"""')
+    assert [read.type for read in wanted.arguments] == [None]

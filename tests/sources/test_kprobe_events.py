@@ -222,3 +222,10 @@ def test_a_file_that_is_written_anew_has_no_events() -> None:
     )
     assert [one.target for one in source.wanted] == ["f", "h"]
     assert [problem.line for problem in source.problems] == [2]
+
+
+def test_a_probe_reads_no_more_values_than_the_kernel_keeps() -> None:
+    values = [f"+{8 * number}(%ax):u64" for number in range(129)]
+    assert len(parse_definition(" ".join(("p vfs_read", *values[:128]))).arguments) == 128
+    with pytest.raises(DefinitionError, match="at most 128 values"):
+        parse_definition(" ".join(("p vfs_read", *values)))

@@ -237,3 +237,33 @@ def test_bombs_are_refused_and_the_next_document_is_read(name: str) -> None:
     )
     assert [one.target for one in source.wanted] == ["good"]
     assert source.problems
+
+
+def test_a_policy_may_do_without_kprobe_multi() -> None:
+    assert one(kprobes=[{"call": "f"}]).multi
+    option = [{"name": "disable-kprobe-multi", "value": "1"}]
+    assert not one(kprobes=[{"call": "f"}], options=option).multi
+
+
+@pytest.mark.parametrize("multi", [True, False])
+def test_functions_of_lsms_are_overridden_by_fmod_ret(multi: bool) -> None:
+    """Unless kprobe.multi is in the way: validateOverride() refuses the policy then."""
+    hook = {
+        "call": "security_file_open",
+        "selectors": [{"matchActions": [{"action": "Override", "argError": -1}]}],
+    }
+    options = [] if multi else [{"name": "disable-kprobe-multi", "value": "true"}]
+    source = of(kprobes=[hook], options=options)
+    assert [(one.interface, one.overrides) for one in source.wanted] == (
+        [(Interface.KPROBE_PERF, True)]
+        if multi
+        else [(Interface.FMOD_RET, False), (Interface.KPROBE_PERF, False)]
+    )
+
+
+def test_enforcers_of_functions_of_lsms() -> None:
+    source = of(enforcers=[{"calls": ["sys_openat", "security_file_open"]}])
+    assert [(one.interface, one.target) for one in source.wanted] == [
+        (Interface.SYSCALL, "openat"),
+        (Interface.FMOD_RET, "security_file_open"),
+    ]

@@ -31,7 +31,7 @@ from kprobesim.arch.x86_64.opcodes import (
     VEX_PREFIX,
 )
 
-__all__ = ["Code", "Insn", "Undecodable", "decode", "length"]
+__all__ = ["HEAD", "Code", "Insn", "Undecodable", "decode", "length", "length_by_head"]
 
 Code = bytes | bytearray | memoryview
 
@@ -132,16 +132,45 @@ class Insn:
         return int.from_bytes(self.raw[self.disp_offset : end], "little", signed=True)
 
 
-def _layout(
-    code: Code, offset: int
-) -> tuple[int, int, int, int, int, int, int, int, int, int, int]:
-    """Walk one instruction.
+#: Where the parts of an instruction are, counted from its first byte: the end of the legacy
+#: prefixes, the first opcode byte, the end of the opcode, the end of ModR/M and SIB, the end of the
+#: displacement, the end of the instruction; then the attributes, REX, the encoding, the operand
+#: size (as an index) and the address size.
+_Layout = tuple[int, int, int, int, int, int, int, int, int, int, int]
 
-    Returns, as offsets into ``code``: the end of the legacy prefixes, the first opcode byte, the
-    end of the opcode, the end of ModR/M and SIB, the end of the displacement, the end of the
-    instruction; then the attributes, REX, the encoding, the operand size (as an index) and the
-    address size. Raises IndexError if ``code`` ends too early.
+# Layouts are the same for the same first bytes: those that one byte decides, and those that three
+# do. A kernel's text has a few thousand; what would be more is no text.
+_BY_FIRST_BYTE: list[_Layout | None] = [None] * 256
+_BY_HEAD: dict[bytes, _Layout] = {}
+HEAD = 3
+_MOST_HEADS = 1 << 16
+_MAY_BE_PREFIX = b"\x0f\x0b"  # UD2, or the start of an emulate prefix
+
+
+def _remembered(code: Code, offset: int) -> _Layout:
+    """The layout of the instruction at ``offset``, kept for the next one with the same head.
+
+    Raises IndexError if ``code`` ends too early.
     """
+    layout = _walk(code, offset)
+    head = bytes(code[offset : offset + HEAD])
+    opcode_end, modrm_end, attr = layout[2], layout[3], layout[6]
+    decisive = opcode_end
+    if attr & MODRM and not attr & REGISTERS_ONLY:
+        # A SIB byte decides only without a displacement: of its base 5 it has one all the same.
+        has_base = modrm_end - opcode_end == 2 and head[opcode_end : opcode_end + 1] < b"\x40"
+        decisive = modrm_end if has_base else opcode_end + 1
+    if decisive == 1:
+        _BY_FIRST_BYTE[head[0]] = layout
+    elif decisive <= len(head) and not head.startswith(_MAY_BE_PREFIX):
+        if len(_BY_HEAD) >= _MOST_HEADS:
+            _BY_HEAD.clear()
+        _BY_HEAD[head] = layout
+    return layout
+
+
+def _walk(code: Code, offset: int) -> _Layout:
+    """Find the layout, part by part."""
     at = offset
     byte = code[at]
     attr = ONE_BYTE[byte]
@@ -230,12 +259,12 @@ def _layout(
             raise Undecodable("a far pointer with a 64-bit offset")
         at += size
     return (
-        prefixes_end,
-        opcode_at,
-        opcode_end,
-        modrm_end,
-        disp_end,
-        at,
+        prefixes_end - offset,
+        opcode_at - offset,
+        opcode_end - offset,
+        modrm_end - offset,
+        disp_end - offset,
+        at - offset,
         attr,
         rex,
         encoding,
@@ -244,20 +273,20 @@ def _layout(
     )
 
 
-def _end(code: Code, offset: int, end: int) -> int:
-    """The length of an instruction that ends at ``end``, if it is one."""
-    if end - offset > MAX_INSN_LENGTH:
+def _checked(code: Code, offset: int, size: int) -> int:
+    """The ``size`` of an instruction at ``offset``, if it is one."""
+    if size > MAX_INSN_LENGTH:
         raise Undecodable(f"longer than {MAX_INSN_LENGTH} bytes")
-    if end > len(code):
+    if offset + size > len(code):
         raise Undecodable("the bytes end inside an instruction")
-    return end - offset
+    return size
 
 
-def _start(code: Code, offset: int) -> int:
-    """Where the instruction itself starts, behind a hypervisor's emulate prefix."""
+def _emulate_prefix(code: Code, offset: int) -> int:
+    """The size of a hypervisor's emulate prefix, which an instruction may stand behind."""
     if code[offset] == 0x0F and bytes(code[offset : offset + 5]) in EMULATE_PREFIXES:
-        return offset + 5
-    return offset
+        return 5
+    return 0
 
 
 def length(code: Code, offset: int = 0) -> int:
@@ -267,10 +296,28 @@ def length(code: Code, offset: int = 0) -> int:
     3
     """
     try:
-        end = _layout(code, _start(code, offset))[5]
+        known = _BY_FIRST_BYTE[code[offset]] or _BY_HEAD.get(bytes(code[offset : offset + HEAD]))
+        if known is not None and offset + known[5] <= len(code):
+            return known[5]
+        before = _emulate_prefix(code, offset)
+        size = before + _remembered(code, offset + before)[5]
     except IndexError:
         raise Undecodable("the bytes end inside an instruction") from None
-    return _end(code, offset, end)
+    return _checked(code, offset, size)
+
+
+def length_by_head(head: bytes) -> int:
+    """The length of every instruction that starts with ``head``, its first three bytes.
+
+    0 if more bytes decide it, or none starts so.
+    """
+    if head not in _BY_HEAD:
+        try:
+            _remembered(head.ljust(HEAD + MAX_INSN_LENGTH, b"\0"), 0)
+        except Undecodable:
+            return 0
+    known = _BY_FIRST_BYTE[head[0]] or _BY_HEAD.get(head)
+    return 0 if known is None else known[5]
 
 
 def decode(code: Code, offset: int = 0) -> Insn:
@@ -280,7 +327,11 @@ def decode(code: Code, offset: int = 0) -> Insn:
     3
     """
     try:
-        start = _start(code, offset)
+        before = 0
+        known = _BY_FIRST_BYTE[code[offset]] or _BY_HEAD.get(bytes(code[offset : offset + HEAD]))
+        if known is None:
+            before = _emulate_prefix(code, offset)
+            known = _remembered(code, offset + before)
         (
             prefixes_end,
             opcode_at,
@@ -293,28 +344,28 @@ def decode(code: Code, offset: int = 0) -> Insn:
             encoding,
             operand,
             address,
-        ) = _layout(code, start)
+        ) = known
     except IndexError:
         raise Undecodable("the bytes end inside an instruction") from None
     insn = Insn()
-    insn.length = _end(code, offset, end)
-    insn.raw = raw = bytes(code[offset:end])
-    insn.emulate_prefix = start != offset
-    insn.prefixes = raw[start - offset : prefixes_end - offset]
+    insn.length = _checked(code, offset, before + end)
+    whole = bytes(code[offset : offset + before + end])
+    raw = whole[before:] if before else whole
+    insn.raw = whole
+    insn.emulate_prefix = before > 0
+    insn.prefixes = raw[:prefixes_end]
     insn.rex = rex
     insn.vex = _ENCODINGS[encoding]
-    insn.opcode = raw[opcode_at - offset : opcode_end - offset]
-    insn.modrm = raw[opcode_end - offset] if attr & MODRM else None
-    insn.sib = raw[opcode_end - offset + 1] if modrm_end - opcode_end == 2 else None
-    insn.disp_offset = modrm_end - offset
+    insn.opcode = raw[opcode_at:opcode_end]
+    insn.modrm = raw[opcode_end] if attr & MODRM else None
+    insn.sib = raw[opcode_end + 1] if modrm_end - opcode_end == 2 else None
+    insn.disp_offset = before + modrm_end
     insn.disp_size = disp_end - modrm_end
-    insn.imm_offset = disp_end - offset
+    insn.imm_offset = before + disp_end
     insn.imm_size = end - disp_end
-    insn.imm = (
-        int.from_bytes(raw[disp_end - offset :], "little", signed=True) if end > disp_end else 0
-    )
+    insn.imm = int.from_bytes(raw[disp_end:], "little", signed=True) if end > disp_end else 0
     insn.addr_bytes = address
-    insn.opnd_bytes = _vector_operand(raw, opcode_at - offset, encoding) or _BYTES[operand]
+    insn.opnd_bytes = _vector_operand(raw, opcode_at, encoding) or _BYTES[operand]
     return insn
 
 

@@ -13,17 +13,23 @@ from dataclasses import dataclass
 from kprobesim.arch.x86_64.boost import can_boost
 from kprobesim.arch.x86_64.boundary import Read, read_insn
 from kprobesim.arch.x86_64.constants import INT3, JMP32_SIZE
-from kprobesim.arch.x86_64.insn import Insn, Undecodable, decode, length
+from kprobesim.arch.x86_64.insn import HEAD, Insn, Undecodable, decode, length, length_by_head
 from kprobesim.errors import GuestMemoryError
 from kprobesim.hexrepr import HexRepr
 
-__all__ = ["Branches", "branches", "optimized_size"]
+__all__ = ["Branches", "branches", "copied_size"]
 
 _PREFIXES = frozenset([*range(0x40, 0x50), *b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"])
 _RELATIVE = frozenset([*range(0x70, 0x80), *range(0xE0, 0xE4), 0xE9, 0xEB])
 #: First bytes of what may be a branch to the kernel, also behind prefixes; C4, C5 and 62 are those
 #: of vector instructions, whose opcode it takes for a branch's.
-_SUSPECTS = _RELATIVE | {0x0F, 0xEA, 0xFF, 0xC4, 0xC5, 0x62}
+_SUSPECTS = _RELATIVE | {0xEA, 0xFF, 0xC4, 0xC5, 0x62} | _PREFIXES
+_ESCAPE = 0x0F
+_CALL, _CALL_SIZE = 0xE8, 5
+#: Lengths of instructions that cannot be branches, by their first bytes: most of a kernel's text,
+#: through which each function is walked that may be probed.
+_HARMLESS: dict[bytes, int] = {}
+_MOST_HEADS = 1 << 16
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,6 +42,12 @@ class Branches(HexRepr):
     end: int
     forbidding: bool
     targets: tuple[int, ...]
+
+    def allow_jump(self, address: int) -> bool:
+        """Whether a jump at ``address`` hides no instruction that something branches to."""
+        if self.forbidding or address + JMP32_SIZE > self.end:
+            return False
+        return not self.lead_into(address + 1, address + JMP32_SIZE)
 
     def lead_into(self, low: int, high: int) -> bool:
         """Whether one ends in ``[low, high]``."""
@@ -53,12 +65,21 @@ def branches(code: bytes, start: int, thunks: tuple[int, int] | None) -> Branche
     end = start + len(code)
     targets = []
     at = 0
+    size = len(code)
+    harmless = _HARMLESS
     try:
-        while at < len(code):
-            first = code[at]
-            if first in _PREFIXES and at + 1 < len(code):
-                first = code[at + 1]
-            if first not in _SUSPECTS and first not in _PREFIXES:
+        while at < size:
+            if code[at] == _CALL:
+                at += _CALL_SIZE
+                continue
+            head = code[at : at + HEAD]
+            step = harmless.get(head)
+            if step is None:
+                step = _remembered(head)
+            if step:
+                at += step
+                continue
+            if not _may_branch(head):
                 at += length(code, at)
                 continue
             insn = decode(code, at)
@@ -74,7 +95,24 @@ def branches(code: bytes, start: int, thunks: tuple[int, int] | None) -> Branche
                 return Branches(end, True, ())
     except Undecodable:
         return Branches(end, True, ())
-    return Branches(end, False, tuple(sorted(targets)))
+    return Branches(end, at > size, () if at > size else tuple(sorted(targets)))
+
+
+def _remembered(head: bytes) -> int:
+    """The length of what starts so and is no branch; 0 for others, or if more bytes decide it."""
+    if len(_HARMLESS) >= _MOST_HEADS:
+        _HARMLESS.clear()
+    step = _HARMLESS[head] = 0 if _may_branch(head) else length_by_head(head)
+    return step
+
+
+def _may_branch(head: bytes) -> bool:
+    """Whether an instruction that starts so may be a branch; nothing is decoded for that."""
+    at = head[0] in _PREFIXES and len(head) > 1
+    first = head[at]
+    if first == _ESCAPE:
+        return len(head) < at + 2 or head[at + 1] & 0xF0 == 0x80
+    return first in _SUSPECTS
 
 
 def _is_relative(insn: Insn) -> bool:
@@ -93,24 +131,19 @@ def _is_indirect(insn: Insn) -> bool:
     return opcode == 0xEA or (opcode == 0xFF and insn.reg in (4, 5))
 
 
-def optimized_size(
+def copied_size(
     read: Read,
     address: int,
-    function: Branches,
     *,
     has_exception_entry: Callable[[int], bool],
-    reserved: Callable[[int], bool],
+    reserved: Callable[[int, int], bool],
     group_boost: bool = True,
 ) -> int:
     """How many bytes would be copied to the detour buffer: whole instructions, at least 5 bytes.
 
-    0 if the probe stays a breakpoint. ``reserved(address)``: the kernel patches that byte itself.
+    0 if they must not be. ``reserved(start, end)``: the kernel patches some byte there itself.
     ``group_boost``: see :func:`~kprobesim.arch.x86_64.boost.can_boost`.
     """
-    if function.forbidding or address + JMP32_SIZE > function.end:
-        return 0
-    if function.lead_into(address + 1, address + JMP32_SIZE):
-        return 0
     size = 0
     while size < JMP32_SIZE:
         at = address + size
@@ -124,9 +157,7 @@ def optimized_size(
         if not boostable or not _may_be_copied(insn):
             return 0
         size += insn.length
-    if any(reserved(at) for at in range(address, address + size)):
-        return 0
-    return size
+    return 0 if reserved(address, address + size) else size
 
 
 def _may_be_copied(insn: Insn) -> bool:

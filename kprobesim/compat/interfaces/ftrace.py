@@ -19,6 +19,7 @@ from kprobesim.sources.wanted import Interface, Wanted
 __all__ = ["attach_by_ftrace", "unsupported"]
 
 _MULTI = (Interface.KPROBE_MULTI, Interface.KPROBE_SESSION)
+_OF_EVENTS = (Interface.FPROBE_EVENTS, Interface.TPROBE_EVENTS)
 _EVENTS = ("trace_fprobe_create", "__trace_fprobe_create", "trace_fprobe_create_cb")
 
 
@@ -59,8 +60,8 @@ def unsupported(asked: KernelFacts, interface: Interface) -> Finding | None:
             return _without("it was built without CONFIG_FPROBE", errno.EOPNOTSUPP)
         if interface is Interface.KPROBE_SESSION and not asked.has("bpf_session_is_return"):
             return _without("kprobe.session came in 6.10", errno.EINVAL)
-    elif interface is Interface.FPROBE_EVENTS and not asked.has(*_EVENTS):
-        return _without("fprobe events came in 6.5, and need CONFIG_FPROBE_EVENTS", errno.EINVAL)
+    elif interface in _OF_EVENTS and not asked.has(*_EVENTS):
+        return _without("such events came in 6.5, and need CONFIG_FPROBE_EVENTS", errno.EINVAL)
     elif not asked.rules.image.ftrace_sites:
         return _without("it has no ftrace", errno.ENODEV)
     return None

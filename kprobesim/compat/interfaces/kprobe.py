@@ -58,8 +58,6 @@ def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     findings = [attached(verdict)]
     if verdict.same_named > 1:
         findings.append(_one_of_several(asked, wanted, verdict))
-    if wanted.needs_btf and asked.function_type(wanted.target, wanted.module) is None:
-        findings.append(_not_in_btf(wanted))
     return findings
 
 
@@ -73,17 +71,6 @@ def verdict_of(asked: KernelFacts, wanted: Wanted, module: str | None) -> Verdic
         kretprobe=wanted.returns,
         events=wanted.interface is not Interface.REGISTER_KPROBE,
         suggest=False,
-    )
-
-
-def _not_in_btf(wanted: Wanted) -> Finding:
-    """Tetragon's ValidateKprobeSpec() (pkg/btf/validation.go, 1.6) refuses the whole policy."""
-    return Finding(
-        Kind.NO_BTF,
-        f"a kprobe would attach to {wanted.target}, and its loader looks it up in BTF, where it is "
-        "not",
-        errno=errno.ENOENT,
-        found_by="btf",
     )
 
 
@@ -118,6 +105,9 @@ def _refused(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
         message = f"{verdict.same_named} functions are named {wanted.target}, and this kernel "
         message += "takes none of several"
     elif reason in (Reason.NOT_TRACEABLE, Reason.BLACKLISTED):
+        if not _is_code(asked, wanted):
+            text = f"{wanted.target} is data, no function: there is nothing to trace or to probe"
+            return Finding(Kind.REFUSED, text, _errno(wanted, verdict), reason, found_by="rules")
         if reason is Reason.NOT_TRACEABLE:
             message = f"ftrace cannot trace {wanted.target} (an inline function, notrace, or of a "
             message += "file that is not traced), and this interface takes only what it can"
@@ -133,6 +123,12 @@ def _refused(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Finding:
         instead=instead,
         found_by="rules",
     )
+
+
+def _is_code(asked: KernelFacts, wanted: Wanted) -> bool:
+    """Whether the symbol that is named is a function, if one is named."""
+    named = asked.rules.symbols.candidates(wanted.target) if wanted.target else []
+    return not named or any(symbol.is_function for symbol in named)
 
 
 def _callers(asked: KernelFacts, name: str) -> list[str]:
@@ -158,7 +154,9 @@ def _without_module(asked: KernelFacts, wanted: Wanted, verdict: Verdict) -> Fin
     message = verdict.message or f"the module {wanted.module} is not loaded"
     if verdict:
         message = f"there is no module {wanted.module} here, and this interface waits for none"
-    return Finding(Kind.MODULE, message, errno=_errno(wanted, verdict), rule=verdict.reason)
+    others = tuple(f"{one}:{wanted.target}" for one in asked.modules_with(wanted.target))
+    number = _errno(wanted, verdict)
+    return Finding(Kind.MODULE, message, number, verdict.reason, instead=others[:_MOST_SHOWN])
 
 
 def _places(asked: KernelFacts, wanted: Wanted) -> tuple[str, ...]:

@@ -6,21 +6,19 @@ kernel/bpf/bpf_lsm.c; which modules of security are on: ``ordered_lsm_init()`` o
 from __future__ import annotations
 
 import errno
-import re
 
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import became, nearest
+from kprobesim.compat.interfaces.sleepable import sleepless_hook
 from kprobesim.compat.interfaces.trampoline import no_trampolines
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Interface, Wanted
 
-__all__ = ["attach_to_hook"]
+__all__ = ["attach_to_hook", "uncalled"]
 
 _PREFIX = "bpf_lsm_"
-_ORDER = re.compile(rb"(?<=\0)[a-z]{3,16}(?:,[a-z]{3,16}){2,20}(?=\0)")
-_SURE = {b"yama", b"landlock", b"apparmor", b"selinux", b"lockdown"}  # two of them make a list
 
 
 def attach_to_hook(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
@@ -47,21 +45,30 @@ def attach_to_hook(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     if _PREFIX + hook in asked.btf_set("bpf_lsm_disabled_hooks"):
         text = f"this kernel takes no program on {hook} (bpf_lsm_disabled_hooks)"
         return [Finding(Kind.BLACKLISTED, text, errno.EINVAL, Reason.BLACKLISTED)]
+    sleepless = sleepless_hook(asked, wanted, _PREFIX + hook)
+    if sleepless is not None:
+        return [sleepless]
     if wanted.interface is Interface.LSM_CGROUP and not asked.has("__cgroup_bpf_run_lsm_current"):
         text = "this kernel has no LSM programs of control groups: they came in 6.0"
         return [Finding(Kind.UNSUPPORTED, text, errno.EINVAL, Reason.NOT_IN_THIS_KERNEL)]
     findings = [Finding(Kind.ATTACHED, f"by a trampoline on {_PREFIX}{hook}", found_by="btf")]
-    order = _order(asked)
-    if order is not None and "bpf" not in order:
-        findings.append(
-            Finding(
-                Kind.NEVER,
-                f"it attaches and is never called: bpf is not among {','.join(order)} (CONFIG_LSM)",
-                instead=(f"boot with lsm={','.join((*order, 'bpf'))}",),
-                certainty="likely",
-            )
-        )
+    findings += uncalled(asked, _PREFIX + hook)
     return findings
+
+
+def uncalled(asked: KernelFacts, function: str) -> list[Finding]:
+    """That nothing calls the functions of BPF's hooks, where its LSM is not switched on."""
+    order = asked.lsm_order if function.startswith(_PREFIX) else None
+    if order is None or "bpf" in order:
+        return []
+    return [
+        Finding(
+            Kind.NEVER,
+            f"it attaches and is never called: bpf is not among {','.join(order)} (CONFIG_LSM)",
+            instead=(f"boot with lsm={','.join((*order, 'bpf'))}",),
+            certainty="likely",
+        )
+    ]
 
 
 def _no_hook(hook: str, hooks: list[str]) -> Finding:
@@ -80,16 +87,3 @@ def _no_hook(hook: str, hooks: list[str]) -> Finding:
 def _function(hook: str) -> str:
     """``security_bpf_map_alloc`` calls the hook ``bpf_map_alloc_security``, most theirs."""
     return f"security_{hook.removesuffix('_security')}"
-
-
-def _order(asked: KernelFacts) -> list[str] | None:
-    """CONFIG_LSM: which modules are on unless the command line says otherwise."""
-    said = (asked.known.config or {}).get("CONFIG_LSM")
-    if said is not None:
-        return said.strip('"').split(",")
-    for segment in asked.known.image.segments:
-        for found in _ORDER.finditer(segment.data):
-            names = found[0].split(b",")
-            if len(_SURE.intersection(names)) > 1:
-                return [name.decode() for name in names]
-    return None

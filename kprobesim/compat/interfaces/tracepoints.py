@@ -6,6 +6,7 @@ import errno
 
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
+from kprobesim.compat.interfaces.ftrace import unsupported
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
@@ -22,6 +23,10 @@ def attach_to_tracepoint(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     """Whether the event, or the tracepoint behind it, is there."""
     category, _, name = wanted.target.rpartition(":")
     known = asked.known
+    if wanted.interface is Interface.TPROBE_EVENTS:
+        missing = unsupported(asked, wanted.interface)
+        if missing is not None:
+            return [missing]
     if wanted.interface is Interface.TRACEPOINT:
         if wanted.target in known.trace_events:
             unnumbered = _unnumbered(asked, category, name)

@@ -11,6 +11,7 @@ import errno
 from kprobesim.arch.architecture import halves
 from kprobesim.compat.absence import absent
 from kprobesim.compat.finding import ENOTSUPP, Finding
+from kprobesim.compat.interfaces.sleepable import sleepless_function
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.errors import Reason
@@ -20,6 +21,9 @@ __all__ = ["attach_by_trampoline", "no_trampolines"]
 
 _SINCE = halves(x86_64="", arm64=" (they came to ARM64 in 6.4)")
 _DIRECT_CALLS = ("register_ftrace_direct", "register_ftrace_direct_multi")
+#: What register_btf_fmodret_id_set() is told at boot (6.0): net/mptcp/bpf.c, kernel/cgroup/rstat.c,
+#: net/bpf/test_run.c.
+_MODIFIED = ("bpf_mptcp_fmodret_ids", "bpf_rstat_kfunc_ids", "bpf_test_modify_return_ids")
 _ON_RETURN = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
 
 
@@ -37,7 +41,7 @@ def attach_by_trampoline(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
         return absent(asked, wanted, errno.ESRCH)
     if not asked.is_typed(name, wanted.module):
         return [_no_id(asked, wanted)]
-    refusal = _denied(asked, wanted)
+    refusal = _denied(asked, wanted) or sleepless_function(asked, wanted, found[0].address)
     if refusal is not None:
         return [refusal]
     if not asked.is_traceable(found[0]):
@@ -115,7 +119,7 @@ def _not_modifiable(asked: KernelFacts, wanted: Wanted, address: int) -> list[Fi
     """``check_attach_modify_return()``: the list of error injection, or a security hook."""
     if wanted.target.startswith("security_") or address in asked.known.error_injection:
         return []
-    if wanted.target in asked.btf_set("fmodret_set"):
+    if any(wanted.target in asked.btf_set(name, flags=True) for name in _MODIFIED):
         return []
     return [
         Finding(

@@ -106,6 +106,8 @@ class SymbolTable:
             kinds = bytes([kinds[i] for i in order])
         self._names, self._addresses, self._sizes, self._kinds = names, addresses, sizes, kinds
         self._asked: dict[str, tuple[Symbol, ...]] = {}  # the newest answers of candidates()
+        self._made: dict[int, Symbol] = {}  # the newest symbols, by their places
+        self._last: tuple[int, SymbolAt | None] = (-1, None)  # the newest answer of at()
 
     def __repr__(self) -> str:
         source = f", from {self.source}" if self.source else ""
@@ -185,6 +187,12 @@ class SymbolTable:
         """
         if not isinstance(address, int):
             raise UsageError(f"{address!r} is no address: give an int")
+        last = self._last
+        if last[0] != address:
+            last = self._last = address, self._at(address)
+        return last[1]
+
+    def _at(self, address: int) -> SymbolAt | None:
         extent = self._extent(address)
         addresses, visible = self._visible
         after = bisect_right(addresses, address) if extent else 0
@@ -229,6 +237,15 @@ class SymbolTable:
         return symbol.name
 
     def _symbol(self, index: int) -> Symbol:
+        """The symbol at that place; who judges a probe asks for the same one many times."""
+        made = self._made.get(index)
+        if made is None:
+            if len(self._made) >= _ASKED:
+                self._made.clear()
+            made = self._made[index] = self._make(index)
+        return made
+
+    def _make(self, index: int) -> Symbol:
         address = self._addresses[index]
         size = self._sizes[index] if self._sizes is not None else self._distance(address)
         letter = self._kinds[index]

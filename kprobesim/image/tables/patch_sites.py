@@ -6,7 +6,7 @@ A probe must not share its bytes with any of them (kernel/kprobes.c, check_kprob
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from kprobesim.arch.architecture import halves
@@ -52,8 +52,12 @@ class PatchSites:
         """Whether the byte at ``address`` is patched."""
         if not isinstance(address, int):
             return False
-        at = bisect_right(self._starts, address) - 1
-        return at >= 0 and address < sum(self._sites[at])
+        return self.any_in(address, address + 1)
+
+    def any_in(self, start: int, end: int) -> bool:
+        """Whether one of the bytes in ``[start, end)`` is patched."""
+        at = bisect_left(self._starts, end) - 1
+        return at >= 0 and start < sum(self._sites[at])
 
 
 def jump_label_sites(

@@ -71,6 +71,7 @@ class Armings:
             image,
             arch,
             cpus.hooked,
+            cpus.listeners,
             hit=paths.call(lambda path: path.hooks.hit),
             hit_repeating=paths.call(lambda path: path.hooks.hit_repeating),
             behind=paths.call(lambda path: path.hooks.behind),

@@ -39,9 +39,7 @@ class InPlace:
         self._mask, self._masked = vcpu.cpu.step_flags(single_step=True)
         self._hidden = vcpu.system.clock.hidden(engine)
         self._leave_block = engine.leave_block
-        self._look_in_next = (
-            engine.hooks.exits.look_in_next if engine.hooks.exits is not None else lambda: None
-        )
+        self._look_in_next = engine.dispatch.look_in_next
         self.finish = self._make_finish(steps.finish)
 
     def forget(self) -> None:

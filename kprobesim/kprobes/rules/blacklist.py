@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
@@ -63,7 +64,7 @@ class Blacklist:
         self._forget()
 
     def _forget(self) -> None:
-        for name in ("_module_entries", "_ranges", "_starts"):
+        for name in ("_module_entries", "_ranges", "_starts", "_reach"):
             self.__dict__.pop(name, None)
 
     @property
@@ -127,6 +128,11 @@ class Blacklist:
     def _starts(self) -> list[int]:
         return [start for start, _, _ in self._ranges]
 
+    @cached_property
+    def _reach(self) -> list[int]:
+        """How far each range and those before it reach."""
+        return list(accumulate((end for _, end, _ in self._ranges), max))
+
     def text(self) -> str:
         """The text of debugfs' ``kprobes/blacklist``."""
         return "".join(
@@ -146,10 +152,10 @@ class Blacklist:
         return found
 
     def _covering(self, address: int) -> str | None:
-        at = bisect_right(self._starts, address)
-        for start, end, why in reversed(self._ranges[:at]):
+        at = bisect_right(self._starts, address) - 1
+        while at >= 0 and address < self._reach[at]:
+            start, end, why = self._ranges[at]
             if start <= address < end:
                 return why
-            if address - start > 1 << 20:
-                break
+            at -= 1
         return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from kprobesim.arch.x86_64.constants import JMP32_SIZE
-from kprobesim.arch.x86_64.optimize import Branches, branches, optimized_size
+from kprobesim.arch.x86_64.optimize import Branches, branches, copied_size
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 
@@ -47,20 +47,18 @@ class Optimizable:
         """
         if not self.available:
             return 0
-        try:
-            function = self._function(address)
-        except GuestMemoryError:
-            return 0
-        if function is None:
-            return 0
-        return optimized_size(
+        size = copied_size(
             self._read,
             address,
-            function,
             has_exception_entry=self._has_exception_entry,
             reserved=self._reserved,
             group_boost=self._group_boost,
         )
+        try:
+            function = self._function(address) if size else None  # the whole of it takes longer
+        except GuestMemoryError:
+            return 0
+        return size if function is not None and function.allow_jump(address) else 0
 
     def is_entered(self, address: int) -> bool:
         """Whether the cold part of the function jumps into the four bytes behind ``address``.
@@ -106,14 +104,13 @@ class Optimizable:
     def _has_exception_entry(self, address: int) -> bool:
         return self._image.exception_table.search(address) is not None
 
-    def _reserved(self, address: int) -> bool:
+    def _reserved(self, start: int, end: int) -> bool:
         """Text that ftrace, jump labels and static calls patch.
 
         LOCK prefixes, too, where they may have to come back: on one CPU of several possible ones
         (alternatives_text_reserved()); nobody has that.
         """
         image = self._image
-        if address in image.jump_labels or address in image.static_calls:
+        if image.jump_labels.any_in(start, end) or image.static_calls.any_in(start, end):
             return True
-        sites = image.ftrace_sites
-        return any(site in sites for site in range(address - _FTRACE_SIZE + 1, address + 1))
+        return not image.ftrace_sites.isdisjoint(range(start - _FTRACE_SIZE + 1, end))

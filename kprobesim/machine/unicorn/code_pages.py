@@ -54,11 +54,11 @@ from kprobesim.machine.unicorn.interposition import find_function, find_slots
 from kprobesim.machine.unicorn.library import address_of, library
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
 
-__all__ = ["CodePages"]
+__all__ = ["SUFFIXES", "CodePages"]
 
 _PAGE_SHIFT = 12
 _MOST_ENGINES = 1024
-_SUFFIXES = halves(x86_64="x86_64", arm64="aarch64")
+SUFFIXES = halves(x86_64="x86_64", arm64="aarch64")
 """What ends the names of Unicorn's functions, by the guest's architecture."""
 
 _FUNCTIONS = {
@@ -86,7 +86,7 @@ class CodePages:
         """Watch the stores of the engine ``uc``, which has no RAM yet."""
         self._uc = uc
         self._handle = address_of(uc)
-        self._suffix = _SUFFIXES[arch]
+        self._suffix = SUFFIXES[arch]
         self._drop = _function(f"tb_invalidate_phys_range_{self._suffix}", 3)
         self._find_ram = _function(f"qemu_ram_addr_from_host_{self._suffix}", 2)
         self._ram = 0
@@ -96,6 +96,8 @@ class CodePages:
         interposed = _interposed(self._suffix)
         if interposed is not None:
             self._entry = interposed.add(uc)
+        self.cpu: int = self._entry.cpu if self._entry is not None else 0
+        """Where the CPU is inside Unicorn; 0 if that is not known."""
         self.exact = self._entry is not None
         """Whether stores to other pages cost nothing."""
 
@@ -151,6 +153,10 @@ class _Entry:
     @property
     def free(self) -> bool:
         return not self._words[1]
+
+    @property
+    def cpu(self) -> int:
+        return int(self._words[1])
 
     def take(self, uc: int, cpu: int) -> None:
         self._words[2:9] = [0] * 7

@@ -3,7 +3,8 @@
 To count, Unicorn hooks a C function of its own to every instruction, which halves the speed. Hooked
 to every block it costs a tenth, and the limit stops the guest as precisely, at the start of a
 block. So a guest can always run with a limit, and without a second thread, whose stop would not be
-precise: the access to memory that it meets is done twice.
+precise: the access to memory that it meets is done twice. Blocks are counted by the function that
+also calls who wants every block (:mod:`~kprobesim.machine.unicorn.dispatch`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable
 import unicorn
 
 from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn.dispatch import AddHook, Dispatch
+from kprobesim.machine.unicorn.native import Native
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
 
 __all__ = ["Counting"]
@@ -33,7 +36,8 @@ class Counting:
         self,
         handle: int,
         layout: Layout,
-        hook: Callable[[int, ctypes.c_void_p, tuple[int, int]], int],
+        dispatch: Dispatch,
+        hook: AddHook,
         unhook: Callable[[int], None],
         forget: Callable[[], None],
     ) -> None:
@@ -42,11 +46,13 @@ class Counting:
         Args:
             handle: The address of the engine's ``uc_struct``.
             layout: Where in there the counter is, and which function counts.
+            dispatch: What counts blocks, if it can.
             hook: Adds a hook of a kind, a C function and a range of addresses; returns its handle.
             unhook: Removes one.
             forget: Drops all that was translated, with the old hooks in it.
         """
-        self._callback = layout.count_callback
+        self._callback = dispatch.count or Native(layout.count_callback, 0, None)
+        self._dispatch = dispatch
         # The handle of the hook that counts, as Unicorn knows it.
         self._in_use: Words = (ctypes.c_uint64 * 1).from_address(handle + layout.counter - 8)
         self._hook = hook
@@ -65,21 +71,23 @@ class Counting:
         if self.on != (count > 0):
             self._forget()
             self.on = not self.on
+            self._dispatch.count_instructions(self.on and not self.in_blocks)
         return count
 
-    def blocks(self, start: int, end: int) -> None:
-        """From now on count blocks that start between two virtual addresses; 1 and 0 mean all."""
+    def blocks(self) -> None:
+        """From now on count blocks."""
         if self.in_blocks:
             return
         if self._in_use[0] and self.on:  # what Unicorn hooks to each instruction
             self._unhook(self._in_use[0])
             self._forget()
             self._in_use[0] = 0
-        if not self._callback or self._in_use[0]:
+        count = self._callback
+        if not count.function or self._in_use[0]:
             raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
-        callback = ctypes.c_void_p(self._callback)
-        self._in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, callback, (start, end))
+        self._in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, count.function, (1, 0), data=count.data)
         self.on = self.in_blocks = True
+        self._dispatch.count_instructions(False)
 
     def instructions(self) -> None:
         """From now on count instructions."""

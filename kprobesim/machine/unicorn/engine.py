@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import unicorn
 from unicorn import x86_const
@@ -22,6 +23,7 @@ from kprobesim.machine.unicorn.cmpxchg import mend_cmpxchg
 from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.counting import Counting
+from kprobesim.machine.unicorn.dispatch import make_dispatch
 from kprobesim.machine.unicorn.hooks import Hooks
 from kprobesim.machine.unicorn.library import (
     FIRST_VECTOR,
@@ -35,16 +37,17 @@ from kprobesim.machine.unicorn.library import (
     open_cpu,
 )
 from kprobesim.machine.unicorn.python_stack import with_room
-from kprobesim.machine.unicorn.stop_points import BlockExits, find_switch
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
 from kprobesim.machine.unicorn.system_register import SystemRegister
 from kprobesim.sizes import PAGE
 
+if TYPE_CHECKING:
+    from kprobesim.machine.stopwatch import RunTime
+
 __all__ = ["Engine"]
 
 _REMOVE_CACHE = unicorn.UC_CTL_IO_WRITE << 30 | 2 << 26 | unicorn.UC_CTL_TB_REMOVE_CACHE
-# jmp next; next: hlt - and the same with wfi
-_TWO_BLOCKS = halves(x86_64=b"\xeb\x00\xf4", arm64=b"\x01\x00\x00\x14\x7f\x20\x03\xd5")
+_HALTS = halves(x86_64=b"\xf4", arm64=b"\x7f\x20\x03\xd5")  # hlt, wfi
 _NOWHERE = 1 << 36  # a physical address where no board has anything
 
 _NEVER = ctypes.CFUNCTYPE(ctypes.c_bool)
@@ -115,13 +118,19 @@ class Engine:
         """What was executed so far, and the limit, of the current or last counted run; live."""
         stop = partial(self._lib.uc_emu_stop, self._handle)  # where no frame of Python is left, too
         self.hooks = hooks = Hooks(self._lib, self._handle, self.words, stop)
-        self.counts = Counting(
-            self._handle, self.layout, hooks.add, hooks.unhook, self.forget_all_code
-        )
         self._begin, self._count, nowhere = _u64(), ctypes.c_size_t(), _u64(0)
         arguments = _ptr(self._handle), self._begin, nowhere, nowhere, self._count
         self._start = partial(self._lib["uc_emu_start"], *arguments)
         self._start_holding = partial(holding_library()["uc_emu_start"], *arguments)
+        self._between_blocks = False
+        self.dispatch = dispatch = make_dispatch(self, self._uc, self._run_one_block)
+        """Who is called before instructions, and at blocks."""
+        add, unhook = hooks.add, hooks.unhook
+        self.counts = Counting(
+            self._handle, self.layout, dispatch, add, unhook, self.forget_all_code
+        )
+        self.run_time: RunTime | None = None
+        """Who measures how long it runs, if somebody does."""
         self.extra_count = 0
         """By how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
@@ -184,6 +193,8 @@ class Engine:
         """
         self._count.value = with_room(self.counts.begin, count)
         self._begin.value = begin
+        if self.run_time is not None:
+            self.run_time.begin()
         status: int = self._start_holding() if holding else self._start()
         if self.hooks.kept is not None:
             self.hooks.raise_kept()
@@ -197,64 +208,58 @@ class Engine:
         """
         for number, value in enumerate(values):
             self.words[number] = value
-        self._run_apart(code)
+        self._run_apart(code, partial(self.run, _NOWHERE))
         if self.words[self.layout.pc] != _NOWHERE + len(code):
             raise EngineError(f"Unicorn stopped at {self.words[self.layout.pc]:#x}")
 
-    def _run_apart(self, code: bytes) -> None:
+    def _run_one_block(self) -> int:
+        """Run one instruction, where no board has anything; its address."""
+        self._begin.value = _NOWHERE
+        self._run_apart(_HALTS[self.arch], self._start)
+        self.words[self.layout.pc] = 0
+        return _NOWHERE
+
+    def _run_apart(self, code: bytes, run: Callable[[], int]) -> None:
         """Run ``code`` where no board has anything."""
         buffer = ctypes.create_string_buffer(2 * PAGE)
         host = -(-ctypes.addressof(buffer) // PAGE) * PAGE
         ctypes.memmove(host, code, len(code))
         self._map(_NOWHERE, PAGE, host)
         try:
-            check(self.run(_NOWHERE), "running a few instructions")
+            check(run(), "running a few instructions")
         finally:
             self.forget_code(_NOWHERE, _NOWHERE + PAGE)
             status = self._lib.uc_mem_unmap(self._handle, _NOWHERE, PAGE)
             check(status, "unmapping a page")
 
-    def count_blocks(self, start: int = 1, end: int = 0) -> None:
+    def count_blocks(self) -> None:
         """From now on count blocks: see :meth:`.counting.Counting.blocks`."""
-        self.counts.blocks(start, end)
-        if self.hooks.exits is not None:
-            self.hooks.exits.look_everywhere(False)
+        self.counts.blocks()
+        self.dispatch.look_everywhere(not self._between_blocks)
 
     def count_instructions(self) -> None:
         """Count instructions again, after :meth:`count_blocks`; limits are exact instructions."""
         self.counts.instructions()
-        if self.hooks.exits is not None:
-            self.hooks.exits.look_everywhere(True)
+        self.dispatch.look_everywhere(True)
 
     def stop_between_blocks(self) -> None:
         """From now on look for a stop only where a block starts (see :mod:`.stop_points`).
 
-        Callbacks of :meth:`on_code` may move the pc and stop at once as before; one that stops the
-        guest in another callback stops it at the next block, which is precise. For an engine
-        without RAM that has not run. A Unicorn that cannot do it goes on as before.
+        Who is armed may move the pc and stop at once as before; one that stops the guest in another
+        callback stops it at the next block, which is precise. For an engine that has not run. A
+        Unicorn that cannot do it goes on as before.
         """
-        offset = find_switch()
-        if not offset or self.hooks.exits is not None:
-            return
-        # Unicorn tells of no new block before it knows of one that ran.
-        self._run_apart(_TWO_BLOCKS[self.arch])
-        self.words[self.layout.pc] = 0
-        switch = ctypes.c_uint8.from_address(self._handle + offset)
-        self.hooks.exits = BlockExits(
-            switch, self.hooks.on_new_block, self.hooks.unhook, self._look_again
-        )
+        self._between_blocks = True
+        self.dispatch.look_everywhere(False)
 
-    def _look_again(self, start: int, end: int) -> None:
-        """Drop the block that was about to run, and let the CPU look for one anew."""
-        self.forget_code(start, end)
-        # The single write promises that the pc is right wherever the CPU stops next, and here it
-        # does not stop at all: the next stop, in some hook, would be without its pc.
-        self._scratch.value = start
-        number, value = ctypes.c_int(self._pc), _ptr(self._scratch_at)
-        status = self._lib.uc_reg_write_batch(
-            self._handle, ctypes.addressof(number), ctypes.addressof(value), 1
-        )
-        check(status, "pc")
+    def on_code(self, address: int, callback: Callable[[int, int], object]) -> None:
+        """Call ``callback(address, size)`` before the instruction at virtual ``address``.
+
+        Guest memory is not touched. Code that was translated before is to be forgotten. There is
+        one callback an address: who shares one is a client of
+        :class:`~kprobesim.machine.code_watch.CodeWatch`.
+        """
+        self.dispatch.arm(address, self.hooks.code_callback(callback), leaves=True)
 
     def stop(self) -> None:
         """Ask the running guest to stop; precise when asked from a hook."""
@@ -272,7 +277,11 @@ class Engine:
 
     @counter.setter
     def counter(self, value: tuple[int, int]) -> None:
+        time = self.run_time
+        now = 0 if time is None else time.now()
         self.counter_words[0], self.counter_words[1] = value
+        if time is not None:
+            time.set(now)
 
     @staticmethod
     def describe(status: int) -> str:

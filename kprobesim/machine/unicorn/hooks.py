@@ -16,7 +16,6 @@ from unicorn import arm64_const, x86_const
 
 from kprobesim.machine.unicorn.library import check
 from kprobesim.machine.unicorn.native import Native
-from kprobesim.machine.unicorn.stop_points import BlockExits
 
 __all__ = ["Hooks"]
 
@@ -32,7 +31,6 @@ _TRAP = ctypes.CFUNCTYPE(None, _unread, _u32)
 _ARRIVAL = ctypes.CFUNCTYPE(None, _unread, _u64)
 _INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
 _CODE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
-_NEW_BLOCK = ctypes.CFUNCTYPE(None, _ptr, _ptr, _ptr, _ptr)
 _CPUID = ctypes.CFUNCTYPE(_int, _ptr, _ptr)
 _SYSCALL = ctypes.CFUNCTYPE(None, _ptr, _ptr)
 _PORT_IN = ctypes.CFUNCTYPE(_u32, _ptr, _u32, _int, _ptr)
@@ -52,10 +50,8 @@ _WORD_OF = {
 _ALWAYS = (1, 0)  # an empty range means every address
 
 
-class _Block(ctypes.Structure):
-    """A translated block, as ``uc_tb``."""
-
-    _fields_ = (("pc", _u64), ("icount", ctypes.c_uint16), ("size", ctypes.c_uint16))
+def _native(thunk: Any) -> Native:
+    return Native(ctypes.cast(thunk, _ptr).value or 0, 0, thunk)
 
 
 class Hooks:
@@ -73,10 +69,7 @@ class Hooks:
         """What :meth:`keep` kept of the current or last run."""
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
         self._thunks: dict[object, object] = {}  # one for each callback of on_code()
-        self._places: dict[int, tuple[int, int]] = {}  # of code hooks, by handle
         self._devices: list[object] = []
-        self.exits: BlockExits | None = None
-        """Where blocks look for a stop, if not everywhere; it must know where code is hooked."""
 
     # -- what callbacks raise ----------------------------------------------------------------------
 
@@ -120,62 +113,22 @@ class Hooks:
         """Call ``callback()`` for an undefined x86 instruction; true goes on at the new ip."""
         self.add(unicorn.UC_HOOK_INSN_INVALID, _INVALID(self._guarded(callback, False)))
 
-    def on_code(
-        self,
-        address: int,
-        callback: Callable[[int, int], object],
-        *,
-        last: int | None = None,
-    ) -> int:
-        """Call ``callback(address, size)`` before the instruction at virtual ``address``.
-
-        With ``last`` before each one that starts in between, the two included.
-        Guest memory is not touched. Code that was translated before has no hook in it
-        (unicorn#2200): forget it. Several hooks on one address are called in the order in which
-        they came (unicorn#840), so whoever shares one is a client of
-        :class:`~kprobesim.machine.code_watch.CodeWatch`. Returns a handle for :meth:`unhook`.
-        """
+    def code_callback(self, callback: Callable[[int, int], object]) -> Native:
+        """What calls ``callback(address, size)``, to be armed at addresses."""
         thunk = self._thunks.get(callback)
         if thunk is None:
             thunk = self._thunks[callback] = _CODE(self._guarded(callback, None))
-        return self._hook_code(thunk, (address, last or address))
+        return _native(thunk)
 
-    def on_arrival(self, address: int, callback: Callable[[object, int], object]) -> int:
-        """As :meth:`on_code`, with ``callback(_, address)``, which is called without a guard.
+    def arrival(self, callback: Callable[[object, int], object]) -> Native:
+        """What calls ``callback(_, address)``, without a guard.
 
         It must hand what is raised to :meth:`keep`.
         """
         thunk = self._thunks.get(callback)
         if thunk is None:
             thunk = self._thunks[callback] = _ARRIVAL(callback)
-        return self._hook_code(thunk, (address, address))
-
-    def on_native(self, address: int, native: Native) -> int:
-        """As :meth:`on_code`, but what is called is no Python."""
-        return self._hook_code(native.function, (address, address), native)
-
-    def _hook_code(self, thunk: Any, place: tuple[int, int], native: Native | None = None) -> int:
-        handle = self.add(unicorn.UC_HOOK_CODE, thunk, place, data=native and native.data)
-        if native is not None:
-            self._callbacks[handle] = native.keep
-        if self.exits is not None:
-            self.exits.add(*place)
-            self._places[handle] = place
-        return handle
-
-    def on_new_block(self, low: int, high: int, callback: Callable[[int, int, int], None]) -> int:
-        """Call ``callback(start, size, instructions)`` for each block that is translated.
-
-        It is about to run for the first time, and starts at a virtual address from ``low`` to
-        ``high``.
-        """
-
-        def read(block: int, _before: object) -> None:
-            new = _Block.from_address(block)
-            callback(new.pc, new.size, new.icount)
-
-        thunk = _NEW_BLOCK(self._guarded(read, None))
-        return self.add(unicorn.UC_HOOK_EDGE_GENERATED, thunk, (low, high))
+        return _native(thunk)
 
     def unhook(self, handle: int) -> None:
         """Remove a hook; what is translated goes on calling it until it is forgotten.
@@ -184,8 +137,6 @@ class Hooks:
         """
         check(self._lib.uc_hook_del(self.handle, handle), "removing a hook")
         # The thunk stays: translated code may still hold its address.
-        if self.exits is not None and handle in self._places:
-            self.exits.remove(*self._places.pop(handle))
 
     # -- instructions ----------------------------------------------------------------------------
 
@@ -298,10 +249,12 @@ class Hooks:
         thunk: Any,
         where: tuple[int, int] = _ALWAYS,
         insn: int = 0,
-        data: int | None = None,
+        data: int = 0,
+        keep: object = None,
     ) -> int:
         """Let Unicorn call the C function ``thunk``; the ``on_`` methods say when.
 
+        ``data`` is its last argument, ``keep`` what must live as long as it.
         Returns a handle for :meth:`unhook`.
         """
         handle = ctypes.c_size_t()
@@ -310,5 +263,5 @@ class Hooks:
             self.handle, ctypes.addressof(handle), kind, code, data, *where, _int(insn)
         )
         check(status, "adding a hook")
-        self._callbacks[handle.value] = thunk
+        self._callbacks[handle.value] = thunk, keep
         return handle.value

@@ -15,9 +15,11 @@ from llvmlite import ir
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.programs.compiler.memory import GuestMemoryCode
+from kprobesim.programs.compiler.refusal import NotCompiledError
+from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
-from kprobesim.programs.types import Int, Str
+from kprobesim.programs.types import ALWAYS_KNOWN, Int, Str
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
 from kprobesim.sizes import MASK64
 
@@ -25,10 +27,6 @@ __all__ = ["I1", "I8", "I32", "I64", "Emitted", "Emitter", "NotCompiledError", "
 
 I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 IrValue: TypeAlias = Any  # llvmlite has no types
-
-
-class NotCompiledError(Exception):
-    """A value of a kind that only the interpreter computes."""
 
 
 class Emitted(NamedTuple):
@@ -66,6 +64,7 @@ class Emitter:
         self._abi = architecture(guest.arch).abi
         self._registers = guest.window
         self._memory = GuestMemoryCode(builder.module, guest)
+        self._task = TaskCode(guest, self._memory, self._abi)
         self._entry = builder.block
         self._known: dict[tuple[Any, ...], Emitted] = {}
         self._emit: dict[type[Value], Callable[[Any], Emitted]] = {
@@ -150,9 +149,20 @@ class Emitter:
         return Emitted(self.widen(of.word, value.kind), of.fault)
 
     def _fact(self, value: Fact) -> Emitted:
+        saved = self.saved.get(value.shape)
+        if saved is not None:
+            return Emitted(saved, None)
         if value.name == "here":
             return Emitted(self.here, None)
-        raise NotCompiledError(f"{value.name} needs Python")
+        if isinstance(value.type, Str):
+            space = self.buffer(value.type.size)
+            fault = self._task.comm(self.builder, self.builder.bitcast(space, I8.as_pointer()))
+            return Emitted(self.builder.ptrtoint(space, I64), fault)
+        number = self._task.facts.get(value.name)
+        if number is None:
+            raise NotCompiledError(f"{value.name} needs Python")
+        known, fault = number(self.builder)
+        return Emitted(known, None if value.name in ALWAYS_KNOWN else fault)
 
     def _load(self, value: Load) -> Emitted:
         address = self.value(value.address)

@@ -15,6 +15,7 @@ _MACROS = {
     "RAW_TRACEPOINT_PROBE": (Interface.RAW_TRACEPOINT, False),
     "KFUNC_PROBE": (Interface.FENTRY, False),
     "KRETFUNC_PROBE": (Interface.FEXIT, True),
+    "KMOD_RET": (Interface.FMOD_RET, False),
     "MODULE_KFUNC_PROBE": (Interface.FENTRY, False),
     "MODULE_KRETFUNC_PROBE": (Interface.FEXIT, True),
     "LSM_PROBE": (Interface.LSM, False),
@@ -30,7 +31,7 @@ _MACRO = re.compile(
     rf"^[ \t]*(?P<macro>{'|'.join(_MACROS)})\((?P<rest>[^()\n]{{0,500}})\)", re.MULTILINE
 )
 _FUNCTION = re.compile(
-    rf"^[ \t]*(?:static\s+)?(?:int|void)\s+(?P<kind>{'|'.join(_PREFIXES)})__(?P<name>\w+)"
+    rf"(?:^|[\"'])[ \t]*(?:static\s+)?(?:int|void)\s+(?P<kind>{'|'.join(_PREFIXES)})__(?P<name>\w+)"
     r"\s*\((?P<rest>[^()]{0,1000})\)",
     re.MULTILINE,
 )
@@ -92,18 +93,21 @@ def c_probes(text: str) -> Iterator[CProbe]:
 
 
 def arguments_of(text: str, function: str) -> tuple[WantedArgument, ...]:
-    """What the C function takes behind its context: those arguments of the probed one."""
+    """What the C function takes behind its context: those arguments of the probed one.
+
+    None if the tool has several of that name, of which it takes one as the kernel demands.
+    """
     if function.startswith(_OF_SYSTEM_CALL):
         return ()  # bcc reads them from the call's own registers
-    found = re.search(rf"\b{re.escape(function)}\s*\(([^()]{{0,1000}})\)\s*\{{", text)
-    return _parameters(found[1].split(",")[1:], False) if found else ()
+    found = re.findall(rf"\b{re.escape(function)}\s*\(([^()]{{0,1000}})\)\s*\{{", text)
+    return _parameters(found[0].split(",")[1:], False) if len(set(found)) == 1 else ()
 
 
 def _parameters(parts: list[str], last_is_result: bool) -> tuple[WantedArgument, ...]:
     found = []
     for number, part in enumerate(part for part in parts if part.strip()):
         match = _PARAMETER.fullmatch(" ".join(part.split()))
-        kind = match["type"] if match and "*" in match["stars"] else None
+        kind = match["type"] if match and match["stars"].count("*") == 1 else None
         said = kind if kind and kind.startswith(("struct ", "union ")) else None
         text = " ".join(part.split())
         if last_is_result and number == len(parts) - 1:

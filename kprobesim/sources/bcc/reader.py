@@ -9,12 +9,14 @@ from __future__ import annotations
 import bisect
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kprobesim.errors import UsageError
 from kprobesim.sources.bcc.c_text import arguments_of, c_probes
+from kprobesim.sources.bcc.questions import Questions
 from kprobesim.sources.reading import Reading, shown
 from kprobesim.sources.regexes import check_regex
+from kprobesim.sources.versions import VersionsByPlace
 from kprobesim.sources.wanted import Interface
 
 __all__ = ["is_bcc", "read_bcc"]
@@ -28,15 +30,15 @@ _CALL = re.compile(
 )
 _NAMED = re.compile(r"\b(?P<key>event|event_re|tp|fn_name|event_off)\s*=\s*")
 _TEXT = re.compile(r"[bBrRuU]{0,2}([\"'])(?P<text>(?:(?!\1)[^\n])*)\1")
-_SYSTEM_CALL = re.compile(r"\w+\.get_syscall_fnname\(\s*b?[\"'](?P<name>\w+)[\"']")
+_SYSTEM_CALL = re.compile(
+    r"\w+\.get_syscall_(?:fnname\(|prefix\(\)(?:\.decode\([^()]{0,20}\))?\s*\+)"
+    r"\s*b?[\"'](?P<name>\w+)[\"']"
+)
 _ASSIGNED = re.compile(
-    r"^[ \t]*(?P<name>\w+)\s*=\s*(?P<value>b?[\"'].{0,200}|\w+\.get_syscall_fnname\(.{0,100})$",
+    r"^[ \t]*(?P<name>\w+)\s*=\s*(?P<value>b?[\"'].{0,200}|\w+\.get_syscall_\w+\(.{0,100})$",
     re.MULTILINE,
 )
-_QUESTION = re.compile(
-    r"\s*(?:if\b.*\b(?:get_kprobe_functions|ksymname|tracepoint_exists)\b|try\s*:)"
-)
-_ANOTHER_BRANCH = ("elif", "else", "except")
+_NAMES = ("event", "event_re", "tp")
 _COMPUTED = re.compile(r"\s*[+%.]")
 _REPLACED = re.compile(r"\.replace\(\s*[\"']([A-Z][A-Z0-9_]*)[\"']")
 _ASKS_BTF = re.compile(r"\bsupport_(?:kfunc|lsm)\s*\(")
@@ -51,25 +53,28 @@ def is_bcc(text: str, path: Path) -> bool:
 def read_bcc(text: str, reading: Reading) -> None:
     """Tell ``reading`` of all that the tool attaches."""
     starts = [0, *(found.end() for found in re.finditer("\n", text))]
-    values = {found["name"]: found["value"] for found in _ASSIGNED.finditer(text)}
-    choices = _choices(text)
+    questions, versions = Questions(text), VersionsByPlace(text)
+    values = _Values(text, starts, questions)
     groups: dict[int, list[int]] = {}
     for found in _CALL.finditer(text):
         line = bisect.bisect_right(starts, found.start("what"))
         given = _arguments(found["rest"])
-        choice = choices.get(line)
-        before = len(reading.wanted)
-        _attach(found["what"], given, values, text, line, choice is not None, reading)
-        if choice is not None and len(reading.wanted) > before:
-            groups.setdefault(choice, []).append(before)
-    for numbers in groups.values():
-        reading.alternatives(numbers)
+        key = next((key for key in _NAMES if key in given), None)
+        for value, choice in values.of(given[key], line) if key is not None else ():
+            call = _Call(found["what"], key == "event_re", value, given.get("fn_name", ""), line)
+            before = len(reading.wanted)
+            _attach(call, text, choice is not None, reading)
+            if choice is not None and len(reading.wanted) > before:
+                groups.setdefault(choice, []).append(before)
     replaced = set(_REPLACED.findall(text))
     for probe in c_probes(text):
         line = bisect.bisect_right(starts, probe.at)
         if _PLACEHOLDER.fullmatch(probe.target) or any(one in probe.target for one in replaced):
             reading.note(line, f"{shown(probe.text)}: the tool writes another name there")
             continue
+        choice = questions.of_place(probe.at)
+        if choice is not None:
+            groups.setdefault(choice, []).append(len(reading.wanted))
         by_btf = probe.interface in (Interface.FENTRY, Interface.FEXIT, Interface.LSM)
         reading.want(
             probe.text,
@@ -78,9 +83,13 @@ def read_bcc(text: str, reading: Reading) -> None:
             probe.target,
             module=probe.module,
             returns=probe.returns,
-            optional=by_btf and _ASKS_BTF.search(text) is not None,
+            optional=choice is not None or (by_btf and _ASKS_BTF.search(text) is not None),
             arguments=probe.arguments,
+            versions=versions.at(probe.at),
         )
+    for choice, numbers in groups.items():
+        if questions.has_branches(choice):
+            reading.alternatives(numbers)
 
 
 def _arguments(rest: str) -> dict[str, str]:
@@ -89,26 +98,47 @@ def _arguments(rest: str) -> dict[str, str]:
     return {one["key"]: rest[one.end() :] for one in found}
 
 
-def _attach(
-    what: str,
-    given: dict[str, str],
-    values: dict[str, str],
-    text: str,
-    line: int,
-    optional: bool,
-    reading: Reading,
-) -> None:
-    key = next((key for key in ("event", "event_re", "tp") if key in given), None)
-    if key is None:
-        return
-    value = given[key]
-    variable = re.match(r"\w+", value)
-    if variable and variable[0] in values:
-        value = values[variable[0]]
+class _Values:
+    """What variables that names are kept in may hold."""
+
+    def __init__(self, text: str, starts: list[int], questions: Questions) -> None:
+        self._questions = questions
+        self._assigned: dict[str, list[tuple[int, str]]] = {}
+        for found in _ASSIGNED.finditer(text):
+            line = bisect.bisect_right(starts, found.start("name"))
+            self._assigned.setdefault(found["name"], []).append((line, found["value"]))
+
+    def of(self, value: str, line: int) -> list[tuple[str, int | None]]:
+        """The texts that ``value`` may be in a line, each with the question it depends on."""
+        question = self._questions.of_line(line)
+        variable = re.match(r"\w+", value)
+        held = self._assigned.get(variable[0], []) if variable else []
+        before = [one for one in held if one[0] < line] or held
+        if not before:
+            return [(value, question)]
+        chosen = self._questions.of_line(before[-1][0])
+        if chosen is None:
+            return [(before[-1][1], question)]
+        together = [text for at, text in before if self._questions.of_line(at) == chosen]
+        return [(text, chosen) for text in dict.fromkeys(together)]
+
+
+class _Call(NamedTuple):
+    """A call that attaches: of which method, what is its name, in which line."""
+
+    what: str
+    is_regex: bool
+    value: str
+    function: str
+    line: int
+
+
+def _attach(call: _Call, text: str, optional: bool, reading: Reading) -> None:
+    what, line, value = call.what, call.line, call.value
     returns = what == "attach_kretprobe"
     more: dict[str, Any] = {"optional": optional, "returns": returns}
-    if call := _SYSTEM_CALL.match(value):
-        reading.want(f"{what} {call['name']}", line, Interface.SYSCALL, call["name"], **more)
+    if found := _SYSTEM_CALL.match(value):
+        reading.want(f"{what} {found['name']}", line, Interface.SYSCALL, found["name"], **more)
         return
     literal = _TEXT.match(value)
     if literal is None or _COMPUTED.match(value, literal.end()):
@@ -119,7 +149,7 @@ def _attach(
         "attach_tracepoint": Interface.TRACEPOINT,
         "attach_raw_tracepoint": Interface.RAW_TRACEPOINT,
     }.get(what, Interface.KPROBE_PERF)
-    if key == "event_re":
+    if call.is_regex:
         try:
             check_regex(name)
         except UsageError as error:
@@ -128,29 +158,7 @@ def _attach(
         more |= {"pattern": True, "regex": True}
         reading.want(f"{what} {name}", line, interface, f"^(?:{name})$", **more)
         return
-    function = _TEXT.match(given.get("fn_name", ""))
+    function = _TEXT.match(call.function)
     if function is not None and not returns and interface is Interface.KPROBE_PERF:
         more["arguments"] = arguments_of(text, function["text"])
     reading.want(f"{what} {name}", line, interface, name, **more)
-
-
-def _choices(text: str) -> dict[int, int]:
-    """By line, the question below which it stands: what is attached there may be missing."""
-    found: dict[int, int] = {}
-    open_questions: list[tuple[int, int]] = []  # indentation and number
-    count = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        indent = len(line) - len(line.lstrip())
-        goes_on = line.lstrip().startswith(_ANOTHER_BRANCH)
-        while open_questions and (
-            open_questions[-1][0] > indent or (open_questions[-1][0] == indent and not goes_on)
-        ):
-            open_questions.pop()
-        if _QUESTION.match(line[:300]):
-            count += 1
-            open_questions.append((indent, count))
-        elif open_questions and open_questions[-1][0] < indent:
-            found[number] = open_questions[-1][1]
-    return found

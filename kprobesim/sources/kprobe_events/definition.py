@@ -69,9 +69,15 @@ def parse_definition(line: str) -> Definition:
     if returns and point.offset:
         raise DefinitionError(place, "a return probe is at the start of a function: leave + out")
     column = place + len(words[1]) + 1
-    arguments = []
+    arguments: list[WantedArgument] = []
     used: set[str] = set()
-    for word in words[2 : 2 + _MOST_ARGUMENTS]:
+    for word in words[2:]:
+        if len(arguments) == _MOST_ARGUMENTS:
+            raise DefinitionError(
+                column,
+                f"a probe reads at most {_MOST_ARGUMENTS} values: since 6.12 kernels refuse more "
+                "(E2BIG), older ones drop them",
+            )
         if letter == "e" and word.startswith("if"):
             break  # the rest is a filter
         try:

@@ -1,8 +1,8 @@
 """A file of TracingPolicies: its kprobes, tracepoints, LSM hooks, fentries and enforcers.
 
 Facts are of Tetragon 1.6: pkg/k8s/apis/cilium.io/v1alpha1 and pkg/sensors/tracing. It attaches by
-kprobe.multi where the kernel has that, and through perf where not; the rules of the latter are the
-stricter ones, and count.
+kprobe.multi where the kernel has that and the policy does not say otherwise, and through perf
+elsewhere. It overrides system calls by ``bpf_override_return()``, functions of LSMs by fmod_ret.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _KINDS = ("TracingPolicy", "TracingPolicyNamespaced")
 _KIND = re.compile(r"""^\s*(?:-\s+)?["']?kind["']?:\s*["']?TracingPolicy""", re.MULTILINE)
 _PASSED = {"uprobes": "in a program, not in the kernel", "usdts": "in a program, not in the kernel"}
 _MOST_ITEMS = 10_000
+_NO_MULTI, _TRUE = "disable-kprobe-multi", ("1", "t", "true")
+_OF_LSMS = "security_"
 
 
 def is_tetragon(text: str) -> bool:
@@ -78,6 +80,10 @@ class _Policy:
 
     def __init__(self, spec: Value, name: str | None, reading: Reading) -> None:
         self._lists = spec["lists"]
+        self._multi = not any(
+            one["name"].text == _NO_MULTI and one["value"].text.lower() in _TRUE
+            for one in spec["options"]
+        )
         self._name = name
         self._reading = reading
         self.sections: dict[str, Callable[[Value], None]] = {
@@ -98,6 +104,15 @@ class _Policy:
             entry = tuple(one for one in read if not one.returned)
             if call.is_system_call and call.interface is not Interface.SYSCALL:
                 entry = ()  # behind the wrapper's pt_regs, where Tetragon reads them
+            by_fmod_ret = overrides and call.target.startswith(_OF_LSMS) and not self._multi
+            if by_fmod_ret:
+                self._want(
+                    f"call: {call.target}, override",
+                    call.line,
+                    Interface.FMOD_RET,
+                    call.target,
+                    optional=optional,
+                )
             for returns in (False, True) if hook["return"].is_true else (False,):
                 self._want(
                     f"call: {call.target}{', return' if returns else ''}",
@@ -108,7 +123,8 @@ class _Policy:
                     pattern=call.pattern,
                     regex=call.regex,
                     returns=returns,
-                    overrides=overrides and not returns,
+                    overrides=overrides and not returns and not by_fmod_ret,
+                    multi=self._multi,
                     needs_btf=call.interface is Interface.KPROBE_PERF,
                     arguments=tuple(one for one in read if one.returned) if returns else entry,
                 )
@@ -157,11 +173,12 @@ class _Policy:
 
     def _enforcer(self, hook: Value) -> None:
         for one in hook["calls"]:
-            for call in calls(one, True, self._lists):
+            for call in calls(one, not one.text.startswith(_OF_LSMS), self._lists):
+                by_fmod_ret = call.target.startswith(_OF_LSMS)
                 self._want(
                     f"enforcer: {call.target}",
                     call.line,
-                    call.interface,
+                    Interface.FMOD_RET if by_fmod_ret else call.interface,
                     call.target,
                     pattern=call.pattern,
                     overrides=True,

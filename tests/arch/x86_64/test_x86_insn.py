@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kprobesim.arch.x86_64 import Undecodable, decode, length
+from kprobesim.arch.x86_64.insn import length_by_head
 
 ENCODINGS = [(bytes.fromhex(row["bytes"]), int(row["length"])) for row in rows("encodings.csv")]
 
@@ -25,6 +26,20 @@ def test_decode_and_length_agree_and_parts_add_up() -> None:
         assert insn.raw == code
         assert insn.imm_offset + insn.imm_size == known
         assert insn.disp_offset + insn.disp_size == insn.imm_offset
+
+
+def test_what_three_bytes_decide_is_remembered_and_nothing_else() -> None:
+    for code, known in ENCODINGS:
+        for end in (0, 15):  # with and without more behind it
+            assert length(code + bytes(end)) == decode(code + bytes(end)).length == known
+        assert length_by_head(code[:3].ljust(3, b"\x90")) in (0, known)
+        with pytest.raises(Undecodable):
+            length(code[: known - 1])
+    assert length_by_head(bytes.fromhex("8b 44 24")) == 4  # a displacement, whatever the base
+    assert length_by_head(bytes.fromhex("8b 04 25")) == 7
+    assert length_by_head(bytes.fromhex("8b 04 24")) == 3
+    assert length_by_head(bytes.fromhex("48 8b 04")) == 0  # the base decides
+    assert length_by_head(bytes.fromhex("0f 0b 78")) == 0  # UD2, or a hypervisor's prefix
 
 
 @pytest.mark.parametrize("view", [bytes, bytearray, memoryview])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kprobesim.arch.x86_64.optimize import branches, optimized_size
+from kprobesim.arch.x86_64.optimize import branches, copied_size
 
 START = 0xFFFF_FFFF_8100_0000
 THUNKS = START + 0x1000, START + 0x1100
@@ -20,14 +20,15 @@ def size(
     *,
     thunks: tuple[int, int] | None = THUNKS,
     faulting: int | None = None,
-    reserved: Callable[[int], bool] = lambda address: False,
+    reserved: Callable[[int, int], bool] = lambda start, end: False,
     group_boost: bool = False,
 ) -> int:
     text = bytes.fromhex(code)
-    return optimized_size(
+    if not branches(text, START, thunks).allow_jump(START + offset):
+        return 0
+    return copied_size(
         lambda address, count: (text + bytes(32))[address - START :][:count],
         START + offset,
-        branches(text, START, thunks),
         has_exception_entry=lambda address: address - START == faulting,
         reserved=reserved,
         group_boost=group_boost,
@@ -75,8 +76,8 @@ def test_faulting_stack_segment_and_reserved_bytes() -> None:
     assert size(FUNCTION, 0, faulting=4) == 0
     assert size(FUNCTION, 0, faulting=8) == 8
     assert size("8ed0 90909090", 0) == 0
-    assert size(FUNCTION, 0, reserved=lambda address: address == START + 7) == 0
-    assert size(FUNCTION, 0, reserved=lambda address: address == START + 8) == 8
+    assert size(FUNCTION, 0, reserved=lambda start, end: start <= START + 7 < end) == 0
+    assert size(FUNCTION, 0, reserved=lambda start, end: start <= START + 8 < end) == 8
 
 
 def test_a_function_that_cannot_be_decoded() -> None:

@@ -72,6 +72,21 @@ __asm__(
 noinline static int ip_rcv_finish(int x) BODY
 noinline int ip_rcv(int x) { return ip_rcv_finish(x) * 3; }
 
+/* an event of tracefs */
+struct event_class { const char *system; } class_sched = { "sched" };
+struct event_call { void *next, *previous; struct event_class *class; const char *name; };
+struct event_call event_free = { 0, 0, &class_sched, "sched_process_free" };
+__asm__(
+    ".section .rodata\n"
+    ".balign 8\n"
+    ".globl __start_ftrace_events, __stop_ftrace_events\n"
+    "__start_ftrace_events: .quad event_free\n"
+    "__stop_ftrace_events:\n"
+    ".text\n");
+
+/* the modules of security that are on: BPF's is none of them */
+__attribute__((used)) const char lsm_order[] = "\0lockdown,yama,apparmor";
+
 /* a system call, which gets the registers of its caller */
 struct pt_regs;
 #define SYSCALL_(prefix, name) noinline long prefix##name(const struct pt_regs *regs) { return (long)regs; }

@@ -46,6 +46,13 @@ def test_a_cut_table_is_read_as_far_as_it_goes() -> None:
     assert "text" not in PatchSites([(0, 10)])
 
 
+def test_ranges_that_share_a_byte() -> None:
+    sites = PatchSites([(10, 5), (20, 2)])
+    shared = [(start, end) for start in range(30) for end in range(start + 1, 31)]
+    for start, end in shared:
+        assert sites.any_in(start, end) == any(at in sites for at in range(start, end))
+
+
 @pytest.mark.parametrize(
     ("codes", "offsets"),
     [

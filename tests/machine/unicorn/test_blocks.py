@@ -44,20 +44,9 @@ def test_a_callback_may_lower_the_limit(arch: str) -> None:
         if len(calls) == 5:
             engine.counter_words[1] = engine.counter_words[0]
 
-    engine.hooks.on_code(0x1000, stop_soon)
+    engine.on_code(0x1000, stop_soon)
     engine.run(0x1000, 1_000_000)
     assert engine.words[0] == 5 and min(engine.counter) == 5
-
-
-def test_only_blocks_in_the_range_count(arch: str) -> None:
-    engine, ram = make_engine(arch)
-    halt = b"\x7f\x20\x03\xd5" if arch == "arm64" else b"\xf4"
-    ram[0x2000 : 0x2000 + len(halt)] = halt
-    engine.count_blocks(0x1000, 0x1FFF)
-    engine.run(0x2000, 10)
-    assert engine.counter[0] == 0
-    engine.run(0x1000, 10)
-    assert min(engine.counter) == 10
 
 
 def test_what_is_counted_may_change(arch: str) -> None:

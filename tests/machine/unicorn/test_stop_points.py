@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import mmap
 import struct
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.unicorn.stop_points import BlockExits, find_switch
+from kprobesim.machine.unicorn.stop_points import find_switch
 
 START, DEVICE = 0x1000, 0x8000_0000
 _LOAD, _ADD, _STORE = "load", "add", "store"
@@ -57,8 +56,8 @@ class Guest:
         self.on_read()
         return 0
 
-    def hook(self, address: int, callback: Callable[[], None]) -> int:
-        return self.engine.hooks.on_code(address, lambda *_: callback())
+    def hook(self, address: int, callback: Callable[[], None]) -> None:
+        self.engine.on_code(address, lambda *_: callback())
 
 
 def test_the_switch_is_found() -> None:
@@ -113,14 +112,14 @@ def test_a_hook_leaves_its_block_at_once(arch: str, early: bool) -> None:
         else:
             engine.stop()
 
-    hook = guest.hook(second_add, leave)
+    guest.hook(second_add, leave)
     passed: list[int] = []
     guest.hook(store, lambda: passed.append(engine.words[0]))
     engine.forget_code(START, end)
     engine.run(START)
     assert hits == passed == [1, 2, 3, 4]
     assert engine.words[engine.layout.pc] == second_add
-    engine.hooks.unhook(hook)
+    engine.dispatch.disarm(second_add)
     engine.forget_code(START, end)
     engine.words[0] = 0
     engine.run(START, 5)
@@ -128,7 +127,7 @@ def test_a_hook_leaves_its_block_at_once(arch: str, early: bool) -> None:
 
 
 def test_hooks_beside_each_other_and_far_away(arch: str) -> None:
-    """Zones that touch are joined, and every hook can leave its block."""
+    """Every hook can leave its block."""
     guest = Guest(arch, *[_ADD] * 12)
     engine, end = guest.engine, guest.at[-1]
     left: list[int] = []
@@ -141,25 +140,16 @@ def test_hooks_beside_each_other_and_far_away(arch: str) -> None:
         return leave
 
     others = [0x9000, 0xF000, 0x5000, 0x3000, 0x2000, 0x9800]
-    handles = [guest.hook(address, leaver(address)) for address in others]
+    for address in others:
+        guest.hook(address, leaver(address))
     for n in (7, 3, 11, 0):
-        handle = guest.hook(guest.at[n], leaver(guest.at[n]))
+        guest.hook(guest.at[n], leaver(guest.at[n]))
         engine.forget_code(START, end)
         engine.words[0] = 0
         engine.run(START, 4)
         assert engine.words[0] == 2 * n
         assert left[-2:] == [guest.at[n]] * 2
-        engine.hooks.unhook(handle)
-    for handle in handles:
-        engine.hooks.unhook(handle)
-
-
-def test_a_range_of_addresses(arch: str) -> None:
-    guest = Guest(arch, *[_ADD] * 6)
-    engine = guest.engine
-    engine.hooks.on_code(guest.at[2], lambda *_: engine.write_pc(guest.at[-1]), last=guest.at[4])
-    engine.run(START, 6)
-    assert engine.words[0] == 2 * 3
+        engine.dispatch.disarm(guest.at[n])
 
 
 def test_a_hooked_block_that_overwrites_itself(arch: str) -> None:
@@ -177,23 +167,3 @@ def test_a_hooked_block_that_overwrites_itself(arch: str) -> None:
         assert len(hits) >= turns[-1]
     assert turns[1] - 1 <= turns[0] <= turns[1]
     assert turns[1] >= 15
-
-
-def test_zones_are_disjoint_and_cover_every_hook() -> None:
-    made: dict[int, tuple[int, int]] = {}
-
-    def hook(low: int, high: int, _callback: object) -> int:
-        number = max(made, default=0) + 1
-        made[number] = low, high
-        return number
-
-    exits = BlockExits(
-        ctypes.c_uint8(), hook, lambda number: made.pop(number) and None, lambda *_: None
-    )
-    places = [(5000 * n % 70_001) * 3 for n in range(40)] + [10, 4095]
-    for number, place in enumerate(places):
-        exits.add(place, place)
-        zones = sorted(made.values())
-        assert all(a[1] < b[0] for a, b in itertools.pairwise(zones))
-        for seen in places[: number + 1]:
-            assert any(low <= max(0, seen - 4095) and seen <= high for low, high in zones)

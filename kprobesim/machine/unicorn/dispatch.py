@@ -1,0 +1,317 @@
+"""Who is called before an instruction, and at each block: one hook of each kind, for any number.
+
+Unicorn walks a list of all its hooks at each hit, and at each instruction that it translates. Here
+each engine has one hook of code and one of blocks, so that Unicorn bakes the call into what it
+translates, without a list (``gen_uc_tracecode()``, 2.1.4). Which instructions are hooked is decided
+when a block is translated (:mod:`~kprobesim.machine.unicorn.translate_code`): those that are armed
+then. So what is armed costs nothing where it is not, however much there is, and is exact wherever
+blocks begin: an instruction is translated anew in each block that it is part of.
+
+Arming needs what was translated from there to be forgotten, as with any hook.
+
+Where functions of Unicorn's cannot be replaced (:mod:`.interposition`), each armed address has a
+hook of its own (:mod:`.single_hooks`): as exact, and slow where there are many.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import struct
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+import unicorn
+
+from kprobesim.arch.architecture import halves
+from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn.armed_table import ArmedTable
+from kprobesim.machine.unicorn.code_pages import SUFFIXES
+from kprobesim.machine.unicorn.dispatch_code import BOARD, BOARD_BYTES, CODE, MAY_LEAVE, WORDS
+from kprobesim.machine.unicorn.host_code import assemble, put_code
+from kprobesim.machine.unicorn.interposition import find_function, find_slots
+from kprobesim.machine.unicorn.library import address_of, library
+from kprobesim.machine.unicorn.native import Native
+from kprobesim.machine.unicorn.single_hooks import SingleHooks
+from kprobesim.machine.unicorn.stop_points import exit_request, find_switch
+from kprobesim.sizes import MASK64
+
+if TYPE_CHECKING:
+    from kprobesim.machine.unicorn.engine import Engine
+
+__all__ = ["Dispatch", "Dispatcher", "make_dispatch"]
+
+_STEPS = halves(x86_64=1, arm64=4)
+_NOWHERE = 1 << 63 | 1  # canonical nowhere, and aligned nowhere
+_HOOK_BEGIN = 24  # of struct hook: five ints and a bool before it, then end and callback
+_TB = struct.Struct("<Q12xHH")  # TranslationBlock: pc, size and icount
+_MOST_ENGINES = 1024
+_FUNC_START = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+_u64 = ctypes.c_uint64
+
+AddHook = Callable[..., int]
+"""``add(kind, function, (low, high), data=0)``: as :meth:`.hooks.Hooks.add`."""
+
+
+class Dispatch(Protocol):
+    """One engine's."""
+
+    live: bool
+    """Whether who is armed in another's place is called at once, also by what was translated
+    before; and whether there is :meth:`chain`."""
+
+    @property
+    def count(self) -> Native | None:
+        """What counts blocks, and calls who wants each; ``None``: Unicorn's own function does."""
+
+    def arm(self, address: int, native: Native, *, leaves: bool) -> None:
+        """Call ``native`` before the instruction at ``address``, which nobody else is armed at.
+
+        Args:
+            address: Virtual; what was translated from there is to be forgotten by the caller.
+            native: What is called.
+            leaves: Whether it may move the CPU, or stop the engine: then the block is left at once.
+        """
+
+    def disarm(self, address: int) -> None:
+        """Call nobody there any more; from now on, also in what was translated before."""
+
+    def chain(self, natives: Sequence[Native]) -> Native:
+        """What calls each of ``natives`` in order."""
+
+    def every_block(self, native: Native) -> None:
+        """Call ``native`` at the start of each block that is counted, before it runs."""
+
+    def no_longer(self, native: Native) -> None:
+        """Call it no more; nothing happens if nobody did."""
+
+    def look_everywhere(self, on: bool) -> None:
+        """In blocks that are translated from now on: the guest may be stopped at any instruction.
+
+        If not: where a block starts, and where somebody is armed who may leave.
+        """
+
+    def look_in_next(self) -> None:
+        """As :meth:`look_everywhere`, in the next block that is translated: it will be left."""
+
+    def count_instructions(self, on: bool) -> None:
+        """Whether Unicorn counts instructions: its own hook is on each then."""
+
+
+class Dispatcher:
+    """The dispatch of the engine ``uc``, by machine code."""
+
+    live = True
+
+    def __init__(self, placed: _Placed, uc: unicorn.Uc, cpu: int, arch: str) -> None:
+        self._placed = placed
+        self._board = board = placed.take_board()
+        self._keep: dict[int, object] = {}
+        self._every: list[Native] = []
+        self._chained: Native | None = None
+        self.count: Native | None = Native(placed.address("block"), ctypes.addressof(board), board)
+        self._never = _u64()  # what is not found: a wish to stop, or the switch
+        self._dummy = ctypes.addressof(self._never)
+        offset = find_switch()
+        values = {
+            "counter": self._dummy,
+            "exit": self._dummy,
+            "switch": address_of(uc) + offset if offset else self._dummy,
+            "step": _STEPS[arch],
+        }
+        for name, value in values.items():
+            self._set(name, value)
+        self._table = ArmedTable(self._place_table)
+        self._set("cpu", cpu)  # from now on `translate` knows it
+        weakref.finalize(uc, placed.give_back, board).atexit = False
+
+    def _set(self, name: str, value: int) -> None:
+        self._board[BOARD.index(name)] = value
+
+    def _place_table(self, address: int, mask: int) -> None:
+        self._set("armed", address)
+        self._set("mask", mask)
+
+    def begin(
+        self, add: AddHook, counter: int, run: Callable[[], int], stop: Callable[[], int]
+    ) -> None:
+        """Hook the engine, which has no RAM.
+
+        Args:
+            add: Adds a hook.
+            counter: The address of the counter and, behind it, the limit.
+            run: Runs a block of one instruction; returns where that is.
+            stop: Stops it; returns the address of the word by which that was asked for, or 0.
+
+        Raises:
+            EngineError: This is another Unicorn.
+        """
+        self._set("counter", counter)
+        arrival = self._placed.address("arrival")
+        hook = add(
+            unicorn.UC_HOOK_CODE, arrival, (_NOWHERE, _NOWHERE), data=ctypes.addressof(self._board)
+        )
+        self._hook = (_u64 * 3).from_address(hook + _HOOK_BEGIN)
+        if list(self._hook) != [_NOWHERE, _NOWHERE, arrival]:
+            raise EngineError("cannot find the range of a hook; is this a new version of Unicorn?")
+        self._set("hook", hook + _HOOK_BEGIN)
+        with self._placed.lock:
+            context, request, place = self._placed.observe(run, stop)
+        block = self._board[BOARD.index("last_block")]
+        pc, _, instructions = _TB.unpack(ctypes.string_at(block, _TB.size)) if block else (0, 0, 0)
+        if (pc, instructions) != (place, 1):
+            raise EngineError("cannot find the block that is translated inside Unicorn")
+        self._set("context", context)
+        self._set("exit", request or self._dummy)
+
+    # -- who is called -----------------------------------------------------------------------------
+
+    def arm(self, address: int, native: Native, *, leaves: bool) -> None:
+        """Put it into the table that the machine code reads."""
+        self._keep[address] = native.keep
+        self._table.put(address, native.function, native.data, MAY_LEAVE if leaves else 0)
+
+    def disarm(self, address: int) -> None:
+        """Take it out: what is translated finds nobody there."""
+        self._table.remove(address)
+        self._keep.pop(address, None)
+
+    def chain(self, natives: Sequence[Native]) -> Native:
+        """What calls each of ``natives`` in order: its data is the list."""
+        pairs = [word for native in natives for word in (native.function, native.data)]
+        words = (_u64 * (len(pairs) + 2))(*pairs)
+        keep = words, tuple(natives)
+        return Native(self._placed.address("chain"), ctypes.addressof(words), keep)
+
+    def every_block(self, native: Native) -> None:
+        """Call ``native`` at each block, if they are counted; nothing is translated anew."""
+        self._every.append(native)
+        self._call_at_blocks()
+
+    def no_longer(self, native: Native) -> None:
+        """Call it no more."""
+        self._every = [each for each in self._every if each is not native]
+        self._call_at_blocks()
+
+    def _call_at_blocks(self) -> None:
+        every = self._every
+        called = every[0] if len(every) == 1 else self.chain(every)
+        self._set("every", 0)
+        self._set("every_data", called.data)
+        self._set("every", called.function if every else 0)
+        self._chained = called
+
+    # -- how blocks are translated -----------------------------------------------------------------
+
+    def look_everywhere(self, on: bool) -> None:
+        """The value of the switch for most blocks."""
+        self._set("quick", not on)
+
+    def look_in_next(self) -> None:
+        """The switch is off for one block."""
+        self._board[_LOOK_IN_NEXT] = 1
+
+    def count_instructions(self, on: bool) -> None:
+        """Unicorn then walks its list, and looks at the range of a hook when it would call it."""
+        self._set("wide", on)
+        self._hook[0], self._hook[1] = (0, MASK64) if on else (_NOWHERE, _NOWHERE)
+
+
+_LOOK_IN_NEXT = BOARD.index("look_in_next")
+
+
+class _Placed:
+    """The machine code, once a process and kind of guest, in the place of Unicorn's."""
+
+    def __init__(self, host: str, slots: dict[str, ctypes.c_uint64], suffix: str) -> None:
+        code, self._labels = assemble(CODE[host])
+        self.lock = threading.Lock()
+        lib = library()
+        self._start_slot = slots[f"tcg_func_start_{suffix}"]
+        self._start = find_function(lib, f"tcg_func_start_{suffix}")
+        values = {
+            "nowhere": _NOWHERE,
+            "stop": find_function(lib, "uc_emu_stop"),
+            "real": find_function(lib, f"gen_intermediate_code_{suffix}"),
+            "func_start": self._start,
+        }
+        placed = put_code(code, WORDS, values, "table", BOARD_BYTES * _MOST_ENGINES)
+        self._code, self._area, self._words = placed.code, placed.area, placed.words
+        self._free: list[int] = []
+        self._made = 0
+        slots[f"gen_intermediate_code_{suffix}"].value = self.address("translate")
+
+    def address(self, label: str) -> int:
+        """Where a function is."""
+        return self._code + self._labels[label]
+
+    def take_board(self) -> ctypes.Array[ctypes.c_uint64]:
+        """A board of nobody's; raises :class:`EngineError` if there is none."""
+        with self.lock:
+            if self._free:
+                number = self._free.pop()
+            elif self._made < _MOST_ENGINES:
+                number = self._made
+                self._made += 1
+            else:
+                raise EngineError(f"{_MOST_ENGINES} guests are open: close some first")
+            board = (_u64 * (BOARD_BYTES // 8)).from_address(self._area + BOARD_BYTES * number)
+            board[:] = [0] * len(board)
+            self._words[WORDS.index("count")] = self._made
+        return board
+
+    def give_back(self, board: ctypes.Array[ctypes.c_uint64]) -> None:
+        """The engine is no more."""
+        board[BOARD.index("cpu")] = 0
+        self._free.append((ctypes.addressof(board) - self._area) // BOARD_BYTES)
+
+    def observe(self, run: Callable[[], int], stop: Callable[[], int]) -> tuple[int, int, int]:
+        """The translator that ``run()`` uses; what ``stop()`` returns meanwhile; and ``run()``."""
+        contexts, requests, thread = set(), [], threading.get_ident()
+        real = _FUNC_START(self._start)
+
+        def start(context: int) -> None:
+            if threading.get_ident() == thread:
+                contexts.add(context)
+                requests.append(stop())
+            real(context)
+
+        callback = _FUNC_START(start)
+        before = self._start_slot.value
+        self._start_slot.value = ctypes.cast(callback, ctypes.c_void_p).value or 0
+        try:
+            place = run()
+        finally:
+            self._start_slot.value = before
+        if len(contexts) != 1:
+            raise EngineError("cannot find the translator inside Unicorn; is this a new version?")
+        return contexts.pop(), requests[0], place
+
+
+@cache
+def _placed(suffix: str) -> _Placed | None:
+    """Put our functions in, once a process; ``None`` where that cannot be."""
+    host = platform.machine()
+    names = {f"gen_intermediate_code_{suffix}", f"tcg_func_start_{suffix}"}
+    slots = find_slots(library(), names) if host in CODE and struct.calcsize("P") == 8 else {}
+    return _Placed(host, slots, suffix) if len(slots) == len(names) else None
+
+
+def make_dispatch(engine: Engine, uc: unicorn.Uc, run: Callable[[], int]) -> Dispatch:
+    """The dispatch of an engine that has no RAM yet, and looks for a stop everywhere.
+
+    Args:
+        engine: The engine.
+        uc: It, as the binding knows it.
+        run: Runs a block of one instruction; returns where that is.
+    """
+    placed, cpu, add = _placed(SUFFIXES[engine.arch]), engine.code_pages.cpu, engine.hooks.add
+    if placed is None or not cpu:
+        return SingleHooks(add, engine.hooks.unhook)
+    dispatcher = Dispatcher(placed, uc, cpu, engine.arch)
+    counter, stop = ctypes.addressof(engine.counter_words), engine.stop
+    dispatcher.begin(add, counter, run, lambda: exit_request(engine.words, stop))
+    return dispatcher

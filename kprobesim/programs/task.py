@@ -1,0 +1,99 @@
+"""Whose hit it is, where and when, for programs that are interpreted: as compiled ones see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from kprobesim.errors import GuestMemoryError
+from kprobesim.inside.tasks import TASK_COMM_LEN, Tasks
+from kprobesim.machine.system import System
+from kprobesim.machine.unicorn.control_words import control_words
+from kprobesim.sizes import MASK64
+
+__all__ = ["TaskFacts"]
+
+_HIGH_HALF = 1 << 63
+
+
+class TaskFacts:
+    """The facts of a hit on ``machine``, whose tasks are those of ``tasks``; ``None``: a fault.
+
+    ``by_name`` has what tells each of them.
+    """
+
+    def __init__(self, machine: System, tasks: Tasks) -> None:
+        self._machine = machine
+        self._tasks = tasks
+        self._control = control_words(machine.engine)
+        self.by_name: Mapping[str, Callable[[], int | bytes | None]] = {
+            "caller": self.caller,
+            "comm": self.comm,
+            "cpu": self.cpu,
+            "now": self.now,
+            "pid": self.pid,
+            "tgid": self.tgid,
+        }
+
+    def current(self) -> int | None:
+        """The address of the ``task_struct``; ``None`` as long as there is none."""
+        place = self._tasks.place
+        if place.register:
+            task = self._control[place.register].value
+            if task & _HIGH_HALF:
+                return int(task)
+        if place.variable is None:
+            return None
+        address = place.variable
+        for name in place.bases:
+            address = self._control[name].value + place.variable & MASK64
+            if address & _HIGH_HALF:
+                break
+        pointer = self._read(address, 8)
+        return pointer if pointer is not None and pointer & _HIGH_HALF else None
+
+    def pid(self) -> int | None:
+        """The thread's."""
+        return self._member("pid")
+
+    def tgid(self) -> int | None:
+        """The process's."""
+        return self._member("tgid")
+
+    def _member(self, name: str) -> int | None:
+        task = self.current()
+        if task is None:
+            return None
+        value = self._read(task + self._tasks.offsets[name] & MASK64, 4)
+        return None if value is None else value - (value >> 31 << 32)
+
+    def comm(self) -> bytes | None:
+        """The task's name."""
+        task = self.current()
+        if task is None:
+            return None
+        try:
+            place = task + self._tasks.offsets["comm"] & MASK64
+            return self._machine.memory.read_cstr(place, TASK_COMM_LEN)
+        except GuestMemoryError:
+            return None
+
+    def cpu(self) -> int:
+        """The number of the CPU."""
+        return self._machine.vcpu.number
+
+    def now(self) -> int:
+        """The guest's time in nanoseconds."""
+        return self._machine.stopwatch.now()
+
+    def caller(self) -> int | None:
+        """The return address, at a function's first instruction."""
+        abi, words = self._machine.isa.abi, self._machine.words
+        if abi.link_register is not None:
+            return int(words[abi.number(abi.link_register)])
+        return self._read(words[abi.number(abi.stack_pointer)], 8)
+
+    def _read(self, address: int, size: int) -> int | None:
+        try:
+            return int.from_bytes(self._machine.memory.read(address, size), "little")
+        except GuestMemoryError:
+            return None
