@@ -72,8 +72,8 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--arming",
         choices=("auto", "breakpoint", "hook"),
         default="auto",
-        help="how probes are armed: by INT3 or BRK in guest memory, or by hooks "
-        "that change nothing (default: hooks, unless --stepping, --model or --strict ask for a kernel's own way)",
+        help="how probes are armed: by INT3 or BRK in guest memory, or by hooks, which change no "
+        "byte (default: hooks, unless --stepping, --model or --strict ask for a kernel's own way)",
     )
     parser.add_argument(
         "--stepping",
