@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from keyword import iskeyword
 from typing import Any, Literal, get_args
 
 from kprobesim.errors import UsageError
@@ -11,6 +12,7 @@ from kprobesim.programs.types import Str
 from kprobesim.programs.values import TextConst, Value, as_value
 
 __all__ = [
+    "MAX_KEYS",
     "Action",
     "Count",
     "Full",
@@ -29,7 +31,9 @@ Full = Literal["drain", "drop"]
 ones are dropped, and counted."""
 
 _KEY_WORDS = 32
-_MAX_KEYS = 1 << 26
+MAX_KEYS = 1 << 20
+"""How many keys there may be where nobody says another number."""
+_MOST_KEYS = 1 << 26
 _FIELDS = 64
 _SLOTS = 4096
 _RING_BYTES = 1 << 30
@@ -92,16 +96,16 @@ class Keyed(Action):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", _key(self.key))
-        if not isinstance(self.max_keys, int) or not 1 <= self.max_keys <= _MAX_KEYS:
-            raise UsageError(f"max_keys {self.max_keys!r}: give 1 to {_MAX_KEYS}")
+        if not isinstance(self.max_keys, int) or not 1 <= self.max_keys <= _MOST_KEYS:
+            raise UsageError(f"max_keys {self.max_keys!r}: give 1 to {_MOST_KEYS}")
 
     @property
     def values(self) -> Iterator[Value]:
         return iter(self.key)
 
 
-def _max_keys(number: int) -> Any:
-    return field(default=number, kw_only=True, metadata={"shape": False})
+def _max_keys() -> Any:
+    return field(default=MAX_KEYS, kw_only=True, metadata={"shape": False})
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +113,7 @@ class Count(Keyed):
     """Count the hits."""
 
     key: Any = ()
-    max_keys: int = _max_keys(1 << 20)
+    max_keys: int = _max_keys()
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +122,7 @@ class _OfValue(Keyed):
 
     value: Any
     key: Any = ()
-    max_keys: int = _max_keys(1 << 20)
+    max_keys: int = _max_keys()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -201,7 +205,6 @@ class Linear:
 class Histogram(_OfValue):
     """Count the hits by how large a number is: by powers of two, or in equal steps."""
 
-    max_keys: int = _max_keys(1 << 16)
     scale: Log2 | Linear = field(default=Log2(), kw_only=True)
 
     def __post_init__(self) -> None:
@@ -233,11 +236,11 @@ class Record(Action):
         if not found or len(found) > _FIELDS:
             raise UsageError(f"a record of {len(found)} fields: give 1 to {_FIELDS} values by name")
         for name, value in found.items():
-            if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
-                raise UsageError(f"{name!r} cannot be a field's name: give a name as Python has it")
+            _check_name(name, "a field's name")
             if isinstance(value, TextConst):
                 raise UsageError(f"field {name} is always {value}: leave it out")
         object.__setattr__(self, "fields", tuple(found.items()))
+        _check_name(self.name, "a record's name")
         if self.full not in get_args(Full):
             raise UsageError(f"full is {' or '.join(get_args(Full))}, not {self.full!r}")
         if not isinstance(self.capacity, int) or self.capacity < 1:
@@ -256,3 +259,10 @@ class Record(Action):
     @property
     def shape(self) -> tuple[Any, ...]:
         return type(self).__name__, tuple((str(v.type), v.shape) for v in self.values)
+
+
+def _check_name(name: object, what: str) -> None:
+    """Whether ``namedtuple()`` takes it; raises :class:`UsageError`."""
+    good = isinstance(name, str) and name.isidentifier() and not name.startswith("_")
+    if not good or iskeyword(str(name)):
+        raise UsageError(f"{name!r} cannot be {what}: give a name as Python's variables have it")

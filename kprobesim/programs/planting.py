@@ -102,7 +102,8 @@ class Programs:
             keep = code, blocks, stores
             native = Native(code.address("hit"), address_of(blocks, size * number), keep)
             p.use_native(native, self._machine.engine.hooks.handle)
-        return Planted(program, names, probes, stores, why_not, self._machine.turn, self._kprobes)
+        machine, kprobes = self._machine, self._kprobes
+        return Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
 
     def _store(self, action: Action, names: Sequence[str], *, many: bool) -> Any:
         """What ``action`` keeps, empty."""
