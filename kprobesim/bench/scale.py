@@ -102,7 +102,7 @@ class _Scale:
         return Contender(key, label, lambda: self._hit(count), target)
 
     def _call(self) -> None:
-        arguments = (self._loop, self._hits, self._target)
+        arguments = (self._loop, self._hits, self._target, _X)
         result = self._kernel.call(*arguments, timeout=None)
         check(f"{_PROBED}({_X})", result, _ROOT)
 

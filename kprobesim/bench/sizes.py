@@ -16,4 +16,5 @@ class Sizes:
     sort_elements: int = 50_000
     copy_bytes: int = 8 << 20
     hits: int = 20_000
+    program_hits: int = 400_000
     probes: tuple[int, ...] = (1, 100, 10_000)
