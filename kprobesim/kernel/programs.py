@@ -29,6 +29,7 @@ from kprobesim.programs.actions import (
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
+from kprobesim.programs.spelling import duration
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.ring import Ring
 from kprobesim.programs.stores.single import Counter, Single
@@ -186,6 +187,38 @@ class ProgramVerbs(Verdicts):
         """
         action = Histogram(value, key, scale=_scale(log2=log2, linear=linear))
         found: Single[Any] | Table = self._plant_one(where, action, when, returns, compiled)
+        return found
+
+    def latency(
+        self,
+        where: Names,
+        *,
+        log2: bool = False,
+        linear: tuple[int, int, int] | None = None,
+        key: Any = (),
+        when: Any = None,
+        maxactive: int = 0,
+        compiled: bool | None = None,
+    ) -> Single[Any] | Table:
+        """Count calls by how long they take, from the entry to the return, in nanoseconds.
+
+        They are the guest's own: see :mod:`~kprobesim.machine.stopwatch`.
+
+        >>> times = k.latency("vfs_read", log2=True)
+
+        Args:
+            where: Functions, as for :meth:`plant`.
+            log2: As for :meth:`histogram`.
+            linear: As for :meth:`histogram`.
+            key: As for :meth:`histogram`; arguments are those of the entry.
+            when: Count only calls that return when this is true; ``arg(0)`` is that of the entry.
+            maxactive: How many calls of one function are followed at a time, as by a ``Kretprobe``;
+                others are counted in ``nmissed``.
+            compiled: As for :meth:`plant`.
+        """
+        action = Histogram(duration, key, scale=_scale(log2=log2, linear=linear))
+        program = Program((action,), when, maxactive=maxactive)
+        found: Single[Any] | Table = self.plant(where, program, compiled=compiled).stores[0]
         return found
 
     def _plant_one(
