@@ -11,6 +11,7 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
 from kprobesim.kernel.verdicts import Verdicts
+from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.names import Names, is_many
 from kprobesim.machine.system import System
@@ -29,6 +30,7 @@ from kprobesim.programs.actions import (
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
+from kprobesim.programs.saved import SavedPrograms, planted_in, prepare_saved
 from kprobesim.programs.spelling import duration
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.ring import Ring
@@ -53,6 +55,15 @@ class ProgramVerbs(Verdicts):
     @cached_property
     def _programs(self) -> Programs:
         return Programs(self.machine, self.kprobes, self.tasks)
+
+    @property
+    def programs(self) -> list[Planted]:
+        """All programs that are planted, in order; also those that a snapshot has brought."""
+        return planted_in(self.kprobes)
+
+    def prepare_programs(self, saved: SavedPrograms) -> dict[int, Kprobe]:
+        """The probes that did stored programs, by their numbers; raises :class:`UsageError`."""
+        return prepare_saved(self._programs, saved) if saved.facts else {}
 
     @in_turn
     def plant(self, where: Names, program: Program, *, compiled: bool | None = None) -> Planted:

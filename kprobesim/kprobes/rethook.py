@@ -23,7 +23,14 @@ from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.machine.code_watch import RETURNS, UnguardedArrival, Watch
 from kprobesim.machine.system import System
 
-__all__ = ["RET_IMMEDIATE", "Follower", "HookReturns", "Returns", "TrampolineReturns", "task_functions"]
+__all__ = [
+    "RET_IMMEDIATE",
+    "Follower",
+    "HookReturns",
+    "Returns",
+    "TrampolineReturns",
+    "task_functions",
+]
 
 _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
 _MOST_SITES = 512  # hooked return addresses: each makes the translation of code slower

@@ -116,7 +116,8 @@ class Programs:
             p.use_native(native, self._make_call(native))
             if isinstance(p, ReturnProgramProbe):
                 p.follow(self._following, self._maxactive(program), code.address("returned"))
-        return Planted(program, names, probes, stores, why_not, self._machine.turn, self._kprobes)
+        machine, kprobes = self._machine, self._kprobes
+        return Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
 
     def _make_call(self, native: Native) -> Callable[[int], None]:
         """``call(address)``, for a hit that Python is told of, too: it may have other returns."""

@@ -22,7 +22,7 @@ class _EntryCounts(Kretprobe):
     __slots__ = ()
 
     @property
-    def nmissed(self) -> int:  # type: ignore[override]
+    def nmissed(self) -> int:
         """Those of ``kp``."""
         return self.kp.nmissed
 
@@ -105,7 +105,7 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
         self.rp.kp = self
 
     @property
-    def registered_at(self) -> int | None:  # type: ignore[override]
+    def registered_at(self) -> int | None:
         """Where it is registered; whoever unregisters it ends what it follows."""
         return self._address
 

@@ -87,7 +87,11 @@ class TaskFacts:
 
     def caller(self) -> int | None:
         """The return address, at a function's first instruction; also where it was replaced."""
-        abi, words, recover = self._machine.isa.abi, self._machine.words, self._machine.recover_return
+        abi, words, recover = (
+            self._machine.isa.abi,
+            self._machine.words,
+            self._machine.recover_return,
+        )
         if abi.link_register is not None:
             frame = words[abi.number(abi.frame_pointer)]
             return recover(words[abi.number(abi.link_register)], frame)
