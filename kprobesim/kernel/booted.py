@@ -73,7 +73,15 @@ class BootedKernel(Kernel):
         stepping = model.of(image.arch).stepping
         pages = InsnPages(image, self.call)
         manager = KprobesManager(
-            machine, image, stepping, "hook", pages, model=model, strict=strict
+            machine,
+            image,
+            stepping,
+            "hook",
+            pages,
+            model=model,
+            strict=strict,
+            jumps=False,
+            guest_has_traps=True,
         )
         super().__init__(image, machine, manager)
         self.board = board
