@@ -213,10 +213,11 @@ class ProgramVerbs(Verdicts):
         log2: bool = False,
         linear: tuple[int, int, int] | None = None,
         key: Any = (),
+        max_keys: int = MAX_KEYS,
         when: Any = None,
         maxactive: int = 0,
         compiled: bool | None = None,
-    ) -> Single[Any] | Table:
+    ) -> Any:
         """Count calls by how long they take, from the entry to the return, in nanoseconds.
 
         They are the guest's own: see :mod:`~kprobesim.machine.stopwatch`.
@@ -228,15 +229,19 @@ class ProgramVerbs(Verdicts):
             log2: As for :meth:`histogram`.
             linear: As for :meth:`histogram`.
             key: As for :meth:`histogram`; arguments are those of the entry.
+            max_keys: As for :meth:`count`.
             when: Count only calls that return when this is true; ``arg(0)`` is that of the entry.
             maxactive: How many calls of one function are followed at a time, as by a ``Kretprobe``;
                 others are counted in ``nmissed``.
             compiled: As for :meth:`plant`.
+
+        Returns:
+            As :meth:`histogram`.
         """
-        action = Histogram(duration, key, scale=_scale(log2=log2, linear=linear))
+        scale = _scale(log2=log2, linear=linear)
+        action = Histogram(duration, key, max_keys=max_keys, scale=scale)
         program = Program((action,), when, maxactive=maxactive)
-        found: Single[Any] | Table = self.plant(where, program, compiled=compiled).stores[0]
-        return found
+        return self.plant(where, program, compiled=compiled).stores[0]
 
     def _plant_one(
         self, where: Any, action: Any, when: Any, returns: bool | None, compiled: bool | None

@@ -78,7 +78,7 @@ def test_every_way_to_call_and_return(guest: CalledKernel, compiled: bool) -> No
 @HOW
 def test_time_from_entry_to_return(guest: CalledKernel, compiled: bool) -> None:
     times = guest.record("count_to", turns=arg(0), took=duration, compiled=compiled)
-    slow: Any = guest.latency("count_to", log2=True, when=arg(0) > 100, compiled=compiled)
+    slow = guest.latency("count_to", log2=True, when=arg(0) > 100, compiled=compiled)
     for turns in (10, 1000, 10):
         guest.call("count_to", turns)
     first, longer, last = times
