@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
 from kprobesim.kprobes.hit.common import HitSteps, references_of_nobody
@@ -390,17 +389,3 @@ class HookReturns(Returns):
         if start:
             for key in [key for key in self.pending if start < key <= start + _STACK]:
                 self.recycle(self.pending.pop(key))
-
-
-def task_functions(image: KernelImage) -> tuple[int, int] | None:
-    """Where tasks end (since 4.9) and are switched, for :class:`HookReturns`."""
-
-    def address(*names: str) -> int | None:
-        found = [symbol for name in names for symbol in image.symbols.candidates(name)]
-        return found[0].address if found else None
-
-    if not image.has_symbols:
-        return None
-    dead = address("do_task_dead")
-    switched = address("finish_task_switch", "finish_task_switch.isra.0")
-    return None if dead is None or switched is None else (dead, switched)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kprobesim.image import KernelImage
-from kprobesim.kprobes.rethook import task_functions
+from kprobesim.kprobes.task_functions import task_functions
 from kprobesim.machine.code_watch import RETURNS, Watch
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import Native
