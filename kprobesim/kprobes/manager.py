@@ -29,6 +29,7 @@ from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable, has_jprobe, members
+from kprobesim.kprobes.task_functions import task_functions
 from kprobesim.machine.system import System
 
 __all__ = ["KprobesManager"]

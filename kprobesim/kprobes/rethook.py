@@ -29,7 +29,6 @@ __all__ = [
     "HookReturns",
     "Returns",
     "TrampolineReturns",
-    "task_functions",
 ]
 
 _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
