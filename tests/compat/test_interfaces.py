@@ -15,6 +15,7 @@ from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.settings import LOCKED_DOWN
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
+from kprobesim.functions.facts import Inlining
 from kprobesim.sources.versions import Versions
 from kprobesim.sources.wanted import Interface, Source, SourceKind, Wanted, WantedArgument
 from kprobesim.survey.known import open_known
@@ -123,6 +124,17 @@ def test_equal_lines_of_a_list_are_judged_once(judge: Judge, monkeypatch: Monkey
     monkeypatch.setattr(judge, "answer", lambda one, of: [asked.append(one), answer(one, of)][1])
     assert judge.answers([Source(Path("list"), SourceKind.NAMES, tuple(lines))]) == expected
     assert asked == lines[:2]
+
+
+def test_who_calls_what_only_a_function_calls_runs_a_copy(
+    judge: Judge, monkeypatch: MonkeyPatch
+) -> None:
+    """Without debug information, which says of this kernel that nothing was inlined."""
+    unsure = replace(judge.kernel.facts("sock_recvmsg"), inlining=Inlining.UNKNOWN)
+    monkeypatch.setitem(judge.kernel._known_facts, "sock_recvmsg", unsure)
+    worst = judge.answer(_wanted(Interface.KPROBE_PERF, "sock_recvmsg")).worst
+    assert worst.kind is Kind.PARTLY_INLINED
+    assert worst.instead == ("security_socket_recvmsg", "kernel_recvmsg")
 
 
 def test_an_optional_probe_is_forgiven(judge: Judge) -> None:
