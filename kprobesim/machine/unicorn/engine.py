@@ -32,6 +32,7 @@ from kprobesim.machine.unicorn.library import (
     Msr,
     address_of,
     check,
+    function_address,
     holding_library,
     library,
     open_cpu,
@@ -199,6 +200,22 @@ class Engine:
         if self.hooks.kept is not None:
             self.hooks.raise_kept()
         return status
+
+    def ready(self, count: int) -> tuple[int, tuple[int, ...]]:
+        """Get ready for several runs as :meth:`run` has one, each begun by a C function.
+
+        Args:
+            count: As there, but no 0.
+
+        Returns:
+            The function, and its arguments, of which the second is where the run begins. What a
+            callback raised is still to be raised when it has come back.
+
+        Raises:
+            RecursionError: Python's stack has no room left for a callback.
+        """
+        count = with_room(self.counts.begin, count)
+        return function_address(self._lib["uc_emu_start"]), (self._handle, 0, 0, 0, count)
 
     def execute(self, code: bytes, values: Sequence[int]) -> None:
         """Run ``code``, which ends by a halt, with ``values`` in the first registers.
