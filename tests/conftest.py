@@ -73,8 +73,14 @@ def sample(arch: str) -> Path:
 
 @pytest.fixture
 def guest(sample: Path) -> CalledKernel:
-    """A fresh sample guest that steps by breakpoint."""
+    """A fresh sample guest."""
     return Kernel.load(sample)
+
+
+@pytest.fixture
+def with_breakpoints(sample: Path) -> CalledKernel:
+    """A fresh sample guest whose probes are in its memory, with slots and jumps."""
+    return Kernel.load(sample, arming="breakpoint")
 
 
 @pytest.fixture(params=["breakpoint", "trap", "hook"])

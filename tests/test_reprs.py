@@ -36,7 +36,7 @@ def test_addresses_are_in_hex(arch: str) -> None:
     def look(*things: object) -> None:
         shown.extend(map(repr, things))
 
-    k = Kernel.sample(arch)
+    k = Kernel.sample(arch, arming="breakpoint")
     k.on_text_poke(lambda *poke: None)
     kp = Kprobe("gcd", offset=0, pre_handler=lambda p, regs: look(regs, k.kprobes.ctlblk[0]))
     rp = Kretprobe("fib", handler=lambda ri, regs: look(ri))

@@ -6,7 +6,14 @@ kernel has, its own ``enum bpf_func_id`` says.
 
 from __future__ import annotations
 
-__all__ = ["HELPERS_BY_SETTING", "OVERRIDE_RETURN", "READS_MEMORY", "helper_name", "helper_number"]
+__all__ = [
+    "HELPERS_BY_SETTING",
+    "HELPERS_UNLESS",
+    "OVERRIDE_RETURN",
+    "READS_MEMORY",
+    "helper_name",
+    "helper_number",
+]
 
 _NAMES = (
     "unspec map_lookup_elem map_update_elem map_delete_elem probe_read ktime_get_ns "
@@ -57,6 +64,8 @@ OVERRIDE_RETURN = 58
 #: In every kernel's list, but not to be called without a setting: bpf_tracing_func_proto() and
 #: kprobe_prog_func_proto() of kernel/trace/bpf_trace.c.
 HELPERS_BY_SETTING = {OVERRIDE_RETURN: "CONFIG_BPF_KPROBE_OVERRIDE"}
+#: Not to be called with one: LOCKDOWN_BPF_READ_KERNEL of include/linux/security.h.
+HELPERS_UNLESS = dict.fromkeys((4, 45, 113, 115), "CONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY")
 #: Copy ``size`` bytes (the second argument) from an address (the third).
 READS_MEMORY = frozenset({4, 45, 112, 113, 114, 115})
 

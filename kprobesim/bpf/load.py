@@ -15,7 +15,7 @@ from kprobesim.bpf.features import missing_map, missing_sections
 from kprobesim.bpf.flow.reach import Place, Reached, World
 from kprobesim.bpf.flow.walk import walk
 from kprobesim.bpf.helper_programs import callers_of
-from kprobesim.bpf.helpers import HELPERS_BY_SETTING, OVERRIDE_RETURN, helper_name
+from kprobesim.bpf.helpers import HELPERS_BY_SETTING, HELPERS_UNLESS, OVERRIDE_RETURN, helper_name
 from kprobesim.bpf.kernel_externs import ResolvedExtern, resolve_extern
 from kprobesim.bpf.object import BpfObject
 from kprobesim.bpf.program import Function, Program, SourceLine
@@ -215,6 +215,10 @@ class LoadedObject:
             whose = callers_of(number, program.attachment.kind)
             if whose is not None:
                 text = f"it calls {name}, which is not for such programs, but for {whose}"
+                found.append((place, Blocker(BlockerKind.HELPER, name, text, _line(place))))
+            unless = HELPERS_UNLESS.get(number)
+            if unless is not None and self.kernel.is_set(unless):
+                text = f"it calls {name}, which a kernel with {unless}=y refuses"
                 found.append((place, Blocker(BlockerKind.HELPER, name, text, _line(place))))
             setting = HELPERS_BY_SETTING.get(number)
             if setting is not None and self.kernel.is_set(setting) is False:

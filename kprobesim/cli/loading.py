@@ -63,10 +63,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    """``--memory``, ``--stepping``, ``--model`` and ``--strict``."""
+    """``--memory``, ``--arming``, ``--stepping``, ``--model`` and ``--strict``."""
     add_model_options(parser)
     parser.add_argument(
         "--memory", metavar="M", default="", help="RAM of the guest: 512M, 2G (default: enough)"
+    )
+    parser.add_argument(
+        "--arming",
+        choices=("auto", "breakpoint", "hook"),
+        default="auto",
+        help="how probes are armed: by INT3 or BRK in guest memory, or by hooks, which change no "
+        "byte (default: hooks, unless --stepping, --model or --strict ask for a kernel's own way)",
     )
     parser.add_argument(
         "--stepping",
@@ -94,6 +101,7 @@ def load_kernel(args: argparse.Namespace) -> Kernel:
         args.image,
         symbols=args.symbols,
         stepping=getattr(args, "stepping", None),
+        arming=getattr(args, "arming", "auto"),
         model=getattr(args, "model", None),
         strict=getattr(args, "strict", False),
         memory=memory,
@@ -115,7 +123,8 @@ def open_rules(args: argparse.Namespace) -> KernelRules:
 
 
 def _resume(args: argparse.Namespace) -> Kernel:
-    for option, default in (("symbols", None), ("memory", ""), ("stepping", None)):
+    defaults = {"symbols": None, "memory": "", "stepping": None, "arming": "auto"}
+    for option, default in defaults.items():
         if getattr(args, option, default) != default:
             raise UsageError(f"--{option} is for images; {args.image} is a snapshot, with its own")
     from kprobesim.kernel.base import Kernel

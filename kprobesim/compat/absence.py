@@ -9,6 +9,7 @@ from kprobesim.compat.history import HISTORY, Step
 from kprobesim.compat.instead import became, nearest, same_events, variants
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
+from kprobesim.compat.settings import missing_setting
 from kprobesim.compat.syscall_names import other_spellings, syscall_of
 from kprobesim.errors import Reason
 from kprobesim.functions.facts import FunctionFacts, Inlining
@@ -179,7 +180,10 @@ def _renamed_or_gone(asked: KernelFacts, facts: FunctionFacts, number: int) -> F
         return known
     sure = facts.inlining is Inlining.GONE and facts.found_by == "dwarf"
     why = "" if sure else ": removed, renamed or, if it was static, inlined wherever it was called"
-    if not asked.known.modules:
+    setting = missing_setting(asked, name)
+    if setting is not None:
+        why = f", which was built without {setting}"
+    elif not asked.known.modules:
         why += "; or it is in a module, and none of this kernel's is at hand"
     inner = f"__{name}"
     of_modules = [f"{module}:{inner}" for module in asked.modules_with(inner)]

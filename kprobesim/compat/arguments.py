@@ -107,6 +107,8 @@ def _no_register(asked: KernelFacts, argument: WantedArgument) -> Iterator[Findi
 
 def _ordinal(asked: KernelFacts, wanted: Wanted, argument: WantedArgument) -> int | None:
     """Which argument of the function it is, also if a register holds it at the entry."""
+    if argument.returned:
+        return None
     if argument.ordinal is not None:
         return argument.ordinal
     if argument.register is None or wanted.offset or wanted.returns:
@@ -205,6 +207,7 @@ def _declared(
 ) -> Iterator[Finding]:
     """Whether the prototype has the argument, with the type and members that are read."""
     if argument.returned:
+        yield from _result_elsewhere(wanted, argument, parameters)
         return
     wrapper = list(_of_wrapper(wanted, argument))
     if wrapper:
@@ -244,6 +247,21 @@ def _declared(
         start = said or declared
         if start is not None:
             yield from _members(asked, wanted, argument, start)
+
+
+def _result_elsewhere(
+    wanted: Wanted, argument: WantedArgument, parameters: Sequence[Parameter]
+) -> Iterator[Finding]:
+    """A result that a macro looks for behind the arguments which the source gives the function."""
+    said, there = argument.ordinal, len(parameters)
+    if said is None or said == there:
+        return
+    text = f"{argument.text} is looked for behind {said} arguments, and {wanted.target} has "
+    text += f"{there} here: ({_prototype(parameters)})"
+    if said > there:
+        text += "; the verifier loads no program that reads behind its result"
+    refusal = errno.EACCES if said > there else 0
+    yield Finding(Kind.ARGUMENT, text, errno=refusal, found_by="btf")
 
 
 def _said(argument: WantedArgument) -> str | None:

@@ -43,7 +43,7 @@ def _read(row: Sequence[Answer]) -> frozenset[int] | None:
     return frozenset(
         argument.ordinal
         for argument in arguments
-        if argument.ordinal is not None and argument.type is None
+        if argument.ordinal is not None and argument.type is None and not argument.returned
     )
 
 

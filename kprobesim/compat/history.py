@@ -128,6 +128,7 @@ HISTORY: dict[str, tuple[Step, ...]] = {
     "udp_sendpage": (_removed("udp_sendmsg"),),
     "kernel_sendpage": (_removed("sock_sendmsg"),),
     "tcp_rcv_space_adjust": (_inlined("tcp_recvmsg_locked", "tcp_recvmsg"),),
+    "sock_sendmsg": (_renamed("__sock_sendmsg"),),
     "inet_sendpage": (_removed("inet_sendmsg"),),
     "netif_receive_skb_internal": (_inlined("netif_receive_skb", "netif_receive_skb_list"),),
     "tcp_transmit_skb": (_inlined("__tcp_transmit_skb"),),

@@ -61,6 +61,10 @@ class KernelFacts:
         """Whether there is a symbol of one of these names."""
         return any(self.known.symbols.candidates(name) for name in names)
 
+    def is_set(self, setting: str) -> bool | None:
+        """Whether a setting is ``y``; ``None`` if the kernel's file does not tell."""
+        return None if self.known.config is None else self.known.config.get(setting) == "y"
+
     def functions_named(self, name: str, module: str | None = None) -> list[Symbol]:
         """The functions of exactly that name, in the order in which the kernel looks.
 

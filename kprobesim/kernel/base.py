@@ -18,7 +18,7 @@ from kprobesim.kernel.probing import Probing
 from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.protocol import HowToArm
+from kprobesim.kprobes.arming.protocol import KernelArming
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
@@ -69,7 +69,7 @@ class Kernel(Calls, Probing, ProgramVerbs, Watching, ABC):
         model: str | None = None,
         strict: bool | None = None,
         stepping: Stepping | None = None,
-        arming: HowToArm = "breakpoint",
+        arming: KernelArming = "auto",
         progress: Callable[[str], None] | None = None,
     ) -> CalledKernel:
         """Load a vmlinux, bzImage, ARM64 Image or Debian ``linux-image`` package, to call it.
@@ -85,8 +85,8 @@ class Kernel(Calls, Probing, ProgramVerbs, Watching, ABC):
                 default not.
             stepping: "breakpoint" (a breakpoint behind the copied instruction, as current kernels
                 do) or "trap" (the CPU's own single step, as older ones); by default as the model.
-            arming: "breakpoint" (INT3 or BRK in guest memory, as the kernel) or "hook" (no byte of
-                the guest changes, and what must be stepped is stepped in its place).
+            arming: "breakpoint" (INT3 or BRK in memory, as the kernel) or "hook" (no byte changes);
+                by default hooks, unless ``model``, ``strict`` or ``stepping`` is given.
             progress: Hears what takes long, such as unpacking a package.
 
         Raises:

@@ -73,7 +73,15 @@ class BootedKernel(Kernel):
         stepping = model.of(image.arch).stepping
         pages = InsnPages(image, self.call)
         manager = KprobesManager(
-            machine, image, stepping, "hook", pages, model=model, strict=strict
+            machine,
+            image,
+            stepping,
+            "hook",
+            pages,
+            model=model,
+            strict=strict,
+            jumps=False,
+            guest_has_traps=True,
         )
         super().__init__(image, machine, manager)
         self.board = board
@@ -348,7 +356,13 @@ class _Probes:
         hits: list[Any] = []
         callbacks, heard = self._kprobes.listeners.callbacks, hits.append
         callbacks.append(heard)
+        before = self._told_nobody()
         try:
             yield hits
         finally:
             callbacks.remove(heard)
+            if self._told_nobody() != before:
+                heard("a program's")
+
+    def _told_nobody(self) -> int:
+        return sum(p.told_nobody for p in self._kprobes)

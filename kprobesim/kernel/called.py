@@ -26,7 +26,7 @@ from kprobesim.kernel.called_memory import CalledMemory
 from kprobesim.kernel.modules import Module, Modules
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.pages import MappedPages
-from kprobesim.kprobes.arming.protocol import HowToArm
+from kprobesim.kprobes.arming.protocol import HowToArm, KernelArming
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.rules.own_code import own_model
@@ -64,13 +64,15 @@ class CalledKernel(Kernel):
         image: KernelImage,
         machine: Machine,
         stepping: Stepping | None = None,
-        arming: HowToArm = "breakpoint",
+        arming: KernelArming = "auto",
         model: Model | None = None,
         *,
         strict: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         image = LoadedImage(image)
+        as_kernel = model is not None or stepping is not None or strict
+        default: HowToArm = "breakpoint" if as_kernel else "hook"
         model = model or own_model(image)
         stepping = stepping or model.of(image.arch).stepping
         self.stepping = stepping
@@ -82,7 +84,14 @@ class CalledKernel(Kernel):
         machine.explainers.append(CompilerChecks(machine).explain)
         machine.explainers.append(NotSetUp(machine, image).explain)
         manager = KprobesManager(
-            machine, image, stepping, arming, MappedPages(machine), model=model, strict=strict
+            machine,
+            image,
+            stepping,
+            default if arming == "auto" else arming,
+            MappedPages(machine),
+            model=model,
+            strict=strict,
+            jumps=arming != "hook",
         )
         super().__init__(image, machine, manager)
         self._modules = Modules(

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.boot.boards import board_class
@@ -26,7 +26,7 @@ from kprobesim.kernel.probing import as_kprobes
 from kprobesim.kernel.samples import sample_path
 from kprobesim.kernel.snapshots import Wanted, resume_board
 from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.protocol import HowToArm
+from kprobesim.kprobes.arming.protocol import KernelArming
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import Model, known_model
 from kprobesim.kprobes.state import load_probes
@@ -38,7 +38,7 @@ __all__ = ["boot_image", "boot_kernel", "load_kernel", "load_sample", "resume_ke
 _log = logging.getLogger(__name__)
 
 _STEPPING = ("breakpoint", "trap")
-_ARMING = ("breakpoint", "hook")
+_ARMING = get_args(KernelArming)
 _BOOT_MEMORY = "256M"
 
 _Path = str | os.PathLike[str]
@@ -53,7 +53,7 @@ def load_kernel(
     model: str | None = None,
     strict: bool | None = None,
     stepping: Stepping | None = None,
-    arming: HowToArm = "breakpoint",
+    arming: KernelArming = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> CalledKernel:
     """See :meth:`Kernel.load`."""
@@ -183,5 +183,6 @@ def resume_kernel(
     resumed = resume_board(path, image, wanted, clock, progress)
     kernel = BootedKernel(resumed.image, resumed.board, resumed.model, strict=resumed.strict)
     _log.info("resumed %s: %s, %s, at %.9f s", path, kernel.version, kernel.arch, kernel.time)
-    load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes)
+    made = kernel.prepare_programs(resumed.programs)
+    load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes, made)
     return kernel

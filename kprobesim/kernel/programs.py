@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, overload
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
+from kprobesim.kernel.verdicts import Verdicts
+from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.kprobes.rules.names import Names, is_many
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
 from kprobesim.programs.actions import (
@@ -27,6 +30,7 @@ from kprobesim.programs.actions import (
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
+from kprobesim.programs.saved import SavedPrograms, planted_in, prepare_saved
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.ring import Ring
 from kprobesim.programs.stores.single import Counter, Single
@@ -35,7 +39,7 @@ from kprobesim.programs.stores.table import Table
 __all__ = ["ProgramVerbs"]
 
 
-class ProgramVerbs:
+class ProgramVerbs(Verdicts):
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that plant programs."""
 
     kprobes: KprobesManager
@@ -51,10 +55,17 @@ class ProgramVerbs:
     def _programs(self) -> Programs:
         return Programs(self.machine, self.kprobes, self.tasks)
 
+    @property
+    def programs(self) -> list[Planted]:
+        """All programs that are planted, in order; also those that a snapshot has brought."""
+        return planted_in(self.kprobes)
+
+    def prepare_programs(self, saved: SavedPrograms) -> dict[int, Kprobe]:
+        """The probes that did stored programs, by their numbers; raises :class:`UsageError`."""
+        return prepare_saved(self._programs, saved) if saved.facts else {}
+
     @in_turn
-    def plant(
-        self, where: str | Iterable[str], program: Program, *, compiled: bool | None = None
-    ) -> Planted:
+    def plant(self, where: Names, program: Program, *, compiled: bool | None = None) -> Planted:
         """Plant ``program`` at each place of ``where``.
 
         Args:
@@ -69,13 +80,14 @@ class ProgramVerbs:
         """
         if not isinstance(program, Program):
             raise UsageError(f"{program!r} is of type {type(program).__name__}: give a Program")
-        names = [where] if isinstance(where, str) else list(where)
-        return self._programs.plant(names, program, compiled=compiled)
+        names = self.functions(where, kretprobe=bool(program.returns))
+        many = not isinstance(where, str) or is_many(where)
+        return self._programs.plant(names, program, many=many, compiled=compiled)
 
     @overload
     def count(
         self,
-        where: str | Iterable[str],
+        where: Names,
         *,
         when: Any = None,
         returns: bool | None = None,
@@ -85,7 +97,7 @@ class ProgramVerbs:
     @overload
     def count(
         self,
-        where: str | Iterable[str],
+        where: Names,
         *,
         key: Any,
         when: Any = None,
@@ -95,7 +107,7 @@ class ProgramVerbs:
 
     def count(
         self,
-        where: str | Iterable[str],
+        where: Names,
         *,
         key: Any = (),
         when: Any = None,
@@ -124,7 +136,7 @@ class ProgramVerbs:
 
     def record(
         self,
-        where: str | Iterable[str],
+        where: Names,
         /,
         *,
         fields: Mapping[str, Any] | None = None,
@@ -158,7 +170,7 @@ class ProgramVerbs:
 
     def histogram(
         self,
-        where: str | Iterable[str],
+        where: Names,
         value: Any,
         *,
         log2: bool = False,
@@ -195,7 +207,7 @@ class ProgramVerbs:
 
     def sum(
         self,
-        where: str | Iterable[str],
+        where: Names,
         value: Any,
         *,
         key: Any = (),
@@ -211,7 +223,7 @@ class ProgramVerbs:
 
     def min(
         self,
-        where: str | Iterable[str],
+        where: Names,
         value: Any,
         *,
         key: Any = (),
@@ -227,7 +239,7 @@ class ProgramVerbs:
 
     def max(
         self,
-        where: str | Iterable[str],
+        where: Names,
         value: Any,
         *,
         key: Any = (),

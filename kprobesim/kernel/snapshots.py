@@ -2,7 +2,8 @@
 
 Sections: ``machine`` (CPUs, devices, clock and console, as plain data), ``ram`` and ``pages`` (the
 guest's memory), ``image`` and ``symbols/...`` (the kernel, so that the file stands alone),
-``probes``, and ``kernel`` (whose kprobes are imitated). Everything is checked before a CPU is
+``probes``, ``programs`` and ``programs/...`` (what probes do that is no Python, and what that has
+kept), and ``kernel`` (whose kprobes are imitated). Everything is checked before a CPU is
 touched. Format 1 has no section ``kernel``, and one CPU where format 2 has a list.
 """
 
@@ -24,9 +25,10 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.kprobes.rules.own_code import own_facts, with_facts
 from kprobesim.kprobes.state import check_probes, save_probes
+from kprobesim.programs.saved import SavedPrograms, save_programs
 from kprobesim.sizes import PAGE
 from kprobesim.snapshot.container import Container, read_container, write_container
-from kprobesim.snapshot.packing import PackingError, pack_value, unpack_value
+from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
 from kprobesim.snapshot.pages import PagesError, PageWriter
 
 __all__ = ["Resumed", "Wanted", "check_place", "describe", "resume_board", "write_snapshot"]
@@ -45,6 +47,7 @@ class Resumed:
     image: KernelImage
     board: Board
     probes: Any
+    programs: SavedPrograms
     model: Model | None
     strict: bool
 
@@ -75,6 +78,7 @@ def write_snapshot(
     check_place(path)
     state = board.save_state()
     probes = save_probes(kprobes)
+    programs = save_programs(kprobes)
     pages = PageWriter()
     ram = pages.add(board.ram)
     try:
@@ -89,6 +93,7 @@ def write_snapshot(
                 }
             ),
             "ram": ram,
+            **_pack_programs(programs),
             **pack_image(image, pages),
         }
     except PackingError as error:
@@ -104,6 +109,23 @@ def write_snapshot(
         "pages": len(pages),
     }
     write_container(path, facts, sections)
+
+
+def _pack_programs(saved: SavedPrograms) -> dict[str, bytes]:
+    if not saved.facts:
+        return {}
+    kept = {f"programs/{number}": pack(data) for number, data in enumerate(saved.kept)}
+    return {"programs": pack_value(saved.facts), **kept}
+
+
+def _unpack_programs(container: Container) -> SavedPrograms:
+    if "programs" not in container.sections:
+        return SavedPrograms([], [])
+    facts = unpack_value(container.section("programs"))
+    count = sum(name.startswith("programs/") for name in container.sections)
+    return SavedPrograms(
+        facts, [unpack(container.section(f"programs/{number}")) for number in range(count)]
+    )
 
 
 def _last_line(text: str) -> str:
@@ -141,6 +163,7 @@ def resume_board(
         state = unpack_value(container.section("machine"))
         probes = unpack_value(container.section("probes"))
         check_probes(probes)
+        programs = _unpack_programs(container)
         board = board_class(image.arch).empty(image, memory, clock)
         pages.fill(board.ram, container.section("ram"))
         put = board.parse_state(state)
@@ -149,7 +172,7 @@ def resume_board(
     except UsageError as error:
         raise SnapshotError(container.path, f"cannot be resumed here: {error}") from error
     put()
-    return Resumed(image, board, probes, model, strict)
+    return Resumed(image, board, probes, programs, model, strict)
 
 
 def _imitated(container: Container, wanted: Wanted) -> tuple[Model | None, bool]:

@@ -64,7 +64,13 @@ class Watching:
         _check_callable(callback)
         callbacks = self.kprobes.listeners.callbacks
         callbacks.append(callback)
-        return Registration(callback, lambda: self._remove(callbacks, callback))
+        self.kprobes.listeners_changed()
+        return Registration(callback, lambda: self._listen_no_more(callback))
+
+    @in_turn
+    def _listen_no_more(self, callback: HitListener) -> None:
+        self._remove(self.kprobes.listeners.callbacks, callback)
+        self.kprobes.listeners_changed()
 
     @in_turn
     def on_text_poke(self, callback: Callable[[int, bytes, bytes, str], object]) -> Registration:

@@ -141,6 +141,8 @@ class Kprobe:
     """What debugfs' ``kprobes/list`` calls it."""
     native: Native | None = None
     """A compiled function that does all that ``pre_handler`` does, and never moves the CPU."""
+    told_nobody = 0
+    """Hits by ``native``, which no listener hears of."""
 
     def __init__(
         self,

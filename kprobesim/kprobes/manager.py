@@ -28,7 +28,7 @@ from kprobesim.kprobes.module_notifier import ModuleNotifier
 from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.kprobes.table import KprobeTable, has_jprobe
+from kprobesim.kprobes.table import KprobeTable, has_jprobe, members
 from kprobesim.machine.system import System
 
 __all__ = ["KprobesManager"]
@@ -44,6 +44,8 @@ class KprobesManager:
     kernel's way) or "hook" (no byte of the guest changes; what has to be stepped is, by the CPU).
     ``pages`` maps the memory that breakpoints need; hooks need none. ``model`` is the kernel whose
     kprobes these are; ``strict`` imitates it where it is wrong, too, and refuses what it lacks.
+    ``jumps``: breakpoints become jumps, where the kernel has that. ``guest_has_traps``: the guest
+    runs by itself, and takes traps.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class KprobesManager:
         *,
         model: Model = DEFAULT_MODEL,
         strict: bool = False,
+        jumps: bool = True,
+        guest_has_traps: bool = False,
     ) -> None:
         self._machine = machine
         self._image = image
@@ -72,18 +76,20 @@ class KprobesManager:
             model,
             stepping=stepping,
             strict=strict,
-            guest_has_traps=arming == "hook",
+            guest_has_traps=guest_has_traps,
         )
         self.ctlblk = cpus.ctlblk
         """What each CPU knows of the probe that it handles."""
         self.listeners = cpus.listeners
         """Who hears of hits."""
-        self._arming = Armings(machine, image, self._arch, cpus, pages, arming)
+        self._arming = Armings(
+            machine, image, self._arch, cpus, pages, arming, jumps=jumps, preempts=guest_has_traps
+        )
         self.hooks = self._arming.hooks
         """How probes are armed by hooks."""
         self.slots = self._arming.slots
         """Where the copies of instructions are."""
-        if arming == "breakpoint" and self.rules.optimizable.available:
+        if jumps and self.rules.optimizable.available:
             optimizable, more_pages = self.rules.optimizable, cast(ProbePages, pages)
             self._arming.optimize(self._table, optimizable, more_pages, strict=strict)
         self.optimizer = self._arming.optimizer
@@ -339,6 +345,12 @@ class KprobesManager:
     def enable_kprobe(self, p: Kprobe) -> None:
         """Undo :meth:`disable_kprobe`. Raises :class:`KprobeError`."""
         self.enabled.enable_kprobe(p)
+
+    def listeners_changed(self) -> None:
+        """Somebody hears of hits now, or nobody any more: compiled functions tell nobody."""
+        for head in self._table.heads.values():
+            if any(p.native is not None for p in members(head)):
+                self._arming.members_changed(head)
 
     def disarm_all_kprobes(self) -> None:
         """Take all breakpoints out, as writing 0 to debugfs' ``kprobes/enabled`` does."""

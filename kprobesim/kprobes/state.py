@@ -7,8 +7,9 @@ are not saved: new probes bring theirs along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.refused import Refused
@@ -105,17 +106,20 @@ def load_probes(
     state: Any,
     probes: Sequence[Kprobe],
     register: Callable[[Sequence[Kprobe]], object] | None = None,
+    made: Mapping[int, Kprobe] = MappingProxyType({}),
 ) -> None:
     """Register what ``state`` holds with a manager that has no probes, and then ``probes``.
 
     One of ``probes`` that names the place of a saved one (in the same words, or by address) takes
     its place instead, with its count of misses and its flags; the others are registered as ever,
-    by ``register``, if it is there.
+    by ``register``, if it is there. ``made`` are probes that stand for saved ones, by number.
     Raises :class:`UsageError` for a damaged state and :class:`KprobeError` for refused probes.
     """
     new = list(probes)
-    for saved in check_probes(state):
-        p = _taken(new, saved) or Kprobe(saved["symbol_name"], offset=saved["offset"])
+    for number, saved in enumerate(check_probes(state)):
+        p = made.get(number) or _taken(new, saved)
+        if p is None:
+            p = Kprobe(saved["symbol_name"], offset=saved["offset"])
         p.addr = saved["addr"]
         p.flags = KprobeFlag(saved["flags"])
         p.nmissed = saved["nmissed"]

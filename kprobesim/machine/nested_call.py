@@ -21,6 +21,7 @@ class NestedCall:
         self._vcpu = vcpu
         self._regs, self._handling = vcpu.regs, vcpu.in_handler
         if self._handling:
+            vcpu.busy[0] += 1
             self._regs.freeze()
         vcpu.regs = vcpu.new_regs()
         vcpu.in_handler = False
@@ -40,6 +41,7 @@ class NestedCall:
         vcpu.in_handler = self._handling
         vcpu.regs = self._regs
         if self._handling:
+            vcpu.busy[0] -= 1
             self._regs.thaw(vcpu.words, vcpu.cpu)
         done, limit = self._counter
         vcpu.engine.counter = done + used if self._is_limited else done, limit

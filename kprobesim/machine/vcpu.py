@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kprobesim.machine.cpu import Cpu
@@ -57,6 +58,8 @@ class Vcpu:
         words: Its registers, live, as 64-bit words; ``engine.layout`` says which is which.
         regs: The registers as the handlers of the current nesting level see them.
         in_handler: Whether a handler of a probe runs.
+        busy: One word: not 0 while guest code runs for a probe that is being handled, in a call
+            that its handler makes. Compiled functions look at it, and miss their hit.
         depth: How many calls of guest functions, one inside the other, are being executed.
         traps: Who is asked about its traps.
         hit_state: The probe that it is handling.
@@ -72,6 +75,7 @@ class Vcpu:
         self.words = engine.words
         self.regs = self.new_regs()
         self.in_handler = False
+        self.busy = (ctypes.c_uint64 * 1)()
         self.depth = 0
         self.traps = TrapRouter(self)
         self.hit_state: HitState = _NoHits()

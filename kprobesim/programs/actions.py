@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from keyword import iskeyword
 from typing import Any, Literal, get_args
 
 from kprobesim.errors import UsageError
@@ -233,11 +234,11 @@ class Record(Action):
         if not found or len(found) > _FIELDS:
             raise UsageError(f"a record of {len(found)} fields: give 1 to {_FIELDS} values by name")
         for name, value in found.items():
-            if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
-                raise UsageError(f"{name!r} cannot be a field's name: give a name as Python has it")
+            _check_name(name, "a field's name")
             if isinstance(value, TextConst):
                 raise UsageError(f"field {name} is always {value}: leave it out")
         object.__setattr__(self, "fields", tuple(found.items()))
+        _check_name(self.name, "a record's name")
         if self.full not in get_args(Full):
             raise UsageError(f"full is {' or '.join(get_args(Full))}, not {self.full!r}")
         if not isinstance(self.capacity, int) or self.capacity < 1:
@@ -256,3 +257,10 @@ class Record(Action):
     @property
     def shape(self) -> tuple[Any, ...]:
         return type(self).__name__, tuple((str(v.type), v.shape) for v in self.values)
+
+
+def _check_name(name: object, what: str) -> None:
+    """Whether ``namedtuple()`` takes it; raises :class:`UsageError`."""
+    good = isinstance(name, str) and name.isidentifier() and not name.startswith("_")
+    if not good or iskeyword(str(name)):
+        raise UsageError(f"{name!r} cannot be {what}: give a name as Python's variables have it")

@@ -22,6 +22,7 @@ class Guest:
 
     Attributes:
         arch: "x86_64" or "arm64".
+        busy: The word that is not 0 while guest code runs for a probe that is being handled.
         window: The first of its general registers, live 64-bit words.
         control: Registers of the system by name, live words, too
             (:mod:`~kprobesim.machine.unicorn.control_words`).
@@ -35,6 +36,7 @@ class Guest:
     """
 
     arch: str
+    busy: int
     window: int
     control: Mapping[str, int]
     ram: int
@@ -52,6 +54,7 @@ def guest_of(machine: System, tasks: Tasks) -> Guest:
     counter = ctypes.addressof(machine.engine.counter_words)
     return Guest(
         arch=machine.arch,
+        busy=ctypes.addressof(machine.vcpu.busy),
         window=ctypes.addressof(machine.words),
         control={
             name: ctypes.addressof(word) for name, word in control_words(machine.engine).items()

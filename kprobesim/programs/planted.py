@@ -24,6 +24,7 @@ class Planted:
         names: The functions.
         probes: A probe for each of them.
         stores: What each action of the program keeps, in their order.
+        asked: What was asked for: to compile it, not to, or (``None``) if it can be.
         why_not: Why the program is not compiled; "" if it is.
     """
 
@@ -33,6 +34,7 @@ class Planted:
         names: Sequence[str],
         probes: Sequence[ProgramProbe],
         stores: Sequence[Any],
+        asked: bool | None,
         why_not: str,
         turn: Turn,
         kprobes: KprobesManager,
@@ -41,11 +43,14 @@ class Planted:
         self.names = tuple(names)
         self.probes = tuple(probes)
         self.stores = tuple(stores)
+        self.asked = asked
         self.why_not = why_not
         self._turn = turn
         self._kprobes = kprobes
         for store in self.stores:
             store.planted = self
+        for p in self.probes:
+            p.planted = self
 
     @property
     def compiled(self) -> bool:

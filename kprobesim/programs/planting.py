@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
 from kprobesim.inside.tasks import Tasks
+from kprobesim.kprobes.kprobe import KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import Native
@@ -49,13 +50,14 @@ class Programs:
         self._codes: dict[tuple[Any, ...], Code] = {}
 
     def plant(
-        self, names: Sequence[str], program: Program, *, compiled: bool | None = None
+        self, names: Sequence[str], program: Program, *, many: bool, compiled: bool | None = None
     ) -> Planted:
         """Register a probe for each of ``names`` that does what ``program`` says.
 
         Args:
             names: Functions, or places in them ("vfs_read+0x10").
             program: What is done at each hit.
+            many: Whether each has a counter of its own.
             compiled: ``True``: it must be compiled; ``False``: it must not; by default where it
                 can be.
 
@@ -63,19 +65,33 @@ class Programs:
             KprobeError: A probe is refused; none is registered.
             UsageError: The program does not fit, or cannot be compiled.
         """
-        stores = [self._store(action, names) for action in program.actions]
+        planted = self.prepare(names, program, many=many, compiled=compiled)
+        probes = planted.probes
+        self._kprobes.register_kprobes(probes, "hook")
+        try:
+            for p in probes:
+                if not p.flags & KprobeFlag.ON_FUNC_ENTRY:
+                    program.check_place(self._abi, p.place)
+        except UsageError:
+            self._kprobes.unregister_kprobes(probes)
+            raise
+        return planted
+
+    def prepare(
+        self, names: Sequence[str], program: Program, *, many: bool, compiled: bool | None = None
+    ) -> Planted:
+        """As :meth:`plant`, but no probe is registered yet."""
+        program.check(self._abi)
+        code, why_not = (None, "compiled=False") if compiled is False else self._compile(program)
+        if code is None and compiled:
+            raise UsageError(f"the program cannot be compiled: {why_not}")
+        stores = [self._store(action, names, many=many) for action in program.actions]
         size = block_words(len(stores))
         blocks = new_words(size * len(names))
         probes = [
             ProgramProbe({"symbol_name": name}, program, blocks, size * number)
             for number, name in enumerate(names)
         ]
-        for p in probes:
-            site = self._kprobes.rules.site(p)
-            program.check(self._abi, at_entry=site.on_func_entry)
-        code, why_not = (None, "compiled=False") if compiled is False else self._compile(program)
-        if code is None and compiled:
-            raise UsageError(f"the program cannot be compiled: {why_not}")
         for number, (p, name) in enumerate(zip(probes, names, strict=True)):
             mine = [_own(store, name) for store in stores]
             if code is None:
@@ -86,10 +102,10 @@ class Programs:
             keep = code, blocks, stores
             native = Native(code.address("hit"), address_of(blocks, size * number), keep)
             p.use_native(native, self._machine.engine.hooks.handle)
-        self._kprobes.register_kprobes(probes, "hook")
-        return Planted(program, names, probes, stores, why_not, self._machine.turn, self._kprobes)
+        machine, kprobes = self._machine, self._kprobes
+        return Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
 
-    def _store(self, action: Action, names: Sequence[str]) -> Any:
+    def _store(self, action: Action, names: Sequence[str], *, many: bool) -> Any:
         """What ``action`` keeps, empty."""
         keep = self._machine.engine.hooks.keep
         if isinstance(action, Record):
@@ -98,7 +114,7 @@ class Programs:
         if action.key:
             return Table(cell_of(action), layout_of_key(action), action.max_keys, keep)
         if isinstance(action, Count):
-            return Counter() if len(names) == 1 else Counts(names)
+            return Counts(names) if many else Counter()
         return Single(cell_of(action))
 
     def _compile(self, program: Program) -> tuple[Code | None, str]:
@@ -113,7 +129,7 @@ class Programs:
                     raise
                 return None, _NO_COMPILER
             try:
-                code = self._codes[program.shape] = compile_hit(program, self._guest, 0)
+                code = self._codes[program.shape] = compile_hit(program, self._guest)
             except NotCompiledError as error:
                 return None, str(error)
         return code, ""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.machine.unicorn.native import Native, caller
 from kprobesim.programs.compiler.block import BLOCK
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.words import Words
+
+if TYPE_CHECKING:
+    from kprobesim.programs.planted import Planted
 
 __all__ = ["ProgramProbe"]
 
@@ -24,10 +27,11 @@ class ProgramProbe(Kprobe):
 
     Attributes:
         program: What it does.
+        planted: What it was planted with, and what that keeps.
         native: The compiled function; ``None``: ``pre_handler`` is all there is.
     """
 
-    __slots__ = ("_at", "_block", "native", "program")
+    __slots__ = ("_at", "_block", "native", "planted", "program")
 
     def __init__(self, place: dict[str, Any], program: Program, block: Words, at: int) -> None:
         """Make one.
@@ -41,6 +45,7 @@ class ProgramProbe(Kprobe):
         """
         self._block, self._at = block, at
         self.native: Native | None = None
+        self.planted: Planted
         self.program = program
         super().__init__(**place)
 
@@ -76,9 +81,18 @@ class ProgramProbe(Kprobe):
         self._block[self._at + _NMISSED] = value
 
     @property
+    def told_nobody(self) -> int:  # type: ignore[override]
+        """Hits that have left something behind."""
+        return self.hits + self.faults + self.nmissed
+
+    @property
     def faults(self) -> int:
         """Hits with a value that was needed and could not be fetched."""
         return int(self._block[self._at + _FAULTS])
+
+    def remember(self, hits: int, faults: int) -> None:
+        """It had so many before it was stored."""
+        self._block[self._at + _HITS], self._block[self._at + _FAULTS] = hits, faults
 
     @property
     def hits(self) -> int:

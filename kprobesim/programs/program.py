@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +18,6 @@ __all__ = ["Program"]
 _ACTIONS = 32
 
 
-@dataclass(frozen=True, eq=False)
 class Program:
     """What is done at each hit of a probe.
 
@@ -34,31 +32,26 @@ class Program:
             kernel since 6.9.
     """
 
-    actions: tuple[Action, ...]
-    when: Any = None
-    returns: bool | None = None
-
-    def __post_init__(self) -> None:
-        actions = self.actions
-        if isinstance(actions, Action) or not isinstance(actions, Iterable):
-            actions = (actions,)
-        found = tuple(actions)
-        for action in found:
+    def __init__(
+        self,
+        actions: Action | Iterable[Action],
+        when: Any = None,
+        returns: bool | None = None,
+    ) -> None:
+        """Put a program together; raises :class:`UsageError` if that makes no sense."""
+        self.actions = (actions,) if isinstance(actions, Action) else tuple(actions)
+        for action in self.actions:
             if not isinstance(action, Action):
                 raise UsageError(f"{action!r} is no action: give Count(), Record(...) and the like")
-        if not 1 <= len(found) <= _ACTIONS:
-            raise UsageError(f"a program of {len(found)} actions: give 1 to {_ACTIONS}")
-        object.__setattr__(self, "actions", found)
-        if self.when is not None:
-            when = as_value(self.when, "a condition")
-            if isinstance(when.type, Str):
-                raise UsageError(f"the condition {when} is a string: compare it with one, by ==")
-            object.__setattr__(self, "when", when)
+        if not 1 <= len(self.actions) <= _ACTIONS:
+            raise UsageError(f"a program of {len(self.actions)} actions: give 1 to {_ACTIONS}")
+        self.when = None if when is None else as_value(when, "a condition")
+        if self.when is not None and isinstance(self.when.type, Str):
+            raise UsageError(f"the condition {when} is a string: compare it with one, by ==")
         needs = next((v for v in self.values if _needs_return(v)), None)
-        if self.returns is None:
-            object.__setattr__(self, "returns", needs is not None)
-        elif not self.returns and needs is not None:
+        if needs is not None and returns is False:
             raise UsageError(f"{needs} is not known at the entry of a function: leave returns out")
+        self.returns = needs is not None if returns is None else bool(returns)
 
     @cached_property
     def values(self) -> tuple[Value, ...]:
@@ -79,11 +72,11 @@ class Program:
         when = None if self.when is None else self.when.shape
         return when, tuple(action.shape for action in self.actions), self.returns
 
-    def check(self, abi: Abi, *, at_entry: bool) -> None:
-        """Whether it can be run on an architecture, at such a place.
+    def check(self, abi: Abi) -> None:
+        """Whether it can be run on an architecture.
 
         Raises:
-            UsageError: It reads a register that is not there, or an argument where there is none.
+            UsageError: It reads a register or an argument that is not there.
         """
         for value in self.values:
             if isinstance(value, Register) and value.name not in abi.registers:
@@ -91,25 +84,35 @@ class Program:
                     f"there is no register {value.name!r}: there are {', '.join(abi.registers)}"
                 )
             if isinstance(value, Argument):
-                _check_argument(value, abi, at_entry=at_entry or bool(self.returns))
+                _check_argument(value, abi)
+
+    def check_place(self, abi: Abi, place: str) -> None:
+        """Whether it can be run at ``place``, which is no function's first instruction.
+
+        Raises:
+            UsageError: It reads an argument, or waits for a return.
+        """
+        if self.returns:
+            raise UsageError(f"{place} is no entry of a function: only those have returns")
+        for value in self.values:
+            if isinstance(value, Argument):
+                raise UsageError(
+                    f"{value} is an argument at a function's first instruction only: at {place} "
+                    f"read registers, such as reg({abi.arguments[value.n]!r})"
+                )
 
     def __repr__(self) -> str:
         when = "" if self.when is None else f", when={self.when}"
         return f"Program([{', '.join(map(repr, self.actions))}]{when})"
 
 
-def _check_argument(value: Argument, abi: Abi, *, at_entry: bool) -> None:
+def _check_argument(value: Argument, abi: Abi) -> None:
     registers = len(abi.arguments)
     if value.n >= registers:
         at = abi.return_bytes + 8 * (value.n - registers)
         raise UsageError(
             f"argument {value.n} is on the stack: {registers} are in registers, 0 to "
             f"{registers - 1}; a word of the stack is reg({abi.stack_pointer!r}).deref({at})"
-        )
-    if not at_entry:
-        raise UsageError(
-            f"{value} is an argument at a function's first instruction only: elsewhere read "
-            f"registers, such as reg({abi.arguments[value.n]!r})"
         )
 
 

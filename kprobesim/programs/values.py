@@ -34,11 +34,13 @@ __all__ = [
     "TextConst",
     "Value",
     "as_value",
+    "operation",
 ]
 
 STRING_BOUND = 64
 _MAX_STRING = 4096  # as kprobe_events' MAX_STRING_SIZE, PATH_MAX
 _COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
+_OPERATORS = {*_COMPARISONS, *"+ - * // % & | ^ << >>".split()}
 _WRAPS = {"+", "-", "*", "&", "|", "^"}  # a negative number beside an unsigned one is its pattern
 
 _Operator: TypeAlias = "Callable[[Value, Any], Value]"
@@ -47,8 +49,8 @@ _Operator: TypeAlias = "Callable[[Value, Any], Value]"
 def _both_sides(operator: str) -> tuple[_Operator, _Operator]:
     """The methods of an operator, for a value on its left and on its right side."""
     return (
-        lambda self, other: _operation(operator, self, other),
-        lambda self, other: _operation(operator, other, self),
+        lambda self, other: operation(operator, self, other),
+        lambda self, other: operation(operator, other, self),
     )
 
 
@@ -138,16 +140,16 @@ class Value:
     __ge__, _ = _both_sides(">=")
 
     def __neg__(self) -> Value:
-        return _operation("-", 0, self)
+        return operation("-", 0, self)
 
     def __invert__(self) -> Value:
-        return self == 0 if self.type == BOOL else _operation("^", self, MASK64)
+        return self == 0 if self.type == BOOL else operation("^", self, MASK64)
 
     def __eq__(self, other: Any) -> Value:  # type: ignore[override]
-        return _operation("==", self, other)
+        return operation("==", self, other)
 
     def __ne__(self, other: Any) -> Value:  # type: ignore[override]
-        return _operation("!=", self, other)
+        return operation("!=", self, other)
 
     __hash__ = object.__hash__
 
@@ -315,7 +317,14 @@ def _require_int(value: Value, what: str) -> None:
         raise UsageError(f"{value} is a string, and {what} is needed")
 
 
-def _operation(operator: str, left: Any, right: Any) -> Value:
+def operation(operator: str, left: Any, right: Any) -> Value:
+    """What Python's ``operator`` makes of two values.
+
+    Raises:
+        UsageError: Their types do not fit, or there is no such operator.
+    """
+    if operator not in _OPERATORS:
+        raise UsageError(f"{operator!r} is no operator of values")
     left, right = as_value(left), as_value(right)
     one, other = left.type, right.type
     if isinstance(one, Str) or isinstance(other, Str):

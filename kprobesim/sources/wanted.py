@@ -74,7 +74,8 @@ class WantedArgument:
         register: A register by its name in the source's interface, without ``%``: ``di``, ``x0``.
         name: The argument (of a function or tracepoint), or the field (of an event), by its name.
         symbol: A symbol of the kernel's, function or variable, that is read: ``@jiffies``.
-        returned: It is the function's return value.
+        returned: It is the function's return value; with an ``ordinal`` its macro looks for it
+            behind that many arguments.
         type: The C type that the source says it has, without the pointer's star of the access to
             ``members``: ``struct file``; ``None`` if it says none, and the declared one counts.
         members: The path of members that is read from there: ``("f_path", "dentry")``.

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 TINY = {
-    "boot": "--rounds 1",
+    "boot": "--rounds 1 --until Booting",
     "catalogs": "--sample --probes 5 --kernels 3",
     "image_load": "",
     "reset": "--rounds 1 --until Booting",

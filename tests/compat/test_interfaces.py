@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from compat.report_kernel import report_kernel
+from pytest import MonkeyPatch
 
 from kprobesim.compat.judge import Judge
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
+from kprobesim.compat.settings import LOCKED_DOWN
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
 from kprobesim.sources.versions import Versions
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
@@ -88,6 +90,28 @@ def test_sleepable_programs_go_to_few_functions(judge: Judge) -> None:
     wanted = _wanted(Interface.FENTRY, "vfs_read", sleepable=True)
     assert judge.answer(wanted).worst.kind is Kind.UNSUPPORTED
     assert not judge.answer(replace(wanted, sleepable=False)).worst.errno
+
+
+def test_what_a_kernel_was_built_without_is_told(judge: Judge, monkeypatch: MonkeyPatch) -> None:
+    settings = {"CONFIG_IPV6": "y", "CONFIG_XFS_FS": "n", LOCKED_DOWN: "y"}
+    monkeypatch.setattr(judge.kernel.known, "config", settings, raising=False)
+    for interface in (Interface.KPROBE_PERF, Interface.KPROBE_EVENTS):
+        worst = judge.answer(_wanted(interface, "vfs_read")).worst
+        assert (worst.kind, worst.errno) == (Kind.CONFIG, errno.EPERM)
+    settings[LOCKED_DOWN] = "n"
+    said = {
+        name: judge.answer(_wanted(Interface.KPROBE_PERF, name)).worst.message
+        for name in ("xfs_file_open", "tcp_v6_connect")
+    }
+    assert "built without CONFIG_XFS_FS" in said["xfs_file_open"]
+    assert "CONFIG" not in said["tcp_v6_connect"]
+
+
+def test_events_of_system_calls_need_a_setting(judge: Judge, monkeypatch: MonkeyPatch) -> None:
+    events = frozenset(("raw_syscalls:sys_enter", "sched:sched_switch"))
+    monkeypatch.setattr(judge.kernel.known, "trace_events", events, raising=False)
+    worst = judge.answer(_wanted(Interface.TRACEPOINT, "syscalls:sys_enter_openat")).worst
+    assert (worst.kind, worst.instead) == (Kind.CONFIG, ("raw_syscalls:sys_enter",))
 
 
 def test_an_optional_probe_is_forgiven(judge: Judge) -> None:

@@ -62,8 +62,8 @@ def test_misses_moves_and_returns(stepped: Kernel) -> None:
     assert {hit.probe for hit in told} == {rp.kp}
 
 
-def test_a_jump(sample: Any) -> None:
-    k = Kernel.load(sample)
+def test_a_jump(with_breakpoints: Kernel) -> None:
+    k = with_breakpoints
     if not k.kprobes.optimization:
         pytest.skip("there are no jumps")
     told = _told(k)

@@ -137,4 +137,4 @@ def test_a_damaged_list_is_refused(sample: Path) -> None:
     with pytest.raises(UsageError):
         load_probes(fresh(sample).kprobes, 5, [])
     with pytest.raises(UsageError, match="booted kernel"):
-        save_probes(Kernel.load(sample).kprobes)
+        save_probes(Kernel.load(sample, arming="breakpoint").kprobes)

@@ -131,7 +131,8 @@ def test_wrong_use(guest: Kernel) -> None:
         guest.on_text_poke(None)  # type: ignore[arg-type]
 
 
-def test_text_pokes(guest: Kernel) -> None:
+def test_text_pokes(with_breakpoints: Kernel) -> None:
+    guest = with_breakpoints
     pokes: list[tuple[int, bytes, bytes, str]] = []
     end = guest.on_text_poke(lambda *poke: pokes.append(poke))
     address = guest.symbols["strlen"].address

@@ -232,7 +232,8 @@ def test_boosted_slots_are_not_used_again_at_once() -> None:
     assert slots[per_page:] == slots[:2]
 
 
-def test_pages_of_slots_come_and_go(guest: CalledKernel) -> None:
+def test_pages_of_slots_come_and_go(with_breakpoints: CalledKernel) -> None:
+    guest = with_breakpoints
     slots, start = guest.kprobes.slots, guest.symbols["strlen"].address
     first = None
     for _ in range(2):

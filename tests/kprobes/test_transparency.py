@@ -86,7 +86,8 @@ def probed(arch: str, request: pytest.FixtureRequest) -> Iterator[tuple[Kernel, 
     hook, jumps = way == "hook", way == "jumps"
     if jumps and arch == "arm64":
         pytest.skip("there are no jumps")
-    how = {"arming": "hook"} if hook else {"stepping": way} if way in ("breakpoint", "trap") else {}
+    how = {"stepping": way} if way in ("breakpoint", "trap") else {}
+    how |= {"arming": "hook" if hook else "breakpoint"}
     k = Kernel.load(_sample(arch), model=model or None, **how)
     hits: list[int] = []
     before = _text(k)

@@ -86,7 +86,8 @@ def test_executable_memory_runs_and_can_be_rewritten(guest: Kernel) -> None:
         assert guest.call(code) == value
 
 
-def test_pokes_are_recorded(guest: Kernel) -> None:
+def test_pokes_are_recorded(with_breakpoints: Kernel) -> None:
+    guest = with_breakpoints
     code = guest.alloc(16, executable=True)
     guest.machine.text.log.clear()
     heard: list[object] = []

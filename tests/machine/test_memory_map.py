@@ -16,8 +16,8 @@ def test_no_area_overlaps_another() -> None:
     assert len({area.name for area in AREAS}) == len(AREAS)
 
 
-def test_what_is_mapped_lies_in_its_area(guest: CalledKernel) -> None:
-    k = guest
+def test_what_is_mapped_lies_in_its_area(with_breakpoints: CalledKernel) -> None:
+    k = with_breakpoints
     k.register_kretprobe(Kretprobe("gcd", lambda ri, regs: None))
     with k.probing("count_to", offset=0, post_handler=lambda p, regs, flags: None):
         code = k.alloc(64, executable=True)

@@ -120,7 +120,7 @@ def test_functions_of_the_c_text_and_their_parameters() -> None:
     )
     assert source.wanted[3].arguments == (
         WantedArgument("const struct path *path", ordinal=0, type="struct path"),
-        WantedArgument("int ret", returned=True),
+        WantedArgument("int ret", ordinal=1, returned=True),
     )
     assert [read.type for read in source.wanted[5].arguments] == ["struct sock", None]
     assert [note.line for note in source.notes] == [11]

@@ -78,7 +78,7 @@ def _samples(args: argparse.Namespace) -> list[Story]:
     stories = []
     for arch in ARCHITECTURES:
         if args.arch in (None, arch):
-            kernel = Kernel.load(sample_path(arch), stepping=args.stepping)
+            kernel = Kernel.load(sample_path(arch), stepping=args.stepping, arming="breakpoint")
             story = _begin(kernel)
             stories.append(story)
             for number, (title, scene) in enumerate(SCENES, 1):
@@ -93,6 +93,7 @@ def _own(args: argparse.Namespace) -> list[Story]:
             f"which function of {args.image}? Name it: kprobesim demo {args.image} int_sqrt"
         )
     call = parse_own(args.call)
+    args.arming = "breakpoint"
     kernel = load_kernel(args)
     if not isinstance(kernel, CalledKernel):
         raise UsageError(

@@ -13,6 +13,7 @@ from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import same_events
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
+from kprobesim.compat.settings import LOCKED_DOWN
 from kprobesim.errors import Reason
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.sources.wanted import Interface, Wanted
@@ -46,6 +47,9 @@ def attach_kprobe(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
                 instead=("name a function, or function+offset",),
             )
         ]
+    if wanted.interface is not Interface.REGISTER_KPROBE and asked.is_set(LOCKED_DOWN):
+        text = f"this kernel is locked down from the start ({LOCKED_DOWN}=y): no kprobes by events"
+        return [Finding(Kind.CONFIG, text, errno.EPERM, instead=("a tracepoint",))]
     verdict = verdict_of(asked, wanted, wanted.module)
     if verdict.reason is Reason.UNKNOWN_SYMBOL:
         return absent(asked, wanted, _errno(wanted, verdict))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 
 from kprobesim.compat.finding import Finding
 from kprobesim.compat.instead import nearest
@@ -16,6 +17,7 @@ from kprobesim.types.model import FunctionPrototype, Pointer, Typedef
 
 __all__ = ["attach_to_tracepoint", "tracepoint_prototype"]
 
+_SYSCALLS, _ANY_CALL = "syscalls", "raw_syscalls:sys_enter"
 _ITERATOR = "__traceiter_"  # the function of each tracepoint (5.10)
 
 
@@ -51,7 +53,7 @@ def _unnumbered(asked: KernelFacts, category: str, name: str) -> Finding | None:
     """Of calls that no 64-bit process can make there are no events: init_syscall_trace()."""
     call = name.removeprefix("sys_enter_").removeprefix("sys_exit_")
     function = SYSCALL_PREFIX[asked.kernel.arch] + call
-    if category != "syscalls" or is_dispatched(asked, function) is not False:
+    if category != _SYSCALLS or is_dispatched(asked, function) is not False:
         return None
     text = (
         f"there is no event {category}:{name}: the system call has no number on this architecture"
@@ -76,6 +78,9 @@ def _no_event(asked: KernelFacts, wanted: Wanted, category: str, name: str) -> F
         return Finding(
             Kind.UNKNOWN, "this kernel's file does not tell its events", certainty="guess"
         )
+    if category == _SYSCALLS and _ANY_CALL in events and not _group(events, category):
+        text = "this kernel was built without CONFIG_FTRACE_SYSCALLS, which makes events of calls"
+        return Finding(Kind.CONFIG, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL, (_ANY_CALL,))
     elsewhere = sorted(event for event in events if event.rpartition(":")[2] == name)
     if elsewhere:
         text = f"there is no event {wanted.target}: it is in another group"
@@ -86,7 +91,7 @@ def _no_event(asked: KernelFacts, wanted: Wanted, category: str, name: str) -> F
     module = _in_module(asked, wanted.target, name)
     if module is not None:
         return module
-    group = [event for event in events if event.startswith(f"{category}:")]
+    group = _group(events, category)
     near = nearest(name, [event.rpartition(":")[2] for event in group])
     why = "" if group else f", nor any other of {category}"
     return Finding(
@@ -96,6 +101,10 @@ def _no_event(asked: KernelFacts, wanted: Wanted, category: str, name: str) -> F
         Reason.UNKNOWN_SYMBOL,
         instead=tuple(f"{category}:{one}" for one in near),
     )
+
+
+def _group(events: Collection[str], category: str) -> list[str]:
+    return [event for event in events if event.startswith(f"{category}:")]
 
 
 def _no_tracepoint(asked: KernelFacts, name: str) -> Finding:

@@ -38,8 +38,7 @@ class Armings:
     Attributes:
         default: The way of those that nothing was chosen for.
         hooks: Arms by hooks.
-        optimizer: Makes jumps of breakpoints, where the kernel has that and breakpoints are the
-            default.
+        optimizer: Makes jumps of breakpoints, where the kernel has that.
         slots: Where copies of instructions are.
     """
 
@@ -51,6 +50,9 @@ class Armings:
         cpus: CpuPaths,
         pages: SlotPages,
         default: HowToArm,
+        *,
+        jumps: bool,
+        preempts: bool,
     ) -> None:
         """Make the ways that there are.
 
@@ -60,9 +62,12 @@ class Armings:
             arch: The architecture's half.
             cpus: What each CPU has for probes.
             pages: The memory that breakpoints need.
-            default: "breakpoint" in a guest that is called, "hook" in one that runs by itself.
+            default: How those are armed that nothing is chosen for.
+            jumps: Breakpoints may become jumps, where the kernel has that.
+            preempts: The guest runs by itself, and its tasks may lose the CPU.
         """
         self.default = default
+        self._jumps = jumps
         self._machine = machine
         self._cpus = cpus
         self._paths = paths = cpus.hits
@@ -71,6 +76,7 @@ class Armings:
             image,
             arch,
             cpus.hooked,
+            cpus.listeners,
             hit=paths.call(lambda path: path.hooks.hit),
             hit_repeating=paths.call(lambda path: path.hooks.hit_repeating),
             behind=paths.call(lambda path: path.hooks.behind),
@@ -82,9 +88,7 @@ class Armings:
             self.slots,
             cpus.copies,
             # A task that has lost the CPU may stand in a copy, and nobody knows.
-            lambda: (
-                default == "breakpoint" and all(ctl.current_kprobe is None for ctl in cpus.ctlblk)
-            ),
+            lambda: not preempts and all(ctl.current_kprobe is None for ctl in cpus.ctlblk),
             self.hooks.read if default == "hook" else machine.memory.read,
         )
         self.hooks.read_original = self._breakpoints.read_original
@@ -147,7 +151,7 @@ class Armings:
 
     def _check_jump(self, p: Kprobe, address: int) -> None:
         if self.optimizer is None:
-            where = "where probes are hooks" if self.default == "hook" else "in this kernel"
+            where = "in this kernel" if self._jumps else "where probes are hooks"
             raise UsageError(f"there are no jumps {where}: use another arming")
         if p.post_handler is not None or p.list_type is ListType.JPROBE:
             raise UsageError("a post_handler or a jprobe needs a breakpoint, not a jump")
@@ -217,4 +221,6 @@ class Armings:
 
     def wrap(self, p: Kprobe) -> Kprobe:
         """The head that the kernel would have put before ``p``, for its optimizer; else ``p``."""
-        return p if self.optimizer is None else self.optimizer.wrap(p)
+        if self.optimizer is None or self.is_hook(p.addr or 0):
+            return p
+        return self.optimizer.wrap(p)

@@ -9,6 +9,7 @@ from kprobesim.arch.refused import Refused
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
+from kprobesim.kprobes.events import HitListeners
 from kprobesim.kprobes.hooked import HookedPlaces
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
@@ -36,6 +37,7 @@ class HookArming:
         image: KernelImage,
         arch: ArchKprobes,
         hooked: HookedPlaces,
+        listeners: HitListeners,
         *,
         hit: UnguardedArrival,
         hit_repeating: UnguardedArrival,
@@ -48,6 +50,7 @@ class HookArming:
             image: Its kernel.
             arch: The architecture's half.
             hooked: What is known of the places, for the paths of a hit.
+            listeners: While there are any, they hear of all hits, and Python takes them.
             hit: Called before a probed instruction.
             hit_repeating: The same for one that comes to itself until it is done.
             behind: Called behind it.
@@ -59,6 +62,7 @@ class HookArming:
         self._hit, self._hit_repeating = hit, hit_repeating
         self._behind = behind
         self._hooked = hooked
+        self._listeners = listeners.callbacks
         hooked.refresh, hooked.hear_end = self.refresh, self.hear_end
         self._watches: dict[int, tuple[tuple[Native, ...], list[Watch]]] = {}
         self._end_watches: dict[int, Watch] = {}
@@ -129,7 +133,7 @@ class HookArming:
 
     def arm(self, p: Kprobe) -> None:
         """Watch the address: by compiled functions, if those are all that is to be called."""
-        address, natives = p.addr or 0, _natives(p)
+        address, natives = p.addr or 0, self._natives(p)
         if address in self._watches and self._watches[address][0] != natives:
             self.disarm(p)
         if address not in self._watches:
@@ -142,6 +146,17 @@ class HookArming:
             self._hooked.armed.add(address)
         if p.post_handler is not None:
             self.hear_end(p, p.ainsn)
+
+    def _natives(self, head: Kprobe) -> tuple[Native, ...]:
+        """The compiled functions of the probes behind ``head``; none if Python must be called."""
+        if self._listeners or head.ainsn.repeats:
+            return ()
+        enabled = [p for p in members(head) if not p.disabled]
+        natives = [p.native for p in enabled if p.native is not None]
+        plain = len(natives) == len(enabled) and not any(
+            p.post_handler is not None or p.fault_handler is not None for p in enabled
+        )
+        return tuple(natives) if plain else ()
 
     def members_changed(self, head: Kprobe) -> None:
         """Watch for those who are to be called now, if the address is watched."""
@@ -193,15 +208,3 @@ class HookArming:
             if not self._image.contains(address) or not self._image.contains(address + size - 1):
                 raise
             return self._image.read(address, size)
-
-
-def _natives(head: Kprobe) -> tuple[Native, ...]:
-    """The compiled functions of the probes behind ``head``; none if one of them has other needs."""
-    if head.ainsn.repeats:
-        return ()  # one hit, where its hook is come to at each of its rounds
-    enabled = [p for p in members(head) if not p.disabled]
-    natives = [p.native for p in enabled if p.native is not None]
-    plain = len(natives) == len(enabled) and not any(
-        p.post_handler is not None or p.fault_handler is not None for p in enabled
-    )
-    return tuple(natives) if plain else ()

@@ -15,10 +15,17 @@ from kprobesim.kprobes.arch_kprobes import ArchInsn
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.site import Site
 
-__all__ = ["Arming", "HowToArm"]
+__all__ = ["Arming", "HowToArm", "KernelArming"]
 
 HowToArm = Literal["breakpoint", "hook"]
 """How the probes of a guest are armed that do not ask for another way."""
+KernelArming = Literal["auto", "breakpoint", "hook"]
+"""What is asked of a kernel whose functions are called.
+
+"auto": hooks, unless the kernel's own way is asked for, which only breakpoints show: by the model
+of a certain kernel, by a way of stepping, or strictly. "breakpoint": these, of which the kernel's
+optimizer makes jumps. "hook": always hooks.
+"""
 
 
 class Arming(Protocol):

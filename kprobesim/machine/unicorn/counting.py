@@ -12,11 +12,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-import unicorn
-
 from kprobesim.errors import EngineError
-from kprobesim.machine.unicorn.dispatch import AddHook, Dispatch
-from kprobesim.machine.unicorn.native import Native
+from kprobesim.machine.unicorn.dispatch import Dispatch
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
 
 __all__ = ["Counting"]
@@ -37,7 +34,6 @@ class Counting:
         handle: int,
         layout: Layout,
         dispatch: Dispatch,
-        hook: AddHook,
         unhook: Callable[[int], None],
         forget: Callable[[], None],
     ) -> None:
@@ -45,17 +41,14 @@ class Counting:
 
         Args:
             handle: The address of the engine's ``uc_struct``.
-            layout: Where in there the counter is, and which function counts.
-            dispatch: What counts blocks, if it can.
-            hook: Adds a hook of a kind, a C function and a range of addresses; returns its handle.
-            unhook: Removes one.
+            layout: Where in there the counter is.
+            dispatch: What counts blocks.
+            unhook: Removes a hook.
             forget: Drops all that was translated, with the old hooks in it.
         """
-        self._callback = dispatch.count or Native(layout.count_callback, 0, None)
         self._dispatch = dispatch
         # The handle of the hook that counts, as Unicorn knows it.
         self._in_use: Words = (ctypes.c_uint64 * 1).from_address(handle + layout.counter - 8)
-        self._hook = hook
         self._unhook = unhook
         self._forget = forget
         self.on = self.in_blocks = False
@@ -82,16 +75,15 @@ class Counting:
             self._unhook(self._in_use[0])
             self._forget()
             self._in_use[0] = 0
-        count = self._callback
-        if not count.function or self._in_use[0]:
+        if self._in_use[0]:
             raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
-        self._in_use[0] = self._hook(unicorn.UC_HOOK_BLOCK, count.function, (1, 0), data=count.data)
+        self._in_use[0] = self._dispatch.count_blocks(True)
         self.on = self.in_blocks = True
         self._dispatch.count_instructions(False)
 
     def instructions(self) -> None:
         """From now on count instructions."""
         if self.in_blocks:
-            self._unhook(self._in_use[0])
+            self._dispatch.count_blocks(False)
             self._in_use[0] = 0
             self.in_blocks = self.on = False  # all is dropped when it runs

@@ -7,6 +7,9 @@ when a block is translated (:mod:`~kprobesim.machine.unicorn.translate_code`): t
 then. So what is armed costs nothing where it is not, however much there is, and is exact wherever
 blocks begin: an instruction is translated anew in each block that it is part of.
 
+Unicorn lets each block look for a stop by one more call at its start. The call of blocks looks,
+too, so that other one is left out where both would be: a tenth of a boot's time.
+
 Arming needs what was translated from there to be forgotten, as with any hook.
 
 Where functions of Unicorn's cannot be replaced (:mod:`.interposition`), each armed address has a
@@ -59,13 +62,12 @@ AddHook = Callable[..., int]
 class Dispatch(Protocol):
     """One engine's."""
 
+    retired: list[object]
+    """What was kept for those who are armed no more, and may be running: for who runs the engine
+    to clear when it has stopped."""
     live: bool
     """Whether who is armed in another's place is called at once, also by what was translated
     before; and whether there is :meth:`chain`."""
-
-    @property
-    def count(self) -> Native | None:
-        """What counts blocks, and calls who wants each; ``None``: Unicorn's own function does."""
 
     def arm(self, address: int, native: Native, *, leaves: bool) -> None:
         """Call ``native`` before the instruction at ``address``, which nobody else is armed at.
@@ -83,7 +85,11 @@ class Dispatch(Protocol):
         """What calls each of ``natives`` in order."""
 
     def every_block(self, native: Native) -> None:
-        """Call ``native`` at the start of each block that is counted, before it runs."""
+        """Call ``native`` at the start of each block, before it runs.
+
+        Where blocks are counted not for one that is over the limit, nor if a stop has been asked
+        for; else it is called once more when such a block does run.
+        """
 
     def no_longer(self, native: Native) -> None:
         """Call it no more; nothing happens if nobody did."""
@@ -97,6 +103,13 @@ class Dispatch(Protocol):
     def look_in_next(self) -> None:
         """As :meth:`look_everywhere`, in the next block that is translated: it will be left."""
 
+    def count_blocks(self, on: bool) -> int:
+        """Count blocks where Unicorn counts, and stop where its limit is; the handle of the hook.
+
+        Raises:
+            EngineError: It cannot be done with this Unicorn.
+        """
+
     def count_instructions(self, on: bool) -> None:
         """Whether Unicorn counts instructions: its own hook is on each then."""
 
@@ -109,15 +122,16 @@ class Dispatcher:
     def __init__(self, placed: _Placed, uc: unicorn.Uc, cpu: int, arch: str) -> None:
         self._placed = placed
         self._board = board = placed.take_board()
+        self.retired: list[object] = []
         self._keep: dict[int, object] = {}
         self._every: list[Native] = []
         self._chained: Native | None = None
-        self.count: Native | None = Native(placed.address("block"), ctypes.addressof(board), board)
+        self._uncounted = (_u64 * 2)(0, MASK64)
         self._never = _u64()  # what is not found: a wish to stop, or the switch
         self._dummy = ctypes.addressof(self._never)
         offset = find_switch()
         values = {
-            "counter": self._dummy,
+            "counter": ctypes.addressof(self._uncounted),
             "exit": self._dummy,
             "switch": address_of(uc) + offset if offset else self._dummy,
             "step": _STEPS[arch],
@@ -149,35 +163,39 @@ class Dispatcher:
         Raises:
             EngineError: This is another Unicorn.
         """
-        self._set("counter", counter)
-        arrival = self._placed.address("arrival")
-        hook = add(
-            unicorn.UC_HOOK_CODE, arrival, (_NOWHERE, _NOWHERE), data=ctypes.addressof(self._board)
-        )
+        board, arrival = ctypes.addressof(self._board), self._placed.address("arrival")
+        block = self._placed.address("block")
+        self._counter = counter
+        self._block_hook = add(unicorn.UC_HOOK_BLOCK, block, (1, 0), data=board)
+        hook = add(unicorn.UC_HOOK_CODE, arrival, (_NOWHERE, _NOWHERE), data=board)
         self._hook = (_u64 * 3).from_address(hook + _HOOK_BEGIN)
         if list(self._hook) != [_NOWHERE, _NOWHERE, arrival]:
             raise EngineError("cannot find the range of a hook; is this a new version of Unicorn?")
         self._set("hook", hook + _HOOK_BEGIN)
         with self._placed.lock:
             context, request, place = self._placed.observe(run, stop)
-        block = self._board[BOARD.index("last_block")]
-        pc, _, instructions = _TB.unpack(ctypes.string_at(block, _TB.size)) if block else (0, 0, 0)
+        last = self._board[BOARD.index("last_block")]
+        pc, _, instructions = _TB.unpack(ctypes.string_at(last, _TB.size)) if last else (0, 0, 0)
         if (pc, instructions) != (place, 1):
             raise EngineError("cannot find the block that is translated inside Unicorn")
         self._set("context", context)
         self._set("exit", request or self._dummy)
+        if not request:
+            self._placed.look_twice()
 
     # -- who is called -----------------------------------------------------------------------------
 
     def arm(self, address: int, native: Native, *, leaves: bool) -> None:
         """Put it into the table that the machine code reads."""
+        if address in self._keep:
+            self.retired.append(self._keep[address])
         self._keep[address] = native.keep
         self._table.put(address, native.function, native.data, MAY_LEAVE if leaves else 0)
 
     def disarm(self, address: int) -> None:
         """Take it out: what is translated finds nobody there."""
         self._table.remove(address)
-        self._keep.pop(address, None)
+        self.retired.append(self._keep.pop(address, None))
 
     def chain(self, natives: Sequence[Native]) -> Native:
         """What calls each of ``natives`` in order: its data is the list."""
@@ -193,6 +211,7 @@ class Dispatcher:
 
     def no_longer(self, native: Native) -> None:
         """Call it no more."""
+        self.retired.append(native)
         self._every = [each for each in self._every if each is not native]
         self._call_at_blocks()
 
@@ -202,6 +221,7 @@ class Dispatcher:
         self._set("every", 0)
         self._set("every_data", called.data)
         self._set("every", called.function if every else 0)
+        self.retired.append(self._chained)
         self._chained = called
 
     # -- how blocks are translated -----------------------------------------------------------------
@@ -214,6 +234,11 @@ class Dispatcher:
         """The switch is off for one block."""
         self._board[_LOOK_IN_NEXT] = 1
 
+    def count_blocks(self, on: bool) -> int:
+        """The hook is always there, and counts somewhere."""
+        self._set("counter", self._counter if on else ctypes.addressof(self._uncounted))
+        return self._block_hook
+
     def count_instructions(self, on: bool) -> None:
         """Unicorn then walks its list, and looks at the range of a hook when it would call it."""
         self._set("wide", on)
@@ -221,6 +246,7 @@ class Dispatcher:
 
 
 _LOOK_IN_NEXT = BOARD.index("look_in_next")
+_COUNTS = WORDS.index("counts")
 
 
 class _Placed:
@@ -237,16 +263,24 @@ class _Placed:
             "stop": find_function(lib, "uc_emu_stop"),
             "real": find_function(lib, f"gen_intermediate_code_{suffix}"),
             "func_start": self._start,
+            "leave": find_function(lib, f"helper_check_exit_request_{suffix}"),
+            "real_write_call": find_function(lib, f"tcg_gen_callN_{suffix}"),
         }
         placed = put_code(code, WORDS, values, "table", BOARD_BYTES * _MOST_ENGINES)
         self._code, self._area, self._words = placed.code, placed.area, placed.words
         self._free: list[int] = []
         self._made = 0
+        self._words[_COUNTS] = self.address("block")
         slots[f"gen_intermediate_code_{suffix}"].value = self.address("translate")
+        slots[f"tcg_gen_callN_{suffix}"].value = self.address("write_call")
 
     def address(self, label: str) -> int:
         """Where a function is."""
         return self._code + self._labels[label]
+
+    def look_twice(self) -> None:
+        """In some engine ``block`` does not know of a wish to stop: let Unicorn look behind it."""
+        self._words[_COUNTS] = 0
 
     def take_board(self) -> ctypes.Array[ctypes.c_uint64]:
         """A board of nobody's; raises :class:`EngineError` if there is none."""
@@ -295,7 +329,8 @@ class _Placed:
 def _placed(suffix: str) -> _Placed | None:
     """Put our functions in, once a process; ``None`` where that cannot be."""
     host = platform.machine()
-    names = {f"gen_intermediate_code_{suffix}", f"tcg_func_start_{suffix}"}
+    functions = ("gen_intermediate_code", "tcg_func_start", "tcg_gen_callN")
+    names = {f"{function}_{suffix}" for function in functions}
     slots = find_slots(library(), names) if host in CODE and struct.calcsize("P") == 8 else {}
     return _Placed(host, slots, suffix) if len(slots) == len(names) else None
 
@@ -310,7 +345,7 @@ def make_dispatch(engine: Engine, uc: unicorn.Uc, run: Callable[[], int]) -> Dis
     """
     placed, cpu, add = _placed(SUFFIXES[engine.arch]), engine.code_pages.cpu, engine.hooks.add
     if placed is None or not cpu:
-        return SingleHooks(add, engine.hooks.unhook)
+        return SingleHooks(add, engine.hooks.unhook, engine.layout.count_callback)
     dispatcher = Dispatcher(placed, uc, cpu, engine.arch)
     counter, stop = ctypes.addressof(engine.counter_words), engine.stop
     dispatcher.begin(add, counter, run, lambda: exit_request(engine.words, stop))

@@ -4,12 +4,14 @@ What it does is told in :mod:`~kprobesim.machine.unicorn.dispatch`. Registers ar
 calling conventions. It lies behind a page of words (:data:`WORDS`), as that of
 :mod:`~kprobesim.machine.unicorn.host_code`; each engine has a board (:data:`BOARD`) in a table.
 
-============  =====================================================================================
-``block``     Unicorn's callback of blocks: counts, stops over the limit, calls who wants every one
-``arrival``   its callback of code: calls who is armed at the address
-``chain``     is called in the place of several functions: calls each
-``translate`` :mod:`~kprobesim.machine.unicorn.translate_code`
-============  =====================================================================================
+==============  ===================================================================================
+``block``       Unicorn's callback of blocks: counts, leaves a block that is over the limit, or if
+                somebody has asked for a stop; calls who wants every block
+``write_call``  leaves out the call by which Unicorn looks for a stop, behind that of ``block``
+``arrival``     Unicorn's callback of code: calls who is armed at the address
+``chain``       is called in the place of several functions: calls each
+``translate``   :mod:`~kprobesim.machine.unicorn.translate_code`
+==============  ===================================================================================
 """
 
 from __future__ import annotations
@@ -18,10 +20,15 @@ from kprobesim.machine.unicorn import translate_code
 
 __all__ = ["BOARD", "BOARD_BYTES", "CODE", "ENTRY_WORDS", "MAY_LEAVE", "WORDS"]
 
-WORDS = ("table", "count", "nowhere", "stop", "real", "func_start")
+WORDS = (
+    *("table", "count", "nowhere", "stop", "real", "func_start"),
+    *("leave", "real_write_call", "counts", "counted"),
+)
 """What lies before the code, in words: the boards, how many there are; an address that no CPU
 executes; ``uc_emu_stop()``, and ``gen_intermediate_code()`` and ``tcg_func_start()`` of Unicorn's
-translator for one kind of guest."""
+translator for one kind of guest; ``helper_check_exit_request()``, by which a block is left, and
+``tcg_gen_callN()``, by which the translator writes down a call; ``block``, if that looks for a
+stop, and the translator that has just written down a call of it."""
 
 BOARD = (
     *("armed", "mask", "counter", "every", "every_data", "exit", "cpu", "switch"),
@@ -47,20 +54,38 @@ block:
     49ffc0                  inc r8
     4c8900                  mov [rax], r8
     4c3b4008                cmp r8, [rax + 8]
-    771a                    ja block_over
+    7719                    ja block_over
+    488b4128                mov rax, [rcx + 40]
+    833800                  cmp dword ptr [rax], 0
+    7c18                    jl block_leave
     488b4118                mov rax, [rcx + 24]
     4885c0                  test rax, rax
     7501                    jne block_every
     c3                      ret
 block_every:
-    4c8b4128                mov r8, [rcx + 40]
-    41833800                cmp dword ptr [r8], 0
-    7c0c                    jl block_end
     488b4920                mov rcx, [rcx + 32]
     ffe0                    jmp rax
 block_over:
-    ff25e5efffff            jmp [rip + stop]
-block_end:
+    57                      push rdi
+    ff15e5efffff            call [rip + stop]
+    5f                      pop rdi
+block_leave:
+    31f6                    xor esi, esi
+    ff25f4efffff            jmp [rip + leave]
+write_call:
+    483b35fdefffff          cmp rsi, [rip + counts]
+    740f                    je write_call_count
+    483b35e4efffff          cmp rsi, [rip + leave]
+    7413                    je write_call_leave
+write_call_real:
+    ff25e4efffff            jmp [rip + real_write_call]
+write_call_count:
+    48893dedefffff          mov [rip + counted], rdi
+    ff25d7efffff            jmp [rip + real_write_call]
+write_call_leave:
+    483b3de0efffff          cmp rdi, [rip + counted]
+    75e4                    jne write_call_real
+    48c705d3efffff00000000  mov qword ptr [rip + counted], 0
     c3                      ret
 arrival:
     4c8b01                  mov r8, [rcx]
@@ -120,19 +145,47 @@ block:
     2a0100f9                str x10, [x9]
     5f010beb                cmp x10, x11
     28010054                b.hi block_over
+    691440f9                ldr x9, [x3, #40]
+    290140b9                ldr w9, [x9]
+    8901f837                tbnz w9, #31, block_leave
     700c40f9                ldr x16, [x3, #24]
     500000b5                cbnz x16, block_every
     c0035fd6                ret
 block_every:
-    691440f9                ldr x9, [x3, #40]
-    290140b9                ldr w9, [x9]
-    a900f837                tbnz w9, #31, block_end
     631040f9                ldr x3, [x3, #32]
     00021fd6                br x16
 block_over:
-    107fff58                ldr x16, stop
+    fd7bbea9                stp x29, x30, [sp, #-32]!
+    e00b00f9                str x0, [sp, #16]
+    d07eff58                ldr x16, stop
+    00023fd6                blr x16
+    e00b40f9                ldr x0, [sp, #16]
+    fd7bc2a8                ldp x29, x30, [sp], #32
+block_leave:
+    e1031f2a                mov w1, wzr
+    f07eff58                ldr x16, leave
     00021fd6                br x16
-block_end:
+write_call:
+    297fff58                ldr x9, counts
+    3f0009eb                cmp x1, x9
+    c0000054                b.eq write_call_count
+    497eff58                ldr x9, leave
+    3f0009eb                cmp x1, x9
+    e0000054                b.eq write_call_leave
+write_call_real:
+    307eff58                ldr x16, real_write_call
+    00021fd6                br x16
+write_call_count:
+    697eff10                adr x9, counted
+    200100f9                str x0, [x9]
+    b07dff58                ldr x16, real_write_call
+    00021fd6                br x16
+write_call_leave:
+    e97dff10                adr x9, counted
+    2a0140f9                ldr x10, [x9]
+    1f000aeb                cmp x0, x10
+    e1feff54                b.ne write_call_real
+    3f0100f9                str xzr, [x9]
     c0035fd6                ret
 arrival:
     692840a9                ldp x9, x10, [x3]

@@ -123,12 +123,11 @@ class Engine:
         arguments = _ptr(self._handle), self._begin, nowhere, nowhere, self._count
         self._start = partial(self._lib["uc_emu_start"], *arguments)
         self._start_holding = partial(holding_library()["uc_emu_start"], *arguments)
-        self._between_blocks = False
+        self._between_blocks, self._nested = False, 0
         self.dispatch = dispatch = make_dispatch(self, self._uc, self._run_one_block)
         """Who is called before instructions, and at blocks."""
-        add, unhook = hooks.add, hooks.unhook
         self.counts = Counting(
-            self._handle, self.layout, dispatch, add, unhook, self.forget_all_code
+            self._handle, self.layout, dispatch, hooks.unhook, self.forget_all_code
         )
         self.run_time: RunTime | None = None
         """Who measures how long it runs, if somebody does."""
@@ -196,7 +195,13 @@ class Engine:
         self._begin.value = begin
         if self.run_time is not None:
             self.run_time.begin()
-        status: int = self._start_holding() if holding else self._start()
+        self._nested += 1
+        try:
+            status: int = self._start_holding() if holding else self._start()
+        finally:
+            self._nested -= 1
+        if self.dispatch.retired and not self._nested:
+            self.dispatch.retired.clear()
         if self.hooks.kept is not None:
             self.hooks.raise_kept()
         return status
@@ -262,9 +267,8 @@ class Engine:
     def stop_between_blocks(self) -> None:
         """From now on look for a stop only where a block starts (see :mod:`.stop_points`).
 
-        Who is armed may move the pc and stop at once as before; one that stops the guest in another
-        callback stops it at the next block, which is precise. For an engine that has not run. A
-        Unicorn that cannot do it goes on as before.
+        Who is armed may move the pc and stop at once as before; a stop in another callback waits
+        for the next block, which is precise. For an engine that has not run.
         """
         self._between_blocks = True
         self.dispatch.look_everywhere(False)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 __all__ = ["find_function", "find_slots"]
 
 _LINK_MAP = 2  # RTLD_DI_LINKMAP of dlfcn.h
-_STRINGS, _SYMBOLS, _SIZE, _JUMPS = 5, 6, 2, 23  # DT_STRTAB, DT_SYMTAB, DT_PLTRELSZ, DT_JMPREL
+_STRINGS, _STRING_BYTES, _SYMBOLS = 5, 10, 6  # DT_STRTAB, DT_STRSZ, DT_SYMTAB
+_SIZE, _JUMPS = 2, 23  # DT_PLTRELSZ, DT_JMPREL
 _DYNAMIC = struct.Struct("<qQ")
 _RELA = struct.Struct("<QQq")
 _SYMBOL_BYTES, _NAME = 24, struct.Struct("<I")
@@ -42,10 +44,20 @@ def find_slots(library: ctypes.CDLL, names: Collection[str]) -> dict[str, ctypes
     A name is missing if nothing in the library calls it that way; all are if the slots cannot be
     written, or if there is no such table here.
     """
-    base, table = _dynamic_section(library)
-    if not all(tag in table for tag in (_STRINGS, _SYMBOLS, _SIZE, _JUMPS)):
+    places = _slots(library)
+    addresses = {name: places[name] for name in names if name in places}
+    areas = _writable_areas()
+    if not all(any(low <= at < high for low, high in areas) for at in addresses.values()):
         return {}
-    wanted = {name.encode() for name in names}
+    return {name: ctypes.c_uint64.from_address(at) for name, at in addresses.items()}
+
+
+@cache
+def _slots(library: ctypes.CDLL) -> dict[str, int]:
+    """Where each slot is: some thousands, which are looked through once."""
+    base, table = _dynamic_section(library)
+    if not all(tag in table for tag in (_STRINGS, _STRING_BYTES, _SYMBOLS, _SIZE, _JUMPS)):
+        return {}
     whole = ctypes.string_at(table[_JUMPS], table[_SIZE] // _RELA.size * _RELA.size)
     relocations = [
         (info >> 32, base + offset)
@@ -54,15 +66,12 @@ def find_slots(library: ctypes.CDLL, names: Collection[str]) -> dict[str, ctypes
     ]
     count = max((symbol for symbol, _ in relocations), default=-1) + 1
     symbols = ctypes.string_at(table[_SYMBOLS], _SYMBOL_BYTES * count)
-    strings, addresses = table[_STRINGS], {}
+    strings = ctypes.string_at(table[_STRINGS], table[_STRING_BYTES])
+    found = {}
     for symbol, at in relocations:
-        name = ctypes.string_at(strings + _NAME.unpack_from(symbols, _SYMBOL_BYTES * symbol)[0])
-        if name in wanted:
-            addresses[name.decode()] = at
-    areas = _writable_areas()
-    if not all(any(low <= at < high for low, high in areas) for at in addresses.values()):
-        return {}
-    return {name: ctypes.c_uint64.from_address(at) for name, at in addresses.items()}
+        (start,) = _NAME.unpack_from(symbols, _SYMBOL_BYTES * symbol)
+        found[strings[start : strings.find(b"\0", start)].decode()] = at
+    return found
 
 
 def _dynamic_section(library: ctypes.CDLL) -> tuple[int, dict[int, int]]:

@@ -20,17 +20,24 @@ class SingleHooks:
     """The :class:`~kprobesim.machine.unicorn.dispatch.Dispatch` of one engine.
 
     Attributes:
-        count: Unicorn's own function counts.
         live: A hook is in what was translated before until that is forgotten.
     """
 
-    count: Native | None = None
     live = False
 
-    def __init__(self, add: Callable[..., int], remove: Callable[[int], None]) -> None:
-        """Hook by ``add(kind, function, (low, high), data=0)``, unhook by ``remove(handle)``."""
+    def __init__(self, add: Callable[..., int], remove: Callable[[int], None], count: int) -> None:
+        """Nobody is armed.
+
+        Args:
+            add: Adds a hook: ``add(kind, function, (low, high), data=0)``.
+            remove: Removes it by its handle.
+            count: The function by which Unicorn counts; 0 if it was not found.
+        """
         self._add = add
         self._remove = remove
+        self._count = count
+        self._counts = 0
+        self.retired: list[object] = []  # all live as long as the engine
         self._hooks: dict[int, int] = {}
         self._blocks: list[tuple[Native, int]] = []
 
@@ -68,6 +75,16 @@ class SingleHooks:
 
     def look_in_next(self) -> None:
         """All that is translated looks for a stop everywhere."""
+
+    def count_blocks(self, on: bool) -> int:
+        """Hook Unicorn's own function to blocks."""
+        if not on:
+            self._remove(self._counts)
+            return 0
+        if not self._count:
+            raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
+        self._counts = self._add(unicorn.UC_HOOK_BLOCK, self._count, (1, 0))
+        return self._counts
 
     def count_instructions(self, on: bool) -> None:
         """It makes no difference."""

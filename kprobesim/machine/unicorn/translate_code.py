@@ -37,8 +37,8 @@ find_next:
 find_found:
     c3                      ret
 translate:
-    4c8b1520efffff          mov r10, [rip + table]
-    4c8b1d21efffff          mov r11, [rip + count]
+    4c8b15deeeffff          mov r10, [rip + table]
+    4c8b1ddfeeffff          mov r11, [rip + count]
 translate_next:
     4983eb01                sub r11, 1
     720c                    jb translate_other
@@ -47,7 +47,7 @@ translate_next:
     4983ea80                sub r10, -128
     ebee                    jmp translate_next
 translate_other:
-    ff2521efffff            jmp [rip + real]
+    ff25dfeeffff            jmp [rip + real]
 translate_found:
     53                      push rbx
     4154                    push r12
@@ -69,7 +69,7 @@ translate_found:
     0f85c8000000            jne translate_wide
     498b7500                mov rsi, [r13]
     e864ffffff              call find
-    488b0dc8eeffff          mov rcx, [rip + nowhere]
+    488b0d86eeffff          mov rcx, [rip + nowhere]
     4d85c9                  test r9, r9
     740d                    je translate_first
     4889f1                  mov rcx, rsi
@@ -84,7 +84,7 @@ translate_first:
     4c89e7                  mov rdi, r12
     4c89ee                  mov rsi, r13
     4c89f2                  mov rdx, r14
-    ff15a9eeffff            call [rip + real]
+    ff1567eeffff            call [rip + real]
     410fb75514              movzx edx, word ptr [r13 + 20]
     498b7500                mov rsi, [r13]
     4801f2                  add rdx, rsi
@@ -107,7 +107,7 @@ scan_step:
     4d85db                  test r11, r11
     7443                    je translate_end
     488b5350                mov rdx, [rbx + 80]
-    488b0552eeffff          mov rax, [rip + nowhere]
+    488b0510eeffff          mov rax, [rip + nowhere]
     483902                  cmp [rdx], rax
     7503                    jne translate_again
     4c8912                  mov [rdx], r10
@@ -119,12 +119,12 @@ translate_again:
     488b4338                mov rax, [rbx + 56]
     448838                  mov [rax], r15b
     488b7b60                mov rdi, [rbx + 96]
-    ff1541eeffff            call [rip + func_start]
+    ff15ffedffff            call [rip + func_start]
 translate_last:
     4c89e7                  mov rdi, r12
     4c89ee                  mov rsi, r13
     4c89f2                  mov rdx, r14
-    ff152aeeffff            call [rip + real]
+    ff15e8edffff            call [rip + real]
 translate_end:
     415f                    pop r15
     415e                    pop r14
@@ -138,7 +138,8 @@ translate_wide:
     49894208                mov [r10 + 8], rax
     488b4338                mov rax, [rbx + 56]
     448838                  mov [rax], r15b
-    ebd4                    jmp translate_last"""
+    ebd4                    jmp translate_last
+"""
 
 AARCH64 = """
 find:
@@ -157,8 +158,8 @@ find_next:
 find_found:
     c0035fd6                ret
 translate:
-    8978ff58                ldr x9, table
-    aa78ff58                ldr x10, count
+    8975ff58                ldr x9, table
+    aa75ff58                ldr x10, count
 translate_next:
     4a0500f1                subs x10, x10, #1
     c3000054                b.lo translate_other
@@ -168,7 +169,7 @@ translate_next:
     29010291                add x9, x9, #128
     faffff17                b translate_next
 translate_other:
-    7078ff58                ldr x16, real
+    7075ff58                ldr x16, real
     00021fd6                br x16
 translate_found:
     fd7bbca9                stp x29, x30, [sp, #-64]!
@@ -188,7 +189,7 @@ translate_found:
     6a0700b5                cbnz x10, translate_wide
     a10240f9                ldr x1, [x21]
     d9ffff97                bl find
-    8f75ff58                ldr x15, nowhere
+    8f72ff58                ldr x15, nowhere
     ac0000b4                cbz x12, translate_first
     ef0301aa                mov x15, x1
     8a0d40f9                ldr x10, [x12, #24]
@@ -201,7 +202,7 @@ translate_first:
     e00314aa                mov x0, x20
     e10315aa                mov x1, x21
     e20316aa                mov x2, x22
-    9074ff58                ldr x16, real
+    9071ff58                ldr x16, real
     00023fd6                blr x16
     a10240f9                ldr x1, [x21]
     a22a4079                ldrh w2, [x21, #20]
@@ -225,7 +226,7 @@ scan_step:
     e3feff54                b.lo scan_look
     650200b4                cbz x5, translate_end
     6e2a40f9                ldr x14, [x19, #80]
-    4a71ff58                ldr x10, nowhere
+    4a6eff58                ldr x10, nowhere
     cb0140f9                ldr x11, [x14]
     7f010aeb                cmp x11, x10
     8b008b9a                csel x11, x4, x11, eq
@@ -235,13 +236,13 @@ scan_step:
     691e40f9                ldr x9, [x19, #56]
     37010039                strb w23, [x9]
     603240f9                ldr x0, [x19, #96]
-    d070ff58                ldr x16, func_start
+    d06dff58                ldr x16, func_start
     00023fd6                blr x16
 translate_last:
     e00314aa                mov x0, x20
     e10315aa                mov x1, x21
     e20316aa                mov x2, x22
-    f06fff58                ldr x16, real
+    f06cff58                ldr x16, real
     00023fd6                blr x16
 translate_end:
     f71b40f9                ldr x23, [sp, #48]
@@ -254,4 +255,5 @@ translate_wide:
     df2900a9                stp xzr, x10, [x14]
     691e40f9                ldr x9, [x19, #56]
     37010039                strb w23, [x9]
-    f2ffff17                b translate_last"""
+    f2ffff17                b translate_last
+"""

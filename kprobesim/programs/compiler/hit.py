@@ -39,13 +39,12 @@ HIT = "hit"
 _SIGNATURE = ir.FunctionType(ir.VoidType(), [I64, I64, I32, _WORD])
 
 
-def compile_hit(program: Program, guest: Guest, busy: int) -> Code:
+def compile_hit(program: Program, guest: Guest) -> Code:
     """Compile ``program`` for one guest.
 
     Args:
         program: Any of its shape may share the code.
         guest: The guest, whose addresses are baked in.
-        busy: The address of a word that is not 0 while a probe is being handled; 0: there is none.
 
     Returns:
         The code, with a function :data:`HIT` of the signature that
@@ -57,7 +56,7 @@ def compile_hit(program: Program, guest: Guest, busy: int) -> Code:
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     _, here, _, block = function.args
     emitter = Emitter(builder, guest, here)
-    _Hit(emitter, module, block).emit(program, busy)
+    _Hit(emitter, module, block).emit(program, guest.busy)
     return compile_module(module)
 
 
@@ -79,15 +78,14 @@ class _Hit:
     def emit(self, program: Program, busy: int) -> None:
         """Append the code of all of it."""
         b = self._b
-        if busy:
-            missed = b.append_basic_block("missed")
-            free = b.append_basic_block("free")
-            is_busy = b.icmp_unsigned("!=", self._e.read(busy), word(0))
-            b.cbranch(is_busy, missed, free)
-            b.position_at_end(missed)
-            self._count_up("nmissed")
-            b.branch(self._done)
-            b.position_at_end(free)
+        missed = b.append_basic_block("missed")
+        free = b.append_basic_block("free")
+        is_busy = b.icmp_unsigned("!=", self._e.read(busy), word(0))
+        b.cbranch(is_busy, missed, free)
+        b.position_at_end(missed)
+        self._count_up("nmissed")
+        b.branch(self._done)
+        b.position_at_end(free)
         if program.when is not None:
             self._test(program.when)
         self._count_up("hits")

@@ -148,18 +148,15 @@ class Ring(Store, Sequence[Any]):
 
         return numpy.frombuffer(self._joined(), dtype=self._layout.dtype(self.record._fields))
 
-    def save(self) -> Any:
-        """The records as plain data."""
-        return {"lost": self.lost, "records": bytes(self._joined())}
+    def save(self) -> tuple[int, bytes]:
+        return self.lost, bytes(self._joined())
 
-    def load(self, state: Any) -> None:
-        """Be what :meth:`save` gave; raises ``ValueError`` if that cannot be."""
-        data: bytes = state["records"]
+    def load(self, lost: int, data: bytes) -> None:
         used, rest = divmod(len(data), self._layout.size)
         if rest:
             raise ValueError("records of another size")
         self.clear()
-        self._head[_LOST] = state["lost"]
+        self._head[_LOST] = lost
         if used > self.capacity:
             self._drained.append(data)
         else:

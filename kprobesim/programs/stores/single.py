@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Generic, TypeVar
 
 from kprobesim.programs.stores.cells import Cell, CountCell
@@ -42,15 +43,13 @@ class Single(Store, Generic[_T]):
         for index in range(self.at, self.at + self.cell.words):
             self.words[index] = 0
 
-    def save(self) -> Any:
-        """Its words, as plain data."""
-        return self.words[self.at : self.at + self.cell.words]
+    def save(self) -> tuple[int, bytes]:
+        return 0, ctypes.string_at(self.address, 8 * self.cell.words)
 
-    def load(self, state: Any) -> None:
-        """Be what :meth:`save` gave; raises ``ValueError`` if that cannot be."""
-        if len(state) != self.cell.words:
+    def load(self, lost: int, data: bytes) -> None:
+        if len(data) != 8 * self.cell.words:
             raise ValueError("a store of another size")
-        self.words[self.at : self.at + self.cell.words] = state
+        ctypes.memmove(self.address, data, len(data))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.value!r}>"

@@ -37,6 +37,14 @@ class Store:
 
     planted: Any = None
 
+    def save(self) -> tuple[int, bytes]:
+        """How many hits were lost, and all that is kept."""
+        raise NotImplementedError
+
+    def load(self, lost: int, data: bytes) -> None:
+        """Be what :meth:`save` gave; raises ``ValueError`` if that cannot be."""
+        raise NotImplementedError
+
     def _filling(self) -> Filling:
         if self.planted is None:
             raise UsageError(f"no probe fills {self!r}")

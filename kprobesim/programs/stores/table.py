@@ -170,14 +170,11 @@ class Table(Store, Mapping[Any, Any]):
         """Pairs of a key and what is kept for it, in the order of their coming."""
         return [(self._key_of(number), self._read(number)) for number in range(len(self))]
 
-    def save(self) -> Any:
-        """The entries as plain data."""
-        used = len(self) * self._entry_words
-        return {"lost": self.lost, "entries": bytes(self._entries)[: 8 * used]}
+    def save(self) -> tuple[int, bytes]:
+        return self.lost, ctypes.string_at(self._entries, 8 * len(self) * self._entry_words)
 
-    def load(self, state: Any) -> None:
-        """Be what :meth:`save` gave; raises ``ValueError`` if that cannot be."""
-        data, size = state["entries"], 8 * self._entry_words
+    def load(self, lost: int, data: bytes) -> None:
+        size = 8 * self._entry_words
         used = len(data) // size
         if len(data) % size or used > self._max_keys:
             raise ValueError("entries of another size")
@@ -185,7 +182,7 @@ class Table(Store, Mapping[Any, Any]):
         while self._head[_ROOM] < used:
             self._make_room(min(2 * self._head[_ROOM], self._max_keys))
         ctypes.memmove(self._entries, data, len(data))
-        self._head[_USED], self._head[_LOST] = used, state["lost"]
+        self._head[_USED], self._head[_LOST] = used, lost
         self._make_room(self._head[_ROOM])
 
     def __repr__(self) -> str:

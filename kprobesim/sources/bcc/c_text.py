@@ -111,7 +111,7 @@ def _parameters(parts: list[str], last_is_result: bool) -> tuple[WantedArgument,
         said = kind if kind and kind.startswith(("struct ", "union ")) else None
         text = " ".join(part.split())
         if last_is_result and number == len(parts) - 1:
-            found.append(WantedArgument(text, returned=True, type=said))
+            found.append(WantedArgument(text, ordinal=number, returned=True, type=said))
         else:
             found.append(WantedArgument(text, ordinal=number, type=said))
     return tuple(found)

@@ -253,7 +253,7 @@ def test_code_that_goes_away(code: Code) -> None:
 
 
 def test_a_return_probe_behind_a_jump() -> None:
-    k = Kernel.load(SAMPLES / "guest-x86_64.elf")
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf", arming="breakpoint")
     results = []
     place = k.symbols["strlen"].address
     rp = Kretprobe("strlen", handler=lambda ri, regs: results.append(regs.return_value))
@@ -265,7 +265,7 @@ def test_a_return_probe_behind_a_jump() -> None:
 
 
 def test_a_jprobe_keeps_its_breakpoint() -> None:
-    k = Kernel.load(SAMPLES / "guest-x86_64.elf")
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf", arming="breakpoint")
     seen: list[int] = []
     jp = Jprobe("strlen", entry=seen.append)
     k.register_kprobe(Kprobe("strlen"))

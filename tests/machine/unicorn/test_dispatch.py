@@ -151,6 +151,11 @@ def test_every_block(guest: Guest) -> None:
     names.clear()
     guest.run(2)
     assert names[:3] == ["second", "probe", "second"]
+    guest.engine.count_instructions()
+    names.clear()
+    guest.run(12)
+    assert names[:6] == ["second", "probe", "second"] * 2
+    guest.engine.count_blocks()
     guest.engine.dispatch.no_longer(second.native)
     guest.engine.forget_all_code()
     names.clear()

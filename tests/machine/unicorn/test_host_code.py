@@ -1,4 +1,4 @@
-"""The host's machine code that sees stores: run in an emulated CPU, for hosts of every kind."""
+"""The host's machine code: run in an emulated CPU, for hosts of every kind."""
 
 from __future__ import annotations
 
@@ -272,3 +272,82 @@ def test_what_is_no_cmpxchg_stays(translator: Translator, change: int) -> None:
     translator.halves()
     translator.tell("ext32u", EAX, OLD)
     assert translator.halves() == [("ext32u", EAX, OLD)]
+
+
+COUNTER, EXIT, EVERY, EVERY_DATA = BYTES, BYTES + 0x10, REALS + 0x100, 0x7777
+BLOCK = (UC, 0xFFFF_8000, 24)  # the engine, the block's address and size
+
+
+class Blocks(Host):
+    """The same with the code that is called where blocks start, and one engine's board."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        code, self.labels = assemble(dispatch_code.CODE[host])
+        self.ram[CODE_AT : CODE_AT + len(code)] = code
+        names = ("stop", "leave", "real_write_call")
+        self.reals = {name: REALS + 16 * n for n, name in enumerate(names)}
+        values = {**self.reals, "counts": CODE_AT + self.labels["block"]}
+        for name, value in values.items():
+            self.put(CODE_AT - PAGE + 8 * dispatch_code.WORDS.index(name), value)
+        self.reals["every"] = EVERY
+        halt = CPUS[host][1]
+        self.ram[EVERY : EVERY + len(halt)] = halt
+        at = self.reals["stop"]
+        code = FORGETFUL[host]
+        self.ram[at : at + len(code)] = code
+        self.ram[TABLE : TABLE + dispatch_code.BOARD_BYTES] = bytes(dispatch_code.BOARD_BYTES)
+        for name, value in (("counter", COUNTER), ("exit", EXIT), ("every_data", EVERY_DATA)):
+            self.put(TABLE + 8 * dispatch_code.BOARD.index(name), value)
+        self.limit(0, 1)
+        self.put(EXIT, 0)
+
+    def put(self, at: int, value: int) -> None:
+        struct.pack_into("<Q", self.ram, at, value)
+
+    def limit(self, counted: int, limit: int) -> None:
+        self.put(COUNTER, counted)
+        self.put(COUNTER + 8, limit)
+
+    def start(self) -> tuple[str, tuple[int, ...]]:
+        """A block starts."""
+        return self.call("block", *BLOCK, TABLE)
+
+
+@pytest.fixture(params=sorted(CODE))
+def blocks(request: pytest.FixtureRequest) -> Blocks:
+    return Blocks(str(request.param))
+
+
+def test_a_block_is_counted_and_left_over_the_limit(blocks: Blocks) -> None:
+    assert blocks.start()[0] == ""
+    for counted in (2, 3):
+        where, arguments = blocks.start()
+        assert (where, arguments[:2]) == ("leave", (UC, 0))
+        assert struct.unpack_from("<Q", blocks.ram, COUNTER) == (counted,)
+    blocks.limit(1 << 63, (1 << 63) + 1)
+    assert blocks.start()[0] == ""
+
+
+def test_a_block_is_counted_and_left_for_a_stop(blocks: Blocks) -> None:
+    for wish, expected in ((0x7FFF_0000, ""), (0xFFFF_0000, "leave")):
+        blocks.limit(0, 9)
+        blocks.put(EXIT, wish)
+        assert blocks.start()[0] == expected
+        assert struct.unpack_from("<Q", blocks.ram, COUNTER) == (1,)
+
+
+def test_who_wants_every_block_hears_of_those_that_run(blocks: Blocks) -> None:
+    blocks.put(TABLE + 8 * dispatch_code.BOARD.index("every"), EVERY)
+    where, arguments = blocks.start()
+    assert (where, arguments[:4]) == ("every", (*BLOCK, EVERY_DATA))
+    assert blocks.start()[0] == "leave"
+
+
+def test_a_block_that_is_counted_looks_once_for_a_stop(blocks: Blocks) -> None:
+    counts, leave = CODE_AT + blocks.labels["block"], blocks.reals["leave"]
+    written = "real_write_call"
+    calls = [(1, leave), (1, counts), (2, leave), (1, OTHER), (1, leave), (1, leave)]
+    assert [blocks.call("write_call", *call)[0] for call in calls] == [
+        *(written, written, written, written, "", written)
+    ]

@@ -1,0 +1,87 @@
+"""The programs of a guest and what they have kept, as plain data; and planting them again."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from kprobesim.errors import UsageError
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.programs.as_data import program_from_data, program_to_data
+from kprobesim.programs.planted import Planted
+from kprobesim.programs.planting import Programs
+from kprobesim.programs.probe import ProgramProbe
+from kprobesim.programs.stores.counts import Counts
+
+__all__ = ["SavedPrograms", "planted_in", "prepare_saved", "save_programs"]
+
+
+class SavedPrograms(NamedTuple):
+    """Programs that are stored with their probes.
+
+    Attributes:
+        facts: A dict for each, as plain data.
+        kept: What their stores keep, one after the other.
+    """
+
+    facts: list[dict[str, Any]]
+    kept: list[bytes]
+
+
+def planted_in(kprobes: KprobesManager) -> list[Planted]:
+    """All that is planted there, in order of registration."""
+    found = {id(p.planted): p.planted for p in kprobes if isinstance(p, ProgramProbe)}
+    return [*found.values()]
+
+
+def save_programs(kprobes: KprobesManager) -> SavedPrograms:
+    """The programs of all registered probes."""
+    saved = SavedPrograms([], [])
+    places = {id(p): number for number, p in enumerate(kprobes)}
+    for planted in planted_in(kprobes):
+        stores = [store.save() for store in planted.stores]
+        saved.kept.extend(data for _, data in stores)
+        saved.facts.append(
+            {
+                "program": program_to_data(planted.program),
+                "names": list(planted.names),
+                "many": any(isinstance(store, Counts) for store in planted.stores),
+                "asked": planted.asked,
+                "lost": [lost for lost, _ in stores],
+                # Of each probe: its number among all (-1: unregistered), its hits and faults.
+                "probes": [[places.get(id(p), -1), p.hits, p.faults] for p in planted.probes],
+            }
+        )
+    return saved
+
+
+def prepare_saved(programs: Programs, saved: SavedPrograms) -> dict[int, Kprobe]:
+    """Make what :func:`save_programs` gave, for a guest whose probes are still to be registered.
+
+    Returns:
+        The probes, by their numbers among all.
+
+    Raises:
+        UsageError: It is damaged.
+    """
+    made: dict[int, Kprobe] = {}
+    kept = iter(saved.kept)
+    try:
+        for facts in saved.facts:
+            planted = programs.prepare(
+                [str(name) for name in facts["names"]],
+                program_from_data(facts["program"]),
+                many=bool(facts["many"]),
+                compiled=False if facts["asked"] is False else None,
+            )
+            for store, lost in zip(planted.stores, facts["lost"], strict=True):
+                store.load(int(lost), next(kept))
+            for p, (number, hits, faults) in zip(planted.probes, facts["probes"], strict=True):
+                p.remember(hits, faults)
+                if number >= 0:
+                    made[number] = p
+    except UsageError:
+        raise
+    except (LookupError, TypeError, ValueError, StopIteration, OverflowError) as error:
+        raise UsageError(f"the stored programs are damaged ({error!r})") from error
+    return made

@@ -1,0 +1,115 @@
+"""Random programs, as strategies of hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from kprobesim.errors import UsageError
+from kprobesim.programs import (
+    Action,
+    Count,
+    Histogram,
+    Linear,
+    Log2,
+    Maximum,
+    Minimum,
+    Program,
+    Record,
+    Sum,
+    Value,
+    arg,
+    const,
+    here,
+    reg,
+)
+
+__all__ = ["programs"]
+
+_WIDTHS = "u8 u16 u32 u64 s8 s16 s32 s64".split()
+_OPERATORS = "+ - * // % & | ^ << >> == != < <= > >=".split()
+_EDGES = [0, 1, -1, 2, 7, 63, 64, 255, 4096, -4096, (1 << 31) - 1, 1 << 31, (1 << 63) - 1, -1 << 63]
+
+
+def _apply(draw: st.DrawFn, operator: str, left: Value, right: Value | int) -> Value:
+    """An operation; one that is refused is tried with numbers that have a sign."""
+    scope = {"left": left, "right": right}
+    try:
+        value: Value = eval(f"left {operator} right", scope)
+    except UsageError:
+        scope = {"left": left.s64, "right": right.s64 if isinstance(right, Value) else 3}
+        value = eval(f"left {operator} right", scope)
+    return value
+
+
+@st.composite
+def numbers(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str]) -> Value:
+    """A tree of a few nodes that gives an integer, and now and then a fault."""
+    pool: list[Any]
+    leaves: list[Value] = [
+        *(arg(n) for n in range(3)),
+        *(reg(name) for name in registers),
+        here,
+        const(draw(st.sampled_from(_EDGES))),
+        *(const(pointer).deref(draw(st.integers(0, 56))) for pointer in pointers),
+    ]
+    value = draw(st.sampled_from(leaves))
+    for _ in range(draw(st.integers(0, 4))):
+        step = draw(st.integers(0, 3))
+        if step == 0:
+            value = getattr(value, draw(st.sampled_from(_WIDTHS)))
+        elif step == 1:
+            pool = [*leaves, *_EDGES]
+            other = draw(st.sampled_from(pool))
+            if draw(st.booleans()):
+                value = value.s64
+            value = _apply(draw, draw(st.sampled_from(_OPERATORS)), value, other)
+        elif step == 2:
+            masked = value.u64 & 0x3F
+            value = (const(draw(st.sampled_from(pointers))) + masked).deref(0)
+            value = getattr(value, draw(st.sampled_from(_WIDTHS)))
+        else:
+            value = -value if draw(st.booleans()) else ~value
+    return value
+
+
+@st.composite
+def conditions(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str]) -> Value:
+    """A truth of one to three comparisons."""
+    ints = numbers(pointers, registers)
+    condition: Value = draw(ints).s64 > draw(st.sampled_from(_EDGES[:12]))
+    for _ in range(draw(st.integers(0, 2))):
+        other: Value = draw(ints) != draw(ints)
+        operator = draw(st.sampled_from("&|^"))
+        condition = eval(f"one {operator} other", {"one": condition, "other": other})
+    return ~condition if draw(st.booleans()) else condition
+
+
+@st.composite
+def programs(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str]) -> Program:
+    """A program of one to three actions, with a condition or without."""
+    ints = numbers(pointers, registers)
+    texts = st.builds(
+        lambda pointer, bound: const(pointer).string.upto(bound),
+        st.sampled_from(pointers),
+        st.integers(2, 40),
+    )
+    keys = st.lists(st.one_of(ints, texts), max_size=2).map(tuple)
+    scales = st.sampled_from([Log2(), Linear(-10, 100, 10), Linear(0, 4096, 512)])
+    actions: st.SearchStrategy[Action] = st.one_of(
+        st.builds(Count, keys),
+        st.builds(Sum, ints, keys),
+        st.builds(Minimum, ints, keys),
+        st.builds(Maximum, ints, keys),
+        st.builds(Histogram, ints, keys, scale=scales),
+        st.builds(
+            Record,
+            st.dictionaries(st.sampled_from("abcdefgh"), st.one_of(ints, texts), min_size=4),
+            capacity=st.sampled_from([1, 3, 64]),
+            full=st.sampled_from(["drain", "drop"]),
+        ),
+    )
+    when = draw(st.none() | conditions(pointers, registers))
+    return Program(draw(st.lists(actions, min_size=1, max_size=3)), when)
