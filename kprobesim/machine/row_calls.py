@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from kprobesim.machine.calling import SLICE
@@ -162,11 +163,13 @@ class RowCalls:
         try:
             stack.clean_below()
             while True:
-                step = row_list.calls.run(step, end, holding=is_alone())
-                done = step // steps
-                if engine.hooks.kept is not None:
-                    engine.hooks.raise_kept()
+                run = partial(row_list.calls.run, step, end, holding=is_alone())
+                try:
+                    step = engine.run_through(run)
+                finally:
+                    done = row_list.current.words[0]
                 if step == end:
+                    done = count
                     break
                 if step % steps < row_list.resume:
                     machine.go_on(timeout)
