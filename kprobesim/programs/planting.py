@@ -67,7 +67,7 @@ class Programs:
         """
         planted = self.prepare(names, program, many=many, compiled=compiled)
         probes = planted.probes
-        self._kprobes.register_kprobes(probes, "hook")
+        self._kprobes.register_kprobes(probes)
         try:
             for p in probes:
                 if not p.flags & KprobeFlag.ON_FUNC_ENTRY:
