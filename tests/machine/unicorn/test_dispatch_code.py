@@ -146,6 +146,7 @@ def translate(host: Host, size: int) -> list[tuple[int, int, int]]:
     calls = host.call("translate", CPU, TB, 512)
     assert all(call[1][:3] == [CPU, TB, 512] for call in calls if call[0] == "real")
     assert all(call[1][0] == CONTEXT for call in calls if call[0] == "func_start")
+    assert host.read(HOOK) == 0 and host.read(HOOK + 8) == (1 << 64) - 1
     names = [name for name, _ in calls]
     assert names == ["real", "func_start", "real"][: 2 * len(seen) - 1]
     assert host.read(BOARDS + BOARD_BYTES + 8 * BOARD.index("last_block")) == TB
