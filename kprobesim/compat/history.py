@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kprobesim.compat.kinds import Kind
 
-__all__ = ["EVENTS", "HISTORY", "RESPELT", "VARIANTS", "Spelling", "Step"]
+__all__ = ["ALONE", "EVENTS", "HISTORY", "RESPELT", "VARIANTS", "Spelling", "Step"]
 
 
 Spelling = tuple[re.Pattern[str], str]
@@ -285,6 +285,13 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "smp_reschedule_interrupt": _events("irq_vectors", "reschedule_entry"),
 }
 """Events that tell the same as a function that is often gone, the nearest first."""
+
+ALONE = {
+    "sock_recvmsg": "security_socket_recvmsg",
+    "sock_sendmsg": "security_socket_sendmsg",
+    "vfs_getattr": "security_inode_getattr",
+}
+"""What in C only this function, or one that it calls, calls: whoever else does holds a copy."""
 
 RESPELT: tuple[Spelling, ...] = (
     (re.compile(r"$"), "_noprof"),  # allocation tags (6.10)

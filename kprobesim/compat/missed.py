@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kprobesim.compat.finding import Finding
-from kprobesim.compat.history import HISTORY
+from kprobesim.compat.history import ALONE, HISTORY
 from kprobesim.compat.interfaces.lsm import uncalled
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
@@ -39,6 +39,8 @@ def missed_calls(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     if clones and facts.symbols:
         yield _cloned(facts, clones)
     yield from _succeeded(asked, facts)
+    if facts.inlining not in (Inlining.PART, Inlining.NOT):
+        yield from _passed_by(asked, facts)
     if facts.tail_called_only and wanted.returns:
         yield Finding(
             Kind.TAIL_CALLED,
@@ -62,6 +64,28 @@ def _succeeded(asked: KernelFacts, facts: FunctionFacts) -> Iterator[Finding]:
                     found_by="history",
                     certainty="likely",
                 )
+
+
+def _passed_by(asked: KernelFacts, facts: FunctionFacts) -> Iterator[Finding]:
+    """Who calls itself what in C only this function does: copies without debug information."""
+    inner = ALONE.get(facts.name)
+    callers = asked.facts(inner).callers if inner is not None and facts.symbols else ()
+    if facts.name not in callers:
+        return
+    others = [
+        name
+        for name in callers
+        if name != facts.name and facts.name not in asked.facts(name).callers
+    ]
+    if others:
+        yield Finding(
+            Kind.PARTLY_INLINED,
+            f"calls of {facts.name} that were inlined are not seen: in {_names(others)}, as they "
+            f"call {inner} themselves",
+            instead=(f"{inner}", *others[: _MOST_SHOWN - 1]),
+            found_by="history",
+            certainty="likely",
+        )
 
 
 def _is_uncalled(facts: FunctionFacts) -> bool:

@@ -17,6 +17,7 @@ from kprobesim.kprobes.rules.names import Names, is_many
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
 from kprobesim.programs.actions import (
+    MAX_KEYS,
     Count,
     Full,
     Histogram,
@@ -33,7 +34,7 @@ from kprobesim.programs.program import Program
 from kprobesim.programs.saved import SavedPrograms, planted_in, prepare_saved
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.ring import Ring
-from kprobesim.programs.stores.single import Counter, Single
+from kprobesim.programs.stores.single import Counter
 from kprobesim.programs.stores.table import Table
 
 __all__ = ["ProgramVerbs"]
@@ -100,6 +101,7 @@ class ProgramVerbs(Verdicts):
         where: Names,
         *,
         key: Any,
+        max_keys: int = MAX_KEYS,
         when: Any = None,
         returns: bool | None = None,
         compiled: bool | None = None,
@@ -110,6 +112,7 @@ class ProgramVerbs(Verdicts):
         where: Names,
         *,
         key: Any = (),
+        max_keys: int = MAX_KEYS,
         when: Any = None,
         returns: bool | None = None,
         compiled: bool | None = None,
@@ -122,6 +125,7 @@ class ProgramVerbs(Verdicts):
         Args:
             where: As for :meth:`plant`.
             key: A value or a tuple of them: count for each.
+            max_keys: With more keys than these the run ends with :class:`UsageError`.
             when: Count hits only where this is true.
             returns: Count returns instead.
             compiled: As for :meth:`plant`.
@@ -130,7 +134,7 @@ class ProgramVerbs(Verdicts):
             A live counter for one function, one for each of several, or a table by key.
         """
         found: Counter | Counts | Table = self._plant_one(
-            where, Count(key), when, returns, compiled
+            where, Count(key, max_keys=max_keys), when, returns, compiled
         )
         return found
 
@@ -176,10 +180,11 @@ class ProgramVerbs(Verdicts):
         log2: bool = False,
         linear: tuple[int, int, int] | None = None,
         key: Any = (),
+        max_keys: int = MAX_KEYS,
         when: Any = None,
         returns: bool | None = None,
         compiled: bool | None = None,
-    ) -> Single[Any] | Table:
+    ) -> Any:
         """Count hits by how large ``value`` is.
 
         Args:
@@ -188,16 +193,17 @@ class ProgramVerbs(Verdicts):
             log2: In powers of two; that is so by default.
             linear: In equal steps: (low, high, step).
             key: A value or a tuple of them: a histogram for each.
+            max_keys: As for :meth:`count`.
             when: Count hits only where this is true.
             returns: At returns; ``retval`` alone says so, too.
             compiled: As for :meth:`plant`.
 
         Returns:
-            A live histogram: its ``value`` are the :class:`~.stores.cells.Buckets` of now.
+            A live :class:`~.stores.single.Single`, whose ``value`` is the
+            :class:`~.stores.cells.Buckets` of now; with a key a :class:`~.stores.table.Table`.
         """
-        action = Histogram(value, key, scale=_scale(log2=log2, linear=linear))
-        found: Single[Any] | Table = self._plant_one(where, action, when, returns, compiled)
-        return found
+        action = Histogram(value, key, max_keys=max_keys, scale=_scale(log2=log2, linear=linear))
+        return self._plant_one(where, action, when, returns, compiled)
 
     def _plant_one(
         self, where: Any, action: Any, when: Any, returns: bool | None, compiled: bool | None
@@ -211,15 +217,18 @@ class ProgramVerbs(Verdicts):
         value: Any,
         *,
         key: Any = (),
+        max_keys: int = MAX_KEYS,
         when: Any = None,
         returns: bool | None = None,
         compiled: bool | None = None,
-    ) -> Single[Any] | Table:
-        """Add ``value`` up over all hits; arguments as for :meth:`histogram`."""
-        found: Single[Any] | Table = self._plant_one(
-            where, Sum(value, key), when, returns, compiled
-        )
-        return found
+    ) -> Any:
+        """Add ``value`` up over all hits; arguments as for :meth:`histogram`.
+
+        Returns:
+            A live :class:`~.stores.single.Single`, whose ``value`` is the
+            :class:`~.stores.cells.Total` of now; with a key a :class:`~.stores.table.Table`.
+        """
+        return self._plant_one(where, Sum(value, key, max_keys=max_keys), when, returns, compiled)
 
     def min(
         self,
@@ -227,15 +236,20 @@ class ProgramVerbs(Verdicts):
         value: Any,
         *,
         key: Any = (),
+        max_keys: int = MAX_KEYS,
         when: Any = None,
         returns: bool | None = None,
         compiled: bool | None = None,
-    ) -> Single[Any] | Table:
-        """Keep the least ``value`` of all hits; arguments as for :meth:`histogram`."""
-        found: Single[Any] | Table = self._plant_one(
-            where, Minimum(value, key), when, returns, compiled
+    ) -> Any:
+        """Keep the least ``value`` of all hits; arguments as for :meth:`histogram`.
+
+        Returns:
+            A live :class:`~.stores.single.Single`, whose ``value`` is the
+            :class:`~.stores.cells.Total` of now; with a key a :class:`~.stores.table.Table`.
+        """
+        return self._plant_one(
+            where, Minimum(value, key, max_keys=max_keys), when, returns, compiled
         )
-        return found
 
     def max(
         self,
@@ -243,15 +257,20 @@ class ProgramVerbs(Verdicts):
         value: Any,
         *,
         key: Any = (),
+        max_keys: int = MAX_KEYS,
         when: Any = None,
         returns: bool | None = None,
         compiled: bool | None = None,
-    ) -> Single[Any] | Table:
-        """Keep the greatest ``value`` of all hits; arguments as for :meth:`histogram`."""
-        found: Single[Any] | Table = self._plant_one(
-            where, Maximum(value, key), when, returns, compiled
+    ) -> Any:
+        """Keep the greatest ``value`` of all hits; arguments as for :meth:`histogram`.
+
+        Returns:
+            A live :class:`~.stores.single.Single`, whose ``value`` is the
+            :class:`~.stores.cells.Total` of now; with a key a :class:`~.stores.table.Table`.
+        """
+        return self._plant_one(
+            where, Maximum(value, key, max_keys=max_keys), when, returns, compiled
         )
-        return found
 
 
 def _scale(*, log2: bool, linear: tuple[int, int, int] | None) -> Log2 | Linear:

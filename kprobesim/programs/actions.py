@@ -12,6 +12,7 @@ from kprobesim.programs.types import Str
 from kprobesim.programs.values import TextConst, Value, as_value
 
 __all__ = [
+    "MAX_KEYS",
     "Action",
     "Count",
     "Full",
@@ -30,7 +31,9 @@ Full = Literal["drain", "drop"]
 ones are dropped, and counted."""
 
 _KEY_WORDS = 32
-_MAX_KEYS = 1 << 26
+MAX_KEYS = 1 << 20
+"""How many keys there may be where nobody says another number."""
+_MOST_KEYS = 1 << 26
 _FIELDS = 64
 _SLOTS = 4096
 _RING_BYTES = 1 << 30
@@ -93,16 +96,16 @@ class Keyed(Action):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", _key(self.key))
-        if not isinstance(self.max_keys, int) or not 1 <= self.max_keys <= _MAX_KEYS:
-            raise UsageError(f"max_keys {self.max_keys!r}: give 1 to {_MAX_KEYS}")
+        if not isinstance(self.max_keys, int) or not 1 <= self.max_keys <= _MOST_KEYS:
+            raise UsageError(f"max_keys {self.max_keys!r}: give 1 to {_MOST_KEYS}")
 
     @property
     def values(self) -> Iterator[Value]:
         return iter(self.key)
 
 
-def _max_keys(number: int) -> Any:
-    return field(default=number, kw_only=True, metadata={"shape": False})
+def _max_keys() -> Any:
+    return field(default=MAX_KEYS, kw_only=True, metadata={"shape": False})
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,7 @@ class Count(Keyed):
     """Count the hits."""
 
     key: Any = ()
-    max_keys: int = _max_keys(1 << 20)
+    max_keys: int = _max_keys()
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +122,7 @@ class _OfValue(Keyed):
 
     value: Any
     key: Any = ()
-    max_keys: int = _max_keys(1 << 20)
+    max_keys: int = _max_keys()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,7 +205,6 @@ class Linear:
 class Histogram(_OfValue):
     """Count the hits by how large a number is: by powers of two, or in equal steps."""
 
-    max_keys: int = _max_keys(1 << 16)
     scale: Log2 | Linear = field(default=Log2(), kw_only=True)
 
     def __post_init__(self) -> None:

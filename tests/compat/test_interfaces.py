@@ -15,6 +15,7 @@ from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.settings import LOCKED_DOWN
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
+from kprobesim.functions.facts import Inlining
 from kprobesim.sources.versions import Versions
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
 from kprobesim.survey.known import open_known
@@ -112,6 +113,17 @@ def test_events_of_system_calls_need_a_setting(judge: Judge, monkeypatch: Monkey
     monkeypatch.setattr(judge.kernel.known, "trace_events", events, raising=False)
     worst = judge.answer(_wanted(Interface.TRACEPOINT, "syscalls:sys_enter_openat")).worst
     assert (worst.kind, worst.instead) == (Kind.CONFIG, ("raw_syscalls:sys_enter",))
+
+
+def test_who_calls_what_only_a_function_calls_runs_a_copy(
+    judge: Judge, monkeypatch: MonkeyPatch
+) -> None:
+    """Without debug information, which says of this kernel that nothing was inlined."""
+    unsure = replace(judge.kernel.facts("sock_recvmsg"), inlining=Inlining.UNKNOWN)
+    monkeypatch.setitem(judge.kernel._known_facts, "sock_recvmsg", unsure)
+    worst = judge.answer(_wanted(Interface.KPROBE_PERF, "sock_recvmsg")).worst
+    assert worst.kind is Kind.PARTLY_INLINED
+    assert worst.instead == ("security_socket_recvmsg", "kernel_recvmsg")
 
 
 def test_an_optional_probe_is_forgiven(judge: Judge) -> None:

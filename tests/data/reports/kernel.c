@@ -35,6 +35,12 @@ PLAIN(filemap_add_folio)
 noinline int add_to_page_cache_lru(int x) { return filemap_add_folio(x) * 3; }
 noinline int filemap_get_pages(int x) { return filemap_add_folio(x) + add_to_page_cache_lru(x); }
 
+/* who does what only sock_recvmsg() does in C holds a copy of that */
+PLAIN(security_socket_recvmsg)
+noinline int sock_recvmsg(int x) { return security_socket_recvmsg(x) * 3; }
+noinline int sock_read_iter(int x) { return sock_recvmsg(x) + 1; }
+noinline int kernel_recvmsg(int x) { return security_socket_recvmsg(x) * 3 + 2; }
+
 /* static inline, and no copy outside of its callers */
 static inline __attribute__((always_inline)) int blk_account_io_start(int x) { sink = x; return sink * 3; }
 noinline int blk_mq_submit_bio(int x) { return blk_account_io_start(x) + 1; }
