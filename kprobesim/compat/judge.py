@@ -106,9 +106,9 @@ class Judge:
             findings = [Finding(Kind.UNKNOWN, str(error), certainty="guess")]
         if wanted.optional and not wanted.alternatives:
             findings = list(map(forgiven, findings))
-        parameters = self._parameters(wanted)
+        parameters, result = self._signature(wanted)
         read = asked.arguments
-        return Answer(wanted, self.kernel.kernel, worst_first(findings), parameters, read)
+        return Answer(wanted, self.kernel.kernel, worst_first(findings), parameters, result, read)
 
     def _findings(self, wanted: Wanted) -> list[Finding]:
         if wanted.pattern:
@@ -123,11 +123,13 @@ class Judge:
         findings += not_overridable(self.kernel, wanted)
         return findings
 
-    def _parameters(self, wanted: Wanted) -> tuple[str, ...] | None:
-        """What the function takes, if it is probed where it still has that."""
-        if wanted.pattern or wanted.offset or wanted.interface not in ON_FUNCTIONS:
-            return None
+    def _signature(self, wanted: Wanted) -> tuple[tuple[str, ...] | None, str | None]:
+        """What the function takes, if it is probed where it still has that, and returns."""
+        on_function = wanted.target and wanted.interface in ON_FUNCTIONS
+        if wanted.pattern or wanted.offset or not on_function:
+            return None, None
+        name, module = wanted.target, wanted.module
         try:
-            return self.kernel.parameters(wanted.target, wanted.module) if wanted.target else None
+            return self.kernel.parameters(name, module), self.kernel.result(name, module)
         except KprobesimError:
-            return None  # told by the findings, if it matters
+            return None, None  # told by the findings, if it matters

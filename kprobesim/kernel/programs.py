@@ -32,6 +32,7 @@ from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
 from kprobesim.programs.saved import SavedPrograms, planted_in, prepare_saved
+from kprobesim.programs.spelling import duration
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.ring import Ring
 from kprobesim.programs.stores.single import Counter
@@ -204,6 +205,43 @@ class ProgramVerbs(Verdicts):
         """
         action = Histogram(value, key, max_keys=max_keys, scale=_scale(log2=log2, linear=linear))
         return self._plant_one(where, action, when, returns, compiled)
+
+    def latency(
+        self,
+        where: Names,
+        *,
+        log2: bool = False,
+        linear: tuple[int, int, int] | None = None,
+        key: Any = (),
+        max_keys: int = MAX_KEYS,
+        when: Any = None,
+        maxactive: int = 0,
+        compiled: bool | None = None,
+    ) -> Any:
+        """Count calls by how long they take, from the entry to the return, in nanoseconds.
+
+        They are the guest's own: see :mod:`~kprobesim.machine.stopwatch`.
+
+        >>> times = k.latency("vfs_read", log2=True)
+
+        Args:
+            where: Functions, as for :meth:`plant`.
+            log2: As for :meth:`histogram`.
+            linear: As for :meth:`histogram`.
+            key: As for :meth:`histogram`; arguments are those of the entry.
+            max_keys: As for :meth:`count`.
+            when: Count only calls that return when this is true; ``arg(0)`` is that of the entry.
+            maxactive: How many calls of one function are followed at a time, as by a ``Kretprobe``;
+                others are counted in ``nmissed``.
+            compiled: As for :meth:`plant`.
+
+        Returns:
+            As :meth:`histogram`.
+        """
+        scale = _scale(log2=log2, linear=linear)
+        action = Histogram(duration, key, max_keys=max_keys, scale=scale)
+        program = Program((action,), when, maxactive=maxactive)
+        return self.plant(where, program, compiled=compiled).stores[0]
 
     def _plant_one(
         self, where: Any, action: Any, when: Any, returns: bool | None, compiled: bool | None
