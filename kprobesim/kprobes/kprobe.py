@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kprobesim.errors import UsageError
 
@@ -139,6 +139,8 @@ class Kprobe:
 
     list_type = ListType.KPROBE
     """What debugfs' ``kprobes/list`` calls it."""
+    own_arming: Literal["auto", "hook"] = "auto"
+    """How it is armed where no other probe is and nobody asks for another way."""
     native: Native | None = None
     """A compiled function that does all that ``pre_handler`` does, and never moves the CPU."""
     told_nobody = 0

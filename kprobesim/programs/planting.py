@@ -78,7 +78,7 @@ class Programs:
         if program.returns:
             self._plant_returns(planted)
             return planted
-        self._kprobes.register_kprobes(probes, "hook")
+        self._kprobes.register_kprobes(probes)
         try:
             for p in probes:
                 if not p.flags & KprobeFlag.ON_FUNC_ENTRY:
@@ -147,11 +147,11 @@ class Programs:
         """Register the probes of a return program, or none of them."""
         return_probes = self._kprobes.return_probes
         if not planted.compiled:
-            return_probes.register_all(planted.return_probes, "hook")
+            return_probes.register_all(planted.return_probes)
             return
         for p in planted.probes:
             self._kprobes.rules.site(p, "kretprobe")
-        self._kprobes.register_kprobes(planted.probes, "hook")
+        self._kprobes.register_kprobes(planted.probes)
 
     def _store(self, action: Action, names: Sequence[str], *, many: bool) -> Any:
         """What ``action`` keeps, empty."""

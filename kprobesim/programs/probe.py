@@ -31,6 +31,7 @@ class ProgramProbe(Kprobe):
         native: The compiled function; ``None``: ``pre_handler`` is all there is.
     """
 
+    own_arming = "hook"
     __slots__ = ("_at", "_block", "native", "planted", "program")
 
     def __init__(self, place: dict[str, Any], program: Program, block: Words, at: int) -> None:
