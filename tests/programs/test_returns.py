@@ -215,7 +215,7 @@ def test_tasks_of_a_booted_guest(boots: Boots, real_image: Path) -> None:
         [Record({"function": here, "result": retval, "first": arg(0), "t": duration})]
     )
     planted = [k.plant(names, program, compiled=compiled) for compiled in (True, False)]
-    k.run()
+    k.run(seconds=0.3)
     one, other = ([tuple(record) for record in each.stores[0]] for each in planted)
     assert len(one) > 100
     assert len({record[0] for record in one}) > 4
