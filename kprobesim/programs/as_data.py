@@ -56,8 +56,7 @@ def program_from_data(data: Any) -> Program:
     try:
         when = None if data["when"] is None else _value(data["when"])
         actions = [_action(each) for each in data["actions"]]
-        maxactive = data["maxactive"]
-        return Program(actions, when, bool(data["returns"]), maxactive=maxactive)
+        return Program(actions, when, bool(data["returns"]), data["maxactive"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"a stored program is damaged ({error})") from error
 

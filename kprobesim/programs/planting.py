@@ -40,7 +40,11 @@ _NO_COMPILER = "llvmlite is not installed (pip install 'kprobesim[jit]')"
 
 
 class Programs:
-    """The programs of one guest, and the code that was compiled for them."""
+    """The programs of one guest, and the code that was compiled for them.
+
+    Attributes:
+        following: The calls that compiled return programs follow.
+    """
 
     def __init__(self, machine: System, kprobes: KprobesManager, tasks: Tasks) -> None:
         """None yet."""
@@ -49,9 +53,9 @@ class Programs:
         self._abi = architecture(machine.arch).abi
         self._guest = guest_of(machine, tasks)
         self._facts = TaskFacts(machine, tasks)
-        self._following = Following(machine, kprobes.rules.image, self._guest)
+        self.following = Following(machine, kprobes.rules.image, self._guest)
         self._codes: dict[tuple[Any, ...], Code] = {}
-        kprobes.returns.followers.append(self._following.pending)
+        kprobes.returns.followers.append(self.following.pending)
 
     def plant(
         self, names: Sequence[str], program: Program, *, many: bool, compiled: bool | None = None
@@ -135,7 +139,7 @@ class Programs:
         for number, p in enumerate(probes):
             p.use_native(Native(function, start + 8 * size * number, keep), handler)
             if isinstance(p, ReturnProgramProbe):
-                p.follow(self._following, self._maxactive(p.program), code.address("returned"))
+                p.follow(self.following, self._maxactive(p.program), code.address("returned"))
 
     def _make_handler(self, function: int) -> Callable[[Kprobe, Any], None]:
         """The handler of a hit that Python is told of, too: it may have other returns."""
@@ -193,7 +197,7 @@ class Programs:
                 return None, _NO_COMPILER
             try:
                 code = self._codes[program.shape] = compile_hit(
-                    program, self._guest, self._following.pending
+                    program, self._guest, self.following.pending
                 )
             except NotCompiledError as error:
                 return None, str(error)
