@@ -18,7 +18,7 @@ from kprobesim.compat.syscall_names import is_wrapper
 from kprobesim.errors import Reason
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
-from kprobesim.types.model import Array, Composite, Enum, Int, Parameter, Pointer, Type
+from kprobesim.types.model import Array, Composite, Enum, Int, Parameter, Pointer, Type, Void
 
 __all__ = ["moved_arguments"]
 
@@ -85,6 +85,9 @@ def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
         yield from _undeclared(asked, wanted, facts)
         return
     for argument in wanted.arguments:
+        if argument.returned and isinstance(function.prototype.returns.stripped, Void):
+            text = f"{argument.text}: {wanted.target} returns nothing here (void)"
+            yield Finding(Kind.ARGUMENT, text, found_by="btf")
         yield from _lost(asked, wanted, argument, facts, function.parameters)
         yield from _declared(asked, wanted, argument, function.parameters)
 

@@ -21,6 +21,36 @@ _FUNCTION = re.compile(r".*?\(\*+(\w*)\).*")
 
 def compared(row: Sequence[Answer]) -> list[Answer]:
     """The answers to one probe, with what their kernels' prototypes tell against each other."""
+    return _by_result(_by_parameters(row))
+
+
+def _by_result(row: list[Answer]) -> list[Answer]:
+    """What return probes find: a number where a pointer was, for one."""
+    known = [answer for answer in row if answer.result is not None]
+    if len(known) < 2 or not row[0].wanted.returns:
+        return row
+    sorts = {id(answer): _sort_of(answer.result or "") for answer in known}
+    usual, _ = Counter(sorts[id(answer)] for answer in reversed(known)).most_common(1)[0]
+    example = next(answer for answer in reversed(known) if sorts[id(answer)] == usual)
+    read = any(argument.returned for answer in row for argument in answer.read)
+    told = []
+    for answer in row:
+        if sorts.get(id(answer), usual) != usual and answer.level is not Level.ERROR:
+            text = f"{answer.wanted.target} returns {answer.result} here, and {example.result} on "
+            text += example.kernel.label
+            kind = Kind.ARGUMENT if read else Kind.SIGNATURE
+            answer = answer.with_finding(Finding(kind, text, found_by="btf", certainty="likely"))
+        told.append(answer)
+    return told
+
+
+def _sort_of(result: str) -> str:
+    """Numbers are one sort of results; each struct that is pointed to is one."""
+    kept = " ".join(result.replace("const ", "").split())
+    return kept if kept == "void" or kept.endswith("*") else "a number"
+
+
+def _by_parameters(row: Sequence[Answer]) -> list[Answer]:
     known = [answer for answer in row if answer.parameters is not None]
     read = _read(row) if row else None
     if len(known) < 2 or (row[0].wanted.returns and not read):
@@ -80,5 +110,5 @@ def _told(answer: Answer, example: Answer, read: frozenset[int] | None) -> Answe
 
 
 def _texts(answer: Answer) -> str:
-    texts = (argument.text for argument in answer.read if argument.type is None)
+    texts = (one.text for one in answer.read if one.type is None and not one.returned)
     return ", ".join(dict.fromkeys(texts))

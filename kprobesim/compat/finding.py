@@ -115,6 +115,7 @@ class Answer:
         findings: At least one, the worst first.
         parameters: What the function takes here, ``("struct file *file", ...)``; ``None`` where
             nothing tells.
+        result: What it returns here, ``"struct dentry *"``; ``None`` where nothing tells.
         read: The arguments that are read there: those of ``wanted``, or what a compiled program
             for that kernel reads.
         asked: What the kernel itself answered, booted: 0 or the positive errno; ``None`` if it was
@@ -126,6 +127,7 @@ class Answer:
     kernel: AskedKernel
     findings: tuple[Finding, ...]
     parameters: tuple[str, ...] | None = None
+    result: str | None = None
     read: tuple[WantedArgument, ...] = ()
     asked: int | None = None
     hits: Hits | None = None

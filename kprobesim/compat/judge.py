@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from kprobesim.compat.alternatives import forgiven, forgiven_by_alternatives
 from kprobesim.compat.arguments import moved_arguments
@@ -77,10 +78,17 @@ class Judge:
         """
         asked = [(source, wanted) for source in sources for wanted in source.wanted]
         found = {}
+        same: dict[tuple[object, ...], Answer] = {}  # those of lists, which repeat themselves
         for with_module in (False, True):
             for number, (source, wanted) in enumerate(asked):
                 if (wanted.module is not None) is with_module:
-                    found[number] = self.answer(wanted, source)
+                    if source.object is not None:
+                        found[number] = self.answer(wanted, source)
+                        continue
+                    known = same.get(wanted.but_for_line)
+                    if known is None:
+                        known = same[wanted.but_for_line] = self.answer(wanted, source)
+                    found[number] = replace(known, wanted=wanted)
         return forgiven_by_alternatives([found[number] for number in range(len(asked))])
 
     def answer(self, wanted: Wanted, source: Source | None = None) -> Answer:
@@ -106,9 +114,9 @@ class Judge:
             findings = [Finding(Kind.UNKNOWN, str(error), certainty="guess")]
         if wanted.optional and not wanted.alternatives:
             findings = list(map(forgiven, findings))
-        parameters = self._parameters(wanted)
+        parameters, result = self._signature(wanted)
         read = asked.arguments
-        return Answer(wanted, self.kernel.kernel, worst_first(findings), parameters, read)
+        return Answer(wanted, self.kernel.kernel, worst_first(findings), parameters, result, read)
 
     def _findings(self, wanted: Wanted) -> list[Finding]:
         if wanted.pattern:
@@ -123,11 +131,13 @@ class Judge:
         findings += not_overridable(self.kernel, wanted)
         return findings
 
-    def _parameters(self, wanted: Wanted) -> tuple[str, ...] | None:
-        """What the function takes, if it is probed where it still has that."""
-        if wanted.pattern or wanted.offset or wanted.interface not in ON_FUNCTIONS:
-            return None
+    def _signature(self, wanted: Wanted) -> tuple[tuple[str, ...] | None, str | None]:
+        """What the function takes, if it is probed where it still has that, and returns."""
+        on_function = wanted.target and wanted.interface in ON_FUNCTIONS
+        if wanted.pattern or wanted.offset or not on_function:
+            return None, None
+        name, module = wanted.target, wanted.module
         try:
-            return self.kernel.parameters(wanted.target, wanted.module) if wanted.target else None
+            return self.kernel.parameters(name, module), self.kernel.result(name, module)
         except KprobesimError:
-            return None  # told by the findings, if it matters
+            return None, None  # told by the findings, if it matters

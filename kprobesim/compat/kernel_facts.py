@@ -147,6 +147,14 @@ class KernelFacts:
         found = self.function_type(name, module)
         return None if found is None else tuple(map(parameter_text, found.parameters))
 
+    def result(self, name: str, module: str | None = None) -> str | None:
+        """What the function returns, ``"struct dentry *"``; ``None`` if types do not say."""
+        if module is None:
+            text = self.facts(name).prototype
+            return None if text is None else text[: text.index("(")].removesuffix(name).rstrip()
+        found = self.function_type(name, module)
+        return None if found is None else declaration(found.prototype.returns, "")
+
     def composites(self, name: str, module: str | None = None) -> list[Composite]:
         """The structs and unions of that name."""
         return [found for btf in self.types_of(module) for found in btf.named(name, Composite)]

@@ -120,8 +120,12 @@ class Objects:
         if program is None or compiled is None or wanted.arguments or wanted.pattern:
             return wanted
         arch = self._kernel.kernel.arch
-        found = {one.ordinal: one for one in _declared(program.program, wanted)}
+        declared_ones = _declared(program.program, wanted)
+        found: dict[int | None, WantedArgument] = {one.ordinal: one for one in declared_ones}
         for read in argument_reads(compiled, program.program, arch, program.reached):
+            if read.returned:
+                text = "its result" + (f" ({read.line})" if read.line else "")
+                found[None] = WantedArgument(text, returned=True)
             if read.ordinal is None or read.returned:
                 continue
             known = found.get(read.ordinal)

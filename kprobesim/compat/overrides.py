@@ -49,6 +49,7 @@ def _no(why: str, kind: Kind, wanted: Wanted) -> Finding:
     hook = wanted.target.removeprefix("security_")
     if hook != wanted.target:
         instead = (f"fmod_ret/{wanted.target}", f"lsm/{hook}", *instead)
-        if wanted.multi:  # Tetragon's validateOverride()
+        if wanted.multi:  # Tetragon's validateOverride(): fmod_ret, and not with kprobe.multi
+            why += "; Tetragon overrides it by fmod_ret, if the policy does without kprobe.multi"
             instead = ('options: [{name: disable-kprobe-multi, value: "1"}]', *instead)
     return Finding(kind, why, errno.EINVAL, Reason.NOT_ERROR_INJECTABLE, instead=instead)

@@ -15,6 +15,7 @@ __all__ = [
     "Lender",
     "as_int",
     "as_list",
+    "as_number",
     "as_result",
     "check_limits",
     "code_address",
@@ -148,6 +149,14 @@ def _value(argument: Any) -> int:
     if not -(1 << 63) <= value <= MASK64:
         raise UsageError(f"argument {value:#x} does not fit 64 bits")
     return value & MASK64
+
+
+def as_number(argument: Any) -> int | None:
+    """The 64 bits of an argument that takes no memory; ``None`` if it is none."""
+    try:
+        return _value(argument)
+    except UsageError:
+        return None
 
 
 def memory_size(memory: int | str) -> int:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kprobesim.errors import GuestMemoryError, UsageError
-from kprobesim.image import KernelImage, Symbol, SymbolTable
+from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.inside.modules import GuestModule
 from kprobesim.inside.tasks import Task
 from kprobesim.kernel.arguments import as_int
+from kprobesim.kernel.calls import Calls
 from kprobesim.kernel.modules import Module
 from kprobesim.kernel.probing import Probing
 from kprobesim.kernel.programs import ProgramVerbs
@@ -36,7 +37,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Probing, ProgramVerbs, Watching, ABC):
+class Kernel(Calls, Probing, ProgramVerbs, Watching, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and
@@ -281,38 +282,6 @@ class Kernel(Probing, ProgramVerbs, Watching, ABC):
         """
 
     # -- running ---------------------------------------------------------------------------------
-
-    @abstractmethod
-    def call(
-        self,
-        function: int | str | Symbol,
-        *arguments: Any,
-        signed: bool = False,
-        timeout: float | None = 10.0,
-        max_instructions: int = 0,
-        guard: bool | None = None,
-    ) -> int:
-        """Call a guest function and return its 64-bit result.
-
-        Args:
-            function: Its symbol, or its address.
-            *arguments: Integers (negative ones as two's complement), symbols (their address),
-                ``None`` (NULL); ``str`` (UTF-8 with a trailing NUL), ``bytes`` and ``bytearray``
-                are placed in guest memory for the time of the call and their address is passed; a
-                ``bytearray`` gets its content back afterwards.
-            signed: Give the result as a signed 64-bit number.
-            timeout: Seconds of the host's time after which the call is abandoned; ``None``: never.
-            max_instructions: Abandon it then; 0: no limit.
-            guard: Let what is placed in memory end where a page ends, with nothing mapped behind
-                it, so that a function that overruns it faults. A called kernel does so unless this
-                is ``False``; a booted one if it is ``True``.
-
-        Raises:
-            GuestFault: The function faulted; :class:`GuestBug` if it executed ``BUG()``.
-            GuestTimeout: ``timeout`` is over.
-            GuestLimit: ``max_instructions`` have been executed.
-            UsageError: What is asked for makes no sense.
-        """
 
     @abstractmethod
     def stop(self) -> None:

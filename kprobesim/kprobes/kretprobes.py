@@ -47,6 +47,13 @@ class ReturnProbes:
         self._unregister_kprobes = unregister_kprobes
         self._registered = 0
 
+    @property
+    def default_maxactive(self) -> int:
+        """How many calls are followed at a time if nothing is asked for."""
+        return default_maxactive(
+            self._rules.model, self._returns.cpus, preemptible=self._rules.image.preemptible
+        )
+
     def register(self, rp: Kretprobe, arming: ProbeArming = "auto") -> None:
         """Follow the calls of a function from now on; raises :class:`KprobeError`."""
         kp = rp.kp
@@ -67,9 +74,7 @@ class ReturnProbes:
                 errno.E2BIG,
             )
         if rp.maxactive <= 0:
-            rp.maxactive = default_maxactive(
-                self._rules.model, self._returns.cpus, preemptible=self._rules.image.preemptible
-            )
+            rp.maxactive = self.default_maxactive
         rp.nmissed = 0
         if not self._registered:
             self._returns.start()

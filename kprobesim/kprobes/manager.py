@@ -25,10 +25,11 @@ from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.module_notifier import ModuleNotifier
-from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns, task_functions
+from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable, has_jprobe, members
+from kprobesim.kprobes.task_functions import task_functions
 from kprobesim.machine.system import System
 
 __all__ = ["KprobesManager"]

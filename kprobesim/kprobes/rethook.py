@@ -11,9 +11,8 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitKind
 from kprobesim.kprobes.hit.common import HitSteps, references_of_nobody
@@ -24,12 +23,29 @@ from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.machine.code_watch import RETURNS, UnguardedArrival, Watch
 from kprobesim.machine.system import System
 
-__all__ = ["HookReturns", "Returns", "TrampolineReturns", "task_functions"]
+__all__ = [
+    "RET_IMMEDIATE",
+    "Follower",
+    "HookReturns",
+    "Returns",
+    "TrampolineReturns",
+]
 
 _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
 _MOST_SITES = 512  # hooked return addresses: each makes the translation of code slower
-_RET_IMMEDIATE = 0x200  # arguments that a callee takes off the stack (x86-64 `ret imm16`)
+RET_IMMEDIATE = 0x200
+"""Bytes of arguments that a callee may take off the stack (x86-64 ``ret imm16``)."""
 _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
+
+
+class Follower(Protocol):
+    """Somebody else who follows calls: those of a call that is aborted never return."""
+
+    def save(self) -> int:
+        """How many calls were followed so far, for :meth:`restore`."""
+
+    def restore(self, count: int) -> None:
+        """The newer ones will never return."""
 
 
 class Returns(ABC):
@@ -43,6 +59,7 @@ class Returns(ABC):
         self._sp, self._frame = abi.number(abi.stack_pointer), abi.number(abi.frame_pointer)
         self._link = None if abi.link_register is None else abi.number(abi.link_register)
         self.pending: dict[int, KretprobeInstance] = {}
+        self.followers: list[Follower] = []
         self.trampoline = -1
         """What stands in the place of a return address; -1: nothing does."""
 
@@ -126,12 +143,15 @@ class Returns(ABC):
 
     # -- a call that is aborted --------------------------------------------------------------------
 
-    def save(self) -> int:
+    def save(self) -> tuple[int, list[int]]:
         """How many calls are being followed, for :meth:`restore`."""
-        return len(self.pending)
+        return len(self.pending), [each.save() for each in self.followers]
 
-    def restore(self, count: int) -> None:
+    def restore(self, counts: tuple[int, list[int]]) -> None:
         """The newer calls will never return."""
+        count, others = counts
+        for each, before in zip(self.followers, others, strict=False):
+            each.restore(before)
         while len(self.pending) > count:
             self.recycle(self.pending.popitem()[1])
 
@@ -347,7 +367,7 @@ class HookReturns(Returns):
                     returned(sp, newest)
                     return False
                 for key, ri in reversed(pending.items()):
-                    if ri.ret_addr == address and 0 < sp - key <= _RET_IMMEDIATE:
+                    if ri.ret_addr == address and 0 < sp - key <= RET_IMMEDIATE:
                         returned(key, ri)
                         return False
             except BaseException as error:
@@ -368,17 +388,3 @@ class HookReturns(Returns):
         if start:
             for key in [key for key in self.pending if start < key <= start + _STACK]:
                 self.recycle(self.pending.pop(key))
-
-
-def task_functions(image: KernelImage) -> tuple[int, int] | None:
-    """Where tasks end (since 4.9) and are switched, for :class:`HookReturns`."""
-
-    def address(*names: str) -> int | None:
-        found = [symbol for name in names for symbol in image.symbols.candidates(name)]
-        return found[0].address if found else None
-
-    if not image.has_symbols:
-        return None
-    dead = address("do_task_dead")
-    switched = address("finish_task_switch", "finish_task_switch.isra.0")
-    return None if dead is None or switched is None else (dead, switched)

@@ -19,9 +19,10 @@ from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.turn import HandlerOverstayed, is_alone
 from kprobesim.machine.unicorn.engine import Engine
 
-__all__ = ["Calling"]
+__all__ = ["SLICE", "Calling"]
 
-_SLICE = 1 << 18  # blocks between two looks at the host: 1 to 20 ms
+SLICE = 1 << 18
+"""Blocks between two looks at the host: 1 to 20 ms."""
 
 
 class Calling(System):
@@ -31,6 +32,7 @@ class Calling(System):
         stacks: What the functions that are called run on.
         return_address: Where they return to: the CPU is halted there. That is 4-6 times cheaper
             than Unicorn's end address, whose block is translated anew at every run.
+        returned: Where the CPU is then.
     """
 
     memory: GuestMemory
@@ -45,7 +47,7 @@ class Calling(System):
     def return_to(self, pad: int) -> None:
         """Let the functions that are called return to ``pad``, where the CPU halts."""
         self.return_address = pad
-        self._returned = pad + len(self.cpu.halt)
+        self.returned = pad + len(self.cpu.halt)
         self.stacks = Stacks(self.vcpu, self.memory, pad)
 
     @property
@@ -122,9 +124,16 @@ class Calling(System):
             if self.turn.is_mine:
                 self._stop_soon()
 
-    def _run(self, begin: int, timeout: float | None, limit: int) -> int:
-        """Run from ``begin`` until the return pad; returns the counted instructions."""
-        vcpu, returned, turn = self.vcpu, self._returned, self.turn
+    def go_on(self, timeout: float | None) -> None:
+        """The guest was run, in its turn, and has not come to the return pad: let it."""
+        self._run(self.words[self.engine.layout.pc], timeout, 0, begun=True)
+
+    def _run(self, begin: int, timeout: float | None, limit: int, *, begun: bool = False) -> int:
+        """Run from ``begin`` until the return pad; returns the counted instructions.
+
+        ``begun``: it was run already, and has stopped there.
+        """
+        vcpu, returned, turn = self.vcpu, self.returned, self.turn
         engine, words = vcpu.engine, vcpu.words
         program_counter = engine.layout.pc
         outer = turn.deadline, turn.level
@@ -133,15 +142,17 @@ class Calling(System):
             mine = time.monotonic() + timeout
             turn.deadline = deadline = mine if deadline is None else min(mine, deadline)
         turn.level = turn.count
-        address, used, most = begin, 0, _SLICE
+        address, used, most, status = begin, 0, SLICE, 0
         try:
             while True:
-                if limit:
-                    engine.count_instructions()
-                elif not engine.counts.in_blocks:
-                    engine.count_blocks()
-                count = min(limit - used, most) if limit else most
-                status = engine.run(address, count, holding=is_alone())
+                if not begun:
+                    if limit:
+                        engine.count_instructions()
+                    elif not engine.counts.in_blocks:
+                        engine.count_blocks()
+                    count = min(limit - used, most) if limit else most
+                    status = engine.run(address, count, holding=is_alone())
+                begun = False
                 if self._stop_asked:
                     self._stopped(CallStopped, "the call was stopped")
                 address = words[program_counter]
@@ -155,7 +166,7 @@ class Calling(System):
                     raise EngineError(
                         f"Unicorn stopped at {self.symbolize(address)}: {engine.describe(status)}"
                     )
-                most = _SLICE
+                most = SLICE
                 if signals.pending:
                     if vcpu.hit_state.is_stepping:
                         most = 1  # somebody may call a function: not in the middle of a hit
@@ -172,9 +183,17 @@ class Calling(System):
                     vcpu.traps.dispatch(Trap(TrapKind.HALT, 0))
                     address = words[program_counter]
         except HandlerOverstayed:
-            self._stopped(GuestTimeout, f"a handler is still running after {timeout or 0:g} s")
+            self.overstayed(timeout)
         finally:
             turn.deadline, turn.level = outer
+
+    def overstayed(self, timeout: float | None) -> NoReturn:
+        """Raise the :class:`GuestTimeout` of a handler that takes longer than its call may."""
+        self._stopped(GuestTimeout, f"a handler is still running after {timeout or 0:g} s")
+
+    def forget_stop(self) -> None:
+        """The outermost call is over, as :meth:`stop` may have asked."""
+        self._stop_asked = False
 
     def _take_back_the_stop(self) -> None:
         """Let Unicorn forget that a nested run was stopped.

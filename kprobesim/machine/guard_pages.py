@@ -7,7 +7,7 @@ kind compute with such addresses. The bytes before are poison (include/linux/poi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kprobesim.errors import UsageError
@@ -15,7 +15,7 @@ from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import GuestMemory, Prot, Region
 from kprobesim.sizes import PAGE, page_up
 
-__all__ = ["POISON_FREE", "GuardedArea", "count_of"]
+__all__ = ["POISON_FREE", "GuardedArea", "Lent", "count_of"]
 
 POISON_FREE = b"\x6b"
 # Places for arguments by size in pages, and how many: a call has few, but calls are nested. Each
@@ -26,6 +26,8 @@ _PLACES_BYTES = PAGE + sum((pages + 1) * count for pages, count in _PLACES) * PA
 
 # Number of the argument, address, size, whether it ends at its page's end; None: in no place.
 _Lent = tuple[int, int, int, bool, "_Places | None"]
+Lent = tuple[int, int, int]
+"""Of an argument: its number, address and size."""
 
 
 class GuardedArea:
@@ -56,6 +58,7 @@ class GuardedArea:
         self._heap = Heap(at, start + size)
         self._regions: dict[int, tuple[Region, int]] = {}
         self._lent: list[_Lent] = []
+        self._occupants: list[Callable[[], Iterable[Lent]]] = []
 
     @staticmethod
     def least_bytes() -> int:
@@ -97,6 +100,29 @@ class GuardedArea:
             self._ordinary.free(address)
         return data
 
+    def occupy(self, count: int, lent: Callable[[], Iterable[Lent]]) -> list[tuple[int, int]]:
+        """Take the places of ``count`` arguments of at most a page each, for who fills them itself.
+
+        Args:
+            count: How many; not more than there are.
+            lent: Tells what lies in them.
+
+        Returns:
+            Of each place the address and the offset in RAM. It is full of :data:`POISON_FREE`.
+        """
+        places = self._places[0]
+        while len(places.mapped) < places.used + count:
+            places.map_next()
+        taken = places.mapped[places.used : places.used + count]
+        places.used += count
+        self._occupants.append(lent)
+        return taken
+
+    def leave(self, count: int) -> None:
+        """Give back what :meth:`occupy` gave last: it is poison again."""
+        self._places[0].used -= count
+        self._occupants.pop()
+
     def _make_room(self, size: int, guard: bool) -> tuple[int, bool]:
         try:
             return self.alloc(size), guard
@@ -136,6 +162,11 @@ class GuardedArea:
             (f"argument {number}", start, size)
             for number, start, size, guarded, _ in self._lent
             if guarded
+        ]
+        owned += [
+            (f"argument {number}", start, size)
+            for lent in self._occupants
+            for number, start, size in lent()
         ]
         owned += [
             (f"the allocation at {start:#x}", start, size)
@@ -182,7 +213,7 @@ class _Places:
         """Copy ``data`` to the next place's end, or start without ``guard``: the address."""
         number = self.used
         if number == len(self.mapped):
-            self._map(number)
+            self.map_next()
         self.used = number + 1
         start, offset = self.mapped[number]
         whole = self.bytes
@@ -204,8 +235,9 @@ class _Places:
         else:
             self._memory.ram[end - whole : end] = self._free
 
-    def _map(self, number: int) -> None:
-        memory, at = self._memory, number * (self.bytes + PAGE)
+    def map_next(self) -> None:
+        """Map one more of them."""
+        memory, at = self._memory, len(self.mapped) * (self.bytes + PAGE)
         start, offset = self._start + at, self._offset + at
         memory.ram[offset : offset + self.bytes] = self._free
         memory.map(start, memory.base + offset, self.bytes, Prot.RW, "argument of a call")

@@ -27,19 +27,24 @@ class Stack:
         top: Where the first frame begins.
         context: Registers of what runs on the stack below.
         target: The function that was called on it last.
+        first_page: What is in its uppermost page when a function without arguments on the stack
+            begins.
+        frame: The registers that every call finds alike: numbers of their words, and values.
+        offsets: Where in RAM its pages are, the uppermost first.
     """
 
     __slots__ = (
         "_cleaners",
-        "_first",
-        "_first_page",
-        "_frame",
+        "_highest",
         "_memory",
         "_pad",
         "_pages",
         "_registers",
         "_vcpu",
         "context",
+        "first_page",
+        "frame",
+        "offsets",
         "target",
         "top",
     )
@@ -76,14 +81,14 @@ class Stack:
                 base + _TO_SHADOW, _SHADOW, Prot.RW, f"shadow call stack {depth}"
             )
             frame[isa.abi.number(isa.abi.shadow_stack_register)] = shadow.start
-        self._frame = (*frame.items(),)
+        self.frame = (*frame.items(),)
         end = region.offset + STACK
-        self._pages = [slice(at - PAGE, at) for at in range(end, end - STACK, -PAGE)]
-        self._first_page = self._pages.pop(0)
+        self.offsets = range(end - PAGE, end - STACK - 1, -PAGE)
+        self._highest, *self._pages = (slice(at, at + PAGE) for at in self.offsets)
         first = bytearray(PAGE)
         at = PAGE - _CALLER - len(words)
         first[at : at + len(words)] = words
-        self._first = bytes(first)
+        self.first_page = bytes(first)
 
     def enter(self, target: int, arguments: Sequence[int]) -> None:
         """Let registers and memory be as after a call of ``target``, which returns to the pad.
@@ -96,18 +101,23 @@ class Stack:
             clean(self.top - STACK, self.top)
         ram, words = self._memory.ram, self._vcpu.words
         short = len(arguments) <= len(self._registers)
-        ram[self._first_page] = self._first if short else _CLEAN
-        for page in self._pages:
-            if ram[page] == _CLEAN:
-                break
-            ram[page] = _CLEAN
-        for number, value in self._frame:
+        ram[self._highest] = self.first_page if short else _CLEAN
+        self.clean_below()
+        for number, value in self.frame:
             words[number] = value
         if short:
             for number, value in zip(self._registers, arguments):  # noqa: B905 - a slow check
                 words[number] = value
         else:
             self._vcpu.cpu.prepare_call(self._memory, self.top, arguments, self._pad)
+
+    def clean_below(self) -> None:
+        """Clean what was used below the uppermost page."""
+        ram = self._memory.ram
+        for page in self._pages:
+            if ram[page] == _CLEAN:
+                break
+            ram[page] = _CLEAN
 
 
 class Stacks:

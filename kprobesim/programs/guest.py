@@ -6,12 +6,13 @@ Compiled code has them baked in, so they stay as they are for the guest's life.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kprobesim.inside.tasks import Tasks
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
+from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["Guest", "guest_of"]
 
@@ -30,7 +31,10 @@ class Guest:
         ram_base: The physical address that this is for the guest.
         ram_size: Bytes of it.
         time: The two words of its stopwatch and the engine's counter
-            (:mod:`~kprobesim.machine.stopwatch`); ``None``: the host's clock makes its time.
+            (:mod:`~kprobesim.machine.stopwatch`); ``None``: the host's clock makes its time. To be
+            called by who needs it: from then on it is measured.
+        caller: A word: who the caller is, where something else stands in the place of the return
+            address, as the kernel's way of return probes has it; else 0.
         cpu: The number of the CPU.
         tasks: Where its tasks are, and how they look.
     """
@@ -42,16 +46,23 @@ class Guest:
     ram: int
     ram_base: int
     ram_size: int
-    time: tuple[int, int, int] | None
+    time: Callable[[], tuple[int, int, int] | None]
+    caller: Words
     cpu: int
     tasks: Tasks
 
 
 def guest_of(machine: System, tasks: Tasks) -> Guest:
     """What is to be known of ``machine``, whose tasks are those of ``tasks``."""
-    memory, words = machine.memory, machine.stopwatch.words
-    base = 0 if words is None else ctypes.addressof(words)
-    counter = ctypes.addressof(machine.engine.counter_words)
+    memory = machine.memory
+
+    def time() -> tuple[int, int, int] | None:
+        words = machine.stopwatch.words
+        if words is None:
+            return None
+        base = ctypes.addressof(words)
+        return base, base + 8, ctypes.addressof(machine.engine.counter_words)
+
     return Guest(
         arch=machine.arch,
         busy=ctypes.addressof(machine.vcpu.busy),
@@ -62,7 +73,8 @@ def guest_of(machine: System, tasks: Tasks) -> Guest:
         ram=memory.host_address,
         ram_base=memory.base,
         ram_size=memory.size,
-        time=(base, base + 8, counter) if base else None,
+        time=time,
+        caller=(ctypes.c_uint64 * 1)(),
         cpu=machine.vcpu.number,
         tasks=tasks,
     )

@@ -6,7 +6,7 @@ and what the compiler is tested against.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from kprobesim.errors import GuestMemoryError
@@ -61,8 +61,9 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 class _Values:
     """Makes functions of values."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: Surroundings, of_call: Collection[str] = ()) -> None:
         self._of = surroundings
+        self._of_call = of_call
         self._make: dict[type[Value], Callable[[Any], Compute]] = {
             Argument: lambda value: lambda regs, here: regs.arg(value.n),
             Cast: self._cast,
@@ -92,6 +93,9 @@ class _Values:
     def _fact(self, value: Fact) -> Compute:
         if value.name == "here":
             return lambda regs, here: here
+        if value.name in self._of_call:
+            name = value.name
+            return lambda call, here: getattr(call, name)
         fact = self._of.fact(value.name)
         return lambda regs, here: fact()
 
@@ -185,13 +189,15 @@ def interpret(
 ) -> Callable[[Any, int], None]:
     """``run(regs, here)``: do at a hit what ``program`` says.
 
+    For a return program ``regs`` are a :class:`~kprobesim.programs.return_probe.ReturnedCall`.
+
     Args:
         program: The program.
         surroundings: Its guest.
         stores: What its actions keep, in their order.
         count: Counts "hits" and "faults".
     """
-    values = _Values(surroundings)
+    values = _Values(surroundings, ("caller", "duration") if program.returns else ())
     when = None if program.when is None else values.make(program.when)
     actions = [
         _action(action, store, values, count)

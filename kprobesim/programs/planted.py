@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kretprobe import Kretprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.turn import Turn
 from kprobesim.programs.probe import ProgramProbe
@@ -75,10 +76,20 @@ class Planted:
     def _registered(self) -> list[Kprobe]:
         return [p for p in self.probes if p in self._kprobes]
 
+    @property
+    def return_probes(self) -> list[Kretprobe]:
+        """Those of Python's, by which a program follows returns that is not compiled."""
+        found = [getattr(p, "rp", None) for p in self._registered() or self.probes]
+        return [rp for rp in found if rp is not None]
+
     def remove(self) -> None:
         """Unregister the probes; also in a handler, and once more does nothing."""
         with self._turn:
-            self._kprobes.unregister_kprobes(self._registered())
+            registered = self._registered()
+            if registered and self.return_probes:
+                self._kprobes.return_probes.unregister_all(self.return_probes)
+            else:
+                self._kprobes.unregister_kprobes(registered)
 
     def disable(self) -> None:
         """``disable_kprobe()`` for all of them."""

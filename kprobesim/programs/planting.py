@@ -11,15 +11,17 @@ from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
-from kprobesim.machine.unicorn.native import Native
+from kprobesim.machine.unicorn.native import Native, caller
 from kprobesim.programs.actions import Action, Count, Keyed, Record
 from kprobesim.programs.compiler.block import STORES, block_words
 from kprobesim.programs.fault import FAULT
+from kprobesim.programs.following import Following
 from kprobesim.programs.guest import guest_of
 from kprobesim.programs.interpreter import interpret
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.probe import ProgramProbe
 from kprobesim.programs.program import Program
+from kprobesim.programs.return_probe import ReturnProgramProbe
 from kprobesim.programs.stores.cells import cell_of
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.layout import layout_of_key, layout_of_record
@@ -38,7 +40,11 @@ _NO_COMPILER = "llvmlite is not installed (pip install 'kprobesim[jit]')"
 
 
 class Programs:
-    """The programs of one guest, and the code that was compiled for them."""
+    """The programs of one guest, and the code that was compiled for them.
+
+    Attributes:
+        following: The calls that compiled return programs follow.
+    """
 
     def __init__(self, machine: System, kprobes: KprobesManager, tasks: Tasks) -> None:
         """None yet."""
@@ -47,7 +53,9 @@ class Programs:
         self._abi = architecture(machine.arch).abi
         self._guest = guest_of(machine, tasks)
         self._facts = TaskFacts(machine, tasks)
+        self.following = Following(machine, kprobes.rules.image, self._guest)
         self._codes: dict[tuple[Any, ...], Code] = {}
+        kprobes.returns.followers.append(self.following.pending)
 
     def plant(
         self, names: Sequence[str], program: Program, *, many: bool, compiled: bool | None = None
@@ -67,7 +75,10 @@ class Programs:
         """
         planted = self.prepare(names, program, many=many, compiled=compiled)
         probes = planted.probes
-        self._kprobes.register_kprobes(probes, "hook")
+        if program.returns:
+            self._plant_returns(planted)
+            return planted
+        self._kprobes.register_kprobes(probes)
         try:
             for p in probes:
                 if not p.flags & KprobeFlag.ON_FUNC_ENTRY:
@@ -88,22 +99,59 @@ class Programs:
         stores = [self._store(action, names, many=many) for action in program.actions]
         size = block_words(len(stores))
         blocks = new_words(size * len(names))
+        kind = ReturnProgramProbe if program.returns else ProgramProbe
         probes = [
-            ProgramProbe({"symbol_name": name}, program, blocks, size * number)
+            kind({"symbol_name": name}, program, blocks, size * number)
             for number, name in enumerate(names)
         ]
         for number, (p, name) in enumerate(zip(probes, names, strict=True)):
             mine = [_own(store, name) for store in stores]
             if code is None:
-                p.use_python(interpret(program, self, mine, p.count))
+                run = interpret(program, self, mine, p.count)
+                if isinstance(p, ReturnProgramProbe):
+                    p.return_by_python(run, self._machine.stopwatch.now, program.maxactive)
+                else:
+                    p.use_python(run)
                 continue
             for index, store in enumerate(mine):
                 blocks[size * number + STORES + index] = store.address
             keep = code, blocks, stores
             native = Native(code.address("hit"), address_of(blocks, size * number), keep)
-            p.use_native(native, self._machine.engine.hooks.handle)
+            p.use_native(native, self._make_call(native))
+            if isinstance(p, ReturnProgramProbe):
+                p.follow(self.following, self._maxactive(program), code.address("returned"))
         machine, kprobes = self._machine, self._kprobes
         return Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
+
+    def _make_call(self, native: Native) -> Callable[[int], None]:
+        """``call(address)``, for a hit that Python is told of, too: it may have other returns."""
+        call, returns = caller(native, self._machine.engine.hooks.handle), self._kprobes.returns
+        facts, real = self._facts, self._guest.caller
+
+        def call_native(address: int) -> None:
+            if returns.trampoline < 0:
+                call(None, address)
+                return
+            real[0] = facts.caller() or 0
+            call(None, address)
+            real[0] = 0
+
+        return call_native
+
+    def _maxactive(self, program: Program) -> int:
+        """How many calls a return program follows at a time."""
+        most = program.maxactive
+        return most if most > 0 else self._kprobes.return_probes.default_maxactive
+
+    def _plant_returns(self, planted: Planted) -> None:
+        """Register the probes of a return program, or none of them."""
+        return_probes = self._kprobes.return_probes
+        if not planted.compiled:
+            return_probes.register_all(planted.return_probes)
+            return
+        for p in planted.probes:
+            self._kprobes.rules.site(p, "kretprobe")
+        self._kprobes.register_kprobes(planted.probes)
 
     def _store(self, action: Action, names: Sequence[str], *, many: bool) -> Any:
         """What ``action`` keeps, empty."""
@@ -129,7 +177,9 @@ class Programs:
                     raise
                 return None, _NO_COMPILER
             try:
-                code = self._codes[program.shape] = compile_hit(program, self._guest)
+                code = self._codes[program.shape] = compile_hit(
+                    program, self._guest, self.following.pending
+                )
             except NotCompiledError as error:
                 return None, str(error)
         return code, ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.machine.unicorn.native import Native, caller
+from kprobesim.machine.unicorn.native import Native
 from kprobesim.programs.compiler.block import BLOCK
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.words import Words
@@ -31,6 +31,7 @@ class ProgramProbe(Kprobe):
         native: The compiled function; ``None``: ``pre_handler`` is all there is.
     """
 
+    own_arming = "hook"
     __slots__ = ("_at", "_block", "native", "planted", "program")
 
     def __init__(self, place: dict[str, Any], program: Program, block: Words, at: int) -> None:
@@ -49,12 +50,11 @@ class ProgramProbe(Kprobe):
         self.program = program
         super().__init__(**place)
 
-    def use_native(self, native: Native, handle: int) -> None:
-        """Let hits call a compiled function, in the engine whose handle is given."""
-        call = caller(native, handle)
+    def use_native(self, native: Native, call: Callable[[int], None]) -> None:
+        """Let hits call a compiled function; ``call(address)`` does so for Python."""
 
         def pre_handler(p: Kprobe, regs: Any) -> None:
-            call(None, p.addr or 0)
+            call(p.addr or 0)
 
         self.native = native
         self.pre_handler = pre_handler

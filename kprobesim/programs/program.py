@@ -16,6 +16,7 @@ from kprobesim.programs.values import Value, as_value
 __all__ = ["Program"]
 
 _ACTIONS = 32
+_MOST_ACTIVE = 1 << 20
 
 
 class Program:
@@ -30,6 +31,7 @@ class Program:
         returns: Whether it runs when the function returns; by default if a value needs that
             (``retval``, ``duration``). Arguments are then what they were at the entry, as in the
             kernel since 6.9.
+        maxactive: How many calls a return program follows at a time, as a ``Kretprobe``'s.
     """
 
     def __init__(
@@ -37,8 +39,12 @@ class Program:
         actions: Action | Iterable[Action],
         when: Any = None,
         returns: bool | None = None,
+        maxactive: int = 0,
     ) -> None:
         """Put a program together; raises :class:`UsageError` if that makes no sense."""
+        if not isinstance(maxactive, int) or not -(1 << 31) <= maxactive < _MOST_ACTIVE:
+            raise UsageError(f"maxactive {maxactive!r}: give an int below {_MOST_ACTIVE}")
+        self.maxactive = maxactive
         self.actions = (actions,) if isinstance(actions, Action) else tuple(actions)
         for action in self.actions:
             if not isinstance(action, Action):
@@ -65,6 +71,11 @@ class Program:
         """The arguments that a return program keeps from the entry, each once."""
         arguments = {v.n: v for v in self.values if isinstance(v, Argument)}
         return tuple(arguments[n] for n in sorted(arguments)) if self.returns else ()
+
+    @cached_property
+    def is_timed(self) -> bool:
+        """Whether it wants to know how long a call takes."""
+        return any(isinstance(v, Fact) and v.name == "duration" for v in self.values)
 
     @cached_property
     def shape(self) -> tuple[Any, ...]:

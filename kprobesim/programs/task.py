@@ -86,11 +86,18 @@ class TaskFacts:
         return self._machine.stopwatch.now()
 
     def caller(self) -> int | None:
-        """The return address, at a function's first instruction."""
-        abi, words = self._machine.isa.abi, self._machine.words
+        """The return address, at a function's first instruction; also where it was replaced."""
+        abi, words, recover = (
+            self._machine.isa.abi,
+            self._machine.words,
+            self._machine.recover_return,
+        )
         if abi.link_register is not None:
-            return int(words[abi.number(abi.link_register)])
-        return self._read(words[abi.number(abi.stack_pointer)], 8)
+            frame = words[abi.number(abi.frame_pointer)]
+            return recover(words[abi.number(abi.link_register)], frame)
+        frame = words[abi.number(abi.stack_pointer)]
+        address = self._read(frame, 8)
+        return None if address is None else recover(address, frame)
 
     def _read(self, address: int, size: int) -> int | None:
         try:

@@ -34,6 +34,7 @@ def _types() -> bytes:
     file = maker.pointer(plain_file)
     maker.function("vfs_read", number, [("file", file), ("count", number)])
     maker.function("security_file_open", number, [("file", file)])
+    maker.function("security_file_release", 0, [("file", file)])
     owner = maker.pointer(maker.struct("mnt_idmap", 8, [("count", number, 0)]))
     dentry = maker.pointer(maker.struct("dentry", 8, [("d_inode", inode, 0)]))
     maker.function("security_inode_setattr", number, [("idmap", owner), ("dentry", dentry)])

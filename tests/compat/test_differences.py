@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from kprobesim.compat.differences import compared
 from kprobesim.compat.finding import Answer, AskedKernel, Finding
 from kprobesim.compat.kernel_facts import parameters_of
@@ -16,7 +20,7 @@ GOOD = Finding(Kind.FTRACE, "through ftrace")
 
 def _kinds(parameters: list[tuple[str, ...] | None], *read: WantedArgument) -> list[list[Kind]]:
     row = [
-        Answer(WANTED, AskedKernel(f"{n}", f"{n}.0", f"{n}.0", "x86_64"), (GOOD,), one, read)
+        Answer(WANTED, AskedKernel(f"{n}", f"{n}.0", f"{n}.0", "x86_64"), (GOOD,), one, read=read)
         for n, one in enumerate(parameters)
     ]
     return [[finding.kind for finding in answer.findings[:-1]] for answer in compared(row)]
@@ -57,6 +61,23 @@ def test_a_number_that_moved_is_told_by_its_name() -> None:
 def test_who_reads_nothing_known_gets_a_note() -> None:
     assert _kinds([OLD, NEW, NEW, None]) == [[Kind.SIGNATURE], [], [], []]
     assert _kinds([OLD, None, None]) == [[], [], []]
+
+
+RESULTS = ["int", "long", "const struct dentry *", "struct dentry *", "bool"]
+
+
+@pytest.mark.parametrize(
+    ("read", "kind"),
+    [((WantedArgument("retval", returned=True),), Kind.ARGUMENT), ((), Kind.SIGNATURE)],
+)
+def test_results_of_another_sort_are_told(read: tuple[WantedArgument, ...], kind: Kind) -> None:
+    wanted = replace(WANTED, returns=True)
+    row = [
+        Answer(wanted, AskedKernel(f"{n}", f"{n}.0", f"{n}.0", "x86_64"), (GOOD,), OLD, one, read)
+        for n, one in enumerate(RESULTS)
+    ]
+    told = [[finding.kind for finding in answer.findings[:-1]] for answer in compared(row)]
+    assert told == [[], [], [kind], [kind], []]
 
 
 def test_parameters_are_taken_from_a_prototype() -> None:

@@ -34,7 +34,8 @@ class Reader:
     def __init__(self, k: CalledKernel | BootedKernel) -> None:
         self.memory = k.machine.memory
         module = ir.Module()
-        code = GuestMemoryCode(module, guest_of(k.machine, k.tasks))
+        self._guest = guest_of(k.machine, k.tasks)
+        code = GuestMemoryCode(module, self._guest)
         for user in (False, True):
             for size in _SIZES:
                 b, address, out = new_function(module, f"{size} {user}")

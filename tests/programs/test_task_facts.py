@@ -33,7 +33,8 @@ class Facts:
         self.python = TaskFacts(k.machine, k.tasks)
         self.numbers = numbers
         self._comm = comm
-        guest, module = guest_of(k.machine, k.tasks), ir.Module()
+        self._guest = guest = guest_of(k.machine, k.tasks)  # its words are in the code
+        module = ir.Module()
         code = TaskCode(guest, GuestMemoryCode(module, guest), k.machine.isa.abi)
         for name in numbers:
             b, _, out = new_function(module, name)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn.library import function_address
 
 __all__ = ["Context"]
 
@@ -18,9 +19,10 @@ class Context:
     Attributes:
         save: Copies all registers into it (0.25 us).
         restore: Sets all registers from it (0.25 us).
+        restoring: The C function that does it, and its arguments.
     """
 
-    __slots__ = ("_address", "_context", "restore", "save")
+    __slots__ = ("_address", "_context", "restore", "restoring", "save")
 
     def __init__(self, lib: ctypes.CDLL, handle: int, context: Any) -> None:
         """Be the copy in ``context``, which the engine ``handle`` of ``lib`` has made."""
@@ -29,6 +31,7 @@ class Context:
         arguments = ctypes.c_void_p(handle), ctypes.c_void_p(self._address)
         self.save: Callable[[], object] = partial(lib["uc_context_save"], *arguments)
         self.restore: Callable[[], object] = partial(lib["uc_context_restore"], *arguments)
+        self.restoring = function_address(lib["uc_context_restore"]), (handle, self._address)
 
     def _place(self) -> tuple[int, int]:
         """Address and size of the registers, which are the end of the context.

@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import unicorn
-from unicorn import x86_const
 
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
@@ -25,20 +24,10 @@ from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.counting import Counting
 from kprobesim.machine.unicorn.dispatch import make_dispatch
 from kprobesim.machine.unicorn.hooks import Hooks
-from kprobesim.machine.unicorn.library import (
-    FIRST_VECTOR,
-    GPRS,
-    REGISTERS,
-    Msr,
-    address_of,
-    check,
-    holding_library,
-    library,
-    open_cpu,
-)
+from kprobesim.machine.unicorn.library import GPRS, check, function_address, holding_library
+from kprobesim.machine.unicorn.named_registers import NamedRegisters
 from kprobesim.machine.unicorn.python_stack import with_room
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
-from kprobesim.machine.unicorn.system_register import SystemRegister
 from kprobesim.sizes import PAGE
 
 if TYPE_CHECKING:
@@ -62,7 +51,7 @@ _IS_IN_USER_MODE: Mapping[str, Callable[[Engine], bool]] = halves(
 )
 
 
-class Engine:
+class Engine(NamedRegisters):
     """One emulated CPU of ``arch`` ("x86_64" or "arm64").
 
     ``words`` are the guest's registers, live, as 64-bit words; ``layout`` says which word is which
@@ -74,17 +63,10 @@ class Engine:
     """
 
     def __init__(self, arch: str, model: str = "") -> None:
-        self.arch = arch
-        self.model = model
-        self._lib = library()
-        self._uc = open_cpu(arch, model)
-        self._handle = address_of(self._uc)
+        super().__init__(arch, model)
         self.code_pages = CodePages(self._uc, arch)
         _MEND[arch]()
         self._is_in_user_mode: Callable[[Engine], bool] = _IS_IN_USER_MODE[arch]
-        self._scratch = _u64()
-        self._scratch_at = ctypes.addressof(self._scratch)
-        self._numbers = REGISTERS[arch]
         self._pc = self._numbers["pc"]
         # With arguments made once and no prototype to check them against: every emulated branch
         # reads the flags, and this takes 0.3 us instead of 0.5.
@@ -205,6 +187,38 @@ class Engine:
             self.hooks.raise_kept()
         return status
 
+    def ready(self, count: int) -> tuple[int, tuple[int, ...]]:
+        """Get ready for :meth:`run_through`.
+
+        Args:
+            count: As for :meth:`run`, but no 0.
+
+        Returns:
+            The C function that runs the guest, and its arguments, of which the second is where it
+            begins.
+
+        Raises:
+            RecursionError: Python's stack has no room left for a callback.
+        """
+        count = with_room(self.counts.begin, count)
+        return function_address(self._lib["uc_emu_start"]), (self._handle, 0, 0, 0, count)
+
+    def run_through(self, calls: Callable[[], int]) -> int:
+        """Let ``calls`` run the guest, as often as it likes; what it returns.
+
+        It raises what a hook's callback raised, when that has returned.
+        """
+        self._nested += 1
+        try:
+            result = calls()
+        finally:
+            self._nested -= 1
+        if self.dispatch.retired and not self._nested:
+            self.dispatch.retired.clear()
+        if self.hooks.kept is not None:
+            self.hooks.raise_kept()
+        return result
+
     def execute(self, code: bytes, values: Sequence[int]) -> None:
         """Run ``code``, which ends by a halt, with ``values`` in the first registers.
 
@@ -308,68 +322,6 @@ class Engine:
         """Go on at ``value``, from a code hook, as :meth:`leave_block` does."""
         self.words[self.layout.pc] = value
         self.leave_block()
-
-    def read_register(self, name: str) -> int:
-        """A register of the tables above: "cr3", "dr7", "cs" ..."""
-        self._scratch.value = 0
-        number = self._numbers[name]
-        check(self._lib.uc_reg_read(self._handle, number, self._scratch_at), name)
-        return self._scratch.value
-
-    def write_register(self, name: str, value: int) -> None:
-        """Write a control register."""
-        self.write_number(self._numbers[name], value)
-
-    def write_number(self, number: int, value: int) -> None:
-        """Write a register by its Unicorn number."""
-        self._scratch.value = value
-        status = self._lib.uc_reg_write(self._handle, number, self._scratch_at)
-        check(status, f"register {number}")
-
-    def read_vector(self, number: int) -> int:
-        """The low 128 bits of vector register ``number`` (xmm or q)."""
-        return int(self._uc.reg_read(self._vector(number)))
-
-    def write_vector(self, number: int, value: int) -> None:
-        """Write the low 128 bits of vector register ``number``; ARM64 clears what lies above."""
-        self._uc.reg_write(self._vector(number), value)
-
-    def _vector(self, number: int) -> int:
-        return FIRST_VECTOR[self.arch] + number
-
-    def system_register(self, crn: int, crm: int, op0: int, op1: int, op2: int) -> SystemRegister:
-        """An ARM64 system register, for whoever reads or writes it often."""
-        return SystemRegister(self._lib, self._handle, (crn, crm, op0, op1, op2))
-
-    def read_system(self, crn: int, crm: int, op0: int, op1: int, op2: int) -> int:
-        """An ARM64 system register by its encoding."""
-        return self.system_register(crn, crm, op0, op1, op2).read()
-
-    def write_system(self, crn: int, crm: int, op0: int, op1: int, op2: int, value: int) -> None:
-        """Write an ARM64 system register; this also makes an earlier PSTATE write take effect."""
-        self.system_register(crn, crm, op0, op1, op2).write(value)
-
-    def read_msr(self, number: int) -> int:
-        """An x86 model specific register."""
-        msr = Msr(number, 0)
-        status = self._lib.uc_reg_read(
-            self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
-        )
-        check(status, f"model specific register {number:#x}")
-        return int(msr.value)
-
-    def write_msr(self, number: int, value: int) -> None:
-        """Write an x86 model specific register."""
-        msr = Msr(number, value)
-        status = self._lib.uc_reg_write(
-            self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
-        )
-        check(status, f"model specific register {number:#x}")
-
-    def write_table(self, name: str, base: int, limit: int) -> None:
-        """Set the x86 "gdt" or "idt" register."""
-        number = x86_const.UC_X86_REG_GDTR if name == "gdt" else x86_const.UC_X86_REG_IDTR
-        self._uc.reg_write(number, (0, base, limit, 0))
 
     # -- the whole CPU -------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import unicorn
 from unicorn import arm64_const, x86_const
@@ -131,6 +132,11 @@ def library() -> ctypes.CDLL:
 def holding_library() -> ctypes.PyDLL:
     """The same, whose functions keep the interpreter's lock while they run."""
     return ctypes.PyDLL(library()._name)
+
+
+def function_address(function: Any) -> int:
+    """Where a function of a library is."""
+    return ctypes.cast(function, _ptr).value or 0
 
 
 def check(status: int, what: str) -> None:

@@ -48,6 +48,7 @@ class Emitter:
         builder: Where code is appended.
         here: The address of the probe, in code.
         saved: In the second half of a return program: the words of the call, in code.
+        task: Emits facts.
     """
 
     def __init__(self, builder: Any, guest: Guest, here: IrValue) -> None:
@@ -64,7 +65,7 @@ class Emitter:
         self._abi = architecture(guest.arch).abi
         self._registers = guest.window
         self._memory = GuestMemoryCode(builder.module, guest)
-        self._task = TaskCode(guest, self._memory, self._abi)
+        self.task = TaskCode(guest, self._memory, self._abi)
         self._entry = builder.block
         self._known: dict[tuple[Any, ...], Emitted] = {}
         self._emit: dict[type[Value], Callable[[Any], Emitted]] = {
@@ -156,9 +157,9 @@ class Emitter:
             return Emitted(self.here, None)
         if isinstance(value.type, Str):
             space = self.buffer(value.type.size)
-            fault = self._task.comm(self.builder, self.builder.bitcast(space, I8.as_pointer()))
+            fault = self.task.comm(self.builder, self.builder.bitcast(space, I8.as_pointer()))
             return Emitted(self.builder.ptrtoint(space, I64), fault)
-        number = self._task.facts.get(value.name)
+        number = self.task.facts.get(value.name)
         if number is None:
             raise NotCompiledError(f"{value.name} needs Python")
         known, fault = number(self.builder)

@@ -18,11 +18,13 @@ from kprobesim.programs.actions import (
     Record,
     Sum,
 )
-from kprobesim.programs.compiler.block import BLOCK, STORES
+from kprobesim.programs.compiler import returns
+from kprobesim.programs.compiler.block import BLOCK, STORES, returns_at
 from kprobesim.programs.compiler.emitter import I1, I32, I64, Emitted, Emitter, word
 from kprobesim.programs.compiler.jit import Code, compile_module
 from kprobesim.programs.compiler.tables import table_function
 from kprobesim.programs.guest import Guest
+from kprobesim.programs.pending import Pending
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.cells import cell_of
 from kprobesim.programs.stores.layout import Packed, layout_of_key, layout_of_record
@@ -30,34 +32,49 @@ from kprobesim.programs.stores.ring import RING
 from kprobesim.programs.types import Int, Str
 from kprobesim.programs.values import Value
 
-__all__ = ["HIT", "compile_hit"]
+__all__ = ["HIT", "RETURNED", "compile_hit"]
 
 _WORD = I64.as_pointer()
 _CALLBACK = ir.FunctionType(ir.VoidType(), []).as_pointer()
-HIT = "hit"
-"""The name of the function."""
+HIT, RETURNED = "hit", "returned"
+"""The names of the functions."""
 _SIGNATURE = ir.FunctionType(ir.VoidType(), [I64, I64, I32, _WORD])
 
 
-def compile_hit(program: Program, guest: Guest) -> Code:
+def compile_hit(program: Program, guest: Guest, pending: Pending) -> Code:
     """Compile ``program`` for one guest.
 
     Args:
         program: Any of its shape may share the code.
         guest: The guest, whose addresses are baked in.
+        pending: The calls that its return programs follow.
 
     Returns:
         The code, with a function :data:`HIT` of the signature that
         :class:`~kprobesim.machine.unicorn.native.Native` tells; its data is a
-        :mod:`block <kprobesim.programs.compiler.block>`.
+        :mod:`block <kprobesim.programs.compiler.block>`. With a return program that is for the
+        entry, and :data:`RETURNED` is for the return.
     """
     module = ir.Module(HIT)
-    function = ir.Function(module, _SIGNATURE, HIT)
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    _, here, _, block = function.args
-    emitter = Emitter(builder, guest, here)
-    _Hit(emitter, module, block).emit(program, guest.busy)
+    emitter, block = _begin(module, HIT, _SIGNATURE, guest)
+    hit = _Hit(emitter, module, block)
+    if program.returns:
+        hit.emit_entry(program, guest, pending)
+        emitter, block = _begin(module, RETURNED, returns.RETURNED, guest)
+        address = emitter.builder.gep(block, [word(returns_at(len(program.actions), "address"))])
+        emitter.here = emitter.builder.load(address)
+        returns.load_instance(emitter, emitter.builder.function.args[-1], program)
+        _Hit(emitter, module, block).emit(program)
+    else:
+        hit.look_if_busy(guest)
+        hit.emit(program)
     return compile_module(module)
+
+
+def _begin(module: ir.Module, name: str, kind: Any, guest: Guest) -> tuple[Emitter, Any]:
+    function = ir.Function(module, kind, name)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    return Emitter(builder, guest, function.args[1]), function.args[3]
 
 
 class _Hit:
@@ -75,17 +92,35 @@ class _Hit:
             Sum: self._keyed,
         }
 
-    def emit(self, program: Program, busy: int) -> None:
-        """Append the code of all of it."""
+    def look_if_busy(self, guest: Guest) -> None:
+        """Append the code that counts a miss while a probe is being handled."""
         b = self._b
         missed = b.append_basic_block("missed")
         free = b.append_basic_block("free")
-        is_busy = b.icmp_unsigned("!=", self._e.read(busy), word(0))
+        is_busy = b.icmp_unsigned("!=", self._e.read(guest.busy), word(0))
         b.cbranch(is_busy, missed, free)
         b.position_at_end(missed)
         self._count_up("nmissed")
         b.branch(self._done)
         b.position_at_end(free)
+
+    def emit_entry(self, program: Program, guest: Guest, pending: Pending) -> None:
+        """Append the code of a return program's entry."""
+        b = self._b
+        self.look_if_busy(guest)
+        free = b.gep(self._block, [word(returns_at(len(program.actions), "free"))])
+        saved = [self._e.value(argument).word for argument in program.saved]
+        missed = returns.emit_entry(self._e, pending, free, saved, timed=program.is_timed)
+        b.branch(self._done)
+        b.position_at_end(missed)
+        self._count_up("nmissed")
+        b.branch(self._done)
+        b.position_at_end(self._done)
+        b.ret_void()
+
+    def emit(self, program: Program) -> None:
+        """Append the code of its condition and its actions."""
+        b = self._b
         if program.when is not None:
             self._test(program.when)
         self._count_up("hits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping
 
 from llvmlite import ir
@@ -86,17 +87,25 @@ class TaskCode:
         Raises:
             NotCompiledError: The host's clock makes it, which compiled code does not read.
         """
-        if self._guest.time is None:
+        time = self._guest.time()
+        if time is None:
             raise NotCompiledError("this guest's time is the host's, which needs Python")
-        base, rate, counter = (word_at(b, address) for address in self._guest.time)
+        base, rate, counter = (word_at(b, address) for address in time)
         return b.add(base, b.mul(counter, rate)), ir.Constant(I1, 0)
 
     def caller(self, b: ir.IRBuilder) -> _Fetched:
         """The return address, at a function's first instruction."""
-        link = self._abi.link_register
+        link, fault = self._abi.link_register, ir.Constant(I1, 0)
         if link is not None:
-            return self._register(b, link), ir.Constant(I1, 0)
-        return self._memory.read(b, self._register(b, self._abi.stack_pointer), 8)
+            found = self._register(b, link)
+        else:
+            found, fault = self._memory.read(b, self._register(b, self._abi.stack_pointer), 8)
+        real = word_at(b, ctypes.addressof(self._guest.caller))
+        return b.select(b.icmp_unsigned("==", real, const(0)), found, real), fault
+
+    def stack_pointer_after_return(self, b: ir.IRBuilder) -> ir.Value:
+        """What the stack pointer is when the function has returned, at its first instruction."""
+        return b.add(self._register(b, self._abi.stack_pointer), const(self._abi.return_bytes))
 
     @property
     def facts(self) -> Mapping[str, Callable[[ir.IRBuilder], _Fetched]]:

@@ -20,6 +20,7 @@ PLAIN(bpf_iter_task)
 
 PLAIN(vfs_read)
 PLAIN(security_file_open)
+noinline void security_file_release(int x) { sink = x; }
 PLAIN(security_bpf_map_create)
 PLAIN(kfree_skb_reason)
 PLAIN(bprm_execve)
@@ -28,7 +29,7 @@ PLAIN(do_renameat2)
 PLAIN(security_inode_setattr)
 PLAIN(bpf_lsm_bpf_map_create)
 
-noinline int call_them(int x) { return vfs_read(x) + security_file_open(x) + security_inode_setattr(x); }
+noinline int call_them(int x) { security_file_release(x); return vfs_read(x) + security_file_open(x) + security_inode_setattr(x); }
 
 /* the old name calls the new one, and so do others */
 PLAIN(filemap_add_folio)

@@ -10,7 +10,7 @@ from types import ModuleType
 import capstone
 import pytest
 
-from kprobesim.machine.unicorn import cmpxchg, dispatch_code, store_code
+from kprobesim.machine.unicorn import call_list, cmpxchg, dispatch_code, store_code
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.host_code import assemble
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
@@ -70,7 +70,7 @@ def host(request: pytest.FixtureRequest) -> Host:
     return Host(str(request.param))
 
 
-@pytest.mark.parametrize("module", [store_code, cmpxchg, dispatch_code])
+@pytest.mark.parametrize("module", [store_code, cmpxchg, dispatch_code, call_list])
 def test_the_listing_is_what_the_bytes_mean(module: ModuleType) -> None:
     for host, kind in (
         ("x86_64", (capstone.CS_ARCH_X86, capstone.CS_MODE_64)),
