@@ -53,6 +53,7 @@ NAMES = {
     "arch/architecture.py": "the records themselves",
     "machine/unicorn/store_code.py": "the host's architecture, as Python's platform calls it",
     "machine/unicorn/cmpxchg.py": "the host's",
+    "machine/unicorn/clock_code.py": "the host's",
     "machine/unicorn/call_list.py": "the host's",
     "machine/unicorn/dispatch_code.py": "the host's",
     "machine/unicorn/code_pages.py": "what Unicorn's functions end in",
