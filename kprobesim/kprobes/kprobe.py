@@ -208,6 +208,11 @@ class Kprobe:
         return int.__and__(self.flags, DISABLED_OR_GONE) != 0
 
     @property
+    def is_stored(self) -> bool:
+        """Whether a snapshot can hold all that there is of it, but for handlers."""
+        return self.list_type is ListType.KPROBE
+
+    @property
     def place(self) -> str:
         """Where it is, for people: "gcd+0x4 at 0xffffffff810007a4"."""
         place = str(self.symbol_name or "?")
