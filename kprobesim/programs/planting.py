@@ -44,6 +44,7 @@ class Programs:
 
     Attributes:
         following: The calls that compiled return programs follow.
+        stacks: What ``stack_id`` stands for.
     """
 
     def __init__(self, machine: System, kprobes: KprobesManager, tasks: Tasks) -> None:
@@ -51,8 +52,9 @@ class Programs:
         self._machine = machine
         self._kprobes = kprobes
         self._abi = architecture(machine.arch).abi
-        self._guest = guest_of(machine, tasks)
-        self._facts = TaskFacts(machine, tasks)
+        self._guest = guest_of(machine, tasks, kprobes.rules.image)
+        self._facts = TaskFacts(machine, self._guest)
+        self.stacks = self._guest.stacks
         self.following = Following(machine, kprobes.rules.image, self._guest)
         self._codes: dict[tuple[Any, ...], Code] = {}
         kprobes.returns.followers.append(self.following.pending)
@@ -109,7 +111,7 @@ class Programs:
             if code is None:
                 run = interpret(program, self, mine, p.count)
                 if isinstance(p, ReturnProgramProbe):
-                    p.return_by_python(run, self._machine.stopwatch.now, program.maxactive)
+                    p.return_by_python(run, self._facts, program.maxactive)
                 else:
                     p.use_python(run)
                 continue
@@ -121,7 +123,9 @@ class Programs:
             if isinstance(p, ReturnProgramProbe):
                 p.follow(self.following, self._maxactive(program), code.address("returned"))
         machine, kprobes = self._machine, self._kprobes
-        return Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
+        planted = Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
+        planted.stacks = self.stacks
+        return planted
 
     def _make_call(self, native: Native) -> Callable[[int], None]:
         """``call(address)``, for a hit that Python is told of, too: it may have other returns."""
