@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import capstone
-from capstone import arm64_const, x86_const
-
 from kprobesim.arch.architecture import halves
 from kprobesim.arch.x86_64 import Undecodable, length
 from kprobesim.hexrepr import HexRepr
@@ -147,13 +144,20 @@ def _data(raw: bytes, address: int) -> Instruction:
     return Instruction(address, raw, ".word" if len(raw) == 4 else ".byte", f"{value:#x}")
 
 
+# capstone takes as long to import as all that `check` needs to answer, so who prints imports it.
+
+
 @cache
 def _x86() -> Any:
+    import capstone
+
     return _with_details(capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64))
 
 
 @cache
 def _arm64() -> Any:
+    import capstone
+
     return _with_details(capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN))
 
 
@@ -163,6 +167,9 @@ def _with_details(engine: Any) -> Any:
 
 
 def _x86_target(insn: Any) -> int | None:
+    import capstone
+    from capstone import x86_const
+
     for operand in insn.operands:
         if operand.type == x86_const.X86_OP_IMM and insn.group(capstone.CS_GRP_BRANCH_RELATIVE):
             return int(operand.imm) & MASK64
@@ -175,6 +182,9 @@ _ARM64_PC_RELATIVE = frozenset({"adr", "adrp", "bl", "ldr", "ldrsw", "prfm"})
 
 
 def _arm64_target(insn: Any) -> int | None:
+    import capstone
+    from capstone import arm64_const
+
     if insn.operands and (insn.mnemonic in _ARM64_PC_RELATIVE or insn.group(capstone.CS_GRP_JUMP)):
         last = insn.operands[-1]
         if last.type == arm64_const.ARM64_OP_IMM:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ _VIEWS = {
     "tracepoints": "tracepoint",
     "options": "option",
 }
+_MAY_HOLD_OTHERS = ("EXPLAIN", "MULTI")
+_WRITES = re.compile(r"\b(?:COPY|EXPORT)\b", re.IGNORECASE)
 _KERNELS = ("build id", "banner", "model", "container", "file")
 
 
@@ -61,11 +64,13 @@ def query(sql: str, files: Sequence[Path]) -> Answer:
     """What ``sql`` finds in the catalogues ``files``.
 
     Views are ``kernels``, ``functions``, ``symbols``, ``types``, ``members``, ``enumerators``,
-    ``tracepoints`` and ``options``.
+    ``tracepoints`` and ``options``. SQL can read these catalogues and no other file, and writes
+    none.
 
     Raises:
         CatalogError: One of the files is no sound catalogue.
-        UsageError: DuckDB does not understand ``sql``, or is not installed.
+        UsageError: DuckDB does not understand ``sql``, or is not installed; ``sql`` asks for
+            another file, or is more than a query.
     """
     duckdb = needed("duckdb")
     for file in files:
@@ -85,12 +90,25 @@ def query(sql: str, files: Sequence[Path]) -> Answer:
         f"CREATE VIEW kernels AS SELECT kernel, arch, {facts} FROM records "
         "WHERE record = 'kernel' GROUP BY kernel, arch"
     )
+    connection.execute("SET allowed_paths = $paths", {"paths": [str(file) for file in files]})
+    connection.execute("SET enable_external_access = false")  # for good: nobody can undo it
     try:
+        if not all(map(_only_reads, connection.extract_statements(sql))):
+            raise UsageError("only queries are answered (SELECT, DESCRIBE, SUMMARIZE, EXPLAIN ...)")
         connection.execute(sql)
         columns = [column[0] for column in connection.description or ()]
     except duckdb.Error as error:
         raise _not_understood(error) from error
     return Answer(columns, _rows(duckdb, connection))
+
+
+def _only_reads(statement: Any) -> bool:
+    """Whether it is a query: DuckDB would write to what it may read.
+
+    What explains one, and a PIVOT, which is several statements, could hold a COPY.
+    """
+    kind = statement.type.name
+    return kind == "SELECT" or (kind in _MAY_HOLD_OTHERS and not _WRITES.search(statement.query))
 
 
 def _rows(duckdb: Any, connection: Any) -> Iterable[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.arch.architecture import ARCHITECTURES
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.errors import UsageError
 from kprobesim.kernel.samples import sample_path
 
@@ -25,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "bench",
-        help="measure what a probe costs, beside other ways",
+        help=COMMANDS["bench"],
         description="Measure guest code and probes beside plain Unicorn, in interleaved rounds.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.loading import add_image_options, add_model_options, load_kernel_image
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
 from kprobesim.kernel.arguments import memory_size
@@ -27,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "boot",
-        help="boot an unmodified kernel to user space, with probes from its first instruction",
+        help=COMMANDS["boot"],
         description="Boot a kernel on a board of its own and show its console. Time is virtual: "
         "every boot prints the same, with probes or without. On a terminal keys go to the guest, "
         "whose time then is real: Ctrl-A x leaves.",

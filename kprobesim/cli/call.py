@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.expression import Buffer, Data, Number, SymbolAddress, parse_call
 from kprobesim.cli.hexdump import hexdump
@@ -45,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "call",
-        help="call a function of a kernel, with probes on the way",
+        help=COMMANDS["call"],
         description="Call a function of a kernel image and print its result.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,6 +12,7 @@ from typing import Any
 
 from kprobesim.catalog.file import Catalog, is_catalog, open_catalog
 from kprobesim.catalog.query import Answer, catalog_files, query
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, make_console, print_json, styled
 from kprobesim.cli.loading import positive_int
 from kprobesim.errors import CatalogError, UsageError
@@ -35,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "catalog",
-        help="make catalogues of kernels, and query them",
+        help=COMMANDS["catalog"],
         description="Make files that hold all that is known of kernels, and query them.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

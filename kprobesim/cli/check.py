@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, make_console, styled
 from kprobesim.cli.judging import Judge, Judged, modules_of
 from kprobesim.cli.loading import add_image_options, add_model_options, open_rules, progress
@@ -51,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "check",
-        help="tell which probes the kernel would accept, and why not",
+        help=COMMANDS["check"],
         description="Tell for each point whether a probe may be there, and how it would run.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

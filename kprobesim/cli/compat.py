@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.loading import positive_int, progress, seconds
 from kprobesim.cli.reports import add_report_options, check_reports, write_reports
@@ -41,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "compat",
-        help="tell which probes attach and hit on many kernels, and what to probe instead",
+        help=COMMANDS["compat"],
         description="Tell for every probe and kernel whether it attaches, and what it misses.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

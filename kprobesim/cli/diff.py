@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.loading import progress
 from kprobesim.diff.change import Change, Difference, KernelDiff
 from kprobesim.diff.compare import compare_kernels
-from kprobesim.sources.read import read_sources
 from kprobesim.survey.known import open_known
+from kprobesim.wrapping import WIDTH, wrapped
 
 __all__ = ["add_parser", "run"]
 
@@ -31,7 +31,6 @@ examples:
   kprobesim diff old.parquet new.parquet --limit 0 --json
 """
 _SAME, _BREAKS = 0, 1
-_WIDTH = 80
 _SHOWN = 10
 _DETAILS = 6
 
@@ -40,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "diff",
-        help="tell what a newer kernel changes for probes: functions, arguments, structs",
+        help=COMMANDS["diff"],
         description="Compare what two kernels have that can be probed, the worst news first.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,7 +72,11 @@ def _count(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors. The exit code tells whether something may break."""
-    sources = None if args.only is None else read_sources(args.only)
+    sources = None
+    if args.only is not None:
+        from kprobesim.sources.read import read_sources  # readers of all kinds, which few ask for
+
+        sources = read_sources(args.only)
     tell = progress()
     old, new = (open_known(path, progress=tell) for path in (args.old, args.new))
     found = compare_kernels(old, new, sources, tell)
@@ -179,11 +182,5 @@ def _print(console: Console, lines: list[tuple[str, str]]) -> None:
 
 def _wrapped(text: str, first: str, rest: str | None = None) -> Iterator[str]:
     """The text in lines of a terminal's width, all but the first indented further."""
-    yield from textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest or " " * len(first) + ("    " if first.strip() else ""),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    further = rest or " " * len(first) + ("    " if first.strip() else "")
+    yield from wrapped(text, WIDTH, first, further)

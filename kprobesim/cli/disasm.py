@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.loading import add_image_options, add_model_options, open_rules
 from kprobesim.disasm import Instruction, disassemble
@@ -32,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "disasm",
-        help="disassemble a function of a kernel",
+        help=COMMANDS["disasm"],
         description="Disassemble a function of a kernel, with the names of what it refers to.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

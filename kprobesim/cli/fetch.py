@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.arch.architecture import ARCHITECTURES, architecture
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, make_console, print_json, styled
 from kprobesim.fetch.cache import cached, cached_busybox, link, link_name
 from kprobesim.fetch.kernels import Fetcher
@@ -33,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "fetch",
-        help="fetch Debian's newest cloud kernels and a BusyBox",
+        help=COMMANDS["fetch"],
         description="Fetch Debian's newest cloud kernels, and a BusyBox to run on them.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.loading import add_image_options, load_kernel_image
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage, Segment
-from kprobesim.kernel.snapshots import describe
 from kprobesim.kprobes.model import MODELS, Model, known_model, model_of
 from kprobesim.kprobes.rules.own_code import own_facts, own_model
 from kprobesim.snapshot.container import is_snapshot
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "info",
-        help="show what a kernel image is and holds",
+        help=COMMANDS["info"],
         description="Show architecture, version, memory layout, symbols and tables of an image.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     image = load_kernel_image(args)
     facts = _facts(image, known_model(args.model) or _own_model(image))
     if is_snapshot(args.image):
+        from kprobesim.kernel.snapshots import describe  # it knows boards, and brings the emulator
+
         facts = {"snapshot": describe(args.image), **facts}
     if args.json:
         print_json(facts)

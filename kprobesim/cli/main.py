@@ -11,32 +11,18 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from kprobesim import __version__
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import KprobesimError, UsageError
 from kprobesim.machine.faults import GuestStop
 
 __all__ = ["main"]
 
-_COMMANDS = (
-    "demo",
-    "info",
-    "call",
-    "disasm",
-    "check",
-    "catalog",
-    "compat",
-    "types",
-    "diff",
-    "boot",
-    "resume",
-    "bench",
-    "fetch",
-)
 _FAILURE, _WRONG_USE, _INTERRUPTED = 1, 2, 130
 
 
@@ -93,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     # A command imports what it needs, an emulator or not: only the one that is asked for.
-    parser = _make_parser(words[:1] if words and words[0] in _COMMANDS else _COMMANDS)
+    asked = next((word for word in words if not word.startswith("-")), "")
+    parser = _make_parser([asked])
     try:
         args = parser.parse_args(argv)
     except SystemExit as stop:  # --help and --version have printed their text
@@ -107,7 +94,8 @@ def _run(argv: Sequence[str] | None) -> int:
     return code
 
 
-def _make_parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
+def _make_parser(known: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The parser of all commands, and of the options of those that are ``known``."""
     parser = _Parser(
         prog="kprobesim",
         description="Run functions of a real Linux kernel image, and probe them.",
@@ -121,8 +109,11 @@ def _make_parser(commands: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser
     subparsers = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", parser_class=_Parser
     )
-    for name in commands:
-        import_module(f"kprobesim.cli.{name}").add_parser(subparsers)
+    for name, purpose in COMMANDS.items():
+        if name in known:
+            import_module(f"kprobesim.cli.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=purpose)
     return parser
 
 

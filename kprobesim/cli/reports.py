@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Collection
+from importlib import import_module
 from pathlib import Path
 
 from kprobesim.compat.finding import Compatibility
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.reports.json_report import json_report
-from kprobesim.compat.reports.junit import junit_report
-from kprobesim.compat.reports.markdown import markdown_report
-from kprobesim.compat.reports.sarif import sarif_report
 from kprobesim.errors import UsageError
 
 __all__ = ["add_report_options", "check_reports", "write_reports"]
 
-_WRITERS = {
-    "junit": (junit_report, "JUnit's XML, for CI systems"),
-    "sarif": (sarif_report, "SARIF 2.1.0, for code hosts"),
-    "markdown": (markdown_report, "Markdown, for the summary of a job or a comment"),
+#: Each is written by a file of its name in compat/reports, imported when it is asked for.
+_REPORTS = {
+    "junit": "JUnit's XML, for CI systems",
+    "sarif": "SARIF 2.1.0, for code hosts",
+    "markdown": "Markdown, for the summary of a job or a comment",
 }
 _STANDARD_OUTPUT = "-"
 
@@ -28,7 +27,7 @@ _STANDARD_OUTPUT = "-"
 def add_report_options(parser: argparse.ArgumentParser) -> None:
     """Declare ``--json`` and the files."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    for name, (_, what) in _WRITERS.items():
+    for name, what in _REPORTS.items():
         parser.add_argument(f"--{name}", metavar="FILE", help=f"write {what} (- prints it)")
 
 
@@ -57,7 +56,7 @@ def write_reports(
     if args.json:
         sys.stdout.write(json_report(found, allowed))
     for name, file in _files(args):
-        text = _WRITERS[name][0](found, allowed)
+        text = _report(name, found, allowed)
         if file == _STANDARD_OUTPUT:
             sys.stdout.write(text)
             printed = True
@@ -69,5 +68,11 @@ def write_reports(
     return bool(printed)
 
 
+def _report(name: str, found: Compatibility, allowed: Collection[Kind]) -> str:
+    home = import_module(f"kprobesim.compat.reports.{name}")
+    text: str = getattr(home, f"{name}_report")(found, allowed)
+    return text
+
+
 def _files(args: argparse.Namespace) -> list[tuple[str, str]]:
-    return [(name, file) for name in _WRITERS if (file := getattr(args, name)) is not None]
+    return [(name, file) for name in _REPORTS if (file := getattr(args, name)) is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.loading import add_model_options, progress
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
 from kprobesim.kernel.base import Kernel
@@ -27,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "resume",
-        help="go on from a snapshot of a booted kernel",
+        help=COMMANDS["resume"],
         description="Go on exactly where a snapshot was taken. It holds all that is needed.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, make_console, styled
 from kprobesim.cli.loading import add_image_options, progress
 from kprobesim.errors import ImageError, KprobesimError, UsageError
@@ -53,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "types",
-        help="print structs and prototypes of a kernel, with offsets",
+        help=COMMANDS["types"],
         description="Print types of a kernel in C, from the BTF that it carries.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from kprobesim.arch.architecture import halves
 from kprobesim.compat.finding import AskedKernel
 
-__all__ = ["WIDTH", "Line", "arch_letter", "name_width", "series", "short"]
+__all__ = ["Line", "arch_letter", "name_width", "series", "short"]
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with its style."""
 
-WIDTH = 80  # of a terminal, in characters
 _LEAST_NAME, _MOST_NAME = 16, 38
 _ARCH_LETTERS = halves(x86_64="x", arm64="a")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kprobesim.compat.columns import WIDTH, Line, arch_letter, name_width, series, short
+from kprobesim.compat.columns import Line, arch_letter, name_width, series, short
 from kprobesim.compat.finding import Answer, Compatibility, Hits
 from kprobesim.compat.kinds import Level
+from kprobesim.wrapping import WIDTH
 
 __all__ = ["hits_table"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from kprobesim.compat.alternatives import forgiven, forgiven_by_alternatives
 from kprobesim.compat.arguments import moved_arguments
@@ -77,10 +78,17 @@ class Judge:
         """
         asked = [(source, wanted) for source in sources for wanted in source.wanted]
         found = {}
+        same: dict[tuple[object, ...], Answer] = {}  # those of lists, which repeat themselves
         for with_module in (False, True):
             for number, (source, wanted) in enumerate(asked):
                 if (wanted.module is not None) is with_module:
-                    found[number] = self.answer(wanted, source)
+                    if source.object is not None:
+                        found[number] = self.answer(wanted, source)
+                        continue
+                    known = same.get(wanted.but_for_line)
+                    if known is None:
+                        known = same[wanted.but_for_line] = self.answer(wanted, source)
+                    found[number] = replace(known, wanted=wanted)
         return forgiven_by_alternatives([found[number] for number in range(len(asked))])
 
     def answer(self, wanted: Wanted, source: Source | None = None) -> Answer:

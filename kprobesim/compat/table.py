@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 
-from kprobesim.compat.columns import WIDTH, Line, arch_letter, name_width, series, short
+from kprobesim.compat.columns import Line, arch_letter, name_width, series, short
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Finding
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.sources.wanted import SourceKind, Wanted
+from kprobesim.wrapping import WIDTH, wrapped
 
 __all__ = ["table"]
 
@@ -28,7 +28,12 @@ def table(found: Compatibility, allowed: Collection[Kind] = ()) -> Iterable[Line
         found: The answers.
         allowed: Classes that are no failure: they are shown, and not in the sum.
     """
-    rows = _rows(found)
+    every = _rows(found)
+    lines = Counter(wanted.but_for_line for wanted, _ in every)
+    firsts: dict[tuple[object, ...], _Row] = {}
+    for row in every:
+        firsts.setdefault(row[0].but_for_line, row)
+    rows = list(firsts.values())
     shown = [row for row in rows if not _is_well(row)]
     if len(rows) - len(shown) <= _MOST_WELL:
         shown = rows
@@ -42,11 +47,11 @@ def table(found: Compatibility, allowed: Collection[Kind] = ()) -> Iterable[Line
         yield []
         yield [(f"{len(well)} more are well on {_all(found.kernels)}:", "green")]
         yield from _wrapped(", ".join(dict.fromkeys(well)), "  ", "")
-    yield from _reasons(rows, found.kernels)
+    yield from _reasons(rows, lines, found.kernels)
     yield from _wholes(found)
     for problem in found.problems:
         yield from _wrapped(str(problem), "", "bold red")
-    yield from _sum(found, rows, allowed)
+    yield from _sum(found, every, allowed)
 
 
 _Row = tuple[Wanted, Sequence[Answer]]
@@ -143,12 +148,16 @@ def _legend(rows: Sequence[_Row]) -> Iterable[Line]:
 # -- the reasons -----------------------------------------------------------------------------------
 
 
-def _reasons(rows: Sequence[_Row], kernels: Sequence[AskedKernel]) -> Iterable[Line]:
+def _reasons(
+    rows: Sequence[_Row], lines: Mapping[tuple[object, ...], int], kernels: Sequence[AskedKernel]
+) -> Iterable[Line]:
     for wanted, row in rows:
         if _is_well((wanted, row)):
             continue
         yield []
+        more = lines[wanted.but_for_line] - 1
         place = wanted.source + (f":{wanted.line}" if wanted.line else "")
+        place += f" and {more:,} more line{'s' if more > 1 else ''}" if more else ""
         yield [(wanted.text, _BOLD), (f"  {place}", _DIM)]
         grouped: dict[tuple[Kind, str], list[tuple[Answer, Finding]]] = {}
         for answer in row:
@@ -211,8 +220,7 @@ def _where(these: Sequence[AskedKernel], kernels: Sequence[AskedKernel]) -> str:
 
 
 def _wrapped(text: str, lead: str, style: str) -> Iterable[Line]:
-    lines = textwrap.wrap(text, WIDTH - len(lead), break_long_words=False, break_on_hyphens=False)
-    for number, line in enumerate(lines):
+    for number, line in enumerate(wrapped(text, WIDTH - len(lead))):
         yield [(lead if number == 0 else " " * len(lead), style), (line, style)]
 
 

@@ -160,13 +160,16 @@ class BootedKernel(Kernel):
     @cached_property
     def _forks(self) -> Forks:
         def keep() -> Any:
+            followed = self._programs.following.save() if "_programs" in self.__dict__ else []
             if "_calls" not in self.__dict__:
-                return None, None
-            return self._calls.save(), self._memory.save()
+                return None, None, followed
+            return self._calls.save(), self._memory.save(), followed
 
         def give_back(kept: Any) -> None:
+            calls, memory, followed = kept
+            if "_programs" in self.__dict__:
+                self._programs.following.restore(followed)
             if "_calls" in self.__dict__:
-                calls, memory = kept
                 self._calls.restore(calls)
                 self._memory.restore(memory)
 

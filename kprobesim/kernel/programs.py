@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
 from kprobesim.errors import UsageError
-from kprobesim.image import KernelImage
+from kprobesim.image import KernelImage, Symbol, SymbolTable
 from kprobesim.inside.tasks import Tasks
 from kprobesim.kernel.verdicts import Verdicts
 from kprobesim.kprobes.kprobe import Kprobe
@@ -41,6 +41,10 @@ from kprobesim.programs.stores.table import Table
 __all__ = ["ProgramVerbs"]
 
 
+Where = Names | int | Symbol
+"""Places of probes."""
+
+
 class ProgramVerbs(Verdicts):
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that plant programs."""
 
@@ -67,11 +71,12 @@ class ProgramVerbs(Verdicts):
         return prepare_saved(self._programs, saved) if saved.facts else {}
 
     @in_turn
-    def plant(self, where: Names, program: Program, *, compiled: bool | None = None) -> Planted:
+    def plant(self, where: Where, program: Program, *, compiled: bool | None = None) -> Planted:
         """Plant ``program`` at each place of ``where``.
 
         Args:
-            where: A function, a place in one ("vfs_read+0x10"), a glob, or several of them.
+            where: A function, a place in one ("vfs_read+0x10"), a glob, or several of them; or one
+                address, or symbol.
             program: What is done at each hit.
             compiled: ``True``: refuse what cannot be compiled; ``False``: let Python do it; by
                 default it is compiled where it can be.
@@ -82,14 +87,29 @@ class ProgramVerbs(Verdicts):
         """
         if not isinstance(program, Program):
             raise UsageError(f"{program!r} is of type {type(program).__name__}: give a Program")
-        names = self.functions(where, kretprobe=bool(program.returns))
-        many = not isinstance(where, str) or is_many(where)
+        if isinstance(where, (int, Symbol)):
+            names: Sequence[str] = [_by_address(where, self.image.symbols)]
+        else:
+            names = self.functions(where, kretprobe=bool(program.returns))
+        many = not isinstance(where, (str, int, Symbol)) or (
+            isinstance(where, str) and is_many(where)
+        )
         return self._programs.plant(names, program, many=many, compiled=compiled)
 
     @overload
     def count(
         self,
-        where: Names,
+        where: list[str] | tuple[str, ...],
+        *,
+        when: Any = None,
+        returns: bool | None = None,
+        compiled: bool | None = None,
+    ) -> Counts: ...
+
+    @overload
+    def count(
+        self,
+        where: Where,
         *,
         when: Any = None,
         returns: bool | None = None,
@@ -99,7 +119,7 @@ class ProgramVerbs(Verdicts):
     @overload
     def count(
         self,
-        where: Names,
+        where: Where,
         *,
         key: Any,
         max_keys: int = MAX_KEYS,
@@ -110,7 +130,7 @@ class ProgramVerbs(Verdicts):
 
     def count(
         self,
-        where: Names,
+        where: Where,
         *,
         key: Any = (),
         max_keys: int = MAX_KEYS,
@@ -141,7 +161,7 @@ class ProgramVerbs(Verdicts):
 
     def record(
         self,
-        where: Names,
+        where: Where,
         /,
         *,
         fields: Mapping[str, Any] | None = None,
@@ -175,7 +195,7 @@ class ProgramVerbs(Verdicts):
 
     def histogram(
         self,
-        where: Names,
+        where: Where,
         value: Any,
         *,
         log2: bool = False,
@@ -251,7 +271,7 @@ class ProgramVerbs(Verdicts):
 
     def sum(
         self,
-        where: Names,
+        where: Where,
         value: Any,
         *,
         key: Any = (),
@@ -270,7 +290,7 @@ class ProgramVerbs(Verdicts):
 
     def min(
         self,
-        where: Names,
+        where: Where,
         value: Any,
         *,
         key: Any = (),
@@ -291,7 +311,7 @@ class ProgramVerbs(Verdicts):
 
     def max(
         self,
-        where: Names,
+        where: Where,
         value: Any,
         *,
         key: Any = (),
@@ -320,3 +340,13 @@ def _scale(*, log2: bool, linear: tuple[int, int, int] | None) -> Log2 | Linear:
         return Linear(*linear)
     except TypeError:
         raise UsageError(f"linear {linear!r}: give three integers (low, high, step)") from None
+
+
+def _by_address(where: int | Symbol, symbols: SymbolTable) -> str:
+    """A place by name, which is all that a program remembers of it."""
+    address = where.address if isinstance(where, Symbol) else where
+    found = symbols.at(address)
+    if found is None:
+        raise UsageError(f"there is no function at {address:#x}")
+    name = symbols.unique_name(found.symbol)
+    return f"{name}+{found.offset:#x}" if found.offset else name

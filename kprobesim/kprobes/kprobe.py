@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kprobesim.errors import UsageError
 
@@ -139,6 +139,8 @@ class Kprobe:
 
     list_type = ListType.KPROBE
     """What debugfs' ``kprobes/list`` calls it."""
+    own_arming: Literal["auto", "hook"] = "auto"
+    """How it is armed where no other probe is and nobody asks for another way."""
     native: Native | None = None
     """A compiled function that does all that ``pre_handler`` does, and never moves the CPU."""
     told_nobody = 0
@@ -204,6 +206,11 @@ class Kprobe:
         """``kprobe_disabled()``: disabled, or gone with its module."""
         # Enumerations take a microsecond for that, and heads of several probes ask at every hit.
         return int.__and__(self.flags, DISABLED_OR_GONE) != 0
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether a snapshot can hold all that there is of it, but for handlers."""
+        return self.list_type is ListType.KPROBE
 
     @property
     def place(self) -> str:

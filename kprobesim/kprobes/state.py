@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import UsageError
 from kprobesim.kprobes.arming.hook import HookArming
-from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.sizes import MASK64
 
@@ -43,7 +43,7 @@ def save_probes(manager: KprobesManager) -> dict[str, Any]:
     Raises :class:`UsageError` if there are return probes or jprobes among them.
     """
     hooks = _hooks(manager)
-    if any(p.list_type is not ListType.KPROBE for p in manager):
+    if not all(p.is_stored for p in manager):
         raise UsageError(
             "unregister return probes and jprobes first: their handlers and pending returns "
             "cannot be stored"

@@ -47,6 +47,7 @@ def program_to_data(program: Program) -> dict[str, Any]:
         "actions": [_action_to_data(action) for action in program.actions],
         "when": None if program.when is None else _value_to_data(program.when),
         "returns": program.returns,
+        "maxactive": program.maxactive,
     }
 
 
@@ -54,7 +55,8 @@ def program_from_data(data: Any) -> Program:
     """What :func:`program_to_data` was given; raises :class:`UsageError` for anything else."""
     try:
         when = None if data["when"] is None else _value(data["when"])
-        return Program([_action(each) for each in data["actions"]], when, bool(data["returns"]))
+        actions = [_action(each) for each in data["actions"]]
+        return Program(actions, when, bool(data["returns"]), data["maxactive"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"a stored program is damaged ({error})") from error
 

@@ -10,7 +10,7 @@ from kprobesim.machine.code_watch import RETURNS, Watch
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import Native
 from kprobesim.programs.guest import Guest
-from kprobesim.programs.pending import Pending, Pool
+from kprobesim.programs.pending import Call, Pending, Pool
 
 if TYPE_CHECKING:
     from kprobesim.programs.compiler.jit import Code
@@ -34,12 +34,12 @@ class Following:
         self._code: Code | None = None
         self._arrived: Native | None = None
         self._of_tasks: list[Watch] = []
-        self._pools = 0
+        self._pools: list[Pool] = []
 
-    def begin(self) -> None:
-        """A return program has been registered."""
-        self._pools += 1
-        if self._pools > 1:
+    def begin(self, pool: Pool) -> None:
+        """A return program has been registered, which takes instances from ``pool``."""
+        self._pools.append(pool)
+        if len(self._pools) > 1:
             return
         if self._code is None:
             from kprobesim.programs.compiler.returns import compile_returns
@@ -58,13 +58,22 @@ class Following:
     def end(self, pool: Pool) -> None:
         """The program of ``pool`` has been unregistered: it hears of no return any more."""
         self.pending.drop(pool)
-        self._pools -= 1
+        self._pools.remove(pool)
         if not self._pools and self._arrived is not None:
             self._machine.engine.dispatch.no_longer(self._arrived)
             for watch in self._of_tasks:
                 self._machine.code_watch.unwatch(watch)
             self._of_tasks.clear()
             self.pending.clear()
+
+    def save(self) -> list[tuple[Pool, Call]]:
+        """All calls that are followed, for :meth:`restore`."""
+        return [(pool, call) for pool in self._pools for call in self.pending.calls(pool)]
+
+    def restore(self, calls: list[tuple[Pool, Call]]) -> None:
+        """The guest is where it was at :meth:`save`: follow those, of the programs of now."""
+        self.pending.give_back_all()
+        self.pending.follow((pool, call) for pool, call in calls if pool in self._pools)
 
     def _native(self, name: str) -> Native:
         assert self._code is not None

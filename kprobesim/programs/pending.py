@@ -16,11 +16,25 @@ that does this is in :mod:`~kprobesim.programs.compiler.returns`.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from kprobesim.programs.stores.words import Words, address_of, new_words
+from kprobesim.sizes import MASK64
 
-__all__ = ["INSTANCE", "SAVED", "STACK_SHIFT", "Pending", "Pool"]
+__all__ = [
+    "GOLDEN",
+    "INSTANCE",
+    "LISTS",
+    "MOST_SITES",
+    "SAVED",
+    "SITES",
+    "STACK_SHIFT",
+    "STATE",
+    "Call",
+    "Pending",
+    "Pool",
+]
 
 INSTANCE = ("next", "key", "ret_addr", "serial", "entered", "free", "block", "returned")
 """An instance's first words: the next older of its list, or the next free one; the stack pointer
@@ -33,6 +47,8 @@ STACK_SHIFT = 14
 LISTS, SITES = 1 << 12, 1 << 17
 """How many lists there are, and room for how many return addresses; powers of two."""
 MOST_SITES = SITES * 3 // 4
+GOLDEN = 0x9E37_79B9_7F4A_7C15
+"""2 ** 64 over the golden ratio: what is multiplied with it differs in its high bits."""
 STATE = ("serial", "sites", "dead")
 """Words: how many calls were ever followed; how many return addresses are known; the stack pointer
 of a task that has died, until the CPU has left it."""
@@ -40,6 +56,27 @@ of a task that has died, until the CPU has left it."""
 _NEXT, _SERIAL, _FREE, _BLOCK, _RETURNED = map(
     INSTANCE.index, ("next", "serial", "free", "block", "returned")
 )
+
+_CALL = tuple(map(INSTANCE.index, ("serial", "key", "ret_addr", "entered")))
+_SERIALS = STATE.index("serial")
+
+
+class Call(NamedTuple):
+    """A call that is followed, as plain data.
+
+    Attributes:
+        serial: Its number: of two, the newer has the larger.
+        key: The stack pointer after the return.
+        ret_addr: Where it returns to.
+        entered: The time of the entry.
+        saved: What the program keeps from it.
+    """
+
+    serial: int
+    key: int
+    ret_addr: int
+    entered: int
+    saved: tuple[int, ...]
 
 
 class Pool:
@@ -56,6 +93,7 @@ class Pool:
             free: Which of the words is to have the first free instance.
         """
         self._size = SAVED + saved
+        self._free = block, free
         self._words = words = new_words(maxactive * self._size)
         for number in reversed(range(maxactive)):
             one = number * self._size
@@ -66,6 +104,22 @@ class Pool:
         """The address of the function that is called at a return."""
         for at in range(_RETURNED, len(self._words), self._size):
             self._words[at] = function
+
+    def take(self, saved: Sequence[int]) -> Words | None:
+        """A free instance with what is to be kept; ``None``: all are in use."""
+        block, free = self._free
+        if not block[free]:
+            return None
+        instance = _words_at(block[free], self._size)
+        block[free] = instance[_NEXT]
+        instance[SAVED:] = list(saved)
+        return instance
+
+    def call(self, instance: int) -> Call:
+        """What an instance, by its address, says."""
+        words = _words_at(instance, self._size)
+        serial, key, ret_addr, entered = (words[at] for at in _CALL)
+        return Call(serial, key, ret_addr, entered, tuple(words[SAVED:]))
 
     def __contains__(self, instance: int) -> bool:
         """Whether an instance, by its address, is one of these."""
@@ -106,13 +160,47 @@ class Pending:
         """A program is gone: its calls are not followed any more."""
         self._give_back(lambda one: ctypes.addressof(one) in pool)
 
+    def give_back_all(self) -> None:
+        """No call is followed any more."""
+        self._give_back(lambda _: True)
+
+    def calls(self, pool: Pool) -> list[Call]:
+        """Those of a program."""
+        addresses = [ctypes.addressof(instance) for _, instance in self._links()]
+        return [pool.call(address) for address in addresses if address in pool]
+
+    def follow(self, calls: Iterable[tuple[Pool, Call]]) -> None:
+        """Follow calls again that :meth:`calls` gave, of all programs.
+
+        Raises:
+            ValueError: They are more than can be followed, or keep something else.
+        """
+        for pool, call in sorted(calls, key=lambda each: each[1].serial):
+            instance = pool.take(call.saved)
+            if instance is None:
+                raise ValueError("more calls than there are instances")
+            for at, value in zip(_CALL, call[:4], strict=True):
+                instance[at] = value
+            number = _slot((call.key - 1 & MASK64) >> STACK_SHIFT, LISTS)
+            instance[_NEXT], self.lists[number] = self.lists[number], ctypes.addressof(instance)
+            self._know_site(call.ret_addr)
+            self.state[_SERIALS] = max(self.state[_SERIALS], call.serial)
+
+    def _know_site(self, address: int) -> None:
+        number = _slot(address, SITES)
+        while self.sites[number] not in (0, address):
+            number = (number + 1) % SITES
+        if not self.sites[number]:
+            self.sites[number] = address
+            self.state[STATE.index("sites")] += 1
+
     def save(self) -> int:
         """How many calls have been followed, for :meth:`restore`."""
-        return int(self.state[STATE.index("serial")])
+        return int(self.state[_SERIALS])
 
     def restore(self, serial: int) -> None:
         """The newer calls will never return."""
-        if self.state[STATE.index("serial")] != serial:
+        if self.state[_SERIALS] != serial:
             self._give_back(lambda one: one[_SERIAL] > serial)
 
     def clear(self) -> None:
@@ -120,6 +208,11 @@ class Pending:
         ctypes.memset(self.lists, 0, ctypes.sizeof(self.lists))
         ctypes.memset(self.sites, 0, ctypes.sizeof(self.sites))
         self.state[STATE.index("sites")] = self.state[STATE.index("dead")] = 0
+
+
+def _slot(value: int, size: int) -> int:
+    """Where what has to do with ``value`` is looked for, of ``size`` places."""
+    return (value * GOLDEN & MASK64) >> 65 - size.bit_length()
 
 
 def _words_at(address: int, count: int) -> Words:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeEntry, KretprobeInstance
 from kprobesim.programs.compiler.block import returns_at
 from kprobesim.programs.following import Following
-from kprobesim.programs.pending import Pool
+from kprobesim.programs.pending import Call, Pool
 from kprobesim.programs.probe import ProgramProbe
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.words import Words
@@ -105,6 +105,23 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
         self.rp.kp = self
 
     @property
+    def is_stored(self) -> bool:
+        """Its calls can be stored if compiled code follows them."""
+        return self._pool is not None
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls that are followed, if compiled code does."""
+        if self._following is None or self._pool is None:
+            return []
+        return self._following.pending.calls(self._pool)
+
+    def again(self, calls: Iterable[Call]) -> list[tuple[Pool, Call]]:
+        """``calls``, for :meth:`.pending.Pending.follow`."""
+        assert self._pool is not None
+        return [(self._pool, call) for call in calls]
+
+    @property
     def registered_at(self) -> int | None:
         """Where it is registered; whoever unregisters it ends what it follows."""
         return self._address
@@ -117,6 +134,6 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
         if address is not None:
             place = returns_at(len(self.program.actions), "address")
             self._block[self._at + place] = address
-            self._following.begin()
+            self._following.begin(self._pool)
         else:
             self._following.end(self._pool)

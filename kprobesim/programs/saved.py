@@ -8,9 +8,11 @@ from kprobesim.errors import UsageError
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.programs.as_data import program_from_data, program_to_data
+from kprobesim.programs.pending import Call, Pool
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.probe import ProgramProbe
+from kprobesim.programs.return_probe import ReturnProgramProbe
 from kprobesim.programs.stores.counts import Counts
 
 __all__ = ["SavedPrograms", "planted_in", "prepare_saved", "save_programs"]
@@ -50,9 +52,16 @@ def save_programs(kprobes: KprobesManager) -> SavedPrograms:
                 "lost": [lost for lost, _ in stores],
                 # Of each probe: its number among all (-1: unregistered), its hits and faults.
                 "probes": [[places.get(id(p), -1), p.hits, p.faults] for p in planted.probes],
+                "calls": [_calls(p) for p in planted.probes],
             }
         )
     return saved
+
+
+def _calls(p: ProgramProbe) -> list[list[Any]]:
+    """The calls that a return program follows."""
+    calls = p.calls if isinstance(p, ReturnProgramProbe) else []
+    return [[*call[:-1], list(call.saved)] for call in calls]
 
 
 def prepare_saved(programs: Programs, saved: SavedPrograms) -> dict[int, Kprobe]:
@@ -65,6 +74,7 @@ def prepare_saved(programs: Programs, saved: SavedPrograms) -> dict[int, Kprobe]
         UsageError: It is damaged.
     """
     made: dict[int, Kprobe] = {}
+    followed: list[tuple[Pool, Call]] = []
     kept = iter(saved.kept)
     try:
         for facts in saved.facts:
@@ -80,6 +90,12 @@ def prepare_saved(programs: Programs, saved: SavedPrograms) -> dict[int, Kprobe]
                 p.remember(hits, faults)
                 if number >= 0:
                     made[number] = p
+            if planted.program.returns and not planted.compiled:
+                raise UsageError(f"the stored return programs need a compiler: {planted.why_not}")
+            for p, calls in zip(planted.probes, facts["calls"], strict=True):
+                if isinstance(p, ReturnProgramProbe):
+                    followed += p.again(Call._make((*call[:-1], tuple(call[-1]))) for call in calls)
+        programs.following.pending.follow(followed)
     except UsageError:
         raise
     except (LookupError, TypeError, ValueError, StopIteration, OverflowError) as error:

@@ -13,7 +13,7 @@ from kprobesim.sources.json_list import is_json
 from kprobesim.sources.kprobe_events.reader import is_definition, is_echo
 from kprobesim.sources.names import is_name
 from kprobesim.sources.perf_probe import is_perf_command, is_perf_probe
-from kprobesim.sources.tetragon.reader import is_tetragon
+from kprobesim.sources.tetragon.policy import is_tetragon
 from kprobesim.sources.text import MAX_LINE
 from kprobesim.sources.wanted import SourceKind
 

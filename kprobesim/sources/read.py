@@ -24,13 +24,19 @@ from kprobesim.sources.kprobe_events.reader import read_kprobe_events
 from kprobesim.sources.names import read_names
 from kprobesim.sources.perf_probe import read_perf_probe
 from kprobesim.sources.reading import Reading
-from kprobesim.sources.tetragon.reader import read_tetragon
 from kprobesim.sources.text import MAX_SCRIPT, SourceError, decode, is_stream, printable, read_bytes
 from kprobesim.sources.wanted import Problem, Source, SourceKind
 
 __all__ = ["read_source", "read_sources", "read_text"]
 
 _Reader = Callable[[str, Reading], None]
+
+
+def _read_tetragon(text: str, reading: Reading) -> None:
+    from kprobesim.sources.tetragon.reader import read_tetragon  # which imports all of YAML
+
+    read_tetragon(text, reading)
+
 
 _READERS: dict[SourceKind, _Reader] = {
     SourceKind.BPFTRACE: read_bpftrace,
@@ -39,7 +45,7 @@ _READERS: dict[SourceKind, _Reader] = {
     SourceKind.BCC: read_bcc,
     SourceKind.NAMES: read_names,
     SourceKind.PERF_PROBE: read_perf_probe,
-    SourceKind.TETRAGON: read_tetragon,
+    SourceKind.TETRAGON: _read_tetragon,
 }
 _SCRIPTS = (SourceKind.BPFTRACE, SourceKind.TETRAGON, SourceKind.BCC)
 _CERTAIN = (*_SCRIPTS, SourceKind.BPF_OBJECT)  # may have none

@@ -7,7 +7,8 @@ where it was written.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 from kprobesim.bpf.object import BpfObject
@@ -148,6 +149,15 @@ class Wanted(HexRepr):
     file: str | None = None
     alternatives: tuple[str, ...] = ()
     versions: Versions | None = None
+
+    @property
+    def but_for_line(self) -> tuple[object, ...]:
+        """All that it is, but for its line: a list has some probes more than once."""
+        found: tuple[object, ...] = _BUT_FOR_LINE(self)
+        return found
+
+
+_BUT_FOR_LINE = attrgetter(*(each.name for each in fields(Wanted) if each.name != "line"))
 
 
 @dataclass(frozen=True)

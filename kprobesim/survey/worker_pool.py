@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
@@ -38,6 +37,9 @@ def worker_pool(count: int) -> Iterator[Executor]:
 
     Left by an exception, it ends them at once.
     """
+    from concurrent.futures import ProcessPoolExecutor  # with all of multiprocessing
+    from multiprocessing import active_children, get_context
+
     others = {child.pid for child in active_children()}
     # A process that was forked off would share locks that other threads hold.
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin)
@@ -71,6 +73,8 @@ def _begin() -> None:
 
 def _end_with_parent() -> None:
     """A pool's processes would wait for work for ever if theirs was killed."""
+    from multiprocessing import parent_process
+
     parent = parent_process()
     assert parent is not None
     parent.join()

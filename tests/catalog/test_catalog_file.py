@@ -51,6 +51,45 @@ def test_what_is_written_is_read(small: Path) -> None:
     assert [int(row["value"]) for row in rows[2:4]] == [(1 << 64) - 1, -(1 << 63)]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('{other}')",
+        "SELECT count(*) FROM '{other}'",
+        "SELECT * FROM glob('{folder}/*')",
+        "COPY (SELECT 1) TO '{folder}/new.csv'",
+        "COPY (SELECT 1) TO '{small}' (FORMAT parquet, USE_TMP_FILE false)",
+        "SELECT 1; COPY (SELECT 1) TO '{small}' (FORMAT parquet, USE_TMP_FILE false)",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{small}' (FORMAT parquet, USE_TMP_FILE false)",
+        "COPY (PIVOT records ON record USING count(*)) TO '{small}' (USE_TMP_FILE false)",
+        "ATTACH '{folder}/new.db'",
+        "EXPORT DATABASE '{folder}/new'",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+    ],
+)
+def test_sql_reads_catalogues_and_nothing_else(small: Path, sql: str) -> None:
+    other = small.with_name("other.parquet")
+    other.write_bytes(small.read_bytes())
+    before = {path: path.read_bytes() for path in small.parent.iterdir()}
+    with pytest.raises(UsageError, match=r"DuckDB says|only queries"):
+        list(query(sql.format(small=small, other=other, folder=small.parent), [small]).rows)
+    assert {path: path.read_bytes() for path in small.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DESCRIBE functions",
+        "EXPLAIN SELECT 1",
+        "WITH f AS (SELECT name FROM functions) SELECT * FROM f",
+        "PIVOT (SELECT name, kernel FROM functions) ON kernel USING count(*)",
+    ],
+)
+def test_what_only_reads_is_answered(small: Path, sql: str) -> None:
+    assert list(query(sql, [small]).rows)
+
+
 def test_it_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "small.parquet"
     with pytest.raises(ZeroDivisionError), CatalogWriter(path, "", "arm64") as writer:

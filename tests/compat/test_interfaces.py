@@ -17,7 +17,7 @@ from kprobesim.compat.settings import LOCKED_DOWN
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX, is_dispatched
 from kprobesim.functions.facts import Inlining
 from kprobesim.sources.versions import Versions
-from kprobesim.sources.wanted import Interface, Wanted, WantedArgument
+from kprobesim.sources.wanted import Interface, Source, SourceKind, Wanted, WantedArgument
 from kprobesim.survey.known import open_known
 
 pytestmark = pytest.mark.compiler
@@ -113,6 +113,17 @@ def test_events_of_system_calls_need_a_setting(judge: Judge, monkeypatch: Monkey
     monkeypatch.setattr(judge.kernel.known, "trace_events", events, raising=False)
     worst = judge.answer(_wanted(Interface.TRACEPOINT, "syscalls:sys_enter_openat")).worst
     assert (worst.kind, worst.instead) == (Kind.CONFIG, ("raw_syscalls:sys_enter",))
+
+
+def test_equal_lines_of_a_list_are_judged_once(judge: Judge, monkeypatch: MonkeyPatch) -> None:
+    two = [_wanted(Interface.KPROBE_PERF, name) for name in ("vfs_read", "nothing")]
+    lines = [replace(one, line=line) for line in range(1, 4) for one in two]
+    expected = [judge.answer(one) for one in lines]
+    asked: list[Wanted] = []
+    answer = judge.answer
+    monkeypatch.setattr(judge, "answer", lambda one, of: [asked.append(one), answer(one, of)][1])
+    assert judge.answers([Source(Path("list"), SourceKind.NAMES, tuple(lines))]) == expected
+    assert asked == lines[:2]
 
 
 def test_who_calls_what_only_a_function_calls_runs_a_copy(

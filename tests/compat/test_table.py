@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,19 @@ def test_what_all_kernels_say_is_told_once() -> None:
     assert "(likely, by code)" in text
     assert text.count("not there (absent)") == 1 and "(jump)" not in text
     assert text.endswith(f"3 of 4 probes not well on {COUNT} kernels")
+
+
+def test_a_probe_that_is_listed_more_than_once_has_one_row() -> None:
+    found = _compatibility(MIXED)
+    again = [
+        replace(answer, wanted=replace(answer.wanted, line=line))
+        for line in (7, 8)
+        for answer in found.answers[-COUNT:]
+    ]
+    lines = _text(replace(found, answers=(*found.answers, *again)))
+    assert [line.split()[0] for line in lines[2:6]] == ["gone", "gone_late", "silent", "fine"]
+    assert "gone  a.bt:4 and 2 more lines" in lines
+    assert lines[-1] == f"5 of 6 probes not well on {COUNT} kernels"
 
 
 def test_many_that_are_well_are_named_in_one_place() -> None:

@@ -11,11 +11,13 @@ from makers.boots import Boots
 from kprobesim import (
     CalledKernel,
     GuestFault,
+    Kernel,
     KprobeError,
     KprobeFlag,
     Kretprobe,
     KretprobeInstance,
     Reason,
+    UsageError,
 )
 from kprobesim.programs import Program, Record, arg, caller, duration, here, retval
 
@@ -202,7 +204,7 @@ def test_nothing_is_looked_at_when_the_last_one_has_gone(guest: CalledKernel) ->
     guest.call("recurse", 3)
     assert [int(counter) for counter in counters] == [4, 4]
     assert len(guest.machine.code_watch) == 0
-    assert not any(guest._programs._following.pending.sites)
+    assert not any(guest._programs.following.pending.sites)
 
 
 def test_tasks_of_a_booted_guest(boots: Boots, real_image: Path) -> None:
@@ -213,11 +215,57 @@ def test_tasks_of_a_booted_guest(boots: Boots, real_image: Path) -> None:
         [Record({"function": here, "result": retval, "first": arg(0), "t": duration})]
     )
     planted = [k.plant(names, program, compiled=compiled) for compiled in (True, False)]
-    k.run()
+    k.run(seconds=0.3)
     one, other = ([tuple(record) for record in each.stores[0]] for each in planted)
     assert len(one) > 100
     assert len({record[0] for record in one}) > 4
     assert sorted(one) == sorted(other)  # they end one after the other at the very same time
     missed = [[p.nmissed for p in each.probes] for each in planted]
     assert missed[0] == missed[1]
-    assert len(k._programs._following.pending) == len(k.kprobes.returns.pending)
+    assert len(k._programs.following.pending) == len(k.kprobes.returns.pending)
+
+
+def test_a_snapshot_with_calls_that_have_not_returned(
+    boots: Boots, real_image: Path, tmp_path: Path
+) -> None:
+    """The copy goes on as the original does."""
+    k = boots.at_run_init(real_image)
+    names = ["schedule", "vfs_write", "do_wait", "kfree"]
+    program = Program([Record({"at": here, "result": retval, "first": arg(0), "t": duration})])
+    planted = k.plant(names, program, compiled=True)
+    k.run(seconds=0.03)
+    before = [tuple(record) for record in planted.stores[0]]
+    k.snapshot(tmp_path / "pending.kps")
+    again = Kernel.resume(tmp_path / "pending.kps")
+    assert len(k._programs.following.pending) > 1
+    for each in (k, again):
+        each.run(seconds=0.2)
+    (copy,) = again.programs
+    one, other = ([tuple(record) for record in p.stores[0]] for p in (planted, copy))
+    assert one == other
+    assert len(one) > len(before)
+    assert [p.nmissed for p in planted.probes] == [p.nmissed for p in copy.probes]
+
+    k.plant("kfree", program, compiled=False)
+    with pytest.raises(UsageError, match="unregister return probes"):
+        k.snapshot(tmp_path / "interpreted.kps")
+
+
+def test_going_back_to_a_state_with_calls_that_have_not_returned(
+    boots: Boots, real_image: Path
+) -> None:
+    k = boots.at_run_init(real_image)
+    program = Program([Record({"at": here, "result": retval, "t": duration})])
+    planted = k.plant(["schedule", "vfs_write", "do_wait"], program, compiled=True)
+    k.run(seconds=0.03)
+    k.fork_state()
+    calls, seen = k._programs.following.save(), []
+    assert calls
+    for _ in range(2):
+        before = len(planted.stores[0])
+        k.run(seconds=0.1)
+        seen.append([tuple(record) for record in planted.stores[0]][before:])
+        k.restore_state()
+        assert len(k._programs.following.pending) == len(calls)
+    assert seen[0] == seen[1]
+    assert seen[0]

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from kprobesim.arch.architecture import ARCHITECTURES
+from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.demo.own import OWN_SCENES, parse_own
 from kprobesim.cli.demo.scenes import SCENES
@@ -34,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "demo",
-        help="show the life of a few probes",
+        help=COMMANDS["demo"],
         description="Show the whole life of a few probes, on the sample guests or on your kernel.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

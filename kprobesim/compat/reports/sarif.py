@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kprobesim import __version__
 from kprobesim.compat.finding import Answer, Compatibility, Finding
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.compat.reports.texts import printable, probe_names, rows, sentence
@@ -52,13 +52,9 @@ def sarif_report(found: Compatibility, allowed: Collection[Kind] = ()) -> str:
 
 
 def _driver(rules: Sequence[Kind]) -> dict[str, Any]:
-    try:
-        number = version("kprobesim")
-    except PackageNotFoundError:  # run from its sources
-        number = "0"
     return {
         "name": "kprobesim",
-        "semanticVersion": number,
+        "semanticVersion": __version__,
         "rules": [
             {
                 "id": str(kind),

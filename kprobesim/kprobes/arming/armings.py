@@ -131,6 +131,8 @@ class Armings:
         """
         if how not in get_args(ProbeArming):
             raise UsageError(f"arming is {' or '.join(get_args(ProbeArming))}, not {how!r}")
+        if how == "auto":
+            how = p.own_arming
         if how == "jump":
             self._check_jump(p, address)
         if how != "auto":

@@ -17,6 +17,7 @@ from kprobesim.programs.compiler.jit import Code, compile_module
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Fact
 from kprobesim.programs.pending import (
+    GOLDEN,
     INSTANCE,
     LISTS,
     MOST_SITES,
@@ -48,7 +49,6 @@ _VOID = ir.VoidType()
 _CALLBACK = ir.FunctionType(_VOID, [I64, I64, I32, _WORD])
 RETURNED = ir.FunctionType(_VOID, [I64, I64, I32, _WORD, _WORD])
 """The function of a program that is called at a return: as at a hit, and the instance."""
-_GOLDEN = 0x9E37_79B9_7F4A_7C15  # 2 ** 64 over the golden ratio: spreads what differs in low bits
 
 
 def _field(b: Any, instance: Any, name: str) -> Any:
@@ -61,7 +61,7 @@ def _pointer(b: Any, address: Any) -> Any:
 
 def _hash(b: Any, value: Any, size: int) -> Any:
     bits = size.bit_length() - 1
-    return b.lshr(b.mul(value, word(_GOLDEN)), word(64 - bits))
+    return b.lshr(b.mul(value, word(GOLDEN)), word(64 - bits))
 
 
 def _stack(b: Any, key: Any) -> Any:

@@ -7,7 +7,6 @@ elsewhere. It overrides system calls by ``bpf_override_return()``, functions of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from kprobesim.errors import UsageError
@@ -17,19 +16,13 @@ from kprobesim.sources.tetragon.lists import calls
 from kprobesim.sources.wanted import Interface, WantedArgument
 from kprobesim.sources.yaml_nodes import Value, YamlError, documents
 
-__all__ = ["is_tetragon", "read_tetragon"]
+__all__ = ["read_tetragon"]
 
 _KINDS = ("TracingPolicy", "TracingPolicyNamespaced")
-_KIND = re.compile(r"""^\s*(?:-\s+)?["']?kind["']?:\s*["']?TracingPolicy""", re.MULTILINE)
 _PASSED = {"uprobes": "in a program, not in the kernel", "usdts": "in a program, not in the kernel"}
 _MOST_ITEMS = 10_000
 _NO_MULTI, _TRUE = "disable-kprobe-multi", ("1", "t", "true")
 _OF_LSMS = "security_"
-
-
-def is_tetragon(text: str) -> bool:
-    """Whether there is a TracingPolicy in a text."""
-    return _KIND.search(text) is not None
 
 
 def read_tetragon(text: str, reading: Reading) -> None:
