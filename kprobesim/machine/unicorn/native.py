@@ -16,11 +16,12 @@ import ctypes
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Native", "caller", "caller_of"]
+__all__ = ["SIGNATURE", "Native", "caller", "caller_of"]
 
-_FUNCTION = ctypes.PYFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
-)
+_ARGUMENTS = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+_FUNCTION = ctypes.PYFUNCTYPE(None, *_ARGUMENTS)
+SIGNATURE = ctypes.CFUNCTYPE(None, *_ARGUMENTS)
+"""Makes such a function of one of Python's, which must raise nothing."""
 
 
 class Native(NamedTuple):

@@ -9,7 +9,14 @@ import capstone
 import pytest
 from makers.host_cpu import CODE_AT, PAGE, REALS, SIZE, HostCpu
 
-from kprobesim.machine.unicorn import call_list, clock_code, cmpxchg, dispatch_code, store_code
+from kprobesim.machine.unicorn import (
+    call_list,
+    clock_code,
+    cmpxchg,
+    coverage_code,
+    dispatch_code,
+    store_code,
+)
 from kprobesim.machine.unicorn.host_code import assemble
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
 
@@ -38,7 +45,10 @@ def host(request: pytest.FixtureRequest) -> Host:
     return Host(str(request.param))
 
 
-@pytest.mark.parametrize("module", [store_code, cmpxchg, dispatch_code, clock_code, call_list])
+MODULES = [store_code, cmpxchg, dispatch_code, clock_code, call_list, coverage_code]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_listing_is_what_the_bytes_mean(module: ModuleType) -> None:
     for host, kind in (
         ("x86_64", (capstone.CS_ARCH_X86, capstone.CS_MODE_64)),
