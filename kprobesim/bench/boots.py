@@ -8,6 +8,8 @@ from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
 from kprobesim.bench.sizes import Sizes
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.booted import BootedKernel
+from kprobesim.programs.actions import Count
+from kprobesim.programs.program import Program
 
 __all__ = ["USER_SPACE", "boot_contest", "boot_kernel"]
 
@@ -30,12 +32,10 @@ def boot_contest(path: Path, arch: str, sizes: Sizes) -> Contest:
     def contender(count: int, target: Target | None) -> Contender:
         def run() -> float:
             kernel = Kernel.boot(path)
-            if count:
-                names = kernel.functions("*")[:count]
-                counts = kernel.count(names)
+            names = list(kernel.functions("*")[:count])
+            counts = kernel.plant(names, Program((Count(),))) if count else None
             taken = seconds(lambda: kernel.run(USER_SPACE, timeout=_LIMIT_S))
-            if count:
-                check("whether any was counted", bool(sum(map(int, counts.values()))), True)
+            check("whether any was counted", counts is not None and counts.hits > 0, count > 0)
             times[count] = kernel.time
             check("the guest's own time", times[count], times[min(times)])
             return taken
@@ -52,4 +52,3 @@ def boot_contest(path: Path, arch: str, sizes: Sizes) -> Contest:
         [contender(0, None), contender(sizes.boot_counted, Target("0", COUNTED_AT_MOST))],
         most_rounds=3,
     )
-

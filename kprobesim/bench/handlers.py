@@ -27,14 +27,13 @@ _ARMINGS: tuple[Literal["hook", "breakpoint"], ...] = ("hook", "breakpoint")
 """The ways to arm that are measured; the first, which is the default, is held to the targets."""
 
 
-def handler_contest(loop: Loop, plain: PlainLoop, sizes: Sizes, where: str) -> Contest:
+def handler_contest(loop: Loop, plain: PlainLoop, sizes: Sizes) -> Contest:
     """Handlers at the entry of the loop's function, against those of the binding.
 
     Args:
         loop: The loop in the guest that is measured.
         plain: The same loop on plain Unicorn.
         sizes: How many hits.
-        where: "called" or "booted".
     """
     ways = _Ways(loop, sizes.hits)
     contenders = [
@@ -90,8 +89,8 @@ def handler_contest(loop: Loop, plain: PlainLoop, sizes: Sizes, where: str) -> C
         ]
     return Contest(
         loop.kernel.arch,
-        f"handlers-{where}",
-        f"a hit with a handler in Python, {where} guest",
+        f"handlers-{loop.where}",
+        f"a hit with a handler in Python, {loop.where} guest",
         "ns a hit",
         f"{sizes.hits:,} calls of {loop.function}() a round, probed at its entry; "
         "time with the probe less time without, by hits",

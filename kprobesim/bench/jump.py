@@ -43,6 +43,7 @@ def jump_cost(
             counted += 1
 
         p = Kprobe(addr=place, pre_handler=counting)
+        kernel.kprobes.optimization = True
 
         def plant() -> Planting:
             p.pre_handler = counting

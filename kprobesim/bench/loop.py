@@ -32,6 +32,7 @@ class Loop:
     Attributes:
         kernel: The guest.
         function: The name of what is called.
+        where: "called" or "booted", as the guest is.
         arguments: Of the loop, behind the number of turns.
     """
 
@@ -52,6 +53,7 @@ class Loop:
         name, pointer = kernel.alloc(len(NAME) + 1), kernel.alloc(16)
         kernel.write(name, NAME + b"\0")
         kernel.write(pointer, struct.pack("<QQ", 0, name))
+        self.where = "booted" if isinstance(kernel, BootedKernel) else "called"
         self.arguments = kernel.symbols[self.function].address, pointer
 
     @property

@@ -19,14 +19,13 @@ FILTER_AT_MOST = 0.06
 STRING_AT_MOST = 0.30
 
 
-def program_contest(loop: Loop, plain: PlainLoop, sizes: Sizes, where: str) -> Contest:
+def program_contest(loop: Loop, plain: PlainLoop, sizes: Sizes) -> Contest:
     """Every kind of program on the loop's function, against an empty handler of the binding.
 
     Args:
         loop: The loop in the guest that is measured.
         plain: The same loop on plain Unicorn.
         sizes: How many hits.
-        where: "called" or "booted".
     """
     hits = sizes.program_hits
 
@@ -41,8 +40,8 @@ def program_contest(loop: Loop, plain: PlainLoop, sizes: Sizes, where: str) -> C
     ways = _Ways(loop, hits)
     return Contest(
         loop.kernel.arch,
-        f"programs-{where}",
-        f"a hit of a compiled program, {where} guest",
+        f"programs-{loop.where}",
+        f"a hit of a compiled program, {loop.where} guest",
         "ns a hit",
         f"{hits:,} calls of {loop.function}() a round, probed at its entry; "
         "time with the program less time without, by hits",
