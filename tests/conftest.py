@@ -164,8 +164,11 @@ def boots(shared_folder: Path) -> Boots:
 
 @pytest.fixture(scope="session")
 def real_kernel(real_image: Path) -> CalledKernel:
-    """A real kernel of each architecture; whoever changes it puts it back as it was."""
-    return Kernel.load(real_image)
+    """A real kernel of each architecture, with breakpoints and jumps.
+
+    Whoever changes it puts it back as it was.
+    """
+    return Kernel.load(real_image, arming="breakpoint")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from kprobesim.boot.state import Number, Saved, fields
 from kprobesim.machine.clock import HiddenTime
 from kprobesim.machine.stopwatch import new_words
+from kprobesim.machine.unicorn.clock_reads import ClockReads
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.struct_layout import Words
 
@@ -46,6 +47,10 @@ class BoardClock(Saved, ABC):
     @abstractmethod
     def words(self) -> Words | None:
         """As a :class:`~kprobesim.machine.stopwatch.Stopwatch`, where time is counted in blocks."""
+
+    def native_reads(self, tick_ns: int = 1) -> ClockReads | None:
+        """How instructions read it without Python, in ticks; ``None``: they cannot."""
+        return None
 
     @property
     def running(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from kprobesim.boot.board_clock import BoardClock
 from kprobesim.machine.stopwatch import BLOCK_NS
+from kprobesim.machine.unicorn.clock_reads import ClockReads, clock_reads
 from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["VirtualTime"]
@@ -41,6 +42,13 @@ class VirtualTime(BoardClock):
             count[1] = left if left > done else done
             now += done * BLOCK_NS
         return now
+
+    def native_reads(self, tick_ns: int = 1) -> ClockReads | None:
+        """How instructions do what :meth:`read` does, without Python."""
+        if self.words is None:
+            return None
+        where = self._engine.words, self._count, self.words
+        return clock_reads(*where, read_ns=READ_NS, block_ns=BLOCK_NS, tick_ns=tick_ns)
 
     def spend(self, ns: int) -> None:
         """What the guest has just done takes so many nanoseconds.

@@ -45,8 +45,9 @@ _EVENTS = frozenset(
         AttachKind.PERF_EVENT,
     }
 )
+_TRACING = _TRAMPOLINES | _KPROBES | _HOOKS | _EVENTS | {AttachKind.ITER}
 #: Those whose helpers are known here.
-_JUDGED = _TRAMPOLINES | _KPROBES | _HOOKS | _EVENTS | {AttachKind.ITER, AttachKind.SYSCALL}
+_JUDGED = _TRACING | {AttachKind.SYSCALL, AttachKind.STRUCT_OPS}
 
 PATH_OF_FILE = helper_number("d_path")
 _NETWORK = (
@@ -70,7 +71,8 @@ _ONLY: tuple[tuple[str, frozenset[AttachKind], str], ...] = (
     ("d_path", _TRAMPOLINES | _HOOKS | {AttachKind.ITER}, "fentry and its kin, and LSM hooks"),
     ("bprm_opts_set ima_inode_hash ima_file_hash", _HOOKS, "LSM hooks"),
     ("override_return", _KPROBES, "kprobes"),
-    (_NETWORK, frozenset(), "programs of the network"),
+    ("probe_read probe_read_str", _TRACING, "programs that trace: take bpf_probe_read_kernel"),
+    (_NETWORK, frozenset({AttachKind.STRUCT_OPS}), "programs of the network"),
 )
 _CALLERS = {
     helper_number(name): (kinds, whose) for names, kinds, whose in _ONLY for name in names.split()

@@ -18,6 +18,7 @@ from kprobesim.bpf.helper_programs import callers_of
 from kprobesim.bpf.helpers import HELPERS_BY_SETTING, HELPERS_UNLESS, OVERRIDE_RETURN, helper_name
 from kprobesim.bpf.kernel_externs import ResolvedExtern, resolve_extern
 from kprobesim.bpf.object import BpfObject
+from kprobesim.bpf.operations import missing_members
 from kprobesim.bpf.program import Function, Program, SourceLine
 from kprobesim.errors import BpfObjectError, TypesError
 from kprobesim.types.model import Type
@@ -123,6 +124,10 @@ class LoadedObject:
             missing = missing_map(one, self.kernel)
             if missing is not None:
                 found.append(Blocker(BlockerKind.FEATURE, one.name, missing))
+        for ops in self.object.operations:
+            for member in missing_members(ops, self.kernel):
+                text = f"struct {ops.type} has no member {member} in this kernel, which {ops.name} "
+                found.append(Blocker(BlockerKind.TYPE, f"{ops.type}.{member}", text + "sets"))
         return tuple(found)
 
     def is_relocated(self, place: Place) -> bool:

@@ -14,6 +14,7 @@ from kprobesim.bpf.elf_file import ElfFile
 from kprobesim.bpf.externs import Extern, collect_externs
 from kprobesim.bpf.instructions import CALL, INSTRUCTION_SIZE, PSEUDO_CALL
 from kprobesim.bpf.maps import BpfMap, read_maps
+from kprobesim.bpf.operations import Operations, read_operations
 from kprobesim.bpf.program import Function, Program
 from kprobesim.bpf.section_names import attachment
 from kprobesim.errors import BpfObjectError, TypesError
@@ -31,7 +32,8 @@ class BpfObject:
 
     ``programs`` are what attaches, ``functions`` all code. ``btf`` is its own BTF, ``None`` if it
     was compiled without ``-g``. ``core`` has the CO-RE relocations of each function, each with the
-    number of its instruction there. ``maps`` are those that it defines. ``constants`` are the
+    number of its instruction there. ``maps`` are those that it defines, ``operations`` the
+    structs of operations that it implements. ``constants`` are the
     sections of constants (``.rodata``) by their index, which whoever loads the object may set
     before. ``problems`` say why libbpf would not open it.
     """
@@ -45,6 +47,7 @@ class BpfObject:
         default_factory=dict, repr=False
     )
     maps: tuple[BpfMap, ...] = ()
+    operations: tuple[Operations, ...] = ()
     constants: dict[int, bytes] = field(default_factory=dict, repr=False)
     license: str = ""
     problems: tuple[str, ...] = ()
@@ -161,6 +164,7 @@ def _read(cls: type[BpfObject], elf: ElfFile) -> BpfObject:
         btf=btf,
         core=core_records(elf, btf, extra, functions),
         maps=read_maps(btf),
+        operations=read_operations(elf, btf),
         constants={one.index: one.data for one in elf.sections if one.name.startswith(".rodata")},
         license=notes.data.split(b"\0")[0].decode("utf-8", "replace") if notes else "",
         problems=(*legacy, *problems),

@@ -16,6 +16,11 @@ __all__ = ["EventField", "event_fields", "event_layout"]
 _STRUCT, _CLASS, _CALL = "trace_event_raw_", "event_class_", "event_"
 _CLASS_OF_CALL = 16  # behind a list head
 _HEADER, _ALLOCATED, _DATA = "ent", "__data_loc_", "__data"
+_SYSCALLS, _ENTER, _EXIT, _NUMBER = "syscalls", "sys_enter_", "sys_exit_", "__syscall_nr"
+_METADATA = "__syscall_meta__"
+#: In ``struct syscall_metadata``: how many arguments there are, and the table of their names.
+_COUNT, _NAMES = 12, 24
+_MOST_ARGUMENTS, _LONGEST_NAME = 6, 64
 _COMMON = ("common_type", "common_flags", "common_preempt_count", "common_pid")
 
 
@@ -29,6 +34,10 @@ class EventField(NamedTuple):
 
 def event_fields(asked: KernelFacts, event: str) -> tuple[str, ...] | None:
     """The names of the fields of ``"sched:sched_switch"``; ``None`` if that is not told."""
+    group, _, name = event.rpartition(":")
+    if group == _SYSCALLS:
+        called = _of_call(asked, name)
+        return None if called is None else (*called, *_COMMON)
     found = _record(asked, event)
     if found is None:
         return None
@@ -43,9 +52,28 @@ def event_layout(asked: KernelFacts, event: str) -> tuple[EventField, ...]:
 
 def _record(asked: KernelFacts, event: str) -> Composite | None:
     group, _, name = event.rpartition(":")
-    if group == "syscalls":  # made at boot from the prototypes of the calls
+    if group == _SYSCALLS:  # made at boot from the prototypes of the calls
         return None
     return _struct(asked, name) or _struct(asked, _class_of(asked, name))
+
+
+def _of_call(asked: KernelFacts, name: str) -> tuple[str, ...] | None:
+    """Those of ``sys_enter_openat``, by ``struct syscall_metadata`` (include/trace/syscall.h)."""
+    if name.startswith(_EXIT):
+        return (_NUMBER, "ret")
+    found = asked.known.symbols.candidates(_METADATA + name.removeprefix(_ENTER))
+    image = asked.known.image
+    if not found or not name.startswith(_ENTER):
+        return None
+    count = image.read(found[0].address + _COUNT, 1)[0] & 0x7F
+    table = int.from_bytes(image.read(found[0].address + _NAMES, 8), "little")
+    if count > _MOST_ARGUMENTS or (count and image.segment_at(table) is None):
+        return None
+    words = memoryview(image.read(table, 8 * count)).cast("Q") if count else ()
+    texts = [image.read_string(word, _LONGEST_NAME) for word in words]
+    if not all(text is not None and text.isidentifier() for text in texts):
+        return None
+    return (_NUMBER, *(text for text in texts if text is not None))
 
 
 def _layout(record: Composite) -> tuple[EventField, ...]:

@@ -133,6 +133,10 @@ class KernelFacts:
                 return found
         return None
 
+    def types_named(self, name: str, module: str | None = None) -> int:
+        """How many functions of that name the types have."""
+        return sum(len(btf.named(name, Function)) for btf in self.types_of(module))
+
     def is_typed(self, name: str, module: str | None = None) -> bool:
         """Whether the types have a function of that name."""
         if module is None:

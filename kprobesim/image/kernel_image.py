@@ -355,7 +355,7 @@ class KernelImage:
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code, one for each of ``mcount_sites`` that it can patch."""
-        return ftrace_places(self.arch, self.mcount_sites, self.read)
+        return ftrace_places(self.arch, self.mcount_sites, self.read, self.findings)
 
     @cached_property
     def jump_table(self) -> tuple[int, bytes]:

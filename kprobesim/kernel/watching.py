@@ -8,6 +8,7 @@ from typing import TypeVar
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kernel.arguments import as_int
+from kprobesim.kernel.covering import Covering
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitListener
 from kprobesim.kprobes.manager import KprobesManager
@@ -24,7 +25,7 @@ __all__ = ["Watching"]
 _C = TypeVar("_C", bound=Callable[..., object])
 
 
-class Watching:
+class Watching(Covering):
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that only look on."""
 
     kprobes: KprobesManager

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
 from kprobesim.inside.tasks import Tasks
-from kprobesim.kprobes.kprobe import KprobeFlag
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
-from kprobesim.machine.unicorn.native import Native, caller
+from kprobesim.machine.unicorn.native import Native, caller_of
 from kprobesim.programs.actions import Action, Count, Keyed, Record
 from kprobesim.programs.compiler.block import STORES, block_words
 from kprobesim.programs.fault import FAULT
@@ -28,7 +28,7 @@ from kprobesim.programs.stores.layout import layout_of_key, layout_of_record
 from kprobesim.programs.stores.ring import Ring
 from kprobesim.programs.stores.single import Counter, Single
 from kprobesim.programs.stores.table import Table
-from kprobesim.programs.stores.words import address_of, new_words
+from kprobesim.programs.stores.words import Words, address_of, new_words
 from kprobesim.programs.task import TaskFacts
 
 if TYPE_CHECKING:
@@ -104,36 +104,55 @@ class Programs:
             kind({"symbol_name": name}, program, blocks, size * number)
             for number, name in enumerate(names)
         ]
-        for number, (p, name) in enumerate(zip(probes, names, strict=True)):
-            mine = [_own(store, name) for store in stores]
-            if code is None:
-                run = interpret(program, self, mine, p.count)
-                if isinstance(p, ReturnProgramProbe):
-                    p.return_by_python(run, self._machine.stopwatch.now, program.maxactive)
-                else:
-                    p.use_python(run)
-                continue
-            for index, store in enumerate(mine):
-                blocks[size * number + STORES + index] = store.address
-            keep = code, blocks, stores
-            native = Native(code.address("hit"), address_of(blocks, size * number), keep)
-            p.use_native(native, self._make_call(native))
-            if isinstance(p, ReturnProgramProbe):
-                p.follow(self.following, self._maxactive(program), code.address("returned"))
+        if code is None:
+            for p, name in zip(probes, names, strict=True):
+                mine = [_own(store, name) for store in stores]
+                self._interpret(p, interpret(program, self, mine, p.count))
+        else:
+            self._fill(blocks, size, stores, names)
+            self._call_code(probes, code, blocks, size, stores)
         machine, kprobes = self._machine, self._kprobes
         return Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
 
-    def _make_call(self, native: Native) -> Callable[[int], None]:
-        """``call(address)``, for a hit that Python is told of, too: it may have other returns."""
-        call, returns = caller(native, self._machine.engine.hooks.handle), self._kprobes.returns
-        facts, real = self._facts, self._guest.caller
+    def _interpret(self, p: ProgramProbe, run: Callable[[Any, int], None]) -> None:
+        """Let the hits of ``p`` call ``run``."""
+        if isinstance(p, ReturnProgramProbe):
+            p.return_by_python(run, self._machine.stopwatch.now, p.program.maxactive)
+        else:
+            p.use_python(run)
 
-        def call_native(address: int) -> None:
+    def _fill(self, blocks: Words, size: int, stores: Sequence[Any], names: Sequence[str]) -> None:
+        """Write into the block of each probe where its stores are."""
+        for index, store in enumerate(stores, STORES):
+            if isinstance(store, Counts):
+                addresses: list[Any] = [store.address(name) for name in names]
+            else:
+                addresses = [store.address] * len(names)
+            blocks[index : len(blocks) : size] = addresses
+
+    def _call_code(
+        self, probes: Sequence[ProgramProbe], code: Code, blocks: Words, size: int, stores: Any
+    ) -> None:
+        """Let the hits of all ``probes`` call one compiled function, each with its block."""
+        function, start, keep = code.address("hit"), address_of(blocks), (code, blocks, stores)
+        handler = self._make_handler(function)
+        for number, p in enumerate(probes):
+            p.use_native(Native(function, start + 8 * size * number, keep), handler)
+            if isinstance(p, ReturnProgramProbe):
+                p.follow(self.following, self._maxactive(p.program), code.address("returned"))
+
+    def _make_handler(self, function: int) -> Callable[[Kprobe, Any], None]:
+        """The handler of a hit that Python is told of, too: it may have other returns."""
+        call = caller_of(function, self._machine.engine.hooks.handle)
+        returns, facts, real = self._kprobes.returns, self._facts, self._guest.caller
+
+        def call_native(p: Kprobe, regs: Any) -> None:
+            data = p.native.data if p.native is not None else 0
             if returns.trampoline < 0:
-                call(None, address)
+                call(p.addr or 0, data)
                 return
             real[0] = facts.caller() or 0
-            call(None, address)
+            call(p.addr or 0, data)
             real[0] = 0
 
         return call_native

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import Kprobe, PreHandler
 from kprobesim.machine.unicorn.native import Native
 from kprobesim.programs.compiler.block import BLOCK
 from kprobesim.programs.program import Program
@@ -50,14 +50,10 @@ class ProgramProbe(Kprobe):
         self.program = program
         super().__init__(**place)
 
-    def use_native(self, native: Native, call: Callable[[int], None]) -> None:
-        """Let hits call a compiled function; ``call(address)`` does so for Python."""
-
-        def pre_handler(p: Kprobe, regs: Any) -> None:
-            call(p.addr or 0)
-
+    def use_native(self, native: Native, handler: PreHandler) -> None:
+        """Let hits call a compiled function; ``handler`` does so for Python."""
         self.native = native
-        self.pre_handler = pre_handler
+        self.pre_handler = handler
 
     def use_python(self, run: Callable[[Any, int], None]) -> None:
         """Let hits call a function of Python."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from kprobesim.bpf.core.names import essential_name
 from kprobesim.bpf.embedded import read_objects as read_carried
 from kprobesim.bpf.helpers import OVERRIDE_RETURN
 from kprobesim.bpf.instructions import CALL
@@ -16,12 +14,10 @@ from kprobesim.sources.reading import Reading
 from kprobesim.sources.sections import want_section
 from kprobesim.sources.text import SourceError
 from kprobesim.sources.wanted import Interface, Source, SourceKind
-from kprobesim.types.model import DataSection, Variable
 
 __all__ = ["is_elf", "read_object", "read_objects"]
 
 _ELF = b"\x7fELF"
-_OPERATIONS = (".struct_ops", ".struct_ops.link")
 
 
 def is_elf(data: bytes) -> bool:
@@ -67,23 +63,10 @@ def _source(compiled: BpfObject) -> Source:
             program=program.name,
             overrides=_overrides(compiled, program),
         )
-    for section, name in _operations(compiled):
-        reading.want(
-            f'SEC("{section}") struct {name}', None, Interface.STRUCT_OPS, essential_name(name)
-        )
+    for one in compiled.operations:
+        text = f'SEC("{one.section}") struct {one.type}'
+        reading.want(text, None, Interface.STRUCT_OPS, one.type, program=one.name)
     return reading.source(compiled)
-
-
-def _operations(compiled: BpfObject) -> Iterator[tuple[str, str]]:
-    """The structs of operations that it implements, each with its section."""
-    if compiled.btf is None:
-        return
-    for name in _OPERATIONS:
-        for section in compiled.btf.named(name, DataSection):
-            assert isinstance(section, DataSection)
-            for variable in section.variables:
-                if isinstance(variable.type, Variable):
-                    yield name, variable.type.target.stripped.name
 
 
 def _overrides(compiled: BpfObject, program: Program) -> bool:

@@ -13,6 +13,7 @@ from kprobesim.bpf.helper_programs import callers_of
 from kprobesim.bpf.helpers import helper_name, helper_number
 from kprobesim.bpf.load import BlockerKind, would_load
 from kprobesim.bpf.maps import BpfMap, read_maps
+from kprobesim.bpf.operations import Operations
 from kprobesim.types.btf import Btf
 
 HASH, INODE_STORAGE, USER_RINGBUF = 1, 28, 31
@@ -27,6 +28,7 @@ def kernel() -> KernelFacts:
     maker.enum("bpf_map_type", [*types, ("__MAX_BPF_MAP_TYPE", 31)])
     maker.enum("bpf_attach_type", [("BPF_SK_SKB_VERDICT", 38)])
     maker.enum("bpf_prog_type", [("BPF_PROG_TYPE_LSM", 29), ("BPF_PROG_TYPE_SYSCALL", 31)])
+    maker.struct("tcp_congestion_ops", 16, [("init", 1, 0), ("ssthresh", 1, 64)])
     symbols = {"array_map_ops": [1]}
     return KernelFacts(Btf(maker.data()), addresses=lambda name: symbols.get(name, []), config={})
 
@@ -78,6 +80,9 @@ def test_places_to_attach(kernel: KernelFacts, section: str, missing: list[str])
         ("override_return", AttachKind.FENTRY, False),
         ("probe_read_kernel", AttachKind.KPROBE, True),
         ("sys_bpf", AttachKind.UNKNOWN, True),
+        ("probe_read", AttachKind.STRUCT_OPS, False),
+        ("probe_read", AttachKind.KPROBE, True),
+        ("probe_read_kernel", AttachKind.STRUCT_OPS, True),
     ],
 )
 def test_helpers_of_some_programs(helper: str, kind: AttachKind, may: bool) -> None:
@@ -106,4 +111,28 @@ def test_what_an_object_needs(kernel: KernelFacts) -> None:
     assert [[one.path for one in each.blockers] for each in loaded.programs] == [
         ["ring", "bpf_kallsyms_lookup_name"],
         ["ring", "BPF_TCX_INGRESS"],
+    ]
+
+
+OPERATIONS = """
+#define SEC(name) __attribute__((section(name), used))
+struct tcp_congestion_ops___new { void *init; long flags; void *release; long later; };
+SEC("struct_ops/own") int own(void *context) { return 0; }
+SEC(".struct_ops.link") struct tcp_congestion_ops___new ops =
+    { .init = own, .release = own, .later = 1 };
+struct tcp_ulp_ops { void *other; };
+SEC(".struct_ops") struct tcp_ulp_ops ulp = { .other = own };
+"""
+
+
+@pytest.mark.compiler
+def test_members_of_operations_that_are_set(kernel: KernelFacts) -> None:
+    obj = compiled_object(OPERATIONS)
+    assert obj.operations == (
+        Operations("ulp", ".struct_ops", "tcp_ulp_ops", ("other",)),
+        Operations("ops", ".struct_ops.link", "tcp_congestion_ops", ("init", "release", "later")),
+    )
+    assert [one.path for one in would_load(obj, kernel).blockers] == [
+        "tcp_congestion_ops.release",
+        "tcp_congestion_ops.later",
     ]

@@ -38,6 +38,8 @@ def _types() -> bytes:
     owner = maker.pointer(maker.struct("mnt_idmap", 8, [("count", number, 0)]))
     dentry = maker.pointer(maker.struct("dentry", 8, [("d_inode", inode, 0)]))
     maker.function("security_inode_setattr", number, [("idmap", owner), ("dentry", dentry)])
+    for _ in range(2):
+        maker.function("str_to_user", number, [("count", number)])
     maker.function("bpf_lsm_file_open", number, [("file", file)])
     maker.function("bpf_iter_task", number, [("task", number)])
     probe = maker.prototype(0, [("__data", number), ("preempt", number), ("prev", inode)])

@@ -80,6 +80,20 @@ def test_every_copy_is_where_symbolic_finds_it(told: Functions, vmlinux: Path) -
         assert stack[1].line == copy.line
 
 
+def test_source_lines_are_where_symbolic_finds_them(vmlinux: Path) -> None:
+    from symbolic import Archive
+
+    cache = open_symcache(load_image(vmlinux))
+    assert cache is not None
+    (found,) = Archive.open(str(vmlinux)).iter_objects()
+    made = found.make_symcache()
+    lines = [row for row in cache.lines() if row[2]]
+    assert [row[0] for row in lines] == sorted({row[0] for row in lines})
+    assert {file for _, file, _ in lines} >= {"kernel.c"}
+    for start, _, line in lines:
+        assert made.lookup(start)[0].line == line
+
+
 def test_debug_information_may_lie_in_another_file(vmlinux: Path, tmp_path: Path) -> None:
     stripped = tmp_path / "stripped"
     data = vmlinux.read_bytes()

@@ -60,10 +60,11 @@ class KernelHooks(Saved):
     def _hook(self, places: list[tuple[int, ...]]) -> None:
         hooks, timer, words = self._engine.hooks, self._timer, self._engine.words
         self.places = places
+        native = timer.native_reads()
 
         for address, kind, number in places:
             if kind == _READ_COUNTER:
-                hooks.on_read_counter(address, timer.count)
+                hooks.on_read_counter(address, timer.count, native)
             elif kind == _READ_CONTROL:
                 hooks.on_system(address, _getter(words, timer, number), write=False)
             elif kind == _WRITE_CONTROL:

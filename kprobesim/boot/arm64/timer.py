@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from kprobesim.boot.board_clock import BoardClock
 from kprobesim.boot.state import Number, Saved, fields
+from kprobesim.machine.unicorn.clock_reads import ClockReads
 from kprobesim.sizes import MASK64
 
 __all__ = ["FREQUENCY", "Timer", "find_instructions"]
@@ -53,6 +54,10 @@ class Timer(Saved):
     def count(self) -> int:
         """The counter, as an instruction reads it."""
         return self._clock.read() // _TICK_NS
+
+    def native_reads(self) -> ClockReads | None:
+        """How an instruction does what :meth:`count` does, without Python, if it can."""
+        return self._clock.native_reads(_TICK_NS)
 
     @property
     def asserted(self) -> bool:

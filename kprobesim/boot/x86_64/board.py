@@ -88,7 +88,7 @@ class X86Board(Board):
             self._inputs[port], self._outputs[port] = self.uart.read, self.uart.write
         hooks = engine.hooks
         hooks.on_ports(self._in, self._out)
-        hooks.on_read_tsc(self.clock.read)
+        hooks.on_read_tsc(self.clock.read, self.clock.native_reads())
         hooks.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         hooks.map_device(*_DEVICES, lambda *_: MASK64, lambda *_: None)
         self.watch_unmapped(len(self.ram), MOST_PHYSICAL)

@@ -51,6 +51,10 @@ def attach_by_trampoline(asked: KernelFacts, wanted: Wanted) -> list[Finding]:
     if len(found) > 1:
         text = f"{len(found)} functions are named {name}: the first is traced"
         findings.append(Finding(Kind.DUPLICATE, text))
+    elif asked.types_named(name, wanted.module) > 1:
+        text = f"BTF has several functions of the name {name}: libbpf takes the first, Go's "
+        text += "loaders none"
+        findings.append(Finding(Kind.DUPLICATE, text, found_by="btf"))
     if wanted.interface is Interface.FMOD_RET:
         findings += _not_modifiable(asked, wanted, found[0].address)
     return findings

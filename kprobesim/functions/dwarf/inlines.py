@@ -28,7 +28,7 @@ class Inlines:
         self._image = image
 
     @cached_property
-    def _base(self) -> int:
+    def base(self) -> int:
         """Where the debug information's address 0 is: most functions agree.
 
         Up to a few bytes (see ``_NOPS``); an image begins with a page.
@@ -67,7 +67,7 @@ class Inlines:
         for copy in self._cache.copies(name):
             caller = self._symbol(copy.entry) or copy.holder
             if name not in (copy.caller, split_clone(caller)[0]):
-                address = None if copy.address is None else self._base + copy.address
+                address = None if copy.address is None else self.base + copy.address
                 found.append(InlinedAt(caller, copy.file, copy.line, address))
         return tuple(found)
 
@@ -75,7 +75,7 @@ class Inlines:
         """The symbol of the code that begins at ``entry``; of that, too, if it is its cold part."""
         if entry is None:
             return None
-        found = self._image.symbols.at(self._base + entry)
+        found = self._image.symbols.at(self.base + entry)
         if found is None or found.offset > _NOPS:
             return None  # a weak function that another one has replaced
         return without_cold(found.symbol.name)

@@ -146,6 +146,21 @@ class SymCache:
             if entry != _NONE:
                 yield self._text(name), entry
 
+    def lines(self) -> Iterator[tuple[int, str, int]]:
+        """Where the code of each source line begins, its file, and its number; by address.
+
+        It ends where the next one begins. Of inlined code it is the line in the inlined function;
+        "" and 0 where there is none. Addresses count from the image's start.
+        """
+        first = len(self._into_of) - len(self._ranges)
+        rows = zip(self._ranges, self._file_of[first:], self._line_of[first:], strict=True)
+        files: dict[int, str] = {_NONE: ""}
+        for start, file, line in rows:
+            name = files.get(file)
+            if name is None:
+                name = files[file] = self._file(file)
+            yield start, name, line if name else 0
+
     @cached_property
     def _copies(self) -> dict[str, list[tuple[int, int]]]:
         """By a function's name: its number, and the source location it was inlined into."""

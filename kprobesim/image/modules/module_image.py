@@ -13,6 +13,7 @@ from pathlib import Path
 from kprobesim.arch.architecture import halves
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image.elf import SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, Section
+from kprobesim.image.findings import Findings
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.modules.file import ModuleSymbol
 from kprobesim.image.segment import ImageRegion, Segment
@@ -170,7 +171,7 @@ class ModuleImage(KernelImage):
     @cached_property
     def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code."""
-        return ftrace_places(self.arch, self.mcount_sites, self._read_code)
+        return ftrace_places(self.arch, self.mcount_sites, self._read_code, Findings())
 
     @cached_property
     def jump_labels(self) -> PatchSites:

@@ -20,13 +20,15 @@ __all__ = ["LABEL", "Columns", "Symbol", "SymbolAt", "SymbolTable"]
 #: The assembler's labels, also with the prefixes that objcopy gives to code built to run elsewhere:
 #: they name nothing of the kernel, and no reader hands them over.
 LABEL = re.compile(rb"(?:__kvm_nvhe_|__pi_)?(?:\$|\.L)")
-#: Names that scripts/kallsyms.c (5.10-6.12) leaves out, so no kernel ever prints them.
 _ASKED = 256  # answers that are kept
-_IGNORED = re.compile(
-    rb"L0|__crc_|__efistub_|__kstrtab|__kcfi_typeid_"
-    rb"|__AArch64ADRPThunk_|_SDA2?_BASE_$|kallsyms_(?:addresses|offsets|relative_base|num_syms"
-    rb"|names|markers|token_table|token_index|seqs_of_names)$"
+#: Names that scripts/kallsyms.c (5.10-6.12) leaves out, so no kernel ever prints them.
+_IGNORED_STARTS = rb"L0|__crc_|__efistub_|__kstrtab|__kcfi_typeid_|__AArch64ADRPThunk_"
+_IGNORED_NAMES = (
+    rb"_SDA2?_BASE_|kallsyms_(?:addresses|offsets|relative_base|num_syms|names|markers|token_table"
+    rb"|token_index|seqs_of_names)"
 )
+_IGNORED = re.compile(rb"%b|(?:%b)$" % (_IGNORED_STARTS, _IGNORED_NAMES))
+_ANY_IGNORED = re.compile(rb"\0(?:%b|(?:%b)\0)" % (_IGNORED_STARTS, _IGNORED_NAMES))
 _CODE_LETTERS = b"tTwWi"
 _LINKER_MARK = re.compile(rb"__(?:start_|stop_|end_)|__.*_(?:start|end)$")
 
@@ -310,6 +312,9 @@ class SymbolTable:
     @cached_property
     def _visible(self) -> tuple[array[int], array[int] | None]:
         """Addresses of the symbols that kallsyms knows, and their indices if some are left out."""
+        # As one text: a third of the time.
+        if _ANY_IGNORED.search(b"\0%b\0" % b"\0".join(self._names)) is None:
+            return self._addresses, None
         ignored = _IGNORED.match
         indices = array("I", [i for i, name in enumerate(self._names) if not ignored(name)])
         if len(indices) == len(self._names):

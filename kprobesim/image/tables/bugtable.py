@@ -61,8 +61,11 @@ class BugTable:
     ) -> None:
         self._text = text
         self._start = start
+        self._table = table
         self._layout = _LAYOUTS[0]
-        self._rows: dict[int, tuple[int, tuple[int, ...]]] = {}
+        # Where each entry lies, by the address of its instruction: 10,000 entries are made when
+        # somebody asks for them.
+        self._places: dict[int, int] = {}
         best = 0.0
         for layout in _LAYOUTS:
             size = struct.calcsize(layout[0])
@@ -75,7 +78,7 @@ class BugTable:
                 best, self._layout = score, layout
         if best:
             rows = _rows(self._layout[0], start, table)
-            self._rows = {where + row[0]: (where, row) for where, row in rows}
+            self._places = {where + row[0]: where for where, row in rows}
         #: Share of the sampled entries that point at a trapping instruction, 0 to 1.
         self.confidence = best
         self._file_base = self._find_file_base()
@@ -89,30 +92,30 @@ class BugTable:
         _format, index, own = self._layout
         if index is None or not own:
             return own
-        rows = list(self._rows.values())
-        sample = rows[:: max(1, len(rows) // 64)]
+        places = list(self._places.values())
+        sample = places[:: max(1, len(places) // 64)]
 
         def strings(base: int) -> int:
             return sum(
                 bool(self._text(at)) and self._text(at - 1) == ""
-                for at in (where + base + row[index] for where, row in sample)
+                for at in (where + base + self._row(where)[index] for where in sample)
             )
 
         return 0 if strings(0) > strings(own) else own
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._places)
 
     def __iter__(self) -> Iterator[BugEntry]:
         """All entries, in the table's order."""
-        return map(self._entry, self._rows)
+        return map(self._entry, self._places)
 
     def __contains__(self, address: object) -> bool:
-        return address in self._rows
+        return address in self._places
 
     def at(self, address: int) -> BugEntry | None:
         """The entry of the instruction at ``address``, as find_bug finds it."""
-        return self._entry(address) if address in self._rows else None
+        return self._entry(address) if address in self._places else None
 
     def record(self, where: int) -> BugEntry | None:
         """The entry that lies at the address ``where`` in the table.
@@ -129,10 +132,14 @@ class BugTable:
 
     @cached_property
     def _by_record(self) -> dict[int, int]:
-        return {where: address for address, (where, _) in self._rows.items()}
+        return {where: address for address, where in self._places.items()}
+
+    def _row(self, where: int) -> tuple[int, ...]:
+        return struct.unpack_from(self._layout[0], self._table, where - self._start)
 
     def _entry(self, address: int) -> BugEntry:
-        where, row = self._rows[address]
+        where = self._places[address]
+        row = self._row(where)
         file_index = self._layout[1]
         if file_index is None:
             return BugEntry(address, None, 0, row[1])

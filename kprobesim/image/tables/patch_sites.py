@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import ImageError
+from kprobesim.image.findings import Findings
 from kprobesim.image.tables.places import relative_addresses
 
 __all__ = ["PatchSites", "ftrace_places", "jump_label_sites", "static_call_sites"]
@@ -28,6 +29,7 @@ _CALL_OPS = (_NOP_PAIR + _NOP_PAIR, _NOP_PAIR + _BTI_C + _NOP_PAIR)
 _BEFORE_PAIR = ((b"", _BTI_C), (_NOP_PAIR, _NOP_PAIR + _BTI_C))
 _MOST_BEFORE = 20  # bytes: the longest of them, and the pair
 _MOST_CODE = 256 << 20
+_NO_STEP = ord("0")
 
 
 class PatchSites:
@@ -85,24 +87,32 @@ def static_call_sites(start: int, table: bytes) -> PatchSites:
 
 
 def ftrace_places(
-    arch: str, sites: Sequence[int], read: Callable[[int, int], bytes]
+    arch: str, sites: Sequence[int], read: Callable[[int, int], bytes], findings: Findings
 ) -> frozenset[int]:
     """Where ftrace patches for the recorded ``sites`` (``ftrace_call_adjust()``).
 
     x86: the calls themselves. ARM64: the second of two NOPs, behind a BTI if there is one. A kernel
     with CALL_OPS (6.3) has two more NOPs in front of each function and records those.
     """
-    return _FTRACE_PLACES[arch](sites, read)
+    return _FTRACE_PLACES[arch](sites, read, findings)
 
 
-def _arm64_ftrace_places(sites: Sequence[int], read: _Read) -> frozenset[int]:
+def _arm64_ftrace_places(sites: Sequence[int], read: _Read, findings: Findings) -> frozenset[int]:
+    steps = findings.once("ftrace_steps", lambda: _ftrace_steps(sites, read)).encode()
+    return frozenset(
+        site + 4 * (step - _NO_STEP)
+        for site, step in zip(sites, steps, strict=True)
+        if step != _NO_STEP
+    )
+
+
+def _ftrace_steps(sites: Sequence[int], read: _Read) -> str:
+    """A digit for each of ``sites``: so many instructions further on ftrace patches; 0: nowhere."""
     codes = _codes(sites, read)
     with_ops = sum(code.startswith(_CALL_OPS) for code in codes) * 2 > len(codes)
-    return frozenset(
-        site + len(before) + 4
-        for before in _BEFORE_PAIR[with_ops]
-        for site, code in zip(sites, codes, strict=True)
-        if code.startswith(before + _NOP_PAIR)
+    kinds = [(before + _NOP_PAIR, str(len(before) // 4 + 1)) for before in _BEFORE_PAIR[with_ops]]
+    return "".join(
+        next((step for kind, step in kinds if code.startswith(kind)), "0") for code in codes
     )
 
 
@@ -119,6 +129,6 @@ def _codes(sites: Sequence[int], read: _Read) -> list[bytes]:
     return [whole[site - low : site - low + _MOST_BEFORE] for site in sites]
 
 
-_FTRACE_PLACES: Mapping[str, Callable[[Sequence[int], _Read], frozenset[int]]] = halves(
-    x86_64=lambda sites, _read: frozenset(sites), arm64=_arm64_ftrace_places
+_FTRACE_PLACES: Mapping[str, Callable[[Sequence[int], _Read, Findings], frozenset[int]]] = halves(
+    x86_64=lambda sites, _read, _findings: frozenset(sites), arm64=_arm64_ftrace_places
 )

@@ -81,7 +81,7 @@ class HookHits:
                     ctl.current_kprobe = p
                     ctl.kprobe_status = _ACTIVE
                     if saves_early:
-                        ctl.kprobe_saved_flags = words[flags] & mask
+                        at_hit = words[flags]
                     if listeners:
                         tell(HitKind.HIT, p, _ACTIVE)
                     handler: Any = p.pre_handler
@@ -123,7 +123,8 @@ class HookHits:
                 old = words[flags]
                 if ctl.kprobe_status != _REENTER:
                     ctl.kprobe_status = _SS
-                if not saves_early:
+                    ctl.kprobe_saved_flags = (at_hit if saves_early else old) & mask
+                elif not saves_early:
                     ctl.kprobe_saved_flags = old & mask
                 words[flags] = old & unmasked | masked
                 if listeners:

@@ -168,8 +168,8 @@ class Dispatcher:
         self._counter = counter
         self._block_hook = add(unicorn.UC_HOOK_BLOCK, block, (1, 0), data=board)
         hook = add(unicorn.UC_HOOK_CODE, arrival, (_NOWHERE, _NOWHERE), data=board)
-        self._hook = (_u64 * 3).from_address(hook + _HOOK_BEGIN)
-        if list(self._hook) != [_NOWHERE, _NOWHERE, arrival]:
+        found = (_u64 * 3).from_address(hook + _HOOK_BEGIN)
+        if list(found) != [_NOWHERE, _NOWHERE, arrival]:
             raise EngineError("cannot find the range of a hook; is this a new version of Unicorn?")
         self._set("hook", hook + _HOOK_BEGIN)
         with self._placed.lock:
@@ -242,7 +242,6 @@ class Dispatcher:
     def count_instructions(self, on: bool) -> None:
         """Unicorn then walks its list, and looks at the range of a hook when it would call it."""
         self._set("wide", on)
-        self._hook[0], self._hook[1] = (0, MASK64) if on else (_NOWHERE, _NOWHERE)
 
 
 _LOOK_IN_NEXT = BOARD.index("look_in_next")

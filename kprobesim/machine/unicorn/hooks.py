@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import unicorn
 from unicorn import arm64_const, x86_const
 
+from kprobesim.machine.unicorn.clock_reads import WORD_OF, ClockReads
 from kprobesim.machine.unicorn.library import check
 from kprobesim.machine.unicorn.native import Native
 
@@ -24,28 +25,21 @@ _T = TypeVar("_T")
 _ptr = ctypes.c_void_p
 _u32, _u64, _int = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
 
-# Each argument that becomes a Python number costs 20 ns. Where every hit comes by, nobody is given
-# what nobody reads: of Unicorn's handle one byte, and nothing that is behind the last argument.
+# Each argument that becomes a Python number costs 20 ns, so nobody is given what nobody reads: of
+# Unicorn's handle one byte, and nothing of the user data, which is behind the last argument.
 _unread = ctypes.c_uint8
 _TRAP = ctypes.CFUNCTYPE(None, _unread, _u32)
 _ARRIVAL = ctypes.CFUNCTYPE(None, _unread, _u64)
-_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
-_CODE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
-_CPUID = ctypes.CFUNCTYPE(_int, _ptr, _ptr)
-_SYSCALL = ctypes.CFUNCTYPE(None, _ptr, _ptr)
-_PORT_IN = ctypes.CFUNCTYPE(_u32, _ptr, _u32, _int, _ptr)
-_PORT_OUT = ctypes.CFUNCTYPE(None, _ptr, _u32, _int, _u32, _ptr)
-_SYSTEM = ctypes.CFUNCTYPE(_u32, _ptr, _int, _ptr, _ptr)
-_UNMAPPED = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _int, _u64, _int, ctypes.c_int64, _ptr)
-_MMIO_READ = ctypes.CFUNCTYPE(_u64, _ptr, _u64, _u32, _ptr)
-_MMIO_WRITE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
-
-_WORD_OF = {
-    **{arm64_const.UC_ARM64_REG_X0 + n: n for n in range(29)},
-    arm64_const.UC_ARM64_REG_X29: 29,
-    arm64_const.UC_ARM64_REG_X30: 30,
-}
-"""The word of an ARM64 register by Unicorn's number; XZR has none."""
+_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _unread)
+_CODE = ctypes.CFUNCTYPE(None, _unread, _u64, _u32)
+_CPUID = ctypes.CFUNCTYPE(_int, _unread)
+_SYSCALL = ctypes.CFUNCTYPE(None, _unread)
+_PORT_IN = ctypes.CFUNCTYPE(_u32, _unread, _u32, _int)
+_PORT_OUT = ctypes.CFUNCTYPE(None, _unread, _u32, _int, _u32)
+_SYSTEM = ctypes.CFUNCTYPE(_u32, _unread, _int)
+_UNMAPPED = ctypes.CFUNCTYPE(ctypes.c_bool, _unread, _int, _u64)
+_MMIO_READ = ctypes.CFUNCTYPE(_u64, _unread, _u64, _u32)
+_MMIO_WRITE = ctypes.CFUNCTYPE(None, _unread, _u64, _u32, _u64)
 
 _ALWAYS = (1, 0)  # an empty range means every address
 
@@ -86,12 +80,12 @@ class Hooks:
             raise kept
 
     def _guarded(self, callback: Callable[..., _T], otherwise: _T) -> Callable[..., _T]:
-        """``callback`` without Unicorn's handle before and its user data behind its arguments."""
+        """``callback`` without Unicorn's handle before its arguments."""
         keep = self.keep
 
         def guarded(_uc: object, *arguments: Any) -> _T:
             try:
-                return callback(*arguments[:-1])
+                return callback(*arguments)
             except BaseException as error:
                 keep(error)
                 return otherwise
@@ -159,8 +153,15 @@ class Hooks:
         self.add(unicorn.UC_HOOK_INSN, reader, insn=x86_const.UC_X86_INS_IN)
         self.add(unicorn.UC_HOOK_INSN, writer, insn=x86_const.UC_X86_INS_OUT)
 
-    def on_read_tsc(self, read: Callable[[], int]) -> None:
-        """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns."""
+    def on_read_tsc(self, read: Callable[[], int], native: ClockReads | None = None) -> None:
+        """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns, or ``native`` alone."""
+        if native is not None:
+            for function, insn in (
+                (native.rdtsc, x86_const.UC_X86_INS_RDTSC),
+                (native.rdtscp, x86_const.UC_X86_INS_RDTSCP),
+            ):
+                self.add(unicorn.UC_HOOK_INSN, function, insn=insn, data=native.data, keep=native)
+            return
         words = self._words
 
         def set_ax_dx() -> int:
@@ -178,25 +179,33 @@ class Hooks:
         ):
             self.add(unicorn.UC_HOOK_INSN, _CPUID(self._guarded(callback, 1)), insn=insn)
 
-    def on_read_counter(self, address: int, read: Callable[[], int]) -> int:
-        """Let the ``mrs`` at virtual ``address`` (ARM64) give what ``read()`` returns."""
+    def on_read_counter(
+        self, address: int, read: Callable[[], int], native: ClockReads | None = None
+    ) -> int:
+        """Let the ``mrs`` at virtual ``address`` (ARM64) give what ``read()`` returns.
+
+        Or ``native`` alone, where there is one.
+        """
+        where, insn = (address, address), arm64_const.UC_ARM64_INS_MRS
+        if native is not None:
+            return self.add(
+                unicorn.UC_HOOK_INSN, native.mrs, where, insn, data=native.data, keep=native
+            )
         words = self._words
 
-        def set_register(register: int, _which: object) -> int:
-            word = _WORD_OF.get(register)
+        def set_register(register: int) -> int:
+            word = WORD_OF.get(register)
             if word is not None:
                 words[word] = read()
             return 1
 
         thunk = _SYSTEM(self._guarded(set_register, 1))
-        return self.add(
-            unicorn.UC_HOOK_INSN, thunk, (address, address), arm64_const.UC_ARM64_INS_MRS
-        )
+        return self.add(unicorn.UC_HOOK_INSN, thunk, where, insn=insn)
 
     def on_system(self, address: int, callback: Callable[[], None], *, write: bool) -> None:
         """Do ``callback()`` instead of the ``mrs`` or ``msr`` at virtual ``address`` (ARM64)."""
 
-        def skip(_register: int, _which: object) -> int:
+        def skip(_register: int) -> int:
             callback()
             return 1
 
@@ -236,7 +245,7 @@ class Hooks:
         There must be no RAM in between: it would be slow from then on.
         """
 
-        def tell(_kind: int, address: int, *_: object) -> bool:
+        def tell(_kind: int, address: int) -> bool:
             callback(address)
             return False
 

@@ -16,11 +16,12 @@ import ctypes
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Native", "caller"]
+__all__ = ["SIGNATURE", "Native", "caller", "caller_of"]
 
-_FUNCTION = ctypes.PYFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
-)
+_ARGUMENTS = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+_FUNCTION = ctypes.PYFUNCTYPE(None, *_ARGUMENTS)
+SIGNATURE = ctypes.CFUNCTYPE(None, *_ARGUMENTS)
+"""Makes such a function of one of Python's, which must raise nothing."""
 
 
 class Native(NamedTuple):
@@ -35,6 +36,21 @@ class Native(NamedTuple):
     function: int
     data: int
     keep: object
+
+
+def caller_of(function: int, handle: int) -> Callable[[int, int], None]:
+    """Who calls a function from Python, whatever its data: ``call(address, data)``.
+
+    Args:
+        function: Its address.
+        handle: Of the engine.
+    """
+    of_python = _FUNCTION(function)
+
+    def call(address: int, data: int) -> None:
+        of_python(handle, address, 0, data)
+
+    return call
 
 
 def caller(native: Native, handle: int) -> Callable[[object, int], None]:

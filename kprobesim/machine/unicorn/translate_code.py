@@ -5,7 +5,8 @@ An instruction is hooked if it lies in the range of a hook of code at that momen
 the one hook is set to what is armed in the block: to its first instruction, if that is, and, when
 its end is known, from the first to the last one that is. So a block with something armed behind its
 first instruction is translated twice, as Unicorn itself does where one becomes too long. Where
-several are armed, those in between call ``arrival``, too, which finds nobody.
+several are armed, those in between call ``arrival``, too, which finds nobody. Afterwards the range
+is everything: where somebody else hooks code, too, Unicorn looks at it again before each call.
 
 ``find`` looks for who is armed at an address. The code lies behind that of
 :mod:`~kprobesim.machine.unicorn.dispatch_code`, and its words are told there.
@@ -66,7 +67,7 @@ translate_found:
     48894348                mov [rbx + 72], rax
     4c8b5350                mov r10, [rbx + 80]
     48394358                cmp [rbx + 88], rax
-    0f85c8000000            jne translate_wide
+    0f85db000000            jne translate_wide
     498b7500                mov rsi, [r13]
     e864ffffff              call find
     488b0d86eeffff          mov rcx, [rip + nowhere]
@@ -126,6 +127,9 @@ translate_last:
     4c89f2                  mov rdx, r14
     ff15e8edffff            call [rip + real]
 translate_end:
+    488b4350                mov rax, [rbx + 80]
+    48c70000000000          mov qword ptr [rax], 0
+    48c74008ffffffff        mov qword ptr [rax + 8], -1
     415f                    pop r15
     415e                    pop r14
     415d                    pop r13
@@ -138,7 +142,7 @@ translate_wide:
     49894208                mov [r10 + 8], rax
     488b4338                mov rax, [rbx + 56]
     448838                  mov [rax], r15b
-    ebd4                    jmp translate_last
+    ebc1                    jmp translate_last
 """
 
 AARCH64 = """
@@ -186,7 +190,7 @@ translate_found:
     f7029f9a                csel x23, x23, xzr, eq
     7f2600f9                str xzr, [x19, #72]
     6e2a45a9                ldp x14, x10, [x19, #80]
-    6a0700b5                cbnz x10, translate_wide
+    ca0700b5                cbnz x10, translate_wide
     a10240f9                ldr x1, [x21]
     d9ffff97                bl find
     8f72ff58                ldr x15, nowhere
@@ -245,6 +249,9 @@ translate_last:
     f06cff58                ldr x16, real
     00023fd6                blr x16
 translate_end:
+    6e2a40f9                ldr x14, [x19, #80]
+    0a008092                mov x10, #-1
+    df2900a9                stp xzr, x10, [x14]
     f71b40f9                ldr x23, [sp, #48]
     f55b42a9                ldp x21, x22, [sp, #32]
     f35341a9                ldp x19, x20, [sp, #16]
@@ -255,5 +262,5 @@ translate_wide:
     df2900a9                stp xzr, x10, [x14]
     691e40f9                ldr x9, [x19, #56]
     37010039                strb w23, [x9]
-    f2ffff17                b translate_last
+    efffff17                b translate_last
 """

@@ -29,7 +29,10 @@ PLAIN(do_renameat2)
 PLAIN(security_inode_setattr)
 PLAIN(bpf_lsm_bpf_map_create)
 
-noinline int call_them(int x) { security_file_release(x); return vfs_read(x) + security_file_open(x) + security_inode_setattr(x); }
+/* one that BTF has twice, as two files had one of the name before one was inlined */
+PLAIN(str_to_user)
+
+noinline int call_them(int x) { security_file_release(x); return vfs_read(x) + str_to_user(x) + security_file_open(x) + security_inode_setattr(x); }
 
 /* the old name calls the new one, and so do others */
 PLAIN(filemap_add_folio)
@@ -83,11 +86,13 @@ noinline int ip_rcv(int x) { return ip_rcv_finish(x) * 3; }
 struct event_class { const char *system; } class_sched = { "sched" };
 struct event_call { void *next, *previous; struct event_class *class; const char *name; };
 struct event_call event_free = { 0, 0, &class_sched, "sched_process_free" };
+struct event_class class_syscalls = { "syscalls" };
+struct event_call event_openat = { 0, 0, &class_syscalls, "sys_enter_openat" };
 __asm__(
     ".section .rodata\n"
     ".balign 8\n"
     ".globl __start_ftrace_events, __stop_ftrace_events\n"
-    "__start_ftrace_events: .quad event_free\n"
+    "__start_ftrace_events: .quad event_free, event_openat\n"
     "__stop_ftrace_events:\n"
     ".text\n");
 
@@ -101,6 +106,9 @@ struct pt_regs;
 SYSCALL(PREFIX, openat)
 #define NAME_(prefix, name) prefix##name
 #define NAME(prefix, name) NAME_(prefix, name)
+const char *const names_openat[] = { "dfd", "filename" };
+struct syscall_metadata { const char *name; int number; unsigned char arguments; const char *const *types, *const *names; }
+    __syscall_meta__openat = { "sys_openat", 0, 2, 0, names_openat };
 long (*const sys_call_table[])(const struct pt_regs *) = { NAME(PREFIX, openat) };
 
 /* a first instruction that cannot be probed, in a function that ftrace does not trace */

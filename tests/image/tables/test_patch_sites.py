@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kprobesim.errors import ImageError
+from kprobesim.image.findings import Findings
 from kprobesim.image.tables.patch_sites import (
     PatchSites,
     ftrace_places,
@@ -75,12 +76,14 @@ def test_arm64_ftrace_patches_the_second_nop(codes: list[bytes], offsets: list[i
             raise ImageError(Path("Image"), "has nothing there")
         return read(address, size)
 
-    places = ftrace_places("arm64", sites, read)
-    assert places == ftrace_places("arm64", sites, read_one)
+    findings = Findings()
+    places = ftrace_places("arm64", sites, read, findings)
+    assert places == ftrace_places("arm64", sites, read_one, Findings())
+    assert places == ftrace_places("arm64", sites, lambda *_: b"", findings)
     assert places == {
         site + offset for site, offset in zip(sites, offsets, strict=True) if offset is not None
     }
 
 
 def test_x86_ftrace_patches_the_call_itself() -> None:
-    assert ftrace_places("x86_64", [CODE], lambda address, size: b"") == {CODE}
+    assert ftrace_places("x86_64", [CODE], lambda address, size: b"", Findings()) == {CODE}

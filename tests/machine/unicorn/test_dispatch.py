@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 import pytest
+import unicorn
 
 from kprobesim.machine.unicorn import dispatch
 from kprobesim.machine.unicorn.engine import Engine
@@ -131,6 +132,22 @@ def test_instructions_may_be_counted(guest: Guest) -> None:
         guest.engine.count_blocks()
         guest.run(4)
         assert len(seen.addresses) == 8 * turn
+
+
+def test_somebody_else_may_hook_code_directly(guest: Guest) -> None:
+    seen, foreign = Seen(), Seen()
+    function, hooks = foreign.native.function, guest.engine.hooks
+    handle = hooks.add(unicorn.UC_HOOK_CODE, function, (guest.at[1], guest.at[4]))
+    for place in (START, guest.at[4]):
+        guest.arm(place, seen.native)
+    for turn in (1, 2, 3):
+        guest.run(4)
+        assert seen.addresses[-4:] == [START, guest.at[4]] * 2
+        assert len(seen.addresses) == 4 * turn
+    assert foreign.addresses[:4] == guest.at[1:5]
+    hooks.unhook(handle)
+    guest.run(4)
+    assert len(seen.addresses) == 16
 
 
 def test_every_block(guest: Guest) -> None:

@@ -1,4 +1,4 @@
-"""The host's machine code that hooks and calls: run in an emulated CPU, for hosts of every kind."""
+"""The host's machine code that hooks, calls and notes, in emulated CPUs of every kind."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
+from kprobesim.machine.unicorn import coverage_code
 from kprobesim.machine.unicorn.armed_table import ArmedTable
 from kprobesim.machine.unicorn.dispatch_code import BOARD, BOARD_BYTES, CODE, MAY_LEAVE, WORDS
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.host_code import assemble
 
 CODE_AT, BOARDS, TABLE, TB, DATA, PLACES = 0x2000, 0x4000, 0x5000, 0x9000, 0x9100, 0xA000
-HALT, HOOK, SWITCH, STACK, SIZE = 0xB000, DATA + 0x40, DATA + 0x60, 0xF000, 0x1_0000
+HALT, HOOK, SWITCH, STACK, SIZE = 0xB000, DATA + 0x40, DATA + 0x60, 0xF000, 0x3_0000
 CPU, OTHER_CPU, UC, CONTEXT, NOWHERE = 0x1111, 0x2222, 0x3333, 0x4444, 1 << 63 | 1
 KINDS = {  # the CPU, a return, a halt, the words of arguments, the stack pointer's
     "x86_64": ("x86_64", b"\xc3", b"\xf4", (7, 6, 2, 1), 4),
@@ -33,12 +34,12 @@ SAVED = {"x86_64": (3, 5, 12, 13, 14, 15), "aarch64": range(19, 30)}  # by the c
 class Host:
     """A CPU with the code in its memory, one board among two, and returns in Unicorn's place."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, listing: str = "") -> None:
         self.arch, back, halt, self.arguments, self.sp = KINDS[host]
         self.saved = SAVED[host]
         self.engine, self.ram = Engine(self.arch), mmap.mmap(-1, SIZE)
         self.engine.map_ram(0, SIZE, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
-        code, self.labels = assemble(CODE[host])
+        code, self.labels = assemble(listing or CODE[host])
         self.ram[CODE_AT : CODE_AT + len(code)] = code
         self.ram[HALT : HALT + len(halt)] = halt
         self.places = {
@@ -145,6 +146,7 @@ def translate(host: Host, size: int) -> list[tuple[int, int, int]]:
     calls = host.call("translate", CPU, TB, 512)
     assert all(call[1][:3] == [CPU, TB, 512] for call in calls if call[0] == "real")
     assert all(call[1][0] == CONTEXT for call in calls if call[0] == "func_start")
+    assert host.read(HOOK) == 0 and host.read(HOOK + 8) == (1 << 64) - 1
     names = [name for name, _ in calls]
     assert names == ["real", "func_start", "real"][: 2 * len(seen) - 1]
     assert host.read(BOARDS + BOARD_BYTES + 8 * BOARD.index("last_block")) == TB
@@ -201,3 +203,53 @@ def test_other_engines_are_left_alone(host: Host) -> None:
     host.arm(BLOCK)
     ((name, arguments),) = host.call("translate", 0x7777, TB, 512)
     assert (name, arguments[:3]) == ("real", [0x7777, TB, 512])
+
+
+MAP, NOTES = 0x1_0000, 0x2_0000
+
+
+@pytest.fixture(params=sorted(CODE))
+def notes(request: pytest.FixtureRequest) -> Host:
+    """A host that notes the upper half's blocks in a table of eight, four of which may be used."""
+    host = Host(str(request.param), coverage_code.CODE[str(request.param)])
+    area = {"low": 1 << 63, "span": (1 << 63) - 1, "map": MAP, "table": NOTES, "mask": 7, "most": 4}
+    area["full"] = host.places["a"]
+    for number, name in enumerate(coverage_code.AREA):
+        host.write(DATA + 8 * number, area.get(name, 0))
+    host.ram[NOTES : NOTES + 128] = b"\xff" * 128
+    return host
+
+
+def noted(host: Host) -> dict[int, tuple[int, int]]:
+    rows = struct.iter_unpack("<2Q", host.ram[NOTES : NOTES + 128])
+    return {at: (word >> 48, word & (1 << 48) - 1) for at, word in rows if at != (1 << 64) - 1}
+
+
+def test_blocks_are_noted_until_the_table_is_full(notes: Host) -> None:
+    truth: dict[int, tuple[int, int]] = {}
+    for number, size in ((0, 5), (1, 7), (8, 3), (0, 9), (0, 4), (24, 1), (8, 3)):
+        address = BLOCK + number
+        assert notes.call("covered", UC, address, size, DATA) == []
+        before = truth.get(address, (0, 0))
+        truth[address] = max(before[0], size), before[1] + 1
+        assert noted(notes) == truth
+    fifth = BLOCK + 2
+    assert notes.call("covered", UC, fifth, 6, DATA) == [("a", [UC, fifth, 6, DATA])]
+    assert noted(notes) == truth
+    for outside in ((1 << 63) - 1, (1 << 64) - 1):
+        assert notes.call("covered", UC, outside, 6, DATA) == []
+    assert noted(notes) == truth
+
+
+def test_edges_are_noted_as_afl_does(notes: Host) -> None:
+    notes.write(DATA + 8 * coverage_code.AREA.index("table"), 0)
+    truth, before = bytearray(1 << 16), 0
+    for number in (*range(0, 4000, 37), *[0] * 300):
+        address = BLOCK + number
+        notes.call("covered", UC, address, 4, DATA)
+        block = (address >> 4 ^ address << 8) & 0xFFFF
+        edge = block ^ before
+        truth[edge] = truth[edge] + 1 if truth[edge] < 255 else 1
+        before = block >> 1
+    assert bytes(notes.ram[MAP : MAP + (1 << 16)]) == bytes(truth)
+    assert truth[edge] == 299 - 255 and noted(notes) == {}

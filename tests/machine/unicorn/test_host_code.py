@@ -2,64 +2,39 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import struct
 from types import ModuleType
 
 import capstone
 import pytest
+from makers.host_cpu import CODE_AT, PAGE, REALS, SIZE, HostCpu
 
-from kprobesim.machine.unicorn import call_list, cmpxchg, dispatch_code, store_code
-from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn import (
+    call_list,
+    clock_code,
+    cmpxchg,
+    coverage_code,
+    dispatch_code,
+    store_code,
+)
 from kprobesim.machine.unicorn.host_code import assemble
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
 
-PAGE = 4096
-CODE_AT, TABLE, REALS, BYTES = 0x2000, 0x3000, 0x4000, 0x5000  # words lie before the code
+TABLE, BYTES = 0x3000, 0x5000
 HOLDS, UNSEEN = BYTES, BYTES + 0x100
 UC, CPU, RAM, RAM_SIZE, HOST = 0x1111, 0x2222, 0x40_0000, 0x1_0000, 0x7F00_0000_0000
 PHYSICAL = 0x8000_0000  # of the RAM
-SIZE = 0x1000_0000  # an argument on the stack, or in the last register
-CPUS = {"x86_64": ("x86_64", b"\xf4"), "aarch64": ("arm64", struct.pack("<I", 0xD503207F))}
-ARGUMENTS = {"x86_64": (7, 6, 2, 1, 8), "aarch64": (0, 1, 2, 3, 4)}  # word numbers
 
 
-class Host:
-    """A CPU with the code in its memory, and halts in place of Unicorn's functions."""
+class Host(HostCpu):
+    """A CPU with the code that sees stores, and two engines in its table."""
 
     def __init__(self, host: str) -> None:
-        arch, halt = CPUS[host]
-        self.engine, self.ram = Engine(arch), mmap.mmap(-1, 0x8000)
-        self.host = host
-        self.engine.map_ram(0, 0x8000, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
-        code, self.labels = assemble(CODE[host])
-        self.reals = {name: REALS + 16 * n for n, name in enumerate(WORDS[2:])}
-        values = {"table": TABLE, "count": 2, **self.reals}
-        words = struct.pack(f"<{len(WORDS)}Q", *(values[name] for name in WORDS))
-        self.ram[CODE_AT - PAGE : CODE_AT - PAGE + len(words)] = words
-        self.ram[CODE_AT : CODE_AT + len(code)] = code
-        for at in (*self.reals.values(), REALS - 16):
-            self.ram[at : at + len(halt)] = halt
+        super().__init__(host, CODE[host], WORDS[2:])
+        self.put_words(WORDS, {"table": TABLE, "count": 2})
         other = ENTRY.pack(0x9999, 0x8888, 0, 1 << 40, 0, 0, 0, 0, 0)
         ours = ENTRY.pack(UC, CPU, RAM, RAM_SIZE, HOST, 0, HOLDS, UNSEEN, PHYSICAL)
         self.ram[TABLE : TABLE + 2 * ENTRY.size] = other + ours
-
-    def call(self, label: str, *arguments: int) -> tuple[str, tuple[int, ...]]:
-        """Where it went, "" for its caller, with which arguments."""
-        words, numbers = self.engine.words, ARGUMENTS[self.host]
-        values = (*arguments, *range(100, 105 - len(arguments)))
-        for number, value in zip(numbers, values, strict=True):
-            words[number] = value
-        if self.host == "x86_64":
-            words[4] = 0x7000
-            self.ram[0x7000:0x7010] = struct.pack("<2Q", REALS - 16, SIZE)
-        else:
-            words[31], words[30], words[6] = 0x7000, REALS - 16, SIZE
-        assert self.engine.run(CODE_AT + self.labels[label]) == 0
-        pc = words[self.engine.layout.pc]
-        places = {at + len(CPUS[self.host][1]): name for name, at in self.reals.items()}
-        return places.get(pc, ""), tuple(words[number] for number in numbers)
 
     def page(self, array: int, offset: int) -> int:
         return self.ram[array + offset // PAGE]
@@ -70,7 +45,10 @@ def host(request: pytest.FixtureRequest) -> Host:
     return Host(str(request.param))
 
 
-@pytest.mark.parametrize("module", [store_code, cmpxchg, dispatch_code, call_list])
+MODULES = [store_code, cmpxchg, dispatch_code, clock_code, call_list, coverage_code]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_listing_is_what_the_bytes_mean(module: ModuleType) -> None:
     for host, kind in (
         ("x86_64", (capstone.CS_ARCH_X86, capstone.CS_MODE_64)),
@@ -79,7 +57,9 @@ def test_the_listing_is_what_the_bytes_mean(module: ModuleType) -> None:
         listing = module.CODE[host]
         code, labels = assemble(listing)
         places = {CODE_AT + at: label for label, at in labels.items()}
-        places |= {CODE_AT - PAGE + 8 * n: name for n, name in enumerate(module.WORDS)}
+        places |= {
+            CODE_AT - PAGE + 8 * n: name for n, name in enumerate(getattr(module, "WORDS", ()))
+        }
         lines = [line for line in listing.split("\n") if line and not line.endswith(":")]
         found = list(capstone.Cs(*kind).disasm(code, CODE_AT))
         assert len(found) == len(lines)
@@ -183,16 +163,12 @@ EQUAL, NOT_EQUAL, BITS_32, BITS_64 = 8, 9, 2, 3
 RETURN = {"x86_64": b"\xc3", "aarch64": struct.pack("<I", 0xD65F03C0)}
 
 
-class Translator(Host):
-    """The same with the code for CMPXCHG: it tells what is written down instead."""
+class Translator(HostCpu):
+    """A CPU with the code for CMPXCHG: it tells what is written down instead."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(host)
-        code, self.labels = assemble(cmpxchg.CODE[host])
-        self.ram[CODE_AT : CODE_AT + len(code)] = code
-        self.reals = {name: REALS + 16 * n for n, name in enumerate(cmpxchg.WORDS[1:])}
-        words = struct.pack("<4Q", TABLE, *self.reals.values())
-        self.ram[CODE_AT - PAGE : CODE_AT - PAGE + len(words)] = words
+        super().__init__(host, cmpxchg.CODE[host], cmpxchg.WORDS[1:])
+        self.put_words(cmpxchg.WORDS, {"slots": TABLE})
         self.ram[TABLE : TABLE + 64] = bytes(64)
         self.written: list[tuple[object, ...]] = []
         for name, at in self.reals.items():
@@ -278,32 +254,20 @@ COUNTER, EXIT, EVERY, EVERY_DATA = BYTES, BYTES + 0x10, REALS + 0x100, 0x7777
 BLOCK = (UC, 0xFFFF_8000, 24)  # the engine, the block's address and size
 
 
-class Blocks(Host):
-    """The same with the code that is called where blocks start, and one engine's board."""
+class Blocks(HostCpu):
+    """A CPU with the code that is called where blocks start, and one engine's board."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(host)
-        code, self.labels = assemble(dispatch_code.CODE[host])
-        self.ram[CODE_AT : CODE_AT + len(code)] = code
-        names = ("stop", "leave", "real_write_call")
-        self.reals = {name: REALS + 16 * n for n, name in enumerate(names)}
-        values = {**self.reals, "counts": CODE_AT + self.labels["block"]}
-        for name, value in values.items():
-            self.put(CODE_AT - PAGE + 8 * dispatch_code.WORDS.index(name), value)
+        super().__init__(host, dispatch_code.CODE[host], ("stop", "leave", "real_write_call"))
+        self.put_words(dispatch_code.WORDS, {"counts": CODE_AT + self.labels["block"]})
         self.reals["every"] = EVERY
-        halt = CPUS[host][1]
-        self.ram[EVERY : EVERY + len(halt)] = halt
-        at = self.reals["stop"]
-        code = FORGETFUL[host]
+        self.ram[EVERY : EVERY + len(self.halt)] = self.halt
+        at, code = self.reals["stop"], FORGETFUL[host]
         self.ram[at : at + len(code)] = code
-        self.ram[TABLE : TABLE + dispatch_code.BOARD_BYTES] = bytes(dispatch_code.BOARD_BYTES)
         for name, value in (("counter", COUNTER), ("exit", EXIT), ("every_data", EVERY_DATA)):
             self.put(TABLE + 8 * dispatch_code.BOARD.index(name), value)
         self.limit(0, 1)
         self.put(EXIT, 0)
-
-    def put(self, at: int, value: int) -> None:
-        struct.pack_into("<Q", self.ram, at, value)
 
     def limit(self, counted: int, limit: int) -> None:
         self.put(COUNTER, counted)
@@ -324,7 +288,7 @@ def test_a_block_is_counted_and_left_over_the_limit(blocks: Blocks) -> None:
     for counted in (2, 3):
         where, arguments = blocks.start()
         assert (where, arguments[:2]) == ("leave", (UC, 0))
-        assert struct.unpack_from("<Q", blocks.ram, COUNTER) == (counted,)
+        assert blocks.get(COUNTER) == counted
     blocks.limit(1 << 63, (1 << 63) + 1)
     assert blocks.start()[0] == ""
 
@@ -334,7 +298,7 @@ def test_a_block_is_counted_and_left_for_a_stop(blocks: Blocks) -> None:
         blocks.limit(0, 9)
         blocks.put(EXIT, wish)
         assert blocks.start()[0] == expected
-        assert struct.unpack_from("<Q", blocks.ram, COUNTER) == (1,)
+        assert blocks.get(COUNTER) == 1
 
 
 def test_who_wants_every_block_hears_of_those_that_run(blocks: Blocks) -> None:
