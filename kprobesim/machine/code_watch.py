@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.unicorn.native import Native, caller
+from kprobesim.machine.unicorn.native import Native, caller_of
 
 __all__ = [
     "INSIDE",
@@ -70,6 +70,7 @@ class CodeWatch:
         self._text = text
         self._watches: dict[int, tuple[Watch, ...]] = {}
         self._guarded: dict[Arrival, UnguardedArrival] = {}
+        self._callers: dict[int, Callable[[int, int], None]] = {}  # of machine code, by address
         self._arrived = self._make_arrived()  # for addresses with several clients
         self._to_forget: list[int] | None = None
 
@@ -104,14 +105,16 @@ class CodeWatch:
 
         Where it is alone, no Python is on its way.
         """
-        arrived = caller(native, self._engine.hooks.handle)
-        return self._add(Watch(address, arrived, priority, native))
+        return self._add(Watch(address, _nobody, priority, native))
 
     def _add(self, watch: Watch) -> Watch:
         address, priority = watch.address, watch.priority
         before = self._watches.get(address, ())
-        at = sum(other.priority >= priority for other in before)
-        self._watches[address] = (*before[:at], watch, *before[at:])
+        if before:
+            at = sum(other.priority >= priority for other in before)
+            self._watches[address] = (*before[:at], watch, *before[at:])
+        else:
+            self._watches[address] = (watch,)
         self._arm(address)
         # Python may leave the block, for which one with machine code alone does not look.
         first = not before or (watch.native is None and all(each.native for each in before))
@@ -143,13 +146,27 @@ class CodeWatch:
     def _arm(self, address: int) -> None:
         """Let the engine call the clients there; a single one directly."""
         clients, dispatch, hooks = self._watches[address], self._engine.dispatch, self._engine.hooks
+        if len(clients) == 1:
+            native = clients[0].native
+            called = hooks.arrival(clients[0].arrived) if native is None else native
+            dispatch.arm(address, called, leaves=native is None)
+            return
         natives = [each.native for each in clients if each.native is not None]
         leaves = len(natives) < len(clients)
-        if leaves or (len(natives) > 1 and not dispatch.live):
-            called = hooks.arrival(clients[0].arrived if len(clients) == 1 else self._arrived)
-        else:
-            called = natives[0] if len(natives) == 1 else dispatch.chain(natives)
-        dispatch.arm(address, called, leaves=leaves)
+        if not leaves and dispatch.live:
+            dispatch.arm(address, dispatch.chain(natives), leaves=False)
+            return
+        for each in clients:
+            if each.native is not None:
+                each.arrived = self._caller(each.native)
+        dispatch.arm(address, hooks.arrival(self._arrived), leaves=leaves)
+
+    def _caller(self, native: Native) -> UnguardedArrival:
+        call = self._callers.get(native.function)
+        if call is None:
+            call = caller_of(native.function, self._engine.hooks.handle)
+            self._callers[native.function] = call
+        return lambda _uc, address: call(address, native.data)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
