@@ -177,7 +177,7 @@ class CodeWatch:
         may hide the kernel, so it cannot be told; the engine then forgets all.
         """
         engine = self._engine
-        if engine.in_user_mode() or self._text.is_code(address):
+        if self._text.is_code(address) or engine.in_user_mode():
             engine.forget_code(address, address + 1)
 
     def _guard(self, arrived: Arrival) -> UnguardedArrival:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import struct
 from typing import Any
@@ -197,3 +198,21 @@ def test_engines_do_not_hear_of_each_other(arch: str) -> None:
     for runs, guest in enumerate(guests, 1):
         guest.run(2 * runs)
     assert [len(each.addresses) for each in seen] == [1, 2, 3]
+
+
+def test_more_engines_than_there_are_boards(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch._Placed, "take_board", lambda self: None)
+    guest, seen = Guest(arch), Seen()
+    assert not guest.engine.dispatch.live
+    guest.arm(guest.at[1], seen.native)
+    guest.run(2)
+    assert seen.addresses == [guest.at[1]]
+
+
+def test_a_board_is_used_again(arch: str) -> None:
+    guest = Guest(arch)
+    first = ctypes.addressof(guest.engine.dispatch._board)  # type: ignore[attr-defined]
+    del guest
+    gc.collect()
+    boards = [ctypes.addressof(Guest(arch).engine.dispatch._board)]  # type: ignore[attr-defined]
+    assert first in boards
