@@ -79,7 +79,8 @@ class HookArming:
 
         Also ftrace's, which the guest's own ftrace may be using.
         """
-        site = replace(site, ftrace=False)
+        if site.ftrace:
+            site = replace(site, ftrace=False)
         ainsn = self._arch.prepare(site, self.read_original, self.read_original, site.address)
         self._prepared[site.address] = site, self.read_original(site.address, ainsn.size)
         return ainsn
