@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from programs.random_programs import programs
+from makers.random_programs import programs
 
 from kprobesim import CalledKernel, Kernel
-from kprobesim.programs import Program, Record, Value, arg
+from kprobesim.programs import Program, Record, Value, arg, caller, const, here, reg
 
 _WORDS = b"".join(n.to_bytes(8, "little") for n in (0, 5, 1 << 63, 0xFFFF_FFFF, 77, 0x41, 3, 1))
 _REGISTERS = {"x86_64": ("ax", "sp", "r12"), "arm64": ("x9", "sp", "x30")}
@@ -26,8 +26,9 @@ class _Stage:
         text = page + 4096 - 16
         self.guest.write(page, _WORDS)
         self.guest.write(text, b"fifteen letters")
-        self.pointers = page, text, text + 12, page + 4096, 0, 0x1234_5678_9ABC
-        self.registers = _REGISTERS[self.guest.arch]
+        places = page, text, text + 12, page + 4096, 0, 0x1234_5678_9ABC
+        self.pointers = [const(place) for place in places]
+        self.facts = [here, caller, *(reg(name) for name in _REGISTERS[self.guest.arch])]
 
     def run(self, program: Program, calls: list[tuple[int, int]]) -> list[Any]:
         """What is kept of some calls, by both."""
@@ -69,7 +70,7 @@ def test_every_operator_on_edges(stage: _Stage) -> None:
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_random_programs(stage: _Stage, data: st.DataObject) -> None:
-    program = data.draw(programs(stage.pointers, stage.registers))
+    program = data.draw(programs(stage.pointers, stage.facts))
     number = st.integers(0, 300) | st.integers(0, (1 << 64) - 1)
     calls = data.draw(st.lists(st.tuples(number, st.integers(1, 9)), min_size=1, max_size=6))
     compiled, interpreted = stage.run(program, calls)

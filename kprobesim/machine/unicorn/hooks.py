@@ -25,21 +25,21 @@ _T = TypeVar("_T")
 _ptr = ctypes.c_void_p
 _u32, _u64, _int = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int
 
-# Each argument that becomes a Python number costs 20 ns. Where every hit comes by, nobody is given
-# what nobody reads: of Unicorn's handle one byte, and nothing that is behind the last argument.
+# Each argument that becomes a Python number costs 20 ns, so nobody is given what nobody reads: of
+# Unicorn's handle one byte, and nothing of the user data, which is behind the last argument.
 _unread = ctypes.c_uint8
 _TRAP = ctypes.CFUNCTYPE(None, _unread, _u32)
 _ARRIVAL = ctypes.CFUNCTYPE(None, _unread, _u64)
-_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _ptr)
-_CODE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _ptr)
-_CPUID = ctypes.CFUNCTYPE(_int, _ptr, _ptr)
-_SYSCALL = ctypes.CFUNCTYPE(None, _ptr, _ptr)
-_PORT_IN = ctypes.CFUNCTYPE(_u32, _ptr, _u32, _int, _ptr)
-_PORT_OUT = ctypes.CFUNCTYPE(None, _ptr, _u32, _int, _u32, _ptr)
-_SYSTEM = ctypes.CFUNCTYPE(_u32, _ptr, _int, _ptr, _ptr)
-_UNMAPPED = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _int, _u64, _int, ctypes.c_int64, _ptr)
-_MMIO_READ = ctypes.CFUNCTYPE(_u64, _ptr, _u64, _u32, _ptr)
-_MMIO_WRITE = ctypes.CFUNCTYPE(None, _ptr, _u64, _u32, _u64, _ptr)
+_INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _unread)
+_CODE = ctypes.CFUNCTYPE(None, _unread, _u64, _u32)
+_CPUID = ctypes.CFUNCTYPE(_int, _unread)
+_SYSCALL = ctypes.CFUNCTYPE(None, _unread)
+_PORT_IN = ctypes.CFUNCTYPE(_u32, _unread, _u32, _int)
+_PORT_OUT = ctypes.CFUNCTYPE(None, _unread, _u32, _int, _u32)
+_SYSTEM = ctypes.CFUNCTYPE(_u32, _unread, _int)
+_UNMAPPED = ctypes.CFUNCTYPE(ctypes.c_bool, _unread, _int, _u64)
+_MMIO_READ = ctypes.CFUNCTYPE(_u64, _unread, _u64, _u32)
+_MMIO_WRITE = ctypes.CFUNCTYPE(None, _unread, _u64, _u32, _u64)
 
 _ALWAYS = (1, 0)  # an empty range means every address
 
@@ -62,7 +62,7 @@ class Hooks:
         self.kept: BaseException | None = None
         """What :meth:`keep` kept of the current or last run."""
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
-        self._thunks: dict[object, object] = {}  # one for each callback of on_code()
+        self._natives: dict[object, Native] = {}  # one for each of Python's that is armed
         self._devices: list[object] = []
 
     # -- what callbacks raise ----------------------------------------------------------------------
@@ -80,12 +80,12 @@ class Hooks:
             raise kept
 
     def _guarded(self, callback: Callable[..., _T], otherwise: _T) -> Callable[..., _T]:
-        """``callback`` without Unicorn's handle before and its user data behind its arguments."""
+        """``callback`` without Unicorn's handle before its arguments."""
         keep = self.keep
 
         def guarded(_uc: object, *arguments: Any) -> _T:
             try:
-                return callback(*arguments[:-1])
+                return callback(*arguments)
             except BaseException as error:
                 keep(error)
                 return otherwise
@@ -109,20 +109,20 @@ class Hooks:
 
     def code_callback(self, callback: Callable[[int, int], object]) -> Native:
         """What calls ``callback(address, size)``, to be armed at addresses."""
-        thunk = self._thunks.get(callback)
-        if thunk is None:
-            thunk = self._thunks[callback] = _CODE(self._guarded(callback, None))
-        return _native(thunk)
+        native = self._natives.get(callback)
+        if native is None:
+            native = self._natives[callback] = _native(_CODE(self._guarded(callback, None)))
+        return native
 
     def arrival(self, callback: Callable[[object, int], object]) -> Native:
         """What calls ``callback(_, address)``, without a guard.
 
         It must hand what is raised to :meth:`keep`.
         """
-        thunk = self._thunks.get(callback)
-        if thunk is None:
-            thunk = self._thunks[callback] = _ARRIVAL(callback)
-        return _native(thunk)
+        native = self._natives.get(callback)
+        if native is None:
+            native = self._natives[callback] = _native(_ARRIVAL(callback))
+        return native
 
     def unhook(self, handle: int) -> None:
         """Remove a hook; what is translated goes on calling it until it is forgotten.
@@ -193,7 +193,7 @@ class Hooks:
             )
         words = self._words
 
-        def set_register(register: int, _which: object) -> int:
+        def set_register(register: int) -> int:
             word = WORD_OF.get(register)
             if word is not None:
                 words[word] = read()
@@ -205,7 +205,7 @@ class Hooks:
     def on_system(self, address: int, callback: Callable[[], None], *, write: bool) -> None:
         """Do ``callback()`` instead of the ``mrs`` or ``msr`` at virtual ``address`` (ARM64)."""
 
-        def skip(_register: int, _which: object) -> int:
+        def skip(_register: int) -> int:
             callback()
             return 1
 
@@ -245,7 +245,7 @@ class Hooks:
         There must be no RAM in between: it would be slow from then on.
         """
 
-        def tell(_kind: int, address: int, *_: object) -> bool:
+        def tell(_kind: int, address: int) -> bool:
             callback(address)
             return False
 

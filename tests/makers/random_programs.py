@@ -22,8 +22,6 @@ from kprobesim.programs import (
     Value,
     arg,
     const,
-    here,
-    reg,
 )
 
 __all__ = ["programs"]
@@ -45,15 +43,14 @@ def _apply(draw: st.DrawFn, operator: str, left: Value, right: Value | int) -> V
 
 
 @st.composite
-def numbers(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str]) -> Value:
+def numbers(draw: st.DrawFn, pointers: Sequence[Value], facts: Sequence[Value]) -> Value:
     """A tree of a few nodes that gives an integer, and now and then a fault."""
     pool: list[Any]
     leaves: list[Value] = [
         *(arg(n) for n in range(3)),
-        *(reg(name) for name in registers),
-        here,
+        *facts,
         const(draw(st.sampled_from(_EDGES))),
-        *(const(pointer).deref(draw(st.integers(0, 56))) for pointer in pointers),
+        *(pointer.deref(draw(st.integers(0, 56))) for pointer in pointers),
     ]
     value = draw(st.sampled_from(leaves))
     for _ in range(draw(st.integers(0, 4))):
@@ -68,7 +65,7 @@ def numbers(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str]) 
             value = _apply(draw, draw(st.sampled_from(_OPERATORS)), value, other)
         elif step == 2:
             masked = value.u64 & 0x3F
-            value = (const(draw(st.sampled_from(pointers))) + masked).deref(0)
+            value = (draw(st.sampled_from(pointers)) + masked).deref(0)
             value = getattr(value, draw(st.sampled_from(_WIDTHS)))
         else:
             value = -value if draw(st.booleans()) else ~value
@@ -76,9 +73,9 @@ def numbers(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str]) 
 
 
 @st.composite
-def conditions(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str]) -> Value:
+def conditions(draw: st.DrawFn, pointers: Sequence[Value], facts: Sequence[Value]) -> Value:
     """A truth of one to three comparisons."""
-    ints = numbers(pointers, registers)
+    ints = numbers(pointers, facts)
     condition: Value = draw(ints).s64 > draw(st.sampled_from(_EDGES[:12]))
     for _ in range(draw(st.integers(0, 2))):
         other: Value = draw(ints) != draw(ints)
@@ -88,15 +85,24 @@ def conditions(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str
 
 
 @st.composite
-def programs(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str]) -> Program:
-    """A program of one to three actions, with a condition or without."""
-    ints = numbers(pointers, registers)
-    texts = st.builds(
-        lambda pointer, bound: const(pointer).string.upto(bound),
+def programs(
+    draw: st.DrawFn, pointers: Sequence[Value], facts: Sequence[Value], texts: Sequence[Value] = ()
+) -> Program:
+    """A program of one to three actions, with a condition or without.
+
+    Args:
+        draw: Hypothesis's.
+        pointers: What may point to memory.
+        facts: Other numbers that are known at a hit.
+        texts: Strings that are.
+    """
+    ints = numbers(pointers, facts)
+    strings = st.builds(
+        lambda pointer, bound: pointer.string.upto(bound),
         st.sampled_from(pointers),
         st.integers(2, 40),
-    )
-    keys = st.lists(st.one_of(ints, texts), max_size=2).map(tuple)
+    ) | st.sampled_from([*texts, const(0).string])
+    keys = st.lists(st.one_of(ints, strings), max_size=2).map(tuple)
     scales = st.sampled_from([Log2(), Linear(-10, 100, 10), Linear(0, 4096, 512)])
     actions: st.SearchStrategy[Action] = st.one_of(
         st.builds(Count, keys),
@@ -106,10 +112,10 @@ def programs(draw: st.DrawFn, pointers: Sequence[int], registers: Sequence[str])
         st.builds(Histogram, ints, keys, scale=scales),
         st.builds(
             Record,
-            st.dictionaries(st.sampled_from("abcdefgh"), st.one_of(ints, texts), min_size=4),
+            st.dictionaries(st.sampled_from("abcdefgh"), st.one_of(ints, strings), min_size=4),
             capacity=st.sampled_from([1, 3, 64]),
             full=st.sampled_from(["drain", "drop"]),
         ),
     )
-    when = draw(st.none() | conditions(pointers, registers))
+    when = draw(st.none() | conditions(pointers, facts))
     return Program(draw(st.lists(actions, min_size=1, max_size=3)), when)
