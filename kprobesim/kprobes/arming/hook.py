@@ -196,7 +196,9 @@ class HookArming:
         self._forget_end(address)
         watch = self._machine.code_watch.watch_unguarded(end, self._behind, STEPS)
         self._end_watches[address], ends[address] = watch, end
-        self._machine.engine.code_pages.written = True
+        engine = self._machine.engine
+        if engine.running:
+            engine.code_pages.written = True
 
     def _forget_end(self, address: int) -> None:
         if self._hooked.ends.pop(address, None) is not None:
