@@ -72,6 +72,11 @@ class ModuleFinder:
         self._folder = ModuleFolder(image.path, image.release)
 
     @property
+    def image(self) -> KernelImage:
+        """The kernel that they are for."""
+        return self._image
+
+    @property
     def _is_package(self) -> bool:
         return self._image.container.startswith("Debian package")
 
