@@ -72,7 +72,7 @@ def test_damage_is_told_by_who_verifies(cli: Cli, folder: Path, tmp_path: Path) 
     data[data.index(open_catalog(file).section("image")) + 7] ^= 1
     damaged.write_bytes(data)
     outcome = cli("catalog", "info", damaged, "--verify", "--json")
-    assert outcome.code == 1 and "is damaged" in outcome.data[0]["verified"]
+    assert outcome.code == 1 and "is damaged" in json.loads(outcome.out)[0]["verified"]
 
 
 def test_a_folder_without_catalogues(cli: Cli, tmp_path: Path) -> None:
