@@ -64,6 +64,10 @@ class ArchInsn(Protocol):
     def repeats(self) -> bool:
         """Whether it comes to itself until it is done (x86 REP)."""
 
+    @property
+    def ends_block(self) -> bool:
+        """Whether Unicorn goes on in another block behind an emulated one."""
+
     def boosted(self) -> ArchInsn:
         """With ``late_boost`` done."""
 

@@ -201,7 +201,7 @@ class CodeWatch:
         engine = self._engine
         if self._to_forget is not None:
             self._to_forget.append(address)
-        elif engine.in_user_mode() or self._text.is_code(address):
+        elif self._text.is_code(address) or engine.in_user_mode():
             engine.forget_code(address, address + 1)
 
     def _guard(self, arrived: Arrival) -> UnguardedArrival:

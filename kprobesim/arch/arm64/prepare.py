@@ -14,7 +14,7 @@ from kprobesim.arch.arm64.decode import (
     why_rejected,
 )
 from kprobesim.arch.arm64.options import DEFAULT, Options
-from kprobesim.arch.arm64.simulate import Emulate, build
+from kprobesim.arch.arm64.simulate import BRANCHES, Emulate, build
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import Reason
 from kprobesim.sizes import MASK64
@@ -42,6 +42,11 @@ class ArchInsn:
     fix_up: None = None
     late_boost: None = None
     repeats: bool = False
+
+    @property
+    def ends_block(self) -> bool:
+        """Whether it is a branch, where a block of Unicorn's ends."""
+        return self.emulate_kind in BRANCHES
 
     @property
     def falls_through(self) -> bool:
