@@ -12,6 +12,7 @@ from kprobesim import (
     CalledKernel,
     GuestFault,
     Kernel,
+    Kprobe,
     KprobeError,
     KprobeFlag,
     Kretprobe,
@@ -194,6 +195,20 @@ def test_it_is_a_return_probe(guest: CalledKernel) -> None:
     with pytest.raises(KprobeError) as refusal:
         guest.latency("gcd+4")
     assert refusal.value.reason is Reason.NOT_FUNCTION_ENTRY
+
+
+def test_entries_and_returns_are_noticed(guest: CalledKernel) -> None:
+    """By who must know whether something was seen: also where the condition is not met."""
+    counter = guest.count("recurse", returns=True, when=arg(0) > 100)
+    (p,) = counter.planted.probes
+    told = [p.told_nobody]
+    inner = Kprobe("recurse", pre_handler=lambda _p, _regs: told.append(p.told_nobody))
+    with guest.register_kprobe(inner):
+        guest.call("recurse", 1)
+    told.append(p.told_nobody)
+    assert int(counter) == 0
+    assert told[1:] == sorted(set(told[1:]))
+    assert told[0] < told[-1]
 
 
 def test_nothing_is_looked_at_when_the_last_one_has_gone(guest: CalledKernel) -> None:
