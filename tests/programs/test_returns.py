@@ -90,11 +90,17 @@ def test_time_from_entry_to_return(guest: CalledKernel, compiled: bool) -> None:
     assert slow.value.total == 1
 
 
-@HOW
-def test_a_limited_call_returns_too(guest: CalledKernel, compiled: bool) -> None:
-    results = guest.record("recurse", result=retval, compiled=compiled)
+def test_a_limited_call_returns_too(guest: CalledKernel) -> None:
+    """There instructions are counted, and make the time."""
+    rings = [
+        guest.record("recurse", result=retval, took=duration, compiled=compiled)
+        for compiled in (True, False)
+    ]
     guest.call("recurse", 3, max_instructions=1000)
-    assert [record.result for record in results] == [0, 1, 2, 3]
+    one, other = ([tuple(record) for record in ring] for ring in rings)
+    assert one == other
+    assert [result for result, _ in one] == [0, 1, 2, 3]
+    assert len({later[1] - before[1] for before, later in zip(one, one[1:], strict=False)}) == 1
 
 
 @HOW
