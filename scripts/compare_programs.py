@@ -63,7 +63,7 @@ def main() -> int:
 
 def make_programs(kernel: Kernel, count: int, number: int) -> list[Program]:
     """As many programs, of entries and of returns, from the seed ``number``."""
-    place = const(kernel.symbols["init_task"].address)
+    place = const(kernel.symbols["strlen"].address)
     pointers: list[Value] = [arg(0), arg(1), arg(0).deref(8), reg("sp"), place]
     facts: list[Value] = [here, caller, now, pid, tgid, cpu, reg("sp")]
     found: list[Program] = []
@@ -138,7 +138,7 @@ def compare_called(image: str, count: int, number: int) -> int:
     space = kernel.alloc(4096)
     kernel.write(space, b"a string of the caller's\0".ljust(4096, b"\x11"))
     state = kernel.fork_state()
-    numbers = [0, 1, 2, 4096, space, space + 64, kernel.symbols["init_task"].address]
+    numbers = [0, 1, 2, 4096, space, space + 64, kernel.symbols["strlen"].address]
     calls = [(name, chance.choices(numbers, k=6)) for name in functions for _ in range(_CALLS)]
     kept = []
     for compiled in (True, False):
@@ -157,7 +157,7 @@ def compare_booted(image: str, count: int, number: int) -> int:
     """Functions that a boot comes to."""
     kernel = Kernel.boot(image)
     counts = kernel.count([*kernel.functions("*", kretprobe=True)])
-    kernel.run()
+    kernel.run(timeout=None)
     chance = random.Random(number)
     functions = chance.sample(sorted(counts.hit), count)
     ends = [(kernel.console.text, kernel.time)]
@@ -165,7 +165,7 @@ def compare_booted(image: str, count: int, number: int) -> int:
     for compiled in (True, False):
         kernel = Kernel.boot(image)
         planted = plant(kernel, functions, make_programs(kernel, count, number), compiled=compiled)
-        kernel.run()
+        kernel.run(timeout=None)
         kept.append(outcomes(planted))
         ends.append((kernel.console.text, kernel.time))
     wrong = report(f"{Path(image).name} booted", planted, *kept)

@@ -48,6 +48,9 @@ class Asked:
         path: A kernel that can be booted, or a snapshot of one that has.
         modules: The names of the modules that points are in.
         progress: Hears what takes long.
+        at_hand: More modules to have at hand: who then lets the same kernel do something with
+            them need not boot it again.
+        finder: Finds the kernel's modules, if one was made already.
 
     Raises:
         ImageError: The file is no kernel.
@@ -61,31 +64,27 @@ class Asked:
         path: str | os.PathLike[str],
         modules: Iterable[str] = (),
         progress: Callable[[str], None] | None = None,
+        *,
+        at_hand: Iterable[str] = (),
+        finder: ModuleFinder | None = None,
     ) -> None:
         self._missing: dict[str, str] = {}
-        found, files = self._find(path, modules, progress)
-        kernel = booted_kernel(path, files, progress=progress)
-        for name in found:
+        wanted = {name.replace("-", "_") for name in modules}
+        files: dict[str, bytes | Entry] = {}
+        found: set[str] = set()
+        if not is_snapshot(path):  # which has what it has
+            finder = finder or ModuleFinder(load_image(path, progress=progress), progress)
+            every = wanted.union(name.replace("-", "_") for name in at_hand)
+            found = {name for name in every if finder.find(name) is not None}
+            files = module_files(finder, found)
+        image = None if finder is None else finder.image
+        kernel = booted_kernel(path, files, image=image, progress=progress)
+        for name in sorted(found & wanted):
             status, said = Shell(kernel).run(f"modprobe {name}", _SECONDS)
             if status:
                 self._missing[name] = f"the guest cannot load it: {' '.join(said.split())}"
         self.release = kernel.version
         self._rules = GuestRules(kernel)
-
-    @staticmethod
-    def _find(
-        path: str | os.PathLike[str],
-        modules: Iterable[str],
-        progress: Callable[[str], None] | None,
-    ) -> tuple[list[str], dict[str, bytes | Entry]]:
-        """Which of the ``modules`` are to be had, and their files; a snapshot has what it has."""
-        wanted = sorted({name.replace("-", "_") for name in modules})
-        if not wanted or is_snapshot(path):
-            return [], {}
-        image = load_image(path, progress=progress)
-        finder = ModuleFinder(image, progress)
-        found = [name for name in wanted if finder.find(name) is not None]
-        return found, module_files(image, found, progress)
 
     def point(
         self,

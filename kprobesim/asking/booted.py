@@ -17,7 +17,7 @@ from kprobesim.asking.shell import READY, shell_initrd
 from kprobesim.boot.initramfs import Entry
 from kprobesim.boot.stop import Stop
 from kprobesim.errors import KprobesimError, SnapshotError
-from kprobesim.image import load_image
+from kprobesim.image import KernelImage, load_image
 from kprobesim.image.cache import cache_directory, content_key, make_room
 from kprobesim.image.files.source import open_file
 from kprobesim.kernel.booted import BootedKernel
@@ -36,6 +36,7 @@ def booted_kernel(
     path: str | os.PathLike[str],
     files: dict[str, bytes | Entry] | None = None,
     *,
+    image: KernelImage | None = None,
     memory: str = "256M",
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
@@ -44,6 +45,7 @@ def booted_kernel(
     Args:
         path: A kernel that can be booted, or a snapshot: that is resumed as it stands.
         files: What else is to be in its initial file system.
+        image: The kernel in ``path``, if it was loaded already.
         memory: The guest's RAM.
         progress: Hears that it boots, which takes seconds.
 
@@ -54,7 +56,7 @@ def booted_kernel(
     """
     if is_snapshot(path):
         return resume_kernel(path)
-    image = load_image(path, progress=progress)
+    image = image or load_image(path, progress=progress)
     initrd = shell_initrd(image.arch, files)
     entry = _entry(Path(path), initrd, memory)
     if entry is not None and entry.is_file():

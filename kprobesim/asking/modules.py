@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from kprobesim.boot.initramfs import Entry, regular_file
 from kprobesim.errors import ImageError
-from kprobesim.image import KernelImage
 from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.finder import ModuleFinder
 
@@ -30,28 +29,22 @@ def _plain(name: str) -> str:
     return name.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
-def module_files(
-    image: KernelImage,
-    names: Iterable[str],
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, bytes | Entry]:
+def module_files(finder: ModuleFinder, names: Iterable[str]) -> dict[str, bytes | Entry]:
     """The files by which a guest's ``modprobe`` finds the modules ``names`` of its kernel.
 
     Args:
-        image: The kernel.
-        names: Modules that come with it; those that they depend on are added.
-        progress: Hears what takes long.
+        finder: Finds modules of the kernel.
+        names: Modules that it finds, in any order; those that they depend on are added.
 
     Raises:
         ImageError: One is not to be had.
     """
-    finder = ModuleFinder(image, progress)
     found: dict[str, ModuleFile] = {}
-    for name in names:
+    for name in sorted({name.replace("-", "_") for name in names}):
         _add(finder, finder.load(name), found, ())
     if not found:
         return {}
-    folder = f"lib/modules/{image.release}"
+    folder = f"lib/modules/{finder.image.release}"
     files: dict[str, bytes | Entry] = {
         f"{folder}/{name}.ko": regular_file(bytes(file.data[:])) for name, file in found.items()
     }

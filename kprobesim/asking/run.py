@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from kprobesim.asking.booted import booted_kernel
 from kprobesim.asking.modules import module_files, named_modules
 from kprobesim.asking.shell import Shell
-from kprobesim.boot.initramfs import Entry
 from kprobesim.errors import KprobeError, SymbolError, UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import load_image
+from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.kretprobe import Kretprobe
@@ -21,7 +21,7 @@ from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.registers import PtRegs
 from kprobesim.snapshot.container import is_snapshot
 
-__all__ = ["CountedPlace", "Counts", "LineOutcome", "RunOutcome", "run_counted"]
+__all__ = ["CountedPlace", "Counts", "LineOutcome", "RunOutcome", "modules_for", "run_counted"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,6 +102,7 @@ def run_counted(
     modules: Iterable[str] = (),
     timeout: float = 300.0,
     progress: Callable[[str], None] | None = None,
+    finder: ModuleFinder | None = None,
 ) -> RunOutcome:
     """Boot a kernel to a shell, count ``places`` while it does ``lines``.
 
@@ -117,6 +118,7 @@ def run_counted(
         modules: More modules to have at hand.
         timeout: Seconds of this computer's time, for all lines together.
         progress: Hears what takes long.
+        finder: Finds the kernel's modules, if one was made already.
 
     Raises:
         ImageError: The file is no kernel, or a module is not to be had.
@@ -129,14 +131,11 @@ def run_counted(
             f"{os.fspath(path)} is a snapshot, perhaps without a shell: give its image"
         )
     lines = [line for line in lines if line.strip()]
-    probed = sorted({module for place in places if (module := _module(place))})
-    wanted = dict.fromkeys([*probed, *named_modules(lines), *modules])
-    files: dict[str, bytes | Entry] = {}
-    if wanted:
-        files = module_files(load_image(path, progress=progress), wanted, progress)
-    kernel = booted_kernel(path, files, progress=progress)
+    finder = finder or ModuleFinder(load_image(path, progress=progress), progress)
+    files = module_files(finder, [*modules_for(places, lines), *modules])
+    kernel = booted_kernel(path, files, image=finder.image, progress=progress)
     shell = Shell(kernel)
-    for name in probed:
+    for name in modules_for(places, ()):
         shell.run(f"modprobe {name}", timeout)
     counters = [_Counter(kernel, place) for place in places]
     outcome = RunOutcome(kernel.version, [])
@@ -154,6 +153,12 @@ def run_counted(
         outcome.lines.append(LineOutcome(line, status, output))
     outcome.counts = [counter.counts() for counter in counters]
     return outcome
+
+
+def modules_for(places: Iterable[CountedPlace], lines: Iterable[str]) -> list[str]:
+    """The modules that places are in, and those that lines of shell load, by name."""
+    probed = {module for place in places if (module := _module(place))}
+    return sorted(probed.union(named_modules(lines)))
 
 
 def _module(place: CountedPlace) -> str:

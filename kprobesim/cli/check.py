@@ -153,7 +153,8 @@ def _judge(
         return Judge(kernel, options)
     from kprobesim.asking.ask import Asked  # boots, so it brings the emulator
 
-    return Judge(kernel, options, Asked(args.image, modules_of(symbols), progress()))
+    asked = Asked(args.image, modules_of(symbols), progress(), finder=kernel.finder)
+    return Judge(kernel, options, asked)
 
 
 def _expanded(kernel: KernelRules, place: Place) -> Iterator[Place]:

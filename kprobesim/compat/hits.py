@@ -15,7 +15,7 @@ from kprobesim.sources.wanted import Interface, Wanted
 if TYPE_CHECKING:
     from kprobesim.asking.run import CountedPlace
 
-__all__ = ["Run", "with_hits"]
+__all__ = ["Run", "modules_of", "with_hits"]
 
 _LSM_PREFIX = "bpf_lsm_"  # the functions that BPF's programs of hooks are attached to
 _SAID = 200  # characters of a failed line's output that are told
@@ -56,13 +56,14 @@ def with_hits(
     """
     from kprobesim.asking.run import run_counted  # boots: nothing else here brings the emulator
 
-    places = {}
-    for number, answer in enumerate(answers):
-        place = _place(facts, answer.wanted)
-        if place is not None:
-            places[number] = place
+    places = _places(facts, answers)
     outcome = run_counted(
-        facts.known.path, list(places.values()), run.lines, timeout=run.timeout, progress=progress
+        facts.known.path,
+        list(places.values()),
+        run.lines,
+        timeout=run.timeout,
+        progress=progress,
+        finder=facts.known.rules.finder,
     )
     told = list(answers)
     for number, counts in zip(places, outcome.counts, strict=True):
@@ -81,6 +82,19 @@ def with_hits(
         line = outcome.lines[-1].line
         wrong.append(Unread(facts.kernel.label, None, f"in {line!r}: {outcome.problem}"))
     return told, wrong
+
+
+def modules_of(facts: KernelFacts, answers: Sequence[Answer], run: Run) -> list[str]:
+    """The modules that a guest has at hand for :func:`with_hits`."""
+    from kprobesim.asking.run import modules_for
+
+    return modules_for(_places(facts, answers).values(), run.lines)
+
+
+def _places(facts: KernelFacts, answers: Sequence[Answer]) -> dict[int, CountedPlace]:
+    """What is counted, by the number of its answer."""
+    found = ((number, _place(facts, answer.wanted)) for number, answer in enumerate(answers))
+    return {number: place for number, place in found if place is not None}
 
 
 def _place(facts: KernelFacts, wanted: Wanted) -> CountedPlace | None:

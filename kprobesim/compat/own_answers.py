@@ -23,6 +23,7 @@ def with_own_answers(
     facts: KernelFacts,
     answers: Sequence[Answer],
     progress: Callable[[str], None] | None = None,
+    at_hand: Sequence[str] = (),
 ) -> list[Answer]:
     """The ``answers`` with what the kernel says to each of them that is a kprobe.
 
@@ -32,6 +33,7 @@ def with_own_answers(
         facts: The kernel as the rules know it.
         answers: What they say.
         progress: Hears that it boots.
+        at_hand: Modules that it is to have at hand, as it will be run with them.
 
     Raises:
         KprobesimError: It cannot be asked: it does not boot, or has no kprobes of its own.
@@ -42,7 +44,8 @@ def with_own_answers(
     from kprobesim.asking.ask import Asked  # boots: nothing else here brings the emulator
 
     modules = sorted({wanted.module for wanted in asked if wanted.module})
-    guest = Asked(facts.known.path, modules, progress)
+    finder = facts.known.rules.finder
+    guest = Asked(facts.known.path, modules, progress, at_hand=at_hand, finder=finder)
     told = []
     for answer in answers:
         wanted = answer.wanted

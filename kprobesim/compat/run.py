@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kprobesim.compat.differences import compared
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Unread
-from kprobesim.compat.hits import Run, with_hits
+from kprobesim.compat.hits import Run, modules_of, with_hits
 from kprobesim.compat.judge import Judge
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.own_answers import with_own_answers
@@ -172,7 +172,8 @@ def _judge(work: _Work, path: Path, progress: _Told | None, done: _Done) -> None
     answers = Judge(facts).answers(work.sources)
     done.judged = facts.kernel, known.version, answers
     if work.ask:
-        answers[:] = with_own_answers(facts, answers, progress)
+        at_hand = modules_of(facts, answers, work.run) if work.run is not None else ()
+        answers[:] = with_own_answers(facts, answers, progress, at_hand)
     if work.run is not None:
         answers[:], wrong = with_hits(facts, answers, work.run, progress)
         done.problems += wrong

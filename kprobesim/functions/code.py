@@ -15,6 +15,7 @@ from kprobesim.functions import arm64, x86_64
 from kprobesim.functions.branches import Branches
 from kprobesim.functions.clones import ENTRY_PADDING, split_clone, without_cold
 from kprobesim.functions.effects import Effect
+from kprobesim.functions.index import CodeIndex, kept_index
 from kprobesim.functions.pointers import pointed_at
 from kprobesim.image import KernelImage
 
@@ -140,15 +141,28 @@ class Code:
                     yield start, self.read(start, min(end, segment.end) - start)
 
     @cached_property
+    def _index(self) -> CodeIndex:
+        return kept_index(self.part, self._search)
+
+    def _search(self) -> CodeIndex:
+        known = self.entries.union(self._known())
+        wanted = self.entries.union(self.own_names)
+        branches = Branches(array("Q"), array("Q"), bytearray())
+        sites, addresses = array("Q"), array("Q")
+        for start, text in self.texts():
+            found = self._arch.find_branches(text, start, self._starts, known)
+            for column, more in zip(branches, found, strict=True):
+                column.extend(more)
+            for site, address in self._arch.find_references(text, start, wanted):
+                sites.append(site)
+                addresses.append(address)
+        pointed = array("Q", sorted(pointed_at(self.part, known)))
+        return CodeIndex(branches, (sites, addresses), pointed)
+
+    @property
     def branches(self) -> Branches:
         """Every branch of it to another function's entry, by site."""
-        entries = self.entries.union(self._known())
-        whole = Branches(array("Q"), array("Q"), bytearray())
-        for start, text in self.texts():
-            found = self._arch.find_branches(text, start, self._starts, entries)
-            for column, more in zip(whole, found, strict=True):
-                column.extend(more)
-        return whole
+        return self._index.branches
 
     @cached_property
     def _by_target(self) -> dict[int, array[int]]:
@@ -200,19 +214,12 @@ class Code:
         """Whether an address that it takes is that of what it uses."""
         return bool(self._arch.SHOWS_CONSTANTS)
 
-    @cached_property
+    @property
     def references(self) -> tuple[Sequence[int], Sequence[int]]:
         """Each place that takes the address of an entry or of an own name, and what it takes."""
-        wanted = self.entries.union(self.own_names)
-        sites, addresses = array("Q"), array("Q")
-        for start, text in self.texts():
-            for site, address in self._arch.find_references(text, start, wanted):
-                sites.append(site)
-                addresses.append(address)
-        return sites, addresses
+        return self._index.references
 
     @cached_property
     def taken(self) -> Set[int]:
         """The entries whose address its data or its code holds."""
-        known = self.entries.union(self._known())
-        return pointed_at(self.part, known) | self.entries.intersection(self.references[1])
+        return {*self._index.pointed, *self.entries.intersection(self.references[1])}

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kprobesim.errors import ImageError, SnapshotError
-from kprobesim.image.files.source import Buffer
+from kprobesim.image.files.source import Buffer, FileBytes
 from kprobesim.image.findings import Findings
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.state import pack_image, unpack_image
 from kprobesim.snapshot.container import Container, read_container, write_container
 
-__all__ = ["cache_directory", "content_key", "keep", "load_cached", "make_room"]
+__all__ = ["cache_directory", "code_stamp", "content_key", "keep", "load_cached", "make_room"]
 
 _T = TypeVar("_T")
 
@@ -39,6 +39,7 @@ _OFF = ("", "0", "off", "no", "none")
 _ENDING = ".kpi"
 #: Of all that is kept here: what symbolic made of debug information, too.
 _KEPT = (_ENDING, ".symcache")
+_READERS = "image"
 _MOST = 2 << 30
 _CHUNK = 1 << 20
 #: An entry that is being written for longer was given up.
@@ -84,7 +85,15 @@ def _findings(entry: Path) -> Findings:
             _log.info("what was found is searched anew: %s", error)
             return {}
 
-    return Findings(read, lambda found: _write(entry, dict(found), {}))
+    def keep(
+        name: str,
+        read: Callable[[Container], _T],
+        make: Callable[[], _T],
+        pack: Callable[[_T], tuple[dict[str, Any], dict[str, bytes]]],
+    ) -> _T:
+        return _keep(entry.with_name(f"{entry.stem}.{name}{_ENDING}"), read, make, pack)
+
+    return Findings(read, lambda found: _write(entry, dict(found), {}), keep)
 
 
 def keep(
@@ -139,19 +148,37 @@ def _keep(
 
 def content_key(data: Buffer) -> str:
     """Names the content of ``data``, as this code reads it."""
-    digest = hashlib.sha256(_readers())
+    return hashlib.sha256(f"{code_stamp(_READERS)} {_digest(data)}".encode()).hexdigest()
+
+
+def _digest(data: Buffer) -> str:
+    """The SHA-256; of a file that nobody has written to since, at once.
+
+    A package is opened by who wants its kernel, its modules, its configuration.
+    """
+    identity = data.identity() if isinstance(data, FileBytes) else None
+    known = None if identity is None else _digests.get(identity)
+    if known is not None:
+        return known
+    digest = hashlib.sha256()
     for at in range(0, len(data), _CHUNK):
         digest.update(data[at : at + _CHUNK])
+    if identity is not None:
+        _digests[identity] = digest.hexdigest()
     return digest.hexdigest()
 
 
+_digests: dict[tuple[int, ...], str] = {}
+
+
 @cache
-def _readers() -> bytes:
-    """Names this version of the code that reads images and symbols."""
-    room = Path(__file__).parent
-    files = sorted(room.rglob("*.py"))
-    stats = ((file.relative_to(room), file.stat()) for file in files)
-    return repr([(str(file), s.st_size, s.st_mtime_ns) for file, s in stats]).encode()
+def code_stamp(*rooms: str) -> str:
+    """Names this version of the code in ``rooms`` of this package."""
+    house = Path(__file__).parents[1]
+    files = sorted(file for room in rooms for file in (house / room).rglob("*.py"))
+    stats = ((file.relative_to(house), file.stat()) for file in files)
+    found = [(str(file), s.st_size, s.st_mtime_ns) for file, s in stats]
+    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def _write(entry: Path, facts: dict[str, Any], sections: dict[str, bytes]) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Findings"]
+from kprobesim.snapshot.container import Container
+
+__all__ = ["Findings", "Keeper"]
+
+_T = TypeVar("_T")
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -18,21 +22,54 @@ def _forget(_found: Mapping[str, Any]) -> None:
     """Keep nothing."""
 
 
+class Keeper(Protocol):
+    """Gives what an earlier run has kept under a name, or makes it and keeps it."""
+
+    def __call__(
+        self,
+        name: str,
+        read: Callable[[Container], _T],
+        make: Callable[[], _T],
+        pack: Callable[[_T], tuple[dict[str, Any], dict[str, bytes]]],
+    ) -> _T:
+        """See :meth:`Findings.kept`."""
+
+
 class Findings:
     """Of one image: each thing is searched once, here or in an earlier run.
 
     Args:
         read: Gives what an earlier run has kept, by name.
         write: Is given everything whenever there is something more.
+        keep: Keeps what is too large for that in files of its own; ``None``: nobody does.
     """
 
     def __init__(
         self,
         read: Callable[[], Mapping[str, Any]] = _nothing,
         write: Callable[[Mapping[str, Any]], None] = _forget,
+        keep: Keeper | None = None,
     ) -> None:
         self._read = read
         self._write = write
+        self._keep = keep
+
+    def kept(
+        self,
+        name: str,
+        read: Callable[[Container], _T],
+        search: Callable[[], _T],
+        pack: Callable[[_T], tuple[dict[str, Any], dict[str, bytes]]],
+    ) -> _T:
+        """What an earlier run has kept in a file of its own, or what ``search`` finds now.
+
+        Args:
+            name: Of the file.
+            read: Makes it of the file; raises SnapshotError if that is damaged, or of other code.
+            search: Searches.
+            pack: Gives the facts and sections that are kept of it.
+        """
+        return search() if self._keep is None else self._keep(name, read, search, pack)
 
     @cached_property
     def _found(self) -> dict[str, Any]:

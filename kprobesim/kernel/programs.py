@@ -36,6 +36,7 @@ from kprobesim.programs.spelling import duration
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.ring import Ring
 from kprobesim.programs.stores.single import Counter
+from kprobesim.programs.stores.stacks import Stacks
 from kprobesim.programs.stores.table import Table
 
 __all__ = ["ProgramVerbs"]
@@ -60,6 +61,15 @@ class ProgramVerbs(Verdicts):
     @cached_property
     def _programs(self) -> Programs:
         return Programs(self.machine, self.kprobes, self.tasks)
+
+    @property
+    def stacks(self) -> Stacks:
+        """What the numbers of ``stack_id`` stand for: addresses of callers, the innermost first.
+
+        As many as frame pointers tell; the caller alone in a kernel without them, as x86-64 ones
+        with ORC are.
+        """
+        return self._programs.stacks
 
     @property
     def programs(self) -> list[Planted]:

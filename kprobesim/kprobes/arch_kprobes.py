@@ -64,6 +64,10 @@ class ArchInsn(Protocol):
     def repeats(self) -> bool:
         """Whether it comes to itself until it is done (x86 REP)."""
 
+    @property
+    def ends_block(self) -> bool:
+        """Whether Unicorn goes on in another block behind an emulated one."""
+
     def boosted(self) -> ArchInsn:
         """With ``late_boost`` done."""
 
@@ -117,6 +121,14 @@ def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) 
         unboostable_prefixes=x86.unboostable_prefixes,
     )
 
+    variants = {
+        (post_handler, exception_entry): replace(
+            kernel, has_post_handler=post_handler, has_exception_entry=exception_entry
+        )
+        for post_handler in (False, True)
+        for exception_entry in (False, True)
+    }
+
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
         if site.ftrace:
             return FtraceInsn(site.address)
@@ -128,11 +140,7 @@ def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) 
             int3_ends_walk=x86.int3_ends_walk,
             cfi_traps=image.cfi_traps if x86.refuse_cfi_checks else frozenset(),
         )
-        options = replace(
-            kernel,
-            has_post_handler=site.has_post_handler,
-            has_exception_entry=site.has_exception_entry,
-        )
+        options = variants[site.has_post_handler, site.has_exception_entry]
         return x86_64.prepare(original, site.address, slot=slot, options=options)
 
     return ArchKprobes(
@@ -161,17 +169,20 @@ def _arm64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) -
         narrow_exclusives=model.arm64.narrow_exclusives,
         refuse_mops=model.arm64.refuse_mops,
     )
+    variants = {known: replace(kernel, has_exception_entry=known) for known in (False, True)}
     fatal = int(KprobeStatus.KPROBE_REENTER)
     if strict and not model.arm64.reenter_while_stepping:
         fatal |= KprobeStatus.KPROBE_HIT_SS
 
     def prepare(site: Site, original: Read, live: Read, slot: int) -> ArchInsn:
-        options = replace(
-            kernel,
-            has_exception_entry=site.has_exception_entry,
+        return arm64.prepare(
+            original,
+            site.address,
+            slot=slot,
+            options=variants[site.has_exception_entry],
+            read_live=live,
             symbol_start=site.symbol_start,
         )
-        return arm64.prepare(original, site.address, slot=slot, options=options, read_live=live)
 
     return ArchKprobes(
         isa=ARM64,

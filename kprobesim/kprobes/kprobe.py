@@ -23,6 +23,7 @@ __all__ = [
     "PostHandler",
     "PreHandler",
     "is_true",
+    "registered_flags",
 ]
 
 # ``regs`` may be declared as ``PtRegs`` or as those of one architecture.
@@ -88,6 +89,18 @@ class KprobeFlag(enum.IntFlag):
     OPTIMIZED = 4
     FTRACE = 8
     ON_FUNC_ENTRY = 16
+
+
+# The operators of enumerations take a microsecond each.
+_DISABLED, _FTRACE = int(KprobeFlag.DISABLED), int(KprobeFlag.FTRACE)
+_ON_FUNC_ENTRY = int(KprobeFlag.ON_FUNC_ENTRY)
+_FLAGS = [KprobeFlag(bits) for bits in range(2 * KprobeFlag.ON_FUNC_ENTRY)]
+
+
+def registered_flags(flags: int, *, at_entry: bool, ftrace: bool) -> KprobeFlag:
+    """What registration makes of a probe's ``flags``: of these, DISABLED stays."""
+    kept = int(flags) & _DISABLED
+    return _FLAGS[kept | at_entry * _ON_FUNC_ENTRY | ftrace * _FTRACE]
 
 
 DISABLED_OR_GONE = int(KprobeFlag.DISABLED | KprobeFlag.GONE)

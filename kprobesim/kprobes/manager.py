@@ -21,7 +21,7 @@ from kprobesim.kprobes.enable import EnabledProbes
 from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
-from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType, registered_flags
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.module_notifier import ModuleNotifier
@@ -198,11 +198,7 @@ class KprobesManager:
             )
         site = self.rules.site(p)
         p.addr = site.address
-        p.flags &= KprobeFlag.DISABLED
-        if site.on_func_entry:
-            p.flags |= KprobeFlag.ON_FUNC_ENTRY
-        if site.ftrace:
-            p.flags |= KprobeFlag.FTRACE
+        p.flags = registered_flags(p.flags, at_entry=site.on_func_entry, ftrace=site.ftrace)
         p.nmissed = 0
         self.rules.check_safe(site, init_freed=self.init_freed)
         head = self._table.heads.get(site.address)
@@ -293,16 +289,18 @@ class KprobesManager:
 
     def register_kprobes(self, probes: Sequence[Kprobe], arming: ProbeArming = "auto") -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
-        register_all(probes, lambda p: self.register_kprobe(p, arming), self.unregister_kprobes)
+        with self._machine.code_watch.batch():
+            register_all(probes, lambda p: self.register_kprobe(p, arming), self.unregister_kprobes)
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Unregister each of ``probes``; what is not registered is told after the others."""
         unknown = []
-        for p in probes:
-            if p in self._table:
-                self._unregister(p)
-            else:
-                unknown.append(p)
+        with self._machine.code_watch.batch():
+            for p in probes:
+                if p in self._table:
+                    self._unregister(p)
+                else:
+                    unknown.append(p)
         addresses = [p.addr for p in unknown]
         for p in unknown:
             p.addr = None

@@ -7,11 +7,12 @@ before the hit of a probe on the very instruction that it returns to, whoever ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.unicorn.native import Native, caller
+from kprobesim.machine.unicorn.native import Native, caller_of
 
 __all__ = [
     "INSIDE",
@@ -69,7 +70,9 @@ class CodeWatch:
         self._text = text
         self._watches: dict[int, tuple[Watch, ...]] = {}
         self._guarded: dict[Arrival, UnguardedArrival] = {}
+        self._callers: dict[int, Callable[[int, int], None]] = {}  # of machine code, by address
         self._arrived = self._make_arrived()  # for addresses with several clients
+        self._to_forget: list[int] | None = None
 
     def watch(self, address: int, arrived: Arrival, priority: int = PROBES) -> Watch:
         """Call ``arrived(address)`` before each execution of the instruction at ``address``.
@@ -102,14 +105,16 @@ class CodeWatch:
 
         Where it is alone, no Python is on its way.
         """
-        arrived = caller(native, self._engine.hooks.handle)
-        return self._add(Watch(address, arrived, priority, native))
+        return self._add(Watch(address, _nobody, priority, native))
 
     def _add(self, watch: Watch) -> Watch:
         address, priority = watch.address, watch.priority
         before = self._watches.get(address, ())
-        at = sum(other.priority >= priority for other in before)
-        self._watches[address] = (*before[:at], watch, *before[at:])
+        if before:
+            at = sum(other.priority >= priority for other in before)
+            self._watches[address] = (*before[:at], watch, *before[at:])
+        else:
+            self._watches[address] = (watch,)
         self._arm(address)
         # Python may leave the block, for which one with machine code alone does not look.
         first = not before or (watch.native is None and all(each.native for each in before))
@@ -141,13 +146,47 @@ class CodeWatch:
     def _arm(self, address: int) -> None:
         """Let the engine call the clients there; a single one directly."""
         clients, dispatch, hooks = self._watches[address], self._engine.dispatch, self._engine.hooks
+        if len(clients) == 1:
+            native = clients[0].native
+            called = hooks.arrival(clients[0].arrived) if native is None else native
+            dispatch.arm(address, called, leaves=native is None)
+            return
         natives = [each.native for each in clients if each.native is not None]
         leaves = len(natives) < len(clients)
-        if leaves or (len(natives) > 1 and not dispatch.live):
-            called = hooks.arrival(clients[0].arrived if len(clients) == 1 else self._arrived)
-        else:
-            called = natives[0] if len(natives) == 1 else dispatch.chain(natives)
-        dispatch.arm(address, called, leaves=leaves)
+        if not leaves and dispatch.live:
+            dispatch.arm(address, dispatch.chain(natives), leaves=False)
+            return
+        for each in clients:
+            if each.native is not None:
+                each.arrived = self._caller(each.native)
+        dispatch.arm(address, hooks.arrival(self._arrived), leaves=leaves)
+
+    def _caller(self, native: Native) -> UnguardedArrival:
+        call = self._callers.get(native.function)
+        if call is None:
+            call = caller_of(native.function, self._engine.hooks.handle)
+            self._callers[native.function] = call
+        return lambda _uc, address: call(address, native.data)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Within it much is watched, or no more: what was translated is forgotten at its end.
+
+        No guest code may run meanwhile.
+        """
+        if self._to_forget is not None:
+            yield
+            return
+        addresses = self._to_forget = []
+        try:
+            yield
+        finally:
+            self._to_forget = None
+            if addresses and self._engine.in_user_mode():
+                self._forget(addresses[0])  # all of it
+            else:
+                for address in addresses:
+                    self._forget(address)
 
     def __len__(self) -> int:
         """How many addresses are watched."""
@@ -160,7 +199,9 @@ class CodeWatch:
         may hide the kernel, so it cannot be told; the engine then forgets all.
         """
         engine = self._engine
-        if engine.in_user_mode() or self._text.is_code(address):
+        if self._to_forget is not None:
+            self._to_forget.append(address)
+        elif self._text.is_code(address) or engine.in_user_mode():
             engine.forget_code(address, address + 1)
 
     def _guard(self, arrived: Arrival) -> UnguardedArrival:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
 from kprobesim.machine.unicorn.struct_layout import Words
+from kprobesim.programs.stores.stacks import Stacks
+from kprobesim.stack.orc import OrcTable
 
 __all__ = ["Guest", "guest_of"]
 
@@ -37,6 +41,8 @@ class Guest:
             address, as the kernel's way of return probes has it; else 0.
         cpu: The number of the CPU.
         tasks: Where its tasks are, and how they look.
+        image: What it runs.
+        stacks: The stacks of callers that its programs have met.
     """
 
     arch: str
@@ -50,10 +56,17 @@ class Guest:
     caller: Words
     cpu: int
     tasks: Tasks
+    image: KernelImage
+    stacks: Stacks
+
+    @cached_property
+    def has_frames(self) -> bool:
+        """Whether its code keeps frame pointers: not if it has ORC instead."""
+        return not OrcTable(self.image)
 
 
-def guest_of(machine: System, tasks: Tasks) -> Guest:
-    """What is to be known of ``machine``, whose tasks are those of ``tasks``."""
+def guest_of(machine: System, tasks: Tasks, image: KernelImage) -> Guest:
+    """What is to be known of ``machine``, which runs ``image`` with its ``tasks``."""
     memory = machine.memory
 
     def time() -> tuple[int, int, int] | None:
@@ -77,4 +90,6 @@ def guest_of(machine: System, tasks: Tasks) -> Guest:
         caller=(ctypes.c_uint64 * 1)(),
         cpu=machine.vcpu.number,
         tasks=tasks,
+        image=image,
+        stacks=Stacks(),
     )

@@ -197,7 +197,7 @@ def interpret(
         stores: What its actions keep, in their order.
         count: Counts "hits" and "faults".
     """
-    values = _Values(surroundings, ("caller", "duration") if program.returns else ())
+    values = _Values(surroundings, ("caller", "duration", "stack_id") if program.returns else ())
     when = None if program.when is None else values.make(program.when)
     actions = [
         _action(action, store, values, count)

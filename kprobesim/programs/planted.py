@@ -11,6 +11,7 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.turn import Turn
 from kprobesim.programs.probe import ProgramProbe
 from kprobesim.programs.program import Program
+from kprobesim.programs.stores.stacks import Stacks
 
 __all__ = ["Planted"]
 
@@ -27,7 +28,10 @@ class Planted:
         stores: What each action of the program keeps, in their order.
         asked: What was asked for: to compile it, not to, or (``None``) if it can be.
         why_not: Why the program is not compiled; "" if it is.
+        stacks: What its ``stack_id`` stand for.
     """
+
+    stacks: Stacks
 
     def __init__(
         self,

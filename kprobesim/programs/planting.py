@@ -44,6 +44,7 @@ class Programs:
 
     Attributes:
         following: The calls that compiled return programs follow.
+        stacks: What ``stack_id`` stands for.
     """
 
     def __init__(self, machine: System, kprobes: KprobesManager, tasks: Tasks) -> None:
@@ -51,8 +52,9 @@ class Programs:
         self._machine = machine
         self._kprobes = kprobes
         self._abi = architecture(machine.arch).abi
-        self._guest = guest_of(machine, tasks)
-        self._facts = TaskFacts(machine, tasks)
+        self._guest = guest_of(machine, tasks, kprobes.rules.image)
+        self._facts = TaskFacts(machine, self._guest)
+        self.stacks = self._guest.stacks
         self.following = Following(machine, kprobes.rules.image, self._guest)
         self._codes: dict[tuple[Any, ...], Code] = {}
         kprobes.returns.followers.append(self.following.pending)
@@ -112,12 +114,14 @@ class Programs:
             self._fill(blocks, size, stores, names)
             self._call_code(probes, code, blocks, size, stores)
         machine, kprobes = self._machine, self._kprobes
-        return Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
+        planted = Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
+        planted.stacks = self.stacks
+        return planted
 
     def _interpret(self, p: ProgramProbe, run: Callable[[Any, int], None]) -> None:
         """Let the hits of ``p`` call ``run``."""
         if isinstance(p, ReturnProgramProbe):
-            p.return_by_python(run, self._machine.stopwatch.now, p.program.maxactive)
+            p.return_by_python(run, self._facts, p.program.maxactive)
         else:
             p.use_python(run)
 

@@ -78,6 +78,11 @@ class Program:
         return any(isinstance(v, Fact) and v.name == "duration" for v in self.values)
 
     @cached_property
+    def asks_for_stacks(self) -> bool:
+        """Whether it keeps numbers of stacks."""
+        return any(isinstance(v, Fact) and v.name == "stack_id" for v in self.values)
+
+    @cached_property
     def shape(self) -> tuple[Any, ...]:
         """Equal for programs that the same code can be compiled for."""
         when = None if self.when is None else self.when.shape
@@ -101,7 +106,7 @@ class Program:
         """Whether it can be run at ``place``, which is no function's first instruction.
 
         Raises:
-            UsageError: It reads an argument, or waits for a return.
+            UsageError: It reads an argument, waits for a return, or asks for callers.
         """
         if self.returns:
             raise UsageError(f"{place} is no entry of a function: only those have returns")
@@ -110,6 +115,11 @@ class Program:
                 raise UsageError(
                     f"{value} is an argument at a function's first instruction only: at {place} "
                     f"read registers, such as reg({abi.arguments[value.n]!r})"
+                )
+            if isinstance(value, Fact) and value.name in ("caller", "stack_id"):
+                raise UsageError(
+                    f"{value} is known at a function's first instruction only: at {place} the "
+                    "return address may be anywhere"
                 )
 
     def __repr__(self) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 
 from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeEntry, KretprobeInstance
 from kprobesim.programs.compiler.block import returns_at
+from kprobesim.programs.fault import FAULT
 from kprobesim.programs.following import Following
 from kprobesim.programs.pending import Call, Pool
 from kprobesim.programs.probe import ProgramProbe
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.words import Words
+from kprobesim.programs.task import TaskFacts
 
 __all__ = ["ReturnProgramProbe", "ReturnedCall"]
 
@@ -34,13 +36,20 @@ class _EntryCounts(Kretprobe):
 class ReturnedCall:
     """The registers at a return, with what was kept from the entry."""
 
-    __slots__ = ("_arguments", "_regs", "caller", "duration")
+    __slots__ = ("_arguments", "_facts", "_regs", "caller", "duration")
 
-    def __init__(self, regs: Any, ri: KretprobeInstance, now: int) -> None:
+    def __init__(self, regs: Any, ri: KretprobeInstance, facts: TaskFacts, *, timed: bool) -> None:
         entered, self._arguments = ri.data
         self._regs = regs
+        self._facts = facts
         self.caller = ri.ret_addr
-        self.duration = now - entered
+        self.duration = facts.now() - entered if timed else 0
+
+    @property
+    def stack_id(self) -> Any:
+        """The number of the stack of callers."""
+        number = self._facts.stack_id(self.caller)
+        return FAULT if number is None else number
 
     def arg(self, n: int) -> int:
         """What argument ``n`` was."""
@@ -84,22 +93,22 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
         self._following, self._pool = following, pool
 
     def return_by_python(
-        self, run: Callable[[Any, int], None], now: Callable[[], int], maxactive: int
+        self, run: Callable[[Any, int], None], facts: TaskFacts, maxactive: int
     ) -> None:
         """Let a return probe of Python's follow the calls: :attr:`rp`.
 
         Args:
             run: The program, to be called with a :class:`ReturnedCall` and the function's address.
-            now: Tells the time.
+            facts: What is known of the guest.
             maxactive: As a ``Kretprobe``'s.
         """
         saved, timed = [argument.n for argument in self.program.saved], self.program.is_timed
 
         def entered(ri: KretprobeInstance, regs: Any) -> None:
-            ri.data = now() if timed else 0, {n: regs.arg(n) for n in saved}
+            ri.data = facts.now() if timed else 0, {n: regs.arg(n) for n in saved}
 
         def returned(ri: KretprobeInstance, regs: Any) -> None:
-            run(ReturnedCall(regs, ri, now() if timed else 0), self.addr or 0)
+            run(ReturnedCall(regs, ri, facts, timed=timed), self.addr or 0)
 
         self.rp = _EntryCounts(handler=returned, entry_handler=entered, maxactive=maxactive)
         self.rp.kp = self

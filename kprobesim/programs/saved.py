@@ -53,6 +53,7 @@ def save_programs(kprobes: KprobesManager) -> SavedPrograms:
                 # Of each probe: its number among all (-1: unregistered), its hits and faults.
                 "probes": [[places.get(id(p), -1), p.hits, p.faults] for p in planted.probes],
                 "calls": [_calls(p) for p in planted.probes],
+                "stacks": _stacks(planted),
             }
         )
     return saved
@@ -62,6 +63,13 @@ def _calls(p: ProgramProbe) -> list[list[Any]]:
     """The calls that a return program follows."""
     calls = p.calls if isinstance(p, ReturnProgramProbe) else []
     return [[*call[:-1], list(call.saved)] for call in calls]
+
+
+def _stacks(planted: Planted) -> list[list[Any]]:
+    """What its numbers of stacks stand for."""
+    if not planted.program.asks_for_stacks:
+        return []
+    return [[number, list(addresses)] for number, addresses in planted.stacks.items()]
 
 
 def prepare_saved(programs: Programs, saved: SavedPrograms) -> dict[int, Kprobe]:
@@ -90,6 +98,7 @@ def prepare_saved(programs: Programs, saved: SavedPrograms) -> dict[int, Kprobe]
                 p.remember(hits, faults)
                 if number >= 0:
                     made[number] = p
+            programs.stacks.put_all(facts["stacks"])
             if planted.program.returns and not planted.compiled:
                 raise UsageError(f"the stored return programs need a compiler: {planted.why_not}")
             for p, calls in zip(planted.probes, facts["calls"], strict=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from kprobesim.errors import GuestMemoryError
-from kprobesim.inside.tasks import TASK_COMM_LEN, Tasks
+from kprobesim.inside.tasks import TASK_COMM_LEN
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
+from kprobesim.programs.guest import Guest
+from kprobesim.programs.stores.stacks import DEPTH
 from kprobesim.sizes import MASK64
 
 __all__ = ["TaskFacts"]
@@ -16,14 +18,15 @@ _HIGH_HALF = 1 << 63
 
 
 class TaskFacts:
-    """The facts of a hit on ``machine``, whose tasks are those of ``tasks``; ``None``: a fault.
+    """The facts of a hit on ``machine``, which is ``guest``; ``None``: a fault.
 
     ``by_name`` has what tells each of them.
     """
 
-    def __init__(self, machine: System, tasks: Tasks) -> None:
+    def __init__(self, machine: System, guest: Guest) -> None:
         self._machine = machine
-        self._tasks = tasks
+        self._guest = guest
+        self._tasks = guest.tasks
         self._control = control_words(machine.engine)
         self.by_name: Mapping[str, Callable[[], int | bytes | None]] = {
             "caller": self.caller,
@@ -31,6 +34,7 @@ class TaskFacts:
             "cpu": self.cpu,
             "now": self.now,
             "pid": self.pid,
+            "stack_id": self.stack_id,
             "tgid": self.tgid,
         }
 
@@ -98,6 +102,25 @@ class TaskFacts:
         frame = words[abi.number(abi.stack_pointer)]
         address = self._read(frame, 8)
         return None if address is None else recover(address, frame)
+
+    def stack_id(self, caller: int | None = None) -> int | None:
+        """The number of the stack of callers; ``caller`` is the innermost, if not that of now."""
+        first = self.caller() if caller is None else caller
+        if first is None:
+            return None
+        return self._guest.stacks.number([first, *self._outer_callers()])
+
+    def _outer_callers(self) -> Iterator[int]:
+        """Who has called the caller, by the frames."""
+        abi, frame, left = self._machine.isa.abi, 0, DEPTH - 1
+        if self._guest.has_frames:
+            frame = self._machine.words[abi.number(abi.frame_pointer)]
+        while frame and frame % 8 == 0 and left:
+            outer, link = self._read(frame, 8), self._read(frame + 8 & MASK64, 8)
+            if outer is None or link is None or not link & _HIGH_HALF:
+                return
+            yield link
+            frame, left = 0 if abi.pushes_return and outer <= frame else outer, left - 1
 
     def _read(self, address: int, size: int) -> int | None:
         try:

@@ -12,11 +12,13 @@ from kprobesim import open_rules
 from kprobesim.asking.ask import Asked
 from kprobesim.asking.booted import booted_kernel
 from kprobesim.asking.modules import module_files, named_modules
-from kprobesim.asking.run import CountedPlace, run_counted
+from kprobesim.asking.run import CountedPlace, modules_for, run_counted
 from kprobesim.asking.shell import Shell
 from kprobesim.boot.initramfs import Entry
-from kprobesim.errors import ImageError, UsageError
+from kprobesim.errors import ImageError, KprobesimError, UsageError
 from kprobesim.image import load_image
+from kprobesim.image.modules.finder import ModuleFinder
+from kprobesim.kernel.booted import BootedKernel
 from kprobesim.machine.faults import GuestTimeout
 
 
@@ -76,7 +78,7 @@ def as_bytes(entry: bytes | Entry) -> bytes:
 
 def test_modules_come_with_what_they_need(real_image: Path) -> None:
     image = load_image(real_image)
-    files = module_files(image, ["virtio_blk"])
+    files = module_files(ModuleFinder(image), ["virtio_blk"])
     folder = f"lib/modules/{image.release}"
     listed = as_bytes(files[f"{folder}/modules.dep"]).decode()
     order = [line.partition(".ko:")[0] for line in listed.splitlines()]
@@ -84,7 +86,33 @@ def test_modules_come_with_what_they_need(real_image: Path) -> None:
     needed = listed.splitlines()[-1].partition(":")[2].split()
     assert needed == [f"{name}.ko" for name in reversed(order[:-1])]
     with pytest.raises(ImageError, match="no module no_such"):
-        module_files(image, ["no_such"])
+        module_files(ModuleFinder(image), ["no_such"])
+
+
+def test_who_asks_and_who_counts_boot_the_same(
+    real_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with the modules that places are in and lines load, in whatever order these come."""
+    finder = ModuleFinder(load_image(real_image))
+    places = [CountedPlace("one", "virtio_ring:vring_create_virtqueue")]
+    first = finder.names()[0]
+    lines = ["modprobe virtio-blk", f"modprobe {first}"]
+    with_files: list[object] = []
+
+    def boot(path: Path, files: dict[str, bytes | Entry], **more: object) -> BootedKernel:
+        with_files.append([(name, as_bytes(entry)) for name, entry in files.items()])
+        assert more["image"] is finder.image
+        raise KprobesimError("nobody waits for a boot here")
+
+    for home in ("ask", "run"):
+        monkeypatch.setattr(f"kprobesim.asking.{home}.booted_kernel", boot)
+    at_hand = modules_for(places, lines)
+    assert set(at_hand) == {first, "virtio_blk", "virtio_ring"}
+    with pytest.raises(KprobesimError, match="nobody waits"):
+        Asked(real_image, ["virtio_ring", "no_such"], at_hand=at_hand, finder=finder)
+    with pytest.raises(KprobesimError, match="nobody waits"):
+        run_counted(real_image, places, lines, finder=finder)
+    assert with_files[0] == with_files[1] and with_files[0]
 
 
 def test_named_modules() -> None:

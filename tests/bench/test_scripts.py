@@ -15,6 +15,7 @@ BENCHMARKS = ROOT / "benchmarks"
 TINY = {
     "boot": "--rounds 1 --until Booting",
     "catalogs": "--sample --probes 5 --kernels 3",
+    "dispatch": "--many 50 --turns 2000 --places 20 --until Booting",
     "image_load": "",
     "reset": "--rounds 1 --until Booting",
     "resume": "--rounds 1 --until Booting",

@@ -21,7 +21,7 @@ def saying(monkeypatch: pytest.MonkeyPatch) -> dict[str | None, Answer]:
     answers: dict[str | None, Answer] = {}
 
     class Saying:
-        def __init__(self, path: str, modules: list[str], progress: object) -> None:
+        def __init__(self, path: str, modules: list[str], progress: object, **more: object) -> None:
             answers["modules"] = Answer(None, ",".join(modules))
 
         def point(self, symbol: str | None, offset: int = 0, **how: Any) -> Answer:

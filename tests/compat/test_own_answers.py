@@ -21,7 +21,7 @@ class Saying:
     says: ClassVar[dict[str | None, Said]] = {}
     asked: ClassVar[list[dict[str, Any]]] = []
 
-    def __init__(self, path: Path, modules: list[str], progress: object) -> None:
+    def __init__(self, path: Path, modules: list[str], progress: object, **more: object) -> None:
         if not path.name.endswith(".elf"):
             raise AskingError(f"{path} has no type information")
 

@@ -79,7 +79,7 @@ def test_other_content_and_other_code_are_other_entries(
 ) -> None:
     load(deb)
     assert load(package(tmp_path / "linux.deb", "changed"))[1]
-    monkeypatch.setattr("kprobesim.image.cache._readers", lambda: b"a later version")
+    monkeypatch.setattr("kprobesim.image.cache.code_stamp", lambda *rooms: "a later version")
     assert load(deb)[1]
     assert len(list(folder.iterdir())) == 3
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kprobesim import GuestLimit, Kernel, Kprobe, PtRegs
+from kprobesim import GuestLimit, Kernel, Kprobe, KprobeError, PtRegs
 from kprobesim.arch.x86_64 import decode
 from kprobesim.arch.x86_64.fall_through import falls_through, repeats
 from kprobesim.kernel.called import CalledKernel
@@ -69,6 +70,25 @@ def test_limits_are_where_they_are_without_a_probe(hooked: CalledKernel) -> None
             assert outcome(limit) == plain
         assert len(pres) == len(posts), "a hit is not cut in its middle"
     assert len(posts) == 3
+
+
+@pytest.mark.parametrize("function", ["count_to", "gcd"])
+def test_time_is_what_it_is_without_a_probe(hooked: CalledKernel, function: str) -> None:
+    """On every instruction, branches that are taken or not among them: the blocks are counted."""
+    k, stopwatch, hits = hooked, hooked.machine.stopwatch, []
+
+    def spent() -> int:
+        before = stopwatch.now()
+        k.call(function, 12, 18)
+        return stopwatch.now() - before
+
+    plain = spent()
+    assert plain > 0
+    for offset in range(k.symbols[function].size):
+        p = Kprobe(function, offset=offset, post_handler=lambda p, *_: hits.append(p.addr))
+        with contextlib.suppress(KprobeError), k.register_kprobe(p):
+            assert [spent(), spent()] == [plain, plain], hex(offset)
+    assert len(set(hits)) > 8
 
 
 def test_where_the_hit_goes_on_may_be_changed_at_its_end(hooked: CalledKernel) -> None:

@@ -34,7 +34,7 @@ class Reader:
     def __init__(self, k: CalledKernel | BootedKernel) -> None:
         self.memory = k.machine.memory
         module = ir.Module()
-        self._guest = guest_of(k.machine, k.tasks)
+        self._guest = guest_of(k.machine, k.tasks, k.image)
         code = GuestMemoryCode(module, self._guest)
         for user in (False, True):
             for size in _SIZES:

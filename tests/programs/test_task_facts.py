@@ -13,13 +13,14 @@ from llvmlite import ir
 from makers.boots import Boots
 from programs.compiled import I64, Compiled, new_function
 
-from kprobesim import BootedKernel, CalledKernel, Kprobe
+from kprobesim import BootedKernel, CalledKernel, Kernel, Kprobe, UsageError
 from kprobesim.inside.tasks import TASK_COMM_LEN
 from kprobesim.machine.registers import PtRegs
-from kprobesim.programs import arg, caller, comm, cpu, now, pid, tgid
+from kprobesim.programs import Program, Record, arg, caller, comm, cpu, now, pid, stack_id, tgid
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import guest_of
+from kprobesim.programs.stores.stacks import DEPTH
 from kprobesim.programs.task import TaskFacts
 from kprobesim.sizes import MASK64
 
@@ -30,10 +31,10 @@ class Facts:
     def __init__(
         self, k: CalledKernel | BootedKernel, numbers: tuple[str, ...], *, comm: bool = True
     ) -> None:
-        self.python = TaskFacts(k.machine, k.tasks)
         self.numbers = numbers
         self._comm = comm
-        self._guest = guest = guest_of(k.machine, k.tasks)  # its words are in the code
+        self._guest = guest = guest_of(k.machine, k.tasks, k.image)  # its words are in the code
+        self.python = TaskFacts(k.machine, guest)
         module = ir.Module()
         code = TaskCode(guest, GuestMemoryCode(module, guest), k.machine.isa.abi)
         for name in numbers:
@@ -68,7 +69,7 @@ class Facts:
         return facts
 
 
-_ALL = ("pid", "tgid", "cpu", "now", "caller")
+_ALL = ("pid", "tgid", "cpu", "now", "caller", "stack_id")
 
 
 def test_tasks_of_a_booted_guest(boots: Boots, real_image: Path) -> None:
@@ -166,3 +167,48 @@ def test_programs_record_them(boots: Boots, real_image: Path) -> None:
     one, other = ([tuple(record) for record in ring] for ring in rings)
     assert one == other
     assert one
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_stacks_of_callers(guest: CalledKernel, compiled: bool) -> None:
+    """As many callers as frame pointers tell, and each stack once."""
+    ring = guest.record("recurse", stack=stack_id, left=arg(0), compiled=compiled)
+    returns = Program([Record({"stack": stack_id})], returns=True, maxactive=41)
+    back = guest.plant("recurse", returns, compiled=compiled).stores[0]
+    expected: dict[int, list[int]] = {}
+
+    def look(_p: Kprobe, regs: PtRegs) -> None:
+        expected[regs.arg(0)] = [frame.address for frame in guest.stack_trace()[1:]]
+
+    with guest.probing("recurse", pre_handler=look, arming="hook"):
+        for _ in range(2):
+            guest.call("recurse", 40)
+    stacks = [guest.stacks[record.stack] for record in ring]
+    assert stacks[:41] == stacks[41:]
+    assert [record.stack for record in back] == [record.stack for record in ring][40::-1] * 2
+    for record, stack in zip(ring, stacks, strict=True):
+        assert list(stack) == expected[record.left][: len(stack)]
+        assert len(stack) == min(len(expected[record.left]), DEPTH)
+    assert len({record.stack for record in ring}) == len(set(stacks)) == len(guest.stacks)
+
+
+def test_stacks_of_a_booted_guest(boots: Boots, real_image: Path, tmp_path: Path) -> None:
+    """Those of ORC kernels are their caller; numbers mean the same behind a snapshot."""
+    k = boots.at_run_init(real_image)
+    tables = [k.count("kfree", key=(stack_id, comm), compiled=each) for each in (True, False)]
+    k.run(seconds=0.1)
+    one, other = (dict(table) for table in tables)
+    assert one == other
+    depths = {len(k.stacks[number]) for number, _ in one}
+    assert max(depths) > 5 if k.arch == "arm64" else depths == {1}
+    tables[1].planted.remove()
+    k.snapshot(tmp_path / "stacks.kps")
+    assert dict(Kernel.resume(tmp_path / "stacks.kps").stacks) == dict(k.stacks)
+
+
+def test_callers_are_known_at_the_entry(guest: CalledKernel) -> None:
+    inside = next(f"gcd+{n}" for n in range(8, 40) if guest.check(f"gcd+{n}"))
+    for value in (caller, stack_id):
+        with pytest.raises(UsageError, match="first instruction only"):
+            guest.count(inside, key=value)
+    assert len(guest.kprobes) == 0

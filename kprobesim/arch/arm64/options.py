@@ -27,7 +27,6 @@ class Options:
     CAS (since 6.15).
     ``refuse_mops``: the memory copy and set instructions are refused (since 6.12; in 6.6.y too).
     ``has_exception_entry``: the address is in the exception table.
-    ``symbol_start``: address of the enclosing symbol; ``None`` skips the scan, as in the kernel.
     """
 
     stepping: Stepping = "breakpoint"
@@ -38,7 +37,6 @@ class Options:
     narrow_exclusives: bool = False
     refuse_mops: bool = False
     has_exception_entry: bool = False
-    symbol_start: int | None = None
 
 
 DEFAULT = Options()

@@ -14,7 +14,7 @@ from kprobesim.arch.arm64.decode import (
     why_rejected,
 )
 from kprobesim.arch.arm64.options import DEFAULT, Options
-from kprobesim.arch.arm64.simulate import Emulate, build
+from kprobesim.arch.arm64.simulate import BRANCHES, Emulate, build
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import Reason
 from kprobesim.sizes import MASK64
@@ -44,6 +44,11 @@ class ArchInsn:
     repeats: bool = False
 
     @property
+    def ends_block(self) -> bool:
+        """Whether it is a branch, where a block of Unicorn's ends."""
+        return self.emulate_kind in BRANCHES
+
+    @property
     def falls_through(self) -> bool:
         """Whether the instruction behind it comes next, if it does not fault.
 
@@ -63,12 +68,15 @@ def prepare(
     slot: int | None,
     options: Options = DEFAULT,
     read_live: Read | None = None,
+    symbol_start: int | None = None,
 ) -> ArchInsn:
     """Decide about a probe at ``address``, in the order of ``arch_prepare_kprobe`` (6.1).
 
     ``read`` gives the original bytes, ``read_live`` what memory holds now, other probes'
     breakpoints included (default: ``read``). ``slot`` is the address of a free slot, not used
-    when the instruction is simulated. Raises ``Refused`` (EINVAL; ENOMEM without a slot).
+    when the instruction is simulated. ``symbol_start`` is the address of the enclosing symbol;
+    ``None`` skips the scan for an open exclusive sequence, as in the kernel. Raises ``Refused``
+    (EINVAL; ENOMEM without a slot).
     """
     if address & 3:
         raise Refused(
@@ -97,7 +105,7 @@ def prepare(
             f"the word {word:#010x} at {address:#x} is {rejected}: "
             "probe a neighbouring instruction",
         )
-    opened = check_exclusive_sequence(read_live or read, options.symbol_start, address, options)
+    opened = check_exclusive_sequence(read_live or read, symbol_start, address, options)
     if opened is not None:
         raise Refused(
             errno.EINVAL,

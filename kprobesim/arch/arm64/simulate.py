@@ -15,7 +15,7 @@ from kprobesim.arch.arm64.conditions import TAKEN
 from kprobesim.arch.arm64.constants import PSR_BTYPE
 from kprobesim.sizes import MASK64
 
-__all__ = ["Emulate", "Memory", "Regs", "build"]
+__all__ = ["BRANCHES", "Emulate", "Memory", "Regs", "build"]
 
 _ZR = 31
 _LR = 30
@@ -204,6 +204,7 @@ def _nop(word: int, address: int) -> Emulate:
     return emulate
 
 
+BRANCHES = frozenset(("b_bl", "b_cond", "br_blr_ret", "cbz_cbnz", "tbz_tbnz"))
 _BUILDERS: dict[str, Callable[[int, int], Emulate]] = {
     "adr_adrp": _adr_adrp,
     "b_bl": _b_bl,

@@ -27,6 +27,7 @@ class FtraceInsn:
     late_boost = None
     falls_through = True
     repeats = False
+    ends_block = False
 
     def __init__(self, address: int) -> None:
         after = (address + CALL_SIZE) & MASK64

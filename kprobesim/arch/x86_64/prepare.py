@@ -97,6 +97,11 @@ class ArchInsn:
         return repeats(self.decoded)
 
     @property
+    def ends_block(self) -> bool:
+        """Whether it is a branch, or may let interrupts in: there a block of Unicorn ends."""
+        return self.emulate_kind not in (None, "push_flags", "cli")
+
+    @property
     def tp_len(self) -> int:
         """Bytes of the slot that are in use."""
         return len(self.slot_bytes)

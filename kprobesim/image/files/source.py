@@ -64,6 +64,11 @@ class FileBytes:
     def __bytes__(self) -> bytes:
         return self._read(0, self._size)
 
+    def identity(self) -> tuple[int, ...]:
+        """Which file it is, and when it was last written to."""
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
     def _read(self, start: int, size: int) -> bytes:
         parts = []
         try:

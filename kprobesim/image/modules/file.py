@@ -28,6 +28,7 @@ __all__ = [
     "ModuleFile",
     "ModuleSymbol",
     "Relocation",
+    "function_table",
     "module_name",
     "read_module",
 ]
@@ -41,6 +42,8 @@ SHF_RELA_LIVEPATCH = 1 << 20
 STB_LOCAL, STB_WEAK = 0, 2
 STT_FUNC, STT_SECTION, STT_FILE = 2, 3, 4
 
+_SECTIONS = struct.Struct("<40xQ10xHH")  # of Elf64_Ehdr: where headers of sections are, how many
+_SECTION = struct.Struct("<4xI16xQQI")  # of Elf64_Shdr: type, offset, size, link
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELA = struct.Struct("<QQq")
 _DAMAGED = "the file is damaged, copy or extract it again"
@@ -187,20 +190,31 @@ def read_packed(path: Path) -> Buffer:
     return read_file(path, MAX_MODULE_SIZE, "a module (.ko)")
 
 
-def string_tables(path: Path, data: Buffer) -> bytes:
-    """The names in a module, each behind a NUL: what is quickly searched for one of them.
+def function_table(path: Path, data: Buffer) -> list[tuple[bytes, int]]:
+    """Name and size of each function in a module, packed or not; nothing else of it is looked at.
 
     Raises:
-        ImageError: It is no module.
+        ImageError: It is no module, or damaged.
     """
     code = bytes(_unpacked(path, data)[:])
-    try:
-        at, size, count = struct.unpack_from("<40xQ10xHH", code)
-        headers = [struct.unpack_from("<4xI16xQQ", code, at + size * i) for i in range(count)]
-    except struct.error:
-        raise ImageError(path, f"has no section headers; {_DAMAGED}") from None
-    tables = (bytes(code[start : start + size]) for kind, start, size in headers if kind == 3)
-    return b"\0".join(tables)
+    at, size, count = _SECTIONS.unpack_from(code.ljust(_SECTIONS.size, b"\0"))
+    if at + size * count + _SECTION.size > len(code) + size:
+        raise ImageError(path, f"has no section headers; {_DAMAGED}")
+    headers = [_SECTION.unpack_from(code, at + size * i) for i in range(count)]
+    table = next((header for header in headers if header[0] == SHT_SYMTAB), None)
+    if table is None or table[2] % _SYMBOL.size or table[3] >= count:
+        raise ImageError(path, f"has no sound symbol table; {_DAMAGED}")
+    _, start, length, link = table
+    _, strings_at, strings_length, _ = headers[link]
+    if max(start + length, strings_at + strings_length) > len(code):
+        raise ImageError(path, f"ends within its symbol table; {_DAMAGED}")
+    strings = code[strings_at : strings_at + strings_length]
+    end = strings.find
+    return [
+        (strings[name : end(b"\0", name)], size)
+        for name, info, _, section, _, size in _SYMBOL.iter_unpack(code[start : start + length])
+        if info & 15 == STT_FUNC and section
+    ]
 
 
 def _unpacked(path: Path, data: Buffer) -> Buffer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +17,9 @@ from kprobesim.image.modules.file import (
     module_name,
     read_module,
     read_packed,
-    string_tables,
 )
 from kprobesim.image.modules.folder import ModuleFolder
+from kprobesim.image.modules.function_names import FunctionNames, collect_names
 from kprobesim.image.modules.package import ModulePackage
 
 __all__ = ["ModuleFinder", "ModuleSource"]
@@ -42,6 +41,9 @@ class ModuleSource(Protocol):
 
     def read(self, name: str) -> tuple[Path, Buffer] | None:
         """The path of the module ``name``, and its bytes, packed or not."""
+
+    def function_names(self, progress: Callable[[str], None] | None = None) -> FunctionNames:
+        """The functions of all of them; ``progress`` hears if that takes long."""
 
 
 class ModuleFinder:
@@ -68,6 +70,11 @@ class ModuleFinder:
         self._files: dict[str, Path] = {}
         self._package = ModulePackage(image.path, progress)
         self._folder = ModuleFolder(image.path, image.release)
+
+    @property
+    def image(self) -> KernelImage:
+        """The kernel that they are for."""
+        return self._image
 
     @property
     def _is_package(self) -> bool:
@@ -175,29 +182,14 @@ class ModuleFinder:
 
     def with_function(self, symbol: str) -> list[str]:
         """The first modules that have a function ``symbol``."""
-        wanted = symbol.encode("utf-8", "replace") + b"\0"  # linkers merge the ends of names
-        found = []
-        for name, strings in self._strings:
-            if wanted in strings:
-                file = self.find(name)
-                if file is not None and symbol in file.functions():
-                    found.append(name)
-                    if len(found) == _MOST_NAMED:
-                        break
-        return found
-
-    @cached_property
-    def _strings(self) -> list[tuple[str, bytes]]:
-        """The names in every module, unpacked once when first asked for: that takes seconds."""
-        names = self.names()
-        if names and self._progress is not None:
-            self._progress(f"looking through {len(names)} modules")
-
-        def strings(name: str) -> bytes:
-            return string_tables(*self.read(name))
-
-        with ThreadPoolExecutor() as threads:  # unpacking lets others run
-            return list(zip(names, threads.map(strings, names), strict=True))
+        offered = collect_names(list(self._files), self.read)
+        found = set(offered.modules_with(symbol))
+        known = set(self._files)
+        for source in self._sources:
+            with_it = source.function_names(self._progress).modules_with(symbol)
+            found.update(name for name in with_it if name not in known)
+            known.update(source.names())
+        return sorted(found)[:_MOST_NAMED]
 
     # -- for this kernel -------------------------------------------------------------------------
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from kprobesim.image.files.source import Buffer
 from kprobesim.image.modules.file import ModuleFile, module_name, read_module, read_packed
+from kprobesim.image.modules.function_names import FunctionNames, collect_names
 
 __all__ = ["ModuleFolder"]
 
@@ -24,6 +25,7 @@ class ModuleFolder:
     def __init__(self, image: Path, release: str) -> None:
         self._image = image
         self._release = release
+        self._names: FunctionNames | None = None
 
     def names(self) -> list[str]:
         """The names of all modules there."""
@@ -38,6 +40,12 @@ class ModuleFolder:
         """The path of the module ``name``, and its bytes, packed or not."""
         path = self._files.get(name)
         return None if path is None else (path, read_packed(path))
+
+    def function_names(self, progress: Callable[[str], None] | None = None) -> FunctionNames:
+        """The functions of all of them; ``progress`` hears that they are looked through."""
+        if self._names is None:
+            self._names = collect_names(self.names(), self.read, progress)
+        return self._names
 
     @cached_property
     def _files(self) -> dict[str, Path]:

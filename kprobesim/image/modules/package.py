@@ -14,7 +14,9 @@ from kprobesim.image.cache import keep
 from kprobesim.image.files.deb import AR_MAGIC, open_data_tar
 from kprobesim.image.files.source import GIB, Buffer, FileBytes, open_file
 from kprobesim.image.modules.file import MAX_MODULE_SIZE, ModuleFile, module_name
+from kprobesim.image.modules.function_names import FunctionNames, collect_names
 from kprobesim.snapshot.container import Container
+from kprobesim.snapshot.packing import PackingError, pack, unpack
 
 __all__ = ["ModulePackage"]
 
@@ -36,6 +38,7 @@ class ModulePackage:
         self._progress = progress
         self._found: dict[str, _Place] | None = None
         self._data: Buffer = b""
+        self._names: FunctionNames | None = None
 
     def names(self) -> list[str]:
         """The names of all modules in it."""
@@ -57,6 +60,21 @@ class ModulePackage:
             return None
         file, start, size = place
         return self._path / file.removeprefix("./"), self._data[start : start + size]
+
+    def function_names(self, progress: Callable[[str], None] | None = None) -> FunctionNames:
+        """The functions of all of them, kept for the next process; ``progress`` hears of work."""
+        if self._names is None:
+            names = self.names()
+            self._names = FunctionNames()
+            if names:
+                self._names = keep(
+                    open_file(self._path),
+                    "functions",
+                    _kept_names,
+                    lambda: collect_names(names, self.read, progress),
+                    lambda found: ({}, {"names": pack(found.text)}),
+                )
+        return self._names
 
     def _unpack(self) -> None:
         """Find all modules: looking for one in the package takes as long."""
@@ -89,6 +107,14 @@ class ModulePackage:
                 found.setdefault(module_name(member.name), place)
             file.flush()
             return found, FileBytes(self._path, os.dup(file.fileno())) if at else b""
+
+
+def _kept_names(container: Container) -> FunctionNames:
+    """What was found in an earlier run; raises :class:`SnapshotError`."""
+    try:
+        return FunctionNames(unpack(container.section("names")))
+    except PackingError as error:
+        raise container.damaged(str(error)) from error
 
 
 def _packed(modules: _Modules) -> tuple[dict[str, Any], dict[str, bytes]] | None:

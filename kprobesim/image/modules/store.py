@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -12,18 +11,15 @@ import zstandard
 
 from kprobesim.catalog.file import Catalog
 from kprobesim.errors import ImageError, KprobesimError
-from kprobesim.image.elf import SHT_SYMTAB
 from kprobesim.image.files.source import Buffer
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.modules.file import MAX_MODULE_SIZE, ModuleFile
+from kprobesim.image.modules.file import MAX_MODULE_SIZE, ModuleFile, function_table
 from kprobesim.image.modules.finder import GIVE, ModuleFinder
+from kprobesim.image.modules.function_names import FunctionNames
 from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
 
 __all__ = ["ModuleStore", "PackedModules", "StoredFinder", "pack_modules"]
 
-_SYMBOL = struct.Struct("<IBBHQQ")
-_FUNCTION = 2  # STT_FUNC
-_NAME = b"\x01"  # before the name of a module, as no symbol has it
 _GROUP = 4 << 20
 _GROUPS_KEPT = 2
 _ELF = b"\x7fELF"
@@ -69,13 +65,12 @@ def pack_modules(finder: ModuleFinder, *, files: bool) -> PackedModules:
         try:
             found = finder.read(name)
             file = ModuleFile(*found)
-            own = list(_functions(file))
+            own = function_table(file.path, file.data)
         except ImageError as error:
             problems.append(str(error))
             continue
         places[name] = {}
-        text += _NAME + name.encode() + b"\0"
-        text += b"".join(dict.fromkeys(function + b"\0" for function, _ in own))
+        text += FunctionNames.text_of(name, (function for function, _ in own))
         functions += [(name, _text(function), size) for function, size in own]
         for section in (".BTF", ".BTF.base"):
             types = file.section(section)
@@ -94,17 +89,6 @@ def pack_modules(finder: ModuleFinder, *, files: bool) -> PackedModules:
     sections["modules/places"] = pack_value(places)
     sections["modules/functions"] = pack(bytes(text))
     return PackedModules(sections, functions, problems)
-
-
-def _functions(file: ModuleFile) -> Iterator[tuple[bytes, int]]:
-    """Names and sizes of the functions in ``file``, each address once by its first name."""
-    table = next((s for s in file.sections if s.type == SHT_SYMTAB), None)
-    if table is None or table.size % _SYMBOL.size or table.link >= len(file.sections):
-        raise ImageError(file.path, "has no sound symbol table")
-    strings = file.contents(file.sections[table.link])
-    for name, info, _, section, _value, size in _SYMBOL.iter_unpack(file.contents(table)):
-        if info & 15 == _FUNCTION and section:
-            yield strings[name : strings.find(b"\0", name)], size
 
 
 def _text(name: bytes) -> str:
@@ -162,20 +146,14 @@ class ModuleStore:
             raise self._catalog.damaged(f"its module {name} cannot be read ({error})") from error
         return None if types is None else (types, base)
 
-    def with_function(self, name: str) -> tuple[str, ...]:
-        """All modules with a function of that name."""
-        needle, found = b"\0" + name.encode("utf-8", "replace") + b"\0", []
-        at = self._functions.find(needle)
-        while at >= 0:
-            start = self._functions.rfind(_NAME, 0, at) + 1
-            found.append(_text(self._functions[start : self._functions.find(b"\0", start)]))
-            at = self._functions.find(needle, at + 1)
-        return tuple(dict.fromkeys(found))
+    def function_names(self, progress: Callable[[str], None] | None = None) -> FunctionNames:
+        """The functions of all of them; there is nothing to tell ``progress``."""
+        return self._functions
 
     @cached_property
-    def _functions(self) -> bytes:
+    def _functions(self) -> FunctionNames:
         try:
-            return unpack(self._catalog.section("modules/functions"))
+            return FunctionNames(unpack(self._catalog.section("modules/functions")))
         except PackingError as error:
             raise self._catalog.damaged(str(error)) from error
 
@@ -210,4 +188,4 @@ class StoredFinder(ModuleFinder):
 
     def with_function(self, symbol: str) -> list[str]:
         """All modules of the catalogue that have a function ``symbol``."""
-        return list(self.store.with_function(symbol))
+        return list(self.store.function_names().modules_with(symbol))

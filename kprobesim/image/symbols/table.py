@@ -6,7 +6,7 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import NamedTuple
 
@@ -62,6 +62,9 @@ class Symbol(HexRepr):
     type: str
     is_function: bool
     module: str = ""
+
+
+_PUT = [getattr(Symbol, field.name).__set__ for field in fields(Symbol)]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -176,8 +179,11 @@ class SymbolTable:
             key = name.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:  # no bytes of a file can have given this
             return []
+        indices = self._indices(key)
+        if len(indices) == 1:
+            return [self._symbol(indices[0])]
         found: dict[int, int] = {}
-        for index in self._indices(key):
+        for index in indices:
             found.setdefault(self._addresses[index], index)
         return [self._symbol(index) for index in found.values()]
 
@@ -252,7 +258,11 @@ class SymbolTable:
         size = self._sizes[index] if self._sizes is not None else self._distance(address)
         letter = self._kinds[index]
         code = letter in _CODE_LETTERS and not self._is_data(address)
-        return Symbol(_text(self._names[index]), address, size, chr(letter), code, self._module)
+        symbol = object.__new__(Symbol)  # a frozen dataclass takes 2 us to make itself
+        values = _text(self._names[index]), address, size, chr(letter), code, self._module
+        for put, value in zip(_PUT, values):  # noqa: B905
+            put(symbol, value)
+        return symbol
 
     @cached_property
     def _data(self) -> tuple[int, int]:

@@ -31,6 +31,8 @@ jumps. "breakpoint": by one that stays a breakpoint. "hook": without a change of
 "jump": as "auto" where that is breakpoints, but the jump is written at once, or the probe refused.
 """
 
+_ARMINGS = get_args(ProbeArming)
+
 
 class Armings:
     """Arms each probe in the way that was chosen for its address (an :class:`Arming` itself).
@@ -129,8 +131,8 @@ class Armings:
         Raises:
             UsageError: There is no such way, for this probe or in this guest.
         """
-        if how not in get_args(ProbeArming):
-            raise UsageError(f"arming is {' or '.join(get_args(ProbeArming))}, not {how!r}")
+        if how not in _ARMINGS:
+            raise UsageError(f"arming is {' or '.join(_ARMINGS)}, not {how!r}")
         if how == "auto":
             how = p.own_arming
         if how == "jump":

@@ -20,6 +20,25 @@ from kprobesim.machine.unicorn.native import Native
 
 __all__ = ["HookArming"]
 
+_LONGEST = 15
+"""Bytes of an instruction, with which all that is asked of it can be answered."""
+
+
+def _reading_once(read: Callable[[int, int], bytes], place: int) -> Callable[[int, int], bytes]:
+    """``read``, which is asked once for the instruction at ``place``: each time takes some us."""
+    try:
+        code = read(place, _LONGEST)
+    except GuestMemoryError:  # the last one of what is mapped
+        return read
+
+    def read_kept(address: int, size: int) -> bytes:
+        offset = address - place
+        if offset >= 0 and offset + size <= len(code):
+            return code[offset : offset + size]
+        return read(address, size)
+
+    return read_kept
+
 
 class HookArming:
     """Without a trace: ``hit`` is called before the instruction, which runs in place.
@@ -79,9 +98,11 @@ class HookArming:
 
         Also ftrace's, which the guest's own ftrace may be using.
         """
-        site = replace(site, ftrace=False)
-        ainsn = self._arch.prepare(site, self.read_original, self.read_original, site.address)
-        self._prepared[site.address] = site, self.read_original(site.address, ainsn.size)
+        if site.ftrace:
+            site = replace(site, ftrace=False)
+        read = _reading_once(self.read_original, site.address)
+        ainsn = self._arch.prepare(site, read, read, site.address)
+        self._prepared[site.address] = site, read(site.address, ainsn.size)
         return ainsn
 
     def prepared(self, address: int) -> tuple[Site, bytes] | None:
@@ -175,7 +196,9 @@ class HookArming:
         self._forget_end(address)
         watch = self._machine.code_watch.watch_unguarded(end, self._behind, STEPS)
         self._end_watches[address], ends[address] = watch, end
-        self._machine.engine.code_pages.written = True
+        engine = self._machine.engine
+        if engine.running:
+            engine.code_pages.written = True
 
     def _forget_end(self, address: int) -> None:
         if self._hooked.ends.pop(address, None) is not None:

@@ -155,7 +155,7 @@ class KprobeOptimizer:
 
     def make_way(self, address: int) -> None:
         """``get_optimized_kprobe()``: a breakpoint is about to be written inside of a jump."""
-        for start in range(address - LONGEST_COPY + 1, address):
+        for start in range(address - LONGEST_COPY + 1, address) if self._detours else ():
             made = self._detours.get(start)
             if made is not None and address < start + made.size:
                 self._unoptimize(self._table.heads[start])

@@ -61,7 +61,7 @@ class InPlace:
             if steps.listeners:
                 steps.tell(HitKind.EMULATE, p, steps.ctlblk.kprobe_status)
             steps.finish(p)
-        if vcpu.words[self._pc] == (p.addr or 0) + ainsn.size:
+        if not ainsn.ends_block and vcpu.words[self._pc] == (p.addr or 0) + ainsn.size:
             self._hidden.end()
         return self.leave()
 

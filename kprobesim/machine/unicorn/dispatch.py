@@ -25,7 +25,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import unicorn
 
@@ -54,6 +54,7 @@ _TB = struct.Struct("<Q12xHH")  # TranslationBlock: pc, size and icount
 _MOST_ENGINES = 1024
 _FUNC_START = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
 _u64 = ctypes.c_uint64
+_Board: TypeAlias = "ctypes.Array[ctypes.c_uint64]"
 
 AddHook = Callable[..., int]
 """``add(kind, function, (low, high), data=0)``: as :meth:`.hooks.Hooks.add`."""
@@ -119,9 +120,9 @@ class Dispatcher:
 
     live = True
 
-    def __init__(self, placed: _Placed, uc: unicorn.Uc, cpu: int, arch: str) -> None:
+    def __init__(self, placed: _Placed, board: _Board, uc: unicorn.Uc, cpu: int, arch: str) -> None:
         self._placed = placed
-        self._board = board = placed.take_board()
+        self._board = board
         self.retired: list[object] = []
         self._keep: dict[int, object] = {}
         self._every: list[Native] = []
@@ -281,8 +282,8 @@ class _Placed:
         """In some engine ``block`` does not know of a wish to stop: let Unicorn look behind it."""
         self._words[_COUNTS] = 0
 
-    def take_board(self) -> ctypes.Array[ctypes.c_uint64]:
-        """A board of nobody's; raises :class:`EngineError` if there is none."""
+    def take_board(self) -> _Board | None:
+        """A board of nobody's; ``None`` if there is none left."""
         with self.lock:
             if self._free:
                 number = self._free.pop()
@@ -290,13 +291,13 @@ class _Placed:
                 number = self._made
                 self._made += 1
             else:
-                raise EngineError(f"{_MOST_ENGINES} guests are open: close some first")
+                return None
             board = (_u64 * (BOARD_BYTES // 8)).from_address(self._area + BOARD_BYTES * number)
             board[:] = [0] * len(board)
             self._words[WORDS.index("count")] = self._made
         return board
 
-    def give_back(self, board: ctypes.Array[ctypes.c_uint64]) -> None:
+    def give_back(self, board: _Board) -> None:
         """The engine is no more."""
         board[BOARD.index("cpu")] = 0
         self._free.append((ctypes.addressof(board) - self._area) // BOARD_BYTES)
@@ -343,9 +344,10 @@ def make_dispatch(engine: Engine, uc: unicorn.Uc, run: Callable[[], int]) -> Dis
         run: Runs a block of one instruction; returns where that is.
     """
     placed, cpu, add = _placed(SUFFIXES[engine.arch]), engine.code_pages.cpu, engine.hooks.add
-    if placed is None or not cpu:
+    board = placed.take_board() if placed is not None and cpu else None
+    if placed is None or board is None:
         return SingleHooks(add, engine.hooks.unhook, engine.layout.count_callback)
-    dispatcher = Dispatcher(placed, uc, cpu, engine.arch)
+    dispatcher = Dispatcher(placed, board, uc, cpu, engine.arch)
     counter, stop = ctypes.addressof(engine.counter_words), engine.stop
     dispatcher.begin(add, counter, run, lambda: exit_request(engine.words, stop))
     return dispatcher

@@ -203,6 +203,11 @@ class Engine(NamedRegisters):
         count = with_room(self.counts.begin, count)
         return function_address(self._lib["uc_emu_start"]), (self._handle, 0, 0, 0, count)
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs now: a callback asks."""
+        return self._nested > 0
+
     def run_through(self, calls: Callable[[], int]) -> int:
         """Let ``calls`` run the guest, as often as it likes; what it returns.
 

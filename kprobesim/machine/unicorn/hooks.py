@@ -62,7 +62,7 @@ class Hooks:
         self.kept: BaseException | None = None
         """What :meth:`keep` kept of the current or last run."""
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
-        self._thunks: dict[object, object] = {}  # one for each callback of on_code()
+        self._natives: dict[object, Native] = {}  # one for each of Python's that is armed
         self._devices: list[object] = []
 
     # -- what callbacks raise ----------------------------------------------------------------------
@@ -109,20 +109,20 @@ class Hooks:
 
     def code_callback(self, callback: Callable[[int, int], object]) -> Native:
         """What calls ``callback(address, size)``, to be armed at addresses."""
-        thunk = self._thunks.get(callback)
-        if thunk is None:
-            thunk = self._thunks[callback] = _CODE(self._guarded(callback, None))
-        return _native(thunk)
+        native = self._natives.get(callback)
+        if native is None:
+            native = self._natives[callback] = _native(_CODE(self._guarded(callback, None)))
+        return native
 
     def arrival(self, callback: Callable[[object, int], object]) -> Native:
         """What calls ``callback(_, address)``, without a guard.
 
         It must hand what is raised to :meth:`keep`.
         """
-        thunk = self._thunks.get(callback)
-        if thunk is None:
-            thunk = self._thunks[callback] = _ARRIVAL(callback)
-        return _native(thunk)
+        native = self._natives.get(callback)
+        if native is None:
+            native = self._natives[callback] = _native(_ARRIVAL(callback))
+        return native
 
     def unhook(self, handle: int) -> None:
         """Remove a hook; what is translated goes on calling it until it is forgotten.

@@ -16,7 +16,7 @@ import ctypes
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["SIGNATURE", "Native", "caller", "caller_of"]
+__all__ = ["SIGNATURE", "Native", "caller_of"]
 
 _ARGUMENTS = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 _FUNCTION = ctypes.PYFUNCTYPE(None, *_ARGUMENTS)
@@ -49,15 +49,5 @@ def caller_of(function: int, handle: int) -> Callable[[int, int], None]:
 
     def call(address: int, data: int) -> None:
         of_python(handle, address, 0, data)
-
-    return call
-
-
-def caller(native: Native, handle: int) -> Callable[[object, int], None]:
-    """Who calls it from Python: ``call(_, address)``, for the engine at ``handle``."""
-    function, data = _FUNCTION(native.function), native.data
-
-    def call(_uc: object, address: int) -> None:
-        function(handle, address, 0, data)
 
     return call

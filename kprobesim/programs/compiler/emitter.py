@@ -15,7 +15,6 @@ from llvmlite import ir
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.programs.compiler.memory import GuestMemoryCode
-from kprobesim.programs.compiler.refusal import NotCompiledError
 from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
@@ -23,7 +22,7 @@ from kprobesim.programs.types import ALWAYS_KNOWN, Int, Str
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
 from kprobesim.sizes import MASK64
 
-__all__ = ["I1", "I8", "I32", "I64", "Emitted", "Emitter", "NotCompiledError", "word"]
+__all__ = ["I1", "I8", "I32", "I64", "Emitted", "Emitter", "word"]
 
 I1, I8, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 IrValue: TypeAlias = Any  # llvmlite has no types
@@ -159,10 +158,10 @@ class Emitter:
             space = self.buffer(value.type.size)
             fault = self.task.comm(self.builder, self.builder.bitcast(space, I8.as_pointer()))
             return Emitted(self.builder.ptrtoint(space, I64), fault)
-        number = self.task.facts.get(value.name)
-        if number is None:
-            raise NotCompiledError(f"{value.name} needs Python")
-        known, fault = number(self.builder)
+        caller = self.saved.get(Fact("caller").shape)
+        if value.name == "stack_id" and caller is not None:
+            return Emitted(*self.task.stack_id(self.builder, (caller, ir.Constant(I1, 0))))
+        known, fault = self.task.facts[value.name](self.builder)
         return Emitted(known, None if value.name in ALWAYS_KNOWN else fault)
 
     def _load(self, value: Load) -> Emitted:

@@ -11,6 +11,7 @@ from kprobesim.arch.abi import Abi
 from kprobesim.inside.tasks import TASK_COMM_LEN
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.refusal import NotCompiledError
+from kprobesim.programs.compiler.stack_id import stack_number
 from kprobesim.programs.compiler.walk import I1, I64, const, word_at
 from kprobesim.programs.guest import Guest
 
@@ -107,6 +108,12 @@ class TaskCode:
         """What the stack pointer is when the function has returned, at its first instruction."""
         return b.add(self._register(b, self._abi.stack_pointer), const(self._abi.return_bytes))
 
+    def stack_id(self, b: ir.IRBuilder, caller: _Fetched | None = None) -> _Fetched:
+        """The number of the stack of callers; ``caller`` is the innermost, if not that of now."""
+        address, fault = self.caller(b) if caller is None else caller
+        number = b.call(stack_number(b.module, self._guest, self._memory), [address])
+        return number, b.or_(fault, b.icmp_signed("<", number, const(0)))
+
     @property
     def facts(self) -> Mapping[str, Callable[[ir.IRBuilder], _Fetched]]:
         """What gives each of the numbers, by its name."""
@@ -116,6 +123,7 @@ class TaskCode:
             "cpu": self.cpu,
             "now": self.now,
             "caller": self.caller,
+            "stack_id": self.stack_id,
         }
 
 

@@ -25,9 +25,9 @@ def answer(
     read: Read, address: int, symbol_start: int | None, *, exception_entry: bool = False
 ) -> tuple[int, ArchInsn | None]:
     """What this kernel says: errno, and the prepared instruction."""
-    options = Options(strict=True, has_exception_entry=exception_entry, symbol_start=symbol_start)
+    options = Options(strict=True, has_exception_entry=exception_entry)
     try:
-        return 0, prepare(read, address, slot=SLOT, options=options)
+        return 0, prepare(read, address, slot=SLOT, options=options, symbol_start=symbol_start)
     except Refused as refused:
         return refused.errno, None
 

@@ -20,12 +20,13 @@ LDXR, LDAR, ADD, BRK_BUG, SVC = 0xC85F7C20, 0xC8DFFC20, 0x91000400, 0xD4210000, 
 
 
 def refusal(words: list[int], index: int, **more: object) -> Refused:
-    slot = more.pop("slot", SLOT)
+    slot, start = more.pop("slot", SLOT), more.pop("symbol_start", None)
     with pytest.raises(Refused) as caught:
         prepare(
             code(words, A),
             A + 4 * index,
             slot=slot,  # type: ignore[arg-type]
+            symbol_start=start,  # type: ignore[arg-type]
             options=Options(**more),  # type: ignore[arg-type]
         )
     assert caught.value.message
@@ -102,10 +103,9 @@ def test_an_open_exclusive_sequence(word: int) -> None:
 
 def test_the_scan_reads_live_memory_and_the_word_the_original() -> None:
     original, live = code([LDAR, ADD], A), code([BRK_KPROBE, BRK_KPROBE], A)
-    options = Options(symbol_start=A)
-    assert prepare(original, A + 4, slot=SLOT, options=options, read_live=live).opcode == ADD
+    assert prepare(original, A + 4, slot=SLOT, read_live=live, symbol_start=A).opcode == ADD
     with pytest.raises(Refused):
-        prepare(original, A + 4, slot=SLOT, options=options)
+        prepare(original, A + 4, slot=SLOT, symbol_start=A)
 
 
 def test_strict_runs_a_simd_literal_load_from_the_slot() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from makers.elf_edit import with_symbol
 from makers.package_maker import COMPRESS, make_deb
 
 from kprobesim import CalledKernel, ImageError, Kernel, KprobesimError
-from kprobesim.image.modules.file import ModuleFile, module_name
+from kprobesim.image.modules.file import ModuleFile, function_table, module_name
 from kprobesim.image.modules.package import ModulePackage
 
 NAME = "kprobesim_sample"
@@ -40,6 +41,40 @@ def test_what_it_says_of_itself(ko: Path, arch: str) -> None:
 @pytest.mark.parametrize("file", ["a/b-c.ko", "b_c.ko.xz", "b-c.ko.gz", "b-c"])
 def test_names_of_files(file: str) -> None:
     assert module_name(file) == "b_c"
+
+
+def test_functions_of_a_package_are_looked_up_once(
+    ko: Path, arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, deb = tmp_path / "cache", tmp_path / "linux-image.deb"
+    monkeypatch.setenv("KPROBESIM_CACHE", str(folder))
+    client = (ko.parent / f"client-{arch}.ko").read_bytes()
+    place = "./lib/modules/6.1.0-kprobesim-sample/kernel"
+    packed = {f"{place}/sample.ko.xz": COMPRESS["XZ"](ko.read_bytes())}
+    deb.write_bytes(make_deb({**packed, f"{place}/client.ko": client}))
+    for times in range(3):
+        said: list[str] = []
+        names = ModulePackage(deb).function_names(said.append)
+        assert names.modules_with("sample_add") == ("sample",)
+        assert names.modules_with("client_square") == ("client",)
+        assert names.modules_with("ample_add") == names.modules_with("sample_add\0") == ()
+        assert said == ([] if times == 1 else ["looking through 2 modules"])
+        if times == 1:
+            (entry,) = folder.glob("*.functions.kpi")
+            entry.write_bytes(entry.read_bytes()[:-1])
+
+
+def test_a_damaged_table_of_functions_is_an_error_of_ours(ko: Path) -> None:
+    whole = ko.read_bytes()
+    found = function_table(ko, whole)
+    assert {name.decode() for name, _ in found} == set(ModuleFile(ko, whole).functions())
+    draw = random.Random(3)
+    for _ in range(300):
+        code = bytearray(whole[: draw.randrange(64, len(whole)) if draw.random() < 0.3 else None])
+        for _ in range(3):
+            code[draw.randrange(4, 64)] = draw.randrange(256)
+        with contextlib.suppress(ImageError):
+            function_table(ko, bytes(code))
 
 
 def test_a_package_has_modules(sample: Path, ko: Path, arch: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import struct
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import unicorn
 
 from kprobesim.machine.unicorn import dispatch
+from kprobesim.machine.unicorn.code_pages import SUFFIXES
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.native import Native
 
@@ -197,3 +199,23 @@ def test_engines_do_not_hear_of_each_other(arch: str) -> None:
     for runs, guest in enumerate(guests, 1):
         guest.run(2 * runs)
     assert [len(each.addresses) for each in seen] == [1, 2, 3]
+
+
+def test_more_engines_than_there_are_boards(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch._Placed, "take_board", lambda self: None)
+    guest, seen = Guest(arch), Seen()
+    assert not guest.engine.dispatch.live
+    guest.arm(guest.at[1], seen.native)
+    guest.run(2)
+    assert seen.addresses == [guest.at[1]]
+
+
+def test_boards_are_used_again(arch: str) -> None:
+    placed = dispatch._placed(SUFFIXES[arch])
+    assert placed is not None
+    made = [placed._made]
+    for _ in range(8):
+        Guest(arch)
+        gc.collect()
+        made.append(placed._made)
+    assert made[-1] <= made[0] + 1
