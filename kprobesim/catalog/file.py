@@ -2,7 +2,8 @@
 
 A catalogue is a Parquet file, so that everybody can query it; its last groups of rows hold one
 section each. What it is and where its sections are stands in the file's own metadata, under one
-checksum; each section has another, which is compared when it is read.
+checksum; each section has another, which is compared when it is read, and so is that of each page
+of rows. Who wants to know of all before asking anything calls :meth:`Catalog.verify`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.catalog.extra import needed
-from kprobesim.catalog.schema import FORMAT
+from kprobesim.catalog.schema import COLUMNS, FORMAT, schema
 from kprobesim.catalog.writer import FACTS_KEY, SUM_KEY
 from kprobesim.errors import CatalogError
 
@@ -114,6 +115,25 @@ class Catalog:
         if hashlib.sha256(data).hexdigest() != place["sha256"]:
             raise self.damaged(f"the checksum of its section {name!r} is wrong")
         return data
+
+    def verify(self) -> None:
+        """Read all that is in the file, and compare every checksum.
+
+        Raises:
+            CatalogError: Something in it is damaged.
+        """
+        for name in self.sections:
+            self.section(name)
+        arrow = needed("pyarrow")
+        read_already = {place["group"] for place in self.facts["sections"].values()}
+        if not self._file.schema_arrow.equals(schema()):
+            raise self.damaged("its columns are others than were written")
+        for group in range(self._file.num_row_groups):
+            columns = [n for n in COLUMNS if n != "data" or group not in read_already]
+            try:
+                self._file.read_row_group(group, columns=columns)
+            except (arrow.ArrowException, OSError, ValueError) as error:
+                raise self.damaged(f"its rows cannot be read ({_short(error)})") from error
 
     def damaged(self, why: str) -> CatalogError:
         """The error to raise for content that makes no sense."""

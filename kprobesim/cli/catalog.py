@@ -66,6 +66,9 @@ def add_parser(subparsers: Any) -> None:
     which = actions.add_parser("list", help="show which kernels there are catalogues of")
     which.set_defaults(do=_list)
     tell = actions.add_parser("info", help="show what is in catalogues")
+    tell.add_argument(
+        "--verify", action="store_true", help="read all of each, and compare every checksum"
+    )
     tell.set_defaults(do=_info)
     for action in (ask, which, tell):
         action.add_argument(
@@ -197,10 +200,12 @@ def _facts(catalog: Catalog) -> dict[str, Any]:
 
 
 def _info(args: argparse.Namespace) -> int:
-    found = [_facts(open_catalog(file)) for file in catalog_files(args.places)]
+    catalogs = [open_catalog(file) for file in catalog_files(args.places)]
+    found = [_facts(catalog) for catalog in catalogs]
+    damaged = _verify(catalogs, found) if args.verify else False
     if args.json:
         print_json(found)
-        return 0
+        return int(damaged)
     console = make_console()
     for facts in found:
         rows = ", ".join(f"{count} {name}" for name, count in facts["rows"].items())
@@ -212,8 +217,22 @@ def _info(args: argparse.Namespace) -> int:
             "made of": f"{facts['source']['file']}, by kprobesim {facts['made_by']}",
             "rows": rows,
             "problems": "; ".join(facts["problems"]),
+            "verified": facts.get("verified"),
         }
         for name, text in lines.items():
             if text:
                 console.print(styled((f"{name:<12}", "cyan"), text))
-    return 0
+    return int(damaged)
+
+
+def _verify(catalogs: list[Catalog], found: list[dict[str, Any]]) -> bool:
+    """Note in ``found`` what reading all of each tells; whether one is damaged."""
+    damaged = False
+    for catalog, facts in zip(catalogs, found, strict=True):
+        try:
+            catalog.verify()
+            facts["verified"] = "every checksum is right"
+        except CatalogError as error:
+            facts["verified"] = str(error)
+            damaged = True
+    return damaged

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import struct
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
+from kprobesim.arch.architecture import halves
 from kprobesim.arch.arm64.system_registers import SP_EL0, TPIDR_EL1
-from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.board import Board
-from kprobesim.boot.x86_64.board import X86Board
 from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.current_task import CurrentTask
 from kprobesim.sizes import MASK64
+
+if TYPE_CHECKING:  # of two boards one is used
+    from kprobesim.boot.arm64.board import Arm64Board
+    from kprobesim.boot.x86_64.board import X86Board
 
 __all__ = ["Standing", "make_standing"]
 
@@ -52,10 +56,7 @@ class Standing(Protocol):
 
 def make_standing(board: Board, image: KernelImage) -> Standing:
     """The one for the board's architecture."""
-    if isinstance(board, X86Board):
-        return X86Standing(board, image)
-    assert isinstance(board, Arm64Board)
-    return Arm64Standing(board, image)
+    return _STANDINGS[board.machine.arch](board, image)
 
 
 class X86Standing:
@@ -202,3 +203,8 @@ def _find_entry_task(image: KernelImage) -> int | None:
                 elif word & 0xFFFF_FC00 == 0xF860_6800 | offset << 16 and rn in values:
                     return values[rn] & MASK64  # ldr xd, [xn, xm]
     return None
+
+
+_STANDINGS: Mapping[str, Callable[[Any, KernelImage], Standing]] = halves(
+    x86_64=X86Standing, arm64=Arm64Standing
+)

@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
-from kprobesim.inside.modules import GuestModule
-from kprobesim.inside.tasks import Task
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.calls import Calls
-from kprobesim.kernel.modules import Module
 from kprobesim.kernel.probing import Probing
 from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.kernel.watching import Watching
-from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.protocol import KernelArming
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import Model
-from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.system import System
 from kprobesim.machine.trap import page_fault_of
 from kprobesim.machine.turn import in_turn
-from kprobesim.unbooted.trap_tables import GuestWarning
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each way to come by a kernel needs what it needs
+    from kprobesim.inside.modules import GuestModule
+    from kprobesim.inside.tasks import Task
     from kprobesim.kernel.booted import BootedKernel
     from kprobesim.kernel.called import CalledKernel
+    from kprobesim.kernel.modules import Module
+    from kprobesim.kprobes.arch_kprobes import Stepping
+    from kprobesim.kprobes.arming.protocol import KernelArming
+    from kprobesim.machine.fork_state import ForkState
+    from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = ["Kernel"]
 

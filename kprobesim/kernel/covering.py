@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
-from kprobesim.coverage.covered import Coverage
-from kprobesim.coverage.drcov import CodeArea
 from kprobesim.errors import ImageError, UsageError
 from kprobesim.image import KernelImage
-from kprobesim.inside.modules import GuestModule
-from kprobesim.kernel.modules import Module
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
-from kprobesim.machine.unicorn.covered_blocks import CoveredBlocks
 from kprobesim.sizes import MASK64
+
+if TYPE_CHECKING:
+    from kprobesim.coverage.covered import Coverage
+    from kprobesim.coverage.drcov import CodeArea
+    from kprobesim.inside.modules import GuestModule
+    from kprobesim.kernel.modules import Module
 
 __all__ = ["Covering"]
 
@@ -54,6 +56,9 @@ class Covering:
         Raises:
             UsageError: There is nothing to note.
         """
+        from kprobesim.coverage.covered import Coverage  # who covers nothing needs none of it
+        from kprobesim.machine.unicorn.covered_blocks import CoveredBlocks
+
         if not edges and not blocks:
             raise UsageError("coverage of neither edges nor blocks: leave one of them in")
         low, high = (0, MASK64) if user else (_KERNEL, MASK64)
@@ -63,6 +68,8 @@ class Covering:
         return Coverage(noted, self.image, lambda: self._code_areas())
 
     def _code_areas(self) -> Iterator[CodeArea]:
+        from kprobesim.coverage.drcov import CodeArea
+
         start, end = min(self.image.text_ranges)[0], max(e for _, e in self.image.text_ranges)
         yield CodeArea(str(self.image.path), start, end)
         try:

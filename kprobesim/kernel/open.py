@@ -1,7 +1,8 @@
 """How a :class:`~kprobesim.kernel.base.Kernel` comes about: from an image, a board, a snapshot.
 
 What each argument means is said at ``Kernel.load``, ``Kernel.boot``, ``Kernel.resume`` and
-``Kernel.sample``, which come here.
+``Kernel.sample``, which come here. Each imports what it needs when it is called: to go on from a
+snapshot takes no longer than to import what only the others need.
 """
 
 from __future__ import annotations
@@ -10,28 +11,26 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.boot.boards import board_class
-from kprobesim.boot.initramfs import built_in_initramfs
-from kprobesim.boot.missing_config import CONSOLES
 from kprobesim.errors import ImageError, UsageError
-from kprobesim.image import KernelImage, load_image
+from kprobesim.image import KernelImage
 from kprobesim.image.files.source import GIB, read_file
 from kprobesim.kernel.arguments import memory_size
-from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.called import CalledKernel
 from kprobesim.kernel.probing import as_kprobes
 from kprobesim.kernel.samples import sample_path
-from kprobesim.kernel.snapshots import Wanted, resume_board
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.protocol import KernelArming
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import Model, known_model
 from kprobesim.kprobes.state import load_probes
 from kprobesim.snapshot.container import is_snapshot
-from kprobesim.unbooted.loader import load_into_machine
+
+if TYPE_CHECKING:
+    from kprobesim.kernel.booted import BootedKernel
+    from kprobesim.kernel.called import CalledKernel
 
 __all__ = ["boot_image", "boot_kernel", "load_kernel", "load_sample", "resume_kernel"]
 
@@ -57,6 +56,10 @@ def load_kernel(
     progress: Callable[[str], None] | None = None,
 ) -> CalledKernel:
     """See :meth:`Kernel.load`."""
+    from kprobesim.image.load import load_image
+    from kprobesim.kernel.called import CalledKernel
+    from kprobesim.unbooted.loader import load_into_machine
+
     for name, value, known in (
         ("stepping", stepping, (*_STEPPING, None)),
         ("arming", arming, _ARMING),
@@ -108,6 +111,8 @@ def boot_kernel(
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """See :meth:`Kernel.boot`."""
+    from kprobesim.image.load import load_image
+
     wanted = known_model(model)
     planned = as_kprobes(probes)
     return boot_image(
@@ -134,6 +139,9 @@ def boot_image(
     clock: str = "virtual",
 ) -> BootedKernel:
     """What :meth:`Kernel.boot` does once it has read the image."""
+    from kprobesim.boot.missing_config import CONSOLES
+    from kprobesim.kernel.booted import BootedKernel
+
     if not isinstance(append, str):
         raise UsageError(f"append {append!r} is no str: give the kernel's command line")
     if "console=" not in append:
@@ -154,6 +162,8 @@ def boot_image(
 
 def _read_initrd(initrd: _Path | bytes | None, arch: str) -> bytes:
     if initrd is None:
+        from kprobesim.boot.initramfs import built_in_initramfs
+
         return built_in_initramfs(arch)
     if isinstance(initrd, bytes):
         return initrd
@@ -174,6 +184,9 @@ def resume_kernel(
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """See :meth:`Kernel.resume`."""
+    from kprobesim.kernel.booted import BootedKernel
+    from kprobesim.kernel.snapshots import Wanted, resume_board
+
     planned = as_kprobes(probes)
     wanted = Wanted(
         memory=None if memory is None else memory_size(memory),

@@ -19,7 +19,7 @@ from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.host_time import CLOCKS
 from kprobesim.errors import SnapshotError, UsageError
-from kprobesim.image import KernelImage, load_image
+from kprobesim.image import KernelImage
 from kprobesim.image.state import identity, pack_image, page_reader, unpack_image
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import MODELS, Model
@@ -150,6 +150,8 @@ def resume_board(
         raise UsageError(f"clock is {' or '.join(CLOCKS)}, not {clock!r}")
     container = read_container(path)
     if other is not None:
+        from kprobesim.image.load import load_image
+
         _check_image(container, load_image(other, progress=progress))
     pages = page_reader(container)
     image = unpack_image(container, pages)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from kprobesim.sources.bcc.commands import is_command
 from kprobesim.sources.bcc.reader import is_bcc
 from kprobesim.sources.bpftrace.reader import is_bpftrace, is_one_liner
 from kprobesim.sources.c_source import is_c_source
@@ -25,6 +26,7 @@ _CALLS: dict[SourceKind, Callable[[str], bool]] = {
     SourceKind.BPFTRACE: is_one_liner,
     SourceKind.KPROBE_EVENTS: is_echo,
     SourceKind.PERF_PROBE: is_perf_command,
+    SourceKind.BCC: is_command,
 }
 _LINES: dict[SourceKind, Callable[[str], bool]] = {
     SourceKind.NAMES: is_name,

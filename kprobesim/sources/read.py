@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kprobesim.bpf.embedded import is_object
 from kprobesim.errors import UsageError
-from kprobesim.sources.bcc.reader import read_bcc
+from kprobesim.sources.bcc.commands import is_command, read_commands
+from kprobesim.sources.bcc.reader import is_bcc, read_bcc
 from kprobesim.sources.bpf_object import is_elf, read_object, read_objects
 from kprobesim.sources.bpftrace.reader import (
     is_bpftrace,
@@ -98,6 +99,8 @@ def read_text(text: str, path: Path, kind: SourceKind | None = None) -> Source:
         reading.problem(None, f"has more than {MAX_SCRIPT >> 20} MiB: no {known} has")
     elif known is SourceKind.BPFTRACE and not is_bpftrace(text) and is_one_liner(text):
         read_one_liners(text, reading)
+    elif known is SourceKind.BCC and not is_bcc(text, path) and is_command(text):
+        read_commands(text, reading)
     elif known is SourceKind.NAMES and is_json(text):
         read_json(text, reading)
     else:

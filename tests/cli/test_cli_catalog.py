@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from kprobesim.catalog.file import open_catalog
+
 Cli = Callable[..., Any]
 
 
@@ -60,6 +62,17 @@ def test_list_and_info(cli: Cli, folder: Path, arch: str) -> None:
     some = cli("catalog", "list", folder)
     assert some.code == 1 and "bad.parquet" in some.err and one["release"] in some.out
     cli("catalog", "info", folder / "bad.parquet").refused(1, "bad.parquet", "build it again")
+
+
+def test_damage_is_told_by_who_verifies(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    (file,) = folder.glob("*.parquet")
+    assert "every checksum is right" in cli("catalog", "info", file, "--verify").out
+    damaged = tmp_path / file.name
+    data = bytearray(file.read_bytes())
+    data[data.index(open_catalog(file).section("image")) + 7] ^= 1
+    damaged.write_bytes(data)
+    outcome = cli("catalog", "info", damaged, "--verify", "--json")
+    assert outcome.code == 1 and "is damaged" in json.loads(outcome.out)[0]["verified"]
 
 
 def test_a_folder_without_catalogues(cli: Cli, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def conditions(draw: st.DrawFn, pointers: Sequence[Value], facts: Sequence[Value
     ints = numbers(pointers, facts)
     condition: Value = draw(ints).s64 > draw(st.sampled_from(_EDGES[:12]))
     for _ in range(draw(st.integers(0, 2))):
-        other: Value = draw(ints) != draw(ints)
+        other: Value = draw(ints).s64 != draw(ints).s64
         operator = draw(st.sampled_from("&|^"))
         condition = eval(f"one {operator} other", {"one": condition, "other": other})
     return ~condition if draw(st.booleans()) else condition

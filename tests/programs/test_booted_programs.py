@@ -58,3 +58,14 @@ def test_a_boot_with_programs(real_image: Path, boots: Boots, tmp_path: Path) ->
     assert counts["vfs_read"] > 0
     opened = resumed.programs[3].stores[0]
     assert resumed.programs[1].stores[0][0].comm == "swapper/0" or len(opened) > 0
+
+
+def test_going_back_leaves_out_no_hit(real_image: Path, boots: Boots) -> None:
+    """Though the way to where a guest can be called is gone once, and then remembered."""
+    k = boots.at_run_init(real_image)
+    state = k.fork_state()
+    on_the_way, called = k.count("process_one_work"), k.count("kstrtoull")
+    for number in range(1, 4):
+        k.restore_state(state)
+        k.call("kstrtoull", "42", 10, bytearray(8))
+        assert (int(on_the_way), int(called)) == (number, number)

@@ -225,7 +225,8 @@ def test_a_fault_has_its_line_and_the_others_are_read(text: str, line: int, word
 
 def test_one_liners_in_a_shell_script() -> None:
     source = read_text(
-        "#!/bin/sh\nsudo bpftrace -v -e 'kprobe:a\n{ @ = count(); }' &\nbpftrace -e \"k:b {}\"\n",
+        "#!/bin/sh\nsudo bpftrace -v -e 'kprobe:a\n{ @ = count(); }' &\n"
+        'bpftrace -e "k:b {}" | sort -e x\n',
         Path("run.sh"),
     )
     assert source.kind is SourceKind.BPFTRACE

@@ -62,6 +62,7 @@ PIECES = [
         "list:",
         'SEC("',
         "bpftrace -e '",
+        "trace-bpfcc '",
         "+0(",
         "é",
         "\N{ARABIC-INDIC DIGIT TWO}",

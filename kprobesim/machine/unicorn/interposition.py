@@ -21,8 +21,7 @@ _LINK_MAP = 2  # RTLD_DI_LINKMAP of dlfcn.h
 _STRINGS, _STRING_BYTES, _SYMBOLS = 5, 10, 6  # DT_STRTAB, DT_STRSZ, DT_SYMTAB
 _SIZE, _JUMPS = 2, 23  # DT_PLTRELSZ, DT_JMPREL
 _DYNAMIC = struct.Struct("<qQ")
-_RELA = struct.Struct("<QQq")
-_SYMBOL_BYTES, _NAME = 24, struct.Struct("<I")
+_RELA_BYTES, _SYMBOL_BYTES = 24, 24
 _JUMP_SLOTS = (7, 1026)  # R_X86_64_JUMP_SLOT, R_AARCH64_JUMP_SLOT
 
 
@@ -45,33 +44,52 @@ def find_slots(library: ctypes.CDLL, names: Collection[str]) -> dict[str, ctypes
     written, or if there is no such table here.
     """
     places = _slots(library)
-    addresses = {name: places[name] for name in names if name in places}
+    found = {name: places.find(name) for name in names}
+    addresses = {name: at for name, at in found.items() if at is not None}
     areas = _writable_areas()
     if not all(any(low <= at < high for low, high in areas) for at in addresses.values()):
         return {}
     return {name: ctypes.c_uint64.from_address(at) for name, at in addresses.items()}
 
 
+class _Slots:
+    """Where each slot is, by the place of its function's name in the table of strings.
+
+    There are some thousands, of which a dozen are asked for.
+    """
+
+    def __init__(self, strings: bytes, slots: dict[int, int]) -> None:
+        self._strings = strings
+        self._slots = slots
+
+    def find(self, name: str) -> int | None:
+        """The slot of the function ``name``; one string may be the end of another."""
+        wanted, strings = name.encode() + b"\0", self._strings
+        at = strings.find(wanted)
+        while at >= 0:
+            if at in self._slots:
+                return self._slots[at]
+            at = strings.find(wanted, at + 1)
+        return None
+
+
 @cache
-def _slots(library: ctypes.CDLL) -> dict[str, int]:
-    """Where each slot is: some thousands, which are looked through once."""
+def _slots(library: ctypes.CDLL) -> _Slots:
     base, table = _dynamic_section(library)
     if not all(tag in table for tag in (_STRINGS, _STRING_BYTES, _SYMBOLS, _SIZE, _JUMPS)):
-        return {}
-    whole = ctypes.string_at(table[_JUMPS], table[_SIZE] // _RELA.size * _RELA.size)
-    relocations = [
+        return _Slots(b"", {})
+    whole = ctypes.string_at(table[_JUMPS], table[_SIZE] // _RELA_BYTES * _RELA_BYTES)
+    words = memoryview(whole).cast("Q")
+    jumps = [
         (info >> 32, base + offset)
-        for offset, info, _ in _RELA.iter_unpack(whole)
+        for offset, info in zip(words[0::3], words[1::3], strict=True)
         if info & 0xFFFF_FFFF in _JUMP_SLOTS
     ]
-    count = max((symbol for symbol, _ in relocations), default=-1) + 1
+    count = max((symbol for symbol, _ in jumps), default=-1) + 1
     symbols = ctypes.string_at(table[_SYMBOLS], _SYMBOL_BYTES * count)
+    names = memoryview(symbols).cast("I")[:: _SYMBOL_BYTES // 4]
     strings = ctypes.string_at(table[_STRINGS], table[_STRING_BYTES])
-    found = {}
-    for symbol, at in relocations:
-        (start,) = _NAME.unpack_from(symbols, _SYMBOL_BYTES * symbol)
-        found[strings[start : strings.find(b"\0", start)].decode()] = at
-    return found
+    return _Slots(strings, {names[symbol]: at for symbol, at in jumps})
 
 
 def _dynamic_section(library: ctypes.CDLL) -> tuple[int, dict[int, int]]:

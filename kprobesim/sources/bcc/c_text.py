@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kprobesim.sources.wanted import Interface, WantedArgument
 
-__all__ = ["CProbe", "arguments_of", "c_probes"]
+__all__ = ["CProbe", "arguments_of", "c_probes", "fields_of", "parameters"]
 
 _MACROS = {
     "TRACEPOINT_PROBE": (Interface.TRACEPOINT, False),
@@ -39,6 +39,11 @@ _PARAMETER = re.compile(
     r"(?:const\s+|volatile\s+)*(?P<type>(?:(?:struct|union|enum)\s+)?\w+(?:\s+\w+)*?)"
     r"(?:\s+__user)?\s*(?P<stars>[*\s]*?)\s*(?P<name>\w+)(?:\[\w*\])?"
 )
+_FIELD = re.compile(r"\bargs\s*->\s*(?:data_loc_)?(\w+)")
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_BRACE = re.compile(r"[{}]")
+_DIRECTIVE = re.compile(r"^[ \t]*#", re.MULTILINE)
+_LONGEST_BODY = 1 << 14
 _OF_SYSTEM_CALL = "syscall__"
 
 
@@ -63,8 +68,10 @@ def c_probes(text: str) -> Iterator[CProbe]:
         module = None
         if found["macro"].startswith("MODULE_") and rest:
             module, first = first, rest.pop(0)
+        arguments = parameters(rest, returns)
         if interface is Interface.TRACEPOINT:
-            first, rest = f"{first}:{rest[0]}" if rest else first, []
+            first = f"{first}:{rest[0]}" if rest else first
+            arguments = fields_of(_body(text, found.end()))
         head = f"{found['macro']}({first})"
         yield CProbe(
             head,
@@ -73,14 +80,14 @@ def c_probes(text: str) -> Iterator[CProbe]:
             first,
             module,
             returns,
-            _parameters(rest, returns),
+            arguments,
         )
     for found in _FUNCTION.finditer(text):
         interface, returns = _PREFIXES[found["kind"]]
         name = found["name"]
         if interface is Interface.TRACEPOINT:
             name = name.replace("__", ":", 1)
-        arguments = _parameters(found["rest"].split(",")[1:], False)
+        arguments = parameters(found["rest"].split(",")[1:], False)
         yield CProbe(
             f"{found['kind']}__{found['name']}",
             found.start("kind"),
@@ -100,10 +107,28 @@ def arguments_of(text: str, function: str) -> tuple[WantedArgument, ...]:
     if function.startswith(_OF_SYSTEM_CALL):
         return ()  # bcc reads them from the call's own registers
     found = re.findall(rf"\b{re.escape(function)}\s*\(([^()]{{0,1000}})\)\s*\{{", text)
-    return _parameters(found[0].split(",")[1:], False) if len(set(found)) == 1 else ()
+    return parameters(found[0].split(",")[1:], False) if len(set(found)) == 1 else ()
 
 
-def _parameters(parts: list[str], last_is_result: bool) -> tuple[WantedArgument, ...]:
+def fields_of(code: str) -> tuple[WantedArgument, ...]:
+    """Fields of an event's record that C reads: ``args->nr_sector``."""
+    names = dict.fromkeys(_FIELD.findall(_COMMENT.sub("", code)))
+    return tuple(WantedArgument(f"args->{name}", name=name) for name in names)
+
+
+def _body(text: str, at: int) -> str:
+    """The block of C that begins there; nothing if ``#if`` leaves out some of it."""
+    depth = 0
+    for found in _BRACE.finditer(text, at, at + _LONGEST_BODY):
+        depth += 1 if found[0] == "{" else -1
+        if depth <= 0:
+            body = text[at : found.end()]
+            return "" if _DIRECTIVE.search(body) else body
+    return ""
+
+
+def parameters(parts: list[str], last_is_result: bool = False) -> tuple[WantedArgument, ...]:
+    """Arguments by the declarations of parameters: ``struct file *file``."""
     found = []
     for number, part in enumerate(part for part in parts if part.strip()):
         match = _PARAMETER.fullmatch(" ".join(part.split()))

@@ -31,7 +31,8 @@ _CLAUSE = re.compile(
 )
 _SHEBANG = re.compile(r"#!.*\bbpftrace\b")
 _ONE_LINER = re.compile(
-    r"(?:^|[;&|!($#]|\b(?:if|then|do|sudo))\s*(?:\S*/)?bpftrace\b.*\s-e\s", re.MULTILINE
+    r"(?:^|[;&|!($#]|\b(?:if|then|do|sudo))\s*(?:[\w./~-]{0,200}/)?bpftrace\b.{0,1000}?\s-e\s",
+    re.MULTILINE,
 )
 _TOP = re.compile(
     rf"\s*(?:BEGIN\b|END\b|begin\b|end\b|(?:\w+=)?(?:{_NAMES}):"
