@@ -196,7 +196,8 @@ class KprobesManager:
                 symbol=p.symbol_name,
                 address=p.addr,
             )
-        site = self.rules.site(p)
+        is_return = p.list_type is ListType.KRETPROBE
+        site = self.rules.site(p, "kretprobe" if is_return else "kprobe")
         p.addr = site.address
         p.flags = registered_flags(p.flags, at_entry=site.on_func_entry, ftrace=site.ftrace)
         p.nmissed = 0

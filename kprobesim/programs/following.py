@@ -34,11 +34,11 @@ class Following:
         self._code: Code | None = None
         self._arrived: Native | None = None
         self._of_tasks: list[Watch] = []
-        self._pools: list[Pool] = []
+        self._pools: dict[Pool, None] = {}
 
     def begin(self, pool: Pool) -> None:
         """A return program has been registered, which takes instances from ``pool``."""
-        self._pools.append(pool)
+        self._pools[pool] = None
         if len(self._pools) > 1:
             return
         if self._code is None:
@@ -58,7 +58,7 @@ class Following:
     def end(self, pool: Pool) -> None:
         """The program of ``pool`` has been unregistered: it hears of no return any more."""
         self.pending.drop(pool)
-        self._pools.remove(pool)
+        del self._pools[pool]
         if not self._pools and self._arrived is not None:
             self._machine.engine.dispatch.no_longer(self._arrived)
             for watch in self._of_tasks:

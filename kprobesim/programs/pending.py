@@ -53,8 +53,8 @@ STATE = ("serial", "sites", "dead")
 """Words: how many calls were ever followed; how many return addresses are known; the stack pointer
 of a task that has died, until the CPU has left it."""
 
-_NEXT, _SERIAL, _FREE, _BLOCK, _RETURNED = map(
-    INSTANCE.index, ("next", "serial", "free", "block", "returned")
+_NEXT, _KEY, _SERIAL, _FREE, _BLOCK, _RETURNED = map(
+    INSTANCE.index, ("next", "key", "serial", "free", "block", "returned")
 )
 
 _CALL = tuple(map(INSTANCE.index, ("serial", "key", "ret_addr", "entered")))
@@ -121,10 +121,17 @@ class Pool:
         serial, key, ret_addr, entered = (words[at] for at in _CALL)
         return Call(serial, key, ret_addr, entered, tuple(words[SAVED:]))
 
-    def __contains__(self, instance: int) -> bool:
-        """Whether an instance, by its address, is one of these."""
-        start = address_of(self._words)
-        return start <= instance < start + ctypes.sizeof(self._words)
+    def in_use(self) -> list[int]:
+        """The addresses of those that are not free."""
+        block, free = self._free
+        start, end = address_of(self._words), address_of(self._words) + ctypes.sizeof(self._words)
+        idle, at = set(), block[free]
+        while at:
+            idle.add(at)
+            at = self._words[(at - start) // 8 + _NEXT]
+        if len(idle) * self._size == len(self._words):
+            return []
+        return [at for at in range(start, end, 8 * self._size) if at not in idle]
 
 
 class Pending:
@@ -153,12 +160,17 @@ class Pending:
     def _give_back(self, which: Callable[[Words], bool]) -> None:
         for link, instance in self._links():
             if which(instance):
-                link[0], free = instance[_NEXT], _words_at(instance[_FREE], 1)
-                instance[_NEXT], free[0] = free[0], ctypes.addressof(instance)
+                _give_back(link, instance)
 
     def drop(self, pool: Pool) -> None:
         """A program is gone: its calls are not followed any more."""
-        self._give_back(lambda one: ctypes.addressof(one) in pool)
+        for address in pool.in_use():
+            key = _words_at(address, SAVED)[_KEY]
+            link = _words_at(address_of(self.lists, _list_number(key)), 1)
+            while link[0] not in (0, address):
+                link = _words_at(link[0], SAVED)
+            if link[0]:  # else it has just returned, and is given back when that is over
+                _give_back(link, _words_at(address, SAVED))
 
     def give_back_all(self) -> None:
         """No call is followed any more."""
@@ -166,8 +178,7 @@ class Pending:
 
     def calls(self, pool: Pool) -> list[Call]:
         """Those of a program."""
-        addresses = [ctypes.addressof(instance) for _, instance in self._links()]
-        return [pool.call(address) for address in addresses if address in pool]
+        return [pool.call(address) for address in pool.in_use()]
 
     def follow(self, calls: Iterable[tuple[Pool, Call]]) -> None:
         """Follow calls again that :meth:`calls` gave, of all programs.
@@ -181,7 +192,7 @@ class Pending:
                 raise ValueError("more calls than there are instances")
             for at, value in zip(_CALL, call[:4], strict=True):
                 instance[at] = value
-            number = _slot((call.key - 1 & MASK64) >> STACK_SHIFT, LISTS)
+            number = _list_number(call.key)
             instance[_NEXT], self.lists[number] = self.lists[number], ctypes.addressof(instance)
             self._know_site(call.ret_addr)
             self.state[_SERIALS] = max(self.state[_SERIALS], call.serial)
@@ -213,6 +224,17 @@ class Pending:
 def _slot(value: int, size: int) -> int:
     """Where what has to do with ``value`` is looked for, of ``size`` places."""
     return (value * GOLDEN & MASK64) >> 65 - size.bit_length()
+
+
+def _list_number(key: int) -> int:
+    """Which list has the calls of a stack; the end of one is still its own."""
+    return _slot((key - 1 & MASK64) >> STACK_SHIFT, LISTS)
+
+
+def _give_back(link: Words, instance: Words) -> None:
+    """Take an instance out, to which the word ``link`` leads."""
+    link[0], free = instance[_NEXT], _words_at(instance[_FREE], 1)
+    instance[_NEXT], free[0] = free[0], ctypes.addressof(instance)
 
 
 def _words_at(address: int, count: int) -> Words:

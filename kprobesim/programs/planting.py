@@ -172,8 +172,6 @@ class Programs:
         if not planted.compiled:
             return_probes.register_all(planted.return_probes)
             return
-        for p in planted.probes:
-            self._kprobes.rules.site(p, "kretprobe")
         self._kprobes.register_kprobes(planted.probes)
 
     def _store(self, action: Action, names: Sequence[str], *, many: bool) -> Any:

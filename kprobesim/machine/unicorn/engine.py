@@ -25,6 +25,7 @@ from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.counting import Counting
 from kprobesim.machine.unicorn.dispatch import make_dispatch
 from kprobesim.machine.unicorn.hooks import Hooks
+from kprobesim.machine.unicorn.interposition import one_at_a_time
 from kprobesim.machine.unicorn.library import GPRS, check, function_address, holding_library
 from kprobesim.machine.unicorn.named_registers import NamedRegisters
 from kprobesim.machine.unicorn.python_stack import with_room
@@ -63,6 +64,7 @@ class Engine(NamedRegisters):
     thread-safe, but :meth:`stop` may be called from any thread.
     """
 
+    @one_at_a_time
     def __init__(self, arch: str, model: str = "") -> None:
         super().__init__(arch, model)
         self.code_pages = CodePages(self._uc, arch)
