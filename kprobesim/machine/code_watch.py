@@ -72,6 +72,9 @@ class CodeWatch:
         self._guarded: dict[Arrival, UnguardedArrival] = {}
         self._callers: dict[int, Callable[[int, int], None]] = {}  # of machine code, by address
         self._arrived = self._make_arrived()  # for addresses with several clients
+        self._mixed = self._make_mixed()  # of which some are machine code
+        self.comes_again: Callable[[int], bool] = lambda address: False
+        """Whether the arrival at an address continues one that a client has left its block in."""
         self._to_forget: list[int] | None = None
 
     def watch(self, address: int, arrived: Arrival, priority: int = PROBES) -> Watch:
@@ -159,7 +162,9 @@ class CodeWatch:
         for each in clients:
             if each.native is not None:
                 each.arrived = self._caller(each.native)
-        dispatch.arm(address, hooks.arrival(self._arrived), leaves=leaves)
+        dispatch.arm(
+            address, hooks.arrival(self._mixed if natives else self._arrived), leaves=leaves
+        )
 
     def _caller(self, native: Native) -> UnguardedArrival:
         call = self._callers.get(native.function)
@@ -224,6 +229,28 @@ class CodeWatch:
                 # Not there: code that was translated before the last client left.
                 for watch in watches.get(address, ()):
                     if watch.arrived(uc, address):
+                        return
+            except BaseException as error:
+                keep(error)
+
+        return arrived
+
+    def _make_mixed(self) -> UnguardedArrival:
+        """The same with machine code among the clients, which knows nothing of coming again."""
+        watches, keep = self._watches, self._engine.hooks.keep
+        left: Watch | None = None
+
+        def arrived(uc: object, address: int) -> None:
+            nonlocal left
+            try:
+                clients = watches.get(address, ())
+                told = clients.index(left) if left in clients and self.comes_again(address) else 0
+                left = None
+                for number, watch in enumerate(clients):
+                    if number < told and watch.native is not None:
+                        continue
+                    if watch.arrived(uc, address):
+                        left = watch
                         return
             except BaseException as error:
                 keep(error)
