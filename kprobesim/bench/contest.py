@@ -66,6 +66,8 @@ class Contest:
         """Run ``rounds`` rounds after one that does not count (translation, caches)."""
         name = f"{self.arch} {self.key}"
         rounds = rounds if self.most_rounds is None else min(rounds, self.most_rounds)
+        gc.collect()
+        gc.freeze()  # what there is so far is not walked before each turn
         try:
             for number in range(rounds + 1):
                 progress(f"{name}: round {number} of {rounds}" if number else f"{name}: warming up")
@@ -75,6 +77,7 @@ class Contest:
                     if number:
                         contender.rounds.append(figure)
         finally:
+            gc.unfreeze()
             self.close()
 
     def ratio(self, contender: Contender) -> float | None:

@@ -71,6 +71,7 @@ def crowd_contests(make: Callable[[], Loop], sizes: Sizes) -> tuple[list[Contest
                 contender(count, tight, FEW_AT_MOST if count <= FEW else TIGHT_AT_MOST)
                 for count in loops
             ],
+            loops.clear,
         ),
     ]
     return contests, notes
