@@ -18,6 +18,7 @@ import unicorn
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn import struct_layout
+from kprobesim.machine.unicorn.call_list import STEP, CallList, succeed
 from kprobesim.machine.unicorn.cmpxchg import mend_cmpxchg
 from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.machine.unicorn.context import Context
@@ -189,42 +190,50 @@ class Engine(NamedRegisters):
             self.hooks.raise_kept()
         return status
 
-    def ready(self, count: int) -> tuple[int, tuple[int, ...]]:
-        """Get ready for :meth:`run_through`.
+    def start_step(self, begin: int, count: int) -> tuple[int, ...]:
+        """The step of a :class:`.call_list.CallList` that does what :meth:`run` does.
 
         Args:
-            count: As for :meth:`run`, but no 0.
+            begin: As there.
+            count: As there, but no 0.
 
         Returns:
-            The C function that runs the guest, and its arguments, of which the second is where it
-            begins.
-
-        Raises:
-            RecursionError: Python's stack has no room left for a callback.
+            Its words, of which number 2 is where the run begins.
         """
-        count = with_room(self.counts.begin, count)
-        return function_address(self._lib["uc_emu_start"]), (self._handle, 0, 0, 0, count)
+        function = function_address(self._lib["uc_emu_start"])
+        return succeed(function, (self._handle, begin, 0, 0, count))
 
-    @property
-    def running(self) -> bool:
-        """Whether it runs now: a callback asks."""
-        return self._nested > 0
+    def run_list(self, calls: CallList, first: int, end: int, count: int, *, holding: bool) -> int:
+        """Let the steps ``first`` to ``end``, without that, run the guest, as often as they like.
 
-    def run_through(self, calls: Callable[[], int]) -> int:
-        """Let ``calls`` run the guest, as often as it likes; what it returns.
+        Args:
+            calls: The list.
+            first: A number of a step.
+            end: Another one.
+            count: What :meth:`start_step` was given for them.
+            holding: As for :meth:`run`.
 
-        It raises what a hook's callback raised, when that has returned.
+        Returns:
+            The number of the step that ended it; ``end``: none has. It raises what a hook's
+            callback raised, when all that is over.
         """
+        with_room(self.counts.begin, count)
+        call = calls.holding if holding else calls.releasing
         self._nested += 1
         try:
-            result = calls()
+            step = end - call(calls.address + 8 * STEP * first, end - first)
         finally:
             self._nested -= 1
         if self.dispatch.retired and not self._nested:
             self.dispatch.retired.clear()
         if self.hooks.kept is not None:
             self.hooks.raise_kept()
-        return result
+        return step
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now: a callback asks."""
+        return self._nested > 0
 
     def execute(self, code: bytes, values: Sequence[int]) -> None:
         """Run ``code``, which ends by a halt, with ``values`` in the first registers.
