@@ -7,8 +7,7 @@ before the hit of a probe on the very instruction that it returns to, whoever ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
@@ -75,7 +74,6 @@ class CodeWatch:
         self._mixed = self._make_mixed()  # of which some are machine code
         self.comes_again: Callable[[int], bool] = lambda address: False
         """Whether the arrival at an address continues one that a client has left its block in."""
-        self._to_forget: list[int] | None = None
 
     def watch(self, address: int, arrived: Arrival, priority: int = PROBES) -> Watch:
         """Call ``arrived(address)`` before each execution of the instruction at ``address``.
@@ -173,26 +171,6 @@ class CodeWatch:
             self._callers[native.function] = call
         return lambda _uc, address: call(address, native.data)
 
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Within it much is watched, or no more: what was translated is forgotten at its end.
-
-        No guest code may run meanwhile.
-        """
-        if self._to_forget is not None:
-            yield
-            return
-        addresses = self._to_forget = []
-        try:
-            yield
-        finally:
-            self._to_forget = None
-            if addresses and self._engine.in_user_mode():
-                self._forget(addresses[0])  # all of it
-            else:
-                for address in addresses:
-                    self._forget(address)
-
     def __len__(self) -> int:
         """How many addresses are watched."""
         return len(self._watches)
@@ -204,9 +182,7 @@ class CodeWatch:
         may hide the kernel, so it cannot be told; the engine then forgets all.
         """
         engine = self._engine
-        if self._to_forget is not None:
-            self._to_forget.append(address)
-        elif self._text.is_code(address) or engine.in_user_mode():
+        if self._text.is_code(address) or engine.in_user_mode():
             engine.forget_code(address, address + 1)
 
     def _guard(self, arrived: Arrival) -> UnguardedArrival:

@@ -107,7 +107,7 @@ class Engine(NamedRegisters):
         arguments = _ptr(self._handle), self._begin, nowhere, nowhere, self._count
         self._start = partial(self._lib["uc_emu_start"], *arguments)
         self._start_holding = partial(holding_library()["uc_emu_start"], *arguments)
-        self._between_blocks, self._nested = False, 0
+        self._between_blocks, self._nested, self._forgotten = False, 0, False
         self.dispatch = dispatch = make_dispatch(self, self._uc, self._run_one_block)
         """Who is called before instructions, and at blocks."""
         self.counts = Counting(
@@ -138,11 +138,14 @@ class Engine(NamedRegisters):
         """Drop what was translated from the virtual range [``start``, ``end``), which is mapped.
 
         For hooks that come or go: Unicorn 2.1.4 goes on with what it has (unicorn#2200, #2279).
-        In user mode that is all there is (3 ms, and translating it again): Unicorn looks addresses
-        up with the rights of the moment, and the kernel's would raise a page fault.
+        In user mode that is all there is (3 ms, and translating it again), once until it runs:
+        Unicorn looks addresses up with the rights of the moment, and the kernel's would raise a
+        page fault.
         """
         if self.in_user_mode():
-            self._uc.ctl_flush_tb()
+            if not self._forgotten:
+                self._uc.ctl_flush_tb()
+                self._forgotten = not self._nested  # until it runs
         else:
             # Not through the binding, which takes 3 us: a stepped hit does this twice.
             status = self._lib.uc_ctl(self._handle, _REMOVE_CACHE, start, end)
@@ -179,7 +182,7 @@ class Engine(NamedRegisters):
         self._begin.value = begin
         if self.run_time is not None:
             self.run_time.begin()
-        self._nested += 1
+        self._nested, self._forgotten = self._nested + 1, False
         try:
             status: int = self._start_holding() if holding else self._start()
         finally:
@@ -219,7 +222,7 @@ class Engine(NamedRegisters):
         """
         with_room(self.counts.begin, count)
         call = calls.holding if holding else calls.releasing
-        self._nested += 1
+        self._nested, self._forgotten = self._nested + 1, False
         try:
             step = end - call(calls.address + 8 * STEP * first, end - first)
         finally:
