@@ -43,6 +43,7 @@ _INTERNAL = {
     "HandlerAbandoned",
     "HandlerOverstayed",
     "LzopError",
+    "NotCompiledError",
     "PackingError",
     "PagesError",
     "Refused",

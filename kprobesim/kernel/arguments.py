@@ -130,6 +130,9 @@ def give_back(lent: Sequence[Any], lender: Lender, *, failed: bool = False) -> N
     A ``bytearray`` gets what the guest has made of it, unless the call ``failed``: then it may be
     anything.
     """
+    if len(lent) == 1 and not isinstance(lent[0], bytearray):
+        lender.take_back()
+        return
     contents = [lender.take_back() for _ in lent]
     if failed:
         return

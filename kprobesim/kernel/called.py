@@ -256,9 +256,10 @@ class CalledKernel(Kernel):
         target = self._targets.get(function) if type(function) is str else None
         if target is None:
             target = self._target(function)
-        check_limits(timeout, max_instructions)
-        if max_instructions:
-            self._check_counting()
+        if max_instructions or timeout != 10.0:
+            check_limits(timeout, max_instructions)
+            if max_instructions:
+                self._check_counting()
         turn, call = machine.turn, machine.call_in_turn
         turn.begin()
         try:

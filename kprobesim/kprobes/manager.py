@@ -290,18 +290,16 @@ class KprobesManager:
 
     def register_kprobes(self, probes: Sequence[Kprobe], arming: ProbeArming = "auto") -> None:
         """Register all or none: the first refusal unregisters the earlier ones and is raised."""
-        with self._machine.code_watch.batch():
-            register_all(probes, lambda p: self.register_kprobe(p, arming), self.unregister_kprobes)
+        register_all(probes, lambda p: self.register_kprobe(p, arming), self.unregister_kprobes)
 
     def unregister_kprobes(self, probes: Sequence[Kprobe]) -> None:
         """Unregister each of ``probes``; what is not registered is told after the others."""
         unknown = []
-        with self._machine.code_watch.batch():
-            for p in probes:
-                if p in self._table:
-                    self._unregister(p)
-                else:
-                    unknown.append(p)
+        for p in probes:
+            if p in self._table:
+                self._unregister(p)
+            else:
+                unknown.append(p)
         addresses = [p.addr for p in unknown]
         for p in unknown:
             p.addr = None

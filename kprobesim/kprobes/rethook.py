@@ -91,6 +91,7 @@ class Returns(ABC):
         free, rp, attach, outer_of = rethook.free, rethook.rp, self.attach, self.outer
         listeners = self._paths[0].steps.listeners
         tell = self._paths.call(lambda path: path.steps.tell)
+        only = machine.vcpu.engine.window if self.cpus == 1 else None
         assert rp is not None
 
         def pre_handler_kretprobe(_p: Kprobe, regs: Any) -> int:
@@ -104,7 +105,7 @@ class Returns(ABC):
                 if listeners:
                     tell(HitKind.MISS, rp.kp, _ACTIVE)
                 return 0
-            words = machine.vcpu.engine.window
+            words = only or machine.vcpu.engine.window
             key = words[stack_pointer]
             if link is None:  # the call has pushed it
                 ri.frame, address = key, read_u64(key)

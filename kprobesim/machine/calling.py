@@ -12,6 +12,7 @@ from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.faults import CallStopped, GuestLimit, GuestTimeout
 from kprobesim.machine.memory import GuestMemory
 from kprobesim.machine.nested_call import NestedCall
+from kprobesim.machine.quick_call import QuickCall, make_quick_call
 from kprobesim.machine.signals import signals
 from kprobesim.machine.stacks import Stacks
 from kprobesim.machine.system import System
@@ -43,6 +44,8 @@ class Calling(System):
         self.turn.stop_soon = self._stop_soon
         self._stop_asked = False
         self._result = cpu.regs_class.RETURN
+        self._quick: QuickCall | None = None
+        self._quick_most = len(cpu.regs_class.ARGUMENTS)
 
     def return_to(self, pad: int) -> None:
         """Let the functions that are called return to ``pad``, where the CPU halts."""
@@ -84,6 +87,11 @@ class Calling(System):
         """As :meth:`call`, by whoever has the turn already."""
         vcpu = self.vcpu
         depth = vcpu.depth
+        if not depth and not max_instructions and len(arguments) <= self._quick_most:
+            if self._quick is None:
+                self._find_quick()
+            elif vcpu.engine.run_time is None and not self.stacks.cleaners:
+                return self._quick.call(target, arguments, timeout)
         stack = self.stacks.at(depth)
         context, hit_state = stack.context, vcpu.hit_state
         context.save()
@@ -111,6 +119,11 @@ class Calling(System):
                 outer.go_on(used)
                 if signals.pending:
                     self._stop_soon()
+
+    def _find_quick(self) -> None:
+        """From the second call on there may be a quicker way."""
+        self._quick = make_quick_call(self, SLICE)
+        self._quick_most = -1 if self._quick is None else self._quick.most
 
     def _stop_soon(self) -> None:
         """In a callback: let the current run end at the next block."""

@@ -7,8 +7,7 @@ before the hit of a probe on the very instruction that it returns to, whoever ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
@@ -72,7 +71,9 @@ class CodeWatch:
         self._guarded: dict[Arrival, UnguardedArrival] = {}
         self._callers: dict[int, Callable[[int, int], None]] = {}  # of machine code, by address
         self._arrived = self._make_arrived()  # for addresses with several clients
-        self._to_forget: list[int] | None = None
+        self._mixed = self._make_mixed()  # of which some are machine code
+        self.comes_again: Callable[[int], bool] = lambda address: False
+        """Whether the arrival at an address continues one that a client has left its block in."""
 
     def watch(self, address: int, arrived: Arrival, priority: int = PROBES) -> Watch:
         """Call ``arrived(address)`` before each execution of the instruction at ``address``.
@@ -159,7 +160,9 @@ class CodeWatch:
         for each in clients:
             if each.native is not None:
                 each.arrived = self._caller(each.native)
-        dispatch.arm(address, hooks.arrival(self._arrived), leaves=leaves)
+        dispatch.arm(
+            address, hooks.arrival(self._mixed if natives else self._arrived), leaves=leaves
+        )
 
     def _caller(self, native: Native) -> UnguardedArrival:
         call = self._callers.get(native.function)
@@ -167,26 +170,6 @@ class CodeWatch:
             call = caller_of(native.function, self._engine.hooks.handle)
             self._callers[native.function] = call
         return lambda _uc, address: call(address, native.data)
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Within it much is watched, or no more: what was translated is forgotten at its end.
-
-        No guest code may run meanwhile.
-        """
-        if self._to_forget is not None:
-            yield
-            return
-        addresses = self._to_forget = []
-        try:
-            yield
-        finally:
-            self._to_forget = None
-            if addresses and self._engine.in_user_mode():
-                self._forget(addresses[0])  # all of it
-            else:
-                for address in addresses:
-                    self._forget(address)
 
     def __len__(self) -> int:
         """How many addresses are watched."""
@@ -199,9 +182,7 @@ class CodeWatch:
         may hide the kernel, so it cannot be told; the engine then forgets all.
         """
         engine = self._engine
-        if self._to_forget is not None:
-            self._to_forget.append(address)
-        elif self._text.is_code(address) or engine.in_user_mode():
+        if self._text.is_code(address) or engine.in_user_mode():
             engine.forget_code(address, address + 1)
 
     def _guard(self, arrived: Arrival) -> UnguardedArrival:
@@ -224,6 +205,28 @@ class CodeWatch:
                 # Not there: code that was translated before the last client left.
                 for watch in watches.get(address, ()):
                     if watch.arrived(uc, address):
+                        return
+            except BaseException as error:
+                keep(error)
+
+        return arrived
+
+    def _make_mixed(self) -> UnguardedArrival:
+        """The same with machine code among the clients, which knows nothing of coming again."""
+        watches, keep = self._watches, self._engine.hooks.keep
+        left: Watch | None = None
+
+        def arrived(uc: object, address: int) -> None:
+            nonlocal left
+            try:
+                clients = watches.get(address, ())
+                told = clients.index(left) if left in clients and self.comes_again(address) else 0
+                left = None
+                for number, watch in enumerate(clients):
+                    if number < told and watch.native is not None:
+                        continue
+                    if watch.arrived(uc, address):
+                        left = watch
                         return
             except BaseException as error:
                 keep(error)

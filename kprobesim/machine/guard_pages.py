@@ -18,6 +18,7 @@ from kprobesim.sizes import PAGE, page_up
 __all__ = ["POISON_FREE", "GuardedArea", "Lent", "count_of"]
 
 POISON_FREE = b"\x6b"
+_POISON_PAGE = POISON_FREE * PAGE
 # Places for arguments by size in pages, and how many: a call has few, but calls are nested. Each
 # has a page before it that is never mapped.
 _PLACES = ((1, 128), (4, 32), (16, 16))
@@ -92,7 +93,12 @@ class GuardedArea:
         offset = address + self._to_offset
         data = self._memory.ram[offset : offset + size]
         if places is not None:
-            places.drop(size if guarded else places.bytes)
+            places.used -= 1
+            if places.bytes == PAGE:  # most are so small
+                end = places.mapped[places.used][1]
+                self._memory.ram[end : end + PAGE] = _POISON_PAGE
+            else:
+                places.poison(size if guarded else places.bytes)
         elif address in self:
             self.free(address)
         else:
@@ -224,16 +230,11 @@ class _Places:
         ram[offset : offset + whole] = data + bytes(whole - size)
         return start
 
-    def drop(self, size: int) -> None:
-        """Nobody uses the last place any more, where ``size`` bytes were."""
-        self.used -= 1
-        whole = self.bytes
-        end = self.mapped[self.used][1] + whole
-        if whole > PAGE:
-            whole = min(page_up(size) + PAGE, whole)
-            self._memory.ram[end - whole : end] = self._free[:whole]
-        else:
-            self._memory.ram[end - whole : end] = self._free
+    def poison(self, size: int) -> None:
+        """Nobody uses the first free place any more, at whose end ``size`` bytes were."""
+        end = self.mapped[self.used][1] + self.bytes
+        size = min(page_up(size) + PAGE, self.bytes)
+        self._memory.ram[end - size : end] = self._free[:size]
 
     def map_next(self) -> None:
         """Map one more of them."""

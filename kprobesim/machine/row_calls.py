@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from kprobesim.machine.calling import SLICE
@@ -78,8 +77,7 @@ class RowCalls:
         try:
             row_list = self._list
             if row_list is None or shape != self._shape:
-                start = machine.engine.ready(SLICE)
-                self._list = row_list = RowList(machine, self.target, shape, start, places)
+                self._list = row_list = RowList(machine, self.target, shape, places)
                 self._shape = shape
             while first < len(rows):
                 filled = self._fill(row_list, rows[first : first + self._most])
@@ -154,7 +152,6 @@ class RowCalls:
         engine, hit_state = vcpu.engine, vcpu.hit_state
         if not engine.counts.in_blocks:
             engine.count_blocks()
-        engine.ready(SLICE)
         stack.context.save()
         state, stack.target, vcpu.depth = hit_state.save(), self.target, 1
         outer, turn.level = (turn.deadline, turn.level), turn.count
@@ -163,9 +160,8 @@ class RowCalls:
         try:
             stack.clean_below()
             while True:
-                run = partial(row_list.calls.run, step, end, holding=is_alone())
                 try:
-                    step = engine.run_through(run)
+                    step = engine.run_list(row_list.calls, step, end, SLICE, holding=is_alone())
                 finally:
                     done = row_list.current.words[0]
                 if step == end:

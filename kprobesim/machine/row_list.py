@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 
+from kprobesim.machine.calling import SLICE
 from kprobesim.machine.guard_pages import POISON_FREE
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.unicorn.call_list import (
@@ -59,7 +60,6 @@ class RowList:
         machine: Machine,
         target: int,
         shape: Shape,
-        start: tuple[int, tuple[int, ...]],
         places: list[tuple[int, int]],
     ) -> None:
         """Write it.
@@ -68,7 +68,6 @@ class RowList:
             machine: The guest.
             target: The address of the function.
             shape: At most as many arguments as there are registers for them.
-            start: The C function that runs the guest, with its arguments.
             places: Address and offset in RAM of the page of each argument that is data.
         """
         vcpu, stack = machine.vcpu, machine.stacks.at(0)
@@ -89,7 +88,6 @@ class RowList:
         words_behind[0] = machine.returned
         for row in range(ROWS):
             words_behind[1 + row] = row
-        function, arguments = start
         result = words + 8 * vcpu.cpu.regs_class.RETURN
         begin = [
             copy(self.current.address, numbers, 8),
@@ -98,7 +96,7 @@ class RowList:
         ]
         fetch = [copy(0, 0, 0) for _ in places]
         run = [
-            succeed(function, (arguments[0], target, *arguments[2:])),
+            vcpu.engine.start_step(target, SLICE),
             compare(words + 8 * pc, returned, 8),
         ]
         keep = [copy(self.results.address, result, 8)]

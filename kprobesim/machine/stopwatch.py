@@ -14,11 +14,12 @@ from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.struct_layout import Words
 from kprobesim.sizes import MASK64
 
-__all__ = ["BLOCK_NS", "RunTime", "Stopwatch", "new_words"]
+__all__ = ["BLOCK_NS", "INSTRUCTION_NS", "RunTime", "Stopwatch", "new_words"]
 
 BLOCK_NS = 8
 """A block has nine instructions on average: a CPU at 1 GHz."""
-_INSTRUCTION_NS = 1
+INSTRUCTION_NS = 1
+"""One where instructions are counted, for a call that may take so many."""
 
 
 def new_words() -> Words:
@@ -64,4 +65,4 @@ class RunTime:
         """A run begins, which counts from 0 on."""
         words = self.words
         words[0] = self.now()
-        words[1] = BLOCK_NS if self._counts.in_blocks else _INSTRUCTION_NS
+        words[1] = BLOCK_NS if self._counts.in_blocks else INSTRUCTION_NS

@@ -114,6 +114,14 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
         self.rp.kp = self
 
     @property
+    def told_nobody(self) -> int:  # type: ignore[override]
+        """Also more after each entry, and after each return."""
+        told = super().told_nobody
+        if self._following is None or self._pool is None:
+            return told
+        return told + 2 * self._following.pending.save() - len(self._pool.in_use())
+
+    @property
     def is_stored(self) -> bool:
         """Its calls can be stored if compiled code follows them."""
         return self._pool is not None

@@ -118,7 +118,7 @@ def with_place(probes: KprobesManager, p: Kprobe) -> None:
     """
     site = Site(p.addr or 0, "recorded", p.addr or 0, has_post_handler=p.post_handler is not None)
     with (
-        mock.patch.object(probes.rules, "site", lambda p: site),
+        mock.patch.object(probes.rules, "site", lambda p, interface: site),
         mock.patch.object(probes.rules, "check_safe", lambda site, init_freed: None),
     ):
         probes.register_kprobe(p)

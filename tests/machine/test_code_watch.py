@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from kprobesim import Kernel
+from kprobesim import Kernel, Kprobe
 from kprobesim.machine.code_watch import INSIDE, PROBES, RETURNS
 from kprobesim.machine.unicorn.executions import Executions
 from kprobesim.machine.unicorn.native import Native
@@ -134,3 +134,17 @@ def test_executions_are_counted(guest: Kernel, native: bool) -> None:
         guest.call("gcd", 12, 18)
     guest.call("strlen", "four")
     assert int(executions) == 4
+
+
+def test_machine_code_is_called_once_where_a_hit_begins_its_block_anew(guest: Kernel) -> None:
+    """Before the probe and behind it; the first hit of all is one, for its probe wrote code."""
+    k, seen = guest, list[str]()
+    code_watch, address = k.machine.code_watch, k.symbols["gcd"].address
+    before, behind = Counter(seen), Counter(seen)
+    code_watch.watch_native(address, before.native, RETURNS)
+    p = Kprobe("gcd", pre_handler=lambda p, regs: k.write(address + 64, k.read(address + 64, 4)))
+    k.register_kprobe(p, arming="hook")
+    code_watch.watch_native(address, behind.native)
+    for turn in range(1, 4):
+        assert k.call("gcd", 12, 18) == 6
+        assert (before.hits.value, behind.hits.value) == (turn, turn)

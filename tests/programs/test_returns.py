@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from kprobesim import (
     CalledKernel,
     GuestFault,
     Kernel,
+    Kprobe,
     KprobeError,
     KprobeFlag,
     Kretprobe,
@@ -89,11 +91,17 @@ def test_time_from_entry_to_return(guest: CalledKernel, compiled: bool) -> None:
     assert slow.value.total == 1
 
 
-@HOW
-def test_a_limited_call_returns_too(guest: CalledKernel, compiled: bool) -> None:
-    results = guest.record("recurse", result=retval, compiled=compiled)
+def test_a_limited_call_returns_too(guest: CalledKernel) -> None:
+    """There instructions are counted, and make the time."""
+    rings = [
+        guest.record("recurse", result=retval, took=duration, compiled=compiled)
+        for compiled in (True, False)
+    ]
     guest.call("recurse", 3, max_instructions=1000)
-    assert [record.result for record in results] == [0, 1, 2, 3]
+    one, other = ([tuple(record) for record in ring] for ring in rings)
+    assert one == other
+    assert [result for result, _ in one] == [0, 1, 2, 3]
+    assert len({later - before for (_, before), (_, later) in itertools.pairwise(one)}) == 1
 
 
 @HOW
@@ -194,6 +202,20 @@ def test_it_is_a_return_probe(guest: CalledKernel) -> None:
     with pytest.raises(KprobeError) as refusal:
         guest.latency("gcd+4")
     assert refusal.value.reason is Reason.NOT_FUNCTION_ENTRY
+
+
+def test_entries_and_returns_are_noticed(guest: CalledKernel) -> None:
+    """By who must know whether something was seen: also where the condition is not met."""
+    counter = guest.count("recurse", returns=True, when=arg(0) > 100)
+    (p,) = counter.planted.probes
+    told = [p.told_nobody]
+    inner = Kprobe("recurse", pre_handler=lambda _p, _regs: told.append(p.told_nobody))
+    with guest.register_kprobe(inner):
+        guest.call("recurse", 1)
+    told.append(p.told_nobody)
+    assert int(counter) == 0
+    assert told[1:] == sorted(set(told[1:]))
+    assert told[0] < told[-1]
 
 
 def test_nothing_is_looked_at_when_the_last_one_has_gone(guest: CalledKernel) -> None:

@@ -109,6 +109,17 @@ def test_a_drained_ring_grows_in_the_middle_of_a_call(guest: CalledKernel, compi
     assert everything == seen * 2
 
 
+def test_the_guest_may_run_between_two_records(guest: CalledKernel) -> None:
+    ring = guest.record("gcd", a=arg(0), capacity=2)
+    calls = _call(guest, 2)
+    seen = []
+    for record in ring:
+        seen.append(record.a)
+        _call(guest, 3)
+    assert seen == [one for one, _ in calls]
+    assert len(ring) == 8
+
+
 def test_what_drains_a_ring_may_fail(guest: CalledKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     ring = guest.record("gcd", a=arg(0), capacity=1)
 

@@ -212,3 +212,13 @@ def test_callers_are_known_at_the_entry(guest: CalledKernel) -> None:
         with pytest.raises(UsageError, match="first instruction only"):
             guest.count(inside, key=value)
     assert len(guest.kprobes) == 0
+
+
+@pytest.mark.real_kernel
+def test_the_time_of_the_host_needs_python(any_real_image: Path) -> None:
+    k = Kernel.boot(any_real_image, clock="host")
+    stamps = k.count("vfs_read", key=now)
+    assert "the host's" in stamps.planted.why_not
+    with pytest.raises(UsageError, match="the host's"):
+        k.latency("vfs_read", compiled=True)
+    assert k.count("vfs_read", key=pid).compiled

@@ -64,6 +64,8 @@ class X86Board(Board):
 
     def _add_devices(self) -> None:
         engine = self.machine.engine
+        memory = self.machine.memory
+        memory.read_u64 = self._walk.reader(memory.read_u64)  # type: ignore[method-assign, assignment]
         self.entry = Exceptions(engine, self.state, self._walk)
         self.machine.vcpu.traps.deliver = self._deliver
         self.pic = PicPair()

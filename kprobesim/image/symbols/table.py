@@ -317,8 +317,6 @@ class SymbolTable:
             return self._addresses, None
         ignored = _IGNORED.match
         indices = array("I", [i for i, name in enumerate(self._names) if not ignored(name)])
-        if len(indices) == len(self._names):
-            return self._addresses, None
         return array("Q", [self._addresses[i] for i in indices]), indices
 
     def any_named(self, part: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 
@@ -50,7 +51,5 @@ def relative_addresses(start: int, table: bytes, size: int) -> list[int]:
     ``start`` is the address of the table; an entry that is cut short is left out.
     """
     whole = len(table) - len(table) % size
-    return [
-        start + at + int.from_bytes(table[at : at + 4], "little", signed=True)
-        for at in range(0, whole, size)
-    ]
+    rows = struct.iter_unpack(f"<i{size - 4}x", table[:whole])
+    return [start + at + to for at, (to,) in zip(range(0, whole, size), rows, strict=True)]

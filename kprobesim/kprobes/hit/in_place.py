@@ -9,7 +9,7 @@ from __future__ import annotations
 from kprobesim.errors import GuestMemoryError
 from kprobesim.kprobes.arch_kprobes import ArchInsn
 from kprobesim.kprobes.events import HitKind
-from kprobesim.kprobes.hit.common import Finish, HitSteps
+from kprobesim.kprobes.hit.common import STEPPING, Finish, HitSteps
 from kprobesim.kprobes.hooked import HookedPlaces
 from kprobesim.kprobes.kprobe import Kprobe
 
@@ -41,6 +41,14 @@ class InPlace:
         self._leave_block = engine.leave_block
         self._look_in_next = engine.dispatch.look_in_next
         self.finish = self._make_finish(steps.finish)
+        vcpu.system.code_watch.comes_again = self.comes_again
+
+    def comes_again(self, address: int) -> bool:
+        """Whether the hit at ``address`` is over, or its instruction about to be done."""
+        ctl = self._steps.ctlblk
+        p = ctl.current_kprobe
+        stepping = p is not None and p.addr == address and bool(ctl.kprobe_status & STEPPING)
+        return stepping or self.arrives_again == address
 
     def forget(self) -> None:
         """What was going on is over."""

@@ -135,6 +135,10 @@ class CallList:
 
     Attributes:
         words: The steps, :data:`STEP` words each.
+        address: Where they are.
+        releasing: Does so many steps from an address on, and lets go of the interpreter's lock; it
+            returns how many it left.
+        holding: The same, which keeps the lock.
     """
 
     def __init__(self, call: Callable[..., int], holding: Callable[..., int], steps: int) -> None:
@@ -146,16 +150,16 @@ class CallList:
             steps: How many.
         """
         self._steps = Buffer(8 * STEP * steps)
-        self.words = self._steps.words
-        self._call, self._holding = call, holding
+        self.words, self.address = self._steps.words, self._steps.address
+        self.releasing, self.holding = call, holding
 
     def run(self, first: int, end: int, *, holding: bool) -> int:
         """Call steps ``first`` to ``end``, without that; the number of the one that it ended at.
 
         ``end``: all were called. ``holding`` keeps the interpreter's lock meanwhile.
         """
-        call = self._holding if holding else self._call
-        return end - call(self._steps.address + 8 * STEP * first, end - first)
+        call = self.holding if holding else self.releasing
+        return end - call(self.address + 8 * STEP * first, end - first)
 
 
 def find_call_list() -> Callable[[int], CallList] | None:

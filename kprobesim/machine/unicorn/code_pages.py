@@ -180,6 +180,10 @@ class _Interposed:
         self._lock = threading.Lock()
         self._flush_slot = slots[f"tlb_flush_{suffix}"]
         self._flush = _function(f"tlb_flush_{suffix}", 1)
+        self._found: set[int] = set()
+        self._finder = 0
+        # One for ever: a thread that has come to it may be in it long after the slot has changed.
+        self._seen = _FLUSHED(self._flushed)
         self._entries: list[_Entry] = []
         lib = library()
         reals = {f"real_{label}": f"{name}_{suffix}" for label, name in _FUNCTIONS.items()}
@@ -208,23 +212,22 @@ class _Interposed:
 
     def _find_cpu(self, uc: unicorn.Uc) -> int:
         """Where the engine's CPU is: what is given to ``tlb_flush()`` when its TLB is flushed."""
-        found, thread = set(), threading.get_ident()
-
-        def flush(cpu: int) -> None:
-            self._flush(cpu)
-            if threading.get_ident() == thread:
-                found.add(cpu)
-
-        callback = _FLUSHED(flush)
         before = self._flush_slot.value
-        self._flush_slot.value = ctypes.cast(callback, ctypes.c_void_p).value or 0
+        self._found, self._finder = set(), threading.get_ident()
+        self._flush_slot.value = ctypes.cast(self._seen, ctypes.c_void_p).value or 0
         try:
             uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
         finally:
             self._flush_slot.value = before
-        if len(found) != 1:
+        if len(self._found) != 1:
             raise EngineError("cannot find the CPU inside Unicorn; is this a new version of it?")
-        return found.pop()
+        return self._found.pop()
+
+    def _flushed(self, cpu: int) -> None:
+        """Some engine's TLB is flushed, in whichever thread."""
+        self._flush(cpu)
+        if threading.get_ident() == self._finder:
+            self._found.add(cpu)
 
 
 @cache

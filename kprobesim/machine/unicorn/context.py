@@ -19,10 +19,11 @@ class Context:
     Attributes:
         save: Copies all registers into it (0.25 us).
         restore: Sets all registers from it (0.25 us).
-        restoring: The C function that does it, and its arguments.
+        saving: The C function that saves, and its arguments.
+        restoring: The same for restoring.
     """
 
-    __slots__ = ("_address", "_context", "restore", "restoring", "save")
+    __slots__ = ("_address", "_context", "restore", "restoring", "save", "saving")
 
     def __init__(self, lib: ctypes.CDLL, handle: int, context: Any) -> None:
         """Be the copy in ``context``, which the engine ``handle`` of ``lib`` has made."""
@@ -31,6 +32,7 @@ class Context:
         arguments = ctypes.c_void_p(handle), ctypes.c_void_p(self._address)
         self.save: Callable[[], object] = partial(lib["uc_context_save"], *arguments)
         self.restore: Callable[[], object] = partial(lib["uc_context_restore"], *arguments)
+        self.saving = function_address(lib["uc_context_save"]), (handle, self._address)
         self.restoring = function_address(lib["uc_context_restore"]), (handle, self._address)
 
     def _place(self) -> tuple[int, int]:

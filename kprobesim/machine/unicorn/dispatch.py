@@ -257,12 +257,19 @@ class _Placed:
         self.lock = threading.Lock()
         lib = library()
         self._start_slot = slots[f"tcg_func_start_{suffix}"]
-        self._start = find_function(lib, f"tcg_func_start_{suffix}")
+        start = find_function(lib, f"tcg_func_start_{suffix}")
+        self._real_start = _FUNC_START(start)
+        self._contexts: set[int] = set()
+        self._requests: list[int] = []
+        self._observer = 0
+        self._stop: Callable[[], int] = lambda: 0
+        # One for ever: a thread that has come to it may be in it long after the slot has changed.
+        self._seen = _FUNC_START(self._started)
         values = {
             "nowhere": _NOWHERE,
             "stop": find_function(lib, "uc_emu_stop"),
             "real": find_function(lib, f"gen_intermediate_code_{suffix}"),
-            "func_start": self._start,
+            "func_start": start,
             "leave": find_function(lib, f"helper_check_exit_request_{suffix}"),
             "real_write_call": find_function(lib, f"tcg_gen_callN_{suffix}"),
         }
@@ -304,25 +311,25 @@ class _Placed:
 
     def observe(self, run: Callable[[], int], stop: Callable[[], int]) -> tuple[int, int, int]:
         """The translator that ``run()`` uses; what ``stop()`` returns meanwhile; and ``run()``."""
-        contexts, requests, thread = set(), [], threading.get_ident()
-        real = _FUNC_START(self._start)
-
-        def start(context: int) -> None:
-            if threading.get_ident() == thread:
-                contexts.add(context)
-                requests.append(stop())
-            real(context)
-
-        callback = _FUNC_START(start)
         before = self._start_slot.value
-        self._start_slot.value = ctypes.cast(callback, ctypes.c_void_p).value or 0
+        self._contexts, self._requests = set(), []
+        self._stop, self._observer = stop, threading.get_ident()
+        self._start_slot.value = ctypes.cast(self._seen, ctypes.c_void_p).value or 0
         try:
             place = run()
         finally:
             self._start_slot.value = before
-        if len(contexts) != 1:
+            self._stop = lambda: 0  # and no engine is kept
+        if len(self._contexts) != 1:
             raise EngineError("cannot find the translator inside Unicorn; is this a new version?")
-        return contexts.pop(), requests[0], place
+        return self._contexts.pop(), self._requests[0], place
+
+    def _started(self, context: int) -> None:
+        """Some engine translates a block, in whichever thread."""
+        if threading.get_ident() == self._observer:
+            self._contexts.add(context)
+            self._requests.append(self._stop())
+        self._real_start(context)
 
 
 @cache

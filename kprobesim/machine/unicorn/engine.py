@@ -18,12 +18,14 @@ import unicorn
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn import struct_layout
+from kprobesim.machine.unicorn.call_list import STEP, CallList, succeed
 from kprobesim.machine.unicorn.cmpxchg import mend_cmpxchg
 from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.counting import Counting
 from kprobesim.machine.unicorn.dispatch import make_dispatch
 from kprobesim.machine.unicorn.hooks import Hooks
+from kprobesim.machine.unicorn.interposition import one_at_a_time
 from kprobesim.machine.unicorn.library import GPRS, check, function_address, holding_library
 from kprobesim.machine.unicorn.named_registers import NamedRegisters
 from kprobesim.machine.unicorn.python_stack import with_room
@@ -62,6 +64,7 @@ class Engine(NamedRegisters):
     thread-safe, but :meth:`stop` may be called from any thread.
     """
 
+    @one_at_a_time
     def __init__(self, arch: str, model: str = "") -> None:
         super().__init__(arch, model)
         self.code_pages = CodePages(self._uc, arch)
@@ -104,7 +107,7 @@ class Engine(NamedRegisters):
         arguments = _ptr(self._handle), self._begin, nowhere, nowhere, self._count
         self._start = partial(self._lib["uc_emu_start"], *arguments)
         self._start_holding = partial(holding_library()["uc_emu_start"], *arguments)
-        self._between_blocks, self._nested = False, 0
+        self._between_blocks, self._nested, self._forgotten = False, 0, False
         self.dispatch = dispatch = make_dispatch(self, self._uc, self._run_one_block)
         """Who is called before instructions, and at blocks."""
         self.counts = Counting(
@@ -135,11 +138,14 @@ class Engine(NamedRegisters):
         """Drop what was translated from the virtual range [``start``, ``end``), which is mapped.
 
         For hooks that come or go: Unicorn 2.1.4 goes on with what it has (unicorn#2200, #2279).
-        In user mode that is all there is (3 ms, and translating it again): Unicorn looks addresses
-        up with the rights of the moment, and the kernel's would raise a page fault.
+        In user mode that is all there is (3 ms, and translating it again), once until it runs:
+        Unicorn looks addresses up with the rights of the moment, and the kernel's would raise a
+        page fault.
         """
         if self.in_user_mode():
-            self._uc.ctl_flush_tb()
+            if not self._forgotten:
+                self._uc.ctl_flush_tb()
+                self._forgotten = not self._nested  # until it runs
         else:
             # Not through the binding, which takes 3 us: a stepped hit does this twice.
             status = self._lib.uc_ctl(self._handle, _REMOVE_CACHE, start, end)
@@ -176,7 +182,7 @@ class Engine(NamedRegisters):
         self._begin.value = begin
         if self.run_time is not None:
             self.run_time.begin()
-        self._nested += 1
+        self._nested, self._forgotten = self._nested + 1, False
         try:
             status: int = self._start_holding() if holding else self._start()
         finally:
@@ -187,42 +193,50 @@ class Engine(NamedRegisters):
             self.hooks.raise_kept()
         return status
 
-    def ready(self, count: int) -> tuple[int, tuple[int, ...]]:
-        """Get ready for :meth:`run_through`.
+    def start_step(self, begin: int, count: int) -> tuple[int, ...]:
+        """The step of a :class:`.call_list.CallList` that does what :meth:`run` does.
 
         Args:
-            count: As for :meth:`run`, but no 0.
+            begin: As there.
+            count: As there, but no 0.
 
         Returns:
-            The C function that runs the guest, and its arguments, of which the second is where it
-            begins.
-
-        Raises:
-            RecursionError: Python's stack has no room left for a callback.
+            Its words, of which number 2 is where the run begins.
         """
-        count = with_room(self.counts.begin, count)
-        return function_address(self._lib["uc_emu_start"]), (self._handle, 0, 0, 0, count)
+        function = function_address(self._lib["uc_emu_start"])
+        return succeed(function, (self._handle, begin, 0, 0, count))
 
-    @property
-    def running(self) -> bool:
-        """Whether it runs now: a callback asks."""
-        return self._nested > 0
+    def run_list(self, calls: CallList, first: int, end: int, count: int, *, holding: bool) -> int:
+        """Let the steps ``first`` to ``end``, without that, run the guest, as often as they like.
 
-    def run_through(self, calls: Callable[[], int]) -> int:
-        """Let ``calls`` run the guest, as often as it likes; what it returns.
+        Args:
+            calls: The list.
+            first: A number of a step.
+            end: Another one.
+            count: What :meth:`start_step` was given for them.
+            holding: As for :meth:`run`.
 
-        It raises what a hook's callback raised, when that has returned.
+        Returns:
+            The number of the step that ended it; ``end``: none has. It raises what a hook's
+            callback raised, when all that is over.
         """
-        self._nested += 1
+        with_room(self.counts.begin, count)
+        call = calls.holding if holding else calls.releasing
+        self._nested, self._forgotten = self._nested + 1, False
         try:
-            result = calls()
+            step = end - call(calls.address + 8 * STEP * first, end - first)
         finally:
             self._nested -= 1
         if self.dispatch.retired and not self._nested:
             self.dispatch.retired.clear()
         if self.hooks.kept is not None:
             self.hooks.raise_kept()
-        return result
+        return step
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now: a callback asks."""
+        return self._nested > 0
 
     def execute(self, code: bytes, values: Sequence[int]) -> None:
         """Run ``code``, which ends by a halt, with ``values`` in the first registers.

@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Collection
-from functools import cache
+import threading
+from collections.abc import Callable, Collection
+from functools import cache, wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-__all__ = ["find_function", "find_slots"]
+__all__ = ["find_function", "find_slots", "one_at_a_time"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _LINK_MAP = 2  # RTLD_DI_LINKMAP of dlfcn.h
 _STRINGS, _STRING_BYTES, _SYMBOLS = 5, 10, 6  # DT_STRTAB, DT_STRSZ, DT_SYMTAB
@@ -27,6 +32,18 @@ _JUMP_SLOTS = (7, 1026)  # R_X86_64_JUMP_SLOT, R_AARCH64_JUMP_SLOT
 
 class _LinkMap(ctypes.Structure):
     _fields_ = (("base", ctypes.c_size_t), ("name", ctypes.c_char_p), ("dynamic", ctypes.c_size_t))
+
+
+def one_at_a_time(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """``function``, which no second thread enters: it puts functions in, or learns from slots."""
+    lock = threading.RLock()
+
+    @wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with lock:
+            return function(*args, **kwargs)
+
+    return called
 
 
 def find_function(library: ctypes.CDLL, name: str) -> int:

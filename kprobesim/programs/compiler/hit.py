@@ -63,6 +63,7 @@ def compile_hit(program: Program, guest: Guest, pending: Pending) -> Code:
         emitter, block = _begin(module, RETURNED, returns.RETURNED, guest)
         address = emitter.builder.gep(block, [word(returns_at(len(program.actions), "address"))])
         emitter.here = emitter.builder.load(address)
+        emitter.task.before_instruction = True
         returns.load_instance(emitter, emitter.builder.function.args[-1], program)
         _Hit(emitter, module, block).emit(program)
     else:

@@ -9,6 +9,7 @@ from llvmlite import ir
 
 from kprobesim.arch.abi import Abi
 from kprobesim.inside.tasks import TASK_COMM_LEN
+from kprobesim.machine.stopwatch import INSTRUCTION_NS
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.refusal import NotCompiledError
 from kprobesim.programs.compiler.stack_id import stack_number
@@ -25,12 +26,17 @@ class TaskCode:
     """Emits the facts of a hit on ``guest``; each as ``i64`` and ``i1``: it is a fault.
 
     What :class:`~kprobesim.programs.task.TaskFacts` says, an interpreter's programs are told.
+
+    Attributes:
+        before_instruction: Whether it is the start of a block, before its first instruction has
+            been counted where instructions are.
     """
 
     def __init__(self, guest: Guest, memory: GuestMemoryCode, abi: Abi) -> None:
         self._guest = guest
         self._memory = memory
         self._abi = abi
+        self.before_instruction = False
 
     def _register(self, b: ir.IRBuilder, name: str) -> ir.Value:
         return word_at(b, self._guest.window + 8 * self._abi.number(name))
@@ -92,6 +98,9 @@ class TaskCode:
         if time is None:
             raise NotCompiledError("this guest's time is the host's, which needs Python")
         base, rate, counter = (word_at(b, address) for address in time)
+        if self.before_instruction:
+            uncounted = b.icmp_unsigned("==", rate, const(INSTRUCTION_NS))
+            counter = b.add(counter, b.zext(uncounted, I64))
         return b.add(base, b.mul(counter, rate)), ir.Constant(I1, 0)
 
     def caller(self, b: ir.IRBuilder) -> _Fetched:

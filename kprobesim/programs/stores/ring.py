@@ -117,7 +117,8 @@ class Ring(Store, Sequence[Any]):
         return self._drained[0]
 
     def __iter__(self) -> Iterator[Any]:
-        data, make = self._joined(), self.record._make
+        # Who runs the guest meanwhile may have it drained, and the buffer filled anew.
+        data, make = bytes(self._joined()), self.record._make
         for at in range(0, len(data), self._layout.size):
             yield make(self._layout.unpack(data, at))
 
