@@ -29,7 +29,7 @@ __all__ = ["Counters"]
 
 
 class Counters:
-    """Counts ``places`` of a ``kernel`` from now on: of one that has not run yet, from the start."""
+    """Counts ``places`` of a ``kernel`` from now on, which may be before it has run."""
 
     def __init__(self, kernel: BootedKernel, places: Sequence[CountedPlace]) -> None:
         self._kernel = kernel

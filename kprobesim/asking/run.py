@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kprobesim.asking.booted import boot_to_shell
+from kprobesim.asking.booted import boot_to_shell, booted_kernel
 from kprobesim.asking.counters import Counters
 from kprobesim.asking.counts import CountedPlace, Counts
 from kprobesim.asking.modules import module_files, named_modules
@@ -92,12 +92,16 @@ def run_counted(
     at_hand = [*modules_for(places, lines), *modules]
     files = module_files(finder, [name for name in at_hand if finder.find(name) is not None])
     counters = list[Counters]()
-    kernel = boot_to_shell(
-        finder.image,
-        files,
-        progress=progress,
-        before=lambda kernel: counters.append(Counters(kernel, places)),
-    )
+    if places:
+        kernel = boot_to_shell(
+            finder.image,
+            files,
+            progress=progress,
+            before=lambda kernel: counters.append(Counters(kernel, places)),
+        )
+    else:  # one that has booted before will do
+        kernel = booted_kernel(path, files, image=finder.image, progress=progress)
+        counters.append(Counters(kernel, places))
     shell = Shell(kernel)
     for name in modules_for(places, ()):
         shell.run(f"modprobe {name}", timeout)
