@@ -84,8 +84,7 @@ class Counters:
         sites = self._sites.get(place.name, TracepointSites(()))
         if sites.prepares:
             counter.problem = (
-                f"cannot be counted: enabling it calls {sites.prepares}(), without which the "
-                "kernel may not come to it"
+                f"enabling it calls {sites.prepares}(), without which the kernel may not come to it"
             )
             return
         if not sites.places and not self._kernel.symbols.candidates(f"__traceiter_{place.name}"):
