@@ -219,8 +219,9 @@ class Elf:
         if shstrndx >= shnum:
             raise ImageError(self.path, f"names its sections from section {shstrndx}; {_REBUILD}")
         raw = list(_SHDR.iter_unpack(self.data[shoff : shoff + shnum * _SHDR.size]))
+        length = len(self.data)
         for i, header in enumerate(raw):
-            if header[1] not in (0, SHT_NOBITS):
+            if header[4] + header[5] > length and header[1] not in (0, SHT_NOBITS):
                 self._check_table(f"section {i}'s bytes", header[4], header[5])
         where, size = raw[shstrndx][4:6]
         names = bytes(self.data[where : where + min(size, _MOST_SECTIONS * _LONGEST_NAME)])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kprobesim.catalog.schema import RECORDS
 from kprobesim.functions.clones import ENTRY_PADDING, split_clone
 from kprobesim.functions.facts import FunctionFacts
-from kprobesim.image import Symbol
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.survey.known import KnownKernel
@@ -76,7 +74,6 @@ def _kernel(kernel: KnownKernel) -> Columns:
 def _functions(kernel: KnownKernel, became: Mapping[str, FunctionFacts]) -> Columns:
     """Those with a symbol, then those that are only there as copies in others."""
     rules, traced, injectable = kernel.rules.rules, kernel.traced_functions, kernel.error_injection
-    twins = Counter(kernel.symbols.columns.names)
     rows = _Rows("function", "module")
     there = set()
     probe = Kprobe()  # one for all: to make one takes a tenth of the time to judge it
@@ -99,7 +96,7 @@ def _functions(kernel: KnownKernel, became: Mapping[str, FunctionFacts]) -> Colu
                 None if verdict.reason is None else verdict.reason.value,
                 symbol.address in traced,
                 verdict.emulated,
-                twins[_bytes(symbol)],
+                kernel.symbols.count(symbol.name),
                 *_became(kernel, became.get(base)),
                 None if fails is None else fails.name,
             )
@@ -138,10 +135,6 @@ def _prototype(btf: Btf | None, name: str) -> str | None:
 def _kind(verdict: Verdict) -> str | None:
     """How a probe would run: one that becomes a jump is armed as a breakpoint first."""
     return "jump" if verdict.optimizable else verdict.kind
-
-
-def _bytes(symbol: Symbol) -> bytes:
-    return symbol.name.encode("utf-8", "surrogateescape")
 
 
 def _text(name: bytes) -> str:

@@ -208,7 +208,9 @@ class SymbolTable:
             return None
         start = addresses[after - 1]
         end = min(addresses[after] if after < len(addresses) else extent[1], extent[1])
-        first = bisect_left(addresses, start, 0, after)
+        first = after - 1
+        if first and addresses[first - 1] == start:
+            first = bisect_left(addresses, start, 0, first)
         index = visible[first] if visible is not None else first
         return SymbolAt(self._symbol(index), address - start, end - start)
 
@@ -255,7 +257,7 @@ class SymbolTable:
 
     def _make(self, index: int) -> Symbol:
         address = self._addresses[index]
-        size = self._sizes[index] if self._sizes is not None else self._distance(address)
+        size = self._sizes[index] if self._sizes is not None else self._distance(index)
         letter = self._kinds[index]
         code = letter in _CODE_LETTERS and not self._is_data(address)
         symbol = object.__new__(Symbol)  # a frozen dataclass takes 2 us to make itself
@@ -275,9 +277,13 @@ class SymbolTable:
     def _is_data(self, address: int) -> bool:
         return self._data[0] <= address < self._data[1]
 
-    def _distance(self, address: int) -> int:
-        after = bisect_right(self._addresses, address)
-        following = self._addresses[after] if after < len(self._addresses) else 1 << 64
+    def _distance(self, index: int) -> int:
+        """How far it is to the next symbol, or to the end of what is loaded there."""
+        addresses = self._addresses
+        address, count, after = addresses[index], len(addresses), index + 1
+        if after < count and addresses[after] == address:
+            after = bisect_right(addresses, address, after)
+        following = addresses[after] if after < count else 1 << 64
         extent = self._extent(address)
         return min(following, extent[1]) - address if extent else 0
 
@@ -318,6 +324,10 @@ class SymbolTable:
         ignored = _IGNORED.match
         indices = array("I", [i for i, name in enumerate(self._names) if not ignored(name)])
         return array("Q", [self._addresses[i] for i in indices]), indices
+
+    def count(self, name: str) -> int:
+        """How many symbols have that very name, also several at one address."""
+        return len(self._indices(name.encode("utf-8", "surrogateescape")))
 
     def any_named(self, part: bytes) -> bool:
         """Whether ``part`` is in any name."""
