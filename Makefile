@@ -12,7 +12,7 @@ READY  := $(VENV)/.ready
 POINTS ?= 2000
 KERNELS ?=
 
-.PHONY: agreement guest-tests help demo test test-quick lint samples bench bench-boot kernels sweep clean
+.PHONY: agreement guest-tests help demo test test-quick lint samples bench bench-boot performance kernels sweep clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -49,6 +49,11 @@ kernels: $(READY)  ## fetch Debian's newest cloud kernels and BusyBox of both ar
 
 bench: $(READY)  ## measure what a probe costs
 	$(BIN)/kprobesim bench
+
+performance: $(READY)  ## measure all that, and write docs/performance.md from it (15 minutes on an idle machine)
+	$(BIN)/python scripts/fetch_kernels.py --missing
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/kprobesim bench --json docs/performance.json --plot docs/performance.svg --markdown docs/performance.md
 
 bench-boot: $(READY)  ## measure a boot to user space, beside QEMU's where it is installed
 	$(BIN)/python scripts/fetch_kernels.py --missing

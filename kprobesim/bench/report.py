@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim import __version__
-from kprobesim.bench.contest import Contender, Contest
+from kprobesim.bench.contest import Contender, Contest, Target
 from kprobesim.bench.sizes import Sizes
+from kprobesim.errors import UsageError
 
-__all__ = ["Report"]
+__all__ = ["Report", "figure_text"]
 
 _PACKAGES = ("unicorn", "capstone", "qiling")
 
@@ -31,6 +32,21 @@ class Report:
     started: str = field(
         default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds")
     )
+    machine: dict[str, Any] = field(default_factory=lambda: _machine())
+    versions: dict[str, str | None] = field(default_factory=lambda: _versions())
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Report:
+        """The report that :meth:`as_dict` gave."""
+        return cls(
+            data["rounds"],
+            Sizes(**{name: _tuple(value) for name, value in data["sizes"].items()}),
+            [_contest_of(contest) for contest in data["contests"]],
+            data["notes"],
+            data["started"],
+            data["machine"],
+            data["versions"],
+        )
 
     @property
     def missed(self) -> list[str]:
@@ -46,8 +62,8 @@ class Report:
         """Everything, with all rounds."""
         return {
             "started": self.started,
-            "machine": _machine(),
-            "versions": _versions(),
+            "machine": self.machine,
+            "versions": self.versions,
             "rounds": self.rounds,
             "sizes": asdict(self.sizes),
             "notes": self.notes,
@@ -57,7 +73,7 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """The table."""
-        machine, versions = _machine(), _versions()
+        machine, versions = self.machine, self.versions
         yield f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
         yield ", ".join(f"{name} {version}" for name, version in versions.items() if version)
         yield f"medians of {self.rounds} rounds, every contender once a round"
@@ -68,7 +84,7 @@ class Report:
             width = max(len(contender.label) for contender in contest.contenders)
             yield f"  {'':{width}}  {contest.unit:>11}"
             for contender in contest.contenders:
-                figure = f"{contender.median:>11,.{_decimals(contender.median)}f}"
+                figure = f"{figure_text(contender.median):>11}"
                 yield f"  {contender.label:{width}}  {figure}{_verdict(contest, contender)}"
         if self.notes:
             yield ""
@@ -96,8 +112,33 @@ def _short(contender: Contender) -> str:
     return contender.key if len(contender.key) == 1 else contender.label.split(",")[0]
 
 
-def _decimals(value: float) -> int:
-    return 0 if value >= 100 else 1 if value >= 10 else 2
+def figure_text(value: float) -> str:
+    """A figure with three digits, or all before its point."""
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _contest_of(data: Mapping[str, Any]) -> Contest:
+    contenders = [
+        Contender(one["key"], one["label"], _played, _target_of(one), one["rounds"])
+        for one in data["contenders"]
+    ]
+    return Contest(
+        data["arch"], data["key"], data["title"], data["unit"], data["setting"], contenders
+    )
+
+
+def _target_of(data: Mapping[str, Any]) -> Target | None:
+    if data["against"] is None and data["at_most"] is None:
+        return None
+    return Target(data["against"], data["at_most"])
+
+
+def _played() -> float:
+    raise UsageError("a contest that was read from a file is over")
 
 
 def _contest(contest: Contest) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write all rounds to F")
     parser.add_argument("--plot", type=Path, metavar="F.svg", help="draw the figures into F.svg")
+    parser.add_argument("--markdown", type=Path, metavar="F.md", help="write a page with tables")
     parser.add_argument("--rounds", type=int, default=7, help="rounds a contest (default: 7)")
     parser.add_argument("--arch", choices=ARCHITECTURES, help="one architecture only")
     parser.set_defaults(run=run)
@@ -44,10 +46,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
     # Not at the top: the benchmark brings its rivals along, and only this command needs them.
+    from kprobesim.bench.page import page
     from kprobesim.bench.plot import check_plot, write_plot
     from kprobesim.bench.run import run_benchmark
 
-    for path in filter(None, (args.json, args.plot)):
+    for path in filter(None, (args.json, args.plot, args.markdown)):
         if not path.absolute().parent.is_dir() or path.is_dir():
             raise UsageError(f"cannot write {path}: name a file in an existing directory")
     if args.plot:
@@ -65,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     if args.plot:
         write_plot(report, args.plot)
+    if args.markdown:
+        plot = os.path.relpath(args.plot, args.markdown.parent) if args.plot else None
+        args.markdown.write_text(page(report, plot))
     return 0
 
 

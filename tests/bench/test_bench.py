@@ -16,6 +16,7 @@ from kprobesim.bench.contest import Contender, Contest, Target, check
 from kprobesim.bench.handlers import handler_contest
 from kprobesim.bench.hits import FUNCTION, hit_contest
 from kprobesim.bench.loop import Loop
+from kprobesim.bench.page import page
 from kprobesim.bench.plain import Plain
 from kprobesim.bench.programs import program_contest
 from kprobesim.bench.report import Report
@@ -238,6 +239,23 @@ def test_command_writes_json(
 def test_wrong_use(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_that_was_kept_is_the_same_report(report: Report) -> None:
+    again = Report.of(json.loads(json.dumps(report.as_dict())))
+    assert list(again.lines()) == list(report.lines())
+    assert again.as_dict() == report.as_dict()
+    with pytest.raises(UsageError, match="over"):
+        again.contests[0].play(1, lambda text: None)
+
+
+def test_a_page_has_a_row_for_every_contender(report: Report) -> None:
+    text = page(report, "plot.svg")
+    for contest in report.contests:
+        assert all(f"| {contender.label} |" in text for contender in contest.contenders)
+    assert "(plot.svg)" in text
+    assert " 0.06 x E |" in text
+    assert " 8 |" in text
 
 
 def test_plot_without_matplotlib_says_how_to_get_it(
