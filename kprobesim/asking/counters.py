@@ -14,6 +14,7 @@ from kprobesim.asking.counts import CountedPlace, Tally
 from kprobesim.errors import ImageError, KprobeError, SymbolError, UsageError
 from kprobesim.image.tables.tracepoint_sites import (
     TracepointSites,
+    regfunc_of,
     sites_by_name,
     tracepoint_sites,
 )
@@ -26,6 +27,8 @@ from kprobesim.programs.planted import Planted
 from kprobesim.programs.program import Program
 
 __all__ = ["Counters"]
+
+_PREPARES = "enabling it calls {}(), without which the kernel may not come to it"
 
 
 class Counters:
@@ -83,9 +86,7 @@ class Counters:
         place = counter.place
         sites = self._sites.get(place.name, TracepointSites(()))
         if sites.prepares:
-            counter.problem = (
-                f"enabling it calls {sites.prepares}(), without which the kernel may not come to it"
-            )
+            counter.problem = _PREPARES.format(sites.prepares)
             return
         if not sites.places and not self._kernel.symbols.candidates(f"__traceiter_{place.name}"):
             counter.problem = f"the guest has no tracepoint {place.name}"  # until it is loaded
@@ -124,12 +125,16 @@ class Counters:
 
     def _count_passed_in(self, module: StartingModule) -> None:
         start, table = module.jump_table()
-        sites = sites_by_name(start, table, self._kernel.machine.memory.read)
+        read, btf = self._kernel.machine.memory.read, self._kernel.image.btf
+        sites = sites_by_name(start, table, read)
         for counter in self._passed:
             if module.address_of(f"__traceiter_{counter.place.name}") is not None:
                 counter.problem = ""
-            for address, _ in sites.get(counter.place.name, ()):
+            for address, tracepoint in sites.get(counter.place.name, ()):
                 self._watch(address, counter)
+                function = regfunc_of(btf, read, tracepoint) if btf is not None else 0
+                if function:
+                    counter.problem = _PREPARES.format(module.symbol_at(function))
 
 
 class _Counter:

@@ -71,6 +71,11 @@ class StartingModule:
         """The first of that name, as ``find_kallsyms_symbol_value()`` takes it."""
         return next((value for name, value, _ in self._symbols if name == symbol), None)
 
+    def symbol_at(self, address: int) -> str:
+        """The name of what begins at ``address``, or that as a number."""
+        found = (name for name, value, _ in self._symbols if value == address)
+        return next(found, f"{address:#x}")
+
     def covers(self, address: int) -> bool:
         """Whether something of the module's is there now."""
         return any(value <= address < value + size for _, value, size in self._symbols)

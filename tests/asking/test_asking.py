@@ -127,6 +127,7 @@ def test_named_modules() -> None:
 def test_places_are_counted(real_image: Path) -> None:
     rules = open_rules(real_image)
     copy = rules.symbols["vfs_write"].address
+    zones = "rmmod null_blk; modprobe null_blk zoned=1 zone_size=4 gb=1"
     outcome = run_counted(
         real_image,
         [
@@ -146,11 +147,13 @@ def test_places_are_counted(real_image: Path) -> None:
             CountedPlace("module_load", "module_load", tracepoint=True),
             CountedPlace("flagged", "sys_enter", tracepoint=True),
             CountedPlace("no tracepoint", "virtio_ring:no_such", tracepoint=True),
+            CountedPlace("report_zones", "null_blk:null_report_zones"),
+            CountedPlace("zones", "null_blk:nullb_report_zones", tracepoint=True),
         ],
-        ["modprobe loop", "echo a; echo b; /bin/busybox true", "", "false"],
+        [f"modprobe loop; {zones}", "echo a; echo b; /bin/busybox true", "", "false"],
     )
     assert [(one.line, one.status) for one in outcome.lines] == [
-        ("modprobe loop", 0),
+        (f"modprobe loop; {zones}", 0),
         ("echo a; echo b; /bin/busybox true", 0),
         ("false", 1),
     ]
@@ -163,12 +166,13 @@ def test_places_are_counted(real_image: Path) -> None:
         assert counted["sched_process_exec"] == counted["new_exec"] >= 1
     assert boot["of the boot"] == boot["freed"] == boot["starts"] == 1
     assert hits["of the boot"] == hits["freed"] == hits["starts"] == 0
-    assert (boot["module_load"], hits["module_load"]) == (3, 1)
+    assert (boot["module_load"], hits["module_load"]) == (5, 2)
+    assert boot["zones"] == boot["report_zones"] == 0 and hits["zones"] == hits["report_zones"] == 1
     problems = {one.place.text: one.problem for one in outcome.counts if one.problem}
     assert {*problems} == {"refused", "unknown", "no module", "flagged", "no tracepoint"}
     assert "syscall_regfunc()" in problems["flagged"]
     lost = [(one.boot.lost, one.lines.lost) for one in outcome.counts]
-    assert lost == [(boot["vfs_write"], hits["vfs_write"]), *[(None, None)] * 15]
+    assert lost == [(boot["vfs_write"], hits["vfs_write"]), *[(None, None)] * 17]
     assert all(one.boot.nmissed == one.lines.nmissed == 0 for one in outcome.counts)
 
 

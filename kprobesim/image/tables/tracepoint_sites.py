@@ -18,8 +18,9 @@ from kprobesim.errors import GuestMemoryError, ImageError
 
 if TYPE_CHECKING:
     from kprobesim.image.kernel_image import KernelImage
+    from kprobesim.types.btf import Btf
 
-__all__ = ["TracepointSites", "sites_by_name", "tracepoint_sites"]
+__all__ = ["TracepointSites", "regfunc_of", "sites_by_name", "tracepoint_sites"]
 
 _ENTRY = struct.Struct("<iiq")  # struct jump_entry, each word as a distance from itself
 _KEY = 8  # of the key in struct tracepoint
@@ -78,24 +79,27 @@ def tracepoint_sites(image: KernelImage) -> dict[str, TracepointSites]:
     iterator = None if btf is None else btf.offset("tracepoint", "iterator")
     if btf is None or iterator is None or btf.offset("tracepoint", "key") != _KEY:
         raise ImageError(image.path, "does not tell how its struct tracepoint looks (no BTF)")
-    before = btf.offset("tracepoint", "regfunc")
-    behind = btf.offset("tracepoint", "ext")  # the same in a struct of its own (6.14)
     found = {}
     for name, rows in sites_by_name(*image.jump_table, image.read).items():
         iterators = {symbol.address for symbol in image.symbols.candidates(_ITERATOR + name)}
         mine = [row for row in rows if _word(image.read, row[1] + iterator) in iterators]
         if not mine:
             continue
-        tracepoint = mine[0][1]
-        function = 0
-        if before is not None:
-            function = _word(image.read, tracepoint + before)
-        elif behind is not None and (more := _word(image.read, tracepoint + behind)):
-            function = _word(image.read, more + (btf.offset("tracepoint_ext", "regfunc") or 0))
+        function = regfunc_of(btf, image.read, mine[0][1])
         known = image.symbols.at(function) if function else None
         prepares = known.symbol.name if known is not None else ""
         found[name] = TracepointSites(tuple(place for place, _ in mine), prepares)
     return found
+
+
+def regfunc_of(btf: Btf, read: Read, tracepoint: int) -> int:
+    """The function that is called when a ``struct tracepoint`` gets its first probe; 0: none."""
+    before = btf.offset("tracepoint", "regfunc")
+    if before is not None:
+        return _word(read, tracepoint + before)
+    behind = btf.offset("tracepoint", "ext")  # the same in a struct of its own (6.14)
+    more = 0 if behind is None else _word(read, tracepoint + behind)
+    return _word(read, more + (btf.offset("tracepoint_ext", "regfunc") or 0)) if more else 0
 
 
 def _word(read: Read, address: int) -> int:
