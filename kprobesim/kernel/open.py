@@ -196,6 +196,6 @@ def resume_kernel(
     resumed = resume_board(path, image, wanted, clock, progress)
     kernel = BootedKernel(resumed.image, resumed.board, resumed.model, strict=resumed.strict)
     _log.info("resumed %s: %s, %s, at %.9f s", path, kernel.version, kernel.arch, kernel.time)
-    made = kernel.prepare_programs(resumed.programs)
+    made = {} if resumed.programs is None else kernel.prepare_programs(resumed.programs)
     load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes, made)
     return kernel

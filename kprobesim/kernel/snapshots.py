@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
@@ -25,11 +25,13 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.kprobes.rules.own_code import own_facts, with_facts
 from kprobesim.kprobes.state import check_probes, save_probes
-from kprobesim.programs.saved import SavedPrograms, save_programs
 from kprobesim.sizes import PAGE
 from kprobesim.snapshot.container import Container, read_container, write_container
 from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
 from kprobesim.snapshot.pages import PagesError, PageWriter
+
+if TYPE_CHECKING:  # most snapshots hold none
+    from kprobesim.programs.saved import SavedPrograms
 
 __all__ = ["Resumed", "Wanted", "check_place", "describe", "resume_board", "write_snapshot"]
 
@@ -47,7 +49,7 @@ class Resumed:
     image: KernelImage
     board: Board
     probes: Any
-    programs: SavedPrograms
+    programs: SavedPrograms | None
     model: Model | None
     strict: bool
 
@@ -75,6 +77,8 @@ def write_snapshot(
     path: str | os.PathLike[str], image: KernelImage, board: Board, kprobes: KprobesManager
 ) -> None:
     """Write all of a booted kernel to ``path``, replacing a file that is there."""
+    from kprobesim.programs.saved import save_programs
+
     check_place(path)
     state = board.save_state()
     probes = save_probes(kprobes)
@@ -118,9 +122,11 @@ def _pack_programs(saved: SavedPrograms) -> dict[str, bytes]:
     return {"programs": pack_value(saved.facts), **kept}
 
 
-def _unpack_programs(container: Container) -> SavedPrograms:
+def _unpack_programs(container: Container) -> SavedPrograms | None:
     if "programs" not in container.sections:
-        return SavedPrograms([], [])
+        return None
+    from kprobesim.programs.saved import SavedPrograms
+
     facts = unpack_value(container.section("programs"))
     count = sum(name.startswith("programs/") for name in container.sections)
     return SavedPrograms(

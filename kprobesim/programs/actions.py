@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 from kprobesim.errors import UsageError
 from kprobesim.programs.types import Str
 from kprobesim.programs.values import TextConst, Value, as_value
+from kprobesim.sizes import MAX_KEYS
 
 __all__ = [
-    "MAX_KEYS",
     "Action",
     "Count",
     "Full",
@@ -31,8 +31,6 @@ Full = Literal["drain", "drop"]
 ones are dropped, and counted."""
 
 _KEY_WORDS = 32
-MAX_KEYS = 1 << 20
-"""How many keys there may be where nobody says another number."""
 _MOST_KEYS = 1 << 26
 _FIELDS = 64
 _SLOTS = 4096
