@@ -15,7 +15,10 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from copy import copy
 from functools import lru_cache
+from threading import Thread
 
 import zstandard
 
@@ -29,6 +32,8 @@ _BLOCK = 16 * PAGE
 _LEVEL = 1  # 3 is 3 % smaller, packs a third slower and unpacks as fast
 #: Pages that a memory keeps which is read in places: a megabyte.
 _KEPT = 256
+#: Pages that are worth a second thread: half of 32 MiB.
+_MANY = 1 << 12
 _ZERO_PAGE = bytes(PAGE)
 _ZERO_BLOCK = bytes(_BLOCK)
 
@@ -110,28 +115,68 @@ class PageReader:
     def fill(self, memory: mmap.mmap, runs: memoryview) -> None:
         """Make the zeroed ``memory`` what it was.
 
-        Pages are unpacked once, in order; those that come again are copied within ``memory``.
+        Pages are unpacked once, in order, by two threads if they are many (zstandard lets others
+        run meanwhile); those that come again are copied within ``memory``. Meanwhile the host may
+        give it huge pages: the pages of a guest lie close together, and to touch them one by one
+        takes as long as a third of the unpacking.
         """
         known = 0
         numbers: list[int] = []
-        places: list[int] = []
+        fresh: list[Run] = []
         again: list[Run] = []
         for run in self._runs(runs, len(memory)):
-            at, number, count = run
+            _, number, count = run
             if number == known:
-                self._copy(memory, run)
                 known += count
                 numbers.append(number)
-                places.append(at)
+                fresh.append(run)
             elif number + count <= known:
                 again.append(run)
             else:
                 raise PagesError("its pages are out of order")
+        with _huge_pages(memory):
+            self._unpack_into(memory, fresh)
         for at, number, count in again:
-            for i in range(count):
-                index = bisect_right(numbers, number + i) - 1
-                source = (places[index] + number + i - numbers[index]) * PAGE
-                memory[(at + i) * PAGE : (at + i + 1) * PAGE] = memory[source : source + PAGE]
+            while count:
+                place, first, length = fresh[bisect_right(numbers, number) - 1]
+                take = min(count, first + length - number)
+                memory.move(at * PAGE, (place + number - first) * PAGE, take * PAGE)
+                at, number, count = at + take, number + take, count - take
+
+    def _unpack_into(self, memory: mmap.mmap, fresh: list[Run]) -> None:
+        half = len(self._packed) // 2 * _FRAME
+        if half < _MANY:
+            for run in fresh:
+                self._copy(memory, run)
+            return
+        parts = [
+            [cut for run in fresh if (cut := _cut(run, start, end))[2] > 0]
+            for start, end in ((0, half), (half, self.count))
+        ]
+        failed: list[Exception] = []
+
+        def unpack(part: list[Run]) -> None:
+            reader = self._another()
+            try:
+                for run in part:
+                    reader._copy(memory, run)
+            except Exception as error:  # raised below, where there is somebody to hear of it
+                failed.append(error)
+
+        other = Thread(target=unpack, args=(parts[1],), name="kprobesim-unpack")
+        other.start()
+        try:
+            unpack(parts[0])
+        finally:
+            other.join()
+        if failed:
+            raise failed[0]
+
+    def _another(self) -> PageReader:
+        """A reader of the same frames, for another thread: zstandard's contexts are of one."""
+        reader = copy(self)
+        reader._decompress = zstandard.ZstdDecompressor().decompress
+        return reader
 
     def read(self, runs: bytes | memoryview, size: int) -> bytearray:
         """A memory of ``size`` bytes of which :meth:`PageWriter.add` gave the ``runs``."""
@@ -220,6 +265,28 @@ class PagedBytes:
             if number < at + count:
                 return bytes(self._pages.page(stored + number - at))
         return _ZERO_PAGE
+
+
+def _cut(run: Run, start: int, end: int) -> Run:
+    """What ``run`` has of the stored pages from ``start`` to ``end``, which may be nothing."""
+    at, number, count = run
+    first = max(number, start)
+    return at + first - number, first, min(number + count, end) - first
+
+
+@contextmanager
+def _huge_pages(memory: mmap.mmap) -> Iterator[None]:
+    """Let the host use huge pages, if it has any; and none for what is touched later."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):  # not Linux
+        yield
+        return
+    with suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
 
 
 def _little_endian(words: array[int]) -> bytes:
