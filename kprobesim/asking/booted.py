@@ -24,7 +24,7 @@ from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.open import boot_image, resume_kernel
 from kprobesim.snapshot.container import is_snapshot
 
-__all__ = ["booted_kernel"]
+__all__ = ["boot_to_shell", "booted_kernel"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,14 +67,51 @@ def booted_kernel(
             _log.info("%s boots again: %s", path, error)
         else:
             return kernel
-    if progress is not None:
-        progress(f"booting {image.release or Path(path).name}")
-    kernel = boot_image(image, initrd=initrd, append=_APPEND, memory=memory)
-    reason = kernel.run(until=READY, timeout=_SECONDS)
-    if reason.kind is not Stop.TEXT:
-        raise KprobesimError(f"{path} never came to a shell: {reason}")
+    kernel = _boot(image, initrd, memory, progress)
     if entry is not None:
         _keep(kernel, entry)
+    return kernel
+
+
+def boot_to_shell(
+    image: KernelImage,
+    files: dict[str, bytes | Entry] | None = None,
+    *,
+    memory: str = "256M",
+    progress: Callable[[str], None] | None = None,
+    before: Callable[[BootedKernel], object] | None = None,
+) -> BootedKernel:
+    """As :func:`booted_kernel`, but it boots in any case.
+
+    Args:
+        image: The kernel.
+        files: What else is to be in its initial file system.
+        memory: The guest's RAM.
+        progress: Hears that it boots, which takes seconds.
+        before: Is called before the first instruction.
+
+    Raises:
+        FetchError: There is no BusyBox.
+        BootError: The kernel does not come to user space.
+    """
+    return _boot(image, shell_initrd(image.arch, files), memory, progress, before)
+
+
+def _boot(
+    image: KernelImage,
+    initrd: bytes,
+    memory: str,
+    progress: Callable[[str], None] | None,
+    before: Callable[[BootedKernel], object] | None = None,
+) -> BootedKernel:
+    if progress is not None:
+        progress(f"booting {image.release or Path(image.path).name}")
+    kernel = boot_image(image, initrd=initrd, append=_APPEND, memory=memory)
+    if before is not None:
+        before(kernel)
+    reason = kernel.run(until=READY, timeout=_SECONDS)
+    if reason.kind is not Stop.TEXT:
+        raise KprobesimError(f"{image.path} never came to a shell: {reason}")
     return kernel
 
 

@@ -18,9 +18,12 @@ __all__ = ["Contender", "Contest", "Target", "check", "seconds"]
 
 @dataclass(frozen=True)
 class Target:
-    """What a contender is held to: at most ``at_most`` times the median of ``against``."""
+    """What a contender is held to: at most ``at_most`` times the median of ``against``.
 
-    against: str
+    Without ``against`` to ``at_most`` in the contest's unit.
+    """
+
+    against: str | None
     at_most: float | None = None
 
 
@@ -45,7 +48,10 @@ class Contender:
 
 @dataclass
 class Contest:
-    """Contenders that do the same job. ``setting`` says what exactly is done, in one line."""
+    """Contenders that do the same job. ``setting`` says what exactly is done, in one line.
+
+    ``most_rounds`` bounds the rounds of what takes seconds.
+    """
 
     arch: str
     key: str
@@ -54,10 +60,14 @@ class Contest:
     setting: str
     contenders: Sequence[Contender]
     close: Callable[[], None] = lambda: None
+    most_rounds: int | None = None
 
     def play(self, rounds: int, progress: Callable[[str], None]) -> None:
         """Run ``rounds`` rounds after one that does not count (translation, caches)."""
         name = f"{self.arch} {self.key}"
+        rounds = rounds if self.most_rounds is None else min(rounds, self.most_rounds)
+        gc.collect()
+        gc.freeze()  # what there is so far is not walked before each turn
         try:
             for number in range(rounds + 1):
                 progress(f"{name}: round {number} of {rounds}" if number else f"{name}: warming up")
@@ -67,6 +77,7 @@ class Contest:
                     if number:
                         contender.rounds.append(figure)
         finally:
+            gc.unfreeze()
             self.close()
 
     def ratio(self, contender: Contender) -> float | None:
@@ -74,7 +85,7 @@ class Contest:
 
         Round by round, because a machine that slows down for a while slows neighbours down alike.
         """
-        if contender.target is None:
+        if contender.target is None or contender.target.against is None:
             return None
         base = self[contender.target.against]
         pairs = zip(contender.rounds, base.rounds, strict=True)
@@ -83,10 +94,10 @@ class Contest:
 
     def met(self, contender: Contender) -> bool | None:
         """Whether the contender keeps its target; ``None`` if it has none."""
-        ratio = self.ratio(contender)
-        if ratio is None or contender.target is None or contender.target.at_most is None:
+        if contender.target is None or contender.target.at_most is None:
             return None
-        return ratio <= contender.target.at_most
+        figure = contender.median if contender.target.against is None else self.ratio(contender)
+        return None if figure is None else figure <= contender.target.at_most
 
     def __getitem__(self, key: str) -> Contender:
         return next(contender for contender in self.contenders if contender.key == key)

@@ -26,21 +26,25 @@ RETURN_LOOP = halves(
 """f(n): calls a function that saves its return address, as any does, n times; returns 0."""
 
 CALL_LOOP = halves(
-    # push rbx; push r12; push r13; mov rbx, rdi; mov r12, rsi
-    # 1: mov edi, 100; call r12; dec rbx; jne 1b; pop r13; pop r12; pop rbx; ret
+    # push rbx; push r12; push r13; mov rbx, rdi; mov r12, rsi; mov r13, rdx
+    # 1: mov rdi, r13; mov rsi, r13; call r12; dec rbx; jne 1b; pop r13; pop r12; pop rbx; ret
     x86_64=bytes.fromhex(
-        "53 4154 4155 4889fb 4989f4bf64000000 41ffd4 48ffcb 75f3415d 415c 5b c3".replace(" ", "")
+        "53 4154 4155 4889fb 4989f4 4989d54c89ef 4c89ee 41ffd4 48ffcb 75f2 415d 415c 5b c3".replace(
+            " ", ""
+        )
     ),
-    # stp x29, x30, [sp, #-32]!; stp x19, x20, [sp, #16]; mov x19, x0; mov x20, x1
-    # 1: mov x0, #100; blr x20; subs x19, x19, #1; b.ne 1b
-    # ldp x19, x20, [sp, #16]; ldp x29, x30, [sp], #32; ret
+    # stp x29, x30, [sp, #-48]!; stp x19, x20, [sp, #16]; str x21, [sp, #32]
+    # mov x19, x0; mov x20, x1; mov x21, x2
+    # 1: mov x0, x21; mov x1, x21; blr x20; subs x19, x19, #1; b.ne 1b
+    # ldr x21, [sp, #32]; ldp x19, x20, [sp, #16]; ldp x29, x30, [sp], #48; ret
     arm64=_words(
-        *(0xA9BE7BFD, 0xA90153F3, 0xAA0003F3, 0xAA0103F4),
-        *(0xD2800C80, 0xD63F0280, 0xF1000673, 0x54FFFFA1),
-        *(0xA94153F3, 0xA8C27BFD, 0xD65F03C0),
+        *(0xA9BD7BFD, 0xA90153F3, 0xF90013F5),
+        *(0xAA0003F3, 0xAA0103F4, 0xAA0203F5),
+        *(0xAA1503E0, 0xAA1503E1, 0xD63F0280, 0xF1000673, 0x54FFFF81),
+        *(0xF94013F5, 0xA94153F3, 0xA8C37BFD, 0xD65F03C0),
     ),
 )
-"""f(n, g): calls g(100) n times; returns what the last call returned."""
+"""f(n, g, x): calls g(x, x) n times; returns what the last call returned."""
 
 COMPARE_U32 = halves(
     # mov eax, [rdi]; sub eax, [rsi]; ret

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.bench.contest import check, seconds
+from kprobesim.bench.contest import check
+from kprobesim.bench.cost import Planting, hit_cost, verify_count
 from kprobesim.bench.guestcode import CALL_LOOP
 from kprobesim.errors import EngineError
 from kprobesim.kernel.called import CalledKernel
-from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, PreHandler
 
 __all__ = ["JUMPED", "jump_cost"]
 
@@ -16,16 +17,23 @@ JUMPED = "int_sqrt"
 _X, _ROOT = 100, 10  # what the loop calls it with, and the result
 
 
-def jump_cost(kernel: CalledKernel, hits: int) -> Callable[[], float]:
-    """Measures ns a hit over no probe: the loop of calls with the probe, less without."""
+def jump_cost(
+    kernel: CalledKernel, hits: int, handler: PreHandler | None = None
+) -> Callable[[], float]:
+    """Measures ns a hit over no probe: the loop of calls with the probe, less without.
+
+    Args:
+        kernel: One that has optimised probes.
+        hits: How many are timed.
+        handler: The pre_handler; by default an empty one.
+    """
     code = CALL_LOOP[kernel.arch]
     loop = kernel.alloc(len(code), executable=True)
     kernel.write(loop, code)
-    place = _place(kernel)
+    place, target = _place(kernel), kernel.symbols[JUMPED]
 
-    def call() -> None:
-        result = kernel.call(loop, hits, kernel.symbols[JUMPED], timeout=None)
-        check(f"{JUMPED}({_X})", result, _ROOT)
+    def call(turns: int) -> None:
+        check(f"{JUMPED}({_X})", kernel.call(loop, turns, target, _X, timeout=None), _ROOT)
 
     def run() -> float:
         counted = 0
@@ -34,18 +42,21 @@ def jump_cost(kernel: CalledKernel, hits: int) -> Callable[[], float]:
             nonlocal counted
             counted += 1
 
+        p = Kprobe(addr=place, pre_handler=counting)
         kernel.kprobes.optimization = True
-        call()
-        without = seconds(call)
-        with kernel.probing(addr=place, pre_handler=counting) as p:
-            kernel.kprobes.wait_for_optimizer()
+
+        def plant() -> Planting:
+            p.pre_handler = counting
+            planted = kernel.register_kprobe(p, arming="jump")
             head = kernel.kprobes.get_kprobe(place)
             check("whether it is optimised", bool(head and head.flags & KprobeFlag.OPTIMIZED), True)
-            call()
-            check("the number of hits", counted, hits)
-            p.pre_handler = _empty
-            probed = seconds(call)
-        return (probed - without) / hits * 1e9
+            verify = verify_count("hits", lambda: counted)
+            call(hits)
+            verify(hits)
+            p.pre_handler = handler or _empty
+            return Planting(planted.remove)
+
+        return hit_cost(call, plant, hits)
 
     return run
 

@@ -50,7 +50,9 @@ def _panel(contest: Contest, axis: Any) -> None:
     for place, contender in zip(places, contest.contenders, strict=True):
         axis.plot(contender.rounds, [place] * len(contender.rounds), "k.", markersize=2)
         if contender.target is not None and contender.target.at_most is not None:
-            limit = contender.target.at_most * contest[contender.target.against].median
+            limit = contender.target.at_most
+            if contender.target.against is not None:
+                limit *= contest[contender.target.against].median
             axis.plot([limit] * 2, [place - 0.45, place + 0.45], color=_TARGET, linewidth=2)
     axis.set_yticks(places, labels, fontsize=7)
     axis.invert_yaxis()

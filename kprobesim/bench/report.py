@@ -81,13 +81,15 @@ class Report:
 
 
 def _verdict(contest: Contest, contender: Contender) -> str:
-    ratio, target = contest.ratio(contender), contender.target
-    if ratio is None or target is None:
+    ratio, target, met = contest.ratio(contender), contender.target, contest.met(contender)
+    if target is None:
         return ""
-    text = f"  {ratio:6.3f} x {_short(contest[target.against])}"
-    if target.at_most is None:
-        return text
-    return f"{text}, at most {target.at_most:g}: {'met' if contest.met(contender) else 'MISSED'}"
+    parts = []
+    if ratio is not None and target.against is not None:
+        parts.append(f"{ratio:6.3f} x {_short(contest[target.against])}")
+    if met is not None:
+        parts.append(f"at most {target.at_most:g}: {'met' if met else 'MISSED'}")
+    return "  " + ", ".join(parts)
 
 
 def _short(contender: Contender) -> str:

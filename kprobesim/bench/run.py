@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from kprobesim.bench.boots import boot_contest, boot_kernel
+from kprobesim.bench.calls import call_contest
 from kprobesim.bench.contest import Contest
+from kprobesim.bench.crowd import crowd_contests
+from kprobesim.bench.handlers import handler_contest
 from kprobesim.bench.hits import hit_contest
 from kprobesim.bench.kernels import cached_kernel
+from kprobesim.bench.loop import Loop
+from kprobesim.bench.plain import Plain
+from kprobesim.bench.programs import program_contest
 from kprobesim.bench.report import Report
 from kprobesim.bench.scale import scale_contests
 from kprobesim.bench.sizes import Sizes
@@ -89,3 +97,27 @@ def _hold(
     contests, notes = scale_contests(kernel, sizes)
     report.notes += notes
     hold(contests)
+    hold([call_contest(kernel, sizes)])
+    plain = Loop(kernel).on(Plain(kernel, "paged"))
+    path = Path(kernel.image.path)
+    for make in _guests(path, booted=real is not None):
+        progress(f"{arch}: preparing guests that only count")
+        contests, notes = crowd_contests(make, sizes)
+        report.notes += notes
+        hold(contests)
+        loop = make()
+        hold([program_contest(loop, plain, sizes), handler_contest(loop, plain, sizes)])
+    if real is None:
+        report.notes.append(f"{arch}: nothing is measured in a booted guest without a real kernel")
+    else:
+        hold([boot_contest(path, arch, sizes)])
+
+
+def _guests(path: Path, *, booted: bool) -> Iterator[Callable[[], Loop]]:
+    """What makes guests with the loop in them: guests that are called, then ones that booted."""
+    yield lambda: Loop(Kernel.load(path))
+    if booted:
+        with tempfile.TemporaryDirectory() as folder:
+            snapshot = Path(folder) / "booted.kps"
+            boot_kernel(path).snapshot(snapshot)
+            yield lambda: Loop(Kernel.resume(snapshot))

@@ -44,10 +44,12 @@ def scale_contests(kernel: CalledKernel, sizes: Sizes) -> tuple[list[Contest], l
     )
     rest = counts[-1] - 1
     plant = Contest(
-        *(kernel.arch, "register", "planting many probes", "us a probe"),
+        *(kernel.arch, "register", "planting many probes", "s"),
         f"{rest:,} probes at once on {kernel.image.path.name}",
         [
-            Contender("register", "register_kprobes", lambda: scale.register(rest)),
+            Contender(
+                "register", "register_kprobes", lambda: scale.register(rest), Target(None, 1.0)
+            ),
             Contender("unregister", "unregister_kprobes", lambda: scale.unregister(rest)),
         ],
         scale.close,
@@ -102,7 +104,7 @@ class _Scale:
         return Contender(key, label, lambda: self._hit(count), target)
 
     def _call(self) -> None:
-        arguments = (self._loop, self._hits, self._target)
+        arguments = (self._loop, self._hits, self._target, _X)
         result = self._kernel.call(*arguments, timeout=None)
         check(f"{_PROBED}({_X})", result, _ROOT)
 
@@ -125,17 +127,16 @@ class _Scale:
         return (probed - without) / self._hits * 1e9
 
     def register(self, count: int) -> float:
-        """us a probe to plant ``count`` more."""
+        """Seconds to plant ``count`` more."""
         probes = [Kprobe(addr=address, pre_handler=_empty) for address in self.addresses[:count]]
         taken = seconds(lambda: self._kernel.register_kprobes(probes)) if probes else 0.0
         self._armed = probes
-        return taken / max(1, count) * 1e6
+        return taken
 
     def unregister(self, count: int) -> float:
-        """us a probe to take them out again."""
+        """Seconds to take them out again."""
         probes, self._armed = self._armed, []
-        taken = seconds(lambda: self._kernel.unregister_kprobes(probes))
-        return taken / max(1, count) * 1e6
+        return seconds(lambda: self._kernel.unregister_kprobes(probes))
 
     def close(self) -> None:
         """Leave no probe behind."""

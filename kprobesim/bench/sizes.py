@@ -16,4 +16,8 @@ class Sizes:
     sort_elements: int = 50_000
     copy_bytes: int = 8 << 20
     hits: int = 20_000
+    program_hits: int = 400_000
     probes: tuple[int, ...] = (1, 100, 10_000)
+    crowd: tuple[int, ...] = (8, 100, 10_000, 100_000)
+    python_calls: int = 20_000
+    boot_counted: int = 10_000

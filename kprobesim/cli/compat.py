@@ -103,7 +103,8 @@ def add_parser(subparsers: Any) -> None:
         metavar="LINES",
         action="append",
         default=[],
-        help="boot each kernel, and count hits while its shell (BusyBox) does this: 'ls /proc'",
+        help="boot each kernel with all probes counted, and let its shell (BusyBox) do this: "
+        "'ls /proc'",
     )
     parser.add_argument(
         "--timeout",

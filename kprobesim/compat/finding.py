@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno as errno_names
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from kprobesim.asking.counts import Tally
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Source, Wanted, WantedArgument
@@ -89,20 +90,24 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True)
 class Hits:
-    """What a probe has counted in a booted guest.
+    """What a probe has counted in a guest.
 
     Attributes:
-        hits: How often it was hit.
-        nmissed: How often the kernel could not call it.
-        lost: How often an inlined copy ran instead, which it does not see; ``None``: no copies
-            are known.
+        boot: From the kernel's first instruction until its shell waits for the first line.
+        lines: During the lines that the guest was given.
         problem: Why nothing was counted; empty if something could be.
     """
 
-    hits: int
-    nmissed: int = 0
-    lost: int | None = None
+    boot: Tally = field(default_factory=Tally)
+    lines: Tally = field(default_factory=Tally)
     problem: str = ""
+
+    @property
+    def all(self) -> Tally:
+        """Both together."""
+        boot, lines = self.boot, self.lines
+        lost = None if lines.lost is None else lines.lost + (boot.lost or 0)
+        return Tally(boot.hits + lines.hits, boot.nmissed + lines.nmissed, lost)
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from kprobesim.asking.counts import CountedPlace
 from kprobesim.compat.finding import Answer, Hits, Unread
 from kprobesim.compat.judge import ON_FUNCTIONS
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.syscall_names import SYSCALL_PREFIX
 from kprobesim.sources.wanted import Interface, Wanted
 
-if TYPE_CHECKING:
-    from kprobesim.asking.run import CountedPlace
-
 __all__ = ["Run", "modules_of", "with_hits"]
 
 _LSM_PREFIX = "bpf_lsm_"  # the functions that BPF's programs of hooks are attached to
+_TRACEPOINTS = (
+    Interface.TRACEPOINT,
+    Interface.RAW_TRACEPOINT,
+    Interface.TP_BTF,
+    Interface.TPROBE_EVENTS,
+)
+_ITERATOR = "__traceiter_"  # the function of each tracepoint
+#: Their events are made of raw_syscalls:sys_enter and sys_exit, to which the kernel only comes
+#: while somebody wants them (kernel/trace/trace_syscalls.c).
+_CALLS, _ENTERED, _RETURNED = "syscalls", "sys_enter_", "sys_exit_"
+_OF_CALLS = (_ENTERED, _RETURNED)
 _SAID = 200  # characters of a failed line's output that are told
 
 
@@ -40,7 +48,7 @@ def with_hits(
     run: Run,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[list[Answer], list[Unread]]:
-    """The ``answers`` with how often each probe that attaches to a function has hit.
+    """The ``answers`` with how often each probe that attaches to a function or tracepoint has hit.
 
     Args:
         facts: The kernel.
@@ -67,7 +75,7 @@ def with_hits(
     )
     told = list(answers)
     for number, counts in zip(places, outcome.counts, strict=True):
-        hits = Hits(counts.hits, counts.nmissed, counts.lost, counts.problem)
+        hits = Hits(counts.boot, counts.lines, counts.problem)
         told[number] = replace(told[number], hits=hits)
     wrong = [
         Unread(
@@ -99,12 +107,12 @@ def _places(facts: KernelFacts, answers: Sequence[Answer]) -> dict[int, CountedP
 
 def _place(facts: KernelFacts, wanted: Wanted) -> CountedPlace | None:
     """What is counted for a probe; ``None`` for those that are on no function of a known name."""
-    from kprobesim.asking.run import CountedPlace
-
     if wanted.pattern or wanted.source_place is not None:
         return None
     if wanted.address is not None:
         return CountedPlace(wanted.text, address=wanted.address, returns=wanted.returns)
+    if wanted.interface in _TRACEPOINTS:
+        return _passed(facts, wanted)
     name = _function(facts, wanted)
     if name is None:
         return None
@@ -119,6 +127,19 @@ def _place(facts: KernelFacts, wanted: Wanted) -> CountedPlace | None:
         returns=wanted.returns,
         copies=copies,
     )
+
+
+def _passed(facts: KernelFacts, wanted: Wanted) -> CountedPlace:
+    """Where a tracepoint is passed; the event of a system call is the call itself."""
+    group, _, name = wanted.target.rpartition(":")
+    for prefix in _OF_CALLS:
+        if group == _CALLS and name.startswith(prefix):
+            call = SYSCALL_PREFIX[facts.kernel.arch] + name.removeprefix(prefix)
+            return CountedPlace(wanted.text, call, returns=prefix == _RETURNED)
+    if name not in facts.known.raw_tracepoints:
+        modules = facts.modules_with(_ITERATOR + name)
+        name = f"{modules[0]}:{name}" if modules else name
+    return CountedPlace(wanted.text, name, tracepoint=True)
 
 
 def _function(facts: KernelFacts, wanted: Wanted) -> str | None:

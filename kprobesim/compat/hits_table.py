@@ -13,6 +13,7 @@ __all__ = ["hits_table"]
 
 _LEAST_CELL = 6
 _DIM = "dim"
+_TITLE = "hits: boot + lines"
 
 
 def hits_table(found: Compatibility) -> Iterable[Line]:
@@ -30,7 +31,7 @@ def hits_table(found: Compatibility) -> Iterable[Line]:
     for start in range(0, width, room):
         columns = range(start, min(start + room, width))
         yield []
-        title = "hits" if start == 0 else ""
+        title = _TITLE if start == 0 else ""
         yield [(title.ljust(named), "bold"), ("".join(heads[n].rjust(size) for n in columns), _DIM)]
         for row, texts in zip(rows, cells, strict=True):
             yield [
@@ -47,13 +48,13 @@ def _head(answer: Answer) -> str:
 def _cell(hits: Hits | None) -> str:
     if hits is None or hits.problem:
         return "-"
-    return f"{hits.hits:,}" if hits.hits else "never"
+    return _both(hits.boot.hits, hits.lines.hits) if hits.all.hits else "never"
 
 
 def _style(hits: Hits | None) -> str:
     if hits is None or hits.problem:
         return _DIM
-    if hits.nmissed or hits.lost or not hits.hits:
+    if hits.all.nmissed or hits.all.lost or not hits.lines.hits:
         return "yellow"
     return "green"
 
@@ -68,8 +69,14 @@ def _remarks(rows: Sequence[Sequence[Answer]]) -> Iterable[Line]:
                 continue
             if hits.problem and answer.level is not Level.ERROR:  # else it was told already
                 yield [(where, _DIM), (f"not counted: {hits.problem}", "")]
-            if hits.nmissed:
-                yield [(where, _DIM), (f"{hits.nmissed:,} more were missed (nmissed)", "yellow")]
-            if hits.lost:
-                text = f"{hits.lost:,} calls ran an inlined copy, which it does not see"
+            if hits.all.nmissed:
+                text = f"{_both(hits.boot.nmissed, hits.lines.nmissed)} more were missed (nmissed)"
                 yield [(where, _DIM), (text, "yellow")]
+            if hits.all.lost:
+                lost = _both(hits.boot.lost or 0, hits.lines.lost or 0)
+                text = f"{lost} calls ran an inlined copy, which it does not see"
+                yield [(where, _DIM), (text, "yellow")]
+
+
+def _both(boot: int, lines: int) -> str:
+    return f"{boot:,} + {lines:,}"

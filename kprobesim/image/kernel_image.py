@@ -302,8 +302,8 @@ class KernelImage:
 
     @cached_property
     def init(self) -> tuple[int, int] | None:
-        """``[__init_begin, __init_end)``: all that is freed after boot."""
-        return self.bounds("__init_begin", "__init_end")
+        """``[__init_begin, __init_end)``, which is freed after boot; else what is known of it."""
+        return self.bounds("__init_begin", "__init_end") or self.init_text
 
     def is_kernel_text(self, address: int) -> bool:
         """Whether ``address`` is in core kernel text, init text not counted."""

@@ -22,6 +22,7 @@ from kprobesim.inside.arrivals import Arrivals
 from kprobesim.inside.calls import GuestCalls
 from kprobesim.inside.cpu_context import Standing, make_standing
 from kprobesim.inside.die_chain import watch_die_chain
+from kprobesim.inside.init_memory import watch_init_memory
 from kprobesim.inside.insn_pages import InsnPages
 from kprobesim.inside.modules import GuestModules
 from kprobesim.inside.tasks import Task, Tasks
@@ -86,6 +87,7 @@ class BootedKernel(Kernel):
         super().__init__(image, machine, manager)
         self.board = board
         self._dies_watched = False
+        watch_init_memory(machine, image, manager.free_initmem)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file, from which :meth:`resume` goes on, in any process.

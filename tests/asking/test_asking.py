@@ -11,8 +11,9 @@ import pytest
 from kprobesim import open_rules
 from kprobesim.asking.ask import Asked
 from kprobesim.asking.booted import booted_kernel
+from kprobesim.asking.counts import CountedPlace
 from kprobesim.asking.modules import module_files, named_modules
-from kprobesim.asking.run import CountedPlace, modules_for, run_counted
+from kprobesim.asking.run import modules_for, run_counted
 from kprobesim.asking.shell import Shell
 from kprobesim.boot.initramfs import Entry
 from kprobesim.errors import ImageError, KprobesimError, UsageError
@@ -104,8 +105,11 @@ def test_who_asks_and_who_counts_boot_the_same(
         assert more["image"] is finder.image
         raise KprobesimError("nobody waits for a boot here")
 
-    for home in ("ask", "run"):
-        monkeypatch.setattr(f"kprobesim.asking.{home}.booted_kernel", boot)
+    monkeypatch.setattr("kprobesim.asking.ask.booted_kernel", boot)
+    monkeypatch.setattr(
+        "kprobesim.asking.run.boot_to_shell",
+        lambda image, files, **more: boot(Path(), files, image=image),
+    )
     at_hand = modules_for(places, lines)
     assert set(at_hand) == {first, "virtio_blk", "virtio_ring"}
     with pytest.raises(KprobesimError, match="nobody waits"):
@@ -123,6 +127,7 @@ def test_named_modules() -> None:
 def test_places_are_counted(real_image: Path) -> None:
     rules = open_rules(real_image)
     copy = rules.symbols["vfs_write"].address
+    zones = "rmmod null_blk; modprobe null_blk zoned=1 zone_size=4 gb=1"
     outcome = run_counted(
         real_image,
         [
@@ -133,22 +138,42 @@ def test_places_are_counted(real_image: Path) -> None:
             CountedPlace("refused", "vfs_write", offset=1),
             CountedPlace("module", "virtio_ring:vring_create_virtqueue"),
             CountedPlace("unknown", "virtio_ring:no_such"),
+            CountedPlace("starts", "virtio_blk:virtio_blk_init"),
+            CountedPlace("of the boot", "start_kernel"),
+            CountedPlace("freed", "populate_rootfs"),
+            CountedPlace("no module", "no_such_module:at_all"),
+            CountedPlace("new_exec", "begin_new_exec"),
+            CountedPlace("sched_process_exec", "sched_process_exec", tracepoint=True),
+            CountedPlace("module_load", "module_load", tracepoint=True),
+            CountedPlace("flagged", "sys_enter", tracepoint=True),
+            CountedPlace("no tracepoint", "virtio_ring:no_such", tracepoint=True),
+            CountedPlace("report_zones", "null_blk:null_report_zones"),
+            CountedPlace("zones", "null_blk:nullb_report_zones", tracepoint=True),
         ],
-        ["modprobe virtio_ring", "echo a; echo b", "", "false"],
+        [f"modprobe loop; {zones}", "echo a; echo b; /bin/busybox true", "", "false"],
     )
     assert [(one.line, one.status) for one in outcome.lines] == [
-        ("modprobe virtio_ring", 0),
-        ("echo a; echo b", 0),
+        (f"modprobe loop; {zones}", 0),
+        ("echo a; echo b; /bin/busybox true", 0),
         ("false", 1),
     ]
     assert outcome.lines[1].output == "a\nb\n" and not outcome.problem
-    hits = {one.place.text: one.hits for one in outcome.counts}
-    assert hits["vfs_write"] == hits["vfs_write returns"] == hits["by address"] >= 2
-    assert hits["never"] == hits["module"] == 0
-    problems = {one.place.text for one in outcome.counts if one.problem}
-    assert problems == {"refused", "unknown"}
-    assert [one.lost for one in outcome.counts] == [hits["vfs_write"], *(None,) * 6]
-    assert all(one.nmissed == 0 for one in outcome.counts)
+    hits = {one.place.text: one.lines.hits for one in outcome.counts}
+    boot = {one.place.text: one.boot.hits for one in outcome.counts}
+    for counted, least in ((boot, 1), (hits, 2)):
+        assert counted["vfs_write"] == counted["vfs_write returns"] == counted["by address"]
+        assert counted["vfs_write"] >= least and counted["never"] == counted["module"] == 0
+        assert counted["sched_process_exec"] == counted["new_exec"] >= 1
+    assert boot["of the boot"] == boot["freed"] == boot["starts"] == 1
+    assert hits["of the boot"] == hits["freed"] == hits["starts"] == 0
+    assert (boot["module_load"], hits["module_load"]) == (5, 2)
+    assert boot["zones"] == boot["report_zones"] == 0 and hits["zones"] == hits["report_zones"] == 1
+    problems = {one.place.text: one.problem for one in outcome.counts if one.problem}
+    assert {*problems} == {"refused", "unknown", "no module", "flagged", "no tracepoint"}
+    assert "syscall_regfunc()" in problems["flagged"]
+    lost = [(one.boot.lost, one.lines.lost) for one in outcome.counts]
+    assert lost == [(boot["vfs_write"], hits["vfs_write"]), *[(None, None)] * 17]
+    assert all(one.boot.nmissed == one.lines.nmissed == 0 for one in outcome.counts)
 
 
 def test_a_guest_that_dies_is_told(real_image: Path) -> None:

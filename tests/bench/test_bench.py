@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from makers.boots import Boots
 
 from kprobesim import CalledKernel, EngineError, Kernel, UsageError
 from kprobesim.arch.architecture import ARCHITECTURES
+from kprobesim.bench.boots import boot_contest
 from kprobesim.bench.contest import Contender, Contest, Target, check
+from kprobesim.bench.handlers import handler_contest
 from kprobesim.bench.hits import FUNCTION, hit_contest
+from kprobesim.bench.loop import Loop
 from kprobesim.bench.plain import Plain
+from kprobesim.bench.programs import program_contest
 from kprobesim.bench.report import Report
 from kprobesim.bench.run import run_benchmark
 from kprobesim.bench.sizes import Sizes
@@ -20,7 +25,16 @@ from kprobesim.cli.main import main
 from kprobesim.kernel.samples import sample_path
 
 TINY = Sizes(
-    calls=100, hash_bytes=1000, sort_elements=50, copy_bytes=5000, hits=20, probes=(1, 3, 10)
+    calls=100,
+    hash_bytes=1000,
+    sort_elements=50,
+    copy_bytes=5000,
+    hits=20,
+    program_hits=30,
+    probes=(1, 3, 10),
+    crowd=(2, 5),
+    python_calls=10,
+    boot_counted=50,
 )
 
 
@@ -34,7 +48,10 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_every_contest_is_held_and_every_round_kept(report: Report) -> None:
     keys = [contest.key for contest in report.contests]
-    assert keys == ["loop", "crc32", "sort", "memcpy", "hit", "scale", "register"]
+    assert keys == [
+        *("loop", "crc32", "sort", "memcpy", "hit", "scale", "register", "call"),
+        *("crowd-called", "tight-called", "programs-called", "handlers-called"),
+    ]
     for contest in report.contests:
         for contender in contest.contenders:
             assert len(contender.rounds) == 2
@@ -47,6 +64,36 @@ def test_hit_contest_has_all_ways(report: Report) -> None:
     assert keys >= {"E", "R", "naive", "ours-fast", "ours-stepped", "ours-trap"}
     assert ("ours-jump" in keys) == (hit.arch == "x86_64")
     assert ("qiling" in keys) != any("Qiling takes no part" in note for note in report.notes)
+
+
+def test_programs_and_handlers_have_all_ways(report: Report) -> None:
+    keys = {
+        contest.key: {contender.key for contender in contest.contenders}
+        for contest in report.contests
+    }
+    assert keys["programs-called"] == {
+        *("E", "count", "record", "filter", "histogram", "string", "latency")
+    }
+    ways = {"empty", "reads", "writes", "stepped", "returns"}
+    armed = {f"{arming}-{way}" for arming in ("hook", "breakpoint") for way in ways}
+    handlers = keys["handlers-called"]
+    assert handlers - {f"jump-{way}" for way in ways} == {"E", "R", *armed}
+    assert ("jump-empty" in handlers) == (report.contests[0].arch == "x86_64")
+
+
+def test_booted_guests_take_part(real_image: Path, boots: Boots) -> None:
+    plain = Loop(Kernel.load(real_image))
+    loop = Loop(boots.at_run_init(real_image))
+    rival = plain.on(Plain(plain.kernel, "paged"))  # type: ignore[arg-type]
+    for contest in (program_contest(loop, rival, TINY), handler_contest(loop, rival, TINY)):
+        assert contest.key.endswith("-booted")
+        contest.play(1, lambda text: None)
+        assert all(len(contender.rounds) == 1 for contender in contest.contenders)
+
+
+def test_a_boot_is_counted_from_its_start(real_arm64_image: Path) -> None:
+    contest = boot_contest(real_arm64_image, "arm64", TINY)
+    assert all(contender.run() > 0 for contender in contest.contenders)
 
 
 def test_what_stands_in_for_a_kernel_is_said(report: Report) -> None:

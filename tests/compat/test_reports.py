@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from kprobesim.asking.counts import Tally
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Finding, Hits, Unread
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.compat.reports.json_report import json_report
@@ -127,7 +128,10 @@ def test_the_schema_names_all_that_is_in_json(found: Compatibility) -> None:
             for one in value:
                 check(one, schema["items"])
 
-    answers = (dataclasses.replace(found.answers[0], asked=0, hits=Hits(1)), *found.answers[1:])
+    answers = (
+        dataclasses.replace(found.answers[0], asked=0, hits=Hits(lines=Tally(1))),
+        *found.answers[1:],
+    )
     check(json.loads(json_report(dataclasses.replace(found, answers=answers))), SCHEMA)
 
 
@@ -296,12 +300,15 @@ def test_markdown_of_what_is_well() -> None:
 
 
 def test_markdown_has_hits_where_they_were_counted(found: Compatibility) -> None:
-    counts = [Hits(1234, 2, 3), Hits(0), Hits(0, problem="refused | why"), None, None, None]
+    hit = Hits(Tally(5), Tally(1234, 2, 3))
+    counts = [hit, Hits(), Hits(problem="refused | why"), None, None, None]
     answers = tuple(
         dataclasses.replace(answer, hits=hits)
         for answer, hits in zip(found.answers, counts, strict=True)
     )
     lines = markdown_report(dataclasses.replace(found, answers=answers)).split("\n")
     below = lines[lines.index("### Hits") :]
-    assert "| `kprobe:vfs_read` | 1,234, 2 missed, 3 lost to inlining | never |" in below
+    assert (
+        "| `kprobe:vfs_read` | 5 + 1,234, 0 + 2 missed, 0 + 3 lost to inlining | never |" in below
+    )
     assert "| `kprobe:blk_account_io_start` | refused \\| why |  |" in below

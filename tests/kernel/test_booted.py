@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from makers.boots import Boots
 
-from kprobesim import Kernel, Kprobe, Stop, UsageError
+from kprobesim import Kernel, Kprobe, KprobeError, KprobeFlag, Reason, Stop, UsageError
 from kprobesim.cli.main import main
 
 pytestmark = pytest.mark.real_kernel
@@ -62,6 +62,17 @@ def test_the_guest_does_not_notice_its_probes(real_image: Path, boots: Boots) ->
     assert hits["do_exit"] >= 5
     start = k.symbols["start_kernel"].address
     assert seen[0].ip == start + (1 if k.arch == "x86_64" else 0)
+    gone = {p.symbol_name for p in plain + stepped if p.flags & KprobeFlag.GONE}
+    assert gone == {"start_kernel"}  # its memory was given back
+
+
+def test_what_runs_at_boot_only_is_no_text_afterwards(real_image: Path, boots: Boots) -> None:
+    k = boots.at_run_init(real_image)
+    with pytest.raises(KprobeError, match="__init") as refused:
+        k.register_kprobe(Kprobe("start_kernel"))
+    assert refused.value.reason is Reason.NOT_KERNEL_TEXT
+    assert "vfs_caches_init" not in k.functions("vfs_*")
+    k.count("vfs_*").remove()
 
 
 def test_run_stops_where_it_is_asked_to(real_image: Path) -> None:

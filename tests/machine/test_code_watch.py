@@ -8,6 +8,7 @@ import pytest
 
 from kprobesim import Kernel, Kprobe
 from kprobesim.machine.code_watch import INSIDE, PROBES, RETURNS
+from kprobesim.machine.unicorn.executions import Executions
 from kprobesim.machine.unicorn.native import Native
 
 
@@ -122,6 +123,17 @@ def test_native_clients_alone_and_among_others(guest: Kernel) -> None:
         code_watch.unwatch(watch)
     assert k.call("gcd", 12, 18) == 6
     assert first.hits.value == 2 and len(code_watch) == 0
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_executions_are_counted(guest: Kernel, native: bool) -> None:
+    executions, watch = Executions(native=native), guest.machine.code_watch
+    for name in ("gcd", "strlen"):
+        watch.watch_native(guest.symbols[name].address, executions.native)
+    for _ in range(3):
+        guest.call("gcd", 12, 18)
+    guest.call("strlen", "four")
+    assert int(executions) == 4
 
 
 def test_machine_code_is_called_once_where_a_hit_begins_its_block_anew(guest: Kernel) -> None:

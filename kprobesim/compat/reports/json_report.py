@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from kprobesim.asking.counts import Tally
 from kprobesim.compat.finding import Answer, AskedKernel, Compatibility, Finding, Hits
 from kprobesim.compat.kinds import Kind
 from kprobesim.compat.reports.texts import printable, rows
@@ -121,12 +122,11 @@ def _answer(number: int, answer: Answer, allowed: Collection[Kind]) -> dict[str,
 
 
 def _hits(one: Hits) -> dict[str, Any]:
-    return {
-        "hits": one.hits,
-        "nmissed": one.nmissed,
-        "lost": one.lost,
-        "problem": printable(one.problem),
-    }
+    return {**_tally(one.lines), "boot": _tally(one.boot), "problem": printable(one.problem)}
+
+
+def _tally(one: Tally) -> dict[str, Any]:
+    return {"hits": one.hits, "nmissed": one.nmissed, "lost": one.lost}
 
 
 def _finding(one: Finding) -> dict[str, Any]:

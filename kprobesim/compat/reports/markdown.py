@@ -97,7 +97,15 @@ def _hits(found: Compatibility, table: Sequence[_Row]) -> list[str]:
     if not counted:
         return []
     heads = ["probe", *(_text(kernel.label) for kernel in found.kernels)]
-    lines = ["", "### Hits", "", _row(heads), _row(["---"] * len(heads))]
+    lines = [
+        "",
+        "### Hits",
+        "",
+        "During the boot + during the lines.",
+        "",
+        _row(heads),
+        _row(["---"] * len(heads)),
+    ]
     lines += [
         _row([_code(name).replace("|", "\\|"), *(_count(one.hits) for one in row)])
         for name, row in counted
@@ -110,11 +118,12 @@ def _count(hits: Hits | None) -> str:
         return ""
     if hits.problem:
         return _text(hits.problem)
-    text = f"{hits.hits:,}" if hits.hits else "never"
-    if hits.nmissed:
-        text += f", {hits.nmissed:,} missed"
-    if hits.lost:
-        text += f", {hits.lost:,} lost to inlining"
+    boot, lines = hits.boot, hits.lines
+    text = f"{boot.hits:,} + {lines.hits:,}" if hits.all.hits else "never"
+    if hits.all.nmissed:
+        text += f", {boot.nmissed:,} + {lines.nmissed:,} missed"
+    if hits.all.lost:
+        text += f", {boot.lost or 0:,} + {lines.lost or 0:,} lost to inlining"
     return text
 
 
