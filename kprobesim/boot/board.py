@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -38,7 +39,7 @@ class Board(Computer):
         panics=Parts(PanicWatch.SAVED),
     )
 
-    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
+    def _assemble(self, image: KernelImage, ram: mmap.mmap, append: str, clock: str) -> None:
         self._ended: StopReason | None = None
         self._request: StopReason | None = None
         self._until = b""
@@ -46,7 +47,7 @@ class Board(Computer):
         self._panicked = False
         self._missing: tuple[int, int] | None = None
         self.progress = Progress()
-        super()._assemble(image, memory, append, clock)
+        super()._assemble(image, ram, append, clock)
         self.console.listeners.append(self._watch_console)
         self.machine.turn.stop_soon = self.clock.stop_run
         self.panics = PanicWatch(self.machine.code_watch, self.clock)
