@@ -47,6 +47,8 @@ class Board(Computer):
         self._panicked = False
         self._missing: tuple[int, int] | None = None
         self.progress = Progress()
+        self.to_prepare: list[Callable[[], object]] = []
+        """What is called once, when the guest is about to run: what a state needs nothing of."""
         super()._assemble(image, ram, append, clock)
         self.console.listeners.append(self._watch_console)
         self.machine.turn.stop_soon = self.clock.stop_run
@@ -123,6 +125,8 @@ class Board(Computer):
         timeout: float | None,
         seconds: float | None,
     ) -> StopReason:
+        while self.to_prepare:
+            self.to_prepare.pop()()
         turn = self.machine.turn
         outer = turn.deadline, turn.level
         turn.level = turn.count

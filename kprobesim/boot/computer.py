@@ -83,8 +83,8 @@ class Computer(ABC):
     ) -> _C:
         """A board with ``memory`` bytes of RAM, for :meth:`load_state`.
 
-        ``image`` is kept for symbols, and not looked at here; ``ram`` is what is in the RAM, by
-        default zeroes.
+        ``image`` is kept for symbols, and not looked at here; ``ram`` is the RAM, by default
+        new and zero; it is not looked at either.
         """
         cls.check_arguments(None, "", memory)
         board = cls.__new__(cls)

@@ -30,7 +30,8 @@ class SnapshotReading:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._container = _Later(lambda: read_container(path))
-        self._ram = _Later(self._unpack)
+        self._ram = _Later(self._make_ram)
+        self._filled = _Later(self._fill)
 
     def __enter__(self) -> SnapshotReading:
         return self
@@ -41,21 +42,26 @@ class SnapshotReading:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._ram.join()
+        self._filled.join()
 
     def container(self) -> Container:
         """The file, whose checksum is right; raises :class:`SnapshotError`."""
         return self._container.result()
 
     def ram(self) -> mmap.mmap:
-        """The guest's memory as it was; raises :class:`SnapshotError`, UsageError, PagesError."""
+        """The guest's memory, in which nobody looks yet; raises SnapshotError, UsageError."""
         return self._ram.result()
 
-    def _unpack(self) -> mmap.mmap:
-        container = self.container()
-        ram = make_ram(memory_of(container))
+    def wait(self) -> None:
+        """Until the memory is what it was; raises what :meth:`ram` does, and PagesError."""
+        self._filled.result()
+
+    def _make_ram(self) -> mmap.mmap:
+        return make_ram(memory_of(self.container()))
+
+    def _fill(self) -> None:
+        ram, container = self.ram(), self.container()
         page_reader(container).fill(ram, container.section("ram"))
-        return ram
 
 
 def memory_of(container: Container) -> int:

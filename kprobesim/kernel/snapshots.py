@@ -167,9 +167,9 @@ def resume_board(
         probes = unpack_value(container.section("probes"))
         check_probes(probes)
         programs = _unpack_programs(container)
-        new_board = board_class(image.arch).empty
-        board = new_board(image, memory, clock, reading.ram())
+        board = board_class(image.arch).empty(image, memory, clock, reading.ram())
         put = board.parse_state(state)
+        reading.wait()
     except (PackingError, PagesError) as error:
         raise container.damaged(str(error)) from error
     except UsageError as error:
