@@ -135,8 +135,8 @@ class BootedKernel(Kernel):
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
 
     def _watch_init_memory(self) -> None:
-        if not self.kprobes.init_freed and self.image.has_symbols:
-            watch_init_memory(self.machine, self.image, self.kprobes.free_initmem)
+        if not self.kprobes.init_memory.freed and self.image.has_symbols:
+            watch_init_memory(self.machine, self.image, self.kprobes.init_memory.free)
 
     def _watch_die_chain(self) -> None:
         if not self._dies_watched:
@@ -167,12 +167,14 @@ class BootedKernel(Kernel):
     def _forks(self) -> Forks:
         def keep() -> Any:
             followed = self._programs.following.save() if "_programs" in self.__dict__ else []
-            if "_calls" not in self.__dict__:
-                return None, None, followed
-            return self._calls.save(), self._memory.save(), followed
+            calls = memory = None
+            if "_calls" in self.__dict__:
+                calls, memory = self._calls.save(), self._memory.save()
+            return calls, memory, followed, self.kprobes.init_memory.freed
 
         def give_back(kept: Any) -> None:
-            calls, memory, followed = kept
+            calls, memory, followed, freed = kept
+            self.kprobes.init_memory.restore(freed=freed)
             if "_programs" in self.__dict__:
                 self._programs.following.restore(followed)
             if "_calls" in self.__dict__:

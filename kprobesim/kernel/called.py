@@ -171,7 +171,7 @@ class CalledKernel(Kernel):
 
         Probes on them are GONE from now on; the memory itself stays as it is.
         """
-        self.kprobes.free_initmem()
+        self.kprobes.init_memory.free()
 
     # -- modules ---------------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ class Probing(Verdicts):
         return self.kprobes.rules
 
     def _is_init_freed(self) -> bool:
-        return self.kprobes.init_freed
+        return self.kprobes.init_memory.freed
 
     @contextmanager
     def probing(

@@ -7,6 +7,7 @@ kernel/kprobes.c (6.1).
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Protocol
 
 from kprobesim.errors import KprobeError, Reason
@@ -141,3 +142,15 @@ class EnabledProbes:
                 for p in {id(p): p for p in (head, *members(head))}.values():
                     p.flags |= KprobeFlag.GONE
                 self._arming.abandon(head)
+
+    def revive_range(self, start: int, end: int, prepare: Callable[[Kprobe], None]) -> None:
+        """The code in [``start``, ``end``) is there again: undo :meth:`kill_range`.
+
+        ``prepare`` analyses the instruction of a head.
+        """
+        for address, head in list(self._table.heads.items()):
+            if start <= address < end and head.flags & KprobeFlag.GONE:
+                prepare(head)
+                for p in {id(p): p for p in (head, *members(head))}.values():
+                    p.flags &= ~KprobeFlag.GONE
+                self.arm_again(head)

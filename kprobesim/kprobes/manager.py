@@ -20,6 +20,7 @@ from kprobesim.kprobes.debugfs import list_kprobes
 from kprobesim.kprobes.enable import EnabledProbes
 from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
+from kprobesim.kprobes.init_memory import InitMemory
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType, registered_flags
 from kprobesim.kprobes.kretprobes import ReturnProbes
@@ -108,8 +109,8 @@ class KprobesManager:
         self.enabled = EnabledProbes(self._table, self._arming, strict=strict)
         """Which probes are enabled, and so armed."""
         self.module_notifier = ModuleNotifier(self.rules.blacklist, self.enabled)
-        self.init_freed = False
-        """Whether the memory of ``__init`` functions has been given back."""
+        self.init_memory = InitMemory(image, self.enabled, self._prepare_again)
+        """That of ``__init`` functions, and whether it was given back."""
         machine.originals = self
         cpus.take_traps(returns)
 
@@ -203,7 +204,7 @@ class KprobesManager:
         p.addr = site.address
         p.flags = registered_flags(p.flags, at_entry=site.on_func_entry, ftrace=site.ftrace)
         p.nmissed = 0
-        self.rules.check_safe(site, init_freed=self.init_freed)
+        self.rules.check_safe(site, init_freed=self.init_memory.freed)
         if head is not None:
             self._join(head, p, site)
             return
@@ -330,6 +331,10 @@ class KprobesManager:
         width = len(self._arch.isa.breakpoint)
         head.opcode = int.from_bytes(self.read_original(site.address, width), "little")
 
+    def _prepare_again(self, head: Kprobe) -> None:
+        """Let ``head`` know the instruction that is at its address now."""
+        self._prepare_probe(head, head, self.rules.site(Kprobe(addr=head.addr)))
+
     def _prepare(self, p: Kprobe, site: Site) -> ArchInsn:
         """Copy and analyse the instruction (``arch_prepare_kprobe()``)."""
         return self.rules.prepare(site, lambda site: self._arming.prepare(p, site))
@@ -386,9 +391,3 @@ class KprobesManager:
         """
         if self.optimizer is not None:
             self.optimizer.wait()
-
-    def free_initmem(self) -> None:
-        """The kernel has booted: probes on ``__init`` functions are GONE, new ones refused."""
-        self.init_freed = True
-        if self._image.init is not None:
-            self.enabled.kill_range(*self._image.init)

@@ -67,7 +67,7 @@ def save_probes(manager: KprobesManager) -> dict[str, Any]:
             for p in manager
         ],
         "sites": sites,
-        "init_freed": manager.init_freed,
+        "init_freed": manager.init_memory.freed,
         "all_disarmed": manager.enabled.all_disarmed,
     }
 
@@ -133,7 +133,7 @@ def load_probes(
             except Refused as refused:
                 raise UsageError(f"the list of probes is damaged: {refused.message}") from None
         manager.adopt(p, ainsn)
-    manager.init_freed = state["init_freed"]
+    manager.init_memory.freed = state["init_freed"]
     if state["all_disarmed"]:
         manager.disarm_all_kprobes()
     if new:

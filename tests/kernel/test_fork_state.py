@@ -11,7 +11,7 @@ import pytest
 from makers.arm64_code import LOOP, POWER_OFF, bare_guest, mov, store
 from makers.boots import Boots, run_to_the_end
 
-from kprobesim import BootedKernel, ForkState, Kernel, Kprobe, Stop, UsageError
+from kprobesim import BootedKernel, ForkState, Kernel, Kprobe, KprobeFlag, Stop, UsageError
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.fork_state import Forks
 from kprobesim.image import KernelImage
@@ -180,6 +180,10 @@ def test_several_states_and_probes_that_come_between(real_image: Path, boots: Bo
     assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
     hits = counter.take()
     assert len(hits) > 10
+    assert counter.probes[2].flags & KprobeFlag.GONE
+    k.restore_state(states[0])  # where start_kernel() has not gone yet
+    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
+    assert counter.take() == hits
     k.unregister_kprobes(counter.probes)
     k.restore_state(states[1])
     assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)

@@ -88,11 +88,11 @@ def test_gone_and_disarmed_stay_so(sample: Path) -> None:
     k.register_kprobe(Kprobe("strlen"))
     if init is not None:
         k.register_kprobe(Kprobe(addr=init[0]))
-    k.kprobes.free_initmem()
+    k.kprobes.init_memory.free()
     k.kprobes.disarm_all_kprobes()
     other = moved(k, sample)
     assert described(other) == described(k)
-    assert other.kprobes.init_freed
+    assert other.kprobes.init_memory.freed
     hits: list[int] = []
     next(iter(other.kprobes)).pre_handler = lambda p, regs: hits.append(1)
     other.call("strlen", "abc")

@@ -64,7 +64,7 @@ def plant(k: Kernel, interface: str, point: dict[str, object]) -> Answer:
 
 
 def compare(k: Kernel, interface: str, count: int) -> None:
-    k.kprobes.free_initmem()  # check() answers as a kernel that has booted
+    k.kprobes.init_memory.free()  # check() answers as a kernel that has booted
     differing = []
     for point in points(k, random.Random(f"{k.arch} {interface} {k.model.name}"), count):
         verdict: Verdict = k.check(**point, kretprobe=interface == "kretprobe")  # type: ignore[arg-type]
