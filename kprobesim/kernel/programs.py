@@ -202,6 +202,8 @@ class ProgramVerbs(Verdicts):
         """
         from kprobesim.programs.actions import Record
 
+        if not isinstance(fields, (Mapping, type(None))):
+            raise UsageError(f"fields {fields!r}: give values by their names, as a dict")
         action = Record({**(fields or {}), **named}, capacity=capacity, full=full)
         ring: Ring = self._plant_one(where, action, when, returns, compiled)
         return ring

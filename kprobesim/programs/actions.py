@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from keyword import iskeyword
 from typing import Any, Literal, get_args
+from unicodedata import normalize
 
 from kprobesim.errors import UsageError
 from kprobesim.programs.types import Str
@@ -38,8 +39,14 @@ _RING_BYTES = 1 << 30
 
 
 def _key(key: Any) -> tuple[Value, ...]:
-    """A key as a tuple of values; raises :class:`UsageError` if it is too long."""
+    """A key as a tuple of values; raises :class:`UsageError` if it is too long, or a text."""
     values = tuple(as_value(v, "a key") for v in (key if isinstance(key, tuple) else (key,)))
+    for value in values:
+        if isinstance(value, TextConst):
+            raise UsageError(
+                f"the key {value} is the same at each hit: give a value, such as comm or "
+                "arg(0).string, without quotes"
+            )
     words = sum(v.type.size // 8 if isinstance(v.type, Str) else 1 for v in values)
     if words > _KEY_WORDS:
         raise UsageError(
@@ -262,5 +269,5 @@ class Record(Action):
 def _check_name(name: object, what: str) -> None:
     """Whether ``namedtuple()`` takes it; raises :class:`UsageError`."""
     good = isinstance(name, str) and name.isidentifier() and not name.startswith("_")
-    if not good or iskeyword(str(name)):
+    if not good or iskeyword(str(name)) or normalize("NFKC", str(name)) != name:
         raise UsageError(f"{name!r} cannot be {what}: give a name as Python's variables have it")

@@ -94,6 +94,8 @@ class Programs:
         self, names: Sequence[str], program: Program, *, many: bool, compiled: bool | None = None
     ) -> Planted:
         """As :meth:`plant`, but no probe is registered yet."""
+        if compiled not in (None, True, False):
+            raise UsageError(f"compiled {compiled!r}: give True, False, or None")
         program.check(self._abi)
         code, why_not = (None, "compiled=False") if compiled is False else self._compile(program)
         if code is None and compiled:

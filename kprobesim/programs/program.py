@@ -45,6 +45,10 @@ class Program:
         if not isinstance(maxactive, int) or not -(1 << 31) <= maxactive < _MOST_ACTIVE:
             raise UsageError(f"maxactive {maxactive!r}: give an int below {_MOST_ACTIVE}")
         self.maxactive = maxactive
+        if returns not in (None, True, False):
+            raise UsageError(f"returns {returns!r}: give True, False, or None")
+        if not isinstance(actions, (Action, Iterable)):
+            raise UsageError(f"{actions!r} is no action: give Count(), Record(...) and the like")
         self.actions = (actions,) if isinstance(actions, Action) else tuple(actions)
         for action in self.actions:
             if not isinstance(action, Action):

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, TypeAlias
+from operator import index
+from typing import Any, NoReturn, TypeAlias
 
 from kprobesim.errors import UsageError
 from kprobesim.programs.types import BOOL, S64, SIZES, U64, Int, Str, Type
@@ -159,6 +160,15 @@ class Value:
             "of and, or, not, each in parentheses: (arg(0) > 1) & (arg(1) == 2)"
         )
 
+    def __truediv__(self, other: Any) -> NoReturn:
+        raise UsageError(f"{self} / {other}: a program has no fractions: // divides integers")
+
+    def __rtruediv__(self, other: Any) -> NoReturn:
+        raise UsageError(f"{other} / {self}: a program has no fractions: // divides integers")
+
+    def __contains__(self, item: Any) -> NoReturn:
+        raise UsageError(f"{item!r} in {self}: a program cannot search: compare by == instead")
+
     def __repr__(self) -> str:
         return str(self)
 
@@ -297,12 +307,15 @@ def as_value(thing: Any, what: str = "a value") -> Value:
     """
     if isinstance(thing, Value):
         return thing
-    if isinstance(thing, int):
-        if not -(1 << 63) <= thing <= MASK64:
-            raise UsageError(f"{thing:#x} has more than 64 bits")
-        return Const(int(thing))
+    if (number := _as_int(thing)) is not None:
+        if not -(1 << 63) <= number <= MASK64:
+            raise UsageError(f"{number:#x} has more than 64 bits")
+        return Const(number)
     if isinstance(thing, (str, bytes)):
-        data = thing.encode() if isinstance(thing, str) else thing
+        try:
+            data = thing.encode() if isinstance(thing, str) else thing
+        except UnicodeEncodeError:
+            raise UsageError(f"{thing!r} is no text: give its bytes, as in b'\\xff'") from None
         if b"\0" in data or len(data) >= _MAX_STRING:
             raise UsageError(f"{thing!r} is no string of a kernel: it has a NUL, or 4096 bytes")
         return TextConst(data)
@@ -310,6 +323,14 @@ def as_value(thing: Any, what: str = "a value") -> Value:
         f"{thing!r} is of type {type(thing).__name__}, not {what}: give arg(0), reg('sp'), "
         "arg(1).deref(8), comm, pid ... of kprobesim.programs, or a number"
     )
+
+
+def _as_int(thing: Any) -> int | None:
+    """The number that ``thing`` is, if it is one (numpy's are, too)."""
+    try:
+        return index(thing)
+    except TypeError:
+        return None
 
 
 def _require_int(value: Value, what: str) -> None:

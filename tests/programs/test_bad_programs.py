@@ -55,6 +55,20 @@ BAD: dict[str, tuple[Callable[[CalledKernel], object], str]] = {
     "no field": (lambda k: k.record("gcd"), "a record of 0 fields"),
     "bad field": (lambda k: k.record("gcd", fields={"a b": arg(0)}), "'a b' cannot be"),
     "keyword": (lambda k: k.record("gcd", fields={"from": arg(0)}), "'from' cannot be"),
+    "fields": (lambda k: k.record("gcd", fields=[arg(0)]), "as a dict"),  # type: ignore[arg-type]
+    "one name in two spellings": (
+        lambda k: k.record("gcd", fields={"a": arg(0), "\u00aa": arg(1)}),
+        "cannot be a field's name",
+    ),
+    "no text": (lambda k: k.count("gcd", when=comm == "\ud800"), "is no text"),
+    "a text as key": (lambda k: k.count("gcd", key="comm"), "the same at each hit"),
+    "a fraction": (lambda k: k.sum("gcd", arg(0) / 2), "// divides integers"),
+    "a fraction below a number": (lambda k: k.sum("gcd", 2 / arg(0)), "// divides integers"),
+    "in": (lambda k: k.count("gcd", when="a" in arg(0).string), "compare by =="),
+    "in between": (lambda k: k.count("gcd", when=1 < arg(0) < 5), "combine conditions by &"),
+    "returns": (lambda k: k.count("gcd", returns="no"), "returns 'no': give True"),  # type: ignore[call-overload]
+    "compiled": (lambda k: k.count("gcd", compiled="no"), "compiled 'no': give True"),  # type: ignore[call-overload]
+    "no actions": (lambda k: Program(None), "None is no action"),  # type: ignore[arg-type]
     "no capacity": (lambda k: k.record("gcd", a=arg(0), capacity=0), "capacity 0"),
     "huge ring": (lambda k: k.record("gcd", a=arg(0), capacity=1 << 40), "more than 1 GiB"),
     "full": (lambda k: k.record("gcd", a=arg(0), full="block"), "full is drain or drop"),  # type: ignore[arg-type]
