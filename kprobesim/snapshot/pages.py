@@ -14,11 +14,9 @@ import mmap
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from copy import copy
 from functools import lru_cache
-from threading import Thread
 
 import zstandard
 
@@ -32,8 +30,9 @@ _BLOCK = 16 * PAGE
 _LEVEL = 1  # 3 is 3 % smaller, packs a third slower and unpacks as fast
 #: Pages that a memory keeps which is read in places: a megabyte.
 _KEPT = 256
-#: Pages that are worth a second thread: half of 32 MiB.
-_MANY = 1 << 12
+#: Frames that are unpacked together: 8 MiB.
+_AT_ONCE = 128
+_THREADS = 2
 _ZERO_PAGE = bytes(PAGE)
 _ZERO_BLOCK = bytes(_BLOCK)
 
@@ -115,10 +114,10 @@ class PageReader:
     def fill(self, memory: mmap.mmap, runs: memoryview) -> None:
         """Make the zeroed ``memory`` what it was.
 
-        Pages are unpacked once, in order, by two threads if they are many (zstandard lets others
-        run meanwhile); those that come again are copied within ``memory``. Meanwhile the host may
-        give it huge pages: the pages of a guest lie close together, and to touch them one by one
-        takes as long as a third of the unpacking.
+        Pages are unpacked once, in order, many at a time by threads of zstandard's own, which let
+        Python's others run; those that come again are copied within ``memory``. Meanwhile the host
+        may give it huge pages: the pages of a guest lie close together, and to touch them one by
+        one takes as long as a third of the unpacking.
         """
         known = 0
         numbers: list[int] = []
@@ -135,7 +134,9 @@ class PageReader:
             else:
                 raise PagesError("its pages are out of order")
         with _huge_pages(memory):
-            self._unpack_into(memory, fresh)
+            ahead = _Ahead(self._packed, self._frame_size)
+            for run in fresh:
+                _copy(memory, run, ahead.frame)
         for at, number, count in again:
             while count:
                 place, first, length = fresh[bisect_right(numbers, number) - 1]
@@ -143,47 +144,12 @@ class PageReader:
                 memory.move(at * PAGE, (place + number - first) * PAGE, take * PAGE)
                 at, number, count = at + take, number + take, count - take
 
-    def _unpack_into(self, memory: mmap.mmap, fresh: list[Run]) -> None:
-        half = len(self._packed) // 2 * _FRAME
-        if half < _MANY:
-            for run in fresh:
-                self._copy(memory, run)
-            return
-        parts = [
-            [cut for run in fresh if (cut := _cut(run, start, end))[2] > 0]
-            for start, end in ((0, half), (half, self.count))
-        ]
-        failed: list[Exception] = []
-
-        def unpack(part: list[Run]) -> None:
-            reader = self._another()
-            try:
-                for run in part:
-                    reader._copy(memory, run)
-            except Exception as error:  # raised below, where there is somebody to hear of it
-                failed.append(error)
-
-        other = Thread(target=unpack, args=(parts[1],), name="kprobesim-unpack")
-        other.start()
-        try:
-            unpack(parts[0])
-        finally:
-            other.join()
-        if failed:
-            raise failed[0]
-
-    def _another(self) -> PageReader:
-        """A reader of the same frames, for another thread: zstandard's contexts are of one."""
-        reader = copy(self)
-        reader._decompress = zstandard.ZstdDecompressor().decompress
-        return reader
-
     def read(self, runs: bytes | memoryview, size: int) -> bytearray:
         """A memory of ``size`` bytes of which :meth:`PageWriter.add` gave the ``runs``."""
         whole = -(-size // PAGE) * PAGE
         memory = bytearray(whole)
         for run in self._runs(runs, whole):
-            self._copy(memory, run)
+            _copy(memory, run, self._frame)
         del memory[size:]
         return memory
 
@@ -208,19 +174,13 @@ class PageReader:
             end = at + count
             yield at, number, count
 
-    def _copy(self, memory: mmap.mmap | bytearray, run: Run) -> None:
-        at, number, count = run
-        while count:
-            frame, inside = divmod(number, _FRAME)
-            take = min(count, _FRAME - inside)
-            data = memoryview(self._frame(frame))[inside * PAGE : (inside + take) * PAGE]
-            memory[at * PAGE : (at + take) * PAGE] = data
-            at, number, count = at + take, number + take, count - take
+    def _frame_size(self, index: int) -> int:
+        return min(_FRAME, self.count - index * _FRAME) * PAGE
 
     def _frame(self, index: int) -> bytes:
         if self._last[0] != index:
             packed = self._packed[index]
-            size = min(_FRAME, self.count - index * _FRAME) * PAGE
+            size = self._frame_size(index)
             try:
                 if zstandard.frame_content_size(packed) != size:
                     raise PagesError("a frame is of another size than its pages")
@@ -267,11 +227,49 @@ class PagedBytes:
         return _ZERO_PAGE
 
 
-def _cut(run: Run, start: int, end: int) -> Run:
-    """What ``run`` has of the stored pages from ``start`` to ``end``, which may be nothing."""
+class _Ahead:
+    """Frames that are asked for in order, unpacked many at a time."""
+
+    def __init__(self, packed: list[memoryview], size: Callable[[int], int]) -> None:
+        self._packed = packed
+        self._size = size
+        self._start = 0
+        self._frames: list[memoryview] = []
+
+    def frame(self, index: int) -> memoryview:
+        """What the frame ``index`` holds; raises PagesError."""
+        at = index - self._start
+        if at >= len(self._frames):
+            self._start, at = index, 0
+            self._frames = self._unpack(index, self._packed[index : index + _AT_ONCE])
+        return self._frames[at]
+
+    def _unpack(self, first: int, packed: list[memoryview]) -> list[memoryview]:
+        sizes = [self._size(first + i) for i in range(len(packed))]
+        try:
+            if [*map(zstandard.frame_content_size, packed)] != sizes:
+                raise PagesError("a frame is of another size than its pages")
+            unpacked = zstandard.ZstdDecompressor().multi_decompress_to_buffer(
+                [*packed], threads=_THREADS
+            )
+        except zstandard.ZstdError as error:
+            raise PagesError(f"a frame is damaged ({error})") from error
+        frames = [memoryview(unpacked[i]) for i in range(len(unpacked))]  # type: ignore[arg-type]
+        if [*map(len, frames)] != sizes:
+            raise PagesError("a frame is cut short")
+        return frames
+
+
+def _copy(
+    memory: mmap.mmap | bytearray, run: Run, frame: Callable[[int], bytes | memoryview]
+) -> None:
     at, number, count = run
-    first = max(number, start)
-    return at + first - number, first, min(number + count, end) - first
+    while count:
+        index, inside = divmod(number, _FRAME)
+        take = min(count, _FRAME - inside)
+        data = memoryview(frame(index))[inside * PAGE : (inside + take) * PAGE]
+        memory[at * PAGE : (at + take) * PAGE] = data
+        at, number, count = at + take, number + take, count - take
 
 
 @contextmanager
