@@ -186,7 +186,7 @@ class KprobesManager:
 
         Raises:
             KprobeError: It is refused; nothing has changed but ``p.addr``, as in the kernel.
-            UsageError: It cannot be armed so.
+            UsageError: It cannot be armed so; nothing has changed.
         """
         if p in self._table:
             raise KprobeError(
@@ -198,13 +198,13 @@ class KprobesManager:
             )
         is_return = p.list_type is ListType.KRETPROBE
         site = self.rules.site(p, "kretprobe" if is_return else "kprobe")
+        head = self._table.heads.get(site.address)
+        self._arming.check(p, site.address, arming, joins=head is not None)
         p.addr = site.address
         p.flags = registered_flags(p.flags, at_entry=site.on_func_entry, ftrace=site.ftrace)
         p.nmissed = 0
         self.rules.check_safe(site, init_freed=self.init_freed)
-        head = self._table.heads.get(site.address)
         if head is not None:
-            self._arming.check_joins(site.address, arming)
             self._join(head, p, site)
             return
         self._arming.choose(p, site.address, arming)

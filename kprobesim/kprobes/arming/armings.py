@@ -125,29 +125,31 @@ class Armings:
 
     # -- choosing ----------------------------------------------------------------------------------
 
-    def choose(self, p: Kprobe, address: int, how: ProbeArming) -> None:
-        """Arm what comes to ``address`` in this way.
+    def check(self, p: Kprobe, address: int, how: ProbeArming, *, joins: bool) -> None:
+        """Whether ``p`` may come to ``address`` in this way; ``joins``: others are there.
 
         Raises:
-            UsageError: There is no such way, for this probe or in this guest.
+            UsageError: There is no such way, for this probe or in this guest, or others are armed
+                in another.
         """
         if how not in _ARMINGS:
             raise UsageError(f"arming is {' or '.join(_ARMINGS)}, not {how!r}")
+        if joins:
+            there = self._chosen.get(address, self.default)
+            if how not in ("auto", there):
+                raise UsageError(
+                    f"the probe that is at {address:#x} already is armed as {there!r}: all at one "
+                    "address are armed alike, so leave arming out"
+                )
+        elif how == "jump":
+            self._check_jump(p, address)
+
+    def choose(self, p: Kprobe, address: int, how: ProbeArming) -> None:
+        """Arm what comes to ``address`` in this way, which was checked."""
         if how == "auto":
             how = p.own_arming
-        if how == "jump":
-            self._check_jump(p, address)
         if how != "auto":
             self._chosen[address] = how
-
-    def check_joins(self, address: int, how: ProbeArming) -> None:
-        """Whether another probe may come to ``address``; raises :class:`UsageError`."""
-        there = self._chosen.get(address, self.default)
-        if how not in ("auto", there):
-            raise UsageError(
-                f"the probe that is at {address:#x} already is armed as {there!r}: all at one "
-                "address are armed alike, so leave arming out"
-            )
 
     def forget(self, address: int) -> None:
         """Nothing is at ``address`` any more."""

@@ -95,9 +95,11 @@ def test_a_hook_inside_a_jump_makes_it_a_breakpoint_again() -> None:
 
 def test_what_cannot_be_a_jump(guest: Kernel, sample: Path) -> None:
     def ask(k: Kernel, p: Kprobe, how: Any = "jump") -> str:
+        was = p.addr
         with pytest.raises(UsageError) as caught:
             k.register_kprobe(p, arming=how)
         assert p not in k.kprobes and k.kprobes.slots.used == 0
+        assert p.addr == was, "it could not be registered another way"
         return str(caught.value)
 
     assert "where probes are hooks" in ask(_guest(sample, "hook"), Kprobe("strlen"))
