@@ -1,8 +1,11 @@
-"""The two sizes that every room counts with: a machine word of 64 bits, and a page of 4 KiB."""
+"""The two sizes that every room counts with: a machine word of 64 bits, and a page of 4 KiB.
+
+And one that a kernel's verbs name before anything of programs is imported.
+"""
 
 from __future__ import annotations
 
-__all__ = ["MASK16", "MASK32", "MASK64", "PAGE", "page_down", "page_up", "signed64"]
+__all__ = ["MASK16", "MASK32", "MASK64", "MAX_KEYS", "PAGE", "page_down", "page_up", "signed64"]
 
 MASK16 = (1 << 16) - 1
 MASK32 = (1 << 32) - 1
@@ -11,6 +14,9 @@ MASK64 = (1 << 64) - 1
 
 PAGE = 4096
 """Bytes of the smallest page of both architectures; the guests' page tables are made of these."""
+
+MAX_KEYS = 1 << 20
+"""How many keys a program's table may have where nobody says another number."""
 
 
 def page_up(value: int) -> int:

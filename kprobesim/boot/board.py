@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -38,7 +39,7 @@ class Board(Computer):
         panics=Parts(PanicWatch.SAVED),
     )
 
-    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
+    def _assemble(self, image: KernelImage, ram: mmap.mmap, append: str, clock: str) -> None:
         self._ended: StopReason | None = None
         self._request: StopReason | None = None
         self._until = b""
@@ -46,7 +47,9 @@ class Board(Computer):
         self._panicked = False
         self._missing: tuple[int, int] | None = None
         self.progress = Progress()
-        super()._assemble(image, memory, append, clock)
+        self.to_prepare: list[Callable[[], object]] = []
+        """What is called once, when the guest is about to run: what a state needs nothing of."""
+        super()._assemble(image, ram, append, clock)
         self.console.listeners.append(self._watch_console)
         self.machine.turn.stop_soon = self.clock.stop_run
         self.panics = PanicWatch(self.machine.code_watch, self.clock)
@@ -122,6 +125,8 @@ class Board(Computer):
         timeout: float | None,
         seconds: float | None,
     ) -> StopReason:
+        while self.to_prepare:
+            self.to_prepare.pop()()
         turn = self.machine.turn
         outer = turn.deadline, turn.level
         turn.level = turn.count

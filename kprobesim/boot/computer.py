@@ -70,18 +70,25 @@ class Computer(ABC):
             raise UsageError(
                 f"{image.path} is a kernel for {image.arch}, this board is for {self.isa.name}"
             )
-        self._assemble(image, memory, append, clock)
+        self._assemble(image, make_ram(memory), append, clock)
         self._load(initrd or b"")
 
     @classmethod
-    def empty(cls: type[_C], image: KernelImage, memory: int, clock: str = "virtual") -> _C:
-        """A board with ``memory`` bytes of RAM that are all zero, for :meth:`load_state`.
+    def empty(
+        cls: type[_C],
+        image: KernelImage,
+        memory: int,
+        clock: str = "virtual",
+        ram: mmap.mmap | None = None,
+    ) -> _C:
+        """A board with ``memory`` bytes of RAM, for :meth:`load_state`.
 
-        ``image`` is kept for symbols, and not looked at here.
+        ``image`` is kept for symbols, and not looked at here; ``ram`` is the RAM, by default
+        new and zero; it is not looked at either.
         """
         cls.check_arguments(None, "", memory)
         board = cls.__new__(cls)
-        board._assemble(image, memory, "", clock)
+        board._assemble(image, make_ram(memory) if ram is None else ram, "", clock)
         return board
 
     @classmethod
@@ -102,14 +109,20 @@ class Computer(ABC):
         if most is not None and memory > most:
             raise UsageError(f"this board takes at most {most >> 20} MiB of memory")
 
-    def _assemble(self, image: KernelImage, memory: int, append: str, clock: str) -> None:
-        """Put all parts together; nothing is in the RAM yet."""
+    def _assemble(
+        self,
+        image: KernelImage,
+        ram: mmap.mmap,
+        append: str,
+        clock: str,
+    ) -> None:
+        """Put all parts together."""
         engine = Engine(self.isa.name, self.cpu_model)
         engine.stop_between_blocks()
         engine.count_blocks()
-        self.ram: mmap.mmap = make_ram(memory)
+        self.ram = ram
         base = self.isa.ram_base
-        engine.map_ram(base, memory, ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
+        engine.map_ram(base, len(ram), ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, base, self._prepare_cpu(engine))
         self.machine = System(engine, make_cpu(engine), access)
         self.image = image

@@ -87,7 +87,7 @@ class BootedKernel(Kernel):
         super().__init__(image, machine, manager)
         self.board = board
         self._dies_watched = False
-        watch_init_memory(machine, image, manager.free_initmem)
+        board.to_prepare.append(self._watch_init_memory)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file, from which :meth:`resume` goes on, in any process.
@@ -133,6 +133,10 @@ class BootedKernel(Kernel):
                 return
             self.board.run(seconds=1e-9)
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
+
+    def _watch_init_memory(self) -> None:
+        if not self.kprobes.init_freed and self.image.has_symbols:
+            watch_init_memory(self.machine, self.image, self.kprobes.free_initmem)
 
     def _watch_die_chain(self) -> None:
         if not self._dies_watched:

@@ -20,6 +20,7 @@ from kprobesim.image import KernelImage
 from kprobesim.image.files.source import GIB, read_file
 from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.probing import as_kprobes
+from kprobesim.kernel.reading import SnapshotReading
 from kprobesim.kernel.samples import sample_path
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.protocol import KernelArming
@@ -184,18 +185,17 @@ def resume_kernel(
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """See :meth:`Kernel.resume`."""
-    from kprobesim.kernel.booted import BootedKernel
-    from kprobesim.kernel.snapshots import Wanted, resume_board
-
     planned = as_kprobes(probes)
-    wanted = Wanted(
-        memory=None if memory is None else memory_size(memory),
-        model=known_model(model),
-        strict=strict,
-    )
-    resumed = resume_board(path, image, wanted, clock, progress)
+    size = None if memory is None else memory_size(memory)
+    asked = known_model(model)
+    with SnapshotReading(path) as reading:
+        from kprobesim.kernel.booted import BootedKernel
+        from kprobesim.kernel.snapshots import Wanted, resume_board
+
+        wanted = Wanted(size, asked, strict)
+        resumed = resume_board(reading, image, wanted, clock, progress)
     kernel = BootedKernel(resumed.image, resumed.board, resumed.model, strict=resumed.strict)
     _log.info("resumed %s: %s, %s, at %.9f s", path, kernel.version, kernel.arch, kernel.time)
-    made = kernel.prepare_programs(resumed.programs)
+    made = {} if resumed.programs is None else kernel.prepare_programs(resumed.programs)
     load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes, made)
     return kernel

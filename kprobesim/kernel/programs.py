@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
@@ -16,28 +16,19 @@ from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.rules.names import Names, is_many
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
-from kprobesim.programs.actions import (
-    MAX_KEYS,
-    Count,
-    Full,
-    Histogram,
-    Linear,
-    Log2,
-    Maximum,
-    Minimum,
-    Record,
-    Sum,
-)
-from kprobesim.programs.planted import Planted
-from kprobesim.programs.planting import Programs
-from kprobesim.programs.program import Program
-from kprobesim.programs.saved import SavedPrograms, planted_in, prepare_saved
-from kprobesim.programs.spelling import duration
-from kprobesim.programs.stores.counts import Counts
-from kprobesim.programs.stores.ring import Ring
-from kprobesim.programs.stores.single import Counter
-from kprobesim.programs.stores.stacks import Stacks
-from kprobesim.programs.stores.table import Table
+from kprobesim.sizes import MAX_KEYS
+
+if TYPE_CHECKING:  # a kernel on which nobody plants any needs none of it
+    from kprobesim.programs.actions import Full, Linear, Log2
+    from kprobesim.programs.planted import Planted
+    from kprobesim.programs.planting import Programs
+    from kprobesim.programs.program import Program
+    from kprobesim.programs.saved import SavedPrograms
+    from kprobesim.programs.stores.counts import Counts
+    from kprobesim.programs.stores.ring import Ring
+    from kprobesim.programs.stores.single import Counter
+    from kprobesim.programs.stores.stacks import Stacks
+    from kprobesim.programs.stores.table import Table
 
 __all__ = ["ProgramVerbs"]
 
@@ -60,6 +51,8 @@ class ProgramVerbs(Verdicts):
 
     @cached_property
     def _programs(self) -> Programs:
+        from kprobesim.programs.planting import Programs
+
         return Programs(self.machine, self.kprobes, self.tasks)
 
     @property
@@ -74,11 +67,15 @@ class ProgramVerbs(Verdicts):
     @property
     def programs(self) -> list[Planted]:
         """All programs that are planted, in order; also those that a snapshot has brought."""
+        from kprobesim.programs.saved import planted_in
+
         return planted_in(self.kprobes)
 
     def prepare_programs(self, saved: SavedPrograms) -> dict[int, Kprobe]:
         """The probes that did stored programs, by their numbers; raises :class:`UsageError`."""
-        return prepare_saved(self._programs, saved) if saved.facts else {}
+        from kprobesim.programs.saved import prepare_saved
+
+        return prepare_saved(self._programs, saved)
 
     @in_turn
     def plant(self, where: Where, program: Program, *, compiled: bool | None = None) -> Planted:
@@ -95,6 +92,8 @@ class ProgramVerbs(Verdicts):
             KprobeError: A probe is refused; none is registered then.
             UsageError: The program makes no sense there.
         """
+        from kprobesim.programs.program import Program
+
         if not isinstance(program, Program):
             raise UsageError(f"{program!r} is of type {type(program).__name__}: give a Program")
         if isinstance(where, (int, Symbol)):
@@ -164,6 +163,8 @@ class ProgramVerbs(Verdicts):
         Returns:
             A live counter for one function, one for each of several, or a table by key.
         """
+        from kprobesim.programs.actions import Count
+
         found: Counter | Counts | Table = self._plant_one(
             where, Count(key, max_keys=max_keys), when, returns, compiled
         )
@@ -199,6 +200,8 @@ class ProgramVerbs(Verdicts):
             compiled: As for :meth:`plant`.
             **named: The values by name.
         """
+        from kprobesim.programs.actions import Record
+
         if not isinstance(fields, (Mapping, type(None))):
             raise UsageError(f"fields {fields!r}: give values by their names, as a dict")
         action = Record({**(fields or {}), **named}, capacity=capacity, full=full)
@@ -235,6 +238,8 @@ class ProgramVerbs(Verdicts):
             A live :class:`~.stores.single.Single`, whose ``value`` is the
             :class:`~.stores.cells.Buckets` of now; with a key a :class:`~.stores.table.Table`.
         """
+        from kprobesim.programs.actions import Histogram
+
         action = Histogram(value, key, max_keys=max_keys, scale=_scale(log2=log2, linear=linear))
         return self._plant_one(where, action, when, returns, compiled)
 
@@ -270,6 +275,10 @@ class ProgramVerbs(Verdicts):
         Returns:
             As :meth:`histogram`.
         """
+        from kprobesim.programs.actions import Histogram
+        from kprobesim.programs.program import Program
+        from kprobesim.programs.spelling import duration
+
         scale = _scale(log2=log2, linear=linear)
         action = Histogram(duration, key, max_keys=max_keys, scale=scale)
         program = Program((action,), when, maxactive=maxactive)
@@ -278,6 +287,8 @@ class ProgramVerbs(Verdicts):
     def _plant_one(
         self, where: Any, action: Any, when: Any, returns: bool | None, compiled: bool | None
     ) -> Any:
+        from kprobesim.programs.program import Program
+
         program = Program((action,), when, returns)
         return self.plant(where, program, compiled=compiled).stores[0]
 
@@ -298,6 +309,8 @@ class ProgramVerbs(Verdicts):
             A live :class:`~.stores.single.Single`, whose ``value`` is the
             :class:`~.stores.cells.Total` of now; with a key a :class:`~.stores.table.Table`.
         """
+        from kprobesim.programs.actions import Sum
+
         return self._plant_one(where, Sum(value, key, max_keys=max_keys), when, returns, compiled)
 
     def min(
@@ -317,6 +330,8 @@ class ProgramVerbs(Verdicts):
             A live :class:`~.stores.single.Single`, whose ``value`` is the
             :class:`~.stores.cells.Total` of now; with a key a :class:`~.stores.table.Table`.
         """
+        from kprobesim.programs.actions import Minimum
+
         return self._plant_one(
             where, Minimum(value, key, max_keys=max_keys), when, returns, compiled
         )
@@ -338,12 +353,16 @@ class ProgramVerbs(Verdicts):
             A live :class:`~.stores.single.Single`, whose ``value`` is the
             :class:`~.stores.cells.Total` of now; with a key a :class:`~.stores.table.Table`.
         """
+        from kprobesim.programs.actions import Maximum
+
         return self._plant_one(
             where, Maximum(value, key, max_keys=max_keys), when, returns, compiled
         )
 
 
 def _scale(*, log2: bool, linear: tuple[int, int, int] | None) -> Log2 | Linear:
+    from kprobesim.programs.actions import Linear, Log2
+
     if linear is None:
         return Log2()
     if log2:

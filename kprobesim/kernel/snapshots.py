@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
@@ -21,19 +21,19 @@ from kprobesim.boot.host_time import CLOCKS
 from kprobesim.errors import SnapshotError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.image.state import identity, pack_image, page_reader, unpack_image
+from kprobesim.kernel.reading import SnapshotReading, memory_of
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import MODELS, Model
 from kprobesim.kprobes.rules.own_code import own_facts, with_facts
 from kprobesim.kprobes.state import check_probes, save_probes
-from kprobesim.programs.saved import SavedPrograms, save_programs
-from kprobesim.sizes import PAGE
 from kprobesim.snapshot.container import Container, read_container, write_container
 from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
 from kprobesim.snapshot.pages import PagesError, PageWriter
 
-__all__ = ["Resumed", "Wanted", "check_place", "describe", "resume_board", "write_snapshot"]
+if TYPE_CHECKING:  # most snapshots hold none
+    from kprobesim.programs.saved import SavedPrograms
 
-_LEAST_MEMORY = 1 << 20  # no board has less
+__all__ = ["Resumed", "Wanted", "check_place", "describe", "resume_board", "write_snapshot"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Resumed:
     image: KernelImage
     board: Board
     probes: Any
-    programs: SavedPrograms
+    programs: SavedPrograms | None
     model: Model | None
     strict: bool
 
@@ -75,6 +75,8 @@ def write_snapshot(
     path: str | os.PathLike[str], image: KernelImage, board: Board, kprobes: KprobesManager
 ) -> None:
     """Write all of a booted kernel to ``path``, replacing a file that is there."""
+    from kprobesim.programs.saved import save_programs
+
     check_place(path)
     state = board.save_state()
     probes = save_probes(kprobes)
@@ -118,9 +120,11 @@ def _pack_programs(saved: SavedPrograms) -> dict[str, bytes]:
     return {"programs": pack_value(saved.facts), **kept}
 
 
-def _unpack_programs(container: Container) -> SavedPrograms:
+def _unpack_programs(container: Container) -> SavedPrograms | None:
     if "programs" not in container.sections:
-        return SavedPrograms([], [])
+        return None
+    from kprobesim.programs.saved import SavedPrograms
+
     facts = unpack_value(container.section("programs"))
     count = sum(name.startswith("programs/") for name in container.sections)
     return SavedPrograms(
@@ -134,13 +138,13 @@ def _last_line(text: str) -> str:
 
 
 def resume_board(
-    path: str | os.PathLike[str],
+    reading: SnapshotReading,
     other: str | os.PathLike[str] | None = None,
     wanted: Wanted | None = None,
     clock: str = "virtual",
     progress: Callable[[str], None] | None = None,
 ) -> Resumed:
-    """Read the snapshot ``path``; ``other`` is a file that must hold the same kernel.
+    """Make a board of what is read; ``other`` is a file that must hold the same kernel.
 
     ``clock`` is what the board's time follows. Raises :class:`SnapshotError`, also for a kernel
     that is not as ``wanted``, and :class:`ImageError` for an unusable ``other``.
@@ -148,16 +152,13 @@ def resume_board(
     wanted = wanted or Wanted()
     if clock not in CLOCKS:
         raise UsageError(f"clock is {' or '.join(CLOCKS)}, not {clock!r}")
-    container = read_container(path)
+    container = reading.container()
     if other is not None:
         from kprobesim.image.load import load_image
 
         _check_image(container, load_image(other, progress=progress))
-    pages = page_reader(container)
-    image = unpack_image(container, pages)
-    memory = container.facts.get("memory")
-    if type(memory) is not int or memory < _LEAST_MEMORY or memory % PAGE:
-        raise container.damaged("it does not say how much memory the guest has")
+    image = unpack_image(container, page_reader(container))
+    memory = memory_of(container)
     if wanted.memory not in (None, memory):
         raise _contradiction(container, "memory", f"{wanted.memory} bytes", f"{memory} bytes")
     model, strict = _imitated(container, wanted)
@@ -166,9 +167,9 @@ def resume_board(
         probes = unpack_value(container.section("probes"))
         check_probes(probes)
         programs = _unpack_programs(container)
-        board = board_class(image.arch).empty(image, memory, clock)
-        pages.fill(board.ram, container.section("ram"))
+        board = board_class(image.arch).empty(image, memory, clock, reading.ram())
         put = board.parse_state(state)
+        reading.wait()
     except (PackingError, PagesError) as error:
         raise container.damaged(str(error)) from error
     except UsageError as error:

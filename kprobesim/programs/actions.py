@@ -11,9 +11,9 @@ from unicodedata import normalize
 from kprobesim.errors import UsageError
 from kprobesim.programs.types import Str
 from kprobesim.programs.values import TextConst, Value, as_value
+from kprobesim.sizes import MAX_KEYS
 
 __all__ = [
-    "MAX_KEYS",
     "Action",
     "Count",
     "Full",
@@ -32,8 +32,6 @@ Full = Literal["drain", "drop"]
 ones are dropped, and counted."""
 
 _KEY_WORDS = 32
-MAX_KEYS = 1 << 20
-"""How many keys there may be where nobody says another number."""
 _MOST_KEYS = 1 << 26
 _FIELDS = 64
 _SLOTS = 4096
