@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import tempfile
 
 from kprobesim.errors import EngineError
 
@@ -19,6 +18,8 @@ def new_file(size: int) -> int:
     try:
         descriptor = os.memfd_create("kprobesim RAM", os.MFD_CLOEXEC)
     except (AttributeError, OSError):
+        import tempfile  # it takes long to import, and most hosts need none
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)

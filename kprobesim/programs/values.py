@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from operator import index
+from numbers import Integral
 from typing import Any, NoReturn, TypeAlias
 
 from kprobesim.errors import UsageError
@@ -307,7 +307,8 @@ def as_value(thing: Any, what: str = "a value") -> Value:
     """
     if isinstance(thing, Value):
         return thing
-    if (number := _as_int(thing)) is not None:
+    if isinstance(thing, Integral):  # numpy's are, too; a live counter is not
+        number = int(thing)
         if not -(1 << 63) <= number <= MASK64:
             raise UsageError(f"{number:#x} has more than 64 bits")
         return Const(number)
@@ -323,14 +324,6 @@ def as_value(thing: Any, what: str = "a value") -> Value:
         f"{thing!r} is of type {type(thing).__name__}, not {what}: give arg(0), reg('sp'), "
         "arg(1).deref(8), comm, pid ... of kprobesim.programs, or a number"
     )
-
-
-def _as_int(thing: Any) -> int | None:
-    """The number that ``thing`` is, if it is one (numpy's are, too)."""
-    try:
-        return index(thing)
-    except TypeError:
-        return None
 
 
 def _require_int(value: Value, what: str) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import stat
 import struct
 from collections.abc import Mapping
@@ -217,6 +216,8 @@ def write_container(
 
 def _replace(path: Path, parts: list[bytes], durable: bool) -> None:
     """Write a new file beside ``path`` and give it that name when it is complete."""
+    import secrets  # who only reads needs none
+
     new = path.with_name(f".{secrets.token_hex(8)}.kps")
     try:
         with new.open("xb") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kprobesim import CalledKernel, Kprobe
+from kprobesim import CalledKernel, Kprobe, UsageError
 from kprobesim.programs import arg
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.single import Counter
@@ -21,6 +21,23 @@ def test_a_counter_is_live(guest: CalledKernel, compiled: bool) -> None:
     guest.call("gcd", 12, 8)
     assert int(hits) == 1
     assert len(guest.kprobes) == 0
+
+
+def test_a_counter_is_compared_as_a_number() -> None:
+    hits = Counter()
+    hits.add((), 1)
+    hits.add((), 1)
+    assert hits < 2.5, "not with the whole part of it"
+    assert hits > 1
+    assert hits >= Counter()
+    assert hits != "2"
+    assert f"{hits:3d}" == "  2"
+    with pytest.raises(TypeError):
+        assert hits < "5"
+    with pytest.raises(UsageError, match="is of type Counter"):
+        assert arg(0) > hits
+    with pytest.raises(UsageError, match="is of type Counter"):
+        assert hits == arg(0)
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import tempfile
 import weakref
 from pathlib import Path
 from typing import IO
@@ -211,6 +210,8 @@ def spool(path: Path, source: IO[bytes], size: int) -> FileBytes | None:
 
 
 def _temporary_file(path: Path, size: int) -> IO[bytes]:
+    import tempfile  # it takes long to import, and few images need one
+
     try:
         return tempfile.TemporaryFile(prefix="kprobesim-", buffering=0)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 
 __all__ = ["nearest_names"]
@@ -29,6 +28,8 @@ def nearest_names(wanted: bytes, names: Collection[bytes], count: int = 5) -> li
         (name for name in names if low <= len(name) <= high), key=shared, reverse=True
     )[:_SHORTLIST]
     texts = {name.decode("latin-1"): name for name in promising}
+    import difflib  # names that are all right need none
+
     close = difflib.get_close_matches(wanted.decode("latin-1"), texts, n=count, cutoff=0.6)
     found = dict.fromkeys(suffixed[:count])
     found.update(dict.fromkeys(texts[text] for text in close))

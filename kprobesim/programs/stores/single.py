@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import operator
+from collections.abc import Callable
+from numbers import Real
 from typing import Any, Generic, TypeVar
 
 from kprobesim.programs.stores.cells import Cell, CountCell
@@ -71,21 +74,30 @@ class Counter(Single[int]):
     __index__ = __int__
 
     def __eq__(self, other: object) -> bool:
-        return self.value == (other.value if isinstance(other, Counter) else other)
+        return self._compare(operator.eq, other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __lt__(self, other: Any) -> bool:
-        return self.value < int(other)
+        return self._compare(operator.lt, other)
 
     def __le__(self, other: Any) -> bool:
-        return self.value <= int(other)
+        return self._compare(operator.le, other)
 
     def __gt__(self, other: Any) -> bool:
-        return self.value > int(other)
+        return self._compare(operator.gt, other)
 
     def __ge__(self, other: Any) -> bool:
-        return self.value >= int(other)
+        return self._compare(operator.ge, other)
+
+    def _compare(self, compare: Callable[[Any, Any], bool], other: object) -> bool:
+        """What Python is told of a number; other things are asked themselves."""
+        if isinstance(other, Counter):
+            return compare(self.value, other.value)
+        return compare(self.value, other) if isinstance(other, Real) else NotImplemented
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
 
     def __bool__(self) -> bool:
         return self.value != 0
