@@ -31,7 +31,7 @@ def cached_kernel(arch: str) -> tuple[CalledKernel | None, str]:
             reason = f"{path.name} cannot be loaded: {error}"
             continue
         if kernel.arch == arch:
-            return kernel, str(path)
+            return kernel, path.name
     return None, reason
 
 

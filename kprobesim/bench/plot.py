@@ -32,6 +32,7 @@ def write_plot(report: Report, path: Path) -> None:
     A bar is a median and says so, dots are the rounds, a red line is what a bar is held to.
     """
     check_plot(path)
+    from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -58,7 +59,8 @@ def write_plot(report: Report, path: Path) -> None:
         "R: one that reads a register.",
         fontsize=11,
     )
-    FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "kprobesim"}):
+        FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
 
 
 def _panel(contest: Contest, axis: Any) -> None:

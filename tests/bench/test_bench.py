@@ -25,6 +25,7 @@ from kprobesim.bench.sizes import Sizes
 from kprobesim.cli.main import main
 from kprobesim.kernel.samples import sample_path
 
+DOCS = Path(__file__).parents[2] / "docs"
 TINY = Sizes(
     calls=100,
     hash_bytes=1000,
@@ -256,6 +257,11 @@ def test_a_page_has_a_row_for_every_contender(report: Report) -> None:
     assert "(plot.svg)" in text
     assert " 0.06 x E |" in text
     assert " 8 |" in text
+
+
+def test_the_page_in_docs_is_made_of_the_run_beside_it() -> None:
+    run = json.loads((DOCS / "performance.json").read_text())
+    assert (DOCS / "performance.md").read_text() == page(Report.of(run), "performance.svg")
 
 
 def test_plot_without_matplotlib_says_how_to_get_it(
