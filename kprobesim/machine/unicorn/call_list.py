@@ -8,17 +8,14 @@ more than it does.
 from __future__ import annotations
 
 import ctypes
-import platform
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 
-from kprobesim.errors import EngineError
-from kprobesim.machine.unicorn.host_code import assemble, put_code
+from kprobesim.machine.unicorn.host_code import put_functions
 
 __all__ = [
     "CODE",
     "STEP",
-    "WORDS",
     "Buffer",
     "CallList",
     "compare",
@@ -86,7 +83,6 @@ call_list_end:
 
 CODE = {"x86_64": _X86_64, "aarch64": _AARCH64}
 """By the host's architecture: labels, and each instruction as bytes and as a text."""
-WORDS = ("unused",)
 
 _INT = 0xFFFF_FFFF  # what of a result is an int's
 
@@ -162,21 +158,12 @@ class CallList:
         return end - call(self.address + 8 * STEP * first, end - first)
 
 
+@cache
 def find_call_list() -> Callable[[int], CallList] | None:
     """What makes a :class:`CallList` with room for so many steps; ``None``: not on this host."""
-    return _find()
-
-
-@cache
-def _find() -> Callable[[int], CallList] | None:
-    listing = CODE.get(platform.machine())
-    if listing is None:
+    functions = put_functions(CODE)
+    if functions is None:
         return None
-    code, labels = assemble(listing)
-    try:
-        placed = put_code(code, WORDS, {}, WORDS[0], 0)
-    except EngineError:  # it lets nobody make code
-        return None
-    address = placed.code + labels["call_list"]
+    address = functions["call_list"]
     kinds = ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
     return partial(CallList, ctypes.CFUNCTYPE(*kinds)(address), ctypes.PYFUNCTYPE(*kinds)(address))

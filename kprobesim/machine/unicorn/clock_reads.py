@@ -9,13 +9,12 @@ reading takes, and the limit of the run, which stands for a time, comes closer b
 from __future__ import annotations
 
 import ctypes
-import platform
 from functools import cache
 
 from unicorn import arm64_const
 
 from kprobesim.machine.unicorn.clock_code import CODE, DATA, NO_WORD
-from kprobesim.machine.unicorn.host_code import assemble, put_code
+from kprobesim.machine.unicorn.host_code import put_functions
 from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["WORD_OF", "ClockReads", "clock_reads"]
@@ -61,7 +60,7 @@ def clock_reads(
         block_ns: How long a block takes, which is what the counter counts.
         tick_ns: How long a tick of ARM64's counter takes; a power of two.
     """
-    labels = _placed(platform.machine())
+    labels = _functions()
     if labels is None:
         return None
     numbers = _numbers()
@@ -78,13 +77,9 @@ def clock_reads(
 
 
 @cache
-def _placed(host: str) -> dict[str, int] | None:
+def _functions() -> dict[str, int] | None:
     """Where each function is."""
-    if host not in CODE:
-        return None
-    code, labels = assemble(CODE[host])
-    placed = put_code(code, ("nothing",), {}, "nothing", 0)
-    return {name: placed.code + offset for name, offset in labels.items()}
+    return put_functions(CODE)
 
 
 @cache

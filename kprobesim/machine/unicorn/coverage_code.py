@@ -11,10 +11,7 @@ from __future__ import annotations
 
 from kprobesim.sizes import MASK64
 
-__all__ = ["AREA", "CODE", "EMPTY", "MAP_BYTES", "SIZE_SHIFT", "WORDS"]
-
-WORDS = ("area",)
-"""What lies before the code: nothing that is used."""
+__all__ = ["AREA", "CODE", "EMPTY", "MAP_BYTES", "SIZE_SHIFT"]
 
 AREA = ("low", "span", "map", "before", "table", "mask", "used", "most", "full")
 """Whose blocks are noted, as the lowest address and how many there are; where the map is, or 0, and

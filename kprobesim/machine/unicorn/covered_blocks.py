@@ -6,7 +6,6 @@ By Python where there is none for this computer, some 1,000 ns a block: the same
 from __future__ import annotations
 
 import ctypes
-import platform
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
@@ -17,10 +16,9 @@ from kprobesim.machine.unicorn.coverage_code import (
     EMPTY,
     MAP_BYTES,
     SIZE_SHIFT,
-    WORDS,
 )
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.unicorn.host_code import assemble, put_code
+from kprobesim.machine.unicorn.host_code import put_functions
 from kprobesim.machine.unicorn.native import SIGNATURE, Native
 from kprobesim.sizes import MASK64
 
@@ -173,8 +171,5 @@ class CoveredBlocks:
 @cache
 def _code() -> int:
     """Where the machine code is, once a process; 0 where there is none for this computer."""
-    listing = CODE.get(platform.machine())
-    if listing is None:
-        return 0
-    code, labels = assemble(listing)
-    return put_code(code, WORDS, {}, WORDS[0], 0).code + labels["covered"]
+    functions = put_functions(CODE)
+    return functions["covered"] if functions else 0

@@ -7,15 +7,14 @@ at. By Python where there is no such code for this computer: the same count.
 from __future__ import annotations
 
 import ctypes
-import platform
 from functools import cache
 
-from kprobesim.machine.unicorn.host_code import assemble, put_code
+from kprobesim.machine.unicorn.host_code import put_functions
 from kprobesim.machine.unicorn.native import SIGNATURE, Native
 
-__all__ = ["Executions"]
+__all__ = ["CODE", "Executions"]
 
-_LISTINGS = {
+CODE = {
     "x86_64": """
 count:
     48ff01                  inc qword ptr [rcx]
@@ -68,8 +67,5 @@ class Executions:
 @cache
 def _code() -> int:
     """Where the function is; 0 where there is none for this computer."""
-    listing = _LISTINGS.get(platform.machine())
-    if listing is None:
-        return 0
-    code, labels = assemble(listing)
-    return put_code(code, ("nothing",), {}, "nothing", 0).code + labels["count"]
+    functions = put_functions(CODE)
+    return functions["count"] if functions else 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kprobesim.errors import EngineError
 
-__all__ = ["Placed", "assemble", "put_code"]
+__all__ = ["Placed", "assemble", "put_code", "put_functions"]
 
 _PAGE = 4096
 
@@ -34,6 +35,27 @@ def assemble(listing: str) -> tuple[bytes, dict[str, int]]:
     return bytes(code), labels
 
 
+def put_functions(listings: Mapping[str, str]) -> dict[str, int] | None:
+    """Put functions into memory that use nothing but their arguments.
+
+    Args:
+        listings: By the host's architecture.
+
+    Returns:
+        Where each label is; ``None``: there is no listing for this computer, or it lets no program
+        make code.
+    """
+    listing = listings.get(platform.machine())
+    if listing is None:
+        return None
+    code, labels = assemble(listing)
+    try:
+        placed = _put(code, 0, 0)
+    except EngineError:
+        return None
+    return {name: placed.code + offset for name, offset in labels.items()}
+
+
 def put_code(
     code: bytes, words: Sequence[str], values: Mapping[str, int], area: str, size: int
 ) -> Placed:
@@ -49,9 +71,14 @@ def put_code(
     Raises:
         EngineError: There is no memory, or this computer lets no program make code.
     """
-    placed = Placed(_map(2 * _PAGE + size), len(words))
+    placed = _put(code, len(words), size)
     values = {**dict.fromkeys(words, 0), **values, area: placed.area}
     placed.words[:] = [values[name] for name in words]
+    return placed
+
+
+def _put(code: bytes, words: int, size: int) -> Placed:
+    placed = Placed(_map(2 * _PAGE + size), words)
     ctypes.memmove(placed.code, code, len(code))
     _make_executable(placed.code, _PAGE)
     return placed

@@ -74,7 +74,7 @@ def state(arch: str, native: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[obj
     engine.count_blocks()
     engine.map_ram(0, len(ram), ctypes.addressof(ctypes.c_char.from_buffer(ram)))
     if not native:
-        monkeypatch.setattr(clock_reads, "_placed", lambda host: None)
+        monkeypatch.setattr(clock_reads, "_functions", lambda: None)
     clock = VirtualTime(engine)
     clock.spend(1 << 33)
     reads = clock.native_reads()

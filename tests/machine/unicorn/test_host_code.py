@@ -15,6 +15,7 @@ from kprobesim.machine.unicorn import (
     cmpxchg,
     coverage_code,
     dispatch_code,
+    executions,
     store_code,
 )
 from kprobesim.machine.unicorn.host_code import assemble
@@ -45,7 +46,15 @@ def host(request: pytest.FixtureRequest) -> Host:
     return Host(str(request.param))
 
 
-MODULES = [store_code, cmpxchg, dispatch_code, clock_code, call_list, coverage_code]
+MODULES = [
+    store_code,
+    cmpxchg,
+    dispatch_code,
+    clock_code,
+    call_list,
+    coverage_code,
+    executions,
+]
 
 
 @pytest.mark.parametrize("module", MODULES)
