@@ -14,12 +14,8 @@ all counts, the console and the time. The latter takes minutes for more than 1,0
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import mmap
-import platform
 import random
-import struct
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +28,7 @@ import capstone
 from kprobesim import Kernel
 from kprobesim.machine.code_watch import CodeWatch, Watch
 from kprobesim.machine.unicorn import dispatch
+from kprobesim.machine.unicorn.executions import Executions
 from kprobesim.machine.unicorn.native import Native
 
 SOURCES = Path(__file__).resolve().parents[1]
@@ -43,25 +40,6 @@ KINDS = {
     "x86_64": (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
     "arm64": (capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN),
 }
-COUNT = {  # *data += 1
-    "x86_64": bytes.fromhex("48ff01c3"),
-    "aarch64": struct.pack("<4I", 0xF9400069, 0x91000529, 0xF9000069, 0xD65F03C0),
-}
-
-
-class Counters:
-    """Counters that the host's machine code adds to."""
-
-    def __init__(self, number: int) -> None:
-        self._code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-        code = COUNT[platform.machine()]
-        self._code[: len(code)] = code
-        self._function = ctypes.addressof(ctypes.c_char.from_buffer(self._code))
-        self.counts = (ctypes.c_uint64 * max(1, number))()
-
-    def __getitem__(self, number: int) -> Native:
-        data = ctypes.addressof(self.counts) + 8 * number
-        return Native(self._function, data, (self._code, self.counts))
 
 
 # -- the cost --------------------------------------------------------------------------------------
@@ -70,7 +48,8 @@ class Counters:
 def cost(arch: str, many: int, turns: int) -> dict[str, float]:
     """Nanoseconds a turn of ``count_to()``, and seconds for watching many."""
     kernel = Kernel.load(SOURCES / f"samples/guest-{arch}.elf")
-    loop, watch, counters = kernel.symbols["count_to"], kernel.machine.code_watch, Counters(2)
+    loop, watch = kernel.symbols["count_to"], kernel.machine.code_watch
+    here, elsewhere = Executions(), Executions()
     code = kernel.read(loop.address, loop.size)
     found = capstone.Cs(*KINDS[arch]).disasm(code, loop.address)
     site = [insn.address for insn in found if insn.mnemonic in ("inc", "add")][-1]
@@ -84,22 +63,22 @@ def cost(arch: str, many: int, turns: int) -> dict[str, float]:
         return best / turns * 1e9
 
     def counted() -> float:
-        handle = watch.watch_native(site, counters[0])
+        handle = watch.watch_native(site, here.native)
         best = turn()
         watch.unwatch(handle)
         return best
 
     turn()
     figures = {"nothing": turn(), "1 counted": counted()}
-    few = [watch.watch_native(FAR + 64 * n, counters[1]) for n in range(FEW)]
+    few = [watch.watch_native(FAR + 64 * n, elsewhere.native) for n in range(FEW)]
     figures[f"{FEW} elsewhere"] = turn()
-    figures["watching"], handles = timed(watch, counters[1], many)
+    figures["watching"], handles = timed(watch, elsewhere.native, many)
     figures[f"{many} elsewhere"] = turn()
     figures[f"1 counted, {many} elsewhere"] = counted()
     for handle in (*few, *handles):
         watch.unwatch(handle)
-    if counters.counts[0] != 2 * ROUNDS * turns or counters.counts[1]:
-        raise SystemExit(f"{arch}: {counters.counts[0]} hits are not {2 * ROUNDS * turns}")
+    if int(here) != 2 * ROUNDS * turns or int(elsewhere):
+        raise SystemExit(f"{arch}: {int(here)} hits are not {2 * ROUNDS * turns}")
     return figures
 
 
@@ -132,14 +111,14 @@ def show(arch: str, many: int, figures: dict[str, float]) -> None:
 class Run:
     """What a boot came to."""
 
-    counts: bytes
+    counts: tuple[int, ...]
     console: str
     time: float
     seconds: float
 
     @property
     def hits(self) -> int:
-        return sum(memoryview(self.counts).cast("Q"))
+        return sum(self.counts)
 
 
 def places_in(kernel: Kernel, number: int) -> list[int]:
@@ -155,13 +134,13 @@ def places_in(kernel: Kernel, number: int) -> list[int]:
 
 def boot(path: str, places: Sequence[int], until: str) -> Run:
     """Boot with ``places`` counted."""
-    kernel, counters = Kernel.boot(path), Counters(len(places))
-    for number, address in enumerate(places):
-        kernel.machine.code_watch.watch_native(address, counters[number])
+    kernel, counters = Kernel.boot(path), [Executions() for _ in places]
+    for address, counter in zip(places, counters, strict=True):
+        kernel.machine.code_watch.watch_native(address, counter.native)
     began = time.process_time()
     kernel.run(until, timeout=None)
     seconds = time.process_time() - began
-    return Run(bytes(counters.counts), kernel.console.text, kernel.time, seconds)
+    return Run(tuple(map(int, counters)), kernel.console.text, kernel.time, seconds)
 
 
 def compare(path: str, number: int, until: str) -> dict[str, object]:
