@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kprobesim.bench.contest import check, seconds
 
-__all__ = ["Planting", "hit_cost", "verify_count"]
+__all__ = ["HitCounter", "Planting", "handled_cost", "hit_cost", "verify_count"]
 
 
 def _nothing(_hits: int) -> None:
@@ -55,3 +56,43 @@ def verify_count(what: str, counted: Callable[[], int]) -> Callable[[int], None]
         before = now
 
     return verify
+
+
+class HitCounter:
+    """A handler of any kind that only counts."""
+
+    def __init__(self) -> None:
+        self.hits = 0
+
+    def __call__(self, *_: object) -> None:
+        """One hit."""
+        self.hits += 1
+
+    def check(self, expected: int) -> None:
+        """Raise :class:`EngineError` for another number."""
+        check("the number of hits", self.hits, expected)
+
+
+def handled_cost(
+    call: Callable[[int], object],
+    plant: Callable[..., Callable[[], object]],
+    handlers: Sequence[Callable[..., Any]],
+    hits: int,
+) -> float:
+    """As :func:`hit_cost`, for handlers; in a run before, ones that count stand in for them.
+
+    Args:
+        call: As there.
+        plant: Plants as many handlers, and returns what takes them out.
+        handlers: Those that are timed.
+        hits: As there.
+    """
+    counters = [HitCounter() for _ in handlers]
+    remove = plant(*counters)
+    try:
+        call(hits)
+    finally:
+        remove()
+    for counter in counters:
+        counter.check(hits)
+    return hit_cost(call, lambda: Planting(plant(*handlers)), hits)

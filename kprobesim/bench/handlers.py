@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from kprobesim.arch.architecture import halves
 from kprobesim.bench.contest import Contender, Contest, Target
-from kprobesim.bench.cost import Planting, hit_cost, verify_count
+from kprobesim.bench.cost import handled_cost
 from kprobesim.bench.jump import JUMPED, jump_cost
 from kprobesim.bench.loop import Loop, PlainLoop
 from kprobesim.bench.sizes import Sizes
@@ -140,16 +140,11 @@ class _Ways:
 
     def pre(self, handler: Callable[..., None], arming: ProbeArming) -> Callable[[], float]:
         """A pre_handler alone."""
-        return self._measured(
-            lambda count: self._plant(arming, count), lambda: self._plant(arming, handler)
-        )
+        return self._measured(lambda pre: self._plant(arming, pre), handler)
 
     def stepped(self, arming: ProbeArming) -> Callable[[], float]:
         """A pre_handler and a post_handler."""
-        return self._measured(
-            lambda count: self._plant(arming, _empty, count),
-            lambda: self._plant(arming, _empty, _post),
-        )
+        return self._measured(lambda pre, post: self._plant(arming, pre, post), _empty, _post)
 
     def returns(self, arming: ProbeArming) -> Callable[[], float]:
         """A return probe's handler."""
@@ -158,7 +153,7 @@ class _Ways:
             rp = Kretprobe(self._function, handler=handler)
             return self._kernel.register_kretprobe(rp, arming=arming).remove
 
-        return self._measured(plant, lambda: plant(_returned))
+        return self._measured(plant, _returned)
 
     def _plant(
         self,
@@ -170,24 +165,6 @@ class _Ways:
         return self._kernel.register_kprobe(p, arming=arming).remove
 
     def _measured(
-        self,
-        counting: Callable[[Callable[..., None]], Callable[[], object]],
-        plant: Callable[[], Callable[[], object]],
+        self, plant: Callable[..., Callable[[], object]], *handlers: Callable[..., None]
     ) -> Callable[[], float]:
-        def run() -> float:
-            counted = 0
-
-            def count(*_: Any) -> None:
-                nonlocal counted
-                counted += 1
-
-            remove = counting(count)
-            try:
-                verify = verify_count("hits", lambda: counted)
-                self._loop.call(self._hits)
-                verify(self._hits)
-            finally:
-                remove()
-            return hit_cost(self._loop.call, lambda: Planting(plant()), self._hits)
-
-        return run
+        return lambda: handled_cost(self._loop.call, plant, handlers, self._hits)

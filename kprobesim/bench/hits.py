@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kprobesim.arch.architecture import halves
-from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
+from kprobesim.bench.contest import Contender, Contest, Target, check
+from kprobesim.bench.cost import HitCounter, handled_cost
 from kprobesim.bench.jump import JUMPED, jump_cost
 from kprobesim.bench.plain import Mode, Plain
 from kprobesim.bench.qiling_rival import QilingLoop
-from kprobesim.bench.rivals import NaiveKprobe
+from kprobesim.bench.rivals import NaiveKprobe, hook_cost
 from kprobesim.bench.sizes import Sizes
 from kprobesim.errors import EngineError, KprobeError
 from kprobesim.kernel.called import CalledKernel
@@ -104,9 +105,9 @@ def _points(kernel: CalledKernel) -> Iterator[_Point]:
     """Every place that can be probed and is hit exactly once a turn, found by trying."""
     symbol = kernel.symbols[FUNCTION]
     for offset in range(symbol.size):
-        count = _Counter()
+        count = HitCounter()
         try:
-            with kernel.probing(FUNCTION, offset=offset, pre_handler=count.pre) as p:
+            with kernel.probing(FUNCTION, offset=offset, pre_handler=count) as p:
                 kernel.call(FUNCTION, _TRIAL)
         except KprobeError:
             continue
@@ -116,37 +117,8 @@ def _points(kernel: CalledKernel) -> Iterator[_Point]:
             yield _Point(offset, ainsn.size, kind)
 
 
-class _Counter:
-    """Handlers of every kind that only count."""
-
-    def __init__(self) -> None:
-        self.hits = 0
-
-    def pre(self, *_: object) -> None:
-        self.hits += 1
-
-    def check(self, expected: int) -> None:
-        check("the number of hits", self.hits, expected)
-
-
 def _check_sum(result: int, turns: int) -> None:
     check(f"{FUNCTION}({turns})", result, turns * (turns - 1) // 2)
-
-
-def _cost(call: Callable[[], int], arm: Callable[[], Callable[[], None]], hits: int) -> float:
-    """ns a hit: the call with what ``arm`` plants (which returns its removal), less without."""
-    results: list[int] = []
-    call()
-    without = seconds(lambda: results.append(call()))
-    remove = arm()
-    try:
-        call()
-        probed = seconds(lambda: results.append(call()))
-    finally:
-        remove()
-    for result in results:
-        _check_sum(result, hits)
-    return (probed - without) / hits * 1e9
 
 
 # -- ours ------------------------------------------------------------------------------------------
@@ -180,29 +152,17 @@ _HANDLERS: Mapping[str, tuple[PreHandler, PostHandler]] = halves(
 def _ours(
     kernel: CalledKernel, point: _Point, hits: int, *, with_registers: bool
 ) -> Callable[[], float]:
-    pre, post = _HANDLERS[kernel.arch] if with_registers else (_empty, None)
+    def call(turns: int) -> None:
+        _check_sum(kernel.call(FUNCTION, turns, timeout=None), turns)
 
-    def call() -> int:
-        return kernel.call(FUNCTION, hits, timeout=None)
-
-    def plant(pre: PreHandler, post: PostHandler | None) -> Callable[[], None]:
+    def plant(pre: PreHandler, post: PostHandler | None = None) -> Callable[[], None]:
         p = Kprobe(FUNCTION, offset=point.offset, pre_handler=pre, post_handler=post)
         kernel.kprobes.optimization = False
         kernel.register_kprobe(p)
         return lambda: kernel.unregister_kprobe(p)
 
-    def run() -> float:
-        pre_count, post_count = _Counter(), _Counter()
-        remove = plant(pre_count.pre, post_count.pre if with_registers else None)
-        try:
-            _check_sum(call(), hits)
-        finally:
-            remove()
-        pre_count.check(hits)
-        post_count.check(hits if with_registers else 0)
-        return _cost(call, lambda: plant(pre, post), hits)
-
-    return run
+    handlers = _HANDLERS[kernel.arch] if with_registers else (_empty,)
+    return lambda: handled_cost(call, plant, handlers, hits)
 
 
 # -- the others ------------------------------------------------------------------------------------
@@ -228,28 +188,11 @@ def _hook_contenders(kernel: CalledKernel, point: _Point, hits: int) -> list[Con
 
 def _hook(plain: Plain, point: _Point, hits: int, *, reads: bool) -> Callable[[], float]:
     function = plain.kernel.symbols[FUNCTION].address
-    address, register = function + point.offset, plain.arguments[0]
 
-    def empty(uc: Any, address: int, size: int, data: Any) -> None:
-        pass
+    def call(turns: int) -> None:
+        _check_sum(plain.call(function, turns), turns)
 
-    def read(uc: Any, address: int, size: int, data: Any) -> None:
-        uc.reg_read(register)
-
-    def call() -> int:
-        return plain.call(function, hits)
-
-    def run() -> float:
-        count = _Counter()
-        remove = plain.hook_code(address, count.pre)
-        try:
-            _check_sum(call(), hits)
-        finally:
-            remove()
-        count.check(hits)
-        return _cost(call, lambda: plain.hook_code(address, read if reads else empty), hits)
-
-    return run
+    return hook_cost(plain, function + point.offset, call, hits, reads=reads)
 
 
 def _naive(kernel: CalledKernel, point: _Point, hits: int) -> Callable[[], float]:
@@ -261,24 +204,13 @@ def _naive(kernel: CalledKernel, point: _Point, hits: int) -> Callable[[], float
         reg_read(first)
         reg_read(second)
 
-    def call() -> int:
-        return plain.call(function, hits)
+    def call(turns: int) -> None:
+        _check_sum(plain.call(function, turns), turns)
 
     def plant(pre: Any, post: Any) -> Callable[[], None]:
         return NaiveKprobe(plain, function + point.offset, point.size, pre, post).remove
 
-    def run() -> float:
-        pre_count, post_count = _Counter(), _Counter()
-        remove = plant(pre_count.pre, post_count.pre)
-        try:
-            _check_sum(call(), hits)
-        finally:
-            remove()
-        pre_count.check(hits)
-        post_count.check(hits)
-        return _cost(call, lambda: plant(read_two, read_two), hits)
-
-    return run
+    return lambda: handled_cost(call, plant, [read_two, read_two], hits)
 
 
 def _qiling(kernel: CalledKernel, point: _Point, hits: int) -> Callable[[], float]:
@@ -288,8 +220,8 @@ def _qiling(kernel: CalledKernel, point: _Point, hits: int) -> Callable[[], floa
         pass
 
     def run() -> float:
-        count = _Counter()
-        loop.timed(hits, count.pre)
+        count = HitCounter()
+        loop.timed(hits, count)
         count.check(hits)
         return (loop.timed(hits, empty) - loop.timed(hits, None)) / hits * 1e9
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.bench.contest import check
-from kprobesim.bench.cost import Planting, hit_cost, verify_count
+from kprobesim.bench.cost import handled_cost
 from kprobesim.bench.guestcode import CALL_LOOP
 from kprobesim.errors import EngineError
 from kprobesim.kernel.called import CalledKernel
@@ -35,30 +35,14 @@ def jump_cost(
     def call(turns: int) -> None:
         check(f"{JUMPED}({_X})", kernel.call(loop, turns, target, _X, timeout=None), _ROOT)
 
-    def run() -> float:
-        counted = 0
-
-        def counting(_p: Kprobe, _regs: object) -> None:
-            nonlocal counted
-            counted += 1
-
-        p = Kprobe(addr=place, pre_handler=counting)
+    def plant(pre_handler: PreHandler) -> Callable[[], object]:
         kernel.kprobes.optimization = True
+        planted = kernel.register_kprobe(Kprobe(addr=place, pre_handler=pre_handler), arming="jump")
+        head = kernel.kprobes.get_kprobe(place)
+        check("whether it is optimised", bool(head and head.flags & KprobeFlag.OPTIMIZED), True)
+        return planted.remove
 
-        def plant() -> Planting:
-            p.pre_handler = counting
-            planted = kernel.register_kprobe(p, arming="jump")
-            head = kernel.kprobes.get_kprobe(place)
-            check("whether it is optimised", bool(head and head.flags & KprobeFlag.OPTIMIZED), True)
-            verify = verify_count("hits", lambda: counted)
-            call(hits)
-            verify(hits)
-            p.pre_handler = handler or _empty
-            return Planting(planted.remove)
-
-        return hit_cost(call, plant, hits)
-
-    return run
+    return lambda: handled_cost(call, plant, [handler or _empty], hits)
 
 
 def _place(kernel: CalledKernel) -> int:

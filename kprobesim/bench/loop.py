@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
 
 from kprobesim.bench.contest import check
-from kprobesim.bench.cost import Planting, hit_cost, verify_count
 from kprobesim.bench.guestcode import CALL_LOOP
 from kprobesim.bench.plain import Plain
+from kprobesim.bench.rivals import hook_cost
 from kprobesim.errors import EngineError
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
@@ -83,36 +82,4 @@ class PlainLoop:
 
     def hook(self, hits: int, *, reads: bool) -> Callable[[], float]:
         """Measures ``UC_HOOK_CODE`` on the function, with an empty handler or one register read."""
-        register = self._plain.arguments[0]
-
-        def empty(uc: Any, address: int, size: int, data: Any) -> None:
-            pass
-
-        def read(uc: Any, address: int, size: int, data: Any) -> None:
-            uc.reg_read(register)
-
-        def count() -> None:
-            counted = 0
-
-            def counting(*_: Any) -> None:
-                nonlocal counted
-                counted += 1
-
-            remove = self._plain.hook_code(self._arguments[0], counting)
-            try:
-                verify = verify_count("hits", lambda: counted)
-                self.call(hits)
-                verify(hits)
-            finally:
-                remove()
-
-        def run() -> float:
-            count()
-            handler = read if reads else empty
-            return hit_cost(
-                self.call,
-                lambda: Planting(self._plain.hook_code(self._arguments[0], handler)),
-                hits,
-            )
-
-        return run
+        return hook_cost(self._plain, self._arguments[0], self.call, hits, reads=reads)

@@ -1,16 +1,43 @@
-"""A kprobe as one writes it in an afternoon with the official binding: correct, and slow."""
+"""What one writes in an afternoon with the official binding: a hook, and a slow, correct kprobe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from kprobesim.bench.cost import handled_cost
 from kprobesim.bench.plain import Plain
 
-__all__ = ["NaiveKprobe"]
+__all__ = ["NaiveKprobe", "hook_cost"]
 
 _BRK_KPROBE, _BRK_STEP = (0xD4200080).to_bytes(4, "little"), (0xD42000C0).to_bytes(4, "little")
 _X86_IF, _ARM64_DAIF = 0x200, 0x3C0
+
+
+def hook_cost(
+    plain: Plain, address: int, call: Callable[[int], object], hits: int, *, reads: bool
+) -> Callable[[], float]:
+    """Measures ``UC_HOOK_CODE`` on ``address`` with an empty handler or one register read.
+
+    Args:
+        plain: Whose hook it is.
+        address: What ``call(turns)`` comes to once a turn.
+        call: Runs the guest.
+        hits: How many are timed.
+        reads: Whether the handler reads a register.
+    """
+    register = plain.arguments[0]
+
+    def empty(uc: Any, address: int, size: int, data: Any) -> None:
+        pass
+
+    def read(uc: Any, address: int, size: int, data: Any) -> None:
+        uc.reg_read(register)
+
+    def plant(handler: Callable[..., Any]) -> Callable[[], None]:
+        return plain.hook_code(address, handler)
+
+    return lambda: handled_cost(call, plant, [read if reads else empty], hits)
 
 
 class NaiveKprobe:

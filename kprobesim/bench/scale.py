@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
+from kprobesim.bench.cost import handled_cost
 from kprobesim.bench.guestcode import CALL_LOOP
 from kprobesim.bench.sizes import Sizes
 from kprobesim.errors import KprobeError
 from kprobesim.kernel.called import CalledKernel
-from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kprobe import Kprobe, PreHandler
 
 __all__ = ["scale_contests"]
 
@@ -103,28 +104,18 @@ class _Scale:
         label = f"{count:,} probe{'s' if count > 1 else ''} armed"
         return Contender(key, label, lambda: self._hit(count), target)
 
-    def _call(self) -> None:
-        arguments = (self._loop, self._hits, self._target, _X)
-        result = self._kernel.call(*arguments, timeout=None)
+    def _call(self, turns: int) -> None:
+        result = self._kernel.call(self._loop, turns, self._target, _X, timeout=None)
         check(f"{_PROBED}({_X})", result, _ROOT)
 
     def _hit(self, count: int) -> float:
         self.unregister(len(self._armed))
         self.register(count - 1)
-        hits = 0
 
-        def counting(_p: Kprobe, _regs: object) -> None:
-            nonlocal hits
-            hits += 1
+        def plant(pre_handler: PreHandler) -> Callable[[], object]:
+            return self._kernel.register_kprobe(Kprobe(_PROBED, pre_handler=pre_handler)).remove
 
-        self._call()
-        without = seconds(self._call)
-        with self._kernel.probing(_PROBED, pre_handler=counting) as p:
-            self._call()
-            check("the number of hits", hits, self._hits)
-            p.pre_handler = _empty
-            probed = seconds(self._call)
-        return (probed - without) / self._hits * 1e9
+        return handled_cost(self._call, plant, [_empty], self._hits)
 
     def register(self, count: int) -> float:
         """Seconds to plant ``count`` more."""
