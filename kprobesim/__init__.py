@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kprobesim.compat.finding import Answer, Compatibility, Finding
     from kprobesim.compat.kinds import Kind
     from kprobesim.compat.run import compatibility
+    from kprobesim.dynevent.error import ProbeEventError
     from kprobesim.errors import (
         AskingError,
         BpfObjectError,
@@ -140,6 +141,7 @@ __all__ = [
     "Override",
     "PostHandler",
     "PreHandler",
+    "ProbeEventError",
     "PtRegs",
     "Reason",
     "Registration",
@@ -177,6 +179,7 @@ _HOMES = {
     "compat.finding": "Answer Compatibility Finding",
     "compat.kinds": "Kind",
     "compat.run": "compatibility",
+    "dynevent.error": "ProbeEventError",
     "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
     "GuestMemoryError ImageError KprobeError KprobesimError Reason SnapshotError SymbolError "
     "TypesError UsageError",

@@ -27,6 +27,7 @@ from kprobesim import (
 )
 from kprobesim.boot.faults import BootError
 from kprobesim.cli.expression import ExpressionError
+from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.errors import (
     BpfObjectError,
     CatalogError,
@@ -90,6 +91,9 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     GuestMemoryError: lambda kind, _: kind(0x1000, 8, "read"),
     KprobeError: lambda kind, _: kind(
         22, Reason.BLACKLISTED, "no", symbol="irq_entry", address=0xFFFF_0000
+    ),
+    ProbeEventError: lambda kind, _: kind(
+        22, "p f %no", "BAD_REG_NAME", "Invalid register name", 4
     ),
     ExpressionError: lambda kind, _: kind("no number", "f(x)", 2),
     GuestStop: lambda kind, regs: kind("stopped", regs, *_STOP),
