@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
     from kprobesim.stack.stack_trace import Frame, StackTrace
+    from kprobesim.trace.files.refusal import TracefsError
+    from kprobesim.trace.tracefs import Tracefs, TracefsFile
     from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = [
@@ -156,6 +158,9 @@ __all__ = [
     "SymbolTable",
     "Task",
     "TextPoke",
+    "Tracefs",
+    "TracefsError",
+    "TracefsFile",
     "Trap",
     "TrapKind",
     "TypesError",
@@ -211,6 +216,8 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
+    "trace.files.refusal": "TracefsError",
+    "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

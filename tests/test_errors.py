@@ -22,6 +22,7 @@ from kprobesim import (
     KprobesimError,
     Reason,
     SymbolError,
+    TracefsError,
     Trap,
     TrapKind,
 )
@@ -95,6 +96,7 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     ProbeEventError: lambda kind, _: kind(
         22, "p f %no", "BAD_REG_NAME", "Invalid register name", 4
     ),
+    TracefsError: lambda kind, _: kind(22, "no number"),
     ExpressionError: lambda kind, _: kind("no number", "f(x)", 2),
     GuestStop: lambda kind, regs: kind("stopped", regs, *_STOP),
     GuestFault: lambda kind, regs: kind(
