@@ -1,7 +1,8 @@
 """``SavedCmdlines``: the names of tasks, which entries know by number only.
 
 The kernel saves the names of the task that leaves the CPU and of the one that comes, at the first
-switch behind an entry (kernel/trace/trace.c, ``tracing_record_taskinfo_sched_switch()``). So an entry is shown with the name that its task had then, not with that of the hit.
+switch behind an entry (kernel/trace/trace.c, ``tracing_record_taskinfo_sched_switch()``). So an
+entry is shown with the name that its task had then, not with that of the hit.
 """
 
 from __future__ import annotations
