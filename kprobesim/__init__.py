@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         ImageError,
         KprobeError,
         KprobesimError,
+        MemberError,
         Reason,
         SnapshotError,
         SymbolError,
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
     from kprobesim.stack.stack_trace import Frame, StackTrace
+    from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = [
@@ -132,6 +134,7 @@ __all__ = [
     "KprobesimError",
     "Kretprobe",
     "KretprobeInstance",
+    "MemberError",
     "Model",
     "Module",
     "ModuleState",
@@ -156,6 +159,7 @@ __all__ = [
     "TextPoke",
     "Trap",
     "TrapKind",
+    "TypedValue",
     "TypesError",
     "UsageError",
     "Verdict",
@@ -178,7 +182,8 @@ _HOMES = {
     "compat.kinds": "Kind",
     "compat.run": "compatibility",
     "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
-    "GuestMemoryError ImageError KprobeError KprobesimError Reason SnapshotError SymbolError "
+    "GuestMemoryError ImageError KprobeError KprobesimError MemberError Reason SnapshotError "
+    "SymbolError "
     "TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
@@ -208,6 +213,7 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
+    "typed.value": "TypedValue",
     "unbooted.trap_tables": "GuestWarning",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
