@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kprobesim.compat.finding import Answer, Compatibility, Finding
     from kprobesim.compat.kinds import Kind
     from kprobesim.compat.run import compatibility
+    from kprobesim.dynevent.error import ProbeEventError
     from kprobesim.errors import (
         AskingError,
         BpfObjectError,
@@ -80,6 +81,8 @@ if TYPE_CHECKING:
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
     from kprobesim.stack.stack_trace import Frame, StackTrace
+    from kprobesim.trace.files.refusal import TracefsError
+    from kprobesim.trace.tracefs import Tracefs, TracefsFile
     from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -143,6 +146,7 @@ __all__ = [
     "Override",
     "PostHandler",
     "PreHandler",
+    "ProbeEventError",
     "PtRegs",
     "Reason",
     "Registration",
@@ -157,6 +161,9 @@ __all__ = [
     "SymbolTable",
     "Task",
     "TextPoke",
+    "Tracefs",
+    "TracefsError",
+    "TracefsFile",
     "Trap",
     "TrapKind",
     "TypedValue",
@@ -181,6 +188,7 @@ _HOMES = {
     "compat.finding": "Answer Compatibility Finding",
     "compat.kinds": "Kind",
     "compat.run": "compatibility",
+    "dynevent.error": "ProbeEventError",
     "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
     "GuestMemoryError ImageError KprobeError KprobesimError MemberError Reason SnapshotError "
     "SymbolError "
@@ -214,6 +222,8 @@ _HOMES = {
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
     "typed.value": "TypedValue",
+    "trace.files.refusal": "TracefsError",
+    "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -22,11 +22,13 @@ from kprobesim import (
     KprobesimError,
     Reason,
     SymbolError,
+    TracefsError,
     Trap,
     TrapKind,
 )
 from kprobesim.boot.faults import BootError
 from kprobesim.cli.expression import ExpressionError
+from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.errors import (
     BpfObjectError,
     CatalogError,
@@ -93,6 +95,10 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     KprobeError: lambda kind, _: kind(
         22, Reason.BLACKLISTED, "no", symbol="irq_entry", address=0xFFFF_0000
     ),
+    ProbeEventError: lambda kind, _: kind(
+        22, "p f %no", "BAD_REG_NAME", "Invalid register name", 4
+    ),
+    TracefsError: lambda kind, _: kind(22, "no number"),
     ExpressionError: lambda kind, _: kind("no number", "f(x)", 2),
     GuestStop: lambda kind, regs: kind("stopped", regs, *_STOP),
     GuestFault: lambda kind, regs: kind(
