@@ -13,6 +13,8 @@ from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.calls import Calls
 from kprobesim.kernel.probing import Probing
 from kprobesim.kernel.programs import ProgramVerbs
+from kprobesim.kernel.tracing import Tracing
+from kprobesim.kernel.typing import Typing
 from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
@@ -37,7 +39,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Calls, Probing, ProgramVerbs, Watching, ABC):
+class Kernel(Calls, Probing, ProgramVerbs, Tracing, Typing, Watching, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and
@@ -53,6 +55,8 @@ class Kernel(Calls, Probing, ProgramVerbs, Watching, ABC):
         self.machine = machine
         self.kprobes = kprobes
         kprobes.listeners.now = lambda: self.time
+        for vcpu in machine.vcpus:
+            vcpu.cpu.named_argument = self._named_argument
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.version or self.image.path.name} {self.arch}>"
