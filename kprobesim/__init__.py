@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ImageError,
         KprobeError,
         KprobesimError,
+        MemberError,
         Reason,
         SnapshotError,
         SymbolError,
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from kprobesim.stack.stack_trace import Frame, StackTrace
     from kprobesim.trace.files.refusal import TracefsError
     from kprobesim.trace.tracefs import Tracefs, TracefsFile
+    from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = [
@@ -135,6 +137,7 @@ __all__ = [
     "KprobesimError",
     "Kretprobe",
     "KretprobeInstance",
+    "MemberError",
     "Model",
     "Module",
     "ModuleState",
@@ -163,6 +166,7 @@ __all__ = [
     "TracefsFile",
     "Trap",
     "TrapKind",
+    "TypedValue",
     "TypesError",
     "UsageError",
     "Verdict",
@@ -186,7 +190,8 @@ _HOMES = {
     "compat.run": "compatibility",
     "dynevent.error": "ProbeEventError",
     "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
-    "GuestMemoryError ImageError KprobeError KprobesimError Reason SnapshotError SymbolError "
+    "GuestMemoryError ImageError KprobeError KprobesimError MemberError Reason SnapshotError "
+    "SymbolError "
     "TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
@@ -216,6 +221,7 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
+    "typed.value": "TypedValue",
     "trace.files.refusal": "TracefsError",
     "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",

@@ -33,6 +33,7 @@ from kprobesim.errors import (
     BpfObjectError,
     CatalogError,
     ImageError,
+    MemberError,
     SnapshotError,
     TypesError,
 )
@@ -88,6 +89,7 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     BpfObjectError: lambda kind, _: kind("a/file", "is none"),
     CatalogError: lambda kind, _: kind("a/file", "is none"),
     TypesError: lambda kind, _: kind("a module", "are damaged"),
+    MemberError: lambda kind, _: kind("struct file", "f_pot", ["f_pos"]),
     SymbolError: lambda kind, _: kind("name", "there is none", ["names"]),
     GuestMemoryError: lambda kind, _: kind(0x1000, 8, "read"),
     KprobeError: lambda kind, _: kind(
