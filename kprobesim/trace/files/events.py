@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator
 
+from kprobesim.errors import KprobeError
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Setting
 from kprobesim.trace.files.numbers import number_of
@@ -41,7 +42,7 @@ class Switches:
         for event in list(events):
             try:
                 event.enabled = enabled
-            except OSError as error:
+            except (KprobeError, OSError) as error:
                 refused = refused or error
         if refused is not None:
             raise refused
@@ -59,7 +60,7 @@ class Switches:
 
     def of_one(self, event: TraceEvent) -> File:
         """The file ``enable`` of an event."""
-        return self.file(lambda: (event,), lambda: event.state + "\n")
+        return self.file(lambda: (event,), lambda: f"{int(event.enabled)}\n")
 
     def of_many(self, events: Callable[[], Iterable[TraceEvent]]) -> File:
         """The file ``enable`` of a group, or of all events."""
