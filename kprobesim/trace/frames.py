@@ -91,9 +91,7 @@ class StackNames:
         """The whole stack of ``entry``; see :meth:`stack`."""
         return self.stack(entry.ip, entry.func, entry.stack or ())
 
-    def stack(
-        self, ip: int, func: int | None, callers: Iterable[int]
-    ) -> tuple[SourceFrame, ...]:
+    def stack(self, ip: int, func: int | None, callers: Iterable[int]) -> tuple[SourceFrame, ...]:
         """A whole stack, innermost first.
 
         It begins with the function that is probed, of a return event with the one that returned,

@@ -99,9 +99,7 @@ def _kind(path: Path) -> type[Export]:
     """Who writes such a file."""
     found = next((suffix for suffix in _KINDS if path.name.lower().endswith(suffix)), None)
     if found is None:
-        raise UsageError(
-            f"{path}: the end of its name says what is written: {', '.join(_KINDS)}"
-        )
+        raise UsageError(f"{path}: the end of its name says what is written: {', '.join(_KINDS)}")
     file, name = _KINDS[found]
     kind: type[Export] = getattr(import_module(f"{__package__}.{file}"), name)
     for module, extra in kind.needs.items():

@@ -1,7 +1,7 @@
 """Folded stacks: a line for each stack that was seen, and how often; flame graphs are made of it.
 
-``task;outermost;...;innermost COUNT``, as the collapsing scripts of flame graphs write it; functions
-that are inlined end in ``_[i]`` there, too.
+``task;outermost;...;innermost COUNT``, as the collapsing scripts of flame graphs write it; inlined
+functions end in ``_[i]`` there, too.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kprobesim.dynevent.definition import ProbeArgument
 from kprobesim.dynevent.fetch_type import FetchType
@@ -15,7 +14,7 @@ from kprobesim.trace.frames import StackNames
 
 __all__ = ["Cell", "Column", "make_columns"]
 
-Cell = int | str | tuple[int, ...] | tuple[str, ...] | None
+Cell = int | str | tuple[int | str | None, ...] | None
 
 
 @dataclass(frozen=True)
