@@ -60,6 +60,21 @@ class Kernel(Calls, Probing, TracingVerbs, Typing, Watching, ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.version or self.image.path.name} {self.arch}>"
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        pairs = [
+            ("architecture", self.arch),
+            ("image", self.image.path.name),
+            ("symbols", f"{len(self.symbols):,}"),
+            ("time", f"{self.time:.6f} s"),
+            ("model", f"{self.model.name}{', strict' if self.strict else ''}"),
+            ("kprobes", len(self.kprobes)),
+            ("warnings", len(self.warnings)),
+        ]
+        return html.facts(f"{type(self).__name__} {self.version}", pairs)
+
     # -- opening (the factories: kernel/open.py) ---------------------------------------------------
 
     @staticmethod
