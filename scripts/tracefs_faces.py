@@ -19,7 +19,7 @@ from kprobesim.asking.shell import Shell
 SECONDS = 120.0
 _GUESTS = "/sys/kernel/tracing/"
 _DEBUGFS = "/sys/kernel/debug/"
-_STAMPS = re.compile(r"\d+\.\d{6}(?=[:\]])")
+_STAMPS = re.compile(r" *\d+\.\d{6}(?=[:\]])")
 _MOST = 3500  # bytes of a line for the guest's shell
 
 

@@ -15,10 +15,10 @@ __all__ = ["DefinitionsFile", "ErrorLogFile"]
 
 
 class DefinitionsFile(Setting):
-    """One of the two."""
+    """One of the two; ``dynamic`` tells which."""
 
-    def __init__(self, events: KprobeEvents) -> None:
-        super().__init__(events.read, events.write)
+    def __init__(self, events: KprobeEvents, *, dynamic: bool = False) -> None:
+        super().__init__(events.read, lambda text: events.write(text, dynamic=dynamic))
         self._events = events
 
     def truncate(self) -> None:

@@ -15,7 +15,8 @@ from kprobesim.trace.tracing import Tracing
 __all__ = ["Buffer", "TraceFile", "TracePipe"]
 
 _LINES = 500  # in a piece of text
-_UNUSED_KB = 7  # what a buffer has before the first event is enabled: two pages
+_PAGE = 4096 - 16  # what a page of the buffer holds behind its header
+_LEAST = 2  # pages: so many it has before the first event is enabled
 
 
 class TraceFile(File):
@@ -96,8 +97,10 @@ class Buffer:
         return Setting(lambda: self._size().partition(" ")[0].rstrip("\n") + "\n", self._resize)
 
     def _size(self) -> str:
-        kb = self._tracing.buffer.kb
-        return f"{kb}\n" if self._expanded else f"{_UNUSED_KB} (expanded: {kb})\n"
+        wanted = self._tracing.buffer.kb or 0
+        if self._expanded:
+            return f"{_in_pages(wanted)}\n"
+        return f"{_in_pages(0)} (expanded: {wanted})\n"
 
     def total(self) -> str:
         """The text of ``buffer_total_size_kb``."""
@@ -130,6 +133,11 @@ class Buffer:
             f"now ts: {_seconds(self._tracing.now())}\n"
             f"dropped events: {buffer.dropped}\nread events: {read}\n"
         )
+
+
+def _in_pages(kb: int) -> int:
+    """How many KiB as many pages hold as ``kb`` KiB need (ring_buffer_size())."""
+    return max(-(-kb * 1024 // _PAGE), _LEAST) * _PAGE >> 10
 
 
 def _seconds(nanoseconds: int) -> str:

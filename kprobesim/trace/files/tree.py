@@ -14,7 +14,7 @@ from kprobesim.trace.files.kprobes import kprobes_folder
 from kprobesim.trace.files.marker import TraceMarker
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
-from kprobesim.trace.files.own_text import has_text, readme
+from kprobesim.trace.image_texts import has_text, readme
 from kprobesim.trace.files.settings import Options, clock_file, tracer_files
 from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.tracing import Tracing
@@ -47,7 +47,7 @@ def make_tree(
         "available_events": ReadOnly(lambda: available_events(tracing)),
         "buffer_size_kb": buffer.size_file(),
         "buffer_total_size_kb": ReadOnly(buffer.total),
-        "dynamic_events": DefinitionsFile(events),
+        "dynamic_events": DefinitionsFile(events, dynamic=True),
         "error_log": ErrorLogFile(log),
         "events": EventsFolder(tracing, switches, _of_event, _of_group),
         "kprobe_events": DefinitionsFile(events),
@@ -74,7 +74,7 @@ def _about(image: KernelImage, kprobes: KprobesManager) -> dict[str, File]:
     text = readme(image)
     if text is not None:
         files["README"] = ReadOnly(lambda: text)
-    if has_text(image, b"available_filter_functions_addrs\0"):
+    if has_text(image, "available_filter_functions_addrs"):
         files["available_filter_functions_addrs"] = ReadOnly(functions.text_with_addresses)
     return files
 
