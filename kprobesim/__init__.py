@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ImageError,
         KprobeError,
         KprobesimError,
+        MemberError,
         Reason,
         SnapshotError,
         SymbolError,
@@ -80,6 +81,9 @@ if TYPE_CHECKING:
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
     from kprobesim.stack.stack_trace import Frame, StackTrace
+    from kprobesim.trace.files.refusal import TracefsError
+    from kprobesim.trace.tracefs import Tracefs, TracefsFile
+    from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = [
@@ -133,6 +137,7 @@ __all__ = [
     "KprobesimError",
     "Kretprobe",
     "KretprobeInstance",
+    "MemberError",
     "Model",
     "Module",
     "ModuleState",
@@ -156,8 +161,12 @@ __all__ = [
     "SymbolTable",
     "Task",
     "TextPoke",
+    "Tracefs",
+    "TracefsError",
+    "TracefsFile",
     "Trap",
     "TrapKind",
+    "TypedValue",
     "TypesError",
     "UsageError",
     "Verdict",
@@ -181,7 +190,8 @@ _HOMES = {
     "compat.run": "compatibility",
     "dynevent.error": "ProbeEventError",
     "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
-    "GuestMemoryError ImageError KprobeError KprobesimError Reason SnapshotError SymbolError "
+    "GuestMemoryError ImageError KprobeError KprobesimError MemberError Reason SnapshotError "
+    "SymbolError "
     "TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
@@ -211,6 +221,9 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
+    "typed.value": "TypedValue",
+    "trace.files.refusal": "TracefsError",
+    "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -1,1 +1,1 @@
-"""Tracing a kernel as tracefs shows it: events, what they record, and the files of both."""
+"""What a kernel's tracing does: dynamic events, what they record, and the files that show it."""
