@@ -11,6 +11,7 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.calls import Calls
+from kprobesim.kernel.explaining import Explaining
 from kprobesim.kernel.probing import Probing
 from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.kernel.watching import Watching
@@ -37,7 +38,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Calls, Probing, ProgramVerbs, Watching, ABC):
+class Kernel(Calls, Probing, ProgramVerbs, Watching, Explaining, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and

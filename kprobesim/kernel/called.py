@@ -6,7 +6,7 @@ import errno as errno_names
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
@@ -45,6 +45,9 @@ from kprobesim.unbooted.environment import (
 )
 from kprobesim.unbooted.not_set_up import NotSetUp
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
+
+if TYPE_CHECKING:
+    from kprobesim.kernel.called_runs import CalledRuns
 
 __all__ = ["CalledKernel"]
 
@@ -302,6 +305,14 @@ class CalledKernel(Kernel):
                     guard=guard,
                 )
                 results.append(result)
+
+    def _runs(
+        self, function: int | str | Symbol, arguments: tuple[Any, ...], timeout: float
+    ) -> CalledRuns:
+        from kprobesim.kernel.called_runs import CalledRuns
+
+        self._target(function)
+        return CalledRuns(self, function, arguments, self._memory, timeout)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""
