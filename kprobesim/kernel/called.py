@@ -46,8 +46,9 @@ from kprobesim.unbooted.environment import (
 from kprobesim.unbooted.not_set_up import NotSetUp
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # read when first asked for
     from kprobesim.kernel.called_runs import CalledRuns
+    from kprobesim.types.btf import Btf
 
 __all__ = ["CalledKernel"]
 
@@ -133,6 +134,12 @@ class CalledKernel(Kernel):
     def warnings(self) -> list[GuestWarning]:
         """The WARN()s that the guest has executed, the oldest first."""
         return self._exceptions.warnings
+
+    def _module_types(self) -> Sequence[Btf]:
+        return self._modules.types()
+
+    def _percpu_offset(self) -> int:
+        return percpu_offset(self.image)
 
     def stop(self) -> None:
         """Abandon the call that runs now, with all that are nested in it.
