@@ -11,10 +11,8 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.calls import Calls
-from kprobesim.kernel.explaining import Explaining
 from kprobesim.kernel.probing import Probing
-from kprobesim.kernel.programs import ProgramVerbs
-from kprobesim.kernel.tracing import Tracing
+from kprobesim.kernel.tracing import TracingVerbs
 from kprobesim.kernel.typing import Typing
 from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
@@ -40,7 +38,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Calls, Probing, ProgramVerbs, Tracing, Typing, Watching, Explaining, ABC):
+class Kernel(Calls, Probing, TracingVerbs, Typing, Watching, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and
