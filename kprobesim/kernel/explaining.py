@@ -12,6 +12,7 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import as_int
 from kprobesim.machine.system import System
+from kprobesim.sizes import MASK32
 
 if TYPE_CHECKING:
     import os
@@ -73,7 +74,7 @@ class Explaining:
         assert isinstance(image, LoadedImage)
 
         def check(returned: int) -> None:
-            if wanted is not None and returned & 0xFFFF_FFFF != -wanted & 0xFFFF_FFFF:
+            if wanted is not None and returned & MASK32 != -wanted & MASK32:
                 from kprobesim.why.answer import result_text
 
                 raise UsageError(f"it returned {result_text(returned)}, not -{errno}")

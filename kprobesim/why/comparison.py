@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.sizes import signed64
 from kprobesim.why.conditions import RELATIONS, opposite, plain
 from kprobesim.why.decisions import Decision
 from kprobesim.why.frames import Frame, Frames
@@ -138,8 +137,7 @@ def _compared(
 ) -> Compared:
     value = recording.value(number, place)
     if isinstance(place, Constant):
-        shown = signed64(place.value)
-        return Compared(name.lstrip("#"), shown & ((1 << 64) - 1), 8)
+        return Compared(name.lstrip("#"), place.value, 8)
     return Compared(name, value, place.size, came_from(recording, frames, frame, number, place))
 
 

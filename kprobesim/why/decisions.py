@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.sizes import MASK32
 from kprobesim.why.frames import Frame, Frames
 from kprobesim.why.instruction import Flow, Insn, Kind, Memory, Place, Register
 from kprobesim.why.paths import Exit, Paths, Spot
@@ -16,7 +17,6 @@ from kprobesim.why.slicing import Chain, Location, trace_back
 
 __all__ = ["Decider", "Decision"]
 
-_MASK32 = 0xFFFF_FFFF
 _BELOW, _ABOVE = 0x10000, 0x1000
 """How far from a function's entry its own part of the stack reaches."""
 
@@ -70,7 +70,7 @@ class Decider:
     def origin(self) -> Chain:
         """The way of what the function returned."""
         register = self._recording.result_number
-        size = 4 if self._recording.returned >> 32 in (0, _MASK32) else 8
+        size = 4 if self._recording.returned >> 32 in (0, MASK32) else 8
         return trace_back(self._recording, self._recording.end, ("register", register, size))
 
     def decisions(self, chain: Chain) -> Iterator[Decision]:

@@ -8,6 +8,7 @@ from itertools import islice
 from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.source_lines import SourceLine, SourceLines
 from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.sizes import MASK32
 from kprobesim.why.answer import Branch, CodePlace, Why, result_text
 from kprobesim.why.comparison import compared_by, says
 from kprobesim.why.decisions import Decider, Decision
@@ -110,7 +111,7 @@ def _choose(
 
 
 def _same(first: int, second: int) -> bool:
-    bits = 0xFFFF_FFFF if first >> 32 == 0 or second >> 32 == 0 else ~0
+    bits = MASK32 if first >> 32 == 0 or second >> 32 == 0 else ~0
     return first & bits == second & bits
 
 

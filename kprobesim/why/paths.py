@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from kprobesim.arch.abi import Abi
+from kprobesim.sizes import MASK32
 from kprobesim.why.conditions import holds
 from kprobesim.why.decode import Code
 from kprobesim.why.instruction import Constant, Flow, Insn, Kind, Memory, Move, Place, Register
@@ -22,7 +23,6 @@ Spot: TypeAlias = "tuple[str, int]"
 """Where a value is while a function runs: ("register", number), ("stack", offset from the stack
 pointer at its entry), ("memory", address)."""
 _MOST_STATES = 50_000
-_MASK32 = 0xFFFF_FFFF
 _ENDLESS = frozenset(
     {
         *("__stack_chk_fail", "panic", "do_exit", "make_task_dead", "fortify_panic"),
@@ -258,7 +258,7 @@ class Paths:
             source = move.sources[0] if move.sources else None
             if self._constant is None or not isinstance(source, Constant):
                 return False
-            return (source.value ^ self._constant) & _MASK32 == 0
+            return (source.value ^ self._constant) & MASK32 == 0
         if move.kind is Kind.COPY and len(move.sources) == 1:
             return self._spot(move.sources[0], sp) in spots
         if move.kind is Kind.SELECT:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
-from kprobesim.sizes import MASK64
+from kprobesim.sizes import MASK32, MASK64
 from kprobesim.why.decode import Code
 from kprobesim.why.instruction import Constant, Insn, Memory, Place, Register
 
@@ -76,7 +76,7 @@ class Recording:
         if memory.index is not None:
             index = self.register(number, memory.index)
             if memory.index_size == 4:
-                index &= 0xFFFF_FFFF
+                index &= MASK32
                 if memory.index_signed:
                     index -= index >> 31 << 32
             at += index * memory.scale
