@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
@@ -45,6 +45,9 @@ from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
+
+if TYPE_CHECKING:  # read when first asked for
+    from kprobesim.types.btf import Btf
 
 __all__ = ["BootedKernel", "Until"]
 
@@ -208,6 +211,12 @@ class BootedKernel(Kernel):
         standing = self._standing
         return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
 
+    def _module_types(self) -> Sequence[Btf]:
+        return ()
+
+    def _percpu_offset(self) -> int:
+        return self._standing.per_cpu_offset()
+
     @cached_property
     def _calls(self) -> GuestCalls:
         arrivals = Arrivals(self.board, self._forks, _Probes(self.kprobes))
@@ -327,6 +336,11 @@ class BootedKernel(Kernel):
             raise
         give_back(lent, self._memory)
         return as_result(result, signed=signed)
+
+    def _runs(
+        self, function: int | str | Symbol, arguments: tuple[Any, ...], timeout: float
+    ) -> NoReturn:
+        raise UsageError("a booted kernel explains system calls only")
 
     @in_turn
     def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:

@@ -6,7 +6,7 @@ import errno as errno_names
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
@@ -45,6 +45,10 @@ from kprobesim.unbooted.environment import (
 )
 from kprobesim.unbooted.not_set_up import NotSetUp
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
+
+if TYPE_CHECKING:  # read when first asked for
+    from kprobesim.kernel.called_runs import CalledRuns
+    from kprobesim.types.btf import Btf
 
 __all__ = ["CalledKernel"]
 
@@ -130,6 +134,12 @@ class CalledKernel(Kernel):
     def warnings(self) -> list[GuestWarning]:
         """The WARN()s that the guest has executed, the oldest first."""
         return self._exceptions.warnings
+
+    def _module_types(self) -> Sequence[Btf]:
+        return self._modules.types()
+
+    def _percpu_offset(self) -> int:
+        return percpu_offset(self.image)
 
     def stop(self) -> None:
         """Abandon the call that runs now, with all that are nested in it.
@@ -302,6 +312,14 @@ class CalledKernel(Kernel):
                     guard=guard,
                 )
                 results.append(result)
+
+    def _runs(
+        self, function: int | str | Symbol, arguments: tuple[Any, ...], timeout: float
+    ) -> CalledRuns:
+        from kprobesim.kernel.called_runs import CalledRuns
+
+        self._target(function)
+        return CalledRuns(self, function, arguments, self._memory, timeout)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""
