@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -259,6 +260,31 @@ class SymCache:
                         break
                     found[outer] = start
                     here = outer[1]
+        except IndexError:
+            raise DebugInfoError("damaged: a source location names what is not there") from None
+        return found
+
+    def stack_at(self, address: int) -> list[tuple[str, str, int]]:
+        """Function, file and line of the code at ``address``, counted from the image's start.
+
+        The innermost function comes first, with the line of the code; each that it is inlined into
+        follows, with the line of the call. Empty where nothing is known.
+
+        Raises:
+            DebugInfoError: The tables make no sense.
+        """
+        at = bisect_right(self._ranges, address) - 1
+        if at < 0:
+            return []
+        location = len(self._into_of) - len(self._ranges) + at
+        found: list[tuple[str, str, int]] = []
+        try:
+            while location != _NONE and len(found) < _DEEPEST:
+                function, line = self._function_of[location], self._line_of[location]
+                if function == _NONE:
+                    break
+                found.append((self._name(function), self._file(self._file_of[location]), line))
+                location = self._into_of[location]
         except IndexError:
             raise DebugInfoError("damaged: a source location names what is not there") from None
         return found
