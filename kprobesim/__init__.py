@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kprobesim.compat.finding import Answer, Compatibility, Finding
     from kprobesim.compat.kinds import Kind
     from kprobesim.compat.run import compatibility
+    from kprobesim.dynevent.error import ProbeEventError
     from kprobesim.errors import (
         AskingError,
         BpfObjectError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         ImageError,
         KprobeError,
         KprobesimError,
+        MemberError,
         Reason,
         SnapshotError,
         SymbolError,
@@ -79,6 +81,9 @@ if TYPE_CHECKING:
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
     from kprobesim.stack.stack_trace import Frame, StackTrace
+    from kprobesim.trace.files.refusal import TracefsError
+    from kprobesim.trace.tracefs import Tracefs, TracefsFile
+    from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = [
@@ -132,6 +137,7 @@ __all__ = [
     "KprobesimError",
     "Kretprobe",
     "KretprobeInstance",
+    "MemberError",
     "Model",
     "Module",
     "ModuleState",
@@ -140,6 +146,7 @@ __all__ = [
     "Override",
     "PostHandler",
     "PreHandler",
+    "ProbeEventError",
     "PtRegs",
     "Reason",
     "Registration",
@@ -154,8 +161,12 @@ __all__ = [
     "SymbolTable",
     "Task",
     "TextPoke",
+    "Tracefs",
+    "TracefsError",
+    "TracefsFile",
     "Trap",
     "TrapKind",
+    "TypedValue",
     "TypesError",
     "UsageError",
     "Verdict",
@@ -177,8 +188,10 @@ _HOMES = {
     "compat.finding": "Answer Compatibility Finding",
     "compat.kinds": "Kind",
     "compat.run": "compatibility",
+    "dynevent.error": "ProbeEventError",
     "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
-    "GuestMemoryError ImageError KprobeError KprobesimError Reason SnapshotError SymbolError "
+    "GuestMemoryError ImageError KprobeError KprobesimError MemberError Reason SnapshotError "
+    "SymbolError "
     "TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
@@ -208,6 +221,9 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
+    "typed.value": "TypedValue",
+    "trace.files.refusal": "TracefsError",
+    "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -23,6 +23,7 @@ __all__ = [
     "ImageError",
     "KprobeError",
     "KprobesimError",
+    "MemberError",
     "Reason",
     "SnapshotError",
     "SymbolError",
@@ -124,6 +125,23 @@ class TypesError(KprobesimError, ValueError):
         self.source = source
         self.problem = problem
         super().__init__(f"{source}: {problem}")
+
+
+class MemberError(KprobesimError, AttributeError):
+    """A struct has no member of that name. ``type`` is its type in C, ``member`` what was asked."""
+
+    def __init__(self, type: str, member: str, members: Sequence[str] = ()) -> None:
+        self.type = type
+        self.member = member
+        self.members = tuple(members)
+        super().__init__(f"a {type} has no member {member!r}")
+
+    def __str__(self) -> str:
+        import difflib  # most who ask for what is not there only try
+
+        like = difflib.get_close_matches(self.member, self.members, n=5)
+        hint = f"; it has {', '.join(like)}" if like else ""
+        return f"a {self.type} has no member {self.member!r}{hint}"
 
 
 class SymbolError(KprobesimError, LookupError):

@@ -22,15 +22,18 @@ from kprobesim import (
     KprobesimError,
     Reason,
     SymbolError,
+    TracefsError,
     Trap,
     TrapKind,
 )
 from kprobesim.boot.faults import BootError
 from kprobesim.cli.expression import ExpressionError
+from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.errors import (
     BpfObjectError,
     CatalogError,
     ImageError,
+    MemberError,
     SnapshotError,
     TypesError,
 )
@@ -86,11 +89,16 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     BpfObjectError: lambda kind, _: kind("a/file", "is none"),
     CatalogError: lambda kind, _: kind("a/file", "is none"),
     TypesError: lambda kind, _: kind("a module", "are damaged"),
+    MemberError: lambda kind, _: kind("struct file", "f_pot", ["f_pos"]),
     SymbolError: lambda kind, _: kind("name", "there is none", ["names"]),
     GuestMemoryError: lambda kind, _: kind(0x1000, 8, "read"),
     KprobeError: lambda kind, _: kind(
         22, Reason.BLACKLISTED, "no", symbol="irq_entry", address=0xFFFF_0000
     ),
+    ProbeEventError: lambda kind, _: kind(
+        22, "p f %no", "BAD_REG_NAME", "Invalid register name", 4
+    ),
+    TracefsError: lambda kind, _: kind(22, "no number"),
     ExpressionError: lambda kind, _: kind("no number", "f(x)", 2),
     GuestStop: lambda kind, regs: kind("stopped", regs, *_STOP),
     GuestFault: lambda kind, regs: kind(

@@ -152,6 +152,8 @@ class Board(Computer):
         while self._ended is None:
             if signals.pending:
                 machine.turn.deliver()
+            if machine.turn.wanted and not machine.vcpu.hit_state.is_stepping:
+                machine.turn.lend()
             if clock.wait is not None:
                 clock.wait(0)
             self.update_interrupts()

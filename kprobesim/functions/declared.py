@@ -67,11 +67,16 @@ class Declared:
         try:
             if function.prototype.is_variadic:
                 return None
-            return self._registers(function)
+            return self.places(function)
         except TypesError:
             return None
 
-    def _registers(self, function: Function) -> tuple[tuple[int, ...], ...]:
+    def places(self, function: Function) -> tuple[tuple[int, ...], ...]:
+        """The same for a declaration; of a variadic one, for the parameters that have names.
+
+        Raises:
+            TypesError: A type of it is damaged.
+        """
         most = len(architecture(self._arch).abi.arguments)
         in_memory = _LARGE_IN_MEMORY[self._arch]
         returned = function.returns.stripped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +11,7 @@ from kprobesim.boot.board import Board
 from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
+from kprobesim.inside.per_cpu import CURRENT_NAMES, find_entry_task
 from kprobesim.machine.current_task import CurrentTask
 from kprobesim.sizes import MASK64
 
@@ -24,11 +24,8 @@ __all__ = ["Standing", "make_standing"]
 _HIGH_HALF = 1 << 63
 
 _IF = 0x200
-_CURRENT_NAMES = ("current_task", "pcpu_hot")
 
 _EL_BITS, _DAIF_I, _DAIF = 0xC, 0x80, 0x3C0
-_USER_ENTRY = ("el0t_64_sync", "el0_sync")
-_ENTRY_BYTES = 1024
 
 
 class Standing(Protocol):
@@ -53,6 +50,9 @@ class Standing(Protocol):
     def counters(self) -> list[int]:
         """Where preempt_count is, and then what else counts what the running task holds."""
 
+    def per_cpu_offset(self) -> int:
+        """What is added to the address of a per-CPU variable to get this CPU's."""
+
 
 def make_standing(board: Board, image: KernelImage) -> Standing:
     """The one for the board's architecture."""
@@ -70,7 +70,7 @@ class X86Standing:
         self._words, self._flags = board.machine.words, board.machine.engine.layout.flags
         self._memory = board.machine.memory
         self._kernel_gs = board.state.msr["kernel_gs_base"]
-        found = [s for name in _CURRENT_NAMES for s in image.symbols.candidates(name)]
+        found = [s for name in CURRENT_NAMES for s in image.symbols.candidates(name)]
         self._current = found[0].address if found else None
         self._image = image
 
@@ -90,10 +90,14 @@ class X86Standing:
         """Through the kernel's GS, which SWAPGS keeps in an MSR while the user's is in use."""
         if self._current is None:
             return None
+        return _task_at(self._memory, self.per_cpu_offset() + self._current)
+
+    def per_cpu_offset(self) -> int:
+        """The kernel's GS."""
         gs: int = self._state.gs_base
-        if self.in_user_mode() or not (gs + self._current) & _HIGH_HALF:
+        if self.in_user_mode() or not (gs + (self._current or 0)) & _HIGH_HALF:
             gs = self._kernel_gs.value
-        return _task_at(self._memory, gs + self._current)
+        return gs
 
     @property
     def current(self) -> CurrentTask:
@@ -126,8 +130,7 @@ class Arm64Standing:
         self._sp_el0 = self._engine.system_register(*SP_EL0)
         self._tpidr = self._engine.system_register(*TPIDR_EL1)
         self._image = image
-        found = image.symbols.candidates("__entry_task")
-        self._entry_task = found[0].address if found else _find_entry_task(image)
+        self._entry_task = find_entry_task(image)
 
     def in_user_mode(self) -> bool:
         """EL0."""
@@ -150,6 +153,10 @@ class Arm64Standing:
         if self._entry_task is None:
             return None
         return _task_at(self._memory, self._entry_task + self._tpidr.read() & MASK64)
+
+    def per_cpu_offset(self) -> int:
+        """TPIDR_EL1."""
+        return self._tpidr.read()
 
     @property
     def current(self) -> CurrentTask:
@@ -181,28 +188,6 @@ def _rcu_nesting(image: KernelImage, task: int | None) -> list[int]:
     """With CONFIG_PREEMPT_RCU a task counts its read-side critical sections."""
     offset = image.btf.offset("task_struct", "rcu_read_lock_nesting") if image.btf else None
     return [] if offset is None or task is None else [task + offset]
-
-
-def _find_entry_task(image: KernelImage) -> int | None:
-    """What the entry from user mode loads from: ``adrp``, ``add``, ``mrs tpidr_el1``, ``ldr``."""
-    for name in _USER_ENTRY:
-        for symbol in image.symbols.candidates(name):
-            code = image.read(symbol.address, _ENTRY_BYTES)
-            values: dict[int, int] = {}  # of registers that hold the address of something
-            offset = 31  # the register that holds the per-CPU offset
-            for index, (word,) in enumerate(struct.iter_unpack("<I", code)):
-                rd, rn = word & 31, word >> 5 & 31
-                if word & 0x9F00_0000 == 0x9000_0000:  # adrp
-                    pages = (word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3
-                    pages -= (pages & 1 << 20) << 1
-                    values[rd] = (symbol.address + 4 * index & ~0xFFF) + (pages << 12)
-                elif word & 0xFFC0_0000 == 0x9100_0000 and rn in values:  # add immediate
-                    values[rd] = values[rn] + (word >> 10 & 0xFFF)
-                elif word & ~0x1F == 0xD538_D080:  # mrs, tpidr_el1
-                    offset = rd
-                elif word & 0xFFFF_FC00 == 0xF860_6800 | offset << 16 and rn in values:
-                    return values[rn] & MASK64  # ldr xd, [xn, xm]
-    return None
 
 
 _STANDINGS: Mapping[str, Callable[[Any, KernelImage], Standing]] = halves(

@@ -12,7 +12,8 @@ from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.calls import Calls
 from kprobesim.kernel.probing import Probing
-from kprobesim.kernel.programs import ProgramVerbs
+from kprobesim.kernel.tracing import TracingVerbs
+from kprobesim.kernel.typing import Typing
 from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.manager import KprobesManager
@@ -37,7 +38,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Calls, Probing, ProgramVerbs, Watching, ABC):
+class Kernel(Calls, Probing, TracingVerbs, Typing, Watching, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and
@@ -53,9 +54,26 @@ class Kernel(Calls, Probing, ProgramVerbs, Watching, ABC):
         self.machine = machine
         self.kprobes = kprobes
         kprobes.listeners.now = lambda: self.time
+        for vcpu in machine.vcpus:
+            vcpu.cpu.named_argument = self._named_argument
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.version or self.image.path.name} {self.arch}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        pairs = [
+            ("architecture", self.arch),
+            ("image", self.image.path.name),
+            ("symbols", f"{len(self.symbols):,}"),
+            ("time", f"{self.time:.6f} s"),
+            ("model", f"{self.model.name}{', strict' if self.strict else ''}"),
+            ("kprobes", len(self.kprobes)),
+            ("warnings", len(self.warnings)),
+        ]
+        return html.facts(f"{type(self).__name__} {self.version}", pairs)
 
     # -- opening (the factories: kernel/open.py) ---------------------------------------------------
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
@@ -45,6 +45,9 @@ from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
 from kprobesim.stack.unwind import Unwinder
 from kprobesim.unbooted.trap_tables import GuestWarning
+
+if TYPE_CHECKING:  # read when first asked for
+    from kprobesim.types.btf import Btf
 
 __all__ = ["BootedKernel", "Until"]
 
@@ -207,6 +210,12 @@ class BootedKernel(Kernel):
         """Reads the guest's ``task_struct`` objects."""
         standing = self._standing
         return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
+
+    def _module_types(self) -> Sequence[Btf]:
+        return ()
+
+    def _percpu_offset(self) -> int:
+        return self._standing.per_cpu_offset()
 
     @cached_property
     def _calls(self) -> GuestCalls:

@@ -6,7 +6,7 @@ import errno as errno_names
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
@@ -45,6 +45,9 @@ from kprobesim.unbooted.environment import (
 )
 from kprobesim.unbooted.not_set_up import NotSetUp
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
+
+if TYPE_CHECKING:  # read when first asked for
+    from kprobesim.types.btf import Btf
 
 __all__ = ["CalledKernel"]
 
@@ -130,6 +133,12 @@ class CalledKernel(Kernel):
     def warnings(self) -> list[GuestWarning]:
         """The WARN()s that the guest has executed, the oldest first."""
         return self._exceptions.warnings
+
+    def _module_types(self) -> Sequence[Btf]:
+        return self._modules.types()
+
+    def _percpu_offset(self) -> int:
+        return percpu_offset(self.image)
 
     def stop(self) -> None:
         """Abandon the call that runs now, with all that are nested in it.

@@ -25,6 +25,7 @@ from kprobesim.machine.memory import Prot, Region
 from kprobesim.machine.memory_map import MODULES
 from kprobesim.patching.running_text import module_text
 from kprobesim.sizes import PAGE, page_up
+from kprobesim.types.btf import Btf
 
 __all__ = ["Module", "ModuleState", "Modules"]
 
@@ -42,9 +43,11 @@ _PROT = {
 class Module:
     """A loaded module. ``image`` knows its symbols, sections and tables."""
 
-    def __init__(self, image: ModuleImage, depends: tuple[str, ...]) -> None:
+    def __init__(self, image: ModuleImage, file: ModuleFile) -> None:
         self.image = image
-        self.depends = depends
+        self.depends = file.depends
+        self._file = file
+        self._types: tuple[Btf | None] | None = None
         self.state = ModuleState.COMING
         """COMING while its init sections exist, LIVE afterwards, GOING once it is unloaded."""
         self.regions: list[Region] = []
@@ -64,6 +67,24 @@ class Module:
     def size(self) -> int:
         """Bytes that stay in memory, in whole pages."""
         return sum(part.end - part.start for part in self.image.parts if not part.init)
+
+    def types(self, kernel: Btf) -> Btf | None:
+        """What it has for types beyond those of the ``kernel``; ``None`` if it has none.
+
+        Raises:
+            TypesError: They are damaged, or of another kernel.
+        """
+        if self._types is None:
+            from kprobesim.types.module_types import module_types
+
+            own, base = (self._file.section(name) for name in (".BTF", ".BTF.base"))
+            distilled = None if base is None else self._file.contents(base)
+            self._types = (
+                own
+                if own is None
+                else module_types(self._file.contents(own), distilled, kernel, self.name),
+            )
+        return self._types[0]
 
     def __getitem__(self, name: str) -> Symbol:
         """The first symbol that it calls ``name``; raises :class:`SymbolError`."""
@@ -99,6 +120,18 @@ class Modules:
 
     def __len__(self) -> int:
         return len(self._loaded)
+
+    def types(self) -> list[Btf]:
+        """What each has for types beyond the kernel's; those without any are left out.
+
+        Raises:
+            TypesError: They are damaged, or of another kernel.
+        """
+        kernel = self._image.btf
+        if kernel is None:
+            return []
+        found = (module.types(kernel) for module in self)
+        return [types for types in found if types is not None]
 
     def __repr__(self) -> str:
         return f"<Modules: {', '.join(self._loaded) or 'none is loaded'}>"
@@ -196,7 +229,7 @@ class Modules:
             *(self._image.exported_to_modules, memory.read, self._image.banner),
         )
         text = module_text(image, self._image.kernel).areas
-        module = Module(image, file.depends)
+        module = Module(image, file)
         try:
             if linker.percpu_size:
                 size, name = linker.percpu_size, f"per-CPU data of {image.name}"

@@ -20,7 +20,7 @@ from kprobesim.arch.arm64.system_registers import (
     TTBR1_EL1,
 )
 from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
-from kprobesim.machine.registers import Arm64PtRegs
+from kprobesim.machine.registers import Arm64PtRegs, NamedArgument, nobody_knows
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.unicorn.engine import Engine
 
@@ -92,6 +92,7 @@ class Arm64Cpu:
         self.engine = engine
         self.read_flags = engine.read_flags  # not a method: one call less for each branch
         self.read_u64: Callable[[int], int]  # set by who has the memory
+        self.named_argument: NamedArgument = nobody_knows
         self._mdscr = engine.system_register(*MDSCR_EL1)
         self._pstate = engine.fields["pstate"]
         self._guests_mdscr = 0

@@ -9,7 +9,7 @@ from kprobesim.arch.architecture import Architecture, halves
 from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.memory import GuestMemory, HostAccess
 from kprobesim.machine.paging import PteFormat
-from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.registers import NamedArgument, PtRegs
 from kprobesim.machine.trap import Trap
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.x86_64 import X86Cpu
@@ -39,6 +39,7 @@ class Cpu(Protocol):
     halt: bytes
     page_toucher: bytes
     read_u64: Callable[[int], int]
+    named_argument: NamedArgument
 
     def start(self, memory: GuestMemory) -> None:
         """Switch the MMU on."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
 from kprobesim.arch.abi import AAPCS64, SYSTEM_V, Abi
 from kprobesim.errors import UsageError
@@ -21,15 +21,27 @@ from kprobesim.sizes import MASK64
 
 if TYPE_CHECKING:  # who only asks the rules loads no emulator
     from kprobesim.machine.unicorn.struct_layout import Words
+    from kprobesim.typed.value import TypedValue
 
-__all__ = ["Arm64PtRegs", "FlagsAccess", "PtRegs", "X86PtRegs"]
+__all__ = ["Arm64PtRegs", "FlagsAccess", "NamedArgument", "PtRegs", "X86PtRegs", "nobody_knows"]
 
 
 _R = TypeVar("_R", bound="PtRegs")
 
 
+NamedArgument = Callable[["PtRegs", str], "TypedValue"]
+"""Gives the argument of that name to the function that the registers stand at the entry of."""
+
+
+def nobody_knows(regs: PtRegs, name: str) -> TypedValue:
+    """Where there are no types, or the registers come from another process."""
+    raise UsageError(f"nobody knows here which argument {name!r} is: arguments have numbers, too")
+
+
 class FlagsAccess(Protocol):
-    """The way to registers that the CPU does not keep as one word."""
+    """The way to registers that the CPU does not keep as one word, and to what they mean."""
+
+    named_argument: NamedArgument
 
     def read_flags(self) -> int:
         """EFLAGS or PSTATE."""
@@ -50,8 +62,9 @@ class FlagsAccess(Protocol):
 class _FrozenFlags:
     """The flags of a ``PtRegs`` that is no longer live."""
 
-    def __init__(self, flags: int) -> None:
+    def __init__(self, flags: int, named_argument: NamedArgument = nobody_knows) -> None:
         self._flags = flags
+        self.named_argument = named_argument
 
     def read_flags(self) -> int:
         return self._flags
@@ -119,8 +132,16 @@ class PtRegs(ctypes.Structure):
         """Write general register ``number``."""
         self._words[number] = value
 
-    def arg(self, n: int) -> int:
-        """The function's argument ``n``, from 0 on; at the function's entry.
+    @overload
+    def arg(self, n: int) -> int: ...
+    @overload
+    def arg(self, n: str) -> TypedValue: ...
+
+    def arg(self, n: int | str) -> int | TypedValue:
+        """The function's argument ``n``, from 0 on, or of that name; at the function's entry.
+
+        One by its name has its type: ``regs.arg("file").f_path.dentry.d_name.name.string_()``.
+        Names and types are those of the kernel's BTF.
 
         The first six (x86-64) or eight (ARM64) are in registers, the others on the stack, where
         they may be read in a handler. (The kernel's regs_get_kernel_argument() for x86-64, which
@@ -129,14 +150,19 @@ class PtRegs(ctypes.Structure):
         Raises:
             IndexError: ``n`` is negative.
             GuestMemoryError: The stack cannot be read there.
-            UsageError: It is on the stack, and the handler is over.
+            UsageError: It is on the stack, and the handler is over; or no function begins here, or
+                none that BTF describes, or it has no argument of that name.
         """
-        if n >= 0:
-            try:
-                return self._window[self.ARGUMENTS[n]]
-            except IndexError:
-                behind = n - len(self.ARGUMENTS)
-                return self._cpu.read_u64(self.sp + self.STACK_ARGUMENTS + 8 * behind)
+        try:
+            if n >= 0:  # type: ignore[operator]
+                return self._window[self.ARGUMENTS[n]]  # type: ignore[index]
+        except IndexError:
+            behind = int(n) - len(self.ARGUMENTS)
+            return self._cpu.read_u64(self.sp + self.STACK_ARGUMENTS + 8 * behind)
+        except TypeError:  # asked first, a number would take half as long again
+            if isinstance(n, str):
+                return self._cpu.named_argument(self, n)
+            raise
         raise IndexError(f"argument {n}: they are counted from 0")
 
     @property
@@ -171,6 +197,13 @@ class PtRegs(ctypes.Structure):
         fields = " ".join(f"{name}={value:#x}" for name, value in self.as_dict().items())
         return f"<{self._live.__name__} {fields}>"
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        values = (f"{name} {value:016x}" for name, value in self.as_dict().items())
+        return html.grid("registers", values)
+
     # -- the machine's side -----------------------------------------------------------------------
 
     def copy(self) -> PtRegs:
@@ -181,7 +214,7 @@ class PtRegs(ctypes.Structure):
 
     def freeze(self) -> None:
         """Detach from the CPU: keep showing the registers as they are now."""
-        flags = _FrozenFlags(self._cpu.read_flags())
+        flags = _FrozenFlags(self._cpu.read_flags(), self._cpu.named_argument)
         self._attach(type(self._words).from_buffer_copy(self._words), flags)
         self.__class__ = self._frozen
 

@@ -10,7 +10,8 @@ import ctypes
 import functools
 import time
 from _thread import _count, allocate_lock, get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from kprobesim.errors import UsageError
@@ -20,6 +21,9 @@ from kprobesim.machine.watchdog import watchdog
 __all__ = ["HandlerOverstayed", "Turn", "in_turn", "is_alone"]
 
 _C = TypeVar("_C", bound=Callable[..., Any])
+
+_PATIENCE = 30.0  # seconds that somebody waits for a turn
+_NAP = 0.0002  # seconds between two looks whether all that waited have had theirs
 
 
 class HandlerOverstayed(BaseException):
@@ -45,14 +49,16 @@ class Turn:
         count: How often that thread has taken it.
         level: What ``count`` was when the emulator was entered.
         deadline: When the time of the current run is over (``time.monotonic()``), or ``None``.
+        wanted: How many threads wait for a short turn, or have one: see :meth:`short`.
     """
 
     def __init__(self, is_handling: Callable[[], bool]) -> None:
         self.stop_soon: Callable[[], object] = lambda: None
         self.is_handling = is_handling
-        self.owner = self.count = self.level = 0
+        self.owner = self.count = self.level = self.wanted = 0
         self.deadline: float | None = None
         self._lock = allocate_lock()
+        self._counting = allocate_lock()
         watchdog.look_after(self)
 
     def begin(self) -> None:
@@ -71,7 +77,7 @@ class Turn:
         main = ident == signals.main
         if main:  # first, for nothing can raise then between here and end()
             signals.put_off(self)
-        if not self._lock.acquire(False):
+        if not self._lock.acquire(False) and not self._comes():
             if main:
                 signals.put_back(self)
             raise UsageError(
@@ -90,6 +96,46 @@ class Turn:
             self._lock.release()
             if main:
                 signals.put_back(self)
+            if self.wanted:
+                time.sleep(_NAP)  # else who waits would never be quick enough
+
+    def _comes(self) -> bool:
+        """Take the turn from a thread that has it for a moment; false if none has."""
+        return self.wanted > 0 and self._lock.acquire(timeout=_PATIENCE)
+
+    @contextmanager
+    def short(self) -> Iterator[None]:
+        """A turn for a moment, for a thread that serves others: it waits until it comes.
+
+        While a guest runs that is between two slices. Whoever wants a turn meanwhile waits, too.
+
+        Raises:
+            UsageError: It does not come in 30 seconds: a handler of a probe holds it, for one.
+        """
+        with self._counting:
+            self.wanted += 1
+        try:
+            with self:
+                yield
+        finally:
+            with self._counting:
+                self.wanted -= 1
+
+    def lend(self) -> None:
+        """The guest is at rest between two slices: let threads have short turns that wait for one.
+
+        Its own thread goes on afterwards as if nothing had been.
+        """
+        kept = self.owner, self.count, self.level, self.deadline
+        self.owner = self.count = self.level = 0
+        self.deadline = None
+        self._lock.release()
+        try:
+            while self.wanted:
+                time.sleep(_NAP)
+        finally:
+            self._lock.acquire()
+            self.owner, self.count, self.level, self.deadline = kept
 
     def __enter__(self) -> None:
         self.begin()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from kprobesim.arch.architecture import X86_64
 from kprobesim.machine.memory import GuestMemory, HostAccess, Prot
-from kprobesim.machine.registers import X86PtRegs
+from kprobesim.machine.registers import NamedArgument, X86PtRegs, nobody_knows
 from kprobesim.machine.trap import Trap, TrapKind
 from kprobesim.machine.unicorn.engine import Engine
 
@@ -65,6 +65,7 @@ class X86Cpu:
         self.engine = engine
         self.read_flags = engine.read_flags  # not a method: one call less for each branch
         self.read_u64: Callable[[int], int]  # set by who has the memory
+        self.named_argument: NamedArgument = nobody_knows
 
     def start(self, memory: GuestMemory) -> None:
         """Enter long mode with the page tables of ``memory``; interrupts enabled."""

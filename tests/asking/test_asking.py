@@ -54,8 +54,8 @@ def test_it_says_what_the_rules_say(real_image: Path) -> None:
     asked = Asked(real_image, ["virtio_ring"], heard.append)
     entry = rules.symbols["vfs_read"].address
     points: list[tuple[str | None, int, int | None]] = [
-        *(("vfs_read", offset, None) for offset in range(9)),
-        *(("virtio_ring:vring_create_virtqueue", offset, None) for offset in range(9)),
+        *(("vfs_read", offset, None) for offset in (0, 1, 4, 8)),
+        *(("virtio_ring:vring_create_virtqueue", offset, None) for offset in (0, 3, 4)),
         *((None, 0, entry + offset) for offset in (0, 1)),
         ("no_such", 0, None),
         ("no_such:at_all", 0, None),

@@ -172,7 +172,6 @@ def test_several_states_and_probes_that_come_between(real_image: Path, boots: Bo
     for stop in ("Linux version", "Memory: ", "Run /init"):
         k.run(stop)
         states.append(k.fork_state())
-    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
     assert k.restore_state(states[0]) == len(k.board.ram) // PAGE
     assert k.time == states[0].time
     counter = Counter()

@@ -98,7 +98,7 @@ def test_on_a_sample(sample: Path, interface: str, model: str | None, strict: bo
 @pytest.mark.real_kernel
 @pytest.mark.parametrize("interface", ["kprobe", "kretprobe"])
 def test_on_a_real_kernel(real_image: Path, interface: str) -> None:
-    compare(Kernel.load(real_image, strict=True), interface, 400)
+    compare(Kernel.load(real_image, strict=True), interface, 150)
 
 
 def test_fail_function_asks_the_same_lookup(guest: Kernel) -> None:

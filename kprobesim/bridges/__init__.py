@@ -1,0 +1,1 @@
+"""Ways from a kernel of ours to other people's tools."""

@@ -1,0 +1,124 @@
+"""What an argument of a definition reads: a tree of few kinds (kernel/trace/trace_probe.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = [
+    "Argument",
+    "Comm",
+    "CurrentTask",
+    "Deref",
+    "Fetch",
+    "Immediate",
+    "ImmediateString",
+    "Memory",
+    "Register",
+    "Retval",
+    "Stack",
+    "StackPointer",
+]
+
+
+@dataclass(frozen=True)
+class Register:
+    """``%di``: a register by the kernel's name of it (``Abi.pt_regs``)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Stack:
+    """``$stack3``: word ``index`` of the kernel's stack, 0 where that leaves the stack."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class StackPointer:
+    """``$stack``: the stack pointer."""
+
+
+@dataclass(frozen=True)
+class Retval:
+    """``$retval``: the function's result."""
+
+
+@dataclass(frozen=True)
+class Comm:
+    """``$comm``: the name of the task that runs."""
+
+
+@dataclass(frozen=True)
+class CurrentTask:
+    """``$current``: the address of the ``task_struct`` of the task that runs (newest kernels)."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """``$arg1``: the function's argument, counted from 1; in a return probe, as it was at entry."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Immediate:
+    r"""``\42``: the value itself, of 64 bits and unsigned."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class ImmediateString:
+    r"""``\"text"``: the text itself."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """``@ADDRESS``, ``@SYMBOL+8``: reads at a fixed place.
+
+    Attributes:
+        address: Where; 0 where a symbol says so.
+        symbol: Counts from there when the event is registered; ``None``: ``address`` is all.
+        offset: Bytes from the symbol.
+    """
+
+    address: int = 0
+    symbol: str | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Deref:
+    """``+8(%di)``, ``+u8(%di)``: reads where another value points to.
+
+    As the outermost of an argument, it reads as its type says; inside of another one, a word of 64
+    bits.
+
+    Attributes:
+        inner: The pointer.
+        offset: Bytes from there, signed.
+        user: Read as user space's memory.
+    """
+
+    inner: Fetch
+    offset: int
+    user: bool = False
+
+
+Fetch: TypeAlias = (
+    Register
+    | Stack
+    | StackPointer
+    | Retval
+    | Comm
+    | CurrentTask
+    | Argument
+    | Immediate
+    | ImmediateString
+    | Memory
+    | Deref
+)

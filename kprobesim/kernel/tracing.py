@@ -1,0 +1,54 @@
+"""``TracingVerbs``: a kernel's dynamic events, and tracefs, whose files define and show them."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from kprobesim.image import KernelImage
+from kprobesim.kernel.programs import ProgramVerbs
+from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.machine.system import System
+
+if TYPE_CHECKING:  # who traces nothing needs none of it
+    from kprobesim.bridges.fuse import Mount
+    from kprobesim.trace.tracefs import Tracefs
+    from kprobesim.trace.tracing import Tracing
+
+__all__ = ["TracingVerbs"]
+
+
+class TracingVerbs(ProgramVerbs):
+    """What of :class:`~kprobesim.kernel.base.Kernel` traces as the kernel's own tracing does."""
+
+    kprobes: KprobesManager
+    machine: System
+    image: KernelImage
+
+    @cached_property
+    def tracing(self) -> Tracing:
+        """Its trace events, and what they record."""
+        from kprobesim.trace.tracing import Tracing
+
+        return Tracing(self.kprobes, self._programs, self.tasks, self.image)
+
+    @cached_property
+    def tracefs(self) -> Tracefs:
+        """The files of ``/sys/kernel/tracing``, and ``kprobes/`` of debugfs.
+
+        What is written to them plants probes of ours, beside what the guest itself may do with its
+        own tracefs.
+
+        >>> k.tracefs["kprobe_events"].append("p vfs_read")
+        """
+        from kprobesim.trace.files.tree import make_tree
+        from kprobesim.trace.tracefs import Tracefs
+
+        return Tracefs(make_tree(self.image, self.kprobes), self.machine.turn.short, _mount)
+
+
+def _mount(tracefs: Tracefs, path: str | os.PathLike[str], allow_other: bool) -> Mount:
+    from kprobesim.bridges.fuse import Mount
+
+    return Mount(tracefs, path, allow_other=allow_other)

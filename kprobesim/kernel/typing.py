@@ -1,0 +1,219 @@
+"""``Typing``: what the guest holds, by its kernel's own types: arguments, variables, addresses."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from kprobesim.errors import ImageError, TypesError, UsageError
+from kprobesim.image import KernelImage, Symbol, SymbolTable
+from kprobesim.kernel.arguments import as_int
+from kprobesim.machine.registers import PtRegs
+
+if TYPE_CHECKING:  # a kernel of which nobody asks for types needs none of it
+    from kprobesim.functions.passed import Passed
+    from kprobesim.typed.home import Home
+    from kprobesim.typed.value import TypedValue
+    from kprobesim.typed.variables import VariableType
+    from kprobesim.types.btf import Btf
+    from kprobesim.types.model import Function
+
+__all__ = ["Typing"]
+
+
+class Typing:
+    """The verbs of :class:`~kprobesim.kernel.base.Kernel` that know types."""
+
+    image: KernelImage
+
+    @property
+    @abstractmethod
+    def symbols(self) -> SymbolTable:
+        """All symbols."""
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """Guest memory."""
+
+    @abstractmethod
+    def read_cstr(self, address: int, limit: int = 1 << 20) -> bytes:
+        """A string in guest memory."""
+
+    @abstractmethod
+    def _module_types(self) -> Sequence[Btf]:
+        """The types of the modules that are loaded, as far as they have any."""
+
+    @abstractmethod
+    def _percpu_offset(self) -> int:
+        """What is added to the address of a per-CPU variable to get CPU 0's."""
+
+    # -- values ------------------------------------------------------------------------------------
+
+    def typed(self, value: int | TypedValue, type: str) -> TypedValue:
+        """``value`` as C's ``type``; for a struct, union or array the one at that address.
+
+        >>> k.typed(regs.di, "struct file *").f_pos
+        >>> k.typed(task, "struct task_struct").comm.string_()
+
+        Args:
+            value: A number: a pointer to what ``type`` says, or an address.
+            type: As in C: ``"struct file *"``, ``"unsigned long"``, ``"u8[6]"``.
+
+        Raises:
+            ImageError: The kernel was built without CONFIG_DEBUG_INFO_BTF.
+            TypesError: It has no such type.
+            UsageError: ``type`` is no type of C.
+        """
+        from kprobesim.typed.numbers import is_number
+        from kprobesim.typed.value import TypedValue
+
+        number = as_int(value, "value")
+        found = self._home.find(type)
+        if is_number(found.stripped):
+            return TypedValue(self._home, found, number=number)
+        return TypedValue(self._home, found, address=number)
+
+    def variable(self, name: str | Symbol, type: str | None = None) -> TypedValue:
+        """The kernel's variable ``name``; CPU 0's, if it is a per-CPU one.
+
+        >>> k.variable("init_task", "struct task_struct").comm.string_()
+        b'swapper/0'
+
+        Args:
+            name: Its symbol.
+            type: What it is. BTF knows that of per-CPU variables; of others only some kernels do.
+
+        Raises:
+            ImageError: The kernel was built without CONFIG_DEBUG_INFO_BTF.
+            SymbolError: There is no such symbol, or there are several.
+            TypesError: The kernel does not say of which type it is, or has no such type.
+            GuestMemoryError: It is a number, and nothing is mapped there.
+        """
+        from kprobesim.typed.value import TypedValue
+        from kprobesim.typed.variables import find_variable
+
+        text = name.name if isinstance(name, Symbol) else name
+        known = find_variable(text, self._types())
+        if type is None and known is None:
+            raise TypesError(
+                self._kernel_types().source,
+                f"does not say of which type the variable {text} is: give one, as in "
+                f"k.variable({text!r}, 'struct list_head')",
+            )
+        found = known.type if type is None and known is not None else self._home.find(str(type))
+        address = self._linked_at(name, known)
+        if known is not None and known.per_cpu:
+            address += self._percpu_offset()
+        return TypedValue(self._home, found, address=address)
+
+    def _linked_at(self, name: str | Symbol, known: VariableType | None) -> int:
+        """The address of a variable; without CONFIG_KALLSYMS_ALL, some have no symbol."""
+        if isinstance(name, Symbol):
+            return name.address
+        if known is not None and known.place is not None:
+            return self._per_cpu_section + known.place
+        exported = self.image.exported(name)
+        return self.symbols[name].address if exported is None else exported
+
+    @cached_property
+    def _per_cpu_section(self) -> int:
+        from kprobesim.inside.per_cpu import per_cpu_section
+
+        return per_cpu_section(self.image)
+
+    @cached_property
+    def _home(self) -> Home:
+        from kprobesim.typed.home import Home
+
+        return Home(self.read, self.read_cstr, self._types, self._name_at)
+
+    def _types(self) -> Sequence[Btf]:
+        return (self._kernel_types(), *self._module_types())
+
+    def _kernel_types(self) -> Btf:
+        btf = self.image.btf
+        if btf is None:
+            raise ImageError(
+                self.image.path,
+                "says nothing of its types: it was built without CONFIG_DEBUG_INFO_BTF",
+            )
+        return btf
+
+    def _name_at(self, address: int) -> str | None:
+        found = self.symbols.at(address) if self.image.has_symbols else None
+        return found.symbol.name if found is not None and found.offset == 0 else None
+
+    # -- arguments ---------------------------------------------------------------------------------
+
+    def _named_argument(self, regs: PtRegs, name: str) -> TypedValue:
+        """The argument ``name`` of the function that ``regs`` stand at the entry of."""
+        from kprobesim.types.model import Composite
+
+        function, places = self._passed(regs.ip)
+        place = next((each for each in places if each.parameter.name == name), None)
+        if place is None:
+            names = ", ".join(each.parameter.name for each in places) or "none"
+            raise UsageError(f"{function}() has no argument {name!r}: it has {names}")
+        return self._argument(regs, place, isinstance(place.parameter.type.stripped, Composite))
+
+    def _argument(self, regs: PtRegs, place: Passed, is_struct: bool) -> TypedValue:
+        from kprobesim.typed.value import TypedValue
+
+        words = [regs.arg(number) for number in place.words]
+        type = place.parameter.type
+        if not words:
+            raise UsageError(
+                f"the argument {place.parameter.name!r} is in a floating point register"
+            )
+        if place.by_address:
+            return TypedValue(self._home, type, address=words[0])
+        if is_struct:
+            data = b"".join(word.to_bytes(8, "little") for word in words)
+            return TypedValue(self._home, type, data=data[: type.size])
+        return TypedValue(self._home, type, number=words[0])
+
+    def _passed(self, ip: int) -> tuple[str, tuple[Passed, ...]]:
+        """The function that begins at ``ip``, and where its arguments are."""
+        known = self._passed_at.get(ip)
+        if known is None:
+            known = self._passed_at[ip] = self._find_passed(ip)
+        return known
+
+    @cached_property
+    def _passed_at(self) -> dict[int, tuple[str, tuple[Passed, ...]]]:
+        return {}
+
+    def _find_passed(self, ip: int) -> tuple[str, tuple[Passed, ...]]:
+        from kprobesim.functions.passed import passed
+
+        found = self.symbols.at(ip)
+        if found is None:
+            raise UsageError(f"arguments have names in functions, and {ip:#x} is in none")
+        entry, name = found.symbol.address, found.symbol.name
+        # A breakpoint of x86 traps behind its byte; an ftrace site is behind the landing pad.
+        sites = self.image.ftrace_sites
+        trapped = ip - self.image.isa.breakpoint_offset
+        if not any(each == entry or each in sites for each in (ip, trapped)):
+            raise UsageError(
+                f"{found} is not the entry of {name}(): registers hold arguments there only"
+            )
+        function = self._declared(name)
+        if function is None:
+            raise UsageError(
+                f"BTF does not say which arguments {name}() has: use their numbers, from 0 on, and "
+                "k.typed(regs.arg(0), 'struct file *')"
+            )
+        return name, passed(function, self.image.arch)
+
+    def _declared(self, name: str) -> Function | None:
+        from kprobesim.types.model import Function
+
+        for btf in self._types():
+            numbers = btf.functions().get(name)
+            if numbers:
+                found = btf.type(numbers[0])
+                assert isinstance(found, Function)
+                return found
+        return None
