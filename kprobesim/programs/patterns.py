@@ -1,9 +1,9 @@
 """``Pattern``: what a filter's ``~`` looks for in a text, as a small automaton.
 
 The kernel has five kinds of patterns (kernel/trace/trace_events_filter.c) and one glob matcher
-(lib/glob.c). Here they are one: a row of sets of bytes, with stars between them. A state is how many
-of the sets have been used up; all states that are possible at a time are bits of one number, so that
-a byte costs a look-up, a shift and an or, whatever the pattern is.
+(lib/glob.c). Here they are one: a row of sets of bytes, with stars between them. A state is how
+many of the sets have been used up; all states that are possible at a time are bits of one number,
+so that a byte costs a look-up, a shift and an or, whatever the pattern is.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def literal(text: bytes, *, before: bool = False, behind: bool = False) -> Patte
 
 
 def glob(pattern: bytes) -> Pattern:
-    """The pattern that ``glob_match()`` has for a glob (lib/glob.c).
+    r"""The pattern that ``glob_match()`` has for a glob (lib/glob.c).
 
-    ``*`` ``?`` ``[a-z]`` ``[!a-z]``; ``\\`` takes the next character's meaning away, and is nothing at
-    the end. A bracket that is never closed stands for itself, as does the first one in a bracket.
+    ``*`` ``?`` ``[a-z]`` ``[!a-z]``; ``\\`` takes the next character's meaning away, and is nothing
+    at the end. A bracket that is never closed stands for itself, as does the first one in it.
     """
     atoms, at = [], 0
     while at < len(pattern):

@@ -24,7 +24,7 @@ from kprobesim.trace.filters.nodes import (
 from kprobesim.trace.filters.numbers import cpu_list, kstrtoll, kstrtoull
 from kprobesim.trace.filters.versions import SINCE_CPUS, SINCE_FUNCTION
 
-__all__ = ["Comparisons", "SPACE"]
+__all__ = ["SPACE", "Comparisons"]
 
 SPACE = " \t\n\v\f\r\xa0"
 _WORD = re.compile(r"[^\W_]+|_")
@@ -69,12 +69,11 @@ class Comparisons:
             return self._function(field, operator[0])
         if self._facts.version >= SINCE_CPUS and self._skip(_CPUS):
             return self._cpus(field, operator[0])
-        first = self._text[self.at : self.at + 1]
-        if first in ("'", '"') and first:
+        if self._text.startswith(("'", '"'), self.at):
             return self._string(field, operator[0])
-        if first.isascii() and first.isdigit() or first == "-":
+        if self._text.startswith((*"0123456789-",), self.at):
             return self._number(field, operator[0])
-        self._refuse("INVALID_VALUE")
+        return self._refuse("INVALID_VALUE")
 
     # -- reading on --------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from kprobesim.trace.filters.texts import TEXTS
 
 __all__ = ["FilterError"]
 
+_OLD_COMMAND = 255  # of MAX_FILTER_STR_VAL, as long as columns were bytes
 _MARGIN = " " * 11  # "  Command: "
 
 
@@ -33,7 +34,7 @@ class FilterError(KprobesimError, OSError):
         logged_bits: int = 16,
     ) -> None:
         """``logged_bits``: how large a column ``error_log`` keeps."""
-        self._logged = column & ((1 << logged_bits) - 1)
+        self._bits = logged_bits
         self.filter = text
         self.id = identifier
         self.column = column
@@ -50,10 +51,11 @@ class FilterError(KprobesimError, OSError):
     @property
     def entry(self) -> str:
         """The entry in ``error_log`` but for its time stamp."""
-        text, column = (TEXTS[self.id], self._logged) if self.id else (TEXTS["ERRNO"], 0)
-        caret = " " * column + "^"
+        text, column = (TEXTS[self.id], self.column) if self.id else (TEXTS["ERRNO"], 0)
+        caret = " " * (column & ((1 << self._bits) - 1)) + "^"
         head = f"event filter parse error: error: {text}"
-        return f"{head}\n  Command: {self.filter}\n{_MARGIN}{caret}\n"
+        command = self.filter if self._bits > 8 else self.filter[:_OLD_COMMAND]
+        return f"{head}\n  Command: {command}\n{_MARGIN}{caret}\n"
 
     def __str__(self) -> str:
         return self.shown.rstrip("\n")

@@ -8,18 +8,15 @@ __all__ = ["FilterFacts"]
 
 
 class FilterFacts(Protocol):
-    """A kernel, as filters ask it.
-
-    Attributes:
-        version: Its version, as numbers.
-        cpu_bits: How many CPUs a list of them may name (``nr_cpumask_bits``).
-    """
+    """A kernel, as filters ask it."""
 
     @property
-    def version(self) -> tuple[int, ...]: ...
+    def version(self) -> tuple[int, ...]:
+        """Its version."""
 
     @property
-    def cpu_bits(self) -> int: ...
+    def cpu_bits(self) -> int:
+        """How many CPUs a list of them may name (``nr_cpumask_bits``)."""
 
     def function(self, place: str | int) -> tuple[int, int] | None:
         """Where the function of that name, or at that address, starts and ends."""

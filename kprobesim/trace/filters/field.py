@@ -97,7 +97,8 @@ def generic_fields(version: tuple[int, ...]) -> list[Field]:
     cpus = [Field(name, "int", 0, True, FieldKind.CPU) for name in ("CPU", "cpu", "common_cpu")]
     comms = [Field(name, "char *", 0, False, FieldKind.COMM) for name in ("COMM", "comm")]
     stacks = [
-        Field(name, "char *", 0, False, FieldKind.STACKTRACE) for name in ("stacktrace", "STACKTRACE")
+        Field(name, "char *", 0, False, FieldKind.STACKTRACE)
+        for name in ("stacktrace", "STACKTRACE")
     ]
     return [*cpus, *comms, *(stacks if version >= SINCE_STACKTRACE else ())]
 

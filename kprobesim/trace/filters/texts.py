@@ -1,4 +1,4 @@
-"""What kernels say to a filter that they refuse (kernel/trace/trace_events_filter.c, ``ERRORS``)."""
+"""What kernels say to filters that they refuse (``ERRORS``, kernel/trace/trace_events_filter.c)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""From which version on kernels read filters in which way; kept by :mod:`.parse`, by trying."""
+"""From which version on kernels read filters in which way."""
 
 from __future__ import annotations
 
-__all__ = ["column_bits", "refuses_dangling", "SINCE_CPUS", "SINCE_FUNCTION", "SINCE_STACKTRACE"]
+__all__ = ["SINCE_CPUS", "SINCE_FUNCTION", "SINCE_STACKTRACE", "column_bits", "refuses_dangling"]
 
 SINCE_CPUS = SINCE_FUNCTION = 6, 6
 """``CPUS{0-3}`` and ``ip.function == vfs_read``."""
@@ -10,7 +10,7 @@ SINCE_STACKTRACE = 6, 3
 """Every event has a field ``stacktrace``."""
 
 _WIDE_COLUMNS = 5, 15  # struct err_info's pos
-_DANGLING = {(6, 1): 177, (6, 12): 108}
+_DANGLING: dict[tuple[int, ...], int] = {(6, 1): 177, (6, 12): 108}
 _ALL_DANGLING = 7, 3
 
 
