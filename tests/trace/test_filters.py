@@ -9,12 +9,17 @@ from dataclasses import dataclass
 import pytest
 
 from kprobesim import CalledKernel
+from kprobesim.arch.architecture import architecture
 from kprobesim.dynevent import fetch as f
 from kprobesim.dynevent.definition import ProbeArgument, ProbeDefinition
 from kprobesim.dynevent.fetch_type import FETCH_TYPES, FetchType
+from kprobesim.programs import arg
 from kprobesim.programs.patterns import glob, literal
+from kprobesim.trace.fetching import Fetching
+from kprobesim.trace.field_values import ProbeFields
+from kprobesim.trace.filters.condition import condition
 from kprobesim.trace.filters.error import FilterError
-from kprobesim.trace.filters.event_filter import apply_filter
+from kprobesim.trace.filters.event_filter import apply_filter, fields_of
 from kprobesim.trace.filters.field import Field, Fields
 from kprobesim.trace.filters.numbers import cpu_list, kstrtoll, kstrtoull
 from kprobesim.trace.filters.parse import parse_filter
@@ -148,22 +153,28 @@ def define(guest: CalledKernel) -> None:
     guest.tracing.events["t/e"].enabled = True
 
 
-def recorded(guest: CalledKernel, text: str) -> list[int]:
-    """Which of three hits a filter lets pass."""
-    apply_filter(guest.tracing.events["t/e"], text, Facts())
-    guest.tracing.buffer.clear()
+def hit(guest: CalledKernel) -> None:
+    """Call it three times; s is -1, 0 and 1, n 0x40, 0x60 and 0x10."""
+    page = -(-guest.alloc(512) // 256) * 256
     for number, word in enumerate(("/etc/passwd", "/etc/group", None)):
         at = 0x10
         if word is not None:
-            at = guest.alloc(16)
+            at = page + 0x40 + 0x20 * number
             guest.write(at, word.encode() + b"\0")
         guest.call("gcd", at, (number - 1) & 0xFFFF)
+
+
+def recorded(guest: CalledKernel, text: str) -> list[int]:
+    """Which of the three hits a filter lets pass."""
+    apply_filter(guest.tracing.events["t/e"], text, Facts())
+    guest.tracing.buffer.clear()
+    hit(guest)
     return [entry.fields["s"] + 1 for entry in guest.tracing.buffer]
 
 
 def test_what_filters_are_true_of(guest: CalledKernel) -> None:
     define(guest)
-    ip = guest.symbols["gcd"].address
+    event = guest.tracing.events["t/e"]
     cases = {
         "s < 0": [0],
         "s == -1 || s == 1": [0, 2],
@@ -184,22 +195,35 @@ def test_what_filters_are_true_of(guest: CalledKernel) -> None:
         "CPU == 0": [0, 1, 2],
         "CPU & CPUS{0-1}": [0, 1, 2],
         "CPU == CPUS{0-1}": [],
-        f"__probe_ip == {ip:#x}": [0, 1, 2],
+        f"__probe_ip == {guest.symbols['gcd'].address:#x}": [0, 1, 2],
         "__probe_ip.function == gcd": [],
-        "0": [0, 1, 2],
     }
-    assert {text: recorded(guest, text) for text in cases} == cases
-    planted = guest.tracing.events["t/e"].probes[0].planted
-    assert planted is not None
-    assert planted.compiled
-    assert planted.hits == 3 * len(cases)
+    own = fields_of(event, LATEST)
+    values = Fetching(guest.arch, architecture(guest.arch).abi, lambda symbol: 0)
+    fields = ProbeFields(event.definition, values.values(event.definition), event.id)
+    rings = {}
+    for text in cases:
+        when = condition(parse_filter(text, own, Facts()), fields)
+        rings[text] = guest.record("gcd", s=arg(1).s16, when=when, compiled=False)
+    hit(guest)
+    assert {text: [r.s + 1 for r in ring] for text, ring in rings.items()} == cases
+
+
+def test_compiled_filters_let_the_same_pass(guest: CalledKernel) -> None:
+    define(guest)
+    assert recorded(guest, 'text ~ "/*/[!p]r*" && s > -2 || pair == 0') == [1, 2]
+    assert recorded(guest, "!(n != 0x10 || CPU & CPUS{1-2})") == [2]
+    (probe,) = guest.tracing.events["t/e"].probes
+    assert probe.planted is not None
+    assert probe.planted.compiled
+    assert probe.hits == 6
 
 
 def test_a_refused_filter_leaves_none(guest: CalledKernel) -> None:
     define(guest)
     event = guest.tracing.events["t/e"]
-    assert recorded(guest, " n > 0  ") == [0, 1, 2]
-    assert event.filter == " n > 0"
+    assert recorded(guest, " s > -2  ") == [0, 1, 2]
+    assert event.filter == " s > -2"
     with pytest.raises(FilterError):
         apply_filter(event, "zz > 0", Facts())
     assert event.filter == "zz > 0\n   ^\nparse_error: Field not found\n"
