@@ -116,9 +116,9 @@ def test_numbers_are_read_as_the_kernel_reads_them() -> None:
     }
     assert kstrtoll("-9223372036854775808") == -1 << 63
     assert kstrtoll("9223372036854775808") is None
-    assert cpu_list("0-2,5", 8) == {0, 1, 2, 5}
-    assert cpu_list("0-7:1/2", 8) == {0, 2, 4, 6}
-    assert cpu_list("N,all", 2) == {0, 1}
+    assert cpu_list("0-2,5", 8) == frozenset({0, 1, 2, 5})
+    assert cpu_list("0-7:1/2", 8) == frozenset({0, 2, 4, 6})
+    assert cpu_list("N,all", 2) == frozenset({0, 1})
     assert cpu_list("8", 8) is cpu_list("x", 8) is cpu_list("3-1", 8) is None
 
 
