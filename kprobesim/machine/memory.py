@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import enum
-import mmap
 import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.hexrepr import HexRepr
-from kprobesim.machine.guest_ram import make_ram
+from kprobesim.machine.guest_ram import GuestRam, make_ram
 from kprobesim.machine.paging import PageTables, PteFormat
 from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.sizes import MASK64, PAGE, page_up
@@ -64,7 +63,7 @@ class HostAccess(ABC):
         host_address: Where it is in this process.
     """
 
-    def __init__(self, ram: mmap.mmap, base: int) -> None:
+    def __init__(self, ram: GuestRam, base: int) -> None:
         self.ram = ram
         self.base = base
         self.size = len(ram)
