@@ -46,9 +46,10 @@ _OTHER_LAYOUT = 7, 3
 
 
 class _Adds(NamedTuple):
-    """What a way adds to a count that counts preemption; and whether it is an exception like an NMI.
+    """What a way adds.
 
-    All exceptions mask interrupts.
+    ``counted``: to the depth, where that is counted. ``irqs_off``: interrupts are masked.
+    ``nmi``: it is an exception that counts as an NMI.
     """
 
     counted: int = 0
