@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kprobesim.image import KernelImage
 from kprobesim.kernel.programs import ProgramVerbs
@@ -28,12 +28,15 @@ class TracingVerbs(ProgramVerbs):
     machine: System
     image: KernelImage
 
+    boots: ClassVar[bool] = False
+    """Whether the kernel runs by itself."""
+
     @cached_property
     def tracing(self) -> Tracing:
         """Its trace events, and what they record."""
         from kprobesim.trace.tracing import Tracing
 
-        return Tracing(self.kprobes, self._programs, self.tasks, self.image)
+        return Tracing(self.kprobes, self._programs, self.tasks, self.image, booted=self.boots)
 
     @cached_property
     def tracefs(self) -> Tracefs:
