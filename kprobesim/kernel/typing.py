@@ -11,12 +11,13 @@ from kprobesim.errors import ImageError, TypesError, UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
 from kprobesim.kernel.arguments import as_int
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.system import System
 
 if TYPE_CHECKING:  # a kernel of which nobody asks for types needs none of it
     from kprobesim.functions.passed import Passed
+    from kprobesim.inside.variables import VariablePlaces
     from kprobesim.typed.home import Home
     from kprobesim.typed.value import TypedValue
-    from kprobesim.typed.variables import VariableType
     from kprobesim.types.btf import Btf
     from kprobesim.types.model import Function
 
@@ -27,6 +28,7 @@ class Typing:
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that know types."""
 
     image: KernelImage
+    machine: System
 
     @property
     @abstractmethod
@@ -103,25 +105,16 @@ class Typing:
                 f"k.variable({text!r}, 'struct list_head')",
             )
         found = known.type if type is None and known is not None else self._home.find(str(type))
-        address = self._linked_at(name, known)
+        at = name.address if isinstance(name, Symbol) else self._places.linked_at(text, known)
         if known is not None and known.per_cpu:
-            address += self._percpu_offset()
-        return TypedValue(self._home, found, address=address)
-
-    def _linked_at(self, name: str | Symbol, known: VariableType | None) -> int:
-        """The address of a variable; without CONFIG_KALLSYMS_ALL, some have no symbol."""
-        if isinstance(name, Symbol):
-            return name.address
-        if known is not None and known.place is not None:
-            return self._per_cpu_section + known.place
-        exported = self.image.exported(name)
-        return self.symbols[name].address if exported is None else exported
+            at += self._percpu_offset()
+        return TypedValue(self._home, found, address=at)
 
     @cached_property
-    def _per_cpu_section(self) -> int:
-        from kprobesim.inside.per_cpu import per_cpu_section
+    def _places(self) -> VariablePlaces:
+        from kprobesim.inside.variables import VariablePlaces
 
-        return per_cpu_section(self.image)
+        return VariablePlaces(self.image, self.machine.memory, lambda: self.symbols)
 
     @cached_property
     def _home(self) -> Home:
