@@ -18,6 +18,7 @@ class Abi:
         syscall_arguments: Those that carry a system call's, in its caller's registers.
         result: The one that carries its result.
         stack_pointer: The stack pointer.
+        program_counter: The program counter.
         frame_pointer: What a frame is found by where code keeps frame pointers.
         link_register: Holds the return address at a function's entry; ``None``: the call has
             pushed it.
@@ -33,6 +34,7 @@ class Abi:
     syscall_arguments: tuple[str, ...]
     result: str
     stack_pointer: str
+    program_counter: str
     frame_pointer: str
     link_register: str | None
     callee_saved: tuple[str, ...]
@@ -69,6 +71,7 @@ SYSTEM_V = Abi(
     syscall_arguments=("di", "si", "dx", "r10", "r8", "r9"),
     result="ax",
     stack_pointer="sp",
+    program_counter="ip",
     frame_pointer="bp",
     link_register=None,
     callee_saved=("bx", "bp", "r12", "r13", "r14", "r15"),
@@ -86,6 +89,7 @@ AAPCS64 = Abi(
     syscall_arguments=_X0_X30[:6],
     result="x0",
     stack_pointer="sp",
+    program_counter="pc",
     frame_pointer="x29",
     link_register="x30",
     callee_saved=_X0_X30[19:30],

@@ -12,8 +12,8 @@ from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.calls import Calls
 from kprobesim.kernel.probing import Probing
-from kprobesim.kernel.programs import ProgramVerbs
-from kprobesim.kernel.tracing import Tracing
+from kprobesim.kernel.source_lines import SourceLineVerbs
+from kprobesim.kernel.tracing import TracingVerbs
 from kprobesim.kernel.typing import Typing
 from kprobesim.kernel.watching import Watching
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
@@ -39,7 +39,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Calls, Probing, ProgramVerbs, Tracing, Typing, Watching, ABC):
+class Kernel(Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Watching, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and
@@ -60,6 +60,21 @@ class Kernel(Calls, Probing, ProgramVerbs, Tracing, Typing, Watching, ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.version or self.image.path.name} {self.arch}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        pairs = [
+            ("architecture", self.arch),
+            ("image", self.image.path.name),
+            ("symbols", f"{len(self.symbols):,}"),
+            ("time", f"{self.time:.6f} s"),
+            ("model", f"{self.model.name}{', strict' if self.strict else ''}"),
+            ("kprobes", len(self.kprobes)),
+            ("warnings", len(self.warnings)),
+        ]
+        return html.facts(f"{type(self).__name__} {self.version}", pairs)
 
     # -- opening (the factories: kernel/open.py) ---------------------------------------------------
 

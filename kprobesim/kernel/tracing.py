@@ -1,4 +1,4 @@
-"""``Tracing``: a kernel's dynamic events, and tracefs with the files that define and show them."""
+"""``TracingVerbs``: a kernel's dynamic events, and tracefs, whose files define and show them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kprobesim.image import KernelImage
+from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
 
 if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
     from kprobesim.trace.tracefs import Tracefs
+    from kprobesim.trace.tracing import Tracing
 
-__all__ = ["Tracing"]
+__all__ = ["TracingVerbs"]
 
 
-class Tracing:
+class TracingVerbs(ProgramVerbs):
     """What of :class:`~kprobesim.kernel.base.Kernel` traces as the kernel's own tracing does."""
 
     kprobes: KprobesManager
     machine: System
     image: KernelImage
+
+    @cached_property
+    def tracing(self) -> Tracing:
+        """Its trace events, and what they record."""
+        from kprobesim.trace.tracing import Tracing
+
+        return Tracing(self.kprobes, self._programs, self.tasks, self.image)
 
     @cached_property
     def tracefs(self) -> Tracefs:

@@ -6,7 +6,7 @@ from kprobesim.image import KernelImage
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.table import KprobeTable
 
-__all__ = ["list_kprobes"]
+__all__ = ["list_kprobes", "probes_as_html"]
 
 
 def list_kprobes(table: KprobeTable, image: KernelImage) -> str:
@@ -32,3 +32,11 @@ def _line(head: Kprobe, p: Kprobe, image: KernelImage) -> str:
     place = f"{found.symbol.name}+{address - found.symbol.address:#x}"
     module = found.symbol.module or " "
     return f"{address:016x}  {p.list_type.value}  {place}  {module} {tags}\n"
+
+
+def probes_as_html(table: KprobeTable, title: str) -> str:
+    """The registered probes as a table for a notebook."""
+    from kprobesim import html
+
+    rows = ((p.place, KprobeFlag(p.flags).name or "", p.nmissed) for p in table)
+    return html.table(["place", "flags", "nmissed"], rows, caption=title, total=len(table))

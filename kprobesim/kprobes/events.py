@@ -80,6 +80,15 @@ class Hit:
         """Whether the probe's handlers do not run for this."""
         return self.kind in _MISSES
 
+    def _repr_html_(self) -> str:
+        """For a notebook: the event, and the registers."""
+        from kprobesim import html
+
+        status = self.status.name if isinstance(self.status, KprobeStatus) else None
+        pairs = [("event", self.kind.value), ("cpu", self.cpu), ("time", f"{self.time:.9f} s")]
+        title = next((p.place for p in self.probes), self.probe.place)
+        return html.facts(title, [*pairs, ("status", status)]) + self.regs._repr_html_()
+
 
 HitListener = Callable[[Hit], object]
 """Called with each event; what it returns is ignored."""

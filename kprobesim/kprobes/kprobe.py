@@ -238,6 +238,16 @@ class Kprobe:
             return f"<Kprobe {self.place}: {len(self.members)} probes>"
         return f"<Kprobe {self.place} nmissed={self.nmissed}>"
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        flags = KprobeFlag(self.flags).name if self.flags else None
+        named = ("pre_handler", "post_handler", "fault_handler")
+        handlers = [(name, getattr(self, name)) for name in named]
+        pairs = [("flags", flags), ("nmissed", self.nmissed), *handlers]
+        return html.facts(self.place, pairs)
+
 
 def _number(value: object) -> str:
     """A field for people, also before somebody has looked whether it makes sense."""

@@ -16,7 +16,7 @@ from kprobesim.kprobes.arming.pages import ProbePages, SlotPages
 from kprobesim.kprobes.arming.protocol import HowToArm
 from kprobesim.kprobes.batch import register_all
 from kprobesim.kprobes.cpu_paths import CpuPaths
-from kprobesim.kprobes.debugfs import list_kprobes
+from kprobesim.kprobes.debugfs import list_kprobes, probes_as_html
 from kprobesim.kprobes.enable import EnabledProbes
 from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
@@ -138,6 +138,10 @@ class KprobesManager:
 
     def __str__(self) -> str:
         return self.list()
+
+    def _repr_html_(self) -> str:
+        """For a notebook: places, flags and misses."""
+        return probes_as_html(self._table, repr(self)[1:].partition(":")[0])
 
     def __len__(self) -> int:
         return len(self._table)

@@ -197,6 +197,13 @@ class PtRegs(ctypes.Structure):
         fields = " ".join(f"{name}={value:#x}" for name, value in self.as_dict().items())
         return f"<{self._live.__name__} {fields}>"
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        values = (f"{name} {value:016x}" for name, value in self.as_dict().items())
+        return html.grid("registers", values)
+
     # -- the machine's side -----------------------------------------------------------------------
 
     def copy(self) -> PtRegs:

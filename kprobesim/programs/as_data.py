@@ -22,6 +22,7 @@ from kprobesim.programs.actions import (
     Record,
     Sum,
 )
+from kprobesim.programs.choices import OrElse, Select, or_else, select
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
 from kprobesim.programs.program import Program
 from kprobesim.programs.spelling import arg, reg, retval
@@ -69,13 +70,17 @@ def _value_to_data(value: Value) -> list[Any]:
     if isinstance(value, Operation):
         return ["operation", value.operator, to(value.left), to(value.right)]
     if isinstance(value, Load):
-        return ["load", to(value.address), value.offset, str(value.kind)]
+        return ["load", to(value.address), value.offset, str(value.kind), value.user]
     if isinstance(value, Cast):
         return ["cast", to(value.value), str(value.kind)]
     if isinstance(value, Text):
         return ["text", to(value.address), value.bound, value.user]
     if isinstance(value, Const):
         return ["const", value.number]
+    if isinstance(value, Select):
+        return ["select", to(value.condition), to(value.yes), to(value.no)]
+    if isinstance(value, OrElse):
+        return ["or else", to(value.value), value.number]
     if isinstance(value, TextConst):
         return ["text const", value.data]
     if isinstance(value, Argument):
@@ -88,8 +93,9 @@ def _value_to_data(value: Value) -> list[Any]:
     return ["result"]
 
 
-def _load(address: Any, offset: int, kind: str) -> Value:
-    load = _value(address).deref(offset)
+def _load(address: Any, offset: int, kind: str, user: bool = False) -> Value:
+    pointer = _value(address)
+    load = pointer.uderef(offset) if user else pointer.deref(offset)
     return load if kind == str(load.kind) else _cast(load, kind)
 
 
@@ -117,6 +123,8 @@ _VALUES: dict[str, Callable[..., Value]] = {
     "cast": lambda of, kind: _cast(_value(of), kind),
     "text": _text,
     "const": as_value,
+    "select": lambda condition, yes, no: select(_value(condition), _value(yes), _value(no)),
+    "or else": lambda value, number: or_else(_value(value), number),
     "text const": as_value,
     "argument": arg,
     "register": reg,

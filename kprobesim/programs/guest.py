@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.image import KernelImage
+from kprobesim.inside.task_context import ContextPlaces, context_places
 from kprobesim.inside.tasks import Tasks
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
@@ -29,6 +30,7 @@ class Guest:
         arch: "x86_64" or "arm64".
         busy: The word that is not 0 while guest code runs for a probe that is being handled.
         window: The first of its general registers, live 64-bit words.
+        flags: A live word with EFLAGS.IF, or PSTATE.DAIF.
         control: Registers of the system by name, live words, too
             (:mod:`~kprobesim.machine.unicorn.control_words`).
         ram: Its RAM.
@@ -41,6 +43,7 @@ class Guest:
             address, as the kernel's way of return probes has it; else 0.
         cpu: The number of the CPU.
         tasks: Where its tasks are, and how they look.
+        places: Where it keeps in which context it runs.
         image: What it runs.
         stacks: The stacks of callers that its programs have met.
     """
@@ -48,6 +51,7 @@ class Guest:
     arch: str
     busy: int
     window: int
+    flags: int
     control: Mapping[str, int]
     ram: int
     ram_base: int
@@ -56,6 +60,7 @@ class Guest:
     caller: Words
     cpu: int
     tasks: Tasks
+    places: ContextPlaces
     image: KernelImage
     stacks: Stacks
 
@@ -80,6 +85,7 @@ def guest_of(machine: System, tasks: Tasks, image: KernelImage) -> Guest:
         arch=machine.arch,
         busy=ctypes.addressof(machine.vcpu.busy),
         window=ctypes.addressof(machine.words),
+        flags=ctypes.addressof(machine.words) + 8 * machine.engine.layout.flags,
         control={
             name: ctypes.addressof(word) for name, word in control_words(machine.engine).items()
         },
@@ -90,6 +96,7 @@ def guest_of(machine: System, tasks: Tasks, image: KernelImage) -> Guest:
         caller=(ctypes.c_uint64 * 1)(),
         cpu=machine.vcpu.number,
         tasks=tasks,
+        places=context_places(image),
         image=image,
         stacks=Stacks(),
     )

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.programs.actions import Action, Count, Record
+from kprobesim.programs.appending import Append
+from kprobesim.programs.choices import OrElse, Select
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
 from kprobesim.programs.program import Program
@@ -71,8 +73,10 @@ class _Values:
             Fact: self._fact,
             Load: self._load,
             Operation: self._operation,
+            OrElse: self._or_else,
             Register: lambda value: lambda regs, here: getattr(regs, value.name),
             Result: lambda value: lambda regs, here: regs.return_value,
+            Select: self._select,
             Text: self._text,
             TextConst: lambda value: lambda regs, here: value.data,
         }
@@ -101,11 +105,11 @@ class _Values:
 
     def _load(self, value: Load) -> Compute:
         of, offset, read = self.make(value.address), value.offset, self._of.read
-        size, signed = value.kind.size, value.kind.signed
+        size, signed, user = value.kind.size, value.kind.signed, value.user
 
         def load(regs: Any, here: int) -> Any:
             address = of(regs, here)
-            if address is FAULT:
+            if address is FAULT or (user and _is_kernels(address + offset)):
                 return FAULT
             try:
                 data = read(address + offset & MASK64, size)
@@ -117,10 +121,11 @@ class _Values:
 
     def _text(self, value: Text) -> Compute:
         of, bound, read = self.make(value.address), value.bound, self._of.read
+        user = value.user
 
         def text(regs: Any, here: int) -> Any:
             address = of(regs, here)
-            if address is FAULT:
+            if address is FAULT or (user and _is_kernels(address)):
                 return FAULT
             found = b""
             try:
@@ -132,6 +137,28 @@ class _Values:
             return found.split(_NUL, 1)[0]
 
         return text
+
+    def _or_else(self, value: OrElse) -> Compute:
+        of, number = self.make(value.value), value.number
+
+        def known(regs: Any, here: int) -> Any:
+            found = of(regs, here)
+            return number if found is FAULT else found
+
+        return known
+
+    def _select(self, value: Select) -> Compute:
+        condition, yes, no = map(self.make, (value.condition, value.yes, value.no))
+        narrow = value.kind.narrow
+
+        def chosen(regs: Any, here: int) -> Any:
+            met = condition(regs, here)
+            if met is FAULT:
+                return FAULT
+            found = (yes if met else no)(regs, here)
+            return FAULT if found is FAULT else narrow(found)
+
+        return chosen
 
     # -- operations --------------------------------------------------------------------------------
 
@@ -181,6 +208,11 @@ class _Values:
         return computed
 
 
+def _is_kernels(address: int) -> bool:
+    """What ``access_ok()`` refuses: bit 55 says which half it is, whatever a tag does to bit 63."""
+    return bool(address >> 55 & 1)
+
+
 def interpret(
     program: Program,
     surroundings: Surroundings,
@@ -222,6 +254,8 @@ def interpret(
 def _action(
     action: Action, store: Any, values: _Values, count: Callable[[str], None]
 ) -> Callable[[Any, int], None]:
+    if isinstance(action, Append):
+        return _append(action, store, values)
     if isinstance(action, Record):
         fields = [values.make(value) for value in action.values]
 
@@ -241,3 +275,17 @@ def _action(
             store.add([part(regs, here) for part in parts], value)
 
     return keep
+
+
+def _append(action: Append, outlet: Any, values: _Values) -> Callable[[Any, int], None]:
+    fields = [values.make(value) for value in action.fields]
+    when = None if action.when is None else values.make(action.when)
+
+    def append(regs: Any, here: int) -> None:
+        if when is not None:
+            met = when(regs, here)
+            if met is FAULT or not met:
+                return
+        outlet.append([field(regs, here) for field in fields], after_others=action.after_others)
+
+    return append

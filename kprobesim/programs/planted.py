@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from kprobesim.kprobes.kprobe import Kprobe
@@ -27,11 +27,13 @@ class Planted:
         probes: A probe for each of them.
         stores: What each action of the program keeps, in their order.
         asked: What was asked for: to compile it, not to, or (``None``) if it can be.
+        places: Where the probes are: the arguments of each ``Kprobe``.
         why_not: Why the program is not compiled; "" if it is.
         stacks: What its ``stack_id`` stand for.
     """
 
     stacks: Stacks
+    places: tuple[Mapping[str, Any], ...]
 
     def __init__(
         self,

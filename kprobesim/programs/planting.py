@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.architecture import architecture
@@ -10,9 +10,11 @@ from kprobesim.errors import UsageError
 from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import Native, caller_of
 from kprobesim.programs.actions import Action, Count, Keyed, Record
+from kprobesim.programs.appending import Append
 from kprobesim.programs.compiler.block import STORES, block_words
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.following import Following
@@ -27,6 +29,7 @@ from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.layout import layout_of_key, layout_of_record
 from kprobesim.programs.stores.ring import Ring
 from kprobesim.programs.stores.single import Counter, Single
+from kprobesim.programs.stores.stream import Stream
 from kprobesim.programs.stores.table import Table
 from kprobesim.programs.stores.words import Words, address_of, new_words
 from kprobesim.programs.task import TaskFacts
@@ -77,10 +80,9 @@ class Programs:
         """
         planted = self.prepare(names, program, many=many, compiled=compiled)
         probes = planted.probes
+        self.register(planted)
         if program.returns:
-            self._plant_returns(planted)
             return planted
-        self._kprobes.register_kprobes(probes)
         try:
             for p in probes:
                 if not p.flags & KprobeFlag.ON_FUNC_ENTRY:
@@ -91,22 +93,29 @@ class Programs:
         return planted
 
     def prepare(
-        self, names: Sequence[str], program: Program, *, many: bool, compiled: bool | None = None
+        self,
+        names: Sequence[str],
+        program: Program,
+        *,
+        many: bool,
+        compiled: bool | None = None,
+        places: Sequence[Mapping[str, Any]] | None = None,
     ) -> Planted:
-        """As :meth:`plant`, but no probe is registered yet."""
+        """As :meth:`plant`, but no probe is registered yet.
+
+        ``places`` are the arguments of each ``Kprobe``, where it is not the name that says where.
+        """
         if compiled not in (None, True, False):
             raise UsageError(f"compiled {compiled!r}: give True, False, or None")
         program.check(self._abi)
-        code, why_not = (None, "compiled=False") if compiled is False else self._compile(program)
-        if code is None and compiled:
-            raise UsageError(f"the program cannot be compiled: {why_not}")
+        code, why_not = self._code_of(program, compiled)
         stores = [self._store(action, names, many=many) for action in program.actions]
         size = block_words(len(stores))
         blocks = new_words(size * len(names))
         kind = ReturnProgramProbe if program.returns else ProgramProbe
+        places = [{"symbol_name": name} for name in names] if places is None else places
         probes = [
-            kind({"symbol_name": name}, program, blocks, size * number)
-            for number, name in enumerate(names)
+            kind(place, program, blocks, size * number) for number, place in enumerate(places)
         ]
         if code is None:
             for p, name in zip(probes, names, strict=True):
@@ -117,8 +126,56 @@ class Programs:
             self._call_code(probes, code, blocks, size, stores)
         machine, kprobes = self._machine, self._kprobes
         planted = Planted(program, names, probes, stores, compiled, why_not, machine.turn, kprobes)
-        planted.stacks = self.stacks
+        planted.places, planted.stacks = tuple(places), self.stacks
         return planted
+
+    def _code_of(self, program: Program, compiled: bool | None) -> tuple[Code | None, str]:
+        """The code of a program, or why there is none."""
+        if compiled is False:
+            return None, "compiled=False"
+        code, why_not = self._compile(program)
+        if code is None and compiled:
+            raise UsageError(f"the program cannot be compiled: {why_not}")
+        return code, why_not
+
+    def exchange(self, planted: Planted, program: Program) -> Planted:
+        """Let the probes of ``planted`` do ``program`` from now on; what they counted stays.
+
+        They must be disabled or not registered. Calls that a return program follows are forgotten.
+
+        Returns:
+            What is planted now; the probes are the same.
+        """
+        compiled = None if planted.asked is None else planted.asked
+        made = self.prepare(
+            planted.names, program, many=False, compiled=compiled, places=planted.places
+        )
+        for p, other in zip(planted.probes, made.probes, strict=True):
+            p.become(other)
+        made.probes = planted.probes
+        for p in made.probes:
+            p.planted = made
+        return made
+
+    def new_stream(self) -> Stream:
+        """A stream for :class:`~kprobesim.programs.appending.Append`, still empty."""
+        return Stream(self._machine.engine.hooks.keep)
+
+    def watch(self, address: int, program: Program) -> Sequence[Any]:
+        """Do what ``program`` says whenever the CPU comes to ``address``; it is no probe.
+
+        Returns:
+            What its actions keep.
+        """
+        planted = self.prepare([f"{address:#x}"], program, many=False, places=[{"addr": address}])
+        (p,) = planted.probes
+        watch = self._machine.code_watch
+        if p.native is not None:
+            watch.watch_native(address, p.native, INSIDE)
+        else:
+            run = interpret(program, self, planted.stores, p.count)
+            watch.watch(address, lambda here: run(self._machine.regs, here), INSIDE)
+        return planted.stores
 
     def _interpret(self, p: ProgramProbe, run: Callable[[Any, int], None]) -> None:
         """Let the hits of ``p`` call ``run``."""
@@ -168,17 +225,18 @@ class Programs:
         most = program.maxactive
         return most if most > 0 else self._kprobes.return_probes.default_maxactive
 
-    def _plant_returns(self, planted: Planted) -> None:
-        """Register the probes of a return program, or none of them."""
-        return_probes = self._kprobes.return_probes
-        if not planted.compiled:
-            return_probes.register_all(planted.return_probes)
-            return
-        self._kprobes.register_kprobes(planted.probes)
+    def register(self, planted: Planted) -> None:
+        """Register all probes of what :meth:`prepare` gave, or none of them."""
+        if planted.program.returns and not planted.compiled:
+            self._kprobes.return_probes.register_all(planted.return_probes)
+        else:
+            self._kprobes.register_kprobes(planted.probes)
 
     def _store(self, action: Action, names: Sequence[str], *, many: bool) -> Any:
         """What ``action`` keeps, empty."""
         keep = self._machine.engine.hooks.keep
+        if isinstance(action, Append):
+            return action.stream.outlet(action.fields)
         if isinstance(action, Record):
             return Ring(action, layout_of_record(action), keep)
         assert isinstance(action, Keyed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.kprobes.kprobe import Kprobe, PreHandler
@@ -34,7 +34,7 @@ class ProgramProbe(Kprobe):
     own_arming = "hook"
     __slots__ = ("_at", "_block", "native", "planted", "program")
 
-    def __init__(self, place: dict[str, Any], program: Program, block: Words, at: int) -> None:
+    def __init__(self, place: Mapping[str, Any], program: Program, block: Words, at: int) -> None:
         """Make one.
 
         Args:
@@ -62,6 +62,14 @@ class ProgramProbe(Kprobe):
             run(regs, p.addr or 0)
 
         self.pre_handler = pre_handler
+
+    def become(self, other: ProgramProbe) -> None:
+        """Do what ``other`` would do, which is not registered; what was counted stays."""
+        hits, faults, nmissed = self.hits, self.faults, self.nmissed
+        self._block, self._at, self.program = other._block, other._at, other.program
+        self.native, self.pre_handler = other.native, other.pre_handler
+        self.remember(hits, faults)
+        self.nmissed = nmissed
 
     def count(self, name: str) -> None:
         """Count a hit or a fault, in words that compiled code counts in, too."""

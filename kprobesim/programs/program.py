@@ -99,7 +99,7 @@ class Program:
             UsageError: It reads a register or an argument that is not there.
         """
         for value in self.values:
-            if isinstance(value, Register) and value.name not in abi.registers:
+            if isinstance(value, Register) and value.name not in {*abi.registers, *abi.pt_regs}:
                 raise UsageError(
                     f"there is no register {value.name!r}: there are {', '.join(abi.registers)}"
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kprobesim.kprobes.kretprobe import Kretprobe, KretprobeEntry, KretprobeInstance
@@ -71,7 +71,7 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
 
     __slots__ = ("_address", "_following", "_pool", "rp")
 
-    def __init__(self, place: dict[str, Any], program: Program, block: Words, at: int) -> None:
+    def __init__(self, place: Mapping[str, Any], program: Program, block: Words, at: int) -> None:
         """As a :class:`ProgramProbe`."""
         self._address: int | None = None
         self._following: Following | None = None
@@ -112,6 +112,17 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
 
         self.rp = _EntryCounts(handler=returned, entry_handler=entered, maxactive=maxactive)
         self.rp.kp = self
+
+    def become(self, other: ProgramProbe) -> None:
+        """As a :class:`ProgramProbe`; calls that are followed are forgotten."""
+        assert isinstance(other, ReturnProgramProbe)
+        address = self._address
+        self.registered_at = None
+        super().become(other)
+        self._following, self._pool = other._following, other._pool
+        self.registered_at = address
+        if self.rp is not None and other.rp is not None:
+            self.rp.handler, self.rp.entry_handler = other.rp.handler, other.rp.entry_handler
 
     @property
     def told_nobody(self) -> int:  # type: ignore[override]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator, Mapping
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.inside.tasks import TASK_COMM_LEN
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
+from kprobesim.programs.context import IRQS_OFF
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.stores.stacks import DEPTH
 from kprobesim.sizes import MASK64
@@ -31,7 +33,10 @@ class TaskFacts:
         self.by_name: Mapping[str, Callable[[], int | bytes | None]] = {
             "caller": self.caller,
             "comm": self.comm,
+            "context": self.context,
             "cpu": self.cpu,
+            "current": self.current,
+            "ids": self.ids,
             "now": self.now,
             "pid": self.pid,
             "stack_id": self.stack_id,
@@ -69,6 +74,34 @@ class TaskFacts:
             return None
         value = self._read(task + self._tasks.offsets[name] & MASK64, 4)
         return None if value is None else value - (value >> 31 << 32)
+
+    def ids(self) -> int:
+        """Both, for :func:`~kprobesim.programs.context.ids_of`."""
+        if not self._tasks.are_known:
+            return 0
+        pid, tgid = self.pid() or 0, self.tgid() or 0
+        return pid & 0xFFFF_FFFF | (tgid & 0xFFFF_FFFF) << 32
+
+    def context(self) -> int:
+        """What the CPU does, for :func:`~kprobesim.programs.context.context_of`."""
+        places, task = self._guest.places, self.current()
+        bit, when_off = IRQS_OFF[self._machine.arch]
+        off = ctypes.c_uint64.from_address(self._guest.flags).value & bit == when_off
+
+        def member(offset: int | None, size: int) -> int:
+            if offset is None or task is None:
+                return 0
+            return self._read(task + offset & MASK64, size) or 0
+
+        count = member(places.preempt_member, 4)
+        if places.preempt_variable is not None:
+            count = 0
+            for name in reversed(self._tasks.place.bases):
+                address = self._control[name].value + places.preempt_variable & MASK64
+                if address & _HIGH_HALF:
+                    count = self._read(address, 4) or 0
+        flags, migration = member(places.flags_member, 2), member(places.migration_member, 1)
+        return count | flags << 32 | migration << 48 | off << 63
 
     def comm(self) -> bytes | None:
         """The task's name."""

@@ -71,7 +71,10 @@ FACTS: dict[str, Type] = {
     "stack_id": U64,
     "here": U64,
     "duration": U64,
+    "context": U64,
+    "current": U64,
+    "ids": U64,
 }
 """What is known at a hit beside registers and memory, by name."""
-ALWAYS_KNOWN = {"cpu", "here", "now", "duration"}
+ALWAYS_KNOWN = {"context", "cpu", "here", "ids", "now", "duration"}
 """The facts that are never faults."""

@@ -17,7 +17,7 @@ right side is only looked at if the left one does not decide.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from numbers import Integral
 from typing import Any, NoReturn, TypeAlias
@@ -93,10 +93,17 @@ class Value:
 
     def deref(self, offset: int = 0) -> Load:
         """The word in memory at this address and ``offset`` bytes on; ``.u8`` takes less of it."""
+        return self._load(offset, user=False)
+
+    def uderef(self, offset: int = 0) -> Load:
+        """The same of a user's memory: an address of the kernel's is a fault."""
+        return self._load(offset, user=True)
+
+    def _load(self, offset: int, *, user: bool) -> Load:
         _require_int(self, "a pointer")
         if not isinstance(offset, int) or not -(1 << 31) <= offset < 1 << 31:
             raise UsageError(f"offset {offset!r}: give bytes as an int of 32 bits")
-        return Load(self, offset, U64)
+        return Load(self, offset, U64, user)
 
     @property
     def string(self) -> Text:
@@ -203,11 +210,12 @@ class TextConst(Value):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Load(Value):
-    """An integer in guest memory."""
+    """An integer in guest memory, or with ``user`` in that of a user's program alone."""
 
     address: Value
     offset: int
     kind: Int
+    user: bool = False
     _may_fault = True
 
     @property
@@ -215,11 +223,13 @@ class Load(Value):
         return self.kind
 
     def _as(self, kind: Int) -> Value:
-        return Load(self.address, self.offset, kind) if self.kind == U64 else super()._as(kind)
+        whole = self.kind == U64
+        return replace(self, kind=kind) if whole else super()._as(kind)
 
     def __str__(self) -> str:
         width = "" if self.kind == U64 else f".{self.kind}"
-        return f"{_nested(self.address)}.deref({self.offset or ''}){width}"
+        deref = "uderef" if self.user else "deref"
+        return f"{_nested(self.address)}.{deref}({self.offset or ''}){width}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -73,3 +73,10 @@ class StackTrace(Sequence[Frame]):
         lines = [f" {frame}" for frame in self.frames]
         before, behind = _AROUND[self.arch]
         return "\n".join([*before, *lines, *behind, ""])
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        rows = ((f"{frame.address:#x}", frame) for frame in self.frames)
+        return html.table(["address", "function"], rows, total=len(self.frames))

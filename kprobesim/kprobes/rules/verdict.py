@@ -89,6 +89,18 @@ class Verdict(HexRepr):
             return self.summary()
         return f"-{errno_names.errorcode.get(self.errno, str(self.errno))} {self.reason}"
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        where = self.symbol or ("" if self.address is None else f"{self.address:#x}")
+        title = f"{where}+{self.offset:#x}" if self.offset else where
+        shown = self.as_dict()
+        names = ("address", "kind", "boostable", "emulated", "optimizable", "slot", "original")
+        pairs = [("answer", self.summary()), *((name, shown[name]) for name in names)]
+        kernel = f"{self.release} {self.arch}, model {self.model}"
+        return html.facts(title, [*pairs, ("module", self.module), ("kernel", kernel)])
+
     def as_dict(self) -> dict[str, Any]:
         """As plain data, for JSON: addresses and bytes as hexadecimal text."""
         data = dict(self.__dict__)

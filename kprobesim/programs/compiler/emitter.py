@@ -14,7 +14,10 @@ from typing import Any, NamedTuple, TypeAlias
 from llvmlite import ir
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.programs.choices import OrElse, Select
+from kprobesim.programs.compiler.context import emit_context
 from kprobesim.programs.compiler.memory import GuestMemoryCode
+from kprobesim.programs.compiler.refusal import NotCompiledError
 from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
@@ -62,6 +65,7 @@ class Emitter:
         self.here = here
         self.saved: dict[tuple[Any, ...], IrValue] = {}
         self._abi = architecture(guest.arch).abi
+        self._guest = guest
         self._registers = guest.window
         self._memory = GuestMemoryCode(builder.module, guest)
         self.task = TaskCode(guest, self._memory, self._abi)
@@ -74,8 +78,10 @@ class Emitter:
             Fact: self._fact,
             Load: self._load,
             Operation: self._operation,
-            Register: lambda value: self._register(self._abi.number(value.name)),
+            OrElse: self._or_else,
+            Register: self._named_register,
             Result: lambda _: self._register(self._abi.number(self._abi.result)),
+            Select: self._select,
             Text: self._text,
             TextConst: self._text_const,
         }
@@ -138,6 +144,11 @@ class Emitter:
     def _register(self, number: int) -> Emitted:
         return Emitted(self.read(self._registers + 8 * number), None)
 
+    def _named_register(self, value: Register) -> Emitted:
+        if value.name not in self._abi.registers:
+            raise NotCompiledError(f"{value} is put together by Python")
+        return self._register(self._abi.number(value.name))
+
     def _argument(self, value: Argument) -> Emitted:
         saved = self.saved.get(value.shape)
         if saved is not None:
@@ -158,6 +169,11 @@ class Emitter:
             space = self.buffer(value.type.size)
             fault = self.task.comm(self.builder, self.builder.bitcast(space, I8.as_pointer()))
             return Emitted(self.builder.ptrtoint(space, I64), fault)
+        if value.name in ("context", "ids"):
+            words = emit_context(self.builder, self._guest, self._memory, self.task)
+            for name, found in zip(("context", "ids"), words, strict=True):
+                self._known[Fact(name).shape] = Emitted(found, None)
+            return self._known[value.shape]
         caller = self.saved.get(Fact("caller").shape)
         if value.name == "stack_id" and caller is not None:
             return Emitted(*self.task.stack_id(self.builder, (caller, ir.Constant(I1, 0))))
@@ -167,7 +183,7 @@ class Emitter:
     def _load(self, value: Load) -> Emitted:
         address = self.value(value.address)
         at = self.builder.add(address.word, word(value.offset))
-        number, fault = self._memory.read(self.builder, at, value.kind.size)
+        number, fault = self._memory.read(self.builder, at, value.kind.size, user=value.user)
         return Emitted(self.widen(number, value.kind), self.either(address.fault, fault))
 
     def _text(self, value: Text) -> Emitted:
@@ -176,6 +192,16 @@ class Emitter:
         length = self._memory.read_string(b, address.word, out, value.bound - 1, user=value.user)
         fault = b.icmp_signed("<", length, word(0))
         return Emitted(b.ptrtoint(space, I64), self.either(address.fault, fault))
+
+    def text_length(self, value: Text, out: IrValue) -> IrValue:
+        """Write a string to ``out``, with nothing behind it: its length, -1 for a fault."""
+        b, address = self.builder, self.value(value.address)
+        at = address.word
+        if address.fault is not None:
+            at = b.select(address.fault, word(0), at)
+        size = value.bound - 1
+        length = self._memory.read_string(b, at, out, size, user=value.user, pad=False)
+        return length if address.fault is None else b.select(address.fault, word(-1), length)
 
     def _text_const(self, value: TextConst) -> Emitted:
         size = value.type.size
@@ -221,6 +247,35 @@ class Emitter:
         fault.add_incoming(ir.Constant(I1, 0) if left.fault is None else left.fault, before)
         fault.add_incoming(right_fault, inside)
         return Emitted(result, fault)
+
+    def _or_else(self, value: OrElse) -> Emitted:
+        of = self.value(value.value)
+        if of.fault is None:
+            return of
+        return Emitted(self.builder.select(of.fault, word(value.number), of.word), None)
+
+    def _select(self, value: Select) -> Emitted:
+        b, condition = self.builder, self.value(value.condition)
+        met = self.truth(condition)
+        made: list[tuple[Emitted, Any]] = []
+        end = b.append_basic_block("chosen")
+        blocks = [b.append_basic_block(name) for name in ("yes", "no")]
+        b.cbranch(met, *blocks)
+        for block, side in zip(blocks, (value.yes, value.no), strict=True):
+            b.position_at_end(block)
+            with self.sometimes():
+                made.append((self.value(side), b.block))
+            b.branch(end)
+        b.position_at_end(end)
+        result = b.phi(I64)
+        for one, block in made:
+            result.add_incoming(one.word, block)
+        if all(one.fault is None for one, _ in made):
+            return Emitted(self.widen(result, value.kind), condition.fault)
+        fault = b.phi(I1)
+        for one, block in made:
+            fault.add_incoming(ir.Constant(I1, 0) if one.fault is None else one.fault, block)
+        return Emitted(self.widen(result, value.kind), self.either(condition.fault, fault))
 
     def _same_text(self, value: Operation, left: IrValue, right: IrValue) -> IrValue:
         b = self.builder

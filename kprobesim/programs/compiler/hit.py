@@ -18,7 +18,9 @@ from kprobesim.programs.actions import (
     Record,
     Sum,
 )
+from kprobesim.programs.appending import Append
 from kprobesim.programs.compiler import returns
+from kprobesim.programs.compiler.append import emit_append
 from kprobesim.programs.compiler.block import BLOCK, STORES, returns_at
 from kprobesim.programs.compiler.emitter import I1, I32, I64, Emitted, Emitter, word
 from kprobesim.programs.compiler.jit import Code, compile_module
@@ -85,6 +87,7 @@ class _Hit:
         self._e, self._b, self._module, self._block = emitter, emitter.builder, module, block
         self._done = self._b.append_basic_block("done")
         self._do: dict[type[Action], Callable[[Any, Any], None]] = {
+            Append: lambda action, outlet: emit_append(self._e, action, outlet),
             Count: self._keyed,
             Histogram: self._keyed,
             Maximum: self._keyed,

@@ -47,6 +47,7 @@ class GuestMemoryCode:
         bound: int,
         *,
         user: bool = False,
+        pad: bool = True,
     ) -> ir.Value:
         """Copy the string at a virtual address, without its NUL, and fill the rest with zeroes.
 
@@ -56,11 +57,12 @@ class GuestMemoryCode:
             out: ``i8*``, room for ``bound`` bytes.
             bound: The string is cut there.
             user: As ``strncpy_from_user()``, which takes no address of the kernel's.
+            pad: Whether the rest is filled with zeroes.
 
         Returns:
             ``i64``: how many bytes it has, -1 for a fault.
         """
-        return b.call(self._string_reader(user), [address, out, const(bound)])
+        return b.call(self._string_reader(user, pad), [address, out, const(bound)])
 
     # -- functions ---------------------------------------------------------------------------------
 
@@ -136,9 +138,9 @@ class GuestMemoryCode:
         b.ret(_result(b, const(0), 1))
         return function
 
-    def _string_reader(self, user: bool) -> ir.Function:
+    def _string_reader(self, user: bool, pad: bool) -> ir.Function:
         """Page by page, in it by words, and what is left by bytes."""
-        name = f"read_{'user_' if user else ''}string"
+        name = f"read_{'user_' if user else ''}string{'_padded' if pad else ''}"
         found = self._module.globals.get(name)
         if found is not None:
             return found
@@ -200,10 +202,12 @@ class GuestMemoryCode:
         b.position_at_end(cut)
         b.ret(bound)
         b.position_at_end(ended)
-        self._clear(b, out, single, bound)
+        if pad:
+            self._clear(b, out, single, bound)
         b.ret(single)
         b.position_at_end(fault)
-        self._clear(b, out, const(0), bound)
+        if pad:
+            self._clear(b, out, const(0), bound)
         b.ret(const(-1))
         return function
 

@@ -127,6 +127,7 @@ class TaskCode:
     def facts(self) -> Mapping[str, Callable[[ir.IRBuilder], _Fetched]]:
         """What gives each of the numbers, by its name."""
         return {
+            "current": self.current,
             "pid": self.pid,
             "tgid": self.tgid,
             "cpu": self.cpu,

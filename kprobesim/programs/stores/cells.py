@@ -103,6 +103,18 @@ class Buckets(Mapping[tuple["int | None", "int | None"], int]):
             rows.append(f"{least:>12} .. {greatest:<12} {count:>10} |{bar:<40}|")
         return "\n".join(rows)
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        def name(low: int | None, high: int | None) -> str:
+            if low == high and low is not None:
+                return str(low)
+            return f"{'' if low is None else low} .. {'' if high is None else high}"
+
+        slots = [(name(*bounds), count) for bounds, count in self.items()]
+        return html.bars(f"{self.total} hits", slots, total=len(slots))
+
 
 class CountCell:
     """One word: how many hits."""

@@ -79,5 +79,11 @@ class Counts(Store, Mapping[str, int]):
             raise ValueError("counts of other functions")
         ctypes.memmove(self._words, data, len(data))
 
+    def _repr_html_(self) -> str:
+        """For a notebook: the functions that were hit most."""
+        from kprobesim import html
+
+        return html.bars(repr(self)[1:-1], self.hit.items(), total=len(self.hit))
+
     def __repr__(self) -> str:
         return f"<Counts of {len(self)} functions, {self.total} hits>"

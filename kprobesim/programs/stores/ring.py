@@ -164,5 +164,12 @@ class Ring(Store, Sequence[Any]):
             ctypes.memmove(self._buffer, data, len(data))
             self._head[_USED] = used
 
+    def _repr_html_(self) -> str:
+        """For a notebook: the first records."""
+        from kprobesim import html
+
+        title = repr(self)[1:-1]
+        return html.table(self.record._fields, self, caption=title, total=len(self))
+
     def __repr__(self) -> str:
         return f"<Ring of {len(self)} {self.record.__name__} records, {self.lost} lost>"

@@ -60,6 +60,13 @@ class Single(Store, Generic[_T]):
     def __str__(self) -> str:
         return str(self.value)
 
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        from kprobesim import html
+
+        shown = getattr(self.value, "_repr_html_", None)
+        return html.preformatted(str(self)) if shown is None else str(shown())
+
 
 class Counter(Single[int]):
     """How often something was hit, live; it is used like an int, and is not one."""

@@ -190,3 +190,13 @@ class Table(Store, Mapping[Any, Any]):
 
     def __str__(self) -> str:
         return "\n".join(f"{key}: {value}" for key, value in self.items())
+
+    def _repr_html_(self) -> str:
+        """For a notebook: counts as bars, the largest first; all else as a table."""
+        from kprobesim import html
+
+        items, title = self.items(), repr(self)[1:-1]
+        if items and all(isinstance(value, int) for _, value in items):
+            items.sort(key=lambda item: -item[1])
+            return html.bars(title, items, total=len(items))
+        return html.table(["key", "value"], items, caption=title, total=len(items))

@@ -1,0 +1,59 @@
+"""``Append``: entries of variable length, in one stream with those of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kprobesim.errors import UsageError
+from kprobesim.programs.actions import Action
+from kprobesim.programs.stores.stream import Stream
+from kprobesim.programs.values import TextConst, Value, as_value
+
+__all__ = ["Append"]
+
+_FIELDS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Append(Action):
+    """Append an entry to a stream.
+
+    Attributes:
+        fields: The values of an entry.
+        stream: Where it goes.
+        when: A condition; where it is not met, or cannot be computed, nothing is appended, but the
+            hit is counted. ``None``: always.
+        after_others: Append only if other entries have come since such a one was appended.
+    """
+
+    fields: Any
+    stream: Stream = field(metadata={"shape": False})
+    when: Any = field(default=None, kw_only=True)
+    after_others: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        values = tuple(as_value(value, "a field") for value in self.fields)
+        if not values or len(values) > _FIELDS:
+            raise UsageError(f"an entry of {len(values)} fields: give 1 to {_FIELDS} values")
+        for value in values:
+            if isinstance(value, TextConst):
+                raise UsageError(f"a field is always {value}: leave it out")
+        object.__setattr__(self, "fields", values)
+        if self.when is not None:
+            object.__setattr__(self, "when", as_value(self.when, "a condition"))
+
+    @property
+    def values(self) -> Iterator[Value]:
+        """Those of an entry, and its condition."""
+        yield from self.fields
+        if self.when is not None:
+            yield self.when
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Equal where the same code does it."""
+        when = None if self.when is None else self.when.shape
+        fields = tuple((str(value.type), value.shape) for value in self.fields)
+        return type(self).__name__, fields, when, self.after_others

@@ -1,0 +1,101 @@
+"""``TraceBuffer``: the entries of all events, in the order of their coming."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from kprobesim.trace.entry import TraceEntry
+from kprobesim.trace.pages import DEFAULT_KB, Pages
+
+__all__ = ["TraceBuffer"]
+
+_HEAD = 8  # struct trace_entry
+
+
+class TraceBuffer:
+    """Entries, the oldest first, as many as its size allows.
+
+    What compiled code has recorded is fetched when somebody looks.
+
+    Attributes:
+        fetch: Gives what has been recorded since it was called last: entries, each with the bytes
+            that its record takes in the kernel.
+        written: How many entries were ever written.
+        overrun: How many of them were given up for newer ones.
+        dropped: How many found no room.
+    """
+
+    def __init__(self, kb: int | None = DEFAULT_KB) -> None:
+        self.fetch: Callable[[], Iterable[tuple[TraceEntry, int]]] = tuple
+        self.written = self.overrun = self.dropped = 0
+        self._entries: deque[TraceEntry] = deque()
+        self._pages = Pages(kb)
+
+    @property
+    def kb(self) -> int | None:
+        """How much it holds, in KiB, as ``buffer_size_kb`` says; ``None``: all that comes."""
+        return self._pages.kb
+
+    @kb.setter
+    def kb(self, kb: int | None) -> None:
+        """Another size: the buffer is empty then, as the kernel's when it is made anew."""
+        self.clear()
+        self._pages.kb = kb
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether the oldest entries are given up for new ones; else new ones are dropped."""
+        return self._pages.overwrite
+
+    @overwrite.setter
+    def overwrite(self, overwrite: bool) -> None:
+        self.pull()
+        self._pages.overwrite = overwrite
+
+    def append(self, entry: TraceEntry, size: int = _HEAD) -> None:
+        """Write ``entry``, whose record has ``size`` bytes in the kernel, behind all others."""
+        self.pull()
+        self._put(entry, size)
+
+    def pull(self) -> None:
+        """Fetch what has been recorded."""
+        for entry, size in self.fetch():
+            self._put(entry, size)
+
+    def _put(self, entry: TraceEntry, size: int) -> None:
+        fits, lost = self._pages.add(size, entry.time)
+        if not fits:
+            self.dropped += 1
+            return
+        for _ in range(min(lost, len(self._entries))):
+            self._entries.popleft()
+        self.overrun += lost
+        self.written += 1
+        self._entries.append(entry)
+
+    def clear(self) -> None:
+        """Forget all entries, as a write to ``trace`` does."""
+        self.pull()
+        self._entries.clear()
+        self._pages.clear()
+        self.written = self.overrun = self.dropped = 0
+
+    def __iter__(self) -> Iterator[TraceEntry]:
+        self.pull()
+        return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        self.pull()
+        return len(self._entries)
+
+    def consume(self) -> Iterator[TraceEntry]:
+        """Take the entries out one by one, as ``trace_pipe`` does."""
+        self.pull()
+        while self._entries:
+            yield self._entries.popleft()
+            self._pages.take()
+            self.pull()
+
+    def __repr__(self) -> str:
+        return f"<TraceBuffer of {len(self._entries)} entries, {self.written} written>"

@@ -1,0 +1,127 @@
+"""``common_flags`` and ``common_preempt_count`` as the kernel's own handlers would find them.
+
+The handlers of a kernel run in an exception, behind an ftrace site or in a detour, each of which
+adds to what the probed code was in; and since 5.12 one is taken off again that only tracepoints
+have added (``tracing_gen_ctx_dec()``), which borrows from the flags where there was none. Sources:
+include/linux/preempt.h, kernel/trace/trace.c (``tracing_gen_ctx_irq_test()``), and what guests of
+5.10 to 7.3 say of themselves (``scripts/compare_traces.py``).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from kprobesim.arch.architecture import halves
+from kprobesim.programs.context import context_of
+from kprobesim.trace.columns import TraceFlag
+
+__all__ = ["ContextOf", "Way"]
+
+_SOFTIRQ, _BH, _HARDIRQ, _NMI = 1 << 8, 9, 1 << 16, 1 << 20
+_HARDIRQ_MASK, _NMI_MASK, _SOFTIRQ_MASK = 0xF_0000, 0xF0_0000, 0xFF00
+_NOT_RESCHED = 1 << 31  # in x86-64's preempt_count, inverted
+_DECREMENTS = 5, 12
+_MIGRATION = 5, 18
+_LAZY = 6, 13
+
+
+class Way(enum.Enum):
+    """How a kernel comes to a probe's handler."""
+
+    FTRACE = "ftrace"
+    BREAKPOINT = "breakpoint"
+    JUMP = "jump"
+    RETURN = "return"
+
+
+class _Adds(NamedTuple):
+    """What a way adds: to the count of a kernel that counts, to any; and whether it masks IRQs."""
+
+    counted: int = 0
+    always: int = 0
+    irqs_off: bool = False
+
+
+_X86 = {
+    Way.FTRACE: _Adds(counted=1),
+    Way.BREAKPOINT: _Adds(always=_NMI + _HARDIRQ, irqs_off=True),
+    Way.JUMP: _Adds(counted=1),
+    Way.RETURN: _Adds(counted=1),
+}
+_ARM64 = {
+    Way.BREAKPOINT: _Adds(counted=1, irqs_off=True),
+    Way.RETURN: _Adds(),
+}
+_WAYS = halves(x86_64=_X86, arm64=_ARM64)
+_LOCKED_RETURN = _Adds(counted=1, irqs_off=True)  # kretprobe_hash_lock(), up to 5.10
+_LOCKLESS = 5, 11
+
+_RESCHED_BITS = halves(x86_64=(3, 4), arm64=(1, 2))
+_INVERTED = halves(x86_64=True, arm64=False)
+"""Whether the need to reschedule is a bit of preempt_count, clear if there is any."""
+_GENERIC_BITS = 4, 5  # include/asm-generic/thread_info_tif.h
+_GENERIC_SINCE = halves(x86_64=(6, 18), arm64=(99,))
+
+
+class ContextOf:
+    """What a kernel of some version and configuration says of a hit."""
+
+    def __init__(
+        self, arch: str, version: tuple[int, ...], *, preemption: bool, counts: bool
+    ) -> None:
+        """Set up.
+
+        Args:
+            arch: "x86_64" or "arm64".
+            version: Of the kernel.
+            preemption: CONFIG_PREEMPTION.
+            counts: CONFIG_PREEMPT_COUNT.
+        """
+        self._ways = dict(_WAYS[arch])
+        if version < _LOCKLESS:
+            self._ways[Way.RETURN] = _LOCKED_RETURN
+        self._counts = counts
+        self._decrements = preemption and version >= _DECREMENTS
+        self._has_migration = version >= _MIGRATION
+        bits = _GENERIC_BITS if version >= _GENERIC_SINCE[arch] else _RESCHED_BITS[arch]
+        self._need, self._lazy = (1 << bit for bit in bits)
+        self._has_lazy = version >= _LAZY
+        self._in_count = _INVERTED[arch]
+
+    def at(self, word: int, way: Way) -> tuple[int, int]:
+        """``common_flags`` and ``common_preempt_count``.
+
+        Args:
+            word: The fact "context" of the hit.
+            way: How the kernel would have come to its handler.
+        """
+        found, adds = context_of(word), self._ways[way]
+        count = (found.preempt_count & ~_NOT_RESCHED) + adds.always
+        if self._counts:
+            count += adds.counted
+        flags = 0
+        if found.irqs_off or adds.irqs_off:
+            flags |= TraceFlag.IRQS_OFF
+        if count & _NMI_MASK:
+            flags |= TraceFlag.NMI
+        if count & _HARDIRQ_MASK:
+            flags |= TraceFlag.HARDIRQ
+        if count & _SOFTIRQ:
+            flags |= TraceFlag.SOFTIRQ
+        if self._has_migration and (count & _SOFTIRQ_MASK) >> _BH:
+            flags |= TraceFlag.BH_OFF
+        needs = found.thread_flags & self._need
+        if needs:
+            flags |= TraceFlag.NEED_RESCHED
+        if not found.preempt_count & _NOT_RESCHED if self._in_count else needs:
+            flags |= TraceFlag.PREEMPT_RESCHED
+        if self._has_lazy and found.thread_flags & self._lazy:
+            flags |= TraceFlag.NEED_RESCHED_LAZY
+        if not self._has_migration:
+            both = int(flags) << 16 | count & 0xFF
+        else:
+            both = int(flags) << 16 | min(count & 0xFF, 15) | min(found.migration_disabled, 15) << 4
+        if self._decrements:
+            both -= 1
+        return both >> 16 & 0xFF, both & 0xFF

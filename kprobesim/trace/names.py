@@ -1,0 +1,23 @@
+"""Names for addresses, as the kernel prints them (kernel/kallsyms.c)."""
+
+from __future__ import annotations
+
+from kprobesim.image import SymbolTable
+
+__all__ = ["Names"]
+
+
+class Names:
+    """``SYMBOL+0xOFFSET/0xSIZE [MODULE]``, each asked for once."""
+
+    def __init__(self, symbols: SymbolTable) -> None:
+        self._symbols = symbols
+        self._known: dict[int, str] = {}
+
+    def __call__(self, address: int) -> str:
+        """The name, or the address where nothing is known."""
+        name = self._known.get(address)
+        if name is None:
+            found = self._symbols.at(address)
+            name = self._known[address] = f"{address:#x}" if found is None else str(found)
+        return name

@@ -1,0 +1,86 @@
+"""``SavedCmdlines``: the names of tasks, which entries know by number only.
+
+The kernel saves the names of the task that leaves the CPU and of the one that comes, at the first
+switch behind an entry (kernel/trace/trace.c, ``tracing_record_taskinfo_sched_switch()``). So an
+entry is shown with the name that its task had then, not with that of the hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kprobesim.image import KernelImage
+from kprobesim.inside.tasks import TASK_COMM_LEN, Tasks
+from kprobesim.kprobes.task_functions import task_functions
+from kprobesim.programs.appending import Append
+from kprobesim.programs.context import ids_of
+from kprobesim.programs.fault import FAULT
+from kprobesim.programs.leaves import Argument, Fact
+from kprobesim.programs.planting import Programs
+from kprobesim.programs.program import Program
+from kprobesim.programs.stores.stream import Stream
+
+__all__ = ["SavedCmdlines"]
+
+_IDLE, _UNKNOWN = "<idle>", "<...>"
+
+
+class SavedCmdlines:
+    """Names by number.
+
+    Attributes:
+        number: Of the entries of a stream in which names are; -1: there are none.
+    """
+
+    def __init__(
+        self, programs: Programs, tasks: Tasks, image: KernelImage, stream: Stream
+    ) -> None:
+        """Nobody is known."""
+        self.number = -1
+        self._names: dict[int, str] = {}
+        self._programs, self._tasks, self._image = programs, tasks, image
+        self._stream = stream
+        self._follows = False
+
+    def follow(self, wanted: bool) -> None:
+        """Save names at switches from now on, where the kernel tells of them."""
+        if wanted and not self._follows and self._tasks.are_known:
+            places = task_functions(self._image)
+            if places is not None:
+                (outlet,) = self._programs.watch(places[1], self._program())
+                self.number = outlet.number
+        self._follows = self._follows or wanted
+
+    def _program(self) -> Program:
+        """At ``finish_task_switch(prev)``: the task that has come, and ``prev``."""
+        offsets, prev = self._tasks.offsets, Argument(0)
+        values = (
+            Fact("ids"),
+            Fact("comm"),
+            prev.deref(offsets["pid"]).u32,
+            (prev + offsets["comm"]).string.upto(TASK_COMM_LEN),
+        )
+        return Program((Append(values, self._stream, after_others=True),))
+
+    def keep(self, values: Sequence[Any]) -> None:
+        """What that program has recorded."""
+        ids, name, pid, other = values
+        self._save(ids_of(ids).pid, name)
+        self._save(0 if pid is FAULT else pid, other)
+
+    def _save(self, pid: int, name: Any) -> None:
+        if pid and name is not FAULT:
+            self._names[pid] = name.decode("utf-8", "backslashreplace")
+
+    def __getitem__(self, pid: int) -> str:
+        """The name of task ``pid``; that of one which runs and is not saved yet is looked up."""
+        name = _IDLE if not pid else self._names.get(pid)
+        if name is None:
+            task = self._tasks.current() if self._tasks.are_known else None
+            name = task.comm if task is not None and task.pid == pid else _UNKNOWN
+        return name
+
+    def text(self) -> str:
+        """The text of the file ``saved_cmdlines``."""
+        return "".join(f"{pid} {name}\n" for pid, name in self._names.items())

@@ -1,0 +1,280 @@
+"""``Tracing``: the events of one kernel, what they record, and the text of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from kprobesim.arch.architecture import architecture
+from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.image import KernelImage
+from kprobesim.image.config import read_config
+from kprobesim.inside.tasks import Tasks
+from kprobesim.kprobes.kprobe import KprobeFlag
+from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.programs.appending import Append
+from kprobesim.programs.context import ids_of
+from kprobesim.programs.planted import Planted
+from kprobesim.programs.planting import Programs
+from kprobesim.programs.program import Program
+from kprobesim.trace.buffer import TraceBuffer
+from kprobesim.trace.columns import Columns
+from kprobesim.trace.context import ContextOf, Way
+from kprobesim.trace.entry import TraceEntry
+from kprobesim.trace.event import TraceEvent
+from kprobesim.trace.fetching import Fetching
+from kprobesim.trace.names import Names
+from kprobesim.trace.probe import TraceProbe
+from kprobesim.trace.record import RecordLayout
+from kprobesim.trace.saved_cmdlines import SavedCmdlines
+
+__all__ = ["Tracing"]
+
+_FIRST_ID = 2000  # behind those of the kernel's own events
+
+
+class Tracing:
+    """The tracing of one kernel.
+
+    Attributes:
+        buffer: What was recorded.
+        options: The options that are on, of those that change what is recorded or shown.
+        columns: What stands before an event's own words.
+    """
+
+    def __init__(
+        self, kprobes: KprobesManager, programs: Programs, tasks: Tasks, image: KernelImage
+    ) -> None:
+        """No event is defined."""
+        self._kprobes = kprobes
+        self._programs = programs
+        self._image = image
+        abi = architecture(image.arch).abi
+        self.name = Names(image.symbols)
+        self._fetching = Fetching(image.arch, abi, lambda symbol: image.symbols[symbol].address)
+        self._stream = programs.new_stream()
+        self.buffer = TraceBuffer()
+        self.buffer.fetch = self._fetch
+        self.columns = Columns(image.version)
+        self.options = {"irq-info"}
+        config = read_config(image) or {}
+        preemption = config.get("CONFIG_PREEMPTION", "n") == "y"
+        counts = preemption or config.get("CONFIG_PREEMPT_COUNT", "n") == "y"
+        self._context = ContextOf(image.arch, image.version, preemption=preemption, counts=counts)
+        self._events: dict[str, TraceEvent] = {}
+        self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Way]] = {}
+        self._saved = SavedCmdlines(programs, tasks, image, self._stream)
+        self._shows: dict[int, Callable[[TraceEntry], str]] = {}
+        self._next_id = _FIRST_ID
+
+    # -- defining ----------------------------------------------------------------------------------
+
+    def add(self, definition: ProbeDefinition) -> TraceProbe:
+        """Register the probe of a definition, disabled; of an event that is enabled, enabled.
+
+        It joins the event of that name, or makes one. Who asks has judged the definition.
+
+        Raises:
+            KprobeError: The probe is refused, and nothing has changed.
+        """
+        event = self._events.get(definition.name)
+        made = event or TraceEvent(self._next_id, definition, self)
+        planted = self._prepare(made, definition)
+        self._register(planted, enabled=made.enabled)
+        probe = TraceProbe(definition, planted)
+        self._keep(made, probe)
+        if event is None:
+            self._events[definition.name] = made
+            self._next_id += 1
+        made.probes.append(probe)
+        probe.event = made
+        return probe
+
+    def remove(self, probe: TraceProbe) -> None:
+        """Unregister a probe; with its last one the event is gone.
+
+        Entries that it has left stay in the buffer.
+        """
+        event = probe.event
+        self.buffer.pull()
+        if probe.planted is not None:
+            probe.planted.remove()
+        event.probes.remove(probe)
+        if not event.probes:
+            del self._events[event.full_name]
+
+    def _prepare(self, event: TraceEvent, definition: ProbeDefinition) -> Planted:
+        return self._programs.prepare(
+            [definition.name],
+            self._program(event, definition),
+            many=False,
+            places=[_place(definition)],
+        )
+
+    def _program(self, event: TraceEvent, definition: ProbeDefinition) -> Program:
+        layout = RecordLayout(definition, self._fetching.values(definition))
+        record = Append(layout.values, self._stream, when=event.predicate)
+        return Program(
+            (record, *event.actions), returns=definition.returns, maxactive=definition.maxactive
+        )
+
+    def _register(self, planted: Planted, *, enabled: bool) -> None:
+        for p in planted.probes:
+            if not enabled:
+                p.flags |= KprobeFlag.DISABLED
+        self._programs.register(planted)
+
+    def _keep(self, event: TraceEvent, probe: TraceProbe) -> None:
+        """Know the entries of a probe again."""
+        definition = probe.definition
+        assert probe.planted is not None
+        layout = RecordLayout(definition, self._fetching.values(definition))
+        number = probe.planted.stores[0].number
+        self._records[number] = event, probe, layout, self._way(probe)
+
+    def _way(self, probe: TraceProbe) -> Way:
+        """How the kernel itself comes to such a probe's handler."""
+        assert probe.planted is not None
+        (p,) = probe.planted.probes
+        if probe.definition.returns:
+            return Way.RETURN
+        if p.flags & KprobeFlag.FTRACE:
+            return Way.FTRACE
+        return Way.JUMP if self._kprobes.rules.optimizable.size(p.addr or 0) else Way.BREAKPOINT
+
+    # -- as the planter of its events --------------------------------------------------------------
+
+    def enable(self, event: TraceEvent, enabled: bool) -> None:
+        """Arm the probes of ``event``, all or none, or disarm them."""
+        armed: list[Planted] = []
+        for probe in event.probes:
+            if probe.planted is None:
+                continue
+            if not enabled:
+                probe.planted.disable()
+                continue
+            try:
+                probe.planted.enable()
+            except BaseException:
+                for planted in armed:
+                    planted.disable()
+                raise
+            armed.append(probe.planted)
+        others = any(each.enabled for each in self._events.values() if each is not event)
+        self._saved.follow(enabled or others)
+
+    def replant(self, event: TraceEvent) -> None:
+        """The programs of ``event`` are to be made anew."""
+        self.buffer.pull()
+        for probe in event.probes:
+            if probe.planted is None:
+                continue
+            if event.enabled:
+                probe.planted.disable()
+            program = self._program(event, probe.definition)
+            probe.planted = self._programs.exchange(probe.planted, program)
+            self._keep(event, probe)
+            if event.enabled:
+                probe.planted.enable()
+
+    # -- what was recorded -------------------------------------------------------------------------
+
+    @property
+    def events(self) -> Mapping[str, TraceEvent]:
+        """All events by ``GROUP/NAME``, in the order in which they were defined."""
+        return MappingProxyType(self._events)
+
+    @property
+    def on(self) -> bool:
+        """Whether entries are written, as ``tracing_on`` says; to be set."""
+        return self._stream.on
+
+    @on.setter
+    def on(self, on: bool) -> None:
+        self._stream.on = on
+
+    def _fetch(self) -> Iterator[tuple[TraceEntry, int]]:
+        """What the programs have recorded since the last time."""
+        for number, values in [*self._stream.take()]:
+            if number == self._saved.number:
+                self._saved.keep(values)
+            else:
+                yield self._entry(number, values)
+
+    def _entry(self, number: int, values: list[Any]) -> tuple[TraceEntry, int]:
+        event, probe, layout, way = self._records[number]
+        time, ids, context, here = values[:4]
+        pid, tgid = ids_of(ids)
+        flags, preempt_count = self._context.at(context, way)
+        fields = layout.fields(values, self.name)
+        returns = probe.definition.returns
+        entry = TraceEntry(
+            time=time,
+            cpu=0,
+            pid=pid,
+            tgid=tgid,
+            comm=self._saved[pid],
+            flags=flags,
+            preempt_count=preempt_count,
+            event=event.full_name,
+            ip=values[4] if returns else here,
+            func=here if returns else None,
+            fields=fields,
+            show=self._show(event),
+        )
+        return entry, layout.size(fields)
+
+    def _show(self, event: TraceEvent) -> Callable[[TraceEntry], str]:
+        show = self._shows.get(id(event))
+        if show is None:
+
+            def show(entry: TraceEntry) -> str:
+                return self.before(entry) + event.body(entry, self.name)
+
+            self._shows[id(event)] = show
+        return show
+
+    def before(self, entry: TraceEntry) -> str:
+        """The columns of an entry, with the name that its task has by now."""
+        return self.columns.before(
+            replace(entry, comm=self._saved[entry.pid]),
+            irq_info="irq-info" in self.options,
+            tgid="record-tgid" in self.options,
+        )
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def header(self) -> str:
+        """What stands above the entries in ``trace``."""
+        return self.columns.header(
+            len(self.buffer),
+            self.buffer.written,
+            irq_info="irq-info" in self.options,
+            tgid="record-tgid" in self.options,
+        )
+
+    def text(self) -> str:
+        """The text of the file ``trace``."""
+        return self.header() + "".join(f"{entry}\n" for entry in self.buffer)
+
+    def profile(self) -> str:
+        """The text of the file ``kprobe_profile``."""
+        return "".join(
+            f"  {event.name:<44} {probe.hits:15} {probe.misses:15}\n"
+            for event in self._events.values()
+            for probe in event.probes
+        )
+
+    def saved_cmdlines(self) -> str:
+        """The text of the file ``saved_cmdlines``."""
+        self.buffer.pull()
+        return self._saved.text()
+
+
+def _place(definition: ProbeDefinition) -> dict[str, Any]:
+    """Where a definition's probe is, as the arguments of a ``Kprobe``."""
+    if definition.symbol is None:
+        return {"addr": definition.address}
+    return {"symbol_name": definition.symbol, "offset": definition.offset}
