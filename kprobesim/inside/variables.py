@@ -16,7 +16,7 @@ from kprobesim.image.tables.exports import exported
 from kprobesim.inside.code_addresses import handed_on
 from kprobesim.inside.modules import GuestModules
 from kprobesim.inside.per_cpu import per_cpu_section
-from kprobesim.inside.vmcoreinfo import find_vmcoreinfo, symbols_in
+from kprobesim.inside.vmcoreinfo import symbols_in
 from kprobesim.machine.memory import HostAccess
 from kprobesim.typed.variables import VariableType
 
@@ -27,12 +27,20 @@ _IRQ_TREES = ("sparse_irqs", "irq_desc_tree")
 
 
 class VariablePlaces:
-    """Of the kernel ``image`` in ``memory``; ``symbols()`` are its own and its modules'."""
+    """Of the kernel ``image`` in ``memory``.
+
+    ``symbols()`` are its own and its modules', ``vmcoreinfo()`` is what it has written for dumps.
+    """
 
     def __init__(
-        self, image: KernelImage, memory: HostAccess, symbols: Callable[[], SymbolTable]
+        self,
+        image: KernelImage,
+        memory: HostAccess,
+        symbols: Callable[[], SymbolTable],
+        vmcoreinfo: Callable[[], bytes | None],
     ) -> None:
         self._image = image
+        self._vmcoreinfo = vmcoreinfo
         self._memory = memory
         self._symbols = symbols
         self._hidden: dict[str, Callable[[], int | None]] = {
@@ -56,12 +64,15 @@ class VariablePlaces:
         for found in (self._image.symbols.candidates(name)[:1], self._symbols().candidates(name)):
             if len(found) == 1:
                 return found[0].address
-        for address in (self._exports.get(name), self._noted.get(name)):
+        for tell in (self._exports.get, self._find_hidden, self._noted):
+            address = tell(name)
             if address is not None:
                 return address
-        hidden = self._hidden.get(name)
-        address = hidden() if hidden is not None else None
-        return self._symbols()[name].address if address is None else address
+        return self._symbols()[name].address  # which says that there is none
+
+    def _find_hidden(self, name: str) -> int | None:
+        find = self._hidden.get(name)
+        return None if find is None else find()
 
     @cached_property
     def _section(self) -> int:
@@ -71,17 +82,10 @@ class VariablePlaces:
     def _exports(self) -> Mapping[str, int]:
         return exported(self._image)
 
-    @property
-    def _noted(self) -> Mapping[str, int]:
-        """What the kernel has written down for crash dumps, as soon as it has."""
-        if self._noted_symbols is None:
-            found = find_vmcoreinfo(self._memory.ram)
-            if found is None:
-                return {}
-            self._noted_symbols = symbols_in(found)
-        return self._noted_symbols
-
-    _noted_symbols: Mapping[str, int] | None = None
+    def _noted(self, name: str) -> int | None:
+        """What the kernel has written down for crash dumps."""
+        found = self._vmcoreinfo()
+        return None if found is None else symbols_in(found).get(name)
 
     def _modules(self) -> int | None:
         try:

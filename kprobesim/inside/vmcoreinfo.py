@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from kprobesim.image import KernelImage
 from kprobesim.sizes import PAGE
 
 __all__ = ["find_vmcoreinfo", "symbols_in", "written_vmcoreinfo"]
@@ -36,17 +37,13 @@ def symbols_in(vmcoreinfo: bytes) -> Mapping[str, int]:
     return {name.decode(): int(value, 16) for name, value in _SYMBOL.findall(vmcoreinfo)}
 
 
-def written_vmcoreinfo(release: str, page_size: int, address: Callable[[str], int | None]) -> bytes:
+def written_vmcoreinfo(image: KernelImage) -> bytes:
     """As much of it as drgn needs, for a kernel that has not written its own.
 
-    Args:
-        release: What ``uname -r`` says.
-        page_size: Bytes of a page.
-        address: Where a symbol is.
+    Page tables are given a place that nobody looks at: virtual addresses are read through us.
     """
-    lines = [f"OSRELEASE={release}", f"PAGESIZE={page_size}", "KERNELOFFSET=0"]
-    for name in ("swapper_pg_dir", "_stext", "init_uts_ns"):
-        found = address(name)
-        lines.append(f"SYMBOL({name})={found or 0:x}")
-    lines += ["NUMBER(phys_base)=0", "NUMBER(pgtable_l5_enabled)=0", "NUMBER(VA_BITS)=48"]
-    return "\n".join([*lines, ""]).encode()
+    somewhere = max(segment.vaddr for segment in image.segments)
+    lines = [f"OSRELEASE={image.release}", f"PAGESIZE={PAGE}", "KERNELOFFSET=0"]
+    lines += [f"BUILD-ID={image.build_id}"] if image.build_id else []
+    lines += [f"SYMBOL(swapper_pg_dir)={somewhere:x}", "NUMBER(pgtable_l5_enabled)=0"]
+    return "\n".join([*lines, "NUMBER(VA_BITS)=48", ""]).encode()
