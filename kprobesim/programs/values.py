@@ -329,7 +329,7 @@ def as_value(thing: Any, what: str = "a value") -> Value:
             raise UsageError(f"{thing!r} is no string of a kernel: it has a NUL, or 4096 bytes")
         return TextConst(data)
     raise UsageError(
-        f"{thing!r} is of type {type(thing).__name__}, not {what}: give arg(0), reg('sp'), comm ... "
+        f"{thing!r} is of type {type(thing).__name__}, not {what}: give arg(0), comm ... "
         "of kprobesim.programs, or a number"
     )
 
