@@ -1,4 +1,4 @@
-"""What stands in the kernel's own constants: its README, and the names of the files it has."""
+"""Which strings are in a kernel image: what its kernel can say, and so what it knows."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ _README = b"tracing mini-HOWTO:\n"
 _MOST = 1 << 16
 
 
-def has_text(image: KernelImage, text: bytes) -> bool:
-    """Whether ``text`` stands somewhere in ``image``, as in the code of what has it."""
+def has_text(image: KernelImage, text: str) -> bool:
+    """Whether ``text`` is a string of its own in the image's data, or the end of one."""
+    wanted = text.encode() + b"\0"
     return bool(
         image.findings.once(
-            f"text {text!r}",
-            lambda: any(findable(segment.data).find(text) >= 0 for segment in image.segments),
+            f"text {text}",
+            lambda: any(findable(segment.data).find(wanted) >= 0 for segment in image.segments),
             code=__file__,
         )
     )
 
 
 def readme(image: KernelImage) -> str | None:
-    """The text of ``README``, which is one string; ``None`` for a kernel that has none."""
+    """What the kernel says in ``README``; ``None`` for one that has no such file."""
     for segment in image.segments:
         at = findable(segment.data).find(_README)
         if at >= 0:
