@@ -12,6 +12,7 @@ from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.calls import Calls
 from kprobesim.kernel.probing import Probing
+from kprobesim.kernel.source_lines import SourceLineVerbs
 from kprobesim.kernel.tracing import TracingVerbs
 from kprobesim.kernel.typing import Typing
 from kprobesim.kernel.watching import Watching
@@ -38,7 +39,7 @@ __all__ = ["Kernel"]
 _T = TypeVar("_T")
 
 
-class Kernel(Calls, Probing, TracingVerbs, Typing, Watching, ABC):
+class Kernel(Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Watching, ABC):
     r"""A kernel with its ``image``, the ``machine`` that runs it, and its ``kprobes``.
 
     :meth:`load` gives one whose functions are called (:class:`CalledKernel`), :meth:`boot` and

@@ -47,6 +47,7 @@ from kprobesim.unbooted.not_set_up import NotSetUp
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 if TYPE_CHECKING:  # read when first asked for
+    from kprobesim.kernel.called_runs import CalledRuns
     from kprobesim.types.btf import Btf
 
 __all__ = ["CalledKernel"]
@@ -311,6 +312,14 @@ class CalledKernel(Kernel):
                     guard=guard,
                 )
                 results.append(result)
+
+    def _runs(
+        self, function: int | str | Symbol, arguments: tuple[Any, ...], timeout: float
+    ) -> CalledRuns:
+        from kprobesim.kernel.called_runs import CalledRuns
+
+        self._target(function)
+        return CalledRuns(self, function, arguments, self._memory, timeout)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""

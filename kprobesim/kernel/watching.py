@@ -9,6 +9,7 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.covering import Covering
+from kprobesim.kernel.explaining import Explaining
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.events import HitListener
 from kprobesim.kprobes.manager import KprobesManager
@@ -25,7 +26,7 @@ __all__ = ["Watching"]
 _C = TypeVar("_C", bound=Callable[..., object])
 
 
-class Watching(Covering):
+class Watching(Covering, Explaining):
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that only look on."""
 
     kprobes: KprobesManager

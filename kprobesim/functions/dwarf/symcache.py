@@ -13,7 +13,9 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import NamedTuple
 
@@ -49,6 +51,16 @@ class Copy(NamedTuple):
     line: int
     entry: int | None
     address: int | None
+
+
+def _places(column: memoryview, value: int) -> Iterator[int]:
+    """Where ``value`` is in ``column``."""
+    numbers = array("I", column.tobytes())
+    at = -1
+    with suppress(ValueError):  # index() knows no other way to say that there is no more
+        while True:
+            at = numbers.index(value, at + 1)
+            yield at
 
 
 class SymCache:
@@ -161,6 +173,56 @@ class SymCache:
                 name = files[file] = self._file(file)
             yield start, name, line if name else 0
 
+    def files(self) -> set[str]:
+        """The paths of all source files."""
+        return set(self._file_numbers)
+
+    @cached_property
+    def _file_numbers(self) -> dict[str, set[int]]:
+        """The numbers of each path."""
+        numbers: dict[str, set[int]] = {}
+        for number in range(len(self._files) // self._file_words):
+            numbers.setdefault(self._file(number), set()).add(number)
+        return numbers
+
+    def lines_of(self, file: str) -> list[int]:
+        """The lines of ``file`` that have code, or that call what is inlined, in order."""
+        numbers = self._file_numbers.get(file, set())
+        pairs = zip(self._file_of, self._line_of, strict=True)
+        return sorted({line for number, line in pairs if number in numbers and line})
+
+    def starts_of(self, file: str, line: int) -> list[int]:
+        """Where the code of a line begins, once for each function and inlined copy that has some.
+
+        Addresses count from the image's start, and are in order. A line that only calls an inlined
+        function begins where that function's code does.
+        """
+        numbers = self._file_numbers.get(file, set())
+        own = {at for at in _places(self._line_of, line) if self._file_of[at] in numbers}
+        first = len(self._into_of) - len(self._ranges)
+        calls: dict[int, int] = {_NONE: _NONE}
+        found: dict[object, int] = {}
+        for at, into in enumerate(self._into_of[first:], first):
+            # A range's location is its own; what it was inlined into is shared by all of a copy.
+            root = calls.get(into, -1)
+            if root < 0:
+                root = calls[into] = self._own_call(into, own)
+            if at in own:
+                found.setdefault((self._function_of[at], into), self._ranges[at - first])
+            elif root != _NONE:
+                found.setdefault(root, self._ranges[at - first])
+        return sorted(set(found.values()))
+
+    def _own_call(self, into: int, own: set[int]) -> int:
+        """The source location of ``own`` that was inlined into, directly or not."""
+        for _ in range(_DEEPEST):
+            if into == _NONE or into in own:
+                return into
+            if into >= len(self._into_of):
+                raise DebugInfoError("damaged: a source location names what is not there")
+            into = self._into_of[into]
+        return _NONE
+
     @cached_property
     def _copies(self) -> dict[str, list[tuple[int, int]]]:
         """By a function's name: its number, and the source location it was inlined into."""
@@ -198,6 +260,31 @@ class SymCache:
                         break
                     found[outer] = start
                     here = outer[1]
+        except IndexError:
+            raise DebugInfoError("damaged: a source location names what is not there") from None
+        return found
+
+    def stack_at(self, address: int) -> list[tuple[str, str, int]]:
+        """Function, file and line of the code at ``address``, counted from the image's start.
+
+        The innermost function comes first, with the line of the code; each that it is inlined into
+        follows, with the line of the call. Empty where nothing is known.
+
+        Raises:
+            DebugInfoError: The tables make no sense.
+        """
+        at = bisect_right(self._ranges, address) - 1
+        if at < 0:
+            return []
+        location = len(self._into_of) - len(self._ranges) + at
+        found: list[tuple[str, str, int]] = []
+        try:
+            while location != _NONE and len(found) < _DEEPEST:
+                function, line = self._function_of[location], self._line_of[location]
+                if function == _NONE:
+                    break
+                found.append((self._name(function), self._file(self._file_of[location]), line))
+                location = self._into_of[location]
         except IndexError:
             raise DebugInfoError("damaged: a source location names what is not there") from None
         return found

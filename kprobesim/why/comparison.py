@@ -1,0 +1,179 @@
+"""What a decision compared, and what that says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kprobesim.arch.architecture import architecture
+from kprobesim.why.conditions import RELATIONS, opposite, plain
+from kprobesim.why.decisions import Decision
+from kprobesim.why.frames import Frame, Frames
+from kprobesim.why.instruction import Constant, Insn, Memory, Place, Register
+from kprobesim.why.recording import PER_CPU, Recording
+from kprobesim.why.slicing import Location, trace_back
+
+__all__ = ["Compared", "compared_by", "says"]
+
+_SIGNED = frozenset({"l", "ge", "le", "g", "s", "ns"})
+_OF_BITS = frozenset({"test", "tst", "and", "ands", "bt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One value that a decision looked at.
+
+    Attributes:
+        name: The register, memory or number, as the instruction calls it.
+        value: Unsigned; ``None`` if nobody knows it.
+        size: Of it, in bytes.
+        came_from: Where it came from: "returned by capable", "argument 2 of openat", "" if that is
+            not known.
+    """
+
+    name: str
+    value: int | None
+    size: int
+    came_from: str = ""
+
+    @property
+    def signed(self) -> int | None:
+        """The value as a signed number."""
+        if self.value is None:
+            return None
+        bits = 8 * self.size
+        return self.value - (self.value >> bits - 1 << bits)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is a number in the instruction."""
+        return self.name.lstrip("-")[:1].isdigit()
+
+    def __str__(self) -> str:
+        text = self.name
+        if self.value is not None and self.name != str(self.value):
+            text += f" = {_number(self.value, self.size)}"
+        return f"{text}, {self.came_from}" if self.came_from else text
+
+    def as_dict(self) -> dict[str, object]:
+        """As plain data, for JSON."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "size": self.size,
+            "came_from": self.came_from or None,
+        }
+
+
+def _number(value: int, size: int) -> str:
+    signed = value - (value >> 8 * size - 1 << 8 * size)
+    if -4096 < signed < 0:
+        return str(signed)
+    return str(value) if value < 10 else f"{value:#x}"
+
+
+def says(recording: Recording, decision: Decision) -> str:
+    """The condition as it was: ``rv == 0`` in registers' names; "" where it has no words."""
+    if decision.setter is None:
+        return ""
+    insn, setter = decision.insn, recording.insn(decision.setter)
+    if setter is None or not setter.compared:
+        return ""
+    names = setter.compared_names
+    if insn.mnemonic in ("cbz", "cbnz"):
+        is_zero = (insn.mnemonic == "cbz") == decision.taken
+        return f"{names[0]} {'==' if is_zero else '!='} 0"
+    if insn.mnemonic in ("tbz", "tbnz"):
+        is_set = (insn.mnemonic == "tbnz") == decision.taken
+        return f"bit {names[1].lstrip('#')} of {names[0]} is {'set' if is_set else 'clear'}"
+    condition = plain(insn.condition)
+    if decision.kind == "branch" and not decision.taken:
+        condition = opposite(condition)
+    if decision.kind != "branch" or condition not in RELATIONS:
+        return ""
+    relation = RELATIONS[condition]
+    if setter.mnemonic in _OF_BITS:
+        left = names[0] if len(set(names)) == 1 else f"({names[0]} & {names[-1]})"
+        return _against_zero(left, condition)
+    if setter.mnemonic in ("cmp", "sub", "subs", "ccmp") and len(names) >= 2:
+        if condition in ("s", "ns"):
+            return f"{names[-2]} - {names[-1].lstrip('#')} {relation}"
+        return f"{names[-2]} {relation} {names[-1].lstrip('#')}"
+    if setter.mnemonic == "cmn" and len(names) == 2:
+        return f"{names[0]} {relation} -{names[1].lstrip('#')}"
+    return ""
+
+
+def _against_zero(left: str, condition: str) -> str:
+    relation = RELATIONS[condition]
+    return f"{left} {relation}" if relation.endswith("0") else f"{left} {relation} 0"
+
+
+def compared_by(recording: Recording, frames: Frames, decision: Decision) -> tuple[Compared, ...]:
+    """What a decision looked at."""
+    if decision.setter is None:
+        return _jumped_by(recording, decision)
+    setter = recording.insn(decision.setter)
+    if setter is None:
+        return ()
+    found = []
+    for name, place in zip(setter.compared_names, setter.compared, strict=True):
+        found.append(_compared(recording, frames, decision.frame, decision.setter, name, place))
+    return tuple(dict.fromkeys(found))
+
+
+def _jumped_by(recording: Recording, decision: Decision) -> tuple[Compared, ...]:
+    insn: Insn = decision.insn
+    if decision.kind != "jump table" or not isinstance(insn.jumps_by, Memory):
+        return ()
+    memory = insn.jumps_by
+    if memory.index is None:
+        return ()
+    value = recording.register(decision.number, memory.index)
+    return (Compared("index", value, 8),)
+
+
+def _compared(
+    recording: Recording, frames: Frames, frame: Frame, number: int, name: str, place: Place
+) -> Compared:
+    value = recording.value(number, place)
+    if isinstance(place, Constant):
+        return Compared(name.lstrip("#"), place.value, 8)
+    return Compared(name, value, place.size, came_from(recording, frames, frame, number, place))
+
+
+def came_from(recording: Recording, frames: Frames, frame: Frame, number: int, place: Place) -> str:
+    """Where the value in ``place`` came from, seen from ``frame``."""
+    location: Location
+    if isinstance(place, Register):
+        location = ("register", place.number, place.size)
+    elif isinstance(place, Memory):
+        location = ("memory", recording.where(number, place), place.size)
+    else:
+        return ""
+    chain = trace_back(recording, number, location)
+    if chain.origin >= 0:
+        return _made_by(recording, frames, frame, chain.origin, chain.how)
+    what, at, _ = chain.last
+    if what == "register":
+        arguments = architecture(recording.code.arch).abi
+        numbers = arguments.numbers(arguments.arguments)
+        if at in numbers:
+            return f"argument {numbers.index(at) + 1} of {frames.all[0].function}"
+        return ""
+    if at >= PER_CPU:
+        return "per CPU"
+    return f"read from {frames.data_at(at)}"
+
+
+def _made_by(recording: Recording, frames: Frames, frame: Frame, origin: int, how: str) -> str:
+    """Which inner function made it."""
+    inner: Frame | None = frames.of[origin]
+    below = None
+    while inner is not None and inner is not frame:
+        below, inner = inner, inner.parent
+    if inner is None or below is None or below.exception:
+        return ""
+    result = recording.result_number
+    chain = trace_back(recording, below.exit + 1, ("register", result, 4))
+    returned = chain.origin == origin
+    return f"{'returned' if returned else 'made'} by {below.function}"

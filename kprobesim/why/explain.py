@@ -1,0 +1,164 @@
+"""``explain``: from a function that can be run again to the answer why it returned that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+
+from kprobesim.errors import UsageError
+from kprobesim.functions.dwarf.source_lines import SourceLine, SourceLines
+from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.sizes import MASK32
+from kprobesim.why.answer import Branch, CodePlace, Why, result_text
+from kprobesim.why.comparison import compared_by, says
+from kprobesim.why.decisions import Decider, Decision
+from kprobesim.why.decode import Code
+from kprobesim.why.failures import FailedCall, failed_calls
+from kprobesim.why.frames import Frames
+from kprobesim.why.recording import Recording
+from kprobesim.why.replay import Outcome, Runs, flip_of
+from kprobesim.why.slicing import Chain
+
+__all__ = ["MOST", "explain"]
+
+MOST = 2_000_000
+"""Instructions that a run may have."""
+_TRIED = 6
+"""Decisions of which the other side is tried."""
+_LONGER = 4
+"""How much longer another way may be, and instructions that it may have in any case."""
+_AT_LEAST = 50_000
+
+
+class _Run:
+    """One recorded run and what is found in it."""
+
+    def __init__(self, outcome: Outcome, runs: Runs, code: Code, image: LoadedImage) -> None:
+        assert outcome.end is not None
+        self.recording = Recording(outcome.noted, code, runs.read, outcome.end)
+        self.frames = Frames(self.recording, image.symbols)
+        self.decider = Decider(self.recording, self.frames, image)
+        self.chain: Chain = self.decider.origin()
+
+    def decisions(self) -> list[Decision]:
+        return list(islice(self.decider.decisions(self.chain), _TRIED))
+
+
+def explain(
+    function: str,
+    runs: Runs,
+    code: Code,
+    image: LoadedImage,
+    name_of: Callable[[int], str],
+    lines: SourceLines | None,
+    *,
+    check: Callable[[int], object] = lambda _: None,
+    most: int = MOST,
+) -> Why:
+    """Why it returned what it did.
+
+    Args:
+        function: As people call it.
+        runs: Runs it.
+        code: The guest's instructions.
+        image: The kernel.
+        name_of: An address as ``symbol+offset/size``.
+        lines: Its source lines.
+        check: Is given what it returned, and may raise.
+        most: Instructions that may be recorded.
+
+    Raises:
+        UsageError: It did not return, or ran too long.
+    """
+    outcome = runs.run(None, most)
+    if outcome.end is None or outcome.returned is None:
+        raise UsageError(f"it did not return, so there is no result to explain: {outcome.text}")
+    check(outcome.returned)
+    run = _Run(outcome, runs, code, image)
+    decision, otherwise = _choose(run, runs, code, image, outcome.returned)
+    return _answer(
+        function,
+        run,
+        name_of,
+        lines,
+        decision,
+        otherwise,
+        failed_calls(run.recording, run.frames, image),
+    )
+
+
+def _choose(
+    run: _Run, runs: Runs, code: Code, image: LoadedImage, returned: int
+) -> tuple[Decision | None, str]:
+    """The decision that counts, and what the function would have returned otherwise."""
+    found = run.decisions()
+    most = _LONGER * run.recording.end + _AT_LEAST
+    for decision in found:
+        flip = flip_of(run.recording, decision)
+        if flip is None:
+            return decision, ""
+        other = runs.run(flip, most)
+        if other.end is None or other.returned is None:
+            return decision, other.text
+        if not _same(other.returned, returned):
+            return decision, f"it would have returned {result_text(other.returned)}"
+        again = _Run(other, runs, code, image)
+        later = next(iter(again.decisions()), None)
+        if later is not None and later.number > decision.number:
+            place = again.frames.place(later.insn.address)
+            return decision, f"it would have returned the same, decided at {place} then"
+    return (found[0], "it would have returned the same") if found else (None, "")
+
+
+def _same(first: int, second: int) -> bool:
+    bits = MASK32 if first >> 32 == 0 or second >> 32 == 0 else ~0
+    return first & bits == second & bits
+
+
+def _answer(
+    function: str,
+    run: _Run,
+    name_of: Callable[[int], str],
+    lines: SourceLines | None,
+    decision: Decision | None,
+    otherwise: str,
+    failed: list[FailedCall],
+) -> Why:
+    recording, frames = run.recording, run.frames
+
+    def place(address: int) -> CodePlace:
+        source: tuple[SourceLine, ...] = () if lines is None else lines.at(address)
+        return CodePlace(address, name_of(address), source)
+
+    branch, calls = None, []
+    if decision is not None:
+        comparison = ""
+        if decision.setter is not None and decision.setter != decision.number:
+            setter = recording.insn(decision.setter)
+            comparison = "" if setter is None else setter.text
+        branch = Branch(
+            decision.frame.function,
+            place(decision.insn.address),
+            decision.insn.text,
+            decision.kind,
+            decision.taken,
+            comparison,
+            says(recording, decision),
+            compared_by(recording, frames, decision),
+            otherwise,
+        )
+        frame = decision.frame
+        while frame.parent is not None:
+            if frame.called_at is not None:
+                calls.append(place(recording.address(frame.called_at)))
+            frame = frame.parent
+    origin = run.chain.origin
+    return Why(
+        function,
+        recording.returned,
+        branch,
+        place(recording.address(origin)) if origin >= 0 else None,
+        tuple(reversed(calls)),
+        tuple(failed),
+        recording.end,
+    )
