@@ -68,6 +68,7 @@ class Tracing:
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
         self._shows: dict[int, Callable[[TraceEntry], str]] = {}
         self._next_id = _FIRST_ID
+        self._stacks = False
 
     # -- defining ----------------------------------------------------------------------------------
 
@@ -114,11 +115,14 @@ class Tracing:
         )
 
     def _program(self, event: TraceEvent, definition: ProbeDefinition) -> Program:
-        layout = RecordLayout(definition, self._fetching.values(definition))
+        layout = self._layout(definition)
         record = Append(layout.values, self._stream, when=event.predicate)
         return Program(
             (record, *event.actions), returns=definition.returns, maxactive=definition.maxactive
         )
+
+    def _layout(self, definition: ProbeDefinition) -> RecordLayout:
+        return RecordLayout(definition, self._fetching.values(definition), stacks=self._stacks)
 
     def _register(self, planted: Planted, *, enabled: bool) -> None:
         for p in planted.probes:
@@ -130,7 +134,7 @@ class Tracing:
         """Know the entries of a probe again."""
         definition = probe.definition
         assert probe.planted is not None
-        layout = RecordLayout(definition, self._fetching.values(definition))
+        layout = self._layout(definition)
         number = probe.planted.stores[0].number
         self._records[number] = event, probe, layout, self._way(probe)
 
@@ -195,6 +199,19 @@ class Tracing:
     def on(self, on: bool) -> None:
         self._stream.on = on
 
+    @property
+    def stacks(self) -> bool:
+        """Whether entries get the stacks of their callers; to be set."""
+        return self._stacks
+
+    @stacks.setter
+    def stacks(self, stacks: bool) -> None:
+        if stacks != self._stacks:
+            self.buffer.pull()
+            self._stacks = stacks
+            for event in self._events.values():
+                self.replant(event)
+
     def _fetch(self) -> Iterator[tuple[TraceEntry, int]]:
         """What the programs have recorded since the last time."""
         for number, values in [*self._stream.take()]:
@@ -222,6 +239,7 @@ class Tracing:
             ip=values[4] if returns else here,
             func=here if returns else None,
             fields=fields,
+            stack=self._programs.stacks.get(values[-1]) if layout.stacks else None,
             show=self._show(event),
         )
         return entry, layout.size(fields)
