@@ -6,6 +6,9 @@ from the kernel's own by nothing but its place, so the end of a command is a mar
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import overload
+
 from kprobesim.boot.initramfs import Entry, character_device, directory, make_cpio
 from kprobesim.errors import UsageError
 from kprobesim.fetch.cache import cached_busybox
@@ -68,12 +71,24 @@ class Shell:
     def __init__(self, kernel: BootedKernel) -> None:
         self._kernel = kernel
 
-    def run(self, line: str, timeout: float) -> tuple[int, str]:
+    @overload
+    def run(self, line: str, timeout: float) -> tuple[int, str]: ...
+
+    @overload
+    def run(
+        self, line: str, timeout: float, *, enough: Callable[[], bool]
+    ) -> tuple[int | None, str]: ...
+
+    def run(
+        self, line: str, timeout: float, *, enough: Callable[[], bool] | None = None
+    ) -> tuple[int | None, str]:
         """Let the guest do one line of shell; its exit status, and what was printed meanwhile.
 
         Args:
             line: Commands, in one line.
             timeout: Seconds of this computer's time.
+            enough: Is asked every few milliseconds: whether to end before the line has. There is
+                no status then, and the shell still at work.
 
         Raises:
             UsageError: It is longer than a terminal takes, or more than a line.
@@ -85,7 +100,17 @@ class Shell:
         console = self._kernel.console
         before = len(console.text)
         console.send(line + "\n")
-        self._kernel.run(until=_DONE, timeout=timeout)
+        if enough is None:
+            self._kernel.run(until=_DONE, timeout=timeout)
+        else:
+            ask = enough
+
+            def is_over(_kernel: BootedKernel) -> bool:
+                return _DONE in console.text[before:] or ask()
+
+            self._kernel.run(until=is_over, timeout=timeout)
+            if _DONE not in console.text[before:]:
+                return None, console.text[before:]
         self._kernel.run(seconds=_SETTLING, timeout=timeout)
         said, _, status = console.text[before:].rpartition(f"{_STATUS} ")
         return int(status.split()[0]), said
