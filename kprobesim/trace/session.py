@@ -38,6 +38,7 @@ class Traced:
         names: Names addresses.
         set_filter: Writes the file ``filter`` of an event.
         turn: Taken while its probes change.
+        on_notrace: Whether functions that ftrace cannot trace may be traced.
     """
 
     release: str
@@ -48,6 +49,7 @@ class Traced:
     names: StackNames
     set_filter: Callable[[TraceEvent, str], None]
     turn: AbstractContextManager[object]
+    on_notrace: bool
 
 
 class Trace(Sequence[TraceEntry]):
@@ -106,9 +108,10 @@ class Trace(Sequence[TraceEntry]):
             raise UsageError("a trace is made once: make another one with k.trace()")
         traced, tracing = self._traced, self._traced.tracing
         with traced.turn, ExitStack() as undo:
-            before = tracing.buffer.kb, tracing.stacks
+            before = tracing.buffer.kb, tracing.stacks, tracing.on_notrace
             undo.callback(self._give_back, *before)
             tracing.buffer.kb, tracing.stacks = None, self._stack
+            tracing.on_notrace = traced.on_notrace
             for wanted in self._wanted:
                 self._define(wanted, undo)
             self._about = self._describe()
@@ -120,9 +123,10 @@ class Trace(Sequence[TraceEntry]):
         self.active = True
         return self
 
-    def _give_back(self, kb: int | None, stacks: bool) -> None:
+    def _give_back(self, kb: int | None, stacks: bool, on_notrace: bool) -> None:
         tracing = self._traced.tracing
         tracing.buffer.kb, tracing.stacks, tracing.on = kb, stacks, True
+        tracing.on_notrace = on_notrace
 
     def _define(self, wanted: Wanted, undo: ExitStack) -> None:
         events = self._traced.events

@@ -42,6 +42,8 @@ class Tracing:
         buffer: What was recorded.
         options: The options that are on, of those that change what is recorded or shown.
         columns: What stands before an event's own words.
+        on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
+            CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Tracing:
         self._shows: dict[int, Callable[[TraceEntry], str]] = {}
         self._next_id = _FIRST_ID
         self._stacks = False
+        self.on_notrace = False
 
     # -- defining ----------------------------------------------------------------------------------
 
