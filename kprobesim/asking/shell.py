@@ -21,6 +21,7 @@ READY = "kprobesim-shell waits\r\n"
 """What the guest prints when it can be told what to do; a terminal ends lines so."""
 
 _STATUS = "kprobesim-shell status"
+_BEGINS = "kprobesim-shell begins"
 _DONE = "kprobesim-shell done\r\n"
 _SETTLING = 0.01  # of the guest's seconds, until the shell waits again: idle time costs nothing
 _MOST = 4000  # bytes in a line: a terminal in canonical mode takes 4095 (N_TTY_BUF_SIZE)
@@ -76,17 +77,28 @@ class Shell:
 
     @overload
     def run(
-        self, line: str, timeout: float, *, enough: Callable[[], bool]
+        self,
+        line: str,
+        timeout: float,
+        *,
+        begin: Callable[[], object] | None = None,
+        enough: Callable[[], bool],
     ) -> tuple[int | None, str]: ...
 
     def run(
-        self, line: str, timeout: float, *, enough: Callable[[], bool] | None = None
+        self,
+        line: str,
+        timeout: float,
+        *,
+        begin: Callable[[], object] | None = None,
+        enough: Callable[[], bool] | None = None,
     ) -> tuple[int | None, str]:
         """Let the guest do one line of shell; its exit status, and what was printed meanwhile.
 
         Args:
             line: Commands, in one line.
             timeout: Seconds of this computer's time.
+            begin: Is called when the shell has read the line and begins to do it.
             enough: Is asked every few milliseconds: whether to end before the line has. There is
                 no status then, and the shell still at work.
 
@@ -99,17 +111,23 @@ class Shell:
             raise UsageError(f"a line for the shell has at most {_MOST} bytes and no end of line")
         console = self._kernel.console
         before = len(console.text)
-        console.send(line + "\n")
+        if begin is not None:
+            console.send(f'echo "{_BEGINS}"; {line}\n')
+            self._kernel.run(until=_BEGINS, timeout=timeout)
+            before = len(console.text)
+            begin()
+        else:
+            console.send(line + "\n")
         if enough is None:
             self._kernel.run(until=_DONE, timeout=timeout)
         else:
-            ask = enough
+            ask, start, mark = enough, len(console.output), _DONE.encode()
 
-            def is_over(_kernel: BootedKernel) -> bool:
-                return _DONE in console.text[before:] or ask()
+            def is_done() -> bool:
+                return console.output.find(mark, start) >= 0
 
-            self._kernel.run(until=is_over, timeout=timeout)
-            if _DONE not in console.text[before:]:
+            self._kernel.run(until=lambda kernel: is_done() or ask(), timeout=timeout)
+            if not is_done():
                 return None, console.text[before:]
         self._kernel.run(seconds=_SETTLING, timeout=timeout)
         said, _, status = console.text[before:].rpartition(f"{_STATUS} ")

@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
         debug=args.debug,
     )
-    Output(args, kernel, trace).record(lambda pump: work.do(kernel, pump))
+    Output(args, kernel, trace).record(lambda recorder: work.do(kernel, recorder))
     return 0
 
 

@@ -72,7 +72,7 @@ class Trace(Sequence[TraceEntry]):
         stack: bool = False,
         limit: int | None = None,
     ) -> None:
-        """Nothing is defined before :meth:`start`.
+        """Nothing is defined before :meth:`prepare`.
 
         Args:
             traced: The kernel.
@@ -85,7 +85,7 @@ class Trace(Sequence[TraceEntry]):
         self._stack = stack
         self._limit = limit
         self._entries: list[TraceEntry] = []
-        self._taken = 0
+        self._taken = self._lost = 0
         self._undo = ExitStack()
         self._events: list[TraceEvent] = []
         self._profile: list[ProfileRow] = []
@@ -96,12 +96,12 @@ class Trace(Sequence[TraceEntry]):
 
     # -- going on ----------------------------------------------------------------------------------
 
-    def start(self) -> Trace:
-        """Define the events, and record from now on.
+    def prepare(self) -> Trace:
+        """Define the events; nothing is recorded yet.
 
         Raises:
             ProbeEventError: A definition is refused; nothing is defined then.
-            UsageError: An event of that name is there already, or it was started before.
+            UsageError: An event of that name is there already, or it was prepared before.
             OSError: A filter is refused.
         """
         if self._about is not None:
@@ -115,13 +115,26 @@ class Trace(Sequence[TraceEntry]):
             for wanted in self._wanted:
                 self._define(wanted, undo)
             self._about = self._describe()
-            for event in self._events:
-                event.enabled = True
-                undo.callback(setattr, event, "enabled", False)
-            tracing.on = True
             self._undo = undo.pop_all()
         self.active = True
         return self
+
+    def start(self) -> Trace:
+        """Record from now on, what :meth:`prepare` defines or has defined."""
+        if not self.active:
+            self.prepare()
+        self._enable(True)
+        self._traced.tracing.on = not self.full
+        return self
+
+    def pause(self) -> None:
+        """Record nothing until :meth:`start`; nothing is hit meanwhile."""
+        self._enable(False)
+
+    def _enable(self, enabled: bool) -> None:
+        with self._traced.turn:
+            for event in self._events:
+                event.enabled = enabled
 
     def _give_back(self, kb: int | None, stacks: bool, on_notrace: bool) -> None:
         tracing = self._traced.tracing
@@ -171,13 +184,13 @@ class Trace(Sequence[TraceEntry]):
             names=traced.names,
         )
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Record no more, and take the events out; what was recorded stays."""
         if not self.active:
             return
         self.active = False
+        self.pause()
         with self._traced.turn:
-            self._traced.tracing.on = False
             self._entries += self._take()
             self._profile = self._count()
             self._undo.close()
@@ -190,7 +203,7 @@ class Trace(Sequence[TraceEntry]):
         ]
 
     def __enter__(self) -> Trace:
-        return self if self.active else self.start()
+        return self.start()
 
     def __exit__(
         self,
@@ -198,7 +211,7 @@ class Trace(Sequence[TraceEntry]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        self.close()
 
     # -- entries -----------------------------------------------------------------------------------
 
@@ -213,8 +226,9 @@ class Trace(Sequence[TraceEntry]):
     def _take(self) -> list[TraceEntry]:
         found = []
         for entry in self._traced.tracing.buffer.consume():
-            if self._limit is not None and self._taken >= self._limit:
-                break
+            if self.full:
+                self._lost += 1
+                continue
             self._taken += 1
             found.append(entry)
         if self.full:
@@ -250,7 +264,7 @@ class Trace(Sequence[TraceEntry]):
 
     @property
     def about(self) -> About:
-        """The kernel and the events; raises :class:`UsageError` before :meth:`start`."""
+        """The kernel and the events; raises :class:`UsageError` before :meth:`prepare`."""
         if self._about is None:
             raise UsageError("the trace has not begun: use it in a with block")
         return self._about
@@ -262,8 +276,8 @@ class Trace(Sequence[TraceEntry]):
 
     @property
     def lost(self) -> int:
-        """Hits that were recorded, but for ``limit``."""
-        return max(0, self._traced.tracing.buffer.written - self._taken) if self.active else 0
+        """Entries that were recorded and are not kept, because of ``limit``."""
+        return self._lost
 
     def frames(self, entry: TraceEntry) -> tuple[SourceFrame, ...]:
         """The functions that ``entry`` stands in, innermost first: callers where recorded."""

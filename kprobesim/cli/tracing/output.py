@@ -6,11 +6,12 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from rich.status import Status
 
 from kprobesim.cli.console import error_console, escaped, styled
-from kprobesim.cli.tracing.work import Pump
+from kprobesim.cli.tracing.work import Recorder
 from kprobesim.kernel.base import Kernel
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.exports.export import OpenExport, open_export
@@ -20,6 +21,7 @@ from kprobesim.trace.session import Trace
 __all__ = ["Output"]
 
 _HEAD = f"# {'EVENT':<44} {'HITS':>15} {'MISSES':>15}"
+_MOST_ROWS = 20  # of which those are printed, too, that were not hit
 _EVERY = 0.25  # seconds between two words on how far it is
 
 
@@ -35,17 +37,18 @@ class Output:
         self._status: Status | None = None
         self._entries, self._told = 0, 0.0
 
-    def record(self, work: Callable[[Pump], str]) -> None:
+    def record(self, work: Callable[[Recorder], str]) -> None:
         """Let ``work`` go on while the trace is; whatever ends it, what was recorded is written.
 
         Raises whatever ``work`` does, but then.
         """
         problem: BaseException | None = None
         ended = ""
-        with self._trace:
-            self._begin()
+        self._trace.prepare()
+        with closing(self._trace):
+            self._open()
             try:
-                ended = work(self._pump)
+                ended = work(self)
             except BaseException as error:
                 problem = error
         self._write(self._trace.take())
@@ -53,7 +56,15 @@ class Output:
         if problem is not None:
             raise problem
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Record from now on."""
+        self._trace.start()
+
+    def pause(self) -> None:
+        """Record nothing until :meth:`begin`."""
+        self._trace.pause()
+
+    def _open(self) -> None:
         about = self._trace.about
         self._exports = [open_export(file, about) for file in self._files]
         if self._json:
@@ -64,7 +75,8 @@ class Output:
             self._status = error_console().status("tracing")
             self._status.start()
 
-    def _pump(self) -> bool:
+    def pump(self) -> bool:
+        """Pass on what was recorded since the last time; whether that is enough."""
         self._write(self._trace.take())
         now = time.monotonic()
         if now - self._told > _EVERY:
@@ -100,9 +112,12 @@ class Output:
         if self._prints:
             print()
         print(_HEAD)
-        for row in rows:
+        hit = [row for row in rows if row.hits or row.misses] if len(rows) > _MOST_ROWS else rows
+        for row in hit:
             name = row.event.rpartition("/")[2]
             print(f"  {name:<44} {row.hits:15} {row.misses:15}")
+        if len(hit) < len(rows):
+            print(f"# and {len(rows) - len(hit)} others that were not hit")
         sys.stdout.flush()
         notes = [ended] if ended else []
         if self._trace.full:

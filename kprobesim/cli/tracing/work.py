@@ -22,12 +22,22 @@ from kprobesim.kprobes.model import known_model
 from kprobesim.machine.faults import GuestTimeout
 from kprobesim.snapshot.container import is_snapshot
 
-__all__ = ["Pump", "Work", "choose_work"]
+__all__ = ["Recorder", "Work", "choose_work"]
 
 _CALL_TIMEOUT, _TIMEOUT = 10.0, 300.0  # seconds of this computer's time
 
-Pump = Callable[[], bool]
-"""Passes on what was recorded since the last time; whether that is enough."""
+
+class Recorder(Protocol):
+    """Who records meanwhile."""
+
+    def begin(self) -> None:
+        """Record from now on."""
+
+    def pause(self) -> None:
+        """Record nothing until :meth:`begin`."""
+
+    def pump(self) -> bool:
+        """Pass on what was recorded since the last time; whether that is enough."""
 
 
 class Work(Protocol):
@@ -36,8 +46,8 @@ class Work(Protocol):
     def open(self) -> Kernel:
         """The kernel, before it does anything; raises our errors."""
 
-    def do(self, kernel: Kernel, pump: Pump) -> str:
-        """Let it work, and call ``pump`` meanwhile where that can be; how it ended."""
+    def do(self, kernel: Kernel, recorder: Recorder) -> str:
+        """Let it work, recorded from where that makes sense; how it ended."""
 
 
 def choose_work(args: argparse.Namespace) -> Work:
@@ -92,12 +102,13 @@ class _Calls:
     def open(self) -> Kernel:
         return load_kernel(self._args)
 
-    def do(self, kernel: Kernel, pump: Pump) -> str:
+    def do(self, kernel: Kernel, recorder: Recorder) -> str:
+        recorder.begin()
         for text, call in self._calls:
             values, _ = place_arguments(kernel, call.arguments)
             timeout = self._args.timeout or _CALL_TIMEOUT
             result = kernel.call(call.function, *values, timeout=timeout)
-            done = pump()
+            done = recorder.pump()
             error_console().print(styled((f"{text} = {result:#x}", "dim")))
             if done:
                 break
@@ -121,9 +132,10 @@ class _Boot:
             strict=args.strict,
         )
 
-    def do(self, kernel: Kernel, pump: Pump) -> str:
+    def do(self, kernel: Kernel, recorder: Recorder) -> str:
         assert isinstance(kernel, BootedKernel)
-        return _go_on(kernel, self._args, pump)
+        recorder.begin()
+        return _go_on(kernel, self._args, recorder.pump)
 
 
 class _Resume(_Boot):
@@ -133,7 +145,7 @@ class _Resume(_Boot):
         return load_kernel(self._args)
 
 
-def _go_on(kernel: BootedKernel, args: argparse.Namespace, pump: Pump) -> str:
+def _go_on(kernel: BootedKernel, args: argparse.Namespace, pump: Callable[[], bool]) -> str:
     """Let a guest run on."""
     before, enough = len(kernel.console.text), False
 
@@ -182,12 +194,15 @@ class _Lines:
             progress=progress(),
         )
 
-    def do(self, kernel: Kernel, pump: Pump) -> str:
+    def do(self, kernel: Kernel, recorder: Recorder) -> str:
         assert isinstance(kernel, BootedKernel)
-        shell = Shell(kernel)
+        shell, timeout = Shell(kernel), self._args.timeout or _TIMEOUT
         for line in self._args.lines:
-            status, said = shell.run(line, self._args.timeout or _TIMEOUT, enough=pump)
-            sys.stderr.write(escaped(said.replace("\r", "")))
+            status, said = shell.run(
+                line, timeout, begin=recorder.begin, enough=recorder.pump
+            )
+            recorder.pause()
+            sys.stderr.write(escaped(said.replace("\r", "").lstrip("\n")))
             if status is None:
                 return ""
             if status:
