@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kprobesim.errors import KprobesimError, UsageError
+from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.kprobes.manager import KprobesManager
@@ -17,7 +17,6 @@ from kprobesim.machine.system import System
 if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
     from kprobesim.trace.error_log import ErrorLog
-    from kprobesim.trace.event import TraceEvent
     from kprobesim.trace.kprobe_events import KprobeEvents
     from kprobesim.trace.session import Trace
     from kprobesim.trace.tracefs import Tracefs
@@ -76,11 +75,13 @@ class TracingVerbs(ProgramVerbs):
             ImageError: ``debug`` has no debug information, or is of another build.
 
         What defining the events raises, the block does: :class:`ProbeEventError` for a definition
-        that the kernel refuses, with its errno and the words of its ``error_log``, and ``OSError``
-        for a filter.
+        that the kernel refuses and :class:`FilterError` for a filter, each with its errno and the
+        words of its ``error_log``.
         """
         from kprobesim.stack.orc import CodePlace
         from kprobesim.stack.walk import StackWalker
+        from kprobesim.trace.filters.event_filter import apply_filter
+        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
         from kprobesim.trace.frames import StackNames
         from kprobesim.trace.session import Trace, Traced
         from kprobesim.trace.wanted import Places, wanted_of
@@ -88,7 +89,7 @@ class TracingVerbs(ProgramVerbs):
         if limit is not None and (not isinstance(limit, int) or limit <= 0):
             raise UsageError(f"limit {limit!r}: give a positive number of entries")
         wanted, walker = wanted_of(events, filter), StackWalker(self.machine, self.image)
-        lines = None
+        lines, facts = None, KernelFilterFacts(self.image)
         if stack:
             from kprobesim.functions.dwarf.source_lines import open_source_lines
 
@@ -106,23 +107,11 @@ class TracingVerbs(ProgramVerbs):
                 lambda address, exact: walker.frame(CodePlace(address, exact)),
                 None if lines is None else lines.at,
             ),
-            set_filter=self._set_filter,
+            set_filter=lambda event, text: apply_filter(event, text, facts),
             turn=self.machine.turn,
             on_notrace=not self.kprobes.strict,
         )
         return Trace(traced, wanted, stack=stack, limit=limit)
-
-    def _set_filter(self, event: TraceEvent, text: str) -> None:
-        file = self.tracefs[f"events/{event.full_name}/filter"]
-        try:
-            file.write(text)
-        except KprobesimError:
-            raise
-        except OSError as error:
-            raise UsageError(
-                f"the filter {text!r} of {event.full_name} is refused, {error.strerror}:\n"
-                f"{file.read().rstrip()}"
-            ) from None
 
     @cached_property
     def tracing(self) -> Tracing:

@@ -102,7 +102,7 @@ class Trace(Sequence[TraceEntry]):
         Raises:
             ProbeEventError: A definition is refused; nothing is defined then.
             UsageError: An event of that name is there already, or it was prepared before.
-            OSError: A filter is refused.
+            FilterError: A filter is refused.
         """
         if self._about is not None:
             raise UsageError("a trace is made once: make another one with k.trace()")

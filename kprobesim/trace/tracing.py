@@ -128,9 +128,6 @@ class Tracing:
             (record, *event.actions), returns=definition.returns, maxactive=definition.maxactive
         )
 
-    def _layout(self, definition: ProbeDefinition) -> RecordLayout:
-        return RecordLayout(definition, self._fetching.values(definition), stacks=self._stacks)
-
     def _register(self, planted: Planted, *, enabled: bool) -> None:
         for p in planted.probes:
             if not enabled:
@@ -141,7 +138,8 @@ class Tracing:
         """Know the entries of a probe again."""
         definition = probe.definition
         assert probe.planted is not None
-        layout = self._layout(definition)
+        values = self._fetching.values(definition)
+        layout = RecordLayout(definition, values, stacks=self._stacks)
         number = probe.planted.stores[0].number
         self._records[number] = event, probe, layout, self._way(probe)
 
