@@ -209,12 +209,19 @@ def places(face: Face) -> Iterator[object]:
     """Symbols and offsets that are too much."""
     huge = "FORK+4294967296"
     yield face.append(EVENTS, "p:a FORK", "p:b FORK+0", "p:c FORK-1", f"p:d {huge}", "p:e 0")
-    yield face.append(EVENTS, "p:f FORK+0x4", "p:g FORK+010", "p:h FORK+4294967295"), face.read(EVENTS)
+    yield (
+        face.append(EVENTS, "p:f FORK+0x4", "p:g FORK+010", "p:h FORK+4294967295"),
+        face.read(EVENTS),
+    )
 
 
 def profile(face: Face) -> Iterator[object]:
     """Hits are counted, also of events that are disabled then."""
-    yield face.read("kprobe_profile"), face.append(EVENTS, "p:counted FORK"), face.read("kprobe_profile")
+    yield (
+        face.read("kprobe_profile"),
+        face.append(EVENTS, "p:counted FORK"),
+        face.read("kprobe_profile"),
+    )
     yield face.write(ALL, "1")
     yield FORKED
     yield FORKED
@@ -244,7 +251,10 @@ def duplicates(face: Face) -> Iterator[object]:
 
 def lines(face: Face) -> Iterator[object]:
     """Several commands in one write, comments, blank lines, the first that is refused."""
-    yield face.append(EVENTS, "p:one FORK\n\n# a comment\np:two OPEN # another\n"), face.read(EVENTS)
+    yield (
+        face.append(EVENTS, "p:one FORK\n\n# a comment\np:two OPEN # another\n"),
+        face.read(EVENTS),
+    )
     yield face.append(EVENTS, "p:three FORK\np:four nosuch\np:five FORK\n"), face.read(EVENTS)
     yield face.write(EVENTS, "p:six FORK\n-:six\np:seven FORK"), face.read(EVENTS)
 
@@ -261,11 +271,18 @@ def switches(face: Face) -> Iterator[object]:
         ("set_event", "kprobes:one"),
     ):
         yield face.write(path, text), face.read("set_event")
-        yield face.read("events/kprobes/one/enable"), face.read(ALL), face.read("events/other/enable")
+        yield (
+            face.read("events/kprobes/one/enable"),
+            face.read(ALL),
+            face.read("events/other/enable"),
+        )
     for text in ("other:", "!three", "*:two", "kprobes:nosuch", "nosuch", "!kprobes"):
         yield face.append("set_event", text), face.read("set_event")
     yield face.write("set_event", ""), face.read("set_event")
-    yield _of(face.read("available_events"), "kprobes:"), _of(face.read("available_events"), "other:")
+    yield (
+        _of(face.read("available_events"), "kprobes:"),
+        _of(face.read("available_events"), "other:"),
+    )
 
 
 def control(face: Face) -> Iterator[object]:

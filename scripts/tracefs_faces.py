@@ -1,4 +1,4 @@
-"""Two faces of tracing in one boot: tracefs of ours, and the guest's own, which its shell writes to.
+"""Two faces of tracing in one boot: tracefs of ours, and the guest's own, by the guest's shell.
 
 What is done to one is done to the other, and each step's outcome is compared. Work for the guest is
 done once, for both.
@@ -90,7 +90,8 @@ class Guests:
         for some in _portions(texts):
             words = " ".join(_quoted(text) for text in some)
             _, out = self._shell.run(
-                f"for t in {words}; do echo -ne \"$t\" {how} {_place(path)}; echo '|'; done", SECONDS
+                f"for t in {words}; do echo -ne \"$t\" {how} {_place(path)}; echo '|'; done",
+                SECONDS,
             )
             said += out.replace("\r", "").split("|\n")[: len(some)]
         return "\n".join(map(_reason, said))

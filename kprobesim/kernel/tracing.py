@@ -133,7 +133,12 @@ class TracingVerbs(ProgramVerbs):
         from kprobesim.trace.tracefs import Tracefs
 
         tree = make_tree(
-            self.image, self.kprobes, self.tracing, self.kprobe_events, self._error_log
+            self.image,
+            self.kprobes,
+            self.tracing,
+            self.kprobe_events,
+            self._error_log,
+            self.machine.clock.now,
         )
         return Tracefs(tree, self.machine.turn.short, _mount)
 

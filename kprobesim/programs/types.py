@@ -75,10 +75,11 @@ FACTS: dict[str, Type] = {
     "context": U64,
     "current": U64,
     "ids": U64,
+    "per_cpu": U64,
 }
 """What is known at a hit beside registers and memory, by name."""
 AT_PLACE = ("stack_id", "unwound")
-"""Those that ask where the CPU is: a number for the stack of callers, by frame pointers at a function's
-entry where there are any; and by the unwinder, from any instruction."""
-ALWAYS_KNOWN = {"context", "cpu", "here", "ids", "now", "duration"}
+"""Those that ask where the CPU is: numbers for the stack of callers, by frame pointers where there are
+any, at a function's entry; or by the unwinder, from any instruction."""
+ALWAYS_KNOWN = {"context", "cpu", "here", "ids", "now", "duration", "per_cpu"}
 """The facts that are never faults."""

@@ -19,6 +19,7 @@ from kprobesim.types.composites import Union
 
 __all__ = ["ImageFacts"]
 
+_NEW = (7, 3)
 _STACK_BYTES = 16 << 10  # THREAD_SIZE where no type tells: 4 pages of 4 KiB
 
 
@@ -52,6 +53,8 @@ class ImageFacts:
         def has_function(name: str) -> bool:
             return bool(image.symbols.candidates(name))
 
+        if not image.version:  # what does not say which kernel it is is taken for a new one
+            return dialect_of(_NEW, lambda text: True, has_function)
         return dialect_of(image.version, known, has_function)
 
     @cached_property

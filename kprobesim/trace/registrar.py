@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+from typing import Any
 
 from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.errors import KprobeError, Reason
@@ -75,7 +75,7 @@ class TracingRegistrar:
         self._tracing.remove(probe.planted)
 
 
-def _place(definition: ProbeDefinition) -> dict[str, object]:
+def _place(definition: ProbeDefinition) -> dict[str, Any]:
     if definition.symbol is None:
         return {"addr": definition.address}
     return {"symbol_name": definition.qualified, "offset": definition.offset}

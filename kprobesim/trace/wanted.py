@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.line_places import LINE
@@ -59,7 +59,7 @@ def wanted_of(
     found = []
     for event in events:
         if isinstance(event, Wanted):
-            found.append(event)
+            found.append(replace(event, filter=event.filter or filter or ""))
         elif isinstance(event, str):
             found.append(Wanted(event, filter or ""))
         elif (

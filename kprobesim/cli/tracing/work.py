@@ -109,7 +109,8 @@ class _Calls:
             timeout = self._args.timeout or _CALL_TIMEOUT
             result = kernel.call(call.function, *values, timeout=timeout)
             done = recorder.pump()
-            error_console().print(styled((f"{text} = {result:#x}", "dim")))
+            if not self._args.json:
+                error_console().print(styled((f"{text} = {result:#x}", "dim")))
             if done:
                 break
         return ""
@@ -147,27 +148,34 @@ class _Resume(_Boot):
 
 def _go_on(kernel: BootedKernel, args: argparse.Namespace, pump: Callable[[], bool]) -> str:
     """Let a guest run on."""
-    before, enough = len(kernel.console.text), False
+    output, start = kernel.console.output, len(kernel.console.output)
+    wanted, enough = (args.until or "").encode(), False
+
+    def has_come() -> bool:
+        return bool(wanted) and output.find(wanted, start) >= 0
 
     def ask(_kernel: BootedKernel) -> bool:
         nonlocal enough
         enough = pump()
-        return enough or (args.until is not None and args.until in kernel.console.text[before:])
+        return enough or has_come()
 
-    timeout = args.timeout or _TIMEOUT
     try:
-        reason = kernel.run(ask, timeout=timeout, seconds=args.seconds)
+        reason = kernel.run(ask, timeout=args.timeout or _TIMEOUT, seconds=args.seconds)
     except GuestTimeout:
-        if args.timeout is not None:
-            return f"{args.timeout:g} s are over"
-        raise
-    except GuestEnd:
-        if args.until is not None and args.until not in kernel.console.text[before:]:
+        if args.timeout is None:
             raise
+        return f"{args.timeout:g} s are over, at {kernel.time:.6f} s of the guest's time"
+    except GuestEnd:
+        if wanted and not has_come():
+            raise UsageError(f"{args.until!r} did not come: {kernel.board.ended}") from None
         return f"{kernel.board.ended}, at {kernel.time:.6f} s"
-    if enough or args.until is None or reason:
-        return "" if enough else f"{reason}, at {kernel.time:.6f} s"
-    raise UsageError(f"{args.until!r} did not come: {reason}; see --until and --seconds")
+    if enough:
+        return ""
+    if has_come():
+        return f"{args.until!r} came, at {kernel.time:.6f} s"
+    if wanted:
+        raise UsageError(f"{args.until!r} did not come: {reason}; see --until and --seconds")
+    return f"{reason}, at {kernel.time:.6f} s"
 
 
 class _Lines:

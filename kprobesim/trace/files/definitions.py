@@ -10,8 +10,18 @@ from __future__ import annotations
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.files.node import ReadOnly, Setting
 from kprobesim.trace.kprobe_events import KprobeEvents
+from kprobesim.trace.probe import TraceProbe
 
-__all__ = ["DefinitionsFile", "ErrorLogFile"]
+__all__ = ["DefinitionsFile", "ErrorLogFile", "profile"]
+
+
+def profile(events: KprobeEvents) -> str:
+    """The text of ``kprobe_profile``: hits and misses, one line a probe in order of definition."""
+    return "".join(
+        f"  {event.name:<44} {planted.hits:15} {planted.misses:15}\n"
+        for event, probe in events.probes()
+        if isinstance(planted := probe.planted, TraceProbe)
+    )
 
 
 class DefinitionsFile(Setting):

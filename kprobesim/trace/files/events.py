@@ -1,4 +1,4 @@
-"""``events/``: a folder for each group and each event, with its switch, filter, format and triggers.
+"""``events/``: a folder for each group and each event, with switch, filter, format and triggers.
 
 event_enable_write(), system_enable_read() and their kin of kernel/trace/trace_events.c (6.12).
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from kprobesim.trace.entry import TraceEntry
@@ -23,8 +24,9 @@ class TraceMarker(File):
 
     mode = 0o220
 
-    def __init__(self, tracing: Tracing) -> None:
+    def __init__(self, tracing: Tracing, clock: Callable[[], int]) -> None:
         self._tracing = tracing
+        self._clock = clock
 
     def store(self, data: bytes) -> int:
         """See :meth:`File.store`."""
@@ -37,10 +39,10 @@ class TraceMarker(File):
         text = data.decode("utf-8", "surrogateescape").removesuffix("\n")
 
         def show(entry: TraceEntry) -> str:
-            return tracing.columns_of(entry) + f"{_FUNCTION}: {text}"
+            return tracing.before(entry) + f"{_FUNCTION}: {text}"
 
         entry = TraceEntry(
-            time=tracing.now(),
+            time=self._clock(),
             cpu=0,
             pid=os.getpid(),
             tgid=os.getpid(),
@@ -48,7 +50,7 @@ class TraceMarker(File):
             flags=0,
             preempt_count=0,
             event="ftrace/print",
-            ip=tracing.address_of(_FUNCTION),
+            ip=0,
             func=None,
             fields={"buf": text},
             show=show,

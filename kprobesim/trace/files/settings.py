@@ -1,4 +1,4 @@
-"""``trace_options``, ``options/``, ``trace_clock`` and ``current_tracer`` (kernel/trace/trace.c)."""
+"""``trace_options``, ``options/``, ``trace_clock``, ``current_tracer`` (kernel/trace/trace.c)."""
 
 from __future__ import annotations
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.files.choosing import SetEvent, available_events
-from kprobesim.trace.files.definitions import DefinitionsFile, ErrorLogFile
+from kprobesim.trace.files.definitions import DefinitionsFile, ErrorLogFile, profile
 from kprobesim.trace.files.events import EventsFolder, Switches
 from kprobesim.trace.files.functions import FilterFunctions
 from kprobesim.trace.files.kprobes import kprobes_folder
 from kprobesim.trace.files.marker import TraceMarker
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
-from kprobesim.trace.image_texts import has_text, readme
 from kprobesim.trace.files.settings import Options, clock_file, tracer_files
+from kprobesim.trace.image_texts import has_text, readme
 from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.tracing import Tracing
 
@@ -28,6 +30,7 @@ def make_tree(
     tracing: Tracing,
     events: KprobeEvents,
     log: ErrorLog,
+    clock: Callable[[], int],
 ) -> Folder:
     """The top of tracefs for one kernel.
 
@@ -37,6 +40,7 @@ def make_tree(
         tracing: Its tracing.
         events: The events that were defined.
         log: What was refused.
+        clock: Tells the guest's time in nanoseconds.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
@@ -51,7 +55,7 @@ def make_tree(
         "error_log": ErrorLogFile(log),
         "events": EventsFolder(tracing, switches, _of_event, _of_group),
         "kprobe_events": DefinitionsFile(events),
-        "kprobe_profile": ReadOnly(tracing.profile),
+        "kprobe_profile": ReadOnly(lambda: profile(events)),
         "kprobes": kprobes_folder(kprobes),
         "options": options.folder(),
         "per_cpu": Table({"cpu0": _cpu(tracing, buffer)}),
@@ -59,7 +63,7 @@ def make_tree(
         "set_event": SetEvent(tracing, switches),
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
-        "trace_marker": TraceMarker(tracing),
+        "trace_marker": TraceMarker(tracing, clock),
         "trace_options": options.text_file(),
         "trace_pipe": TracePipe(tracing),
         "tracing_on": buffer.switch_file(),
@@ -83,7 +87,6 @@ def _cpu(tracing: Tracing, buffer: Buffer) -> Table:
     """``per_cpu/cpu0``."""
     nodes: dict[str, Node] = {
         "buffer_size_kb": buffer.cpu_size_file(),
-        "stats": ReadOnly(buffer.stats),
         "trace": TraceFile(tracing),
         "trace_pipe": TracePipe(tracing),
     }
