@@ -75,7 +75,7 @@ def _add_event_options(parser: argparse.ArgumentParser) -> None:
         "--filter",
         metavar="EXPRESSION",
         action=FilterAction,
-        help="record only what it is true of, such as 'len > 3 && comm == \"sh\"': of the -e before "
+        help="record only what it is true of, such as 'len > 3 && ret < 0': of the -e before "
         "it, or of all if it comes before them",
     )
     events.add_argument(

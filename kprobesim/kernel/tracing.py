@@ -61,7 +61,7 @@ class TracingVerbs(ProgramVerbs):
                 place may also be a line of the source, ``fs/open.c:1390``, which is a probe at each
                 place of its code, or a pattern, ``vfs_*``, which is an event for each function.
             filter: What is recorded of events without a filter of their own, as the file
-                ``filter`` of an event takes it: ``"len > 3 && comm == \"sh\""``; by default all.
+                ``filter`` of an event takes it: ``'len > 3 && comm == "sh"'``; by default all.
             stack: Whether each entry gets the stack of its callers.
             limit: How many entries are kept: the first ones.
             debug: The vmlinux with the debug information, or a package that has it: stacks then

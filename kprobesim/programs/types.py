@@ -79,7 +79,7 @@ FACTS: dict[str, Type] = {
 }
 """What is known at a hit beside registers and memory, by name."""
 AT_PLACE = ("stack_id", "unwound")
-"""Those that ask where the CPU is: numbers for the stack of callers, by frame pointers where there are
-any, at a function's entry; or by the unwinder, from any instruction."""
+"""Those that ask where the CPU is: numbers for the stack of callers, by frame pointers where there
+are any, at a function's entry; or by the unwinder, from any instruction."""
 ALWAYS_KNOWN = {"context", "cpu", "here", "ids", "now", "duration", "per_cpu"}
 """The facts that are never faults."""

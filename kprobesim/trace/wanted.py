@@ -48,9 +48,7 @@ class Places:
     of_pattern: Callable[[str, bool], Sequence[str]]
 
 
-def wanted_of(
-    events: Sequence[str | tuple[str, str] | Wanted], filter: str | None
-) -> list[Wanted]:
+def wanted_of(events: Sequence[str | tuple[str, str] | Wanted], filter: str | None) -> list[Wanted]:
     """What was asked for; ``filter`` is that of events that have none of their own.
 
     Raises:

@@ -43,9 +43,7 @@ def test_lines_as_the_kernel_prints_them_and_a_profile(cli: Cli, sample: Path) -
         rf"r_crc32_le_0: \(\S+ <- crc32_le\) ret={CRC:#x}",
         _body(lines[1]),
     )
-    assert lines[2:] == [
-        f"  {name:<44} {1:15} {0:15}" for name in ("p_crc32_le_0", "r_crc32_le_0")
-    ]
+    assert lines[2:] == [f"  {name:<44} {1:15} {0:15}" for name in ("p_crc32_le_0", "r_crc32_le_0")]
     assert outcome.err == f"{CALL} = {CRC:#x}\n"
 
 

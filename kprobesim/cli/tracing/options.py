@@ -21,6 +21,7 @@ class EventAction(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
+        """See the base class."""
         events = [*getattr(namespace, self.dest), Wanted(str(values))]
         setattr(namespace, self.dest, events)
 
@@ -35,6 +36,7 @@ class FilterAction(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
+        """See the base class."""
         text, events = str(values), list(namespace.events)
         before = events[-1].filter if events else namespace.filter
         if before:

@@ -1,4 +1,4 @@
-"""What a kernel does while it is traced: calls, a boot, lines for its shell, or whatever goes on."""
+"""What a kernel does while it is traced: calls, a boot, lines for its shell, or what goes on."""
 
 from __future__ import annotations
 
@@ -100,9 +100,11 @@ class _Calls:
         self._calls = [(text, parse_call(text)) for text in args.calls]
 
     def open(self) -> Kernel:
+        """See :meth:`Work.open`."""
         return load_kernel(self._args)
 
     def do(self, kernel: Kernel, recorder: Recorder) -> str:
+        """See :meth:`Work.do`."""
         recorder.begin()
         for text, call in self._calls:
             values, _ = place_arguments(kernel, call.arguments)
@@ -123,6 +125,7 @@ class _Boot:
         self._args = args
 
     def open(self) -> Kernel:
+        """See :meth:`Work.open`."""
         args = self._args
         return boot_image(
             load_kernel_image(args),
@@ -134,6 +137,7 @@ class _Boot:
         )
 
     def do(self, kernel: Kernel, recorder: Recorder) -> str:
+        """See :meth:`Work.do`."""
         assert isinstance(kernel, BootedKernel)
         recorder.begin()
         return _go_on(kernel, self._args, recorder.pump)
@@ -143,6 +147,7 @@ class _Resume(_Boot):
     """A snapshot goes on."""
 
     def open(self) -> Kernel:
+        """See :meth:`Work.open`."""
         return load_kernel(self._args)
 
 
@@ -185,6 +190,7 @@ class _Lines:
         self._args = args
 
     def open(self) -> Kernel:
+        """See :meth:`Work.open`."""
         args = self._args
         if is_snapshot(args.image):
             kernel = load_kernel(args)
@@ -203,12 +209,11 @@ class _Lines:
         )
 
     def do(self, kernel: Kernel, recorder: Recorder) -> str:
+        """See :meth:`Work.do`."""
         assert isinstance(kernel, BootedKernel)
         shell, timeout = Shell(kernel), self._args.timeout or _TIMEOUT
         for line in self._args.lines:
-            status, said = shell.run(
-                line, timeout, begin=recorder.begin, enough=recorder.pump
-            )
+            status, said = shell.run(line, timeout, begin=recorder.begin, enough=recorder.pump)
             recorder.pause()
             sys.stderr.write(escaped(said.replace("\r", "").lstrip("\n")))
             if status is None:

@@ -1,6 +1,6 @@
 """The number of a stack of callers, in compiled code: frames are followed, the stack is looked up.
 
-What it is is told in :mod:`kprobesim.programs.stores.stacks`; :class:`.task.TaskFacts` does the same.
+:mod:`kprobesim.programs.stores.stacks` tells what it is; :class:`.task.TaskFacts` does the same.
 """
 
 from __future__ import annotations

@@ -126,9 +126,7 @@ class TaskCode:
         """What the stack pointer is when the function has returned, at its first instruction."""
         return b.add(self._register(b, self._abi.stack_pointer), const(self._abi.return_bytes))
 
-    def stack_id(
-        self, b: ir.IRBuilder, here: ir.Value, caller: _Fetched | None = None
-    ) -> _Fetched:
+    def stack_id(self, b: ir.IRBuilder, here: ir.Value, caller: _Fetched | None = None) -> _Fetched:
         """The number of the stack of callers.
 
         Args:
@@ -145,7 +143,7 @@ class TaskCode:
     def unwound(
         self, b: ir.IRBuilder, here: ir.Value, returned: _Fetched | None = None
     ) -> _Fetched:
-        """As the unwinder tells it, which is called back for it; ``returned`` as the interpreter's."""
+        """As the unwinder tells it, which is called back; ``returned`` as for the interpreter."""
         fault = ir.Constant(I1, 0)
         ip, first = here, const(0)
         if returned is not None:
