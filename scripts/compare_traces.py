@@ -90,12 +90,23 @@ def differences(theirs: list[str], ours: list[str]) -> list[str]:
     return found
 
 
+def _fields(text: str) -> list[str]:
+    """The lines of a ``format`` file, but for the number."""
+    return [line for line in text.splitlines() if line and not line.startswith("ID:")]
+
+
 class Comparison:
     """One boot of a kernel."""
 
     def __init__(self, kernel: BootedKernel) -> None:
         self.kernel = kernel
         self.shell = Shell(kernel)
+
+    def filled(self, template: str) -> str:
+        """A definition for this architecture."""
+        for word, name in WORDS[self.kernel.arch].items():
+            template = template.replace(f"{{{word}}}", name)
+        return template
 
     def run(self, command: str) -> tuple[int, str]:
         """Let the guest do it."""
@@ -135,10 +146,7 @@ class Comparison:
             found = []
         for event in events:
             _, text = self.run(f"cat {TRACING}/events/{event.full_name}/format")
-            both = (
-                re.sub("ID: .*", "", each).split("\n") for each in (text.rstrip(), event.format)
-            )
-            found += unified_diff(*(list(filter(None, each)) for each in both), n=0, lineterm="")
+            found += unified_diff(_fields(text), _fields(event.format), n=0, lineterm="")
         self.run(f"echo > {TRACING}/kprobe_events; echo > {TRACING}/trace")
         self.kernel.kprobe_events.truncate()
         tracing.buffer.clear()
@@ -162,9 +170,7 @@ def main() -> int:
         for name, templates in wanted.items():
             if options.section and name not in options.section:
                 continue
-            words = WORDS[kernel.arch]
-            definitions = [re.sub(r"\{(\w+)\}", lambda m: words[m[1]], one) for one in templates]
-            count, found = comparison.compare(definitions)
+            count, found = comparison.compare([*map(comparison.filled, templates)])
             print(f"{kernel.version} {name}: {count} lines, {len(found)} not equal", flush=True)
             for line in found[:12]:
                 print(f"    {line[:300]}")
