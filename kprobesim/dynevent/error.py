@@ -29,7 +29,6 @@ class ProbeEventError(KprobesimError, OSError):
         column: Where in ``command`` the caret points to, from 0.
         command: The words that were written, one blank between two.
         short: The kernel's log keeps 255 characters of it, and a byte of the column (before 5.18).
-        earlier: What ``error_log`` has got before this, for the same definition.
     """
 
     def __init__(
@@ -41,10 +40,8 @@ class ProbeEventError(KprobesimError, OSError):
         column: int = 0,
         *,
         short: bool = False,
-        earlier: tuple[ProbeEventError, ...] = (),
     ) -> None:
         self.short = short
-        self.earlier = earlier
         self.id = identifier
         self.text = text
         self.column = column
