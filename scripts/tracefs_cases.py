@@ -156,6 +156,15 @@ def boundaries(face: Face) -> Iterator[object]:
     yield face.write(ALL, "0"), face.read("kprobe_profile")
 
 
+def absent_module(face: Face) -> Iterator[object]:
+    """Events on a module that is not loaded: there, enabled, without a hit, and deleted."""
+    yield face.append(EVENTS, "p:named nosuch:open $stack", "r nosuch:open", "p nosuch:open+4")
+    yield face.append(EVENTS, "p:one 1", "p:named nosuch:close $stack"), face.read(EVENTS)
+    yield face.write(ALL, "1"), face.read(ALL)
+    yield face.write(ALL, "0"), face.read("kprobe_profile"), face.append(EVENTS, "-:named", "-:one")
+    yield face.read(EVENTS), face.exists("events/kprobes/named")
+
+
 def several_probes(face: Face) -> Iterator[object]:
     """Two functions, one event."""
     yield face.append(EVENTS, "p:both FORK", "p:both vfs_read", "p:both vfs_read")
@@ -384,7 +393,7 @@ class _Named:
 
 CASES: tuple[Steps, ...] = (
     add_and_remove, busy_check, arguments, strings, symbols, widths, user_strings,
-    argument_syntax, names, boundaries, several_probes, no_unique_symbol, syntax_errors, returns,
-    entry_arguments, places, profile, dynamic_events, many_arguments, duplicates, lines, switches,
-    control, filters,
+    argument_syntax, names, boundaries, absent_module, several_probes, no_unique_symbol,
+    syntax_errors, returns, entry_arguments, places, profile, dynamic_events, many_arguments,
+    duplicates, lines, switches, control, filters,
 )  # fmt: skip

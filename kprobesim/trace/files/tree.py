@@ -33,7 +33,6 @@ def make_tree(
     tracing: Tracing,
     events: KprobeEvents,
     log: ErrorLog,
-    clock: Callable[[], int],
 ) -> Folder:
     """The top of tracefs for one kernel.
 
@@ -43,7 +42,6 @@ def make_tree(
         tracing: Its tracing.
         events: The events that were defined.
         log: What was refused.
-        clock: Tells the guest's time in nanoseconds.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
@@ -74,7 +72,7 @@ def make_tree(
         "set_event": SetEvent(tracing, switches),
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
-        "trace_marker": TraceMarker(tracing, clock),
+        "trace_marker": TraceMarker(tracing),
         "trace_options": options.text_file(),
         "trace_pipe": TracePipe(tracing),
         "tracing_on": buffer.switch_file(),
@@ -98,6 +96,7 @@ def _cpu(tracing: Tracing, buffer: Buffer) -> Table:
     """``per_cpu/cpu0``."""
     nodes: dict[str, Node] = {
         "buffer_size_kb": buffer.cpu_size_file(),
+        "stats": ReadOnly(buffer.stats),
         "trace": TraceFile(tracing),
         "trace_pipe": TracePipe(tracing),
     }
