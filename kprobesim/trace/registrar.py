@@ -57,7 +57,7 @@ class TracingRegistrar:
                 suggest=False,
             )
         except KprobeError as error:
-            if error.reason is Reason.NOT_TRACEABLE:
+            if error.reason is Reason.NOT_TRACEABLE and not self._tracing.on_notrace:
                 raise
 
     def plant(self, event: ProbeEvent, probe: EventProbe) -> None:

@@ -43,6 +43,8 @@ class Tracing:
         options: The options that are on, of those that change what is recorded or shown.
         tells_lengths: Whether ``format`` tells how long arrays are.
         columns: What stands before an event's own words.
+        on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
+            CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Tracing:
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
         self._shows: dict[int, Callable[[TraceEntry], str]] = {}
         self._next_id = _FIRST_ID
+        self._stacks = False
+        self.on_notrace = False
 
     # -- defining ----------------------------------------------------------------------------------
 
@@ -137,7 +141,7 @@ class Tracing:
 
     def _program(self, event: TraceEvent, definition: ProbeDefinition) -> Program:
         values = self._fetching.values(definition)
-        layout = RecordLayout(definition, values)
+        layout = RecordLayout(definition, values, stacks=self._stacks)
         fields = ProbeFields(definition, values, event.id)
         when = None if event.predicate is None else event.predicate(fields)
         record = Append(layout.values, self._stream, when=when)
@@ -149,7 +153,8 @@ class Tracing:
         """Know the entries of a probe again."""
         definition = probe.definition
         assert probe.planted is not None
-        layout = RecordLayout(definition, self._fetching.values(definition))
+        values = self._fetching.values(definition)
+        layout = RecordLayout(definition, values, stacks=self._stacks)
         number = probe.planted.stores[0].number
         self._records[number] = probe.event, probe, layout, self._way(probe)
 
@@ -215,6 +220,19 @@ class Tracing:
         self._stream.on = on
 
     @property
+    def stacks(self) -> bool:
+        """Whether entries get the stacks of their callers; to be set."""
+        return self._stacks
+
+    @stacks.setter
+    def stacks(self, stacks: bool) -> None:
+        if stacks != self._stacks:
+            self.buffer.pull()
+            self._stacks = stacks
+            for event in self._events.values():
+                self.replant(event)
+
+    @property
     def now(self) -> int:
         """The guest's time, in nanoseconds."""
         return self._programs.now
@@ -246,6 +264,7 @@ class Tracing:
             ip=values[4] if returns else here,
             func=here if returns else None,
             fields=fields,
+            stack=self._programs.stacks.get(values[-1]) if layout.stacks else None,
             show=self._show(event),
         )
         return entry, layout.size(fields)

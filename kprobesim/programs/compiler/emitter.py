@@ -23,7 +23,7 @@ from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
 from kprobesim.programs.matching import Matches
-from kprobesim.programs.types import ALWAYS_KNOWN, Int, Str
+from kprobesim.programs.types import ALWAYS_KNOWN, AT_PLACE, Int, Str
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
 from kprobesim.sizes import MASK64
 
@@ -177,9 +177,11 @@ class Emitter:
             for name, found in zip(("context", "ids"), words, strict=True):
                 self._known[Fact(name).shape] = Emitted(found, None)
             return self._known[value.shape]
-        caller = self.saved.get(Fact("caller").shape)
-        if value.name == "stack_id" and caller is not None:
-            return Emitted(*self.task.stack_id(self.builder, (caller, ir.Constant(I1, 0))))
+        if value.name in AT_PLACE:
+            caller = self.saved.get(Fact("caller").shape)
+            known_caller = None if caller is None else (caller, ir.Constant(I1, 0))
+            emit = getattr(self.task, value.name)
+            return Emitted(*emit(self.builder, self.here, known_caller))
         known, fault = self.task.facts[value.name](self.builder)
         return Emitted(known, None if value.name in ALWAYS_KNOWN else fault)
 
