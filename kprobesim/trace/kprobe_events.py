@@ -160,14 +160,12 @@ class KprobeEvents:
             done += len(line) + len(end)
             self.command(as_text(line.partition("#")[0]), dynamic=dynamic)
 
-    def command(self, line: str, *, dynamic: bool = False, untraceable: bool = False) -> None:
+    def command(self, line: str, *, dynamic: bool = False) -> None:
         """One command: a definition, or ``-:GROUP/EVENT`` to delete.
 
         Args:
             line: The command.
             dynamic: ``!`` before a definition deletes what it has defined, too.
-            untraceable: Take functions that ftrace cannot trace, too, as ``register_kprobe()``
-                does, though this kernel's ``kprobe_events`` may not.
 
         Raises:
             ProbeEventError: It is refused.
@@ -180,7 +178,7 @@ class KprobeEvents:
             self.delete(words)
             return
         try:
-            self._create(line, untraceable=untraceable)
+            self._create(line)
         except ProbeEventError as error:
             self._log.add(error)
             raise
@@ -236,7 +234,7 @@ class KprobeEvents:
 
     # -- creating ----------------------------------------------------------------------------------
 
-    def _create(self, line: str, *, untraceable: bool) -> None:
+    def _create(self, line: str) -> None:
         definition = parse_definition(line, self._kernel)
         words = tuple(map(as_bytes, definition.words))
         command = Command(words, self._kernel.dialect)
@@ -253,7 +251,7 @@ class KprobeEvents:
             self._registrar.add_event(event)
         event.probes.append(probe)
         try:
-            self._register(event, probe, command, untraceable=untraceable)
+            self._register(event, probe, command)
         except ProbeEventError:
             event.probes.remove(probe)
             if new:
@@ -283,11 +281,9 @@ class KprobeEvents:
         if any(_same(probe.definition, definition) for probe in event.probes):
             raise command.refusal("SAME_PROBE", 0, number=errno.EEXIST)
 
-    def _register(
-        self, event: ProbeEvent, probe: EventProbe, command: Command, *, untraceable: bool
-    ) -> None:
+    def _register(self, event: ProbeEvent, probe: EventProbe, command: Command) -> None:
         """__register_trace_kprobe(), and what an errno of it is told as."""
-        number, why = self._planted(event, probe, untraceable=untraceable)
+        number, why = self._planted(event, probe)
         definition = probe.definition
         waits = definition.symbol is None or (
             definition.module is not None and not self._kernel.module_is_loaded(definition.module)
@@ -305,13 +301,10 @@ class KprobeEvents:
             raise command.silent(number) from why
         raise command.refusal("FAIL_REG_PROBE", 1, number=number) from why
 
-    def _planted(
-        self, event: ProbeEvent, probe: EventProbe, *, untraceable: bool = False
-    ) -> tuple[int, KprobeError | None]:
+    def _planted(self, event: ProbeEvent, probe: EventProbe) -> tuple[int, KprobeError | None]:
         """0, or the errno of what is refused with what says why, if that is known."""
         try:
-            if not untraceable:
-                self._registrar.check(probe)
+            self._registrar.check(probe)
             resolved = resolve_symbols(probe.definition, self._kernel.lookup)
             if resolved.errno:
                 return resolved.errno, None
