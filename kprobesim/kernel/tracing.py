@@ -141,7 +141,6 @@ class TracingVerbs(ProgramVerbs):
             self.tracing,
             self.kprobe_events,
             self._error_log,
-            self.machine.clock.now,
         )
         return Tracefs(tree, self.machine.turn.short, _mount)
 
