@@ -21,6 +21,7 @@ class TraceBuffer:
     Attributes:
         fetch: Gives what has been recorded since it was called last: entries, each with the bytes
             that its record takes in the kernel.
+        forget: Forgets it.
         written: How many entries were ever written.
         overrun: How many of them were given up for newer ones.
         dropped: How many found no room.
@@ -28,6 +29,7 @@ class TraceBuffer:
 
     def __init__(self, kb: int | None = DEFAULT_KB) -> None:
         self.fetch: Callable[[], Iterable[tuple[TraceEntry, int]]] = tuple
+        self.forget: Callable[[], object] = tuple
         self.written = self.overrun = self.dropped = 0
         self._entries: deque[TraceEntry] = deque()
         self._pages = Pages(kb)
@@ -82,7 +84,7 @@ class TraceBuffer:
 
     def clear(self) -> None:
         """Forget all entries, as a write to ``trace`` does."""
-        self.pull()
+        self.forget()
         self._entries.clear()
         self._pages.clear()
         self.written = self.overrun = self.dropped = 0

@@ -18,7 +18,7 @@ from kprobesim.trace.showing import Naming
 
 __all__ = ["COMMON", "NO_STACK", "RecordLayout"]
 
-COMMON = (Fact("now"), Fact("ids"), Fact("context"), Fact("here"))
+COMMON = (Fact("now"), Fact("ids"), Fact("context"))
 """What each record begins with."""
 NO_STACK = MASK64
 """The number of a stack that could not be told."""

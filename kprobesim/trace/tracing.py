@@ -76,7 +76,7 @@ class Tracing:
         )
         self._stream = programs.new_stream()
         self.buffer = TraceBuffer()
-        self.buffer.fetch = self._fetch
+        self.buffer.fetch, self.buffer.forget = self._fetch, self._forget
         self.columns = Columns(image.version)
         self.options = {"irq-info"}
         self._context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
@@ -264,9 +264,15 @@ class Tracing:
             else:
                 yield self._entry(number, values)
 
+    def _forget(self) -> None:
+        """Of what the programs have recorded since the last time, only the names count."""
+        for _, values in self._stream.take(only=self._saved.number):
+            self._saved.keep(values)
+
     def _entry(self, number: int, values: list[Any]) -> tuple[TraceEntry, int]:
         event, probe, layout, p = self._records[number]
-        time, ids, context, here = values[:4]
+        time, ids, context = values[:3]
+        here = p.addr or 0
         pid, tgid = ids_of(ids)
         flags = preempt_count = 0
         if self._booted:
@@ -283,7 +289,7 @@ class Tracing:
             flags=flags,
             preempt_count=preempt_count,
             event=event.full_name,
-            ip=values[4] if returns else here,
+            ip=values[3] if returns else here,
             func=here if returns else None,
             fields=fields,
             stack=self._programs.stacks.get(values[-1]) if layout.stacks else None,
