@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.arch.architecture import halves
@@ -18,6 +17,7 @@ from kprobesim.errors import GuestMemoryError, ImageError, UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
 from kprobesim.image.modules.module_image import ModuleState
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.memory import HostAccess
 from kprobesim.sizes import MASK64
 

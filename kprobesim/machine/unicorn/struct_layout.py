@@ -13,12 +13,12 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
+from kprobesim.late_dataclasses import dataclass, field
 from kprobesim.machine.unicorn.specimen import Specimen
 from kprobesim.sizes import MASK64
 
