@@ -9,6 +9,13 @@ from kprobesim.errors import KprobesimError
 __all__ = ["ProbeEventError"]
 
 _MARGIN = " " * 11  # "  Command: "
+_MOST_COLUMN = (1 << 16) - 1
+_SHORT = 255  # MAX_FILTER_STR_VAL, with the NUL
+
+
+def _cut(text: str) -> str:
+    data = text.encode("utf-8", "surrogateescape")[:_SHORT]
+    return data.decode("utf-8", "surrogateescape")
 
 
 class ProbeEventError(KprobesimError, OSError):
@@ -21,11 +28,23 @@ class ProbeEventError(KprobesimError, OSError):
         text: What ``error_log`` says, in the words of this kernel; empty if nothing.
         column: Where in ``command`` the caret points to, from 0.
         command: The words that were written, one blank between two.
+        short: The kernel's log keeps 255 characters of it, and a byte of the column (before 5.18).
+        earlier: What ``error_log`` has got before this, for the same definition.
     """
 
     def __init__(
-        self, errno: int, command: str, identifier: str = "", text: str = "", column: int = 0
+        self,
+        errno: int,
+        command: str,
+        identifier: str = "",
+        text: str = "",
+        column: int = 0,
+        *,
+        short: bool = False,
+        earlier: tuple[ProbeEventError, ...] = (),
     ) -> None:
+        self.short = short
+        self.earlier = earlier
         self.id = identifier
         self.text = text
         self.column = column
@@ -37,8 +56,10 @@ class ProbeEventError(KprobesimError, OSError):
         """The entry in ``error_log`` but for its time stamp; empty if there is none."""
         if not self.id:
             return ""
-        caret = " " * self.column + "^"
-        return f"trace_kprobe: error: {self.text}\n  Command: {self.command}\n{_MARGIN}{caret}\n"
+        column, told = self.column & _MOST_COLUMN, f"\n  Command: {self.command}\n"
+        if self.short:
+            column, told = column & 0xFF, _cut(told)
+        return f"trace_kprobe: error: {self.text}{told}{_MARGIN}{' ' * column}^\n"
 
     def __str__(self) -> str:
         return self.entry.rstrip("\n") or f"{self.command}: {self.strerror}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 __all__ = [
+    "Address",
     "Argument",
     "Comm",
     "CurrentTask",
@@ -18,6 +19,7 @@ __all__ = [
     "Retval",
     "Stack",
     "StackPointer",
+    "ThisCpu",
 ]
 
 
@@ -77,18 +79,35 @@ class ImmediateString:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """``@ADDRESS``, ``@SYMBOL+8``: reads at a fixed place.
+class Address:
+    """A fixed place in the kernel; it is a value only inside of :class:`ThisCpu`.
 
     Attributes:
         address: Where; 0 where a symbol says so.
-        symbol: Counts from there when the event is registered; ``None``: ``address`` is all.
-        offset: Bytes from the symbol.
+        symbol: ``SYMBOL``, ``SYMBOL+8``: looked up when the event is registered; ``None``:
+            ``address`` is all.
     """
 
     address: int = 0
     symbol: str | None = None
-    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """``@ADDRESS``, ``@SYMBOL+8``: reads at a fixed place, as :class:`Deref` does.
+
+    Attributes:
+        place: Where.
+    """
+
+    place: Address
+
+
+@dataclass(frozen=True)
+class ThisCpu:
+    """``this_cpu_ptr(FETCH)``: where this CPU has its own of a per-CPU variable (7.3)."""
+
+    inner: Fetch
 
 
 @dataclass(frozen=True)
@@ -121,4 +140,6 @@ Fetch: TypeAlias = (
     | ImmediateString
     | Memory
     | Deref
+    | Address
+    | ThisCpu
 )

@@ -13,7 +13,8 @@ class FetchType:
 
     Attributes:
         name: As kernels call it: u8 to x64, char, symbol, string, ustring, symstr. A bit field has
-            the name of what it lies in: u8, u16, u32 or u64.
+            the name of what it lies in: u8, u16, u32 or u64. A ``string`` at the end of ``+u0(``
+            is user space's, too.
         bits: The size of a value, or of an array's element, in the record: 32 for strings, whose
             ``__data_loc`` that is.
         format: The type of the field in the ``format`` file.

@@ -15,6 +15,7 @@ from kprobesim.programs.appending import Append
 from kprobesim.programs.choices import OrElse, Select
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.matching import Matches
 from kprobesim.programs.program import Program
 from kprobesim.programs.types import Int
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
@@ -72,6 +73,7 @@ class _Values:
             Const: lambda value: lambda regs, here: value.number,
             Fact: self._fact,
             Load: self._load,
+            Matches: self._matches,
             Operation: self._operation,
             OrElse: self._or_else,
             Register: lambda value: lambda regs, here: getattr(regs, value.name),
@@ -137,6 +139,15 @@ class _Values:
             return found.split(_NUL, 1)[0]
 
         return text
+
+    def _matches(self, value: Matches) -> Compute:
+        of, pattern = self.make(value.text), value.pattern
+
+        def matched(regs: Any, here: int) -> Any:
+            text = of(regs, here)
+            return int(pattern.matches(b"" if text is FAULT else text))
+
+        return matched
 
     def _or_else(self, value: OrElse) -> Compute:
         of, number = self.make(value.value), value.number

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event_format import EventField, event_fields, format_text
+from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.showing import Naming, show_field
 
@@ -32,8 +34,8 @@ class TraceEvent:
         name: Its name.
         id: The number of its type.
         probes: Its probes, in the order in which they were defined.
-        predicate: What must be true of a hit to be recorded: a condition of a program; ``None``:
-            nothing. :meth:`restrict` sets it.
+        predicate: Makes what must be true of a hit to be recorded, a condition of a program;
+            ``None``: nothing. :meth:`restrict` sets it.
         filter: The text of that, as the file ``filter`` shows it.
         actions: What else each hit does: further actions of its programs, whose stores are theirs.
     """
@@ -42,7 +44,7 @@ class TraceEvent:
         """No probe is planted yet."""
         self.group, self.name, self.id = definition.group, definition.event, number
         self.probes: list[TraceProbe] = []
-        self.predicate: Any = None
+        self.predicate: Callable[[ProbeFields], Value] | None = None
         self.filter = "none"
         self.actions: tuple[Any, ...] = ()
         self._first = definition
@@ -85,11 +87,11 @@ class TraceEvent:
             self._planter.enable(self, enabled)
             self._enabled = enabled
 
-    def restrict(self, predicate: Any, text: str) -> None:
-        """Record only hits of which ``predicate``, a condition of a program, is true.
+    def restrict(self, predicate: Callable[[ProbeFields], Value] | None, text: str) -> None:
+        """Record only hits that meet a condition.
 
         Args:
-            predicate: It; ``None``: all hits.
+            predicate: Makes it of the fields of each probe; ``None``: all hits.
             text: What the file ``filter`` shows.
         """
         self.predicate, self.filter = predicate, text

@@ -95,8 +95,9 @@ class Fetching:
     def _pointer(self, fetch: f.Memory | f.Deref) -> Value:
         """The address that is read."""
         if isinstance(fetch, f.Memory):
-            start = fetch.address if fetch.symbol is None else self._place(fetch.symbol)
-            return as_value(start + fetch.offset & MASK64)
+            place = fetch.place
+            start = place.address if place.symbol is None else self._place(place.symbol)
+            return as_value(start)
         inner = self._make[type(fetch.inner)](fetch.inner)
         return inner if not fetch.offset else inner + (fetch.offset & MASK64)
 

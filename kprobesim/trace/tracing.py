@@ -25,6 +25,7 @@ from kprobesim.trace.context import ContextOf, Way
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.fetching import Fetching
+from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.names import Names
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.record import RecordLayout
@@ -114,8 +115,11 @@ class Tracing:
         )
 
     def _program(self, event: TraceEvent, definition: ProbeDefinition) -> Program:
-        layout = RecordLayout(definition, self._fetching.values(definition))
-        record = Append(layout.values, self._stream, when=event.predicate)
+        values = self._fetching.values(definition)
+        layout = RecordLayout(definition, values)
+        fields = ProbeFields(definition, values, event.id)
+        when = None if event.predicate is None else event.predicate(fields)
+        record = Append(layout.values, self._stream, when=when)
         return Program(
             (record, *event.actions), returns=definition.returns, maxactive=definition.maxactive
         )

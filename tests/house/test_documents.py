@@ -4,6 +4,7 @@ The blocks of a document run in order, in one folder where ``amd64.deb`` and ``a
 ``vmlinux``, a sample guest. Python blocks share their names. A block's language says what it is:
 
 - ``python``: is run;
+- ``pycon``: lines behind ``>>>`` are run, and print what stands below each (as in ``console``);
 - ``console``: lines behind ``$`` are run, and what stands below each is what it prints (``...``
   stands for anything, within a line and for lines);
 - ``sh``: commands, one a line, that are run;
@@ -15,6 +16,9 @@ exist: the targets in the Makefile.
 
 from __future__ import annotations
 
+import contextlib
+import doctest
+import io
 import re
 import shlex
 from collections.abc import Iterator
@@ -73,7 +77,7 @@ def folder(tmp_path: Path, real_images: dict[str, Path], monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_blocks_say_what_they_are(path: Path) -> None:
-    known = {"python", "console", "sh", *READ_ONLY}
+    known = {"python", "pycon", "console", "sh", *READ_ONLY}
     assert [block for block in _blocks(path) if block.language not in known] == []
 
 
@@ -87,6 +91,12 @@ def test_blocks_run_as_printed(
         if block.language == "python":
             code = compile("\n" * block.line + block.text, str(path), "exec")
             exec(code, names)
+        elif block.language == "pycon":
+            for example in doctest.DocTestParser().get_examples(block.text):
+                printed = _printed(example.source, names)
+                assert _matches(example.want, printed), (
+                    f"{where}: {example.source}prints\n{printed}\nand not\n{example.want}"
+                )
         elif block.language == "sh":
             for command in block.text.splitlines():
                 assert _run(command, where) == 0, f"{where}: {command}\n{capsys.readouterr().err}"
@@ -101,6 +111,13 @@ def test_blocks_run_as_printed(
                     )
                 else:
                     assert status == 0, f"{where}: {command}\n{done.err}"
+
+
+def _printed(source: str, names: dict[str, object]) -> str:
+    """What Python's prompt prints of a statement or an expression."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(source, "<prompt>", "single"), names)
+    return out.getvalue()
 
 
 def _run(line: str, where: str) -> int:

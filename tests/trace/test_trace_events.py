@@ -41,7 +41,7 @@ def test_a_filter_refuses_entries_and_counts_hits(guest: CalledKernel) -> None:
 
     define(guest, "p", "a", argument("x", f.Argument(1), "u32"))
     event = guest.tracing.events["t/a"]
-    event.restrict(arg(0) > 10, "x > 10")
+    event.restrict(lambda fields: arg(0) > 10, "x > 10")
     for number in (8, 12, 10, 14):
         guest.call("gcd", number, 2)
     assert [entry.fields["x"] for entry in guest.tracing.buffer] == [12, 14]

@@ -182,8 +182,13 @@ class Lookup:
         texts = ", ".join(f"{symbol.name}@{symbol.address:#x}" for symbol in found[:8])
         return f"{len(found)} symbols are named {name}; say which: {texts}"
 
-    def enclosing(self, p: Kprobe, address: int) -> SymbolAt:
+    def enclosing(self, p: Kprobe, address: int, *, outside: int) -> SymbolAt:
         """The symbol that ``address``, which ``p`` asked for, lies in.
+
+        Args:
+            p: The probe.
+            address: Where it asks to be.
+            outside: The errno where that is in no symbol.
 
         Raises:
             KprobeError: It lies in none that the kernel knows.
@@ -192,7 +197,7 @@ class Lookup:
         found = image.symbols.at(address)
         if found is None or not _is_ksym(image, found, address):
             raise KprobeError(
-                errno.ENOENT if self._model.place_needs_symbol else errno.EINVAL,
+                outside,
                 Reason.NO_SYMBOL_AT_ADDRESS,
                 f"{address:#x} belongs to no symbol of the kernel; see `kprobesim info`"
                 if found is None or image.kallsyms_all

@@ -28,7 +28,8 @@ _CREATE = (
     "trace_kprobe_create_internal",
     "trace_kprobe_create_cb",
 )
-_EADDRNOTAVAIL = -99
+_NEWER = "kretprobe_unresolved_errno"  # what older files lack
+_EADDRNOTAVAIL, _ENOENT = -99, -2
 _CALL, _INT3, _UD1 = b"\xe8", 0xCC, 0xB9
 
 
@@ -37,7 +38,7 @@ def own_model(image: KernelImage) -> Model:
     model = model_of(image.version)
     if not image.has_symbols:
         return model
-    model = _events(image, model)
+    model = _kretprobes(image, _events(image, model))
     return _OWN[image.arch](image, model)
 
 
@@ -56,6 +57,17 @@ def _events(image: KernelImage, model: Model) -> Model:
     if _EADDRNOTAVAIL in numbers:
         return replace(model, events_ambiguous_errno="EADDRNOTAVAIL")
     return replace(model, events_ambiguous_errno=None)
+
+
+def _kretprobes(image: KernelImage, model: Model) -> Model:
+    """What register_kretprobe() says to a place that it does not know.
+
+    ``kprobe_on_func_entry()`` answers -ENOENT since 5.12 and in stable kernels of that time; before
+    it only said no.
+    """
+    code = _functions(image, "kprobe_on_func_entry")
+    numbers = {number for part in code for number in _CONSTANTS[image.arch](part)}
+    return replace(model, kretprobe_unresolved_errno="ENOENT") if _ENOENT in numbers else model
 
 
 def _x86(image: KernelImage, model: Model) -> Model:
@@ -98,6 +110,7 @@ def own_facts(model: Model) -> dict[str, Any]:
     return {
         "events_ambiguous_errno": model.events_ambiguous_errno,
         "events_unknown_errno": model.events_unknown_errno,
+        "kretprobe_unresolved_errno": model.kretprobe_unresolved_errno,
         "int3_ends_walk": model.x86.int3_ends_walk,
         "refuse_exception_insns": model.x86.refuse_exception_insns,
         "narrow_exclusives": model.arm64.narrow_exclusives,
@@ -110,12 +123,13 @@ def with_facts(model: Model, facts: Any) -> Model:
     Raises:
         ValueError: It gave no such thing.
     """
-    if type(facts) is not dict or set(facts) != set(own_facts(model)):
+    if type(facts) is not dict or set(facts) | {_NEWER} != set(own_facts(model)):
         raise ValueError("no facts of a model")
     ambiguous, unknown = facts["events_ambiguous_errno"], facts["events_unknown_errno"]
     switches = [facts[n] for n in ("int3_ends_walk", "refuse_exception_insns", "narrow_exclusives")]
     known = (None, "EADDRNOTAVAIL", "EINVAL")
-    if ambiguous not in known or unknown not in ("ENOENT", "EINVAL"):
+    unresolved = facts.get(_NEWER, model.kretprobe_unresolved_errno)
+    if ambiguous not in known or not {unknown, unresolved} <= {"ENOENT", "EINVAL"}:
         raise ValueError("no errno of a model")
     if not all(type(switch) is bool for switch in switches):
         raise ValueError("no switch of a model")
@@ -123,6 +137,7 @@ def with_facts(model: Model, facts: Any) -> Model:
         model,
         events_ambiguous_errno=ambiguous,
         events_unknown_errno=unknown,
+        kretprobe_unresolved_errno=unresolved,
         x86=replace(model.x86, int3_ends_walk=switches[0], refuse_exception_insns=switches[1]),
         arm64=replace(model.arm64, narrow_exclusives=switches[2]),
     )

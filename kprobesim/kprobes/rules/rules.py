@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import KprobeError, Reason, UsageError
-from kprobesim.image import KernelImage
+from kprobesim.image import KernelImage, Symbol
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes, arch_kprobes
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.model import Model
@@ -25,6 +25,7 @@ from kprobesim.kprobes.rules.notrace import Traceable
 from kprobesim.kprobes.rules.optimizable import Optimizable
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.rules.verdict import Verdict
+from kprobesim.sizes import MASK64
 
 __all__ = ["Interface", "Read", "Rules"]
 
@@ -33,6 +34,7 @@ Read = Callable[[int, int], bytes]
 Interface = Literal["kprobe", "kretprobe", "fail_function"]
 """Who plants the probe; a jprobe is a kprobe."""
 
+_MOST_ERRNO = 4095
 _ENTRY_NEEDED = {
     "kretprobe": "only there is its return address known",
     "fail_function": "only there can it return at once",
@@ -108,7 +110,7 @@ class Rules:
         address = self._lookup.address(
             p, unresolved=unresolved, events=events, first=first, suggest=suggest
         )
-        found = self._lookup.enclosing(p, address)
+        found = self._lookup.enclosing(p, address, outside=self._outside(address, interface))
         start, entry = found.symbol.address, found.offset == 0
         behind = self._lookup.entry_behind_endbr(start, found.offset)
         if behind is not None:
@@ -123,6 +125,23 @@ class Rules:
             has_post_handler=p.post_handler is not None,
             ftrace=model.of(image.arch).ftrace and address in image.ftrace_sites,
         )
+
+    def _outside(self, address: int, interface: Interface) -> int:
+        """The errno of an address in no symbol.
+
+        Before 6.1 it is taken for text and found to be none; but kretprobes ask whether it is an
+        entry first, and an address that is an error number (IS_ERR()) fails with that.
+        """
+        if self.model.place_needs_symbol:
+            return errno.ENOENT
+        if address > MASK64 - _MOST_ERRNO:
+            return MASK64 + 1 - address
+        asks = interface == "kretprobe" and self.model.kretprobe_unresolved_errno == "ENOENT"
+        return errno.ENOENT if asks else errno.EINVAL
+
+    def candidates(self, name: str) -> list[Symbol]:
+        """The symbols that ``name`` may mean, in the order in which the kernel looks."""
+        return self._lookup.candidates(name)
 
     def check_safe(self, site: Site, *, init_freed: bool) -> None:
         """Refuse a ``site`` where no probe may be, whatever the instruction.

@@ -16,11 +16,13 @@ from llvmlite import ir
 from kprobesim.arch.architecture import architecture
 from kprobesim.programs.choices import OrElse, Select
 from kprobesim.programs.compiler.context import emit_context
+from kprobesim.programs.compiler.matching import emit_matches
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.refusal import NotCompiledError
 from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.matching import Matches
 from kprobesim.programs.types import ALWAYS_KNOWN, Int, Str
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
 from kprobesim.sizes import MASK64
@@ -77,6 +79,7 @@ class Emitter:
             Const: lambda value: Emitted(word(value.number), None),
             Fact: self._fact,
             Load: self._load,
+            Matches: self._matches,
             Operation: self._operation,
             OrElse: self._or_else,
             Register: self._named_register,
@@ -202,6 +205,22 @@ class Emitter:
         size = value.bound - 1
         length = self._memory.read_string(b, at, out, size, user=value.user, pad=False)
         return length if address.fault is None else b.select(address.fault, word(-1), length)
+
+    def _matches(self, value: Matches) -> Emitted:
+        """A text that cannot be read is an empty one."""
+        b, text = self.builder, value.text
+        assert isinstance(text.type, Str)
+        if isinstance(text, Text):
+            with b.goto_entry_block():
+                space = b.alloca(I8, text.type.size)
+            length = self.text_length(text, space)
+            length = b.select(b.icmp_signed("<", length, word(0)), word(0), length)
+        else:
+            emitted, length = self.value(text), word(text.type.size)
+            space = b.inttoptr(emitted.word, I8.as_pointer())
+            if emitted.fault is not None:
+                length = b.select(emitted.fault, word(0), length)
+        return Emitted(emit_matches(b, value.pattern, space, length), None)
 
     def _text_const(self, value: TextConst) -> Emitted:
         size = value.type.size

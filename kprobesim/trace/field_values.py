@@ -1,0 +1,73 @@
+"""``ProbeFields``: what the fields of an event are at a hit of one of its probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.errors import UsageError
+from kprobesim.programs.choices import or_else
+from kprobesim.programs.leaves import Fact
+from kprobesim.programs.values import Value, as_value
+from kprobesim.trace.filters.field import Field
+
+__all__ = ["ProbeFields"]
+
+
+class ProbeFields:
+    """The fields of one definition, for filters, triggers and histograms.
+
+    Args:
+        definition: It.
+        arguments: The values of each of its arguments, one for each element of an array.
+        number: The event's id, which ``common_type`` is.
+    """
+
+    def __init__(
+        self, definition: ProbeDefinition, arguments: Sequence[Sequence[Value]], number: int
+    ) -> None:
+        names = [argument.name for argument in definition.arguments]
+        self._arguments = dict(zip(reversed(names), reversed(arguments), strict=True))
+        self._types = {argument.name: argument.type for argument in definition.arguments}
+        here = Fact("here")
+        self._facts: dict[str, Callable[[], Value]] = {
+            "common_type": lambda: as_value(number),
+            "common_pid": lambda: Fact("ids").u32,
+            "__probe_func": lambda: here,
+            "__probe_ip": lambda: here,
+            "__probe_ret_ip": lambda: or_else(Fact("caller"), 0),
+        }
+
+    def number(self, field: Field) -> Value:
+        """The bytes of a number, or of an array, as an unsigned one of the field's size."""
+        values = self._arguments.get(field.name)
+        if values is None:
+            return self._fact(field)
+        bits = self._types[field.name].bits
+        found = or_else(values[0], 0)
+        if len(values) == 1:
+            return found
+        whole: Value = getattr(found, f"u{bits}")
+        for place, value in enumerate(values[1:], 1):
+            part: Value = getattr(or_else(value, 0), f"u{bits}")
+            whole = whole | part << bits * place
+        return whole
+
+    def text(self, field: Field) -> Value:
+        """A text; of an array the first one.
+
+        Raises:
+            UsageError: It is made of a symbol's name when the record is read.
+        """
+        if self._types[field.name].name == "symstr":
+            raise UsageError(
+                f"{field.name} is the name of a symbol, which no program has at a hit: "
+                f"filter by its address, as u64"
+            )
+        return self._arguments[field.name][0]
+
+    def _fact(self, field: Field) -> Value:
+        fact = self._facts.get(field.name)
+        if fact is None:
+            raise UsageError(f"{field.name} is not known at a hit")
+        return fact()

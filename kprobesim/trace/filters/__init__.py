@@ -1,0 +1,1 @@
+"""Filters of events, read and refused as the kernel does, and compiled."""

@@ -1,0 +1,40 @@
+"""``KernelFilterFacts``: what filters ask of a kernel, told by its image."""
+
+from __future__ import annotations
+
+from kprobesim.image import KernelImage
+from kprobesim.image.config import read_config
+
+__all__ = ["KernelFilterFacts"]
+
+_ONE_CPU = 1
+_SYMBOL_SPACE = 1 << 32
+
+
+class KernelFilterFacts:
+    """One kernel, on a machine with one CPU.
+
+    Attributes:
+        version: Its version.
+        cpu_bits: How many CPUs a list of them may name (``nr_cpumask_bits``).
+    """
+
+    def __init__(self, image: KernelImage) -> None:
+        self.version = image.version
+        self._symbols = image.symbols
+        config = read_config(image) or {}
+        small = config.get("CONFIG_CPUMASK_OFFSTACK", "y") == "y"
+        self.cpu_bits = _ONE_CPU if small else int(config.get("CONFIG_NR_CPUS", _ONE_CPU))
+
+    def function(self, place: str | int) -> tuple[int, int] | None:
+        """Where the function of that name, or at that address, starts and ends."""
+        if isinstance(place, str):
+            symbol = self._symbols.get(place)
+            if symbol is None:
+                return None
+            place = symbol.address
+        found = self._symbols.at(place)
+        if found is None or found.size is None:
+            return None
+        start = found.symbol.address
+        return start, start + found.size

@@ -1,0 +1,110 @@
+"""``ImageFacts``: what the grammar of definitions asks, answered by a kernel's image and rules."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+from kprobesim.dynevent.dialect import Dialect, dialect_of
+from kprobesim.dynevent.hashed_pointer import hashed_pointer
+from kprobesim.errors import KprobeError
+from kprobesim.image import KernelImage
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.rules.rules import Rules
+from kprobesim.trace.image_texts import has_text
+from kprobesim.types.btf import Btf
+from kprobesim.types.composites import Union
+
+__all__ = ["ImageFacts"]
+
+_STACK_BYTES = 16 << 10  # THREAD_SIZE where no type tells: 4 pages of 4 KiB
+
+
+class ImageFacts:
+    """The facts of the kernel with ``rules``.
+
+    Args:
+        rules: Its rules for probes, with the modules that are loaded.
+        image: The kernel alone.
+        read: Reads its memory; ``None``: it does not run.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        image: KernelImage,
+        read: Callable[[int, int], bytes] | None = None,
+    ) -> None:
+        self._rules = rules
+        self._image = image
+        self._read = read
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """Its grammar."""
+        image = self._image
+
+        def known(text: str) -> bool:
+            return has_text(image, text)
+
+        def has_function(name: str) -> bool:
+            return bool(image.symbols.candidates(name))
+
+        return dialect_of(image.version, known, has_function)
+
+    @cached_property
+    def registers(self) -> Mapping[str, str]:
+        """What ``regs_query_register_offset()`` knows: ARM64's ``lr``, too."""
+        abi = self._image.isa.abi
+        known = {name: name for name in abi.pt_regs}
+        return known | ({} if abi.link_register is None else {"lr": abi.link_register})
+
+    @cached_property
+    def stack_words(self) -> int:
+        """``THREAD_SIZE`` in words: what the stack in ``union thread_union`` has."""
+        found = self._image.btf.named("thread_union", Union) if self._image.btf else []
+        return ((found[0].size if found else None) or _STACK_BYTES) // 8
+
+    @cached_property
+    def types(self) -> tuple[Btf, ...]:
+        """The kernel's types."""
+        return () if self._image.btf is None else (self._image.btf,)
+
+    def module_is_loaded(self, name: str) -> bool:
+        """Whether a module of that name is loaded."""
+        return self._rules.image.has_module(name)
+
+    def lookup(self, symbol: str) -> int | None:
+        """``kallsyms_lookup_name()``: the first symbol of that name."""
+        found = self._rules.candidates(symbol)
+        return found[0].address if found else None
+
+    def symbol_errno(self, symbol: str) -> int:
+        """What it says to a symbol that is not there, or more than once."""
+        model = self._rules.model
+        module, colon, _ = symbol.partition(":")
+        if colon and not (model.refuse_module_twins and self.module_is_loaded(module)):
+            return 0
+        if model.events_ambiguous_errno is None:
+            return 0  # such a kernel does not look
+        count = len(self._rules.candidates(symbol))
+        return 0 if count == 1 else errno.EADDRNOTAVAIL if count else errno.ENOENT
+
+    def entry_errno(self, symbol: str, offset: int) -> int:
+        """``kprobe_on_func_entry()``."""
+        probe = Kprobe(symbol, offset=offset)
+        try:
+            site = self._rules.site(probe, first=True, suggest=False)
+        except KprobeError:
+            return errno.ENOENT
+        return 0 if site.on_func_entry else errno.EINVAL
+
+    def pointer_text(self, address: int) -> str:
+        """What its ``%p`` prints."""
+        key = (0, 0)
+        symbols = self._image.symbols.candidates("ptr_key")
+        if self._read is not None and symbols:
+            key = struct.unpack("<2Q", self._read(symbols[0].address, 16))
+        return hashed_pointer(address, key)

@@ -1,0 +1,347 @@
+"""``KprobeEvents``: the list of events that ``kprobe_events`` defines, and how writing changes it.
+
+kernel/trace/trace_kprobe.c and trace_dynevent.c (5.10 to 7.3). What is written here is text as in
+the file; who plants the probes is a :class:`Registrar`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.dynevent.error import ProbeEventError
+from kprobesim.dynevent.facts import KernelFacts
+from kprobesim.dynevent.grammar.c_text import as_bytes, as_text, split_words
+from kprobesim.dynevent.grammar.command import Command
+from kprobesim.dynevent.parse import parse_definition
+from kprobesim.dynevent.resolve import resolve_symbols
+from kprobesim.errors import KprobeError
+from kprobesim.trace.error_log import ErrorLog
+
+__all__ = ["EventProbe", "KprobeEvents", "ProbeEvent", "Registrar"]
+
+_CHUNK = 4096  # WRITE_BUFSIZE: a line has two characters less
+_UNKNOWN = "unknown"  # what the kernel compares where a place has no symbol
+
+
+@dataclass(eq=False)
+class EventProbe:
+    """One probe of an event.
+
+    Attributes:
+        definition: What was written.
+        resolved: The same with addresses for the symbols of its arguments.
+        maxactive: Calls that a return probe follows at a time; 0 while it is not planted.
+        address: Where it is; ``None`` while it waits for its module.
+        planted: What the registrar made of it.
+    """
+
+    definition: ProbeDefinition
+    resolved: ProbeDefinition
+    maxactive: int = 0
+    address: int | None = None
+    planted: object = None
+
+
+@dataclass(eq=False)
+class ProbeEvent:
+    """One event: a name, and probes that are alike."""
+
+    group: str
+    name: str
+    probes: list[EventProbe] = field(default_factory=list)
+
+    @property
+    def first(self) -> ProbeDefinition:
+        """The definition that the others must be like."""
+        return self.probes[0].definition
+
+
+class Registrar(Protocol):
+    """Makes events and plants their probes."""
+
+    def has_event(self, group: str, name: str) -> bool:
+        """Whether a trace event of that name is there that is none of ``kprobe_events``."""
+
+    def add_event(self, event: ProbeEvent) -> None:
+        """A new event is there; its probes follow."""
+
+    def remove_event(self, event: ProbeEvent) -> None:
+        """An event has lost its last probe."""
+
+    def is_enabled(self, event: ProbeEvent) -> bool:
+        """Whether somebody has enabled it, or holds on to it."""
+
+    def check(self, probe: EventProbe) -> None:
+        """What is asked before the symbols of arguments are looked up.
+
+        Raises:
+            KprobeError: ftrace cannot trace the function.
+        """
+
+    def plant(self, event: ProbeEvent, probe: EventProbe) -> None:
+        """Plant it, armed if the event is enabled, and set ``maxactive``, ``address``, ``planted``.
+
+        Raises:
+            KprobeError: There may be no probe.
+        """
+
+    def pull(self, probe: EventProbe) -> None:
+        """Take a planted one out."""
+
+
+class KprobeEvents:
+    """The events of a ``kernel``; refusals go to ``log``."""
+
+    def __init__(self, kernel: KernelFacts, registrar: Registrar, log: ErrorLog) -> None:
+        self._kernel = kernel
+        self._registrar = registrar
+        self._log = log
+        self._events: dict[tuple[str, str], ProbeEvent] = {}
+        self._order: list[tuple[ProbeEvent, EventProbe]] = []
+
+    def __iter__(self) -> Iterator[ProbeEvent]:
+        return iter(list(self._events.values()))
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def get(self, group: str, name: str) -> ProbeEvent | None:
+        """The event of that name, if there is one."""
+        return self._events.get((group, name))
+
+    def probes(self) -> Iterator[tuple[ProbeEvent, EventProbe]]:
+        """Each probe with its event, in the order in which they were defined."""
+        return iter(list(self._order))
+
+    # -- the file ----------------------------------------------------------------------------------
+
+    def read(self) -> str:
+        """The file's text: one line a probe."""
+        return "".join(f"{self._line(event, probe)}\n" for event, probe in self._order)
+
+    def truncate(self) -> None:
+        """The file is opened as ``>`` does it: all events go, or none if one is enabled.
+
+        Raises:
+            ProbeEventError: EBUSY.
+        """
+        if any(self._registrar.is_enabled(event) for event in self):
+            raise ProbeEventError(errno.EBUSY, "")
+        for event, probe in self.probes():
+            self._remove(event, probe)
+
+    def write(self, text: str) -> None:
+        """Each line is a command; the first that is refused ends it, those before it count.
+
+        Raises:
+            ProbeEventError: One is refused, with the errno of the write.
+        """
+        data = as_bytes(text)
+        done = 0
+        while done < len(data):
+            chunk = data[done : done + _CHUNK - 1]
+            line, end, _ = chunk.partition("\n")
+            if not end and done + len(chunk) < len(data):
+                raise ProbeEventError(errno.EINVAL, as_text(line))
+            done += len(line) + len(end)
+            self.command(as_text(line.partition("#")[0]))
+
+    def command(self, line: str) -> None:
+        """One command: a definition, or ``-:GROUP/EVENT`` to delete.
+
+        Raises:
+            ProbeEventError: It is refused.
+        """
+        words = split_words(as_bytes(line))
+        if not words:
+            return
+        start = words[0] if self._kernel.dialect.delete_anywhere else line
+        if start.startswith("-"):
+            self.delete(words)
+            return
+        try:
+            self._create(line)
+        except ProbeEventError as error:
+            self._log.add(error)
+            raise
+
+    # -- deleting ----------------------------------------------------------------------------------
+
+    def delete(self, words: tuple[str, ...]) -> None:
+        """``-:[GROUP/]EVENT [PLACE [ARGUMENT...]]``: dyn_event_release().
+
+        Raises:
+            ProbeEventError: Nothing is of that name, or it is enabled.
+        """
+        command = Command(words, self._kernel.dialect)
+        head, colon, name = words[0].partition(":")
+        if not colon or (head.startswith("-") and head != "-"):
+            raise command.silent()
+        group, slash, event_name = name.partition("/")
+        if not slash:
+            group, event_name = "", name
+        alone = bool(slash) and self._kernel.dialect.delete_group
+        if not event_name and not alone:
+            raise command.silent()
+        found = False
+        for event, probe in self.probes():
+            if event_name and event_name != as_bytes(event.name):
+                continue
+            if slash and group != as_bytes(event.group):
+                continue
+            if not self._matches(event, probe, words[1:]):
+                continue
+            if len(event.probes) == 1 and self._registrar.is_enabled(event):
+                raise command.silent(errno.EBUSY)
+            self._remove(event, probe)
+            found = True
+        if not found:
+            raise command.silent(errno.ENOENT)
+
+    def _matches(self, event: ProbeEvent, probe: EventProbe, words: tuple[str, ...]) -> bool:
+        if not words:
+            return True
+        shown = [as_bytes(self._place(probe)), *map(as_bytes, map(str, probe.definition.arguments))]
+        return len(words) <= len(shown) and list(words) == shown[: len(words)]
+
+    def _remove(self, event: ProbeEvent, probe: EventProbe) -> None:
+        if probe.planted is not None:
+            self._registrar.pull(probe)
+            probe.planted = None
+        event.probes.remove(probe)
+        self._order.remove((event, probe))
+        if not event.probes:
+            del self._events[event.group, event.name]
+            self._registrar.remove_event(event)
+
+    # -- creating ----------------------------------------------------------------------------------
+
+    def _create(self, line: str) -> None:
+        definition = parse_definition(line, self._kernel)
+        words = tuple(map(as_bytes, definition.words))
+        command = Command(words, self._kernel.dialect)
+        key = definition.group, definition.event
+        event = self._events.get(key)
+        probe = EventProbe(definition, definition)
+        if event is not None:
+            self._check_alike(event, definition, command)
+        elif self._registrar.has_event(*key):
+            raise command.refusal("EVENT_EXIST", 0, number=errno.EEXIST)
+        new = event is None
+        if event is None:
+            event = ProbeEvent(*key)
+            self._registrar.add_event(event)
+        event.probes.append(probe)
+        try:
+            self._register(event, probe, command)
+        except ProbeEventError:
+            event.probes.remove(probe)
+            if new:
+                self._registrar.remove_event(event)
+            raise
+        self._events[key] = event
+        self._order.append((event, probe))
+
+    def _check_alike(
+        self, event: ProbeEvent, definition: ProbeDefinition, command: Command
+    ) -> None:
+        """append_trace_kprobe()."""
+        first = event.first
+        if first.kind != definition.kind:
+            raise command.refusal("DIFF_PROBE_TYPE", 0, number=errno.EEXIST)
+        ours, theirs = definition.arguments, first.arguments
+        different = None
+        if len(ours) != len(theirs):
+            different = min(len(ours), len(theirs))
+        else:
+            for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+                if _kind(one.type) != _kind(other.type) or one.name != other.name:
+                    different = index
+                    break
+        if different is not None:
+            raise command.refusal("DIFF_ARG_TYPE", different + 2, number=errno.EEXIST)
+        if any(_same(probe.definition, definition) for probe in event.probes):
+            raise command.refusal("SAME_PROBE", 0, number=errno.EEXIST)
+
+    def _register(self, event: ProbeEvent, probe: EventProbe, command: Command) -> None:
+        """__register_trace_kprobe(), and what an errno of it is told as."""
+        number = self._planted(event, probe)
+        definition = probe.definition
+        waits = definition.symbol is None or (
+            definition.module is not None and not self._kernel.module_is_loaded(definition.module)
+        )
+        if not number or (number == errno.ENOENT and waits):
+            return
+        if number == errno.EILSEQ:
+            raise command.refusal("BAD_INSN_BNDRY", 1, number=number)
+        if number == errno.ENOENT:
+            raise command.refusal("BAD_PROBE_ADDR", 1, number=number)
+        if number in (errno.ENOMEM, errno.EEXIST):
+            raise command.silent(number)
+        raise command.refusal("FAIL_REG_PROBE", 1, number=number)
+
+    def _planted(self, event: ProbeEvent, probe: EventProbe) -> int:
+        """0, or the errno of what is refused; the probe is planted or waits for its module."""
+        try:
+            self._registrar.check(probe)
+            resolved = resolve_symbols(probe.definition, self._kernel.lookup)
+            if resolved.errno:
+                return resolved.errno
+            probe.resolved = resolved.definition
+            self._registrar.plant(event, probe)
+        except KprobeError as error:
+            return error.errno or errno.EINVAL
+        return 0
+
+    # -- modules -----------------------------------------------------------------------------------
+
+    def module_coming(self, name: str) -> None:
+        """A module is being loaded: events on its functions are planted anew.
+
+        trace_kprobe_module_callback(). What fails then is only told on the kernel's console.
+        """
+        for event, probe in self.probes():
+            if probe.definition.module != name:
+                continue
+            if probe.planted is not None:
+                self._registrar.pull(probe)
+                probe.planted = None
+            symbol = as_bytes(f"{name}:{probe.definition.symbol}")
+            if not self._kernel.symbol_errno(symbol):
+                self._planted(event, probe)
+
+    # -- showing -----------------------------------------------------------------------------------
+
+    def _line(self, event: ProbeEvent, probe: EventProbe) -> str:
+        kind = probe.definition.kind
+        if probe.definition.returns:
+            active = probe.maxactive or probe.definition.maxactive
+            kind += str(active) if active else ""
+        arguments = "".join(f" {argument}" for argument in probe.definition.arguments)
+        return f"{kind}:{event.group}/{event.name} {self._place(probe)}{arguments}"
+
+    def _place(self, probe: EventProbe) -> str:
+        definition = probe.definition
+        if definition.symbol is None:
+            address = probe.address if probe.address is not None else definition.address or 0
+            return f"0x{self._kernel.pointer_text(address)}"
+        offset = f"+{definition.offset}" if definition.offset else ""
+        return f"{definition.qualified}{offset}"
+
+
+def _kind(type: object) -> object:
+    """What of a type the kernel compares: the same type, and as many elements."""
+    return replace(type, bitfield=None)  # type: ignore[type-var]
+
+
+def _same(one: ProbeDefinition, other: ProbeDefinition) -> bool:
+    """trace_kprobe_has_same_kprobe(): all places without a symbol count as one."""
+    places = [
+        (each.qualified or _UNKNOWN, each.offset if each.symbol else 0) for each in (one, other)
+    ]
+    bodies = [[argument.body for argument in each.arguments] for each in (one, other)]
+    return places[0] == places[1] and bodies[0] == bodies[1]
