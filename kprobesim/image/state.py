@@ -80,13 +80,13 @@ class StoredSegment(Segment):
     __slots__ = ("_data", "_first", "_read")
     _data: memoryview | None
     _read: Callable[[], memoryview]
-    _first: Callable[[int], bytes]
+    _first: Callable[[int], bytes] | None
 
     def __init__(
         self,
         facts: dict[str, Any],
         read: Callable[[], memoryview],
-        first: Callable[[int], bytes],
+        first: Callable[[int], bytes] | None = None,
     ) -> None:
         for name, value in facts.items():
             object.__setattr__(self, name, value)
@@ -96,7 +96,9 @@ class StoredSegment(Segment):
 
     def first(self, size: int) -> bytes:
         """The first ``size`` bytes, for which little is unpacked."""
-        return self._first(size) if self._data is None else super().first(size)
+        if self._data is None and self._first is not None:
+            return self._first(size)
+        return super().first(size)
 
     @property
     def data(self) -> memoryview:
@@ -264,7 +266,7 @@ def _segment(container: Sections, pages: PageReader | None, facts: dict[str, Any
         whole = container.section(_SEGMENT + facts["name"])
         if len(whole) != size:
             raise ValueError("a segment's size is another")
-        return StoredSegment(facts, lambda: whole, lambda wanted: bytes(whole[:wanted]))
+        return StoredSegment(facts, lambda: whole)
     if type(runs) is not bytes or pages is None:
         raise ValueError("a segment's pages cannot be")
 

@@ -6,27 +6,15 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
 from kprobesim.boot.faults import GuestEnd
-from kprobesim.boot.fork_state import Forks
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
-from kprobesim.inside.allocator import GuestAllocator
-from kprobesim.inside.arrivals import Arrivals
-from kprobesim.inside.calls import GuestCalls
-from kprobesim.inside.cpu_context import Standing, make_standing
-from kprobesim.inside.die_chain import watch_die_chain
-from kprobesim.inside.init_memory import watch_init_memory
-from kprobesim.inside.insn_pages import InsnPages
-from kprobesim.inside.modules import GuestModules
-from kprobesim.inside.tasks import Task, Tasks
-from kprobesim.inside.warnings import console_warnings
 from kprobesim.kernel.arguments import (
     as_int,
     as_result,
@@ -36,18 +24,24 @@ from kprobesim.kernel.arguments import (
     pass_arguments,
 )
 from kprobesim.kernel.base import Kernel
-from kprobesim.kernel.snapshots import write_snapshot
-from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model
-from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.machine.faults import GuestTimeout
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
-from kprobesim.stack.unwind import Unwinder
-from kprobesim.unbooted.trap_tables import GuestWarning
 
 if TYPE_CHECKING:  # read when first asked for
+    from kprobesim.boot.fork_state import Forks
+    from kprobesim.inside.allocator import GuestAllocator
+    from kprobesim.inside.calls import GuestCalls
+    from kprobesim.inside.cpu_context import Standing
+    from kprobesim.inside.modules import GuestModules
+    from kprobesim.inside.tasks import Task, Tasks
+    from kprobesim.kprobes.manager import KprobesManager
+    from kprobesim.kprobes.model import Model
+    from kprobesim.machine.registers import PtRegs
+    from kprobesim.machine.system import System
+    from kprobesim.stack.unwind import Unwinder
     from kprobesim.types.btf import Btf
+    from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = ["BootedKernel", "Until"]
 
@@ -68,29 +62,52 @@ class BootedKernel(Kernel):
     """
 
     def __init__(
-        self, image: KernelImage, board: Board, model: Model | None = None, *, strict: bool = False
+        self,
+        image: KernelImage,
+        board: Board,
+        model: Model | None = None,
+        *,
+        strict: bool = False,
+        init_freed: bool = False,
     ) -> None:
-        machine = board.machine
-        unwinder = Unwinder(machine, image)
-        machine.names = unwinder
-        model = model or own_model(image)
-        stepping = model.of(image.arch).stepping
-        pages = InsnPages(image, self.call)
+        """Make a kernel of a board.
+
+        Args:
+            image: What boots on it, or has.
+            board: The board.
+            model: The kernel whose kprobes to imitate; by default its own.
+            strict: Imitate it also where it is wrong.
+            init_freed: It has given the memory of ``__init`` functions back.
+        """
+        super().__init__(image, board.machine, lambda: self._make_manager(model, strict=strict))
+        board.machine.names = _LateNames(board.machine, image)
+        self.board = board
+        self._init_freed = init_freed
+        self._dies_watched = False
+        board.to_prepare.append(self._watch_init_memory)
+
+    def _make_manager(self, model: Model | None, *, strict: bool) -> KprobesManager:
+        from kprobesim.inside.insn_pages import InsnPages
+        from kprobesim.kprobes.manager import KprobesManager
+        from kprobesim.kprobes.rules.own_code import own_model
+
+        model = model or own_model(self.image)
         manager = KprobesManager(
-            machine,
-            image,
-            stepping,
+            self.machine,
+            self.image,
+            model.of(self.image.arch).stepping,
             "hook",
-            pages,
+            InsnPages(self.image, self.call),
             model=model,
             strict=strict,
             jumps=False,
             guest_has_traps=True,
         )
-        super().__init__(image, machine, manager)
-        self.board = board
-        self._dies_watched = False
-        board.to_prepare.append(self._watch_init_memory)
+        manager.init_memory.freed = self._init_freed
+        return manager
+
+    def _is_init_freed(self) -> bool:
+        return super()._is_init_freed() if "kprobes" in self.__dict__ else self._init_freed
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file, from which :meth:`resume` goes on, in any process.
@@ -101,6 +118,8 @@ class BootedKernel(Kernel):
         Raises :class:`UsageError` while the guest runs, so also in a handler, or while there are
         return probes or jprobes, and :class:`SnapshotError` if the file cannot be written.
         """
+        from kprobesim.kernel.snapshots import write_snapshot
+
         with self.machine.turn:
             self._check_runs_not()
             self._finish_step()
@@ -138,11 +157,15 @@ class BootedKernel(Kernel):
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
 
     def _watch_init_memory(self) -> None:
-        if not self.kprobes.init_memory.freed and self.image.has_symbols:
+        if not self._is_init_freed() and self.image.has_symbols:
+            from kprobesim.inside.init_memory import watch_init_memory
+
             watch_init_memory(self.machine, self.image, self.kprobes.init_memory.free)
 
     def _watch_die_chain(self) -> None:
         if not self._dies_watched:
+            from kprobesim.inside.die_chain import watch_die_chain
+
             watch_die_chain(self.machine, self.image)
             self._dies_watched = True
 
@@ -168,6 +191,8 @@ class BootedKernel(Kernel):
 
     @cached_property
     def _forks(self) -> Forks:
+        from kprobesim.boot.fork_state import Forks
+
         def keep() -> Any:
             followed = self._programs.following.save() if "_programs" in self.__dict__ else []
             calls = memory = None
@@ -194,20 +219,28 @@ class BootedKernel(Kernel):
     @cached_property
     def modules(self) -> GuestModules:
         """The modules that the guest has loaded: a look at its own list each time."""
+        from kprobesim.inside.modules import GuestModules
+
         return GuestModules(self.image, self.board.machine.memory)
 
     @property
     def warnings(self) -> list[GuestWarning]:
         """The WARN()s that the guest has executed: those that its console tells of."""
+        from kprobesim.inside.warnings import console_warnings
+
         return console_warnings(self.console.text, self.symbols)
 
     @cached_property
     def _standing(self) -> Standing:
+        from kprobesim.inside.cpu_context import make_standing
+
         return make_standing(self.board, self.image)
 
     @cached_property
     def tasks(self) -> Tasks:
         """Reads the guest's ``task_struct`` objects."""
+        from kprobesim.inside.tasks import Tasks
+
         standing = self._standing
         return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
 
@@ -219,11 +252,16 @@ class BootedKernel(Kernel):
 
     @cached_property
     def _calls(self) -> GuestCalls:
+        from kprobesim.inside.arrivals import Arrivals
+        from kprobesim.inside.calls import GuestCalls
+
         arrivals = Arrivals(self.board, self._forks, _Probes(self.kprobes))
         return GuestCalls(self.board, self.image, self._standing, arrivals)
 
     @cached_property
     def _memory(self) -> GuestAllocator:
+        from kprobesim.inside.allocator import GuestAllocator
+
         allocator = GuestAllocator(self._calls, self.image, self.machine.memory)
         self.machine.explainers.append(allocator.explain)
         return allocator
@@ -275,11 +313,11 @@ class BootedKernel(Kernel):
         reason = self.board.run(condition, timeout=timeout, seconds=seconds)
         _log.info("ran until %.9f s: %s", self.time, reason)
         if until is None:
-            return replace(reason, missed=reason.kind is Stop.TIMEOUT)
+            return _missing(reason, missed=reason.kind is Stop.TIMEOUT)
         if reason.kind in (Stop.TEXT, Stop.CONDITION):
             return reason
         self._missed(until, reason)
-        return replace(reason, missed=True)
+        return _missing(reason, missed=True)
 
     def _missed(self, until: Until, reason: StopReason) -> None:
         """Raise for an end that nobody has asked for."""
@@ -363,6 +401,31 @@ class BootedKernel(Kernel):
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))
+
+
+def _missing(reason: StopReason, *, missed: bool) -> StopReason:
+    from dataclasses import replace
+
+    return replace(reason, missed=missed)
+
+
+class _LateNames:
+    """Symbols and call traces, for whom they are told when somebody asks."""
+
+    def __init__(self, machine: System, image: KernelImage) -> None:
+        self._machine, self._image = machine, image
+
+    @cached_property
+    def _unwinder(self) -> Unwinder:
+        from kprobesim.stack.unwind import Unwinder
+
+        return Unwinder(self._machine, self._image)
+
+    def symbolize(self, address: int) -> str:
+        return self._unwinder.symbolize(address)
+
+    def trace(self, regs: PtRegs) -> list[str]:
+        return self._unwinder.trace(regs)
 
 
 class _Probes:

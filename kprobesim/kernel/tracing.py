@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from kprobesim.image import KernelImage
 from kprobesim.kernel.programs import ProgramVerbs
-from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
 
 if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
+    from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.trace.tracefs import Tracefs
     from kprobesim.trace.tracing import Tracing
 
