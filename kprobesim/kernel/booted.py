@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from kprobesim.kernel.arguments import (
     pass_arguments,
 )
 from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.on_demand import LateNames
 from kprobesim.machine.faults import GuestTimeout
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
@@ -37,9 +37,6 @@ if TYPE_CHECKING:  # read when first asked for
     from kprobesim.inside.tasks import Task, Tasks
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.kprobes.model import Model
-    from kprobesim.machine.registers import PtRegs
-    from kprobesim.machine.system import System
-    from kprobesim.stack.unwind import Unwinder
     from kprobesim.types.btf import Btf
     from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -82,29 +79,16 @@ class BootedKernel(Kernel):
             init_freed: It has given the memory of ``__init`` functions back.
         """
         super().__init__(image, board.machine, lambda: self._make_manager(model, strict=strict))
-        board.machine.names = _LateNames(board.machine, image)
+        board.machine.names = LateNames(board.machine, image)
         self.board = board
         self._init_freed = init_freed
         self._dies_watched = False
         board.to_prepare.append(self._watch_init_memory)
 
     def _make_manager(self, model: Model | None, *, strict: bool) -> KprobesManager:
-        from kprobesim.inside.insn_pages import InsnPages
-        from kprobesim.kprobes.manager import KprobesManager
-        from kprobesim.kprobes.rules.own_code import own_model
+        from kprobesim.kernel.on_demand import make_manager
 
-        model = model or own_model(self.image)
-        manager = KprobesManager(
-            self.machine,
-            self.image,
-            model.of(self.image.arch).stepping,
-            "hook",
-            InsnPages(self.image, self.call),
-            model=model,
-            strict=strict,
-            jumps=False,
-            guest_has_traps=True,
-        )
+        manager = make_manager(self.image, self.machine, self.call, model, strict=strict)
         manager.init_memory.freed = self._init_freed
         return manager
 
@@ -256,8 +240,9 @@ class BootedKernel(Kernel):
     def _calls(self) -> GuestCalls:
         from kprobesim.inside.arrivals import Arrivals
         from kprobesim.inside.calls import GuestCalls
+        from kprobesim.kernel.noticing import Probes
 
-        arrivals = Arrivals(self.board, self._forks, _Probes(self.kprobes))
+        arrivals = Arrivals(self.board, self._forks, Probes(self.kprobes))
         return GuestCalls(self.board, self.image, self._standing, arrivals)
 
     @cached_property
@@ -404,50 +389,3 @@ def _missing(reason: StopReason, *, missed: bool) -> StopReason:
     from dataclasses import replace
 
     return replace(reason, missed=missed)
-
-
-class _LateNames:
-    """Symbols and call traces, for whom they are told when somebody asks."""
-
-    def __init__(self, machine: System, image: KernelImage) -> None:
-        self._machine, self._image = machine, image
-
-    @cached_property
-    def _unwinder(self) -> Unwinder:
-        from kprobesim.stack.unwind import Unwinder
-
-        return Unwinder(self._machine, self._image)
-
-    def symbolize(self, address: int) -> str:
-        return self._unwinder.symbolize(address)
-
-    def trace(self, regs: PtRegs) -> list[str]:
-        return self._unwinder.trace(regs)
-
-
-class _Probes:
-    """The probes as :class:`~kprobesim.inside.arrivals.Observers`."""
-
-    def __init__(self, kprobes: KprobesManager) -> None:
-        self._kprobes = kprobes
-
-    def places(self) -> frozenset[int]:
-        """Where they are."""
-        return frozenset(p.addr for p in self._kprobes if p.addr is not None)
-
-    @contextmanager
-    def noticing(self) -> Iterator[list[Any]]:
-        """The list gets each hit."""
-        hits: list[Any] = []
-        callbacks, heard = self._kprobes.listeners.callbacks, hits.append
-        callbacks.append(heard)
-        before = self._told_nobody()
-        try:
-            yield hits
-        finally:
-            callbacks.remove(heard)
-            if self._told_nobody() != before:
-                heard("a program's")
-
-    def _told_nobody(self) -> int:
-        return sum(p.told_nobody for p in self._kprobes)
