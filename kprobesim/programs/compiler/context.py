@@ -108,7 +108,7 @@ class _Function:
         return found[0], found[1]
 
     def _kept_for_base(self, known: ir.Block, other: ir.Block) -> tuple[ir.Value, ir.Value]:
-        """The same in the block ``known``, by what is kept of a base; ``other``: it leads nowhere."""
+        """The same in the block ``known``, by what is kept of a base; ``other``: of none."""
         b, guest = self._b, self._guest
         place, places = guest.tasks.place, guest.places
         assert place.variable is not None

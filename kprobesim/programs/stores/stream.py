@@ -125,6 +125,10 @@ class Stream:
     def on(self, on: bool) -> None:
         self._head[_ON] = on
 
+    def layout(self, number: int) -> EntryLayout:
+        """How the entries of that number lie."""
+        return self._layouts[number]
+
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """A way for a program to append entries of ``values``."""
         layout = EntryLayout(values)
@@ -147,8 +151,8 @@ class Stream:
         head[_USED] += len(data)
         head[_SINCE] = not after_others
 
-    def take(self, only: int | None = None) -> Iterator[tuple[int, list[Any]]]:
-        """All entries that were written since the last time: number and values of each.
+    def take(self, only: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """All entries that were written since the last time: number and bytes of each.
 
         Args:
             only: The number of those that are wanted; the others are forgotten.
@@ -161,7 +165,7 @@ class Stream:
             while at < used:
                 number, size = _HEADER.unpack_from(data, at)
                 if only is None or number == only:
-                    yield number, self._layouts[number].unpack(data, at)
+                    yield number, bytes(data[at : at + size])
                 at += size
             if len(self._spare) < _SPARE:
                 self._spare.append(buffer)
