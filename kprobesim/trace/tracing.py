@@ -92,6 +92,7 @@ class Tracing:
         reader.show = self._show
         self.buffer = TraceBuffer(reader)
         self._next_id = _FIRST_ID
+        self._enabled: set[TraceEvent] = set()
         self._stacks = False
         self.on_notrace = False
 
@@ -209,8 +210,11 @@ class Tracing:
                     planted.disable()
                 raise
             armed.append(probe.planted)
-        others = any(each.enabled for each in self._events.values() if each is not event)
-        self._saved.follow(enabled or others)
+        if enabled:
+            self._enabled.add(event)
+        else:
+            self._enabled.discard(event)
+        self._saved.follow(bool(self._enabled))
 
     def replant(self, event: TraceEvent) -> None:
         """The programs of ``event`` are to be made anew."""
