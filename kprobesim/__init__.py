@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from kprobesim.machine.trap import Trap, TrapKind
     from kprobesim.stack.stack_trace import Frame, StackTrace
     from kprobesim.trace.files.refusal import TracefsError
+    from kprobesim.trace.filters.error import FilterError
     from kprobesim.trace.tracefs import Tracefs, TracefsFile
     from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
@@ -104,6 +105,7 @@ __all__ = [
     "EngineError",
     "FaultHandler",
     "FetchError",
+    "FilterError",
     "Finding",
     "ForkState",
     "Frame",
@@ -223,6 +225,7 @@ _HOMES = {
     "machine.trap": "Trap TrapKind",
     "typed.value": "TypedValue",
     "trace.files.refusal": "TracefsError",
+    "trace.filters.error": "FilterError",
     "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",
 }

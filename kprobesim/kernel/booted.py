@@ -67,6 +67,8 @@ class BootedKernel(Kernel):
     :meth:`run` return, and the guest can go on; a :meth:`call` then raises :class:`GuestTimeout`.
     """
 
+    boots = True
+
     def __init__(
         self, image: KernelImage, board: Board, model: Model | None = None, *, strict: bool = False
     ) -> None:

@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
@@ -32,6 +32,9 @@ class TracingVerbs(ProgramVerbs):
     kprobes: KprobesManager
     machine: System
     image: KernelImage
+
+    boots: ClassVar[bool] = False
+    """Whether the kernel runs by itself."""
 
     @abstractmethod
     def at_line(self, where: str, *, debug: str | os.PathLike[str] | None = None) -> list[str]:
@@ -118,7 +121,7 @@ class TracingVerbs(ProgramVerbs):
         """Its trace events, and what they record."""
         from kprobesim.trace.tracing import Tracing
 
-        return Tracing(self.kprobes, self._programs, self.tasks, self.image)
+        return Tracing(self.kprobes, self._programs, self.tasks, self.image, booted=self.boots)
 
     @cached_property
     def tracefs(self) -> Tracefs:
@@ -138,7 +141,6 @@ class TracingVerbs(ProgramVerbs):
             self.tracing,
             self.kprobe_events,
             self._error_log,
-            self.machine.clock.now,
         )
         return Tracefs(tree, self.machine.turn.short, _mount)
 

@@ -141,7 +141,9 @@ class _Values:
                     found += read(at, min(bound - 1 - len(found), 64 - at % 64))
             except GuestMemoryError:
                 return FAULT
-            return found.split(_NUL, 1)[0]
+            whole = found.split(_NUL, 1)[0]
+            is_fault = value.nonempty and not whole and not _is_kernels(address)
+            return FAULT if is_fault else whole
 
         return text
 

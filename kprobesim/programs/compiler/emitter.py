@@ -195,6 +195,7 @@ class Emitter:
         b, address, space = self.builder, self.value(value.address), self.buffer(value.type.size)
         out = b.bitcast(space, I8.as_pointer())
         length = self._memory.read_string(b, address.word, out, value.bound - 1, user=value.user)
+        length = self._no_empty(value, address.word, length)
         fault = b.icmp_signed("<", length, word(0))
         return Emitted(b.ptrtoint(space, I64), self.either(address.fault, fault))
 
@@ -206,7 +207,17 @@ class Emitter:
             at = b.select(address.fault, word(0), at)
         size = value.bound - 1
         length = self._memory.read_string(b, at, out, size, user=value.user, pad=False)
+        length = self._no_empty(value, at, length)
         return length if address.fault is None else b.select(address.fault, word(-1), length)
+
+    def _no_empty(self, value: Text, at: IrValue, length: IrValue) -> IrValue:
+        """The length of a string, or -1 where an empty one is a fault."""
+        if not value.nonempty:
+            return length
+        b = self.builder
+        is_users = b.icmp_unsigned("==", b.and_(b.lshr(at, word(55)), word(1)), word(0))
+        is_fault = b.and_(is_users, b.icmp_unsigned("==", length, word(0)))
+        return b.select(is_fault, word(-1), length)
 
     def _matches(self, value: Matches) -> Emitted:
         """A text that cannot be read is an empty one."""
