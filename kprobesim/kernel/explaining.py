@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import errno as errno_names
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import code_address
+from kprobesim.kernel.calls import Calls
 from kprobesim.machine.system import System
 from kprobesim.sizes import MASK32
 
 if TYPE_CHECKING:
     import os
 
+    from kprobesim.trace.graph import CallGraph
     from kprobesim.why.answer import Why
     from kprobesim.why.replay import Runs
 
 __all__ = ["Explaining", "as_errno"]
+
+_LINE_SECONDS = 20.0
+"""The guest's seconds that a line may take; when it idles, they are over at once."""
 
 
 class Explaining:
@@ -96,6 +103,66 @@ class Explaining:
         code = Code(machine.arch, machine.read_code)
         with closing(runs):
             return explain(runs, code, image, machine.symbolize, lines, check=check)
+
+    def graph(
+        self,
+        function: int | str | Symbol,
+        *arguments: Any,
+        run: str | Callable[[], object] | None = None,
+        most: int = 1_000_000,
+        deepest: int = 1000,
+        timeout: float | None = 60.0,
+    ) -> CallGraph:
+        """What a function calls, and what those call, with times: function_graph's text.
+
+        >>> print(k.graph("kstrtoint", "12", 10, k.alloc(4)))
+        # tracer: function_graph
+        ...
+         0)               |  kstrtoint() {
+         0)               |    kstrtoll() {
+
+        All functions with a symbol are shown, also those that ftrace cannot trace. Times are the
+        guest's own: a block of instructions is 8 ns.
+
+        Args:
+            function: Its symbol, or its address, or the name of a system call.
+            *arguments: As for :meth:`Kernel.call`, which is what happens then; none with ``run``.
+            run: What calls the function instead: a line for a booted guest's shell, or a function
+                of Python's that lets the guest run. Each call is recorded, of one task at a time.
+            most: How many calls are kept.
+            deepest: How many calls inside of each other are.
+            timeout: Seconds of the host's time.
+
+        Returns:
+            The calls; each is iterated over in the order of their beginnings.
+
+        Raises:
+            UsageError: ``function`` is none, or there are arguments beside ``run``.
+
+        It raises what :meth:`Kernel.call` or the run does, too.
+        """
+        from kprobesim.trace.graph import record_calls
+
+        if run is not None and arguments:
+            raise UsageError("arguments are for a call of ours: leave them out with run=")
+        roots = self._functions_meant(function)
+        going = run
+        if going is None:
+            going = partial(cast(Calls, self).call, function, *arguments, timeout=timeout)
+        elif isinstance(going, str):
+            going = partial(self._do_line, going, timeout)
+        return record_calls(
+            self.machine, roots, self.image.symbols, going, most=most, deepest=deepest
+        )
+
+    def _do_line(self, line: str, timeout: float | None) -> None:
+        """Let a booted guest's shell do a line."""
+        from kprobesim.kernel.booted import BootedKernel
+
+        if not isinstance(self, BootedKernel):
+            raise UsageError("run= is for a guest that has booted to a shell: see Kernel.resume()")
+        self.console.send(line + "\n")
+        self.run(seconds=_LINE_SECONDS, timeout=timeout)
 
     def _functions_meant(self, function: int | str | Symbol | None) -> list[int]:
         """The addresses of a function, of a system call, or of all system calls."""
