@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kprobesim.asking.booted import open_shell
+    from kprobesim.asking.shell import Shell
     from kprobesim.boot import initramfs
     from kprobesim.boot.console import Console
     from kprobesim.boot.faults import (
@@ -153,6 +155,7 @@ __all__ = [
     "Reason",
     "Registration",
     "ReturnHandler",
+    "Shell",
     "SnapshotError",
     "StackTrace",
     "Stop",
@@ -176,6 +179,7 @@ __all__ = [
     "compatibility",
     "initramfs",
     "open_rules",
+    "open_shell",
 ]
 
 logging.getLogger("kprobesim").addHandler(logging.NullHandler())
@@ -184,6 +188,8 @@ __version__ = "0.1.0"
 
 # Each is imported when it is first asked for: a command that runs nothing needs no emulator.
 _HOMES = {
+    "asking.booted": "open_shell",
+    "asking.shell": "Shell",
     "boot.console": "Console",
     "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
     "boot.stop": "Stop StopReason",

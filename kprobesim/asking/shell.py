@@ -15,10 +15,13 @@ from kprobesim.fetch.cache import cached_busybox
 from kprobesim.fetch.kernels import Fetcher
 from kprobesim.kernel.booted import BootedKernel
 
-__all__ = ["READY", "Shell", "shell_initrd"]
+__all__ = ["READY", "SECONDS", "Shell", "shell_initrd"]
 
 READY = "kprobesim-shell waits\r\n"
 """What the guest prints when it can be told what to do; a terminal ends lines so."""
+
+SECONDS = 60.0
+"""Of this computer's, that a line may take."""
 
 _STATUS = "kprobesim-shell status"
 _BEGINS = "kprobesim-shell begins"
@@ -67,19 +70,28 @@ def shell_initrd(arch: str, files: dict[str, bytes | Entry] | None = None) -> by
 
 
 class Shell:
-    """The shell of a guest that has printed :data:`READY`."""
+    """The shell of a guest that has printed :data:`READY`.
+
+    >>> shell = open_shell("linux-image.deb")
+    >>> hits = shell.kernel.count("vfs_open")
+    >>> shell.run("cat /proc/version")
+    (0, 'Linux version ...')
+
+    Attributes:
+        kernel: The guest, which stands still between two lines.
+    """
 
     def __init__(self, kernel: BootedKernel) -> None:
-        self._kernel = kernel
+        self.kernel = kernel
 
     @overload
-    def run(self, line: str, timeout: float) -> tuple[int, str]: ...
+    def run(self, line: str, timeout: float = SECONDS) -> tuple[int, str]: ...
 
     @overload
     def run(
         self,
         line: str,
-        timeout: float,
+        timeout: float = SECONDS,
         *,
         begin: Callable[[], object] | None = None,
         enough: Callable[[], bool],
@@ -88,7 +100,7 @@ class Shell:
     def run(
         self,
         line: str,
-        timeout: float,
+        timeout: float = SECONDS,
         *,
         begin: Callable[[], object] | None = None,
         enough: Callable[[], bool] | None = None,
@@ -109,26 +121,26 @@ class Shell:
         """
         if "\n" in line or len(line.encode()) > _MOST:
             raise UsageError(f"a line for the shell has at most {_MOST} bytes and no end of line")
-        console = self._kernel.console
+        console = self.kernel.console
         before = len(console.text)
         if begin is not None:
             console.send(f'echo "{_BEGINS}"; {line}\n')
-            self._kernel.run(until=_BEGINS, timeout=timeout)
+            self.kernel.run(until=_BEGINS, timeout=timeout)
             before = len(console.text)
             begin()
         else:
             console.send(line + "\n")
         if enough is None:
-            self._kernel.run(until=_DONE, timeout=timeout)
+            self.kernel.run(until=_DONE, timeout=timeout)
         else:
             ask, start, mark = enough, len(console.output), _DONE.encode()
 
             def is_done() -> bool:
                 return console.output.find(mark, start) >= 0
 
-            self._kernel.run(until=lambda kernel: is_done() or ask(), timeout=timeout)
+            self.kernel.run(until=lambda kernel: is_done() or ask(), timeout=timeout)
             if not is_done():
                 return None, console.text[before:]
-        self._kernel.run(seconds=_SETTLING, timeout=timeout)
+        self.kernel.run(seconds=_SETTLING, timeout=timeout)
         said, _, status = console.text[before:].rpartition(f"{_STATUS} ")
         return int(status.split()[0]), said
