@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.errors import UsageError
+from kprobesim.errors import ImageError, UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import code_address
 from kprobesim.kernel.calls import Calls
 from kprobesim.machine.system import System
-from kprobesim.sizes import MASK32
+from kprobesim.machine.turn import in_turn
+from kprobesim.sizes import MASK32, MASK64
 
 if TYPE_CHECKING:
     import os
 
+    from kprobesim.kernel.base import Kernel
+    from kprobesim.kernel.watchpoint import MemoryAccess, Watchpoint
     from kprobesim.trace.graph import CallGraph
     from kprobesim.why.answer import Why
     from kprobesim.why.replay import Runs
@@ -154,6 +157,74 @@ class Explaining:
         return record_calls(
             self.machine, roots, self.image.symbols, going, most=most, deepest=deepest
         )
+
+    @in_turn
+    def watch(
+        self,
+        address: int | str | Symbol,
+        size: int = 0,
+        *,
+        reads: bool = False,
+        writes: bool = True,
+        name: str = "",
+        most: int = 100_000,
+        callback: Callable[[MemoryAccess], object] | None = None,
+    ) -> Watchpoint:
+        """Note who writes some bytes of memory, and who reads them; as many at a time as you like.
+
+        The instruction, the value before and after, the task and the time of each access are
+        exact, also through other mappings of the same memory. What devices and the host write is
+        not noted. While anything is watched each store of the guest's takes a slower path.
+
+        >>> with k.watch("jiffies", name="the clock") as watch:
+        ...     k.run(seconds=0.1)
+        >>> print(watch)
+        do_timer+0x1a/0x20 [swapper/0-0] writes 8 bytes at 0xffff...: 0xfffedb08 -> 0xfffedb09
+
+        Args:
+            address: Where they are; a name or symbol is a variable.
+            size: How many; 0: 8 bytes.
+            reads: Whether reads are noted.
+            writes: Whether writes are.
+            name: What it is called, by default the variable's name.
+            most: How many accesses are kept; all are counted.
+            callback: Is called before each access, with the :class:`MemoryAccess`; it may read
+                memory and registers, and must not let the guest stop.
+
+        Returns:
+            The accesses so far; it ends with a ``with`` block, or by ``end()``.
+
+        Raises:
+            SymbolError: There is no such variable.
+            GuestMemoryError: Nothing is mapped there.
+            UsageError: ``size`` is negative, or nothing is to be noted.
+        """
+        from kprobesim.kernel.watchpoint import Watchpoint
+
+        where, called = address, name
+        if isinstance(where, str):
+            where = self.image.symbols[where]
+        if isinstance(where, Symbol):
+            called, where = called or where.name, where.address
+        return Watchpoint(
+            self.machine,
+            called or f"{where:#x}",
+            where & MASK64,
+            size or 8,
+            reads=reads,
+            writes=writes,
+            most=most,
+            callback=callback,
+            current=self._who_runs,
+        )
+
+    def _who_runs(self) -> tuple[int | None, str | None]:
+        """The pid and the name of the current task, where they can be known."""
+        try:
+            task = cast("Kernel", self).current
+        except ImageError:
+            task = None
+        return (None, None) if task is None else (task.pid, task.comm)
 
     def _do_line(self, line: str, timeout: float | None) -> None:
         """Let a booted guest's shell do a line."""
