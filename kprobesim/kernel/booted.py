@@ -109,7 +109,7 @@ class BootedKernel(Kernel):
         with self.machine.turn:
             self._check_runs_not()
             self._finish_step()
-        write_snapshot(path, self.image, self.board, self.kprobes)
+        write_snapshot(path, self.image, self.board, self.kprobes, self.__dict__.get("tracing"))
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
     def stop(self) -> None:
