@@ -22,6 +22,7 @@ from kprobesim.inside.arrivals import Arrivals
 from kprobesim.inside.calls import GuestCalls
 from kprobesim.inside.cpu_context import Standing, make_standing
 from kprobesim.inside.die_chain import watch_die_chain
+from kprobesim.inside.guest_image import GuestImage
 from kprobesim.inside.init_memory import watch_init_memory
 from kprobesim.inside.insn_pages import InsnPages
 from kprobesim.inside.modules import GuestModules
@@ -71,6 +72,7 @@ class BootedKernel(Kernel):
         self, image: KernelImage, board: Board, model: Model | None = None, *, strict: bool = False
     ) -> None:
         machine = board.machine
+        image = GuestImage(image, machine)
         unwinder = Unwinder(machine, image)
         machine.names = unwinder
         model = model or own_model(image)
@@ -88,6 +90,8 @@ class BootedKernel(Kernel):
             guest_has_traps=True,
         )
         super().__init__(image, machine, manager)
+        self._guest_image = image
+        image.events, manager.module_notifier.watched = manager.module_notifier, image.watch
         self.board = board
         self._dies_watched = False
         board.to_prepare.append(self._watch_init_memory)
@@ -104,7 +108,7 @@ class BootedKernel(Kernel):
         with self.machine.turn:
             self._check_runs_not()
             self._finish_step()
-        write_snapshot(path, self.image, self.board, self.kprobes)
+        write_snapshot(path, self._guest_image.kernel, self.board, self.kprobes)
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
     def stop(self) -> None:
@@ -178,6 +182,7 @@ class BootedKernel(Kernel):
         def give_back(kept: Any) -> None:
             calls, memory, followed, freed = kept
             self.kprobes.init_memory.restore(freed=freed)
+            self._guest_image.look_again()
             if "_programs" in self.__dict__:
                 self._programs.following.restore(followed)
             if "_calls" in self.__dict__:
