@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from kprobesim.errors import SymbolError
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.image.symbols.table import Columns, Symbol, SymbolAt, SymbolTable
 from kprobesim.image.tables.bugtable import BugEntry, BugTable
 from kprobesim.image.tables.error_injection import ErrorInjection, InjectionType
-from kprobesim.image.tables.exports import kernel_exports
 from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
 from kprobesim.image.tables.patch_sites import PatchSites
-from kprobesim.types.btf import Btf
+
+if TYPE_CHECKING:  # a guest that has loaded none needs none of it
+    from kprobesim.image.modules.module_image import ModuleImage
+    from kprobesim.types.btf import Btf
 
 __all__ = ["LoadedImage"]
 
@@ -144,6 +146,8 @@ class LoadedImage(KernelImage):
 
     @cached_property
     def _kernel_exports(self) -> dict[str, int]:
+        from kprobesim.image.tables.exports import kernel_exports
+
         return dict(kernel_exports(self.kernel))
 
     # Names

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.image import KernelImage
 from kprobesim.image.loaded_image import LoadedImage
-from kprobesim.image.modules.module_image import ModuleImage, ModuleState
-from kprobesim.inside.guest_module import read_module
-from kprobesim.inside.module_layout import ModuleLayout
-from kprobesim.inside.modules import GuestModule, GuestModules
 from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.system import System
 
+if TYPE_CHECKING:  # a guest that has loaded no module needs none of it
+    from kprobesim.image.modules.module_image import ModuleImage
+    from kprobesim.inside.module_layout import ModuleLayout
+    from kprobesim.inside.modules import GuestModule
+
 __all__ = ["GuestImage", "ModuleEvents"]
 
+_LIVE, _GOING = "live", "going"  # of ModuleState
 _STARTS, _INIT_GOES, _GOES = "do_init_module", "ftrace_free_mem", "free_module"
 
 
@@ -49,8 +51,13 @@ class GuestImage(LoadedImage):
         self._structs: dict[int, tuple[GuestModule, ModuleImage]] = {}
         self._stale = True
         self._watches = False
-        self.events: ModuleEvents | None = None
-        """Who hears of modules."""
+        self._events: ModuleEvents | None = None
+
+    def tell(self, events: ModuleEvents) -> None:
+        """Let ``events`` hear of modules: now of those that are known to be there."""
+        self._events = events
+        for _, module in self._structs.values():
+            events.coming(module)
 
     @property
     def modules(self) -> Mapping[str, ModuleImage]:
@@ -98,10 +105,12 @@ class GuestImage(LoadedImage):
         for struct, now in present.items():
             if struct in self._structs:
                 self._goes_on(struct, now)
-            elif now.state is not ModuleState.GOING:
+            elif now.state.value != _GOING:
                 self._take(now)
 
     def _listed(self) -> list[GuestModule]:
+        from kprobesim.inside.modules import GuestModules
+
         if not self.has_symbols:
             return []
         try:
@@ -110,6 +119,8 @@ class GuestImage(LoadedImage):
             return []
 
     def _take(self, listed: GuestModule) -> None:
+        from kprobesim.inside.guest_module import read_module
+
         if self._layout is None:
             return
         module = read_module(self.kernel, self._machine.memory, self._layout, listed)
@@ -117,20 +128,22 @@ class GuestImage(LoadedImage):
             return
         self._structs[listed.struct] = listed, module
         self.add(module)
-        if self.events is not None:
-            self.events.coming(module)
+        if self._events is not None:
+            self._events.coming(module)
 
     @cached_property
     def _layout(self) -> ModuleLayout | None:
+        from kprobesim.inside.module_layout import ModuleLayout
+
         btf = self.kernel.btf
         return None if btf is None else ModuleLayout(self._machine.memory, btf)
 
     def _goes_on(self, struct: int, now: GuestModule) -> None:
         known, module = self._structs[struct]
-        if now.state is not ModuleState.LIVE or known.state is ModuleState.LIVE:
+        if now.state.value != _LIVE or known.state.value == _LIVE:
             return
-        if self.events is not None:
-            self.events.live(module)
+        if self._events is not None:
+            self._events.live(module)
         module = module.without_init()
         self._structs[struct] = now, module
         self.add(module)
@@ -139,8 +152,8 @@ class GuestImage(LoadedImage):
         del self._structs[struct]
         if self._modules.get(module.name) is module:
             self.remove(module.name)
-        if self.events is not None:
-            self.events.going(module)
+        if self._events is not None:
+            self._events.going(module)
 
     def _init_goes(self) -> None:
         """ftrace_free_mem(mod, ...): its state is LIVE by now."""
