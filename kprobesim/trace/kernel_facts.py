@@ -12,6 +12,7 @@ from kprobesim.dynevent.hashed_pointer import hashed_pointer
 from kprobesim.errors import KprobeError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.rules.own_code import constants_of
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.trace.image_texts import has_text
 from kprobesim.types.btf import Btf
@@ -52,7 +53,9 @@ class ImageFacts:
         def has_function(name: str) -> bool:
             return bool(image.symbols.candidates(name))
 
-        return dialect_of(image.version, known, has_function)
+        return dialect_of(
+            image.version, known, has_function, lambda name: constants_of(image, name)
+        )
 
     @cached_property
     def registers(self) -> Mapping[str, str]:

@@ -154,15 +154,16 @@ class KprobeEvents:
             done += len(line) + len(end)
             self.command(as_text(line.partition("#")[0]), dynamic=dynamic)
 
-    def command(self, line: str, *, dynamic: bool = False) -> None:
+    def command(self, line: str, *, dynamic: bool = False, traceable: bool = True) -> None:
         """One command: a definition, or ``-:GROUP/EVENT`` to delete.
 
         Args:
             line: The command.
             dynamic: ``!`` before a definition deletes what it has defined, too.
+            traceable: Refuse functions that ftrace cannot trace, as the file does.
 
         Raises:
-            ProbeEventError: It is refused.
+            ProbeEventError: It is refused; ``__cause__`` is what the rules for probes say.
         """
         words = split_words(as_bytes(line))
         if not words:
@@ -172,7 +173,7 @@ class KprobeEvents:
             self.delete(words)
             return
         try:
-            self._create(line)
+            self._create(line, traceable=traceable)
         except ProbeEventError as error:
             self._log.add(error)
             raise
@@ -228,7 +229,7 @@ class KprobeEvents:
 
     # -- creating ----------------------------------------------------------------------------------
 
-    def _create(self, line: str) -> None:
+    def _create(self, line: str, *, traceable: bool) -> None:
         definition = parse_definition(line, self._kernel)
         words = tuple(map(as_bytes, definition.words))
         command = Command(words, self._kernel.dialect)
@@ -245,7 +246,7 @@ class KprobeEvents:
             self._registrar.add_event(event)
         event.probes.append(probe)
         try:
-            self._register(event, probe, command)
+            self._register(event, probe, command, traceable=traceable)
         except ProbeEventError:
             event.probes.remove(probe)
             if new:
@@ -275,35 +276,37 @@ class KprobeEvents:
         if any(_same(probe.definition, definition) for probe in event.probes):
             raise command.refusal("SAME_PROBE", 0, number=errno.EEXIST)
 
-    def _register(self, event: ProbeEvent, probe: EventProbe, command: Command) -> None:
+    def _register(
+        self, event: ProbeEvent, probe: EventProbe, command: Command, *, traceable: bool
+    ) -> None:
         """__register_trace_kprobe(), and what an errno of it is told as."""
-        number = self._planted(event, probe)
+        number, cause = self._planted(event, probe, traceable=traceable)
         definition = probe.definition
         waits = definition.symbol is None or (
             definition.module is not None and not self._kernel.module_is_loaded(definition.module)
         )
         if not number or (number == errno.ENOENT and waits):
             return
-        if number == errno.EILSEQ:
-            raise command.refusal("BAD_INSN_BNDRY", 1, number=number)
-        if number == errno.ENOENT:
-            raise command.refusal("BAD_PROBE_ADDR", 1, number=number)
         if number in (errno.ENOMEM, errno.EEXIST):
-            raise command.silent(number)
-        raise command.refusal("FAIL_REG_PROBE", 1, number=number)
+            raise command.silent(number) from cause
+        name = {errno.EILSEQ: "BAD_INSN_BNDRY", errno.ENOENT: "BAD_PROBE_ADDR"}.get(number)
+        raise command.refusal(name or "FAIL_REG_PROBE", 1, number=number) from cause
 
-    def _planted(self, event: ProbeEvent, probe: EventProbe) -> int:
-        """0, or the errno of what is refused; the probe is planted or waits for its module."""
+    def _planted(
+        self, event: ProbeEvent, probe: EventProbe, *, traceable: bool = True
+    ) -> tuple[int, KprobeError | None]:
+        """The errno of what is refused, and why; 0: it is planted, or waits for its module."""
         try:
-            self._registrar.check(probe)
+            if traceable:
+                self._registrar.check(probe)
             resolved = resolve_symbols(probe.definition, self._kernel.lookup)
             if resolved.errno:
-                return resolved.errno
+                return resolved.errno, None
             probe.resolved = resolved.definition
             self._registrar.plant(event, probe)
         except KprobeError as error:
-            return error.errno or errno.EINVAL
-        return 0
+            return error.errno or errno.EINVAL, error
+        return 0, None
 
     # -- modules -----------------------------------------------------------------------------------
 

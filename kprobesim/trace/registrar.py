@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.trace.kprobe_events import EventProbe, ProbeEvent
+from kprobesim.trace.place import place_of
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.tracing import Tracing
 
@@ -50,7 +48,7 @@ class TracingRegistrar:
         definition = probe.definition
         try:
             self._rules.site(
-                Kprobe(**_place(definition)),
+                Kprobe(**place_of(definition, self._rules)),
                 "kretprobe" if definition.returns else "kprobe",
                 events=True,
                 first=True,
@@ -73,9 +71,3 @@ class TracingRegistrar:
         """See the protocol."""
         assert isinstance(probe.planted, TraceProbe)
         self._tracing.remove(probe.planted)
-
-
-def _place(definition: ProbeDefinition) -> dict[str, Any]:
-    if definition.symbol is None:
-        return {"addr": definition.address}
-    return {"symbol_name": definition.qualified, "offset": definition.offset}

@@ -26,6 +26,7 @@ from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.fetching import Fetching
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.names import Names
+from kprobesim.trace.place import place_of
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
@@ -108,7 +109,7 @@ class Tracing:
             [definition.name],
             self._program(event, definition),
             many=False,
-            places=[_place(definition)],
+            places=[place_of(definition, self._kprobes.rules)],
         )
         for p in planted.probes:
             if not event.enabled:
@@ -295,10 +296,3 @@ class Tracing:
         """The text of the file ``saved_cmdlines``."""
         self.buffer.pull()
         return self._saved.text()
-
-
-def _place(definition: ProbeDefinition) -> dict[str, Any]:
-    """Where a definition's probe is, as the arguments of a ``Kprobe``."""
-    if definition.symbol is None:
-        return {"addr": definition.address}
-    return {"symbol_name": definition.qualified, "offset": definition.offset}
