@@ -59,4 +59,6 @@ class ProbeEventError(KprobesimError, OSError):
         return f"trace_kprobe: error: {self.text}{told}{_MARGIN}{' ' * column}^\n"
 
     def __str__(self) -> str:
-        return self.entry.rstrip("\n") or f"{self.command}: {self.strerror}"
+        told = self.entry.rstrip("\n") or f"{self.command}: {self.strerror}"
+        why = self.__cause__  # of what the kernel tells by its errno alone
+        return f"{told}\n{why}" if isinstance(why, KprobesimError) else told

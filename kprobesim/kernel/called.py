@@ -97,7 +97,7 @@ class CalledKernel(Kernel):
             strict=strict,
             jumps=arming != "hook",
         )
-        super().__init__(image, machine, manager)
+        super().__init__(image, machine, lambda: manager)
         self._modules = Modules(
             machine, image, manager.module_notifier, percpu_offset(image), progress
         )
@@ -137,6 +137,9 @@ class CalledKernel(Kernel):
 
     def _module_types(self) -> Sequence[Btf]:
         return self._modules.types()
+
+    def _vmcoreinfo(self) -> None:
+        """It never comes so far."""
 
     def _percpu_offset(self) -> int:
         return percpu_offset(self.image)
