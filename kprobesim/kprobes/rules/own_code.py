@@ -48,10 +48,10 @@ def _events(image: KernelImage, model: Model) -> Model:
     """
     if _functions(image, "validate_probe_symbol"):
         return replace(model, events_ambiguous_errno="EINVAL", events_unknown_errno="EINVAL")
-    numbers = constants_of(image, *_CREATE)
-    if not numbers or model.events_ambiguous_errno == "EINVAL":  # it is inlined
+    there = any(_functions(image, name) for name in _CREATE)
+    if not there or model.events_ambiguous_errno == "EINVAL":  # it is inlined
         return model
-    if _EADDRNOTAVAIL in numbers:
+    if _EADDRNOTAVAIL in constants_of(image, *_CREATE):
         return replace(model, events_ambiguous_errno="EADDRNOTAVAIL")
     return replace(model, events_ambiguous_errno=None)
 
