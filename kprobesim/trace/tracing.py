@@ -89,6 +89,7 @@ class Tracing:
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
         self._shows: dict[int, Callable[[TraceEntry], str]] = {}
         self._next_id = _FIRST_ID
+        self._enabled: set[TraceEvent] = set()
         self._stacks = False
         self.on_notrace = False
 
@@ -210,8 +211,11 @@ class Tracing:
                     planted.disable()
                 raise
             armed.append(probe.planted)
-        others = any(each.enabled for each in self._events.values() if each is not event)
-        self._saved.follow(enabled or others)
+        if enabled:
+            self._enabled.add(event)
+        else:
+            self._enabled.discard(event)
+        self._saved.follow(bool(self._enabled))
 
     def replant(self, event: TraceEvent) -> None:
         """The programs of ``event`` are to be made anew."""
