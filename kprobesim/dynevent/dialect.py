@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 from kprobesim.dynevent.messages import MESSAGES
 
-__all__ = ["Dialect", "dialect_of"]
+__all__ = ["Dialect", "dialect_of", "newest_dialect"]
 
 
+_NEWEST = (7, 3)
+_BTF_SEARCH = "btf_find_func_proto"
 _Version = tuple[int, ...]
 #: Since which release of its line a kernel has a fix, and since which line all have it.
 _UNCLOSED_MENDED: tuple[_Version, ...] = (
@@ -117,7 +119,7 @@ def dialect_of(
         if found is not None:
             texts[name] = found
     newest = "TOO_MANY_NESTED" in texts
-    btf = has_function("btf_find_func_proto")
+    btf = has_function(_BTF_SEARCH)
     return Dialect(
         texts=texts,
         btf=btf,
@@ -146,4 +148,15 @@ def dialect_of(
         short_log=version < (5, 18),
         newest=newest,
         most_nested=8 if newest else 0,
+    )
+
+
+def newest_dialect(*, btf: bool) -> Dialect:
+    """The newest grammar that is known.
+
+    Args:
+        btf: Whether there are types to look arguments up in.
+    """
+    return dialect_of(
+        _NEWEST, lambda text: True, lambda name: btf or name != _BTF_SEARCH, lambda name: (63,)
     )

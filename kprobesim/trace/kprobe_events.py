@@ -166,13 +166,13 @@ class KprobeEvents:
             done += len(line) + len(end)
             self.command(as_text(line.partition("#")[0]), dynamic=dynamic)
 
-    def command(self, line: str, *, dynamic: bool = False, traceable: bool = True) -> None:
+    def command(self, line: str, *, dynamic: bool = False, newest: bool = False) -> None:
         """One command: a definition, or ``-:GROUP/EVENT`` to delete.
 
         Args:
             line: The command.
             dynamic: ``!`` before a definition deletes what it has defined, too.
-            traceable: Refuse functions that ftrace cannot trace, as the file does.
+            newest: Take what the newest kernels take, whatever this one does.
 
         Raises:
             ProbeEventError: It is refused; ``__cause__`` is what the rules for probes say.
@@ -185,7 +185,7 @@ class KprobeEvents:
             self.delete(words)
             return
         try:
-            self._create(line, traceable=traceable)
+            self._create(line, self._kernel.newest if newest else self._kernel)
         except ProbeEventError as error:
             self._log.add(error)
             raise
@@ -242,10 +242,10 @@ class KprobeEvents:
 
     # -- creating ----------------------------------------------------------------------------------
 
-    def _create(self, line: str, *, traceable: bool) -> None:
-        definition = parse_definition(line, self._kernel)
+    def _create(self, line: str, kernel: KernelFacts) -> None:
+        definition = parse_definition(line, kernel)
         words = tuple(map(as_bytes, definition.words))
-        command = Command(words, self._kernel.dialect)
+        command = Command(words, kernel.dialect)
         key = definition.group, definition.event
         event = self._events.get(key)
         probe = EventProbe(definition, definition)
@@ -259,7 +259,7 @@ class KprobeEvents:
             self._registrar.add_event(event)
         event.probes.append(probe)
         try:
-            self._register(event, probe, command, traceable=traceable)
+            self._register(event, probe, command)
         except ProbeEventError:
             event.probes.remove(probe)
             if new:
@@ -289,11 +289,9 @@ class KprobeEvents:
         if any(_same(probe.definition, definition) for probe in event.probes):
             raise command.refusal("SAME_PROBE", 0, number=errno.EEXIST)
 
-    def _register(
-        self, event: ProbeEvent, probe: EventProbe, command: Command, *, traceable: bool
-    ) -> None:
+    def _register(self, event: ProbeEvent, probe: EventProbe, command: Command) -> None:
         """__register_trace_kprobe(), and what an errno of it is told as."""
-        number, cause = self._planted(event, probe, traceable=traceable)
+        number, cause = self._planted(event, probe)
         definition = probe.definition
         waits = definition.symbol is None or (
             definition.module is not None and not self._kernel.module_is_loaded(definition.module)
@@ -308,13 +306,10 @@ class KprobeEvents:
         name = {errno.EILSEQ: "BAD_INSN_BNDRY", errno.ENOENT: "BAD_PROBE_ADDR"}.get(number)
         raise command.refusal(name or "FAIL_REG_PROBE", 1, number=number) from cause
 
-    def _planted(
-        self, event: ProbeEvent, probe: EventProbe, *, traceable: bool = True
-    ) -> tuple[int, KprobeError | None]:
+    def _planted(self, event: ProbeEvent, probe: EventProbe) -> tuple[int, KprobeError | None]:
         """The errno of what is refused, and why; 0: it is planted, or waits for its module."""
         try:
-            if traceable:
-                self._registrar.check(probe)
+            self._registrar.check(probe)
             resolved = resolve_symbols(probe.definition, self._kernel.lookup)
             if resolved.errno:
                 return resolved.errno, None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.dynevent.fetch import Register
