@@ -18,11 +18,12 @@ from kprobesim.boot.initramfs import Entry
 from kprobesim.boot.stop import Stop
 from kprobesim.errors import KprobesimError, SnapshotError
 from kprobesim.image import KernelImage, load_image
-from kprobesim.image.cache import cache_directory, content_key, make_room
+from kprobesim.image.cache import content_key, make_room
 from kprobesim.image.files.source import open_file
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.open import boot_image, resume_kernel
 from kprobesim.snapshot.container import is_snapshot
+from kprobesim.user_cache import cache_directory
 
 __all__ = ["boot_to_shell", "booted_kernel"]
 

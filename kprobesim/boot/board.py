@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from kprobesim.boot.state import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
+from kprobesim.machine.guest_ram import GuestRam
 from kprobesim.machine.signals import signals
 from kprobesim.machine.turn import HandlerOverstayed, is_alone
 
@@ -39,7 +39,7 @@ class Board(Computer):
         panics=Parts(PanicWatch.SAVED),
     )
 
-    def _assemble(self, image: KernelImage, ram: mmap.mmap, append: str, clock: str) -> None:
+    def _assemble(self, image: KernelImage, ram: GuestRam, append: str, clock: str) -> None:
         self._ended: StopReason | None = None
         self._request: StopReason | None = None
         self._until = b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
@@ -27,7 +26,7 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.cpu import make_cpu
 from kprobesim.machine.cpu_state import parse_cpu, save_cpu
-from kprobesim.machine.memory import make_ram
+from kprobesim.machine.guest_ram import GuestRam, make_ram
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.sizes import PAGE
@@ -79,7 +78,7 @@ class Computer(ABC):
         image: KernelImage,
         memory: int,
         clock: str = "virtual",
-        ram: mmap.mmap | None = None,
+        ram: GuestRam | None = None,
     ) -> _C:
         """A board with ``memory`` bytes of RAM, for :meth:`load_state`.
 
@@ -112,7 +111,7 @@ class Computer(ABC):
     def _assemble(
         self,
         image: KernelImage,
-        ram: mmap.mmap,
+        ram: GuestRam,
         append: str,
         clock: str,
     ) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 
 from kprobesim.errors import GuestMemoryError, UsageError
+from kprobesim.machine.guest_ram import GuestRam
 from kprobesim.machine.memory import HostAccess
 from kprobesim.sizes import MASK64, PAGE
 
@@ -22,7 +22,7 @@ class WalkedMemory(HostAccess):
     Nothing is cached: the guest may change its tables at any time.
     """
 
-    def __init__(self, ram: mmap.mmap, base: int, translate: Translate) -> None:
+    def __init__(self, ram: GuestRam, base: int, translate: Translate) -> None:
         super().__init__(ram, base)
         self._translate = translate
 

@@ -28,32 +28,19 @@ from kprobesim.image.findings import Findings
 from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.state import pack_image, unpack_image
 from kprobesim.snapshot.container import Container, read_container, write_container
+from kprobesim.user_cache import ABANDONED, MOST, cache_directory
 
-__all__ = ["cache_directory", "code_stamp", "content_key", "keep", "load_cached", "make_room"]
+__all__ = ["code_stamp", "content_key", "keep", "load_cached", "make_room"]
 
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
-_OFF = ("", "0", "off", "no", "none")
 _ENDING = ".kpi"
 #: Of all that is kept here: what symbolic made of debug information, too.
 _KEPT = (_ENDING, ".symcache")
 _READERS = "image"
-_MOST = 2 << 30
 _CHUNK = 1 << 20
-#: An entry that is being written for longer was given up.
-_ABANDONED = 3600.0
-
-
-def cache_directory() -> Path | None:
-    """Where unpacked images lie; ``None``: they are not kept."""
-    chosen = os.environ.get("KPROBESIM_CACHE")
-    if chosen is None:
-        from platformdirs import user_cache_path  # knows each system's custom, and XDG_CACHE_HOME
-
-        return user_cache_path("kprobesim") / "images"
-    return None if chosen.strip().lower() in _OFF else Path(chosen).expanduser()
 
 
 def load_cached(path: Path, data: Buffer, load: Callable[[], KernelImage]) -> KernelImage:
@@ -202,11 +189,11 @@ def make_room(newest: Path) -> None:
         except FileNotFoundError:  # another process makes room, too
             continue
         if file.name.startswith("."):  # it is being written
-            if status.st_mtime < time.time() - _ABANDONED:
+            if status.st_mtime < time.time() - ABANDONED:
                 file.unlink(missing_ok=True)
         elif file.suffix == newest.suffix:
             entries.append((status.st_mtime, status.st_size, file))
-    room = _MOST
+    room = MOST
     for _, size, file in sorted(entries, reverse=True):
         room -= size
         if room < 0 and file != newest:

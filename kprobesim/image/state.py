@@ -6,9 +6,9 @@ part of the guest's RAM; symbols are stored decoded and in order, whatever file 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +35,7 @@ from kprobesim.snapshot.pages import PageReader, PagesError, PageWriter
 __all__ = [
     "Sections",
     "identity",
+    "late_pages",
     "pack_image",
     "page_reader",
     "read_stored_image",
@@ -98,7 +99,9 @@ def identity(image: KernelImage) -> dict[str, str | None]:
 
     A vmlinux has a build ID, and an ARM64 Image made from it has none; both have the same bytes.
     """
-    content = hashlib.sha256()
+    from hashlib import sha256  # 3 ms: not for who only reads
+
+    content = sha256()
     for segment in image.segments:
         content.update(segment.vaddr.to_bytes(8, "little"))
         content.update(bytes(segment.data).rstrip(b"\0"))
@@ -174,6 +177,23 @@ def page_reader(container: Sections, prefix: str = "") -> PageReader:
         )
     except PagesError as error:
         raise container.damaged(str(error)) from error
+
+
+class _LatePages(PageReader):
+    def __init__(self, file: Sections) -> None:
+        self._file = file
+
+    def read(self, runs: bytes | memoryview, size: int) -> bytearray:
+        return self._pages.read(runs, size)
+
+    @cached_property
+    def _pages(self) -> PageReader:
+        return page_reader(self._file)
+
+
+def late_pages(file: Sections) -> PageReader:
+    """The pages in ``file``, which are looked for when the first is asked for."""
+    return _LatePages(file)
 
 
 def unpack_image(

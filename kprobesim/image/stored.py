@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from kprobesim.errors import KprobesimError
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.state import Sections, pack_image, page_reader, unpack_image
+from kprobesim.image.state import Sections, late_pages, pack_image, unpack_image
 from kprobesim.image.stored_text import StoredText, pack_text, without_text
 from kprobesim.image.symbols.packed import PackedSymbols, pack_symbols
 from kprobesim.image.symbols.table import SymbolTable
@@ -22,7 +22,7 @@ from kprobesim.image.tables.error_injection import ErrorInjection, InjectionType
 from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
 from kprobesim.image.tables.patch_sites import PatchSites
 from kprobesim.snapshot.packing import PackingError, pack, pack_words, unpack, unpack_words
-from kprobesim.snapshot.pages import PageReader, PageWriter
+from kprobesim.snapshot.pages import PageWriter
 from kprobesim.types.btf import Btf
 from kprobesim.types.indexed import BtfIndex, IndexedBtf, index_of
 
@@ -182,21 +182,7 @@ def unpack_stored(file: Sections) -> StoredImage:
         KprobesimError: The file's own error, for content that makes no sense; the image may also
             raise it later.
     """
-    return StoredImage(unpack_image(file, _Pages(file), file.path), file)
-
-
-class _Pages(PageReader):
-    """The pages in ``file``, which are looked for when the first is asked for."""
-
-    def __init__(self, file: Sections) -> None:
-        self._file = file
-
-    def read(self, runs: bytes | memoryview, size: int) -> bytearray:
-        return self._pages.read(runs, size)
-
-    @cached_property
-    def _pages(self) -> PageReader:
-        return page_reader(self._file)
+    return StoredImage(unpack_image(file, late_pages(file), file.path), file)
 
 
 def pack_stored(

@@ -1,24 +1,28 @@
 """``SnapshotReading``: a snapshot's file is read, checked and unpacked by threads of its own.
 
 What takes time there (the file, its checksum, zstandard) lets Python's other threads run, so
-whoever resumes a kernel imports meanwhile what a kernel consists of.
+whoever resumes a kernel imports meanwhile what a kernel consists of. A snapshot whose memory is
+kept (:mod:`kprobesim.snapshot.kept_memory`) needs neither a thread nor time.
 """
 
 from __future__ import annotations
 
-import mmap
+import logging
 import os
 from collections.abc import Callable
 from threading import Thread
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from kprobesim.image.state import page_reader
-from kprobesim.machine.memory import make_ram
+from kprobesim.errors import EngineError
+from kprobesim.machine.guest_ram import GuestRam, make_ram
 from kprobesim.sizes import PAGE
-from kprobesim.snapshot.container import Container, read_container
+from kprobesim.snapshot.container import Container, read_container, read_known
+from kprobesim.snapshot.kept_memory import KeptMemory
 
 __all__ = ["SnapshotReading", "memory_of"]
+
+_log = logging.getLogger(__name__)
 
 _LEAST_MEMORY = 1 << 20  # no board has less
 
@@ -29,9 +33,18 @@ class SnapshotReading:
     """The snapshot ``path`` is being read; at the end of the ``with`` no thread is left."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._container = _Later(lambda: read_container(path))
-        self._ram = _Later(self._make_ram)
-        self._filled = _Later(self._fill)
+        self._kept = KeptMemory()
+        found = read_known(path, self._kept.knows)
+        ram = None if found is None else self._mapped(found)
+        self._container: _There[Container] | _Later[Container]
+        self._ram: _There[GuestRam] | _Later[GuestRam]
+        self._filled: _There[None] | _Later[None]
+        if found is not None and ram is not None:
+            self._container, self._ram, self._filled = _There(found), _There(ram), _There(None)
+        else:
+            self._container = _Later(lambda: read_container(path))
+            self._ram = _Later(self._make_ram)
+            self._filled = _Later(self._fill)
 
     def __enter__(self) -> SnapshotReading:
         return self
@@ -48,7 +61,7 @@ class SnapshotReading:
         """The file, whose checksum is right; raises :class:`SnapshotError`."""
         return self._container.result()
 
-    def ram(self) -> mmap.mmap:
+    def ram(self) -> GuestRam:
         """The guest's memory, in which nobody looks yet; raises SnapshotError, UsageError."""
         return self._ram.result()
 
@@ -56,12 +69,36 @@ class SnapshotReading:
         """Until the memory is what it was; raises what :meth:`ram` does, and PagesError."""
         self._filled.result()
 
-    def _make_ram(self) -> mmap.mmap:
-        return make_ram(memory_of(self.container()))
+    def _mapped(self, container: Container) -> GuestRam | None:
+        """The memory, if it is kept."""
+        size = memory_of(container)
+        kept = self._kept.open(container, size)
+        if kept is None:
+            return None
+        descriptor, ranges = kept
+        try:
+            ram = make_ram(size)
+            ram.map_file(descriptor, ranges)
+        except EngineError as error:
+            _log.info("the memory is unpacked anew: %s", error)
+            return None
+        finally:
+            os.close(descriptor)
+        return ram
+
+    def _make_ram(self) -> GuestRam:
+        container = self.container()
+        return self._mapped(container) or make_ram(memory_of(container))
 
     def _fill(self) -> None:
+        from kprobesim.image.state import page_reader
+
         ram, container = self.ram(), self.container()
-        page_reader(container).fill(ram, container.section("ram"))
+        if ram.mapped:
+            return
+        pages, runs = page_reader(container), container.section("ram")
+        pages.fill(ram, runs)
+        self._kept.keep(container, ram, pages.ranges(runs, len(ram)))
 
 
 def memory_of(container: Container) -> int:
@@ -70,6 +107,19 @@ def memory_of(container: Container) -> int:
     if type(memory) is not int or memory < _LEAST_MEMORY or memory % PAGE:
         raise container.damaged("it does not say how much memory the guest has")
     return memory
+
+
+class _There(Generic[_T]):
+    """What is there already, to be asked as a :class:`_Later`."""
+
+    def __init__(self, value: _T) -> None:
+        self._value = value
+
+    def join(self) -> None:
+        """Nothing to wait for."""
+
+    def result(self) -> _T:
+        return self._value
 
 
 class _Later(Generic[_T]):

@@ -20,7 +20,7 @@ from kprobesim.boot.boards import board_class
 from kprobesim.boot.host_time import CLOCKS
 from kprobesim.errors import SnapshotError, UsageError
 from kprobesim.image import KernelImage
-from kprobesim.image.state import identity, pack_image, page_reader, unpack_image
+from kprobesim.image.state import identity, late_pages, pack_image, unpack_image
 from kprobesim.kernel.reading import SnapshotReading, memory_of
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.kprobes.model import MODELS, Model
@@ -157,7 +157,7 @@ def resume_board(
         from kprobesim.image.load import load_image
 
         _check_image(container, load_image(other, progress=progress))
-    image = unpack_image(container, page_reader(container))
+    image = unpack_image(container, late_pages(container))
     memory = memory_of(container)
     if wanted.memory not in (None, memory):
         raise _contradiction(container, "memory", f"{wanted.memory} bytes", f"{memory} bytes")

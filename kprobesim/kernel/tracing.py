@@ -13,6 +13,8 @@ from kprobesim.machine.system import System
 
 if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
+    from kprobesim.trace.error_log import ErrorLog
+    from kprobesim.trace.kprobe_events import KprobeEvents
     from kprobesim.trace.tracefs import Tracefs
     from kprobesim.trace.tracing import Tracing
 
@@ -45,7 +47,33 @@ class TracingVerbs(ProgramVerbs):
         from kprobesim.trace.files.tree import make_tree
         from kprobesim.trace.tracefs import Tracefs
 
-        return Tracefs(make_tree(self.image, self.kprobes), self.machine.turn.short, _mount)
+        tree = make_tree(
+            self.image,
+            self.kprobes,
+            self.tracing,
+            self.kprobe_events,
+            self._error_log,
+            self.machine.clock.now,
+        )
+        return Tracefs(tree, self.machine.turn.short, _mount)
+
+    @cached_property
+    def kprobe_events(self) -> KprobeEvents:
+        """The events that ``kprobe_events`` lists: ``.command(line)`` is a line written to it."""
+        from kprobesim.trace.kernel_facts import ImageFacts
+        from kprobesim.trace.kprobe_events import KprobeEvents
+        from kprobesim.trace.registrar import TracingRegistrar
+
+        kprobes = self.kprobes
+        registrar = TracingRegistrar(self.tracing, kprobes.rules, kprobes.return_probes)
+        facts = ImageFacts(kprobes.rules, self.image, self.machine.memory.read)
+        return KprobeEvents(facts, registrar, self._error_log)
+
+    @cached_property
+    def _error_log(self) -> ErrorLog:
+        from kprobesim.trace.error_log import ErrorLog
+
+        return ErrorLog(self.machine.clock.now)
 
 
 def _mount(tracefs: Tracefs, path: str | os.PathLike[str], allow_other: bool) -> Mount:

@@ -26,10 +26,13 @@ def new_file(size: int) -> int:
     return descriptor
 
 
-def map_private(address: int, size: int, descriptor: int) -> None:
-    """Replace the memory at ``address`` by a private mapping of a file; raises ``EngineError``.
+def map_private(address: int, size: int, descriptor: int, start: int = 0) -> None:
+    """Replace the memory at ``address`` by a private mapping of a file from ``start`` on.
 
     Pointers to it stay good: what is read there is the file's, what is written stays here.
+
+    Raises:
+        EngineError: The host cannot.
     """
     call = ctypes.CDLL(None, use_errno=True).mmap
     call.restype = ctypes.c_void_p
@@ -38,6 +41,6 @@ def map_private(address: int, size: int, descriptor: int) -> None:
         ctypes.c_long,
     )
     rights, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | _MAP_FIXED
-    if call(address, size, rights, flags, descriptor, 0) != address:
+    if call(address, size, rights, flags, descriptor, start) != address:
         number = ctypes.get_errno()
         raise EngineError(f"mapping {size >> 20} MiB of RAM again: {os.strerror(number)}")

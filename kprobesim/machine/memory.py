@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import enum
-import mmap
 import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.machine.guest_ram import GuestRam, make_ram
 from kprobesim.machine.paging import PageTables, PteFormat
 from kprobesim.machine.unicorn.code_pages import CodePages
 from kprobesim.sizes import MASK64, PAGE, page_up
@@ -23,7 +23,6 @@ __all__ = [
     "HostAccess",
     "Prot",
     "Region",
-    "make_ram",
 ]
 
 _and = int.__and__  # enumerations take a microsecond for that
@@ -64,7 +63,7 @@ class HostAccess(ABC):
         host_address: Where it is in this process.
     """
 
-    def __init__(self, ram: mmap.mmap, base: int) -> None:
+    def __init__(self, ram: GuestRam, base: int) -> None:
         self.ram = ram
         self.base = base
         self.size = len(ram)
@@ -118,16 +117,6 @@ class HostAccess(ABC):
     def read_u32(self, address: int) -> int:
         """The little-endian 32-bit word at ``address``."""
         return int.from_bytes(self.read(address, 4), "little")
-
-
-def make_ram(size: int) -> mmap.mmap:
-    """``size`` zeroed bytes for a guest; raises :class:`UsageError`."""
-    try:
-        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except (OSError, OverflowError):
-        raise UsageError(
-            f"this computer cannot give the guest {size >> 20} MiB of RAM: ask for less"
-        ) from None
 
 
 class GuestMemory(HostAccess):

@@ -7,12 +7,12 @@ gives the file's contents again. Where the host does not say it, all of the RAM 
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import time
 import weakref
 
+from kprobesim.machine.guest_ram import GuestRam
 from kprobesim.machine.host_mapping import map_private, new_file
 from kprobesim.machine.written_pages import PAGE, Ranges, Tracker, find_tracker
 
@@ -30,13 +30,13 @@ class RamImage:
 
     def __init__(
         self,
-        ram: mmap.mmap,
+        ram: GuestRam,
         before: RamImage | None = None,
         tracker: tuple[Tracker | None] | None = None,
     ) -> None:
         self._ram = ram
         self._size = len(ram)
-        self._address = ctypes.addressof(ctypes.c_char.from_buffer(ram))
+        self._address = ram.host_address
         self._tracker = find_tracker() if tracker is None else tracker[0]
         self._file = new_file(self._size)
         self._crowded = False
@@ -55,7 +55,7 @@ class RamImage:
         if self._tracker is None:
             ranges = [(0, self._size)]
         elif before is None:
-            ranges = self._tracker(self._address, self._size, False)
+            ranges = [*self._ram.mapped, *self._tracker(self._address, self._size, False)]
         else:
             ranges = [*before._contents(), *before.written()]
         zero = bytes(_CHUNK)

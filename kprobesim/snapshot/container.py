@@ -11,23 +11,33 @@
 
 Numbers are little-endian. The checksum is compared before anything is looked at: it tells damage,
 not malice. The file is read at once, so that nobody can change it between checking and using it.
+Who has compared the checksum of this very file before (:class:`Identity`) may say so, and its
+sections are then read when they are asked for, while it stays the same file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 import struct
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from kprobesim.errors import SnapshotError
 
-__all__ = ["VERSION", "Container", "is_snapshot", "read_container", "write_container"]
+__all__ = [
+    "VERSION",
+    "Container",
+    "Identity",
+    "is_snapshot",
+    "read_container",
+    "read_known",
+    "write_container",
+]
 
 VERSION = 2
 """What is written."""
@@ -35,8 +45,7 @@ _READABLE = (1, 2)
 
 _MAGIC = b"\x89KPS\r\n\x1a\n"  # as PNG's: a transfer as text, or with 7 bits, shows at once
 _HEAD = struct.Struct("<8sI4xQQ")
-_DIGEST = hashlib.sha256
-_START = _HEAD.size + _DIGEST().digest_size
+_START = _HEAD.size + 32
 #: A guest of 3 GiB whose memory cannot be packed.
 _LARGEST = 4 << 30
 _LARGEST_DIRECTORY = 16 << 20
@@ -45,18 +54,42 @@ _CHUNK = 1 << 20
 _AGAIN = "copy it again, or take the snapshot again"
 
 
+class Identity(NamedTuple):
+    """Which file it is, and when it was last touched: no other content has the same."""
+
+    device: int
+    inode: int
+    size: int
+    written: int
+    changed: int
+
+    @classmethod
+    def of(cls, descriptor: int) -> Identity:
+        """That of an open file."""
+        return cls.of_status(os.fstat(descriptor))
+
+    @classmethod
+    def of_status(cls, found: os.stat_result) -> Identity:
+        """That of a file of which the system says so."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+Known = Callable[[bytes, Identity], bool]
+"""Whether the file of this identity was found to have this SHA-256."""
+
+
 @dataclass(frozen=True)
 class Container:
-    """A file that was read: ``facts`` are plain data, ``sections`` bytes by name."""
+    """A file that was read: ``facts`` are plain data, ``sections`` bytes by name.
+
+    ``digest`` is its SHA-256, ``identity`` the file that it was read from.
+    """
 
     path: Path
     facts: dict[str, Any]
     sections: Mapping[str, memoryview]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all sections."""
-        return sum(map(len, self.sections.values()))
+    digest: bytes = b""
+    identity: Identity | None = None
 
     def section(self, name: str) -> memoryview:
         """A section's bytes; raises :class:`SnapshotError`."""
@@ -83,14 +116,39 @@ def read_container(path: str | os.PathLike[str]) -> Container:
     try:
         path = Path(path)
         with _open_regular(path) as file:
-            head, body = _read_whole(path, file)
+            head = _read_head(path, file)
+            identity = Identity.of(file.fileno())
+            body = memoryview(_read_body(path, file, head))
     except OSError as error:
         raise SnapshotError(
             path, f"cannot be read: {error.strerror or error}; check the path and its permissions"
         ) from error
     except (TypeError, ValueError) as error:  # no path, or one with a NUL
         raise SnapshotError(str(path), f"is no path: {error}") from error
-    return _parse(path, head, body)
+    facts, places = _parse(path, head, body)
+    sections = {name: body[start:end] for name, (start, end) in places.items()}
+    return Container(path, facts, sections, head[_HEAD.size :], identity)
+
+
+def read_known(path: str | os.PathLike[str], known: Known) -> Container | None:
+    """The snapshot ``path``, if it need not be checked again; else ``None``, also for any error.
+
+    Its sections are read when they are asked for, which raises :class:`SnapshotError` once it has
+    been written to.
+    """
+    try:
+        path = Path(path)
+        with _open_regular(path) as file:
+            head = _read_head(path, file)
+            digest, identity = head[_HEAD.size :], Identity.of(file.fileno())
+            if not known(digest, identity):
+                return None
+            unread = _Unread(path, os.dup(file.fileno()), identity)
+        directory = unread.read(0, min(_HEAD.unpack_from(head)[3], identity.size - _START))
+        facts, unread.places = _parse(path, head, directory)
+    except (SnapshotError, OSError, TypeError, ValueError):  # who reads all of it will say so
+        return None
+    return Container(path, facts, unread, digest, identity)
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -108,8 +166,8 @@ def _open_regular(path: Path) -> BinaryIO:
     return file
 
 
-def _read_whole(path: Path, file: BinaryIO) -> tuple[bytes, bytes]:
-    """The header and what follows it, with the right checksum."""
+def _read_head(path: Path, file: BinaryIO) -> bytes:
+    """The header of a file that has the size that it says."""
     head = file.read(_START)
     if head[: len(_MAGIC)] != _MAGIC:
         raise SnapshotError(
@@ -130,17 +188,25 @@ def _read_whole(path: Path, file: BinaryIO) -> tuple[bytes, bytes]:
         raise SnapshotError(path, f"{what}: it has {there} bytes and should have {size}; {_AGAIN}")
     if size > _LARGEST:
         raise SnapshotError(path, f"is damaged: no snapshot has {size} bytes; {_AGAIN}")
-    wanted, digest = head[_HEAD.size :], _DIGEST(head[: _HEAD.size])
+    return head
+
+
+def _read_body(path: Path, file: BinaryIO, head: bytes) -> bytes:
+    """What follows the header, with the right checksum."""
+    from hashlib import sha256  # 3 ms: not for who knows the file
+
+    size = _HEAD.unpack_from(head)[2]
+    wanted, digest = head[_HEAD.size :], sha256(head[: _HEAD.size])
     if size > _AT_ONCE:  # a sparse file would fill the memory before its checksum is wrong
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
         _compare(path, digest.digest(), wanted)
         file.seek(_START)
-        digest = _DIGEST(head[: _HEAD.size])
+        digest = sha256(head[: _HEAD.size])
     body = file.read(size)
     digest.update(body)
     _compare(path, digest.digest(), wanted)
-    return head, body
+    return body
 
 
 def _compare(path: Path, digest: bytes, wanted: bytes) -> None:
@@ -148,26 +214,73 @@ def _compare(path: Path, digest: bytes, wanted: bytes) -> None:
         raise SnapshotError(path, f"is damaged: its checksum is wrong; {_AGAIN}")
 
 
-def _parse(path: Path, head: bytes, body: bytes) -> Container:
+_Places = dict[str, tuple[int, int]]
+"""Start and end of each section behind the header."""
+
+
+def _parse(path: Path, head: bytes, body: bytes | memoryview) -> tuple[dict[str, Any], _Places]:
+    """Facts, and where the sections are, of a ``body`` that has at least the directory."""
     found = Container(path, {}, {})
-    at = _HEAD.unpack_from(head)[3]
-    if at > min(len(body), _LARGEST_DIRECTORY):
+    _, _, size, at = _HEAD.unpack_from(head)
+    size -= _START
+    if at > min(size, _LARGEST_DIRECTORY):
         raise found.damaged("its directory is longer than the file")
-    view = memoryview(body)
-    sections = {}
+    places: _Places = {}
     try:
-        directory = json.loads(body[:at])
+        directory = json.loads(bytes(body[:at]))
         facts = directory["facts"]
-        for name, size in directory["sections"]:
-            if type(size) is not int or not 0 <= size <= len(body) - at or name in sections:
+        for name, length in directory["sections"]:
+            if type(length) is not int or not 0 <= length <= size - at or name in places:
                 raise found.damaged(f"its section {name!r} cannot be")
-            sections[name] = view[at : at + size]
-            at += size
+            places[name] = at, at + length
+            at += length
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise found.damaged(f"its directory cannot be read ({error!r})") from error
-    if not isinstance(facts, dict) or at != len(body):
+    if not isinstance(facts, dict) or at != size:
         raise found.damaged("its directory says otherwise than its content")
-    return Container(path, facts, sections)
+    return facts, places
+
+
+class _Unread(Mapping[str, memoryview]):
+    """The sections of a file that was checked before, each read when it is asked for."""
+
+    def __init__(self, path: Path, descriptor: int, identity: Identity) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._identity = identity
+        self.places: _Places = {}
+        weakref.finalize(self, os.close, descriptor)
+
+    def __getitem__(self, name: str) -> memoryview:
+        start, end = self.places[name]
+        return memoryview(self.read(start, end - start))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.places
+
+    def read(self, start: int, size: int) -> bytes:
+        """So many bytes behind the header; raises :class:`SnapshotError`."""
+        parts, at, end = [b""], _START + start, _START + start + size
+        try:
+            while at < end and (part := os.pread(self._descriptor, end - at, at)):
+                parts.append(part)
+                at += len(part)
+            same = Identity.of(self._descriptor) == self._identity
+        except OSError as error:
+            raise SnapshotError(self._path, f"cannot be read: {error.strerror}") from error
+        if at != end or not same:
+            raise SnapshotError(
+                self._path,
+                "has been written to since it was opened; resume it again, and take snapshots to "
+                "files of other names",
+            )
+        return parts[1] if len(parts) == 2 else b"".join(parts)
 
 
 def write_container(
@@ -201,7 +314,9 @@ def write_container(
         path = Path(path)
         if path.exists() and not path.is_file():
             raise SnapshotError(path, "is no regular file, so no snapshot is written over it")
-        digest = _DIGEST(head)
+        from hashlib import sha256
+
+        digest = sha256(head)
         digest.update(body)
         _replace(path, [head, digest.digest(), body], durable)
     except OSError as error:

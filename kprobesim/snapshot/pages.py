@@ -33,6 +33,8 @@ _KEPT = 256
 #: Frames that are unpacked together: 2 MiB. (With more, their buffers come new from the host.)
 _AT_ONCE = 32
 _THREADS = 2
+#: Holes of less are not left out: each range is a mapping of its own.
+_SHORT_GAP = 64 * PAGE
 _ZERO_PAGE = bytes(PAGE)
 _ZERO_BLOCK = bytes(_BLOCK)
 
@@ -143,6 +145,16 @@ class PageReader:
                 take = min(count, first + length - number)
                 memory.move(at * PAGE, (place + number - first) * PAGE, take * PAGE)
                 at, number, count = at + take, number + take, count - take
+
+    def ranges(self, runs: bytes | memoryview, size: int) -> list[tuple[int, int]]:
+        """Start and end of what is not zero in a memory of ``size`` bytes, short gaps included."""
+        found: list[tuple[int, int]] = []
+        for at, _, count in self._runs(runs, -(-size // PAGE) * PAGE):
+            start, end = at * PAGE, (at + count) * PAGE
+            if found and start - found[-1][1] < _SHORT_GAP:
+                start = found.pop()[0]
+            found.append((start, end))
+        return found
 
     def read(self, runs: bytes | memoryview, size: int) -> bytearray:
         """A memory of ``size`` bytes of which :meth:`PageWriter.add` gave the ``runs``."""

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from kprobesim.image import KernelImage
+from kprobesim.image.segment import findable
 
-__all__ = ["has_text"]
+__all__ = ["has_text", "readme"]
+
+_README = b"tracing mini-HOWTO:\n"
+_MOST = 1 << 16
 
 
 def has_text(image: KernelImage, text: str) -> bool:
     """Whether ``text`` is a string of its own in the image's data, or the end of one."""
     wanted = text.encode() + b"\0"
-    return any(bytes(segment.data).find(wanted) >= 0 for segment in image.segments)
+    return bool(
+        image.findings.once(
+            f"text {text}",
+            lambda: any(findable(segment.data).find(wanted) >= 0 for segment in image.segments),
+            code=__file__,
+        )
+    )
+
+
+def readme(image: KernelImage) -> str | None:
+    """What the kernel says in ``README``; ``None`` for one that has no such file."""
+    for segment in image.segments:
+        at = findable(segment.data).find(_README)
+        if at >= 0:
+            return image.read_string(segment.vaddr + at, _MOST)
+    return None

@@ -134,8 +134,12 @@ class KprobeEvents:
         for event, probe in self.probes():
             self._remove(event, probe)
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, *, dynamic: bool = False) -> None:
         """Each line is a command; the first that is refused ends it, those before it count.
+
+        Args:
+            text: The lines.
+            dynamic: They are written to ``dynamic_events``: see :meth:`command`.
 
         Raises:
             ProbeEventError: One is refused, with the errno of the write.
@@ -148,10 +152,14 @@ class KprobeEvents:
             if not end and done + len(chunk) < len(data):
                 raise ProbeEventError(errno.EINVAL, as_text(line))
             done += len(line) + len(end)
-            self.command(as_text(line.partition("#")[0]))
+            self.command(as_text(line.partition("#")[0]), dynamic=dynamic)
 
-    def command(self, line: str) -> None:
+    def command(self, line: str, *, dynamic: bool = False) -> None:
         """One command: a definition, or ``-:GROUP/EVENT`` to delete.
+
+        Args:
+            line: The command.
+            dynamic: ``!`` before a definition deletes what it has defined, too.
 
         Raises:
             ProbeEventError: It is refused.
@@ -160,7 +168,7 @@ class KprobeEvents:
         if not words:
             return
         start = words[0] if self._kernel.dialect.delete_anywhere else line
-        if start.startswith("-"):
+        if start.startswith("-") or (dynamic and start.startswith("!")):
             self.delete(words)
             return
         try:

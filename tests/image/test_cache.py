@@ -12,8 +12,8 @@ from makers.elf_maker import TEXT, small_kernel
 from makers.package_maker import make_bzimage, make_deb
 
 from kprobesim.image import KernelImage, load_image
-from kprobesim.image.cache import cache_directory
 from kprobesim.image.modules.package import ModulePackage
+from kprobesim.user_cache import cache_directory
 
 FACTS = "arch container entry banner release build_id regions text_ranges percpu_load sections"
 
@@ -116,7 +116,7 @@ def test_those_not_used_for_longest_go(
         os.utime(new, (number, number))
     load(packages[0])  # used again: now it is the newest
     size = new.stat().st_size
-    monkeypatch.setattr("kprobesim.image.cache._MOST", 2 * size + size // 2)
+    monkeypatch.setattr("kprobesim.image.cache.MOST", 2 * size + size // 2)
     load(packages[3])
     assert [load_image_is_kept(deb) for deb in packages] == [True, False, False, True]
 

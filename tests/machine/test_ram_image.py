@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import mmap
 import random
 from collections.abc import Callable
 
 import pytest
 
+from kprobesim.machine.guest_ram import GuestRam, make_ram
 from kprobesim.machine.ram_image import RamImage
 from kprobesim.machine.written_pages import PAGE, Tracker, pagemap_tracker, scan_tracker
 
@@ -28,15 +28,15 @@ def tracker(request: pytest.FixtureRequest) -> tuple[Tracker | None]:
         pytest.skip(f"not on this host: {error}")
 
 
-def make_ram() -> mmap.mmap:
-    ram = mmap.mmap(-1, PAGES * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def some_ram() -> GuestRam:
+    ram = make_ram(PAGES * PAGE)
     for page in range(0, PAGES, 7):
         ram[page * PAGE + page] = page & 0xFF | 1
     return ram
 
 
 def test_gives_back_what_was_there(tracker: tuple[Tracker | None]) -> None:
-    ram = make_ram()
+    ram = some_ram()
     address = ctypes.addressof(ctypes.c_char.from_buffer(ram))
     before = bytes(ram)
     image = RamImage(ram, tracker=tracker)
@@ -58,7 +58,7 @@ def test_gives_back_what_was_there(tracker: tuple[Tracker | None]) -> None:
 
 def test_any_number_of_pages(tracker: tuple[Tracker | None]) -> None:
     """More ranges, too, than a host's call gives at once."""
-    ram = make_ram()
+    ram = some_ram()
     before = bytes(ram)
     image = RamImage(ram, tracker=tracker)
     for count in (0, 1, 400, 511, 513, 1100, PAGES):
@@ -72,7 +72,7 @@ def test_any_number_of_pages(tracker: tuple[Tracker | None]) -> None:
 
 
 def test_several_images(tracker: tuple[Tracker | None]) -> None:
-    ram = make_ram()
+    ram = some_ram()
     contents, images = [], []
     last = None
     for n in range(3):

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from kprobesim.errors import DebugInfoError, ImageError, UsageError
 from kprobesim.functions.dwarf.symcache import SymCache
 from kprobesim.image import KernelImage, load_image
-from kprobesim.image.cache import cache_directory, make_room
+from kprobesim.image.cache import make_room
 from kprobesim.image.elf import ELF_MAGIC
 from kprobesim.image.files.containers import unpack
 from kprobesim.image.files.source import open_file
 from kprobesim.snapshot.container import is_snapshot
+from kprobesim.user_cache import cache_directory
 
 if TYPE_CHECKING:
     from symbolic import SymCache as Made

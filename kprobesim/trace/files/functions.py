@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kprobesim.image import KernelImage
-from kprobesim.trace.files.own_text import has_text
+from kprobesim.trace.image_texts import has_text
 
 __all__ = ["FilterFunctions"]
 
@@ -35,7 +35,7 @@ class FilterFunctions:
         image = self._image
         symbols, init = image.symbols, image.init_text
         hides = init is not None and self._init_freed()
-        furthest = _AT_ENTRY if has_text(image, _INVALID.encode()) else None
+        furthest = _AT_ENTRY if has_text(image, _INVALID) else None
         own: list[tuple[int, str]] = []
         of_modules: list[tuple[int, str]] = []
         for site in sorted(image.ftrace_sites):

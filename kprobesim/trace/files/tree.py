@@ -2,24 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.trace.error_log import ErrorLog
+from kprobesim.trace.event import TraceEvent
+from kprobesim.trace.files.choosing import SetEvent, available_events
+from kprobesim.trace.files.definitions import DefinitionsFile, ErrorLogFile, profile
+from kprobesim.trace.files.events import EventsFolder, Switches
 from kprobesim.trace.files.functions import FilterFunctions
 from kprobesim.trace.files.kprobes import kprobes_folder
-from kprobesim.trace.files.node import Folder, Node, ReadOnly, Table
-from kprobesim.trace.files.own_text import has_text, readme
+from kprobesim.trace.files.marker import TraceMarker
+from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
+from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
+from kprobesim.trace.files.settings import Options, clock_file, tracer_files
+from kprobesim.trace.image_texts import has_text, readme
+from kprobesim.trace.kprobe_events import KprobeEvents
+from kprobesim.trace.tracing import Tracing
 
 __all__ = ["make_tree"]
 
 
-def make_tree(image: KernelImage, kprobes: KprobesManager) -> Folder:
-    """The top of tracefs for one kernel."""
+def make_tree(
+    image: KernelImage,
+    kprobes: KprobesManager,
+    tracing: Tracing,
+    events: KprobeEvents,
+    log: ErrorLog,
+    clock: Callable[[], int],
+) -> Folder:
+    """The top of tracefs for one kernel.
+
+    Args:
+        image: The kernel's.
+        kprobes: Its probes.
+        tracing: Its tracing.
+        events: The events that were defined.
+        log: What was refused.
+        clock: Tells the guest's time in nanoseconds.
+    """
+    buffer = Buffer(tracing)
+    switches = Switches(tracing, buffer.expand)
+    options = Options(tracing, image.version)
+    nodes: dict[str, Node] = {
+        **_about(image, kprobes),
+        **tracer_files(buffer.expand),
+        "available_events": ReadOnly(lambda: available_events(tracing)),
+        "buffer_size_kb": buffer.size_file(),
+        "buffer_total_size_kb": ReadOnly(buffer.total),
+        "dynamic_events": DefinitionsFile(events, dynamic=True),
+        "error_log": ErrorLogFile(log),
+        "events": EventsFolder(tracing, switches, _of_event, _of_group),
+        "kprobe_events": DefinitionsFile(events),
+        "kprobe_profile": ReadOnly(lambda: profile(events)),
+        "kprobes": kprobes_folder(kprobes),
+        "options": options.folder(),
+        "per_cpu": Table({"cpu0": _cpu(tracing, buffer)}),
+        "saved_cmdlines": ReadOnly(tracing.saved_cmdlines),
+        "set_event": SetEvent(tracing, switches),
+        "trace": TraceFile(tracing),
+        "trace_clock": clock_file(tracing, image.arch, image.version),
+        "trace_marker": TraceMarker(tracing, clock),
+        "trace_options": options.text_file(),
+        "trace_pipe": TracePipe(tracing),
+        "tracing_on": buffer.switch_file(),
+    }
+    return Table(dict(sorted(nodes.items())))
+
+
+def _about(image: KernelImage, kprobes: KprobesManager) -> dict[str, File]:
+    """The files that tell about the kernel."""
     functions = FilterFunctions(image, lambda: kprobes.init_memory.freed)
-    nodes: dict[str, Node] = {"kprobes": kprobes_folder(kprobes)}
+    files: dict[str, File] = {"available_filter_functions": ReadOnly(functions.text)}
     text = readme(image)
     if text is not None:
-        nodes["README"] = ReadOnly(lambda: text)
-    nodes["available_filter_functions"] = ReadOnly(functions.text)
-    if has_text(image, b"available_filter_functions_addrs\0"):
-        nodes["available_filter_functions_addrs"] = ReadOnly(functions.text_with_addresses)
+        files["README"] = ReadOnly(lambda: text)
+    if has_text(image, "available_filter_functions_addrs"):
+        files["available_filter_functions_addrs"] = ReadOnly(functions.text_with_addresses)
+    return files
+
+
+def _cpu(tracing: Tracing, buffer: Buffer) -> Table:
+    """``per_cpu/cpu0``."""
+    nodes: dict[str, Node] = {
+        "buffer_size_kb": buffer.cpu_size_file(),
+        "trace": TraceFile(tracing),
+        "trace_pipe": TracePipe(tracing),
+    }
     return Table(nodes)
+
+
+def _of_event(event: TraceEvent) -> dict[str, File]:
+    return {"filter": ReadOnly(lambda: f"{event.filter}\n")}
+
+
+def _of_group(group: str) -> dict[str, File]:
+    return {}

@@ -1,0 +1,81 @@
+"""``TracingRegistrar``: what writing ``kprobe_events`` does to a kernel's tracing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.errors import KprobeError, Reason
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.kretprobes import ReturnProbes
+from kprobesim.kprobes.rules.rules import Rules
+from kprobesim.trace.kprobe_events import EventProbe, ProbeEvent
+from kprobesim.trace.probe import TraceProbe
+from kprobesim.trace.tracing import Tracing
+
+__all__ = ["TracingRegistrar"]
+
+
+class TracingRegistrar:
+    """Makes the events of one kernel, and plants their probes.
+
+    Args:
+        tracing: The kernel's tracing.
+        rules: Its rules for probes.
+        return_probes: Knows how many calls a return probe follows by default.
+    """
+
+    def __init__(self, tracing: Tracing, rules: Rules, return_probes: ReturnProbes) -> None:
+        self._tracing = tracing
+        self._rules = rules
+        self._return_probes = return_probes
+
+    def has_event(self, group: str, name: str) -> bool:
+        """See :meth:`Registrar.has_event <kprobesim.trace.kprobe_events.Registrar.has_event>`."""
+        return f"{group}/{name}" in self._tracing.events
+
+    def add_event(self, event: ProbeEvent) -> None:
+        """It comes with its first probe."""
+
+    def remove_event(self, event: ProbeEvent) -> None:
+        """It goes with its last probe."""
+
+    def is_enabled(self, event: ProbeEvent) -> bool:
+        """See the protocol."""
+        found = self._tracing.events.get(f"{event.group}/{event.name}")
+        return found is not None and found.enabled
+
+    def check(self, probe: EventProbe) -> None:
+        """See the protocol."""
+        definition = probe.definition
+        try:
+            self._rules.site(
+                Kprobe(**_place(definition)),
+                "kretprobe" if definition.returns else "kprobe",
+                events=True,
+                first=True,
+                suggest=False,
+            )
+        except KprobeError as error:
+            if error.reason is Reason.NOT_TRACEABLE:
+                raise
+
+    def plant(self, event: ProbeEvent, probe: EventProbe) -> None:
+        """See the protocol."""
+        planted = self._tracing.add(probe.resolved)
+        probe.planted = planted
+        probe.address = planted.address
+        if probe.definition.returns:
+            most = probe.definition.maxactive
+            probe.maxactive = most if most > 0 else self._return_probes.default_maxactive
+
+    def pull(self, probe: EventProbe) -> None:
+        """See the protocol."""
+        assert isinstance(probe.planted, TraceProbe)
+        self._tracing.remove(probe.planted)
+
+
+def _place(definition: ProbeDefinition) -> dict[str, Any]:
+    if definition.symbol is None:
+        return {"addr": definition.address}
+    return {"symbol_name": definition.qualified, "offset": definition.offset}

@@ -1,0 +1,84 @@
+"""Whether tracefs of ours does what the guest's own does, in one boot.
+
+    python scripts/compare_tracefs.py [--case NAME]... IMAGE...
+
+IMAGE is a kernel, or a snapshot of one whose shell waits. The exit status is 0 if both agree about
+every step of every case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from tracefs_cases import CASES, Steps, kernel_symbols  # noqa: E402
+from tracefs_faces import SECONDS, Guests, Ours, compare  # noqa: E402
+
+from kprobesim import BootedKernel, KprobesimError  # noqa: E402
+from kprobesim.asking.booted import booted_kernel  # noqa: E402
+from kprobesim.asking.shell import Shell  # noqa: E402
+
+_REGISTER = {"x86_64": "ax", "arm64": "x0"}
+_CLEAN = (("events/enable", "0"), ("kprobe_events", ""), ("trace", ""), ("error_log", ""))
+
+
+class Comparison:
+    """One boot of a kernel, with both faces."""
+
+    def __init__(self, kernel: BootedKernel) -> None:
+        self.kernel = kernel
+        self.shell = Shell(kernel)
+        self.shell.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null", SECONDS)
+        self.faces = Ours(kernel), Guests(self.shell)
+
+    def differences(self, case: Steps) -> list[tuple[object, object]]:
+        """What the two do not agree about, ours first."""
+        symbols = self.kernel.symbols
+        named = Counter(symbol.name for symbol in symbols.functions())
+        values = {
+            "TWICE": next(name for name, count in named.items() if count > 1 and "." not in name),
+            "REG": _REGISTER[self.kernel.arch],
+            "SYM": "linux_proc_banner",
+            "BANNER": "linux_proc_banner",
+            "0xADDR": f"{symbols['vfs_read'].address:#x}",
+        }
+        steps = kernel_symbols(case, lambda name: symbols.get(name) is not None, values)
+        try:
+            return compare(steps, *self.faces, self.shell)
+        finally:
+            for face in self.faces:
+                for path, text in _CLEAN:
+                    face.write(path, text)
+
+
+def main() -> int:
+    """Compare all kernels."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("--case", action="append", help="only this one")
+    options = parser.parse_args()
+    failed = 0
+    for image in options.images:
+        comparison = Comparison(booted_kernel(image))
+        for case in CASES:
+            name = case.__name__
+            if options.case and name not in options.case:
+                continue
+            different = comparison.differences(case)
+            failed += bool(different)
+            print(f"{comparison.kernel.version} {name}: {'DIFFERENT' if different else 'the same'}")
+            for ours, guests in different:
+                print(f"  ours:   {ours!r}\n  guests: {guests!r}")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (KprobesimError, OSError) as error:
+        sys.exit(f"{error}")
