@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from kprobesim.errors import KprobeError
 from kprobesim.trace.event import TraceEvent
@@ -15,10 +16,12 @@ from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.tracing import Tracing
 
-__all__ = ["EventFiles", "EventsFolder", "Switches"]
+__all__ = ["EventFiles", "EventsFolder", "GroupFiles", "Switches"]
 
 EventFiles = Callable[[TraceEvent], dict[str, File]]
 """The files of one event that belong to filters and triggers."""
+GroupFiles = Callable[[Callable[[], Iterable[TraceEvent]]], dict[str, File]]
+"""Those of a group, whose events are asked for when they are used."""
 
 _MIXTURE = {(): "?", (False,): "0", (True,): "1", (False, True): "X"}
 
@@ -86,7 +89,7 @@ class EventsFolder(Folder):
         tracing: Tracing,
         switches: Switches,
         files: EventFiles,
-        group_files: Callable[[str], dict[str, File]],
+        group_files: GroupFiles,
     ) -> None:
         self._tracing = tracing
         self._switches = switches
@@ -111,8 +114,9 @@ class EventsFolder(Folder):
 
     def in_group(self, group: str) -> dict[str, File]:
         """The files of a group itself."""
-        enable = self._switches.of_many(lambda: self.events(group))
-        return {"enable": enable, **self._group_files(group)}
+        events = partial(self.events, group)
+        enable = self._switches.of_many(events)
+        return {"enable": enable, **self._group_files(events)}
 
     def of_event(self, event: TraceEvent) -> dict[str, File]:
         """The files of an event."""

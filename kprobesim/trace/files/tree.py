@@ -7,16 +7,17 @@ from collections.abc import Callable
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.trace.error_log import ErrorLog
-from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.files.choosing import SetEvent, available_events
 from kprobesim.trace.files.definitions import DefinitionsFile, ErrorLogFile, profile
 from kprobesim.trace.files.events import EventsFolder, Switches
+from kprobesim.trace.files.filtering import FilterFiles
 from kprobesim.trace.files.functions import FilterFunctions
 from kprobesim.trace.files.kprobes import kprobes_folder
 from kprobesim.trace.files.marker import TraceMarker
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
 from kprobesim.trace.files.settings import Options, clock_file, tracer_files
+from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 from kprobesim.trace.image_texts import has_text, readme
 from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.tracing import Tracing
@@ -45,6 +46,7 @@ def make_tree(
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
+    filters = FilterFiles(KernelFilterFacts(image), log)
     nodes: dict[str, Node] = {
         **_about(image, kprobes),
         **tracer_files(buffer.expand),
@@ -53,7 +55,7 @@ def make_tree(
         "buffer_total_size_kb": ReadOnly(buffer.total),
         "dynamic_events": DefinitionsFile(events, dynamic=True),
         "error_log": ErrorLogFile(log),
-        "events": EventsFolder(tracing, switches, _of_event, _of_group),
+        "events": EventsFolder(tracing, switches, filters.of_event, filters.of_group),
         "kprobe_events": DefinitionsFile(events),
         "kprobe_profile": ReadOnly(lambda: profile(events)),
         "kprobes": kprobes_folder(kprobes),
@@ -91,11 +93,3 @@ def _cpu(tracing: Tracing, buffer: Buffer) -> Table:
         "trace_pipe": TracePipe(tracing),
     }
     return Table(nodes)
-
-
-def _of_event(event: TraceEvent) -> dict[str, File]:
-    return {"filter": ReadOnly(lambda: f"{event.filter}\n")}
-
-
-def _of_group(group: str) -> dict[str, File]:
-    return {}

@@ -1,4 +1,4 @@
-"""``EventFilter``: the file ``filter`` of an event.
+"""Filters of events and groups, applied as writing into their files ``filter`` does.
 
 kernel/trace/trace_events.c (``event_filter_write()``), trace_events_filter.c
 (``apply_event_filter()``).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 
 from kprobesim.sizes import PAGE
 from kprobesim.trace.event import TraceEvent
@@ -18,7 +19,7 @@ from kprobesim.trace.filters.facts import FilterFacts
 from kprobesim.trace.filters.field import Field, Fields
 from kprobesim.trace.filters.parse import parse_filter
 
-__all__ = ["apply_filter", "fields_of"]
+__all__ = ["apply_filter", "apply_group_filter", "fields_of"]
 
 _NONE = "none"
 
@@ -41,9 +42,7 @@ def apply_filter(event: TraceEvent, written: str, facts: FilterFacts) -> None:
         FilterError: The kernel refuses it: the event has no filter then, and its file says why.
         OSError: It is longer than a page.
     """
-    if len(written.encode("utf-8", "surrogateescape")) >= PAGE:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    text = written.rstrip(SPACE)
+    text = _stripped(written)
     if text.lstrip(SPACE) == "0":
         event.restrict(None, _NONE)
         return
@@ -53,3 +52,33 @@ def apply_filter(event: TraceEvent, written: str, facts: FilterFacts) -> None:
         event.restrict(None, error.shown)
         raise
     event.restrict(lambda fields: condition(node, fields), text)
+
+
+def apply_group_filter(
+    events: Sequence[TraceEvent], written: str, facts: FilterFacts
+) -> list[FilterError]:
+    """Give each of ``events`` a filter; those that do not have its fields have none then.
+
+    Returns:
+        What their files say of that.
+
+    Raises:
+        OSError: It is longer than a page.
+    """
+    text = _stripped(written)
+    refused = []
+    for event in events:
+        try:
+            apply_filter(event, text, facts)
+        except FilterError:
+            error = FilterError(errno.EINVAL, text, "BAD_SUBSYS_FILTER")
+            event.restrict(None, error.shown)
+            refused.append(error)
+    return refused
+
+
+def _stripped(written: str) -> str:
+    """What is read of a filter that is written."""
+    if len(written.encode("utf-8", "surrogateescape")) >= PAGE:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return written.rstrip(SPACE)

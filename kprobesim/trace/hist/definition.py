@@ -78,9 +78,7 @@ def _compared(field: HistField) -> tuple[object, ...]:
     return field.flags, field.field, field.size, field.signed, field.variable
 
 
-def define_hist(
-    attributes: Attributes, fields: Fields, version: tuple[int, ...]
-) -> HistDefinition:
+def define_hist(attributes: Attributes, fields: Fields, version: tuple[int, ...]) -> HistDefinition:
     """What the attributes of a hist trigger say.
 
     Args:

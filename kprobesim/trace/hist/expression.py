@@ -226,7 +226,7 @@ class Expressions:
             of_value = not flags & (HistFlag.VAR | HistFlag.KEY)
             if modifier.startswith(word) and self._version >= SINCE_PERCENT and of_value:
                 return flags | flag, 0
-        self._refuse("BAD_FIELD_MODIFIER", modifier)
+        return self._refuse("BAD_FIELD_MODIFIER", modifier)
 
     def _generic(self, name: str, field: Field | None) -> HistFlag:
         """What is in no record, by the names of older kernels."""
@@ -237,7 +237,7 @@ class Expressions:
             return HistFlag.STACKTRACE
         if kind is FieldKind.COMM and self._version >= SINCE_COMM:
             return HistFlag.COMM | HistFlag.STRING
-        self._refuse("FIELD_NOT_FOUND", name)
+        return self._refuse("FIELD_NOT_FOUND", name)
 
     def _create(self, field: Field | None, flags: HistFlag) -> HistField:
         """The field for an event's field, or for what every event has."""
