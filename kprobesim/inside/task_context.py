@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
+from kprobesim.typed.variables import find_variable
+from kprobesim.types.btf import Btf
 
 __all__ = ["ContextPlaces", "context_places"]
 
@@ -16,15 +18,23 @@ class ContextPlaces(HexRepr):
 
     Attributes:
         preempt_variable: ``preempt_count`` as a per-CPU variable, without its base (x86-64).
+        preempt_bytes: How many bytes that has: 8 since 7.3, else 4. Its highest bit is clear if the
+            task is to be rescheduled.
         preempt_member: The same as a member of ``task_struct`` (ARM64).
         flags_member: ``thread_info.flags`` in ``task_struct``.
         migration_member: ``migration_disabled`` in it.
     """
 
     preempt_variable: int | None
+    preempt_bytes: int
     preempt_member: int | None
     flags_member: int | None
     migration_member: int | None
+
+
+def _size(btf: Btf | None) -> int:
+    known = None if btf is None else find_variable("__preempt_count", [btf])
+    return 4 if known is None else known.type.size or 4
 
 
 def context_places(image: KernelImage) -> ContextPlaces:
@@ -40,6 +50,7 @@ def context_places(image: KernelImage) -> ContextPlaces:
         found = [hot[0].address + offset]
     return ContextPlaces(
         found[0] if found else None,
+        _size(btf),
         member("task_struct", "thread_info.preempt_count"),
         member("task_struct", "thread_info.flags"),
         member("task_struct", "migration_disabled"),

@@ -21,7 +21,8 @@ class Context(NamedTuple):
     """What the word says.
 
     Attributes:
-        preempt_count: The kernel's own, as it is in memory.
+        preempt_count: The kernel's own, as it is in memory; of one with 64 bits the low 31, and
+            the highest one above them.
         thread_flags: The low 16 bits of ``thread_info.flags``.
         migration_disabled: How often, modulo 256.
         irqs_off: Whether interrupts are off.

@@ -157,6 +157,11 @@ class Programs:
             p.planted = made
         return made
 
+    @property
+    def now(self) -> int:
+        """The guest's time, in nanoseconds."""
+        return self._facts.now()
+
     def new_stream(self) -> Stream:
         """A stream for :class:`~kprobesim.programs.appending.Append`, still empty."""
         return Stream(self._machine.engine.hooks.keep)

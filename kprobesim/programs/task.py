@@ -38,6 +38,7 @@ class TaskFacts:
             "current": self.current,
             "ids": self.ids,
             "now": self.now,
+            "per_cpu": self.per_cpu,
             "pid": self.pid,
             "stack_id": self.stack_id,
             "tgid": self.tgid,
@@ -59,6 +60,11 @@ class TaskFacts:
                 break
         pointer = self._read(address, 8)
         return pointer if pointer is not None and pointer & _HIGH_HALF else None
+
+    def per_cpu(self) -> int:
+        """What is added to the address of a per-CPU variable."""
+        bases = [self._control[name].value for name in self._tasks.place.bases]
+        return next((base for base in bases if base & _HIGH_HALF), bases[-1] if bases else 0)
 
     def pid(self) -> int | None:
         """The thread's."""
@@ -99,7 +105,9 @@ class TaskFacts:
             for name in reversed(self._tasks.place.bases):
                 address = self._control[name].value + places.preempt_variable & MASK64
                 if address & _HIGH_HALF:
-                    count = self._read(address, 4) or 0
+                    count = self._read(address, places.preempt_bytes) or 0
+            if places.preempt_bytes == 8:
+                count = count & 0x7FFF_FFFF | count >> 63 << 31
         flags, migration = member(places.flags_member, 2), member(places.migration_member, 1)
         return count | flags << 32 | migration << 48 | off << 63
 

@@ -74,7 +74,8 @@ FACTS: dict[str, Type] = {
     "context": U64,
     "current": U64,
     "ids": U64,
+    "per_cpu": U64,
 }
 """What is known at a hit beside registers and memory, by name."""
-ALWAYS_KNOWN = {"context", "cpu", "here", "ids", "now", "duration"}
+ALWAYS_KNOWN = {"context", "cpu", "here", "ids", "now", "duration", "per_cpu"}
 """The facts that are never faults."""

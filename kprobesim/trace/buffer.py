@@ -53,6 +53,12 @@ class TraceBuffer:
         self.pull()
         self._pages.overwrite = overwrite
 
+    @property
+    def used(self) -> int:
+        """Bytes that the entries take in the kernel's ring buffer."""
+        self.pull()
+        return self._pages.used
+
     def append(self, entry: TraceEntry, size: int = _HEAD) -> None:
         """Write ``entry``, whose record has ``size`` bytes in the kernel, behind all others."""
         self.pull()

@@ -18,8 +18,7 @@ from kprobesim.trace.columns import TraceFlag
 
 __all__ = ["ContextOf", "Way"]
 
-_SOFTIRQ, _BH, _HARDIRQ, _NMI = 1 << 8, 9, 1 << 16, 1 << 20
-_HARDIRQ_MASK, _NMI_MASK, _SOFTIRQ_MASK = 0xF_0000, 0xF0_0000, 0xFF00
+_SOFTIRQ, _BH, _SOFTIRQ_MASK = 1 << 8, 9, 0xFF00
 _NOT_RESCHED = 1 << 31  # in x86-64's preempt_count, inverted
 _DECREMENTS = 5, 12
 _MIGRATION = 5, 18
@@ -35,17 +34,32 @@ class Way(enum.Enum):
     RETURN = "return"
 
 
+class _Layout(NamedTuple):
+    """Where preempt_count has interrupts: the lowest bits of the hard ones and of NMIs."""
+
+    hardirq: int
+    nmi: int
+
+
+_BITS, _BITS_7_3 = _Layout(1 << 16, 1 << 20), _Layout(1 << 24, 1 << 28)
+_OTHER_LAYOUT = 7, 3
+
+
 class _Adds(NamedTuple):
-    """What a way adds: to the count of a kernel that counts, to any; and whether it masks IRQs."""
+    """What a way adds.
+
+    ``counted``: to the depth, where that is counted. ``irqs_off``: interrupts are masked.
+    ``nmi``: it is an exception that counts as an NMI.
+    """
 
     counted: int = 0
-    always: int = 0
     irqs_off: bool = False
+    nmi: bool = False
 
 
 _X86 = {
     Way.FTRACE: _Adds(counted=1),
-    Way.BREAKPOINT: _Adds(always=_NMI + _HARDIRQ, irqs_off=True),
+    Way.BREAKPOINT: _Adds(irqs_off=True, nmi=True),
     Way.JUMP: _Adds(counted=1),
     Way.RETURN: _Adds(counted=1),
 }
@@ -56,6 +70,8 @@ _ARM64 = {
 _WAYS = halves(x86_64=_X86, arm64=_ARM64)
 _LOCKED_RETURN = _Adds(counted=1, irqs_off=True)  # kretprobe_hash_lock(), up to 5.10
 _LOCKLESS = 5, 11
+_BRK_RETURN = _Adds(counted=2, irqs_off=True)  # ARM64's trampoline is a BRK since 6.12
+_BRK_RETURNS = halves(x86_64=(99,), arm64=(6, 12))
 
 _RESCHED_BITS = halves(x86_64=(3, 4), arm64=(1, 2))
 _INVERTED = halves(x86_64=True, arm64=False)
@@ -67,22 +83,22 @@ _GENERIC_SINCE = halves(x86_64=(6, 18), arm64=(99,))
 class ContextOf:
     """What a kernel of some version and configuration says of a hit."""
 
-    def __init__(
-        self, arch: str, version: tuple[int, ...], *, preemption: bool, counts: bool
-    ) -> None:
+    def __init__(self, arch: str, version: tuple[int, ...], *, preemptible: bool) -> None:
         """Set up.
 
         Args:
             arch: "x86_64" or "arm64".
             version: Of the kernel.
-            preemption: CONFIG_PREEMPTION.
-            counts: CONFIG_PREEMPT_COUNT.
+            preemptible: CONFIG_PREEMPTION, which counts how deep it is disabled.
         """
         self._ways = dict(_WAYS[arch])
         if version < _LOCKLESS:
             self._ways[Way.RETURN] = _LOCKED_RETURN
-        self._counts = counts
-        self._decrements = preemption and version >= _DECREMENTS
+        if version >= _BRK_RETURNS[arch]:
+            self._ways[Way.RETURN] = _BRK_RETURN
+        self._layout = _BITS if version < _OTHER_LAYOUT else _BITS_7_3
+        self._counts = preemptible
+        self._decrements = preemptible and version >= _DECREMENTS
         self._has_migration = version >= _MIGRATION
         bits = _GENERIC_BITS if version >= _GENERIC_SINCE[arch] else _RESCHED_BITS[arch]
         self._need, self._lazy = (1 << bit for bit in bits)
@@ -97,15 +113,17 @@ class ContextOf:
             way: How the kernel would have come to its handler.
         """
         found, adds = context_of(word), self._ways[way]
-        count = (found.preempt_count & ~_NOT_RESCHED) + adds.always
+        layout, count = self._layout, found.preempt_count & ~_NOT_RESCHED
         if self._counts:
             count += adds.counted
+        if adds.nmi:
+            count += layout.nmi + layout.hardirq
         flags = 0
         if found.irqs_off or adds.irqs_off:
             flags |= TraceFlag.IRQS_OFF
-        if count & _NMI_MASK:
+        if count // layout.nmi & 15:
             flags |= TraceFlag.NMI
-        if count & _HARDIRQ_MASK:
+        if count // layout.hardirq & 15:
             flags |= TraceFlag.HARDIRQ
         if count & _SOFTIRQ:
             flags |= TraceFlag.SOFTIRQ

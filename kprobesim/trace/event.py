@@ -19,6 +19,10 @@ __all__ = ["EventPlanter", "TraceEvent"]
 class EventPlanter(Protocol):
     """Who plants the probes of events."""
 
+    @property
+    def tells_lengths(self) -> bool:
+        """Whether ``format`` tells how long arrays are."""
+
     def enable(self, event: TraceEvent, enabled: bool) -> None:
         """Arm its probes, or disarm them."""
 
@@ -74,7 +78,7 @@ class TraceEvent:
     @property
     def format(self) -> str:
         """The text of the file ``format``."""
-        return format_text(self.name, self.id, self.definition)
+        return format_text(self.name, self.id, self.definition, lengths=self._planter.tells_lengths)
 
     @property
     def enabled(self) -> bool:

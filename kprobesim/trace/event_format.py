@@ -49,31 +49,39 @@ _RETURN = ("__probe_func", "__probe_ret_ip")
 _COMMON_BYTES = 8
 
 
-def event_fields(definition: ProbeDefinition) -> list[EventField]:
-    """The fields behind :data:`COMMON_FIELDS`: the probe's place, then its arguments."""
+def event_fields(definition: ProbeDefinition, *, lengths: bool = True) -> list[EventField]:
+    """The fields behind :data:`COMMON_FIELDS`: the probe's place, then its arguments.
+
+    Args:
+        definition: The event's.
+        lengths: Whether the lengths of arrays are told.
+    """
     fields, at = [], _COMMON_BYTES
     for name in _RETURN if definition.returns else _ENTRY:
         fields.append(EventField(name, "unsigned long", at, 8))
         at += 8
     for argument in definition.arguments:
         kind = argument.type
-        text = f"{kind.format}[{kind.count}]" if kind.count else kind.format
+        known = lengths or kind.is_string
+        text = f"{kind.format}[{kind.count if known else ''}]" if kind.count else kind.format
         fields.append(EventField(argument.name, text, at, kind.size, kind.signed))
         at += kind.size
     return fields
 
 
-def format_text(name: str, number: int, definition: ProbeDefinition) -> str:
+def format_text(name: str, number: int, definition: ProbeDefinition, *, lengths: bool) -> str:
     """The text of the file.
 
     Args:
         name: The event's name, without its group.
         number: Its id.
         definition: Its first definition.
+        lengths: Whether the lengths of arrays are told, as before 6.1.15, whose
+            ``struct ftrace_event_field`` has a member for them that kprobe events leave at 0.
     """
     lines = [f"name: {name}", f"ID: {number}", "format:"]
     lines += map(str, COMMON_FIELDS)
-    lines += ["", *map(str, event_fields(definition)), ""]
+    lines += ["", *map(str, event_fields(definition, lengths=lengths)), ""]
     return "\n".join([*lines, f"print fmt: {_print_format(definition)}", ""])
 
 

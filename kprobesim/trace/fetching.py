@@ -6,6 +6,7 @@ kernel leaves in its record what was there before, most often zeroes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ _STRING = 4096  # MAX_STRING_SIZE
 _KERNEL_CS, _KERNEL_DS = 0x10, 0x18
 _INT3_BYTES = 1
 _FLAGS = halves(x86_64="flags", arm64="pstate")
+_SYMBOL = re.compile(r"([^+-]+)(?:([+-])(.+))?")
 _LINK = "lr"  # regs_query_register_offset() knows x30 by that name, too
 
 
@@ -55,6 +57,8 @@ class Fetching:
             f.CurrentTask: lambda one: Fact("current"),
             f.Argument: lambda one: self._argument(one.number),
             f.Immediate: lambda one: as_value(one.value & MASK64),
+            f.Address: self._address,
+            f.ThisCpu: lambda one: self._make[type(one.inner)](one.inner) + Fact("per_cpu"),
             f.Memory: lambda one: self._pointer(one).deref(0),
             f.Deref: self._word,
         }
@@ -95,11 +99,16 @@ class Fetching:
     def _pointer(self, fetch: f.Memory | f.Deref) -> Value:
         """The address that is read."""
         if isinstance(fetch, f.Memory):
-            place = fetch.place
-            start = place.address if place.symbol is None else self._place(place.symbol)
-            return as_value(start)
+            return self._address(fetch.place)
         inner = self._make[type(fetch.inner)](fetch.inner)
         return inner if not fetch.offset else inner + (fetch.offset & MASK64)
+
+    def _address(self, place: f.Address) -> Value:
+        if place.symbol is None:
+            return as_value(place.address)
+        name, sign, offset = _SYMBOL.fullmatch(place.symbol).groups()  # type: ignore[union-attr]
+        start = self._place(name)
+        return as_value(start + int(f"{sign}{offset}", 0) & MASK64 if sign else start)
 
     def _word(self, fetch: f.Deref) -> Value:
         return _load(self._pointer(fetch), 0, U64, fetch.user)

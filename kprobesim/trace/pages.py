@@ -42,6 +42,11 @@ class Pages:
     def _most(self) -> int | None:
         return None if self.kb is None else max(-(-self.kb * 1024 // _PAGE), _LEAST_PAGES)
 
+    @property
+    def used(self) -> int:
+        """Bytes of all pages but what the last one has left."""
+        return _PAGE * len(self._counts) - self._free
+
     def clear(self) -> None:
         """All are empty."""
         self._counts.clear()

@@ -23,11 +23,11 @@ class TraceProbe:
         planted: Its probe and program; ``None``: it waits for its module.
     """
 
-    event: TraceEvent
-
-    def __init__(self, definition: ProbeDefinition, planted: Planted | None) -> None:
+    def __init__(self, definition: ProbeDefinition, event: TraceEvent) -> None:
+        """It is not planted yet."""
         self.definition = definition
-        self.planted = planted
+        self.event = event
+        self.planted: Planted | None = None
         self._hits = self._misses = 0
 
     @property

@@ -81,6 +81,10 @@ class SavedCmdlines:
             name = task.comm if task is not None and task.pid == pid else _UNKNOWN
         return name
 
+    def get(self, pid: int, otherwise: str) -> str:
+        """The name of task ``pid`` as it was saved; ``otherwise``, if it was not."""
+        return self._names.get(pid, otherwise)
+
     def text(self) -> str:
         """The text of the file ``saved_cmdlines``."""
         return "".join(f"{pid} {name}\n" for pid, name in self._names.items())

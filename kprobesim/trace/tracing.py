@@ -10,7 +10,6 @@ from typing import Any
 from kprobesim.arch.architecture import architecture
 from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.image import KernelImage
-from kprobesim.image.config import read_config
 from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
@@ -42,6 +41,7 @@ class Tracing:
     Attributes:
         buffer: What was recorded.
         options: The options that are on, of those that change what is recorded or shown.
+        tells_lengths: Whether ``format`` tells how long arrays are.
         columns: What stands before an event's own words.
     """
 
@@ -60,10 +60,9 @@ class Tracing:
         self.buffer.fetch = self._fetch
         self.columns = Columns(image.version)
         self.options = {"irq-info"}
-        config = read_config(image) or {}
-        preemption = config.get("CONFIG_PREEMPTION", "n") == "y"
-        counts = preemption or config.get("CONFIG_PREEMPT_COUNT", "n") == "y"
-        self._context = ContextOf(image.arch, image.version, preemption=preemption, counts=counts)
+        self._context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
+        btf = image.btf
+        self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
         self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Way]] = {}
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
@@ -80,18 +79,49 @@ class Tracing:
         Raises:
             KprobeError: The probe is refused, and nothing has changed.
         """
-        event = self._events.get(definition.name)
-        made = event or TraceEvent(self._next_id, definition, self)
-        planted = self._prepare(made, definition)
-        self._register(planted, enabled=made.enabled)
-        probe = TraceProbe(definition, planted)
-        self._keep(made, probe)
-        if event is None:
-            self._events[definition.name] = made
-            self._next_id += 1
-        made.probes.append(probe)
-        probe.event = made
+        probe = self.add_unplanted(definition)
+        try:
+            self.plant(probe)
+        except BaseException:
+            self.remove(probe)
+            raise
         return probe
+
+    def add_unplanted(self, definition: ProbeDefinition) -> TraceProbe:
+        """The same without a probe, for one whose module is still to come: :meth:`plant` it."""
+        event = self._events.get(definition.name)
+        if event is None:
+            event = self._events[definition.name] = TraceEvent(self._next_id, definition, self)
+            self._next_id += 1
+        probe = TraceProbe(definition, event)
+        event.probes.append(probe)
+        return probe
+
+    def plant(self, probe: TraceProbe) -> None:
+        """Register the probe of a definition that has none, disabled unless its event is enabled.
+
+        Raises:
+            KprobeError: It is refused.
+        """
+        event, definition = probe.event, probe.definition
+        planted = self._programs.prepare(
+            [definition.name],
+            self._program(event, definition),
+            many=False,
+            places=[_place(definition)],
+        )
+        for p in planted.probes:
+            if not event.enabled:
+                p.flags |= KprobeFlag.DISABLED
+        self._programs.register(planted)
+        probe.replant(planted)
+        self._keep(probe)
+
+    def unplant(self, probe: TraceProbe) -> None:
+        """Unregister it: its module goes. What it has counted stays."""
+        if probe.planted is not None:
+            probe.planted.remove()
+            probe.replant(None)
 
     def remove(self, probe: TraceProbe) -> None:
         """Unregister a probe; with its last one the event is gone.
@@ -100,19 +130,10 @@ class Tracing:
         """
         event = probe.event
         self.buffer.pull()
-        if probe.planted is not None:
-            probe.planted.remove()
+        self.unplant(probe)
         event.probes.remove(probe)
         if not event.probes:
             del self._events[event.full_name]
-
-    def _prepare(self, event: TraceEvent, definition: ProbeDefinition) -> Planted:
-        return self._programs.prepare(
-            [definition.name],
-            self._program(event, definition),
-            many=False,
-            places=[_place(definition)],
-        )
 
     def _program(self, event: TraceEvent, definition: ProbeDefinition) -> Program:
         values = self._fetching.values(definition)
@@ -124,19 +145,13 @@ class Tracing:
             (record, *event.actions), returns=definition.returns, maxactive=definition.maxactive
         )
 
-    def _register(self, planted: Planted, *, enabled: bool) -> None:
-        for p in planted.probes:
-            if not enabled:
-                p.flags |= KprobeFlag.DISABLED
-        self._programs.register(planted)
-
-    def _keep(self, event: TraceEvent, probe: TraceProbe) -> None:
+    def _keep(self, probe: TraceProbe) -> None:
         """Know the entries of a probe again."""
         definition = probe.definition
         assert probe.planted is not None
         layout = RecordLayout(definition, self._fetching.values(definition))
         number = probe.planted.stores[0].number
-        self._records[number] = event, probe, layout, self._way(probe)
+        self._records[number] = probe.event, probe, layout, self._way(probe)
 
     def _way(self, probe: TraceProbe) -> Way:
         """How the kernel itself comes to such a probe's handler."""
@@ -179,7 +194,7 @@ class Tracing:
                 probe.planted.disable()
             program = self._program(event, probe.definition)
             probe.planted = self._programs.exchange(probe.planted, program)
-            self._keep(event, probe)
+            self._keep(probe)
             if event.enabled:
                 probe.planted.enable()
 
@@ -198,6 +213,11 @@ class Tracing:
     @on.setter
     def on(self, on: bool) -> None:
         self._stream.on = on
+
+    @property
+    def now(self) -> int:
+        """The guest's time, in nanoseconds."""
+        return self._programs.now
 
     def _fetch(self) -> Iterator[tuple[TraceEntry, int]]:
         """What the programs have recorded since the last time."""
@@ -241,9 +261,9 @@ class Tracing:
         return show
 
     def before(self, entry: TraceEntry) -> str:
-        """The columns of an entry, with the name that its task has by now."""
+        """The columns of an entry, with the name of its task that was saved last."""
         return self.columns.before(
-            replace(entry, comm=self._saved[entry.pid]),
+            replace(entry, comm=self._saved.get(entry.pid, entry.comm)),
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )
@@ -281,4 +301,4 @@ def _place(definition: ProbeDefinition) -> dict[str, Any]:
     """Where a definition's probe is, as the arguments of a ``Kprobe``."""
     if definition.symbol is None:
         return {"addr": definition.address}
-    return {"symbol_name": definition.symbol, "offset": definition.offset}
+    return {"symbol_name": definition.qualified, "offset": definition.offset}

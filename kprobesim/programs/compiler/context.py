@@ -41,7 +41,10 @@ def _emit(b: ir.IRBuilder, guest: Guest, memory: GuestMemoryCode, task: TaskCode
     if places.preempt_variable is not None:
         for name in reversed(guest.tasks.place.bases):
             based = b.add(word_at(b, guest.control[name]), const(places.preempt_variable))
-            number, _ = memory.read(b, based, 4)
+            number, _ = memory.read(b, based, places.preempt_bytes)
+            if places.preempt_bytes == 8:
+                top = b.shl(b.lshr(number, const(63)), const(31))
+                number = b.or_(b.and_(number, const(0x7FFF_FFFF)), top)
             is_kernels = b.trunc(b.lshr(based, const(63)), I1)
             count = b.select(is_kernels, number, count)
     context = b.or_(off, count)

@@ -61,6 +61,15 @@ class TaskCode:
         unset = _is_no_kernels(b, register)
         return b.select(unset, value, register), b.and_(unset, fault)
 
+    def per_cpu(self, b: ir.IRBuilder) -> _Fetched:
+        """What is added to the address of a per-CPU variable."""
+        found: ir.Value = const(0)
+        for name in reversed(self._guest.tasks.place.bases):
+            base = word_at(b, self._guest.control[name])
+            last = name == self._guest.tasks.place.bases[-1]
+            found = base if last else b.select(_is_no_kernels(b, base), found, base)
+        return found, ir.Constant(I1, 0)
+
     def pid(self, b: ir.IRBuilder) -> _Fetched:
         """The thread's, sign-extended."""
         return self._member(b, "pid")
@@ -132,6 +141,7 @@ class TaskCode:
             "tgid": self.tgid,
             "cpu": self.cpu,
             "now": self.now,
+            "per_cpu": self.per_cpu,
             "caller": self.caller,
             "stack_id": self.stack_id,
         }
