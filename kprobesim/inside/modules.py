@@ -7,24 +7,21 @@ of what they hold, only the list's head is a list.
 
 from __future__ import annotations
 
-import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError, ImageError, UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
 from kprobesim.image.modules.module_image import ModuleState
+from kprobesim.inside.code_addresses import handed_on
 from kprobesim.machine.memory import HostAccess
 from kprobesim.sizes import MASK64
 
 __all__ = ["GuestModule", "GuestModules"]
 
-_READER, _READER_BYTES = "m_start", 128
-_X86_ADDRESS = re.compile(rb"(?s)\x48\xc7\xc7(?P<direct>.{4})|\x48\x8d\x3d(?P<relative>.{4})")
+_READER = "m_start"
 _STATES = (ModuleState.LIVE, ModuleState.COMING, ModuleState.GOING)  # enum module_state
 _NAME = 56  # MODULE_NAME_LEN
 _MOST = 4096  # more modules than any kernel has
@@ -80,7 +77,7 @@ class GuestModules:
         return f"<GuestModules: {', '.join(one.name for one in self) or 'none is loaded'}>"
 
     def _read(self) -> list[GuestModule]:
-        head, layout, found = self._head(), self._layout, list[GuestModule]()
+        head, layout, found = self.head(), self._layout, list[GuestModule]()
         at = self._memory.read_u64(head) if head else head
         while at != head and len(found) < _MOST:
             module = at - layout["list"] & MASK64
@@ -122,8 +119,12 @@ class GuestModules:
             )
         return layout
 
-    def _head(self) -> int:
-        """The address of the list's head; 0 before there is one."""
+    def head(self) -> int:
+        """The address of the list's head, the variable ``modules``; 0 before it is a list.
+
+        Raises:
+            ImageError: The kernel does not tell where it is.
+        """
         candidates = [symbol.address for symbol in self._image.symbols.candidates("modules")]
         candidates = candidates or self._handed_on
         for address in candidates:
@@ -144,33 +145,4 @@ class GuestModules:
     @cached_property
     def _handed_on(self) -> list[int]:
         """The addresses that functions called m_start hand on."""
-        find = _ADDRESSES[self._image.arch]
-        return [
-            address
-            for symbol in self._image.symbols.candidates(_READER)
-            for address in find(self._image.read(symbol.address, _READER_BYTES), symbol.address)
-        ]
-
-
-def _x86_addresses(code: bytes, start: int) -> Iterator[int]:
-    """What is put into RDI, as it is or relative to RIP."""
-    for match in _X86_ADDRESS.finditer(code):
-        word = match["direct"] or match["relative"]
-        (value,) = struct.unpack("<i", word)
-        yield (value if match["direct"] else start + match.end() + value) & MASK64
-
-
-def _arm64_addresses(code: bytes, start: int) -> Iterator[int]:
-    """What ADRP and ADD make."""
-    pages: dict[int, int] = {}
-    for index, (word,) in enumerate(struct.iter_unpack("<I", code)):
-        rd, rn = word & 31, word >> 5 & 31
-        if word & 0x9F00_0000 == 0x9000_0000:
-            distance = (word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3
-            distance -= (distance & 1 << 20) << 1
-            pages[rd] = (start + 4 * index & ~0xFFF) + (distance << 12)
-        elif word & 0xFFC0_0000 == 0x9100_0000 and rn in pages:
-            yield pages[rn] + (word >> 10 & 0xFFF) & MASK64
-
-
-_ADDRESSES = halves(x86_64=_x86_addresses, arm64=_arm64_addresses)
+        return handed_on(self._image, _READER)

@@ -138,6 +138,9 @@ class CalledKernel(Kernel):
     def _module_types(self) -> Sequence[Btf]:
         return self._modules.types()
 
+    def _vmcoreinfo(self) -> None:
+        """It never comes so far."""
+
     def _percpu_offset(self) -> int:
         return percpu_offset(self.image)
 

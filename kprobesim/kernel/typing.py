@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import ImageError, TypesError, UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
 from kprobesim.kernel.arguments import as_int
 from kprobesim.machine.registers import PtRegs
+from kprobesim.machine.system import System
 
 if TYPE_CHECKING:  # a kernel of which nobody asks for types needs none of it
+    from drgn import Object, Program
+
+    from kprobesim.bridges.drgn.program import DrgnSession
     from kprobesim.functions.passed import Passed
+    from kprobesim.inside.variables import VariablePlaces
     from kprobesim.typed.home import Home
     from kprobesim.typed.value import TypedValue
-    from kprobesim.typed.variables import VariableType
     from kprobesim.types.btf import Btf
     from kprobesim.types.model import Function
 
@@ -27,6 +33,7 @@ class Typing:
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that know types."""
 
     image: KernelImage
+    machine: System
 
     @property
     @abstractmethod
@@ -44,6 +51,16 @@ class Typing:
     @abstractmethod
     def _module_types(self) -> Sequence[Btf]:
         """The types of the modules that are loaded, as far as they have any."""
+
+    def _vmcoreinfo(self) -> bytes | None:
+        """What the kernel has written down for who reads its dumps; ``None`` before it has."""
+        from kprobesim.inside.vmcoreinfo import find_vmcoreinfo
+
+        if self._found_vmcoreinfo is None:
+            self._found_vmcoreinfo = find_vmcoreinfo(self.machine.memory.ram)
+        return self._found_vmcoreinfo
+
+    _found_vmcoreinfo: bytes | None = None
 
     @abstractmethod
     def _percpu_offset(self) -> int:
@@ -103,31 +120,23 @@ class Typing:
                 f"k.variable({text!r}, 'struct list_head')",
             )
         found = known.type if type is None and known is not None else self._home.find(str(type))
-        address = self._linked_at(name, known)
+        at = name.address if isinstance(name, Symbol) else self._places.linked_at(text, known)
         if known is not None and known.per_cpu:
-            address += self._percpu_offset()
-        return TypedValue(self._home, found, address=address)
-
-    def _linked_at(self, name: str | Symbol, known: VariableType | None) -> int:
-        """The address of a variable; without CONFIG_KALLSYMS_ALL, some have no symbol."""
-        if isinstance(name, Symbol):
-            return name.address
-        if known is not None and known.place is not None:
-            return self._per_cpu_section + known.place
-        exported = self.image.exported(name)
-        return self.symbols[name].address if exported is None else exported
+            at += self._percpu_offset()
+        return TypedValue(self._home, found, address=at)
 
     @cached_property
-    def _per_cpu_section(self) -> int:
-        from kprobesim.inside.per_cpu import per_cpu_section
+    def _places(self) -> VariablePlaces:
+        from kprobesim.inside.variables import VariablePlaces
 
-        return per_cpu_section(self.image)
+        memory = self.machine.memory
+        return VariablePlaces(self.image, memory, lambda: self.symbols, self._vmcoreinfo)
 
     @cached_property
     def _home(self) -> Home:
         from kprobesim.typed.home import Home
 
-        return Home(self.read, self.read_cstr, self._types, self._name_at)
+        return Home(self.read, self.read_cstr, self._types, self._name_at, self.as_drgn)
 
     def _types(self) -> Sequence[Btf]:
         return (self._kernel_types(), *self._module_types())
@@ -144,6 +153,68 @@ class Typing:
     def _name_at(self, address: int) -> str | None:
         found = self.symbols.at(address) if self.image.has_symbols else None
         return found.symbol.name if found is not None and found.offset == 0 else None
+
+    # -- drgn --------------------------------------------------------------------------------------
+
+    def drgn(self, debug: str | os.PathLike[str] | None = None) -> Program:
+        """A live ``drgn.Program`` on this guest, for types and all that drgn's helpers know.
+
+        Types and source lines are those of ``debug``, or of the image itself if it has any; else
+        types are BTF's and names the kernel's own, and nothing more is needed. It looks at the
+        guest as it stands, in a handler, too; the same one is given at each call.
+
+        >>> [task.comm.string_() for task in for_each_task(k.drgn())]
+        [b'init', b'kthreadd', ...]
+
+        Args:
+            debug: The vmlinux of the ``-dbg`` package, or the package, for DWARF: 2 s once.
+
+        Raises:
+            ImageError: ``debug`` is of another kernel; or neither it nor BTF is there.
+            UsageError: drgn is not installed.
+        """
+        session = self._drgn_session(None if debug is None else Path(debug))
+        session.look_for_modules()
+        return session.prog
+
+    def as_drgn(self, thing: TypedValue | PtRegs) -> Object:
+        """A ``drgn.Object`` of :meth:`drgn`'s: of a typed value, or of registers.
+
+        >>> k.drgn().stack_trace(k.as_drgn(regs))
+
+        Raises:
+            ImageError: Nothing tells how the kernel's structs look.
+            UsageError: drgn is not installed, or ``thing`` is something else.
+        """
+        return self._drgn_session(None).object(thing)
+
+    def _drgn_session(self, debug: Path | None) -> DrgnSession:
+        if debug is None and self._last_session is not None:
+            return self._last_session
+        if debug not in self._drgn_sessions:
+            from kprobesim.bridges.drgn.program import DrgnGuest, DrgnSession
+
+            places, memory = self._places, self.machine.memory
+            guest = DrgnGuest(
+                self.image,
+                memory,
+                types=self._types_if_any,
+                symbols=lambda: self.symbols,
+                linked_at=places.linked_at,
+                vmcoreinfo=self._vmcoreinfo(),
+            )
+            self._drgn_sessions[debug] = DrgnSession(guest, debug)
+        self._last_session = self._drgn_sessions[debug]
+        return self._last_session
+
+    _last_session: DrgnSession | None = None
+
+    @cached_property
+    def _drgn_sessions(self) -> dict[Path | None, DrgnSession]:
+        return {}
+
+    def _types_if_any(self) -> Sequence[Btf]:
+        return () if self.image.btf is None else self._types()
 
     # -- arguments ---------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kprobesim.types.btf import Btf
 from kprobesim.types.model import Type
@@ -21,12 +22,14 @@ class Home:
         read_cstr: ``read_cstr(address, limit)``: what is before the NUL.
         types: The kernel's types and its modules', the kernel's first.
         name_at: The name of the function or variable that begins at an address.
+        to_drgn: Makes a ``drgn.Object`` of a typed value.
     """
 
     read: Callable[[int, int], bytes]
     read_cstr: Callable[[int, int], bytes]
     types: Callable[[], Sequence[Btf]]
     name_at: Callable[[int], str | None]
+    to_drgn: Callable[[Any], Any]
 
     def find(self, text: str) -> Type:
         """The type that C's ``text`` means, such as ``struct file *``.

@@ -56,6 +56,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "irq_err_count": ("atomic_t",),
     # processors: kernel/cpu.c, mm/percpu.c, lib/cpumask.c
     "nr_cpu_ids": ("unsigned int",),
+    "__per_cpu_offset": ("unsigned long [64]",),
     "__cpu_possible_mask": ("struct cpumask",),
     "__cpu_online_mask": ("struct cpumask",),
     "__cpu_present_mask": ("struct cpumask",),

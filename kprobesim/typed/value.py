@@ -93,6 +93,31 @@ class TypedValue(Operators):
             )
         return self._number
 
+    @property
+    def is_number_(self) -> bool:
+        """Whether it is a number, a pointer or an enum, and no struct, union or array."""
+        return self._number is not None
+
+    def bytes_(self) -> bytes:
+        """The bytes that a struct, a union or an array has now.
+
+        Raises:
+            GuestMemoryError: Nothing is mapped where it lies.
+            UsageError: It is a number.
+        """
+        data = self.read_()._data
+        if data is None:
+            raise UsageError(f"a {_name(self.type_)} is a number: take .value_()")
+        return data
+
+    def drgn_(self) -> Any:
+        """The same as a ``drgn.Object`` of :meth:`Kernel.drgn`.
+
+        Raises:
+            UsageError: drgn is not installed.
+        """
+        return self._home.to_drgn(self)
+
     def value_(self) -> Any:
         """The value for Python.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import builtins
 import struct
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TypeVar, overload
@@ -316,6 +316,11 @@ class Btf:
                 found.append((at - self._types_at) >> 2)
             at = self.data.find(word, at + 1, end)
         return iter(found)
+
+    def around(self, word: int) -> Type:
+        """The type in whose record that word lies; raises as :meth:`__len__`."""
+        len(self)
+        return self.type(self._first + bisect_right(self._places, word) - 1)
 
     def _numbers(self, name: str) -> Iterator[int]:
         """The numbers of its own types of that name."""

@@ -66,7 +66,7 @@ def read_cstr(address: int, limit: int) -> bytes:
     return read(address, min(limit, START + len(MEMORY) - address)).partition(b"\0")[0]
 
 
-HOME = Home(read, read_cstr, lambda: [TYPES], {0x1234: "show_node"}.get)
+HOME = Home(read, read_cstr, lambda: [TYPES], {0x1234: "show_node"}.get, repr)
 
 
 def node(address: int = NODE) -> TypedValue:

@@ -26,7 +26,7 @@ from kprobesim.user_cache import cache_directory
 if TYPE_CHECKING:
     from symbolic import SymCache as Made
 
-__all__ = ["has_dwarf", "open_symcache"]
+__all__ = ["elf_file", "has_dwarf", "is_own_file", "open_symcache"]
 
 _log = logging.getLogger(__name__)
 
@@ -75,12 +75,12 @@ def open_symcache(
     kept = _kept(entry)
     if kept is not None:
         return kept
-    if debug is None and not _holds_its_file(path):
+    if debug is None and not is_own_file(path):
         return None
     if progress is not None:
         progress(f"reading the debug information of {path.name}")
     try:
-        with _elf_file(path, progress) as file:
+        with elf_file(path, progress) as file:
             found = next(iter(symbolic.Archive.open(str(file)).iter_objects()), None)
             if found is None:
                 raise ImageError(path, "has no debug information that symbolic finds")
@@ -93,7 +93,7 @@ def open_symcache(
     return cache
 
 
-def _holds_its_file(path: Path) -> bool:
+def is_own_file(path: Path) -> bool:
     """Whether the image's file is there: snapshots and catalogues have only what is loaded."""
     if not path.is_file() or is_snapshot(path):
         return False
@@ -102,7 +102,7 @@ def _holds_its_file(path: Path) -> bool:
 
 
 @contextmanager
-def _elf_file(path: Path, progress: Callable[[str], None] | None) -> Iterator[Path]:
+def elf_file(path: Path, progress: Callable[[str], None] | None) -> Iterator[Path]:
     """The ELF file at ``path``, or what is packed there in a file of its own, for a while."""
     data = open_file(path)
     if bytes(data[: len(ELF_MAGIC)]) == ELF_MAGIC:

@@ -12,7 +12,8 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable, Collection, Sequence
-from itertools import groupby
+from itertools import compress, count, groupby
+from operator import eq
 
 from kprobesim.image.segment import Segment, findable
 
@@ -42,7 +43,7 @@ JUMP_ENTRIES = re.compile(
 )
 
 #: How far before its string an export's entry may lie: __ksymtab, __kcrctab, __ksymtab_strings.
-_EXPORTS = 2 << 20
+_EXPORTS, _NEAR = 2 << 20, 1 << 18  # the strings follow right behind the tables
 
 #: Judges a record: the addresses that its first two words point to, and all its bytes.
 Plausible = Callable[[int, int, bytes], bool]
@@ -194,15 +195,28 @@ def find_export_entry(segments: Sequence[Segment], name: str) -> int | None:
     An entry (include/linux/export.h, with CONFIG_HAVE_ARCH_PREL32_RELOCATIONS) is the distances to
     the symbol, to its name, and to the name of its namespace.
     """
-    for segment in segments:
-        for found in re.finditer(re.escape(name.encode()) + b"\0", segment.data):
-            string = found.start()
-            start = max(0, string - _EXPORTS) & -4
-            words = array("i", bytes(segment.data[start : string & -4]))
-            if sys.byteorder == "big":
-                words.byteswap()
-            for index, distance in enumerate(words):
-                at = start + 4 * index
-                if at + distance == string and index:
-                    return segment.vaddr + at - 4
+    wanted = name.encode() + b"\0"
+    places = [
+        (segment, found.start())
+        for segment in segments
+        for found in re.finditer(re.escape(wanted), segment.data)
+    ]
+    for reach in (_NEAR, _EXPORTS):
+        for segment, string in places:
+            entry = _entry_of(segment.data, string, reach)
+            if entry is not None:
+                return segment.vaddr + entry
     return None
+
+
+def _entry_of(data: bytes | memoryview, string: int, reach: int) -> int | None:
+    """Where the nearest entry before ``string``, at most ``reach`` bytes, lies that leads there."""
+    start = max(0, string - reach) & -4
+    words = array("i", bytes(data[start : string & -4]))
+    if sys.byteorder == "big":
+        words.byteswap()
+    last = start + 4 * (len(words) - 1)
+    hits = map(eq, reversed(words), range(string - last, string - start + 4, 4))
+    found = next(compress(count(), hits), None)
+    at = None if found is None else last - 4 * found - 4
+    return None if at is None or at < start else at

@@ -1,0 +1,1 @@
+"""A ``drgn.Program`` that looks at a guest of ours (extra ``[drgn]``)."""
