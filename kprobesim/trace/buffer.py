@@ -87,6 +87,14 @@ class TraceBuffer:
         self._pages.clear()
         self.written = self.overrun = self.dropped = 0
 
+    def exchange(self, other: TraceBuffer) -> None:
+        """Take the entries of ``other``, and give it the own ones."""
+        self.pull()
+        for name in ("_entries", "_pages", "written", "overrun", "dropped"):
+            mine = getattr(self, name)
+            setattr(self, name, getattr(other, name))
+            setattr(other, name, mine)
+
     def __iter__(self) -> Iterator[TraceEntry]:
         self.pull()
         return iter(tuple(self._entries))

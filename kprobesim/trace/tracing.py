@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.dynevent.definition import ProbeDefinition
@@ -15,9 +15,11 @@ from kprobesim.kprobes.kprobe import KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.programs.appending import Append
 from kprobesim.programs.context import ids_of
+from kprobesim.programs.fault import FAULT
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
+from kprobesim.programs.stores.stream import Stream
 from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.columns import Columns
 from kprobesim.trace.context import ContextOf, Way
@@ -29,9 +31,11 @@ from kprobesim.trace.names import Names
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
+from kprobesim.trace.stack_traces import STACK_BYTES, StackOutlets
 
 __all__ = ["Tracing"]
 
+_S = TypeVar("_S", bound=Stream)
 _FIRST_ID = 2000  # behind those of the kernel's own events
 
 
@@ -42,6 +46,7 @@ class Tracing:
         buffer: What was recorded.
         options: The options that are on, of those that change what is recorded or shown.
         tells_lengths: Whether ``format`` tells how long arrays are.
+        snapshot: What the last snapshot has taken.
         columns: What stands before an event's own words.
     """
 
@@ -55,7 +60,7 @@ class Tracing:
         abi = architecture(image.arch).abi
         self.name = Names(image.symbols)
         self._fetching = Fetching(image.arch, abi, lambda symbol: image.symbols[symbol].address)
-        self._stream = programs.new_stream()
+        self._stream: Stream = programs.new_stream()
         self.buffer = TraceBuffer()
         self.buffer.fetch = self._fetch
         self.columns = Columns(image.version)
@@ -65,6 +70,8 @@ class Tracing:
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
         self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Way]] = {}
+        self._stack_traces: dict[int, TraceEvent] = {}
+        self.snapshot = TraceBuffer(None)
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
         self._shows: dict[int, Callable[[TraceEntry], str]] = {}
         self._next_id = _FIRST_ID
@@ -111,7 +118,7 @@ class Tracing:
             places=[_place(definition)],
         )
         for p in planted.probes:
-            if not event.enabled:
+            if not event.armed:
                 p.flags |= KprobeFlag.DISABLED
         self._programs.register(planted)
         probe.replant(planted)
@@ -141,8 +148,10 @@ class Tracing:
         fields = ProbeFields(definition, values, event.id)
         when = None if event.predicate is None else event.predicate(fields)
         record = Append(layout.values, self._stream, when=when)
+        before = [make(fields) for make in event.before]
+        after = [make(fields) for make in event.after]
         return Program(
-            (record, *event.actions), returns=definition.returns, maxactive=definition.maxactive
+            (*before, record, *after), returns=definition.returns, maxactive=definition.maxactive
         )
 
     def _keep(self, probe: TraceProbe) -> None:
@@ -150,8 +159,9 @@ class Tracing:
         definition = probe.definition
         assert probe.planted is not None
         layout = RecordLayout(definition, self._fetching.values(definition))
-        number = probe.planted.stores[0].number
-        self._records[number] = probe.event, probe, layout, self._way(probe)
+        outlet = _outlet(probe)
+        outlet.on = not probe.event.soft_disabled
+        self._records[outlet.number] = probe.event, probe, layout, self._way(probe)
 
     def _way(self, probe: TraceProbe) -> Way:
         """How the kernel itself comes to such a probe's handler."""
@@ -181,8 +191,14 @@ class Tracing:
                     planted.disable()
                 raise
             armed.append(probe.planted)
-        others = any(each.enabled for each in self._events.values() if each is not event)
+        others = any(each.armed for each in self._events.values() if each is not event)
         self._saved.follow(enabled or others)
+
+    def record(self, event: TraceEvent, on: bool) -> None:
+        """Let the programs of ``event`` record, or do all but that."""
+        for probe in event.probes:
+            if probe.planted is not None:
+                _outlet(probe).on = on
 
     def replant(self, event: TraceEvent) -> None:
         """The programs of ``event`` are to be made anew."""
@@ -190,13 +206,26 @@ class Tracing:
         for probe in event.probes:
             if probe.planted is None:
                 continue
-            if event.enabled:
+            if event.armed:
                 probe.planted.disable()
             program = self._program(event, probe.definition)
             probe.planted = self._programs.exchange(probe.planted, program)
             self._keep(probe)
-            if event.enabled:
+            if event.armed:
                 probe.planted.enable()
+
+    def new_stream(self, kind: type[_S]) -> _S:
+        """A stream of that kind, for actions of events."""
+        return self._programs.new_stream(kind)
+
+    @property
+    def stack_numbers(self) -> Mapping[int, tuple[int, ...]]:
+        """What the fact "stack_id" stands for."""
+        return self._programs.stacks
+
+    def stack_values(self, event: TraceEvent) -> StackOutlets:
+        """Where programs write a stack trace of ``event`` into the buffer."""
+        return StackOutlets(self._stream, event, self._stack_traces)
 
     # -- what was recorded -------------------------------------------------------------------------
 
@@ -214,6 +243,10 @@ class Tracing:
     def on(self, on: bool) -> None:
         self._stream.on = on
 
+    def take_snapshot(self) -> None:
+        """Exchange the buffer's entries for those of the last snapshot (``update_max_tr()``)."""
+        self.buffer.exchange(self.snapshot)
+
     @property
     def now(self) -> int:
         """The guest's time, in nanoseconds."""
@@ -224,6 +257,8 @@ class Tracing:
         for number, values in [*self._stream.take()]:
             if number == self._saved.number:
                 self._saved.keep(values)
+            elif number in self._stack_traces:
+                yield self._stack_entry(self._stack_traces[number], values), STACK_BYTES
             else:
                 yield self._entry(number, values)
 
@@ -249,6 +284,34 @@ class Tracing:
             show=self._show(event),
         )
         return entry, layout.size(fields)
+
+    def _stack_entry(self, event: TraceEvent, values: list[Any]) -> TraceEntry:
+        """A stack trace as an entry of its own (``trace_stack_print()``)."""
+        time, ids, context, here, number = values
+        pid, tgid = ids_of(ids)
+        flags, preempt_count = self._context.at(context, self._way(event.probes[0]))
+        callers = () if number is FAULT else self._programs.stacks.get(number, ())
+        stack = (here, *callers)
+
+        def show(entry: TraceEntry) -> str:
+            lines = "".join(f"\n => {self.name(address).partition('/')[0]}" for address in stack)
+            return f"{self.before(entry)}<stack trace>{lines}"
+
+        return TraceEntry(
+            time=time,
+            cpu=0,
+            pid=pid,
+            tgid=tgid,
+            comm=self._saved[pid],
+            flags=flags,
+            preempt_count=preempt_count,
+            event="ftrace/kernel_stack",
+            ip=here,
+            func=None,
+            fields={},
+            stack=stack,
+            show=show,
+        )
 
     def _show(self, event: TraceEvent) -> Callable[[TraceEntry], str]:
         show = self._shows.get(id(event))
@@ -295,6 +358,12 @@ class Tracing:
         """The text of the file ``saved_cmdlines``."""
         self.buffer.pull()
         return self._saved.text()
+
+
+def _outlet(probe: TraceProbe) -> Any:
+    """Where the program of a planted probe records."""
+    assert probe.planted is not None
+    return probe.planted.stores[len(probe.event.before)]
 
 
 def _place(definition: ProbeDefinition) -> dict[str, Any]:

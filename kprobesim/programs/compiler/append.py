@@ -31,6 +31,7 @@ def emit_append(e: Emitter, action: Append, outlet: Any) -> None:
     with e.sometimes():
         if action.when is not None:
             _go_on_if(b, e.truth(e.value(action.when)), end)
+        _go_on_if(b, _is_set(b, b.gep(outlet, [word(OUTLET.index("on"))])), end)
         head = b.inttoptr(b.load(b.gep(outlet, [word(OUTLET.index("stream"))])), _WORD)
         _go_on_if(b, _is_set(b, _of(b, head, "on")), end)
         since = _of(b, head, "since")

@@ -23,12 +23,14 @@ STREAM = ("used", "room", "on", "since", "buffer", "drain")
 """The words of a stream's head: bytes in use and room for them; whether anything is written; how
 many entries came since somebody last set that to 0; where the bytes are; the C function that
 empties them."""
-OUTLET = ("number", "stream")
-"""The words that lead a program to its stream: its number there, and the stream's head."""
+OUTLET = ("number", "stream", "on")
+"""The words that lead a program to its stream: its number there, the stream's head, and whether it
+writes anything."""
 HEADER = 8
 """Bytes before an entry's fields: its number and its size, 32 bits each."""
 
 _USED, _ROOM, _ON, _SINCE, _BUFFER, _DRAIN = range(len(STREAM))
+_OUTLET_ON = OUTLET.index("on")
 _DRAIN_CALL = ctypes.CFUNCTYPE(None)
 _LENGTH = Int(32, signed=True)
 _CAPACITY = 1 << 20
@@ -170,12 +172,22 @@ class Outlet:
         self.number = number
         self.layout = layout
         self._words = new_words(len(OUTLET))
-        self._words[0], self._words[1] = number, stream.address
+        self._words[:] = [number, stream.address, 1]
         self.address = address_of(self._words)
+
+    @property
+    def on(self) -> bool:
+        """Whether this program's entries are written; to be set, also at a hit."""
+        return bool(self._words[_OUTLET_ON])
+
+    @on.setter
+    def on(self, on: bool) -> None:
+        self._words[_OUTLET_ON] = on
 
     def append(self, values: Sequence[Any], *, after_others: bool) -> None:
         """One entry; for programs that are not compiled."""
-        self.stream.append(self.number, values, after_others=after_others)
+        if self.on:
+            self.stream.append(self.number, values, after_others=after_others)
 
     def save(self) -> tuple[int, bytes]:
         """Nothing: whoever reads the stream keeps what it has read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.image import KernelImage
+from kprobesim.image.config import read_config
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.files.choosing import SetEvent, available_events
@@ -17,10 +18,13 @@ from kprobesim.trace.files.marker import TraceMarker
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
 from kprobesim.trace.files.settings import Options, clock_file, tracer_files
+from kprobesim.trace.files.triggers import TriggerFiles
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
+from kprobesim.trace.hist.text import HistText
 from kprobesim.trace.image_texts import has_text, readme
 from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.triggers.commands import Triggers, commands_of
 
 __all__ = ["make_tree"]
 
@@ -46,7 +50,10 @@ def make_tree(
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
-    filters = FilterFiles(KernelFilterFacts(image), log)
+    facts = KernelFilterFacts(image)
+    filters = FilterFiles(facts, log)
+    shown = HistText(image.symbols, lambda number: None)
+    triggers = TriggerFiles(Triggers(tracing, facts, log, commands_of(read_config(image))), shown)
     nodes: dict[str, Node] = {
         **_about(image, kprobes),
         **tracer_files(buffer.expand),
@@ -55,7 +62,12 @@ def make_tree(
         "buffer_total_size_kb": ReadOnly(buffer.total),
         "dynamic_events": DefinitionsFile(events, dynamic=True),
         "error_log": ErrorLogFile(log),
-        "events": EventsFolder(tracing, switches, filters.of_event, filters.of_group),
+        "events": EventsFolder(
+            tracing,
+            switches,
+            lambda event: {**filters.of_event(event), **triggers.of_event(event)},
+            filters.of_group,
+        ),
         "kprobe_events": DefinitionsFile(events),
         "kprobe_profile": ReadOnly(lambda: profile(events)),
         "kprobes": kprobes_folder(kprobes),

@@ -6,6 +6,7 @@ kernel/trace/trace_events_hist.c: ``create_hist_data()`` and what it calls.
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from kprobesim.trace.filters.field import Fields
@@ -16,7 +17,7 @@ from kprobesim.trace.hist.hist_field import HistField, HistFlag
 from kprobesim.trace.hist.versions import (
     SINCE_NOHITCOUNT,
     SINCE_VALUE_CHECKS,
-    SINCE_VALUE_PERCENT,
+    shares_of_values,
 )
 
 __all__ = ["HistDefinition", "SortKey", "define_hist"]
@@ -78,18 +79,24 @@ def _compared(field: HistField) -> tuple[object, ...]:
     return field.flags, field.field, field.size, field.signed, field.variable
 
 
-def define_hist(attributes: Attributes, fields: Fields, version: tuple[int, ...]) -> HistDefinition:
+def define_hist(
+    attributes: Attributes,
+    fields: Fields,
+    version: tuple[int, ...],
+    taken: Collection[str] = (),
+) -> HistDefinition:
     """What the attributes of a hist trigger say.
 
     Args:
         attributes: They.
         fields: The event's fields.
         version: The kernel's.
+        taken: Variables that the event's histograms define already.
 
     Raises:
         HistError: The kernel refuses it.
     """
-    names = _variables(attributes)
+    names = _variables(attributes, taken)
     expressions = Expressions(fields, version, names)
     values = _values(attributes, expressions, version)
     variables = tuple(
@@ -102,7 +109,7 @@ def define_hist(attributes: Attributes, fields: Fields, version: tuple[int, ...]
     return HistDefinition(attributes, values, variables, keys, sorts, uses_time, version)
 
 
-def _variables(attributes: Attributes) -> dict[str, str]:
+def _variables(attributes: Attributes, taken: Collection[str]) -> dict[str, str]:
     """The variables that are defined, and their texts."""
     found: dict[str, str] = {}
     for assignment in attributes.assignments:
@@ -110,7 +117,7 @@ def _variables(attributes: Attributes) -> dict[str, str]:
             name, equals, text = part.partition("=")
             if not equals:
                 raise HistError(errno.EINVAL, LogEntry("MALFORMED_ASSIGNMENT", name))
-            if name in found:
+            if name in found or name in taken:
                 raise HistError(errno.EINVAL, LogEntry("DUPLICATE_VAR", name))
             found[name] = text
     return found
@@ -143,7 +150,7 @@ def _checked(field: HistField, text: str, version: tuple[int, ...]) -> HistField
         refused = _SCALED | _SHARES
     else:
         refused = _SCALED | _SHOWN
-        if version < SINCE_VALUE_PERCENT:
+        if not shares_of_values(version):
             refused |= _SHARES
     if version >= SINCE_VALUE_CHECKS and field.has(refused):
         raise HistError(errno.EINVAL, LogEntry("BAD_FIELD_MODIFIER", text))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NoReturn
 
+from kprobesim.sizes import MASK64
 from kprobesim.trace.filters.field import Field, FieldKind, Fields
 from kprobesim.trace.filters.numbers import kstrtoull
 from kprobesim.trace.hist.error import HistError, LogEntry
@@ -23,6 +24,7 @@ from kprobesim.trace.hist.versions import (
     SINCE_NAMES,
     SINCE_NOHITCOUNT,
     SINCE_PERCENT,
+    SINCE_STACK_CHECK,
     SINCE_STACKTRACE,
 )
 
@@ -122,7 +124,7 @@ class Expressions:
         flags |= left.flags & _TIME | (HistFlag.CONST if constant else HistFlag.EXPR)
         if constant:
             number = constant_of(operator, left.number, right.number)
-            return HistField(flags, label=str(number), number=number)
+            return HistField(flags, number=number)
         label = f"{left.expression_text()}{operator}{right.expression_text()}"
         return HistField(
             flags,
@@ -203,7 +205,7 @@ class Expressions:
             if field is None or not field.size:
                 flags |= self._generic(name, field)
                 field = None
-        if modifier == "stacktrace" and self._version >= LITTLE_STACKS:
+        if modifier == "stacktrace" and self._version >= SINCE_STACK_CHECK:
             self._refuse("BAD_FIELD_MODIFIER", text)
         return replace(self._create(field, flags), buckets=buckets)
 
@@ -264,11 +266,10 @@ class Expressions:
 
 def constant_of(operator: str, left: int, right: int) -> int:
     """What two constants make: 64 bits."""
-    mask = (1 << 64) - 1
     if operator == "/":
         return divided(left, right)
     made = {"+": left + right, "-": left - right, "*": left * right}
-    return made[operator] & mask
+    return made[operator] & MASK64
 
 
 def divided(left: int, right: int) -> int:
