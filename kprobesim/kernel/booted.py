@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
@@ -66,6 +66,8 @@ class BootedKernel(Kernel):
     change no byte of the guest, which therefore boots as it does without them. :meth:`stop` lets
     :meth:`run` return, and the guest can go on; a :meth:`call` then raises :class:`GuestTimeout`.
     """
+
+    boots = True
 
     def __init__(
         self, image: KernelImage, board: Board, model: Model | None = None, *, strict: bool = False
@@ -336,11 +338,6 @@ class BootedKernel(Kernel):
             raise
         give_back(lent, self._memory)
         return as_result(result, signed=signed)
-
-    def _runs(
-        self, function: int | str | Symbol, arguments: tuple[Any, ...], timeout: float
-    ) -> NoReturn:
-        raise UsageError("a booted kernel explains system calls only")
 
     @in_turn
     def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:

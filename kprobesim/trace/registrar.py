@@ -57,17 +57,29 @@ class TracingRegistrar:
                 suggest=False,
             )
         except KprobeError as error:
-            if error.reason is Reason.NOT_TRACEABLE:
+            if error.reason is Reason.NOT_TRACEABLE and not self._tracing.on_notrace:
                 raise
 
     def plant(self, event: ProbeEvent, probe: EventProbe) -> None:
         """See the protocol."""
-        planted = self._tracing.add(probe.resolved)
-        probe.planted = planted
-        probe.address = planted.address
+        if isinstance(probe.planted, TraceProbe):
+            self._tracing.plant(probe.planted)
+        else:
+            probe.planted = self._tracing.add(probe.resolved)
+        assert isinstance(probe.planted, TraceProbe)
+        probe.address = probe.planted.address
         if probe.definition.returns:
             most = probe.definition.maxactive
             probe.maxactive = most if most > 0 else self._return_probes.default_maxactive
+
+    def wait(self, event: ProbeEvent, probe: EventProbe) -> None:
+        """See the protocol."""
+        probe.planted = self._tracing.add_unplanted(probe.resolved)
+
+    def unplant(self, probe: EventProbe) -> None:
+        """See the protocol."""
+        assert isinstance(probe.planted, TraceProbe)
+        self._tracing.unplant(probe.planted)
 
     def pull(self, probe: EventProbe) -> None:
         """See the protocol."""

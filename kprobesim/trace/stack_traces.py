@@ -8,20 +8,22 @@ from kprobesim.programs.appending import Outlets
 from kprobesim.programs.leaves import Fact
 from kprobesim.programs.stores.stream import Outlet, Stream
 from kprobesim.programs.values import Value
+from kprobesim.trace.field_values import ProbeFields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kprobesim.trace.event import TraceEvent
 
-__all__ = ["STACK_BYTES", "STACK_VALUES", "StackOutlets"]
+__all__ = ["STACK_BYTES", "StackOutlets", "stack_values"]
 
-STACK_VALUES: tuple[Value, ...] = tuple(
-    Fact(name) for name in ("now", "ids", "context", "here", "stack_id")
-)
-"""What is recorded of each."""
 STACK_BYTES = 80
 """What one takes in the kernel's buffer, with eight callers."""
+
+
+def stack_values(fields: ProbeFields) -> tuple[Value, ...]:
+    """What is recorded of each: when, whose it is, in which context, where, and the callers."""
+    return Fact("now"), Fact("ids"), Fact("context"), Fact("here"), fields.stack
 
 
 class StackOutlets(Outlets):

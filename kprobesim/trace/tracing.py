@@ -7,22 +7,21 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from kprobesim.arch.architecture import architecture
 from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.dynevent.fetch import Register
 from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
-from kprobesim.kprobes.kprobe import KprobeFlag
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.programs.appending import Append
 from kprobesim.programs.context import ids_of
-from kprobesim.programs.fault import FAULT
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.stream import Stream
 from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.columns import Columns
-from kprobesim.trace.context import ContextOf, Way
+from kprobesim.trace.context import ContextOf
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.fetching import Fetching
@@ -32,6 +31,7 @@ from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
 from kprobesim.trace.stack_traces import STACK_BYTES, StackOutlets
+from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
 
@@ -48,18 +48,36 @@ class Tracing:
         tells_lengths: Whether ``format`` tells how long arrays are.
         snapshot: What the last snapshot has taken.
         columns: What stands before an event's own words.
+        on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
+            CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
 
     def __init__(
-        self, kprobes: KprobesManager, programs: Programs, tasks: Tasks, image: KernelImage
+        self,
+        kprobes: KprobesManager,
+        programs: Programs,
+        tasks: Tasks,
+        image: KernelImage,
+        *,
+        booted: bool,
     ) -> None:
-        """No event is defined."""
+        """No event is defined.
+
+        Args:
+            kprobes: The kernel's probes.
+            programs: Plants what events do.
+            tasks: Reads its tasks.
+            image: What runs.
+            booted: Whether it runs by itself: one that is called is in no context.
+        """
+        self._booted = booted
         self._kprobes = kprobes
         self._programs = programs
         self._image = image
-        abi = architecture(image.arch).abi
         self.name = Names(image.symbols)
-        self._fetching = Fetching(image.arch, abi, lambda symbol: image.symbols[symbol].address)
+        self._fetching = Fetching(
+            image.arch, image.version, lambda symbol: image.symbols[symbol].address
+        )
         self._stream: Stream = programs.new_stream()
         self.buffer = TraceBuffer()
         self.buffer.fetch = self._fetch
@@ -69,12 +87,15 @@ class Tracing:
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
-        self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Way]] = {}
+        self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Kprobe]] = {}
+        self._ways = Ways(kprobes)
         self._stack_traces: dict[int, TraceEvent] = {}
         self.snapshot = TraceBuffer(None)
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
         self._shows: dict[int, Callable[[TraceEntry], str]] = {}
         self._next_id = _FIRST_ID
+        self._stacks = False
+        self.on_notrace = False
 
     # -- defining ----------------------------------------------------------------------------------
 
@@ -111,21 +132,20 @@ class Tracing:
             KprobeError: It is refused.
         """
         event, definition = probe.event, probe.definition
+        program, layout = self._program(event, definition)
         planted = self._programs.prepare(
-            [definition.name],
-            self._program(event, definition),
-            many=False,
-            places=[_place(definition)],
+            [definition.name], program, many=False, places=[_place(definition)]
         )
         for p in planted.probes:
             if not event.armed:
                 p.flags |= KprobeFlag.DISABLED
         self._programs.register(planted)
         probe.replant(planted)
-        self._keep(probe)
+        self._keep(probe, layout)
 
     def unplant(self, probe: TraceProbe) -> None:
         """Unregister it: its module goes. What it has counted stays."""
+        self._others_are_armed()
         if probe.planted is not None:
             probe.planted.remove()
             probe.replant(None)
@@ -136,47 +156,51 @@ class Tracing:
         Entries that it has left stay in the buffer.
         """
         event = probe.event
-        self.buffer.pull()
         self.unplant(probe)
         event.probes.remove(probe)
         if not event.probes:
             del self._events[event.full_name]
 
-    def _program(self, event: TraceEvent, definition: ProbeDefinition) -> Program:
-        values = self._fetching.values(definition)
-        layout = RecordLayout(definition, values)
+    def _program(
+        self, event: TraceEvent, definition: ProbeDefinition
+    ) -> tuple[Program, RecordLayout]:
+        """What is done at a hit, and how to read what it records."""
+        values = self._fetching.values(definition, ftrace=self._asks_for_ftrace(definition))
+        layout = RecordLayout(definition, values, stacks=self._stacks)
         fields = ProbeFields(definition, values, event.id)
         when = None if event.predicate is None else event.predicate(fields)
         record = Append(layout.values, self._stream, when=when)
         before = [make(fields) for make in event.before]
         after = [make(fields) for make in event.after]
-        return Program(
+        program = Program(
             (*before, record, *after), returns=definition.returns, maxactive=definition.maxactive
         )
+        return program, layout
 
-    def _keep(self, probe: TraceProbe) -> None:
+    def _asks_for_ftrace(self, definition: ProbeDefinition) -> bool:
+        """Whether it reads what another value is in where ftrace is, and that is there."""
+        if definition.returns or Register("orig_ax") not in (a.fetch for a in definition.arguments):
+            return False
+        return self._kprobes.rules.site(Kprobe(**_place(definition)), first=True).ftrace
+
+    def _keep(self, probe: TraceProbe, layout: RecordLayout) -> None:
         """Know the entries of a probe again."""
-        definition = probe.definition
-        assert probe.planted is not None
-        layout = RecordLayout(definition, self._fetching.values(definition))
-        outlet = _outlet(probe)
-        outlet.on = not probe.event.soft_disabled
-        self._records[outlet.number] = probe.event, probe, layout, self._way(probe)
-
-    def _way(self, probe: TraceProbe) -> Way:
-        """How the kernel itself comes to such a probe's handler."""
         assert probe.planted is not None
         (p,) = probe.planted.probes
-        if probe.definition.returns:
-            return Way.RETURN
-        if p.flags & KprobeFlag.FTRACE:
-            return Way.FTRACE
-        return Way.JUMP if self._kprobes.rules.optimizable.size(p.addr or 0) else Way.BREAKPOINT
+        outlet = _outlet(probe)
+        outlet.on = not probe.event.soft_disabled
+        self._records[outlet.number] = probe.event, probe, layout, p
+
+    def _others_are_armed(self) -> None:
+        """What was recorded until now was recorded with the probes that are armed now."""
+        self.buffer.pull()
+        self._ways.forget()
 
     # -- as the planter of its events --------------------------------------------------------------
 
     def enable(self, event: TraceEvent, enabled: bool) -> None:
         """Arm the probes of ``event``, all or none, or disarm them."""
+        self._others_are_armed()
         armed: list[Planted] = []
         for probe in event.probes:
             if probe.planted is None:
@@ -208,9 +232,9 @@ class Tracing:
                 continue
             if event.armed:
                 probe.planted.disable()
-            program = self._program(event, probe.definition)
+            program, layout = self._program(event, probe.definition)
             probe.planted = self._programs.exchange(probe.planted, program)
-            self._keep(probe)
+            self._keep(probe, layout)
             if event.armed:
                 probe.planted.enable()
 
@@ -248,6 +272,19 @@ class Tracing:
         self.buffer.exchange(self.snapshot)
 
     @property
+    def stacks(self) -> bool:
+        """Whether entries get the stacks of their callers; to be set."""
+        return self._stacks
+
+    @stacks.setter
+    def stacks(self, stacks: bool) -> None:
+        if stacks != self._stacks:
+            self.buffer.pull()
+            self._stacks = stacks
+            for event in self._events.values():
+                self.replant(event)
+
+    @property
     def now(self) -> int:
         """The guest's time, in nanoseconds."""
         return self._programs.now
@@ -263,10 +300,13 @@ class Tracing:
                 yield self._entry(number, values)
 
     def _entry(self, number: int, values: list[Any]) -> tuple[TraceEntry, int]:
-        event, probe, layout, way = self._records[number]
+        event, probe, layout, p = self._records[number]
         time, ids, context, here = values[:4]
         pid, tgid = ids_of(ids)
-        flags, preempt_count = self._context.at(context, way)
+        flags = preempt_count = 0
+        if self._booted:
+            way = self._ways.of(p, returns=probe.definition.returns)
+            flags, preempt_count = self._context.at(context, way)
         fields = layout.fields(values, self.name)
         returns = probe.definition.returns
         entry = TraceEntry(
@@ -281,6 +321,7 @@ class Tracing:
             ip=values[4] if returns else here,
             func=here if returns else None,
             fields=fields,
+            stack=self._programs.stacks.get(values[-1]) if layout.stacks else None,
             show=self._show(event),
         )
         return entry, layout.size(fields)
@@ -289,9 +330,12 @@ class Tracing:
         """A stack trace as an entry of its own (``trace_stack_print()``)."""
         time, ids, context, here, number = values
         pid, tgid = ids_of(ids)
-        flags, preempt_count = self._context.at(context, self._way(event.probes[0]))
-        callers = () if number is FAULT else self._programs.stacks.get(number, ())
-        stack = (here, *callers)
+        flags = preempt_count = 0
+        planted = event.probes[0].planted if event.probes else None
+        if self._booted and planted is not None:
+            way = self._ways.of(planted.probes[0], returns=event.returns)
+            flags, preempt_count = self._context.at(context, way)
+        stack = (here, *self._programs.stacks.get(number, ()))
 
         def show(entry: TraceEntry) -> str:
             lines = "".join(f"\n => {self.name(address).partition('/')[0]}" for address in stack)

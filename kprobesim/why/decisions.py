@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.image import KernelImage
 from kprobesim.sizes import MASK32
 from kprobesim.why.frames import Frame, Frames
 from kprobesim.why.instruction import Flow, Insn, Kind, Memory, Place, Register
@@ -57,7 +57,7 @@ class _Made:
 class Decider:
     """Looks through one recording."""
 
-    def __init__(self, recording: Recording, frames: Frames, image: LoadedImage) -> None:
+    def __init__(self, recording: Recording, frames: Frames, image: KernelImage) -> None:
         """Get ready."""
         self._recording = recording
         self._frames = frames

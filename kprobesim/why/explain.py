@@ -7,7 +7,7 @@ from itertools import islice
 
 from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.source_lines import SourceLine, SourceLines
-from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.image import KernelImage
 from kprobesim.sizes import MASK32
 from kprobesim.why.answer import Branch, CodePlace, Why, result_text
 from kprobesim.why.comparison import compared_by, says
@@ -27,13 +27,13 @@ _TRIED = 6
 """Decisions of which the other side is tried."""
 _LONGER = 4
 """How much longer another way may be, and instructions that it may have in any case."""
-_AT_LEAST = 50_000
+_AT_LEAST = 400_000
 
 
 class _Run:
     """One recorded run and what is found in it."""
 
-    def __init__(self, outcome: Outcome, runs: Runs, code: Code, image: LoadedImage) -> None:
+    def __init__(self, outcome: Outcome, runs: Runs, code: Code, image: KernelImage) -> None:
         assert outcome.end is not None
         self.recording = Recording(outcome.noted, code, runs.read, outcome.end)
         self.frames = Frames(self.recording, image.symbols)
@@ -45,10 +45,9 @@ class _Run:
 
 
 def explain(
-    function: str,
     runs: Runs,
     code: Code,
-    image: LoadedImage,
+    image: KernelImage,
     name_of: Callable[[int], str],
     lines: SourceLines | None,
     *,
@@ -58,7 +57,6 @@ def explain(
     """Why it returned what it did.
 
     Args:
-        function: As people call it.
         runs: Runs it.
         code: The guest's instructions.
         image: The kernel.
@@ -77,7 +75,7 @@ def explain(
     run = _Run(outcome, runs, code, image)
     decision, otherwise = _choose(run, runs, code, image, outcome.returned)
     return _answer(
-        function,
+        runs.function,
         run,
         name_of,
         lines,
@@ -88,7 +86,7 @@ def explain(
 
 
 def _choose(
-    run: _Run, runs: Runs, code: Code, image: LoadedImage, returned: int
+    run: _Run, runs: Runs, code: Code, image: KernelImage, returned: int
 ) -> tuple[Decision | None, str]:
     """The decision that counts, and what the function would have returned otherwise."""
     found = run.decisions()
@@ -147,11 +145,11 @@ def _answer(
             compared_by(recording, frames, decision),
             otherwise,
         )
-        frame = decision.frame
-        while frame.parent is not None:
-            if frame.called_at is not None:
-                calls.append(place(recording.address(frame.called_at)))
-            frame = frame.parent
+        caller = decision.frame.caller
+        while caller is not None:
+            frame, called_at = caller
+            calls.append(place(recording.address(called_at)))
+            caller = frame.caller
     origin = run.chain.origin
     return Why(
         function,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 
 from kprobesim.errors import KprobeError
 from kprobesim.trace.event import TraceEvent
@@ -16,12 +15,10 @@ from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.tracing import Tracing
 
-__all__ = ["EventFiles", "EventsFolder", "GroupFiles", "Switches"]
+__all__ = ["EventFiles", "EventsFolder", "Switches"]
 
 EventFiles = Callable[[TraceEvent], dict[str, File]]
 """The files of one event that belong to filters and triggers."""
-GroupFiles = Callable[[Callable[[], Iterable[TraceEvent]]], dict[str, File]]
-"""Those of a group, whose events are asked for when they are used."""
 
 _MIXTURE = {(): "?", (False,): "0", (True,): "1", (False, True): "X"}
 
@@ -81,7 +78,7 @@ class EventsFolder(Folder):
         tracing: The kernel's tracing.
         switches: Enables events.
         files: Makes further files of an event.
-        group_files: Makes further files of a group.
+        group_files: Makes further files of a group, given what its events are.
     """
 
     def __init__(
@@ -89,7 +86,7 @@ class EventsFolder(Folder):
         tracing: Tracing,
         switches: Switches,
         files: EventFiles,
-        group_files: GroupFiles,
+        group_files: Callable[[Callable[[], list[TraceEvent]]], dict[str, File]],
     ) -> None:
         self._tracing = tracing
         self._switches = switches
@@ -114,9 +111,11 @@ class EventsFolder(Folder):
 
     def in_group(self, group: str) -> dict[str, File]:
         """The files of a group itself."""
-        events = partial(self.events, group)
-        enable = self._switches.of_many(events)
-        return {"enable": enable, **self._group_files(events)}
+
+        def events() -> list[TraceEvent]:
+            return self.events(group)
+
+        return {"enable": self._switches.of_many(events), **self._group_files(events)}
 
     def of_event(self, event: TraceEvent) -> dict[str, File]:
         """The files of an event."""

@@ -8,10 +8,11 @@ from kprobesim.image import KernelImage
 from kprobesim.image.config import read_config
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.trace.error_log import ErrorLog
+from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.files.choosing import SetEvent, available_events
 from kprobesim.trace.files.definitions import DefinitionsFile, ErrorLogFile, profile
 from kprobesim.trace.files.events import EventsFolder, Switches
-from kprobesim.trace.files.filtering import FilterFiles
+from kprobesim.trace.files.filters import FilterFiles
 from kprobesim.trace.files.functions import FilterFunctions
 from kprobesim.trace.files.kprobes import kprobes_folder
 from kprobesim.trace.files.marker import TraceMarker
@@ -21,12 +22,14 @@ from kprobesim.trace.files.settings import Options, clock_file, tracer_files
 from kprobesim.trace.files.triggers import TriggerFiles
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 from kprobesim.trace.hist.text import HistText
-from kprobesim.trace.image_texts import has_text, readme
+from kprobesim.trace.image_texts import has_text, kernel_text
 from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.tracing import Tracing
 from kprobesim.trace.triggers.commands import Triggers, commands_of
 
 __all__ = ["make_tree"]
+
+_README = b"tracing mini-HOWTO:\n"
 
 
 def make_tree(
@@ -35,7 +38,6 @@ def make_tree(
     tracing: Tracing,
     events: KprobeEvents,
     log: ErrorLog,
-    clock: Callable[[], int],
 ) -> Folder:
     """The top of tracefs for one kernel.
 
@@ -45,15 +47,23 @@ def make_tree(
         tracing: Its tracing.
         events: The events that were defined.
         log: What was refused.
-        clock: Tells the guest's time in nanoseconds.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
-    facts = KernelFilterFacts(image)
-    filters = FilterFiles(facts, log)
-    shown = HistText(image.symbols, lambda number: None)
-    triggers = TriggerFiles(Triggers(tracing, facts, log, commands_of(read_config(image))), shown)
+    filters = FilterFiles(image, log)
+    commands = commands_of(read_config(image))
+    triggers = TriggerFiles(
+        Triggers(tracing, KernelFilterFacts(image), log, commands),
+        HistText(image.symbols, lambda number: None),
+    )
+
+    def of_event(event: TraceEvent) -> dict[str, File]:
+        return {"filter": filters.of_event(event), **triggers.of_event(event)}
+
+    def of_group(events: Callable[[], list[TraceEvent]]) -> dict[str, File]:
+        return {"filter": filters.of_group(events)}
+
     nodes: dict[str, Node] = {
         **_about(image, kprobes),
         **tracer_files(buffer.expand),
@@ -62,12 +72,7 @@ def make_tree(
         "buffer_total_size_kb": ReadOnly(buffer.total),
         "dynamic_events": DefinitionsFile(events, dynamic=True),
         "error_log": ErrorLogFile(log),
-        "events": EventsFolder(
-            tracing,
-            switches,
-            lambda event: {**filters.of_event(event), **triggers.of_event(event)},
-            filters.of_group,
-        ),
+        "events": EventsFolder(tracing, switches, of_event, of_group),
         "kprobe_events": DefinitionsFile(events),
         "kprobe_profile": ReadOnly(lambda: profile(events)),
         "kprobes": kprobes_folder(kprobes),
@@ -77,7 +82,7 @@ def make_tree(
         "set_event": SetEvent(tracing, switches),
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
-        "trace_marker": TraceMarker(tracing, clock),
+        "trace_marker": TraceMarker(tracing),
         "trace_options": options.text_file(),
         "trace_pipe": TracePipe(tracing),
         "tracing_on": buffer.switch_file(),
@@ -89,7 +94,7 @@ def _about(image: KernelImage, kprobes: KprobesManager) -> dict[str, File]:
     """The files that tell about the kernel."""
     functions = FilterFunctions(image, lambda: kprobes.init_memory.freed)
     files: dict[str, File] = {"available_filter_functions": ReadOnly(functions.text)}
-    text = readme(image)
+    text = kernel_text(image, _README)
     if text is not None:
         files["README"] = ReadOnly(lambda: text)
     if has_text(image, "available_filter_functions_addrs"):
@@ -101,6 +106,7 @@ def _cpu(tracing: Tracing, buffer: Buffer) -> Table:
     """``per_cpu/cpu0``."""
     nodes: dict[str, Node] = {
         "buffer_size_kb": buffer.cpu_size_file(),
+        "stats": ReadOnly(buffer.stats),
         "trace": TraceFile(tracing),
         "trace_pipe": TracePipe(tracing),
     }

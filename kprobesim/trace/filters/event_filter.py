@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
 
 from kprobesim.sizes import PAGE
 from kprobesim.trace.event import TraceEvent
@@ -19,7 +18,7 @@ from kprobesim.trace.filters.facts import FilterFacts
 from kprobesim.trace.filters.field import Field, Fields
 from kprobesim.trace.filters.parse import parse_filter
 
-__all__ = ["apply_filter", "apply_group_filter", "fields_of"]
+__all__ = ["apply_filter", "fields_of"]
 
 _NONE = "none"
 
@@ -52,29 +51,6 @@ def apply_filter(event: TraceEvent, written: str, facts: FilterFacts) -> None:
         event.restrict(None, error.shown)
         raise
     event.restrict(lambda fields: condition(node, fields), text)
-
-
-def apply_group_filter(
-    events: Sequence[TraceEvent], written: str, facts: FilterFacts
-) -> list[FilterError]:
-    """Give each of ``events`` a filter; those that do not have its fields have none then.
-
-    Returns:
-        What their files say of that.
-
-    Raises:
-        OSError: It is longer than a page.
-    """
-    text = _stripped(written)
-    refused = []
-    for event in events:
-        try:
-            apply_filter(event, text, facts)
-        except FilterError:
-            error = FilterError(errno.EINVAL, text, "BAD_SUBSYS_FILTER")
-            event.restrict(None, error.shown)
-            refused.append(error)
-    return refused
 
 
 def _stripped(written: str) -> str:

@@ -49,13 +49,10 @@ class Leaves:
             if leaf is not None and leaf not in self._numbers:
                 self._numbers[leaf] = len(self._fields)
                 self._fields.append(leaf)
-        self._extra: list[str] = []
+        self._has_comm = any(field.has(HistFlag.EXECNAME) for field in every)
+        self._has_stack = any(field.has(HistFlag.STACKTRACE) for field in every)
         self._ids = len(self._fields)
-        if any(field.has(HistFlag.EXECNAME) for field in every):
-            self._extra += ["ids", "comm"]
-        self._place = self._ids + len(self._extra)
-        if any(field.has(HistFlag.STACKTRACE) for field in every):
-            self._extra += ["here", "stack_id"]
+        self._place = self._ids + 2 * self._has_comm
 
     def number(self, field: HistField) -> int:
         """The place of a field among what is recorded."""
@@ -64,12 +61,15 @@ class Leaves:
     def values(self, fields: ProbeFields) -> list[Value]:
         """What a program records, for one probe; a text that is always the same is none of it."""
         values = [_value(leaf, fields) for leaf in self._fields]
-        values += [Fact(name) for name in self._extra]
+        if self._has_comm:
+            values += [Fact("ids"), Fact("comm")]
+        if self._has_stack:
+            values += [Fact("here"), fields.stack]
         return values or [Fact("now")]
 
     def comm(self, leaves: Sequence[Any]) -> str:
         """The name of a hit's task."""
-        if "comm" not in self._extra:
+        if not self._has_comm:
             return ""
         pid, comm = leaves[self._ids] & 0xFFFF_FFFF, leaves[self._ids + 1]
         if not pid or comm is FAULT:
@@ -79,8 +79,7 @@ class Leaves:
     def stack(self, leaves: Sequence[Any]) -> tuple[int, ...]:
         """The stack trace of a hit: the probe's own place, and the callers."""
         here, number = leaves[self._place : self._place + 2]
-        callers = () if number is FAULT else self._stacks.get(number, ())
-        return (here, *callers)[: self._depth]
+        return (here, *self._stacks.get(number, ()))[: self._depth]
 
 
 def _walk(field: HistField) -> Iterable[HistField]:

@@ -15,7 +15,7 @@ from kprobesim.trace.event import MakeAction, TraceEvent
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.filters.condition import condition
 from kprobesim.trace.hist.text import HistText
-from kprobesim.trace.stack_traces import STACK_VALUES
+from kprobesim.trace.stack_traces import stack_values
 from kprobesim.trace.triggers.trigger import Trigger
 
 __all__ = ["EventTriggers"]
@@ -102,7 +102,7 @@ def _actions(trigger: Trigger) -> list[MakeAction]:
 
     def append(fields: ProbeFields) -> Action:
         assert trigger.gate is not None
-        values = STACK_VALUES
+        values = stack_values(fields)
         if trigger.histogram is not None:
             values = tuple(trigger.histogram.leaves.values(fields))
         return Append(values, trigger.gate, when=when(fields))
