@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["AAPCS64", "SYSTEM_V", "Abi"]
 

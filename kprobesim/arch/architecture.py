@@ -8,12 +8,12 @@ table that lacks its half. Its instructions belong into a folder beside ``x86_64
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 from kprobesim.arch.abi import AAPCS64, SYSTEM_V, Abi
 from kprobesim.arch.arm64.constants import BRK_KPROBE, BRK_KRETPROBE
 from kprobesim.arch.trap_kind import TrapKind
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["ARCHITECTURES", "ARM64", "X86_64", "Architecture", "architecture", "halves"]
 

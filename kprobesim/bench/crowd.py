@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 from kprobesim.arch.architecture import halves
-from kprobesim.arch.x86_64 import read_insn
+from kprobesim.arch.x86_64 import Undecodable, read_insn
 from kprobesim.bench.contest import Contender, Contest, Target, seconds
 from kprobesim.bench.cost import Planting, hit_cost, verify_count
 from kprobesim.bench.loop import Loop
 from kprobesim.bench.sizes import Sizes
+from kprobesim.errors import GuestMemoryError
+from kprobesim.image import Symbol
 
 __all__ = ["crowd_contests"]
 
@@ -85,13 +87,26 @@ def _places(loop: Loop) -> Iterator[str]:
     for name in entries:
         if "@" in name or ":" in name:
             continue  # of twins and of modules the entries will do
-        offset = _FIRST_SIZE[kernel.arch](loop, kernel.symbols[name].address)
-        if kernel.check(name, offset=offset, suggest=False):
-            yield f"{name}+{offset:#x}"
+        for offset in islice(_offsets(loop, kernel.symbols[name]), _MOST_INSIDE):
+            if kernel.check(name, offset=offset, suggest=False):
+                yield f"{name}+{offset:#x}"
 
 
-_FIRST_SIZE: Mapping[str, Callable[[Loop, int], int]] = halves(
+def _offsets(loop: Loop, function: Symbol) -> Iterator[int]:
+    """Where the instructions of ``function`` are, but for the first."""
+    size, offset = _SIZE[loop.kernel.arch], 0
+    try:
+        while (offset := offset + size(loop, function.address + offset)) < function.size:
+            yield offset
+    except (Undecodable, GuestMemoryError):  # data between functions
+        return
+
+
+_MOST_INSIDE = 32
+"""Places in one function: the rules decode it from its start for each."""
+
+_SIZE: Mapping[str, Callable[[Loop, int], int]] = halves(
     x86_64=lambda loop, address: read_insn(loop.kernel.read, address).length,
     arm64=lambda loop, address: 4,
 )
-"""The size of a function's first instruction."""
+"""The size of an instruction."""

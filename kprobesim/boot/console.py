@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from kprobesim.boot.state import Block, Put, Saved, fields, wrong_state
 from kprobesim.errors import UsageError
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["Console", "ConsoleLine"]
 

@@ -6,10 +6,10 @@ A kernel without these may boot all the same, so none is refused: this explains 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["CONSOLES", "lacks"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
 from kprobesim.errors import UsageError
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = [
     "Block",

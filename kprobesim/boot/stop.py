@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from typing import Any
 
 from kprobesim.boot.state import Kind, wrong_state
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass, field
 
 __all__ = ["Ending", "Stop", "StopReason"]
 

@@ -94,6 +94,10 @@ class Catalog:
         """The names of all sections, and their sizes."""
         return {name: place["size"] for name, place in self.facts["sections"].items()}
 
+    def frames(self, name: str) -> memoryview:
+        """The bytes of a section of packed pages, as :meth:`section` gives them."""
+        return self.section(name)
+
     def section(self, name: str) -> memoryview:
         """The bytes of a section.
 

@@ -15,7 +15,8 @@ from kprobesim.cli.loading import add_image_options, load_kernel_image
 from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage, Segment
 from kprobesim.kprobes.model import MODELS, Model, known_model, model_of
-from kprobesim.kprobes.rules.own_code import own_facts, own_model
+from kprobesim.kprobes.model_facts import own_facts
+from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["add_parser", "run"]

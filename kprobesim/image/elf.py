@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
 
 from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.errors import ImageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image.files.source import MAX_IMAGE_SIZE, Buffer, part
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["ELF_MAGIC", "Elf", "ProgramHeader", "Section"]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["ImageRegion", "Segment", "findable"]
 
@@ -30,6 +29,10 @@ class Segment(HexRepr):
     def end(self) -> int:
         """First virtual address after the segment."""
         return self.vaddr + self.memsz
+
+    def first(self, size: int) -> bytes:
+        """The first ``size`` bytes, or fewer if it has no more."""
+        return bytes(self.data[:size])
 
     def part(self, start: int, end: int) -> Segment | None:
         """What of it the file has in ``[start, end)``; ``None`` if nothing."""

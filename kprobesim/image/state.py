@@ -30,7 +30,7 @@ from kprobesim.snapshot.packing import (
     unpack_value,
     unpack_words,
 )
-from kprobesim.snapshot.pages import PageReader, PagesError, PageWriter
+from kprobesim.snapshot.pages import Frames, PagedBytes, PageReader, PagesError, PageWriter
 
 __all__ = [
     "Sections",
@@ -67,6 +67,9 @@ class Sections(Protocol):
     def section(self, name: str) -> memoryview:
         """The bytes of one."""
 
+    def frames(self, name: str) -> Frames:
+        """The bytes of one that is not read before some of them are asked for, if that can be."""
+
     def damaged(self, why: str) -> KprobesimError:
         """The error to raise for content that makes no sense."""
 
@@ -74,15 +77,28 @@ class Sections(Protocol):
 class StoredSegment(Segment):
     """A segment whose bytes are unpacked when first asked for."""
 
-    __slots__ = ("_data", "_read")
+    __slots__ = ("_data", "_first", "_read")
     _data: memoryview | None
     _read: Callable[[], memoryview]
+    _first: Callable[[int], bytes] | None
 
-    def __init__(self, facts: dict[str, Any], read: Callable[[], memoryview]) -> None:
+    def __init__(
+        self,
+        facts: dict[str, Any],
+        read: Callable[[], memoryview],
+        first: Callable[[int], bytes] | None = None,
+    ) -> None:
         for name, value in facts.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_read", read)
+        object.__setattr__(self, "_first", first)
         object.__setattr__(self, "_data", None)
+
+    def first(self, size: int) -> bytes:
+        """The first ``size`` bytes, for which little is unpacked."""
+        if self._data is None and self._first is not None:
+            return self._first(size)
+        return super().first(size)
 
     @property
     def data(self) -> memoryview:
@@ -173,7 +189,7 @@ def page_reader(container: Sections, prefix: str = "") -> PageReader:
         raise container.damaged("it does not say how many pages it has")
     try:
         return PageReader(
-            container.section(f"{prefix}pages"), container.section(f"{prefix}pages/sizes"), count
+            container.frames(f"{prefix}pages"), container.section(f"{prefix}pages/sizes"), count
         )
     except PagesError as error:
         raise container.damaged(str(error)) from error
@@ -185,6 +201,9 @@ class _LatePages(PageReader):
 
     def read(self, runs: bytes | memoryview, size: int) -> bytearray:
         return self._pages.read(runs, size)
+
+    def view(self, runs: bytes | memoryview, size: int) -> PagedBytes:
+        return self._pages.view(runs, size)
 
     @cached_property
     def _pages(self) -> PageReader:
@@ -257,7 +276,13 @@ def _segment(container: Sections, pages: PageReader | None, facts: dict[str, Any
         except PagesError as error:
             raise container.damaged(str(error)) from error
 
-    return StoredSegment(facts, read)
+    def first(wanted: int) -> bytes:
+        try:
+            return pages.view(runs, size).read(0, min(wanted, size))
+        except PagesError as error:
+            raise container.damaged(str(error)) from error
+
+    return StoredSegment(facts, read, first)
 
 
 def _check(facts: dict[str, Any], segments: list[Segment], headers: list[Section]) -> None:

@@ -8,11 +8,11 @@ calls lie in kmalloc()'s therefore, if nobody asks for a guard, with some zeroes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from kprobesim.errors import GuestError, SymbolError, UsageError
 from kprobesim.image import KernelImage
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.guard_pages import count_of
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.fork_state import Forks
 from kprobesim.boot.host_time import HostTime
 from kprobesim.boot.state import Put
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.fork_state import ForkState
 
 __all__ = ["Arrivals", "Observers"]

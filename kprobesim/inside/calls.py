@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,7 @@ from kprobesim.inside.arrivals import Arrivals
 from kprobesim.inside.call_pads import CallPads
 from kprobesim.inside.cpu_context import Standing
 from kprobesim.inside.oops import OopsWatch
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.signals import signals

@@ -8,7 +8,6 @@ of what they hold, only the list's head is a list.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.errors import GuestMemoryError, ImageError, UsageError
@@ -16,6 +15,7 @@ from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
 from kprobesim.image.modules.module_image import ModuleState
 from kprobesim.inside.code_addresses import handed_on
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.memory import HostAccess
 from kprobesim.sizes import MASK64
 

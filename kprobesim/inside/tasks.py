@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.errors import GuestMemoryError, ImageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.current_task import CurrentTask
 from kprobesim.machine.memory import HostAccess
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kprobesim.errors import GuestMemoryError, UsageError
@@ -16,9 +17,6 @@ from kprobesim.kernel.source_lines import SourceLineVerbs
 from kprobesim.kernel.tracing import TracingVerbs
 from kprobesim.kernel.typing import Typing
 from kprobesim.kernel.watching import Watching
-from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
-from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model
 from kprobesim.machine.system import System
 from kprobesim.machine.trap import page_fault_of
 from kprobesim.machine.turn import in_turn
@@ -31,6 +29,9 @@ if TYPE_CHECKING:  # each way to come by a kernel needs what it needs
     from kprobesim.kernel.modules import Module
     from kprobesim.kprobes.arch_kprobes import Stepping
     from kprobesim.kprobes.arming.protocol import KernelArming
+    from kprobesim.kprobes.kprobe import Kprobe
+    from kprobesim.kprobes.manager import KprobesManager
+    from kprobesim.kprobes.model import Model
     from kprobesim.machine.fork_state import ForkState
     from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -50,13 +51,21 @@ class Kernel(Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Watching, AB
     5
     """
 
-    def __init__(self, image: KernelImage, machine: System, kprobes: KprobesManager) -> None:
+    def __init__(
+        self, image: KernelImage, machine: System, make_kprobes: Callable[[], KprobesManager]
+    ) -> None:
         self.image = image
         self.machine = machine
-        self.kprobes = kprobes
-        kprobes.listeners.now = lambda: self.time
+        self._make_kprobes = make_kprobes
         for vcpu in machine.vcpus:
             vcpu.cpu.named_argument = self._named_argument
+
+    @cached_property
+    def kprobes(self) -> KprobesManager:  # type: ignore[override]  # the verbs only read it
+        """The subsystem; it is made when it is first needed."""
+        kprobes = self._make_kprobes()
+        kprobes.listeners.now = lambda: self.time
+        return kprobes
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.version or self.image.path.name} {self.arch}>"
@@ -385,4 +394,6 @@ class Kernel(Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Watching, AB
         try:
             return action()
         except GuestMemoryError:
+            from kprobesim.kprobes.kprobe import HandlerAbandoned
+
             raise HandlerAbandoned from None

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
 from kprobesim.boot.faults import GuestEnd
-from kprobesim.boot.fork_state import Forks
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
-from kprobesim.inside.allocator import GuestAllocator
-from kprobesim.inside.arrivals import Arrivals
-from kprobesim.inside.calls import GuestCalls
-from kprobesim.inside.cpu_context import Standing, make_standing
-from kprobesim.inside.die_chain import watch_die_chain
-from kprobesim.inside.init_memory import watch_init_memory
-from kprobesim.inside.insn_pages import InsnPages
-from kprobesim.inside.modules import GuestModules
-from kprobesim.inside.tasks import Task, Tasks
-from kprobesim.inside.warnings import console_warnings
 from kprobesim.kernel.arguments import (
     as_int,
     as_result,
@@ -36,18 +23,22 @@ from kprobesim.kernel.arguments import (
     pass_arguments,
 )
 from kprobesim.kernel.base import Kernel
-from kprobesim.kernel.snapshots import write_snapshot
-from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import Model
-from kprobesim.kprobes.rules.own_code import own_model
+from kprobesim.kernel.on_demand import LateNames
 from kprobesim.machine.faults import GuestTimeout
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
-from kprobesim.stack.unwind import Unwinder
-from kprobesim.unbooted.trap_tables import GuestWarning
 
 if TYPE_CHECKING:  # read when first asked for
+    from kprobesim.boot.fork_state import Forks
+    from kprobesim.inside.allocator import GuestAllocator
+    from kprobesim.inside.calls import GuestCalls
+    from kprobesim.inside.cpu_context import Standing
+    from kprobesim.inside.modules import GuestModules
+    from kprobesim.inside.tasks import Task, Tasks
+    from kprobesim.kprobes.manager import KprobesManager
+    from kprobesim.kprobes.model import Model
     from kprobesim.types.btf import Btf
+    from kprobesim.unbooted.trap_tables import GuestWarning
 
 __all__ = ["BootedKernel", "Until"]
 
@@ -70,29 +61,39 @@ class BootedKernel(Kernel):
     boots = True
 
     def __init__(
-        self, image: KernelImage, board: Board, model: Model | None = None, *, strict: bool = False
+        self,
+        image: KernelImage,
+        board: Board,
+        model: Model | None = None,
+        *,
+        strict: bool = False,
+        init_freed: bool = False,
     ) -> None:
-        machine = board.machine
-        unwinder = Unwinder(machine, image)
-        machine.names = unwinder
-        model = model or own_model(image)
-        stepping = model.of(image.arch).stepping
-        pages = InsnPages(image, self.call)
-        manager = KprobesManager(
-            machine,
-            image,
-            stepping,
-            "hook",
-            pages,
-            model=model,
-            strict=strict,
-            jumps=False,
-            guest_has_traps=True,
-        )
-        super().__init__(image, machine, manager)
+        """Make a kernel of a board.
+
+        Args:
+            image: What boots on it, or has.
+            board: The board.
+            model: The kernel whose kprobes to imitate; by default its own.
+            strict: Imitate it also where it is wrong.
+            init_freed: It has given the memory of ``__init`` functions back.
+        """
+        super().__init__(image, board.machine, lambda: self._make_manager(model, strict=strict))
+        board.machine.names = LateNames(board.machine, image)
         self.board = board
+        self._init_freed = init_freed
         self._dies_watched = False
         board.to_prepare.append(self._watch_init_memory)
+
+    def _make_manager(self, model: Model | None, *, strict: bool) -> KprobesManager:
+        from kprobesim.kernel.on_demand import make_manager
+
+        manager = make_manager(self.image, self.machine, self.call, model, strict=strict)
+        manager.init_memory.freed = self._init_freed
+        return manager
+
+    def _is_init_freed(self) -> bool:
+        return super()._is_init_freed() if "kprobes" in self.__dict__ else self._init_freed
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file, from which :meth:`resume` goes on, in any process.
@@ -103,6 +104,8 @@ class BootedKernel(Kernel):
         Raises :class:`UsageError` while the guest runs, so also in a handler, or while there are
         return probes or jprobes, and :class:`SnapshotError` if the file cannot be written.
         """
+        from kprobesim.kernel.snapshots import write_snapshot
+
         with self.machine.turn:
             self._check_runs_not()
             self._finish_step()
@@ -140,11 +143,15 @@ class BootedKernel(Kernel):
         raise UsageError("the guest is in the middle of a probe: let it run a little further")
 
     def _watch_init_memory(self) -> None:
-        if not self.kprobes.init_memory.freed and self.image.has_symbols:
+        if not self._is_init_freed() and self.image.has_symbols:
+            from kprobesim.inside.init_memory import watch_init_memory
+
             watch_init_memory(self.machine, self.image, self.kprobes.init_memory.free)
 
     def _watch_die_chain(self) -> None:
         if not self._dies_watched:
+            from kprobesim.inside.die_chain import watch_die_chain
+
             watch_die_chain(self.machine, self.image)
             self._dies_watched = True
 
@@ -170,6 +177,8 @@ class BootedKernel(Kernel):
 
     @cached_property
     def _forks(self) -> Forks:
+        from kprobesim.boot.fork_state import Forks
+
         def keep() -> Any:
             followed = self._programs.following.save() if "_programs" in self.__dict__ else []
             calls = memory = None
@@ -196,20 +205,28 @@ class BootedKernel(Kernel):
     @cached_property
     def modules(self) -> GuestModules:
         """The modules that the guest has loaded: a look at its own list each time."""
+        from kprobesim.inside.modules import GuestModules
+
         return GuestModules(self.image, self.board.machine.memory)
 
     @property
     def warnings(self) -> list[GuestWarning]:
         """The WARN()s that the guest has executed: those that its console tells of."""
+        from kprobesim.inside.warnings import console_warnings
+
         return console_warnings(self.console.text, self.symbols)
 
     @cached_property
     def _standing(self) -> Standing:
+        from kprobesim.inside.cpu_context import make_standing
+
         return make_standing(self.board, self.image)
 
     @cached_property
     def tasks(self) -> Tasks:
         """Reads the guest's ``task_struct`` objects."""
+        from kprobesim.inside.tasks import Tasks
+
         standing = self._standing
         return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
 
@@ -221,11 +238,17 @@ class BootedKernel(Kernel):
 
     @cached_property
     def _calls(self) -> GuestCalls:
-        arrivals = Arrivals(self.board, self._forks, _Probes(self.kprobes))
+        from kprobesim.inside.arrivals import Arrivals
+        from kprobesim.inside.calls import GuestCalls
+        from kprobesim.kernel.noticing import Probes
+
+        arrivals = Arrivals(self.board, self._forks, Probes(self.kprobes))
         return GuestCalls(self.board, self.image, self._standing, arrivals)
 
     @cached_property
     def _memory(self) -> GuestAllocator:
+        from kprobesim.inside.allocator import GuestAllocator
+
         allocator = GuestAllocator(self._calls, self.image, self.machine.memory)
         self.machine.explainers.append(allocator.explain)
         return allocator
@@ -277,11 +300,11 @@ class BootedKernel(Kernel):
         reason = self.board.run(condition, timeout=timeout, seconds=seconds)
         _log.info("ran until %.9f s: %s", self.time, reason)
         if until is None:
-            return replace(reason, missed=reason.kind is Stop.TIMEOUT)
+            return _missing(reason, missed=reason.kind is Stop.TIMEOUT)
         if reason.kind in (Stop.TEXT, Stop.CONDITION):
             return reason
         self._missed(until, reason)
-        return replace(reason, missed=True)
+        return _missing(reason, missed=True)
 
     def _missed(self, until: Until, reason: StopReason) -> None:
         """Raise for an end that nobody has asked for."""
@@ -362,29 +385,7 @@ class BootedKernel(Kernel):
         self._memory.free(as_int(address, "address"))
 
 
-class _Probes:
-    """The probes as :class:`~kprobesim.inside.arrivals.Observers`."""
+def _missing(reason: StopReason, *, missed: bool) -> StopReason:
+    from dataclasses import replace
 
-    def __init__(self, kprobes: KprobesManager) -> None:
-        self._kprobes = kprobes
-
-    def places(self) -> frozenset[int]:
-        """Where they are."""
-        return frozenset(p.addr for p in self._kprobes if p.addr is not None)
-
-    @contextmanager
-    def noticing(self) -> Iterator[list[Any]]:
-        """The list gets each hit."""
-        hits: list[Any] = []
-        callbacks, heard = self._kprobes.listeners.callbacks, hits.append
-        callbacks.append(heard)
-        before = self._told_nobody()
-        try:
-            yield hits
-        finally:
-            callbacks.remove(heard)
-            if self._told_nobody() != before:
-                heard("a program's")
-
-    def _told_nobody(self) -> int:
-        return sum(p.told_nobody for p in self._kprobes)
+    return replace(reason, missed=missed)

@@ -97,7 +97,7 @@ class CalledKernel(Kernel):
             strict=strict,
             jumps=arming != "hook",
         )
-        super().__init__(image, machine, manager)
+        super().__init__(image, machine, lambda: manager)
         self._modules = Modules(
             machine, image, manager.module_notifier, percpu_offset(image), progress
         )

@@ -26,7 +26,8 @@ from kprobesim.image.state import page_reader, unpack_image
 from kprobesim.image.stored import StoredImage, pack_stored, unpack_stored
 from kprobesim.kernel.verdicts import Verdicts
 from kprobesim.kprobes.model import Model, known_model, model_of
-from kprobesim.kprobes.rules.own_code import own_facts, own_model, with_facts
+from kprobesim.kprobes.model_facts import own_facts, with_facts
+from kprobesim.kprobes.rules.own_code import own_model
 from kprobesim.kprobes.rules.rules import Read, Rules
 from kprobesim.kprobes.rules.verdict import Verdict
 from kprobesim.patching.running_text import module_text, running_text

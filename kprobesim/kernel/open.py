@@ -14,31 +14,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from kprobesim.arch.architecture import ARCHITECTURES
-from kprobesim.boot.boards import board_class
 from kprobesim.errors import ImageError, UsageError
 from kprobesim.image import KernelImage
-from kprobesim.image.files.source import GIB, read_file
 from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.probing import as_kprobes
 from kprobesim.kernel.reading import SnapshotReading
 from kprobesim.kernel.samples import sample_path
-from kprobesim.kprobes.arch_kprobes import Stepping
-from kprobesim.kprobes.arming.protocol import KernelArming
-from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.kprobes.model import Model, known_model
-from kprobesim.kprobes.state import load_probes
 from kprobesim.snapshot.container import is_snapshot
 
 if TYPE_CHECKING:
     from kprobesim.kernel.booted import BootedKernel
     from kprobesim.kernel.called import CalledKernel
+    from kprobesim.kprobes.arch_kprobes import Stepping
+    from kprobesim.kprobes.arming.protocol import KernelArming
+    from kprobesim.kprobes.kprobe import Kprobe
+    from kprobesim.kprobes.model import Model
 
 __all__ = ["boot_image", "boot_kernel", "load_kernel", "load_sample", "resume_kernel"]
 
 _log = logging.getLogger(__name__)
 
 _STEPPING = ("breakpoint", "trap")
-_ARMING = get_args(KernelArming)
 _BOOT_MEMORY = "256M"
 
 _Path = str | os.PathLike[str]
@@ -59,11 +55,13 @@ def load_kernel(
     """See :meth:`Kernel.load`."""
     from kprobesim.image.load import load_image
     from kprobesim.kernel.called import CalledKernel
+    from kprobesim.kprobes.arming.protocol import KernelArming
+    from kprobesim.kprobes.model import known_model
     from kprobesim.unbooted.loader import load_into_machine
 
     for name, value, known in (
         ("stepping", stepping, (*_STEPPING, None)),
-        ("arming", arming, _ARMING),
+        ("arming", arming, get_args(KernelArming)),
     ):
         if value not in known:
             names = " or ".join(filter(None, known))
@@ -113,6 +111,7 @@ def boot_kernel(
 ) -> BootedKernel:
     """See :meth:`Kernel.boot`."""
     from kprobesim.image.load import load_image
+    from kprobesim.kprobes.model import known_model
 
     wanted = known_model(model)
     planned = as_kprobes(probes)
@@ -140,6 +139,7 @@ def boot_image(
     clock: str = "virtual",
 ) -> BootedKernel:
     """What :meth:`Kernel.boot` does once it has read the image."""
+    from kprobesim.boot.boards import board_class
     from kprobesim.boot.missing_config import CONSOLES
     from kprobesim.kernel.booted import BootedKernel
 
@@ -166,6 +166,8 @@ def _read_initrd(initrd: _Path | bytes | None, arch: str) -> bytes:
         from kprobesim.boot.initramfs import built_in_initramfs
 
         return built_in_initramfs(arch)
+    from kprobesim.image.files.source import GIB, read_file
+
     if isinstance(initrd, bytes):
         return initrd
     if not isinstance(initrd, (str, os.PathLike)):
@@ -185,6 +187,8 @@ def resume_kernel(
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """See :meth:`Kernel.resume`."""
+    from kprobesim.kprobes.model import known_model
+
     planned = as_kprobes(probes)
     size = None if memory is None else memory_size(memory)
     asked = known_model(model)
@@ -194,8 +198,18 @@ def resume_kernel(
 
         wanted = Wanted(size, asked, strict)
         resumed = resume_board(reading, image, wanted, clock, progress)
-    kernel = BootedKernel(resumed.image, resumed.board, resumed.model, strict=resumed.strict)
+    kernel = BootedKernel(
+        resumed.image,
+        resumed.board,
+        resumed.model,
+        strict=resumed.strict,
+        init_freed=resumed.probes["init_freed"],
+    )
     _log.info("resumed %s: %s, %s, at %.9f s", path, kernel.version, kernel.arch, kernel.time)
+    if not (planned or resumed.probes["probes"] or resumed.probes["all_disarmed"]):
+        return kernel  # the subsystem is made when it is needed
+    from kprobesim.kprobes.state import load_probes
+
     made = {} if resumed.programs is None else kernel.prepare_programs(resumed.programs)
     load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes, made)
     return kernel

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import as_list
 from kprobesim.kernel.verdicts import Verdicts
-from kprobesim.kprobes.arming.armings import ProbeArming
-from kprobesim.kprobes.batch import register_all
-from kprobesim.kprobes.fail_function import Override
-from kprobesim.kprobes.jprobe import Jprobe
-from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
-from kprobesim.kprobes.kretprobe import Kretprobe
-from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.members import entry_of, planted, with_members
-from kprobesim.kprobes.rules.names import Names, split_names
-from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.machine.registration import Registration
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
 
+if TYPE_CHECKING:  # what plants probes is imported when one is planted
+    from kprobesim.kprobes.arming.armings import ProbeArming
+    from kprobesim.kprobes.fail_function import Override
+    from kprobesim.kprobes.jprobe import Jprobe
+    from kprobesim.kprobes.kprobe import FaultHandler, Kprobe, PostHandler, PreHandler
+    from kprobesim.kprobes.kretprobe import Kretprobe
+    from kprobesim.kprobes.manager import KprobesManager
+    from kprobesim.kprobes.rules.names import Names
+    from kprobesim.kprobes.rules.rules import Rules
+
 __all__ = ["Probing", "as_kprobe", "as_kprobes"]
 
-_P = TypeVar("_P", Kprobe, Kretprobe, Jprobe)
+_P = TypeVar("_P", "Kprobe", "Kretprobe", "Jprobe")
 
 
 class Probing(Verdicts):
@@ -87,6 +87,8 @@ class Probing(Verdicts):
         kretprobe: bool = False,
     ) -> None:
         """Let ``register`` plant all of them or none, and for a pattern one for each function."""
+        from kprobesim.kprobes.members import with_members
+
         pairs = list(
             with_members(
                 probes,
@@ -100,7 +102,9 @@ class Probing(Verdicts):
 
     def _let_go(self, probes: Sequence[_P]) -> list[_P]:
         """Which are planted for ``probes``, which from now on have no members any more."""
-        there = [p for p in planted(probes) if entry_of(p) in self.kprobes or p in probes]
+        from kprobesim.kprobes.members import entry_of
+
+        there = [p for p in _planted(probes) if entry_of(p) in self.kprobes or p in probes]
         for probe in probes:
             probe.members = ()
         return there
@@ -119,13 +123,13 @@ class Probing(Verdicts):
     @in_turn
     def disable_kprobe(self, p: Kprobe) -> None:
         """No handler of ``p`` is called until it is enabled again."""
-        for one in planted([as_kprobe(p)]):
+        for one in _planted([as_kprobe(p)]):
             self.kprobes.disable_kprobe(one)
 
     @in_turn
     def enable_kprobe(self, p: Kprobe) -> None:
         """Undo :meth:`disable_kprobe`; raises :class:`KprobeError` if its code is gone."""
-        for one in planted([as_kprobe(p)]):
+        for one in _planted([as_kprobe(p)]):
             self.kprobes.enable_kprobe(one)
 
     def _rules(self) -> Rules:
@@ -150,6 +154,9 @@ class Probing(Verdicts):
 
         For a list of names, or a pattern, its ``members`` are the probes, one for each function.
         """
+        from kprobesim.kprobes.kprobe import Kprobe
+        from kprobesim.kprobes.rules.names import split_names
+
         p = Kprobe(
             symbol_name if symbol_name is None else ",".join(split_names(symbol_name)),
             addr=addr,
@@ -202,13 +209,13 @@ class Probing(Verdicts):
     @in_turn
     def disable_kretprobe(self, rp: Kretprobe) -> None:
         """Follow no further calls; those that are being followed still run the handler."""
-        for one in planted([_as_kretprobe(rp)]):
+        for one in _planted([_as_kretprobe(rp)]):
             self.kprobes.disable_kprobe(one.kp)
 
     @in_turn
     def enable_kretprobe(self, rp: Kretprobe) -> None:
         """Undo :meth:`disable_kretprobe`."""
-        for one in planted([_as_kretprobe(rp)]):
+        for one in _planted([_as_kretprobe(rp)]):
             self.kprobes.enable_kprobe(one.kp)
 
     # -- jprobes -----------------------------------------------------------------------------------
@@ -233,6 +240,8 @@ class Probing(Verdicts):
     def _register_jprobes(
         self, probes: Sequence[Jprobe], what: object, arming: ProbeArming
     ) -> Registration:
+        from kprobesim.kprobes.batch import register_all
+
         self._plant(
             probes,
             lambda jps: register_all(
@@ -249,13 +258,13 @@ class Probing(Verdicts):
     @in_turn
     def disable_jprobe(self, jp: Jprobe) -> None:
         """Do not call ``jp.entry`` until it is enabled again."""
-        for one in planted([_as_jprobe(jp)]):
+        for one in _planted([_as_jprobe(jp)]):
             self.kprobes.disable_kprobe(one.kp)
 
     @in_turn
     def enable_jprobe(self, jp: Jprobe) -> None:
         """Undo :meth:`disable_jprobe`."""
-        for one in planted([_as_jprobe(jp)]):
+        for one in _planted([_as_jprobe(jp)]):
             self.kprobes.enable_kprobe(one.kp)
 
     # -- making functions fail ---------------------------------------------------------------------
@@ -300,8 +309,17 @@ class Probing(Verdicts):
         return 1
 
 
+def _planted(probes: Sequence[_P]) -> Iterator[_P]:
+    """Those that stand for ``probes``: members, where there are any."""
+    from kprobesim.kprobes.members import planted
+
+    return planted(probes)
+
+
 def as_kprobe(p: object) -> Kprobe:
     """``p``, which must be a ``Kprobe``; raises :class:`UsageError`."""
+    from kprobesim.kprobes.kprobe import Kprobe
+
     if not isinstance(p, Kprobe):
         raise UsageError(f"{p!r} is of type {type(p).__name__}: give a Kprobe")
     return p
@@ -313,12 +331,16 @@ def as_kprobes(probes: Sequence[Kprobe]) -> list[Kprobe]:
 
 
 def _as_jprobe(jp: object) -> Jprobe:
+    from kprobesim.kprobes.jprobe import Jprobe
+
     if not isinstance(jp, Jprobe):
         raise UsageError(f"{jp!r} is of type {type(jp).__name__}: give a Jprobe")
     return jp
 
 
 def _as_kretprobe(rp: object) -> Kretprobe:
+    from kprobesim.kprobes.kretprobe import Kretprobe
+
     if not isinstance(rp, Kretprobe):
         raise UsageError(f"{rp!r} is of type {type(rp).__name__}: give a Kretprobe")
     return rp

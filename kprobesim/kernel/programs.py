@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, overload
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
-from kprobesim.inside.tasks import Tasks
 from kprobesim.kernel.verdicts import Verdicts
-from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.rules.names import Names, is_many
 from kprobesim.machine.system import System
 from kprobesim.machine.turn import in_turn
 from kprobesim.sizes import MAX_KEYS
 
 if TYPE_CHECKING:  # a kernel on which nobody plants any needs none of it
+    from kprobesim.inside.tasks import Tasks
+    from kprobesim.kprobes.kprobe import Kprobe
+    from kprobesim.kprobes.manager import KprobesManager
+    from kprobesim.kprobes.rules.names import Names
     from kprobesim.programs.actions import Full, Linear, Log2
     from kprobesim.programs.planted import Planted
     from kprobesim.programs.planting import Programs
@@ -30,11 +30,10 @@ if TYPE_CHECKING:  # a kernel on which nobody plants any needs none of it
     from kprobesim.programs.stores.stacks import Stacks
     from kprobesim.programs.stores.table import Table
 
+    Where = Names | int | Symbol
+    """Places of probes."""
+
 __all__ = ["ProgramVerbs"]
-
-
-Where = Names | int | Symbol
-"""Places of probes."""
 
 
 class ProgramVerbs(Verdicts):
@@ -91,6 +90,7 @@ class ProgramVerbs(Verdicts):
             KprobeError: A probe is refused; none is registered then.
             UsageError: The program makes no sense there.
         """
+        from kprobesim.kprobes.rules.names import is_many
         from kprobesim.programs.program import Program
 
         if not isinstance(program, Program):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +21,15 @@ from kprobesim.errors import SnapshotError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.image.state import identity, late_pages, pack_image, unpack_image
 from kprobesim.kernel.reading import SnapshotReading, memory_of
-from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.kprobes.model import MODELS, Model
-from kprobesim.kprobes.rules.own_code import own_facts, with_facts
-from kprobesim.kprobes.state import check_probes, save_probes
+from kprobesim.kprobes.checked_state import check_probes
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.snapshot.container import Container, read_container, write_container
 from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
 from kprobesim.snapshot.pages import PagesError, PageWriter
 
 if TYPE_CHECKING:  # most snapshots hold none
+    from kprobesim.kprobes.manager import KprobesManager
+    from kprobesim.kprobes.model import Model
     from kprobesim.programs.saved import SavedPrograms
 
 __all__ = ["Resumed", "Wanted", "check_place", "describe", "resume_board", "write_snapshot"]
@@ -75,6 +74,8 @@ def write_snapshot(
     path: str | os.PathLike[str], image: KernelImage, board: Board, kprobes: KprobesManager
 ) -> None:
     """Write all of a booted kernel to ``path``, replacing a file that is there."""
+    from kprobesim.kprobes.model_facts import own_facts
+    from kprobesim.kprobes.state import save_probes
     from kprobesim.programs.saved import save_programs
 
     check_place(path)
@@ -180,6 +181,9 @@ def resume_board(
 
 def _imitated(container: Container, wanted: Wanted) -> tuple[Model | None, bool]:
     """The model and whether to be strict; format 1 says neither, so there it is as ``wanted``."""
+    from kprobesim.kprobes.model import MODELS
+    from kprobesim.kprobes.model_facts import own_facts, with_facts
+
     if "kernel" not in container.sections:
         return wanted.model, bool(wanted.strict)
     try:

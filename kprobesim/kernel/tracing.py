@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kernel.programs import ProgramVerbs
-from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.machine.system import System
 
 if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
+    from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.trace.error_log import ErrorLog
     from kprobesim.trace.kprobe_events import KprobeEvents
     from kprobesim.trace.session import Trace

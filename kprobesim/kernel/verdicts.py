@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kprobesim.errors import KprobeError, UsageError
 from kprobesim.image import SymbolTable
-from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.kprobes.rules.names import Functions, Names, is_many, named_functions, split_names
-from kprobesim.kprobes.rules.rules import Interface, Rules
-from kprobesim.kprobes.rules.verdict import Verdict
+
+if TYPE_CHECKING:  # a kernel that nobody asks needs no rules
+    from kprobesim.kprobes.rules.names import Functions, Names
+    from kprobesim.kprobes.rules.rules import Interface, Rules
+    from kprobesim.kprobes.rules.verdict import Verdict
 
 __all__ = ["Verdicts"]
 
@@ -41,6 +44,9 @@ class Verdicts:
             UsageError: Something is of the wrong type, or ``symbol_name`` is a pattern.
             ImageError: The module that is named is none for this kernel.
         """
+        from kprobesim.kprobes.kprobe import Kprobe
+        from kprobesim.kprobes.rules.names import is_many
+
         if isinstance(symbol_name, str) and is_many(symbol_name):
             raise UsageError(f"{symbol_name!r} is no single place: use check_all()")
         self._look_for(symbol_name)
@@ -95,6 +101,9 @@ class Verdicts:
                 that cannot be probed.
             UsageError: They are no names.
         """
+        from kprobesim.kprobes.kprobe import Kprobe
+        from kprobesim.kprobes.rules.names import named_functions
+
         rules, init_freed = self._rules(), self._is_init_freed()
         interface: Interface = "kretprobe" if kretprobe else "kprobe"
         probe = Kprobe(offset=offset)  # one for all: to make one takes a while
@@ -107,6 +116,8 @@ class Verdicts:
 
     def _symbols_of(self, names: Names) -> SymbolTable:
         """All symbols, with those of modules that are named."""
+        from kprobesim.kprobes.rules.names import split_names
+
         for name in split_names(names):
             self._look_for(name)
         return self._rules().image.symbols

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.covering import Covering
 from kprobesim.kernel.explaining import Explaining
-from kprobesim.kprobes.ctlblk import KprobeStatus
-from kprobesim.kprobes.events import HitListener
-from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.machine.die_notifiers import DieNotifier
 from kprobesim.machine.registration import Registration
 from kprobesim.machine.system import System
-from kprobesim.machine.text import TextPoke
 from kprobesim.machine.turn import in_turn
-from kprobesim.stack.stack_trace import StackTrace
-from kprobesim.stack.walk import StackWalker
+
+if TYPE_CHECKING:  # what is not looked at need not be imported
+    from kprobesim.kprobes.events import HitListener
+    from kprobesim.kprobes.manager import KprobesManager
+    from kprobesim.machine.die_notifiers import DieNotifier
+    from kprobesim.machine.text import TextPoke
+    from kprobesim.stack.stack_trace import StackTrace
 
 __all__ = ["Watching"]
 
@@ -41,6 +41,9 @@ class Watching(Covering, Explaining):
         The probed function comes first. Callers are found by what the kernel was built with: ORC,
         or frame pointers. Return addresses that a return probe has replaced are shown as they were.
         """
+        from kprobesim.kprobes.ctlblk import KprobeStatus
+        from kprobesim.stack.walk import StackWalker
+
         ctl, regs, trapped_at = self.kprobes.ctlblk.this(), self.machine.regs, None
         p = ctl.current_kprobe
         if p is not None and ctl.kprobe_status == KprobeStatus.KPROBE_HIT_ACTIVE:

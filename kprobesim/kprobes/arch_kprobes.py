@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from kprobesim.arch import arm64, x86_64
@@ -14,6 +14,7 @@ from kprobesim.image import KernelImage
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.model import Model, Vanished
 from kprobesim.kprobes.rules.site import Site
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["ArchInsn", "ArchKprobes", "Stepping", "arch_kprobes"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from kprobesim.kprobes.ctlblk import KprobeStatus
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe
 from kprobesim.kprobes.table import members
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.vcpu import Vcpu
 

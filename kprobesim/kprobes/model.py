@@ -7,11 +7,12 @@ the like name the first kernel that differs, between two models.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import UsageError
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = [
     "DEFAULT_MODEL",

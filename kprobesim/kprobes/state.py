@@ -15,26 +15,14 @@ from typing import TYPE_CHECKING, Any
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import UsageError
 from kprobesim.kprobes.arming.hook import HookArming
+from kprobesim.kprobes.checked_state import SITE, check_probes
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.rules.site import Site
-from kprobesim.sizes import MASK64
 
 if TYPE_CHECKING:
     from kprobesim.kprobes.manager import KprobesManager
 
-__all__ = ["check_probes", "load_probes", "save_probes"]
-
-_CODE = 16  # longer than any instruction
-_SITE: dict[str, type] = {
-    "address": int,
-    "symbol": str,
-    "symbol_start": int,
-    "on_func_entry": bool,
-    "has_exception_entry": bool,
-    "has_post_handler": bool,
-    "ftrace": bool,
-}
-_PROBE: dict[str, type] = {"addr": int, "offset": int, "flags": int, "nmissed": int, "opcode": int}
+__all__ = ["load_probes", "save_probes"]
 
 
 def save_probes(manager: KprobesManager) -> dict[str, Any]:
@@ -72,35 +60,6 @@ def save_probes(manager: KprobesManager) -> dict[str, Any]:
     }
 
 
-def check_probes(state: Any) -> list[dict[str, Any]]:
-    """The probes in ``state``; raises :class:`UsageError` if :func:`save_probes` gave no such."""
-    try:
-        for name in ("init_freed", "all_disarmed"):
-            _require(type(state[name]) is bool, name)
-        for probe in state["probes"]:
-            for name, kind in _PROBE.items():
-                _require(type(probe[name]) is kind and probe[name] <= MASK64, name)
-            _require(0 <= probe["flags"] < 2 * KprobeFlag.ON_FUNC_ENTRY, "flags")
-            _require(probe["symbol_name"] is None or type(probe["symbol_name"]) is str, "symbol")
-            gone = probe["flags"] & KprobeFlag.GONE
-            _require(gone or str(probe["addr"]) in state["sites"], "place")
-        for key, site in state["sites"].items():
-            for name, kind in _SITE.items():
-                _require(type(site[name]) is kind, name)
-            _require(key == str(site["address"]) and 0 <= site["address"] <= MASK64, "address")
-            _require(0 <= site["symbol_start"] <= site["address"], "symbol_start")
-            _require(type(site["code"]) is bytes and 0 < len(site["code"]) <= _CODE, "code")
-        probes: list[dict[str, Any]] = state["probes"]
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError(f"the list of probes is damaged ({error!r})") from error
-    return probes
-
-
-def _require(sound: bool, what: str) -> None:
-    if not sound:
-        raise ValueError(f"its {what} cannot be")
-
-
 def load_probes(
     manager: KprobesManager,
     state: Any,
@@ -127,7 +86,7 @@ def load_probes(
         ainsn = None
         site = state["sites"].get(str(p.addr))
         if site is not None and manager.get_kprobe(saved["addr"]) is None:
-            facts = {name: site[name] for name in _SITE}
+            facts = {name: site[name] for name in SITE}
             try:
                 ainsn = _hooks(manager).adopt(Site(**facts), site["code"])
             except Refused as refused:

@@ -6,9 +6,8 @@ the kernel runs; what the entry from user mode loads it from is a per-CPU variab
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["CurrentTask"]
 

@@ -8,10 +8,10 @@ import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass, field
 from kprobesim.machine.guest_ram import GuestRam, make_ram
 from kprobesim.machine.paging import PageTables, PteFormat
 from kprobesim.machine.unicorn.code_pages import CodePages

@@ -5,7 +5,7 @@ Offsets from the start of the modules' area, which is within reach of the kernel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["AREAS", "CALLBACKS", "CODE", "DETOURS", "MODULES", "SLOTS", "TRAMPOLINE", "Area"]
 

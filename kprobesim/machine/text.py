@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.memory import HostAccess
 
 __all__ = ["KernelText", "TextPoke"]

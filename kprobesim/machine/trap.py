@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kprobesim.arch.architecture import ARM64, architecture, halves
 from kprobesim.arch.trap_kind import TrapKind
 from kprobesim.errors import GuestMemoryError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["Trap", "TrapKind", "page_fault_of"]
 

@@ -23,11 +23,11 @@ import stat
 import struct
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from kprobesim.errors import SnapshotError
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = [
     "VERSION",
@@ -96,6 +96,12 @@ class Container:
         if name not in self.sections:
             raise self.damaged(f"it has no section {name!r}")
         return self.sections[name]
+
+    def frames(self, name: str) -> memoryview | Slices:
+        """A section's bytes, which may be read when they are asked for; raises SnapshotError."""
+        if isinstance(self.sections, _Unread) and name in self.sections:
+            return Slices(self.sections, name)
+        return self.section(name)
 
     def damaged(self, why: str) -> SnapshotError:
         """The error to raise for content that makes no sense."""
@@ -281,6 +287,21 @@ class _Unread(Mapping[str, memoryview]):
                 "files of other names",
             )
         return parts[1] if len(parts) == 2 else b"".join(parts)
+
+
+class Slices:
+    """A section of a file that is read slice by slice; raises :class:`SnapshotError`."""
+
+    def __init__(self, unread: _Unread, name: str) -> None:
+        self._unread = unread
+        self._start, self._end = unread.places[name]
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def __getitem__(self, where: slice) -> bytes:
+        start, end, _ = where.indices(len(self))
+        return self._unread.read(self._start + start, max(end - start, 0))
 
 
 def write_container(

@@ -17,12 +17,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Protocol
 
 import zstandard
 
 from kprobesim.sizes import PAGE
 
-__all__ = ["PageReader", "PageWriter", "PagedBytes", "PagesError"]
+__all__ = ["Frames", "PageReader", "PageWriter", "PagedBytes", "PagesError"]
 
 
 _FRAME = 16
@@ -39,6 +41,16 @@ _ZERO_PAGE = bytes(PAGE)
 _ZERO_BLOCK = bytes(_BLOCK)
 
 Run = tuple[int, int, int]
+
+
+class Frames(Protocol):
+    """Bytes that are sliced: in memory, or in a file that is read then."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, where: slice, /) -> bytes | memoryview:
+        """Some of them."""
 
 
 class PagesError(Exception):
@@ -100,16 +112,13 @@ def _used_pages(memory: mmap.mmap | memoryview) -> Iterator[tuple[int, bytes]]:
 class PageReader:
     """Gives back what :class:`PageWriter` was given; ``count`` pages. Raises PagesError."""
 
-    def __init__(self, frames: memoryview, sizes: memoryview, count: int) -> None:
+    def __init__(self, frames: Frames, sizes: memoryview, count: int) -> None:
         lengths = _words(sizes)
         if len(lengths) != -(-count // _FRAME) or sum(lengths) != len(frames):
             raise PagesError("its pages are not as many as its directory says")
         self.count = count
-        self._packed: list[memoryview] = []
-        at = 0
-        for length in lengths:
-            self._packed.append(frames[at : at + length])
-            at += length
+        self._frames = frames
+        self._ends = array("Q", accumulate(lengths, initial=0))
         self._decompress = zstandard.ZstdDecompressor().decompress
         self._last = (-1, b"")
 
@@ -186,12 +195,18 @@ class PageReader:
             end = at + count
             yield at, number, count
 
+    def _packed(self, index: int, most: int) -> list[memoryview]:
+        """The frames from ``index`` on, at most so many."""
+        ends = self._ends[index : index + most + 1]
+        together = memoryview(self._frames[ends[0] : ends[-1]])
+        return [together[a - ends[0] : b - ends[0]] for a, b in pairwise(ends)]
+
     def _frame_size(self, index: int) -> int:
         return min(_FRAME, self.count - index * _FRAME) * PAGE
 
     def _frame(self, index: int) -> bytes:
         if self._last[0] != index:
-            packed = self._packed[index]
+            (packed,) = self._packed(index, 1)
             size = self._frame_size(index)
             try:
                 if zstandard.frame_content_size(packed) != size:
@@ -242,7 +257,9 @@ class PagedBytes:
 class _Ahead:
     """Frames that are asked for in order, unpacked many at a time."""
 
-    def __init__(self, packed: list[memoryview], size: Callable[[int], int]) -> None:
+    def __init__(
+        self, packed: Callable[[int, int], list[memoryview]], size: Callable[[int], int]
+    ) -> None:
         self._packed = packed
         self._size = size
         self._start = 0
@@ -253,7 +270,7 @@ class _Ahead:
         at = index - self._start
         if at >= len(self._frames):
             self._start, at = index, 0
-            self._frames = self._unpack(index, self._packed[index : index + _AT_ONCE])
+            self._frames = self._unpack(index, self._packed(index, _AT_ONCE))
         return self._frames[at]
 
     def _unpack(self, first: int, packed: list[memoryview]) -> list[memoryview]:

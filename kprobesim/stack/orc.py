@@ -10,13 +10,13 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import KernelImage
 from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.image.modules.module_image import ModuleImage
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.registers import PtRegs
 from kprobesim.sizes import MASK64

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import overload
 
 from kprobesim.arch.architecture import halves
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import Symbol, SymbolAt
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["Frame", "StackTrace"]
 

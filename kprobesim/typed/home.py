@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.types.btf import Btf
 from kprobesim.types.model import Type
 from kprobesim.types.spelling import find_type

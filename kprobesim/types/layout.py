@@ -6,9 +6,9 @@ type is read in are a hole of bits, and what follows that, one of bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.types.model import Array, Composite, Member, Type, Union
 
 __all__ = ["Hole", "Layout", "alignment", "bit_place", "is_packed", "layout"]

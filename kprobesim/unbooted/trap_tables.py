@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import GuestMemoryError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image import BugEntry, KernelImage
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.faults import GuestBug
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.registers import PtRegs, X86PtRegs

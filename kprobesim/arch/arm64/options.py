@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from kprobesim.arch.arm64.constants import SLOT_SIZE
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["DEFAULT", "Options", "Stepping"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass
 
 from kprobesim.arch.arm64.constants import BRK_KPROBE_STEP, INSN_SIZE, brk_imm
 from kprobesim.arch.arm64.decode import (
@@ -17,6 +16,7 @@ from kprobesim.arch.arm64.options import DEFAULT, Options
 from kprobesim.arch.arm64.simulate import BRANCHES, Emulate, build
 from kprobesim.arch.refused import Refused
 from kprobesim.errors import Reason
+from kprobesim.late_dataclasses import dataclass
 from kprobesim.sizes import MASK64
 
 __all__ = ["ArchInsn", "prepare"]

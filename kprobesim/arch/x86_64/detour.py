@@ -8,7 +8,6 @@ jump overwrote, and a jump to the one behind them.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 
 from kprobesim.arch.refused import Refused
 from kprobesim.arch.x86_64.boundary import Read, read_insn
@@ -16,6 +15,7 @@ from kprobesim.arch.x86_64.constants import JMP32, JMP32_SIZE, MAX_INSN_SIZE
 from kprobesim.arch.x86_64.prepare import branch, relocate
 from kprobesim.errors import Reason
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["CALLBACK", "DETOUR_SIZE", "FRAME_SIZE", "LONGEST_COPY", "Detour", "detour"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from kprobesim.arch.x86_64.boost import can_boost
 from kprobesim.arch.x86_64.boundary import Read, read_insn
@@ -16,6 +15,7 @@ from kprobesim.arch.x86_64.constants import INT3, JMP32_SIZE
 from kprobesim.arch.x86_64.insn import HEAD, Insn, Undecodable, decode, length, length_by_head
 from kprobesim.errors import GuestMemoryError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["Branches", "branches", "copied_size"]
 

@@ -7,7 +7,7 @@ prepare_singlestep (arch/x86/kernel/kprobes/core.c, Linux 6.1), in their order.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from kprobesim.arch.refused import Refused
@@ -20,6 +20,7 @@ from kprobesim.arch.x86_64.fix_up import FixUp, fix_up, goes_anywhere
 from kprobesim.arch.x86_64.insn import Insn, Undecodable
 from kprobesim.arch.x86_64.interfaces import Emulate
 from kprobesim.errors import GuestMemoryError, Reason
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["ArchInsn", "Options", "Stepping", "branch", "prepare", "relocate"]
 

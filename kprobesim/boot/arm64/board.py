@@ -255,7 +255,7 @@ def _boot_header(image: KernelImage) -> tuple[int, int]:
     Raises:
         UsageError: The image has none.
     """
-    head = bytes(image.segments[0].data[: _HEADER.size])
+    head = image.segments[0].first(_HEADER.size)
     if len(head) < _HEADER.size:
         raise UsageError(f"{image.path} has no boot header: it is no kernel that can be booted")
     size, flags, magic = _HEADER.unpack(head)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from kprobesim.image.elf import (
 )
 from kprobesim.image.files.compression import CompressionError, Packed, compression_of, decompress
 from kprobesim.image.files.source import Buffer, read_file
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = [
     "MAX_MODULE_SIZE",

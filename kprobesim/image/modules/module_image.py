@@ -6,7 +6,6 @@ import enum
 import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from kprobesim.image.symbols.table import Columns, Symbol, SymbolTable
 from kprobesim.image.tables import places
 from kprobesim.image.tables.exports import table_exports
 from kprobesim.image.tables.patch_sites import PatchSites, ftrace_places, jump_label_sites
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["ModuleImage", "ModulePart", "ModuleState", "PlacedSymbol"]
 

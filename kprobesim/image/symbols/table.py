@@ -6,7 +6,7 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from kprobesim.errors import SymbolError, UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.image.symbols.nearest import nearest_names
 from kprobesim.image.symbols.patterns import matcher
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["LABEL", "Columns", "Symbol", "SymbolAt", "SymbolTable"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from kprobesim.image.segment import findable
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["Banner", "find_banners"]
 

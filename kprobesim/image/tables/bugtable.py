@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["BugEntry", "BugTable", "KnownBugs"]
 

@@ -6,10 +6,10 @@ import itertools
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from kprobesim.arch.architecture import halves
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["ExceptionEntry", "ExceptionTable"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from kprobesim.late_dataclasses import dataclass, field
 from kprobesim.sizes import PAGE
 
 __all__ = ["SlotCache", "SlotState"]

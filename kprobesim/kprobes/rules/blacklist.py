@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
@@ -12,6 +11,7 @@ from kprobesim.arch.architecture import halves
 from kprobesim.image import KernelImage
 from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["KRETPROBE_BLACKLIST", "Blacklist"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from kprobesim.arch.architecture import halves
 from kprobesim.arch.arm64.immediates import immediate
@@ -19,7 +18,7 @@ from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.model import Model, model_of
 
-__all__ = ["own_facts", "own_model", "with_facts"]
+__all__ = ["own_model"]
 
 _CREATE = (
     # kernel/trace/trace_kprobe.c: who makes an event, 5.10, 5.11, 6.15, and with it inlined
@@ -28,7 +27,6 @@ _CREATE = (
     "trace_kprobe_create_internal",
     "trace_kprobe_create_cb",
 )
-_NEWER = "kretprobe_unresolved_errno"  # what older files lack
 _EADDRNOTAVAIL, _ENOENT = -99, -2
 _CALL, _INT3, _UD1 = b"\xe8", 0xCC, 0xB9
 
@@ -103,44 +101,6 @@ def _arm64(image: KernelImage, model: Model) -> Model:
 
 
 _OWN = halves(x86_64=_x86, arm64=_arm64)
-
-
-def own_facts(model: Model) -> dict[str, Any]:
-    """What :func:`own_model` may have read, as plain data: without the image it is gone."""
-    return {
-        "events_ambiguous_errno": model.events_ambiguous_errno,
-        "events_unknown_errno": model.events_unknown_errno,
-        "kretprobe_unresolved_errno": model.kretprobe_unresolved_errno,
-        "int3_ends_walk": model.x86.int3_ends_walk,
-        "refuse_exception_insns": model.x86.refuse_exception_insns,
-        "narrow_exclusives": model.arm64.narrow_exclusives,
-    }
-
-
-def with_facts(model: Model, facts: Any) -> Model:
-    """``model`` with what :func:`own_facts` gave.
-
-    Raises:
-        ValueError: It gave no such thing.
-    """
-    if type(facts) is not dict or set(facts) | {_NEWER} != set(own_facts(model)):
-        raise ValueError("no facts of a model")
-    ambiguous, unknown = facts["events_ambiguous_errno"], facts["events_unknown_errno"]
-    switches = [facts[n] for n in ("int3_ends_walk", "refuse_exception_insns", "narrow_exclusives")]
-    known = (None, "EADDRNOTAVAIL", "EINVAL")
-    unresolved = facts.get(_NEWER, model.kretprobe_unresolved_errno)
-    if ambiguous not in known or not {unknown, unresolved} <= {"ENOENT", "EINVAL"}:
-        raise ValueError("no errno of a model")
-    if not all(type(switch) is bool for switch in switches):
-        raise ValueError("no switch of a model")
-    return replace(
-        model,
-        events_ambiguous_errno=ambiguous,
-        events_unknown_errno=unknown,
-        kretprobe_unresolved_errno=unresolved,
-        x86=replace(model.x86, int3_ends_walk=switches[0], refuse_exception_insns=switches[1]),
-        arm64=replace(model.arm64, narrow_exclusives=switches[2]),
-    )
 
 
 # -- reading code ----------------------------------------------------------------------------------

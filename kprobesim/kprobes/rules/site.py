@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["Site"]
 

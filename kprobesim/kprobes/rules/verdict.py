@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno as errno_names
-from dataclasses import dataclass
 from typing import Any
 
 from kprobesim.errors import Reason
 from kprobesim.hexrepr import HexRepr
+from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["Verdict"]
 

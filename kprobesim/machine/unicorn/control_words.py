@@ -27,7 +27,7 @@ from kprobesim.arch.arm64.system_registers import (
 )
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.unicorn.specimen import Specimen
+from kprobesim.machine.unicorn.learned import learned
 
 __all__ = ["control_words", "offsets"]
 
@@ -70,6 +70,13 @@ def offsets(arch: str) -> Mapping[str, int]:
     Raises:
         EngineError: One cannot be told from others; is this a new version of Unicorn?
     """
+    found: dict[str, int] = learned(f"control words of {arch}", lambda: _find_offsets(arch))
+    return found
+
+
+def _find_offsets(arch: str) -> dict[str, int]:
+    from kprobesim.machine.unicorn.specimen import Specimen
+
     cpu, found = Specimen(arch), {}
     cpu.set_gpr(0, _BASE)
     base = cpu.context().find(_BASE.to_bytes(8, "little"))

@@ -17,7 +17,9 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-__all__ = ["find_function", "find_slots", "one_at_a_time"]
+from kprobesim.machine.unicorn.learned import learned
+
+__all__ = ["base_of", "find_function", "find_slots", "is_code", "one_at_a_time"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -60,13 +62,29 @@ def find_slots(library: ctypes.CDLL, names: Collection[str]) -> dict[str, ctypes
     A name is missing if nothing in the library calls it that way; all are if the slots cannot be
     written, or if there is no such table here.
     """
-    places = _slots(library)
-    found = {name: places.find(name) for name in names}
-    addresses = {name: at for name, at in found.items() if at is not None}
-    areas = _writable_areas()
-    if not all(any(low <= at < high for low, high in areas) for at in addresses.values()):
+    base, offsets = base_of(library), {}
+    for name in names:
+
+        def find(name: str = name) -> int | None:
+            at = _slots(library).find(name)
+            return None if at is None else at - base
+
+        offset = learned(f"slot of {name}", find, lambda at: at is None or leads_to_code(base + at))
+        if offset is not None:
+            offsets[name] = offset
+    if not all(_is_in(base + at, "w") for at in offsets.values()):
         return {}
-    return {name: ctypes.c_uint64.from_address(at) for name, at in addresses.items()}
+    return {name: ctypes.c_uint64.from_address(base + at) for name, at in offsets.items()}
+
+
+def leads_to_code(slot: int) -> bool:
+    """Whether at the address ``slot`` is a word that may be written, and is the address of code."""
+    return _is_in(slot, "w") and _is_in(ctypes.c_uint64.from_address(slot).value, "x")
+
+
+def is_code(address: int) -> bool:
+    """Whether there is code of a library at ``address``."""
+    return _is_in(address, "x")
 
 
 class _Slots:
@@ -136,11 +154,23 @@ def _dynamic_section(library: ctypes.CDLL) -> tuple[int, dict[int, int]]:
     return base, table
 
 
-def _writable_areas() -> list[tuple[int, int]]:
+@cache
+def base_of(library: ctypes.CDLL) -> int:
+    """Where ``library`` lies; 0 where nobody tells."""
+    return _dynamic_section(library)[0]
+
+
+def _is_in(address: int, right: str) -> bool:
+    """Whether ``address`` may be used so: "w" or "x"."""
+    return any(low <= address < high and right in rights for low, high, rights in _areas())
+
+
+@cache
+def _areas() -> list[tuple[int, int, str]]:
+    """What is mapped now that libraries are loaded, which stay."""
     areas = []
     for line in Path("/proc/self/maps").read_text().splitlines():
         area, rights, *_ = line.split(maxsplit=2)
-        if "w" in rights:
-            low, high = (int(part, 16) for part in area.split("-"))
-            areas.append((low, high))
+        low, _, high = area.partition("-")
+        areas.append((int(low, 16), int(high, 16), rights))
     return areas

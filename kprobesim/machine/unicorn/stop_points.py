@@ -17,7 +17,7 @@ import struct
 from collections.abc import Callable
 from functools import cache
 
-from kprobesim.machine.unicorn.specimen import structs_after_thumb
+from kprobesim.machine.unicorn.learned import learned
 from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["exit_request", "find_switch"]
@@ -33,6 +33,12 @@ def find_switch() -> int:
 
     It stays set after a block that ends within an IT block was translated, and only then.
     """
+    return int(learned("no_exit_request", _find_switch))
+
+
+def _find_switch() -> int:
+    from kprobesim.machine.unicorn.specimen import structs_after_thumb
+
     plain, within = struct.pack("<2H", _NOP, _SVC), struct.pack("<2H", _IF_EQUAL, _SVC)
     seen = structs_after_thumb((plain, within, plain), _SEEN)
     places = [at for at, values in enumerate(zip(*seen, strict=True)) if values == (0, 1, 0)]

@@ -13,14 +13,19 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
-from kprobesim.machine.unicorn.specimen import Specimen
+from kprobesim.late_dataclasses import dataclass, field
+from kprobesim.machine.unicorn.interposition import base_of, is_code
+from kprobesim.machine.unicorn.learned import learned, recall, remember
+from kprobesim.machine.unicorn.library import library
 from kprobesim.sizes import MASK64
+
+if TYPE_CHECKING:
+    from kprobesim.machine.unicorn.specimen import Specimen
 
 __all__ = ["Layout", "Words", "find_counter", "find_fields", "find_words", "layout"]
 
@@ -58,8 +63,26 @@ _layouts: dict[str, Layout] = {}
 def layout(arch: str) -> Layout:
     """The layout for ``arch``, measured once a process."""
     if arch not in _layouts:
-        _layouts[arch] = _MEASURES[arch](Specimen(arch))
+        facts = learned(f"layout of {arch}", lambda: _measure(arch), _has_callback)
+        found = _layouts[arch] = Layout(**facts)
+        found.count_callback = found.count_callback and found.count_callback + base_of(library())
+        found.cpu_pointer = tuple(recall(f"pointer of {arch}") or ()) or None
     return _layouts[arch]
+
+
+def _measure(arch: str) -> dict[str, Any]:
+    """The fields of a layout, with an offset in the library instead of an address."""
+    from kprobesim.machine.unicorn.specimen import Specimen
+
+    found = vars(_MEASURES[arch](Specimen(arch)))
+    callback = found["count_callback"]
+    return {**found, "count_callback": callback and callback - base_of(library())}
+
+
+def _has_callback(facts: dict[str, Any]) -> bool:
+    """Whether the function that is named in there can be one."""
+    callback = facts["count_callback"]
+    return not callback or is_code(callback + base_of(library()))
 
 
 def find_words(
@@ -82,6 +105,7 @@ def find_words(
             write_register(gprs[0], values[0])
             if live:
                 found.cpu_pointer = at
+                remember(f"pointer of {found.arch}", [*at])
                 break
         else:
             raise EngineError("cannot find the registers inside Unicorn; is this a new version?")

@@ -14,7 +14,8 @@ from kprobesim.arch.arm64.immediates import immediate
 from kprobesim.image import load_image
 from kprobesim.kernel.open import boot_image
 from kprobesim.kprobes.model import Model
-from kprobesim.kprobes.rules.own_code import own_facts, own_model, with_facts
+from kprobesim.kprobes.model_facts import own_facts, with_facts
+from kprobesim.kprobes.rules.own_code import own_model
 
 UD1 = "80fab9"  # cmp $0xb9, %dl
 INT3 = "3ccc"  # cmp $0xcc, %al
