@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
         *args.events,
         filter=args.filter,
         stack=args.stack or any(map(needs_stacks, args.files)),
-        limit=args.limit,
+        limit=0 if args.profile and not args.files else args.limit,
         debug=args.debug,
     )
     Output(args, kernel, trace).record(lambda recorder: work.do(kernel, recorder))

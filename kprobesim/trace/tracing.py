@@ -94,6 +94,7 @@ class Tracing:
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
         self._shows: dict[int, Callable[[TraceEntry], str]] = {}
         self._next_id = _FIRST_ID
+        self._enabled: set[TraceEvent] = set()
         self._stacks = False
         self.on_notrace = False
 
@@ -215,8 +216,11 @@ class Tracing:
                     planted.disable()
                 raise
             armed.append(probe.planted)
-        others = any(each.armed for each in self._events.values() if each is not event)
-        self._saved.follow(enabled or others)
+        if enabled:
+            self._enabled.add(event)
+        else:
+            self._enabled.discard(event)
+        self._saved.follow(bool(self._enabled))
 
     def record(self, event: TraceEvent, on: bool) -> None:
         """Let the programs of ``event`` record, or do all but that."""
