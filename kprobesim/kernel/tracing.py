@@ -148,12 +148,18 @@ class TracingVerbs(ProgramVerbs):
     @cached_property
     def kprobe_events(self) -> KprobeEvents:
         """The events that ``kprobe_events`` lists: ``.command(line)`` is a line written to it."""
+        from kprobesim.image.tables.tracepoints import trace_events
         from kprobesim.trace.kernel_facts import ImageFacts
         from kprobesim.trace.kprobe_events import KprobeEvents
         from kprobesim.trace.registrar import TracingRegistrar
 
         kprobes = self.kprobes
-        registrar = TracingRegistrar(self.tracing, kprobes.rules, kprobes.return_probes)
+        registrar = TracingRegistrar(
+            self.tracing,
+            kprobes.rules,
+            kprobes.return_probes,
+            lambda: trace_events(self.image),
+        )
         facts = ImageFacts(kprobes.rules, self.image, self.machine.memory.read)
         return KprobeEvents(facts, registrar, self._error_log)
 
