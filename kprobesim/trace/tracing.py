@@ -30,7 +30,7 @@ from kprobesim.trace.names import Names
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
-from kprobesim.trace.stack_traces import STACK_BYTES, StackOutlets
+from kprobesim.trace.stack_traces import STACK_BYTES, StackTraces
 from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
@@ -47,6 +47,7 @@ class Tracing:
         options: The options that are on, of those that change what is recorded or shown.
         tells_lengths: Whether ``format`` tells how long arrays are.
         snapshot: What the last snapshot has taken.
+        stack_traces: The stacks that triggers have written into the buffer.
         columns: What stands before an event's own words.
         on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
             CONFIG_KPROBE_EVENTS_ON_NOTRACE.
@@ -89,9 +90,9 @@ class Tracing:
         self._events: dict[str, TraceEvent] = {}
         self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Kprobe]] = {}
         self._ways = Ways(kprobes)
-        self._stack_traces: dict[int, TraceEvent] = {}
         self.snapshot = TraceBuffer(None)
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
+        self.stack_traces = StackTraces(self._stream, programs.stacks, self)
         self._shows: dict[int, Callable[[TraceEntry], str]] = {}
         self._next_id = _FIRST_ID
         self._enabled: set[TraceEvent] = set()
@@ -246,15 +247,6 @@ class Tracing:
         """A stream of that kind, for actions of events."""
         return self._programs.new_stream(kind)
 
-    @property
-    def stack_numbers(self) -> Mapping[int, tuple[int, ...]]:
-        """What the fact "stack_id" stands for."""
-        return self._programs.stacks
-
-    def stack_values(self, event: TraceEvent) -> StackOutlets:
-        """Where programs write a stack trace of ``event`` into the buffer."""
-        return StackOutlets(self._stream, event, self._stack_traces)
-
     # -- what was recorded -------------------------------------------------------------------------
 
     @property
@@ -298,8 +290,8 @@ class Tracing:
         for number, values in [*self._stream.take()]:
             if number == self._saved.number:
                 self._saved.keep(values)
-            elif number in self._stack_traces:
-                yield self._stack_entry(self._stack_traces[number], values), STACK_BYTES
+            elif number in self.stack_traces:
+                yield self.stack_traces.entry(number, values), STACK_BYTES
             else:
                 yield self._entry(number, values)
 
@@ -307,10 +299,7 @@ class Tracing:
         event, probe, layout, p = self._records[number]
         time, ids, context, here = values[:4]
         pid, tgid = ids_of(ids)
-        flags = preempt_count = 0
-        if self._booted:
-            way = self._ways.of(p, returns=probe.definition.returns)
-            flags, preempt_count = self._context.at(context, way)
+        flags, preempt_count = self.context_at(p, context, returns=probe.definition.returns)
         fields = layout.fields(values, self.name)
         returns = probe.definition.returns
         entry = TraceEntry(
@@ -330,36 +319,15 @@ class Tracing:
         )
         return entry, layout.size(fields)
 
-    def _stack_entry(self, event: TraceEvent, values: list[Any]) -> TraceEntry:
-        """A stack trace as an entry of its own (``trace_stack_print()``)."""
-        time, ids, context, here, number = values
-        pid, tgid = ids_of(ids)
-        flags = preempt_count = 0
-        planted = event.probes[0].planted if event.probes else None
-        if self._booted and planted is not None:
-            way = self._ways.of(planted.probes[0], returns=event.returns)
-            flags, preempt_count = self._context.at(context, way)
-        stack = (here, *self._programs.stacks.get(number, ()))
+    def context_at(self, p: Kprobe, word: int, *, returns: bool) -> tuple[int, int]:
+        """``common_flags`` and ``common_preempt_count`` of a hit of ``p``, by its "context"."""
+        if not self._booted:
+            return 0, 0
+        return self._context.at(word, self._ways.of(p, returns=returns))
 
-        def show(entry: TraceEntry) -> str:
-            lines = "".join(f"\n => {self.name(address).partition('/')[0]}" for address in stack)
-            return f"{self.before(entry)}<stack trace>{lines}"
-
-        return TraceEntry(
-            time=time,
-            cpu=0,
-            pid=pid,
-            tgid=tgid,
-            comm=self._saved[pid],
-            flags=flags,
-            preempt_count=preempt_count,
-            event="ftrace/kernel_stack",
-            ip=here,
-            func=None,
-            fields={},
-            stack=stack,
-            show=show,
-        )
+    def saved_comm(self, pid: int) -> str:
+        """The name of a task, as far as it was saved."""
+        return self._saved[pid]
 
     def _show(self, event: TraceEvent) -> Callable[[TraceEntry], str]:
         show = self._shows.get(id(event))

@@ -162,7 +162,7 @@ class Triggers:
             raise _invalid(errno.EEXIST)
         trigger = Trigger(command, kind, None, number, text, node)
         if command == "stacktrace":
-            trigger.gate = Gate(self._tracing.stack_values(triggers.event))
+            trigger.gate = Gate(self._tracing.stack_traces.of(triggers.event))
         if command != "stacktrace" or number != UNLIMITED:
             trigger.run = self._runs(command, trigger)
         triggers.add(trigger)

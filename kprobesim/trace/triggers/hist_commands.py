@@ -110,7 +110,7 @@ class HistCommands:
 
     def _new(self, definition: HistDefinition) -> Histogram:
         tracing = self._tracing
-        return Histogram(definition, tracing.new_stream(HistStream), tracing.stack_numbers)
+        return Histogram(definition, tracing.new_stream(HistStream), tracing.stack_traces.numbers)
 
     def _same(
         self, triggers: EventTriggers, definition: HistDefinition, filter_text: str | None
