@@ -13,6 +13,7 @@ from kprobesim.cli.loading import (
     positive_int,
     seconds,
 )
+from kprobesim.cli.tracing.graph import check_graph, show_graph
 from kprobesim.cli.tracing.options import EventAction, FilterAction
 from kprobesim.cli.tracing.output import Output
 from kprobesim.cli.tracing.work import choose_work
@@ -36,6 +37,7 @@ examples:
   kprobesim trace linux-image.deb --boot -e 'p kernel_clone' -o boot.perfetto-trace
   kprobesim trace linux-image.deb --run 'ls /proc' -e 'p vfs_read' --filter 'count > 4000'
   kprobesim trace linux-image.deb --run 'cat /proc/version' -e 'p vfs_*' -o flames.svg
+  kprobesim trace linux-image.deb --run 'cat /nowhere' --graph openat
   kprobesim trace booted.kps --seconds 1 -e 'p schedule' --stack --limit 20
 """
 
@@ -77,6 +79,12 @@ def _add_event_options(parser: argparse.ArgumentParser) -> None:
         action=FilterAction,
         help="record only what it is true of, such as 'len > 3 && ret < 0': of the -e before "
         "it, or of all if it comes before them",
+    )
+    events.add_argument(
+        "--graph",
+        metavar="FUNCTION",
+        help="instead of events: what FUNCTION calls, and what those call, with times, as "
+        "function_graph prints it",
     )
     events.add_argument(
         "--stack", action="store_true", help="record and show the callers of each entry"
@@ -134,6 +142,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
+    if args.graph is not None:
+        check_graph(args)
+        return show_graph(args)
     _check(args)
     work = choose_work(args)
     kernel = work.open()
