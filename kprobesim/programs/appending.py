@@ -19,6 +19,10 @@ _FIELDS = 4096
 class Outlets(Protocol):
     """Where entries go: a stream, or what leads to one."""
 
+    @property
+    def address(self) -> int:
+        """Where compiled code finds the stream's head."""
+
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet <kprobesim.programs.stores.stream.Stream.outlet>`."""
 
@@ -63,4 +67,4 @@ class Append(Action):
         """Equal where the same code does it."""
         when = None if self.when is None else self.when.shape
         fields = tuple((str(value.type), value.shape) for value in self.fields)
-        return type(self).__name__, fields, when, self.after_others
+        return type(self).__name__, self.stream.address, fields, when, self.after_others

@@ -29,7 +29,7 @@ class Surroundings(Protocol):
     def name(self) -> Naming:
         """Names addresses."""
 
-    def context_at(self, p: Kprobe, word: int, *, returns: bool) -> tuple[int, int]:
+    def context_at(self, p: Kprobe, word: int) -> tuple[int, int]:
         """``common_flags`` and ``common_preempt_count`` of a hit."""
 
     def saved_comm(self, pid: int) -> str:
@@ -55,6 +55,11 @@ class StackOutlets(Outlets):
 
     def __init__(self, stream: Stream, event: TraceEvent, known: dict[int, TraceEvent]) -> None:
         self._stream, self._event, self._known = stream, event, known
+
+    @property
+    def address(self) -> int:
+        """Where compiled code finds the stream's head."""
+        return self._stream.address
 
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet`."""
@@ -97,8 +102,7 @@ class StackTraces:
         flags = preempt_count = 0
         planted = event.probes[0].planted if event.probes else None
         if planted is not None:
-            p = planted.probes[0]
-            flags, preempt_count = trace.context_at(p, context, returns=event.returns)
+            flags, preempt_count = trace.context_at(planted.probes[0], context)
         stack = (here, *self.numbers.get(stack_number, ()))
 
         def show(entry: TraceEntry) -> str:

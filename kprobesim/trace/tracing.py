@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -14,7 +13,6 @@ from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.programs.appending import Append
-from kprobesim.programs.context import ids_of
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
@@ -28,9 +26,10 @@ from kprobesim.trace.fetching import Fetching
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.names import Names
 from kprobesim.trace.probe import TraceProbe
+from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
-from kprobesim.trace.stack_traces import STACK_BYTES, StackTraces
+from kprobesim.trace.stack_traces import StackTraces
 from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
@@ -71,7 +70,6 @@ class Tracing:
             image: What runs.
             booted: Whether it runs by itself: one that is called is in no context.
         """
-        self._booted = booted
         self._kprobes = kprobes
         self._programs = programs
         self._image = image
@@ -80,20 +78,26 @@ class Tracing:
             image.arch, image.version, lambda symbol: image.symbols[symbol].address
         )
         self._stream: Stream = programs.new_stream()
-        self.buffer = TraceBuffer()
-        self.buffer.fetch = self._fetch
         self.columns = Columns(image.version)
         self.options = {"irq-info"}
-        self._context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
-        self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Kprobe]] = {}
         self._ways = Ways(kprobes)
-        self.snapshot = TraceBuffer(None)
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
-        self.stack_traces = StackTraces(self._stream, programs.stacks, self)
-        self._shows: dict[int, Callable[[TraceEntry], str]] = {}
+        context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
+        self._reader = reader = Reader(
+            self._stream,
+            self._saved,
+            self._ways,
+            context if booted else None,
+            programs.stacks,
+            self.name,
+        )
+        reader.show = self._show
+        self.buffer = TraceBuffer(reader)
+        self.snapshot = self.buffer.spare()
+        self.stack_traces = reader.stack_traces = StackTraces(self._stream, programs.stacks, self)
         self._next_id = _FIRST_ID
         self._enabled: set[TraceEvent] = set()
         self._stacks = False
@@ -191,7 +195,7 @@ class Tracing:
         (p,) = probe.planted.probes
         outlet = _outlet(probe)
         outlet.on = not probe.event.soft_disabled
-        self._records[outlet.number] = probe.event, probe, layout, p
+        self._reader.know(outlet.number, probe.event, layout, p)
 
     def _others_are_armed(self) -> None:
         """What was recorded until now was recorded with the probes that are armed now."""
@@ -285,64 +289,22 @@ class Tracing:
         """The guest's time, in nanoseconds."""
         return self._programs.now
 
-    def _fetch(self) -> Iterator[tuple[TraceEntry, int]]:
-        """What the programs have recorded since the last time."""
-        for number, values in [*self._stream.take()]:
-            if number == self._saved.number:
-                self._saved.keep(values)
-            elif number in self.stack_traces:
-                yield self.stack_traces.entry(number, values), STACK_BYTES
-            else:
-                yield self._entry(number, values)
-
-    def _entry(self, number: int, values: list[Any]) -> tuple[TraceEntry, int]:
-        event, probe, layout, p = self._records[number]
-        time, ids, context, here = values[:4]
-        pid, tgid = ids_of(ids)
-        flags, preempt_count = self.context_at(p, context, returns=probe.definition.returns)
-        fields = layout.fields(values, self.name)
-        returns = probe.definition.returns
-        entry = TraceEntry(
-            time=time,
-            cpu=0,
-            pid=pid,
-            tgid=tgid,
-            comm=self._saved[pid],
-            flags=flags,
-            preempt_count=preempt_count,
-            event=event.full_name,
-            ip=values[4] if returns else here,
-            func=here if returns else None,
-            fields=fields,
-            stack=self._programs.stacks.get(values[-1]) if layout.stacks else None,
-            show=self._show(event),
-        )
-        return entry, layout.size(fields)
-
-    def context_at(self, p: Kprobe, word: int, *, returns: bool) -> tuple[int, int]:
+    def context_at(self, p: Kprobe, word: int) -> tuple[int, int]:
         """``common_flags`` and ``common_preempt_count`` of a hit of ``p``, by its "context"."""
-        if not self._booted:
-            return 0, 0
-        return self._context.at(word, self._ways.of(p, returns=returns))
+        return self._reader.contexts(p)(word)
 
     def saved_comm(self, pid: int) -> str:
         """The name of a task, as far as it was saved."""
         return self._saved[pid]
 
-    def _show(self, event: TraceEvent) -> Callable[[TraceEntry], str]:
-        show = self._shows.get(id(event))
-        if show is None:
-
-            def show(entry: TraceEntry) -> str:
-                return self.before(entry) + event.body(entry, self.name)
-
-            self._shows[id(event)] = show
-        return show
+    def _show(self, event: TraceEvent, entry: TraceEntry) -> str:
+        return self.before(entry) + event.body(entry, self.name)
 
     def before(self, entry: TraceEntry) -> str:
         """The columns of an entry, with the name of its task that was saved last."""
         return self.columns.before(
-            replace(entry, comm=self._saved.get(entry.pid, entry.comm)),
+            entry,
+            self._saved.get(entry.pid, entry.comm),
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )

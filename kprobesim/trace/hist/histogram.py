@@ -88,8 +88,8 @@ class Histogram:
             return
         self._counting = True
         try:
-            for _, leaves in self.stream.take():
-                self._count(leaves)
+            for number, data in self.stream.take():
+                self._count(self.stream.layout(number).unpack(memoryview(data), 0))
         finally:
             self._counting = False
 

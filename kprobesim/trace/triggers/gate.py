@@ -19,6 +19,11 @@ class Gate(Outlets):
         self._outlets: list[Outlet] = []
         self._open = True
 
+    @property
+    def address(self) -> int:
+        """Where compiled code finds the stream's head."""
+        return self._stream.address
+
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet`."""
         outlet = self._stream.outlet(values)
