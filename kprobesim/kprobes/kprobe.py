@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from kprobesim.errors import UsageError
@@ -103,6 +103,8 @@ def registered_flags(flags: int, *, at_entry: bool, ftrace: bool) -> KprobeFlag:
     return _FLAGS[kept | at_entry * _ON_FUNC_ENTRY | ftrace * _FTRACE]
 
 
+_CHECKED = {"pre_handler", "post_handler", "fault_handler", "addr", "flags", "nmissed"}
+
 DISABLED_OR_GONE = int(KprobeFlag.DISABLED | KprobeFlag.GONE)
 """A probe with one of these flags is not hit."""
 
@@ -170,31 +172,36 @@ class Kprobe:
         fault_handler: FaultHandler | None = None,
         flags: int = 0,
     ) -> None:
-        self.registered_at: int | None = None
-        self.symbol_name = symbol_name
-        self.addr = addr
-        self.offset = offset
+        if not isinstance(flags, int):
+            raise UsageError(f"flags {flags!r} is no KprobeFlag")
+        put = object.__setattr__  # 10,000 are made at once, and only handlers can be wrong
+        put(self, "registered_at", None)
+        put(self, "symbol_name", symbol_name)
+        put(self, "addr", addr)
+        put(self, "offset", offset)
         self.pre_handler = pre_handler
         self.post_handler = post_handler
         self.fault_handler = fault_handler
-        if not isinstance(flags, int):
-            raise UsageError(f"flags {flags!r} is no KprobeFlag")
-        self.flags = KprobeFlag(flags)
-        self.opcode = 0
-        self.ainsn: Any = None
-        self.detour: int | None = None
-        self.nmissed = 0
-        self.members: Sequence[Kprobe] = ()
+        put(self, "flags", _FLAGS[flags] if 0 <= flags < len(_FLAGS) else KprobeFlag(flags))
+        put(self, "opcode", 0)
+        put(self, "ainsn", None)
+        put(self, "detour", None)
+        put(self, "nmissed", 0)
+        put(self, "members", ())
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set a field; raises :class:`UsageError` for what would only be noticed at a hit."""
-        if name.endswith("_handler"):
-            if value is not None and not callable(value):
-                raise UsageError(f"{name} is {value!r}: give a function, or None")
-        elif name in ("flags", "nmissed") and not isinstance(value, int):
-            raise UsageError(f"{name} is {value!r}: give an int")
-        elif name == "addr" and self.registered_at not in (None, value):
-            raise UsageError(f"{self!r} is registered there: unregister it before you move it")
+        if name in _CHECKED:
+            if name.endswith("_handler"):
+                if value is not None and not callable(value):
+                    raise UsageError(f"{name} is {value!r}: give a function, or None")
+            elif name == "addr":
+                if self.registered_at not in (None, value):
+                    raise UsageError(
+                        f"{self!r} is registered there: unregister it before you move it"
+                    )
+            elif not isinstance(value, int):
+                raise UsageError(f"{name} is {value!r}: give an int")
         object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
