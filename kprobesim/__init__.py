@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kprobesim.asking.booted import open_shell
+    from kprobesim.asking.shell import Shell
     from kprobesim.boot import initramfs
     from kprobesim.boot.console import Console
     from kprobesim.boot.faults import (
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from kprobesim.machine.trap import Trap, TrapKind
     from kprobesim.stack.stack_trace import Frame, StackTrace
     from kprobesim.trace.files.refusal import TracefsError
+    from kprobesim.trace.filters.error import FilterError
     from kprobesim.trace.tracefs import Tracefs, TracefsFile
     from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
@@ -104,6 +107,7 @@ __all__ = [
     "EngineError",
     "FaultHandler",
     "FetchError",
+    "FilterError",
     "Finding",
     "ForkState",
     "Frame",
@@ -151,6 +155,7 @@ __all__ = [
     "Reason",
     "Registration",
     "ReturnHandler",
+    "Shell",
     "SnapshotError",
     "StackTrace",
     "Stop",
@@ -174,6 +179,7 @@ __all__ = [
     "compatibility",
     "initramfs",
     "open_rules",
+    "open_shell",
 ]
 
 logging.getLogger("kprobesim").addHandler(logging.NullHandler())
@@ -182,6 +188,8 @@ __version__ = "0.1.0"
 
 # Each is imported when it is first asked for: a command that runs nothing needs no emulator.
 _HOMES = {
+    "asking.booted": "open_shell",
+    "asking.shell": "Shell",
     "boot.console": "Console",
     "boot.faults": "BootError GuestEnd GuestHang GuestPanic GuestReset NoDevice",
     "boot.stop": "Stop StopReason",
@@ -223,6 +231,7 @@ _HOMES = {
     "machine.trap": "Trap TrapKind",
     "typed.value": "TypedValue",
     "trace.files.refusal": "TracefsError",
+    "trace.filters.error": "FilterError",
     "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",
 }

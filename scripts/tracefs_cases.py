@@ -156,6 +156,15 @@ def boundaries(face: Face) -> Iterator[object]:
     yield face.write(ALL, "0"), face.read("kprobe_profile")
 
 
+def absent_module(face: Face) -> Iterator[object]:
+    """Events on a module that is not loaded: there, enabled, without a hit, and deleted."""
+    yield face.append(EVENTS, "p:named nosuch:open $stack", "r nosuch:open", "p nosuch:open+4")
+    yield face.append(EVENTS, "p:one 1", "p:named nosuch:close $stack"), face.read(EVENTS)
+    yield face.write(ALL, "1"), face.read(ALL)
+    yield face.write(ALL, "0"), face.read("kprobe_profile"), face.append(EVENTS, "-:named", "-:one")
+    yield face.read(EVENTS), face.exists("events/kprobes/named")
+
+
 def several_probes(face: Face) -> Iterator[object]:
     """Two functions, one event."""
     yield face.append(EVENTS, "p:both FORK", "p:both vfs_read", "p:both vfs_read")
@@ -245,8 +254,10 @@ def many_arguments(face: Face) -> Iterator[object]:
 
 
 def duplicates(face: Face) -> Iterator[object]:
-    """One definition twice."""
+    """One definition twice, and the name of an event that the kernel has."""
     yield face.append(EVENTS, "p:same FORK", "p:same FORK", "p:same FORK $stack"), face.read(EVENTS)
+    yield face.append(EVENTS, "p:sched/sched_switch FORK", "p:sched/nosuch FORK", "p:task/x FORK")
+    yield face.read(EVENTS), face.read("error_log")
 
 
 def lines(face: Face) -> Iterator[object]:
@@ -319,6 +330,30 @@ def control(face: Face) -> Iterator[object]:
     yield face.write("buffer_size_kb", "1408"), face.read("buffer_size_kb")
 
 
+FILTERS = (
+    "count > 0", "count == 1 && common_pid == 1", "name == nosuch", "count ~ 1", "nosuch == 1",
+    "(count > 0", "count > 0)", "count >", 'comm == "init"', 'comm ~ "in*"', "!(count < 1)", "",
+    "count & 3 || count == 0x10", "common_pid != 1", "comm == init && count", "0", "x",
+)  # fmt: skip
+
+
+def filters(face: Face) -> Iterator[object]:
+    """Filters of an event and of a group, good and bad, and what they let through."""
+    yield face.append(EVENTS, "p:one FORK count=\\1:u32 comm=$comm", "p:two FORK count=\\7:u8")
+    for text in FILTERS:
+        yield text, face.write("events/kprobes/one/filter", text)
+        yield face.read("events/kprobes/one/filter"), face.read("error_log")
+    for text in ("count == 1", 'comm == "init"', "nosuch > 1"):
+        yield face.write("error_log", ""), face.write("events/kprobes/filter", text)
+        yield face.read("events/kprobes/filter"), face.read("error_log")
+        yield [face.read(f"events/kprobes/{name}/filter") for name in ("one", "two")]
+    for text in ("count == 1", "count > 1", "common_pid == 1", "0"):
+        yield face.write("events/kprobes/filter", text)
+        yield face.write(ALL, "1")
+        yield FORKED
+        yield face.write(ALL, "0"), face.read(TRACE), face.read("kprobe_profile")
+
+
 def kernel_symbols(steps: Steps, known: Callable[[str], bool], values: dict[str, str]) -> Steps:
     """``steps`` with the names of this kernel for those in capitals.
 
@@ -360,7 +395,7 @@ class _Named:
 
 CASES: tuple[Steps, ...] = (
     add_and_remove, busy_check, arguments, strings, symbols, widths, user_strings,
-    argument_syntax, names, boundaries, several_probes, no_unique_symbol, syntax_errors, returns,
-    entry_arguments, places, profile, dynamic_events, many_arguments, duplicates, lines, switches,
-    control,
+    argument_syntax, names, boundaries, absent_module, several_probes, no_unique_symbol,
+    syntax_errors, returns, entry_arguments, places, profile, dynamic_events, many_arguments,
+    duplicates, lines, switches, control, filters,
 )  # fmt: skip

@@ -15,6 +15,7 @@ import pytest
 
 import kprobesim
 from kprobesim import (
+    FilterError,
     GuestMemoryError,
     GuestStop,
     Kernel,
@@ -98,6 +99,7 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     ProbeEventError: lambda kind, _: kind(
         22, "p f %no", "BAD_REG_NAME", "Invalid register name", 4
     ),
+    FilterError: lambda kind, _: kind(22, "len >", "INVALID_VALUE", 4),
     TracefsError: lambda kind, _: kind(22, "no number"),
     ExpressionError: lambda kind, _: kind("no number", "f(x)", 2),
     GuestStop: lambda kind, regs: kind("stopped", regs, *_STOP),

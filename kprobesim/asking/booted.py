@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from kprobesim.asking.shell import READY, shell_initrd
+from kprobesim.asking.shell import READY, Shell, shell_initrd
 from kprobesim.boot.initramfs import Entry
 from kprobesim.boot.stop import Stop
 from kprobesim.errors import KprobesimError, SnapshotError
@@ -25,7 +25,7 @@ from kprobesim.kernel.open import boot_image, resume_kernel
 from kprobesim.snapshot.container import is_snapshot
 from kprobesim.user_cache import cache_directory
 
-__all__ = ["boot_to_shell", "booted_kernel"]
+__all__ = ["boot_to_shell", "booted_kernel", "open_shell"]
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +72,29 @@ def booted_kernel(
     if entry is not None:
         _keep(kernel, entry)
     return kernel
+
+
+def open_shell(
+    path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None
+) -> Shell:
+    """A kernel that has booted to BusyBox's shell, which does the lines that it is given.
+
+    The first time it boots, which takes seconds; later it goes on from a snapshot in the cache.
+
+    >>> shell = open_shell("linux-image.deb")
+    >>> with shell.kernel.trace("p vfs_open") as trace:
+    ...     shell.run("cat /proc/version")
+
+    Args:
+        path: A kernel that can be booted, or a snapshot of one with such a shell.
+        progress: Hears that it boots.
+
+    Raises:
+        ImageError: The file is no kernel.
+        FetchError: There is no BusyBox.
+        BootError: The kernel does not come to user space.
+    """
+    return Shell(booted_kernel(path, progress=progress))
 
 
 def boot_to_shell(

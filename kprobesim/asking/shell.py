@@ -6,18 +6,25 @@ from the kernel's own by nothing but its place, so the end of a command is a mar
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import overload
+
 from kprobesim.boot.initramfs import Entry, character_device, directory, make_cpio
 from kprobesim.errors import UsageError
 from kprobesim.fetch.cache import cached_busybox
 from kprobesim.fetch.kernels import Fetcher
 from kprobesim.kernel.booted import BootedKernel
 
-__all__ = ["READY", "Shell", "shell_initrd"]
+__all__ = ["READY", "SECONDS", "Shell", "shell_initrd"]
 
 READY = "kprobesim-shell waits\r\n"
 """What the guest prints when it can be told what to do; a terminal ends lines so."""
 
+SECONDS = 60.0
+"""Of this computer's, that a line may take."""
+
 _STATUS = "kprobesim-shell status"
+_BEGINS = "kprobesim-shell begins"
 _DONE = "kprobesim-shell done\r\n"
 _SETTLING = 0.01  # of the guest's seconds, until the shell waits again: idle time costs nothing
 _MOST = 4000  # bytes in a line: a terminal in canonical mode takes 4095 (N_TTY_BUF_SIZE)
@@ -63,17 +70,49 @@ def shell_initrd(arch: str, files: dict[str, bytes | Entry] | None = None) -> by
 
 
 class Shell:
-    """The shell of a guest that has printed :data:`READY`."""
+    """The shell of a guest that has printed :data:`READY`.
+
+    >>> shell = open_shell("linux-image.deb")
+    >>> hits = shell.kernel.count("vfs_open")
+    >>> shell.run("cat /proc/version")
+    (0, 'Linux version ...')
+
+    Attributes:
+        kernel: The guest, which stands still between two lines.
+    """
 
     def __init__(self, kernel: BootedKernel) -> None:
-        self._kernel = kernel
+        self.kernel = kernel
 
-    def run(self, line: str, timeout: float) -> tuple[int, str]:
+    @overload
+    def run(self, line: str, timeout: float = SECONDS) -> tuple[int, str]: ...
+
+    @overload
+    def run(
+        self,
+        line: str,
+        timeout: float = SECONDS,
+        *,
+        begin: Callable[[], object] | None = None,
+        enough: Callable[[], bool],
+    ) -> tuple[int | None, str]: ...
+
+    def run(
+        self,
+        line: str,
+        timeout: float = SECONDS,
+        *,
+        begin: Callable[[], object] | None = None,
+        enough: Callable[[], bool] | None = None,
+    ) -> tuple[int | None, str]:
         """Let the guest do one line of shell; its exit status, and what was printed meanwhile.
 
         Args:
             line: Commands, in one line.
             timeout: Seconds of this computer's time.
+            begin: Is called when the shell has read the line and begins to do it.
+            enough: Is asked every few milliseconds: whether to end before the line has. There is
+                no status then, and the shell still at work.
 
         Raises:
             UsageError: It is longer than a terminal takes, or more than a line.
@@ -82,10 +121,26 @@ class Shell:
         """
         if "\n" in line or len(line.encode()) > _MOST:
             raise UsageError(f"a line for the shell has at most {_MOST} bytes and no end of line")
-        console = self._kernel.console
+        console = self.kernel.console
         before = len(console.text)
-        console.send(line + "\n")
-        self._kernel.run(until=_DONE, timeout=timeout)
-        self._kernel.run(seconds=_SETTLING, timeout=timeout)
+        if begin is not None:
+            console.send(f'echo "{_BEGINS}"; {line}\n')
+            self.kernel.run(until=_BEGINS, timeout=timeout)
+            before = len(console.text)
+            begin()
+        else:
+            console.send(line + "\n")
+        if enough is None:
+            self.kernel.run(until=_DONE, timeout=timeout)
+        else:
+            ask, start, mark = enough, len(console.output), _DONE.encode()
+
+            def is_done() -> bool:
+                return console.output.find(mark, start) >= 0
+
+            self.kernel.run(until=lambda kernel: is_done() or ask(), timeout=timeout)
+            if not is_done():
+                return None, console.text[before:]
+        self.kernel.run(seconds=_SETTLING, timeout=timeout)
         said, _, status = console.text[before:].rpartition(f"{_STATUS} ")
         return int(status.split()[0]), said

@@ -9,7 +9,7 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["error_console", "make_console", "print_json", "styled"]
+__all__ = ["error_console", "escaped", "make_console", "print_json", "styled"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -33,8 +33,13 @@ def styled(*parts: str | tuple[str, str]) -> Text:
     text = Text()
     for part in parts:
         content, style = (part, "") if isinstance(part, str) else part
-        text.append(_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", content), style)
+        text.append(escaped(content), style)
     return text
+
+
+def escaped(text: str) -> str:
+    """``text`` without control characters, but for ends of lines and tabs."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def print_json(data: object) -> None:

@@ -29,7 +29,6 @@ class ProbeEventError(KprobesimError, OSError):
         column: Where in ``command`` the caret points to, from 0.
         command: The words that were written, one blank between two.
         short: The kernel's log keeps 255 characters of it, and a byte of the column (before 5.18).
-        earlier: What ``error_log`` has got before this, for the same definition.
     """
 
     def __init__(
@@ -41,10 +40,8 @@ class ProbeEventError(KprobesimError, OSError):
         column: int = 0,
         *,
         short: bool = False,
-        earlier: tuple[ProbeEventError, ...] = (),
     ) -> None:
         self.short = short
-        self.earlier = earlier
         self.id = identifier
         self.text = text
         self.column = column
@@ -62,4 +59,6 @@ class ProbeEventError(KprobesimError, OSError):
         return f"trace_kprobe: error: {self.text}{told}{_MARGIN}{' ' * column}^\n"
 
     def __str__(self) -> str:
-        return self.entry.rstrip("\n") or f"{self.command}: {self.strerror}"
+        told = self.entry.rstrip("\n") or f"{self.command}: {self.strerror}"
+        why = self.__cause__  # of what the kernel tells by its errno alone
+        return f"{told}\n{why}" if isinstance(why, KprobesimError) else told

@@ -21,6 +21,7 @@ __all__ = [
     "code_address",
     "give_back",
     "memory_size",
+    "name_of",
     "pass_arguments",
 ]
 
@@ -49,6 +50,16 @@ def as_list(values: Iterable[_T], what: str) -> list[_T]:
 def as_result(value: int, *, signed: bool) -> int:
     """A function's 64-bit result as the user wants to see it."""
     return signed64(value) if signed else value
+
+
+def name_of(function: int | str | Symbol, machine: System) -> str:
+    """A function as people call it."""
+    if isinstance(function, str):
+        return function
+    if isinstance(function, Symbol):
+        return function.name
+    name, _, offset = machine.symbolize(function).partition("+")
+    return name if offset.startswith("0x0/") else machine.symbolize(function)
 
 
 def check_limits(timeout: float | None, max_instructions: int) -> None:

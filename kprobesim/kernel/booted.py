@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
@@ -57,6 +57,8 @@ class BootedKernel(Kernel):
     change no byte of the guest, which therefore boots as it does without them. :meth:`stop` lets
     :meth:`run` return, and the guest can go on; a :meth:`call` then raises :class:`GuestTimeout`.
     """
+
+    boots = True
 
     def __init__(
         self,
@@ -359,11 +361,6 @@ class BootedKernel(Kernel):
             raise
         give_back(lent, self._memory)
         return as_result(result, signed=signed)
-
-    def _runs(
-        self, function: int | str | Symbol, arguments: tuple[Any, ...], timeout: float
-    ) -> NoReturn:
-        raise UsageError("a booted kernel explains system calls only")
 
     @in_turn
     def alloc(self, size: int, *, executable: bool = False, guard: bool = False) -> int:

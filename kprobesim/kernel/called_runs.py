@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import Symbol
-from kprobesim.kernel.arguments import give_back, pass_arguments
+from kprobesim.kernel.arguments import give_back, name_of, pass_arguments
 from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
 from kprobesim.why.replay import Flip, Outcome, flipping
@@ -20,7 +20,11 @@ __all__ = ["CalledRuns"]
 
 
 class CalledRuns:
-    """The runs of one call."""
+    """The runs of one call.
+
+    Attributes:
+        function: What it is called.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class CalledRuns:
     ) -> None:
         """From the state that the kernel is in now, with the arguments in its memory."""
         self._kernel = kernel
+        self.function = name_of(function, kernel.machine)
         self._function = function
         self._memory = memory
         self._timeout = timeout

@@ -58,8 +58,7 @@ class ProgramVerbs(Verdicts):
     def stacks(self) -> Stacks:
         """What the numbers of ``stack_id`` stand for: addresses of callers, the innermost first.
 
-        As many as frame pointers tell; the caller alone in a kernel without them, as x86-64 ones
-        with ORC are.
+        As many as frame pointers tell, or ORC in kernels without them.
         """
         return self._programs.stacks
 

@@ -7,6 +7,7 @@ theirs is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from kprobesim.errors import UsageError
@@ -74,7 +75,7 @@ def _value_to_data(value: Value) -> list[Any]:
     if isinstance(value, Cast):
         return ["cast", to(value.value), str(value.kind)]
     if isinstance(value, Text):
-        return ["text", to(value.address), value.bound, value.user]
+        return ["text", to(value.address), value.bound, value.user, value.nonempty]
     if isinstance(value, Const):
         return ["const", value.number]
     if isinstance(value, Select):
@@ -106,9 +107,10 @@ def _cast(value: Value, kind: str) -> Value:
     return found
 
 
-def _text(address: Any, bound: int, user: bool) -> Value:
+def _text(address: Any, bound: int, user: bool, nonempty: bool = False) -> Value:
     pointer = _value(address)
-    return (pointer.ustring if user else pointer.string).upto(bound)
+    text = (pointer.ustring if user else pointer.string).upto(bound)
+    return replace(text, nonempty=nonempty)
 
 
 def _fact(name: str) -> Value:

@@ -17,6 +17,7 @@ from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
 from kprobesim.machine.unicorn.struct_layout import Words
 from kprobesim.programs.stores.stacks import Stacks
+from kprobesim.programs.unwound import Unwound
 from kprobesim.stack.orc import OrcTable
 
 __all__ = ["Guest", "guest_of"]
@@ -46,6 +47,7 @@ class Guest:
         places: Where it keeps in which context it runs.
         image: What it runs.
         stacks: The stacks of callers that its programs have met.
+        unwound: The callers that its unwinder finds.
     """
 
     arch: str
@@ -63,6 +65,7 @@ class Guest:
     places: ContextPlaces
     image: KernelImage
     stacks: Stacks
+    unwound: Unwound
 
     @cached_property
     def has_frames(self) -> bool:
@@ -99,4 +102,5 @@ def guest_of(machine: System, tasks: Tasks, image: KernelImage) -> Guest:
         places=context_places(image),
         image=image,
         stacks=Stacks(),
+        unwound=Unwound(machine, image, machine.engine.hooks.keep),
     )

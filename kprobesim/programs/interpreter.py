@@ -17,7 +17,7 @@ from kprobesim.programs.fault import FAULT
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
 from kprobesim.programs.matching import Matches
 from kprobesim.programs.program import Program
-from kprobesim.programs.types import Int
+from kprobesim.programs.types import AT_PLACE, Int
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
 from kprobesim.sizes import MASK64
 
@@ -37,6 +37,9 @@ class Surroundings(Protocol):
 
     def fact(self, name: str) -> Callable[[], Any]:
         """What tells a fact that is neither in registers nor in the hit itself, or ``FAULT``."""
+
+    def fact_at(self, name: str) -> Callable[[Any, int], Any]:
+        """What tells a fact of the place that the CPU is at, by registers and place."""
 
 
 _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
@@ -102,6 +105,8 @@ class _Values:
         if value.name in self._of_call:
             name = value.name
             return lambda call, here: getattr(call, name)
+        if value.name in AT_PLACE:
+            return self._of.fact_at(value.name)
         fact = self._of.fact(value.name)
         return lambda regs, here: fact()
 
@@ -136,7 +141,9 @@ class _Values:
                     found += read(at, min(bound - 1 - len(found), 64 - at % 64))
             except GuestMemoryError:
                 return FAULT
-            return found.split(_NUL, 1)[0]
+            whole = found.split(_NUL, 1)[0]
+            is_fault = value.nonempty and not whole and not _is_kernels(address)
+            return FAULT if is_fault else whole
 
         return text
 
@@ -240,7 +247,7 @@ def interpret(
         stores: What its actions keep, in their order.
         count: Counts "hits" and "faults".
     """
-    values = _Values(surroundings, ("caller", "duration", "stack_id") if program.returns else ())
+    values = _Values(surroundings, ("caller", "duration", *AT_PLACE) if program.returns else ())
     when = None if program.when is None else values.make(program.when)
     actions = [
         _action(action, store, values, count)

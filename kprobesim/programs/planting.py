@@ -286,6 +286,16 @@ class Programs:
 
         return fact
 
+    def fact_at(self, name: str) -> Callable[[Any, int], Any]:
+        """What tells a fact of the place that the CPU is at."""
+        known = self._facts.at_place[name]
+
+        def fact(regs: Any, here: int) -> Any:
+            value = known(here)
+            return FAULT if value is None else value
+
+        return fact
+
 
 def _own(store: Any, name: str) -> Any:
     """What the probe on ``name`` fills."""

@@ -10,7 +10,7 @@ from kprobesim.arch.abi import Abi
 from kprobesim.errors import UsageError
 from kprobesim.programs.actions import Action
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
-from kprobesim.programs.types import Str
+from kprobesim.programs.types import AT_PLACE, Str
 from kprobesim.programs.values import Value, as_value
 
 __all__ = ["Program"]
@@ -84,7 +84,7 @@ class Program:
     @cached_property
     def asks_for_stacks(self) -> bool:
         """Whether it keeps numbers of stacks."""
-        return any(isinstance(v, Fact) and v.name == "stack_id" for v in self.values)
+        return any(isinstance(v, Fact) and v.name in AT_PLACE for v in self.values)
 
     @cached_property
     def shape(self) -> tuple[Any, ...]:

@@ -48,7 +48,13 @@ class ReturnedCall:
     @property
     def stack_id(self) -> Any:
         """The number of the stack of callers."""
-        number = self._facts.stack_id(self.caller)
+        number = self._facts.stack_id(self.caller, self.caller)
+        return FAULT if number is None else number
+
+    @property
+    def unwound(self) -> Any:
+        """The same, as the unwinder tells it."""
+        number = self._facts.unwound(self.caller, self.caller)
         return FAULT if number is None else number
 
     def arg(self, n: int) -> int:

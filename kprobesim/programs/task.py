@@ -40,8 +40,11 @@ class TaskFacts:
             "now": self.now,
             "per_cpu": self.per_cpu,
             "pid": self.pid,
-            "stack_id": self.stack_id,
             "tgid": self.tgid,
+        }
+        self.at_place: Mapping[str, Callable[[int], int | None]] = {
+            "stack_id": lambda here: self.stack_id(here),
+            "unwound": self.unwound,
         }
 
     def current(self) -> int | None:
@@ -144,18 +147,37 @@ class TaskFacts:
         address = self._read(frame, 8)
         return None if address is None else recover(address, frame)
 
-    def stack_id(self, caller: int | None = None) -> int | None:
-        """The number of the stack of callers; ``caller`` is the innermost, if not that of now."""
+    def stack_id(self, here: int, caller: int | None = None) -> int | None:
+        """The number of the stack of callers.
+
+        Args:
+            here: Where the CPU is: at a probe.
+            caller: The innermost caller; ``None``: that of a function that begins here.
+        """
+        if not self._guest.has_frames:
+            return self.unwound(here, caller)
         first = self.caller() if caller is None else caller
         if first is None:
             return None
         return self._guest.stacks.number([first, *self._outer_callers()])
 
+    def unwound(self, here: int, returned: int | None = None) -> int | None:
+        """As the unwinder tells it, from any instruction.
+
+        Args:
+            here: Where the CPU is: at a probe.
+            returned: It is where a call has just returned to, instead.
+        """
+        if returned is None:
+            found = [*self._guest.unwound.callers(here)]
+        else:
+            found = [returned, *self._guest.unwound.callers(returned)][:DEPTH]
+        return self._guest.stacks.number(found) if found else None
+
     def _outer_callers(self) -> Iterator[int]:
         """Who has called the caller, by the frames."""
-        abi, frame, left = self._machine.isa.abi, 0, DEPTH - 1
-        if self._guest.has_frames:
-            frame = self._machine.words[abi.number(abi.frame_pointer)]
+        abi, left = self._machine.isa.abi, DEPTH - 1
+        frame = self._machine.words[abi.number(abi.frame_pointer)]
         while frame and frame % 8 == 0 and left:
             outer, link = self._read(frame, 8), self._read(frame + 8 & MASK64, 8)
             if outer is None or link is None or not link & _HIGH_HALF:

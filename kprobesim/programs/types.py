@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from kprobesim.sizes import MASK64, signed64
 
-__all__ = ["ALWAYS_KNOWN", "BOOL", "FACTS", "S64", "SIZES", "U64", "Int", "Str", "Type"]
+__all__ = ["ALWAYS_KNOWN", "AT_PLACE", "BOOL", "FACTS", "S64", "SIZES", "U64", "Int", "Str", "Type"]
 
 _TASK_COMM_LEN = 16
 """Bytes of a task's name, its NUL among them (include/linux/sched.h)."""
@@ -69,6 +69,7 @@ FACTS: dict[str, Type] = {
     "now": U64,
     "caller": U64,
     "stack_id": U64,
+    "unwound": U64,
     "here": U64,
     "duration": U64,
     "context": U64,
@@ -77,5 +78,8 @@ FACTS: dict[str, Type] = {
     "per_cpu": U64,
 }
 """What is known at a hit beside registers and memory, by name."""
+AT_PLACE = ("stack_id", "unwound")
+"""Those that ask where the CPU is: numbers for the stack of callers, by frame pointers where there
+are any, at a function's entry; or by the unwinder, from any instruction."""
 ALWAYS_KNOWN = {"context", "cpu", "here", "ids", "now", "duration", "per_cpu"}
 """The facts that are never faults."""

@@ -43,7 +43,6 @@ _MAX_STRING = 4096  # as kprobe_events' MAX_STRING_SIZE, PATH_MAX
 _COMPARISONS = {"==", "!=", "<", "<=", ">", ">="}
 _OPERATORS = {*_COMPARISONS, *"+ - * // % & | ^ << >>".split()}
 _WRAPS = {"+", "-", "*", "&", "|", "^"}  # a negative number beside an unsigned one is its pattern
-
 _Operator: TypeAlias = "Callable[[Value, Any], Value]"
 
 
@@ -93,17 +92,14 @@ class Value:
 
     def deref(self, offset: int = 0) -> Load:
         """The word in memory at this address and ``offset`` bytes on; ``.u8`` takes less of it."""
-        return self._load(offset, user=False)
-
-    def uderef(self, offset: int = 0) -> Load:
-        """The same of a user's memory: an address of the kernel's is a fault."""
-        return self._load(offset, user=True)
-
-    def _load(self, offset: int, *, user: bool) -> Load:
         _require_int(self, "a pointer")
         if not isinstance(offset, int) or not -(1 << 31) <= offset < 1 << 31:
             raise UsageError(f"offset {offset!r}: give bytes as an int of 32 bits")
-        return Load(self, offset, U64, user)
+        return Load(self, offset, U64)
+
+    def uderef(self, offset: int = 0) -> Load:
+        """The same of a user's memory: an address of the kernel's is a fault."""
+        return replace(self.deref(offset), user=True)
 
     @property
     def string(self) -> Text:
@@ -114,8 +110,7 @@ class Value:
     @property
     def ustring(self) -> Text:
         """The string at this address, which is a user's."""
-        _require_int(self, "a pointer")
-        return Text(self, STRING_BOUND, user=True)
+        return replace(self.string, user=True)
 
     def _as(self, kind: Int) -> Value:
         _require_int(self, "an integer")
@@ -223,8 +218,7 @@ class Load(Value):
         return self.kind
 
     def _as(self, kind: Int) -> Value:
-        whole = self.kind == U64
-        return replace(self, kind=kind) if whole else super()._as(kind)
+        return replace(self, kind=kind) if self.kind == U64 else super()._as(kind)
 
     def __str__(self) -> str:
         width = "" if self.kind == U64 else f".{self.kind}"
@@ -249,11 +243,15 @@ class Cast(Value):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Text(Value):
-    """A string in guest memory, without what is behind its first ``bound`` - 1 bytes."""
+    """A string in guest memory, of ``bound`` - 1 bytes at most.
+
+    ``nonempty``: an empty one of a user's is a fault, as for ``strncpy_from_user_nofault()``.
+    """
 
     address: Value
     bound: int
     user: bool
+    nonempty: bool = False
     _may_fault = True
 
     @property
@@ -262,9 +260,9 @@ class Text(Value):
 
     def upto(self, bound: int) -> Text:
         """The same string, of which ``bound`` bytes are kept, the NUL among them: 2 to 4096."""
-        if not isinstance(bound, int) or not 2 <= bound <= _MAX_STRING:
-            raise UsageError(f"a string of {bound!r} bytes: give 2 to {_MAX_STRING}")
-        return Text(self.address, bound, self.user)
+        if isinstance(bound, int) and 2 <= bound <= _MAX_STRING:
+            return replace(self, bound=bound)
+        raise UsageError(f"a string of {bound!r} bytes: give 2 to {_MAX_STRING}")
 
     def __str__(self) -> str:
         text = f"{_nested(self.address)}.{'u' if self.user else ''}string"
@@ -331,8 +329,8 @@ def as_value(thing: Any, what: str = "a value") -> Value:
             raise UsageError(f"{thing!r} is no string of a kernel: it has a NUL, or 4096 bytes")
         return TextConst(data)
     raise UsageError(
-        f"{thing!r} is of type {type(thing).__name__}, not {what}: give arg(0), reg('sp'), "
-        "arg(1).deref(8), comm, pid ... of kprobesim.programs, or a number"
+        f"{thing!r} is of type {type(thing).__name__}, not {what}: give arg(0), comm ... "
+        "of kprobesim.programs, or a number"
     )
 
 

@@ -21,8 +21,6 @@ class ErrorLog:
 
     def add(self, error: ProbeEventError) -> None:
         """Keep what the kernel says to a refusal, if it says anything."""
-        for each in error.earlier:
-            self.add(each)
         if error.entry:
             self.write(error.entry)
 

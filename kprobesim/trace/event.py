@@ -11,7 +11,7 @@ from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event_format import EventField, event_fields, format_text
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.probe import TraceProbe
-from kprobesim.trace.showing import Naming, show_field
+from kprobesim.trace.showing import Naming, show_fields
 
 __all__ = ["EventPlanter", "TraceEvent"]
 
@@ -121,10 +121,7 @@ class TraceEvent:
         place = name(entry.ip)
         if entry.func is not None:
             place += f" <- {name(entry.func).partition('+')[0]}"
-        fields = "".join(
-            f" {argument.name}={show_field(entry.fields[argument.name], argument.type, name)}"
-            for argument in self.definition.arguments
-        )
+        fields = show_fields(self.definition.arguments, entry.fields, name)
         return f"{self.name}: ({place}){fields}"
 
     def __repr__(self) -> str:

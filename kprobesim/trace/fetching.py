@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from kprobesim.arch.abi import Abi
-from kprobesim.arch.architecture import halves
+from kprobesim.arch.architecture import architecture, halves
 from kprobesim.dynevent import fetch as f
 from kprobesim.dynevent.definition import ProbeArgument, ProbeDefinition
 from kprobesim.dynevent.fetch_type import FetchType
@@ -28,6 +27,7 @@ _STACK_BYTES = 16 << 10  # THREAD_SIZE
 _STRING = 4096  # MAX_STRING_SIZE
 _KERNEL_CS, _KERNEL_DS = 0x10, 0x18
 _INT3_BYTES = 1
+_RETURNS_THERE, _TRAMPOLINE = (5, 15), "kretprobe_trampoline"
 _FLAGS = halves(x86_64="flags", arm64="pstate")
 _SYMBOL = re.compile(r"([^+-]+)(?:([+-])(.+))?")
 _LINK = "lr"  # regs_query_register_offset() knows x30 by that name, too
@@ -43,12 +43,19 @@ class Place(Protocol):
 class Fetching:
     """Makes values for one architecture."""
 
-    def __init__(self, arch: str, abi: Abi, place: Place) -> None:
-        """``place`` tells the addresses of symbols."""
-        self._abi = abi
+    def __init__(self, arch: str, version: tuple[int, ...], place: Place) -> None:
+        """Make none yet.
+
+        Args:
+            arch: "x86_64" or "arm64".
+            version: The kernel's.
+            place: Tells the addresses of symbols.
+        """
+        self._abi = abi = architecture(arch).abi
+        self._version = version
         self._place = place
         self._flags = _FLAGS[arch]
-        self._returns = False
+        self._returns = self._ftrace = False
         self._make: dict[type[Any], Callable[[Any], Value]] = {
             f.Register: lambda one: self._register(one.name),
             f.Stack: lambda one: self._stack(one.index),
@@ -63,9 +70,14 @@ class Fetching:
             f.Deref: self._word,
         }
 
-    def values(self, definition: ProbeDefinition) -> list[list[Value]]:
-        """The values of each argument: one, or those of an array's elements."""
-        self._returns = definition.returns
+    def values(self, definition: ProbeDefinition, *, ftrace: bool = False) -> list[list[Value]]:
+        """The values of each argument: one, or those of an array's elements.
+
+        Args:
+            definition: The definition.
+            ftrace: Whether the kernel's probe goes through ftrace.
+        """
+        self._returns, self._ftrace = definition.returns, ftrace
         return [self._values(argument) for argument in definition.arguments]
 
     def _values(self, argument: ProbeArgument) -> list[Value]:
@@ -87,7 +99,7 @@ class Fetching:
         if kind.name in ("string", "ustring"):
             if kind.count:
                 at = _load(at, 8 * number, U64, user)
-            return Text(at, _STRING, user or kind.name == "ustring")
+            return Text(at, _STRING, user or kind.name == "ustring", nonempty=True)
         if kind.name == "symstr":
             return _load(at, 8 * number, U64, user)
         base = _base(kind)
@@ -121,10 +133,18 @@ class Fetching:
             return Register(name)
         if name == abi.program_counter:
             return self._program_counter()
-        return as_value({"cs": _KERNEL_CS, "ss": _KERNEL_DS}.get(name, MASK64))  # orig_ax
+        of_ftrace = 0 if self._ftrace and not self._returns else MASK64
+        return as_value({"cs": _KERNEL_CS, "ss": _KERNEL_DS}.get(name, of_ftrace))  # orig_ax
 
     def _program_counter(self) -> Value:
-        """As handlers see it: behind INT3, which an ftrace site and a jump imitate."""
+        """As handlers see it: behind INT3, which an ftrace site and a jump imitate.
+
+        At a return it is where that goes to, before 5.15 the trampoline, or nothing.
+        """
+        if self._returns:
+            if self._version >= _RETURNS_THERE:
+                return or_else(Fact("caller"), 0)
+            return as_value(self._place(_TRAMPOLINE) if self._abi.pushes_return else 0)
         here = Fact("here")
         return here + _INT3_BYTES if self._abi.pushes_return else here
 

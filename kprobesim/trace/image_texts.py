@@ -5,9 +5,8 @@ from __future__ import annotations
 from kprobesim.image import KernelImage
 from kprobesim.image.segment import findable
 
-__all__ = ["has_text", "readme"]
+__all__ = ["has_text", "kernel_text"]
 
-_README = b"tracing mini-HOWTO:\n"
 _MOST = 1 << 16
 
 
@@ -23,10 +22,10 @@ def has_text(image: KernelImage, text: str) -> bool:
     )
 
 
-def readme(image: KernelImage) -> str | None:
-    """What the kernel says in ``README``; ``None`` for one that has no such file."""
+def kernel_text(image: KernelImage, start: bytes) -> str | None:
+    """The string in the image's data that begins with ``start``; ``None`` if there is none."""
     for segment in image.segments:
-        at = findable(segment.data).find(_README)
+        at = findable(segment.data).find(start)
         if at >= 0:
             return image.read_string(segment.vaddr + at, _MOST)
     return None

@@ -19,6 +19,8 @@ from kprobesim.types.composites import Union
 
 __all__ = ["ImageFacts"]
 
+_NEW = (7, 3)
+_CREATE = ("trace_kprobe_create", "create_trace_kprobe")
 _STACK_BYTES = 16 << 10  # THREAD_SIZE where no type tells: 4 pages of 4 KiB
 
 
@@ -52,6 +54,8 @@ class ImageFacts:
         def has_function(name: str) -> bool:
             return bool(image.symbols.candidates(name))
 
+        if not any(map(has_function, _CREATE)):  # a kernel without kprobe_events gets new ones
+            return dialect_of(_NEW, lambda text: True, has_function)
         return dialect_of(image.version, known, has_function)
 
     @cached_property

@@ -36,7 +36,7 @@ class EventProbe:
         resolved: The same with addresses for the symbols of its arguments.
         maxactive: Calls that a return probe follows at a time; 0 while it is not planted.
         address: Where it is; ``None`` while it waits for its module.
-        planted: What the registrar made of it.
+        planted: What the registrar made of it, also while it waits; ``None``: nothing yet.
     """
 
     definition: ProbeDefinition
@@ -89,8 +89,14 @@ class Registrar(Protocol):
             KprobeError: There may be no probe.
         """
 
+    def wait(self, event: ProbeEvent, probe: EventProbe) -> None:
+        """There is nothing to plant it in yet: its event is there without it."""
+
+    def unplant(self, probe: EventProbe) -> None:
+        """Its module has gone, or comes anew: it waits from now on."""
+
     def pull(self, probe: EventProbe) -> None:
-        """Take a planted one out."""
+        """Take one out that is planted, or waits."""
 
 
 class KprobeEvents:
@@ -101,7 +107,7 @@ class KprobeEvents:
         self._registrar = registrar
         self._log = log
         self._events: dict[tuple[str, str], ProbeEvent] = {}
-        self._order: list[tuple[ProbeEvent, EventProbe]] = []
+        self._order: dict[EventProbe, ProbeEvent] = {}  # as they were defined
 
     def __iter__(self) -> Iterator[ProbeEvent]:
         return iter(list(self._events.values()))
@@ -115,13 +121,19 @@ class KprobeEvents:
 
     def probes(self) -> Iterator[tuple[ProbeEvent, EventProbe]]:
         """Each probe with its event, in the order in which they were defined."""
-        return iter(list(self._order))
+        return iter([(event, probe) for probe, event in self._order.items()])
+
+    @property
+    def newest(self) -> tuple[ProbeEvent, EventProbe]:
+        """The probe that was defined last, with its event; there must be one."""
+        probe, event = next(reversed(self._order.items()))
+        return event, probe
 
     # -- the file ----------------------------------------------------------------------------------
 
     def read(self) -> str:
         """The file's text: one line a probe."""
-        return "".join(f"{self._line(event, probe)}\n" for event, probe in self._order)
+        return "".join(f"{self._line(event, probe)}\n" for event, probe in self.probes())
 
     def truncate(self) -> None:
         """The file is opened as ``>`` does it: all events go, or none if one is enabled.
@@ -132,7 +144,7 @@ class KprobeEvents:
         if any(self._registrar.is_enabled(event) for event in self):
             raise ProbeEventError(errno.EBUSY, "")
         for event, probe in self.probes():
-            self._remove(event, probe)
+            self.remove(event, probe)
 
     def write(self, text: str, *, dynamic: bool = False) -> None:
         """Each line is a command; the first that is refused ends it, those before it count.
@@ -205,7 +217,7 @@ class KprobeEvents:
                 continue
             if len(event.probes) == 1 and self._registrar.is_enabled(event):
                 raise command.silent(errno.EBUSY)
-            self._remove(event, probe)
+            self.remove(event, probe)
             found = True
         if not found:
             raise command.silent(errno.ENOENT)
@@ -216,12 +228,13 @@ class KprobeEvents:
         shown = [as_bytes(self._place(probe)), *map(as_bytes, map(str, probe.definition.arguments))]
         return len(words) <= len(shown) and list(words) == shown[: len(words)]
 
-    def _remove(self, event: ProbeEvent, probe: EventProbe) -> None:
+    def remove(self, event: ProbeEvent, probe: EventProbe) -> None:
+        """Take a probe out, and its event with the last one; it must not be enabled then."""
         if probe.planted is not None:
             self._registrar.pull(probe)
             probe.planted = None
         event.probes.remove(probe)
-        self._order.remove((event, probe))
+        del self._order[probe]
         if not event.probes:
             del self._events[event.group, event.name]
             self._registrar.remove_event(event)
@@ -252,7 +265,7 @@ class KprobeEvents:
                 self._registrar.remove_event(event)
             raise
         self._events[key] = event
-        self._order.append((event, probe))
+        self._order[probe] = event
 
     def _check_alike(
         self, event: ProbeEvent, definition: ProbeDefinition, command: Command
@@ -277,33 +290,39 @@ class KprobeEvents:
 
     def _register(self, event: ProbeEvent, probe: EventProbe, command: Command) -> None:
         """__register_trace_kprobe(), and what an errno of it is told as."""
-        number = self._planted(event, probe)
+        number, why = self._planted(event, probe)
         definition = probe.definition
         waits = definition.symbol is None or (
             definition.module is not None and not self._kernel.module_is_loaded(definition.module)
         )
-        if not number or (number == errno.ENOENT and waits):
+        if number == errno.ENOENT and waits:
+            self._registrar.wait(event, probe)
+            return
+        if not number:
             return
         if number == errno.EILSEQ:
-            raise command.refusal("BAD_INSN_BNDRY", 1, number=number)
+            raise command.refusal("BAD_INSN_BNDRY", 1, number=number) from why
         if number == errno.ENOENT:
-            raise command.refusal("BAD_PROBE_ADDR", 1, number=number)
+            raise command.refusal("BAD_PROBE_ADDR", 1, number=number) from why
         if number in (errno.ENOMEM, errno.EEXIST):
-            raise command.silent(number)
-        raise command.refusal("FAIL_REG_PROBE", 1, number=number)
+            raise command.silent(number) from why
+        raise command.refusal("FAIL_REG_PROBE", 1, number=number) from why
 
-    def _planted(self, event: ProbeEvent, probe: EventProbe) -> int:
-        """0, or the errno of what is refused; the probe is planted or waits for its module."""
+    def _planted(self, event: ProbeEvent, probe: EventProbe) -> tuple[int, KprobeError | None]:
+        """0, or the errno of what is refused with what says why, if that is known."""
         try:
             self._registrar.check(probe)
             resolved = resolve_symbols(probe.definition, self._kernel.lookup)
             if resolved.errno:
-                return resolved.errno
+                return resolved.errno, None
             probe.resolved = resolved.definition
+            module = probe.definition.module
+            if module is not None and not self._kernel.module_is_loaded(module):
+                return errno.ENOENT, None
             self._registrar.plant(event, probe)
         except KprobeError as error:
-            return error.errno or errno.EINVAL
-        return 0
+            return error.errno or errno.EINVAL, error
+        return 0, None
 
     # -- modules -----------------------------------------------------------------------------------
 
@@ -315,9 +334,7 @@ class KprobeEvents:
         for event, probe in self.probes():
             if probe.definition.module != name:
                 continue
-            if probe.planted is not None:
-                self._registrar.pull(probe)
-                probe.planted = None
+            self._registrar.unplant(probe)
             symbol = as_bytes(f"{name}:{probe.definition.symbol}")
             if not self._kernel.symbol_errno(symbol):
                 self._planted(event, probe)

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from kprobesim.arch.architecture import architecture
 from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.dynevent.fetch import Register
 from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
-from kprobesim.kprobes.kprobe import KprobeFlag
+from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.programs.appending import Append
-from kprobesim.programs.context import ids_of
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
 from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.columns import Columns
-from kprobesim.trace.context import ContextOf, Way
+from kprobesim.trace.context import ContextOf
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.fetching import Fetching
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.names import Names
 from kprobesim.trace.probe import TraceProbe
+from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
+from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
 
@@ -43,31 +43,58 @@ class Tracing:
         options: The options that are on, of those that change what is recorded or shown.
         tells_lengths: Whether ``format`` tells how long arrays are.
         columns: What stands before an event's own words.
+        on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
+            CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
 
     def __init__(
-        self, kprobes: KprobesManager, programs: Programs, tasks: Tasks, image: KernelImage
+        self,
+        kprobes: KprobesManager,
+        programs: Programs,
+        tasks: Tasks,
+        image: KernelImage,
+        *,
+        booted: bool,
     ) -> None:
-        """No event is defined."""
+        """No event is defined.
+
+        Args:
+            kprobes: The kernel's probes.
+            programs: Plants what events do.
+            tasks: Reads its tasks.
+            image: What runs.
+            booted: Whether it runs by itself: one that is called is in no context.
+        """
         self._kprobes = kprobes
         self._programs = programs
         self._image = image
-        abi = architecture(image.arch).abi
         self.name = Names(image.symbols)
-        self._fetching = Fetching(image.arch, abi, lambda symbol: image.symbols[symbol].address)
+        self._fetching = Fetching(
+            image.arch, image.version, lambda symbol: image.symbols[symbol].address
+        )
         self._stream = programs.new_stream()
-        self.buffer = TraceBuffer()
-        self.buffer.fetch = self._fetch
         self.columns = Columns(image.version)
         self.options = {"irq-info"}
-        self._context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
-        self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Way]] = {}
+        self._ways = Ways(kprobes)
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
-        self._shows: dict[int, Callable[[TraceEntry], str]] = {}
+        context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
+        self._reader = reader = Reader(
+            self._stream,
+            self._saved,
+            self._ways,
+            context if booted else None,
+            programs.stacks,
+            self.name,
+        )
+        reader.show = self._show
+        self.buffer = TraceBuffer(reader)
         self._next_id = _FIRST_ID
+        self._enabled: set[TraceEvent] = set()
+        self._stacks = False
+        self.on_notrace = False
 
     # -- defining ----------------------------------------------------------------------------------
 
@@ -104,21 +131,20 @@ class Tracing:
             KprobeError: It is refused.
         """
         event, definition = probe.event, probe.definition
+        program, layout = self._program(event, definition)
         planted = self._programs.prepare(
-            [definition.name],
-            self._program(event, definition),
-            many=False,
-            places=[_place(definition)],
+            [definition.name], program, many=False, places=[_place(definition)]
         )
         for p in planted.probes:
             if not event.enabled:
                 p.flags |= KprobeFlag.DISABLED
         self._programs.register(planted)
         probe.replant(planted)
-        self._keep(probe)
+        self._keep(probe, layout)
 
     def unplant(self, probe: TraceProbe) -> None:
         """Unregister it: its module goes. What it has counted stays."""
+        self._others_are_armed()
         if probe.planted is not None:
             probe.planted.remove()
             probe.replant(None)
@@ -129,44 +155,47 @@ class Tracing:
         Entries that it has left stay in the buffer.
         """
         event = probe.event
-        self.buffer.pull()
         self.unplant(probe)
         event.probes.remove(probe)
         if not event.probes:
             del self._events[event.full_name]
 
-    def _program(self, event: TraceEvent, definition: ProbeDefinition) -> Program:
-        values = self._fetching.values(definition)
-        layout = RecordLayout(definition, values)
+    def _program(
+        self, event: TraceEvent, definition: ProbeDefinition
+    ) -> tuple[Program, RecordLayout]:
+        """What is done at a hit, and how to read what it records."""
+        values = self._fetching.values(definition, ftrace=self._asks_for_ftrace(definition))
+        layout = RecordLayout(definition, values, stacks=self._stacks)
         fields = ProbeFields(definition, values, event.id)
         when = None if event.predicate is None else event.predicate(fields)
         record = Append(layout.values, self._stream, when=when)
-        return Program(
+        program = Program(
             (record, *event.actions), returns=definition.returns, maxactive=definition.maxactive
         )
+        return program, layout
 
-    def _keep(self, probe: TraceProbe) -> None:
+    def _asks_for_ftrace(self, definition: ProbeDefinition) -> bool:
+        """Whether it reads what another value is in where ftrace is, and that is there."""
+        if definition.returns or Register("orig_ax") not in (a.fetch for a in definition.arguments):
+            return False
+        return self._kprobes.rules.site(Kprobe(**_place(definition)), first=True).ftrace
+
+    def _keep(self, probe: TraceProbe, layout: RecordLayout) -> None:
         """Know the entries of a probe again."""
-        definition = probe.definition
-        assert probe.planted is not None
-        layout = RecordLayout(definition, self._fetching.values(definition))
-        number = probe.planted.stores[0].number
-        self._records[number] = probe.event, probe, layout, self._way(probe)
-
-    def _way(self, probe: TraceProbe) -> Way:
-        """How the kernel itself comes to such a probe's handler."""
         assert probe.planted is not None
         (p,) = probe.planted.probes
-        if probe.definition.returns:
-            return Way.RETURN
-        if p.flags & KprobeFlag.FTRACE:
-            return Way.FTRACE
-        return Way.JUMP if self._kprobes.rules.optimizable.size(p.addr or 0) else Way.BREAKPOINT
+        self._reader.know(probe.planted.stores[0].number, probe.event, layout, p)
+
+    def _others_are_armed(self) -> None:
+        """What was recorded until now was recorded with the probes that are armed now."""
+        self.buffer.pull()
+        self._ways.forget()
 
     # -- as the planter of its events --------------------------------------------------------------
 
     def enable(self, event: TraceEvent, enabled: bool) -> None:
         """Arm the probes of ``event``, all or none, or disarm them."""
+        self._others_are_armed()
         armed: list[Planted] = []
         for probe in event.probes:
             if probe.planted is None:
@@ -181,8 +210,11 @@ class Tracing:
                     planted.disable()
                 raise
             armed.append(probe.planted)
-        others = any(each.enabled for each in self._events.values() if each is not event)
-        self._saved.follow(enabled or others)
+        if enabled:
+            self._enabled.add(event)
+        else:
+            self._enabled.discard(event)
+        self._saved.follow(bool(self._enabled))
 
     def replant(self, event: TraceEvent) -> None:
         """The programs of ``event`` are to be made anew."""
@@ -192,9 +224,9 @@ class Tracing:
                 continue
             if event.enabled:
                 probe.planted.disable()
-            program = self._program(event, probe.definition)
+            program, layout = self._program(event, probe.definition)
             probe.planted = self._programs.exchange(probe.planted, program)
-            self._keep(probe)
+            self._keep(probe, layout)
             if event.enabled:
                 probe.planted.enable()
 
@@ -215,55 +247,31 @@ class Tracing:
         self._stream.on = on
 
     @property
+    def stacks(self) -> bool:
+        """Whether entries get the stacks of their callers; to be set."""
+        return self._stacks
+
+    @stacks.setter
+    def stacks(self, stacks: bool) -> None:
+        if stacks != self._stacks:
+            self.buffer.pull()
+            self._stacks = stacks
+            for event in self._events.values():
+                self.replant(event)
+
+    @property
     def now(self) -> int:
         """The guest's time, in nanoseconds."""
         return self._programs.now
 
-    def _fetch(self) -> Iterator[tuple[TraceEntry, int]]:
-        """What the programs have recorded since the last time."""
-        for number, values in [*self._stream.take()]:
-            if number == self._saved.number:
-                self._saved.keep(values)
-            else:
-                yield self._entry(number, values)
-
-    def _entry(self, number: int, values: list[Any]) -> tuple[TraceEntry, int]:
-        event, probe, layout, way = self._records[number]
-        time, ids, context, here = values[:4]
-        pid, tgid = ids_of(ids)
-        flags, preempt_count = self._context.at(context, way)
-        fields = layout.fields(values, self.name)
-        returns = probe.definition.returns
-        entry = TraceEntry(
-            time=time,
-            cpu=0,
-            pid=pid,
-            tgid=tgid,
-            comm=self._saved[pid],
-            flags=flags,
-            preempt_count=preempt_count,
-            event=event.full_name,
-            ip=values[4] if returns else here,
-            func=here if returns else None,
-            fields=fields,
-            show=self._show(event),
-        )
-        return entry, layout.size(fields)
-
-    def _show(self, event: TraceEvent) -> Callable[[TraceEntry], str]:
-        show = self._shows.get(id(event))
-        if show is None:
-
-            def show(entry: TraceEntry) -> str:
-                return self.before(entry) + event.body(entry, self.name)
-
-            self._shows[id(event)] = show
-        return show
+    def _show(self, event: TraceEvent, entry: TraceEntry) -> str:
+        return self.before(entry) + event.body(entry, self.name)
 
     def before(self, entry: TraceEntry) -> str:
         """The columns of an entry, with the name of its task that was saved last."""
         return self.columns.before(
-            replace(entry, comm=self._saved.get(entry.pid, entry.comm)),
+            entry,
+            self._saved.get(entry.pid, entry.comm),
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )

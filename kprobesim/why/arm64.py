@@ -162,6 +162,8 @@ def _access_size(insn: Any, base: str) -> int:
         return _LOAD_SIZES[stem[-1]]
     names = [_register(insn, o.reg) for o in insn.operands if o.type == 1]
     # A status or a source comes first in exclusive stores.
+    if not names:  # a prefetch
+        return 8
     register = names[1] if base.startswith(("stxr", "stlxr")) and len(names) > 1 else names[0]
     if register is None:
         name = insn.reg_name(insn.operands[0].reg) or ""

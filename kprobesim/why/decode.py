@@ -35,6 +35,8 @@ class Code:
             return found
 
     def _decode(self, address: int) -> Insn | None:
+        if not address >> 63:
+            return None  # of a program: which one's memory it is nobody knows
         code = b""
         for size in range(_LONGEST[self.arch], 0, -1):
             try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, zip_longest
 
 from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.source_lines import SourceLine, SourceLines
-from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.image import KernelImage
 from kprobesim.sizes import MASK32
 from kprobesim.why.answer import Branch, CodePlace, Why, result_text
 from kprobesim.why.comparison import compared_by, says
@@ -27,13 +27,13 @@ _TRIED = 6
 """Decisions of which the other side is tried."""
 _LONGER = 4
 """How much longer another way may be, and instructions that it may have in any case."""
-_AT_LEAST = 50_000
+_AT_LEAST = 400_000
 
 
 class _Run:
     """One recorded run and what is found in it."""
 
-    def __init__(self, outcome: Outcome, runs: Runs, code: Code, image: LoadedImage) -> None:
+    def __init__(self, outcome: Outcome, runs: Runs, code: Code, image: KernelImage) -> None:
         assert outcome.end is not None
         self.recording = Recording(outcome.noted, code, runs.read, outcome.end)
         self.frames = Frames(self.recording, image.symbols)
@@ -45,10 +45,9 @@ class _Run:
 
 
 def explain(
-    function: str,
     runs: Runs,
     code: Code,
-    image: LoadedImage,
+    image: KernelImage,
     name_of: Callable[[int], str],
     lines: SourceLines | None,
     *,
@@ -58,7 +57,6 @@ def explain(
     """Why it returned what it did.
 
     Args:
-        function: As people call it.
         runs: Runs it.
         code: The guest's instructions.
         image: The kernel.
@@ -77,7 +75,7 @@ def explain(
     run = _Run(outcome, runs, code, image)
     decision, otherwise = _choose(run, runs, code, image, outcome.returned)
     return _answer(
-        function,
+        runs.function,
         run,
         name_of,
         lines,
@@ -88,18 +86,26 @@ def explain(
 
 
 def _choose(
-    run: _Run, runs: Runs, code: Code, image: LoadedImage, returned: int
+    run: _Run, runs: Runs, code: Code, image: KernelImage, returned: int
 ) -> tuple[Decision | None, str]:
     """The decision that counts, and what the function would have returned otherwise."""
     found = run.decisions()
     most = _LONGER * run.recording.end + _AT_LEAST
-    for decision in found:
+    doubtful: tuple[Decision, str] | None = None
+    for decision, before in zip_longest(found, found[1:]):
+        if decision.kind == "table" and before is not None and before.frame is decision.frame:
+            return before, ""  # the check of the index: its line is that of the switch
+        if doubtful is not None and _comes_before(decision, doubtful[0]):
+            return doubtful
         flip = flip_of(run.recording, decision)
         if flip is None:
             return decision, ""
         other = runs.run(flip, most)
         if other.end is None or other.returned is None:
-            return decision, other.text
+            if not decision.behind:
+                return decision, other.text
+            doubtful = doubtful or (decision, other.text)
+            continue
         if not _same(other.returned, returned):
             return decision, f"it would have returned {result_text(other.returned)}"
         again = _Run(other, runs, code, image)
@@ -107,7 +113,21 @@ def _choose(
         if later is not None and later.number > decision.number:
             place = again.frames.place(later.insn.address)
             return decision, f"it would have returned the same, decided at {place} then"
+    if doubtful is not None:
+        return doubtful
     return (found[0], "it would have returned the same") if found else (None, "")
+
+
+def _comes_before(decision: Decision, doubtful: Decision) -> bool:
+    """Whether it decided before the value was made.
+
+    A branch that lets the value be, and whose other side faults or never ends, may be a check for
+    NULL, or stand on the way out. It is on the way out if another one before it has let the value
+    be, too.
+    """
+    if decision.frame is not doubtful.frame:
+        return True
+    return not decision.behind
 
 
 def _same(first: int, second: int) -> bool:
@@ -147,11 +167,11 @@ def _answer(
             compared_by(recording, frames, decision),
             otherwise,
         )
-        frame = decision.frame
-        while frame.parent is not None:
-            if frame.called_at is not None:
-                calls.append(place(recording.address(frame.called_at)))
-            frame = frame.parent
+        caller = decision.frame.caller
+        while caller is not None:
+            frame, called_at = caller
+            calls.append(place(recording.address(called_at)))
+            caller = frame.caller
     origin = run.chain.origin
     return Why(
         function,

@@ -6,7 +6,7 @@ import errno as errno_names
 from dataclasses import dataclass
 
 from kprobesim.errors import TypesError
-from kprobesim.image.loaded_image import LoadedImage
+from kprobesim.image import KernelImage
 from kprobesim.types.base import Pointer
 from kprobesim.types.functions import Function
 from kprobesim.types.scalars import Int
@@ -18,6 +18,7 @@ __all__ = ["FailedCall", "as_error", "errno_text", "failed_calls"]
 
 _MAX_ERRNO = 4095  # linux/err.h
 _UNKNOWN = -1
+_THUNK = "indirect_thunk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,11 @@ def as_error(value: int, size: int) -> int | None:
     return error if 0 < error <= _MAX_ERRNO else None
 
 
-def failed_calls(recording: Recording, frames: Frames, image: LoadedImage) -> list[FailedCall]:
+def failed_calls(recording: Recording, frames: Frames, image: KernelImage) -> list[FailedCall]:
     """All inner calls that returned an error, in the order of their returns.
 
-    What was computed is none: a comparison gives -1, too.
+    What was computed is none: a comparison gives -1, too. Neither is -1 that the caller does not
+    pass on as an error: NUMA_NO_NODE is that, and others.
     """
     sizes: dict[str, int] = {}
     ended = [
@@ -83,12 +85,21 @@ def failed_calls(recording: Recording, frames: Frames, image: LoadedImage) -> li
         error = as_error(value, 8) if size == _UNKNOWN else as_error(value, size)
         if error is None and size == _UNKNOWN and value >> 32 == 0:
             error = as_error(value, 4)
-        if error is None or _is_passed_on(frame):
+        if error is None or _is_passed_on(frame) or _THUNK in frame.function:
+            continue
+        if error == errno_names.EPERM and not _fails(frame.parent, recording):
             continue
         location = "register", recording.result_number, 4
         if trace_back(recording, frame.exit + 1, location).how not in ("flags", "result"):
             found.append(_failed(frame, error, recording, frames))
     return found
+
+
+def _fails(frame: Frame | None, recording: Recording) -> bool:
+    if frame is None or not 0 <= frame.exit < recording.end:
+        return False
+    value = recording.register(frame.exit + 1, recording.result_number)
+    return as_error(value, 4) is not None
 
 
 def _is_passed_on(frame: Frame) -> bool:
@@ -97,15 +108,15 @@ def _is_passed_on(frame: Frame) -> bool:
 
 
 def _failed(frame: Frame, error: int, recording: Recording, frames: Frames) -> FailedCall:
-    called = frame.called_at
-    caller = "" if called is None else frames.place(recording.address(called))
-    depth, outer = 0, frame.parent
-    while outer is not None:
-        depth, outer = depth + 1, outer.parent
+    called, depth, caller = frame.caller, 0, ""
+    if called is not None:
+        caller = frames.place(recording.address(called[1]))
+    while called is not None:
+        depth, called = depth + 1, called[0].caller
     return FailedCall(frame.function, error, caller, depth)
 
 
-def _error_size(function: str, image: LoadedImage) -> int:
+def _error_size(function: str, image: KernelImage) -> int:
     """How many bytes of what it returns may be an error; 0: it returns none; or unknown."""
     btf = image.btf
     name = function.split(".")[0]

@@ -10,6 +10,8 @@ from kprobesim.why.recording import Recording
 
 __all__ = ["Frame", "Frames", "without_part"]
 
+_THUNK = "indirect_thunk"
+"""Part of the names of retpolines (arch/x86/lib/retpoline.S)."""
 _FAR = 1 << 16
 """What lies so far behind a symbol is no part of it."""
 
@@ -36,6 +38,15 @@ class Frame:
     exit: int = -1
     """The number of its last instruction; -1: it never ended."""
     children: list[Frame] = field(default_factory=list)
+
+    @property
+    def caller(self) -> tuple[Frame, int] | None:
+        """The function that called this one, and the number of the call: a thunk calls nobody."""
+        frame, called_at = self.parent, self.called_at
+        while frame is not None and _THUNK in frame.function:
+            called_at = frame.called_at
+            frame = frame.parent
+        return None if frame is None or called_at is None else (frame, called_at)
 
     def __repr__(self) -> str:
         return f"<Frame {self.number} {self.function} {self.entry}..{self.exit}>"

@@ -50,7 +50,13 @@ class Flip:
 
 
 class Runs(Protocol):
-    """A function that can be run again and again from one state."""
+    """A function that can be run again and again from one state.
+
+    Attributes:
+        function: What people call it.
+    """
+
+    function: str
 
     def run(self, flip: Flip | None, most: int) -> Outcome:
         """Run it, recording up to ``most`` instructions; the guest is back at its start then."""

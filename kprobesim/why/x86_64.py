@@ -38,7 +38,7 @@ def read_x86(insn: Any) -> Insn:
     text = f"{insn.mnemonic} {insn.op_str}".rstrip()
     flow, goes_to, by = _flow(insn, base, places)
     _, written = _accesses(insn)
-    sets = "rflags" in written and flow is Flow.NEXT
+    sets = flow is Flow.NEXT and (base in _COMPARES or "rflags" in written)
     condition = _condition(base)
     named = zip(operand_texts(insn.op_str), places, strict=False)
     compared = [(name, p) for name, p in named if p is not None] if sets else []

@@ -44,6 +44,34 @@ def test_a_shell_reads_and_writes(guest: CalledKernel, mounted: Path) -> None:
     assert "No such file" in shell(mounted, "cat nosuch")
 
 
+def test_a_script_defines_events_and_reads_them(guest: CalledKernel, mounted: Path) -> None:
+    script = (
+        "echo 'p:one hweight64 $arg1:x64' > kprobe_events && echo 1 > events/kprobes/one/enable; "
+        "echo p:bad nosuch >> kprobe_events || echo refused; echo > kprobe_events || echo busy; "
+        "find events -type f | sort; cat set_event"
+    )
+    said = shell(mounted, script)
+    assert "refused\n" in said and "busy\n" in said and "Device or resource busy" in said
+    assert "events/kprobes/one/format\n" in said and said.endswith("kprobes:one\n")
+    guest.call("hweight64", 5)
+    assert "arg1=0x5\n" in shell(mounted, "grep one: trace")
+    assert shell(mounted, "echo 0 > events/enable; echo > kprobe_events; ls events") == "enable\n"
+
+
+def test_who_reads_the_pipe_waits_and_can_be_killed(guest: CalledKernel, mounted: Path) -> None:
+    guest.tracefs["kprobe_events"].append("p:one hweight64 $arg1:x64")
+    guest.tracefs["events/enable"].write("1")
+    pipe = str(mounted / "trace_pipe")
+    with subprocess.Popen(["head", "-n1", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        guest.call("hweight64", 9)
+        assert reader.communicate(timeout=30)[0].endswith("arg1=0x9\n")
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as waiting:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.2)
+        waiting.kill()
+        assert waiting.wait(30) < 0
+
+
 @pytest.mark.parametrize(
     ("action", "number"),
     [

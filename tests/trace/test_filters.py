@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 
 from kprobesim import CalledKernel
-from kprobesim.arch.architecture import architecture
 from kprobesim.dynevent import fetch as f
 from kprobesim.dynevent.definition import ProbeArgument, ProbeDefinition
 from kprobesim.dynevent.fetch_type import FETCH_TYPES, FetchType
@@ -199,7 +198,7 @@ def test_what_filters_are_true_of(guest: CalledKernel) -> None:
         "__probe_ip.function == gcd": [],
     }
     own = fields_of(event, LATEST)
-    values = Fetching(guest.arch, architecture(guest.arch).abi, lambda symbol: 0)
+    values = Fetching(guest.arch, (6, 1), lambda symbol: 0)
     fields = ProbeFields(event.definition, values.values(event.definition), event.id)
     rings = {}
     for text in cases:

@@ -72,3 +72,23 @@ def test_strings_arrays_and_faults(guest: CalledKernel) -> None:
     guest.call("gcd", text, 1)
     (line,) = bodies(guest)
     assert line.endswith('s="one" none=(fault) v={1,2,255,4} z=0 i="hi"')
+
+
+def test_a_symbols_text_runs_on_and_an_empty_user_string_is_a_fault(guest: CalledKernel) -> None:
+    define(
+        guest,
+        "p",
+        "a",
+        argument("y", f.Argument(1), "symstr"),
+        argument("none", f.Deref(f.Immediate(0), 0), "string"),
+        argument("i", f.Deref(f.Argument(2), 0), "string"),
+    )
+    text, empty = guest.alloc(8), guest.alloc(8)
+    guest.write(text, b"text\0")
+    gcd = guest.symbols["gcd"].address
+    guest.call("gcd", gcd, text)
+    guest.call("gcd", gcd, empty)
+    name = str(guest.symbols.at(gcd))
+    first, second = bodies(guest)
+    assert first.endswith(f'y="{name}text" none=(fault) i="text"')
+    assert second.endswith(f'y="{name}" none=(fault) i=""')

@@ -155,7 +155,8 @@ def _finish(
         if slot >= LAST_SLOT:
             raise context.error("TOO_MANY_OPS", number=context.dialect.full_errno)
     if given is not None:
-        bitfield = parse_bitfield(given, type.bits, slot)
+        saturates = context.dialect.saturates
+        bitfield = parse_bitfield(given, type.bits, slot, saturates=saturates)
         if bitfield is None:
             raise context.error("BAD_BITFIELD", column)
         if bitfield[0]:

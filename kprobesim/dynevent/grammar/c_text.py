@@ -109,10 +109,16 @@ def kstrtol(text: str, base: int = 0) -> tuple[int, int]:
     return (error, value) if error or least else (errno.ERANGE, 0)
 
 
-def simple_strtoul(text: str, base: int = 0) -> tuple[int, str]:
-    """The number at the start of ``text``, 0 if there is none, and what follows it."""
+def simple_strtoul(text: str, base: int = 0, *, saturates: bool) -> tuple[int, str]:
+    """The number at the start of ``text``, 0 if there is none, and what follows it.
+
+    Args:
+        text: Digits first.
+        base: 8, 10 or 16; 0: as C writes numbers.
+        saturates: One that is too large becomes the largest (7.3); else only its low bits count.
+    """
     try:
         value, rest = _number(text, base)
     except ValueError:
         return 0, text
-    return value & MASK64, rest
+    return min(value, MASK64) if saturates else value & MASK64, rest

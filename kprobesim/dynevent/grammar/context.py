@@ -53,6 +53,7 @@ class Context:
         offset: The column in that word.
         member: What BTF knows of the argument; ``None``: it was not asked.
         depth: How many dereferences and casts are open.
+        queried: BTF was asked for the function, and has it.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Context:
         self.offset = 0
         self.member: Member | None = None
         self.depth = 0
-        self.earlier: list[ProbeEventError] = []
+        self.queried = False
 
     @property
     def dialect(self) -> Dialect:
@@ -84,9 +85,13 @@ class Context:
         """A refusal ``at`` characters behind where the parser stands."""
         return self.command.refusal(name, self.word, self.offset + at, number)
 
-    @cached_property
-    def prototype(self) -> FunctionPrototype | None:
+    def query(self) -> FunctionPrototype | None:
         """``query_btf_context()``: the probed function's prototype, if BTF has it."""
+        self.queried = self.queried or self._prototype is not None
+        return self._prototype
+
+    @cached_property
+    def _prototype(self) -> FunctionPrototype | None:
         if self.function is None or not self.dialect.btf:
             return None
         for types in self.kernel.types:
@@ -98,7 +103,7 @@ class Context:
     @cached_property
     def parameters(self) -> list[tuple[str, int]]:
         """Name and number of the type of each of its parameters, ``...`` as one without a name."""
-        found = self.prototype
+        found = self.query()
         if found is None:
             return []
         return [*found.parameter_numbers(), *([("", 0)] if found.is_variadic else [])]

@@ -67,7 +67,7 @@ def parse_variable(text: str, context: Context) -> Reading:
 def _parse_retval(name: str, field: str | None, behind: int, context: Context) -> Reading:
     if name != "$retval":
         raise context.error("NO_BTFARG", number=errno.ENOENT)
-    prototype = context.prototype
+    prototype = context.query()
     if prototype is None:
         if field is not None:
             raise context.error("NO_BTF_ENTRY", behind, errno.ENOENT)
@@ -79,8 +79,9 @@ def _parse_retval(name: str, field: str | None, behind: int, context: Context) -
 
 
 def _parse_parameter(name: str, context: Context) -> tuple[Fetch, Type]:
-    prototype = context.prototype
-    if prototype is None or not context.parameters:
+    again = context.queried
+    prototype = context.query()
+    if prototype is None or not (again or context.parameters):  # the kernel looks only once
         raise context.error("NO_BTF_ENTRY", number=errno.ENOENT)
     for index, (known, number) in enumerate(context.parameters, 1):
         if known == name:

@@ -12,6 +12,9 @@ import re
 from kprobesim.dynevent.grammar.c_text import simple_strtoul
 from kprobesim.dynevent.grammar.context import Context
 from kprobesim.dynevent.grammar.members import find_structure
+from kprobesim.errors import TypesError
+from kprobesim.types.base import RECORD
+from kprobesim.types.functions import FunctionPrototype
 
 __all__ = ["expand_dentries", "expand_meta_arguments"]
 
@@ -31,8 +34,7 @@ def expand_meta_arguments(words: list[str], context: Context) -> list[str]:
         return words
     if not context.parameters:
         if star is not None:
-            context.offset = 0
-            context.earlier.append(context.error("NOSUP_BTFARG"))
+            raise context.error("NOSUP_BTFARG", number=errno.EOPNOTSUPP)
         return words
     expanded: list[str] = []
     room = _ROOM
@@ -76,25 +78,47 @@ def _find(words: list[str], context: Context) -> tuple[int | None, bool]:
 
 
 def _by_number(word: str, room: int, context: Context) -> str:
-    number, type = simple_strtoul(word[4:], 10)
+    number, type = simple_strtoul(word[4:], 10, saturates=context.dialect.saturates)
     number = (number & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000
     if type and not type.startswith(":"):
         raise context.error("BAD_VAR", number=errno.ENOENT)
     if not number and context.dialect.knows("NEED_STRING_TYPE"):
         raise context.error("BAD_ARG_NUM")
-    if number <= 0:  # what lies before the parameters has no name
-        raise context.error("NO_BTF_ENTRY", number=errno.ENOENT)
     return _nth(number - 1, type, room, context)
 
 
 def _nth(index: int, type: str, room: int, context: Context) -> str:
     if index >= len(context.parameters):
         raise context.error("NO_BTFARG", number=errno.ENOENT)
-    return context.parameters[index][0] + type
+    if index >= 0:
+        return context.parameters[index][0] + type
+    name = _word_before(context.query(), index)
+    if name is None:
+        raise context.error("NO_BTF_ENTRY", number=errno.ENOENT)
+    return name + type
+
+
+def _word_before(prototype: FunctionPrototype | None, index: int) -> str | None:
+    """What the kernel takes for the name of a parameter before the first one, which it looks for.
+
+    There is the prototype itself, and the types before it.
+    """
+    if prototype is None:
+        return None
+    types = prototype.btf
+    at = prototype.at + RECORD + 2 * index
+    if at < 0:
+        return None
+    try:
+        return types.string(types.words[at])
+    except TypesError:
+        return None
 
 
 def expand_dentries(words: list[str], context: Context) -> list[str]:
     """The arguments ``words``, with what reads a name for ``ARG:%pd`` and ``ARG:%pD``.
+
+    Of those that were written, errors show what they have become.
 
     Raises:
         ProbeEventError: They become too long.
@@ -116,6 +140,8 @@ def expand_dentries(words: list[str], context: Context) -> list[str]:
             raise context.command.silent(errno.ENOMEM)
         room -= len(text) + 1
         expanded.append(text)
+    if tuple(words) == context.command.words[2:]:
+        context.command.words = (*context.command.words[:2], *expanded)
     return expanded
 
 

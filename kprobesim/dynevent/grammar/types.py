@@ -33,20 +33,21 @@ def find_type(name: str | None, dialect: Dialect) -> FetchType | None:
     return FETCH_TYPES.get(name)
 
 
-def parse_bitfield(name: str, bits: int, slot: int) -> tuple[int, int] | None:
+def parse_bitfield(name: str, bits: int, slot: int, *, saturates: bool) -> tuple[int, int] | None:
     """Width and offset of ``bWIDTH@OFFSET/SIZE``: (0, 0) for another type, ``None`` for a bad one.
 
     Args:
         name: The type as it was written.
         bits: The size of what it lies in.
         slot: The last slot that the argument takes.
+        saturates: How the kernel reads numbers that are too large.
     """
     if not name.startswith("b"):
         return 0, 0
-    width, rest = simple_strtoul(name[1:])
+    width, rest = simple_strtoul(name[1:], saturates=saturates)
     if not width or not rest.startswith("@"):
         return None
-    offset, behind = simple_strtoul(rest[1:])
+    offset, behind = simple_strtoul(rest[1:], saturates=saturates)
     if behind == rest[1:] or not behind.startswith("/") or slot + 1 >= LAST_SLOT:
         return None
     return (width, offset) if width + offset & MASK64 <= bits else None

@@ -14,10 +14,14 @@ import unicorn
 
 from kprobesim.errors import UsageError
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.sizes import MASK64
 
 __all__ = ["EveryInstruction"]
 
 _CODE = ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_uint64, ctypes.c_uint32)
+
+_KERNEL = (1 << 63, MASK64)
+"""The addresses that are noted: those of a kernel. Programs in user space run as fast as ever."""
 
 
 class EveryInstruction:
@@ -26,12 +30,23 @@ class EveryInstruction:
     Attributes:
         addresses: Of the instructions, in the order in which they ran.
         full: Whether more ran than ``most``; those are not noted.
+        on: Whether what runs now is noted.
+        stack: Only what runs with its stack pointer in there is noted: one task. It may be
+            interrupted, and others may run meanwhile.
     """
 
-    def __init__(self, engine: Engine, words: int, most: int) -> None:
-        """Note the first ``words`` registers of ``engine`` before ``most`` instructions."""
+    def __init__(
+        self, engine: Engine, words: int, most: int, stack: range | None = None, sp: int = 0
+    ) -> None:
+        """Note the first ``words`` registers of ``engine`` before ``most`` instructions.
+
+        ``sp`` is the number of the stack pointer among them.
+        """
         self.addresses = array("Q")
         self.full = False
+        self.on = True
+        self.stack = stack
+        self._sp = sp
         self._engine = engine
         self._words = words
         self._most = most
@@ -44,11 +59,14 @@ class EveryInstruction:
     def _make_note(self) -> Callable[[int, int, int], None]:
         note, registers = self.addresses.append, self._registers
         window, most, keep = self._engine.window[: self._words], self._most, self._engine.hooks.keep
-        addresses = self.addresses
+        addresses, sp = self.addresses, self._sp
+        low, high = (0, 1 << 64) if self.stack is None else (self.stack.start, self.stack.stop)
 
         def before(_uc: int, address: int, _size: int) -> None:
             nonlocal registers
             try:
+                if not self.on or not low <= window[sp] < high:
+                    return
                 if len(addresses) < most:
                     note(address)
                     registers += window.tobytes()
@@ -64,7 +82,7 @@ class EveryInstruction:
         if self._engine.running:
             raise UsageError("the guest runs: record from outside of handlers")
         self._engine.forget_all_code()
-        self._hook = self._engine.hooks.add(unicorn.UC_HOOK_CODE, self._thunk)
+        self._hook = self._engine.hooks.add(unicorn.UC_HOOK_CODE, self._thunk, _KERNEL)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,6 +90,13 @@ class EveryInstruction:
             self._engine.hooks.unhook(self._hook)
             self._hook = None
             self._engine.forget_all_code()
+
+    def note(self, address: int) -> None:
+        """Note the registers as they are before the instruction at ``address``, and end there."""
+        self.on = False
+        if not self.addresses or self.addresses[-1] != address:
+            self.addresses.append(address)
+            self._registers += self._engine.window[: self._words].tobytes()
 
     def __len__(self) -> int:
         return len(self.addresses)

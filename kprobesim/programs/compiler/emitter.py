@@ -23,7 +23,7 @@ from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Argument, Fact, Register, Result
 from kprobesim.programs.matching import Matches
-from kprobesim.programs.types import ALWAYS_KNOWN, Int, Str
+from kprobesim.programs.types import ALWAYS_KNOWN, AT_PLACE, Int, Str
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
 from kprobesim.sizes import MASK64
 
@@ -177,9 +177,11 @@ class Emitter:
             for name, found in zip(("context", "ids"), words, strict=True):
                 self._known[Fact(name).shape] = Emitted(found, None)
             return self._known[value.shape]
-        caller = self.saved.get(Fact("caller").shape)
-        if value.name == "stack_id" and caller is not None:
-            return Emitted(*self.task.stack_id(self.builder, (caller, ir.Constant(I1, 0))))
+        if value.name in AT_PLACE:
+            caller = self.saved.get(Fact("caller").shape)
+            known_caller = None if caller is None else (caller, ir.Constant(I1, 0))
+            emit = getattr(self.task, value.name)
+            return Emitted(*emit(self.builder, self.here, known_caller))
         known, fault = self.task.facts[value.name](self.builder)
         return Emitted(known, None if value.name in ALWAYS_KNOWN else fault)
 
@@ -193,6 +195,7 @@ class Emitter:
         b, address, space = self.builder, self.value(value.address), self.buffer(value.type.size)
         out = b.bitcast(space, I8.as_pointer())
         length = self._memory.read_string(b, address.word, out, value.bound - 1, user=value.user)
+        length = self._no_empty(value, address.word, length)
         fault = b.icmp_signed("<", length, word(0))
         return Emitted(b.ptrtoint(space, I64), self.either(address.fault, fault))
 
@@ -204,7 +207,17 @@ class Emitter:
             at = b.select(address.fault, word(0), at)
         size = value.bound - 1
         length = self._memory.read_string(b, at, out, size, user=value.user, pad=False)
+        length = self._no_empty(value, at, length)
         return length if address.fault is None else b.select(address.fault, word(-1), length)
+
+    def _no_empty(self, value: Text, at: IrValue, length: IrValue) -> IrValue:
+        """The length of a string, or -1 where an empty one is a fault."""
+        if not value.nonempty:
+            return length
+        b = self.builder
+        is_users = b.icmp_unsigned("==", b.and_(b.lshr(at, word(55)), word(1)), word(0))
+        is_fault = b.and_(is_users, b.icmp_unsigned("==", length, word(0)))
+        return b.select(is_fault, word(-1), length)
 
     def _matches(self, value: Matches) -> Emitted:
         """A text that cannot be read is an empty one."""

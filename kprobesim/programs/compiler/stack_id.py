@@ -1,7 +1,6 @@
 """The number of a stack of callers, in compiled code: frames are followed, the stack is looked up.
 
-What it is is told in :mod:`kprobesim.programs.stores.stacks`; :meth:`.task.TaskFacts.stack_id` does
-the same.
+:mod:`kprobesim.programs.stores.stacks` tells what it is; :class:`.task.TaskFacts` does the same.
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ from kprobesim.programs.compiler.walk import I1, I64, const, word_at
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.stores.stacks import DEPTH, MIX, SLOTS
 
-__all__ = ["stack_number"]
+__all__ = ["stack_number", "unwound_number"]
 
 _WORD = I64.as_pointer()
-_NAME = "stack_number"
+_NAME, _UNWOUND = "stack_number", "unwound_number"
+_UNWINDER = ir.FunctionType(I64, [I64]).as_pointer()
 
 
 def stack_number(module: ir.Module, guest: Guest, memory: GuestMemoryCode) -> ir.Function:
@@ -34,9 +34,65 @@ def stack_number(module: ir.Module, guest: Guest, memory: GuestMemoryCode) -> ir
     addresses = b.alloca(I64, DEPTH)
     caller = function.args[0]
     b.store(caller, addresses)
-    count, value = const(1), _mix(b, const(0), caller)
-    if guest.has_frames:
-        count, value = _follow(b, guest, memory, addresses, value)
+    count, value = _follow(b, guest, memory, addresses, _mix(b, const(0), caller))
+    _look_up(b, guest, addresses, count, value)
+    return function
+
+
+def unwound_number(module: ir.Module, guest: Guest) -> ir.Function:
+    """The function that gives the number of what the unwinder finds; -1: nothing, or no room.
+
+    It takes where the CPU is, and who comes before all callers that are found there; 0: nobody.
+    """
+    found = module.globals.get(_UNWOUND)
+    if found is not None:
+        return found
+    function = ir.Function(module, ir.FunctionType(I64, [I64, I64]), _UNWOUND)
+    function.linkage = "internal"
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    names = "put_first", "begin", "next", "one", "done", "nothing"
+    put_first, begin, next_, one, done, nothing = (b.append_basic_block(name) for name in names)
+    addresses = b.alloca(I64, DEPTH)
+    ip, first = function.args
+    unwinder = b.inttoptr(const(guest.unwound.function), _UNWINDER)
+    words = b.inttoptr(const(guest.unwound.words), _WORD)
+    callers = b.call(unwinder, [ip])
+    entry = b.block
+    b.cbranch(b.icmp_unsigned("!=", first, const(0)), put_first, begin)
+
+    b.position_at_end(put_first)
+    b.store(first, addresses)
+    mixed_first = _mix(b, const(0), first)
+    b.branch(begin)
+
+    b.position_at_end(begin)
+    start, hashed = b.phi(I64), b.phi(I64)
+    for phi, without, with_first in ((start, 0, const(1)), (hashed, 0, mixed_first)):
+        phi.add_incoming(const(without), entry)
+        phi.add_incoming(with_first, put_first)
+    b.branch(next_)
+
+    b.position_at_end(next_)
+    at, count, value = (b.phi(I64) for _ in range(3))
+    for phi, initial in ((at, const(0)), (count, start), (value, hashed)):
+        phi.add_incoming(initial, begin)
+    more = b.and_(b.icmp_unsigned("<", at, callers), b.icmp_unsigned("<", count, const(DEPTH)))
+    b.cbranch(more, one, done)
+
+    b.position_at_end(one)
+    address = b.load(b.gep(words, [at]))
+    b.store(address, b.gep(addresses, [count]))
+    steps = b.add(at, const(1)), b.add(count, const(1)), _mix(b, value, address)
+    for phi, step in zip((at, count, value), steps, strict=True):
+        phi.add_incoming(step, one)
+    b.branch(next_)
+
+    b.position_at_end(done)
+    look = b.append_basic_block("look")
+    b.cbranch(b.icmp_unsigned("==", count, const(0)), nothing, look)
+    b.position_at_end(nothing)
+    b.ret(const(-1))
+    b.position_at_end(look)
     _look_up(b, guest, addresses, count, value)
     return function
 

@@ -12,7 +12,7 @@ from kprobesim.inside.tasks import TASK_COMM_LEN
 from kprobesim.machine.stopwatch import INSTRUCTION_NS
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.refusal import NotCompiledError
-from kprobesim.programs.compiler.stack_id import stack_number
+from kprobesim.programs.compiler.stack_id import stack_number, unwound_number
 from kprobesim.programs.compiler.walk import I1, I64, const, word_at
 from kprobesim.programs.guest import Guest
 
@@ -126,10 +126,30 @@ class TaskCode:
         """What the stack pointer is when the function has returned, at its first instruction."""
         return b.add(self._register(b, self._abi.stack_pointer), const(self._abi.return_bytes))
 
-    def stack_id(self, b: ir.IRBuilder, caller: _Fetched | None = None) -> _Fetched:
-        """The number of the stack of callers; ``caller`` is the innermost, if not that of now."""
+    def stack_id(self, b: ir.IRBuilder, here: ir.Value, caller: _Fetched | None = None) -> _Fetched:
+        """The number of the stack of callers.
+
+        Args:
+            b: Where to emit it.
+            here: Where the CPU is: at a probe.
+            caller: The innermost caller; ``None``: that of a function that begins here.
+        """
+        if not self._guest.has_frames:
+            return self.unwound(b, here, caller)
         address, fault = self.caller(b) if caller is None else caller
         number = b.call(stack_number(b.module, self._guest, self._memory), [address])
+        return number, b.or_(fault, b.icmp_signed("<", number, const(0)))
+
+    def unwound(
+        self, b: ir.IRBuilder, here: ir.Value, returned: _Fetched | None = None
+    ) -> _Fetched:
+        """As the unwinder tells it, which is called back; ``returned`` as for the interpreter."""
+        fault = ir.Constant(I1, 0)
+        ip, first = here, const(0)
+        if returned is not None:
+            ip, fault = returned
+            first = ip
+        number = b.call(unwound_number(b.module, self._guest), [ip, first])
         return number, b.or_(fault, b.icmp_signed("<", number, const(0)))
 
     @property
@@ -143,7 +163,6 @@ class TaskCode:
             "now": self.now,
             "per_cpu": self.per_cpu,
             "caller": self.caller,
-            "stack_id": self.stack_id,
         }
 
 

@@ -15,7 +15,7 @@ __all__ = ["DEPTH", "MIX", "SLOTS", "Stacks"]
 
 DEPTH = 32
 """The callers that are kept of a stack, the innermost first."""
-SLOTS = 1 << 12
+SLOTS = 1 << 14
 """How many stacks there may be; a power of two."""
 MIX = 0x9E37_79B9_7F4A_7C15
 """The hash of a stack: for each address ``h = (h ^ address) * MIX; h ^= h >> 32``."""

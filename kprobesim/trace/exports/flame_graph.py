@@ -72,7 +72,7 @@ class FlameGraph(Export):
         root = _Node("all")
         for stack, count in self._counts.by_name().items():
             _add(root, stack, count)
-        hits = ", ".join(f"{row.event} {row.hits}" for row in profile)
+        hits = ", ".join(f"{row.event} {row.hits}" for row in profile if row.hits)
         self._file.writelines(_svg(root, self._title, hits))
 
 

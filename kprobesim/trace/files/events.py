@@ -78,7 +78,7 @@ class EventsFolder(Folder):
         tracing: The kernel's tracing.
         switches: Enables events.
         files: Makes further files of an event.
-        group_files: Makes further files of a group.
+        group_files: Makes further files of a group, given what its events are.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class EventsFolder(Folder):
         tracing: Tracing,
         switches: Switches,
         files: EventFiles,
-        group_files: Callable[[str], dict[str, File]],
+        group_files: Callable[[Callable[[], list[TraceEvent]]], dict[str, File]],
     ) -> None:
         self._tracing = tracing
         self._switches = switches
@@ -111,8 +111,11 @@ class EventsFolder(Folder):
 
     def in_group(self, group: str) -> dict[str, File]:
         """The files of a group itself."""
-        enable = self._switches.of_many(lambda: self.events(group))
-        return {"enable": enable, **self._group_files(group)}
+
+        def events() -> list[TraceEvent]:
+            return self.events(group)
+
+        return {"enable": self._switches.of_many(events), **self._group_files(events)}
 
     def of_event(self, event: TraceEvent) -> dict[str, File]:
         """The files of an event."""

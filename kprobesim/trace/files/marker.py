@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from kprobesim.trace.entry import TraceEntry
@@ -24,9 +23,8 @@ class TraceMarker(File):
 
     mode = 0o220
 
-    def __init__(self, tracing: Tracing, clock: Callable[[], int]) -> None:
+    def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
-        self._clock = clock
 
     def store(self, data: bytes) -> int:
         """See :meth:`File.store`."""
@@ -42,7 +40,7 @@ class TraceMarker(File):
             return tracing.before(entry) + f"{_FUNCTION}: {text}"
 
         entry = TraceEntry(
-            time=self._clock(),
+            time=tracing.now,
             cpu=0,
             pid=os.getpid(),
             tgid=os.getpid(),

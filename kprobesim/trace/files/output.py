@@ -121,6 +121,25 @@ class Buffer:
 
         return Setting(lambda: f"{int(self._tracing.on)}\n", switch)
 
+    def stats(self) -> str:
+        """The text of ``per_cpu/cpu0/stats``."""
+        buffer = self._tracing.buffer
+        entries = list(buffer)
+        read = buffer.written - buffer.overrun - len(entries)
+        oldest = entries[0].time if entries else 0
+        return (
+            f"entries: {len(entries)}\noverrun: {buffer.overrun}\ncommit overrun: 0\n"
+            f"bytes: {buffer.used}\noldest event ts: {_seconds(oldest)}\n"
+            f"now ts: {_seconds(self._tracing.now)}\n"
+            f"dropped events: {buffer.dropped}\nread events: {read}\n"
+        )
+
+
+def _seconds(nanoseconds: int) -> str:
+    """As ``%5llu.%06lu``, rounded as ns2usecs() does."""
+    seconds, microseconds = divmod((nanoseconds + 500) // 1000, 1_000_000)
+    return f"{seconds:5}.{microseconds:06}"
+
 
 def _in_pages(kb: int) -> int:
     """How many KiB as many pages hold as ``kb`` KiB need (ring_buffer_size())."""

@@ -11,17 +11,20 @@ from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.files.choosing import SetEvent, available_events
 from kprobesim.trace.files.definitions import DefinitionsFile, ErrorLogFile, profile
 from kprobesim.trace.files.events import EventsFolder, Switches
+from kprobesim.trace.files.filters import FilterFiles
 from kprobesim.trace.files.functions import FilterFunctions
 from kprobesim.trace.files.kprobes import kprobes_folder
 from kprobesim.trace.files.marker import TraceMarker
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
 from kprobesim.trace.files.settings import Options, clock_file, tracer_files
-from kprobesim.trace.image_texts import has_text, readme
+from kprobesim.trace.image_texts import has_text, kernel_text
 from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.tracing import Tracing
 
 __all__ = ["make_tree"]
+
+_README = b"tracing mini-HOWTO:\n"
 
 
 def make_tree(
@@ -30,7 +33,6 @@ def make_tree(
     tracing: Tracing,
     events: KprobeEvents,
     log: ErrorLog,
-    clock: Callable[[], int],
 ) -> Folder:
     """The top of tracefs for one kernel.
 
@@ -40,11 +42,18 @@ def make_tree(
         tracing: Its tracing.
         events: The events that were defined.
         log: What was refused.
-        clock: Tells the guest's time in nanoseconds.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
+    filters = FilterFiles(image, log)
+
+    def of_event(event: TraceEvent) -> dict[str, File]:
+        return {"filter": filters.of_event(event)}
+
+    def of_group(events: Callable[[], list[TraceEvent]]) -> dict[str, File]:
+        return {"filter": filters.of_group(events)}
+
     nodes: dict[str, Node] = {
         **_about(image, kprobes),
         **tracer_files(buffer.expand),
@@ -53,7 +62,7 @@ def make_tree(
         "buffer_total_size_kb": ReadOnly(buffer.total),
         "dynamic_events": DefinitionsFile(events, dynamic=True),
         "error_log": ErrorLogFile(log),
-        "events": EventsFolder(tracing, switches, _of_event, _of_group),
+        "events": EventsFolder(tracing, switches, of_event, of_group),
         "kprobe_events": DefinitionsFile(events),
         "kprobe_profile": ReadOnly(lambda: profile(events)),
         "kprobes": kprobes_folder(kprobes),
@@ -63,7 +72,7 @@ def make_tree(
         "set_event": SetEvent(tracing, switches),
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
-        "trace_marker": TraceMarker(tracing, clock),
+        "trace_marker": TraceMarker(tracing),
         "trace_options": options.text_file(),
         "trace_pipe": TracePipe(tracing),
         "tracing_on": buffer.switch_file(),
@@ -75,7 +84,7 @@ def _about(image: KernelImage, kprobes: KprobesManager) -> dict[str, File]:
     """The files that tell about the kernel."""
     functions = FilterFunctions(image, lambda: kprobes.init_memory.freed)
     files: dict[str, File] = {"available_filter_functions": ReadOnly(functions.text)}
-    text = readme(image)
+    text = kernel_text(image, _README)
     if text is not None:
         files["README"] = ReadOnly(lambda: text)
     if has_text(image, "available_filter_functions_addrs"):
@@ -87,15 +96,8 @@ def _cpu(tracing: Tracing, buffer: Buffer) -> Table:
     """``per_cpu/cpu0``."""
     nodes: dict[str, Node] = {
         "buffer_size_kb": buffer.cpu_size_file(),
+        "stats": ReadOnly(buffer.stats),
         "trace": TraceFile(tracing),
         "trace_pipe": TracePipe(tracing),
     }
     return Table(nodes)
-
-
-def _of_event(event: TraceEvent) -> dict[str, File]:
-    return {"filter": ReadOnly(lambda: f"{event.filter}\n")}
-
-
-def _of_group(group: str) -> dict[str, File]:
-    return {}

@@ -1,0 +1,1 @@
+"""The parts of ``kprobesim trace``: options, what the kernel does meanwhile, what is written."""
