@@ -160,6 +160,16 @@ class Kprobe:
     """A compiled function that does all that ``pre_handler`` does, and never moves the CPU."""
     told_nobody = 0
     """Hits by ``native``, which no listener hears of."""
+    registered_at: int | None
+    symbol_name: str | None
+    addr: int | None
+    offset: int
+    flags: KprobeFlag
+    opcode: int
+    ainsn: Any
+    detour: int | None
+    nmissed: int
+    members: Sequence[Kprobe]
 
     def __init__(
         self,
