@@ -333,11 +333,8 @@ class KprobesManager:
         """Let ``head`` know the instruction that ``p`` is on (``prepare_kprobe()``)."""
         head.ainsn = self._prepare(p, site)
         width, prepared = len(self._arch.isa.breakpoint), self.hooks.prepared(site.address)
-        if prepared is not None and len(prepared[1]) >= width:
-            code = prepared[1][:width]
-        else:
-            code = self.read_original(site.address, width)
-        head.opcode = int.from_bytes(code, "little")
+        code = prepared[1] if prepared else self.read_original(site.address, width)
+        head.opcode = int.from_bytes(code[:width], "little")
 
     def _prepare_again(self, head: Kprobe) -> None:
         """Let ``head`` know the instruction that is at its address now."""
