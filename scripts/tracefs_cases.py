@@ -254,8 +254,10 @@ def many_arguments(face: Face) -> Iterator[object]:
 
 
 def duplicates(face: Face) -> Iterator[object]:
-    """One definition twice."""
+    """One definition twice, and the name of an event that the kernel has."""
     yield face.append(EVENTS, "p:same FORK", "p:same FORK", "p:same FORK $stack"), face.read(EVENTS)
+    yield face.append(EVENTS, "p:sched/sched_switch FORK", "p:sched/nosuch FORK", "p:task/x FORK")
+    yield face.read(EVENTS), face.read("error_log")
 
 
 def lines(face: Face) -> Iterator[object]:

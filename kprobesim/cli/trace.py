@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from kprobesim.cli.commands import COMMANDS
@@ -13,11 +14,13 @@ from kprobesim.cli.loading import (
     positive_int,
     seconds,
 )
+from kprobesim.cli.tracing.graph import check_graph, show_graph
 from kprobesim.cli.tracing.options import EventAction, FilterAction
 from kprobesim.cli.tracing.output import Output
 from kprobesim.cli.tracing.work import choose_work
 from kprobesim.errors import UsageError
 from kprobesim.trace.exports.export import check_export, needs_stacks
+from kprobesim.trace.filters.error import FilterError
 
 __all__ = ["add_parser", "run"]
 
@@ -34,8 +37,10 @@ examples:
   kprobesim trace vmlinux -e 'p crc32_le len=%dx:u64' -e 'r crc32_le ret=$retval:x32' \\
       -- 'crc32_le(0, "123456789", 9)'
   kprobesim trace linux-image.deb --boot -e 'p kernel_clone' -o boot.perfetto-trace
-  kprobesim trace linux-image.deb --run 'ls /proc' -e 'p vfs_read' --filter 'count > 4000'
+  kprobesim trace linux-image.deb --run 'ls /proc' \\
+      -e 'p vfs_write count=$arg3:u64' --filter 'count > 100'
   kprobesim trace linux-image.deb --run 'cat /proc/version' -e 'p vfs_*' -o flames.svg
+  kprobesim trace linux-image.deb --run 'cat /nowhere' --graph openat
   kprobesim trace booted.kps --seconds 1 -e 'p schedule' --stack --limit 20
 """
 
@@ -77,6 +82,12 @@ def _add_event_options(parser: argparse.ArgumentParser) -> None:
         action=FilterAction,
         help="record only what it is true of, such as 'len > 3 && ret < 0': of the -e before "
         "it, or of all if it comes before them",
+    )
+    events.add_argument(
+        "--graph",
+        metavar="FUNCTION",
+        help="instead of events: what FUNCTION calls, and what those call, with times, as "
+        "function_graph prints it",
     )
     events.add_argument(
         "--stack", action="store_true", help="record and show the callers of each entry"
@@ -134,6 +145,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
+    if args.graph is not None:
+        check_graph(args)
+        return show_graph(args)
     _check(args)
     work = choose_work(args)
     kernel = work.open()
@@ -141,10 +155,15 @@ def run(args: argparse.Namespace) -> int:
         *args.events,
         filter=args.filter,
         stack=args.stack or any(map(needs_stacks, args.files)),
-        limit=args.limit,
+        limit=0 if args.profile and not args.files else args.limit,
         debug=args.debug,
     )
-    Output(args, kernel, trace).record(lambda recorder: work.do(kernel, recorder))
+    try:
+        Output(args, kernel, trace).record(lambda recorder: work.do(kernel, recorder))
+    except FilterError as error:
+        raise UsageError(
+            f"a filter is refused, {error.strerror}:\n{indent(error.shown.rstrip(), '  ')}"
+        ) from None
     return 0
 
 

@@ -9,9 +9,11 @@ from kprobesim.cli.call import place_arguments
 from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.expression import parse_call
-from kprobesim.cli.loading import add_image_options, load_kernel, seconds
+from kprobesim.cli.loading import add_image_options, load_kernel, progress, seconds
+from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
+    from kprobesim.kernel.base import Kernel
     from kprobesim.why.answer import Why
 
 __all__ = ["add_parser", "run"]
@@ -23,6 +25,7 @@ the other way at that branch, to tell what it would have returned then.
 
 examples:
   kprobesim why vmlinux 'kstrtoint("12x", 10, buf(4))'
+  kprobesim why linux-image.deb mount --run 'mount -t nofs none /tmp'
   kprobesim why linux-image.deb 'kstrtoint("12x", 10, buf(4))' --errno EINVAL --debug vmlinux-dbg
 """
 
@@ -38,7 +41,17 @@ def add_parser(subparsers: Any) -> None:
     )
     add_image_options(parser)
     parser.add_argument(
-        "expression", metavar="CALL", help="a call, written as for the command call"
+        "expression",
+        metavar="CALL",
+        nargs="?",
+        help="a call, written as for the command call; with --run a function or a system call",
+    )
+    parser.add_argument(
+        "--run",
+        metavar="LINE",
+        dest="line",
+        help="boot to a shell, kept for the next time, give it LINE, and explain the first call of "
+        "CALL that fails; without CALL that of any system call. A snapshot's shell must wait",
     )
     parser.add_argument(
         "--errno", metavar="E", help="the error to explain, such as EINVAL; refuse any other result"
@@ -57,25 +70,41 @@ def add_parser(subparsers: Any) -> None:
         "--timeout",
         metavar="S",
         type=seconds,
-        default=10.0,
-        help="give up a run after S seconds (default 10)",
+        help="give up a run after S seconds (default 10; 60 with --run)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
-    call = parse_call(args.expression)
-    kernel = load_kernel(args)
-    values, _ = place_arguments(kernel, call.arguments)
-    why = kernel.why(
-        call.function, *values, errno=args.errno, debug=args.debug, timeout=args.timeout
-    )
+    kernel, why = _ask_for_call(args) if args.line is None else _ask_for_line(args)
     if args.json:
-        print_json({"call": args.expression, "version": kernel.version, **why.as_dict()})
+        print_json(
+            {"call": args.expression, "run": args.line, "version": kernel.version, **why.as_dict()}
+        )
     else:
         _show(why, all_failures=args.failures)
     return 0
+
+
+def _ask_for_call(args: argparse.Namespace) -> tuple[Kernel, Why]:
+    if args.expression is None:
+        raise UsageError("name the CALL that is to be explained, or give --run")
+    call = parse_call(args.expression)
+    kernel = load_kernel(args)
+    values, _ = place_arguments(kernel, call.arguments)
+    options = {"errno": args.errno, "debug": args.debug, "timeout": args.timeout}
+    return kernel, kernel.why(call.function, *values, **options)
+
+
+def _ask_for_line(args: argparse.Namespace) -> tuple[Kernel, Why]:
+    from kprobesim.asking.booted import booted_kernel
+
+    if args.symbols is not None:
+        raise UsageError("--symbols is for calls: leave it out with --run")
+    kernel = booted_kernel(args.image, progress=progress())
+    options = {"errno": args.errno, "debug": args.debug, "timeout": args.timeout}
+    return kernel, kernel.why(args.expression, run=args.line, **options)
 
 
 def _show(why: Why, *, all_failures: bool) -> None:

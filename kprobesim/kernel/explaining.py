@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import errno as errno_names
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.errors import UsageError
+from kprobesim.errors import ImageError, UsageError
 from kprobesim.image import KernelImage, Symbol
-from kprobesim.kernel.arguments import code_address
+from kprobesim.kernel.arguments import as_int, code_address
+from kprobesim.kernel.calls import Calls
 from kprobesim.machine.system import System
-from kprobesim.sizes import MASK32
+from kprobesim.machine.turn import in_turn
+from kprobesim.sizes import MASK32, MASK64
 
 if TYPE_CHECKING:
     import os
 
+    from kprobesim.kernel.base import Kernel
+    from kprobesim.kernel.watchpoint import MemoryAccess, Watchpoint
+    from kprobesim.trace.graph import CallGraph
+    from kprobesim.trace.passing import Followed
     from kprobesim.why.answer import Why
     from kprobesim.why.replay import Runs
 
 __all__ = ["Explaining", "as_errno"]
+
+_LINE_SECONDS = 20.0
+"""The guest's seconds that a line may take; when it idles, they are over at once."""
 
 
 class Explaining:
@@ -96,6 +107,172 @@ class Explaining:
         code = Code(machine.arch, machine.read_code)
         with closing(runs):
             return explain(runs, code, image, machine.symbolize, lines, check=check)
+
+    def graph(
+        self,
+        function: int | str | Symbol,
+        *arguments: Any,
+        run: str | Callable[[], object] | None = None,
+        most: int = 1_000_000,
+        deepest: int = 1000,
+        timeout: float | None = 60.0,
+    ) -> CallGraph:
+        """What a function calls, and what those call, with times: function_graph's text.
+
+        >>> print(k.graph("kstrtoint", "12", 10, k.alloc(4)))
+        # tracer: function_graph
+        ...
+         0)               |  kstrtoint() {
+         0)               |    kstrtoll() {
+
+        All functions with a symbol are shown, also those that ftrace cannot trace. Times are the
+        guest's own: a block of instructions is 8 ns.
+
+        Args:
+            function: Its symbol, or its address, or the name of a system call.
+            *arguments: As for :meth:`Kernel.call`, which is what happens then; none with ``run``.
+            run: What calls the function instead: a line for a booted guest's shell, or a function
+                of Python's that lets the guest run. Each call is recorded, of one task at a time.
+            most: How many calls are kept.
+            deepest: How many calls inside of each other are.
+            timeout: Seconds of the host's time.
+
+        Returns:
+            The calls; each is iterated over in the order of their beginnings.
+
+        Raises:
+            UsageError: ``function`` is none, or there are arguments beside ``run``.
+
+        It raises what :meth:`Kernel.call` or the run does, too.
+        """
+        from kprobesim.trace.graph import record_calls
+
+        if run is not None and arguments:
+            raise UsageError("arguments are for a call of ours: leave them out with run=")
+        roots = self._functions_meant(function)
+        going = run
+        if going is None:
+            going = partial(cast(Calls, self).call, function, *arguments, timeout=timeout)
+        elif isinstance(going, str):
+            going = partial(self._do_line, going, timeout)
+        return record_calls(
+            self.machine, roots, self.image.symbols, going, most=most, deepest=deepest
+        )
+
+    @in_turn
+    def watch(
+        self,
+        address: int | str | Symbol,
+        size: int = 0,
+        *,
+        reads: bool = False,
+        writes: bool = True,
+        name: str = "",
+        most: int = 100_000,
+        callback: Callable[[MemoryAccess], object] | None = None,
+    ) -> Watchpoint:
+        """Note who writes some bytes of memory, and who reads them; as many at a time as you like.
+
+        The instruction, the value before and after, the task and the time of each access are
+        exact, also through other mappings of the same memory. What devices and the host write is
+        not noted. While anything is watched each store of the guest's takes a slower path.
+
+        >>> with k.watch("jiffies", name="the clock") as watch:
+        ...     k.run(seconds=0.1)
+        >>> print(watch)
+        do_timer+0x1a/0x20 [swapper/0-0] writes 8 bytes at 0xffff...: 0xfffedb08 -> 0xfffedb09
+
+        Args:
+            address: Where they are; a name or symbol is a variable.
+            size: How many; 0: 8 bytes.
+            reads: Whether reads are noted.
+            writes: Whether writes are.
+            name: What it is called, by default the variable's name.
+            most: How many accesses are kept; all are counted.
+            callback: Is called before each access, with the :class:`MemoryAccess`; it may read
+                memory and registers, and must not let the guest stop.
+
+        Returns:
+            The accesses so far; it ends with a ``with`` block, or by ``end()``.
+
+        Raises:
+            SymbolError: There is no such variable.
+            GuestMemoryError: Nothing is mapped there.
+            UsageError: ``size`` is negative, or nothing is to be noted.
+        """
+        from kprobesim.kernel.watchpoint import Watchpoint
+
+        called, where = self._variable(address)
+        return Watchpoint(
+            self.machine,
+            name or called or f"{where:#x}",
+            where,
+            size or 8,
+            reads=reads,
+            writes=writes,
+            most=most,
+            callback=callback,
+            current=self._who_runs,
+        )
+
+    @in_turn
+    def follow(
+        self, address: int | str | Symbol, size: int = 1, *, most: int = 100_000
+    ) -> Followed:
+        """Note each function that gets a pointer to an object as an argument: where it goes.
+
+        >>> with k.follow(buffer) as followed:
+        ...     k.call("do_sys_open", 0, buffer, 0, 0)
+        >>> print(followed)
+        do_sys_open(argument 2 = 0xffff...) from ...
+
+        Arguments in registers are looked at, of each function with a symbol, when it begins; a
+        register that still holds the pointer by chance counts, too. Each block of the guest's takes
+        half a microsecond more meanwhile.
+
+        Args:
+            address: Where the object is; a name or symbol is a variable.
+            size: Pointers into so many bytes count; 1: only that to the object itself.
+            most: How many are kept; all are counted.
+
+        Returns:
+            What happened so far; it ends with a ``with`` block, or by ``end()``.
+
+        Raises:
+            SymbolError: There is no such variable.
+            UsageError: ``size`` is not positive.
+        """
+        from kprobesim.trace.passing import Followed
+
+        if size <= 0:
+            raise UsageError(f"an object of {size} bytes cannot be followed")
+        _, where = self._variable(address)
+        return Followed(self.machine, self.image.symbols, where, size, most, self._who_runs)
+
+    def _variable(self, address: int | str | Symbol) -> tuple[str, int]:
+        """The name and the address of a variable; "" for a number."""
+        if isinstance(address, str):
+            address = self.image.symbols[address]
+        if isinstance(address, Symbol):
+            return address.name, address.address
+        return "", as_int(address, "address") & MASK64
+
+    def _who_runs(self) -> tuple[int | None, str | None]:
+        """The pid and the name of the current task, where they can be known."""
+        try:
+            task = cast("Kernel", self).current
+        except ImageError:
+            task = None
+        return (None, None) if task is None else (task.pid, task.comm)
+
+    def _do_line(self, line: str, timeout: float | None) -> None:
+        """Let a booted guest's shell do a line."""
+        from kprobesim.kernel.booted import BootedKernel
+
+        if not isinstance(self, BootedKernel):
+            raise UsageError("run= is for a guest that has booted to a shell: see Kernel.resume()")
+        self.console.send(line + "\n")
+        self.run(seconds=_LINE_SECONDS, timeout=timeout)
 
     def _functions_meant(self, function: int | str | Symbol | None) -> list[int]:
         """The addresses of a function, of a system call, or of all system calls."""

@@ -271,7 +271,13 @@ class Probing(Verdicts):
 
     @in_turn
     def override_return(
-        self, symbol: int | str | Symbol, value: int = 0, *, check: bool = False
+        self,
+        symbol: int | str | Symbol,
+        value: int = 0,
+        *,
+        check: bool = False,
+        skip: int = 0,
+        times: int | None = None,
     ) -> Override:
         """Let the function ``symbol`` return ``value`` at once, instead of doing anything.
 
@@ -281,6 +287,8 @@ class Probing(Verdicts):
             check: As debugfs' ``fail_function`` does, only for functions marked
                 ALLOW_ERROR_INJECTION (else ERANGE), once each (EBUSY), and with values that they
                 may fail with (EINVAL); 0 stands for -EINVAL or true where 0 would be no failure.
+            skip: So many calls go through first: with 2 the third one is the first to fail.
+            times: So many fail then, and no more; ``None``: all.
 
         Returns:
             A handle that ends it, and counts the calls.
@@ -297,7 +305,11 @@ class Probing(Verdicts):
             raise UsageError(f"{symbol!r} is no function: give its symbol or its address")
         if not isinstance(value, int) or not -(1 << 63) <= value < 1 << 64:
             raise UsageError(f"value {value!r} is no integer of 64 bits")
-        return self.kprobes.fault_injection.override(where, value, check=check)
+        if skip < 0 or (times is not None and times <= 0):
+            raise UsageError(f"skip={skip} and times={times}: give numbers of calls")
+        return self.kprobes.fault_injection.override(
+            where, value, check=check, skip=skip, times=times
+        )
 
     def override_function_with_return(self, value: int = 0) -> int:
         """In a pre_handler at a function's entry: let it return ``value`` at once.

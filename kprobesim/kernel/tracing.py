@@ -66,7 +66,8 @@ class TracingVerbs(ProgramVerbs):
             filter: What is recorded of events without a filter of their own, as the file
                 ``filter`` of an event takes it: ``'len > 3 && comm == "sh"'``; by default all.
             stack: Whether each entry gets the stack of its callers.
-            limit: How many entries are kept: the first ones.
+            limit: How many entries are kept: the first ones; 0: hits are only counted. By default
+                all.
             debug: The vmlinux with the debug information, or a package that has it: stacks then
                 have inlined functions and lines. By default the image's own file is looked into.
 
@@ -74,7 +75,7 @@ class TracingVerbs(ProgramVerbs):
             The entries; the block begins it.
 
         Raises:
-            UsageError: ``events`` are no definitions; or ``limit`` is no positive number.
+            UsageError: ``events`` are no definitions; or ``limit`` is no number.
             ImageError: ``debug`` has no debug information, or is of another build.
 
         What defining the events raises, the block does: :class:`ProbeEventError` for a definition
@@ -89,8 +90,8 @@ class TracingVerbs(ProgramVerbs):
         from kprobesim.trace.session import Trace, Traced
         from kprobesim.trace.wanted import Places, wanted_of
 
-        if limit is not None and (not isinstance(limit, int) or limit <= 0):
-            raise UsageError(f"limit {limit!r}: give a positive number of entries")
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise UsageError(f"limit {limit!r}: give a number of entries")
         wanted, walker = wanted_of(events, filter), StackWalker(self.machine, self.image)
         lines, facts = None, KernelFilterFacts(self.image)
         if stack:
@@ -147,12 +148,18 @@ class TracingVerbs(ProgramVerbs):
     @cached_property
     def kprobe_events(self) -> KprobeEvents:
         """The events that ``kprobe_events`` lists: ``.command(line)`` is a line written to it."""
+        from kprobesim.image.tables.tracepoints import trace_events
         from kprobesim.trace.kernel_facts import ImageFacts
         from kprobesim.trace.kprobe_events import KprobeEvents
         from kprobesim.trace.registrar import TracingRegistrar
 
         kprobes = self.kprobes
-        registrar = TracingRegistrar(self.tracing, kprobes.rules, kprobes.return_probes)
+        registrar = TracingRegistrar(
+            self.tracing,
+            kprobes.rules,
+            kprobes.return_probes,
+            lambda: trace_events(self.image),
+        )
         facts = ImageFacts(kprobes.rules, self.image, self.machine.memory.read)
         return KprobeEvents(facts, registrar, self._error_log)
 

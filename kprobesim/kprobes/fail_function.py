@@ -32,20 +32,33 @@ class Override(Registration):
     Attributes:
         kp: The probe.
         value: May be changed at any time.
-        hits: Counts the calls.
+        skip: So many calls go through first.
+        times: So many fail then, and no more; ``None``: all.
+        hits: Counts the calls, also those that go through.
     """
 
     def __init__(
-        self, machine: System, kp: Kprobe, value: int, remove: Callable[[Override], None]
+        self,
+        machine: System,
+        kp: Kprobe,
+        value: int,
+        remove: Callable[[Override], None],
+        skip: int = 0,
+        times: int | None = None,
     ) -> None:
         """Give ``kp``, which is not yet registered, its handlers; ``remove(self)`` undoes it."""
         super().__init__(kp, lambda: remove(self))
         self.kp = kp
         self.value = value
+        self.skip = skip
+        self.times = times
         self.hits = 0
 
         def pre_handler(p: Kprobe, regs: Any) -> int:
             self.hits += 1
+            failed = self.hits - self.skip
+            if failed <= 0 or (self.times is not None and failed > self.times):
+                return 0
             machine.vcpu.return_to_caller(self.value)
             return 1
 
@@ -75,7 +88,9 @@ class FaultInjection:
         self._unregister_kprobe = unregister_kprobe
         self._injected: dict[int, Override] = {}
 
-    def override(self, symbol: int | str, value: int, *, check: bool) -> Override:
+    def override(
+        self, symbol: int | str, value: int, *, check: bool, skip: int = 0, times: int | None = None
+    ) -> Override:
         """Let ``symbol`` return ``value``; raises :class:`KprobeError`."""
         kp = Kprobe(symbol) if isinstance(symbol, str) else Kprobe(addr=symbol)
         site = self._rules.site(kp, "fail_function")
@@ -88,7 +103,7 @@ class FaultInjection:
             if self._injected.get(site.address) is override:
                 del self._injected[site.address]
 
-        override = Override(self._machine, kp, value, remove)
+        override = Override(self._machine, kp, value, remove, skip, times)
         self._register_kprobe(kp)
         if check:
             self._injected[site.address] = override

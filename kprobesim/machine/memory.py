@@ -86,6 +86,11 @@ class HostAccess(ABC):
         at, *others = self._pieces(address, size, "read")
         return None if others else slice(at[0], at[0] + at[1])
 
+    def physical(self, address: int, size: int) -> list[tuple[int, int]]:
+        """(Physical address, length) of each piece of a range, as it is mapped now."""
+        base = self.base
+        return [(base + at, length) for at, length in self._pieces(address, size, "read")]
+
     @abstractmethod
     def _pieces(self, address: int, size: int, what: str) -> list[tuple[int, int]]:
         """(RAM offset, length) of each piece of a range."""

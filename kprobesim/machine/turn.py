@@ -49,13 +49,13 @@ class Turn:
         count: How often that thread has taken it.
         level: What ``count`` was when the emulator was entered.
         deadline: When the time of the current run is over (``time.monotonic()``), or ``None``.
-        wanted: How many threads wait for a short turn, or have one: see :meth:`short`.
+        wanted: How many threads wait for a short turn: see :meth:`short`.
     """
 
     def __init__(self, is_handling: Callable[[], bool]) -> None:
         self.stop_soon: Callable[[], object] = lambda: None
         self.is_handling = is_handling
-        self.owner = self.count = self.level = self.wanted = 0
+        self.owner = self.count = self.level = self.wanted = self._short = 0
         self.deadline: float | None = None
         self._lock = allocate_lock()
         self._counting = allocate_lock()
@@ -101,7 +101,7 @@ class Turn:
 
     def _comes(self) -> bool:
         """Take the turn from a thread that has it for a moment; false if none has."""
-        return self.wanted > 0 and self._lock.acquire(timeout=_PATIENCE)
+        return self.wanted + self._short > 0 and self._lock.acquire(timeout=_PATIENCE)
 
     @contextmanager
     def short(self) -> Iterator[None]:
@@ -112,14 +112,23 @@ class Turn:
         Raises:
             UsageError: It does not come in 30 seconds: a handler of a probe holds it, for one.
         """
-        with self._counting:
-            self.wanted += 1
+        self._count(wanted=1)
         try:
-            with self:
-                yield
+            self.begin()
+        except BaseException:
+            self._count(wanted=-1)
+            raise
+        self._count(wanted=-1, short=1)
+        try:
+            yield
         finally:
-            with self._counting:
-                self.wanted -= 1
+            self.end()
+            self._count(short=-1)
+
+    def _count(self, *, wanted: int = 0, short: int = 0) -> None:
+        with self._counting:
+            self.wanted += wanted
+            self._short += short
 
     def lend(self) -> None:
         """The guest is at rest between two slices: let threads have short turns that wait for one.

@@ -107,7 +107,7 @@ class KprobeEvents:
         self._registrar = registrar
         self._log = log
         self._events: dict[tuple[str, str], ProbeEvent] = {}
-        self._order: list[tuple[ProbeEvent, EventProbe]] = []
+        self._order: dict[EventProbe, ProbeEvent] = {}  # as they were defined
 
     def __iter__(self) -> Iterator[ProbeEvent]:
         return iter(list(self._events.values()))
@@ -121,13 +121,19 @@ class KprobeEvents:
 
     def probes(self) -> Iterator[tuple[ProbeEvent, EventProbe]]:
         """Each probe with its event, in the order in which they were defined."""
-        return iter(list(self._order))
+        return iter([(event, probe) for probe, event in self._order.items()])
+
+    @property
+    def newest(self) -> tuple[ProbeEvent, EventProbe]:
+        """The probe that was defined last, with its event; there must be one."""
+        probe, event = next(reversed(self._order.items()))
+        return event, probe
 
     # -- the file ----------------------------------------------------------------------------------
 
     def read(self) -> str:
         """The file's text: one line a probe."""
-        return "".join(f"{self._line(event, probe)}\n" for event, probe in self._order)
+        return "".join(f"{self._line(event, probe)}\n" for event, probe in self.probes())
 
     def truncate(self) -> None:
         """The file is opened as ``>`` does it: all events go, or none if one is enabled.
@@ -138,7 +144,7 @@ class KprobeEvents:
         if any(self._registrar.is_enabled(event) for event in self):
             raise ProbeEventError(errno.EBUSY, "")
         for event, probe in self.probes():
-            self._remove(event, probe)
+            self.remove(event, probe)
 
     def write(self, text: str, *, dynamic: bool = False) -> None:
         """Each line is a command; the first that is refused ends it, those before it count.
@@ -211,7 +217,7 @@ class KprobeEvents:
                 continue
             if len(event.probes) == 1 and self._registrar.is_enabled(event):
                 raise command.silent(errno.EBUSY)
-            self._remove(event, probe)
+            self.remove(event, probe)
             found = True
         if not found:
             raise command.silent(errno.ENOENT)
@@ -222,12 +228,13 @@ class KprobeEvents:
         shown = [as_bytes(self._place(probe)), *map(as_bytes, map(str, probe.definition.arguments))]
         return len(words) <= len(shown) and list(words) == shown[: len(words)]
 
-    def _remove(self, event: ProbeEvent, probe: EventProbe) -> None:
+    def remove(self, event: ProbeEvent, probe: EventProbe) -> None:
+        """Take a probe out, and its event with the last one; it must not be enabled then."""
         if probe.planted is not None:
             self._registrar.pull(probe)
             probe.planted = None
         event.probes.remove(probe)
-        self._order.remove((event, probe))
+        del self._order[probe]
         if not event.probes:
             del self._events[event.group, event.name]
             self._registrar.remove_event(event)
@@ -258,7 +265,7 @@ class KprobeEvents:
                 self._registrar.remove_event(event)
             raise
         self._events[key] = event
-        self._order.append((event, probe))
+        self._order[probe] = event
 
     def _check_alike(
         self, event: ProbeEvent, definition: ProbeDefinition, command: Command

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any
 
 from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.dynevent.parse import DEFAULT_GROUP
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.kretprobes import ReturnProbes
@@ -23,16 +26,26 @@ class TracingRegistrar:
         tracing: The kernel's tracing.
         rules: Its rules for probes.
         return_probes: Knows how many calls a return probe follows by default.
+        own_events: Gives the kernel's own events, as ``GROUP:NAME``; asked once, if at all.
     """
 
-    def __init__(self, tracing: Tracing, rules: Rules, return_probes: ReturnProbes) -> None:
+    def __init__(
+        self,
+        tracing: Tracing,
+        rules: Rules,
+        return_probes: ReturnProbes,
+        own_events: Callable[[], Collection[str]],
+    ) -> None:
         self._tracing = tracing
         self._rules = rules
         self._return_probes = return_probes
+        self._own_events = cache(own_events)
 
     def has_event(self, group: str, name: str) -> bool:
         """See :meth:`Registrar.has_event <kprobesim.trace.kprobe_events.Registrar.has_event>`."""
-        return f"{group}/{name}" in self._tracing.events
+        if group == DEFAULT_GROUP:  # of kprobes alone
+            return False
+        return f"{group}:{name}" in self._own_events()
 
     def add_event(self, event: ProbeEvent) -> None:
         """It comes with its first probe."""

@@ -78,7 +78,7 @@ class Trace(Sequence[TraceEntry]):
             traced: The kernel.
             wanted: The events.
             stack: Whether each entry gets the stack of its callers.
-            limit: How many entries are kept: the first ones.
+            limit: How many entries are kept: the first ones; 0: hits are only counted.
         """
         self._traced = traced
         self._wanted = wanted
@@ -87,7 +87,7 @@ class Trace(Sequence[TraceEntry]):
         self._entries: list[TraceEntry] = []
         self._taken = self._lost = 0
         self._undo = ExitStack()
-        self._events: list[TraceEvent] = []
+        self._events: dict[str, TraceEvent] = {}
         self._profile: list[ProfileRow] = []
         self._about: About | None = None
         self._arrays: Arrays | None = None
@@ -124,7 +124,7 @@ class Trace(Sequence[TraceEntry]):
         if not self.active:
             self.prepare()
         self._enable(True)
-        self._traced.tracing.on = not self.full
+        self._traced.tracing.on = self._limit != 0 and not self.full
         return self
 
     def pause(self) -> None:
@@ -133,7 +133,7 @@ class Trace(Sequence[TraceEntry]):
 
     def _enable(self, enabled: bool) -> None:
         with self._traced.turn:
-            for event in self._events:
+            for event in self._events.values():
                 event.enabled = enabled
 
     def _give_back(self, kb: int | None, stacks: bool, on_notrace: bool) -> None:
@@ -144,43 +144,34 @@ class Trace(Sequence[TraceEntry]):
     def _define(self, wanted: Wanted, undo: ExitStack) -> None:
         events = self._traced.events
         for line in definitions_of(wanted, self._traced.places):
-            known = {event.full_name for event in self._events}
-            there = set(self._traced.tracing.events) - known
             events.command(line)
-            *_, (last, _) = events.probes()
-            name = f"{last.group}/{last.name}"
-            if name in there:
-                self._forget(name, line)
-            event = self._traced.tracing.events[name]
-            if name not in known:
-                self._events.append(event)
-                undo.callback(events.command, f"-:{name}")
-                if wanted.filter:
-                    self._traced.set_filter(event, wanted.filter)
-
-    def _forget(self, name: str, line: str) -> None:
-        """Take out again the probe that has just joined somebody else's event."""
-        events = self._traced.events
-        words = events.read().splitlines()[-1].split()
-        events.delete((f"-:{name}", *words[1:]))
-        raise UsageError(
-            f"{line!r}: there is an event {name} already; give this one a name, as in "
-            f"'{line.split()[0].partition(':')[0]}:mine {' '.join(line.split()[1:])}'"
-        )
+            joined, probe = events.newest
+            undo.callback(events.remove, joined, probe)
+            name = f"{joined.group}/{joined.name}"
+            if name in self._events:
+                continue
+            if len(joined.probes) > 1:
+                kind, *words = line.split()
+                raise UsageError(
+                    f"{line!r}: there is an event {name} already; give this one a name, as in "
+                    f"'{kind.partition(':')[0]}:mine {' '.join(words)}'"
+                )
+            event = self._events[name] = self._traced.tracing.events[name]
+            if wanted.filter:
+                self._traced.set_filter(event, wanted.filter)
 
     def _describe(self) -> About:
         traced = self._traced
-        mine = {event.full_name for event in self._events}
         lines = [
             line
             for line in traced.events.read().splitlines()
-            if line.split()[0].partition(":")[2] in mine
+            if line.split()[0].partition(":")[2] in self._events
         ]
         return About(
             release=traced.release,
             arch=traced.arch,
             definitions=lines,
-            arguments={e.full_name: e.definition.arguments for e in self._events},
+            arguments={name: event.definition.arguments for name, event in self._events.items()},
             names=traced.names,
         )
 
@@ -198,7 +189,7 @@ class Trace(Sequence[TraceEntry]):
     def _count(self) -> list[ProfileRow]:
         return [
             ProfileRow(event.full_name, probe.hits, probe.misses)
-            for event in self._events
+            for event in self._events.values()
             for probe in event.probes
         ]
 
@@ -237,8 +228,8 @@ class Trace(Sequence[TraceEntry]):
 
     @property
     def full(self) -> bool:
-        """Whether there are as many entries as there may be."""
-        return self._limit is not None and self._taken >= self._limit
+        """Whether there are as many entries as there may be; never where none are wanted."""
+        return bool(self._limit) and self._taken >= (self._limit or 0)
 
     def _look(self) -> list[TraceEntry]:
         if self.active:

@@ -111,7 +111,7 @@ def _against_zero(left: str, condition: str) -> str:
 def compared_by(recording: Recording, frames: Frames, decision: Decision) -> tuple[Compared, ...]:
     """What a decision looked at."""
     if decision.setter is None:
-        return _jumped_by(recording, decision)
+        return _indexed_by(recording, decision)
     setter = recording.insn(decision.setter)
     if setter is None:
         return ()
@@ -121,15 +121,14 @@ def compared_by(recording: Recording, frames: Frames, decision: Decision) -> tup
     return tuple(dict.fromkeys(found))
 
 
-def _jumped_by(recording: Recording, decision: Decision) -> tuple[Compared, ...]:
+def _indexed_by(recording: Recording, decision: Decision) -> tuple[Compared, ...]:
+    """The index of a table."""
     insn: Insn = decision.insn
-    if decision.kind != "jump table" or not isinstance(insn.jumps_by, Memory):
-        return ()
-    memory = insn.jumps_by
-    if memory.index is None:
-        return ()
-    value = recording.register(decision.number, memory.index)
-    return (Compared("index", value, 8),)
+    places = [insn.jumps_by, *(source for move in insn.moves for source in move.sources)]
+    for place in places:
+        if isinstance(place, Memory) and place.index is not None:
+            return (Compared("index", recording.register(decision.number, place.index), 8),)
+    return ()
 
 
 def _compared(

@@ -29,10 +29,12 @@ class Decision:
         number: Of the instruction in the recording.
         frame: The call that it belongs to.
         insn: The instruction.
-        kind: "branch", "choice" (CMOV, CSEL), "flags" (SETcc, SBB, CSET), "jump table" or "fault".
+        kind: "branch", "choice" (CMOV, CSEL), "flags" (SETcc, SBB, CSET), "jump table",
+            "table" (the value stands in one) or "fault".
         taken: Of a branch, whether it was taken.
         other: Where a branch goes on the other side; what a choice was not.
         setter: The number of the instruction that set the flags, or that compares.
+        behind: Whether the value was there already: the branch let it be.
     """
 
     number: int
@@ -42,6 +44,7 @@ class Decision:
     taken: bool = False
     other: int | None = None
     setter: int | None = None
+    behind: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,8 @@ class Decider:
                     yield Decision(number, frame, insn, "flags", setter=setter)
                 elif chain.how == "host":
                     yield Decision(number, frame, insn, "fault")
+            if number == made.number and chain.how == "input" and _indexed(insn) is not None:
+                yield Decision(number, frame, insn, "table")
             if at + 1 == len(numbers):
                 after = self._recording.address(number + 1) if insn.flow is Flow.BRANCH else None
             else:
@@ -160,7 +165,8 @@ class Decider:
                 continue
             if self._may_differ(paths, frame, number, other, sites, end, made):
                 setter = self._setter(numbers, at, insn)
-                yield Decision(number, frame, insn, "branch", taken, other, setter)
+                behind = made.locations(number) is not None
+                yield Decision(number, frame, insn, "branch", taken, other, setter, behind)
 
     def _may_differ(
         self,
@@ -263,3 +269,12 @@ class Decider:
         if found.origin != chain.origin or found.how != chain.how:
             return False
         return found.origin >= 0 or found.last[:2] == chain.last[:2]
+
+
+def _indexed(insn: Insn) -> Memory | None:
+    """The entry of a table that it reads."""
+    for move in insn.moves:
+        for source in move.sources:
+            if isinstance(source, Memory) and source.index is not None:
+                return source
+    return None

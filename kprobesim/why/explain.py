@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, zip_longest
 
 from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.source_lines import SourceLine, SourceLines
@@ -91,13 +91,21 @@ def _choose(
     """The decision that counts, and what the function would have returned otherwise."""
     found = run.decisions()
     most = _LONGER * run.recording.end + _AT_LEAST
-    for decision in found:
+    doubtful: tuple[Decision, str] | None = None
+    for decision, before in zip_longest(found, found[1:]):
+        if decision.kind == "table" and before is not None and before.frame is decision.frame:
+            return before, ""  # the check of the index: its line is that of the switch
+        if doubtful is not None and _comes_before(decision, doubtful[0]):
+            return doubtful
         flip = flip_of(run.recording, decision)
         if flip is None:
             return decision, ""
         other = runs.run(flip, most)
         if other.end is None or other.returned is None:
-            return decision, other.text
+            if not decision.behind:
+                return decision, other.text
+            doubtful = doubtful or (decision, other.text)
+            continue
         if not _same(other.returned, returned):
             return decision, f"it would have returned {result_text(other.returned)}"
         again = _Run(other, runs, code, image)
@@ -105,7 +113,21 @@ def _choose(
         if later is not None and later.number > decision.number:
             place = again.frames.place(later.insn.address)
             return decision, f"it would have returned the same, decided at {place} then"
+    if doubtful is not None:
+        return doubtful
     return (found[0], "it would have returned the same") if found else (None, "")
+
+
+def _comes_before(decision: Decision, doubtful: Decision) -> bool:
+    """Whether it decided before the value was made.
+
+    A branch that lets the value be, and whose other side faults or never ends, may be a check for
+    NULL, or stand on the way out. It is on the way out if another one before it has let the value
+    be, too.
+    """
+    if decision.frame is not doubtful.frame:
+        return True
+    return not decision.behind
 
 
 def _same(first: int, second: int) -> bool:

@@ -26,6 +26,16 @@ def test_a_function_that_fails(stepped: Kernel) -> None:
     assert len(stepped.kprobes) == 0
 
 
+def test_it_fails_the_third_time(stepped: Kernel) -> None:
+    with stepped.override_return(TARGET, -12, skip=2, times=1) as override:
+        real = stepped.call(TARGET, 21)
+        results = [stepped.call(TARGET, 21, signed=True) for _ in range(3)]
+    assert results == [real, -12, real]
+    assert override.hits == 4
+    with pytest.raises(UsageError, match="numbers of calls"):
+        stepped.override_return(TARGET, 1, times=0)
+
+
 @pytest.mark.parametrize("value", [0, 1, -1, (1 << 64) - 1, 1 << 63])
 def test_values(guest: Kernel, value: int) -> None:
     with guest.override_return(guest.symbols[TARGET], value):
