@@ -291,7 +291,11 @@ class Explaining:
         self, function: int | str | Symbol, arguments: tuple[Any, ...], timeout: float
     ) -> Runs:
         """Calls a function again and again."""
-        raise UsageError("a booted kernel explains what its own tasks call: give run=")
+        from kprobesim.kernel.booted import BootedKernel
+        from kprobesim.kernel.booted_runs import BootedCalls
+
+        assert isinstance(self, BootedKernel)  # the other kind has a way of its own
+        return BootedCalls(self, function, arguments, timeout)
 
     def _shell_runs(
         self, functions: list[int], line: str, errno: int | None, timeout: float
