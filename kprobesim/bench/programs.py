@@ -16,6 +16,7 @@ __all__ = ["program_contest"]
 COUNT_AT_MOST = 0.06
 RECORD_AT_MOST = 0.08
 FILTER_AT_MOST = 0.06
+EVENT_AT_MOST = 1.2 * RECORD_AT_MOST
 STRING_AT_MOST = 0.30
 
 
@@ -54,6 +55,10 @@ def program_contest(loop: Loop, plain: PlainLoop, sizes: Sizes) -> Contest:
             contender("count", "count", ways.count, COUNT_AT_MOST),
             contender("record", "record of four registers", ways.record, RECORD_AT_MOST),
             contender("filter", "filter that refuses", ways.refuse, FILTER_AT_MOST),
+            contender("event", "trace event of four registers", ways.event, EVENT_AT_MOST),
+            contender(
+                "refusing event", "trace event whose filter refuses", ways.refusing, FILTER_AT_MOST
+            ),
             contender("histogram", "histogram of an argument", ways.histogram),
             contender(
                 "string", "record of a string behind two pointers", ways.string, STRING_AT_MOST
@@ -88,6 +93,36 @@ class _Ways:
         return self._recorded(
             fields, lambda last: check("an argument", last[:2], (self._pointer, self._pointer))
         )
+
+    def event(self) -> Planting:
+        return self._event(None)
+
+    def refusing(self) -> Planting:
+        return self._event(lambda _fields: arg(0) == 1)
+
+    def _event(self, predicate: Callable[[Any], Any] | None) -> Planting:
+        """An event that records the time and the task, too, as every event does."""
+        tracing, events = self._kernel.tracing, self._kernel.kprobe_events
+        tracing.on_notrace = True
+        events.command(f"p:bench/event {self._function} a=$arg1 b=$arg2 c=$arg3 d=$arg4")
+        event = tracing.events["bench/event"]
+        event.restrict(predicate, "none")
+        event.enabled = True
+        planted = event.probes[0].planted
+        check("whether the event is compiled", planted is not None and planted.compiled, True)
+
+        def remove() -> None:
+            event.enabled = False
+            events.command("-:bench/event")
+            tracing.buffer.clear()
+
+        counted = verify_count("hits", lambda: event.hits)
+
+        def verify(hits: int) -> None:
+            counted(hits)
+            tracing.buffer.clear()
+
+        return Planting(remove, verify)
 
     def string(self) -> Planting:
         fields = {"name": arg(0).deref(self._offset).string}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from kprobesim.cli.commands import COMMANDS
@@ -19,6 +20,7 @@ from kprobesim.cli.tracing.output import Output
 from kprobesim.cli.tracing.work import choose_work
 from kprobesim.errors import UsageError
 from kprobesim.trace.exports.export import check_export, needs_stacks
+from kprobesim.trace.filters.error import FilterError
 
 __all__ = ["add_parser", "run"]
 
@@ -35,7 +37,8 @@ examples:
   kprobesim trace vmlinux -e 'p crc32_le len=%dx:u64' -e 'r crc32_le ret=$retval:x32' \\
       -- 'crc32_le(0, "123456789", 9)'
   kprobesim trace linux-image.deb --boot -e 'p kernel_clone' -o boot.perfetto-trace
-  kprobesim trace linux-image.deb --run 'ls /proc' -e 'p vfs_read' --filter 'count > 4000'
+  kprobesim trace linux-image.deb --run 'ls /proc' \\
+      -e 'p vfs_write count=$arg3:u64' --filter 'count > 100'
   kprobesim trace linux-image.deb --run 'cat /proc/version' -e 'p vfs_*' -o flames.svg
   kprobesim trace linux-image.deb --run 'cat /nowhere' --graph openat
   kprobesim trace booted.kps --seconds 1 -e 'p schedule' --stack --limit 20
@@ -155,7 +158,12 @@ def run(args: argparse.Namespace) -> int:
         limit=0 if args.profile and not args.files else args.limit,
         debug=args.debug,
     )
-    Output(args, kernel, trace).record(lambda recorder: work.do(kernel, recorder))
+    try:
+        Output(args, kernel, trace).record(lambda recorder: work.do(kernel, recorder))
+    except FilterError as error:
+        raise UsageError(
+            f"a filter is refused, {error.strerror}:\n{indent(error.shown.rstrip(), '  ')}"
+        ) from None
     return 0
 
 

@@ -56,4 +56,4 @@ class Append(Action):
         """Equal where the same code does it."""
         when = None if self.when is None else self.when.shape
         fields = tuple((str(value.type), value.shape) for value in self.fields)
-        return type(self).__name__, fields, when, self.after_others
+        return type(self).__name__, self.stream.address, fields, when, self.after_others

@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.pages import DEFAULT_KB, Pages
+from kprobesim.trace.recorded import Recorded
 
 __all__ = ["TraceBuffer"]
 
 _HEAD = 8  # struct trace_entry
 
 
+class Records(Protocol):
+    """Where records come from."""
+
+    def fetch(self) -> Iterable[tuple[Recorded, int, int]]:
+        """What came since the last time, each with its bytes in the kernel, and its time."""
+
+    def forget(self) -> None:
+        """Forget that."""
+
+    def make(self, one: Recorded) -> TraceEntry:
+        """The entry of a record."""
+
+
 class TraceBuffer:
     """Entries, the oldest first, as many as its size allows.
 
-    What compiled code has recorded is fetched when somebody looks.
+    What compiled code has recorded is fetched when somebody looks, and made entries of when
+    somebody looks at those.
 
     Attributes:
-        fetch: Gives what has been recorded since it was called last: entries, each with the bytes
-            that its record takes in the kernel.
         written: How many entries were ever written.
         overrun: How many of them were given up for newer ones.
         dropped: How many found no room.
     """
 
-    def __init__(self, kb: int | None = DEFAULT_KB) -> None:
-        self.fetch: Callable[[], Iterable[tuple[TraceEntry, int]]] = tuple
+    def __init__(self, source: Records, kb: int | None = DEFAULT_KB) -> None:
+        """Empty.
+
+        Args:
+            source: Where records come from.
+            kb: How much it holds, in KiB.
+        """
+        self._source = source
         self.written = self.overrun = self.dropped = 0
-        self._entries: deque[TraceEntry] = deque()
+        self._entries: deque[TraceEntry | Recorded] = deque()
         self._pages = Pages(kb)
 
     @property
@@ -62,15 +82,15 @@ class TraceBuffer:
     def append(self, entry: TraceEntry, size: int = _HEAD) -> None:
         """Write ``entry``, whose record has ``size`` bytes in the kernel, behind all others."""
         self.pull()
-        self._put(entry, size)
+        self._put(entry, size, entry.time)
 
     def pull(self) -> None:
         """Fetch what has been recorded."""
-        for entry, size in self.fetch():
-            self._put(entry, size)
+        for recorded, size, time in self._source.fetch():
+            self._put(recorded, size, time)
 
-    def _put(self, entry: TraceEntry, size: int) -> None:
-        fits, lost = self._pages.add(size, entry.time)
+    def _put(self, entry: TraceEntry | Recorded, size: int, time: int) -> None:
+        fits, lost = self._pages.add(size, time)
         if not fits:
             self.dropped += 1
             return
@@ -82,14 +102,20 @@ class TraceBuffer:
 
     def clear(self) -> None:
         """Forget all entries, as a write to ``trace`` does."""
-        self.pull()
+        self._source.forget()
         self._entries.clear()
         self._pages.clear()
         self.written = self.overrun = self.dropped = 0
 
     def __iter__(self) -> Iterator[TraceEntry]:
         self.pull()
-        return iter(tuple(self._entries))
+        entries = tuple(self._entry(entry) for entry in self._entries)
+        self._entries.clear()
+        self._entries.extend(entries)
+        return iter(entries)
+
+    def _entry(self, entry: TraceEntry | Recorded) -> TraceEntry:
+        return entry if isinstance(entry, TraceEntry) else self._source.make(entry)
 
     def __len__(self) -> int:
         self.pull()
@@ -99,7 +125,7 @@ class TraceBuffer:
         """Take the entries out one by one, as ``trace_pipe`` does."""
         self.pull()
         while self._entries:
-            yield self._entries.popleft()
+            yield self._entry(self._entries.popleft())
             self._pages.take()
             self.pull()
 

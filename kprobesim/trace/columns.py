@@ -7,6 +7,7 @@ kernel/trace/trace.c (``print_func_help_header_irq()``) and trace_output.c
 from __future__ import annotations
 
 import enum
+from functools import cache
 
 from kprobesim.trace.entry import TraceEntry
 
@@ -81,6 +82,7 @@ class Columns:
         """``version`` is :attr:`KernelImage.version <kprobesim.image.KernelImage.version>`."""
         self.has_migration = version >= _MIGRATE_DISABLE
         self.has_lazy = version >= _LAZY
+        self._context = cache(self.context)
 
     def header(self, entries: int, written: int, *, irq_info: bool, tgid: bool) -> str:
         """What stands above the entries of ``trace``.
@@ -124,12 +126,19 @@ class Columns:
             f"{first}{second}{third}{_depth(preempt_count & 15)}{_depth(preempt_count >> 4 & 15)}"
         )
 
-    def before(self, entry: TraceEntry, *, irq_info: bool = True, tgid: bool = False) -> str:
-        """All that stands before the event's own words, a space behind it."""
-        who = f"{entry.comm:>16}-{entry.pid:<7} "
+    def before(self, entry: TraceEntry, comm: str, *, irq_info: bool, tgid: bool) -> str:
+        """All that stands before the event's own words, a space behind it.
+
+        Args:
+            entry: The entry.
+            comm: What its task is called by now.
+            irq_info: As for :meth:`header`.
+            tgid: As for :meth:`header`.
+        """
+        who = f"{comm:>16}-{entry.pid:<7} "
         if tgid:
             who += f"({entry.tgid:7}) " if entry.tgid else "(-------) "
-        context = self.context(entry.flags, entry.preempt_count) if irq_info else ""
+        context = self._context(entry.flags, entry.preempt_count) if irq_info else ""
         seconds, microseconds = divmod((entry.time + 500) // 1000, 1_000_000)
         return f"{who}[{entry.cpu:03}] {context} {seconds:5}.{microseconds:06}: "
 

@@ -120,26 +120,26 @@ class ContextOf:
             count += layout.nmi + layout.hardirq
         flags = 0
         if found.irqs_off or adds.irqs_off:
-            flags |= TraceFlag.IRQS_OFF
+            flags |= int(TraceFlag.IRQS_OFF)
         if count // layout.nmi & 15:
-            flags |= TraceFlag.NMI
+            flags |= int(TraceFlag.NMI)
         if count // layout.hardirq & 15:
-            flags |= TraceFlag.HARDIRQ
+            flags |= int(TraceFlag.HARDIRQ)
         if count & _SOFTIRQ:
-            flags |= TraceFlag.SOFTIRQ
+            flags |= int(TraceFlag.SOFTIRQ)
         if self._has_migration and (count & _SOFTIRQ_MASK) >> _BH:
-            flags |= TraceFlag.BH_OFF
+            flags |= int(TraceFlag.BH_OFF)
         needs = found.thread_flags & self._need
         if needs:
-            flags |= TraceFlag.NEED_RESCHED
+            flags |= int(TraceFlag.NEED_RESCHED)
         if not found.preempt_count & _NOT_RESCHED if self._in_count else needs:
-            flags |= TraceFlag.PREEMPT_RESCHED
+            flags |= int(TraceFlag.PREEMPT_RESCHED)
         if self._has_lazy and found.thread_flags & self._lazy:
-            flags |= TraceFlag.NEED_RESCHED_LAZY
+            flags |= int(TraceFlag.NEED_RESCHED_LAZY)
         if not self._has_migration:
-            both = int(flags) << 16 | count & 0xFF
+            both = flags << 16 | count & 0xFF
         else:
-            both = int(flags) << 16 | min(count & 0xFF, 15) | min(found.migration_disabled, 15) << 4
+            both = flags << 16 | min(count & 0xFF, 15) | min(found.migration_disabled, 15) << 4
         if self._decrements:
             both -= 1
         return both >> 16 & 0xFF, both & 0xFF

@@ -18,7 +18,7 @@ from kprobesim.trace.showing import Naming
 
 __all__ = ["COMMON", "NO_STACK", "RecordLayout"]
 
-COMMON = (Fact("now"), Fact("ids"), Fact("context"), Fact("here"))
+COMMON = (Fact("now"), Fact("ids"), Fact("context"))
 """What each record begins with."""
 NO_STACK = MASK64
 """The number of a stack that could not be told."""
@@ -29,6 +29,8 @@ class RecordLayout:
 
     Attributes:
         values: They, for :class:`~kprobesim.programs.appending.Append`.
+        fixed: Bytes of a record in the kernel without what strings add.
+        is_fixed: Whether there are no strings.
         stacks: Whether the last of them is the number of the stack of callers.
     """
 
@@ -52,7 +54,11 @@ class RecordLayout:
             recorded.append(or_else(Fact("stack_id" if at_entry else "unwound"), NO_STACK))
         self.values = tuple(recorded)
         fields = event_fields(definition)
-        self._fixed = fields[-1].offset + fields[-1].size
+        self.fixed = fields[-1].offset + fields[-1].size
+        self.is_fixed = not any(argument.type.is_string for argument in definition.arguments)
+        self._names: tuple[str, ...] | None = tuple(a.name for a in definition.arguments)
+        if not self.is_fixed or any(a.type.count for a in definition.arguments):
+            self._names = None
 
     def fields(self, found: Sequence[Any], name: Naming) -> dict[str, Any]:
         """The arguments by name.
@@ -61,6 +67,8 @@ class RecordLayout:
             found: What was recorded of all values.
             name: Names addresses.
         """
+        if self._names is not None:
+            return dict(zip(self._names, found[self._start :], strict=False))
         fields, at = dict[str, Any](), self._start
         for argument in self.definition.arguments:
             if isinstance(argument.fetch, ImmediateString):
@@ -77,7 +85,7 @@ class RecordLayout:
 
     def size(self, fields: dict[str, Any]) -> int:
         """Bytes of the record in the kernel: a string takes its own, and a NUL."""
-        size = self._fixed
+        size = self.fixed
         for argument in self.definition.arguments:
             if argument.type.is_string:
                 value = fields[argument.name]

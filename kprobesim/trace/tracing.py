@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +13,6 @@ from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.programs.appending import Append
-from kprobesim.programs.context import ids_of
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
@@ -27,6 +25,7 @@ from kprobesim.trace.fetching import Fetching
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.names import Names
 from kprobesim.trace.probe import TraceProbe
+from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
 from kprobesim.trace.ways import Ways
@@ -66,7 +65,6 @@ class Tracing:
             image: What runs.
             booted: Whether it runs by itself: one that is called is in no context.
         """
-        self._booted = booted
         self._kprobes = kprobes
         self._programs = programs
         self._image = image
@@ -75,18 +73,24 @@ class Tracing:
             image.arch, image.version, lambda symbol: image.symbols[symbol].address
         )
         self._stream = programs.new_stream()
-        self.buffer = TraceBuffer()
-        self.buffer.fetch = self._fetch
         self.columns = Columns(image.version)
         self.options = {"irq-info"}
-        self._context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
-        self._records: dict[int, tuple[TraceEvent, TraceProbe, RecordLayout, Kprobe]] = {}
         self._ways = Ways(kprobes)
         self._saved = SavedCmdlines(programs, tasks, image, self._stream)
-        self._shows: dict[int, Callable[[TraceEntry], str]] = {}
+        context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
+        self._reader = reader = Reader(
+            self._stream,
+            self._saved,
+            self._ways,
+            context if booted else None,
+            programs.stacks,
+            self.name,
+        )
+        reader.show = self._show
+        self.buffer = TraceBuffer(reader)
         self._next_id = _FIRST_ID
         self._enabled: set[TraceEvent] = set()
         self._stacks = False
@@ -180,7 +184,7 @@ class Tracing:
         """Know the entries of a probe again."""
         assert probe.planted is not None
         (p,) = probe.planted.probes
-        self._records[probe.planted.stores[0].number] = probe.event, probe, layout, p
+        self._reader.know(probe.planted.stores[0].number, probe.event, layout, p)
 
     def _others_are_armed(self) -> None:
         """What was recorded until now was recorded with the probes that are armed now."""
@@ -260,55 +264,14 @@ class Tracing:
         """The guest's time, in nanoseconds."""
         return self._programs.now
 
-    def _fetch(self) -> Iterator[tuple[TraceEntry, int]]:
-        """What the programs have recorded since the last time."""
-        for number, values in [*self._stream.take()]:
-            if number == self._saved.number:
-                self._saved.keep(values)
-            else:
-                yield self._entry(number, values)
-
-    def _entry(self, number: int, values: list[Any]) -> tuple[TraceEntry, int]:
-        event, probe, layout, p = self._records[number]
-        time, ids, context, here = values[:4]
-        pid, tgid = ids_of(ids)
-        flags = preempt_count = 0
-        if self._booted:
-            way = self._ways.of(p, returns=probe.definition.returns)
-            flags, preempt_count = self._context.at(context, way)
-        fields = layout.fields(values, self.name)
-        returns = probe.definition.returns
-        entry = TraceEntry(
-            time=time,
-            cpu=0,
-            pid=pid,
-            tgid=tgid,
-            comm=self._saved[pid],
-            flags=flags,
-            preempt_count=preempt_count,
-            event=event.full_name,
-            ip=values[4] if returns else here,
-            func=here if returns else None,
-            fields=fields,
-            stack=self._programs.stacks.get(values[-1]) if layout.stacks else None,
-            show=self._show(event),
-        )
-        return entry, layout.size(fields)
-
-    def _show(self, event: TraceEvent) -> Callable[[TraceEntry], str]:
-        show = self._shows.get(id(event))
-        if show is None:
-
-            def show(entry: TraceEntry) -> str:
-                return self.before(entry) + event.body(entry, self.name)
-
-            self._shows[id(event)] = show
-        return show
+    def _show(self, event: TraceEvent, entry: TraceEntry) -> str:
+        return self.before(entry) + event.body(entry, self.name)
 
     def before(self, entry: TraceEntry) -> str:
         """The columns of an entry, with the name of its task that was saved last."""
         return self.columns.before(
-            replace(entry, comm=self._saved.get(entry.pid, entry.comm)),
+            entry,
+            self._saved.get(entry.pid, entry.comm),
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.programs.return_probe import ReturnProgramProbe
 from kprobesim.trace.context import Way
 
 __all__ = ["Ways"]
@@ -25,9 +26,9 @@ class Ways:
         """Other probes are armed now."""
         self._known.clear()
 
-    def of(self, p: Kprobe, *, returns: bool) -> Way:
+    def of(self, p: Kprobe) -> Way:
         """The way to the handler of ``p``."""
-        if returns:
+        if isinstance(p, ReturnProgramProbe):
             return Way.RETURN
         if p.flags & KprobeFlag.FTRACE:
             return Way.FTRACE

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.pseudo_terminal import PseudoTerminal
 from makers.boots import Boots
 
 Cli = Callable[..., Any]
@@ -137,9 +138,11 @@ def test_a_refused_definition_is_told_as_error_log_does(cli: Cli, sample: Path) 
 
 def test_a_refused_filter_is_told_with_its_place(cli: Cli, sample: Path) -> None:
     outcome = cli("trace", sample, "-e", "p gcd", "--filter", "nosuch == 1", "--", "gcd(1, 2)")
-    assert (outcome.code, outcome.out) == (1, "")
-    assert "nosuch == 1" in outcome.err
-    assert "Field not found" in outcome.err
+    assert (outcome.code, outcome.out) == (2, "")
+    first, *shown = outcome.err.splitlines()
+    assert first == "kprobesim: a filter is refused, Field not found:"
+    assert shown[0] == "  nosuch == 1"
+    assert shown[1].index("^") in range(2, 10)
 
 
 def test_what_ends_with_a_fault_is_written_first(cli: Cli, sample: Path, tmp_path: Path) -> None:
@@ -173,6 +176,13 @@ def test_ctrl_c_ends_it_and_writes(sample: Path, tmp_path: Path) -> None:
     assert "interrupted" in err
     entries = json.loads(file.read_text())["entries"]
     assert [entry["fields"]["n"] for entry in entries] == [1 << 50]
+
+
+def test_somebody_at_a_terminal_sees_how_far_it_is(sample: Path, tmp_path: Path) -> None:
+    options = ("-e", "p gcd", "-o", tmp_path / "t.csv", "--", "gcd(12, 18)")
+    with PseudoTerminal("-m", "kprobesim", "trace", sample, *options) as terminal:
+        terminal.expect("s of the guest's time, 1 entries; Ctrl-C ends it")
+        terminal.expect("t.csv: 1 entries")
 
 
 @pytest.mark.real_kernel

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 
-from rich.status import Status
+from rich.live import Live
 
 from kprobesim.cli.console import error_console, escaped, styled
 from kprobesim.cli.tracing.work import Recorder
@@ -34,7 +34,7 @@ class Output:
         self._json, self._prints = args.json, not (args.json or args.files or args.profile)
         self._exports: list[OpenExport] = []
         self._document: JsonFile | None = None
-        self._status: Status | None = None
+        self._progress: Live | None = None
         self._entries, self._told = 0, 0.0
 
     def record(self, work: Callable[[Recorder], str]) -> None:
@@ -72,8 +72,9 @@ class Output:
         if self._prints:
             sys.stdout.write(self._trace.header())
         if sys.stderr.isatty() and not (self._prints and sys.stdout.isatty()):
-            self._status = error_console().status("tracing")
-            self._status.start()
+            # Without a thread of its own, for which the guest would have to make room.
+            self._progress = Live(console=error_console(), auto_refresh=False, transient=True)
+            self._progress.start()
 
     def pump(self) -> bool:
         """Pass on what was recorded since the last time; whether that is enough."""
@@ -83,11 +84,9 @@ class Output:
             self._told = now
             if self._prints:
                 sys.stdout.flush()
-            if self._status is not None:
-                self._status.update(
-                    f"{self._kernel.time:.3f} s of the guest's time, {self._entries:,} entries; "
-                    "Ctrl-C ends it"
-                )
+            if self._progress is not None:
+                text = f"{self._kernel.time:.3f} s of the guest's time, {self._entries:,} entries"
+                self._progress.update(styled((f"{text}; Ctrl-C ends it", "dim")), refresh=True)
         return self._trace.full
 
     def _write(self, entries: Iterable[TraceEntry]) -> None:
@@ -101,8 +100,8 @@ class Output:
                 export.add(entry)
 
     def _end(self, ended: str) -> None:
-        if self._status is not None:
-            self._status.stop()
+        if self._progress is not None:
+            self._progress.stop()
         rows, lost = self._trace.profile, self._trace.lost
         for export in self._exports:
             export.finish(rows, lost)

@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from kprobesim.programs.appending import Append
 from kprobesim.programs.compiler.emitter import I8, I64, Emitter, word
-from kprobesim.programs.stores.stream import HEADER, OUTLET, STREAM, EntryLayout
+from kprobesim.programs.stores.stream import HEADER, STREAM, EntryLayout
 from kprobesim.programs.types import Str
 from kprobesim.programs.values import Text, Value
 
@@ -24,21 +24,21 @@ def emit_append(e: Emitter, action: Append, outlet: Any) -> None:
     Args:
         e: Emits values.
         action: What is appended.
-        outlet: A pointer to the program's :data:`OUTLET`, in code.
+        outlet: A pointer to the word with the number of the program's entries, in code.
     """
     b = e.builder
     end = b.append_basic_block("appended")
     with e.sometimes():
         if action.when is not None:
             _go_on_if(b, e.truth(e.value(action.when)), end)
-        head = b.inttoptr(b.load(b.gep(outlet, [word(OUTLET.index("stream"))])), _WORD)
+        head = e.pointer(action.stream.address)
         _go_on_if(b, _is_set(b, _of(b, head, "on")), end)
         since = _of(b, head, "since")
         if action.after_others:
             _go_on_if(b, _is_set(b, since), end)
             b.store(word(0), since)
         else:
-            b.store(b.add(b.load(since), word(1)), since)
+            b.store(word(1), since)
         _append(e, EntryLayout(action.fields), outlet, head)
     b.branch(end)
     b.position_at_end(end)
@@ -85,7 +85,7 @@ def _append(e: Emitter, layout: EntryLayout, outlet: Any, head: Any) -> None:
     if layout.numbers.faults is not None:
         b.store(faults, e.pointer(b.add(numbers, word(layout.numbers.faults))))
     size = b.sub(tail, start)
-    mine = b.load(b.gep(outlet, [word(OUTLET.index("number"))]))
+    mine = b.load(outlet)
     b.store(b.or_(mine, b.shl(size, word(32))), e.pointer(start))
     b.store(b.add(before, size), used)
 

@@ -8,30 +8,31 @@ full it calls back, and Python takes all out.
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.stores.layout import Packed
-from kprobesim.programs.stores.words import address_of, new_words
+from kprobesim.programs.stores.words import Words, address_of, new_words
 from kprobesim.programs.types import Int, Str
 from kprobesim.programs.values import Value
 
-__all__ = ["HEADER", "OUTLET", "STREAM", "EntryLayout", "Outlet", "Stream"]
+__all__ = ["HEADER", "STREAM", "EntryLayout", "Outlet", "Stream"]
 
 STREAM = ("used", "room", "on", "since", "buffer", "drain")
-"""The words of a stream's head: bytes in use and room for them; whether anything is written; how
-many entries came since somebody last set that to 0; where the bytes are; the C function that
-empties them."""
-OUTLET = ("number", "stream")
-"""The words that lead a program to its stream: its number there, and the stream's head."""
+"""The words of a stream's head: bytes in use and room for them; whether anything is written;
+whether entries came since somebody set that to 0; where the bytes are; the C function that empties
+them."""
 HEADER = 8
 """Bytes before an entry's fields: its number and its size, 32 bits each."""
 
 _USED, _ROOM, _ON, _SINCE, _BUFFER, _DRAIN = range(len(STREAM))
 _DRAIN_CALL = ctypes.CFUNCTYPE(None)
+_HEADER = struct.Struct("<II")
 _LENGTH = Int(32, signed=True)
 _CAPACITY = 1 << 20
+_SPARE = 64  # emptied buffers that are kept: memory that is there already is written twice as fast
 
 
 class EntryLayout:
@@ -62,7 +63,7 @@ class EntryLayout:
         body = self.numbers.pack(flat) + tail
         return number.to_bytes(4, "little") + (HEADER + len(body)).to_bytes(4, "little") + body
 
-    def unpack(self, data: bytes, at: int) -> list[Any]:
+    def unpack(self, data: memoryview, at: int) -> list[Any]:
         """The values of the entry that begins at ``at``; strings as bytes."""
         values = self.numbers.unpack(data, at + HEADER)
         tail = at + HEADER + self.numbers.size
@@ -71,7 +72,7 @@ class EntryLayout:
             if length < 0:
                 values[n] = FAULT
             else:
-                values[n] = data[tail : tail + length].split(b"\0", 1)[0]
+                values[n] = bytes(data[tail : tail + length]).split(b"\0", 1)[0]
                 tail += -(-length // 8) * 8
         return values
 
@@ -91,7 +92,8 @@ class Stream:
         """
         self._keep = keep
         self._layouts: list[EntryLayout] = []
-        self._full: list[bytes] = []
+        self._full: list[tuple[Words, int]] = []
+        self._spare: list[Words] = []
         self._head = new_words(len(STREAM))
         self._callback = _DRAIN_CALL(self._drain)
         self._head[_DRAIN] = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
@@ -100,13 +102,17 @@ class Stream:
         self.address = address_of(self._head)
 
     def _make_room(self, size: int) -> None:
-        self._buffer = new_words(size // 8)
+        if self._spare and ctypes.sizeof(self._spare[-1]) == size:
+            self._buffer = self._spare.pop()
+        else:
+            self._buffer = new_words(size // 8)
+        self._head[_USED] = 0
         self._head[_ROOM], self._head[_BUFFER] = size, address_of(self._buffer)
 
     def _drain(self) -> None:
         try:
-            self._full.append(ctypes.string_at(self._buffer, self._head[_USED]))
-            self._head[_USED] = 0
+            self._full.append((self._buffer, self._head[_USED]))
+            self._make_room(self._head[_ROOM])
         except BaseException as error:
             self._keep(error)
 
@@ -119,11 +125,16 @@ class Stream:
     def on(self, on: bool) -> None:
         self._head[_ON] = on
 
+    def layout(self, number: int) -> EntryLayout:
+        """How the entries of that number lie."""
+        return self._layouts[number]
+
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """A way for a program to append entries of ``values``."""
         layout = EntryLayout(values)
         if 2 * layout.most > self._head[_ROOM]:
             self._drain()
+            self._spare.clear()
             self._make_room(-(-2 * layout.most // _CAPACITY) * _CAPACITY)
         self._layouts.append(layout)
         return Outlet(self, len(self._layouts) - 1, layout)
@@ -138,29 +149,35 @@ class Stream:
             self._drain()
         ctypes.memmove(address_of(self._buffer) + head[_USED], data, len(data))
         head[_USED] += len(data)
-        head[_SINCE] = 0 if after_others else head[_SINCE] + 1
+        head[_SINCE] = not after_others
 
-    def take(self) -> Iterator[tuple[int, list[Any]]]:
-        """All entries that were written since the last time: number and values of each."""
+    def take(self, only: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """All entries that were written since the last time: number and bytes of each.
+
+        Args:
+            only: The number of those that are wanted; the others are forgotten.
+        """
         if self._head[_USED]:
             self._drain()
         full, self._full = self._full, []
-        for data in full:
-            at = 0
-            while at < len(data):
-                number = int.from_bytes(data[at : at + 4], "little")
-                size = int.from_bytes(data[at + 4 : at + 8], "little")
-                yield number, self._layouts[number].unpack(data, at)
+        for buffer, used in full:
+            data, at = memoryview(buffer).cast("B"), 0
+            while at < used:
+                number, size = _HEADER.unpack_from(data, at)
+                if only is None or number == only:
+                    yield number, bytes(data[at : at + size])
                 at += size
+            if len(self._spare) < _SPARE:
+                self._spare.append(buffer)
 
 
 class Outlet:
-    """What one program needs to append to a stream; see :data:`OUTLET`.
+    """What one program needs to append to a stream.
 
     Attributes:
         number: Of its entries.
         layout: How they lie.
-        address: Where compiled code finds it.
+        address: Where compiled code finds the number.
     """
 
     planted: Any = None
@@ -169,8 +186,8 @@ class Outlet:
         self.stream = stream
         self.number = number
         self.layout = layout
-        self._words = new_words(len(OUTLET))
-        self._words[0], self._words[1] = number, stream.address
+        self._words = new_words(1)
+        self._words[0] = number
         self.address = address_of(self._words)
 
     def append(self, values: Sequence[Any], *, after_others: bool) -> None:

@@ -1,0 +1,121 @@
+"""``Reader``: makes entries of what the programs of events have recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.programs.context import ids_of
+from kprobesim.programs.stores.stacks import Stacks
+from kprobesim.programs.stores.stream import Stream
+from kprobesim.trace.context import ContextOf
+from kprobesim.trace.entry import TraceEntry
+from kprobesim.trace.event import TraceEvent
+from kprobesim.trace.record import RecordLayout
+from kprobesim.trace.recorded import Recorded, Source
+from kprobesim.trace.saved_cmdlines import SavedCmdlines
+from kprobesim.trace.showing import Naming
+from kprobesim.trace.ways import Ways
+
+__all__ = ["Reader"]
+
+_CONTEXTS = 1 << 12  # that are kept: there are few
+
+
+class Reader:
+    """Reads the stream of one kernel's events.
+
+    Attributes:
+        show: Makes the text of an entry of an event.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        saved: SavedCmdlines,
+        ways: Ways,
+        context: ContextOf | None,
+        stacks: Stacks,
+        name: Naming,
+    ) -> None:
+        """Nothing is known yet.
+
+        Args:
+            stream: Where records come from.
+            saved: The names of tasks, some of which come from there, too.
+            ways: How a kernel would have come to each probe.
+            context: Tells in which context; ``None``: in none.
+            stacks: What numbers of stacks stand for.
+            name: Names addresses.
+        """
+        self.show: Callable[[TraceEvent, TraceEntry], str] = lambda event, entry: str(entry)
+        self._stream, self._saved, self._ways = stream, saved, ways
+        self._context, self._stacks, self._name = context, stacks, name
+        self._known: dict[int, tuple[TraceEvent, RecordLayout, Kprobe]] = {}
+        self._at = cache(self._find_context)
+
+    def know(self, number: int, event: TraceEvent, layout: RecordLayout, p: Kprobe) -> None:
+        """Entries of that ``number`` are of ``event``, and ``p`` is hit."""
+        self._known[number] = event, layout, p
+
+    def fetch(self) -> Iterator[tuple[Recorded, int, int]]:
+        """What has been recorded since the last time, with its size in the kernel and its time."""
+        sources: dict[int, Source] = {}
+        names = self._saved.number
+        for number, data in [*self._stream.take()]:
+            if number == names:
+                self._save(data)
+                continue
+            source = sources.get(number)
+            if source is None:
+                source = sources[number] = self._source(number)
+            one = Recorded(source, data)
+            yield one, one.size(self._name), one.time
+
+    def forget(self) -> None:
+        """Of what has been recorded since the last time, only the names of tasks count."""
+        for _, data in self._stream.take(only=self._saved.number):
+            self._save(data)
+
+    def _save(self, data: bytes) -> None:
+        layout = self._stream.layout(self._saved.number)
+        self._saved.keep(layout.unpack(memoryview(data), 0))
+
+    def _source(self, number: int) -> Source:
+        event, layout, p = self._known[number]
+        return Source(event, layout, self._stream.layout(number), p.addr or 0, self._contexts(p))
+
+    def _contexts(self, p: Kprobe) -> Callable[[int], tuple[int, int]]:
+        if self._context is None:
+            return lambda word: (0, 0)
+        return partial(self._at, self._ways.of(p))
+
+    def _find_context(self, way: Any, word: int) -> tuple[int, int]:
+        assert self._context is not None
+        return self._context.at(word, way)
+
+    def make(self, one: Recorded) -> TraceEntry:
+        """The entry of a record; its task has the name that was saved last."""
+        source, values = one.source, one.values
+        layout, event = source.layout, source.event
+        time, ids, context = values[:3]
+        pid, tgid = ids_of(ids)
+        flags, preempt_count = source.context(context)
+        returns = layout.definition.returns
+        return TraceEntry.of(
+            time=time,
+            cpu=0,
+            pid=pid,
+            tgid=tgid,
+            comm=self._saved[pid],
+            flags=flags,
+            preempt_count=preempt_count,
+            event=event.full_name,
+            ip=values[3] if returns else source.address,
+            func=source.address if returns else None,
+            fields=layout.fields(values, self._name),
+            stack=self._stacks.get(values[-1]) if layout.stacks else None,
+            show=partial(self.show, event),
+        )
