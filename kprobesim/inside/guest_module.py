@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from kprobesim.arch.architecture import halves
+from kprobesim.arch.arm64.constants import BRK_KPROBE
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.image.elf import Section
@@ -45,11 +46,12 @@ class _RunningModule(ModuleImage):
 
 
 def _arm64_patched(site: int, read: Callable[[int, int], bytes]) -> int | None:
-    """Behind the MOV X9, LR that ftrace_init_nop() has written."""
+    """Behind the MOV X9, LR that ftrace_init_nop() has written, or a kprobe of the guest on it."""
     code = read(site, _WORD * _BEFORE_CALL)
-    for at, (word,) in enumerate(struct.iter_unpack("<I", code)):
-        if word == MOV_X9_LR:
-            return site + _WORD * (at + 1)
+    words = [word for (word,) in struct.iter_unpack("<I", code)]
+    for there in (MOV_X9_LR, BRK_KPROBE):
+        if there in words:
+            return site + _WORD * (words.index(there) + 1)
     return None
 
 
