@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from kprobesim.errors import GuestMemoryError
 from kprobesim.programs.actions import Action, Count, Record
 from kprobesim.programs.appending import Append
+from kprobesim.programs.calling import Call
 from kprobesim.programs.choices import OrElse, Select
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
@@ -284,6 +285,8 @@ def _action(
 ) -> Callable[[Any, int], None]:
     if isinstance(action, Append):
         return _append(action, store, values)
+    if isinstance(action, Call):
+        return _call(action, store, values)
     if isinstance(action, Record):
         fields = [values.make(value) for value in action.values]
 
@@ -317,3 +320,14 @@ def _append(action: Append, outlet: Any, values: _Values) -> Callable[[Any, int]
         outlet.append([field(regs, here) for field in fields], after_others=action.after_others)
 
     return append
+
+
+def _call(action: Call, callback: Any, values: _Values) -> Callable[[Any, int], None]:
+    when = None if action.when is None else values.make(action.when)
+
+    def call(regs: Any, here: int) -> None:
+        met = True if when is None else when(regs, here)
+        if met is not FAULT and met:
+            callback.call()
+
+    return call
