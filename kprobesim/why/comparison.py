@@ -169,7 +169,9 @@ def _made_by(recording: Recording, frames: Frames, frame: Frame, origin: int, ho
     inner: Frame | None = frames.of[origin]
     below = None
     while inner is not None and inner is not frame:
-        below, inner = inner, inner.parent
+        if not inner.is_thunk:
+            below = inner
+        inner = inner.parent
     if inner is None or below is None or below.exception:
         return ""
     result = recording.result_number
