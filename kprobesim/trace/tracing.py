@@ -338,6 +338,10 @@ class Tracing:
             for probe in event.probes
         )
 
+    def know_names(self, text: str) -> None:
+        """Save the names of tasks that :meth:`saved_cmdlines` has given."""
+        self._saved.know(text)
+
     def saved_cmdlines(self) -> str:
         """The text of the file ``saved_cmdlines``."""
         self.buffer.pull()
