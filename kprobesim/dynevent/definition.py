@@ -45,7 +45,7 @@ class ProbeDefinition:
         offset: Bytes from the symbol.
         address: The place's address; ``None``: the place is a symbol.
         arguments: What it reads.
-        words: The words that were written.
+        words: The words that were written, as errors show them.
     """
 
     kind: str

@@ -9,12 +9,23 @@ trace_dynevent.c, 5.10 to 7.3; held against the kernels themselves by
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from kprobesim.dynevent.messages import MESSAGES
 
-__all__ = ["Dialect", "dialect_of"]
+__all__ = ["Dialect", "dialect_of", "newest_dialect"]
+
+
+_NEWEST = (7, 3)
+_BTF_SEARCH = "btf_find_func_proto"
+_Version = tuple[int, ...]
+#: Since which release of its line a kernel has a fix, and since which line all have it.
+_UNCLOSED_MENDED: tuple[_Version, ...] = (
+    *((5, 10, 254), (5, 15, 204), (6, 1, 170), (6, 6, 136), (6, 12, 83), (6, 18, 24), (6, 19, 13)),
+    (7, 0),
+)
+_ARGUMENT_0_MENDED: tuple[_Version, ...] = ((6, 6, 140), (6, 12, 100), (6, 18, 40), (7, 1))
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Dialect:
         delete_anywhere: ``-`` deletes also behind blanks: words are split first (before 5.11).
         longest_event: Characters in an event's name.
         unclosed_string: ``\"`` alone is an empty string, as its one quote is taken for the last.
+        refuses_argument_0: ``$arg0`` is a bad number, not a name that is looked for.
         dentry_types: There are ``%pd`` and ``%pD`` (6.9).
         star_in_name: ``*`` in a default name becomes ``_``.
         symbols_first: Symbols are counted before anything else, and that fails with EINVAL (6.11).
@@ -61,6 +73,7 @@ class Dialect:
     delete_anywhere: bool
     longest_event: int
     unclosed_string: bool
+    refuses_argument_0: bool
     dentry_types: bool
     star_in_name: bool
     symbols_first: bool
@@ -80,10 +93,17 @@ class Dialect:
         return error in self.texts
 
 
+def _has(version: _Version, mended: tuple[_Version, ...]) -> bool:
+    """Whether a kernel has what these releases were the first of their lines to have."""
+    last = mended[-1]
+    return version >= last or any(version[:2] == each[:2] and version >= each for each in mended)
+
+
 def dialect_of(
     version: tuple[int, ...],
     has_text: Callable[[str], bool],
     has_function: Callable[[str], bool],
+    constants: Callable[[str], Collection[int]],
 ) -> Dialect:
     """The dialect of a kernel.
 
@@ -91,6 +111,7 @@ def dialect_of(
         version: Its version, (6, 1, 192).
         has_text: Whether a text is in its image, as a string of its own.
         has_function: Whether it has a function of that name.
+        constants: The numbers in a function's code.
     """
     texts = {}
     for name, candidates in MESSAGES.items():
@@ -98,7 +119,7 @@ def dialect_of(
         if found is not None:
             texts[name] = found
     newest = "TOO_MANY_NESTED" in texts
-    btf = has_function("btf_find_func_proto")
+    btf = has_function(_BTF_SEARCH)
     return Dialect(
         texts=texts,
         btf=btf,
@@ -109,8 +130,11 @@ def dialect_of(
         group_hyphens=version >= (5, 18),
         delete_group=version >= (5, 18),
         delete_anywhere=version < (5, 12),
-        longest_event=63 if version >= (6, 1) else 64,
-        unclosed_string=version < (6, 1),
+        longest_event=63
+        if version >= (6, 1) or 63 in constants("traceprobe_parse_event_name")
+        else 64,
+        unclosed_string=not _has(version, _UNCLOSED_MENDED),
+        refuses_argument_0=_has(version, _ARGUMENT_0_MENDED),
         dentry_types=version >= (6, 9),
         star_in_name=version >= (6, 5),
         symbols_first=has_function("validate_probe_symbol"),
@@ -124,4 +148,15 @@ def dialect_of(
         short_log=version < (5, 18),
         newest=newest,
         most_nested=8 if newest else 0,
+    )
+
+
+def newest_dialect(*, btf: bool) -> Dialect:
+    """The newest grammar that is known.
+
+    Args:
+        btf: Whether there are types to look arguments up in.
+    """
+    return dialect_of(
+        _NEWEST, lambda text: True, lambda name: btf or name != _BTF_SEARCH, lambda name: (63,)
     )

@@ -19,6 +19,10 @@ class KernelFacts(Protocol):
         """Its grammar."""
 
     @property
+    def newest(self) -> KernelFacts:
+        """The same kernel with the newest grammar."""
+
+    @property
     def registers(self) -> Mapping[str, str]:
         """What ``regs_query_register_offset()`` knows, with the fields of ``struct pt_regs``."""
 

@@ -48,13 +48,14 @@ def parse_definition(line: str, kernel: KernelFacts) -> ProbeDefinition:
     if event is None:
         event = _default_event(place, command, kernel)
     module, symbol = _split_module(place.symbol)
+    arguments = _parse_arguments(command, kernel, place)
     return ProbeDefinition(
         kind="r" if place.returns else "p",
         group=as_text(group or DEFAULT_GROUP),
         event=as_text(event),
         symbol=symbol,
-        arguments=_parse_arguments(command, kernel, place),
-        words=tuple(map(as_text, words)),
+        arguments=arguments,
+        words=tuple(map(as_text, command.words)),
         maxactive=maxactive,
         module=module,
         offset=place.offset,

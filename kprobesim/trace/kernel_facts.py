@@ -7,11 +7,12 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-from kprobesim.dynevent.dialect import Dialect, dialect_of
+from kprobesim.dynevent.dialect import Dialect, dialect_of, newest_dialect
 from kprobesim.dynevent.hashed_pointer import hashed_pointer
 from kprobesim.errors import KprobeError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.rules.own_code import constants_of
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.trace.image_texts import has_text
 from kprobesim.types.btf import Btf
@@ -19,7 +20,6 @@ from kprobesim.types.composites import Union
 
 __all__ = ["ImageFacts"]
 
-_NEW = (7, 3)
 _CREATE = ("trace_kprobe_create", "create_trace_kprobe")
 _STACK_BYTES = 16 << 10  # THREAD_SIZE where no type tells: 4 pages of 4 KiB
 
@@ -31,6 +31,7 @@ class ImageFacts:
         rules: Its rules for probes, with the modules that are loaded.
         image: The kernel alone.
         read: Reads its memory; ``None``: it does not run.
+        newest_grammar: Its grammar is that of the newest kernels.
     """
 
     def __init__(
@@ -38,7 +39,10 @@ class ImageFacts:
         rules: Rules,
         image: KernelImage,
         read: Callable[[int, int], bytes] | None = None,
+        *,
+        newest_grammar: bool = False,
     ) -> None:
+        self._newest_grammar = newest_grammar
         self._rules = rules
         self._image = image
         self._read = read
@@ -54,9 +58,17 @@ class ImageFacts:
         def has_function(name: str) -> bool:
             return bool(image.symbols.candidates(name))
 
-        if not any(map(has_function, _CREATE)):  # a kernel without kprobe_events gets new ones
-            return dialect_of(_NEW, lambda text: True, has_function)
-        return dialect_of(image.version, known, has_function)
+        # a kernel without kprobe_events gets new ones
+        if self._newest_grammar or not any(map(has_function, _CREATE)):
+            return newest_dialect(btf=image.btf is not None)
+        return dialect_of(
+            image.version, known, has_function, lambda name: constants_of(image, name)
+        )
+
+    @cached_property
+    def newest(self) -> ImageFacts:
+        """The same kernel with the newest grammar."""
+        return ImageFacts(self._rules, self._image, self._read, newest_grammar=True)
 
     @cached_property
     def registers(self) -> Mapping[str, str]:

@@ -166,15 +166,16 @@ class KprobeEvents:
             done += len(line) + len(end)
             self.command(as_text(line.partition("#")[0]), dynamic=dynamic)
 
-    def command(self, line: str, *, dynamic: bool = False) -> None:
+    def command(self, line: str, *, dynamic: bool = False, newest: bool = False) -> None:
         """One command: a definition, or ``-:GROUP/EVENT`` to delete.
 
         Args:
             line: The command.
             dynamic: ``!`` before a definition deletes what it has defined, too.
+            newest: Take what the newest kernels take, whatever this one does.
 
         Raises:
-            ProbeEventError: It is refused.
+            ProbeEventError: It is refused; ``__cause__`` is what the rules for probes say.
         """
         words = split_words(as_bytes(line))
         if not words:
@@ -184,7 +185,7 @@ class KprobeEvents:
             self.delete(words)
             return
         try:
-            self._create(line)
+            self._create(line, self._kernel.newest if newest else self._kernel)
         except ProbeEventError as error:
             self._log.add(error)
             raise
@@ -241,10 +242,10 @@ class KprobeEvents:
 
     # -- creating ----------------------------------------------------------------------------------
 
-    def _create(self, line: str) -> None:
-        definition = parse_definition(line, self._kernel)
+    def _create(self, line: str, kernel: KernelFacts) -> None:
+        definition = parse_definition(line, kernel)
         words = tuple(map(as_bytes, definition.words))
-        command = Command(words, self._kernel.dialect)
+        command = Command(words, kernel.dialect)
         key = definition.group, definition.event
         event = self._events.get(key)
         probe = EventProbe(definition, definition)
@@ -290,7 +291,7 @@ class KprobeEvents:
 
     def _register(self, event: ProbeEvent, probe: EventProbe, command: Command) -> None:
         """__register_trace_kprobe(), and what an errno of it is told as."""
-        number, why = self._planted(event, probe)
+        number, cause = self._planted(event, probe)
         definition = probe.definition
         waits = definition.symbol is None or (
             definition.module is not None and not self._kernel.module_is_loaded(definition.module)
@@ -300,16 +301,13 @@ class KprobeEvents:
             return
         if not number:
             return
-        if number == errno.EILSEQ:
-            raise command.refusal("BAD_INSN_BNDRY", 1, number=number) from why
-        if number == errno.ENOENT:
-            raise command.refusal("BAD_PROBE_ADDR", 1, number=number) from why
         if number in (errno.ENOMEM, errno.EEXIST):
-            raise command.silent(number) from why
-        raise command.refusal("FAIL_REG_PROBE", 1, number=number) from why
+            raise command.silent(number) from cause
+        name = {errno.EILSEQ: "BAD_INSN_BNDRY", errno.ENOENT: "BAD_PROBE_ADDR"}.get(number)
+        raise command.refusal(name or "FAIL_REG_PROBE", 1, number=number) from cause
 
     def _planted(self, event: ProbeEvent, probe: EventProbe) -> tuple[int, KprobeError | None]:
-        """0, or the errno of what is refused with what says why, if that is known."""
+        """The errno of what is refused, and why; 0: it is planted, or waits for its module."""
         try:
             self._registrar.check(probe)
             resolved = resolve_symbols(probe.definition, self._kernel.lookup)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import cache
-from typing import Any
 
-from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.dynevent.parse import DEFAULT_GROUP
 from kprobesim.errors import KprobeError, Reason
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.trace.kprobe_events import EventProbe, ProbeEvent
+from kprobesim.trace.place import place_of
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.tracing import Tracing
 
@@ -63,7 +62,7 @@ class TracingRegistrar:
         definition = probe.definition
         try:
             self._rules.site(
-                Kprobe(**_place(definition)),
+                Kprobe(**place_of(definition, self._rules)),
                 "kretprobe" if definition.returns else "kprobe",
                 events=True,
                 first=True,
@@ -98,9 +97,3 @@ class TracingRegistrar:
         """See the protocol."""
         assert isinstance(probe.planted, TraceProbe)
         self._tracing.remove(probe.planted)
-
-
-def _place(definition: ProbeDefinition) -> dict[str, Any]:
-    if definition.symbol is None:
-        return {"addr": definition.address}
-    return {"symbol_name": definition.qualified, "offset": definition.offset}

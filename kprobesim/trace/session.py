@@ -144,7 +144,7 @@ class Trace(Sequence[TraceEntry]):
     def _define(self, wanted: Wanted, undo: ExitStack) -> None:
         events = self._traced.events
         for line in definitions_of(wanted, self._traced.places):
-            events.command(line)
+            events.command(line, newest=self._traced.on_notrace)
             joined, probe = events.newest
             undo.callback(events.remove, joined, probe)
             name = f"{joined.group}/{joined.name}"

@@ -25,6 +25,7 @@ from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.fetching import Fetching
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.names import Names
+from kprobesim.trace.place import place_of
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
@@ -140,7 +141,10 @@ class Tracing:
         event, definition = probe.event, probe.definition
         program, layout = self._program(event, definition)
         planted = self._programs.prepare(
-            [definition.name], program, many=False, places=[_place(definition)]
+            [definition.name],
+            program,
+            many=False,
+            places=[place_of(definition, self._kprobes.rules)],
         )
         for p in planted.probes:
             if not event.armed:
@@ -187,7 +191,8 @@ class Tracing:
         """Whether it reads what another value is in where ftrace is, and that is there."""
         if definition.returns or Register("orig_ax") not in (a.fetch for a in definition.arguments):
             return False
-        return self._kprobes.rules.site(Kprobe(**_place(definition)), first=True).ftrace
+        rules = self._kprobes.rules
+        return rules.site(Kprobe(**place_of(definition, rules)), first=True).ftrace
 
     def _keep(self, probe: TraceProbe, layout: RecordLayout) -> None:
         """Know the entries of a probe again."""
@@ -209,7 +214,7 @@ class Tracing:
         self._others_are_armed()
         armed: list[Planted] = []
         for probe in event.probes:
-            if probe.planted is None:
+            if probe.planted is None or probe.has_gone:
                 continue
             if not enabled:
                 probe.planted.disable()
@@ -342,10 +347,3 @@ def _outlet(probe: TraceProbe) -> Any:
     """Where the program of a planted probe records."""
     assert probe.planted is not None
     return probe.planted.stores[len(probe.event.before)]
-
-
-def _place(definition: ProbeDefinition) -> dict[str, Any]:
-    """Where a definition's probe is, as the arguments of a ``Kprobe``."""
-    if definition.symbol is None:
-        return {"addr": definition.address}
-    return {"symbol_name": definition.qualified, "offset": definition.offset}

@@ -1,4 +1,4 @@
-"""The numbers that instruction words hold: of MOVZ, MOVN and the logical immediates.
+"""The numbers that instruction words hold: of MOVZ, MOVN, ADD, SUB, CMP and logical instructions.
 
 DecodeBitMasks() and the move wide instructions of the Arm ARM (C6.2, J1.1).
 """
@@ -10,6 +10,7 @@ from kprobesim.arch.arm64.insn import sign_extend
 __all__ = ["immediate"]
 
 _MOVE_WIDE, _MOVN, _MOVZ = 0x7F80_0000, 0x1280_0000, 0x5280_0000
+_ADD_SUB = 0x1F80_0000, 0x1100_0000  # CMP is a SUBS
 _LOGICAL = 0x1F80_0000, 0x1200_0000  # AND, ORR, EOR, ANDS
 
 
@@ -20,6 +21,8 @@ def immediate(word: int) -> int | None:
     if move in (_MOVN, _MOVZ):
         value = (word >> 5 & 0xFFFF) << 16 * (word >> 21 & 3)
         return sign_extend(~value if move == _MOVN else value, bits)
+    if word & _ADD_SUB[0] == _ADD_SUB[1]:
+        return (word >> 10 & 0xFFF) << 12 * (word >> 22 & 1)
     if word & _LOGICAL[0] == _LOGICAL[1]:
         return _bit_mask(word >> 22 & 1, word >> 10 & 0x3F, word >> 16 & 0x3F, bits)
     return None

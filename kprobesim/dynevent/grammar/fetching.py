@@ -48,6 +48,8 @@ def parse_fetch(text: str, context: Context) -> Reading:
         if not usable:
             raise context.error("NOSUP_BTFARG")
         return parse_variable(text, context)
+    if first == "(" and context.dialect.knows("TYPECAST_NOT_EVENT"):
+        raise context.error("TYPECAST_NOT_EVENT")
     raise context.error("BAD_FETCH_ARG")
 
 

@@ -82,7 +82,7 @@ def _by_number(word: str, room: int, context: Context) -> str:
     number = (number & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000
     if type and not type.startswith(":"):
         raise context.error("BAD_VAR", number=errno.ENOENT)
-    if not number and context.dialect.knows("NEED_STRING_TYPE"):
+    if not number and context.dialect.refuses_argument_0:
         raise context.error("BAD_ARG_NUM")
     return _nth(number - 1, type, room, context)
 

@@ -18,7 +18,7 @@ from kprobesim.errors import ImageError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.model import Model, model_of
 
-__all__ = ["own_model"]
+__all__ = ["constants_of", "own_model"]
 
 _CREATE = (
     # kernel/trace/trace_kprobe.c: who makes an event, 5.10, 5.11, 6.15, and with it inlined
@@ -48,11 +48,10 @@ def _events(image: KernelImage, model: Model) -> Model:
     """
     if _functions(image, "validate_probe_symbol"):
         return replace(model, events_ambiguous_errno="EINVAL", events_unknown_errno="EINVAL")
-    creators = [part for name in _CREATE for part in _functions(image, name)]
-    if not creators or model.events_ambiguous_errno == "EINVAL":  # it is inlined
+    there = any(_functions(image, name) for name in _CREATE)
+    if not there or model.events_ambiguous_errno == "EINVAL":  # it is inlined
         return model
-    numbers = {number for code in creators for number in _CONSTANTS[image.arch](code)}
-    if _EADDRNOTAVAIL in numbers:
+    if _EADDRNOTAVAIL in constants_of(image, *_CREATE):
         return replace(model, events_ambiguous_errno="EADDRNOTAVAIL")
     return replace(model, events_ambiguous_errno=None)
 
@@ -63,9 +62,8 @@ def _kretprobes(image: KernelImage, model: Model) -> Model:
     ``kprobe_on_func_entry()`` answers -ENOENT since 5.12 and in stable kernels of that time; before
     it only said no.
     """
-    code = _functions(image, "kprobe_on_func_entry")
-    numbers = {number for part in code for number in _CONSTANTS[image.arch](part)}
-    return replace(model, kretprobe_unresolved_errno="ENOENT") if _ENOENT in numbers else model
+    asks = _ENOENT in constants_of(image, "kprobe_on_func_entry")
+    return replace(model, kretprobe_unresolved_errno="ENOENT") if asks else model
 
 
 def _x86(image: KernelImage, model: Model) -> Model:
@@ -116,6 +114,13 @@ def _functions(image: KernelImage, name: str) -> list[bytes]:
             except ImageError:
                 continue  # a name of something else
     return found
+
+
+def constants_of(image: KernelImage, *names: str) -> set[int]:
+    """The numbers that instructions of these functions hold, sign-extended."""
+    constants = _CONSTANTS[image.arch]
+    code = [part for name in names for part in _functions(image, name)]
+    return {number for part in code for number in constants(part)}
 
 
 def _arm64_constants(code: bytes) -> Iterator[int]:
