@@ -15,7 +15,7 @@ from kprobesim.programs.appending import Append
 from kprobesim.programs.calling import Call
 from kprobesim.programs.choices import OrElse, Select
 from kprobesim.programs.fault import FAULT
-from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
 from kprobesim.programs.matching import Matches
 from kprobesim.programs.program import Program
 from kprobesim.programs.types import AT_PLACE, Int
@@ -83,6 +83,7 @@ class _Values:
             Register: lambda value: lambda regs, here: getattr(regs, value.name),
             Result: lambda value: lambda regs, here: regs.return_value,
             Select: self._select,
+            StackArgument: self._stack_argument,
             Text: self._text,
             TextConst: lambda value: lambda regs, here: value.data,
         }
@@ -156,6 +157,15 @@ class _Values:
             return int(pattern.matches(b"" if text is FAULT else text))
 
         return matched
+
+    def _stack_argument(self, value: StackArgument) -> Compute:
+        def argument(regs: Any, here: int) -> Any:
+            try:
+                return regs.arg(value.n)
+            except GuestMemoryError:
+                return 0
+
+        return argument
 
     def _or_else(self, value: OrElse) -> Compute:
         of, number = self.make(value.value), value.number

@@ -62,6 +62,7 @@ class Reader:
     def know(self, number: int, event: TraceEvent, layout: RecordLayout, p: Kprobe) -> None:
         """Entries of that ``number`` are of ``event``, and ``p`` is hit."""
         self._known[number] = event, layout, p
+        self._ways.measure(p)
 
     def fetch(self) -> Iterator[tuple[Recorded | TraceEntry, int, int]]:
         """What has been recorded since the last time, with its size in the kernel and its time."""

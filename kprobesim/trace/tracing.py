@@ -316,11 +316,12 @@ class Tracing:
 
     # -- files -------------------------------------------------------------------------------------
 
-    def header(self) -> str:
-        """What stands above the entries in ``trace``."""
+    def header(self, buffer: TraceBuffer | None = None) -> str:
+        """What stands above the entries in ``trace``, or above those of another ``buffer``."""
+        buffer = self.buffer if buffer is None else buffer
         return self.columns.header(
-            len(self.buffer),
-            self.buffer.written,
+            len(buffer),
+            buffer.written,
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )
@@ -336,6 +337,10 @@ class Tracing:
             for event in self._events.values()
             for probe in event.probes
         )
+
+    def know_names(self, text: str) -> None:
+        """Save the names of tasks that :meth:`saved_cmdlines` has given."""
+        self._saved.know(text)
 
     def saved_cmdlines(self) -> str:
         """The text of the file ``saved_cmdlines``."""

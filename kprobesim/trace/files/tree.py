@@ -19,6 +19,7 @@ from kprobesim.trace.files.marker import TraceMarker
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
 from kprobesim.trace.files.settings import Options, clock_file, tracer_files
+from kprobesim.trace.files.snapshot import SnapshotFile
 from kprobesim.trace.files.triggers import TriggerFiles
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 from kprobesim.trace.hist.text import HistText
@@ -80,6 +81,7 @@ def make_tree(
         "per_cpu": Table({"cpu0": _cpu(tracing, buffer)}),
         "saved_cmdlines": ReadOnly(tracing.saved_cmdlines),
         "set_event": SetEvent(tracing, switches),
+        "snapshot": SnapshotFile(image, tracing, buffer.expand),
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
         "trace_marker": TraceMarker(tracing),
