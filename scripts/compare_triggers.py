@@ -2,10 +2,11 @@
 
     python scripts/compare_triggers.py [--seed N] [--count N] IMAGE...
 
-Both filter and count the same hits, and what was recorded and counted must be equal, to the order of
-the entries. Then random filters, hist triggers and others, right ones and wrong ones, are written
-into the files of both: errno, ``error_log``, and what the files say then must be equal. IMAGE is a
-kernel, or a snapshot of one whose shell waits. The exit status is 0 if all is the same.
+Both filter and count the same hits; what was recorded and counted must be equal, to the order of
+entries. Then random filters, hist triggers and others, right ones and wrong ones, are written into
+the files of both: errno, ``error_log``, and what the files say then must be equal.
+
+IMAGE is a kernel, or a snapshot of one whose shell waits. The exit status is 0 if all is the same.
 """
 
 from __future__ import annotations
