@@ -115,7 +115,8 @@ class BootedKernel(Kernel):
         with self.machine.turn:
             self._check_runs_not()
             self._finish_step()
-        write_snapshot(path, self._guest_image.kernel, self.board, self.kprobes)
+        tracing = self.__dict__.get("tracing")
+        write_snapshot(path, self._guest_image.kernel, self.board, self.kprobes, tracing)
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
     def stop(self) -> None:
@@ -238,7 +239,7 @@ class BootedKernel(Kernel):
         return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
 
     def _module_types(self) -> Sequence[Btf]:
-        return ()
+        return self._guest_image.module_types.all()
 
     def _percpu_offset(self) -> int:
         return self._standing.per_cpu_offset()
