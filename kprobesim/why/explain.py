@@ -25,6 +25,8 @@ MOST = 2_000_000
 """Instructions that a run may have."""
 _TRIED = 6
 """Decisions of which the other side is tried."""
+_DEEPEST = 100
+"""Functions that an error is passed on by."""
 _LONGER = 4
 """How much longer another way may be, and instructions that it may have in any case."""
 _AT_LEAST = 400_000
@@ -41,7 +43,13 @@ class _Run:
         self.chain: Chain = self.decider.origin()
 
     def decisions(self) -> list[Decision]:
-        return list(islice(self.decider.decisions(self.chain), _TRIED))
+        for _ in range(_DEEPEST):
+            found = list(islice(self.decider.decisions(self.chain), _TRIED))
+            chain = self.decider.passed_on(found[0], self.chain) if found else None
+            if chain is None:
+                break
+            self.chain = chain
+        return found
 
 
 def explain(
@@ -111,6 +119,8 @@ def _choose(
         again = _Run(other, runs, code, image)
         later = next(iter(again.decisions()), None)
         if later is not None and later.number > decision.number:
+            if decision.behind and run.recording.came_to(later.insn.address):
+                continue  # around once more, and out by the same way
             place = again.frames.place(later.insn.address)
             return decision, f"it would have returned the same, decided at {place} then"
     if doubtful is not None:
@@ -152,10 +162,11 @@ def _answer(
 
     branch, calls = None, []
     if decision is not None:
-        comparison = ""
-        if decision.setter is not None and decision.setter != decision.number:
-            setter = recording.insn(decision.setter)
-            comparison = "" if setter is None else setter.text
+        behind = [
+            n for n in (decision.setter, *decision.joined) if n not in (None, decision.number)
+        ]
+        setters = [recording.insn(number) for number in behind[::-1] if number is not None]
+        comparison = "; ".join(setter.text for setter in setters if setter is not None)
         branch = Branch(
             decision.frame.function,
             place(decision.insn.address),
