@@ -21,8 +21,8 @@ from makers.arm64_code import LOOP, bare_guest
 from makers.boots import Boots
 
 from kprobesim import BootedKernel
-from kprobesim.asking import booted
 from kprobesim.boot.boards import board_class
+from kprobesim.image.cache import cache_directory
 
 Cli = Callable[..., Any]
 CRC = zlib.crc32(b"123456789") ^ 0xFFFFFFFF
@@ -213,7 +213,9 @@ def test_lines_for_a_shell(cli: Cli, real_image: Path, boots: Boots) -> None:
     assert _body(lines[-1]).endswith(" <- do_sys_openat2) ret=-2")
     assert "can't open '/etc/nothing'" in outcome.err
     assert "ended with 1" in outcome.err
-    kept = max((booted.cache_directory() / "booted").glob("*.kps"), key=os.path.getmtime)
+    folder = cache_directory()
+    assert folder is not None
+    kept = max((folder / "booted").glob("*.kps"), key=os.path.getmtime)
     again = cli("trace", kept, *command[2:])
     assert [line for line in again.lines if line.endswith(' name="/etc/nothing"')] != []
 
