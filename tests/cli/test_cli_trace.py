@@ -22,7 +22,7 @@ from makers.boots import Boots
 
 from kprobesim import BootedKernel
 from kprobesim.boot.boards import board_class
-from kprobesim.image.cache import cache_directory
+from kprobesim.user_cache import cache_directory
 
 Cli = Callable[..., Any]
 CRC = zlib.crc32(b"123456789") ^ 0xFFFFFFFF
