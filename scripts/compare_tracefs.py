@@ -16,12 +16,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from tracefs_cases import CASES, Steps, kernel_symbols  # noqa: E402
+from tracefs_cases import CASES, WITH_MODULES, Steps, kernel_symbols  # noqa: E402
 from tracefs_faces import SECONDS, Guests, Ours, compare  # noqa: E402
 
 from kprobesim import BootedKernel, KprobesimError  # noqa: E402
 from kprobesim.asking.booted import booted_kernel  # noqa: E402
+from kprobesim.asking.modules import module_files  # noqa: E402
 from kprobesim.asking.shell import Shell  # noqa: E402
+from kprobesim.image import load_image  # noqa: E402
+from kprobesim.image.modules.finder import ModuleFinder  # noqa: E402
+from kprobesim.snapshot.container import is_snapshot  # noqa: E402
 
 _REGISTER = {"x86_64": "ax", "arm64": "x0"}
 _CLEAN = (("events/enable", "0"), ("kprobe_events", ""), ("trace", ""), ("error_log", ""))
@@ -35,6 +39,11 @@ class Comparison:
         self.shell = Shell(kernel)
         self.shell.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null", SECONDS)
         self.faces = Ours(kernel), Guests(self.shell)
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether the guest can load the modules that cases are about."""
+        return self.shell.run("[ -e /lib/modules/$(uname -r)/tun.ko ]", SECONDS)[0] == 0
 
     def differences(self, case: Steps) -> list[tuple[object, object]]:
         """What the two do not agree about, ours first."""
@@ -56,6 +65,14 @@ class Comparison:
                     face.write(path, text)
 
 
+def _booted(image: str) -> BootedKernel:
+    """The kernel in ``image``, with the file of a module where there is one."""
+    if is_snapshot(image):
+        return booted_kernel(image)
+    finder = ModuleFinder(load_image(image))
+    return booted_kernel(image, module_files(finder, filter(finder.find, ["tun"])))
+
+
 def main() -> int:
     """Compare all kernels."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -64,8 +81,8 @@ def main() -> int:
     options = parser.parse_args()
     failed = 0
     for image in options.images:
-        comparison = Comparison(booted_kernel(image))
-        for case in CASES:
+        comparison = Comparison(_booted(image))
+        for case in (*CASES, *(WITH_MODULES if comparison.has_modules else ())):
             name = case.__name__
             if options.case and name not in options.case:
                 continue

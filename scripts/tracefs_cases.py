@@ -14,6 +14,7 @@ from tracefs_faces import Face, Run
 Steps = Callable[[Face], Iterator[object]]
 
 EVENTS, ALL, TRACE = "kprobe_events", "events/kprobes/enable", "trace"
+TUN_USED = Run("cat /dev/net/tun > /dev/null 2>&1")
 FORKED = Run("(echo forked) > /dev/null")
 FUNCTIONS = {
     "FORK": ("kernel_clone", "_do_fork"),
@@ -163,6 +164,39 @@ def absent_module(face: Face) -> Iterator[object]:
     yield face.write(ALL, "1"), face.read(ALL)
     yield face.write(ALL, "0"), face.read("kprobe_profile"), face.append(EVENTS, "-:named", "-:one")
     yield face.read(EVENTS), face.exists("events/kprobes/named")
+
+
+def module(face: Face) -> Iterator[object]:
+    """Events on functions of a module before it is there, while it is, and after it has gone.
+
+    They are disabled when it comes: a breakpoint of the guest's own would be there before ours.
+    """
+    yield face.append(EVENTS, "p:early tun:tun_chr_open who=$comm", "p:nosuch tun:nosuch")
+    yield Run("modprobe tun")
+    yield (
+        face.read(EVENTS),
+        face.append(
+            EVENTS,
+            "p tun_chr_open",
+            "p:late tun:tun_chr_open $arg1:u8",
+            "r:back tun:tun_chr_open ret=$retval",
+            "p tun:nosuch",
+            "p tun:vfs_read",
+        ),
+    )
+    yield face.read(EVENTS), face.read("error_log")
+    yield face.write(ALL, "1")
+    yield TUN_USED
+    yield face.write(ALL, "0"), _of(face.read(TRACE), "tun_"), face.read("kprobe_profile")
+    yield Run("rmmod tun")
+    yield face.read(EVENTS), face.write(ALL, "1"), face.read(ALL), face.write(ALL, "0")
+    yield face.write(TRACE, "")
+    yield Run("modprobe tun")
+    yield face.write(ALL, "1")
+    yield TUN_USED
+    yield face.write(ALL, "0"), _of(face.read(TRACE), "tun_"), face.read("kprobe_profile")
+    yield face.write(EVENTS, ""), face.read(EVENTS)
+    yield Run("rmmod tun")
 
 
 def several_probes(face: Face) -> Iterator[object]:
@@ -399,3 +433,5 @@ CASES: tuple[Steps, ...] = (
     syntax_errors, returns, entry_arguments, places, profile, dynamic_events, many_arguments,
     duplicates, lines, switches, control, filters,
 )  # fmt: skip
+WITH_MODULES: tuple[Steps, ...] = (module,)
+"""For guests that have the file of the module tun."""

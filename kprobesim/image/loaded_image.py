@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from kprobesim.errors import SymbolError
 from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.image.symbols.table import Columns, Symbol, SymbolAt, SymbolTable
 from kprobesim.image.tables.bugtable import BugEntry, BugTable
 from kprobesim.image.tables.error_injection import ErrorInjection, InjectionType
-from kprobesim.image.tables.exports import kernel_exports
 from kprobesim.image.tables.extable import ExceptionEntry, ExceptionTable
 from kprobesim.image.tables.patch_sites import PatchSites
-from kprobesim.types.btf import Btf
+
+if TYPE_CHECKING:  # a guest that has loaded none needs none of it
+    from kprobesim.image.modules.module_image import ModuleImage
+    from kprobesim.types.btf import Btf
 
 __all__ = ["LoadedImage"]
 
@@ -29,8 +31,7 @@ class LoadedImage(KernelImage):
 
     def __init__(self, kernel: KernelImage) -> None:
         self.kernel = kernel
-        self.modules: dict[str, ModuleImage] = {}
-        """By name, the oldest first."""
+        self._modules: dict[str, ModuleImage] = {}
         self.code_by_name: dict[str, int] = {}
         """For who looks the same functions up often: empty again when a module comes or goes."""
         self._ftrace_sites: frozenset[int] | None = None
@@ -51,6 +52,11 @@ class LoadedImage(KernelImage):
             read_build_id=lambda: kernel.build_id,
             banner=kernel.banner,
         )
+
+    @property
+    def modules(self) -> Mapping[str, ModuleImage]:
+        """By name, the oldest first."""
+        return self._modules
 
     @cached_property
     def kallsyms_all(self) -> bool:
@@ -74,12 +80,12 @@ class LoadedImage(KernelImage):
 
     def add(self, module: ModuleImage) -> None:
         """From now on ``module`` belongs to it, instead of the one of that name, if there is."""
-        self.modules[module.name] = module
+        self._modules[module.name] = module
         self._changed()
 
     def remove(self, name: str) -> None:
         """Undo :meth:`add`."""
-        del self.modules[name]
+        del self._modules[name]
         self._changed()
 
     def _changed(self) -> None:
@@ -88,7 +94,7 @@ class LoadedImage(KernelImage):
 
     def part(self, address: int) -> KernelImage:
         """The module that holds ``address``, or the kernel."""
-        return (self.module_at(address) or self.kernel) if self.modules else self.kernel
+        return self.module_at(address) or self.kernel
 
     def module_at(self, address: int) -> ModuleImage | None:
         """The module that holds ``address``."""
@@ -140,6 +146,8 @@ class LoadedImage(KernelImage):
 
     @cached_property
     def _kernel_exports(self) -> dict[str, int]:
+        from kprobesim.image.tables.exports import kernel_exports
+
         return dict(kernel_exports(self.kernel))
 
     # Names
@@ -192,7 +200,7 @@ class LoadedImage(KernelImage):
     @property
     def all_parts(self) -> list[KernelImage]:
         """The kernel and its modules, the newest first: the order in which names are looked up."""
-        return [self.kernel, *reversed(self.modules.values())]
+        return [self.kernel, *reversed([*self.modules.values()])]
 
 
 class _Symbols(SymbolTable):
@@ -224,9 +232,8 @@ class _Symbols(SymbolTable):
         return self._kernel.candidates(name)
 
     def at(self, address: int) -> SymbolAt | None:
-        if self._image.modules and isinstance(address, int):
-            return self._image.part(address).symbols.at(address)
-        return self._kernel.at(address)
+        module = self._image.module_at(address) if isinstance(address, int) else None
+        return (self._kernel if module is None else module.symbols).at(address)
 
     def functions(self) -> Iterator[Symbol]:
         return chain.from_iterable(part.symbols.functions() for part in self._image.all_parts)

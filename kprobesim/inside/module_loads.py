@@ -7,7 +7,7 @@ its symbols, those of its ``.init`` too, at their addresses. Nothing of it has r
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.memory import HostAccess
 from kprobesim.machine.system import System
 
-__all__ = ["StartingModule", "watch_module_loads"]
+__all__ = ["StartingModule", "module_members", "read_symbols", "watch_module_loads"]
 
 _STARTS = "do_init_module"
 _SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
@@ -33,6 +33,31 @@ _MEMBERS = {
     "symbol_count": ("mod_kallsyms", "num_symtab"),
     "strings": ("mod_kallsyms", "strtab"),
 }
+
+
+def module_members(image: KernelImage) -> dict[str, int]:
+    """Offsets in ``struct module`` and ``struct mod_kallsyms``, as far as BTF tells them."""
+    btf: Any = image.btf
+    return {
+        name: offset
+        for name, (of, member) in _MEMBERS.items()
+        if btf is not None and (offset := btf.offset(of, member)) is not None
+    }
+
+
+def read_symbols(
+    memory: HostAccess, module: int, members: Mapping[str, int]
+) -> list[tuple[str, int, int]]:
+    """Name, address and size of what the ``struct module`` there defines, in the table's order."""
+    table = memory.read_u64(module + members["kallsyms"])
+    count = min(memory.read_u32(table + members["symbol_count"]), _MOST_SYMBOLS)
+    strings = memory.read_u64(table + members["strings"])
+    data = memory.read(memory.read_u64(table + members["symbols"]), _SYMBOL.size * count)
+    return [
+        (memory.read_cstr(strings + name).decode("utf-8", "replace"), value, size)
+        for name, _, _, section, value, size in _SYMBOL.iter_unpack(data)
+        if section and name
+    ]
 
 
 class StartingModule:
@@ -55,17 +80,7 @@ class StartingModule:
 
     @cached_property
     def _symbols(self) -> list[tuple[str, int, int]]:
-        """Name, address and size of what it defines, in the table's order."""
-        memory, members = self._memory, self._members
-        table = memory.read_u64(self._address + members["kallsyms"])
-        count = min(memory.read_u32(table + members["symbol_count"]), _MOST_SYMBOLS)
-        strings = memory.read_u64(table + members["strings"])
-        data = memory.read(memory.read_u64(table + members["symbols"]), _SYMBOL.size * count)
-        return [
-            (memory.read_cstr(strings + name).decode("utf-8", "replace"), value, size)
-            for name, _, _, section, value, size in _SYMBOL.iter_unpack(data)
-            if section and name
-        ]
+        return read_symbols(self._memory, self._address, self._members)
 
     def address_of(self, symbol: str) -> int | None:
         """The first of that name, as ``find_kallsyms_symbol_value()`` takes it."""
@@ -99,12 +114,7 @@ def watch_module_loads(
         ImageError: The kernel has no modules, or does not tell how its ``struct module`` looks.
     """
     found = image.symbols.candidates(_STARTS)
-    btf: Any = image.btf
-    members = {
-        name: offset
-        for name, (of, member) in _MEMBERS.items()
-        if btf is not None and (offset := btf.offset(of, member)) is not None
-    }
+    members = module_members(image)
     if not found or not {*_MEMBERS} - {"labels", "label_count"} <= {*members}:
         raise ImageError(
             image.path,

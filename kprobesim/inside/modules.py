@@ -33,6 +33,7 @@ class GuestModule(HexRepr):
 
     Attributes:
         name: As lsmod shows it.
+        struct: Where its ``struct module`` is.
         state: Whether its init function has run.
         address: Where its text begins, as /proc/modules shows it.
         size: Bytes of its text.
@@ -40,6 +41,7 @@ class GuestModule(HexRepr):
 
     name: str
     state: ModuleState
+    struct: int
     address: int
     size: int
 
@@ -77,8 +79,11 @@ class GuestModules:
         return f"<GuestModules: {', '.join(one.name for one in self) or 'none is loaded'}>"
 
     def _read(self) -> list[GuestModule]:
-        head, layout, found = self.head(), self._layout, list[GuestModule]()
+        head, found = self.head(), list[GuestModule]()
         at = self._memory.read_u64(head) if head else head
+        if at == head:  # so nobody need know how they look
+            return found
+        layout = self._layout
         while at != head and len(found) < _MOST:
             module = at - layout["list"] & MASK64
             number = self._memory.read_u32(module + layout["state"])
@@ -88,6 +93,7 @@ class GuestModules:
                     GuestModule(
                         name=name.decode("utf-8", "replace"),
                         state=_STATES[number],
+                        struct=module,
                         address=self._memory.read_u64(module + layout["base"]),
                         size=self._memory.read_u32(module + layout["size"]),
                     )

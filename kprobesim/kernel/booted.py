@@ -14,6 +14,7 @@ from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
+from kprobesim.inside.guest_image import GuestImage
 from kprobesim.kernel.arguments import (
     as_int,
     as_result,
@@ -78,8 +79,11 @@ class BootedKernel(Kernel):
             strict: Imitate it also where it is wrong.
             init_freed: It has given the memory of ``__init`` functions back.
         """
-        super().__init__(image, board.machine, lambda: self._make_manager(model, strict=strict))
-        board.machine.names = LateNames(board.machine, image)
+        self._guest_image = with_modules = GuestImage(image, board.machine)
+        super().__init__(
+            with_modules, board.machine, lambda: self._make_manager(model, strict=strict)
+        )
+        board.machine.names = LateNames(board.machine, with_modules)
         self.board = board
         self._init_freed = init_freed
         self._dies_watched = False
@@ -90,6 +94,8 @@ class BootedKernel(Kernel):
 
         manager = make_manager(self.image, self.machine, self.call, model, strict=strict)
         manager.init_memory.freed = self._init_freed
+        self._guest_image.tell(manager.module_notifier)
+        manager.module_notifier.watched = self._guest_image.watch
         return manager
 
     def _is_init_freed(self) -> bool:
@@ -109,7 +115,7 @@ class BootedKernel(Kernel):
         with self.machine.turn:
             self._check_runs_not()
             self._finish_step()
-        write_snapshot(path, self.image, self.board, self.kprobes)
+        write_snapshot(path, self._guest_image.kernel, self.board, self.kprobes)
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
     def stop(self) -> None:
@@ -189,6 +195,7 @@ class BootedKernel(Kernel):
         def give_back(kept: Any) -> None:
             calls, memory, followed, freed = kept
             self.kprobes.init_memory.restore(freed=freed)
+            self._guest_image.look_again()
             if "_programs" in self.__dict__:
                 self._programs.following.restore(followed)
             if "_calls" in self.__dict__:

@@ -161,7 +161,9 @@ class TracingVerbs(ProgramVerbs):
             lambda: trace_events(self.image),
         )
         facts = ImageFacts(kprobes.rules, self.image, self.machine.memory.read)
-        return KprobeEvents(facts, registrar, self._error_log)
+        events = KprobeEvents(facts, registrar, self._error_log)
+        kprobes.module_notifier.subscribe(lambda module: events.module_coming(module.name))
+        return events
 
     @cached_property
     def _error_log(self) -> ErrorLog:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kprobesim.image.modules.module_image import ModuleImage
 from kprobesim.kprobes.enable import EnabledProbes
 from kprobesim.kprobes.rules.blacklist import Blacklist
@@ -15,10 +17,20 @@ class ModuleNotifier:
     def __init__(self, blacklist: Blacklist, enabled: EnabledProbes) -> None:
         self._blacklist = blacklist
         self._enabled = enabled
+        self._subscribers: list[Callable[[ModuleImage], object]] = []
+        self.watched: Callable[[], object] = lambda: None
+        """Is called when somebody wants to hear of modules that are still to come."""
+
+    def subscribe(self, arrived: Callable[[ModuleImage], object]) -> None:
+        """Call ``arrived(module)`` for each module that comes, before anything of it has run."""
+        self._subscribers.append(arrived)
+        self.watched()
 
     def coming(self, module: ModuleImage) -> None:
         """It is in memory: what it forbids to probe is forbidden from now on."""
         self._blacklist.add_module(module)
+        for arrived in self._subscribers:
+            arrived(module)
 
     def live(self, module: ModuleImage) -> None:
         """Its init code goes: probes there are GONE."""

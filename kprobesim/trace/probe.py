@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.kprobes.kprobe import KprobeFlag
 from kprobesim.programs.planted import Planted
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ class TraceProbe:
         """Another probe takes over; what was counted stays."""
         self._hits, self._misses = self.hits, self.misses
         self.planted = planted
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether its module has gone: it can be enabled, which does nothing."""
+        found: Sequence[Any] = () if self.planted is None else self.planted.probes
+        return any(p.flags & KprobeFlag.GONE for p in found)
 
     @property
     def address(self) -> int:

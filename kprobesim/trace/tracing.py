@@ -202,7 +202,7 @@ class Tracing:
         self._others_are_armed()
         armed: list[Planted] = []
         for probe in event.probes:
-            if probe.planted is None:
+            if probe.planted is None or probe.has_gone:
                 continue
             if not enabled:
                 probe.planted.disable()

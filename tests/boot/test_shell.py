@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from shell_example import PROMPT, WHERE
 
-from kprobesim import BootedKernel, Kernel, Stop, UsageError
+from kprobesim import BootedKernel, Kernel, KprobeFlag, Stop, UsageError
 from kprobesim.boot.initramfs import make_cpio, regular_file
+from kprobesim.image.loaded_image import LoadedImage
 from kprobesim.image.modules.package import ModulePackage
 
 pytestmark = pytest.mark.real_kernel
@@ -102,6 +103,33 @@ def test_control_characters_are_the_guests(shell: BootedKernel) -> None:
     shell.console.send("echo $((40 + 2))\n")
     shell.run(PROMPT)
     assert shell.console.text[start:].split("\n")[-2] == "42"
+
+
+def test_symbols_and_probes_know_what_the_guest_has_loaded(shell: BootedKernel) -> None:
+    k, enter, image = shell, type_into(shell), shell.image
+    assert isinstance(image, LoadedImage)
+    name = f"{MODULE}:LZ4_compress_default"
+    assert name not in k.symbols and not k.check(name)
+    coming: list[tuple[str, bool]] = []
+    k.kprobes.module_notifier.subscribe(
+        lambda module: coming.append((module.name, "LZ4_compress_default" in module.symbols))
+    )
+    enter(f"insmod /{MODULE}.ko")
+    assert coming == [(MODULE, True)]
+    shown = {
+        words[2]: int(words[0], 16)
+        for line in enter(f"grep {MODULE} /proc/kallsyms").splitlines()
+        if not (words := line.split())[2].startswith("$")
+    }
+    module = image.modules[MODULE]
+    assert shown.items() <= {each.name: each.address for each in module.symbols}.items()
+    assert str(k.symbols.at(shown["LZ4_compress_default"])).endswith(f" [{MODULE}]")
+    assert k.check(name).on_func_entry
+    with k.probing(f"{MODULE}:*") as p:
+        assert len(p.members) > 4
+        enter(f"rmmod {MODULE}")
+        assert all(each.flags & KprobeFlag.GONE for each in p.members)
+    assert MODULE not in image.modules and name not in k.symbols
 
 
 def test_it_switches_itself_off(shell: BootedKernel) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +132,20 @@ def test_options_clocks_and_sizes(guest: CalledKernel) -> None:
     assert "[mono]" in t["trace_clock"].read()
     t["buffer_size_kb"].write("12")
     assert t["buffer_size_kb"].read() == t["per_cpu/cpu0/buffer_size_kb"].read() == "15\n"
+
+
+def test_events_wait_for_their_module_and_outlive_it(
+    guest: CalledKernel, sample: Path, arch: str
+) -> None:
+    t = guest.tracefs
+    t["kprobe_events"].append("p:added kprobesim_sample:sample_add number=\\7")
+    t["events/kprobes/enable"].write("1")
+    for _ in range(2):
+        guest.load_module(sample.parent / f"module-{arch}.ko")
+        guest.call("sample_add", 2, 3)
+        guest.unload_module("kprobesim_sample")
+        t["events/kprobes/enable"].write("0")
+        t["events/kprobes/enable"].write("1")
+    (first, second) = lines(guest)
+    assert first == second and first.endswith("number=0x7")
+    assert re.fullmatch(r"  added +2 +0\n", t["kprobe_profile"].read())

@@ -95,7 +95,7 @@ class ModuleImage(KernelImage):
         """The same when its init part has been freed."""
         parts = [part for part in self.parts if not part.init]
         where = self.path, self.arch, self.name, self.banner
-        return ModuleImage(*where, parts, self._placed, self._outside)
+        return type(self)(*where, parts, self._placed, self._outside)
 
     # Memory
 
