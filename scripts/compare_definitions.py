@@ -85,6 +85,7 @@ class Definitions:
         found = []
         for start in range(0, len(definitions), _AT_ONCE):
             part = definitions[start : start + _AT_ONCE]
+            self.kernel.tracefs["kprobe_events"].write("")  # as each loop of the guest ends
             for definition, theirs in zip(part, self.guests(part), strict=True):
                 ours = self.ours(definition)
                 if ours != theirs and not _is_lost_column(definition, ours, theirs):
