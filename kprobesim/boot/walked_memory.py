@@ -45,6 +45,9 @@ class WalkedMemory(HostAccess):
         """``size`` bytes at virtual ``address``; raises :class:`GuestMemoryError`."""
         if size < 0:
             raise UsageError(f"cannot read {size} bytes")
+        if 0 < size <= PAGE - address % PAGE:  # nearly all
+            at = self._offset(address & MASK64, size, "read")
+            return self.ram[at : at + size]
         pieces = self._pieces(address & MASK64, size, "read")
         return b"".join(self.ram[at : at + length] for at, length in pieces)
 

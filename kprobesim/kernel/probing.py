@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from kprobesim.errors import UsageError
@@ -62,7 +62,7 @@ class Probing(Verdicts):
             UsageError: It cannot be armed so: no jump fits there, a booted kernel has no jumps or
                 no page for a slot.
         """
-        self._plant([as_kprobe(p)], lambda ps: self.kprobes.register_kprobes(ps, arming))
+        self._plant([as_kprobe(p)], lambda ps: self.kprobes.register_kprobes(ps, arming), arming)
         return Registration(p, lambda: self._take_out([p]))
 
     @in_turn
@@ -76,26 +76,30 @@ class Probing(Verdicts):
     ) -> Registration:
         """Plant all or none; raises :class:`KprobeError`."""
         asked = as_kprobes(probes)
-        self._plant(asked, lambda ps: self.kprobes.register_kprobes(ps, arming))
+        self._plant(asked, lambda ps: self.kprobes.register_kprobes(ps, arming), arming)
         return Registration(asked, lambda: self._take_out(asked))
 
     def _plant(
         self,
         probes: Sequence[_P],
         register: Callable[[Sequence[_P]], object],
+        arming: ProbeArming,
         *,
         kretprobe: bool = False,
     ) -> None:
         """Let ``register`` plant all of them or none, and for a pattern one for each function."""
         from kprobesim.kprobes.members import with_members
 
-        pairs = list(
-            with_members(
-                probes,
-                lambda name, offset: self.functions(name, offset=offset, kretprobe=kretprobe),
+        # (A booted guest runs on for the page of a breakpoint's slot.)
+        once = arming in ("auto", "hook")
+        with self.kprobes.rules.judging_once() if once else nullcontext():
+            pairs = list(
+                with_members(
+                    probes,
+                    lambda name, offset: self.functions(name, offset=offset, kretprobe=kretprobe),
+                )
             )
-        )
-        register([one for _, stand_ins in pairs for one in stand_ins])
+            register([one for _, stand_ins in pairs for one in stand_ins])
         for probe, stand_ins in pairs:
             if stand_ins[0] is not probe:
                 probe.members = stand_ins
@@ -179,7 +183,10 @@ class Probing(Verdicts):
         """
         return_probes = self.kprobes.return_probes
         self._plant(
-            [_as_kretprobe(rp)], lambda rps: return_probes.register_all(rps, arming), kretprobe=True
+            [_as_kretprobe(rp)],
+            lambda rps: return_probes.register_all(rps, arming),
+            arming,
+            kretprobe=True,
         )
         return Registration(rp, lambda: self._take_out_returns([rp]))
 
@@ -189,7 +196,9 @@ class Probing(Verdicts):
     ) -> Registration:
         """All or none; raises :class:`KprobeError`."""
         asked, return_probes = _as_kretprobes(probes), self.kprobes.return_probes
-        self._plant(asked, lambda rps: return_probes.register_all(rps, arming), kretprobe=True)
+        self._plant(
+            asked, lambda rps: return_probes.register_all(rps, arming), arming, kretprobe=True
+        )
         return Registration(asked, lambda: self._take_out_returns(asked))
 
     def _take_out_returns(self, probes: Sequence[Kretprobe]) -> None:
@@ -247,6 +256,7 @@ class Probing(Verdicts):
             lambda jps: register_all(
                 jps, lambda jp: self.kprobes.register_jprobe(jp, arming), self.unregister_jprobes
             ),
+            arming,
         )
         return Registration(what, lambda: self._take_out([jp.kp for jp in self._let_go(probes)]))
 

@@ -95,14 +95,15 @@ class ProgramVerbs(Verdicts):
 
         if not isinstance(program, Program):
             raise UsageError(f"{program!r} is of type {type(program).__name__}: give a Program")
-        if isinstance(where, (int, Symbol)):
-            names: Sequence[str] = [_by_address(where, self.image.symbols)]
-        else:
-            names = self.functions(where, kretprobe=bool(program.returns))
         many = not isinstance(where, (str, int, Symbol)) or (
             isinstance(where, str) and is_many(where)
         )
-        return self._programs.plant(names, program, many=many, compiled=compiled)
+        with self.kprobes.rules.judging_once():
+            if isinstance(where, (int, Symbol)):
+                names: Sequence[str] = [_by_address(where, self.image.symbols)]
+            else:
+                names = self.functions(where, kretprobe=bool(program.returns))
+            return self._programs.plant(names, program, many=many, compiled=compiled)
 
     @overload
     def count(

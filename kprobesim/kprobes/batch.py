@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -27,6 +28,8 @@ def register_all(
             errno.EINVAL, Reason.EMPTY_BATCH, "no probes are given: a batch has at least one"
         )
     done: list[_P] = []
+    collects = gc.isenabled()  # of so many new objects none is garbage
+    gc.disable()
     try:
         for p in probes:
             register(p)
@@ -34,3 +37,6 @@ def register_all(
     except BaseException:
         unregister(done)
         raise
+    finally:
+        if collects:
+            gc.enable()

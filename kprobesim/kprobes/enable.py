@@ -86,7 +86,8 @@ class EnabledProbes:
 
     def arm(self, head: Kprobe) -> None:
         """``head`` is enabled now; it gets its breakpoint, unless all are disarmed."""
-        head.flags &= ~KprobeFlag.DISABLED
+        if head.disabled:  # (flags take a microsecond to change)
+            head.flags &= ~KprobeFlag.DISABLED
         if not self.all_disarmed:
             self._arming.arm(head)
 

@@ -103,6 +103,8 @@ def registered_flags(flags: int, *, at_entry: bool, ftrace: bool) -> KprobeFlag:
     return _FLAGS[kept | at_entry * _ON_FUNC_ENTRY | ftrace * _FTRACE]
 
 
+_CHECKED = {"pre_handler", "post_handler", "fault_handler", "addr", "flags", "nmissed"}
+
 DISABLED_OR_GONE = int(KprobeFlag.DISABLED | KprobeFlag.GONE)
 """A probe with one of these flags is not hit."""
 
@@ -158,6 +160,16 @@ class Kprobe:
     """A compiled function that does all that ``pre_handler`` does, and never moves the CPU."""
     told_nobody = 0
     """Hits by ``native``, which no listener hears of."""
+    registered_at: int | None
+    symbol_name: str | None
+    addr: int | None
+    offset: int
+    flags: KprobeFlag
+    opcode: int
+    ainsn: Any
+    detour: int | None
+    nmissed: int
+    members: Sequence[Kprobe]
 
     def __init__(
         self,
@@ -170,31 +182,36 @@ class Kprobe:
         fault_handler: FaultHandler | None = None,
         flags: int = 0,
     ) -> None:
-        self.registered_at: int | None = None
-        self.symbol_name = symbol_name
-        self.addr = addr
-        self.offset = offset
+        if not isinstance(flags, int):
+            raise UsageError(f"flags {flags!r} is no KprobeFlag")
+        put = object.__setattr__  # 10,000 are made at once, and only handlers can be wrong
+        put(self, "registered_at", None)
+        put(self, "symbol_name", symbol_name)
+        put(self, "addr", addr)
+        put(self, "offset", offset)
         self.pre_handler = pre_handler
         self.post_handler = post_handler
         self.fault_handler = fault_handler
-        if not isinstance(flags, int):
-            raise UsageError(f"flags {flags!r} is no KprobeFlag")
-        self.flags = KprobeFlag(flags)
-        self.opcode = 0
-        self.ainsn: Any = None
-        self.detour: int | None = None
-        self.nmissed = 0
-        self.members: Sequence[Kprobe] = ()
+        put(self, "flags", _FLAGS[flags] if 0 <= flags < len(_FLAGS) else KprobeFlag(flags))
+        put(self, "opcode", 0)
+        put(self, "ainsn", None)
+        put(self, "detour", None)
+        put(self, "nmissed", 0)
+        put(self, "members", ())
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set a field; raises :class:`UsageError` for what would only be noticed at a hit."""
-        if name.endswith("_handler"):
-            if value is not None and not callable(value):
-                raise UsageError(f"{name} is {value!r}: give a function, or None")
-        elif name in ("flags", "nmissed") and not isinstance(value, int):
-            raise UsageError(f"{name} is {value!r}: give an int")
-        elif name == "addr" and self.registered_at not in (None, value):
-            raise UsageError(f"{self!r} is registered there: unregister it before you move it")
+        if name in _CHECKED:
+            if name.endswith("_handler"):
+                if value is not None and not callable(value):
+                    raise UsageError(f"{name} is {value!r}: give a function, or None")
+            elif name == "addr":
+                if self.registered_at not in (None, value):
+                    raise UsageError(
+                        f"{self!r} is registered there: unregister it before you move it"
+                    )
+            elif not isinstance(value, int):
+                raise UsageError(f"{name} is {value!r}: give an int")
         object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:

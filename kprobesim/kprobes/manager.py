@@ -332,8 +332,9 @@ class KprobesManager:
     def _prepare_probe(self, head: Kprobe, p: Kprobe, site: Site) -> None:
         """Let ``head`` know the instruction that ``p`` is on (``prepare_kprobe()``)."""
         head.ainsn = self._prepare(p, site)
-        width = len(self._arch.isa.breakpoint)
-        head.opcode = int.from_bytes(self.read_original(site.address, width), "little")
+        width, prepared = len(self._arch.isa.breakpoint), self.hooks.prepared(site.address)
+        code = prepared[1] if prepared else self.read_original(site.address, width)
+        head.opcode = int.from_bytes(code[:width], "little")
 
     def _prepare_again(self, head: Kprobe) -> None:
         """Let ``head`` know the instruction that is at its address now."""

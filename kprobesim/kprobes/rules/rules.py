@@ -9,7 +9,8 @@ in the files beside, and :meth:`Rules.check` makes a :class:`Verdict` of it.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from kprobesim.arch.refused import Refused
@@ -68,6 +69,24 @@ class Rules:
         self._arch = arch or arch_kprobes(image, stepping, model, strict=strict)
         self._lookup = Lookup(image, read, model, strict=strict)
         self.traceable = Traceable(image)
+        self._judged: dict[tuple[Any, ...], Site] | None = None
+        self._safe: set[int] = set()  # ids of these sites
+
+    @contextmanager
+    def judging_once(self) -> Iterator[None]:
+        """Meanwhile no code of the guest runs: whoever was not refused need not be judged again.
+
+        A pattern judges all functions that match, and those that it takes are then registered.
+        """
+        if self._judged is not None:
+            yield
+            return
+        self._judged = {}
+        try:
+            yield
+        finally:
+            self._judged = None
+            self._safe.clear()
 
     # -- the pipeline ----------------------------------------------------------------------------
 
@@ -93,6 +112,10 @@ class Rules:
             KprobeError: There is no such place, or it is not for this interface.
             UsageError: An attribute of ``p`` is of the wrong type.
         """
+        if self._judged and not (events or first):
+            known = self._judged.get(_asked(p, interface))
+            if known is not None:
+                return known
         check_types(p)
         site = self._find(p, interface, events=events, first=first, suggest=suggest)
         self._check_interface(site, interface, events=events)
@@ -149,6 +172,8 @@ class Rules:
         Raises:
             KprobeError: It is no text, blacklisted, patched by the kernel, or a BUG.
         """
+        if id(site) in self._safe:
+            return
         check_address_safe(self.image, self.blacklist, site, self.model, init_freed=init_freed)
 
     def prepare(self, site: Site, make: Callable[[Site], ArchInsn]) -> ArchInsn:
@@ -228,6 +253,9 @@ class Rules:
             self.prepare(site, lambda site: self._arch.prepare(site, self._read, self._read, slot))
         except KprobeError as error:
             return error
+        if self._judged is not None:
+            self._judged[_asked(p, interface)] = site
+            self._safe.add(id(site))
         return None
 
     # -- asking ----------------------------------------------------------------------------------
@@ -319,3 +347,9 @@ class Rules:
         answer["address"] = site.address
         answer["on_func_entry"] = site.on_func_entry
         answer["module"] = (found.symbol.module if found is not None else "") or None
+
+
+def _asked(p: Kprobe, interface: Interface) -> tuple[Any, ...]:
+    """All of ``p`` that a verdict depends on."""
+    handlers = p.post_handler is None, p.fault_handler is None
+    return p.symbol_name, p.addr, p.offset, handlers, interface
