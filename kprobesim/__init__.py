@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from kprobesim.stack.stack_trace import Frame, StackTrace
     from kprobesim.trace.files.refusal import TracefsError
     from kprobesim.trace.filters.error import FilterError
+    from kprobesim.trace.hist.error import HistError
     from kprobesim.trace.tracefs import Tracefs, TracefsFile
     from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
@@ -125,6 +126,7 @@ __all__ = [
     "GuestStop",
     "GuestTimeout",
     "GuestWarning",
+    "HistError",
     "Hit",
     "HitKind",
     "ImageError",
@@ -232,6 +234,7 @@ _HOMES = {
     "typed.value": "TypedValue",
     "trace.files.refusal": "TracefsError",
     "trace.filters.error": "FilterError",
+    "trace.hist.error": "HistError",
     "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",
 }
