@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.errors import ImageError, UsageError
+from kprobesim.garbage import no_garbage
 from kprobesim.image import KernelImage
 from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.probing import as_kprobes
@@ -187,6 +188,20 @@ def resume_kernel(
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """See :meth:`Kernel.resume`."""
+    with no_garbage():
+        return _resume(path, image, memory, probes, model, strict, clock, progress)
+
+
+def _resume(
+    path: _Path,
+    image: _Path | None,
+    memory: int | str | None,
+    probes: Sequence[Kprobe],
+    model: str | None,
+    strict: bool | None,
+    clock: str,
+    progress: Callable[[str], None] | None,
+) -> BootedKernel:
     from kprobesim.kprobes.model import known_model
 
     planned = as_kprobes(probes)
