@@ -1,15 +1,16 @@
-"""One call that a booted guest makes, found by its result and run again from its beginning."""
+"""One call in a booted guest, run again and again from its beginning: its own, or one of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.boot.faults import BootError
 from kprobesim.errors import GuestMemoryError, UsageError
-from kprobesim.kernel.arguments import name_of
+from kprobesim.image import Symbol
+from kprobesim.kernel.arguments import code_address, name_of
 from kprobesim.kernel.returning import CallWatch, GuestCall, watch_calls
 from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
     from kprobesim.kernel.booted import BootedKernel
     from kprobesim.machine.fork_state import ForkState
 
-__all__ = ["BootedRuns"]
+__all__ = ["BootedCalls", "BootedRuns"]
 
 _IDLE = 20.0
 """The guest's seconds in which the call must come, and return."""
 _MAX_ERRNO = 4095
-_STACK = 16 << 10  # THREAD_SIZE is a multiple of it, and a system call begins at the stack's top
 
 
 class BootedRuns:
@@ -122,10 +122,8 @@ class BootedRuns:
         returned: Callable[[GuestCall, int], object],
     ) -> Iterator[CallWatch]:
         watch = watch_calls(self._kernel.machine, self._functions, entered, returned)
-        try:
+        with closing(watch):
             yield watch
-        finally:
-            watch.end()
 
     def _type(self, line: str) -> None:
         self._kernel.console.send(line + "\n")
@@ -137,9 +135,8 @@ class BootedRuns:
         """See :class:`~kprobesim.why.replay.Runs`."""
         kernel, call = self._kernel, self.call
         machine = kernel.machine
-        low = (call.sp - 1) & -_STACK
-        stack = range(low, low + _STACK + 1)  # with the stack pointer of an empty one
-        noted = EveryInstruction(machine.engine, self._words, most, stack, self._sp)
+        noted = EveryInstruction(machine.engine, self._words, most, self._sp)
+        noted.only_task_of(call.sp)
         noted.enough = kernel.stop
         returned: list[int] = []
 
@@ -154,7 +151,7 @@ class BootedRuns:
         try:
             with (
                 self._watching(lambda _call: False, came_back),
-                flipping(machine, flip),
+                flipping(machine, flip, noted),
                 noted,
             ):
                 kernel.run(seconds=_IDLE, timeout=self._timeout)
@@ -171,14 +168,107 @@ class BootedRuns:
 
     def read(self, address: int, size: int) -> int | None:
         """See :class:`~kprobesim.why.replay.Runs`."""
-        try:
-            return int.from_bytes(self._kernel.machine.memory.read(address, size), "little")
-        except GuestMemoryError:
-            return None
+        return _read(self._kernel, address, size)
 
     def close(self) -> None:
         """Let the guest be as it was."""
         self._kernel.restore_state(self._before)
+
+
+class BootedCalls:
+    """The runs of a function that one of a booted guest's kworkers calls.
+
+    Attributes:
+        function: The name of the function.
+    """
+
+    def __init__(
+        self,
+        kernel: BootedKernel,
+        function: int | str | Symbol,
+        arguments: tuple[Any, ...],
+        timeout: float,
+    ) -> None:
+        """Where it can be called, with what needs memory in the guest's own."""
+        self.function = name_of(function, kernel.machine)
+        self._kernel = kernel
+        self._address = code_address(function, kernel.symbols, kernel.machine)
+        self._timeout = timeout
+        abi = architecture(kernel.arch).abi
+        self._words, self._sp = len(abi.registers), abi.number(abi.stack_pointer)
+        self._before = kernel.fork_state()
+        try:
+            kernel.free(kernel.alloc(8))  # now it stands where it can be called
+            self._values = [self._placed(argument) for argument in arguments]
+            self._state = kernel.fork_state()
+        except BaseException:
+            self.close()
+            raise
+
+    def _placed(self, argument: Any) -> Any:
+        """The address of what needs memory."""
+        if isinstance(argument, str):
+            argument = argument.encode() + b"\0"
+        if not isinstance(argument, (bytes, bytearray)):
+            return argument
+        address = self._kernel.alloc(max(len(argument), 1))
+        self._kernel.write(address, bytes(argument))
+        return address
+
+    def run(self, flip: Flip | None, most: int) -> Outcome:
+        """See :class:`~kprobesim.why.replay.Runs`."""
+        kernel = self._kernel
+        machine = kernel.machine
+        noted = EveryInstruction(machine.engine, self._words, most, self._sp)
+        noted.on = False
+        noted.enough = kernel.stop
+        begun: list[GuestCall] = []
+        returned: list[int] = []
+
+        def entered(call: GuestCall) -> bool:
+            if not begun:
+                begun.append(call)
+                noted.only_task_of(call.sp)
+                noted.on = True
+            return False
+
+        def came_back(call: GuestCall, value: int) -> None:
+            if call is begun[0]:
+                returned.append(value)
+                noted.note(call.returns_to)
+
+        text = ""
+        try:
+            with (
+                closing(watch_calls(machine, [self._address], entered, came_back)),
+                flipping(machine, flip, noted),
+                noted,
+            ):
+                kernel.call(self._address, *self._values, timeout=self._timeout)
+        except (GuestStop, BootError) as error:
+            text = str(error).partition("\n")[0]
+        finally:
+            kernel.restore_state(self._state)
+        if noted.full:
+            text = f"it was still running after {most} instructions"
+        if not returned:
+            return Outcome(noted, None, None, text or "it did not return")
+        return Outcome(noted, len(noted) - 1, returned[0], text)
+
+    def read(self, address: int, size: int) -> int | None:
+        """See :class:`~kprobesim.why.replay.Runs`."""
+        return _read(self._kernel, address, size)
+
+    def close(self) -> None:
+        """Let the guest be as it was."""
+        self._kernel.restore_state(self._before)
+
+
+def _read(kernel: BootedKernel, address: int, size: int) -> int | None:
+    try:
+        return int.from_bytes(kernel.machine.memory.read(address, size), "little")
+    except GuestMemoryError:
+        return None
 
 
 def _oops(printed: str) -> str:

@@ -40,7 +40,8 @@ class CalledRuns:
         self._function = function
         self._memory = memory
         self._timeout = timeout
-        self._words = len(architecture(kernel.arch).abi.registers)
+        abi = architecture(kernel.arch).abi
+        self._words, self._sp = len(abi.registers), abi.number(abi.stack_pointer)
         self._values, self._lent = pass_arguments(arguments, memory, True)
         try:
             self._state = kernel.fork_state()
@@ -51,12 +52,12 @@ class CalledRuns:
     def run(self, flip: Flip | None, most: int) -> Outcome:
         """See :class:`~kprobesim.why.replay.Runs`."""
         kernel = self._kernel
-        noted = EveryInstruction(kernel.machine.engine, self._words, most)
+        noted = EveryInstruction(kernel.machine.engine, self._words, most, self._sp)
         noted.enough = kernel.stop
         returned: int | None = None
         text = ""
         try:
-            with flipping(kernel.machine, flip), noted:
+            with flipping(kernel.machine, flip, noted), noted:
                 returned = kernel.call(self._function, *self._values, timeout=self._timeout)
         except GuestStop as error:
             text = str(error).partition("\n")[0]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kprobesim.kernel.watchpoint import MemoryAccess, Watchpoint
     from kprobesim.trace.graph import CallGraph
     from kprobesim.trace.passing import Followed
+    from kprobesim.typed.value import TypedValue
     from kprobesim.why.answer import Why
     from kprobesim.why.replay import Runs
 
@@ -162,7 +163,7 @@ class Explaining:
     @in_turn
     def watch(
         self,
-        address: int | str | Symbol,
+        address: int | str | Symbol | TypedValue,
         size: int = 0,
         *,
         reads: bool = False,
@@ -183,8 +184,9 @@ class Explaining:
         do_timer+0x1a/0x20 [swapper/0-0] writes 8 bytes at 0xffff...: 0xfffedb08 -> 0xfffedb09
 
         Args:
-            address: Where they are; a name or symbol is a variable.
-            size: How many; 0: 8 bytes.
+            address: Where they are: a number, a variable's name or symbol, or a typed value, as
+                ``k.variable("init_task").comm``.
+            size: How many; by default what the typed value has, or 8.
             reads: Whether reads are noted.
             writes: Whether writes are.
             name: What it is called, by default the variable's name.
@@ -202,12 +204,12 @@ class Explaining:
         """
         from kprobesim.kernel.watchpoint import Watchpoint
 
-        called, where = self._variable(address)
+        called, where, whole = self._object(address)
         return Watchpoint(
             self.machine,
             name or called or f"{where:#x}",
             where,
-            size or 8,
+            size or whole or 8,
             reads=reads,
             writes=writes,
             most=most,
@@ -231,7 +233,7 @@ class Explaining:
         half a microsecond more meanwhile.
 
         Args:
-            address: Where the object is; a name or symbol is a variable.
+            address: Where the object is, as for :meth:`watch`.
             size: Pointers into so many bytes count; 1: only that to the object itself.
             most: How many are kept; all are counted.
 
@@ -246,16 +248,23 @@ class Explaining:
 
         if size <= 0:
             raise UsageError(f"an object of {size} bytes cannot be followed")
-        _, where = self._variable(address)
+        _, where, _ = self._object(address)
         return Followed(self.machine, self.image.symbols, where, size, most, self._who_runs)
 
-    def _variable(self, address: int | str | Symbol) -> tuple[str, int]:
-        """The name and the address of a variable; "" for a number."""
-        if isinstance(address, str):
-            address = self.image.symbols[address]
-        if isinstance(address, Symbol):
-            return address.name, address.address
-        return "", as_int(address, "address") & MASK64
+    def _object(self, what: int | str | Symbol | TypedValue) -> tuple[str, int, int]:
+        """The name, the address and the size of a variable or a field; "" and 0 for a number."""
+        from kprobesim.typed.value import TypedValue
+
+        if isinstance(what, str):
+            symbol = self.image.symbols.get(what)
+            what = cast("Kernel", self).variable(what) if symbol is None else symbol
+        if isinstance(what, Symbol):
+            return what.name, what.address, 0
+        if isinstance(what, TypedValue):
+            if what.address_ is None:
+                raise UsageError(f"{what!r} is nowhere in memory: give a variable or a field")
+            return "", what.address_, what.type_.size or 0
+        return "", as_int(what, "address") & MASK64, 0
 
     def _who_runs(self) -> tuple[int | None, str | None]:
         """The pid and the name of the current task, where they can be known."""
@@ -291,7 +300,11 @@ class Explaining:
         self, function: int | str | Symbol, arguments: tuple[Any, ...], timeout: float
     ) -> Runs:
         """Calls a function again and again."""
-        raise UsageError("a booted kernel explains what its own tasks call: give run=")
+        from kprobesim.kernel.booted import BootedKernel
+        from kprobesim.kernel.booted_runs import BootedCalls
+
+        assert isinstance(self, BootedKernel)  # the other kind has a way of its own
+        return BootedCalls(self, function, arguments, timeout)
 
     def _shell_runs(
         self, functions: list[int], line: str, errno: int | None, timeout: float

@@ -23,7 +23,7 @@ class GuestCall:
 
 
 class CallWatch:
-    """Tells of calls of some functions, until :meth:`end`."""
+    """Tells of calls of some functions, until :meth:`close`."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class CallWatch:
             self._returned(call, int(words[self._result]))
         return False
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Tell no more."""
         for watch in [*self._watches, *self._returns.values()]:
             self._system.code_watch.unwatch(watch)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kprobesim.errors import UsageError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.html import table
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.memory_hooks import MemoryHooks
 
@@ -156,6 +157,18 @@ class Watchpoint:
 
     def __repr__(self) -> str:
         return f"<Watchpoint {self.name} {self.size} bytes at {self.address:#x}: {self.hits} hits>"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (a.time, a.place, a.comm, f"{a.address:#x}", f"{a.before:#x}", f"{a.value:#x}")
+            for a in self.accesses
+        )
+        return table(
+            ("time", "instruction", "task", "address", "before", "value"),
+            rows,
+            caption=repr(self),
+            total=self.hits,
+        )
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.accesses))

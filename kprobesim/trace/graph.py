@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.functions.clones import without_cold
+from kprobesim.html import preformatted
 from kprobesim.image import SymbolTable
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import SIGNATURE, Native
@@ -92,6 +93,9 @@ class CallGraph:
 
     def __str__(self) -> str:
         return _HEADER + "".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
     def lines(self) -> Iterator[str]:
         """The lines of the text, without its head."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from kprobesim.arch.architecture import architecture
 from kprobesim.functions.clones import without_cold
 from kprobesim.hexrepr import HexRepr
+from kprobesim.html import table
 from kprobesim.image import SymbolTable
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import SIGNATURE, Native
@@ -145,6 +146,18 @@ class Followed:
 
     def __repr__(self) -> str:
         return f"<Followed {self.address:#x}: {self.hits} functions got it>"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (a.time, a.function, a.argument, f"{a.value:#x}", a.caller, a.comm)
+            for a in self.passings
+        )
+        return table(
+            ("time", "function", "argument", "value", "caller", "task"),
+            rows,
+            caption=repr(self),
+            total=self.hits,
+        )
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.passings))

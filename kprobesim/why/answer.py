@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kprobesim.functions.dwarf.source_lines import SourceLine
+from kprobesim.html import preformatted
 from kprobesim.why.comparison import Compared
 from kprobesim.why.failures import FailedCall, errno_text
 
@@ -148,6 +149,9 @@ class Why:
         if self.failed:
             shown.append(f"first failure: {self.failed[0]}")
         return "\n".join(shown)
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
 
     def as_dict(self) -> dict[str, object]:
         """As plain data, for JSON."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kprobesim.image.symbols.table import SymbolTable
+from kprobesim.sizes import page_down
 from kprobesim.why.instruction import Flow, Insn
 from kprobesim.why.recording import Recording
 
@@ -121,7 +122,9 @@ class Frames:
 
     def _function(self, address: int) -> str:
         found = self._symbols.at(address)
-        return f"{address:#x}" if found is None else without_part(found.symbol.name)
+        if found is None:  # code that nobody has named is one function a page
+            return f"{page_down(address):#x}"
+        return without_part(found.symbol.name)
 
     def _push(
         self,

@@ -96,8 +96,8 @@ def flip_of(recording: Recording, decision: Decision) -> Flip | None:
 
 
 @contextmanager
-def flipping(machine: System, flip: Flip | None) -> Iterator[None]:
-    """In the block the guest goes that way once."""
+def flipping(machine: System, flip: Flip | None, noted: EveryInstruction) -> Iterator[None]:
+    """In the block the guest goes that way once; what is not ``noted`` does not count."""
     if flip is None:
         yield
         return
@@ -106,6 +106,8 @@ def flipping(machine: System, flip: Flip | None) -> Iterator[None]:
 
     def arrived(_address: int) -> bool:
         nonlocal seen
+        if not noted.notes_now:
+            return False
         seen += 1
         if seen != flip.occurrence:
             return False

@@ -23,6 +23,8 @@ _CODE = ctypes.CFUNCTYPE(None, ctypes.c_uint8, ctypes.c_uint64, ctypes.c_uint32)
 _KERNEL = (1 << 63, MASK64)
 """The addresses that are noted: those of a kernel. Programs in user space run as fast as ever."""
 
+_STACK = 16 << 10
+
 
 class EveryInstruction:
     """Notes in memory what runs; as a context manager it does so until the end of the block.
@@ -31,13 +33,9 @@ class EveryInstruction:
         addresses: Of the instructions, in the order in which they ran.
         full: Whether more ran than ``most``; those are not noted.
         on: Whether what runs now is noted.
-        stack: Only what runs with its stack pointer in there is noted: one task. It may be
-            interrupted, and others may run meanwhile.
     """
 
-    def __init__(
-        self, engine: Engine, words: int, most: int, stack: range | None = None, sp: int = 0
-    ) -> None:
+    def __init__(self, engine: Engine, words: int, most: int, sp: int) -> None:
         """Note the first ``words`` registers of ``engine`` before ``most`` instructions.
 
         ``sp`` is the number of the stack pointer among them.
@@ -45,8 +43,8 @@ class EveryInstruction:
         self.addresses = array("Q")
         self.full = False
         self.on = True
-        self.stack = stack
         self._sp = sp
+        self._low, self._high = 0, 1 << 64
         self._engine = engine
         self._words = words
         self._most = most
@@ -60,12 +58,11 @@ class EveryInstruction:
         note, registers = self.addresses.append, self._registers
         window, most, keep = self._engine.window[: self._words], self._most, self._engine.hooks.keep
         addresses, sp = self.addresses, self._sp
-        low, high = (0, 1 << 64) if self.stack is None else (self.stack.start, self.stack.stop)
 
         def before(_uc: int, address: int, _size: int) -> None:
             nonlocal registers
             try:
-                if not self.on or not low <= window[sp] < high:
+                if not self.on or not self._low <= window[sp] < self._high:
                     return
                 if len(addresses) < most:
                     note(address)
@@ -90,6 +87,21 @@ class EveryInstruction:
             self._engine.hooks.unhook(self._hook)
             self._hook = None
             self._engine.forget_all_code()
+
+    def only_task_of(self, sp: int) -> None:
+        """Note only what runs on the stack that ``sp`` points into: one task.
+
+        It may be interrupted, and others may run meanwhile. For a stack pointer near the top, as a
+        system call's first one is: ``THREAD_SIZE`` may be a multiple of what is taken for it.
+        """
+        self._low = (sp - 1) & -_STACK
+        self._high = self._low + _STACK + 1  # an empty one's is in it, too
+
+    @property
+    def notes_now(self) -> bool:
+        """Whether the instruction that runs now is noted."""
+        sp = self._engine.window[self._sp]
+        return self.on and self._low <= sp < self._high
 
     def note(self, address: int) -> None:
         """Note the registers as they are before the instruction at ``address``, and end there."""
