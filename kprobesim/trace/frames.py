@@ -36,6 +36,11 @@ class SourceFrame(HexRepr):
     line: int = 0
 
     @property
+    def named(self) -> bool:
+        """Whether there is a symbol at its address."""
+        return not self.place.startswith("0x")
+
+    @property
     def source(self) -> str:
         """``file:line``; "" where it is not known."""
         return f"{self.file}:{self.line}" if self.file else ""
@@ -105,4 +110,6 @@ class StackNames:
         frames = [*self.at(ip if func is None else func, exact=True)]
         for address in callers:
             frames += self.at(address)
+        while len(frames) > 1 and not frames[-1].named:
+            frames.pop()  # whoever calls a kernel's functions from outside of it
         return tuple(frames)

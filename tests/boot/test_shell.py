@@ -122,7 +122,7 @@ def test_symbols_and_probes_know_what_the_guest_has_loaded(shell: BootedKernel) 
         if not (words := line.split())[2].startswith("$")
     }
     module = image.modules[MODULE]
-    assert {symbol.name: symbol.address for symbol in module.symbols} == shown
+    assert shown.items() <= {each.name: each.address for each in module.symbols}.items()
     assert str(k.symbols.at(shown["LZ4_compress_default"])).endswith(f" [{MODULE}]")
     assert k.check(name).on_func_entry
     with k.probing(f"{MODULE}:*") as p:

@@ -86,7 +86,7 @@ class _Function:
             current, count = word_at(b, guest.control[place.register]), const(0)
             b.cbranch(b.icmp_signed("<", current, const(0)), known, other)
             b.position_at_end(known)
-        elif place.variable is None or places.preempt_variable is None:
+        elif place.variable is None or places.preempt_variable is None or not place.bases:
             b.branch(other)
             b.position_at_end(known)
             current = count = const(0)
