@@ -65,7 +65,7 @@ class BootedKernel(Kernel):
         self,
         image: KernelImage,
         board: Board,
-        model: Model | None = None,
+        model: Model | Callable[[], Model | None] | None = None,
         *,
         strict: bool = False,
         init_freed: bool = False,
@@ -75,7 +75,7 @@ class BootedKernel(Kernel):
         Args:
             image: What boots on it, or has.
             board: The board.
-            model: The kernel whose kprobes to imitate; by default its own.
+            model: The kernel whose kprobes to imitate, or what gives it; by default its own.
             strict: Imitate it also where it is wrong.
             init_freed: It has given the memory of ``__init`` functions back.
         """
@@ -89,10 +89,13 @@ class BootedKernel(Kernel):
         self._dies_watched = False
         board.to_prepare.append(self._watch_init_memory)
 
-    def _make_manager(self, model: Model | None, *, strict: bool) -> KprobesManager:
+    def _make_manager(
+        self, model: Model | Callable[[], Model | None] | None, *, strict: bool
+    ) -> KprobesManager:
         from kprobesim.kernel.on_demand import make_manager
 
-        manager = make_manager(self.image, self.machine, self.call, model, strict=strict)
+        which = model() if callable(model) else model
+        manager = make_manager(self.image, self.machine, self.call, which, strict=strict)
         manager.init_memory.freed = self._init_freed
         self._guest_image.tell(manager.module_notifier)
         manager.module_notifier.watched = self._guest_image.watch

@@ -202,11 +202,13 @@ def _resume(
     clock: str,
     progress: Callable[[str], None] | None,
 ) -> BootedKernel:
-    from kprobesim.kprobes.model import known_model
-
     planned = as_kprobes(probes)
     size = None if memory is None else memory_size(memory)
-    asked = known_model(model)
+    asked = None
+    if model is not None:
+        from kprobesim.kprobes.model import known_model
+
+        asked = known_model(model)
     with SnapshotReading(path) as reading:
         from kprobesim.kernel.booted import BootedKernel
         from kprobesim.kernel.snapshots import Wanted, resume_board
