@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 
 Until = str | float | Callable[["BootedKernel"], bool] | None
 """What :meth:`BootedKernel.run` waits for: a text on the console, a time, or a condition."""
+WhichModel: TypeAlias = "Model | Callable[[], Model | None] | None"
 
 _STEPS = 1000  # of one hit: a REP instruction takes many
 
@@ -65,7 +66,7 @@ class BootedKernel(Kernel):
         self,
         image: KernelImage,
         board: Board,
-        model: Model | Callable[[], Model | None] | None = None,
+        model: WhichModel = None,
         *,
         strict: bool = False,
         init_freed: bool = False,
@@ -89,9 +90,7 @@ class BootedKernel(Kernel):
         self._dies_watched = False
         board.to_prepare.append(self._watch_init_memory)
 
-    def _make_manager(
-        self, model: Model | Callable[[], Model | None] | None, *, strict: bool
-    ) -> KprobesManager:
+    def _make_manager(self, model: WhichModel, *, strict: bool) -> KprobesManager:
         from kprobesim.kernel.on_demand import make_manager
 
         which = model() if callable(model) else model
