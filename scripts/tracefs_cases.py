@@ -388,6 +388,37 @@ def filters(face: Face) -> Iterator[object]:
         yield face.write(ALL, "0"), face.read(TRACE), face.read("kprobe_profile")
 
 
+def snapshots(face: Face) -> Iterator[object]:
+    """The buffer's entries set aside, by the file and by a trigger."""
+    yield face.append(EVENTS, "p:one FORK", "p:two FOLDER"), face.read("snapshot")
+    yield face.write(ALL, "1")
+    yield FORKED
+    yield face.write(ALL, "0"), face.write("snapshot", "1")
+    yield face.read("snapshot"), face.read(TRACE), face.write("snapshot", "x")
+    yield face.write("snapshot", "2"), face.read("snapshot")
+    yield face.append("events/kprobes/one/trigger", "snapshot:1", "traceoff:1 if common_pid > 0")
+    yield FORKED
+    yield face.read("events/kprobes/one/trigger"), face.read("tracing_on"), face.read("snapshot")
+    yield face.append("events/kprobes/one/trigger", "!snapshot", "!traceoff", "nosuch")
+    yield face.write("tracing_on", "1"), face.write("snapshot", "0"), face.read("snapshot")
+
+
+def histograms(face: Face) -> Iterator[object]:
+    """A histogram of tasks, one of values, and what is wrong with others."""
+    path, hist = "events/kprobes/one/", "hist:keys=common_pid.execname:vals=count:sort=hitcount"
+    yield face.append(EVENTS, "p:one FORK count=\\1:u32 who=$comm"), face.read(path + "trigger")
+    yield face.append(path + "trigger", hist)
+    yield FORKED
+    yield face.append(path + "trigger", f"{hist}:pause")  # reading forks, too
+    yield face.read(path + "hist"), face.read(path + "trigger"), face.read(path + "enable")
+    yield (
+        face.append(path + "trigger", "hist:keys=nosuch", "hist:vals=count"),
+        face.read("error_log"),
+    )
+    yield face.append(path + "trigger", f"!{hist}")
+    yield face.read(path + "trigger"), face.read(path + "enable"), face.read(path + "hist")
+
+
 def kernel_symbols(steps: Steps, known: Callable[[str], bool], values: dict[str, str]) -> Steps:
     """``steps`` with the names of this kernel for those in capitals.
 
@@ -431,7 +462,7 @@ CASES: tuple[Steps, ...] = (
     add_and_remove, busy_check, arguments, strings, symbols, widths, user_strings,
     argument_syntax, names, boundaries, absent_module, several_probes, no_unique_symbol,
     syntax_errors, returns, entry_arguments, places, profile, dynamic_events, many_arguments,
-    duplicates, lines, switches, control, filters,
+    duplicates, lines, switches, control, filters, snapshots, histograms,
 )  # fmt: skip
 WITH_MODULES: tuple[Steps, ...] = (module,)
 """For guests that have the file of the module tun."""

@@ -40,7 +40,7 @@ class Face(Protocol):
         """As ``>>``, once for each text; the outcomes, a line each."""
 
     def read(self, path: str) -> str:
-        """The text, without times."""
+        """The text, without times; or why there is none."""
 
     def exists(self, path: str) -> bool:
         """Whether it is there."""
@@ -59,7 +59,10 @@ class Ours:
         return "\n".join(self._tried(lambda t=t: self._files[path].append(t)) for t in texts)  # type: ignore[misc]
 
     def read(self, path: str) -> str:
-        return _plain(self._files[path].read())
+        try:
+            return _plain(self._files[path].read())
+        except OSError as error:
+            return os.strerror(error.errno or 0)
 
     def exists(self, path: str) -> bool:
         return path in self._files
@@ -97,8 +100,8 @@ class Guests:
         return "\n".join(map(_reason, said))
 
     def read(self, path: str) -> str:
-        _, out = self._shell.run(f"cat {_place(path)}", SECONDS)
-        return _plain(out.replace("\r", ""))
+        status, out = self._shell.run(f"cat {_place(path)}", SECONDS)
+        return _reason(out) if status else _plain(out.replace("\r", ""))
 
     def exists(self, path: str) -> bool:
         return self._shell.run(f"[ -e {_place(path)} ]", SECONDS)[0] == 0

@@ -117,7 +117,8 @@ class BootedKernel(Kernel):
         with self.machine.turn:
             self._check_runs_not()
             self._finish_step()
-        write_snapshot(path, self._guest_image.kernel, self.board, self.kprobes)
+        tracing = self.__dict__.get("tracing")
+        write_snapshot(path, self._guest_image.kernel, self.board, self.kprobes, tracing)
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
 
     def stop(self) -> None:

@@ -223,10 +223,12 @@ def _resume(
         init_freed=resumed.probes["init_freed"],
     )
     _log.info("resumed %s: %s, %s, at %.9f s", path, kernel.version, kernel.arch, kernel.time)
-    if not (planned or resumed.probes["probes"] or resumed.probes["all_disarmed"]):
-        return kernel  # the subsystem is made when it is needed
-    from kprobesim.kprobes.state import load_probes
+    if planned or resumed.probes["probes"] or resumed.probes["all_disarmed"]:
+        # else the subsystem is made when it is needed
+        from kprobesim.kprobes.state import load_probes
 
-    made = {} if resumed.programs is None else kernel.prepare_programs(resumed.programs)
-    load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes, made)
+        made = {} if resumed.programs is None else kernel.prepare_programs(resumed.programs)
+        load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes, made)
+    if resumed.tracing is not None:
+        kernel.restore_tracing(resumed.tracing)
     return kernel

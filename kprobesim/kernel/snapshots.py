@@ -3,8 +3,9 @@
 Sections: ``machine`` (CPUs, devices, clock and console, as plain data), ``ram`` and ``pages`` (the
 guest's memory), ``image`` and ``symbols/...`` (the kernel, so that the file stands alone),
 ``probes``, ``programs`` and ``programs/...`` (what probes do that is no Python, and what that has
-kept), and ``kernel`` (whose kprobes are imitated). Everything is checked before a CPU is
-touched. Format 1 has no section ``kernel``, and one CPU where format 2 has a list.
+kept), ``tracing`` (trace events and entries), and ``kernel`` (whose kprobes are imitated).
+Everything is checked before a CPU is touched. Format 1 has no section ``kernel``, and one CPU where
+format 2 has a list.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # most snapshots hold none
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.kprobes.model import Model
     from kprobesim.programs.saved import SavedPrograms
+    from kprobesim.trace.tracing import Tracing
 
 MakeModel: TypeAlias = "Callable[[], Model | None]"
 
@@ -50,6 +52,7 @@ class Resumed:
     board: Board
     probes: Any
     programs: SavedPrograms | None
+    tracing: Any
     model: MakeModel
     strict: bool
 
@@ -74,7 +77,11 @@ def check_place(path: str | os.PathLike[str]) -> None:
 
 
 def write_snapshot(
-    path: str | os.PathLike[str], image: KernelImage, board: Board, kprobes: KprobesManager
+    path: str | os.PathLike[str],
+    image: KernelImage,
+    board: Board,
+    kprobes: KprobesManager,
+    tracing: Tracing | None = None,
 ) -> None:
     """Write all of a booted kernel to ``path``, replacing a file that is there."""
     from kprobesim.kprobes.state import save_probes
@@ -99,6 +106,7 @@ def write_snapshot(
             ),
             "ram": ram,
             **_pack_programs(programs),
+            **_pack_tracing(tracing),
             **pack_image(image, pages),
         }
     except PackingError as error:
@@ -121,6 +129,14 @@ def _pack_programs(saved: SavedPrograms) -> dict[str, bytes]:
         return {}
     kept = {f"programs/{number}": pack(data) for number, data in enumerate(saved.kept)}
     return {"programs": pack_value(saved.facts), **kept}
+
+
+def _pack_tracing(tracing: Tracing | None) -> dict[str, bytes]:
+    if tracing is None or not (tracing.events or len(tracing.buffer)):
+        return {}
+    from kprobesim.trace.saved_tracing import save_tracing
+
+    return {"tracing": pack_value(save_tracing(tracing))}
 
 
 def _unpack_programs(container: Container) -> SavedPrograms | None:
@@ -170,6 +186,8 @@ def resume_board(
         probes = unpack_value(container.section("probes"))
         check_probes(probes)
         programs = _unpack_programs(container)
+        traced = "tracing" in container.sections
+        tracing = unpack_value(container.section("tracing")) if traced else None
         board = board_class(image.arch).empty(image, memory, clock, reading.ram())
         put = board.parse_state(state)
         reading.wait()
@@ -178,7 +196,7 @@ def resume_board(
     except UsageError as error:
         raise SnapshotError(container.path, f"cannot be resumed here: {error}") from error
     put()
-    return Resumed(image, board, probes, programs, model, strict)
+    return Resumed(image, board, probes, programs, tracing, model, strict)
 
 
 def _imitated(container: Container, wanted: Wanted) -> tuple[MakeModel, bool]:

@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
@@ -164,6 +164,24 @@ class TracingVerbs(ProgramVerbs):
         events = KprobeEvents(facts, registrar, self._error_log)
         kprobes.module_notifier.subscribe(lambda module: events.module_coming(module.name))
         return events
+
+    def restore_tracing(self, state: Any) -> None:
+        """Have the events and entries again that a snapshot holds.
+
+        Raises:
+            UsageError: They are damaged.
+        """
+        from kprobesim.trace.filters.event_filter import apply_filter
+        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
+        from kprobesim.trace.saved_tracing import restore_tracing
+
+        facts = KernelFilterFacts(self.image)
+        restore_tracing(
+            self.tracing,
+            self.kprobe_events,
+            lambda event, text: apply_filter(event, text, facts),
+            state,
+        )
 
     @cached_property
     def _error_log(self) -> ErrorLog:

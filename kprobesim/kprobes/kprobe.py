@@ -243,6 +243,11 @@ class Kprobe:
         return self.list_type is ListType.KPROBE
 
     @property
+    def is_stored_by_others(self) -> bool:
+        """Whether what it belongs to is stored, and makes it again."""
+        return False
+
+    @property
     def place(self) -> str:
         """Where it is, for people: "gcd+0x4 at 0xffffffff810007a4"."""
         place = str(self.symbol_name or "?")

@@ -31,13 +31,14 @@ def save_probes(manager: KprobesManager) -> dict[str, Any]:
     Raises :class:`UsageError` if there are return probes or jprobes among them.
     """
     hooks = _hooks(manager)
-    if not all(p.is_stored for p in manager):
+    probes = [p for p in manager if not p.is_stored_by_others]
+    if not all(p.is_stored for p in probes):
         raise UsageError(
             "unregister return probes and jprobes first: their handlers and pending returns "
             "cannot be stored"
         )
     sites = {}
-    for p in manager:
+    for p in probes:
         prepared = hooks.prepared(p.addr or 0)
         if prepared is not None:
             site, code = prepared
@@ -52,7 +53,7 @@ def save_probes(manager: KprobesManager) -> dict[str, Any]:
                 "nmissed": p.nmissed,
                 "opcode": p.opcode,
             }
-            for p in manager
+            for p in probes
         ],
         "sites": sites,
         "init_freed": manager.init_memory.freed,

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from kprobesim.errors import UsageError
 from kprobesim.programs.actions import Action
-from kprobesim.programs.stores.stream import Stream
+from kprobesim.programs.stores.stream import Outlet
 from kprobesim.programs.values import TextConst, Value, as_value
 
-__all__ = ["Append"]
+__all__ = ["Append", "Outlets"]
 
 _FIELDS = 4096
+
+
+class Outlets(Protocol):
+    """Where entries go: a stream, or what leads to one."""
+
+    @property
+    def address(self) -> int:
+        """Where compiled code finds the stream's head."""
+
+    def outlet(self, values: Sequence[Value]) -> Outlet:
+        """See :meth:`Stream.outlet <kprobesim.programs.stores.stream.Stream.outlet>`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +40,7 @@ class Append(Action):
     """
 
     fields: Any
-    stream: Stream = field(metadata={"shape": False})
+    stream: Outlets = field(metadata={"shape": False})
     when: Any = field(default=None, kw_only=True)
     after_others: bool = field(default=False, kw_only=True)
 

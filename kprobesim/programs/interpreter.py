@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from kprobesim.errors import GuestMemoryError
 from kprobesim.programs.actions import Action, Count, Record
 from kprobesim.programs.appending import Append
+from kprobesim.programs.calling import Call
 from kprobesim.programs.choices import OrElse, Select
 from kprobesim.programs.fault import FAULT
-from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
 from kprobesim.programs.matching import Matches
 from kprobesim.programs.program import Program
 from kprobesim.programs.types import AT_PLACE, Int
@@ -82,6 +83,7 @@ class _Values:
             Register: lambda value: lambda regs, here: getattr(regs, value.name),
             Result: lambda value: lambda regs, here: regs.return_value,
             Select: self._select,
+            StackArgument: self._stack_argument,
             Text: self._text,
             TextConst: lambda value: lambda regs, here: value.data,
         }
@@ -155,6 +157,15 @@ class _Values:
             return int(pattern.matches(b"" if text is FAULT else text))
 
         return matched
+
+    def _stack_argument(self, value: StackArgument) -> Compute:
+        def argument(regs: Any, here: int) -> Any:
+            try:
+                return regs.arg(value.n)
+            except GuestMemoryError:
+                return 0
+
+        return argument
 
     def _or_else(self, value: OrElse) -> Compute:
         of, number = self.make(value.value), value.number
@@ -274,6 +285,8 @@ def _action(
 ) -> Callable[[Any, int], None]:
     if isinstance(action, Append):
         return _append(action, store, values)
+    if isinstance(action, Call):
+        return _call(action, store, values)
     if isinstance(action, Record):
         fields = [values.make(value) for value in action.values]
 
@@ -307,3 +320,14 @@ def _append(action: Append, outlet: Any, values: _Values) -> Callable[[Any, int]
         outlet.append([field(regs, here) for field in fields], after_others=action.after_others)
 
     return append
+
+
+def _call(action: Call, callback: Any, values: _Values) -> Callable[[Any, int], None]:
+    when = None if action.when is None else values.make(action.when)
+
+    def call(regs: Any, here: int) -> None:
+        met = True if when is None else when(regs, here)
+        if met is not FAULT and met:
+            callback.call()
+
+    return call

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kprobesim.programs.types import ALWAYS_KNOWN, FACTS, U64, Int, Type
 from kprobesim.programs.values import Value
 
-__all__ = ["Argument", "Fact", "Register", "Result"]
+__all__ = ["Argument", "Fact", "Register", "Result", "StackArgument"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,6 +36,11 @@ class Argument(Value):
 
     def __str__(self) -> str:
         return f"arg({self.n})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StackArgument(Argument):
+    """One that lies on the stack, as ``regs_get_kernel_argument()`` reads it; 0 if it cannot."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
@@ -15,6 +15,7 @@ from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import Native, caller_of
 from kprobesim.programs.actions import Action, Count, Keyed, Record
 from kprobesim.programs.appending import Append
+from kprobesim.programs.calling import Call
 from kprobesim.programs.compiler.block import STORES, block_words
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.following import Following
@@ -24,6 +25,7 @@ from kprobesim.programs.planted import Planted
 from kprobesim.programs.probe import ProgramProbe
 from kprobesim.programs.program import Program
 from kprobesim.programs.return_probe import ReturnProgramProbe
+from kprobesim.programs.stores.callback import Callback
 from kprobesim.programs.stores.cells import cell_of
 from kprobesim.programs.stores.counts import Counts
 from kprobesim.programs.stores.layout import layout_of_key, layout_of_record
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Programs"]
 
+_S = TypeVar("_S", bound=Stream)
 _NO_COMPILER = "llvmlite is not installed (pip install 'kprobesim[jit]')"
 
 
@@ -162,9 +165,9 @@ class Programs:
         """The guest's time, in nanoseconds."""
         return self._facts.now()
 
-    def new_stream(self) -> Stream:
+    def new_stream(self, kind: type[_S] = Stream) -> _S:  # type: ignore[assignment]
         """A stream for :class:`~kprobesim.programs.appending.Append`, still empty."""
-        return Stream(self._machine.engine.hooks.keep)
+        return kind(self._machine.engine.hooks.keep)
 
     def watch(self, address: int, program: Program) -> Sequence[Any]:
         """Do what ``program`` says whenever the CPU comes to ``address``; it is no probe.
@@ -242,6 +245,8 @@ class Programs:
         keep = self._machine.engine.hooks.keep
         if isinstance(action, Append):
             return action.stream.outlet(action.fields)
+        if isinstance(action, Call):
+            return Callback(action.function, keep)
         if isinstance(action, Record):
             return Ring(action, layout_of_record(action), keep)
         assert isinstance(action, Keyed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kprobesim.kprobes.kprobe import Kprobe, PreHandler
 from kprobesim.machine.unicorn.native import Native
+from kprobesim.programs.appending import Append
 from kprobesim.programs.compiler.block import BLOCK
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.words import Words
@@ -62,6 +63,11 @@ class ProgramProbe(Kprobe):
             run(regs, p.addr or 0)
 
         self.pre_handler = pre_handler
+
+    @property
+    def is_stored_by_others(self) -> bool:
+        """Whoever reads a stream keeps what appends to it."""
+        return any(isinstance(action, Append) for action in self.program.actions)
 
     def become(self, other: ProgramProbe) -> None:
         """Do what ``other`` would do, which is not registered; what was counted stays."""

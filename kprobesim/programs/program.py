@@ -9,7 +9,7 @@ from typing import Any
 from kprobesim.arch.abi import Abi
 from kprobesim.errors import UsageError
 from kprobesim.programs.actions import Action
-from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
 from kprobesim.programs.types import AT_PLACE, Str
 from kprobesim.programs.values import Value, as_value
 
@@ -103,7 +103,7 @@ class Program:
                 raise UsageError(
                     f"there is no register {value.name!r}: there are {', '.join(abi.registers)}"
                 )
-            if isinstance(value, Argument):
+            if isinstance(value, Argument) and not isinstance(value, StackArgument):
                 _check_argument(value, abi)
 
     def check_place(self, abi: Abi, place: str) -> None:

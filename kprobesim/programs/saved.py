@@ -39,8 +39,11 @@ def planted_in(kprobes: KprobesManager) -> list[Planted]:
 def save_programs(kprobes: KprobesManager) -> SavedPrograms:
     """The programs of all registered probes."""
     saved = SavedPrograms([], [])
-    places = {id(p): number for number, p in enumerate(kprobes)}
+    stored = [p for p in kprobes if not p.is_stored_by_others]
+    places = {id(p): number for number, p in enumerate(stored)}
     for planted in planted_in(kprobes):
+        if planted.probes[0].is_stored_by_others:
+            continue
         stores = [store.save() for store in planted.stores]
         saved.kept.extend(data for _, data in stores)
         saved.facts.append(

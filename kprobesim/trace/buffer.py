@@ -18,7 +18,7 @@ _HEAD = 8  # struct trace_entry
 class Records(Protocol):
     """Where records come from."""
 
-    def fetch(self) -> Iterable[tuple[Recorded, int, int]]:
+    def fetch(self) -> Iterable[tuple[Recorded | TraceEntry, int, int]]:
         """What came since the last time, each with its bytes in the kernel, and its time."""
 
     def forget(self) -> None:
@@ -26,6 +26,19 @@ class Records(Protocol):
 
     def make(self, one: Recorded) -> TraceEntry:
         """The entry of a record."""
+
+
+class _Still:
+    """Makes entries of old records, and has no new ones."""
+
+    def __init__(self, source: Records) -> None:
+        self.make = source.make
+
+    def fetch(self) -> Iterable[tuple[Recorded | TraceEntry, int, int]]:
+        return ()
+
+    def forget(self) -> None:
+        return None
 
 
 class TraceBuffer:
@@ -106,6 +119,18 @@ class TraceBuffer:
         self._entries.clear()
         self._pages.clear()
         self.written = self.overrun = self.dropped = 0
+
+    def spare(self) -> TraceBuffer:
+        """Another one of the same size, in which nothing is recorded."""
+        return TraceBuffer(_Still(self._source), self.kb)
+
+    def exchange(self, other: TraceBuffer) -> None:
+        """Take the entries of ``other``, and give it the own ones."""
+        self.pull()
+        for name in ("_entries", "_pages", "written", "overrun", "dropped"):
+            mine = getattr(self, name)
+            setattr(self, name, getattr(other, name))
+            setattr(other, name, mine)
 
     def __iter__(self) -> Iterator[TraceEntry]:
         self.pull()

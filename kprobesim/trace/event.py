@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.programs.actions import Action
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event_format import EventField, event_fields, format_text
@@ -13,7 +14,10 @@ from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.showing import Naming, show_fields
 
-__all__ = ["EventPlanter", "TraceEvent"]
+__all__ = ["EventPlanter", "MakeAction", "TraceEvent"]
+
+MakeAction = Callable[[ProbeFields], Action]
+"""Makes an action of the program of one probe, whose fields it is given."""
 
 
 class EventPlanter(Protocol):
@@ -25,6 +29,9 @@ class EventPlanter(Protocol):
 
     def enable(self, event: TraceEvent, enabled: bool) -> None:
         """Arm its probes, or disarm them."""
+
+    def record(self, event: TraceEvent, on: bool) -> None:
+        """Its armed probes record, or do all but that."""
 
     def replant(self, event: TraceEvent) -> None:
         """Its condition or its actions have changed."""
@@ -41,7 +48,8 @@ class TraceEvent:
         predicate: Makes what must be true of a hit to be recorded, a condition of a program;
             ``None``: nothing. :meth:`restrict` sets it.
         filter: The text of that, as the file ``filter`` shows it.
-        actions: What else each hit does: further actions of its programs, whose stores are theirs.
+        before: Make what else each hit does, before its record: further actions of its programs.
+        after: Make what comes behind the record. :meth:`act` sets both.
     """
 
     def __init__(self, number: int, definition: ProbeDefinition, planter: EventPlanter) -> None:
@@ -50,10 +58,12 @@ class TraceEvent:
         self.probes: list[TraceProbe] = []
         self.predicate: Callable[[ProbeFields], Value] | None = None
         self.filter = "none"
-        self.actions: tuple[Any, ...] = ()
+        self.before: tuple[MakeAction, ...] = ()
+        self.after: tuple[MakeAction, ...] = ()
         self._first = definition
         self._planter = planter
-        self._enabled = False
+        self._armed = self._soft_disabled = False
+        self._soft_users = 0
 
     @property
     def full_name(self) -> str:
@@ -80,16 +90,76 @@ class TraceEvent:
         """The text of the file ``format``."""
         return format_text(self.name, self.id, self.definition, lengths=self._planter.tells_lengths)
 
+    # -- whether it is armed, and records ----------------------------------------------------------
+
     @property
     def enabled(self) -> bool:
-        """Whether its probes are armed and record; to be set."""
-        return self._enabled
+        """Whether it records; to be set, as its file ``enable`` does."""
+        return self._armed and not self._soft_disabled
 
     @enabled.setter
     def enabled(self, enabled: bool) -> None:
-        if enabled != self._enabled:
-            self._planter.enable(self, enabled)
-            self._enabled = enabled
+        if enabled:
+            self.arm()
+        else:
+            self.disarm()
+
+    @property
+    def armed(self) -> bool:
+        """Whether its probes are armed: for those who want its entries, or for triggers."""
+        return self._armed
+
+    @property
+    def switch(self) -> str:
+        """What its file ``enable`` shows: with a star while triggers hold on to it."""
+        return f"{self.enabled:d}{'*' if self._soft_users or self._soft_disabled else ''}"
+
+    @property
+    def soft_disabled(self) -> bool:
+        """Whether its probes are armed, and it does not record; to be set, also at a hit."""
+        return self._soft_disabled
+
+    @soft_disabled.setter
+    def soft_disabled(self, soft_disabled: bool) -> None:
+        self._soft_disabled = soft_disabled
+        self._planter.record(self, not soft_disabled)
+
+    def arm(self, *, soft: bool = False) -> None:
+        """Arm its probes, and record (``__ftrace_event_enable_disable()``).
+
+        Args:
+            soft: For a trigger: what was not recorded before, still is not.
+
+        Raises:
+            KprobeError: A probe cannot be armed; nothing has changed.
+        """
+        armed = self._armed
+        if not armed:
+            self._planter.enable(self, True)
+            self._armed = True
+        if not soft:
+            self.soft_disabled = False
+            return
+        self._soft_users += 1
+        if not armed:
+            self.soft_disabled = True
+
+    def disarm(self, *, soft: bool = False) -> None:
+        """Record no more; probes are disarmed unless triggers need them.
+
+        Args:
+            soft: A trigger needs it no more.
+        """
+        if soft:
+            self._soft_users -= 1
+            if self._soft_users:
+                return
+        disarms = self._soft_disabled if soft else not self._soft_users
+        if disarms and self._armed:
+            self._planter.enable(self, False)
+            self._armed = False
+        if bool(self._soft_users) is not self._soft_disabled:
+            self.soft_disabled = bool(self._soft_users)
 
     def restrict(self, predicate: Callable[[ProbeFields], Value] | None, text: str) -> None:
         """Record only hits that meet a condition.
@@ -101,9 +171,14 @@ class TraceEvent:
         self.predicate, self.filter = predicate, text
         self._planter.replant(self)
 
-    def act(self, actions: Sequence[Any]) -> None:
-        """Let each hit do ``actions`` of programs, beside what it records."""
-        self.actions = tuple(actions)
+    def act(self, before: Sequence[MakeAction], after: Sequence[MakeAction] = ()) -> None:
+        """Let each hit do actions of programs.
+
+        Args:
+            before: Make those that come before its record, of the fields of each probe.
+            after: Make those that come behind it.
+        """
+        self.before, self.after = tuple(before), tuple(after)
         self._planter.replant(self)
 
     @property
@@ -125,5 +200,5 @@ class TraceEvent:
         return f"{self.name}: ({place}){fields}"
 
     def __repr__(self) -> str:
-        state = "enabled" if self._enabled else "disabled"
+        state = "enabled" if self.enabled else "disabled"
         return f"<TraceEvent {self.full_name}: {len(self.probes)} probes, {state}>"

@@ -16,7 +16,7 @@ from kprobesim.dynevent import fetch as f
 from kprobesim.dynevent.definition import ProbeArgument, ProbeDefinition
 from kprobesim.dynevent.fetch_type import FetchType
 from kprobesim.programs.choices import or_else, select
-from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
 from kprobesim.programs.types import SIZES, U64, Int
 from kprobesim.programs.values import Load, Text, TextConst, Value, as_value
 from kprobesim.sizes import MASK64
@@ -163,7 +163,7 @@ class Fetching:
         if not self._abi.pushes_return:
             return as_value(0)
         if self._returns:
-            return Argument(number - 1)
+            return StackArgument(number - 1)
         return self._stack(number - registers)
 
 

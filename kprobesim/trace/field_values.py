@@ -10,6 +10,7 @@ from kprobesim.programs.choices import or_else
 from kprobesim.programs.leaves import Fact
 from kprobesim.programs.values import Value, as_value
 from kprobesim.trace.filters.field import Field
+from kprobesim.trace.record import NO_STACK
 
 __all__ = ["ProbeFields"]
 
@@ -26,6 +27,7 @@ class ProbeFields:
     def __init__(
         self, definition: ProbeDefinition, arguments: Sequence[Sequence[Value]], number: int
     ) -> None:
+        self._definition = definition
         names = [argument.name for argument in definition.arguments]
         self._arguments = dict(zip(reversed(names), reversed(arguments), strict=True))
         self._types = {argument.name: argument.type for argument in definition.arguments}
@@ -65,6 +67,13 @@ class ProbeFields:
                 f"filter by its address, as u64"
             )
         return self._arguments[field.name][0]
+
+    @property
+    def stack(self) -> Value:
+        """The number of the stack of callers; ``NO_STACK`` where it is not known."""
+        definition = self._definition
+        at_entry = definition.returns or (definition.symbol and not definition.offset)
+        return or_else(Fact("stack_id" if at_entry else "unwound"), NO_STACK)
 
     def _fact(self, field: Field) -> Value:
         fact = self._facts.get(field.name)

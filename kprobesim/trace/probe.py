@@ -41,6 +41,11 @@ class TraceProbe:
         """Hits for which it did not, as the second one says."""
         return self._misses + (0 if self.planted is None else self.planted.nmissed)
 
+    def remember(self, hits: int, misses: int) -> None:
+        """It had so many before it was stored."""
+        self._hits += hits
+        self._misses += misses
+
     def replant(self, planted: Planted | None) -> None:
         """Another probe takes over; what was counted stays."""
         self._hits, self._misses = self.hits, self.misses

@@ -17,6 +17,7 @@ from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.recorded import Recorded, Source
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
 from kprobesim.trace.showing import Naming
+from kprobesim.trace.stack_traces import STACK_BYTES, StackTraces
 from kprobesim.trace.ways import Ways
 
 __all__ = ["Reader"]
@@ -29,6 +30,7 @@ class Reader:
 
     Attributes:
         show: Makes the text of an entry of an event.
+        stack_traces: What knows the entries that are stack traces.
     """
 
     def __init__(
@@ -55,18 +57,24 @@ class Reader:
         self._context, self._stacks, self._name = context, stacks, name
         self._known: dict[int, tuple[TraceEvent, RecordLayout, Kprobe]] = {}
         self._at = cache(self._find_context)
+        self.stack_traces: StackTraces | None = None
 
     def know(self, number: int, event: TraceEvent, layout: RecordLayout, p: Kprobe) -> None:
         """Entries of that ``number`` are of ``event``, and ``p`` is hit."""
         self._known[number] = event, layout, p
+        self._ways.measure(p)
 
-    def fetch(self) -> Iterator[tuple[Recorded, int, int]]:
+    def fetch(self) -> Iterator[tuple[Recorded | TraceEntry, int, int]]:
         """What has been recorded since the last time, with its size in the kernel and its time."""
         sources: dict[int, Source] = {}
         names = self._saved.number
         for number, data in [*self._stream.take()]:
             if number == names:
                 self._save(data)
+                continue
+            if self.stack_traces is not None and number in self.stack_traces:
+                entry = self.stack_traces.entry(number, self._unpacked(number, data))
+                yield entry, STACK_BYTES, entry.time
                 continue
             source = sources.get(number)
             if source is None:
@@ -80,14 +88,17 @@ class Reader:
             self._save(data)
 
     def _save(self, data: bytes) -> None:
-        layout = self._stream.layout(self._saved.number)
-        self._saved.keep(layout.unpack(memoryview(data), 0))
+        self._saved.keep(self._unpacked(self._saved.number, data))
+
+    def _unpacked(self, number: int, data: bytes) -> list[Any]:
+        return self._stream.layout(number).unpack(memoryview(data), 0)
 
     def _source(self, number: int) -> Source:
         event, layout, p = self._known[number]
-        return Source(event, layout, self._stream.layout(number), p.addr or 0, self._contexts(p))
+        return Source(event, layout, self._stream.layout(number), p.addr or 0, self.contexts(p))
 
-    def _contexts(self, p: Kprobe) -> Callable[[int], tuple[int, int]]:
+    def contexts(self, p: Kprobe) -> Callable[[int], tuple[int, int]]:
+        """What tells ``common_flags`` and ``common_preempt_count`` of a hit by its "context"."""
         if self._context is None:
             return lambda word: (0, 0)
         return partial(self._at, self._ways.of(p))

@@ -85,6 +85,12 @@ class SavedCmdlines:
         """The name of task ``pid`` as it was saved; ``otherwise``, if it was not."""
         return self._names.get(pid, otherwise)
 
+    def know(self, text: str) -> None:
+        """Save what :meth:`text` has given."""
+        for line in text.splitlines():
+            pid, _, name = line.partition(" ")
+            self._names[int(pid)] = name
+
     def text(self) -> str:
         """The text of the file ``saved_cmdlines``."""
         return "".join(f"{pid} {name}\n" for pid, name in self._names.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.dynevent.fetch import Register
@@ -15,6 +16,7 @@ from kprobesim.programs.appending import Append
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
+from kprobesim.programs.stores.stream import Stream
 from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.columns import Columns
 from kprobesim.trace.context import ContextOf
@@ -28,10 +30,12 @@ from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
+from kprobesim.trace.stack_traces import StackTraces
 from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
 
+_S = TypeVar("_S", bound=Stream)
 _FIRST_ID = 2000  # behind those of the kernel's own events
 
 
@@ -42,6 +46,8 @@ class Tracing:
         buffer: What was recorded.
         options: The options that are on, of those that change what is recorded or shown.
         tells_lengths: Whether ``format`` tells how long arrays are.
+        snapshot: What the last snapshot has taken.
+        stack_traces: The stacks that triggers have written into the buffer.
         columns: What stands before an event's own words.
         on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
             CONFIG_KPROBE_EVENTS_ON_NOTRACE.
@@ -72,7 +78,7 @@ class Tracing:
         self._fetching = Fetching(
             image.arch, image.version, lambda symbol: image.symbols[symbol].address
         )
-        self._stream = programs.new_stream()
+        self._stream: Stream = programs.new_stream()
         self.columns = Columns(image.version)
         self.options = {"irq-info"}
         btf = image.btf
@@ -91,6 +97,8 @@ class Tracing:
         )
         reader.show = self._show
         self.buffer = TraceBuffer(reader)
+        self.snapshot = self.buffer.spare()
+        self.stack_traces = reader.stack_traces = StackTraces(self._stream, programs.stacks, self)
         self._next_id = _FIRST_ID
         self._enabled: set[TraceEvent] = set()
         self._stacks = False
@@ -139,7 +147,7 @@ class Tracing:
             places=[place_of(definition, self._kprobes.rules)],
         )
         for p in planted.probes:
-            if not event.enabled:
+            if not event.armed:
                 p.flags |= KprobeFlag.DISABLED
         self._programs.register(planted)
         probe.replant(planted)
@@ -172,8 +180,10 @@ class Tracing:
         fields = ProbeFields(definition, values, event.id)
         when = None if event.predicate is None else event.predicate(fields)
         record = Append(layout.values, self._stream, when=when)
+        before = [make(fields) for make in event.before]
+        after = [make(fields) for make in event.after]
         program = Program(
-            (record, *event.actions), returns=definition.returns, maxactive=definition.maxactive
+            (*before, record, *after), returns=definition.returns, maxactive=definition.maxactive
         )
         return program, layout
 
@@ -188,7 +198,9 @@ class Tracing:
         """Know the entries of a probe again."""
         assert probe.planted is not None
         (p,) = probe.planted.probes
-        self._reader.know(probe.planted.stores[0].number, probe.event, layout, p)
+        outlet = _outlet(probe)
+        outlet.on = not probe.event.soft_disabled
+        self._reader.know(outlet.number, probe.event, layout, p)
 
     def _others_are_armed(self) -> None:
         """What was recorded until now was recorded with the probes that are armed now."""
@@ -220,19 +232,29 @@ class Tracing:
             self._enabled.discard(event)
         self._saved.follow(bool(self._enabled))
 
+    def record(self, event: TraceEvent, on: bool) -> None:
+        """Let the programs of ``event`` record, or do all but that."""
+        for probe in event.probes:
+            if probe.planted is not None:
+                _outlet(probe).on = on
+
     def replant(self, event: TraceEvent) -> None:
         """The programs of ``event`` are to be made anew."""
         self.buffer.pull()
         for probe in event.probes:
             if probe.planted is None:
                 continue
-            if event.enabled:
+            if event.armed:
                 probe.planted.disable()
             program, layout = self._program(event, probe.definition)
             probe.planted = self._programs.exchange(probe.planted, program)
             self._keep(probe, layout)
-            if event.enabled:
+            if event.armed:
                 probe.planted.enable()
+
+    def new_stream(self, kind: type[_S]) -> _S:
+        """A stream of that kind, for actions of events."""
+        return self._programs.new_stream(kind)
 
     # -- what was recorded -------------------------------------------------------------------------
 
@@ -249,6 +271,10 @@ class Tracing:
     @on.setter
     def on(self, on: bool) -> None:
         self._stream.on = on
+
+    def take_snapshot(self) -> None:
+        """Exchange the buffer's entries for those of the last snapshot (``update_max_tr()``)."""
+        self.buffer.exchange(self.snapshot)
 
     @property
     def stacks(self) -> bool:
@@ -268,6 +294,14 @@ class Tracing:
         """The guest's time, in nanoseconds."""
         return self._programs.now
 
+    def context_at(self, p: Kprobe, word: int) -> tuple[int, int]:
+        """``common_flags`` and ``common_preempt_count`` of a hit of ``p``, by its "context"."""
+        return self._reader.contexts(p)(word)
+
+    def saved_comm(self, pid: int) -> str:
+        """The name of a task, as far as it was saved."""
+        return self._saved[pid]
+
     def _show(self, event: TraceEvent, entry: TraceEntry) -> str:
         return self.before(entry) + event.body(entry, self.name)
 
@@ -282,11 +316,12 @@ class Tracing:
 
     # -- files -------------------------------------------------------------------------------------
 
-    def header(self) -> str:
-        """What stands above the entries in ``trace``."""
+    def header(self, buffer: TraceBuffer | None = None) -> str:
+        """What stands above the entries in ``trace``, or above those of another ``buffer``."""
+        buffer = self.buffer if buffer is None else buffer
         return self.columns.header(
-            len(self.buffer),
-            self.buffer.written,
+            len(buffer),
+            buffer.written,
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )
@@ -303,7 +338,17 @@ class Tracing:
             for probe in event.probes
         )
 
+    def know_names(self, text: str) -> None:
+        """Save the names of tasks that :meth:`saved_cmdlines` has given."""
+        self._saved.know(text)
+
     def saved_cmdlines(self) -> str:
         """The text of the file ``saved_cmdlines``."""
         self.buffer.pull()
         return self._saved.text()
+
+
+def _outlet(probe: TraceProbe) -> Any:
+    """Where the program of a planted probe records."""
+    assert probe.planted is not None
+    return probe.planted.stores[len(probe.event.before)]

@@ -22,6 +22,12 @@ class Ways:
         self._sizes: dict[int, int] = {}
         self._known: dict[int, Way] = {}
 
+    def measure(self, p: Kprobe) -> None:
+        """Look at the code of ``p``, before the guest's own probes may change it."""
+        if not isinstance(p, ReturnProgramProbe) and not p.flags & KprobeFlag.FTRACE:
+            address = p.addr or 0
+            self._sizes[address] = self._kprobes.rules.optimizable.size(address)
+
     def forget(self) -> None:
         """Other probes are armed now."""
         self._known.clear()
@@ -41,8 +47,6 @@ class Ways:
 
     def _can_jump(self, address: int) -> bool:
         """``arch_check_optimized_kprobe()``: no armed probe may be on the bytes of the jump."""
-        size = self._sizes.get(address)
-        if size is None:
-            size = self._sizes[address] = self._kprobes.rules.optimizable.size(address)
+        size = self._sizes.get(address, 0)
         inside = (self._kprobes.get_kprobe(address + offset) for offset in range(1, size))
         return size > 0 and all(other is None or other.disabled for other in inside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import compare_traces
 import pytest
 from compare_tracefs import Comparison
 from tracefs_cases import arguments, busy_check, control, dynamic_events, lines
@@ -26,3 +27,8 @@ def test_both_agree(real_image: Path) -> None:
         assert said.split()[0] == hashlib.md5(ours).hexdigest(), path
     found = {case.__name__: comparison.differences(case) for case in CASES}
     assert {name: different for name, different in found.items() if different} == {}
+    traces = compare_traces.Comparison(comparison.kernel)
+    definitions = compare_traces.sections()["types"]
+    count, different = traces.compare([*map(traces.filled, definitions)])
+    assert count > 5
+    assert different == []

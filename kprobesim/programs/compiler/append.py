@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from kprobesim.programs.appending import Append
 from kprobesim.programs.compiler.emitter import I8, I64, Emitter, word
-from kprobesim.programs.stores.stream import HEADER, STREAM, EntryLayout
+from kprobesim.programs.stores.stream import HEADER, OUTLET, STREAM, EntryLayout
 from kprobesim.programs.types import Str
 from kprobesim.programs.values import Text, Value
 
@@ -24,13 +24,14 @@ def emit_append(e: Emitter, action: Append, outlet: Any) -> None:
     Args:
         e: Emits values.
         action: What is appended.
-        outlet: A pointer to the word with the number of the program's entries, in code.
+        outlet: A pointer to the program's :data:`OUTLET`, in code.
     """
     b = e.builder
     end = b.append_basic_block("appended")
     with e.sometimes():
         if action.when is not None:
             _go_on_if(b, e.truth(e.value(action.when)), end)
+        _go_on_if(b, _is_set(b, b.gep(outlet, [word(OUTLET.index("on"))])), end)
         head = e.pointer(action.stream.address)
         _go_on_if(b, _is_set(b, _of(b, head, "on")), end)
         since = _of(b, head, "since")

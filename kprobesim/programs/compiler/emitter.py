@@ -14,14 +14,14 @@ from typing import Any, NamedTuple, TypeAlias
 from llvmlite import ir
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.programs.choices import OrElse, Select
+from kprobesim.programs.choices import OrElse, Select, or_else
 from kprobesim.programs.compiler.context import emit_context
 from kprobesim.programs.compiler.matching import emit_matches
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.refusal import NotCompiledError
 from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import Guest
-from kprobesim.programs.leaves import Argument, Fact, Register, Result
+from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
 from kprobesim.programs.matching import Matches
 from kprobesim.programs.types import ALWAYS_KNOWN, AT_PLACE, Int, Str
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
@@ -85,6 +85,7 @@ class Emitter:
             Register: self._named_register,
             Result: lambda _: self._register(self._abi.number(self._abi.result)),
             Select: self._select,
+            StackArgument: self._stack_argument,
             Text: self._text,
             TextConst: self._text_const,
         }
@@ -157,6 +158,14 @@ class Emitter:
         if saved is not None:
             return Emitted(saved, None)
         return self._register(self._abi.number(self._abi.arguments[value.n]))
+
+    def _stack_argument(self, value: StackArgument) -> Emitted:
+        saved = self.saved.get(value.shape)
+        if saved is not None:
+            return Emitted(saved, None)
+        abi = self._abi
+        at = abi.return_bytes + 8 * (value.n - len(abi.arguments))
+        return self.value(or_else(Register(abi.stack_pointer).deref(at), 0))
 
     def _cast(self, value: Cast) -> Emitted:
         of = self.value(value.value)

@@ -19,6 +19,7 @@ from kprobesim.programs.actions import (
     Sum,
 )
 from kprobesim.programs.appending import Append
+from kprobesim.programs.calling import Call
 from kprobesim.programs.compiler import returns
 from kprobesim.programs.compiler.append import emit_append
 from kprobesim.programs.compiler.block import BLOCK, STORES, returns_at
@@ -88,6 +89,7 @@ class _Hit:
         self._done = self._b.append_basic_block("done")
         self._do: dict[type[Action], Callable[[Any, Any], None]] = {
             Append: lambda action, outlet: emit_append(self._e, action, outlet),
+            Call: self._call,
             Count: self._keyed,
             Histogram: self._keyed,
             Maximum: self._keyed,
@@ -222,6 +224,18 @@ class _Hit:
         if not signed:
             return slot
         return b.select(b.icmp_signed("<", value, word(0)), last, slot)
+
+    def _call(self, action: Call, callback: Any) -> None:
+        """Call a function, if its condition is met."""
+        b = self._b
+        function = b.inttoptr(b.load(callback), _CALLBACK)
+        if action.when is None:
+            b.call(function, [])
+            return
+        with self._e.sometimes():
+            met = self._e.truth(self._e.value(action.when))
+            with b.if_then(met):
+                b.call(function, [])
 
     def _record(self, action: Record, head: Any) -> None:
         """Append a record, if there is room."""

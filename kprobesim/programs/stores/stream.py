@@ -18,16 +18,19 @@ from kprobesim.programs.stores.words import Words, address_of, new_words
 from kprobesim.programs.types import Int, Str
 from kprobesim.programs.values import Value
 
-__all__ = ["HEADER", "STREAM", "EntryLayout", "Outlet", "Stream"]
+__all__ = ["HEADER", "OUTLET", "STREAM", "EntryLayout", "Outlet", "Stream"]
 
 STREAM = ("used", "room", "on", "since", "buffer", "drain")
 """The words of a stream's head: bytes in use and room for them; whether anything is written;
 whether entries came since somebody set that to 0; where the bytes are; the C function that empties
 them."""
+OUTLET = ("number", "on")
+"""The words of a program that writes: its number there, and whether it writes anything."""
 HEADER = 8
 """Bytes before an entry's fields: its number and its size, 32 bits each."""
 
 _USED, _ROOM, _ON, _SINCE, _BUFFER, _DRAIN = range(len(STREAM))
+_OUTLET_ON = OUTLET.index("on")
 _DRAIN_CALL = ctypes.CFUNCTYPE(None)
 _HEADER = struct.Struct("<II")
 _LENGTH = Int(32, signed=True)
@@ -177,7 +180,7 @@ class Outlet:
     Attributes:
         number: Of its entries.
         layout: How they lie.
-        address: Where compiled code finds the number.
+        address: Where compiled code finds its :data:`OUTLET`.
     """
 
     planted: Any = None
@@ -186,13 +189,23 @@ class Outlet:
         self.stream = stream
         self.number = number
         self.layout = layout
-        self._words = new_words(1)
-        self._words[0] = number
+        self._words = new_words(len(OUTLET))
+        self._words[:] = [number, 1]
         self.address = address_of(self._words)
+
+    @property
+    def on(self) -> bool:
+        """Whether this program's entries are written; to be set, also at a hit."""
+        return bool(self._words[_OUTLET_ON])
+
+    @on.setter
+    def on(self, on: bool) -> None:
+        self._words[_OUTLET_ON] = on
 
     def append(self, values: Sequence[Any], *, after_others: bool) -> None:
         """One entry; for programs that are not compiled."""
-        self.stream.append(self.number, values, after_others=after_others)
+        if self.on:
+            self.stream.append(self.number, values, after_others=after_others)
 
     def save(self) -> tuple[int, bytes]:
         """Nothing: whoever reads the stream keeps what it has read."""

@@ -60,7 +60,7 @@ class Switches:
 
     def of_one(self, event: TraceEvent) -> File:
         """The file ``enable`` of an event."""
-        return self.file(lambda: (event,), lambda: f"{int(event.enabled)}\n")
+        return self.file(lambda: (event,), lambda: f"{event.switch}\n")
 
     def of_many(self, events: Callable[[], Iterable[TraceEvent]]) -> File:
         """The file ``enable`` of a group, or of all events."""

@@ -6,17 +6,26 @@ import errno
 from collections.abc import Iterator
 from itertools import islice
 
+from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.files.node import File, OpenFile, Setting
 from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.tracing import Tracing
 
-__all__ = ["Buffer", "TraceFile", "TracePipe"]
+__all__ = ["Buffer", "TraceFile", "TracePipe", "text_of"]
 
 _LINES = 500  # in a piece of text
 _PAGE = 4096 - 16  # what a page of the buffer holds behind its header
 _LEAST = 2  # pages: so many it has before the first event is enabled
+
+
+def text_of(tracing: Tracing, buffer: TraceBuffer) -> Iterator[str]:
+    """The text of a buffer, in pieces: what stands above the entries, and a line for each."""
+    entries = iter(buffer)
+    yield tracing.header(buffer)
+    while some := list(islice(entries, _LINES)):
+        yield _lines(some)
 
 
 class TraceFile(File):
@@ -29,10 +38,7 @@ class TraceFile(File):
 
     def chunks(self) -> Iterator[str]:
         """See :meth:`File.chunks`."""
-        entries = iter(self._tracing.buffer)
-        yield self._tracing.header()
-        while some := list(islice(entries, _LINES)):
-            yield _lines(some)
+        return text_of(self._tracing, self._tracing.buffer)
 
     def truncate(self) -> None:
         """See :meth:`File.truncate`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.image import KernelImage
+from kprobesim.image.config import read_config
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.event import TraceEvent
@@ -18,9 +19,14 @@ from kprobesim.trace.files.marker import TraceMarker
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
 from kprobesim.trace.files.settings import Options, clock_file, tracer_files
+from kprobesim.trace.files.snapshot import SnapshotFile
+from kprobesim.trace.files.triggers import TriggerFiles
+from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
+from kprobesim.trace.hist.text import HistText
 from kprobesim.trace.image_texts import has_text, kernel_text
 from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.triggers.commands import Triggers, commands_of
 
 __all__ = ["make_tree"]
 
@@ -47,9 +53,14 @@ def make_tree(
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
     filters = FilterFiles(image, log)
+    commands = commands_of(read_config(image))
+    triggers = TriggerFiles(
+        Triggers(tracing, KernelFilterFacts(image), log, commands),
+        HistText(image.symbols, lambda number: None),
+    )
 
     def of_event(event: TraceEvent) -> dict[str, File]:
-        return {"filter": filters.of_event(event)}
+        return {"filter": filters.of_event(event), **triggers.of_event(event)}
 
     def of_group(events: Callable[[], list[TraceEvent]]) -> dict[str, File]:
         return {"filter": filters.of_group(events)}
@@ -70,6 +81,7 @@ def make_tree(
         "per_cpu": Table({"cpu0": _cpu(tracing, buffer)}),
         "saved_cmdlines": ReadOnly(tracing.saved_cmdlines),
         "set_event": SetEvent(tracing, switches),
+        "snapshot": SnapshotFile(image, tracing, buffer.expand),
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
         "trace_marker": TraceMarker(tracing),

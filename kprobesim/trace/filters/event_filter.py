@@ -1,4 +1,4 @@
-"""``EventFilter``: the file ``filter`` of an event.
+"""Filters of events and groups, applied as writing into their files ``filter`` does.
 
 kernel/trace/trace_events.c (``event_filter_write()``), trace_events_filter.c
 (``apply_event_filter()``).
@@ -41,9 +41,7 @@ def apply_filter(event: TraceEvent, written: str, facts: FilterFacts) -> None:
         FilterError: The kernel refuses it: the event has no filter then, and its file says why.
         OSError: It is longer than a page.
     """
-    if len(written.encode("utf-8", "surrogateescape")) >= PAGE:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    text = written.rstrip(SPACE)
+    text = _stripped(written)
     if text.lstrip(SPACE) == "0":
         event.restrict(None, _NONE)
         return
@@ -53,3 +51,10 @@ def apply_filter(event: TraceEvent, written: str, facts: FilterFacts) -> None:
         event.restrict(None, error.shown)
         raise
     event.restrict(lambda fields: condition(node, fields), text)
+
+
+def _stripped(written: str) -> str:
+    """What is read of a filter that is written."""
+    if len(written.encode("utf-8", "surrogateescape")) >= PAGE:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return written.rstrip(SPACE)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 
 from kprobesim.sizes import MASK64
 
-__all__ = ["cpu_list", "kstrtoll", "kstrtoull"]
+__all__ = ["cpu_list", "kstrtoll", "kstrtoul", "kstrtoull"]
 
 _DIGITS = re.compile(r"0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*)")
 _REGION = re.compile(r"(\d+|N)(?:-(\d+|N)(?::(\d+)/(\d+))?)?")
@@ -20,6 +22,16 @@ def kstrtoull(text: str) -> int | None:
     base = 16 if found[1] else 8 if found[2] else 10
     number = int(found[1] or found[2] or found[3], base)
     return number if number <= MASK64 else None
+
+
+def kstrtoul(text: str) -> int:
+    """An unsigned number; raises ``OSError`` with ERANGE or EINVAL."""
+    number = kstrtoull(text)
+    if number is None:
+        found = _DIGITS.fullmatch(text.removeprefix("+").removesuffix("\n"))
+        why = errno.ERANGE if found else errno.EINVAL
+        raise OSError(why, os.strerror(why))
+    return number
 
 
 def kstrtoll(text: str) -> int | None:

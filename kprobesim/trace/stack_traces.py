@@ -1,0 +1,126 @@
+"""Stack traces as entries of their own, as the trigger ``stacktrace`` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.programs.appending import Outlets
+from kprobesim.programs.context import ids_of
+from kprobesim.programs.leaves import Fact
+from kprobesim.programs.stores.stream import Outlet, Stream
+from kprobesim.programs.values import Value
+from kprobesim.trace.entry import TraceEntry
+from kprobesim.trace.event import TraceEvent
+from kprobesim.trace.field_values import ProbeFields
+from kprobesim.trace.showing import Naming
+
+__all__ = ["STACK_BYTES", "StackOutlets", "StackTraces", "stack_values"]
+
+STACK_BYTES = 80
+"""What one takes in the kernel's buffer, with eight callers."""
+
+
+class Surroundings(Protocol):
+    """What a stack trace is told of the trace that it is in."""
+
+    @property
+    def name(self) -> Naming:
+        """Names addresses."""
+
+    def context_at(self, p: Kprobe, word: int) -> tuple[int, int]:
+        """``common_flags`` and ``common_preempt_count`` of a hit."""
+
+    def saved_comm(self, pid: int) -> str:
+        """The name of a task."""
+
+    def before(self, entry: TraceEntry) -> str:
+        """The columns of an entry."""
+
+
+def stack_values(fields: ProbeFields) -> tuple[Value, ...]:
+    """What is recorded of each: when, whose it is, in which context, where, and the callers."""
+    return Fact("now"), Fact("ids"), Fact("context"), Fact("here"), fields.stack
+
+
+class StackOutlets(Outlets):
+    """Ways for programs to write stack traces of one event into a stream.
+
+    Args:
+        stream: It.
+        event: The event.
+        known: Gets the event by the number of each way.
+    """
+
+    def __init__(self, stream: Stream, event: TraceEvent, known: dict[int, TraceEvent]) -> None:
+        self._stream, self._event, self._known = stream, event, known
+
+    @property
+    def address(self) -> int:
+        """Where compiled code finds the stream's head."""
+        return self._stream.address
+
+    def outlet(self, values: Sequence[Value]) -> Outlet:
+        """See :meth:`Stream.outlet`."""
+        outlet = self._stream.outlet(values)
+        self._known[outlet.number] = self._event
+        return outlet
+
+
+class StackTraces:
+    """All stack traces of one trace.
+
+    Args:
+        stream: What the trace is recorded in.
+        numbers: What the numbers of stacks stand for.
+        trace: The trace.
+
+    Attributes:
+        numbers: As given.
+    """
+
+    def __init__(
+        self, stream: Stream, numbers: Mapping[int, tuple[int, ...]], trace: Surroundings
+    ) -> None:
+        self._stream, self.numbers, self._trace = stream, numbers, trace
+        self._events: dict[int, TraceEvent] = {}
+
+    def of(self, event: TraceEvent) -> StackOutlets:
+        """Where the programs of ``event`` write theirs."""
+        return StackOutlets(self._stream, event, self._events)
+
+    def __contains__(self, number: int) -> bool:
+        """Whether entries of that number are stack traces."""
+        return number in self._events
+
+    def entry(self, number: int, values: Sequence[Any]) -> TraceEntry:
+        """The entry of what was recorded (``trace_stack_print()``)."""
+        event, trace = self._events[number], self._trace
+        time, ids, context, here, stack_number = values
+        pid, tgid = ids_of(ids)
+        flags = preempt_count = 0
+        planted = event.probes[0].planted if event.probes else None
+        if planted is not None:
+            flags, preempt_count = trace.context_at(planted.probes[0], context)
+        stack = (here, *self.numbers.get(stack_number, ()))
+
+        def show(entry: TraceEntry) -> str:
+            lines = "".join(f"\n => {trace.name(at).partition('/')[0]}" for at in stack)
+            return f"{trace.before(entry)}<stack trace>{lines}"
+
+        return TraceEntry(
+            time=time,
+            cpu=0,
+            pid=pid,
+            tgid=tgid,
+            comm=trace.saved_comm(pid),
+            flags=flags,
+            preempt_count=preempt_count,
+            event="ftrace/kernel_stack",
+            ip=here,
+            func=None,
+            fields={},
+            stack=stack,
+            show=show,
+        )

@@ -1,0 +1,1 @@
+"""Triggers of events: what a hit does beside being recorded."""
