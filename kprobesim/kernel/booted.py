@@ -93,8 +93,8 @@ class BootedKernel(Kernel):
     def _make_manager(self, model: WhichModel, *, strict: bool) -> KprobesManager:
         from kprobesim.kernel.on_demand import make_manager
 
-        which = model() if callable(model) else model
-        manager = make_manager(self.image, self.machine, self.call, which, strict=strict)
+        model = model() if callable(model) else model
+        manager = make_manager(self.image, self.machine, self.call, model, strict=strict)
         manager.init_memory.freed = self._init_freed
         self._guest_image.tell(manager.module_notifier)
         manager.module_notifier.watched = self._guest_image.watch
@@ -396,6 +396,4 @@ class BootedKernel(Kernel):
 
 
 def _missing(reason: StopReason, *, missed: bool) -> StopReason:
-    from dataclasses import replace
-
-    return replace(reason, missed=missed)
+    return StopReason(reason.kind, reason.detail, missed)
