@@ -9,47 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from tracefs_faces import Face, Run
+from tracefs_control import control, filters, histograms, lines, snapshots, switches
+from tracefs_faces import ALL, EVENTS, FORKED, TRACE, Face, Run, lines_with
+from tracefs_texts import BAD_ARGUMENTS, GOOD_ARGUMENTS, SYNTAX_ERRORS
 
 Steps = Callable[[Face], Iterator[object]]
 
-EVENTS, ALL, TRACE = "kprobe_events", "events/kprobes/enable", "trace"
 TUN_USED = Run("cat /dev/net/tun > /dev/null 2>&1")
-FORKED = Run("(echo forked) > /dev/null")
 FUNCTIONS = {
     "FORK": ("kernel_clone", "_do_fork"),
     "FOLDER": ("eventfs_create_dir", "eventfs_add_dir", "tracefs_create_dir"),
     "OPEN": ("do_sys_openat2", "do_sys_open"),
 }
 """What the kernel calls a function, by what it is here; the first that it has."""
-GOOD_ARGUMENTS = (
-    "%REG", "@SYM", "@0xADDR", "@SYM+10", "@SYM-10", "$stack", "$stack0", "$stack1", "$comm",
-    "+0(%REG)", "-0(%REG)", "+10($stack)", "+0($stack1)", "+10(@SYM-10)", "+0(+10(+20($stack)))",
-    "name=%REG", "%REG:x16", "$comm:string", "+0($stack):string",
-)  # fmt: skip
-BAD_ARGUMENTS = (
-    "%ex", "@", "@BADSYM", "@SYM*10", "/10", "%10", "&10", "|10", "$stackp", "$stack0+10",
-    "$stack1-10", "$retval", "+(%REG)", "(%REG+10)", "-(%REG)", "(%REG)", "+10($comm)",
-    "+0(%REG)+10", "varname=varname2=%REG", "%REG::x16", "%REG:y16", "x16:%REG", "$comm:x64",
-    "$stack:string", "%REG:string",
-)  # fmt: skip
-SYNTAX_ERRORS = (
-    "p100 vfs_read", "r1a111 vfs_read", "r100000 vfs_read", "p non_exist_func", "p hoge-fuga",
-    "p hoge+1000-1000", "r vfs_read+10", "p:/bar vfs_read", f"p:{65 * 'a'}/bar vfs_read",
-    "p:foo.1/bar vfs_read", "p: vfs_read", f"p:foo/{65 * 'a'} vfs_read", "p:foo/bar.1 vfs_read",
-    "p vfs_read $retval", "p vfs_read $stack10000", "p vfs_read $arg10000",
-    "p vfs_read $none_var", "p vfs_read %none_reg", "p vfs_read @12345678abcde",
-    "p vfs_read @+10", "p vfs_read arg1=\\x", 'p vfs_read arg1=\\"abcd', "p vfs_read +0@0)",
-    "p vfs_read +0ab1(@0)", "p vfs_read +0(+0(@0)", "p vfs_read +0($comm)", "p vfs_read &1",
-    "p vfs_read " + "+0(" * 14 + "@0" + ")" * 14, "p vfs_read +0(@11):u8[10",
-    "p vfs_read +0(@11):u8[10]a", "p vfs_read +0(@11):u8[10a]", "p vfs_read +0(@11):u8[256]",
-    "p vfs_read @11:unknown_type", "p vfs_read $stack0:string", "p vfs_read @11:b10@a/16",
-    f"p vfs_read arg{34 * '1'}=@11", "p vfs_read =@11", "p vfs_read var.1=@11",
-    "p vfs_read var1=@11 var1=@12", f"p vfs_read +1234567({60 * 'a'})", "p vfs_read arg1=",
-    "p vfs_read+3", "p vfs_read%hoge", "p vfs_read+10%return", "p vfs_read args=$arg*",
-    "p vfs_read +0($arg*)", "p vfs_read $arg* $arg*", "p vfs_read+20 $arg*", "p vfs_read hoge",
-    "p kfree $arg10", "r kfree $retval", "a:probe vfs_read", "p", "x vfs_read", "-:nosuch", "-",
-)  # fmt: skip
 
 
 def add_and_remove(face: Face) -> Iterator[object]:
@@ -124,12 +96,11 @@ def user_strings(face: Face) -> Iterator[object]:
     )
     yield face.write(ALL, "1")
     yield Run(": < /dev/null")
-    yield face.write(ALL, "0"), _of(face.read(TRACE), '"/dev/null"'), "kernels:" in face.read(TRACE)
-
-
-def _of(trace: str, word: str) -> list[str]:
-    """The lines with ``word``."""
-    return [line for line in trace.splitlines() if word in line]
+    yield (
+        face.write(ALL, "0"),
+        lines_with(face.read(TRACE), '"/dev/null"'),
+        "kernels:" in face.read(TRACE),
+    )
 
 
 def argument_syntax(face: Face) -> Iterator[object]:
@@ -187,14 +158,14 @@ def module(face: Face) -> Iterator[object]:
     yield face.read(EVENTS), face.read("error_log")
     yield face.write(ALL, "1")
     yield TUN_USED
-    yield face.write(ALL, "0"), _of(face.read(TRACE), "tun_"), face.read("kprobe_profile")
+    yield face.write(ALL, "0"), lines_with(face.read(TRACE), "tun_"), face.read("kprobe_profile")
     yield Run("rmmod tun")
     yield face.read(EVENTS), face.write(ALL, "1"), face.read(ALL), face.write(ALL, "0")
     yield face.write(TRACE, "")
     yield Run("modprobe tun")
     yield face.write(ALL, "1")
     yield TUN_USED
-    yield face.write(ALL, "0"), _of(face.read(TRACE), "tun_"), face.read("kprobe_profile")
+    yield face.write(ALL, "0"), lines_with(face.read(TRACE), "tun_"), face.read("kprobe_profile")
     yield face.write(EVENTS, ""), face.read(EVENTS)
     yield Run("rmmod tun")
 
@@ -209,7 +180,7 @@ def several_probes(face: Face) -> Iterator[object]:
     yield FORKED
     yield face.append(EVENTS, "-:both OPEN", "-:both FORK")
     yield face.write(ALL, "0"), face.read(EVENTS)
-    yield len(_of(face.read(TRACE), "both:")) > 0
+    yield len(lines_with(face.read(TRACE), "both:")) > 0
 
 
 def no_unique_symbol(face: Face) -> Iterator[object]:
@@ -236,7 +207,7 @@ def returns(face: Face) -> Iterator[object]:
     yield face.read("events/kprobes/back/format")
     yield face.write(ALL, "1")
     yield FORKED
-    yield face.write(ALL, "0"), _of(face.read(TRACE), "back:")
+    yield face.write(ALL, "0"), lines_with(face.read(TRACE), "back:")
 
 
 def entry_arguments(face: Face) -> Iterator[object]:
@@ -292,131 +263,6 @@ def duplicates(face: Face) -> Iterator[object]:
     yield face.append(EVENTS, "p:same FORK", "p:same FORK", "p:same FORK $stack"), face.read(EVENTS)
     yield face.append(EVENTS, "p:sched/sched_switch FORK", "p:sched/nosuch FORK", "p:task/x FORK")
     yield face.read(EVENTS), face.read("error_log")
-
-
-def lines(face: Face) -> Iterator[object]:
-    """Several commands in one write, comments, blank lines, the first that is refused."""
-    yield (
-        face.append(EVENTS, "p:one FORK\n\n# a comment\np:two OPEN # another\n"),
-        face.read(EVENTS),
-    )
-    yield face.append(EVENTS, "p:three FORK\np:four nosuch\np:five FORK\n"), face.read(EVENTS)
-    yield face.write(EVENTS, "p:six FORK\n-:six\np:seven FORK"), face.read(EVENTS)
-
-
-def switches(face: Face) -> Iterator[object]:
-    """Files that say whether events are enabled, and by which words they are."""
-    yield face.append(EVENTS, "p:one FORK", "p:two OPEN", "p:other/three FORK")
-    for path, text in (
-        ("events/kprobes/one/enable", "1"),
-        ("events/kprobes/one/enable", "2"),
-        ("events/kprobes/one/enable", "x"),
-        ("events/kprobes/two/enable", "1\n"),
-        (ALL, "0"),
-        ("set_event", "kprobes:one"),
-    ):
-        yield face.write(path, text), face.read("set_event")
-        yield (
-            face.read("events/kprobes/one/enable"),
-            face.read(ALL),
-            face.read("events/other/enable"),
-        )
-    for text in ("other:", "!three", "*:two", "kprobes:nosuch", "nosuch", "!kprobes"):
-        yield face.append("set_event", text), face.read("set_event")
-    yield face.write("set_event", ""), face.read("set_event")
-    yield (
-        _of(face.read("available_events"), "kprobes:"),
-        _of(face.read("available_events"), "other:"),
-    )
-
-
-def control(face: Face) -> Iterator[object]:
-    """Switching the buffer off, emptying it, markers, sizes, options and clocks."""
-    yield face.append(EVENTS, "p:one FORK"), face.write(ALL, "1"), face.write("tracing_on", "0")
-    yield FORKED
-    yield face.read("tracing_on"), face.read(TRACE)
-    yield face.write("tracing_on", "1")
-    yield FORKED
-    yield face.write(ALL, "0"), face.append(TRACE, "x"), face.read(TRACE)
-    yield face.write(TRACE, "x"), face.read(TRACE), face.read("per_cpu/cpu0/trace")
-    for path, text in (
-        ("current_tracer", "nop"),
-        ("current_tracer", "nosuch"),
-        ("trace_clock", "global"),
-        ("trace_clock", "nosuch"),
-        ("trace_clock", "local"),
-        ("trace_options", "noirq-info"),
-        ("trace_options", "nosuch"),
-        ("trace_options", "test_nop_refuse"),
-        ("options/irq-info", "1"),
-        ("options/overwrite", "3"),
-        ("buffer_size_kb", "0"),
-        ("buffer_size_kb", "12"),
-        ("tracing_on", "x"),
-        ("kprobes/enabled", "maybe"),
-        ("kprobe_profile", "x"),
-        ("README", "x"),
-    ):
-        yield path, face.write(path, text)
-        if path.partition("_")[0] in ("trace", "buffer"):
-            yield face.read(path)
-    yield face.read("trace_options")
-    yield face.write("buffer_size_kb", "1408"), face.read("buffer_size_kb")
-
-
-FILTERS = (
-    "count > 0", "count == 1 && common_pid == 1", "name == nosuch", "count ~ 1", "nosuch == 1",
-    "(count > 0", "count > 0)", "count >", 'comm == "init"', 'comm ~ "in*"', "!(count < 1)", "",
-    "count & 3 || count == 0x10", "common_pid != 1", "comm == init && count", "0", "x",
-)  # fmt: skip
-
-
-def filters(face: Face) -> Iterator[object]:
-    """Filters of an event and of a group, good and bad, and what they let through."""
-    yield face.append(EVENTS, "p:one FORK count=\\1:u32 comm=$comm", "p:two FORK count=\\7:u8")
-    for text in FILTERS:
-        yield text, face.write("events/kprobes/one/filter", text)
-        yield face.read("events/kprobes/one/filter"), face.read("error_log")
-    for text in ("count == 1", 'comm == "init"', "nosuch > 1"):
-        yield face.write("error_log", ""), face.write("events/kprobes/filter", text)
-        yield face.read("events/kprobes/filter"), face.read("error_log")
-        yield [face.read(f"events/kprobes/{name}/filter") for name in ("one", "two")]
-    for text in ("count == 1", "count > 1", "common_pid == 1", "0"):
-        yield face.write("events/kprobes/filter", text)
-        yield face.write(ALL, "1")
-        yield FORKED
-        yield face.write(ALL, "0"), face.read(TRACE), face.read("kprobe_profile")
-
-
-def snapshots(face: Face) -> Iterator[object]:
-    """The buffer's entries set aside, by the file and by a trigger."""
-    yield face.append(EVENTS, "p:one FORK", "p:two FOLDER"), face.read("snapshot")
-    yield face.write(ALL, "1")
-    yield FORKED
-    yield face.write(ALL, "0"), face.write("snapshot", "1")
-    yield face.read("snapshot"), face.read(TRACE), face.write("snapshot", "x")
-    yield face.write("snapshot", "2"), face.read("snapshot")
-    yield face.append("events/kprobes/one/trigger", "snapshot:1", "traceoff:1 if common_pid > 0")
-    yield FORKED
-    yield face.read("events/kprobes/one/trigger"), face.read("tracing_on"), face.read("snapshot")
-    yield face.append("events/kprobes/one/trigger", "!snapshot", "!traceoff", "nosuch")
-    yield face.write("tracing_on", "1"), face.write("snapshot", "0"), face.read("snapshot")
-
-
-def histograms(face: Face) -> Iterator[object]:
-    """A histogram of tasks, one of values, and what is wrong with others."""
-    path, hist = "events/kprobes/one/", "hist:keys=common_pid.execname:vals=count:sort=hitcount"
-    yield face.append(EVENTS, "p:one FORK count=\\1:u32 who=$comm"), face.read(path + "trigger")
-    yield face.append(path + "trigger", hist)
-    yield FORKED
-    yield face.append(path + "trigger", f"{hist}:pause")  # reading forks, too
-    yield face.read(path + "hist"), face.read(path + "trigger"), face.read(path + "enable")
-    yield (
-        face.append(path + "trigger", "hist:keys=nosuch", "hist:vals=count"),
-        face.read("error_log"),
-    )
-    yield face.append(path + "trigger", f"!{hist}")
-    yield face.read(path + "trigger"), face.read(path + "enable"), face.read(path + "hist")
 
 
 def kernel_symbols(steps: Steps, known: Callable[[str], bool], values: dict[str, str]) -> Steps:

@@ -17,6 +17,7 @@ from kprobesim import BootedKernel
 from kprobesim.asking.shell import Shell
 
 SECONDS = 120.0
+EVENTS, ALL, TRACE = "kprobe_events", "events/kprobes/enable", "trace"
 _GUESTS = "/sys/kernel/tracing/"
 _DEBUGFS = "/sys/kernel/debug/"
 _STAMPS = re.compile(r" *\d+\.\d{6}(?=[:\]])")
@@ -28,6 +29,9 @@ class Run:
     """A line of shell that the guest is to do."""
 
     line: str
+
+
+FORKED = Run("(echo forked) > /dev/null")
 
 
 class Face(Protocol):
@@ -105,6 +109,11 @@ class Guests:
 
     def exists(self, path: str) -> bool:
         return self._shell.run(f"[ -e {_place(path)} ]", SECONDS)[0] == 0
+
+
+def lines_with(trace: str, word: str) -> list[str]:
+    """The lines with ``word``."""
+    return [line for line in trace.splitlines() if word in line]
 
 
 def compare(

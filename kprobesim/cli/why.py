@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--failures",
         action="store_true",
-        help="list all inner calls that failed, not the first one",
+        help="list all inner calls that failed, in order",
     )
     parser.add_argument(
         "--timeout",
@@ -112,5 +112,5 @@ def _show(why: Why, *, all_failures: bool) -> None:
     for line in str(why).splitlines():
         head, _, rest = line.partition(" ")
         console.print(styled((head, "bold"), f" {rest}") if head else styled(line))
-    for failed in why.failed[1:] if all_failures else ():
-        console.print(styled(f"then: {failed}"))
+    for failed in why.failed if all_failures else ():
+        console.print(styled(f"failed: {failed}"))

@@ -20,13 +20,13 @@ _BYTES = 128
 _X86_ADDRESS = re.compile(rb"(?s)\x48\xc7\xc7(?P<direct>.{4})|\x48\x8d\x3d(?P<relative>.{4})")
 
 
-def handed_on(image: KernelImage, function: str) -> list[int]:
-    """The addresses that the first instructions of ``function`` make, of all of that name."""
+def handed_on(image: KernelImage, function: str, size: int = _BYTES) -> list[int]:
+    """The addresses that the first ``size`` bytes of ``function`` make, of all of that name."""
     find = _ADDRESSES[image.arch]
     return [
         address
         for symbol in image.symbols.candidates(function)
-        for address in find(image.read(symbol.address, _BYTES), symbol.address)
+        for address in find(image.read(symbol.address, size), symbol.address)
     ]
 
 
@@ -39,7 +39,7 @@ def _x86_addresses(code: bytes, start: int) -> Iterator[int]:
 
 
 def _arm64_addresses(code: bytes, start: int) -> Iterator[int]:
-    """What ADRP and the ADDs behind it make."""
+    """What ADRP and the ADDs behind it make, and where LDR loads from: a list's head is loaded."""
     made: dict[int, int] = {}
     for index, (word,) in enumerate(struct.iter_unpack("<I", code)):
         rd, rn = word & 31, word >> 5 & 31
@@ -50,6 +50,13 @@ def _arm64_addresses(code: bytes, start: int) -> Iterator[int]:
         elif word & 0xFFC0_0000 == 0x9100_0000 and rn in made:
             made[rd] = made[rn] + (word >> 10 & 0xFFF)
             yield made[rd] & MASK64
+        elif word & 0xFFE0_FFE0 == 0xAA00_03E0 and word >> 16 & 31 in made:  # MOV
+            made[rd] = made[word >> 16 & 31]
+        elif word & 0xFFC0_0000 == 0xF940_0000 and rn in made:  # LDR
+            yield made[rn] + 8 * (word >> 10 & 0xFFF) & MASK64
+        elif word & 0xFFE0_0C00 == 0xF840_0C00 and rn in made:  # LDR, which moves its base first
+            made[rn] += ((word >> 12 & 0x1FF) ^ 0x100) - 0x100
+            yield made[rn] & MASK64
 
 
 _ADDRESSES: Mapping[str, Callable[[bytes, int], Iterator[int]]] = halves(

@@ -21,6 +21,7 @@ from kprobesim.machine.system import System
 if TYPE_CHECKING:  # a guest that has loaded no module needs none of it
     from kprobesim.image.modules.module_image import ModuleImage
     from kprobesim.inside.module_layout import ModuleLayout
+    from kprobesim.inside.module_types import GuestModuleTypes
     from kprobesim.inside.modules import GuestModule
 
 __all__ = ["GuestImage", "ModuleEvents"]
@@ -74,6 +75,13 @@ class GuestImage(LoadedImage):
     def ftrace_sites(self) -> frozenset[int]:
         """Where ftrace patches the code."""
         return super().ftrace_sites if self.modules else self.kernel.ftrace_sites
+
+    @cached_property
+    def module_types(self) -> GuestModuleTypes:
+        """What the modules have for types beyond the kernel's."""
+        from kprobesim.inside.module_types import GuestModuleTypes
+
+        return GuestModuleTypes(self.kernel, self._machine.memory)
 
     def look_again(self) -> None:
         """The guest's memory is another than it was."""

@@ -241,7 +241,7 @@ class BootedKernel(Kernel):
         return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
 
     def _module_types(self) -> Sequence[Btf]:
-        return ()
+        return self._guest_image.module_types.all()
 
     def _percpu_offset(self) -> int:
         return self._standing.per_cpu_offset()

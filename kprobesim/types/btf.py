@@ -325,22 +325,28 @@ class Btf:
     def _numbers(self, name: str) -> Iterator[int]:
         """The numbers of its own types of that name."""
         self._searches += 1
-        if self._searches <= _FEW and name:
-            found = self._search(name)
-            if found:
-                return iter(found)
-        # Strings may share their ends, so one that was not found may be there.
-        return iter(self.names.get(name, ()))
+        found = self._search(name) if self._searches <= _FEW and name else None
+        return iter(self.names.get(name, ()) if found is None else found)
 
-    def _search(self, name: str) -> list[int]:
-        """The same by looking for the bytes; none if that would take longer."""
+    def _search(self, name: str) -> list[int] | None:
+        """The same by looking for the bytes; ``None`` if that would take longer."""
         found: list[int] = []
-        for offset in self.string_offsets(name):
-            records = self.records(offset)
+        for count, offset in enumerate(self._endings(name.encode() + b"\0")):
+            records = self.records(offset) if count < _FEW else None
             if records is None:
-                return []
+                return None
             found += [number for at in records if (number := self._number_at(at)) is not None]
         return sorted(found)
+
+    def _endings(self, wanted: bytes) -> Iterator[int]:
+        """Where the bytes are in the pools: strings may share their ends."""
+        if self.base is not None:
+            yield from self.base._endings(wanted)
+        start, end = self._strings_at, self._strings_at + self._strings_size
+        at = self.data.find(wanted, start, end)
+        while at >= 0:
+            yield at - start + self._first_string
+            at = self.data.find(wanted, at + 1, end)
 
     def _number_at(self, at: int) -> int | None:
         """The number of the type that starts at the word ``at``, if one does."""

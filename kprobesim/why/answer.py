@@ -128,8 +128,14 @@ class Why:
 
     @property
     def first_failure(self) -> FailedCall | None:
-        """The inner call that failed first; ``None`` if none did."""
-        return self.failed[0] if self.failed else None
+        """The inner call that failed first, with the error that came out if any did so.
+
+        ``None`` if none failed. Others that failed on the way, and that nobody minded, are in
+        :attr:`failed`.
+        """
+        errors = {(1 << bits) - self.returned for bits in (32, 64)}
+        same = [each for each in self.failed if each.errno in errors]
+        return next(iter(same or self.failed), None)
 
     @property
     def result(self) -> str:
@@ -146,8 +152,8 @@ class Why:
             shown.append(f"the value was made at {self.made}")
         if self.calls:
             shown.append("called by " + ", ".join(str(place) for place in reversed(self.calls)))
-        if self.failed:
-            shown.append(f"first failure: {self.failed[0]}")
+        if self.first_failure is not None:
+            shown.append(f"first failure: {self.first_failure}")
         return "\n".join(shown)
 
     def _repr_html_(self) -> str:

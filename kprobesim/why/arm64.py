@@ -78,7 +78,9 @@ def read_arm64(insn: Any) -> Insn:
     first, end = (1 if base in _SETS else 0), (len(named) if sets else 0)
     if base in ("ccmp", "ccmn", "tbz", "tbnz"):
         end = 2
-    compared = [(name, place) for name, place in named[first:end] if place is not None]
+    compared = [
+        (_name(name, place), place) for name, place in named[first:end] if place is not None
+    ]
     if base in ("cbz", "cbnz") and places[0] is not None:
         compared = [(named[0][0], places[0]), ("0", Constant(0))]
     return Insn(
@@ -97,6 +99,13 @@ def read_arm64(insn: Any) -> Insn:
         condition if condition in _CONDITIONS else "",
         _stack_change(insn, base, places),
     )
+
+
+def _name(text: str, place: Place) -> str:
+    """An operand as it is written, but for numbers that are written shifted."""
+    if not isinstance(place, Constant):
+        return text
+    return str(place.value) if place.value < 10 else f"{place.value:#x}"
 
 
 @cache

@@ -76,7 +76,7 @@ def says(recording: Recording, decision: Decision) -> str:
     if decision.setter is None:
         return ""
     insn, setter = decision.insn, recording.insn(decision.setter)
-    if setter is None or not setter.compared:
+    if setter is None or not setter.compared or decision.joined:
         return ""
     names = setter.compared_names
     if insn.mnemonic in ("cbz", "cbnz"):
@@ -94,7 +94,7 @@ def says(recording: Recording, decision: Decision) -> str:
     if setter.mnemonic in _OF_BITS:
         left = names[0] if len(set(names)) == 1 else f"({names[0]} & {names[-1]})"
         return _against_zero(left, condition)
-    if setter.mnemonic in ("cmp", "sub", "subs", "ccmp") and len(names) >= 2:
+    if setter.mnemonic in ("cmp", "sub", "subs") and len(names) >= 2:
         if condition in ("s", "ns"):
             return f"{names[-2]} - {names[-1].lstrip('#')} {relation}"
         return f"{names[-2]} {relation} {names[-1].lstrip('#')}"
@@ -112,12 +112,13 @@ def compared_by(recording: Recording, frames: Frames, decision: Decision) -> tup
     """What a decision looked at."""
     if decision.setter is None:
         return _indexed_by(recording, decision)
-    setter = recording.insn(decision.setter)
-    if setter is None:
-        return ()
     found = []
-    for name, place in zip(setter.compared_names, setter.compared, strict=True):
-        found.append(_compared(recording, frames, decision.frame, decision.setter, name, place))
+    for number in (*decision.joined[::-1], decision.setter):
+        setter = recording.insn(number)
+        if setter is None:
+            continue
+        for name, place in zip(setter.compared_names, setter.compared, strict=True):
+            found.append(_compared(recording, frames, decision.frame, number, name, place))
     return tuple(dict.fromkeys(found))
 
 
@@ -169,7 +170,9 @@ def _made_by(recording: Recording, frames: Frames, frame: Frame, origin: int, ho
     inner: Frame | None = frames.of[origin]
     below = None
     while inner is not None and inner is not frame:
-        below, inner = inner, inner.parent
+        if not inner.is_thunk:
+            below = inner
+        inner = inner.parent
     if inner is None or below is None or below.exception:
         return ""
     result = recording.result_number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from kprobesim.why.slicing import Chain, Location, trace_back
 
 __all__ = ["Decider", "Decision"]
 
+_MOST_JOINED = 8
 _BELOW, _ABOVE = 0x10000, 0x1000
 """How far from a function's entry its own part of the stack reaches."""
 
@@ -34,6 +36,7 @@ class Decision:
         taken: Of a branch, whether it was taken.
         other: Where a branch goes on the other side; what a choice was not.
         setter: The number of the instruction that set the flags, or that compares.
+        joined: Those whose comparisons that one goes on from, as CCMP does.
         behind: Whether the value was there already: the branch let it be.
     """
 
@@ -45,6 +48,7 @@ class Decision:
     other: int | None = None
     setter: int | None = None
     behind: bool = False
+    joined: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,8 @@ class Decider:
             if self._may_differ(paths, frame, number, other, sites, end, made):
                 setter = self._setter(numbers, at, insn)
                 behind = made.locations(number) is not None
-                yield Decision(number, frame, insn, "branch", taken, other, setter, behind)
+                joined = tuple(self._setters(numbers, at, insn)[1:])
+                yield Decision(number, frame, insn, "branch", taken, other, setter, behind, joined)
 
     def _may_differ(
         self,
@@ -249,16 +254,30 @@ class Decider:
 
     def _asks_for_it(self, numbers: list[int], at: int, insn: Insn, chain: Chain) -> bool:
         """Whether a branch only asks whether there is an error, instead of deciding for it."""
-        setter = self._setter(numbers, at, insn)
-        if setter is None:
-            return False
-        compares = self._recording.insn(setter)
-        return any(
-            self._is_the_value(setter, place, chain)
-            for place in (compares.compared if compares is not None else ())
-        )
+        return any(self._compares_it(number, chain) for number in self._setters(numbers, at, insn))
 
-    def _is_the_value(self, number: int, place: Place, chain: Chain) -> bool:
+    def _setters(self, numbers: list[int], at: int, insn: Insn) -> list[int]:
+        """All that compare for instruction ``at``: CCMP goes on from another comparison."""
+        found: list[int] = []
+        while len(found) < _MOST_JOINED:
+            setter = self._setter(numbers, at, insn)
+            if setter is None or setter in found:
+                break
+            found.append(setter)
+            at = bisect_left(numbers, setter)
+            compares = self._recording.insn(setter)
+            if compares is None or not compares.reads_flags:
+                break
+            insn = compares
+        return found
+
+    def _compares_it(self, number: int, chain: Chain) -> bool:
+        compares = self._recording.insn(number)
+        places = compares.compared if compares is not None else ()
+        return any(self._is_the_value(number, place, chain) for place in places)
+
+    def _is_the_value(self, number: int, place: Place, chain: Chain, depth: int = 4) -> bool:
+        """Whether it is the value, or what an earlier comparison of it gave."""
         if not isinstance(place, (Register, Memory)):
             return False
         if isinstance(place, Register):
@@ -266,9 +285,20 @@ class Decider:
         else:
             location = ("memory", self._recording.where(number, place), place.size)
         found = trace_back(self._recording, number, location)
-        if found.origin != chain.origin or found.how != chain.how:
+        if found.origin == chain.origin and found.how == chain.how:
+            return found.origin >= 0 or found.last[:2] == chain.last[:2]
+        made = self._recording.insn(found.origin) if found.origin >= 0 else None
+        if made is None or not depth:
             return False
-        return found.origin >= 0 or found.last[:2] == chain.last[:2]
+        if found.how == "flags":
+            frame = self._by_frame[self._frames.of[found.origin].number]
+            at = bisect_left(frame, found.origin)
+            return any(self._compares_it(each, chain) for each in self._setters(frame, at, made))
+        if found.how != "result":
+            return False
+        sources = [source for move in made.moves for source in move.sources]
+        registers = [source for source in sources if isinstance(source, Register)]
+        return any(self._is_the_value(found.origin, r, chain, depth - 1) for r in registers)
 
 
 def _indexed(insn: Insn) -> Memory | None:

@@ -111,6 +111,8 @@ def _choose(
         again = _Run(other, runs, code, image)
         later = next(iter(again.decisions()), None)
         if later is not None and later.number > decision.number:
+            if decision.behind and run.recording.came_to(later.insn.address):
+                continue  # around once more, and out by the same way
             place = again.frames.place(later.insn.address)
             return decision, f"it would have returned the same, decided at {place} then"
     if doubtful is not None:
@@ -152,10 +154,11 @@ def _answer(
 
     branch, calls = None, []
     if decision is not None:
-        comparison = ""
-        if decision.setter is not None and decision.setter != decision.number:
-            setter = recording.insn(decision.setter)
-            comparison = "" if setter is None else setter.text
+        behind = [
+            n for n in (decision.setter, *decision.joined) if n not in (None, decision.number)
+        ]
+        setters = [recording.insn(number) for number in behind[::-1] if number is not None]
+        comparison = "; ".join(setter.text for setter in setters if setter is not None)
         branch = Branch(
             decision.frame.function,
             place(decision.insn.address),

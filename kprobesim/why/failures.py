@@ -18,7 +18,6 @@ __all__ = ["FailedCall", "as_error", "errno_text", "failed_calls"]
 
 _MAX_ERRNO = 4095  # linux/err.h
 _UNKNOWN = -1
-_THUNK = "indirect_thunk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def failed_calls(recording: Recording, frames: Frames, image: KernelImage) -> li
         error = as_error(value, 8) if size == _UNKNOWN else as_error(value, size)
         if error is None and size == _UNKNOWN and value >> 32 == 0:
             error = as_error(value, 4)
-        if error is None or _is_passed_on(frame) or _THUNK in frame.function:
+        if error is None or _is_passed_on(frame) or frame.is_thunk:
             continue
         if error == errno_names.EPERM and not _fails(frame.parent, recording):
             continue

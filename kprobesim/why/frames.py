@@ -41,10 +41,15 @@ class Frame:
     children: list[Frame] = field(default_factory=list)
 
     @property
+    def is_thunk(self) -> bool:
+        """Whether it only jumps to another function."""
+        return _THUNK in self.function
+
+    @property
     def caller(self) -> tuple[Frame, int] | None:
         """The function that called this one, and the number of the call: a thunk calls nobody."""
         frame, called_at = self.parent, self.called_at
-        while frame is not None and _THUNK in frame.function:
+        while frame is not None and frame.is_thunk:
             called_at = frame.called_at
             frame = frame.parent
         return None if frame is None or called_at is None else (frame, called_at)

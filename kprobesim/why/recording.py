@@ -56,6 +56,10 @@ class Recording:
         addresses, address = self._noted.addresses, self._noted.addresses[number]
         return sum(addresses[at] == address for at in range(number + 1))
 
+    def came_to(self, address: int) -> bool:
+        """Whether the instruction at ``address`` ran."""
+        return address in self._noted.addresses
+
     def insn(self, number: int) -> Insn | None:
         """Instruction ``number``."""
         return self.code.at(self._noted.addresses[number])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,11 @@ def test_symbols_and_probes_know_what_the_guest_has_loaded(shell: BootedKernel) 
     assert shown.items() <= {each.name: each.address for each in module.symbols}.items()
     assert str(k.symbols.at(shown["LZ4_compress_default"])).endswith(f" [{MODULE}]")
     assert k.check(name).on_func_entry
+    assert [each.source for each in k._module_types()] == [MODULE]
+    if find_spec("drgn") is not None:
+        from drgn.helpers.linux.module import find_module
+
+        assert find_module(k.drgn(), MODULE).name.string_().decode() == MODULE
     with k.probing(f"{MODULE}:*") as p:
         assert len(p.members) > 4
         enter(f"rmmod {MODULE}")

@@ -16,7 +16,7 @@ def test_the_branch_is_told(cli: Cli, sample: Path) -> None:
     assert "do_sys_open returned -2 (-ENOENT)" in outcome.out
     assert "decided in lookup_file" in outcome.out
     assert "first failure: lookup_file returned -ENOENT" in outcome.out
-    assert "then: do_sys_openat2 returned -ENOENT" in outcome.out
+    assert "failed: do_sys_openat2 returned -ENOENT" in outcome.out
     data = cli("why", sample, CALL, "--json").data
     assert data["branch"]["function"] == "lookup_file"
 

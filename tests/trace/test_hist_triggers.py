@@ -93,7 +93,7 @@ def test_a_refusal_in_the_log() -> None:
         ),
         (
             "keys=cpu,s",
-            "keys=common_cpucommon_cpu,s:vals=hitcount:sort=hitcount:size=2048",
+            "keys=common_cpucpu,s:vals=hitcount:sort=hitcount:size=2048",
             "keys=common_cpu,s:vals=hitcount:sort=hitcount:size=2048",
         ),
         (

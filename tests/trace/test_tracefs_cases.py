@@ -8,7 +8,8 @@ from pathlib import Path
 import compare_traces
 import pytest
 from compare_tracefs import Comparison
-from tracefs_cases import arguments, busy_check, control, dynamic_events, lines
+from tracefs_cases import arguments, busy_check, dynamic_events
+from tracefs_control import control, lines
 
 from kprobesim.asking.booted import booted_kernel
 

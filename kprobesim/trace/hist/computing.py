@@ -154,5 +154,5 @@ def _computed(field: HistField, leaves: Leaves) -> Compute:
 
 
 def _log2(number: int) -> int:
-    """Of the next power of two; of one that has no room in 64 bits it is 0."""
-    return max(number - 1, 0).bit_length() & 63
+    """Of the next power of two."""
+    return max(number - 1, 0).bit_length()

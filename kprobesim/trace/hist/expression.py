@@ -204,7 +204,7 @@ class Expressions:
             field = self._fields.find(name)
             if field is None or not field.size:
                 flags |= self._generic(name, field)
-                field = None
+                field = None if flags & HistFlag.STACKTRACE else field
         if modifier == "stacktrace" and self._version >= SINCE_STACK_CHECK:
             self._refuse("BAD_FIELD_MODIFIER", text)
         return replace(self._create(field, flags), buckets=buckets)
@@ -252,9 +252,9 @@ class Expressions:
         if flags & HistFlag.TIMESTAMP:
             return HistField(flags, label="common_timestamp")
         if flags & HistFlag.CPU:
-            return HistField(flags, size=4, label="common_cpu")
+            return HistField(flags, field, size=4, label="common_cpu")
         if flags & HistFlag.COMM:
-            return HistField(flags, size=STRING_BYTES, label="common_comm")
+            return HistField(flags, field, size=STRING_BYTES, label="common_comm")
         assert field is not None
         if field.is_string and field.kind is not FieldKind.PTR_STRING:
             static = field.kind is FieldKind.STATIC_STRING
