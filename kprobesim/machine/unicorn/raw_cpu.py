@@ -31,6 +31,8 @@ _MODELS: Mapping[str, Mapping[str, int]] = halves(
     },
     arm64={"": numbers.UC_CPU_ARM64_A72},
 )
+# Else ARM's TLB goes by the smallest page of old, 1 KiB.
+_PAGE_SIZES: Mapping[str, int] = halves(x86_64=0, arm64=4096)
 _VECTOR = ctypes.c_uint8 * 16
 
 
@@ -62,8 +64,8 @@ class RawCpu:
         self.handle = handle.value or 0
         weakref.finalize(self, lib.uc_close, self.handle)
         self._control(numbers.UC_CTL_CPU_MODEL, _MODELS[arch][model])
-        if arch == "arm64":  # else the TLB goes by the smallest of old ARM, 1 KiB
-            self._control(numbers.UC_CTL_UC_PAGE_SIZE, 4096)
+        if _PAGE_SIZES[arch]:
+            self._control(numbers.UC_CTL_UC_PAGE_SIZE, _PAGE_SIZES[arch])
 
     def _control(self, what: int, *values: int) -> None:
         code = numbers.UC_CTL_IO_WRITE << 30 | len(values) << 26 | what
