@@ -41,6 +41,11 @@ REGISTERS = {
     "x86_64": "ax bx cx dx si di bp sp r8 r9 r12 r15 flags ip orig_ax",
     "arm64": "x0 x1 x2 x8 x19 x20 x29 lr sp pc pstate",
 }
+SLEEPERS = [
+    "r1:sleepers/one hrtimer_nanosleep ret=$retval:s32",
+    "p:sleepers/all hrtimer_nanosleep",
+    "r2:sleepers/two hrtimer_nanosleep",
+]
 #: A new entry: what a string holds may go over several lines.
 ENTRY = re.compile(r"^ *(.{1,16})-(\d+) +\[\d+\] (\S+) +[\d.]+: ", re.MULTILINE)
 INIT = 1  # the shell that waits runs also while only ours are on
@@ -121,6 +126,27 @@ class Comparison:
                 self.kernel.kprobe_events.command(line)
         return len(self.kernel.tracing.events)
 
+    def profiles(self) -> list[tuple[str, str]]:
+        """Lines of ``kprobe_profile`` that differ where more calls sleep than may be followed."""
+        tracing = self.kernel.tracing
+        self.define(SLEEPERS)
+        for on in (True, False):
+            for event in tracing.events.values():
+                event.enabled = on
+            self.run(f"echo {on:d} > {TRACING}/events/sleepers/enable")
+            self.run("sleep 0.1 & sleep 0.1 & sleep 0.1 & sleep 0.05 & wait" if on else ":")
+        _, theirs = self.run(f"cat {TRACING}/kprobe_profile")
+        both = zip(theirs.splitlines(), tracing.profile().splitlines(), strict=True)
+        different = [(one, other) for one, other in both if one != other]
+        self.clean()
+        return different
+
+    def clean(self) -> None:
+        """Forget all events and entries."""
+        self.run(f"echo > {TRACING}/kprobe_events; echo > {TRACING}/trace")
+        self.kernel.kprobe_events.truncate()
+        self.kernel.tracing.buffer.clear()
+
     def compare(self, definitions: list[str]) -> tuple[int, list[str]]:
         """How many lines there were, and what is not equal."""
         tracing = self.kernel.tracing
@@ -147,9 +173,7 @@ class Comparison:
         for event in events:
             _, text = self.run(f"cat {TRACING}/events/{event.full_name}/format")
             found += unified_diff(_fields(text), _fields(event.format), n=0, lineterm="")
-        self.run(f"echo > {TRACING}/kprobe_events; echo > {TRACING}/trace")
-        self.kernel.kprobe_events.truncate()
-        tracing.buffer.clear()
+        self.clean()
         return len(theirs), found
 
 
@@ -175,6 +199,9 @@ def main() -> int:
             for line in found[:12]:
                 print(f"    {line[:300]}")
             failed += bool(found)
+        different = comparison.profiles()
+        print(f"{kernel.version} profile: {len(different)} lines not equal", flush=True)
+        failed += bool(different)
     return int(failed > 0)
 
 

@@ -44,13 +44,14 @@ def context_places(image: KernelImage) -> ContextPlaces:
     def member(struct: str, path: str) -> int | None:
         return None if btf is None else btf.offset(struct, path)
 
-    found = [symbol.address for symbol in image.symbols.candidates("__preempt_count")]
+    named = image.symbols.candidates("__preempt_count")
+    found = [symbol.address for symbol in named]
     hot, offset = image.symbols.candidates("pcpu_hot"), member("pcpu_hot", "preempt_count")
     if not found and hot and offset is not None:
         found = [hot[0].address + offset]
     return ContextPlaces(
         found[0] if found else None,
-        _size(btf),
+        _size(btf) if named else 4,
         member("task_struct", "thread_info.preempt_count"),
         member("task_struct", "thread_info.flags"),
         member("task_struct", "migration_disabled"),

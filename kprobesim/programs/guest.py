@@ -44,7 +44,6 @@ class Guest:
             address, as the kernel's way of return probes has it; else 0.
         cpu: The number of the CPU.
         tasks: Where its tasks are, and how they look.
-        places: Where it keeps in which context it runs.
         image: What it runs.
         stacks: The stacks of callers that its programs have met.
         unwound: The callers that its unwinder finds.
@@ -62,10 +61,14 @@ class Guest:
     caller: Words
     cpu: int
     tasks: Tasks
-    places: ContextPlaces
     image: KernelImage
     stacks: Stacks
     unwound: Unwound
+
+    @cached_property
+    def places(self) -> ContextPlaces:
+        """Where it keeps in which context it runs."""
+        return context_places(self.image)
 
     @cached_property
     def has_frames(self) -> bool:
@@ -99,7 +102,6 @@ def guest_of(machine: System, tasks: Tasks, image: KernelImage) -> Guest:
         caller=(ctypes.c_uint64 * 1)(),
         cpu=machine.vcpu.number,
         tasks=tasks,
-        places=context_places(image),
         image=image,
         stacks=Stacks(),
         unwound=Unwound(machine, image, machine.engine.hooks.keep),

@@ -8,7 +8,7 @@ __all__ = ["Names"]
 
 
 class Names:
-    """``SYMBOL+0xOFFSET/0xSIZE [MODULE]``, each asked for once."""
+    """``SYMBOL+0xOFFSET/0xSIZE [MODULE]``; the kernel's own are asked for once."""
 
     def __init__(self, symbols: SymbolTable) -> None:
         self._symbols = symbols
@@ -19,5 +19,7 @@ class Names:
         name = self._known.get(address)
         if name is None:
             found = self._symbols.at(address)
-            name = self._known[address] = f"{address:#x}" if found is None else str(found)
+            name = f"{address:#x}" if found is None else str(found)
+            if found is not None and not found.symbol.module:  # modules come and go
+                self._known[address] = name
         return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from kprobesim.why.slicing import Chain, Location, trace_back
 __all__ = ["Decider", "Decision"]
 
 _MOST_JOINED = 8
+_MAX_ERRNO = 4095  # linux/err.h
+_GCC = 14
 _BELOW, _ABOVE = 0x10000, 0x1000
 """How far from a function's entry its own part of the stack reaches."""
 
@@ -79,6 +82,42 @@ class Decider:
         register = self._recording.result_number
         size = 4 if self._recording.returned >> 32 in (0, MASK32) else 8
         return trace_back(self._recording, self._recording.end, ("register", register, size))
+
+    def passed_on(self, decision: Decision, chain: Chain) -> Chain | None:
+        """The way of an error that is only passed on, although the code makes it anew.
+
+        gcc knows since 14 what the static functions of a file return. Where one returns 0 or a
+        single error, ``if (err) return err;`` becomes a constant.
+
+        Returns:
+            ``None`` where that cannot be so: the function is called through a pointer, or can be
+            called from other files.
+        """
+        if chain.how != "constant" or decision.setter is None or not _knows_results(self._image):
+            return None
+        setter = self._recording.insn(decision.setter)
+        error = self._recording.returned & MASK32
+        for place in setter.compared if setter is not None else ():
+            if not isinstance(place, Register) or error <= MASK32 - _MAX_ERRNO:
+                continue
+            if self._recording.register(decision.setter, place.number) & MASK32 != error:
+                continue
+            location = "register", place.number, 4
+            found = trace_back(self._recording, decision.setter, location)
+            if found.origin >= 0 and self._comes_out_of_static(decision.frame, found.origin):
+                return found
+        return None
+
+    def _comes_out_of_static(self, frame: Frame, origin: int) -> bool:
+        inner: Frame | None = self._frames.of[origin]
+        while inner is not None and inner.parent is not frame:
+            inner = inner.parent
+        if inner is None or inner.called_at is None:
+            return False
+        call = self._recording.insn(inner.called_at)
+        symbol = self._image.symbols.at(self._recording.address(inner.entry))
+        direct = call is not None and call.goes_to is not None
+        return direct and symbol is not None and symbol.symbol.type.islower()
 
     def decisions(self, chain: Chain) -> Iterator[Decision]:
         """What may have decided, the most likely first: the innermost function, its last branch."""
@@ -299,6 +338,12 @@ class Decider:
         sources = [source for move in made.moves for source in move.sources]
         registers = [source for source in sources if isinstance(source, Register)]
         return any(self._is_the_value(found.origin, r, chain, depth - 1) for r in registers)
+
+
+def _knows_results(image: KernelImage) -> bool:
+    """Whether its compiler may have taken a function's result for known."""
+    compiler = re.search(r"gcc\S* \([^)]*\) (\d+)\.", image.banner)
+    return compiler is not None and int(compiler[1]) >= _GCC
 
 
 def _indexed(insn: Insn) -> Memory | None:

@@ -25,6 +25,8 @@ MOST = 2_000_000
 """Instructions that a run may have."""
 _TRIED = 6
 """Decisions of which the other side is tried."""
+_DEEPEST = 100
+"""Functions that an error is passed on by."""
 _LONGER = 4
 """How much longer another way may be, and instructions that it may have in any case."""
 _AT_LEAST = 400_000
@@ -41,7 +43,13 @@ class _Run:
         self.chain: Chain = self.decider.origin()
 
     def decisions(self) -> list[Decision]:
-        return list(islice(self.decider.decisions(self.chain), _TRIED))
+        for _ in range(_DEEPEST):
+            found = list(islice(self.decider.decisions(self.chain), _TRIED))
+            chain = self.decider.passed_on(found[0], self.chain) if found else None
+            if chain is None:
+                break
+            self.chain = chain
+        return found
 
 
 def explain(

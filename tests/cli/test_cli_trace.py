@@ -17,7 +17,12 @@ from typing import Any
 
 import pytest
 from cli.pseudo_terminal import PseudoTerminal
+from makers.arm64_code import LOOP, bare_guest
 from makers.boots import Boots
+
+from kprobesim import BootedKernel
+from kprobesim.boot.boards import board_class
+from kprobesim.user_cache import cache_directory
 
 Cli = Callable[..., Any]
 CRC = zlib.crc32(b"123456789") ^ 0xFFFFFFFF
@@ -208,3 +213,19 @@ def test_lines_for_a_shell(cli: Cli, real_image: Path, boots: Boots) -> None:
     assert _body(lines[-1]).endswith(" <- do_sys_openat2) ret=-2")
     assert "can't open '/etc/nothing'" in outcome.err
     assert "ended with 1" in outcome.err
+    folder = cache_directory()
+    assert folder is not None
+    kept = max((folder / "booted").glob("*.kps"), key=os.path.getmtime)
+    again = cli("trace", kept, *command[2:])
+    assert [line for line in again.lines if line.endswith(' name="/etc/nothing"')] != []
+
+
+def test_a_snapshot_without_our_shell(cli: Cli, tmp_path: Path) -> None:
+    image = bare_guest([LOOP])
+    board = board_class("arm64")(image, initrd=None, append="", memory=16 << 20)
+    file = tmp_path / "bare.kps"
+    BootedKernel(image, board).snapshot(file)
+    outcome = cli("trace", file, "--run", "ls", "-e", "p vfs_read")
+    assert outcome.code == 2
+    assert "was not booted to our shell" in outcome.err
+    assert "leave --boot out" in cli("trace", file, "--boot", "-e", "p vfs_read").err

@@ -33,3 +33,4 @@ def test_both_agree(real_image: Path) -> None:
     count, different = traces.compare([*map(traces.filled, definitions)])
     assert count > 5
     assert different == []
+    assert traces.profiles() == []

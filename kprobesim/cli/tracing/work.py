@@ -195,7 +195,7 @@ class _Lines:
         if is_snapshot(args.image):
             kernel = load_kernel(args)
             assert isinstance(kernel, BootedKernel)
-            if READY not in kernel.console.text:
+            if READY.encode() not in kernel.console.output:
                 raise UsageError(
                     f"{args.image} was not booted to our shell, which --run tells what to do: give "
                     "the image itself, or a snapshot whose console says kprobesim-shell waits"
