@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import ImageError, TypesError, UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
@@ -216,6 +216,42 @@ class Typing:
     def _types_if_any(self) -> Sequence[Btf]:
         return () if self.image.btf is None else self._types()
 
+    def arg(self, function: str, name: str) -> Any:
+        """The argument ``name`` of ``function`` with its type, for programs.
+
+        >>> file = k.arg("vfs_read", "file")
+        >>> k.count("vfs_read", key=file.f_path.dentry.d_name.name.string)
+
+        Args:
+            function: Where the program is to be planted.
+            name: What BTF calls the argument.
+
+        Returns:
+            A value, for a number; else what has members (:class:`TypedExpression`).
+
+        Raises:
+            ImageError: The kernel was built without CONFIG_DEBUG_INFO_BTF.
+            UsageError: BTF does not know the function or that argument, or it is no number and no
+                pointer.
+        """
+        from kprobesim.functions.passed import passed
+        from kprobesim.programs.leaves import Argument
+        from kprobesim.programs.typed import TypedExpression, width_of
+        from kprobesim.programs.values import Cast
+        from kprobesim.types.model import Composite, Pointer
+
+        declared = self._declared(function.rpartition(":")[2])
+        if declared is None:
+            raise UsageError(f"BTF does not say which arguments {function}() has: use arg(0)")
+        place = _place_of(function, passed(declared, self.image.arch), name)
+        type = place.parameter.type
+        if not place.words or (isinstance(type.stripped, Composite) and not place.by_address):
+            raise UsageError(f"the argument {name!r} of {function}() is passed in parts")
+        value = Argument(place.words[0])
+        if place.by_address or isinstance(type.stripped, Pointer):
+            return TypedExpression(value, type)
+        return Cast(value, width_of(type)) if (type.size or 0) < 8 else value
+
     # -- arguments ---------------------------------------------------------------------------------
 
     def _named_argument(self, regs: PtRegs, name: str) -> TypedValue:
@@ -223,10 +259,7 @@ class Typing:
         from kprobesim.types.model import Composite
 
         function, places = self._passed(regs.ip)
-        place = next((each for each in places if each.parameter.name == name), None)
-        if place is None:
-            names = ", ".join(each.parameter.name for each in places) or "none"
-            raise UsageError(f"{function}() has no argument {name!r}: it has {names}")
+        place = _place_of(function, places, name)
         return self._argument(regs, place, isinstance(place.parameter.type.stripped, Composite))
 
     def _argument(self, regs: PtRegs, place: Passed, is_struct: bool) -> TypedValue:
@@ -288,3 +321,12 @@ class Typing:
                 assert isinstance(found, Function)
                 return found
         return None
+
+
+def _place_of(function: str, places: Sequence[Passed], name: str) -> Passed:
+    """Where the argument ``name`` is."""
+    place = next((each for each in places if each.parameter.name == name), None)
+    if place is None:
+        names = ", ".join(each.parameter.name for each in places) or "none"
+        raise UsageError(f"{function}() has no argument {name!r}: it has {names}")
+    return place

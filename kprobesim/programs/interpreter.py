@@ -16,7 +16,7 @@ from kprobesim.programs.calling import Call
 from kprobesim.programs.choices import OrElse, Select
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
-from kprobesim.programs.matching import Matches
+from kprobesim.programs.matching import Length, Matches
 from kprobesim.programs.program import Program
 from kprobesim.programs.types import AT_PLACE, Int
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
@@ -76,6 +76,7 @@ class _Values:
             Cast: self._cast,
             Const: lambda value: lambda regs, here: value.number,
             Fact: self._fact,
+            Length: self._length,
             Load: self._load,
             Matches: self._matches,
             Operation: self._operation,
@@ -148,6 +149,15 @@ class _Values:
             return FAULT if is_fault else whole
 
         return text
+
+    def _length(self, value: Length) -> Compute:
+        of = self.make(value.text)
+
+        def length(regs: Any, here: int) -> Any:
+            text = of(regs, here)
+            return 0 if text is FAULT else len(text)
+
+        return length
 
     def _matches(self, value: Matches) -> Compute:
         of, pattern = self.make(value.text), value.pattern

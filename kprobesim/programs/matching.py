@@ -1,4 +1,4 @@
-"""``Matches``: whether a text is like a pattern."""
+"""What is asked of a text: whether it is like a pattern, and how long it is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from kprobesim.errors import UsageError
 from kprobesim.programs.patterns import Pattern
-from kprobesim.programs.types import BOOL, Int, Str
-from kprobesim.programs.values import TextConst, Value, operation
+from kprobesim.programs.types import BOOL, U64, Int, Str
+from kprobesim.programs.values import Text, TextConst, Value, operation
 
-__all__ = ["Matches", "matches"]
+__all__ = ["Length", "Matches", "matches"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,6 +26,21 @@ class Matches(Value):
 
     def __str__(self) -> str:
         return f"matches({self.text}, {self.pattern.atoms})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Length(Value):
+    """Bytes of a text; of one that cannot be read 0."""
+
+    text: Text
+
+    @property
+    def type(self) -> Int:
+        """A number."""
+        return U64
+
+    def __str__(self) -> str:
+        return f"length({self.text})"
 
 
 def matches(text: Value, pattern: Pattern) -> Value:

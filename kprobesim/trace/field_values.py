@@ -8,11 +8,15 @@ from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.errors import UsageError
 from kprobesim.programs.choices import or_else
 from kprobesim.programs.leaves import Fact
-from kprobesim.programs.values import Value, as_value
+from kprobesim.programs.matching import Length
+from kprobesim.programs.values import Text, Value, as_value
+from kprobesim.trace.event_format import event_fields
 from kprobesim.trace.filters.field import Field
 from kprobesim.trace.record import NO_STACK
 
 __all__ = ["ProbeFields"]
+
+_MOST_BYTES = 4088  # of a record (trace_event_buffer_lock_reserve(), 6.1)
 
 
 class ProbeFields:
@@ -74,6 +78,20 @@ class ProbeFields:
         definition = self._definition
         at_entry = definition.returns or (definition.symbol and not definition.offset)
         return or_else(Fact("stack_id" if at_entry else "unwound"), NO_STACK)
+
+    @property
+    def fits(self) -> Value | None:
+        """Whether the kernel has room for the record, without which triggers are not asked.
+
+        ``None``: it always has.
+        """
+        last = event_fields(self._definition)[-1]
+        texts = [value for values in self._arguments.values() for value in values]
+        size: Value | None = None
+        for text in texts:
+            if isinstance(text, Text):
+                size = Length(text) + 1 if size is None else size + Length(text) + 1
+        return None if size is None else size <= _MOST_BYTES - last.offset - last.size
 
     def _fact(self, field: Field) -> Value:
         fact = self._facts.get(field.name)

@@ -200,6 +200,18 @@ def test_texts_capacity_filters_and_names(guest: CalledKernel) -> None:
         files["events/t/e/trigger"].append("hist:name=both:keys=x")
 
 
+def test_a_hit_whose_record_has_no_room_is_not_counted(guest: CalledKernel) -> None:
+    fetch = "%di" if guest.arch == "x86_64" else "%x0"
+    files = guest.tracefs
+    files["kprobe_events"].write(f"p:t/long gcd text=+0({fetch}):string\n")
+    files["events/t/long/trigger"].write("hist:keys=common_cpu")
+    at = guest.alloc(8192)
+    for length in (100, 4060, 4090):
+        guest.write(at, b"x" * length + b"\0")
+        guest.call("gcd", at, 1)
+    assert "Hits: 2\n" in files["events/t/long/hist"].read()
+
+
 def test_triggers_switch_tracing_and_events(guest: CalledKernel) -> None:
     traced(guest)
     files = guest.tracefs

@@ -22,7 +22,7 @@ from kprobesim.programs.compiler.refusal import NotCompiledError
 from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
-from kprobesim.programs.matching import Matches
+from kprobesim.programs.matching import Length, Matches
 from kprobesim.programs.types import ALWAYS_KNOWN, AT_PLACE, Int, Str
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
 from kprobesim.sizes import MASK64
@@ -78,6 +78,7 @@ class Emitter:
             Cast: self._cast,
             Const: lambda value: Emitted(word(value.number), None),
             Fact: self._fact,
+            Length: lambda value: Emitted(self._read_text(value.text)[1], None),
             Load: self._load,
             Matches: self._matches,
             Operation: self._operation,
@@ -228,15 +229,20 @@ class Emitter:
         is_fault = b.and_(is_users, b.icmp_unsigned("==", length, word(0)))
         return b.select(is_fault, word(-1), length)
 
+    def _read_text(self, text: Text) -> tuple[IrValue, IrValue]:
+        """A copy of a text, and how long it is; of one that cannot be read 0."""
+        b = self.builder
+        with b.goto_entry_block():
+            space = b.alloca(I8, text.type.size)
+        length = self.text_length(text, space)
+        return space, b.select(b.icmp_signed("<", length, word(0)), word(0), length)
+
     def _matches(self, value: Matches) -> Emitted:
         """A text that cannot be read is an empty one."""
         b, text = self.builder, value.text
         assert isinstance(text.type, Str)
         if isinstance(text, Text):
-            with b.goto_entry_block():
-                space = b.alloca(I8, text.type.size)
-            length = self.text_length(text, space)
-            length = b.select(b.icmp_signed("<", length, word(0)), word(0), length)
+            space, length = self._read_text(text)
         else:
             emitted, length = self.value(text), word(text.type.size)
             space = b.inttoptr(emitted.word, I8.as_pointer())

@@ -21,11 +21,13 @@ from kprobesim.trace.hist.versions import (
     SINCE_BUCKETS,
     SINCE_COMM,
     SINCE_CONSTANTS,
+    SINCE_NAMED_SCALES,
     SINCE_NAMES,
     SINCE_NOHITCOUNT,
     SINCE_PERCENT,
     SINCE_STACK_CHECK,
     SINCE_STACKTRACE,
+    tells_widths,
 )
 
 __all__ = ["STRING_BYTES", "Expressions", "constant_of", "divided", "stack_depth"]
@@ -125,7 +127,9 @@ class Expressions:
         if constant:
             number = constant_of(operator, left.number, right.number)
             return HistField(flags, number=number)
-        label = f"{left.expression_text()}{operator}{right.expression_text()}"
+        widths = tells_widths(self._version)
+        texts = [side.expression_text(widths=widths) for side in (left, right)]
+        label = operator.join(texts)
         return HistField(
             flags,
             size=left.size,
@@ -155,11 +159,15 @@ class Expressions:
         if self._version >= SINCE_CONSTANTS and inner[end + 1 :]:
             self._refuse("UNARY_MINUS_SUBEXPR", inner)
         of = self._operand(inner[:end])
+        scaled = of.has(HistFlag.LOG2 | HistFlag.BUCKET)
+        if scaled and self._version >= SINCE_NAMED_SCALES:
+            raise HistError(errno.EINVAL, *self.logged)
+        text = of.expression_text(widths=tells_widths(self._version))
         return HistField(
             flags | HistFlag.EXPR | of.flags & _TIME,
             size=of.size,
             signed=of.signed,
-            label=f"-({of.expression_text()})",
+            label="" if scaled else f"-({text})",
             operator="neg",
             operands=(of,),
         )

@@ -93,7 +93,8 @@ class HistField:
         """The word behind its name, with a dot; or nothing."""
         return next((f".{word}" for flag, word in _WORDS.items() if self.flags & flag), "")
 
-    def expression_text(self) -> str:
-        """As an operand of an expression is written."""
+    def expression_text(self, *, widths: bool) -> str:
+        """As an operand of an expression is written; ``widths``: with that of its buckets."""
         start = str(self.number) if self.has(HistFlag.CONST) else ""
-        return f"{start}{self.name}{self.modifier}"
+        width = f"={self.buckets}" if widths and self.buckets else ""
+        return f"{start}{self.name}{self.modifier}{width}"

@@ -81,20 +81,30 @@ class EventTriggers:
         early: list[MakeAction] = []
         late: list[MakeAction] = []
         for trigger in self.triggers:
+            made = _actions(trigger, conditional=conditional)
             if conditional and trigger.command == "traceon":
-                late[:0] = _actions(trigger)  # the record's place was asked for before it
+                late[:0] = made  # the record's place was asked for before it
             elif trigger.is_late or (trigger.target is self.event and not conditional):
-                late += _actions(trigger)
+                late += made
             else:
-                early += _actions(trigger)
+                early += made
         self.event.act(early, late)
 
 
-def _actions(trigger: Trigger) -> list[MakeAction]:
-    """What makes the actions of one probe's program: a call, entries for a gate, or both."""
+def _actions(trigger: Trigger, *, conditional: bool) -> list[MakeAction]:
+    """What makes the actions of one probe's program: a call, entries for a gate, or both.
+
+    Args:
+        trigger: The trigger.
+        conditional: Whether the kernel asks the event's triggers with the record at hand.
+    """
 
     def when(fields: ProbeFields) -> Value | None:
-        return None if trigger.condition is None else condition(trigger.condition, fields)
+        fits = fields.fits if conditional else None
+        if trigger.condition is None:
+            return fits
+        met = condition(trigger.condition, fields)
+        return met if fits is None else fits & met
 
     def call(fields: ProbeFields) -> Action:
         assert trigger.run is not None
