@@ -48,6 +48,8 @@ SLEEPERS = [
 ]
 #: A new entry: what a string holds may go over several lines.
 ENTRY = re.compile(r"^ *(.{1,16})-(\d+) +\[\d+\] (\S+) +[\d.]+: ", re.MULTILINE)
+#: Bytes that are no text, as the console and as entries have them.
+NO_TEXT = re.compile(r"(?:\\x[0-9a-f]{2}|\ufffd)+")
 INIT = 1  # the shell that waits runs also while only ours are on
 
 
@@ -81,7 +83,7 @@ def lines(text: str) -> list[str]:
     for match, after in zip(starts, [*starts[1:], None], strict=True):
         body = text[match.end() : after.start() if after else len(text)].rstrip()
         if int(match[2]) != INIT:
-            found.append(f"{match[1]}-{match[2]} {match[3]} {body}")
+            found.append(f"{match[1]}-{match[2]} {match[3]} {NO_TEXT.sub('?', body)}")
     return found
 
 

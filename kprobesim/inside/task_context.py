@@ -23,6 +23,7 @@ class ContextPlaces(HexRepr):
         preempt_member: The same as a member of ``task_struct`` (ARM64).
         flags_member: ``thread_info.flags`` in ``task_struct``.
         migration_member: ``migration_disabled`` in it.
+        softirq_member: ``softirq_disable_cnt`` in it, which CONFIG_PREEMPT_RT counts apart.
     """
 
     preempt_variable: int | None
@@ -30,6 +31,7 @@ class ContextPlaces(HexRepr):
     preempt_member: int | None
     flags_member: int | None
     migration_member: int | None
+    softirq_member: int | None
 
 
 def _size(btf: Btf | None) -> int:
@@ -55,4 +57,5 @@ def context_places(image: KernelImage) -> ContextPlaces:
         member("task_struct", "thread_info.preempt_count"),
         member("task_struct", "thread_info.flags"),
         member("task_struct", "migration_disabled"),
+        member("task_struct", "softirq_disable_cnt"),
     )

@@ -112,7 +112,8 @@ class TaskFacts:
             if places.preempt_bytes == 8:
                 count = count & 0x7FFF_FFFF | count >> 63 << 31
         flags, migration = member(places.flags_member, 2), member(places.migration_member, 1)
-        return count | flags << 32 | migration << 48 | off << 63
+        softirqs = member(places.softirq_member, 2) >> 8 & 0x7F
+        return count | flags << 32 | migration << 48 | softirqs << 56 | off << 63
 
     def comm(self) -> bytes | None:
         """The task's name."""

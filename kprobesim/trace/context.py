@@ -125,9 +125,10 @@ class ContextOf:
             flags |= int(TraceFlag.NMI)
         if count // layout.hardirq & 15:
             flags |= int(TraceFlag.HARDIRQ)
-        if count & _SOFTIRQ:
+        if count & _SOFTIRQ or found.softirqs & 1:
             flags |= int(TraceFlag.SOFTIRQ)
-        if self._has_migration and (count & _SOFTIRQ_MASK) >> _BH:
+        disabled = (count & _SOFTIRQ_MASK) >> _BH or found.softirqs >> 1
+        if self._has_migration and disabled:
             flags |= int(TraceFlag.BH_OFF)
         needs = found.thread_flags & self._need
         if needs:

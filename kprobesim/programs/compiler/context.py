@@ -195,6 +195,9 @@ class _Function:
             context = b.or_(context, b.shl(member(places.flags_member, 16), const(32)))
         if places.migration_member is not None:
             context = b.or_(context, b.shl(member(places.migration_member, 8), const(48)))
+        if places.softirq_member is not None:
+            softirqs = b.and_(b.lshr(member(places.softirq_member, 16), const(8)), const(0x7F))
+            context = b.or_(context, b.shl(softirqs, const(56)))
         tgid = b.shl(member(offsets["tgid"], 32), const(32))
         b.ret(_pair(b, context, b.or_(member(offsets["pid"], 32), tgid)))
 
