@@ -8,10 +8,11 @@ r"""Real Linux kernels inside a Python process, with real kprobes on them.
 
 from __future__ import annotations
 
-import gc
 import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from kprobesim.garbage import no_garbage
 
 if TYPE_CHECKING:
     from kprobesim.asking.booted import open_shell
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from kprobesim.stack.stack_trace import Frame, StackTrace
     from kprobesim.trace.files.refusal import TracefsError
     from kprobesim.trace.filters.error import FilterError
+    from kprobesim.trace.hist.error import HistError
     from kprobesim.trace.tracefs import Tracefs, TracefsFile
     from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
@@ -125,6 +127,7 @@ __all__ = [
     "GuestStop",
     "GuestTimeout",
     "GuestWarning",
+    "HistError",
     "Hit",
     "HitKind",
     "ImageError",
@@ -232,6 +235,7 @@ _HOMES = {
     "typed.value": "TypedValue",
     "trace.files.refusal": "TracefsError",
     "trace.filters.error": "FilterError",
+    "trace.hist.error": "HistError",
     "trace.tracefs": "Tracefs TracefsFile",
     "unbooted.trap_tables": "GuestWarning",
 }
@@ -243,15 +247,11 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     path = f"{__name__}.{home}"
-    collects = gc.isenabled()  # modules are no garbage: a tenth of the time went into looking
-    gc.disable()
-    try:
-        value = getattr(import_module(path), name)
-    except AttributeError:  # it is a module
-        value = import_module(f"{path}.{name}")
-    finally:
-        if collects:
-            gc.enable()
+    with no_garbage():
+        try:
+            value = getattr(import_module(path), name)
+        except AttributeError:  # it is a module
+            value = import_module(f"{path}.{name}")
     globals()[name] = value
     return value
 

@@ -3,12 +3,13 @@
 To write and compile a dataclass's methods takes half a millisecond, and a resumed kernel imports
 eighty of them. ``dataclass`` and ``field`` here are those of the standard library to whoever
 reads, checks or uses a class; only that :mod:`dataclasses` is asked when an instance is made, or
-when a method or a list of fields is looked up. ``slots=True`` makes another class, so there it is
-asked at once.
+when a method or a list of fields is looked up. With ``slots=True`` and a default value it is asked
+at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,15 @@ else:
 
         def late(cls):
             own_init = "__init__" in vars(cls) or not options.get("init", True)
-            if options.get("slots") or (own_init and options.get("frozen")):
+            fields = vars(cls).get("__annotations__", {})
+            slots = options.get("slots", False)
+            if (own_init and options.get("frozen")) or (
+                slots and any(f in vars(cls) for f in fields)
+            ):
                 return _complete(cls, options)
+            if slots:
+                options.pop("slots")  # they are there now
+                cls = _with_slots(cls, fields, frozen=options.get("frozen", False))
             for name in _made(options):
                 if name not in vars(cls):
                     setattr(cls, name, _Late(cls, name, options))
@@ -39,6 +47,27 @@ else:
     def field(**options):
         """As :func:`dataclasses.field`."""
         return _Field(options)
+
+
+def _with_slots(cls: type, fields: Iterable[str], *, frozen: bool) -> type:
+    """The same class with a slot for each of its ``fields``, none of which has a default."""
+    content = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
+    content["__slots__"] = tuple(fields)
+    if frozen:
+        content.setdefault("__getstate__", _state_of)
+        content.setdefault("__setstate__", _set_state)
+    made = type(cls)(cls.__name__, cls.__bases__, content)
+    made.__qualname__ = cls.__qualname__
+    return made
+
+
+def _state_of(self: Any) -> list[Any]:
+    return [getattr(self, name) for name in self.__dataclass_fields__]
+
+
+def _set_state(self: Any, state: list[Any]) -> None:
+    for name, value in zip(self.__dataclass_fields__, state, strict=True):
+        object.__setattr__(self, name, value)
 
 
 def _made(options: dict[str, Any]) -> list[str]:

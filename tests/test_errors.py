@@ -18,6 +18,7 @@ from kprobesim import (
     FilterError,
     GuestMemoryError,
     GuestStop,
+    HistError,
     Kernel,
     KprobeError,
     KprobesimError,
@@ -100,6 +101,7 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
         22, "p f %no", "BAD_REG_NAME", "Invalid register name", 4
     ),
     FilterError: lambda kind, _: kind(22, "len >", "INVALID_VALUE", 4),
+    HistError: lambda kind, _: kind(22),
     TracefsError: lambda kind, _: kind(22, "no number"),
     ExpressionError: lambda kind, _: kind("no number", "f(x)", 2),
     GuestStop: lambda kind, regs: kind("stopped", regs, *_STOP),

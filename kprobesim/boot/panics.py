@@ -18,7 +18,7 @@ _LAST_WORDS = _SECOND // 4  # for what a panic prints
 _SILENCE = _SECOND  # by then a kernel has its console
 _FUNCTIONS = "panic", "vpanic"
 _MOST = 8
-_IN_TRACE = re.compile(rf"(\? )?({'|'.join(_FUNCTIONS)})\+")
+_IN_TRACE = rf"(\? )?({'|'.join(_FUNCTIONS)})\+"
 _FIRST_LINE = "Kernel panic - not syncing: "
 _LAST_LINE = "---[ end Kernel panic"
 
@@ -96,4 +96,4 @@ def panic_line(console: Console) -> str:
 
 def panic_in_trace(trace: Sequence[str]) -> int | None:
     """The number of the entry of a call trace that is the panic."""
-    return next((n for n, entry in enumerate(trace) if _IN_TRACE.match(entry)), None)
+    return next((n for n, entry in enumerate(trace) if re.match(_IN_TRACE, entry)), None)

@@ -56,7 +56,7 @@ class Dialect:
         full_errno: What an argument fails with that leaves no room to store it.
         number_errno: What a number that is none fails with in ``$stackN`` and ``$argN``; 0: with
             what ``kstrtoul()`` says.
-        saturates: ``simple_strtoul()`` makes of too large a number the largest.
+        saturates: ``simple_strtoul()`` makes of too large a number the largest (7.2).
         short_log: ``error_log`` keeps 255 characters of a command, and columns modulo 256.
         newest: Nested casts, ``$current`` and per-CPU variables (7.3).
         most_nested: Of ``+0(``, casts and per-CPU reads; 0: as many as there is room for.
@@ -144,7 +144,7 @@ def dialect_of(
         too_long_errno=errno.E2BIG if "NEED_STRING_TYPE" in texts else errno.EINVAL,
         full_errno=errno.E2BIG if "NEED_STRING_TYPE" in texts else errno.EINVAL,
         number_errno=0 if newest else errno.EINVAL,
-        saturates=newest,
+        saturates=version >= (7, 2),
         short_log=version < (5, 18),
         newest=newest,
         most_nested=8 if newest else 0,

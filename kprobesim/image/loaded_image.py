@@ -48,7 +48,6 @@ class LoadedImage(KernelImage):
             kernel.segments,
             section_headers=kernel.section_headers,
             read_columns=read_columns,
-            percpu_load=kernel.percpu_load if kernel.has_symbols else None,
             read_build_id=lambda: kernel.build_id,
             banner=kernel.banner,
         )
@@ -57,6 +56,11 @@ class LoadedImage(KernelImage):
     def modules(self) -> Mapping[str, ModuleImage]:
         """By name, the oldest first."""
         return self._modules
+
+    @property
+    def percpu_load(self) -> int | None:
+        """Where the initial copy of the kernel's per-CPU data lies."""
+        return self.kernel.percpu_load if self.kernel.has_symbols else None
 
     @cached_property
     def kallsyms_all(self) -> bool:

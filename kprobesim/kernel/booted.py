@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 
 Until = str | float | Callable[["BootedKernel"], bool] | None
 """What :meth:`BootedKernel.run` waits for: a text on the console, a time, or a condition."""
+WhichModel: TypeAlias = "Model | Callable[[], Model | None] | None"
 
 _STEPS = 1000  # of one hit: a REP instruction takes many
 
@@ -65,7 +66,7 @@ class BootedKernel(Kernel):
         self,
         image: KernelImage,
         board: Board,
-        model: Model | None = None,
+        model: WhichModel = None,
         *,
         strict: bool = False,
         init_freed: bool = False,
@@ -75,7 +76,7 @@ class BootedKernel(Kernel):
         Args:
             image: What boots on it, or has.
             board: The board.
-            model: The kernel whose kprobes to imitate; by default its own.
+            model: The kernel whose kprobes to imitate, or what gives it; by default its own.
             strict: Imitate it also where it is wrong.
             init_freed: It has given the memory of ``__init`` functions back.
         """
@@ -89,9 +90,10 @@ class BootedKernel(Kernel):
         self._dies_watched = False
         board.to_prepare.append(self._watch_init_memory)
 
-    def _make_manager(self, model: Model | None, *, strict: bool) -> KprobesManager:
+    def _make_manager(self, model: WhichModel, *, strict: bool) -> KprobesManager:
         from kprobesim.kernel.on_demand import make_manager
 
+        model = model() if callable(model) else model
         manager = make_manager(self.image, self.machine, self.call, model, strict=strict)
         manager.init_memory.freed = self._init_freed
         self._guest_image.tell(manager.module_notifier)
@@ -394,6 +396,4 @@ class BootedKernel(Kernel):
 
 
 def _missing(reason: StopReason, *, missed: bool) -> StopReason:
-    from dataclasses import replace
-
-    return replace(reason, missed=missed)
+    return StopReason(reason.kind, reason.detail, missed)

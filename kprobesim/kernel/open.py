@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.errors import ImageError, UsageError
+from kprobesim.garbage import no_garbage
 from kprobesim.image import KernelImage
 from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.probing import as_kprobes
@@ -187,11 +188,27 @@ def resume_kernel(
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """See :meth:`Kernel.resume`."""
-    from kprobesim.kprobes.model import known_model
+    with no_garbage():
+        return _resume(path, image, memory, probes, model, strict, clock, progress)
 
+
+def _resume(
+    path: _Path,
+    image: _Path | None,
+    memory: int | str | None,
+    probes: Sequence[Kprobe],
+    model: str | None,
+    strict: bool | None,
+    clock: str,
+    progress: Callable[[str], None] | None,
+) -> BootedKernel:
     planned = as_kprobes(probes)
     size = None if memory is None else memory_size(memory)
-    asked = known_model(model)
+    asked = None
+    if model is not None:
+        from kprobesim.kprobes.model import known_model
+
+        asked = known_model(model)
     with SnapshotReading(path) as reading:
         from kprobesim.kernel.booted import BootedKernel
         from kprobesim.kernel.snapshots import Wanted, resume_board

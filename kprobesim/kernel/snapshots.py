@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
@@ -23,6 +23,7 @@ from kprobesim.image import KernelImage
 from kprobesim.image.state import identity, late_pages, pack_image, unpack_image
 from kprobesim.kernel.reading import SnapshotReading, memory_of
 from kprobesim.kprobes.checked_state import check_probes
+from kprobesim.kprobes.model_facts import MODEL_NAMES, check_facts, own_facts, with_facts
 from kprobesim.late_dataclasses import dataclass
 from kprobesim.snapshot.container import Container, read_container, write_container
 from kprobesim.snapshot.packing import PackingError, pack, pack_value, unpack, unpack_value
@@ -34,6 +35,8 @@ if TYPE_CHECKING:  # most snapshots hold none
     from kprobesim.programs.saved import SavedPrograms
     from kprobesim.trace.tracing import Tracing
 
+MakeModel: TypeAlias = "Callable[[], Model | None]"
+
 __all__ = ["Resumed", "Wanted", "check_place", "describe", "resume_board", "write_snapshot"]
 
 
@@ -41,7 +44,7 @@ __all__ = ["Resumed", "Wanted", "check_place", "describe", "resume_board", "writ
 class Resumed:
     """What a snapshot held: a board that stands where it stood, and the state of its probes.
 
-    ``model`` is the kernel whose kprobes to imitate (``None``: that of the image's version), also
+    ``model()`` is the kernel whose kprobes to imitate (``None``: that of the image's version), also
     where it is wrong if ``strict``.
     """
 
@@ -50,7 +53,7 @@ class Resumed:
     probes: Any
     programs: SavedPrograms | None
     tracing: Any
-    model: Model | None
+    model: MakeModel
     strict: bool
 
 
@@ -81,7 +84,6 @@ def write_snapshot(
     tracing: Tracing | None = None,
 ) -> None:
     """Write all of a booted kernel to ``path``, replacing a file that is there."""
-    from kprobesim.kprobes.model_facts import own_facts
     from kprobesim.kprobes.state import save_probes
     from kprobesim.programs.saved import save_programs
 
@@ -197,13 +199,10 @@ def resume_board(
     return Resumed(image, board, probes, programs, tracing, model, strict)
 
 
-def _imitated(container: Container, wanted: Wanted) -> tuple[Model | None, bool]:
+def _imitated(container: Container, wanted: Wanted) -> tuple[MakeModel, bool]:
     """The model and whether to be strict; format 1 says neither, so there it is as ``wanted``."""
-    from kprobesim.kprobes.model import MODELS
-    from kprobesim.kprobes.model_facts import own_facts, with_facts
-
     if "kernel" not in container.sections:
-        return wanted.model, bool(wanted.strict)
+        return lambda: wanted.model, bool(wanted.strict)
     try:
         stored = unpack_value(container.section("kernel"))
         name, strict = stored["model"], stored["strict"]
@@ -211,21 +210,29 @@ def _imitated(container: Container, wanted: Wanted) -> tuple[Model | None, bool]
         raise container.damaged(f"its section 'kernel' cannot be read ({error!r})") from error
     if type(name) is not str or type(strict) is not bool:
         raise container.damaged("it does not say which model it imitates")
-    model = MODELS.get(name)
-    if model is None:
+    if name not in MODEL_NAMES:
         raise SnapshotError(
             container.path,
             f"imitates the kprobes of {name[:40]}, a model that this kprobesim does not have; "
             "read it with the kprobesim that wrote it",
         )
-    if wanted.model not in (None, model):
+    if wanted.model is not None and wanted.model.name != name:
         raise _contradiction(container, "model", wanted.model.name, name)
     if wanted.strict not in (None, strict):
         raise _contradiction(container, "strict", wanted.strict, strict)
+    facts = stored.get("facts")
     try:
-        return with_facts(model, stored.get("facts", own_facts(model))), strict
-    except (ValueError, AttributeError) as error:
+        if facts is not None:
+            check_facts(facts)
+    except (ValueError, TypeError) as error:
         raise container.damaged(f"it does not say which model it imitates ({error})") from error
+
+    def make() -> Model:
+        from kprobesim.kprobes.model import MODELS
+
+        return MODELS[name] if facts is None else with_facts(MODELS[name], facts)
+
+    return make, strict
 
 
 def _contradiction(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import gc
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from kprobesim.errors import KprobeError, Reason
+from kprobesim.garbage import no_garbage
 
 __all__ = ["register_all"]
 
@@ -28,15 +28,11 @@ def register_all(
             errno.EINVAL, Reason.EMPTY_BATCH, "no probes are given: a batch has at least one"
         )
     done: list[_P] = []
-    collects = gc.isenabled()  # of so many new objects none is garbage
-    gc.disable()
     try:
-        for p in probes:
-            register(p)
-            done.append(p)
+        with no_garbage():
+            for p in probes:
+                register(p)
+                done.append(p)
     except BaseException:
         unregister(done)
         raise
-    finally:
-        if collects:
-            gc.enable()

@@ -18,10 +18,10 @@ import importlib
 import os
 import signal
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from types import CodeType, FrameType
 from typing import Any
 
@@ -37,8 +37,6 @@ _ALL = tuple(
 )
 """Looked up where the watchdog has slept, or has last looked after a guest."""
 _OURS = "kprobesim"
-_STDLIB = sysconfig.get_path("stdlib")
-_LIBRARIES = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 
 # Without the enumerations around them, which take 1 us each time.
 _plain: Any = importlib.import_module("_signal")
@@ -200,11 +198,20 @@ class Signals:
             return False
         while frame is not None and frame.f_code not in self.boundaries:
             name, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
-            known = name.partition(".")[0] == _OURS or file.startswith((_STDLIB, "<frozen"))
-            if not known or file.startswith(_LIBRARIES):
+            stdlib, *others = _libraries()
+            known = name.partition(".")[0] == _OURS or file.startswith((stdlib, "<frozen"))
+            if not known or file.startswith((*others,)):
                 return True
             frame = frame.f_back
         return False
+
+
+@cache
+def _libraries() -> list[str]:
+    """Where the standard library is, and where others are."""
+    import sysconfig  # 1 ms
+
+    return [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
 
 
 signals = Signals()

@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from numbers import Integral
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 from kprobesim.errors import UsageError
 from kprobesim.programs.types import BOOL, S64, SIZES, U64, Int, Str, Type
+from kprobesim.programs.unlike_numbers import UnlikeNumbers
 from kprobesim.sizes import MASK64
 
 __all__ = [
@@ -55,7 +56,7 @@ def _both_sides(operator: str) -> tuple[_Operator, _Operator]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Value:
+class Value(UnlikeNumbers):
     """A value; its heirs say where it comes from."""
 
     @property
@@ -155,21 +156,6 @@ class Value:
         return operation("!=", self, other)
 
     __hash__ = object.__hash__
-
-    def __bool__(self) -> bool:
-        raise UsageError(
-            f"{self} is known when the probe is hit, not now: combine conditions by & | ~ instead "
-            "of and, or, not, each in parentheses: (arg(0) > 1) & (arg(1) == 2)"
-        )
-
-    def __truediv__(self, other: Any) -> NoReturn:
-        raise UsageError(f"{self} / {other}: a program has no fractions: // divides integers")
-
-    def __rtruediv__(self, other: Any) -> NoReturn:
-        raise UsageError(f"{other} / {self}: a program has no fractions: // divides integers")
-
-    def __contains__(self, item: Any) -> NoReturn:
-        raise UsageError(f"{item!r} in {self}: a program cannot search: compare by == instead")
 
     def __repr__(self) -> str:
         return str(self)

@@ -11,6 +11,7 @@ from kprobesim.dynevent.dialect import Dialect, dialect_of, newest_dialect
 from kprobesim.dynevent.hashed_pointer import hashed_pointer
 from kprobesim.errors import KprobeError
 from kprobesim.image import KernelImage
+from kprobesim.inside.code_addresses import handed_on
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.rules.own_code import constants_of
 from kprobesim.kprobes.rules.rules import Rules
@@ -117,10 +118,16 @@ class ImageFacts:
             return errno.ENOENT
         return 0 if site.on_func_entry else errno.EINVAL
 
+    @cached_property
+    def _pointer_key(self) -> int | None:
+        """Where ``ptr_key`` is: ptr_to_hashval() names it, where kallsyms has no data."""
+        symbols = self._image.symbols.candidates("ptr_key")
+        found = [symbols[0].address] if symbols else handed_on(self._image, "ptr_to_hashval")
+        return found[0] if found else None
+
     def pointer_text(self, address: int) -> str:
         """What its ``%p`` prints."""
-        key = (0, 0)
-        symbols = self._image.symbols.candidates("ptr_key")
-        if self._read is not None and symbols:
-            key = struct.unpack("<2Q", self._read(symbols[0].address, 16))
-        return hashed_pointer(address, key)
+        low = high = 0
+        if self._read is not None and self._pointer_key is not None:
+            low, high = struct.unpack("<2Q", self._read(self._pointer_key, 16))
+        return hashed_pointer(address, (low, high))

@@ -19,6 +19,7 @@ from kprobesim import (
     UsageError,
 )
 from kprobesim.kprobes.model import Arm64Model, Model, X86Model, model_of
+from kprobesim.kprobes.model_facts import MODEL_NAMES
 from kprobesim.kprobes.rules.address import check_address_safe
 from kprobesim.kprobes.rules.blacklist import Blacklist
 from kprobesim.kprobes.rules.site import Site
@@ -230,3 +231,7 @@ def test_inside_what_ftrace_patches(model: str) -> None:
         else None
     )
     assert found == [None, inside, inside, None]
+
+
+def test_the_names_are_those_of_the_models() -> None:
+    assert tuple(MODELS) == MODEL_NAMES

@@ -47,6 +47,13 @@ BAD: dict[str, tuple[Callable[[CalledKernel], object], str]] = {
     "never true": (lambda k: k.count("gcd", when=arg(0) < -1), "-1 is no u64"),
     "truth and number": (lambda k: k.count("gcd", when=(arg(0) > 1) & arg(1)), "do not fit"),
     "and": (lambda k: k.count("gcd", when=arg(0) > 1 and arg(1) > 1), "combine conditions by &"),
+    "power": (lambda k: k.sum("gcd", arg(0) ** 2), r"has no powers: 1 << x"),
+    "power of two": (lambda k: k.sum("gcd", 2 ** arg(0)), r"has no powers: 1 << x"),
+    "abs": (lambda k: k.sum("gcd", abs(arg(0).s32)), r"select\(x < 0, -x, x\)"),
+    "int": (lambda k: k.sum("gcd", int(arg(0))), r"\.u32, \.s64"),
+    "hex": (lambda k: k.sum("gcd", hex(arg(0))), r"\.u32, \.s64"),  # type: ignore[arg-type]
+    "float": (lambda k: k.sum("gcd", float(arg(0))), "no fractions"),  # type: ignore[arg-type]
+    "divmod": (lambda k: k.sum("gcd", divmod(arg(0), 3)[0]), "a field each"),
     "a text's pointer": (lambda k: k.record("gcd", a=comm.deref(0)), "a pointer is needed"),
     "65 bits": (lambda k: k.count("gcd", when=arg(0) == 1 << 64), "more than 64 bits"),
     "far shift": (lambda k: k.sum("gcd", arg(0) << 64), "shift by 0 to 63"),

@@ -28,8 +28,8 @@ _IGNORED_NAMES = (
     rb"_SDA2?_BASE_|kallsyms_(?:addresses|offsets|relative_base|num_syms|names|markers|token_table"
     rb"|token_index|seqs_of_names)"
 )
-_IGNORED = re.compile(rb"%b|(?:%b)$" % (_IGNORED_STARTS, _IGNORED_NAMES))
-_ANY_IGNORED = re.compile(rb"\0(?:%b|(?:%b)\0)" % (_IGNORED_STARTS, _IGNORED_NAMES))
+_IGNORED = rb"%b|(?:%b)$" % (_IGNORED_STARTS, _IGNORED_NAMES)
+_ANY_IGNORED = rb"\0(?:%b|(?:%b)\0)" % (_IGNORED_STARTS, _IGNORED_NAMES)
 _CODE_LETTERS = b"tTwWi"
 _LINKER_MARK = re.compile(rb"__(?:start_|stop_|end_)|__.*_(?:start|end)$")
 
@@ -320,9 +320,9 @@ class SymbolTable:
     def _visible(self) -> tuple[array[int], array[int] | None]:
         """Addresses of the symbols that kallsyms knows, and their indices if some are left out."""
         # As one text: a third of the time.
-        if _ANY_IGNORED.search(b"\0%b\0" % b"\0".join(self._names)) is None:
+        if re.search(_ANY_IGNORED, b"\0%b\0" % b"\0".join(self._names)) is None:
             return self._addresses, None
-        ignored = _IGNORED.match
+        ignored = re.compile(_IGNORED).match
         indices = array("I", [i for i, name in enumerate(self._names) if not ignored(name)])
         return array("Q", [self._addresses[i] for i in indices]), indices
 

@@ -11,11 +11,13 @@ from kprobesim.late_dataclasses import dataclass
 __all__ = ["Banner", "find_banners"]
 
 _START = b"Linux version "
-_LINE = re.compile(rb"Linux version \d[^\0\n]{1,1000}")
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+# (Texts: to compile them takes a resumed kernel a millisecond for nothing.)
+# Patterns are compiled when they are used: a resumed kernel looks for no banner.
+_LINE = rb"Linux version \d[^\0\n]{1,1000}"
+_VERSION = r"(\d+)\.(\d+)(?:\.(\d+))?"
 #: Debian's releases end in .0-ABI; the version is in the build's own text: "Debian 6.1.192-2".
-_DEBIAN = re.compile(r" Debian (\d+)\.(\d+)\.(\d+)")
-_FLAGS = re.compile(r" #\d+[^ ]*((?: [A-Z][A-Z_]+)*)")
+_DEBIAN = r" Debian (\d+)\.(\d+)\.(\d+)"
+_FLAGS = r" #\d+[^ ]*((?: [A-Z][A-Z_]+)*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,10 @@ class Banner:
     @property
     def version(self) -> tuple[int, ...]:
         """``(6, 1, 192)``, or ``(6, 1)`` when a distribution's release hides the last number."""
-        full = _DEBIAN.search(self.text)
+        full = re.search(_DEBIAN, self.text)
         if full:
             return tuple(map(int, full.groups()))
-        match = _VERSION.match(self.release)
+        match = re.match(_VERSION, self.release)
         if match is None:
             return ()
         numbers = tuple(int(number) for number in match.groups() if number is not None)
@@ -47,7 +49,7 @@ class Banner:
     @property
     def flags(self) -> tuple[str, ...]:
         """The build's capital words after ``#1``: ``("SMP", "PREEMPT_DYNAMIC")``."""
-        match = _FLAGS.search(self.text)
+        match = re.search(_FLAGS, self.text)
         return tuple(match[1].split()) if match else ()
 
     @property
@@ -63,11 +65,12 @@ def find_banners(chunks: Iterable[memoryview | bytes]) -> list[Banner]:
     """
     full: dict[str, None] = {}
     spare: list[str] = []
+    line = re.compile(_LINE).match
     for chunk in chunks:
         data = findable(chunk)
         at = data.find(_START)  # a regular expression takes ten times as long to find it
         while at >= 0:
-            match = _LINE.match(data, at)
+            match = line(data, at)
             if match:
                 text = match[0].decode("utf-8", "replace").rstrip()
                 if "%s" not in text:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 
-from unicorn import arm64_const
-
+from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.clock_code import CODE, DATA, NO_WORD
 from kprobesim.machine.unicorn.host_code import put_functions
 from kprobesim.machine.unicorn.struct_layout import Words
@@ -22,9 +21,9 @@ __all__ = ["WORD_OF", "ClockReads", "clock_reads"]
 _MOST_REGISTERS = 512
 
 WORD_OF = {
-    **{arm64_const.UC_ARM64_REG_X0 + n: n for n in range(29)},
-    arm64_const.UC_ARM64_REG_X29: 29,
-    arm64_const.UC_ARM64_REG_X30: 30,
+    **{numbers.UC_ARM64_REG_X0 + n: n for n in range(29)},
+    numbers.UC_ARM64_REG_X29: 29,
+    numbers.UC_ARM64_REG_X30: 30,
 }
 """The word of an ARM64 register by Unicorn's number; XZR has none."""
 

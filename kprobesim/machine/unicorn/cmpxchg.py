@@ -21,10 +21,9 @@ comes next, the old value, the expected one, and what the last two extensions in
 
 from __future__ import annotations
 
-import platform
 from functools import cache
 
-from kprobesim.machine.unicorn.host_code import assemble, put_code
+from kprobesim.machine.unicorn.host_code import assemble, host_machine, put_code
 from kprobesim.machine.unicorn.interposition import find_function, find_slots
 from kprobesim.machine.unicorn.library import library
 
@@ -241,7 +240,7 @@ _FUNCTIONS = {
 @cache
 def mend_cmpxchg() -> bool:
     """Let x86-64 guests of this process execute CMPXCHG right; whether that can be done."""
-    host = platform.machine()
+    host = host_machine()
     slots = find_slots(library(), _FUNCTIONS.values()) if host in CODE else {}
     if len(slots) != len(_FUNCTIONS):
         return False

@@ -38,20 +38,18 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import platform
 import struct
 import threading
 import weakref
 from functools import cache
 from typing import Any
 
-import unicorn
-
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
-from kprobesim.machine.unicorn.host_code import assemble, put_code
+from kprobesim.machine.unicorn.host_code import assemble, host_machine, put_code
 from kprobesim.machine.unicorn.interposition import find_function, find_slots
-from kprobesim.machine.unicorn.library import address_of, library
+from kprobesim.machine.unicorn.library import library
+from kprobesim.machine.unicorn.raw_cpu import RawCpu
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
 
 __all__ = ["SUFFIXES", "CodePages"]
@@ -82,10 +80,10 @@ class CodePages:
             block that is running may be another by now.
     """
 
-    def __init__(self, uc: unicorn.Uc, arch: str) -> None:
+    def __init__(self, uc: RawCpu, arch: str) -> None:
         """Watch the stores of the engine ``uc``, which has no RAM yet."""
         self._uc = uc
-        self._handle = address_of(uc)
+        self._handle = uc.handle
         self._suffix = SUFFIXES[arch]
         self._drop = _function(f"tb_invalidate_phys_range_{self._suffix}", 3)
         self._find_ram = _function(f"qemu_ram_addr_from_host_{self._suffix}", 2)
@@ -194,7 +192,7 @@ class _Interposed:
         for label, name in _FUNCTIONS.items():
             slots[f"{name}_{suffix}"].value = placed.code + labels[label]
 
-    def add(self, uc: unicorn.Uc) -> _Entry | None:
+    def add(self, uc: RawCpu) -> _Entry | None:
         """A place in the table, until ``uc`` is closed; ``None`` if there is none left."""
         with self._lock:
             cpu = self._find_cpu(uc)
@@ -204,19 +202,19 @@ class _Interposed:
                     return None
                 entry = _Entry(self._table + ENTRY.size * len(self._entries))
                 self._entries.append(entry)
-            entry.take(address_of(uc), cpu)
+            entry.take(uc.handle, cpu)
             self._words[WORDS.index("count")] = len(self._entries)
-        # Of several finalizers the last is called first: the binding's own closes the engine.
+        # Of several finalizers the last is called first: the CPU's own closes the engine.
         weakref.finalize(uc, entry.leave).atexit = False
         return entry
 
-    def _find_cpu(self, uc: unicorn.Uc) -> int:
+    def _find_cpu(self, uc: RawCpu) -> int:
         """Where the engine's CPU is: what is given to ``tlb_flush()`` when its TLB is flushed."""
         before = self._flush_slot.value
         self._found, self._finder = set(), threading.get_ident()
         self._flush_slot.value = ctypes.cast(self._seen, ctypes.c_void_p).value or 0
         try:
-            uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
+            uc.flush_tlb()
         finally:
             self._flush_slot.value = before
         if len(self._found) != 1:
@@ -233,7 +231,7 @@ class _Interposed:
 @cache
 def _interposed(suffix: str) -> _Interposed | None:
     """Put our functions in, once a process; ``None`` where that cannot be."""
-    host = platform.machine()
+    host = host_machine()
     names = {f"{name}_{suffix}" for name in (*_FUNCTIONS.values(), "tlb_flush")}
     slots = find_slots(library(), names) if host in CODE and struct.calcsize("P") == 8 else {}
     if len(slots) == len(names) and find_function(library(), f"tlb_reset_dirty_{suffix}"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.library import function_address
+from kprobesim.machine.unicorn.raw_cpu import RawContext
 
 __all__ = ["Context"]
 
@@ -25,10 +25,10 @@ class Context:
 
     __slots__ = ("_address", "_context", "restore", "restoring", "save", "saving")
 
-    def __init__(self, lib: ctypes.CDLL, handle: int, context: Any) -> None:
+    def __init__(self, lib: ctypes.CDLL, handle: int, context: RawContext) -> None:
         """Be the copy in ``context``, which the engine ``handle`` of ``lib`` has made."""
         self._context = context
-        self._address = ctypes.cast(context.context, ctypes.c_void_p).value or 0
+        self._address = context.address
         arguments = ctypes.c_void_p(handle), ctypes.c_void_p(self._address)
         self.save: Callable[[], object] = partial(lib["uc_context_save"], *arguments)
         self.restore: Callable[[], object] = partial(lib["uc_context_restore"], *arguments)
@@ -41,7 +41,7 @@ class Context:
         ``struct uc_context`` (uc_priv.h, 2.1) starts with their size; pointers of this process
         follow, and then the registers.
         """
-        whole = int(self._context.size)
+        whole = self._context.size
         size = ctypes.c_uint64.from_address(self._address).value
         if not 0 < size < whole <= size + 64:
             raise EngineError("Unicorn's context is not as expected; is this a new version of it?")

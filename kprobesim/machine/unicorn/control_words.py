@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from unicorn import arm64_const, x86_const
-
 from kprobesim.arch.architecture import halves
 from kprobesim.arch.arm64.system_registers import (
     SCTLR_EL1,
@@ -26,6 +24,7 @@ from kprobesim.arch.arm64.system_registers import (
     TTBR1_EL1,
 )
 from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.learned import learned
 
@@ -39,16 +38,16 @@ _Write = tuple[int, Any]  # Unicorn's number, and the binding's value
 
 
 def _msr(number: int) -> list[_Write]:
-    return [(x86_const.UC_X86_REG_MSR, (number, mark)) for mark in _MARKS]
+    return [(numbers.UC_X86_REG_MSR, (number, mark)) for mark in _MARKS]
 
 
 def _system(encoding: tuple[int, ...], marks: tuple[int, int] = _MARKS) -> list[_Write]:
-    return [(arm64_const.UC_ARM64_REG_CP_REG, (*encoding, mark)) for mark in marks]
+    return [(numbers.UC_ARM64_REG_CP_REG, (*encoding, mark)) for mark in marks]
 
 
 _WRITES: Mapping[str, dict[str, list[_Write]]] = halves(
     x86_64={
-        "cr3": [(x86_const.UC_X86_REG_CR3, mark) for mark in _MARKS],
+        "cr3": [(numbers.UC_X86_REG_CR3, mark) for mark in _MARKS],
         "gs_base": _msr(0xC0000101),
         "kernel_gs_base": _msr(0xC0000102),
     },

@@ -19,7 +19,6 @@ hook of its own (:mod:`.single_hooks`): as exact, and slow where there are many.
 from __future__ import annotations
 
 import ctypes
-import platform
 import struct
 import threading
 import weakref
@@ -27,17 +26,17 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import unicorn
-
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.armed_table import ArmedTable
 from kprobesim.machine.unicorn.code_pages import SUFFIXES
 from kprobesim.machine.unicorn.dispatch_code import BOARD, BOARD_BYTES, CODE, MAY_LEAVE, WORDS
-from kprobesim.machine.unicorn.host_code import assemble, put_code
+from kprobesim.machine.unicorn.host_code import assemble, host_machine, put_code
 from kprobesim.machine.unicorn.interposition import find_function, find_slots
-from kprobesim.machine.unicorn.library import address_of, library
+from kprobesim.machine.unicorn.library import library
 from kprobesim.machine.unicorn.native import Native
+from kprobesim.machine.unicorn.raw_cpu import RawCpu
 from kprobesim.machine.unicorn.single_hooks import SingleHooks
 from kprobesim.machine.unicorn.stop_points import exit_request, find_switch
 from kprobesim.sizes import MASK64
@@ -120,7 +119,7 @@ class Dispatcher:
 
     live = True
 
-    def __init__(self, placed: _Placed, board: _Board, uc: unicorn.Uc, cpu: int, arch: str) -> None:
+    def __init__(self, placed: _Placed, board: _Board, uc: RawCpu, cpu: int, arch: str) -> None:
         self._placed = placed
         self._board = board
         self.retired: list[object] = []
@@ -134,7 +133,7 @@ class Dispatcher:
         values = {
             "counter": ctypes.addressof(self._uncounted),
             "exit": self._dummy,
-            "switch": address_of(uc) + offset if offset else self._dummy,
+            "switch": uc.handle + offset if offset else self._dummy,
             "step": _STEPS[arch],
         }
         for name, value in values.items():
@@ -167,8 +166,8 @@ class Dispatcher:
         board, arrival = ctypes.addressof(self._board), self._placed.address("arrival")
         block = self._placed.address("block")
         self._counter = counter
-        self._block_hook = add(unicorn.UC_HOOK_BLOCK, block, (1, 0), data=board)
-        hook = add(unicorn.UC_HOOK_CODE, arrival, (_NOWHERE, _NOWHERE), data=board)
+        self._block_hook = add(numbers.UC_HOOK_BLOCK, block, (1, 0), data=board)
+        hook = add(numbers.UC_HOOK_CODE, arrival, (_NOWHERE, _NOWHERE), data=board)
         found = (_u64 * 3).from_address(hook + _HOOK_BEGIN)
         if list(found) != [_NOWHERE, _NOWHERE, arrival]:
             raise EngineError("cannot find the range of a hook; is this a new version of Unicorn?")
@@ -335,14 +334,14 @@ class _Placed:
 @cache
 def _placed(suffix: str) -> _Placed | None:
     """Put our functions in, once a process; ``None`` where that cannot be."""
-    host = platform.machine()
+    host = host_machine()
     functions = ("gen_intermediate_code", "tcg_func_start", "tcg_gen_callN")
     names = {f"{function}_{suffix}" for function in functions}
     slots = find_slots(library(), names) if host in CODE and struct.calcsize("P") == 8 else {}
     return _Placed(host, slots, suffix) if len(slots) == len(names) else None
 
 
-def make_dispatch(engine: Engine, uc: unicorn.Uc, run: Callable[[], int]) -> Dispatch:
+def make_dispatch(engine: Engine, uc: RawCpu, run: Callable[[], int]) -> Dispatch:
     """The dispatch of an engine that has no RAM yet, and looks for a stop everywhere.
 
     Args:

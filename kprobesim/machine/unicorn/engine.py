@@ -13,11 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import unicorn
-
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import EngineError
-from kprobesim.machine.unicorn import struct_layout
+from kprobesim.machine.unicorn import numbers, struct_layout
 from kprobesim.machine.unicorn.call_list import STEP, CallList, succeed
 from kprobesim.machine.unicorn.cmpxchg import mend_cmpxchg
 from kprobesim.machine.unicorn.code_pages import CodePages
@@ -26,7 +24,13 @@ from kprobesim.machine.unicorn.counting import Counting
 from kprobesim.machine.unicorn.dispatch import make_dispatch
 from kprobesim.machine.unicorn.hooks import Hooks
 from kprobesim.machine.unicorn.interposition import one_at_a_time
-from kprobesim.machine.unicorn.library import GPRS, check, function_address, holding_library
+from kprobesim.machine.unicorn.library import (
+    GPRS,
+    check,
+    describe,
+    function_address,
+    holding_library,
+)
 from kprobesim.machine.unicorn.named_registers import NamedRegisters
 from kprobesim.machine.unicorn.python_stack import with_room
 from kprobesim.machine.unicorn.struct_layout import Layout, Words
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_REMOVE_CACHE = unicorn.UC_CTL_IO_WRITE << 30 | 2 << 26 | unicorn.UC_CTL_TB_REMOVE_CACHE
+_REMOVE_CACHE = numbers.UC_CTL_IO_WRITE << 30 | 2 << 26 | numbers.UC_CTL_TB_REMOVE_CACHE
 _HALTS = halves(x86_64=b"\xf4", arm64=b"\x7f\x20\x03\xd5")  # hlt, wfi
 _NOWHERE = 1 << 36  # a physical address where no board has anything
 
@@ -119,7 +123,7 @@ class Engine(NamedRegisters):
         """By how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
             # No store is fast then.
-            self.hooks.add(unicorn.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))
+            self.hooks.add(numbers.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))
 
     # -- memory ------------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ class Engine(NamedRegisters):
 
     def _map(self, physical: int, size: int, host_address: int) -> None:
         status = self._lib.uc_mem_map_ptr(
-            self._handle, physical, size, unicorn.UC_PROT_ALL, host_address
+            self._handle, physical, size, numbers.UC_PROT_ALL, host_address
         )
         check(status, f"mapping {size:#x} bytes of RAM at {physical:#x}")
 
@@ -144,7 +148,7 @@ class Engine(NamedRegisters):
         """
         if self.in_user_mode():
             if not self._forgotten:
-                self._uc.ctl_flush_tb()
+                self._uc.forget_all_code()
                 self._forgotten = not self._nested  # until it runs
         else:
             # Not through the binding, which takes 3 us: a stepped hit does this twice.
@@ -157,12 +161,12 @@ class Engine(NamedRegisters):
 
     def forget_all_code(self) -> None:
         """Drop all that was translated (3 ms in a booted guest); not while the engine runs."""
-        self._uc.ctl_flush_tb()
+        self._uc.forget_all_code()
         self.code_pages.flushed()
 
     def flush_tlb(self) -> None:
         """Forget all address translations; a TLB that was over 70 % full doubles its size."""
-        self._uc.ctl(unicorn.UC_CTL_TLB_FLUSH, unicorn.UC_CTL_IO_WRITE)
+        self._uc.flush_tlb()
 
     # -- running -----------------------------------------------------------------------------
 
@@ -323,7 +327,7 @@ class Engine(NamedRegisters):
     @staticmethod
     def describe(status: int) -> str:
         """The text of an error number that :meth:`run` returned."""
-        return str(unicorn.UcError(status))
+        return describe(status)
 
     # -- registers that are not words ----------------------------------------------------------
 
@@ -346,14 +350,14 @@ class Engine(NamedRegisters):
 
     def new_context(self) -> Context:
         """A copy of all registers as they are now."""
-        context = Context(self._lib, self._handle, self._uc.context_save())
+        context = Context(self._lib, self._handle, self._uc.new_context())
         context.save()
         return context
 
     @property
     def version(self) -> str:
         """Unicorn's, to which the bytes of :meth:`read_registers` belong."""
-        number = unicorn.uc_version()[2]
+        number = self._lib.uc_version(None, None)
         return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}"
 
     def read_registers(self) -> bytes:

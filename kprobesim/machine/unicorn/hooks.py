@@ -11,9 +11,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import unicorn
-from unicorn import arm64_const, x86_const
-
+from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.clock_reads import WORD_OF, ClockReads
 from kprobesim.machine.unicorn.library import check
 from kprobesim.machine.unicorn.native import Native
@@ -101,11 +99,11 @@ class Hooks:
         hand what is raised to :meth:`keep`: a guard of its own would be one more call in the way of
         every hit.
         """
-        self.add(unicorn.UC_HOOK_INTR, _TRAP(callback))
+        self.add(numbers.UC_HOOK_INTR, _TRAP(callback))
 
     def on_invalid_instruction(self, callback: Callable[[], bool]) -> None:
         """Call ``callback()`` for an undefined x86 instruction; true goes on at the new ip."""
-        self.add(unicorn.UC_HOOK_INSN_INVALID, _INVALID(self._guarded(callback, False)))
+        self.add(numbers.UC_HOOK_INSN_INVALID, _INVALID(self._guarded(callback, False)))
 
     def code_callback(self, callback: Callable[[int, int], object]) -> Native:
         """What calls ``callback(address, size)``, to be armed at addresses."""
@@ -137,12 +135,12 @@ class Hooks:
     def on_syscall(self, callback: Callable[[], None]) -> None:
         """Call ``callback()`` for SYSCALL (x86-64); the ip it sets is moved on by 2."""
         thunk = _SYSCALL(self._guarded(callback, None))
-        self.add(unicorn.UC_HOOK_INSN, thunk, insn=x86_const.UC_X86_INS_SYSCALL)
+        self.add(numbers.UC_HOOK_INSN, thunk, insn=numbers.UC_X86_INS_SYSCALL)
 
     def on_cpuid(self, callback: Callable[[], bool]) -> None:
         """Call ``callback()`` for CPUID (x86-64); true: it has set the registers."""
         thunk = _CPUID(self._guarded(callback, False))
-        self.add(unicorn.UC_HOOK_INSN, thunk, insn=x86_const.UC_X86_INS_CPUID)
+        self.add(numbers.UC_HOOK_INSN, thunk, insn=numbers.UC_X86_INS_CPUID)
 
     def on_ports(
         self, read: Callable[[int, int], int], write: Callable[[int, int, int], None]
@@ -150,17 +148,17 @@ class Hooks:
         """``read(port, size)`` and ``write(port, size, value)`` for IN and OUT."""
         reader = _PORT_IN(self._guarded(read, 0))
         writer = _PORT_OUT(self._guarded(write, None))
-        self.add(unicorn.UC_HOOK_INSN, reader, insn=x86_const.UC_X86_INS_IN)
-        self.add(unicorn.UC_HOOK_INSN, writer, insn=x86_const.UC_X86_INS_OUT)
+        self.add(numbers.UC_HOOK_INSN, reader, insn=numbers.UC_X86_INS_IN)
+        self.add(numbers.UC_HOOK_INSN, writer, insn=numbers.UC_X86_INS_OUT)
 
     def on_read_tsc(self, read: Callable[[], int], native: ClockReads | None = None) -> None:
         """Let RDTSC and RDTSCP (x86-64) give what ``read()`` returns, or ``native`` alone."""
         if native is not None:
             for function, insn in (
-                (native.rdtsc, x86_const.UC_X86_INS_RDTSC),
-                (native.rdtscp, x86_const.UC_X86_INS_RDTSCP),
+                (native.rdtsc, numbers.UC_X86_INS_RDTSC),
+                (native.rdtscp, numbers.UC_X86_INS_RDTSCP),
             ):
-                self.add(unicorn.UC_HOOK_INSN, function, insn=insn, data=native.data, keep=native)
+                self.add(numbers.UC_HOOK_INSN, function, insn=insn, data=native.data, keep=native)
             return
         words = self._words
 
@@ -174,10 +172,10 @@ class Hooks:
             return set_ax_dx()
 
         for callback, insn in (
-            (set_ax_dx, x86_const.UC_X86_INS_RDTSC),
-            (set_ax_dx_cx, x86_const.UC_X86_INS_RDTSCP),
+            (set_ax_dx, numbers.UC_X86_INS_RDTSC),
+            (set_ax_dx_cx, numbers.UC_X86_INS_RDTSCP),
         ):
-            self.add(unicorn.UC_HOOK_INSN, _CPUID(self._guarded(callback, 1)), insn=insn)
+            self.add(numbers.UC_HOOK_INSN, _CPUID(self._guarded(callback, 1)), insn=insn)
 
     def on_read_counter(
         self, address: int, read: Callable[[], int], native: ClockReads | None = None
@@ -186,10 +184,10 @@ class Hooks:
 
         Or ``native`` alone, where there is one.
         """
-        where, insn = (address, address), arm64_const.UC_ARM64_INS_MRS
+        where, insn = (address, address), numbers.UC_ARM64_INS_MRS
         if native is not None:
             return self.add(
-                unicorn.UC_HOOK_INSN, native.mrs, where, insn, data=native.data, keep=native
+                numbers.UC_HOOK_INSN, native.mrs, where, insn, data=native.data, keep=native
             )
         words = self._words
 
@@ -200,7 +198,7 @@ class Hooks:
             return 1
 
         thunk = _SYSTEM(self._guarded(set_register, 1))
-        return self.add(unicorn.UC_HOOK_INSN, thunk, where, insn=insn)
+        return self.add(numbers.UC_HOOK_INSN, thunk, where, insn=insn)
 
     def on_system(self, address: int, callback: Callable[[], None], *, write: bool) -> None:
         """Do ``callback()`` instead of the ``mrs`` or ``msr`` at virtual ``address`` (ARM64)."""
@@ -209,9 +207,9 @@ class Hooks:
             callback()
             return 1
 
-        insn = arm64_const.UC_ARM64_INS_MSR if write else arm64_const.UC_ARM64_INS_MRS
+        insn = numbers.UC_ARM64_INS_MSR if write else numbers.UC_ARM64_INS_MRS
         thunk = _SYSTEM(self._guarded(skip, 1))
-        self.add(unicorn.UC_HOOK_INSN, thunk, (address, address), insn)
+        self.add(numbers.UC_HOOK_INSN, thunk, (address, address), insn)
 
     # -- devices ---------------------------------------------------------------------------------
 
@@ -249,7 +247,7 @@ class Hooks:
             callback(address)
             return False
 
-        kinds = unicorn.UC_HOOK_MEM_READ_UNMAPPED | unicorn.UC_HOOK_MEM_WRITE_UNMAPPED
+        kinds = numbers.UC_HOOK_MEM_READ_UNMAPPED | numbers.UC_HOOK_MEM_WRITE_UNMAPPED
         self.add(kinds, _UNMAPPED(self._guarded(tell, False)), (low, high))
 
     def add(

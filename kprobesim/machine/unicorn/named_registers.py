@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ctypes
 
-import unicorn
-from unicorn import x86_const
-
+from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.library import (
     FIRST_VECTOR,
     REGISTERS,
     Msr,
-    address_of,
     check,
     library,
-    open_cpu,
 )
+from kprobesim.machine.unicorn.raw_cpu import RawCpu
 from kprobesim.machine.unicorn.system_register import SystemRegister
 
 __all__ = ["NamedRegisters"]
@@ -32,8 +29,8 @@ class NamedRegisters:
         self.arch = arch
         self.model = model
         self._lib = library()
-        self._uc: unicorn.Uc = open_cpu(arch, model)
-        self._handle = address_of(self._uc)
+        self._uc = RawCpu(arch, model)
+        self._handle = self._uc.handle
         self._scratch = ctypes.c_uint64()
         self._scratch_at = ctypes.addressof(self._scratch)
         self._numbers = REGISTERS[arch]
@@ -57,11 +54,11 @@ class NamedRegisters:
 
     def read_vector(self, number: int) -> int:
         """The low 128 bits of vector register ``number`` (xmm or q)."""
-        return int(self._uc.reg_read(self._vector(number)))
+        return self._uc.read_vector(self._vector(number))
 
     def write_vector(self, number: int, value: int) -> None:
         """Write the low 128 bits of vector register ``number``; ARM64 clears what lies above."""
-        self._uc.reg_write(self._vector(number), value)
+        self._uc.write_vector(self._vector(number), value)
 
     def _vector(self, number: int) -> int:
         return FIRST_VECTOR[self.arch] + number
@@ -81,21 +78,17 @@ class NamedRegisters:
     def read_msr(self, number: int) -> int:
         """An x86 model specific register."""
         msr = Msr(number, 0)
-        status = self._lib.uc_reg_read(
-            self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
-        )
+        status = self._lib.uc_reg_read(self._handle, numbers.UC_X86_REG_MSR, ctypes.addressof(msr))
         check(status, f"model specific register {number:#x}")
         return int(msr.value)
 
     def write_msr(self, number: int, value: int) -> None:
         """Write an x86 model specific register."""
         msr = Msr(number, value)
-        status = self._lib.uc_reg_write(
-            self._handle, x86_const.UC_X86_REG_MSR, ctypes.addressof(msr)
-        )
+        status = self._lib.uc_reg_write(self._handle, numbers.UC_X86_REG_MSR, ctypes.addressof(msr))
         check(status, f"model specific register {number:#x}")
 
     def write_table(self, name: str, base: int, limit: int) -> None:
         """Set the x86 "gdt" or "idt" register."""
-        number = x86_const.UC_X86_REG_GDTR if name == "gdt" else x86_const.UC_X86_REG_IDTR
-        self._uc.reg_write(number, (0, base, limit, 0))
+        number = numbers.UC_X86_REG_GDTR if name == "gdt" else numbers.UC_X86_REG_IDTR
+        self._uc.write_table(number, base, limit)

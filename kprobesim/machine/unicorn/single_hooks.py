@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import unicorn
-
 from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.native import Native
 
 __all__ = ["SingleHooks"]
@@ -44,7 +43,7 @@ class SingleHooks:
     def arm(self, address: int, native: Native, *, leaves: bool) -> None:
         """Call ``native`` before the instruction at ``address``."""
         self.disarm(address)
-        self._hooks[address] = self._hook(unicorn.UC_HOOK_CODE, native, (address, address))
+        self._hooks[address] = self._hook(numbers.UC_HOOK_CODE, native, (address, address))
 
     def _hook(self, kind: int, native: Native, place: tuple[int, int]) -> int:
         return self._add(kind, native.function, place, data=native.data, keep=native.keep)
@@ -61,7 +60,7 @@ class SingleHooks:
 
     def every_block(self, native: Native) -> None:
         """Call ``native`` at each block, behind what counts."""
-        self._blocks.append((native, self._hook(unicorn.UC_HOOK_BLOCK, native, (1, 0))))
+        self._blocks.append((native, self._hook(numbers.UC_HOOK_BLOCK, native, (1, 0))))
 
     def no_longer(self, native: Native) -> None:
         """Call it no more, in what is translated from now on."""
@@ -83,7 +82,7 @@ class SingleHooks:
             return 0
         if not self._count:
             raise EngineError("cannot let Unicorn count blocks; is this a new version of it?")
-        self._counts = self._add(unicorn.UC_HOOK_BLOCK, self._count, (1, 0))
+        self._counts = self._add(numbers.UC_HOOK_BLOCK, self._count, (1, 0))
         return self._counts
 
     def count_instructions(self, on: bool) -> None:

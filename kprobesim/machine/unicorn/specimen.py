@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import unicorn
-from unicorn import arm_const
+from unicorn import arm64_const, arm_const, x86_const
 
-from kprobesim.machine.unicorn.library import GPRS, REGISTERS, address_of, open_cpu
+from kprobesim.arch.architecture import halves
+from kprobesim.machine.unicorn.library import GPRS, REGISTERS
 
 __all__ = ["Specimen", "structs_after_thumb"]
 
@@ -21,6 +22,27 @@ _CODE = 0x1000
 _CODE_BYTES = 0x100
 _MEMORY_BYTES = 0x4000
 _ZERO_FLAG = 1 << 30  # of CPSR
+
+
+def _open_x86() -> unicorn.Uc:
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    uc.ctl_set_cpu_model(x86_const.UC_CPU_X86_EPYC_ROME)
+    return uc
+
+
+def _open_arm64() -> unicorn.Uc:
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+    uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_A72)
+    uc.ctl_set_page_size(4096)
+    return uc
+
+
+_OPENERS = halves(x86_64=_open_x86, arm64=_open_arm64)
+
+
+def _address_of(uc: unicorn.Uc) -> int:
+    """Where the CPU's own struct (``uc_struct``) is."""
+    return ctypes.cast(uc._uch, ctypes.c_void_p).value or 0
 
 
 class Specimen:
@@ -31,10 +53,10 @@ class Specimen:
 
     def __init__(self, arch: str) -> None:
         self.arch = arch
-        self._uc = open_cpu(arch)
+        self._uc = _OPENERS[arch]()
         self._gprs = GPRS[arch]
         self._flags = REGISTERS[arch]["flags"]
-        self.handle = address_of(self._uc)
+        self.handle = _address_of(self._uc)
         self._uc.mem_map(0, _MEMORY_BYTES)
         self._uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, *_: uc.emu_stop())
 
@@ -80,5 +102,5 @@ def structs_after_thumb(codes: Iterable[bytes], size: int) -> list[bytes]:
         start = _CODE + _CODE_BYTES * number
         uc.mem_write(start, code)
         uc.emu_start(start | 1, start + _CODE_BYTES)
-        seen.append(ctypes.string_at(address_of(uc), size))
+        seen.append(ctypes.string_at(_address_of(uc), size))
     return seen

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 from functools import partial
 
-from unicorn import arm64_const
-
+from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.library import check
 
 __all__ = ["SystemRegister"]
@@ -41,7 +40,7 @@ class SystemRegister:
         self._register = _CpReg(*encoding, 0)
         arguments = (
             ctypes.c_void_p(handle),
-            ctypes.c_int(arm64_const.UC_ARM64_REG_CP_REG),
+            ctypes.c_int(numbers.UC_ARM64_REG_CP_REG),
             ctypes.c_void_p(ctypes.addressof(self._register)),
         )
         self._fetch = partial(lib["uc_reg_read"], *arguments)

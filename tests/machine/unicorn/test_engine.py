@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 import unicorn
 from unicorn import arm64_const, x86_const
+from unicorn.unicorn_py3.unicorn import uclib
 
 from kprobesim import EngineError
+from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.library import library
 from kprobesim.machine.unicorn.struct_layout import Layout
 
 _GPRS = {
     "x86_64": (x86_const.UC_X86_REG_RAX, x86_const.UC_X86_REG_R15, 0, 15),
     "arm64": (arm64_const.UC_ARM64_REG_X0, arm64_const.UC_ARM64_REG_SP, 0, 31),
 }
+_CONSTANTS = (unicorn, x86_const, arm64_const)
 _PC = {"x86_64": x86_const.UC_X86_REG_RIP, "arm64": arm64_const.UC_ARM64_REG_PC}
 
 
 def test_words_are_the_registers(arch: str) -> None:
-    engine = Engine(arch)
-    uc: unicorn.Uc = engine._uc
+    engine, word_of = Engine(arch), ctypes.c_uint64()
+    handle, place = ctypes.c_void_p(engine._handle), ctypes.byref(word_of)
     first, last, first_word, last_word = _GPRS[arch]
     for register, word in ((first, first_word), (last, last_word), (_PC[arch], engine.layout.pc)):
         engine.words[word] = 0x1234_5678_9ABC_DEF0
-        assert uc.reg_read(register) == 0x1234_5678_9ABC_DEF0
-        uc.reg_write(register, 0x0FED_CBA9_8765_4321)
+        assert uclib.uc_reg_read(handle, register, place) == 0
+        assert word_of.value == 0x1234_5678_9ABC_DEF0
+        word_of.value = 0x0FED_CBA9_8765_4321
+        assert uclib.uc_reg_write(handle, register, place) == 0
         assert engine.words[word] == 0x0FED_CBA9_8765_4321
+
+
+def test_the_numbers_are_the_bindings() -> None:
+    ours = {name: value for name, value in vars(numbers).items() if name.startswith("UC_")}
+    theirs = {
+        name: vars(module)[name] for name in ours for module in _CONSTANTS if name in vars(module)
+    }
+    assert ours == theirs
+
+
+def test_the_library_is_the_bindings() -> None:
+    assert library()._name == uclib._name
 
 
 def test_flags_word_holds_the_interrupt_mask(arch: str) -> None:
