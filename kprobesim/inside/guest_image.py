@@ -69,7 +69,9 @@ class GuestImage(LoadedImage):
 
     def module_at(self, address: int) -> ModuleImage | None:
         """The module that holds ``address``."""
-        return None if self.kernel.contains(address) else super().module_at(address)
+        if not (self._modules or self._stale) or self.kernel.contains(address):
+            return None  # judging a probe asks seven times
+        return super().module_at(address)
 
     @property
     def ftrace_sites(self) -> frozenset[int]:
