@@ -10,8 +10,9 @@ from kprobesim.errors import ImageError
 from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.finder import ModuleFinder
 
-__all__ = ["module_files", "named_modules"]
+__all__ = ["module_files", "named_modules", "probed_modules"]
 
+_PROBED = re.compile(r"\s*[pr]\S*\s+([\w-]+):[A-Za-z_]", re.ASCII)
 _LOADING = re.compile(r"\b(?:modprobe|insmod)\b([^;&|\n]*)")
 
 
@@ -23,6 +24,12 @@ def named_modules(lines: Iterable[str]) -> list[str]:
             names = [word for word in words.split() if not word.startswith("-") and "=" not in word]
             found.update(dict.fromkeys(_plain(name) for name in names))
     return list(found)
+
+
+def probed_modules(definitions: Iterable[str]) -> list[str]:
+    """The modules that definitions of events name, as in ``p null_blk:null_add_dev``."""
+    found = filter(None, map(_PROBED.match, definitions))
+    return list(dict.fromkeys(match[1].replace("-", "_") for match in found))
 
 
 def _plain(name: str) -> str:

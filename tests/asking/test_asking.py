@@ -12,7 +12,7 @@ from kprobesim import open_rules
 from kprobesim.asking.ask import Asked
 from kprobesim.asking.booted import booted_kernel
 from kprobesim.asking.counts import CountedPlace
-from kprobesim.asking.modules import module_files, named_modules
+from kprobesim.asking.modules import module_files, named_modules, probed_modules
 from kprobesim.asking.run import modules_for, run_counted
 from kprobesim.asking.shell import Shell
 from kprobesim.boot.initramfs import Entry
@@ -117,6 +117,11 @@ def test_who_asks_and_who_counts_boot_the_same(
     with pytest.raises(KprobesimError, match="nobody waits"):
         run_counted(real_image, places, lines, finder=finder)
     assert with_files[0] == with_files[1] and with_files[0]
+
+
+def test_probed_modules() -> None:
+    lines = ["p:g/e null-blk:null_add_dev a=$arg1:u8", "r10 nfs:open", "p vfs_read", "-:g/e nfs:f"]
+    assert probed_modules([*lines, "p fs/open.c:10", "p 0x10:3"]) == ["null_blk", "nfs"]
 
 
 def test_named_modules() -> None:

@@ -8,13 +8,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kprobesim.asking.booted import booted_kernel
+from kprobesim.asking.modules import module_files, named_modules, probed_modules
 from kprobesim.asking.shell import READY, Shell
 from kprobesim.boot.faults import GuestEnd
+from kprobesim.boot.initramfs import Entry
 from kprobesim.cli.call import place_arguments
 from kprobesim.cli.console import error_console, escaped, styled
 from kprobesim.cli.expression import parse_call
 from kprobesim.cli.loading import load_kernel, load_kernel_image, progress
 from kprobesim.errors import UsageError
+from kprobesim.image import KernelImage
+from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.open import boot_image
@@ -201,12 +205,23 @@ class _Lines:
                     "the image itself, or a snapshot whose console says kprobesim-shell waits"
                 )
             return kernel
+        image = load_kernel_image(args)
         return booted_kernel(
             args.image,
-            image=load_kernel_image(args),
+            self._modules(image),
+            image=image,
             memory=args.memory or "256M",
             progress=progress(),
         )
+
+    def _modules(self, image: KernelImage) -> dict[str, bytes | Entry]:
+        """The files of the modules that events and lines name, as far as they are to be had."""
+        probed = probed_modules(wanted.definition for wanted in self._args.events)
+        names = {*probed, *named_modules(self._args.lines)}
+        if not names:
+            return {}
+        finder = ModuleFinder(image, progress())
+        return module_files(finder, [name for name in names if finder.find(name) is not None])
 
     def do(self, kernel: Kernel, recorder: Recorder) -> str:
         """See :meth:`Work.do`."""
