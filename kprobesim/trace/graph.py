@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.hexrepr import HexRepr
 from kprobesim.html import preformatted
 from kprobesim.image import SymbolTable
 from kprobesim.machine.system import System
@@ -32,8 +33,8 @@ _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
 _THUNKS = ("indirect_thunk", "return_thunk")
 
 
-@dataclass(eq=False)
-class GraphCall:
+@dataclass(eq=False, repr=False)
+class GraphCall(HexRepr):
     """One call.
 
     Attributes:
