@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kprobesim.dynevent.fetch import Fetch
 from kprobesim.dynevent.fetch_type import FetchType
+from kprobesim.hexrepr import HexRepr
 
 __all__ = ["ProbeArgument", "ProbeDefinition"]
 
@@ -31,8 +32,8 @@ class ProbeArgument:
         return f"{self.name}={self.body}"
 
 
-@dataclass(frozen=True)
-class ProbeDefinition:
+@dataclass(frozen=True, repr=False)
+class ProbeDefinition(HexRepr):
     """A definition without a fault in its grammar.
 
     Attributes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from kprobesim.hexrepr import HexRepr
+
 __all__ = [
     "Address",
     "Argument",
@@ -64,8 +66,8 @@ class Argument:
     number: int
 
 
-@dataclass(frozen=True)
-class Immediate:
+@dataclass(frozen=True, repr=False)
+class Immediate(HexRepr):
     r"""``\42``: the value itself, of 64 bits and unsigned."""
 
     value: int
@@ -78,8 +80,8 @@ class ImmediateString:
     text: str
 
 
-@dataclass(frozen=True)
-class Address:
+@dataclass(frozen=True, repr=False)
+class Address(HexRepr):
     """A fixed place in the kernel; it is a value only inside of :class:`ThisCpu`.
 
     Attributes:

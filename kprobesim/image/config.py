@@ -21,7 +21,7 @@ from kprobesim.image.kernel_image import KernelImage
 from kprobesim.image.segment import Segment
 from kprobesim.snapshot.container import Container
 
-__all__ = ["parse_config", "read_config"]
+__all__ = ["config_text", "parse_config", "read_config"]
 
 _START, _END = b"IKCFG_ST\x1f\x8b", b"IKCFG_ED"
 _LIMIT = 4 << 20
@@ -34,8 +34,21 @@ def read_config(image: KernelImage) -> Mapping[str, str] | None:
 
     ``None`` if neither the image nor what lies beside it tells.
     """
-    text = _embedded(image.segments) or _beside(image.path, image.release)
+    text = config_text(image)
     return None if text is None else parse_config(text.decode("utf-8", "replace"))
+
+
+def config_text(image: KernelImage) -> bytes | None:
+    """The text of the ``.config``: what was stored with ``image``, or what its files tell.
+
+    ``None`` if nobody tells, as where the image's file is not there any more.
+    """
+    if image.stored_config is not None:
+        return image.stored_config() or None
+    text = _embedded(image.segments)
+    if text is None and image.path.is_file():
+        text = _beside(image.path, image.release)
+    return text
 
 
 def parse_config(text: str) -> dict[str, str]:

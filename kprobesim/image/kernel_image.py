@@ -74,6 +74,7 @@ class KernelImage:
         self._read_build_id = read_build_id
         self._known_banner = banner
         self.findings = Findings()
+        self.stored_config: Callable[[], bytes] | None = None
         self._starts = [segment.vaddr for segment in self.segments]
         for low, high in zip(self.segments, self.segments[1:], strict=False):
             if low.end > high.vaddr:

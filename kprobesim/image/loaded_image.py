@@ -51,6 +51,7 @@ class LoadedImage(KernelImage):
             read_build_id=lambda: kernel.build_id,
             banner=kernel.banner,
         )
+        self.stored_config = kernel.stored_config
 
     @property
     def modules(self) -> Mapping[str, ModuleImage]:

@@ -45,6 +45,7 @@ __all__ = [
 _IMAGE = "image"
 _NAMES, _ADDRESSES = "symbols/names", "symbols/addresses"
 _SEGMENT = "segment/"
+_CONFIG = "image/config"
 _SIZES, _KINDS = "symbols/sizes", "symbols/kinds"
 _MOST_SYMBOLS = 1 << 22
 
@@ -164,7 +165,11 @@ def pack_image(image: KernelImage, pages: PageWriter | None) -> dict[str, bytes]
         "symbols": None if symbols is None else {"count": len(symbols), "source": symbols.source},
     }
     sections = {_IMAGE: pack_value(facts)}
-    if pages is None:
+    if pages is not None:
+        from kprobesim.image.config import config_text  # it keeps what it unpacks, as images are
+
+        sections[_CONFIG] = pack(config_text(image) or b"")
+    else:
         sections |= {_SEGMENT + s.name: bytes(s.data) for s in image.segments}
     if symbols is not None:
         columns = symbols.columns
@@ -240,7 +245,7 @@ def unpack_image(
         symbols = facts["symbols"]
         _check(facts, segments, headers)
 
-        return KernelImage(
+        image = KernelImage(
             path or Path(facts["path"]),
             facts["arch"],
             facts["container"],
@@ -252,10 +257,20 @@ def unpack_image(
             read_build_id=lambda: facts["build_id"],
             banner=facts["banner"],
         )
+        if _CONFIG in container.sections:
+            image.stored_config = lambda: _config(container)
+        return image
     except (PackingError, ImageError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, KprobesimError) and not isinstance(error, ImageError):
             raise
         raise container.damaged(f"its kernel image cannot be read ({error!r})") from error
+
+
+def _config(container: Sections) -> bytes:
+    try:
+        return unpack(container.section(_CONFIG))
+    except PackingError as error:
+        raise container.damaged(str(error)) from error
 
 
 def _segment(container: Sections, pages: PageReader | None, facts: dict[str, Any]) -> Segment:

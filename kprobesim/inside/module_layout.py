@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kprobesim.errors import GuestMemoryError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.image.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE
 from kprobesim.machine.memory import HostAccess
 from kprobesim.sizes import MASK64
@@ -49,8 +50,8 @@ _TABLES: Mapping[str, tuple[str, str, int | str]] = {
 _LARGEST = 64 << 20  # bytes of a table or a part of memory: more is damage
 
 
-@dataclass(frozen=True)
-class MemoryPart:
+@dataclass(frozen=True, repr=False)
+class MemoryPart(HexRepr):
     """A run of a module's memory: ``name`` and ``flags`` as a section of that kind has them."""
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,25 @@ _IDLE = 20.0
 _MAX_ERRNO = 4095
 
 
-class BootedRuns:
+class _Guest:
+    """A booted guest that is put back behind each run, and in the end to what it was."""
+
+    _kernel: BootedKernel
+    _before: ForkState
+
+    def read(self, address: int, size: int) -> int | None:
+        """See :class:`~kprobesim.why.replay.Runs`."""
+        try:
+            return int.from_bytes(self._kernel.machine.memory.read(address, size), "little")
+        except GuestMemoryError:
+            return None
+
+    def close(self) -> None:
+        """Let the guest be as it was."""
+        self._kernel.restore_state(self._before)
+
+
+class BootedRuns(_Guest):
     """The runs of a call that the guest makes while it does a line of shell.
 
     Attributes:
@@ -160,22 +178,10 @@ class BootedRuns:
             text = str(error).partition("\n")[0]
         finally:
             kernel.restore_state(self._state)
-        if noted.full:
-            text = f"it was still running after {most} instructions"
-        if not returned:
-            return Outcome(noted, None, None, text or "it did not return")
-        return Outcome(noted, len(noted) - 1, returned[0], text)
-
-    def read(self, address: int, size: int) -> int | None:
-        """See :class:`~kprobesim.why.replay.Runs`."""
-        return _read(self._kernel, address, size)
-
-    def close(self) -> None:
-        """Let the guest be as it was."""
-        self._kernel.restore_state(self._before)
+        return _outcome(noted, returned, text, most)
 
 
-class BootedCalls:
+class BootedCalls(_Guest):
     """The runs of a function that one of a booted guest's kworkers calls.
 
     Attributes:
@@ -249,26 +255,16 @@ class BootedCalls:
             text = str(error).partition("\n")[0]
         finally:
             kernel.restore_state(self._state)
-        if noted.full:
-            text = f"it was still running after {most} instructions"
-        if not returned:
-            return Outcome(noted, None, None, text or "it did not return")
-        return Outcome(noted, len(noted) - 1, returned[0], text)
-
-    def read(self, address: int, size: int) -> int | None:
-        """See :class:`~kprobesim.why.replay.Runs`."""
-        return _read(self._kernel, address, size)
-
-    def close(self) -> None:
-        """Let the guest be as it was."""
-        self._kernel.restore_state(self._before)
+        return _outcome(noted, returned, text, most)
 
 
-def _read(kernel: BootedKernel, address: int, size: int) -> int | None:
-    try:
-        return int.from_bytes(kernel.machine.memory.read(address, size), "little")
-    except GuestMemoryError:
-        return None
+def _outcome(noted: EveryInstruction, returned: Sequence[int], text: str, most: int) -> Outcome:
+    """How a run has ended: by a return, or as ``text`` tells."""
+    if noted.full:
+        text = f"it was still running after {most} instructions"
+    if not returned:
+        return Outcome(noted, None, None, text or "it did not return")
+    return Outcome(noted, len(noted) - 1, returned[0], text)
 
 
 def _oops(printed: str) -> str:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.code_watch import INSIDE, Watch
 from kprobesim.machine.system import System
 
 __all__ = ["GuestCall", "watch_calls"]
 
 
-@dataclass(frozen=True, slots=True)
-class GuestCall:
+@dataclass(frozen=True, slots=True, repr=False)
+class GuestCall(HexRepr):
     """One call: its number, the function, and where it returns, with which stack pointer."""
 
     number: int

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.functions.clones import without_cold
+from kprobesim.hexrepr import HexRepr
 from kprobesim.html import preformatted
 from kprobesim.image import SymbolTable
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import SIGNATURE, Native
+from kprobesim.trace.entry_names import EntryNames
 
 __all__ = ["CallGraph", "GraphCall", "record_calls"]
 
@@ -32,8 +33,8 @@ _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
 _THUNKS = ("indirect_thunk", "return_thunk")
 
 
-@dataclass(eq=False)
-class GraphCall:
+@dataclass(eq=False, repr=False)
+class GraphCall(HexRepr):
     """One call.
 
     Attributes:
@@ -135,11 +136,10 @@ class _Recorder:
         self.graph = CallGraph()
         self._system = system
         self._roots = frozenset(roots)
-        self._symbols = symbols
         self._most = most
         self._deepest = deepest
         self._count = 0
-        self._names: dict[int, str | None] = {}
+        self._names = EntryNames(symbols, _THUNKS)
         self._open: list[tuple[int, int, GraphCall]] = []  # return address, stack pointer then
         self._sp = abi.number(abi.stack_pointer)
         self._link = None if abi.link_register is None else abi.number(abi.link_register)
@@ -168,7 +168,7 @@ class _Recorder:
             while self._open and self._open[-1][:2] == (returns_to, sp_after):
                 self._open.pop()[2].left = now
             return
-        if self._name(address) is not None:
+        if self._names.at(address) is not None:
             self._enter(address)
         elif sp > sp_after:
             self._unwind(sp)
@@ -191,25 +191,11 @@ class _Recorder:
         self._count += 1
         link = self._link
         returns_to = system.cpu.read_u64(sp) if link is None else int(system.words[link])
-        name = self._name(address) or f"{address:#x}"
+        name = self._names.at(address) or f"{address:#x}"
         call = GraphCall(name, address, self._now())
         siblings = self._open[-1][2].calls if self._open else self.graph.roots
         siblings.append(call)
         self._open.append((returns_to, sp + self._pushed, call))
-
-    def _name(self, address: int) -> str | None:
-        """The function that begins there."""
-        try:
-            return self._names[address]
-        except KeyError:
-            found = self._symbols.at(address)
-            name = None
-            if found is not None and found.offset == 0 and found.symbol.type in "tTwW":
-                name = found.symbol.name
-                if without_cold(name) != name or any(thunk in name for thunk in _THUNKS):
-                    name = None
-            self._names[address] = name
-            return name
 
 
 def record_calls(

@@ -19,6 +19,7 @@ from kprobesim.dynevent.grammar.command import Command
 from kprobesim.dynevent.parse import parse_definition
 from kprobesim.dynevent.resolve import resolve_symbols
 from kprobesim.errors import KprobeError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.trace.error_log import ErrorLog
 
 __all__ = ["EventProbe", "KprobeEvents", "ProbeEvent", "Registrar"]
@@ -27,8 +28,8 @@ _CHUNK = 4096  # WRITE_BUFSIZE: a line has two characters less
 _UNKNOWN = "unknown"  # what the kernel compares where a place has no symbol
 
 
-@dataclass(eq=False)
-class EventProbe:
+@dataclass(eq=False, repr=False)
+class EventProbe(HexRepr):
     """One probe of an event.
 
     Attributes:

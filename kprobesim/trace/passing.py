@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.functions.clones import without_cold
 from kprobesim.hexrepr import HexRepr
 from kprobesim.html import table
 from kprobesim.image import SymbolTable
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import SIGNATURE, Native
+from kprobesim.trace.entry_names import EntryNames
 
 __all__ = ["Followed", "Passing"]
 
@@ -73,13 +73,12 @@ class Followed:
         self.hits = 0
         self.passings: list[Passing] = []
         self._system = system
-        self._symbols = symbols
         self._most = most
         self._current = current
         self._arguments = abi.numbers(abi.arguments)
         self._sp = abi.number(abi.stack_pointer)
         self._link = None if abi.link_register is None else abi.number(abi.link_register)
-        self._names: dict[int, str | None] = {}
+        self._names = EntryNames(symbols)
         self._counts: Counter[str] = Counter()
         thunk = SIGNATURE(self._block)
         self._native = Native(ctypes.cast(thunk, ctypes.c_void_p).value or 0, 0, thunk)
@@ -91,7 +90,7 @@ class Followed:
             high = low + self.size
             for number, register in enumerate(self._arguments):
                 if low <= words[register] < high:
-                    name = self._name(address)
+                    name = self._names.at(address)
                     if name is not None:
                         self._note(name, number + 1, int(words[register]))
                     return
@@ -109,20 +108,6 @@ class Followed:
         caller = system.symbolize(int(returns_to))
         time = system.stopwatch.now()
         self.passings.append(Passing(time, name, argument, value, caller, *self._current()))
-
-    def _name(self, address: int) -> str | None:
-        """The function that begins there."""
-        try:
-            return self._names[address]
-        except KeyError:
-            found = self._symbols.at(address)
-            name = None
-            if found is not None and found.offset == 0 and found.symbol.type in "tTwW":
-                name = found.symbol.name
-                if without_cold(name) != name:
-                    name = None
-            self._names[address] = name
-            return name
 
     def by_function(self) -> Counter[str]:
         """How often each function got it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.programs.stores.stream import HEADER, EntryLayout
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.record import RecordLayout
@@ -16,8 +17,8 @@ __all__ = ["Recorded", "Source"]
 _TIME = slice(HEADER, HEADER + 8)  # the first of all values
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+@dataclass(frozen=True, slots=True, repr=False)
+class Source(HexRepr):
     """Where records come from: a probe, as it was when they were fetched.
 
     Attributes:

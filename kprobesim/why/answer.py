@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kprobesim.functions.dwarf.source_lines import SourceLine
+from kprobesim.hexrepr import HexRepr
 from kprobesim.html import preformatted
 from kprobesim.why.comparison import Compared
 from kprobesim.why.failures import FailedCall, errno_text
@@ -12,8 +13,8 @@ from kprobesim.why.failures import FailedCall, errno_text
 __all__ = ["Branch", "CodePlace", "Why"]
 
 
-@dataclass(frozen=True)
-class CodePlace:
+@dataclass(frozen=True, repr=False)
+class CodePlace(HexRepr):
     """A place in the kernel's code.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.hexrepr import HexRepr
 from kprobesim.why.conditions import RELATIONS, opposite, plain
 from kprobesim.why.decisions import Decision
 from kprobesim.why.frames import Frame, Frames
@@ -18,8 +19,8 @@ _SIGNED = frozenset({"l", "ge", "le", "g", "s", "ns"})
 _OF_BITS = frozenset({"test", "tst", "and", "ands", "bt"})
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+@dataclass(frozen=True, slots=True, repr=False)
+class Compared(HexRepr):
     """One value that a decision looked at.
 
     Attributes:

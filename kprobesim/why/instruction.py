@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from kprobesim.hexrepr import HexRepr
+
 __all__ = [
     "Constant",
     "Flow",
@@ -82,8 +84,8 @@ class Memory:
     index_signed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+@dataclass(frozen=True, slots=True, repr=False)
+class Constant(HexRepr):
     """A number in the instruction."""
 
     value: int
@@ -107,8 +109,8 @@ class Move:
     change: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Insn:
+@dataclass(frozen=True, slots=True, repr=False)
+class Insn(HexRepr):
     """One decoded instruction."""
 
     address: int

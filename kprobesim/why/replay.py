@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
 from kprobesim.why.decisions import Decision
@@ -18,8 +19,8 @@ __all__ = ["Flip", "Outcome", "Runs", "flip_of", "flipping"]
 _AFTER_SELECT = frozenset({"choice", "flags"})
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(HexRepr):
     """How a run ended.
 
     ``noted`` is the recording of it, ``end`` the number of the instruction that it returned to;
@@ -32,8 +33,8 @@ class Outcome:
     text: str = ""
 
 
-@dataclass(frozen=True)
-class Flip:
+@dataclass(frozen=True, repr=False)
+class Flip(HexRepr):
     """Another way, once.
 
     Attributes:

@@ -8,6 +8,7 @@ import pytest
 
 from kprobesim import ImageError, SnapshotError
 from kprobesim.image import KernelImage, Segment, load_image
+from kprobesim.image.config import read_config
 from kprobesim.image.state import identity, pack_image
 from kprobesim.snapshot.container import read_container, write_container
 from kprobesim.snapshot.packing import pack, pack_value, unpack_value
@@ -49,6 +50,16 @@ def test_a_sample_comes_back(sample: Path, tmp_path: Path) -> None:
     image = load_image(sample)
     store(image, tmp_path / "a.kps")
     check_equal(image, load_image(tmp_path / "a.kps"))
+
+
+def test_its_configuration_needs_no_file_of_its_own(sample: Path, tmp_path: Path) -> None:
+    file = tmp_path / "vmlinux"
+    file.write_bytes(sample.read_bytes())
+    (tmp_path / ".config").write_text("CONFIG_KPROBES=y\n")
+    store(load_image(file), tmp_path / "a.kps")
+    file.unlink()
+    (tmp_path / ".config").write_text("CONFIG_KPROBES=n\n")
+    assert read_config(load_image(tmp_path / "a.kps")) == {"CONFIG_KPROBES": "y"}
 
 
 def test_nothing_is_read_that_is_not_asked_for(sample: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.programs.patterns import Pattern
 from kprobesim.trace.filters.field import Field
 
@@ -22,8 +23,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Number:
+@dataclass(frozen=True, repr=False)
+class Number(HexRepr):
     """A field against a number, as ``operator`` (``== != < <= > >= &``) says.
 
     Attributes:
@@ -39,8 +40,8 @@ class Number:
     signed: bool
 
 
-@dataclass(frozen=True)
-class CpuNumber:
+@dataclass(frozen=True, repr=False)
+class CpuNumber(HexRepr):
     """The number of the CPU against a number; ``&`` is never met."""
 
     operator: str
@@ -70,8 +71,8 @@ class Like:
     pattern: Pattern
 
 
-@dataclass(frozen=True)
-class InFunction:
+@dataclass(frozen=True, repr=False)
+class InFunction(HexRepr):
     """An address within a function: from ``start`` up to ``end``."""
 
     field: Field
