@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from kprobesim.trace.filters.error import FilterError
     from kprobesim.trace.hist.error import HistError
     from kprobesim.trace.tracefs import Tracefs, TracefsFile
+    from kprobesim.trace.triggers.error import TriggerError
     from kprobesim.typed.value import TypedValue
     from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -174,6 +175,7 @@ __all__ = [
     "TracefsFile",
     "Trap",
     "TrapKind",
+    "TriggerError",
     "TypedValue",
     "TypesError",
     "UsageError",
@@ -237,6 +239,7 @@ _HOMES = {
     "trace.filters.error": "FilterError",
     "trace.hist.error": "HistError",
     "trace.tracefs": "Tracefs TracefsFile",
+    "trace.triggers.error": "TriggerError",
     "unbooted.trap_tables": "GuestWarning",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

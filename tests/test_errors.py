@@ -27,6 +27,7 @@ from kprobesim import (
     TracefsError,
     Trap,
     TrapKind,
+    TriggerError,
 )
 from kprobesim.boot.faults import BootError
 from kprobesim.cli.expression import ExpressionError
@@ -103,6 +104,7 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     FilterError: lambda kind, _: kind(22, "len >", "INVALID_VALUE", 4),
     HistError: lambda kind, _: kind(22),
     TracefsError: lambda kind, _: kind(22, "no number"),
+    TriggerError: lambda kind, _: kind(22),
     ExpressionError: lambda kind, _: kind("no number", "f(x)", 2),
     GuestStop: lambda kind, regs: kind("stopped", regs, *_STOP),
     GuestFault: lambda kind, regs: kind(

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from kprobesim.errors import GuestMemoryError
 from kprobesim.programs.actions import Action, Count, Record
 from kprobesim.programs.appending import Append
+from kprobesim.programs.by_python import ByPython
 from kprobesim.programs.calling import Call
 from kprobesim.programs.choices import OrElse, Select
 from kprobesim.programs.fault import FAULT
@@ -73,6 +74,7 @@ class _Values:
         self._of_call = of_call
         self._make: dict[type[Value], Callable[[Any], Compute]] = {
             Argument: lambda value: lambda regs, here: regs.arg(value.n),
+            ByPython: self._by_python,
             Cast: self._cast,
             Const: lambda value: lambda regs, here: value.number,
             Fact: self._fact,
@@ -92,6 +94,10 @@ class _Values:
     def make(self, value: Value) -> Compute:
         """The function that computes ``value``."""
         return self._make[type(value)](value)
+
+    def _by_python(self, value: ByPython) -> Compute:
+        of, function = [self.make(each) for each in value.values], value.function
+        return lambda regs, here: function(*(each(regs, here) for each in of))
 
     def _cast(self, value: Cast) -> Compute:
         of, narrow = self.make(value.value), value.kind.narrow

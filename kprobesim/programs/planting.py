@@ -147,18 +147,38 @@ class Programs:
         They must be disabled or not registered. Calls that a return program follows are forgotten.
 
         Returns:
-            What is planted now; the probes are the same.
+            What is planted now; the probes are the same, unless Python follows, or has
+            followed, returns.
         """
         compiled = None if planted.asked is None else planted.asked
         made = self.prepare(
             planted.names, program, many=False, compiled=compiled, places=planted.places
         )
+        gone = any(p.flags & KprobeFlag.GONE for p in planted.probes)
+        by_python = not (made.compiled and planted.compiled)
+        if program.returns and by_python and not gone:
+            self._replace(planted, made)
+            return made
         for p, other in zip(planted.probes, made.probes, strict=True):
             p.become(other)
         made.probes = planted.probes
         for p in made.probes:
             p.planted = made
         return made
+
+    def _replace(self, planted: Planted, made: Planted) -> None:
+        """Register the probes of ``made`` in the place of those of ``planted``.
+
+        Python follows returns by a return probe, and compiled code by itself.
+        """
+        registered = all(p in self._kprobes for p in planted.probes)
+        planted.remove()
+        for p, other in zip(planted.probes, made.probes, strict=True):
+            other.remember(p.hits, p.faults)
+            other.nmissed = p.nmissed
+            other.flags |= p.flags & KprobeFlag.DISABLED
+        if registered:
+            self.register(made)
 
     @property
     def now(self) -> int:

@@ -120,15 +120,13 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
         self.rp.kp = self
 
     def become(self, other: ProgramProbe) -> None:
-        """As a :class:`ProgramProbe`; calls that are followed are forgotten."""
+        """As a :class:`ProgramProbe` that is compiled; calls that are followed are forgotten."""
         assert isinstance(other, ReturnProgramProbe)
         address = self._address
         self.registered_at = None
         super().become(other)
         self._following, self._pool = other._following, other._pool
         self.registered_at = address
-        if self.rp is not None and other.rp is not None:
-            self.rp.handler, self.rp.entry_handler = other.rp.handler, other.rp.entry_handler
 
     @property
     def told_nobody(self) -> int:  # type: ignore[override]

@@ -168,8 +168,14 @@ class TraceEvent:
             predicate: Makes it of the fields of each probe; ``None``: all hits.
             text: What the file ``filter`` shows.
         """
+        before = self.predicate, self.filter
         self.predicate, self.filter = predicate, text
-        self._planter.replant(self)
+        try:
+            self._planter.replant(self)
+        except BaseException:
+            self.predicate, self.filter = before
+            self._planter.replant(self)
+            raise
 
     def act(self, before: Sequence[MakeAction], after: Sequence[MakeAction] = ()) -> None:
         """Let each hit do actions of programs.

@@ -139,7 +139,7 @@ class Tracing:
             KprobeError: It is refused.
         """
         event, definition = probe.event, probe.definition
-        program, layout = self._program(event, definition)
+        program, layout = self._program(probe)
         planted = self._programs.prepare(
             [definition.name],
             program,
@@ -171,13 +171,18 @@ class Tracing:
         if not event.probes:
             del self._events[event.full_name]
 
-    def _program(
-        self, event: TraceEvent, definition: ProbeDefinition
-    ) -> tuple[Program, RecordLayout]:
+    def _program(self, probe: TraceProbe) -> tuple[Program, RecordLayout]:
         """What is done at a hit, and how to read what it records."""
+        event, definition = probe.event, probe.definition
         values = self._fetching.values(definition, ftrace=self._asks_for_ftrace(definition))
         layout = RecordLayout(definition, values, stacks=self._stacks)
-        fields = ProbeFields(definition, values, event.id)
+        fields = ProbeFields(
+            definition,
+            values,
+            event.id,
+            name=self.name,
+            context=lambda word: self.context_at(_planted(probe), word),
+        )
         when = None if event.predicate is None else event.predicate(fields)
         record = Append(layout.values, self._stream, when=when)
         before = [make(fields) for make in event.before]
@@ -196,8 +201,7 @@ class Tracing:
 
     def _keep(self, probe: TraceProbe, layout: RecordLayout) -> None:
         """Know the entries of a probe again."""
-        assert probe.planted is not None
-        (p,) = probe.planted.probes
+        p = _planted(probe)
         outlet = _outlet(probe)
         outlet.on = not probe.event.soft_disabled
         self._reader.know(outlet.number, probe.event, layout, p)
@@ -244,9 +248,9 @@ class Tracing:
         for probe in event.probes:
             if probe.planted is None:
                 continue
+            program, layout = self._program(probe)
             if event.armed:
                 probe.planted.disable()
-            program, layout = self._program(event, probe.definition)
             probe.planted = self._programs.exchange(probe.planted, program)
             self._keep(probe, layout)
             if event.armed:
@@ -346,6 +350,14 @@ class Tracing:
         """The text of the file ``saved_cmdlines``."""
         self.buffer.pull()
         return self._saved.text()
+
+
+def _planted(probe: TraceProbe) -> Kprobe:
+    """What is planted of a probe."""
+    assert probe.planted is not None
+    (p,) = probe.planted.probes
+    found: Kprobe = p
+    return found
 
 
 def _outlet(probe: TraceProbe) -> Any:

@@ -24,6 +24,7 @@ from kprobesim.trace.filters.numbers import cpu_list, kstrtoll, kstrtoull
 from kprobesim.trace.filters.parse import parse_filter
 
 LATEST = (7, 3, 4)
+FIRST = {"x86_64": "%di", "arm64": "%x0"}
 
 
 @dataclass
@@ -199,7 +200,13 @@ def test_what_filters_are_true_of(guest: CalledKernel) -> None:
     }
     own = fields_of(event, LATEST)
     values = Fetching(guest.arch, (6, 1), lambda symbol: 0)
-    fields = ProbeFields(event.definition, values.values(event.definition), event.id)
+    fields = ProbeFields(
+        event.definition,
+        values.values(event.definition),
+        event.id,
+        name=lambda address: f"{address:#x}",
+        context=lambda word: (word & 1, 7),
+    )
     rings = {}
     for text in cases:
         when = condition(parse_filter(text, own, Facts()), fields)
@@ -229,3 +236,29 @@ def test_a_refused_filter_leaves_none(guest: CalledKernel) -> None:
     assert event.predicate is None
     assert recorded(guest, " 0 \n") == [0, 1, 2]
     assert event.filter == "none"
+
+
+def test_filters_that_python_looks_at(guest: CalledKernel) -> None:
+    fetch = FIRST[guest.arch]
+    guest.kprobe_events.command(rf'p:t/named gcd by={fetch}:symstr then=\"+" n=\3')
+    guest.kprobe_events.command("r:t/back gcd value=$retval")
+    named, back = guest.tracing.events["t/named"], guest.tracing.events["t/back"]
+    named.enabled = back.enabled = True
+    start = guest.symbols["gcd"].address
+    passing = {
+        'by ~ "gcd+0x4/*+"': 1,
+        'by ~ "*+" && then == "+"': 2,
+        'by != "0x0+"': 2,
+        "common_flags == 0 && common_preempt_count < 1 && n == 3": 2,
+        "common_flags & 0xff": 0,
+    }
+    for number, (text, count) in enumerate(passing.items(), 1):
+        apply_filter(named, text, Facts())
+        apply_filter(back, text.replace("n ==", "value !=") if "common" in text else "0", Facts())
+        guest.tracing.buffer.clear()
+        for offset in (4, 0):
+            guest.call("gcd", start + offset, 0)
+        names = [entry.name for entry in guest.tracing.buffer]
+        assert names.count("named") == count, text
+        assert names.count("back") == (count if "common" in text else 2), text
+        assert named.hits == back.hits == 2 * number

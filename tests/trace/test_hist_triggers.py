@@ -15,6 +15,7 @@ from kprobesim.trace.hist.definition import HistDefinition, define_hist
 from kprobesim.trace.hist.error import HistError
 from kprobesim.trace.hist.ordering import heapsort
 from kprobesim.trace.hist.text import trigger_text
+from kprobesim.trace.syscall_names import SyscallNames
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 LATEST, OLD = (7, 3, 4), (6, 1, 170)
@@ -200,6 +201,32 @@ def test_texts_capacity_filters_and_names(guest: CalledKernel) -> None:
         files["events/t/e/trigger"].append("hist:name=both:keys=x")
 
 
+def test_keys_that_are_names_constants_and_contexts(guest: CalledKernel) -> None:
+    fetch = "%di" if guest.arch == "x86_64" else "%x0"
+    files, start = guest.tracefs, guest.symbols["gcd"].address
+    files["kprobe_events"].write(f'p:t/k gcd always=\\"one" by={fetch}:symstr\n')
+    files["kprobe_events"].append(f'p:t/k hweight64 always=\\"other" by={fetch}:symstr\n')
+    for keys in ("always", "by", "common_flags,common_preempt_count.hex"):
+        files["events/t/k/trigger"].append(f"hist:keys={keys}")
+    for function in ("gcd", "hweight64", "gcd"):
+        guest.call(function, start, 1)
+    text = files["events/t/k/hist"].read()
+    assert f"{{ always: {'one':<50} }} hitcount:          2\n" in text
+    assert f"{{ always: {'other':<50} }} hitcount:          1\n" in text
+    assert f"{{ by: {guest.tracing.name(start):<50} }} hitcount:          3\n" in text
+    assert f"{{ common_flags: {0:10}, common_preempt_count: 0 }} hitcount:          3\n" in text
+
+
+@pytest.mark.real_kernel
+def test_system_calls_have_names(real_kernel: CalledKernel) -> None:
+    names = SyscallNames(real_kernel.image)
+    read, none = {"x86_64": (0, 340), "arm64": (63, 244)}[real_kernel.arch]
+    knows = real_kernel.symbols.get("sys_call_table") is not None  # ARM64 6.1 tells no data
+    assert knows is (real_kernel.arch == "x86_64")
+    assert names(read) == ("sys_read" if knows else None)
+    assert names(none) is names(1 << 40) is None
+
+
 def test_a_hit_whose_record_has_no_room_is_not_counted(guest: CalledKernel) -> None:
     fetch = "%di" if guest.arch == "x86_64" else "%x0"
     files = guest.tracefs
@@ -283,3 +310,48 @@ def _guest() -> CalledKernel:
 
 
 _GUESTS: list[CalledKernel] = []
+
+
+VALID = (
+    ("filter", 'x > 4 && name ~ "p*" || !(y & 0x3)'),
+    ("filter", 'common_flags & 1 || by == "gcd" && CPU & CPUS{0}'),
+    ("filter", '__probe_ip.function == gcd && comm != "a[b-c]*?"'),
+    ("trigger", "hist:keys=x.log2,common_cpu:vals=y:sort=y.descending,hitcount:size=256 if x > 1"),
+    ("trigger", "hist:keys=by:vals=hitcount.percent,y.hex:nohitcount"),
+    ("trigger", "hist:keys=-(x+y)*2:v=y/3,w=$v:name=n:pause"),
+    ("trigger", "hist:keys=x.buckets=10:ts=common_timestamp.usecs:onmatch(t.f).trace(s,$ts)"),
+    ("trigger", "hist:keys=common_stacktrace:m=y:onmax($m).save(x)"),
+    ("trigger", "enable_event:t:f:2 if common_preempt_count == 0"),
+    ("trigger", "!stacktrace:3"),
+)
+PIECES = [
+    *"~&|()!\"'*:,.=$+-/[?{}\\ \0\u00e9\u0663",
+    "99999999999999999999",
+    "keys",
+    "x",
+    "by",
+    "if ",
+]
+
+
+def test_no_text_does_more_than_be_refused() -> None:
+    guest = Kernel.load(SAMPLES / "guest-x86_64.elf")
+    files, chance = guest.tracefs, random.Random(12)
+    files["kprobe_events"].write(
+        'p:t/e gcd x=%di y=%si name=\\"one" by=%di:symstr\np:t/f hweight64\n'
+    )
+    for _ in range(250):
+        name, text = chance.choice(VALID)
+        for _ in range(chance.choice((0, 1, 1, 2, 3))):
+            at, piece = chance.randrange(len(text) + 1), chance.choice(PIECES)
+            text = text[:at] + piece * chance.randrange(2) + text[at + chance.randrange(4) :]
+        try:
+            files[f"events/t/e/{name}"].append(text)
+        except OSError as error:
+            assert error.errno in errno.errorcode, text
+    files["events/t/e/filter"].write("0")
+    files["events/t/e/enable"].write("1")
+    files["tracing_on"].write("1")
+    guest.tracing.buffer.clear()
+    guest.call("gcd", 4, 2)
+    assert [entry.fields["x"] for entry in guest.tracing.buffer] == [4]

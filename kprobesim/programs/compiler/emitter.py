@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from llvmlite import ir
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.programs.by_python import ByPython
 from kprobesim.programs.choices import OrElse, Select, or_else
 from kprobesim.programs.compiler.context import emit_context
 from kprobesim.programs.compiler.matching import emit_matches
@@ -75,6 +76,7 @@ class Emitter:
         self._known: dict[tuple[Any, ...], Emitted] = {}
         self._emit: dict[type[Value], Callable[[Any], Emitted]] = {
             Argument: self._argument,
+            ByPython: self._by_python,
             Cast: self._cast,
             Const: lambda value: Emitted(word(value.number), None),
             Fact: self._fact,
@@ -167,6 +169,9 @@ class Emitter:
         abi = self._abi
         at = abi.return_bytes + 8 * (value.n - len(abi.arguments))
         return self.value(or_else(Register(abi.stack_pointer).deref(at), 0))
+
+    def _by_python(self, value: ByPython) -> Emitted:
+        raise NotCompiledError(f"{value} needs Python")
 
     def _cast(self, value: Cast) -> Emitted:
         of = self.value(value.value)

@@ -25,6 +25,7 @@ from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 from kprobesim.trace.hist.text import HistText
 from kprobesim.trace.image_texts import has_text, kernel_text
 from kprobesim.trace.kprobe_events import KprobeEvents
+from kprobesim.trace.syscall_names import SyscallNames
 from kprobesim.trace.tracing import Tracing
 from kprobesim.trace.triggers.commands import Triggers, commands_of
 
@@ -56,7 +57,7 @@ def make_tree(
     commands = commands_of(read_config(image))
     triggers = TriggerFiles(
         Triggers(tracing, KernelFilterFacts(image), log, commands),
-        HistText(image.symbols, lambda number: None),
+        HistText(image.symbols, SyscallNames(image)),
     )
 
     def of_event(event: TraceEvent) -> dict[str, File]:

@@ -124,7 +124,10 @@ def _assign(found: Attributes, part: str) -> None:
 
 
 def _bits(text: str) -> int:
-    bits = max(kstrtoul(text) - 1, 0).bit_length()
+    try:
+        bits = max(kstrtoul(text) - 1, 0).bit_length()
+    except OSError as error:
+        raise HistError(error.errno or errno.EINVAL) from None
     if bits not in _BITS:
         raise HistError(errno.EINVAL)
     return bits

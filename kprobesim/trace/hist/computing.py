@@ -13,7 +13,7 @@ from kprobesim.programs.choices import or_else
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.leaves import Fact
 from kprobesim.programs.types import Int
-from kprobesim.programs.values import Value
+from kprobesim.programs.values import TextConst, Value, as_value
 from kprobesim.sizes import MASK64
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.filters.field import Field
@@ -42,6 +42,7 @@ class Leaves:
     ) -> None:
         self._stacks, self._depth = stacks, depth
         self._numbers: dict[Any, int] = {}
+        self._texts: list[bytes] = []
         self._fields: list[Field | HistFlag] = []
         every = [each for field in fields for each in _walk(field)]
         for field in every:
@@ -59,13 +60,28 @@ class Leaves:
         return self._numbers[_leaf(field)]
 
     def values(self, fields: ProbeFields) -> list[Value]:
-        """What a program records, for one probe; a text that is always the same is none of it."""
-        values = [_value(leaf, fields) for leaf in self._fields]
+        """What a program records, for one probe: of a text that is always the same a number."""
+        values = [self._value(leaf, fields) for leaf in self._fields]
         if self._has_comm:
             values += [Fact("ids"), Fact("comm")]
         if self._has_stack:
             values += [Fact("here"), fields.stack]
         return values or [Fact("now")]
+
+    def _value(self, leaf: Field | HistFlag, fields: ProbeFields) -> Value:
+        value = _value(leaf, fields)
+        if not isinstance(value, TextConst):
+            return value
+        if value.data not in self._texts:
+            self._texts.append(value.data)
+        return as_value(self._texts.index(value.data))
+
+    def text(self, found: Any) -> bytes:
+        """The text that was recorded, itself or as a number; of a fault an empty one."""
+        if found is FAULT:
+            return b""
+        text: bytes = self._texts[found] if isinstance(found, int) else found
+        return text
 
     def comm(self, leaves: Sequence[Any]) -> str:
         """The name of a hit's task."""
@@ -132,7 +148,7 @@ def _plain(field: HistField, leaves: Leaves) -> Compute:
     at = leaves.number(field)
     if field.has(HistFlag.STRING):
         most = field.size - 1
-        return lambda found: b"" if found[at] is FAULT else found[at][:most]
+        return lambda found: leaves.text(found[at])[:most]
     if field.has(HistFlag.TIMESTAMP_USECS) and field.has(HistFlag.TIMESTAMP):
         return lambda found: found[at] // _NANOSECONDS
     return lambda found: found[at] & MASK64

@@ -7,7 +7,6 @@ kernel/trace/trace_events_trigger.c: ``trigger_process_regex()``, ``event_trigge
 from __future__ import annotations
 
 import errno
-import os
 import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from kprobesim.trace.filters.nodes import Node
 from kprobesim.trace.filters.numbers import kstrtoul
 from kprobesim.trace.filters.parse import parse_filter
 from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.triggers.error import TriggerError
 from kprobesim.trace.triggers.event_triggers import EventTriggers
 from kprobesim.trace.triggers.gate import Gate
 from kprobesim.trace.triggers.hist_commands import HistCommands
@@ -48,10 +48,6 @@ _TYPES = {
     "enable_hist": TriggerType.HIST_ENABLE,
     "disable_hist": TriggerType.HIST_ENABLE,
 }
-
-
-def _invalid(number: int = errno.EINVAL) -> OSError:
-    return OSError(number, os.strerror(number))
 
 
 def commands_of(config: Mapping[str, str] | None) -> tuple[str, ...]:
@@ -109,14 +105,14 @@ class Triggers:
         if not written:
             return
         if len(written.encode("utf-8", "surrogateescape")) >= PAGE:
-            raise _invalid()
+            raise TriggerError(errno.EINVAL)
         text = written.strip(_SPACE)
         command, *rest = re.split("[: \t]", text, maxsplit=1)
         about = rest[0].lstrip(_SPACE) if rest else ""
         removes, command = command.startswith("!"), command.removeprefix("!")
         triggers = self.of(event)
         if command not in self.commands:
-            raise _invalid()
+            raise TriggerError(errno.EINVAL)
         if command == "hist":
             self._hist.write(triggers, about, removes=removes)
         elif command in ("traceon", "traceoff", "snapshot", "stacktrace"):
@@ -134,7 +130,7 @@ class Triggers:
             return None, None
         word, *rest = re.split("[ \t]", text, maxsplit=1)
         if word != "if" or not rest:
-            raise _invalid()
+            raise TriggerError(errno.EINVAL)
         try:
             fields = fields_of(event, self._facts.version)
             return rest[0], parse_filter(rest[0], fields, self._facts)
@@ -159,7 +155,7 @@ class Triggers:
         number = _count(count)
         text, node = self.understand(triggers.event, condition)
         if same is not None:
-            raise _invalid(errno.EEXIST)
+            raise TriggerError(errno.EEXIST)
         trigger = Trigger(command, kind, None, number, text, node)
         if command == "stacktrace":
             trigger.gate = Gate(self._tracing.stack_traces.of(triggers.event))
@@ -198,14 +194,14 @@ class Triggers:
         self, triggers: EventTriggers, command: str, about: str, *, removes: bool
     ) -> None:
         if not about:
-            raise _invalid()
+            raise TriggerError(errno.EINVAL)
         what, condition = _split(about)
         group, *rest = what.split(":")
         if not rest:
-            raise _invalid()
+            raise TriggerError(errno.EINVAL)
         target = self._tracing.events.get(f"{group}/{rest[0]}")
         if target is None:
-            raise _invalid()
+            raise TriggerError(errno.EINVAL)
         kind = _TYPES[command]
         same = next(
             (each for each in triggers.triggers if each.type is kind and each.target is target),
@@ -220,7 +216,7 @@ class Triggers:
         target.arm(soft=True)
         try:
             if same is not None:
-                raise _invalid(errno.EEXIST)
+                raise TriggerError(errno.EEXIST)
             trigger = Trigger(command, kind, None, number, text, node, target)
             trigger.run = self._switches(trigger, target)
             triggers.add(trigger)
@@ -262,10 +258,13 @@ def _split(about: str) -> tuple[str, str | None]:
 
 
 def _count(text: str | None) -> int:
-    """How often; raises ``OSError`` if that is no number."""
+    """How often; raises :class:`TriggerError` if that is no number."""
     if text is None:
         return UNLIMITED
     number = text.split(":", 1)[0]
     if not number:
-        raise _invalid()
-    return kstrtoul(number)
+        raise TriggerError(errno.EINVAL)
+    try:
+        return kstrtoul(number)
+    except OSError as error:
+        raise TriggerError(error.errno or errno.EINVAL) from None
