@@ -8,6 +8,7 @@ import logging
 import mmap
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from kprobesim.image.cache import make_room
 from kprobesim.image.elf import ELF_MAGIC
 from kprobesim.image.files.containers import unpack
 from kprobesim.image.files.source import open_file
-from kprobesim.snapshot.container import is_snapshot
+from kprobesim.snapshot.container import Identity, is_snapshot
 from kprobesim.user_cache import cache_directory
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 _INSTALL = "install it with: pip install 'kprobesim[dwarf]'"
 _ENDING = ".symcache"
+_SOUND = ".sound"
+_DAY, _FRESH = 86_400_000_000_000, 2_000_000_000  # nanoseconds
 _CATALOGUE = b"PAR1"
 _CHUNK = 1 << 24
 _CHECKSUM = hashlib.sha256().digest_size
@@ -148,17 +151,28 @@ def _entry(image: KernelImage, path: Path, version: int) -> Path | None:
 
 
 def _kept(entry: Path | None) -> SymCache | None:
-    """What was kept, mapped; ``None`` if nothing was, or it is damaged."""
+    """What was kept, mapped; ``None`` if nothing was, or it is damaged.
+
+    Its checksum, 0.2 s for a kernel, is computed once: the file is the same as long as its times
+    are. They are changed, which says when it was used last, once a day.
+    """
     if entry is None or not entry.is_file():
         return None
     try:
         with entry.open("rb") as file:
+            identity = Identity.of(file.fileno())
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         data, checksum = mapped[:-_CHECKSUM], mapped[-_CHECKSUM:]
-        if hashlib.sha256(data).digest() != checksum:
+        sound = entry.with_suffix(_SOUND)
+        known = sound.is_file() and sound.read_text() == repr(identity)
+        if not known and hashlib.sha256(data).digest() != checksum:
             raise DebugInfoError("damaged: its checksum differs")
         cache = SymCache(data)
-        os.utime(entry)
+        now = time.time_ns()
+        if now - identity.written > _DAY:
+            os.utime(entry)
+        elif not known and now - max(identity.written, identity.changed) > _FRESH:
+            sound.write_text(repr(identity))
     except (DebugInfoError, OSError, ValueError) as error:
         _log.info("debug information is read anew: %s", error)
         return None
