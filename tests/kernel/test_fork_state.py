@@ -181,8 +181,9 @@ def test_several_states_and_probes_that_come_between(real_image: Path, boots: Bo
     assert len(hits) > 10
     assert counter.probes[2].flags & KprobeFlag.GONE
     k.restore_state(states[0])  # where start_kernel() has not gone yet
-    assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)
-    assert counter.take() == hits
+    k.run("Memory: ")
+    again = counter.take()
+    assert again and again == hits[: len(again)]
     k.unregister_kprobes(counter.probes)
     k.restore_state(states[1])
     assert run_to_the_end(k) == boots.outcome(real_image, MEMORY)

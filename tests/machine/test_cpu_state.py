@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from kprobesim.machine.unicorn.engine import Engine
 
 
 def host_pointers(data: bytes) -> list[int]:
-    areas = []
+    starts, ends = [0], [0]
     for line in Path("/proc/self/maps").read_text().splitlines():
         low, high = (int(part, 16) for part in line.split()[0].split("-"))
         if low > 0xFFFF_FFFF:
-            areas.append((low, high))
+            starts.append(low)
+            ends.append(high)
     words = (int.from_bytes(data[at : at + 8], "little") for at in range(len(data) - 7))
-    return [word for word in words if any(low <= word < high for low, high in areas)]
+    return [word for word in words if word < ends[bisect_right(starts, word) - 1]]
 
 
 def bare(arch: str) -> Engine:
