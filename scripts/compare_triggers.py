@@ -31,6 +31,7 @@ EVENTS = (
     "q=$arg3:s64",
     "p:t/w vfs_write n=$arg3:u32 c=$comm s=$arg3:s8 x=+0($arg2):x16",
     "r:t/r vfs_read v=$retval:s64",
+    r'p:t/m vfs_write+0 l=\"one" y=%ip:symstr n=$arg3:u32',
     "p:t/o do_sys_openat2 f=+0($arg2):ustring d=$arg1:s32",
 )
 WORK = (
@@ -47,15 +48,22 @@ COUNTED = {
         "keys=s.buckets=3 keys=common_cpu,c keys=s:sort=s.descending"
     ),
     "r": "keys=v keys=v.log2:vals=v keys=__probe_ret_ip.sym-offset keys=__probe_func.sym,v:sort=v",
+    "m": "keys=l keys=y keys=common_preempt_count.hex,l keys=n.syscall",
     "o": "keys=f keys=c,d:sort=c.descending keys=d",
 }
 RECORDED = {
     "w": ("n > 5 && n < 100", "s < 0", "!(n == 6) || x & 1", 'c ~ "[!i]*"', "n != 1 && c ~ '*s?*'"),
     "r": ("v > 10", "v == 0", "v != 0 && v & 1", "__probe_func != 0 && v >= 0"),
+    "m": (  # without NEED_RESCHED: a tick may come between the two probes
+        'y ~ "vfs_write*" && !(common_flags & 0xd9)',
+        "common_flags & 0x41 || common_preempt_count == 1",
+        'l == "one" && y != "x" && common_preempt_count == 0',
+    ),
     "o": ('f ~ "*s[1-3]"', "d < -1 && f != '/etc/passwd'", 'f ~ "!*s*"', 'f ~ "/tmp/*" || d > 0'),
 }
 _FIELDS = (
-    "n c b s a q zz CPU COMM common_pid common_cpu __probe_ip common_timestamp hitcount".split()
+    "n c b s a q zz CPU COMM common_pid common_cpu common_flags __probe_ip common_timestamp "
+    "common_preempt_count hitcount".split()
 )
 _OPERATORS = "== != < <= > >= & ~".split()
 _OPERANDS = ["1", "-1", "0", "255", "0xffff", "-0x80", "08", '"x*"', "'y'", '"[!a]?*"', "1x", "foo"]
