@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from kprobesim.machine.unicorn.dispatch_code import ENTRY_WORDS
+from kprobesim.machine.unicorn.dispatch_code import ENTRY_WORDS, HOMES
+from kprobesim.machine.unicorn.host_code import host_machine
 from kprobesim.sizes import MASK64
 
 __all__ = ["ArmedTable"]
@@ -22,11 +23,13 @@ class ArmedTable:
     """The entries: an address, a function, its data and flags.
 
     ``placed(address, mask)`` is told where the table is, and the number of its entries less one,
-    whenever that changes. No machine code may be reading it then.
+    whenever that changes. No machine code may be reading it then. ``host`` is whose, by default
+    this computer's.
     """
 
-    def __init__(self, placed: Callable[[int, int], None]) -> None:
+    def __init__(self, placed: Callable[[int, int], None], host: str = "") -> None:
         self._placed = placed
+        self._home = HOMES.get(host or host_machine(), HOMES["x86_64"])
         self._used = 0
         self._make(_SMALLEST)
 
@@ -42,7 +45,7 @@ class ArmedTable:
     def _find(self, address: int) -> int:
         """The word of its entry, or of the empty one where it would be."""
         words, mask = self._words, self._mask
-        index = (address ^ address >> 4) & mask
+        index = self._home(address) & mask
         while True:
             found = words[index * ENTRY_WORDS]
             if found in (address, _EMPTY):
@@ -76,7 +79,7 @@ class ArmedTable:
             found = words[at]
             if found == _EMPTY:
                 break
-            home = (found ^ found >> 4) & mask
+            home = self._home(found) & mask
             if index - home & mask >= index - hole & mask:  # it was pushed on from there, or before
                 words[hole * ENTRY_WORDS : (hole + 1) * ENTRY_WORDS] = words[at : at + ENTRY_WORDS]
                 hole = index

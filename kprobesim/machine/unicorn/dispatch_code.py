@@ -16,9 +16,12 @@ calling conventions. It lies behind a page of words (:data:`WORDS`), as that of
 
 from __future__ import annotations
 
-from kprobesim.machine.unicorn import translate_code
+from collections.abc import Callable
 
-__all__ = ["BOARD", "BOARD_BYTES", "CODE", "ENTRY_WORDS", "MAY_LEAVE", "WORDS"]
+from kprobesim.machine.unicorn import translate_code
+from kprobesim.sizes import MASK32
+
+__all__ = ["BOARD", "BOARD_BYTES", "CODE", "ENTRY_WORDS", "HOMES", "MAY_LEAVE", "WORDS"]
 
 WORDS = (
     *("table", "count", "nowhere", "stop", "real", "func_start"),
@@ -89,9 +92,9 @@ write_call_leave:
     c3                      ret
 arrival:
     4c8b01                  mov r8, [rcx]
-    4889f0                  mov rax, rsi
-    48c1e804                shr rax, 4
-    4831f0                  xor rax, rsi
+    69c6b179379e            imul eax, esi, -0x61c8864f
+    c1e808                  shr eax, 8
+    90                      nop
 arrival_next:
     48234108                and rax, [rcx + 8]
     4989c1                  mov r9, rax
@@ -231,3 +234,13 @@ CODE = {
     "aarch64": _AARCH64 + translate_code.AARCH64,
 }
 """By the host's architecture: labels, and each instruction as bytes and as a text."""
+
+HOMES: dict[str, Callable[[int], int]] = {
+    "x86_64": lambda address: (address * 0x9E37_79B1 & MASK32) >> 8,
+    "aarch64": lambda address: address ^ address >> 4,
+}
+"""Where the look for an address begins, modulo the size of the table, in the code of each host.
+
+A multiple of 2**32 / the golden ratio scatters instructions that follow each other closely: with
+100,000 of them a look would else go through a dozen entries.
+"""

@@ -19,9 +19,9 @@ __all__ = ["AARCH64", "X86_64"]
 X86_64 = """
 find:
     4c8b03                  mov r8, [rbx]
-    4889f0                  mov rax, rsi
-    48c1e804                shr rax, 4
-    4831f0                  xor rax, rsi
+    69c6b179379e            imul eax, esi, -0x61c8864f
+    c1e808                  shr eax, 8
+    90                      nop
 find_next:
     48234308                and rax, [rbx + 8]
     4989c1                  mov r9, rax

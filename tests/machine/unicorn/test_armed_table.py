@@ -8,6 +8,8 @@ import random
 import pytest
 
 from kprobesim.machine.unicorn.armed_table import ArmedTable
+from kprobesim.machine.unicorn.dispatch_code import HOMES
+from kprobesim.machine.unicorn.host_code import host_machine
 from kprobesim.sizes import MASK64
 
 
@@ -23,7 +25,7 @@ class Reader:
 
     def find(self, address: int) -> tuple[int, int, int] | None:
         words = (ctypes.c_uint64 * (4 * (self.mask + 1))).from_address(self.address)
-        index = address ^ address >> 4
+        index = HOMES[host_machine()](address)
         while True:
             index &= self.mask
             found = words[4 * index]

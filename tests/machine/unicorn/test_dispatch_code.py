@@ -52,7 +52,7 @@ class Host:
         for number, name in enumerate(WORDS):
             self.write(CODE_AT - 0x1000 + 8 * number, values[name])
         self.write(BOARDS + 8 * BOARD.index("cpu"), OTHER_CPU)
-        self.table = ArmedTable(lambda _address, _mask: None)
+        self.table = ArmedTable(lambda _address, _mask: None, host)
         self.board(
             cpu=CPU, context=CONTEXT, hook=HOOK, switch=SWITCH, quick=1, step=1, counter=DATA
         )
