@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import Any
 
@@ -23,6 +22,8 @@ class HexRepr:
     __slots__ = ()
 
     def __repr__(self) -> str:
+        import dataclasses  # 5 ms: not for who shows nothing
+
         assert dataclasses.is_dataclass(self)
         shown = [
             f"{field.name}={_text(field.name, value)}"

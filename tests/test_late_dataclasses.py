@@ -135,4 +135,27 @@ def test_nothing_is_completed_before_it_is_used() -> None:
     cls = _classes(late_dataclasses)[0]
     assert isinstance(vars(cls)["__init__"], late_dataclasses._Late)
     assert cls(1).c == 3
-    assert inspect.isfunction(vars(cls)["__init__"])
+    assert isinstance(vars(cls)["__eq__"], late_dataclasses._Late)
+    assert cls(1) == cls(1)
+    assert inspect.isfunction(vars(cls)["__eq__"])
+
+
+def test_what_is_frozen_is_so_from_its_first_instance_on() -> None:
+    cls = _classes(late_dataclasses)[1]
+    one = cls(1)
+    assert isinstance(vars(cls)["__eq__"], late_dataclasses._Late)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.a = 2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del one.a
+
+
+@pytest.mark.parametrize("name", ["__init__", "__eq__"])
+def test_wrong_classes_are_refused_as_ever(name: str) -> None:
+    class Wrong:
+        a: int = 1
+        b: int
+
+    late = late_dataclasses.dataclass(Wrong)
+    with pytest.raises(TypeError, match="non-default argument"):
+        getattr(late, name)

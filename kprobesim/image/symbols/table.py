@@ -6,7 +6,6 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from functools import cached_property
 from typing import NamedTuple
 
@@ -65,7 +64,7 @@ class Symbol(HexRepr):
     module: str = ""
 
 
-_PUT = [getattr(Symbol, field.name).__set__ for field in fields(Symbol)]
+_PUT = [vars(Symbol)[name].__set__ for name in Symbol.__slots__]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
