@@ -29,7 +29,7 @@ class ArmedTable:
 
     def __init__(self, placed: Callable[[int, int], None], host: str = "") -> None:
         self._placed = placed
-        self._home = HOMES.get(host or host_machine(), HOMES["x86_64"])
+        self._home = HOMES.get(host or host_machine(), hash)
         self._used = 0
         self._make(_SMALLEST)
 
