@@ -18,7 +18,7 @@ from kprobesim.errors import ImageError, SymbolError
 from kprobesim.image import load_image
 
 FUZZ = settings(
-    max_examples=100,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -151,11 +151,11 @@ def test_goes_on_as_the_first_time(real_image: Path, boots: Boots) -> None:
 
 
 @pytest.mark.real_kernel
-def test_ten_times_in_a_row(real_image: Path, boots: Boots) -> None:
+def test_four_times_in_a_row(real_image: Path, boots: Boots) -> None:
     k = boots.at_run_init(real_image, MEMORY)
     k.fork_state()
     outcomes = set()
-    for _ in range(10):
+    for _ in range(4):
         k.run(seconds=0.001)
         pc = k.machine.words[k.machine.engine.layout.pc]
         outcomes.add((pc, k.console.text, k.time, k.board.exceptions(), digest(k)))
