@@ -51,6 +51,7 @@ _LARGEST = 4 << 30
 _LARGEST_DIRECTORY = 16 << 20
 _AT_ONCE = 256 << 20
 _CHUNK = 1 << 20
+_FRESH = 2_000_000_000
 _AGAIN = "copy it again, or take the snapshot again"
 
 
@@ -72,6 +73,13 @@ class Identity(NamedTuple):
     def of_status(cls, found: os.stat_result) -> Identity:
         """That of a file of which the system says so."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    def is_settled(self, now: int) -> bool:
+        """Whether a change after ``now``, in nanoseconds, gives the file another time in any case.
+
+        One that was written a moment ago may be written to again without getting another.
+        """
+        return now - max(self.written, self.changed) > _FRESH
 
 
 Known = Callable[[bytes, Identity], bool]

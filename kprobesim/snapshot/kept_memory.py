@@ -33,8 +33,6 @@ Ranges = Sequence[tuple[int, int]]
 
 _FORMAT = 1
 _MEMORY, _RECORD = ".ram", ".ram.json"
-#: A file that was written a moment ago may be written to again without getting another time.
-_FRESH = 2_000_000_000
 _MOST_SNAPSHOTS = 16
 _CHUNK = 1 << 20
 
@@ -138,7 +136,7 @@ class KeptMemory:
         """With the file of ``container`` among those that are sound."""
         sound = record.sound
         identity = container.identity
-        if identity is not None and self._started - max(identity[-2:]) > _FRESH:
+        if identity is not None and identity.is_settled(self._started):
             sound = [identity, *sound][:_MOST_SNAPSHOTS]
         content = json.dumps([_FORMAT, *record._replace(sound=sound)]).encode()
         new = self._path(_RECORD).with_name(f".{os.urandom(8).hex()}{_RECORD}")

@@ -25,7 +25,7 @@ _FAR = (3 << 20, 9 << 20, (9 << 20) + 4096)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the memory is kept; a file that was written just now counts as old."""
     monkeypatch.setenv("KPROBESIM_CACHE", str(tmp_path / "kept"))
-    monkeypatch.setattr(kept_memory, "_FRESH", -1)
+    monkeypatch.setattr(container, "_FRESH", -1)
     return tmp_path / "kept"
 
 

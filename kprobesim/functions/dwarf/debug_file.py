@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 _INSTALL = "install it with: pip install 'kprobesim[dwarf]'"
 _ENDING = ".symcache"
 _SOUND = ".sound"
-_DAY, _FRESH = 86_400_000_000_000, 2_000_000_000  # nanoseconds
+_DAY = 86_400_000_000_000  # nanoseconds
 _CATALOGUE = b"PAR1"
 _CHUNK = 1 << 24
 _CHECKSUM = hashlib.sha256().digest_size
@@ -171,7 +171,7 @@ def _kept(entry: Path | None) -> SymCache | None:
         now = time.time_ns()
         if now - identity.written > _DAY:
             os.utime(entry)
-        elif not known and now - max(identity.written, identity.changed) > _FRESH:
+        elif not known and identity.is_settled(now):
             sound.write_text(repr(identity))
     except (DebugInfoError, OSError, ValueError) as error:
         _log.info("debug information is read anew: %s", error)
