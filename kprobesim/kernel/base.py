@@ -149,6 +149,7 @@ class Kernel(Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Watching, AB
         model: str | None = None,
         strict: bool | None = None,
         clock: str = "virtual",
+        cpus: int = 1,
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Switch a board on with the unmodified kernel in its memory; nothing has run yet.
@@ -165,6 +166,8 @@ class Kernel(Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Watching, AB
             strict: As for :meth:`load`.
             clock: "virtual" (time passes with what the guest does and is skipped when it idles:
                 the same in each run) or "host" (real seconds, for somebody who types).
+            cpus: How many CPUs the board has, from 1 to 8. One runs at a time, each for a while of
+                the guest's time, so that every boot is the same.
             progress: Hears what takes long, such as unpacking a package.
 
         Raises:
@@ -184,6 +187,7 @@ class Kernel(Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Watching, AB
             model=model,
             strict=strict,
             clock=clock,
+            cpus=cpus,
             progress=progress,
         )
 
