@@ -55,7 +55,7 @@ class _OldGic:
 
 
 def divide(state: object, where: str) -> dict[str, Any]:
-    """``state`` as one of today with one interface; raises :class:`UsageError` for a damaged one."""
+    """``state`` as one with one interface; raises :class:`UsageError` for a damaged one."""
     old, own = _OldGic(), GicInterface()
     parse_fields(old, _OLD, state, where)()
     for name in _BITS:

@@ -1,4 +1,4 @@
-"""PSCI, the firmware's interface (ARM DEN 0022D): its version, CPUs on and off, power off, restart."""
+"""PSCI, the firmware's interface (ARM DEN 0022D): CPUs on and off, power off, restart."""
 
 from __future__ import annotations
 
