@@ -138,7 +138,7 @@ class Arm64Board(Board):
         if initrd:
             place = (end, end + len(initrd))
             end = page_up(place[1])
-        tree = device_tree(_RAM, len(self.ram), self.append, place)
+        tree = device_tree(_RAM, len(self.ram), self.append, place, self.cpus)
         if end > _RAM + len(self.ram) or len(tree) > _ALIGN:
             raise UsageError(
                 f"{len(self.ram) >> 20} MiB of memory will not do for this kernel and its initrd: "
