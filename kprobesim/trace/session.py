@@ -316,13 +316,13 @@ class Trace(Sequence[TraceEntry]):
         and ``.svg`` (a flame graph: give ``stack=True`` to have more than one function in it).
 
         Raises:
-            UsageError: There is no such kind, or the library that writes it is not installed.
-            OSError: The file cannot be written.
+            UsageError: There is no such kind, the library that writes it is not installed, or the
+                file cannot be written.
         """
-        export = open_export(path, self.about)
-        for entry in self:
-            export.add(entry)
-        export.finish(self.profile, self.lost)
+        with open_export(path, self.about) as export:
+            for entry in self:
+                export.add(entry)
+            export.finish(self.profile, self.lost)
 
     def _as_arrays(self) -> Arrays:
         from kprobesim.trace.exports.arrays import Arrays
@@ -336,7 +336,7 @@ class Trace(Sequence[TraceEntry]):
         """A ``pyarrow.Table``, a row for each entry; the same one until more entries come.
 
         Raises:
-            ImportError: ``pyarrow`` is not installed: ``pip install 'kprobesim[frames]'``.
+            UsageError: ``pyarrow`` is not installed: ``pip install 'kprobesim[frames]'``.
         """
         return self._as_arrays().table
 
@@ -344,7 +344,7 @@ class Trace(Sequence[TraceEntry]):
         """A ``polars.DataFrame`` that shares the memory of :meth:`to_arrow`.
 
         Raises:
-            ImportError: ``polars`` or ``pyarrow`` is not installed.
+            UsageError: ``polars`` or ``pyarrow`` is not installed.
         """
         return self._as_arrays().to_polars()
 
@@ -352,7 +352,7 @@ class Trace(Sequence[TraceEntry]):
         """A ``pandas.DataFrame`` that shares the memory of :meth:`to_arrow`.
 
         Raises:
-            ImportError: ``pandas`` or ``pyarrow`` is not installed.
+            UsageError: ``pandas`` or ``pyarrow`` is not installed.
         """
         return self._as_arrays().to_pandas()
 
@@ -363,8 +363,7 @@ class Trace(Sequence[TraceEntry]):
             event: ``GROUP/NAME`` or ``NAME``; by default the only event that there is.
 
         Raises:
-            UsageError: There is no such event, or there are several.
-            ImportError: ``numpy`` is not installed.
+            UsageError: There is no such event, or there are several; ``numpy`` is not installed.
         """
         return self._as_arrays().records(self._event(event))
 
