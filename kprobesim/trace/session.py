@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
+from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.errors import UsageError
 from kprobesim.html import table
 from kprobesim.trace.entry import TraceEntry
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from kprobesim.trace.exports.arrays import Arrays
 
 __all__ = ["Trace", "Traced"]
+
+_OF_PLACES = ("BAD_PROBE_ADDR", "NON_UNIQ_SYMBOL")
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,12 @@ class Trace(Sequence[TraceEntry]):
     def _define(self, wanted: Wanted, undo: ExitStack) -> None:
         events = self._traced.events
         for line in definitions_of(wanted, self._traced.places):
-            events.command(line, newest=self._traced.on_notrace)
+            try:
+                events.command(line, newest=self._traced.on_notrace)
+            except ProbeEventError as error:
+                if error.id in _OF_PLACES and error.__cause__ is None:
+                    raise error from self._traced.places.why_not(line.split()[1])
+                raise
             joined, probe = events.newest
             undo.callback(events.remove, joined, probe)
             name = f"{joined.group}/{joined.name}"
