@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kprobesim.errors import UsageError
+from kprobesim.errors import KprobesimError, SymbolError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.machine.system import System
@@ -106,6 +106,7 @@ class TracingVerbs(ProgramVerbs):
             places=Places(
                 lambda line: self.at_line(line, debug=debug),
                 lambda names, returns: self.functions(names, kretprobe=returns),
+                self._why_not,
             ),
             names=StackNames(
                 lambda address, exact: walker.frame(CodePlace(address, exact)),
@@ -116,6 +117,14 @@ class TracingVerbs(ProgramVerbs):
             on_notrace=not self.kprobes.strict,
         )
         return Trace(traced, wanted, stack=stack, limit=limit)
+
+    def _why_not(self, place: str) -> KprobesimError | None:
+        """What is wrong with a place of ``kprobe_events``: names like an unknown one, say."""
+        try:
+            verdict = self.check(place.partition("%")[0])
+        except KprobesimError as error:
+            return error
+        return None if verdict else SymbolError(place, verdict.message or "")
 
     @cached_property
     def tracing(self) -> Tracing:
