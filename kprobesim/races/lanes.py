@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import EngineError, GuestError, ScheduleError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
@@ -46,8 +47,8 @@ class Lane:
     at: int | None = None
 
 
-@dataclass(frozen=True)
-class Stretch:
+@dataclass(frozen=True, repr=False)
+class Stretch(HexRepr):
     """What one CPU did without another one in between.
 
     Attributes:

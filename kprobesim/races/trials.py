@@ -83,7 +83,7 @@ class Trials:
         trial = self._once(plan, strict=strict)
         self.count += 1
         if self.count % _TWICE == 1:
-            again = self._once(lambda _run: trial.run.slices, strict=False)
+            again = self._once(plan, strict=strict)
             if _digest(again) != _digest(trial):
                 raise EngineError(
                     "a schedule that was run twice came out in two ways: this is a fault of "
