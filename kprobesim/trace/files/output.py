@@ -23,7 +23,7 @@ _LEAST = 2  # pages: so many it has before the first event is enabled
 def text_of(tracing: Tracing, buffer: TraceBuffer) -> Iterator[str]:
     """The text of a buffer, in pieces: what stands above the entries, and a line for each."""
     entries = iter(buffer)
-    yield tracing.header(buffer)
+    yield tracing.shown.header(buffer)
     while some := list(islice(entries, _LINES)):
         yield _lines(some)
 
