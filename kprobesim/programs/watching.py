@@ -48,33 +48,32 @@ def watch_all(
         programs: Compile it.
         machine: The guest.
         addresses: Where; of functions' entries, for a program of returns.
-        program: What is done.
+        program: What is done; one of returns is ``shared``.
 
     Raises:
-        UsageError: It is one of returns, and cannot be compiled.
+        UsageError: It is one of returns, and cannot be compiled (llvmlite is not installed).
     """
     every = sorted(set(addresses))
-    some = every if program.returns else every[:1]
-    names = [f"{address:#x}" for address in some]
-    places = [{"addr": address} for address in some]
-    planted = programs.prepare(names, program, many=False, places=places)
+    first = every[:1]
+    planted = programs.prepare(
+        [f"{address:#x}" for address in first],
+        program,
+        many=False,
+        places=[{"addr": address} for address in first],
+    )
     watch, watches = machine.code_watch, list[Watch]()
     if not planted.probes:
         return Watching(machine, planted, watches)
-    if planted.probes[0].native is None:
+    (one,) = planted.probes
+    if one.native is None:
         if program.returns:
             raise UsageError(f"calls cannot be followed: {planted.why_not}")
-        run = interpret(program, programs, planted.stores, planted.probes[0].count)
+        run = interpret(program, programs, planted.stores, one.count)
         watches += [
             watch.watch(address, lambda here: run(machine.regs, here), INSIDE) for address in every
         ]
         return Watching(machine, planted, watches)
-    one = planted.probes[0].native
-    for number, address in enumerate(every):
-        native = planted.probes[number].native if program.returns else one
-        assert native is not None
-        watches.append(watch.watch_native(address, native, INSIDE))
-    for p in planted.probes:
-        if isinstance(p, ReturnProgramProbe):
-            p.registered_at = p.addr
+    watches += [watch.watch_native(address, one.native, INSIDE) for address in every]
+    if isinstance(one, ReturnProgramProbe):
+        one.registered_at = one.addr
     return Watching(machine, planted, watches)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
 from kprobesim.image import KernelImage
 from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.columns import Columns
@@ -10,7 +13,17 @@ from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.names import Names
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
 
-__all__ = ["Shown"]
+__all__ = ["Shown", "View"]
+
+
+class View(Protocol):
+    """How the whole text of a trace is made."""
+
+    def header(self, buffer: TraceBuffer) -> str:
+        """What stands above the entries of a buffer."""
+
+    def lines(self, entries: Iterable[TraceEntry]) -> Iterator[str]:
+        """The lines of entries."""
 
 
 class Shown:
@@ -57,6 +70,11 @@ class Shown:
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )
+
+    def lines(self, entries: Iterable[TraceEntry]) -> Iterator[str]:
+        """The lines of entries."""
+        for entry in entries:
+            yield f"{entry}\n"
 
     def saved_comm(self, pid: int) -> str:
         """The name of a task, as far as it was saved."""

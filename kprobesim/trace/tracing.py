@@ -30,7 +30,7 @@ from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
-from kprobesim.trace.shown import Shown
+from kprobesim.trace.shown import Shown, View
 from kprobesim.trace.stack_traces import StackTraces
 from kprobesim.trace.tracers.recording import CallRecord
 from kprobesim.trace.ways import Ways
@@ -54,6 +54,7 @@ class Tracing:
         snapshot: What the last snapshot has taken.
         stack_traces: The stacks that triggers have written into the buffer.
         shown: How entries are shown.
+        view: How the text of all of them is made.
         on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
             CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
@@ -92,6 +93,7 @@ class Tracing:
         context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
         self.shown = Shown(image, self.name, self.saved, context if booted else None)
         self.options = self.shown.options
+        self.view: View = self.shown
         self._reader = reader = Reader(
             self._stream,
             self.saved,
@@ -337,15 +339,11 @@ class Tracing:
         """Let a tracer record into the buffer: ``make(stream, known, shown)`` makes it."""
         return make(self._stream, self._reader.calls, self.shown)
 
-    def follow_names(self) -> None:
-        """Save the names of tasks from now on."""
-        self.saved.follow(True)
-
     # -- files -------------------------------------------------------------------------------------
 
     def text(self) -> str:
         """The text of the file ``trace``."""
-        return self.shown.header(self.buffer) + "".join(f"{entry}\n" for entry in self.buffer)
+        return self.view.header(self.buffer) + "".join(self.view.lines(self.buffer))
 
     def profile(self) -> str:
         """The text of the file ``kprobe_profile``."""

@@ -7,7 +7,7 @@ import errno
 from kprobesim.arch.architecture import halves
 from kprobesim.trace.files.node import File, Setting, Table
 from kprobesim.trace.files.numbers import number_of
-from kprobesim.trace.files.option_names import IMITATED, options_of
+from kprobesim.trace.files.option_names import IMITATED, is_of, options_of
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.tracing import Tracing
 
@@ -40,6 +40,7 @@ class Options:
             return "".join(
                 f"{'' if option.name in self._tracing.options else 'no'}{option.name}\n"
                 for option in self._options
+                if is_of(option, self._tracing.shown.tracer)
             )
 
         return Setting(text, self._choose)

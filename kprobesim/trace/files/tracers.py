@@ -5,11 +5,14 @@ What is written to a filter's file counts when it is closed, all at once.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 
 from kprobesim.trace.files.node import File, OpenFile, ReadOnly, Setting
+from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.pids import PidsFile
+from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.tracers.function_filter import Chosen, FunctionFilter
 from kprobesim.trace.tracers.tracers import NOP, Tracers
 
@@ -17,6 +20,7 @@ __all__ = ["tracer_files"]
 
 _ALL, _NONE = "#### all functions enabled ####", "#### no functions disabled ####"
 _NO_PID = "no pid\n"
+_MOST = (1 << 32) - 1
 _LONGEST = 100  # of a tracer's name: MAX_TRACER_SIZE
 
 
@@ -26,12 +30,14 @@ class FilterFile(File):
     Args:
         functions: What it chooses.
         none: What it says where none is chosen.
+        commands: Whether a word may have a command: ``ext4_*:mod:ext4``.
     """
 
     mode = 0o640
 
-    def __init__(self, functions: FunctionFilter, none: str) -> None:
+    def __init__(self, functions: FunctionFilter, none: str, *, commands: bool = True) -> None:
         self.functions = functions
+        self.commands = commands
         self._none = none
 
     def chunks(self) -> Iterator[str]:
@@ -48,7 +54,7 @@ class _OpenFilter(OpenFile):
 
     def __init__(self, file: FilterFile, flags: int) -> None:
         super().__init__(file, flags)
-        self._functions = file.functions
+        self._functions, self._commands = file.functions, file.commands
         self._writes = flags & os.O_ACCMODE != os.O_RDONLY
         self._chosen = Chosen() if flags & os.O_TRUNC else file.functions.chosen
         self._part = ""
@@ -61,7 +67,7 @@ class _OpenFilter(OpenFile):
         self._part = words.pop() if words and not text[-1:].isspace() else ""
         self._written = True
         for word in words:
-            self._chosen = self._functions.understand(self._chosen, word)
+            self._add(word)
         return len(data)
 
     def flush(self) -> None:
@@ -75,10 +81,15 @@ class _OpenFilter(OpenFile):
         if self._writes:
             self._commit()
 
+    def _add(self, word: str) -> None:
+        if ":" in word and not self._commands:
+            raise refusal(errno.EINVAL, f"{word!r} is no function")
+        self._chosen = self._functions.understand(self._chosen, word)
+
     def _commit(self) -> None:
         part, self._part, self._written = self._part, "", False
         if part:
-            self._chosen = self._functions.understand(self._chosen, part)
+            self._add(part)
         self._functions.set(self._chosen)
 
 
@@ -110,8 +121,20 @@ def tracer_files(tracers: Tracers, expand: Callable[[], object]) -> dict[str, Fi
     }
     if tracers.available == (NOP,):
         return files
+    calls = tracers.going_on
+
+    def deepest(text: str) -> None:
+        calls.deepest = number_of(text, most=_MOST)
+
+    def threshold(text: str) -> None:
+        calls.threshold = number_of(text) * 1000
+
     return {
         **files,
+        "max_graph_depth": Setting(lambda: f"{calls.deepest}\n", deepest),
+        "set_graph_function": FilterFile(tracers.roots, _ALL, commands=False),
+        "set_graph_notrace": FilterFile(tracers.hidden, _NONE, commands=False),
+        "tracing_thresh": Setting(lambda: f"{calls.threshold // 1000}\n", threshold),
         "set_ftrace_filter": FilterFile(tracers.only, _ALL),
         "set_ftrace_notrace": FilterFile(tracers.never, _NONE),
         "set_ftrace_notrace_pid": PidsFile(lambda: tracers.pids.never, never, _NO_PID),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kprobesim.programs.appending import Append
 from kprobesim.programs.program import Program
-from kprobesim.programs.stores.stream import Stream
+from kprobesim.programs.stores.stream import EntryLayout, Stream
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.shown import Shown
@@ -30,12 +30,15 @@ class FunctionCalls:
     """
 
     def __init__(self, stream: Stream, known: dict[int, CallRecord], shown: Shown) -> None:
-        self._outlets = TracerOutlets(stream, known, _BYTES, self._entry)
+        self._outlets = TracerOutlets(stream, known, self._record)
         self._shown = shown
 
     def program(self, when: Value | None) -> Program:
         """What is done at each call that meets a condition."""
         return Program((Append(CALL, self._outlets, when=when),))
+
+    def _record(self, layout: EntryLayout) -> CallRecord:
+        return CallRecord(layout, _BYTES, self._entry)
 
     def _entry(self, one: RecordedCall) -> TraceEntry:
         ip, parent = one.values[3:]

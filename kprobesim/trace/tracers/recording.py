@@ -9,7 +9,7 @@ from kprobesim.programs.appending import Outlets
 from kprobesim.programs.choices import or_else
 from kprobesim.programs.context import ids_of
 from kprobesim.programs.leaves import Fact
-from kprobesim.programs.stores.stream import EntryLayout, Outlet, Stream
+from kprobesim.programs.stores.stream import HEADER, EntryLayout, Outlet, Stream
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 
@@ -47,6 +47,11 @@ class RecordedCall:
         self._record, self._data = record, data
 
     @property
+    def time(self) -> int:
+        """Nanoseconds of the guest's own time."""
+        return int.from_bytes(self._data[HEADER : HEADER + 8], "little")
+
+    @property
     def values(self) -> list[int]:
         """What was recorded."""
         return self._record.layout.unpack(memoryview(self._data), 0)
@@ -80,25 +85,15 @@ class CallRecord:
         layout: How they lie.
         size: Bytes of one in the kernel.
         makes: Makes an entry of one.
-        keeps: Tells whether one is kept.
     """
 
-    def __init__(
-        self,
-        layout: EntryLayout,
-        size: int,
-        makes: Makes,
-        keeps: Callable[[list[int]], bool] | None = None,
-    ) -> None:
-        self.layout, self.size, self.makes, self.keeps = layout, size, makes, keeps
+    def __init__(self, layout: EntryLayout, size: int, makes: Makes) -> None:
+        self.layout, self.size, self.makes = layout, size, makes
 
     def take(self, data: bytes) -> tuple[RecordedCall, int, int] | None:
         """A record, with its size and its time; ``None``: nobody wants it."""
         one = RecordedCall(self, data)
-        values = one.values
-        if self.keeps is not None and not self.keeps(values):
-            return None
-        return one, self.size, values[0]
+        return one, self.size, one.time
 
 
 class TracerOutlets(Outlets):
@@ -107,21 +102,16 @@ class TracerOutlets(Outlets):
     Args:
         stream: It.
         known: Gets what is known of the records by their number.
-        size: Bytes of one in the kernel.
-        makes: Makes an entry of one.
-        keeps: Tells whether one is kept, by its values; by default each.
+        record: Makes that, of how they lie.
     """
 
     def __init__(
         self,
         stream: Stream,
         known: dict[int, CallRecord],
-        size: int,
-        makes: Makes,
-        keeps: Callable[[list[int]], bool] | None = None,
+        record: Callable[[EntryLayout], CallRecord],
     ) -> None:
-        self._stream, self._known = stream, known
-        self._about = size, makes, keeps
+        self._stream, self._known, self._record = stream, known, record
 
     @property
     def address(self) -> int:
@@ -131,5 +121,5 @@ class TracerOutlets(Outlets):
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet`."""
         outlet = self._stream.outlet(values)
-        self._known[outlet.number] = CallRecord(outlet.layout, *self._about)
+        self._known[outlet.number] = self._record(outlet.layout)
         return outlet

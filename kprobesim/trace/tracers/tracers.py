@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
+from kprobesim.arch.architecture import architecture
+from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.system import System
 from kprobesim.programs.planting import Programs
@@ -17,11 +19,15 @@ from kprobesim.trace.pid_filter import PidFilter
 from kprobesim.trace.tracers.filter_functions import FilterFunctions
 from kprobesim.trace.tracers.function import FunctionCalls
 from kprobesim.trace.tracers.function_filter import FunctionFilter, Traceable
+from kprobesim.trace.tracers.function_graph import GraphCalls
+from kprobesim.trace.tracers.graph_text import GraphText
+from kprobesim.trace.tracers.open_calls import OpenCalls
 from kprobesim.trace.tracing import Tracing
 
 __all__ = ["NOP", "Tracers"]
 
-NOP, FUNCTION = "nop", "function"
+NOP, FUNCTION, GRAPH = "nop", "function", "function_graph"
+_INTERRUPTS = "__irqentry_text_start", "__irqentry_text_end"
 
 
 class Tracers:
@@ -31,6 +37,8 @@ class Tracers:
         current: The name of that.
         only: The functions that are traced; none is named: all are.
         never: Those that are not.
+        roots: The functions that are shown by function_graph, with what they call; none: all.
+        hidden: Those that are not, nor what they call.
         pids: Of which tasks.
     """
 
@@ -59,14 +67,28 @@ class Tracers:
         self.current = NOP
         self.only = FunctionFilter(self.functions, self._again)
         self.never = FunctionFilter(self.functions, self._again)
+        self.roots = FunctionFilter(self.functions, self._choose_calls)
+        self.hidden = FunctionFilter(self.functions, self._choose_calls)
         self.pids = PidFilter()
         self._calls = tracing.add_tracer(FunctionCalls)
+        abi = architecture(image.arch).abi
+        self._graph = tracing.add_tracer(
+            lambda stream, known, shown: GraphCalls(stream, known, shown, abi)
+        )
+        bounds = [image.symbols.get(name) for name in _INTERRUPTS]
+        low, high = (0 if symbol is None else symbol.address for symbol in bounds)
+        self._graph_text = GraphText(tracing.shown, range(low, high))
         self._watching: list[Watching] = []
 
     @property
     def available(self) -> tuple[str, ...]:
         """The names of all."""
-        return (FUNCTION, NOP) if self._image.ftrace_sites else (NOP,)
+        return (GRAPH, FUNCTION, NOP) if self._image.ftrace_sites else (NOP,)
+
+    @property
+    def going_on(self) -> OpenCalls:
+        """The calls that function_graph knows, and which of them it records."""
+        return self._graph.going_on
 
     def functions(self) -> Sequence[Traceable]:
         """All functions that can be traced, in the kernel's order."""
@@ -86,10 +108,20 @@ class Tracers:
             raise refusal(errno.EINVAL, f"there is no tracer {name!r} here: choose from {others}")
         if name == self.current:
             return
+        before = self.current
         self._stop()
-        self.current = self._tracing.shown.tracer = name
+        self._be(name)
         self._tracing.buffer.clear()
-        self._start()
+        try:
+            self._start()
+        except UsageError as error:
+            self._be(before)
+            raise refusal(errno.EINVAL, str(error)) from error
+
+    def _be(self, name: str) -> None:
+        tracing = self._tracing
+        self.current = tracing.shown.tracer = name
+        tracing.view = self._graph_text if name == GRAPH else tracing.shown
 
     def follow_pids(self) -> None:
         """Trace those tasks that :attr:`pids` names now."""
@@ -111,15 +143,27 @@ class Tracers:
         for watching in self._watching:
             watching.end()
         self._watching.clear()
+        self._tracing.buffer.pull()
 
     def _start(self) -> None:
-        if self.current == NOP:
+        sites, when = self._sites(), self.pids.condition()
+        if self.current == NOP or not sites:
             return
-        sites = self._sites()
-        self._tracing.follow_names()
-        if sites:
-            program = self._calls.program(self.pids.condition())
+        self._tracing.saved.follow(True)
+        if self.current == FUNCTION:
+            programs = [self._calls.program(when)]
+        else:
+            self._graph.going_on.forget()
+            programs = [self._graph.entries(when), self._graph.exits(when)]
+        for program in programs:
             self._watching.append(watch_all(self._programs, self._machine, sites, program))
+
+    def _choose_calls(self) -> None:
+        """Other functions are to be shown by function_graph."""
+        self._tracing.buffer.pull()
+        self.going_on.roots = self.roots.chosen.sites
+        self.going_on.never = self.hidden.chosen.sites
+        self.going_on.forget()
 
     def _sites(self) -> set[int]:
         """Where the functions are traced."""
