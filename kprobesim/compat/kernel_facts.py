@@ -13,6 +13,7 @@ from kprobesim.compat.names import FunctionNames
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.image import Symbol
 from kprobesim.survey.known import KnownKernel
+from kprobesim.trace.kernel_facts import ImageFacts
 from kprobesim.types.btf import Btf
 from kprobesim.types.c_text import declaration
 from kprobesim.types.model import (
@@ -54,6 +55,12 @@ class KernelFacts:
     def lsm_order(self) -> list[str] | None:
         """The security modules that are switched on; ``None`` if the kernel does not tell."""
         return lsm_order(self.known)
+
+    @cached_property
+    def grammar(self) -> ImageFacts:
+        """What definitions of its ``kprobe_events`` are read by."""
+        known = self.known
+        return ImageFacts(known.rules.rules, known.image, texts=known.event_texts)
 
     # -- symbols -----------------------------------------------------------------------------------
 

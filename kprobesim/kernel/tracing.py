@@ -143,7 +143,15 @@ class TracingVerbs(ProgramVerbs):
             self.kprobe_events,
             self._error_log,
         )
-        return Tracefs(tree, self.machine.turn.short, _mount)
+        return Tracefs(tree, self.machine.turn.short, self._mount)
+
+    def _mount(self, tracefs: Tracefs, path: str | os.PathLike[str], allow_other: bool) -> Mount:
+        from kprobesim.bridges.fuse import Mount
+        from kprobesim.trace.kallsyms import kallsyms
+
+        return Mount(
+            tracefs, path, allow_other=allow_other, symbols=lambda: kallsyms(self.image.symbols)
+        )
 
     @cached_property
     def kprobe_events(self) -> KprobeEvents:
@@ -188,9 +196,3 @@ class TracingVerbs(ProgramVerbs):
         from kprobesim.trace.error_log import ErrorLog
 
         return ErrorLog(self.machine.clock.now)
-
-
-def _mount(tracefs: Tracefs, path: str | os.PathLike[str], allow_other: bool) -> Mount:
-    from kprobesim.bridges.fuse import Mount
-
-    return Mount(tracefs, path, allow_other=allow_other)

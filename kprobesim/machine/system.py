@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
@@ -67,12 +68,13 @@ class System:
         originals: Who knows what probes stand in the place of; ``None``: there are none.
         clock: The time of all of them.
         vcpus: The CPUs, by number.
-        vcpu: The one that runs, or ran last.
+        vcpu: The one that runs, or ran last: the engine's registers are its.
+        number_word: The number of that one, for compiled code.
         turn: Who uses the system now.
     """
 
     def __init__(self, engine: Engine, cpu: Cpu, memory: HostAccess) -> None:
-        """Make a system of one CPU."""
+        """Make a system of one CPU; :meth:`add_vcpu` makes more."""
         self.arch = engine.arch
         self.isa = cpu.isa
         self.memory = memory
@@ -87,6 +89,8 @@ class System:
         self.clock: GuestClock
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
+        self.number_word = (ctypes.c_uint64 * 1)()
+        self._per_cpu: list[tuple[Any, list[bytes]]] = []
         self.turn = Turn(lambda: self.vcpu.in_handler)
 
     def __repr__(self) -> str:
@@ -100,6 +104,46 @@ class System:
         Nothing is measured before it is asked for.
         """
         return RunTime(self.engine)
+
+    # -- several CPUs ------------------------------------------------------------------------------
+
+    def add_vcpu(self) -> Vcpu:
+        """One more CPU, with the registers that the engine has now.
+
+        All CPUs are register files of one engine, of which one is in force at a time. So they share
+        what was translated, its hooks, and the RAM, and nothing need be told to anybody.
+        """
+        first = self.vcpus[0]
+        vcpu = Vcpu(self, len(self.vcpus), first.engine, first.cpu, first)
+        self.vcpus.append(vcpu)
+        for words, saved in self._per_cpu:
+            saved.append(bytes(words))
+        return vcpu
+
+    def per_cpu_words(self, words: Any) -> None:
+        """Let each CPU have values of its own in ``words``, an array of ctypes.
+
+        For what compiled code has the address of.
+        """
+        self._per_cpu.append((words, [bytes(words)] * len(self.vcpus)))
+
+    def switch_to(self, number: int) -> None:
+        """Let the engine run CPU ``number`` from now on: between two runs.
+
+        Translations of addresses are forgotten: those of another CPU's page tables mean nothing.
+        """
+        old, new = self.vcpu, self.vcpus[number]
+        if new is old:
+            return
+        old.context.save()
+        new.context.restore()
+        new.engine.flush_tlb()
+        new.traps.enter()
+        self.number_word[0] = number
+        for words, saved in self._per_cpu:
+            saved[old.number] = bytes(words)
+            ctypes.memmove(words, saved[number], len(saved[number]))
+        self.vcpu = new
 
     # -- the CPU that runs -------------------------------------------------------------------------
 

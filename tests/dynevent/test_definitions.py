@@ -10,7 +10,7 @@ from dynevent.plain_kernel import PlainKernel
 
 from kprobesim import ProbeEventError
 from kprobesim.dynevent.definition import ProbeArgument
-from kprobesim.dynevent.dialect import dialect_of
+from kprobesim.dynevent.dialect import dialect_of, texts_of
 from kprobesim.dynevent.fetch import (
     Address,
     Argument,
@@ -162,7 +162,7 @@ OLD_TEXTS = (
 
 def test_old_kernels_know_less(arch: str) -> None:
     """What is not in their images they neither take nor say."""
-    old = dialect_of((5, 10), OLD_TEXTS.__contains__, lambda _: False, lambda _: ())
+    old = dialect_of((5, 10), texts_of(OLD_TEXTS.__contains__), lambda _: False, lambda _: ())
     kernel = PlainKernel(arch, old)
     refused = {
         "@1:char": "Unknown type is specified",
@@ -176,7 +176,7 @@ def test_old_kernels_know_less(arch: str) -> None:
 
 
 def test_short_logs_keep_the_start_of_a_command(arch: str) -> None:
-    old = dialect_of((5, 10), OLD_TEXTS.__contains__, lambda _: False, lambda _: ())
+    old = dialect_of((5, 10), texts_of(OLD_TEXTS.__contains__), lambda _: False, lambda _: ())
     line = f"p f {' '.join(f'a{number}=@1' for number in range(60))} {'b' * 40}=@2"
     with pytest.raises(ProbeEventError) as caught:
         parse_definition(line, PlainKernel(arch, old))
