@@ -59,6 +59,7 @@ NAMES = {
     "machine/unicorn/coverage_code.py": "the host's",
     "machine/unicorn/recording_code.py": "the host's",
     "machine/unicorn/executions.py": "the host's",
+    "machine/unicorn/intercepts_code.py": "the host's",
     "machine/unicorn/code_pages.py": "what Unicorn's functions end in",
     "kernel/opening.py": "the sample that is loaded where none is asked for",
     "bench/plain.py": "the rival, written as its users write it",

@@ -1,9 +1,9 @@
 """What a board does in the place of an x86-64 CPU of Unicorn's: its interrupts and some registers.
 
-Unicorn has neither an interrupt controller nor a hook for RDMSR, WRMSR or PAUSE. But its CPU is
+Unicorn has neither an interrupt controller nor a hook for RDMSR and WRMSR. But its CPU is
 QEMU's, which looks for an interrupt wherever it may take one, precisely: when IF opens, behind the
 instruction that follows STI. Only what it would then ask the controller for was taken out, so that
-each interrupt has the vector 0. And before these instructions it asks whether a hypervisor
+each interrupt has the vector 0. And at these instructions it asks whether a hypervisor
 intercepts them (AMD's SVM). Both are calls of public functions, in whose place ours are put
 (:mod:`~kprobesim.machine.unicorn.interposition`; target/i386/seg_helper.c, misc_helper.c, 2.1.4).
 """
@@ -143,19 +143,9 @@ class Intercepts:
         self._entry[ENTRY.index("on_msr")] = ctypes.cast(thunk, ctypes.c_void_p).value or 0
         self._entry[ENTRY.index("msrs")] = ctypes.addressof(self._ranges)
 
-    def end_at_pause(self, on: bool) -> None:
-        """Whether the run ends behind a PAUSE, by which the guest says that it spins."""
-        self._entry[_ENDS_AT_PAUSE] = on
-
-    @property
-    def pauses(self) -> int:
-        """How many PAUSEs were executed while they ended the run."""
-        return int(self._entry[_PAUSES])
-
 
 _VECTOR, _TAKEN = ENTRY.index("vector"), ENTRY.index("taken")
 _ENDS_WHEN_TAKEN = ENTRY.index("ends_when_taken")
-_ENDS_AT_PAUSE, _PAUSES = ENTRY.index("ends_at_pause"), ENTRY.index("pauses")
 
 
 class _Placed:

@@ -6,7 +6,7 @@ calling conventions. It lies behind a page of words (:data:`WORDS`), as that of
 
 ==============  ===================================================================================
 ``intercept``   ``cpu_svm_check_intercept_param(env, type, param, retaddr)``: RDMSR and WRMSR of
-                what somebody has asked for call him; PAUSE may end the run at the next block
+                what somebody has asked for call him
 ``deliver``     ``do_interrupt_x86_hardirq(env, intno, is_hw)``: an interrupt that was offered gets
                 its vector, but while an instruction is stepped it goes on waiting
 ==============  ===================================================================================
@@ -22,26 +22,24 @@ the two in whose place these are, and ``cpu_loop_exit()``."""
 
 ENTRY = (
     *("env", "cpu", "msrs", "on_msr", "vector", "taken"),
-    *("counter", "extra", "requests", "ends_at_pause", "pauses", "ends_when_taken"),
+    *("counter", "extra", "requests", "ends_when_taken"),
 )
 """An engine's words: its registers, and what Unicorn calls its CPU; pairs of a first MSR and how
 many, up to one of none, and who is called with whether it is written (his answer is whether it is
 done); the vector that is offered, and how many were taken; where its counter with the limit is, by
-how much that limit was raised for a step, and where requests for interrupts are; whether PAUSE ends
-the run, and how many were executed; whether a taken interrupt ends the run."""
+how much that limit was raised for a step, and where requests for interrupts are; whether a taken
+interrupt ends the run."""
 ENTRY_BYTES = 128
 
 _X86_64 = """
 intercept:
     83fe7c                  cmp esi, 124
-    7463                    je intercept_msr
-    83fe77                  cmp esi, 119
-    7445                    je intercept_pause
+    7445                    je intercept_msr
 intercept_real:
-    ff2500f0ffff            jmp [rip + real_intercept]
+    ff2505f0ffff            jmp [rip + real_intercept]
 find:
-    4c8b15e9efffff          mov r10, [rip + table]
-    4c8b1deaefffff          mov r11, [rip + count]
+    4c8b15eeefffff          mov r10, [rip + table]
+    4c8b1defefffff          mov r11, [rip + count]
 find_next:
     4983eb01                sub r11, 1
     720b                    jb find_none
@@ -64,23 +62,15 @@ cut:
     49894308                mov [r11 + 8], rax
 cut_end:
     c3                      ret
-intercept_pause:
+intercept_msr:
     e8bcffffff              call find
     74b4                    je intercept_real
-    49837a4800              cmp qword ptr [r10 + 72], 0
-    74ad                    je intercept_real
-    49ff4250                inc qword ptr [r10 + 80]
-    e8d0ffffff              call cut
-    eba2                    jmp intercept_real
-intercept_msr:
-    e8a3ffffff              call find
-    749b                    je intercept_real
     4d8b5a10                mov r11, [r10 + 16]
     448b4708                mov r8d, [rdi + 8]
 msr_next:
     4d8b4b08                mov r9, [r11 + 8]
     4d85c9                  test r9, r9
-    748a                    je intercept_real
+    74a3                    je intercept_real
     4c89c0                  mov rax, r8
     492b03                  sub rax, [r11]
     4983c310                add r11, 16
@@ -99,47 +89,45 @@ msr_next:
     5e                      pop rsi
     5f                      pop rdi
     85c0                    test eax, eax
-    0f8461ffffff            je intercept_real
+    0f847affffff            je intercept_real
     85d2                    test edx, edx
     7512                    jne msr_done
     4883878000000002        add qword ptr [rdi + 128], 2
     498b7a08                mov rdi, [r10 + 8]
-    ff2561efffff            jmp [rip + loop_exit]
+    ff257fefffff            jmp [rip + loop_exit]
 msr_done:
     c3                      ret
 deliver:
     85f6                    test esi, esi
     7525                    jne deliver_real
-    e847ffffff              call find
+    e860ffffff              call find
     741e                    je deliver_real
     4d8b5a38                mov r11, [r10 + 56]
     49833b00                cmp qword ptr [r11], 0
     751a                    jne deliver_hold
     418b7220                mov esi, [r10 + 32]
     49ff4228                inc qword ptr [r10 + 40]
-    49837a5800              cmp qword ptr [r10 + 88], 0
+    49837a4800              cmp qword ptr [r10 + 72], 0
     7405                    je deliver_real
-    e84dffffff              call cut
+    e866ffffff              call cut
 deliver_real:
-    ff2529efffff            jmp [rip + real_deliver]
+    ff2547efffff            jmp [rip + real_deliver]
 deliver_hold:
     4d8b5a40                mov r11, [r10 + 64]
     41830b02                or dword ptr [r11], 2
-    e93affffff              jmp cut
+    e953ffffff              jmp cut
 """
 
 _AARCH64 = """
 intercept:
     3ff00171                cmp w1, #124
-    60040054                b.eq intercept_msr
-    3fdc0171                cmp w1, #119
-    c0020054                b.eq intercept_pause
+    c0020054                b.eq intercept_msr
 intercept_real:
-    1080ff58                ldr x16, real_intercept
+    5080ff58                ldr x16, real_intercept
     00021fd6                br x16
 find:
-    497fff58                ldr x9, table
-    6a7fff58                ldr x10, count
+    897fff58                ldr x9, table
+    aa7fff58                ldr x10, count
 find_next:
     4a0500f1                subs x10, x10, #1
     c3000054                b.lo find_none
@@ -162,28 +150,16 @@ cut:
     4b0500f9                str x11, [x10, #8]
 cut_end:
     c0035fd6                ret
-intercept_pause:
+intercept_msr:
     f1031eaa                mov x17, x30
     ecffff97                bl find
     fe0311aa                mov x30, x17
     09fdffb4                cbz x9, intercept_real
-    2aad44a9                ldp x10, x11, [x9, #72]
-    cafcffb4                cbz x10, intercept_real
-    6b050091                add x11, x11, #1
-    2b2900f9                str x11, [x9, #80]
-    f0ffff97                bl cut
-    fe0311aa                mov x30, x17
-    e1ffff17                b intercept_real
-intercept_msr:
-    f1031eaa                mov x17, x30
-    e1ffff97                bl find
-    fe0311aa                mov x30, x17
-    a9fbffb4                cbz x9, intercept_real
     2a0940f9                ldr x10, [x9, #16]
     0b0840b9                ldr w11, [x0, #8]
 msr_next:
     4c35c1a8                ldp x12, x13, [x10], #16
-    2dfbffb4                cbz x13, intercept_real
+    8dfcffb4                cbz x13, intercept_real
     6c010ccb                sub x12, x11, x12
     9f010deb                cmp x12, x13
     82ffff54                b.hs msr_next
@@ -198,20 +174,20 @@ msr_next:
     e00b41a9                ldp x0, x2, [sp, #16]
     fd7bc3a8                ldp x29, x30, [sp], #48
     810f8052                mov w1, #124
-    4af9ff34                cbz w10, intercept_real
+    aafaff34                cbz w10, intercept_real
     e2000035                cbnz w2, msr_done
     0a4040f9                ldr x10, [x0, #128]
     4a090091                add x10, x10, #2
     0a4000f9                str x10, [x0, #128]
     200540f9                ldr x0, [x9, #8]
-    1079ff58                ldr x16, loop_exit
+    b07aff58                ldr x16, loop_exit
     00021fd6                br x16
 msr_done:
     c0035fd6                ret
 deliver:
     e1010035                cbnz w1, deliver_real
     f1031eaa                mov x17, x30
-    c1ffff97                bl find
+    ccffff97                bl find
     fe0311aa                mov x30, x17
     690100b4                cbz x9, deliver_real
     2a1d40f9                ldr x10, [x9, #56]
@@ -220,19 +196,19 @@ deliver:
     212942a9                ldp x1, x10, [x9, #32]
     4a050091                add x10, x10, #1
     2a1500f9                str x10, [x9, #40]
-    2a2d40f9                ldr x10, [x9, #88]
+    2a2540f9                ldr x10, [x9, #72]
     6a0000b4                cbz x10, deliver_real
-    c1ffff97                bl cut
+    ccffff97                bl cut
     fe0311aa                mov x30, x17
 deliver_real:
-    9076ff58                ldr x16, real_deliver
+    3078ff58                ldr x16, real_deliver
     00021fd6                br x16
 deliver_hold:
     2a2140f9                ldr x10, [x9, #64]
     4b0140b9                ldr w11, [x10]
     6b011f32                orr w11, w11, #2
     4b0100b9                str w11, [x10]
-    b9ffff17                b cut
+    c4ffff17                b cut
 """
 
 CODE = {"x86_64": _X86_64, "aarch64": _AARCH64}

@@ -16,6 +16,7 @@ from kprobesim.machine.unicorn import (
     coverage_code,
     dispatch_code,
     executions,
+    intercepts_code,
     recording_code,
     store_code,
 )
@@ -56,6 +57,7 @@ MODULES = [
     coverage_code,
     recording_code,
     executions,
+    intercepts_code,
 ]
 
 
