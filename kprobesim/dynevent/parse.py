@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.dynevent.facts import KernelFacts
 from kprobesim.dynevent.grammar.arguments import parse_arguments
 from kprobesim.dynevent.grammar.c_text import as_bytes, as_text, kstrtouint, split_words
@@ -13,7 +15,7 @@ from kprobesim.dynevent.grammar.context import Context
 from kprobesim.dynevent.grammar.names import default_name, parse_event_name
 from kprobesim.dynevent.grammar.place import Place, parse_place
 
-__all__ = ["DEFAULT_GROUP", "parse_definition", "parse_maxactive"]
+__all__ = ["DEFAULT_GROUP", "parse_definition", "parse_maxactive", "parse_old_or_new"]
 
 DEFAULT_GROUP = "kprobes"
 _MOST_ACTIVE = 4096  # KRETPROBE_MAXACTIVE_MAX
@@ -65,6 +67,30 @@ def parse_definition(line: str, kernel: KernelFacts) -> ProbeDefinition:
         offset=place.offset,
         address=place.address,
     )
+
+
+def parse_old_or_new(line: str, kernel: KernelFacts) -> tuple[ProbeDefinition, KernelFacts]:
+    """The probe that ``line`` defines in the newest grammar, or else in the kernel's own.
+
+    The newest refuses what older ones take: ``$retval`` of a function in assembly, which BTF has as
+    void.
+
+    Args:
+        line: As for :func:`parse_definition`.
+        kernel: The kernel.
+
+    Returns:
+        The probe, and the kernel with the grammar that it is in.
+
+    Raises:
+        ProbeEventError: Both refuse it: what the newest says.
+    """
+    try:
+        return parse_definition(line, kernel.newest), kernel.newest
+    except ProbeEventError:
+        with suppress(ProbeEventError):
+            return parse_definition(line, kernel), kernel
+        raise
 
 
 def _parse_maxactive(text: str, command: Command, *, returns: bool) -> int:

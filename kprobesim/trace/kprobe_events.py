@@ -17,7 +17,7 @@ from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.dynevent.facts import KernelFacts
 from kprobesim.dynevent.grammar.c_text import as_bytes, as_text, split_words
 from kprobesim.dynevent.grammar.command import Command
-from kprobesim.dynevent.parse import parse_definition
+from kprobesim.dynevent.parse import parse_definition, parse_old_or_new
 from kprobesim.dynevent.resolve import resolve_symbols
 from kprobesim.errors import KprobeError
 from kprobesim.hexrepr import HexRepr
@@ -173,7 +173,7 @@ class KprobeEvents:
         Args:
             line: The command.
             dynamic: ``!`` before a definition deletes what it has defined, too.
-            newest: Take what the newest kernels take, whatever this one does.
+            newest: Take what the newest kernels take, as well as what this one does.
 
         Raises:
             ProbeEventError: It is refused; ``__cause__`` is what the rules for probes say.
@@ -186,7 +186,7 @@ class KprobeEvents:
             self.delete(words)
             return
         try:
-            self._create(line, self._kernel.newest if newest else self._kernel)
+            self._create(line, newest=newest)
         except ProbeEventError as error:
             self._log.add(error)
             raise
@@ -243,8 +243,12 @@ class KprobeEvents:
 
     # -- creating ----------------------------------------------------------------------------------
 
-    def _create(self, line: str, kernel: KernelFacts) -> None:
-        definition = parse_definition(line, kernel)
+    def _create(self, line: str, *, newest: bool) -> None:
+        kernel = self._kernel
+        if newest:
+            definition, kernel = parse_old_or_new(line, kernel)
+        else:
+            definition = parse_definition(line, kernel)
         words = tuple(map(as_bytes, definition.words))
         command = Command(words, kernel.dialect)
         key = definition.group, definition.event

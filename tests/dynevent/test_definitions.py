@@ -25,7 +25,7 @@ from kprobesim.dynevent.fetch import (
     StackPointer,
 )
 from kprobesim.dynevent.hashed_pointer import hashed_pointer
-from kprobesim.dynevent.parse import parse_definition
+from kprobesim.dynevent.parse import parse_definition, parse_old_or_new
 from kprobesim.dynevent.resolve import resolve_symbols
 
 # A caret stands before the column that error_log shows, as in the kernel's own tests of it.
@@ -192,3 +192,16 @@ def test_hashed_pointers() -> None:
     assert hashed_pointer(0, (1, 2)) == "0" * 16
     assert hashed_pointer(0x1000, (0, 0)) == "(____ptrval____)"
     assert hashed_pointer((1 << 64) - 1, (1, 2)) == "f" * 16
+
+
+def test_what_only_the_kernel_itself_takes_is_taken_beside_the_newest(arch: str) -> None:
+    newest = PlainKernel(arch)
+    kernel = PlainKernel(arch, replace(newest.dialect, newest=False, most_nested=0))
+    kernel.newest = newest
+    nested = "+0(" * 9 + "@f" + ")" * 9
+    with pytest.raises(ProbeEventError, match="Too many nested"):
+        parse_definition(f"p f {nested}", newest)
+    assert parse_old_or_new(f"p f {nested}", kernel)[1] is kernel
+    assert parse_old_or_new("p f $current", kernel)[1] is newest
+    with pytest.raises(ProbeEventError, match="Invalid \\$-variable"):
+        parse_old_or_new("p f $nothing", kernel)

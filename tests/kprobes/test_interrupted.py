@@ -21,7 +21,7 @@ from kprobesim.kprobes.arming.armings import ProbeArming
 
 pytestmark = pytest.mark.real_kernel
 
-_TICKS = halves(x86_64="hrtimer_interrupt", arm64="arch_timer_handler_phys")
+_TICKS = halves(x86_64="__sysvec_apic_timer_interrupt", arm64="arch_timer_handler_phys")
 """The handler of the timer's interrupt."""
 _LVT_TIMER = 0x32
 _PROBED = "int_sqrt"
@@ -36,7 +36,7 @@ def _raise_interrupt(k: BootedKernel) -> None:
         lapic.accept(lapic.read(_LVT_TIMER) & 0xFF)
     else:
         assert isinstance(board, Arm64Board)
-        board.gic.latched |= 1 << 16 + TIMER_PPI  # else it falls with the timer's own line
+        board.gic.interfaces[0].latched |= 1 << 16 + TIMER_PPI  # else it falls with the timer's own line
         board.gic._update()
     board.clock.stop_run()
 

@@ -18,6 +18,7 @@ from kprobesim.machine.unicorn import (
     executions,
     intercepts_code,
     recording_code,
+    spin_code,
     store_code,
 )
 from kprobesim.machine.unicorn.host_code import assemble
@@ -58,6 +59,7 @@ MODULES = [
     recording_code,
     executions,
     intercepts_code,
+    spin_code,
 ]
 
 
