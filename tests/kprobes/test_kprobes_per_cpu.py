@@ -1,4 +1,4 @@
-"""Probes on a real kernel that runs on two CPUs: each has its own control block and path of a hit."""
+"""Probes on a real kernel that runs on two CPUs: each has a control block of its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def test_hits_of_two_cpus(real_arm64_image: Path) -> None:
         if hit.probe.addr == p.addr:
             told.append((hit.kind, hit.cpu))
 
-    p = k.register_kprobe(Kprobe("try_to_wake_up", pre_handler=pre))
+    p = Kprobe("try_to_wake_up", pre_handler=pre)
+    k.register_kprobe(p)
     k.on_hit(listen)
     by_cpu = k.count("try_to_wake_up", key=programs.cpu)
     rp = Kretprobe("vfs_read", handler=lambda ri, regs: nested.append(k.cpu))
