@@ -36,7 +36,8 @@ def _raise_interrupt(k: BootedKernel) -> None:
         lapic.accept(lapic.read(_LVT_TIMER) & 0xFF)
     else:
         assert isinstance(board, Arm64Board)
-        board.gic.interfaces[0].latched |= 1 << 16 + TIMER_PPI  # else it falls with the timer's own line
+        latched = 1 << 16 + TIMER_PPI  # else it falls with the timer's own line
+        board.gic.interfaces[0].latched |= latched
         board.gic._update()
     board.clock.stop_run()
 
