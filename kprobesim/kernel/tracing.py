@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.trace.error_log import ErrorLog
+    from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
     from kprobesim.trace.kprobe_events import KprobeEvents
     from kprobesim.trace.session import Trace
     from kprobesim.trace.tracefs import Tracefs
@@ -85,7 +86,6 @@ class TracingVerbs(ProgramVerbs):
         from kprobesim.stack.orc import CodePlace
         from kprobesim.stack.walk import StackWalker
         from kprobesim.trace.filters.event_filter import apply_filter
-        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
         from kprobesim.trace.frames import StackNames
         from kprobesim.trace.session import Trace, Traced
         from kprobesim.trace.wanted import Places, wanted_of
@@ -93,7 +93,7 @@ class TracingVerbs(ProgramVerbs):
         if limit is not None and (not isinstance(limit, int) or limit < 0):
             raise UsageError(f"limit {limit!r}: give a number of entries")
         wanted, walker = wanted_of(events, filter), StackWalker(self.machine, self.image)
-        lines, facts = None, KernelFilterFacts(self.image)
+        lines, facts = None, self._filter_facts
         if stack:
             from kprobesim.functions.dwarf.source_lines import open_source_lines
 
@@ -150,6 +150,7 @@ class TracingVerbs(ProgramVerbs):
             self.kprobes,
             self.tracing,
             self.kprobe_events,
+            self._filter_facts,
             self._error_log,
         )
         return Tracefs(tree, self.machine.turn.short, self._mount)
@@ -189,16 +190,21 @@ class TracingVerbs(ProgramVerbs):
             UsageError: They are damaged.
         """
         from kprobesim.trace.filters.event_filter import apply_filter
-        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
         from kprobesim.trace.saved_tracing import restore_tracing
 
-        facts = KernelFilterFacts(self.image)
+        facts = self._filter_facts
         restore_tracing(
             self.tracing,
             self.kprobe_events,
             lambda event, text: apply_filter(event, text, facts),
             state,
         )
+
+    @cached_property
+    def _filter_facts(self) -> KernelFilterFacts:
+        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
+
+        return KernelFilterFacts(self.image)
 
     @cached_property
     def _error_log(self) -> ErrorLog:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.image import KernelImage
-from kprobesim.image.config import read_config
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.event import TraceEvent
@@ -48,6 +47,7 @@ def make_tree(
     kprobes: KprobesManager,
     tracing: Tracing,
     events: KprobeEvents,
+    facts: KernelFilterFacts,
     log: ErrorLog,
 ) -> Folder:
     """The top of tracefs for one kernel.
@@ -57,15 +57,15 @@ def make_tree(
         kprobes: Its probes.
         tracing: Its tracing.
         events: The events that were defined.
+        facts: What its image tells of it.
         log: What was refused.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
-    filters = FilterFiles(image, log)
-    commands = commands_of(read_config(image))
+    filters = FilterFiles(image, facts, log)
     triggers = TriggerFiles(
-        Triggers(tracing, KernelFilterFacts(image), log, commands),
+        Triggers(tracing, facts, log, commands_of(facts.config)),
         HistText(image.symbols, SyscallNames(image)),
     )
 
