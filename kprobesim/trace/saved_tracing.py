@@ -39,6 +39,7 @@ def save_tracing(tracing: Tracing) -> dict[str, Any]:
                 "name": event.full_name,
             }
             for event in tracing.events.values()
+            if event.probes
         ],
         "on": tracing.on,
         "on_notrace": tracing.on_notrace,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -12,11 +12,13 @@ from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.programs.actions import Action
 from kprobesim.programs.appending import Append
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.stream import Stream
+from kprobesim.programs.values import Value
 from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.columns import Columns
 from kprobesim.trace.context import ContextOf
@@ -131,8 +133,7 @@ class Tracing:
         """The same without a probe, for one whose module is still to come: :meth:`plant` it."""
         event = self._events.get(definition.name)
         if event is None:
-            event = self._events[definition.name] = TraceEvent(self._next_id, definition, self)
-            self._next_id += 1
+            event = self._events[definition.name] = TraceEvent(self.take_id(), definition, self)
         probe = TraceProbe(definition, event)
         event.probes.append(probe)
         return probe
@@ -188,6 +189,68 @@ class Tracing:
             name=self.name,
             context=lambda word: self.context_at(_planted(probe), word),
         )
+        actions = self._actions(event, fields, layout)
+        program = Program(actions, returns=definition.returns, maxactive=definition.maxactive)
+        return program, layout
+
+    def take_id(self) -> int:
+        """The number of one more event's type."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def add_event(self, event: TraceEvent) -> None:
+        """One more event, which others than its probes record."""
+        self._events[event.full_name] = event
+
+    def drop_event(self, event: TraceEvent) -> None:
+        """It is there no more; entries that it has left stay in the buffer."""
+        self.buffer.pull()
+        del self._events[event.full_name]
+
+    def by_python(
+        self,
+        event: TraceEvent,
+        definition: ProbeDefinition,
+        values: list[list[Value]],
+        record_bytes: int,
+    ) -> tuple[Callable[[Any, int], None], Any, Callable[[Kprobe], None]]:
+        """What an event does that no probe of its own hits.
+
+        Args:
+            event: The event.
+            definition: Its fields.
+            values: What each field is.
+            record_bytes: Of its record in the kernel, without what texts add.
+
+        Returns:
+            What does it, where it records, and what is to be told in which probe's hit it is.
+        """
+        self.buffer.pull()
+        layout = RecordLayout(definition, values, stacks=self._stacks)
+        layout.fixed = record_bytes
+        at: list[Kprobe] = []
+        fields = ProbeFields(
+            definition,
+            values,
+            event.id,
+            name=self.name,
+            context=lambda word: self.context_at(at[0], word),
+        )
+        program = Program(self._actions(event, fields, layout))
+        run, stores = self._programs.by_python(program)
+        outlet = stores[len(event.before)]
+
+        def know(p: Kprobe) -> None:
+            at[:] = [p]
+            self.buffer.pull()
+            self._reader.know(outlet.number, event, layout, p, in_action=True)
+
+        return run, outlet, know
+
+    def _actions(
+        self, event: TraceEvent, fields: ProbeFields, layout: RecordLayout
+    ) -> tuple[Action, ...]:
+        """All that a hit does."""
         when = None if event.predicate is None else event.predicate(fields)
         task = self.pids.condition()
         if task is not None:
@@ -195,10 +258,7 @@ class Tracing:
         record = Append(layout.values, self._stream, when=when)
         before = [make(fields) for make in event.before]
         after = [make(fields) for make in event.after]
-        program = Program(
-            (*before, record, *after), returns=definition.returns, maxactive=definition.maxactive
-        )
-        return program, layout
+        return (*before, record, *after)
 
     def _asks_for_ftrace(self, definition: ProbeDefinition) -> bool:
         """Whether it reads what another value is in where ftrace is, and that is there."""
@@ -267,7 +327,7 @@ class Tracing:
     def follow_pids(self) -> None:
         """Record events of those tasks that :attr:`pids` names now."""
         for event in self._events.values():
-            self.replant(event)
+            event.replant()
 
     def new_stream(self, kind: type[_S]) -> _S:
         """A stream of that kind, for actions of events."""
@@ -315,7 +375,7 @@ class Tracing:
             self.buffer.pull()
             self._stacks = stacks
             for event in self._events.values():
-                self.replant(event)
+                event.replant()
 
     @property
     def now(self) -> int:

@@ -25,6 +25,7 @@ from kprobesim.trace.files.printk_formats import printk_formats
 from kprobesim.trace.files.saved_tasks import saved_tasks
 from kprobesim.trace.files.settings import Options, clock_file, tracer_files
 from kprobesim.trace.files.snapshot import SnapshotFile
+from kprobesim.trace.files.synthetic import SyntheticFile
 from kprobesim.trace.files.triggers import TriggerFiles
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 from kprobesim.trace.hist.text import HistText
@@ -33,6 +34,7 @@ from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.raw.ftrace_events import FtraceEvent, ftrace_events
 from kprobesim.trace.raw.pages import header_event, header_page
 from kprobesim.trace.raw.records import Records
+from kprobesim.trace.synthetic.events import SyntheticEvents
 from kprobesim.trace.syscall_names import SyscallNames
 from kprobesim.trace.tracing import Tracing
 from kprobesim.trace.triggers.commands import Triggers, commands_of
@@ -64,8 +66,10 @@ def make_tree(
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
     filters = FilterFiles(image, facts, log)
+    commands = commands_of(facts.config)
+    synthetic = SyntheticEvents(tracing, log)
     triggers = TriggerFiles(
-        Triggers(tracing, facts, log, commands_of(facts.config)),
+        Triggers(tracing, facts, log, synthetic, commands),
         HistText(image.symbols, SyscallNames(image)),
     )
 
@@ -104,6 +108,7 @@ def make_tree(
         "printk_formats": ReadOnly(lambda: printk_formats(image)),
         "set_event": SetEvent(tracing, switches),
         "snapshot": snapshot,
+        **({"synthetic_events": SyntheticFile(synthetic)} if "hist" in commands else {}),
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
         "trace_marker": TraceMarker(tracing),
