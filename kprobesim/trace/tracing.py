@@ -7,25 +7,18 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from kprobesim.dynevent.definition import ProbeDefinition
-from kprobesim.dynevent.fetch import Register
 from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.programs.actions import Action
-from kprobesim.programs.appending import Append
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
-from kprobesim.programs.program import Program
 from kprobesim.programs.stores.stream import Stream
-from kprobesim.programs.values import Value
 from kprobesim.trace.buffer import TraceBuffer
-from kprobesim.trace.columns import Columns
 from kprobesim.trace.context import ContextOf
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
-from kprobesim.trace.fetching import Fetching
-from kprobesim.trace.field_values import ProbeFields
+from kprobesim.trace.event_programs import EventPrograms, planted_of
 from kprobesim.trace.names import Names
 from kprobesim.trace.pid_filter import PidFilter
 from kprobesim.trace.place import place_of
@@ -33,12 +26,15 @@ from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
+from kprobesim.trace.shown import Shown, View
 from kprobesim.trace.stack_traces import StackTraces
+from kprobesim.trace.tracers.recording import CallRecord
 from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
 
 _S = TypeVar("_S", bound=Stream)
+_T = TypeVar("_T")
 _FIRST_ID = 2000  # behind those of the kernel's own events
 
 
@@ -53,7 +49,9 @@ class Tracing:
         pids: Of which tasks events are recorded; :meth:`follow_pids` when that has changed.
         snapshot: What the last snapshot has taken.
         stack_traces: The stacks that triggers have written into the buffer.
-        columns: What stands before an event's own words.
+        event_programs: Makes what a hit of an event does.
+        shown: How entries are shown.
+        view: How the text of all of them is made.
         on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
             CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
@@ -80,18 +78,16 @@ class Tracing:
         self._programs = programs
         self._image = image
         self.name = Names(image.symbols)
-        self._fetching = Fetching(
-            image.arch, image.version, lambda symbol: image.symbols[symbol].address
-        )
         self._stream: Stream = programs.new_stream()
-        self.columns = Columns(image.version)
-        self.options = {"irq-info"}
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
         self._ways = Ways(kprobes)
         self.saved = SavedCmdlines(programs, tasks, image, self._stream)
         context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
+        self.shown = Shown(image, self.name, self.saved, context if booted else None)
+        self.options = self.shown.options
+        self.view: View = self.shown
         self._reader = reader = Reader(
             self._stream,
             self.saved,
@@ -101,6 +97,7 @@ class Tracing:
             self.name,
         )
         reader.show = self._show
+        self.event_programs = EventPrograms(self, programs, kprobes, image, self._stream, reader)
         self.buffer = TraceBuffer(reader)
         self.snapshot = self.buffer.spare()
         self.stack_traces = reader.stack_traces = StackTraces(self._stream, programs.stacks, self)
@@ -145,7 +142,7 @@ class Tracing:
             KprobeError: It is refused.
         """
         event, definition = probe.event, probe.definition
-        program, layout = self._program(probe)
+        program, layout = self.event_programs.of_probe(probe)
         planted = self._programs.prepare(
             [definition.name],
             program,
@@ -177,22 +174,6 @@ class Tracing:
         if not event.probes:
             del self._events[event.full_name]
 
-    def _program(self, probe: TraceProbe) -> tuple[Program, RecordLayout]:
-        """What is done at a hit, and how to read what it records."""
-        event, definition = probe.event, probe.definition
-        values = self._fetching.values(definition, ftrace=self._asks_for_ftrace(definition))
-        layout = RecordLayout(definition, values, stacks=self._stacks)
-        fields = ProbeFields(
-            definition,
-            values,
-            event.id,
-            name=self.name,
-            context=lambda word: self.context_at(_planted(probe), word),
-        )
-        actions = self._actions(event, fields, layout)
-        program = Program(actions, returns=definition.returns, maxactive=definition.maxactive)
-        return program, layout
-
     def take_id(self) -> int:
         """The number of one more event's type."""
         self._next_id += 1
@@ -207,69 +188,9 @@ class Tracing:
         self.buffer.pull()
         del self._events[event.full_name]
 
-    def by_python(
-        self,
-        event: TraceEvent,
-        definition: ProbeDefinition,
-        values: list[list[Value]],
-        record_bytes: int,
-    ) -> tuple[Callable[[Any, int], None], Any, Callable[[Kprobe], None]]:
-        """What an event does that no probe of its own hits.
-
-        Args:
-            event: The event.
-            definition: Its fields.
-            values: What each field is.
-            record_bytes: Of its record in the kernel, without what texts add.
-
-        Returns:
-            What does it, where it records, and what is to be told in which probe's hit it is.
-        """
-        self.buffer.pull()
-        layout = RecordLayout(definition, values, stacks=self._stacks)
-        layout.fixed = record_bytes
-        at: list[Kprobe] = []
-        fields = ProbeFields(
-            definition,
-            values,
-            event.id,
-            name=self.name,
-            context=lambda word: self.context_at(at[0], word),
-        )
-        program = Program(self._actions(event, fields, layout))
-        run, stores = self._programs.by_python(program)
-        outlet = stores[len(event.before)]
-
-        def know(p: Kprobe) -> None:
-            at[:] = [p]
-            self.buffer.pull()
-            self._reader.know(outlet.number, event, layout, p, in_action=True)
-
-        return run, outlet, know
-
-    def _actions(
-        self, event: TraceEvent, fields: ProbeFields, layout: RecordLayout
-    ) -> tuple[Action, ...]:
-        """All that a hit does."""
-        when = None if event.predicate is None else event.predicate(fields)
-        task = self.pids.condition()
-        if task is not None:
-            when = task if when is None else when & task
-        record = Append(layout.values, self._stream, when=when)
-        before = [make(fields) for make in event.before]
-        after = [make(fields) for make in event.after]
-        return (*before, record, *after)
-
-    def _asks_for_ftrace(self, definition: ProbeDefinition) -> bool:
-        """Whether it reads what another value is in where ftrace is, and that is there."""
-        if definition.returns or Register("orig_ax") not in (a.fetch for a in definition.arguments):
-            return False
-        rules = self._kprobes.rules
-        return rules.site(Kprobe(**place_of(definition, rules)), first=True).ftrace
-
     def _keep(self, probe: TraceProbe, layout: RecordLayout) -> None:
         """Know the entries of a probe again."""
-        p = _planted(probe)
+        p = planted_of(probe)
         outlet = _outlet(probe)
         outlet.on = not probe.event.soft_disabled
         self._reader.know(outlet.number, probe.event, layout, p)
@@ -316,7 +237,7 @@ class Tracing:
         for probe in event.probes:
             if probe.planted is None:
                 continue
-            program, layout = self._program(probe)
+            program, layout = self.event_programs.of_probe(probe)
             if event.armed:
                 probe.planted.disable()
             probe.planted = self._programs.exchange(probe.planted, program)
@@ -386,37 +307,20 @@ class Tracing:
         """``common_flags`` and ``common_preempt_count`` of a hit of ``p``, by its "context"."""
         return self._reader.contexts(p)(word)
 
-    def saved_comm(self, pid: int) -> str:
-        """The name of a task, as far as it was saved."""
-        return self.saved[pid]
-
     def _show(self, event: TraceEvent, entry: TraceEntry) -> str:
-        return self.before(entry) + event.body(entry, self.name)
+        return self.shown.before(entry) + event.body(entry, self.name)
 
-    def before(self, entry: TraceEntry) -> str:
-        """The columns of an entry, with the name of its task that was saved last."""
-        return self.columns.before(
-            entry,
-            self.saved.get(entry.pid, entry.comm),
-            irq_info="irq-info" in self.options,
-            tgid="record-tgid" in self.options,
-        )
+    # -- tracers -----------------------------------------------------------------------------------
+
+    def add_tracer(self, make: Callable[[Stream, dict[int, CallRecord], Shown], _T]) -> _T:
+        """Let a tracer record into the buffer: ``make(stream, known, shown)`` makes it."""
+        return make(self._stream, self._reader.calls, self.shown)
 
     # -- files -------------------------------------------------------------------------------------
 
-    def header(self, buffer: TraceBuffer | None = None) -> str:
-        """What stands above the entries in ``trace``, or above those of another ``buffer``."""
-        buffer = self.buffer if buffer is None else buffer
-        return self.columns.header(
-            len(buffer),
-            buffer.written,
-            irq_info="irq-info" in self.options,
-            tgid="record-tgid" in self.options,
-        )
-
     def text(self) -> str:
         """The text of the file ``trace``."""
-        return self.header() + "".join(f"{entry}\n" for entry in self.buffer)
+        return self.view.header(self.buffer) + "".join(self.view.lines(self.buffer))
 
     def profile(self) -> str:
         """The text of the file ``kprobe_profile``."""
@@ -439,14 +343,6 @@ class Tracing:
         """The text of the file ``saved_tgids``."""
         self.buffer.pull()
         return self.saved.tgids()
-
-
-def _planted(probe: TraceProbe) -> Kprobe:
-    """What is planted of a probe."""
-    assert probe.planted is not None
-    (p,) = probe.planted.probes
-    found: Kprobe = p
-    return found
 
 
 def _outlet(probe: TraceProbe) -> Any:

@@ -73,6 +73,7 @@ class Arm64Board(Board):
         engine = self.machine.engine
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
+        self._write_hcr = engine.system_register(*HCR_EL2).write
         self._offered = False  # whether the CPU that runs is told of an interrupt
 
         self.gic = Gic(self._interrupt, self.cpus, self._current)
@@ -160,7 +161,7 @@ class Arm64Board(Board):
         """
         engine = self.machine.engine
         engine.write_system(*SCR_EL3, _SCR)
-        engine.write_system(*HCR_EL2, self._hcr)
+        self._write_hcr(self._hcr)
         engine.write_system(*CNTHCTL_EL2, 0)
         engine.write_flags(_PSTATE_EL1H)
         engine.write_system(*CNTHCTL_EL2, 0)  # this makes PSTATE take effect
@@ -242,6 +243,8 @@ class Arm64Board(Board):
         if vector == _SMC:
             words = self._words
             words[0] = self.psci.call(words[0] & MASK32, words[1], words[2], words[3])
+            if self.psci.starting:
+                self.clock.stop_run()
             return True
         return False
 
@@ -282,7 +285,7 @@ class Arm64Board(Board):
 
     def _set_interrupt(self, level: bool) -> None:
         self._offered = level
-        self.machine.engine.write_system(*HCR_EL2, self._hcr | (_HCR_IRQ if level else 0))
+        self._write_hcr(self._hcr | (_HCR_IRQ if level else 0))
 
     def _timer_line(self, level: bool, cpu: int) -> None:
         self.gic.set_line(16 + TIMER_PPI, level, cpu)

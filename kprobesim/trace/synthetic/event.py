@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kprobesim.dynevent.definition import ProbeArgument, ProbeDefinition
 from kprobesim.dynevent.fetch import Field
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.programs.by_python import ByPython
-from kprobesim.programs.stores.stream import Outlet
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import EventPlanter, TraceEvent
 from kprobesim.trace.event_format import COMMON_FIELDS, EventField
+from kprobesim.trace.event_programs import Told
 from kprobesim.trace.showing import Naming
-from kprobesim.trace.synthetic.field import SynthField
+from kprobesim.trace.synthetic.field import STRING_BYTES, SynthField
 
-__all__ = ["GROUP", "Emit", "SyntheticEvent"]
+__all__ = ["GROUP", "SyntheticEvent"]
 
 GROUP = "synthetic"
 _COMMON_BYTES = 8
-
-Emit = Callable[[Kprobe], None]
-"""Does what a hit of the event does, in the middle of a hit of that probe."""
 
 
 class SyntheticEvent(TraceEvent):
@@ -32,8 +29,7 @@ class SyntheticEvent(TraceEvent):
     Attributes:
         synth_fields: Its fields.
         users: Actions that record it, which keep it from being deleted.
-        emit: Does what its programs would; ``None``: nothing yet.
-        outlet: Where it records.
+        told: Does what its programs would; ``None``: nothing yet.
     """
 
     def __init__(
@@ -41,8 +37,7 @@ class SyntheticEvent(TraceEvent):
     ) -> None:
         self.synth_fields = tuple(fields)
         self.users = 0
-        self.emit: Emit | None = None
-        self.outlet: Outlet | None = None
+        self.told: Told | None = None
         self._values: tuple[Any, ...] = ()
         definition = ProbeDefinition(
             kind="p",
@@ -109,12 +104,31 @@ class SyntheticEvent(TraceEvent):
             values: Numbers of 64 bits, and texts as bytes.
             p: The probe in whose hit that is.
         """
-        if not self.armed or self.emit is None:
+        if not self.armed or self.told is None:
             return
         before = self._values
         pairs = zip(self.synth_fields, values, strict=True)
         self._values = tuple(field.stored(value) for field, value in pairs)
         try:
-            self.emit(p)
+            self.told(p)
         finally:
             self._values = before
+
+    def pack(self, fields: Mapping[str, Any], start: int) -> bytes:
+        """The fields as they are in a record of the kernel's, which begins ``start`` before."""
+        body, texts = b"", b""
+        size = self.record_bytes - _COMMON_BYTES
+        for field in self.synth_fields:
+            value = fields[field.name]
+            if not field.is_string:
+                mask = (1 << 8 * field.size) - 1
+                body += (int(value) & mask).to_bytes(8, "little")
+                continue
+            text = str(value).encode("utf-8", "surrogateescape") + b"\0"
+            if field.is_dynamic:  # struct trace_dynamic_info
+                offset = start + size + len(texts)
+                body += (len(text) << 16 | offset).to_bytes(8, "little")
+                texts += text
+            else:
+                body += text.ljust(STRING_BYTES, b"\0")
+        return body + texts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.synthetic.event import SyntheticEvent
 from kprobesim.trace.tracing import Tracing
@@ -29,22 +28,12 @@ class SyntheticPlanter:
     def record(self, event: TraceEvent, on: bool) -> None:
         """See :class:`~kprobesim.trace.event.EventPlanter`."""
         assert isinstance(event, SyntheticEvent)
-        if event.outlet is not None:
-            event.outlet.on = on
+        if event.told is not None:
+            event.told.outlet.on = on
 
     def replant(self, event: TraceEvent) -> None:
         """See :class:`~kprobesim.trace.event.EventPlanter`."""
         assert isinstance(event, SyntheticEvent)
-        run, outlet, know = self._tracing.by_python(
-            event, event.definition, event.arguments(), event.record_bytes
-        )
-        outlet.on = not event.soft_disabled
-        known: list[Kprobe] = []
-
-        def emit(p: Kprobe) -> None:
-            if known != [p]:
-                know(p)
-                known[:] = [p]
-            run(None, p.addr or 0)
-
-        event.emit, event.outlet = emit, outlet
+        self._tracing.buffer.pull()
+        event.told = self._tracing.event_programs.told(event, event.arguments(), event.record_bytes)
+        event.told.outlet.on = not event.soft_disabled
