@@ -16,6 +16,7 @@ from kprobesim.programs.fault import FAULT
 from kprobesim.programs.stores.layout import Packed
 from kprobesim.programs.types import Int, Str
 from kprobesim.programs.values import Value
+from kprobesim.sizes import MASK64
 
 __all__ = [
     "CPU_BIT",
@@ -40,7 +41,7 @@ STAMP = 32
 STAMP_NUMBER = 0
 CPU_BIT = 54
 """Where the CPU's number begins in the word of ids, whose tgid is below 2**22 (PID_MAX_LIMIT)."""
-NO_IDS = (1 << 64) - 1
+NO_IDS = MASK64
 """What no ids are."""
 
 _LENGTH = Int(32, signed=True)
