@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kprobesim import CalledKernel
+from kprobesim.machine.stopwatch import RunTime
 from kprobesim.programs.appending import Append
 from kprobesim.programs.context import ids_of
 from kprobesim.programs.leaves import Argument
@@ -64,6 +65,7 @@ def test_each_entry_has_the_task_that_ran(recorder: Recorder) -> None:
 @pytest.mark.real_kernel
 def test_each_entry_has_its_time_after_hours_and_when_it_is_set_back(recorder: Recorder) -> None:
     stopwatch = recorder.k.machine.stopwatch
+    assert isinstance(stopwatch, RunTime)
     times = []
     for begin in (5, 6, _HOURS - 1, _HOURS, 3 * _HOURS + 5, 3 * _HOURS + 4, 9):
         stopwatch.set(begin)

@@ -19,13 +19,19 @@ from kprobesim.programs.compiler.walk import I1, I64, const, host_address, word_
 from kprobesim.programs.context import IRQS_OFF
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.pending import GOLDEN
+from kprobesim.programs.stores.entry_layout import CPU_BIT
 from kprobesim.programs.stores.kept_places import KEPT, TASK_BITS, TASKS
 from kprobesim.programs.stores.words import address_of
 
-__all__ = ["KeptContext", "emit_context"]
+__all__ = ["KeptContext", "cpu_bits", "emit_context"]
 
 _PAIR = ir.LiteralStructType([I64, I64])
 _NAME = "context_and_ids"
+
+
+def cpu_bits(b: ir.IRBuilder, guest: Guest) -> ir.Value:
+    """The number of the CPU as stamps have it, above the word "ids"."""
+    return b.shl(word_at(b, guest.cpu), const(CPU_BIT))
 
 
 def emit_context(
@@ -46,7 +52,7 @@ class KeptContext:
 
     Attributes:
         context: The word "context", where no sign says that it is stale.
-        ids: The word "ids".
+        ids: The word "ids", with the number of the CPU as stamps have it.
     """
 
     context: ir.Value
@@ -61,8 +67,9 @@ class KeptContext:
         Each is to be looked at before the next is emitted.
         """
         b, guest = self._b, self._guest
+        yield b.xor(self._base(), self._kept("base"))
         if not guest.tasks.are_known:
-            self.context, self.ids = self._irqs_off(), const(0)
+            self.context, self.ids = self._irqs_off(), self._kept("cpu")
             return
         place = guest.tasks.place
         count: ir.Value = const(0)
@@ -72,11 +79,11 @@ class KeptContext:
             yield const(1)
             current = const(0)
         else:
-            yield b.xor(self._base(), self._kept("base"))
             current, count = self._per_cpu()
         yield b.xor(current, self._kept("current"))
         context = b.or_(self._irqs_off(), count)
-        self.context, self.ids = self._members(context, self._kept("task_at"))
+        self.context, ids = self._members(context, self._kept("task_at"))
+        self.ids = b.or_(ids, self._kept("cpu"))
 
     def _place(self, name: str) -> ir.Value:
         kept = const(address_of(self._guest.kept, KEPT.index(name)))
@@ -99,17 +106,25 @@ class KeptContext:
 
     @property
     def _variables(self) -> dict[str, int]:
-        """The per-CPU variables by where their places are kept; without a base there is a task."""
+        """The per-CPU variables that are read, by where their places are kept."""
         place, places = self._guest.tasks.place, self._guest.places
+        if place.register or place.variable is None or not self._guest.tasks.are_known:
+            return {}
         found = {"current_at": place.variable or 0}
         if place.bases:
             found["count_at"] = places.preempt_variable or 0
         return found
 
     def _base(self) -> ir.Value:
-        """Of the per-CPU variables."""
-        bases = self._guest.tasks.place.bases
-        return word_at(self._b, self._guest.control[bases[0]]) if bases else const(0)
+        """Of the per-CPU variables; where none is needed the CPU's number, which tells as much."""
+        place, control = self._guest.tasks.place, self._guest.control
+        if place.register or not place.bases:
+            return word_at(self._b, self._guest.cpu)
+        return word_at(self._b, control[place.bases[0]])
+
+    def _per_cpu_base(self) -> ir.Value:
+        """What is added to the addresses of per-CPU variables."""
+        return self._base() if self._guest.tasks.place.bases else const(0)
 
     def _per_cpu(self) -> tuple[ir.Value, ir.Value]:
         """The variables for the running task and for ``preempt_count``."""
@@ -165,6 +180,9 @@ class _Function(KeptContext):
     def emit(self) -> None:
         """Append the code: the task's flags and counts where one is known, else what there is."""
         b = self._b
+        b.store(cpu_bits(b, self._guest), self._place("cpu"))
+        if not self._variables:
+            b.store(self._base(), self._place("base"))
         off = self._irqs_off()
         if not self._guest.tasks.are_known:
             b.ret(_pair(b, off, const(0)))
@@ -216,12 +234,9 @@ class _Function(KeptContext):
         base = self._base()
         b.cbranch(b.icmp_unsigned("==", base, self._kept("base")), known, new)
         b.position_at_end(new)
-        hosts = [
-            b.call(host_address(b.module, guest), [b.add(base, const(variable))])
-            for variable in variables.values()
-        ]
-        first = b.add(base, const(variables["current_at"]))
-        there = b.icmp_signed("<", first, const(0))  # the kernel's
+        places = [b.add(self._per_cpu_base(), const(at)) for at in variables.values()]
+        hosts = [b.call(host_address(b.module, guest), [place]) for place in places]
+        there = b.icmp_signed("<", places[0], const(0))  # the kernel's
         for host in hosts:
             there = b.and_(there, b.icmp_unsigned("!=", host, const(0)))
         keep = b.append_basic_block("keep")

@@ -13,14 +13,13 @@ from typing import Any
 from llvmlite import ir
 
 from kprobesim.arch.architecture import architecture
-from kprobesim.programs.compiler.context import KeptContext, emit_context
+from kprobesim.programs.compiler.context import KeptContext, cpu_bits, emit_context
 from kprobesim.programs.compiler.jit import compile_module
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.task import TaskCode
 from kprobesim.programs.compiler.walk import I1, I64, const
 from kprobesim.programs.guest import Guest
 from kprobesim.programs.stores.entry_layout import (
-    CPU_BIT,
     NUMBER_BITS,
     STAMP,
     STAMP_NUMBER,
@@ -52,7 +51,7 @@ def stale_signs(b: ir.IRBuilder, guest: Guest, head: ir.Value, now: ir.Value) ->
     kept = KeptContext(b, guest)
     for word in kept.stale_signs():
         yield _is_set(b, word)
-    for word in _differences(b, head, _with_cpu(b, guest, kept.ids), kept.context, now):
+    for word in _differences(b, head, kept.ids, kept.context, now):
         yield _is_set(b, word)
 
 
@@ -97,7 +96,7 @@ def _prepare(guest: Guest) -> ir.Module:
     memory = GuestMemoryCode(module, guest)
     task = TaskCode(guest, memory, architecture(guest.arch).abi)
     context, ids = emit_context(b, guest, memory, task)
-    ids = _with_cpu(b, guest, ids)
+    ids = b.or_(ids, cpu_bits(b, guest))
     differences = _differences(b, head, ids, context, now)
     b.cbranch(_is_set(b, functools.reduce(b.or_, differences)), new, go_on)
     b.position_at_end(new)
@@ -115,10 +114,6 @@ def _prepare(guest: Guest) -> ir.Module:
     b.position_at_end(nothing)
     b.ret(ir.Constant(I1, 0))
     return module
-
-
-def _with_cpu(b: ir.IRBuilder, guest: Guest, ids: ir.Value) -> ir.Value:
-    return b.or_(ids, const(guest.cpu << CPU_BIT)) if guest.cpu else ids
 
 
 def _differences(
