@@ -22,6 +22,7 @@ from kprobesim.boot.state import (
 )
 from kprobesim.errors import UsageError
 from kprobesim.machine.stopwatch import BLOCK_NS
+from kprobesim.machine.unicorn.spins import watch_spins
 
 if TYPE_CHECKING:
     from kprobesim.boot.board import Board
@@ -47,6 +48,7 @@ class CpuTurns(Saved):
         self.policy: Policy = RoundRobin()
         self.switches = 0
         self._ends: int | None = None
+        self._spins = watch_spins(board.machine.engine)
         flags = Flags(board.cpus)
         self._kinds = fields(
             on=flags, waiting=flags, _ends=Maybe(Number(63)), running=Below(board.cpus)
@@ -54,6 +56,7 @@ class CpuTurns(Saved):
 
     def save(self) -> dict[str, Any]:
         """The state as plain data."""
+        self._end_spinning()
         return save_fields(self, self._kinds)
 
     def parse(self, state: object, where: str) -> Put:
@@ -92,12 +95,10 @@ class CpuTurns(Saved):
         """The CPU that runs waits for an interrupt."""
         self.waiting[self.running] = True
 
-    def spin(self) -> None:
-        """The CPU that runs waits for another one: its turn is over, if another one can run."""
-        running = self.running
-        if any(self.is_runnable(n) for n in range(len(self.on)) if n != running):
+    def _end_spinning(self) -> None:
+        """The turn of a CPU that waits for another one is over, if one can run."""
+        if self._spins.take():
             self._ends = self._board.clock.now()
-            self._board.clock.stop_run()
 
     def choose(self) -> bool:
         """Between two runs: let the CPU whose turn it is be the one that runs.
@@ -108,6 +109,7 @@ class CpuTurns(Saved):
         Raises:
             UsageError: The policy has chosen what cannot run.
         """
+        self._end_spinning()
         board = self._board
         runnable = [n for n in range(len(self.on)) if self.is_runnable(n)]
         if not runnable:
@@ -120,6 +122,7 @@ class CpuTurns(Saved):
         elif self._ends is None and len(runnable) > 1:
             self._ends = now + self.policy.blocks * BLOCK_NS
         self.waiting[number] = False
+        self._spins.end_turns(len(runnable) > 1)
         board.update_interrupts()
         return True
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.trace.kprobe_events import KprobeEvents
     from kprobesim.trace.session import Trace
     from kprobesim.trace.tracefs import Tracefs
+    from kprobesim.trace.tracers.tracers import Tracers
     from kprobesim.trace.tracing import Tracing
     from kprobesim.trace.wanted import Wanted
 
@@ -149,6 +150,7 @@ class TracingVerbs(ProgramVerbs):
             self.image,
             self.kprobes,
             self.tracing,
+            self._tracers,
             self.kprobe_events,
             self._filter_facts,
             self._error_log,
@@ -162,6 +164,21 @@ class TracingVerbs(ProgramVerbs):
         return Mount(
             tracefs, path, allow_other=allow_other, symbols=lambda: kallsyms(self.image.symbols)
         )
+
+    @cached_property
+    def _tracers(self) -> Tracers:
+        from kprobesim.trace.tracers.tracers import Tracers
+
+        kprobes = self.kprobes
+        tracers = Tracers(
+            self.tracing,
+            self._programs,
+            self.machine,
+            self.image,
+            lambda: kprobes.init_memory.freed,
+        )
+        kprobes.module_notifier.subscribe(lambda module: tracers.module_coming(module.name))
+        return tracers
 
     @cached_property
     def kprobe_events(self) -> KprobeEvents:

@@ -44,7 +44,7 @@ class Guest:
             called by who needs it: from then on it is measured.
         caller: A word: who the caller is, where something else stands in the place of the return
             address, as the kernel's way of return probes has it; else 0.
-        cpu: The word with the number of the CPU that runs.
+        cpu: The word that is the number of the CPU that runs.
         tasks: Where its tasks are, and how they look.
         image: What it runs.
         stacks: The stacks of callers that its programs have met.

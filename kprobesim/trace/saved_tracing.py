@@ -57,7 +57,7 @@ def _to_data(tracing: Tracing, entry: TraceEntry) -> dict[str, Any]:
     data = {name: getattr(entry, name) for name in _PLAIN}
     data["fields"] = {name: _value_to_data(value) for name, value in entry.fields.items()}
     data["stack"] = None if entry.stack is None else list(entry.stack)
-    data["text"] = str(entry)[len(tracing.before(entry)) :]
+    data["text"] = str(entry)[len(tracing.shown.before(entry)) :]
     return data
 
 
@@ -88,7 +88,8 @@ def restore_tracing(
         tracing.on_notrace = bool(state["on_notrace"])
         for saved in state["events"]:
             _restore_event(tracing, events, set_filter, saved)
-        tracing.options = {str(name) for name in state["options"]}
+        tracing.options.clear()
+        tracing.options.update(str(name) for name in state["options"])
         tracing.on = bool(state["on"])
         _restore_buffer(tracing, state["buffer"])
         tracing.know_names(str(state["names"]))
@@ -132,7 +133,7 @@ def _from_data(tracing: Tracing, data: dict[str, Any]) -> TraceEntry:
         **{name: data[name] for name in _PLAIN},
         fields={str(name): _value(value) for name, value in data["fields"].items()},
         stack=None if stack is None else tuple(map(int, stack)),
-        show=lambda entry: tracing.before(entry) + text,
+        show=lambda entry: tracing.shown.before(entry) + text,
     )
 
 

@@ -89,6 +89,13 @@ def test_a_software_interrupt_wakes_the_other_cpu() -> None:
     assert b.time == pytest.approx(0.1, abs=1e-3)
 
 
+@pytest.mark.parametrize("hint", [0xD503203F, 0xD503205F])  # yield, wfe
+def test_a_turn_ends_where_a_cpu_spins(hint: int) -> None:
+    b = started([hint, 0x17FFFFFF], [*say("1"), *POWER_OFF, LOOP])  # b to the hint
+    assert b.run(timeout=5).kind is Stop.POWER_OFF
+    assert b.time < 1e-6  # and a whole turn would take 80
+
+
 def test_states_hold_all_cpus() -> None:
     b = started([*say("a "), *[0xD503201F] * 8, LOOP], [READ_AFFINITY, *say("b "), LOOP])
     b.run(seconds=0.0005)

@@ -243,6 +243,8 @@ class Arm64Board(Board):
         if vector == _SMC:
             words = self._words
             words[0] = self.psci.call(words[0] & MASK32, words[1], words[2], words[3])
+            if self.psci.starting:
+                self.clock.stop_run()
             return True
         return False
 

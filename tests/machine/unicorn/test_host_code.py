@@ -17,6 +17,7 @@ from kprobesim.machine.unicorn import (
     dispatch_code,
     executions,
     recording_code,
+    spin_code,
     store_code,
 )
 from kprobesim.machine.unicorn.host_code import assemble
@@ -56,6 +57,7 @@ MODULES = [
     coverage_code,
     recording_code,
     executions,
+    spin_code,
 ]
 
 
