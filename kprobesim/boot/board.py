@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from kprobesim.boot.computer import Computer
+from kprobesim.boot.cpu_turns import CpuTurns
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.hang import Progress
 from kprobesim.boot.missing_config import lacks
@@ -39,7 +40,12 @@ class Board(Computer):
         panics=Parts(PanicWatch.SAVED),
     )
 
-    def _assemble(self, image: KernelImage, ram: GuestRam, append: str, clock: str) -> None:
+    turns: CpuTurns | None
+    """Whose turn it is; ``None`` where there is one CPU."""
+
+    def _assemble(
+        self, image: KernelImage, ram: GuestRam, append: str, clock: str, cpus: int
+    ) -> None:
         self._ended: StopReason | None = None
         self._request: StopReason | None = None
         self._until = b""
@@ -49,10 +55,13 @@ class Board(Computer):
         self.progress = Progress()
         self.to_prepare: list[Callable[[], object]] = []
         """What is called once, when the guest is about to run: what a state needs nothing of."""
-        super()._assemble(image, ram, append, clock)
+        super()._assemble(image, ram, append, clock, cpus)
         self.console.listeners.append(self._watch_console)
         self.machine.turn.stop_soon = self.clock.stop_run
         self.panics = PanicWatch(self.machine.code_watch, self.clock)
+
+    def _make_turns(self) -> CpuTurns | None:
+        return CpuTurns(self) if self.cpus > 1 else None
 
     @property
     def ended(self) -> StopReason | None:
@@ -84,6 +93,20 @@ class Board(Computer):
 
         Called between two runs of the engine, with time standing still.
         """
+
+    def advance(self) -> None:
+        """Of several CPUs: let the timers and devices of all raise what is due now."""
+
+    def wants(self, number: int) -> bool:
+        """Of several CPUs: whether an interrupt waits that wakes CPU ``number`` from its halt."""
+        raise NotImplementedError
+
+    def leaving(self) -> None:
+        """Of several CPUs: another one runs from now on; take back what this one was offered."""
+        self.settle()
+
+    def entered(self) -> None:
+        """Of several CPUs: this one runs from now on."""
 
     @abstractmethod
     def halted_at(self, pc: int) -> bool:
@@ -149,6 +172,7 @@ class Board(Computer):
         ends_at = None if seconds is None else self.clock.now() + int(seconds * _SECOND)
         machine, engine, clock = self.machine, self.machine.engine, self.clock
         words, pc, count = engine.words, engine.layout.pc, engine.counter_words
+        turns, awake = self.turns, True
         while self._ended is None:
             if signals.pending:
                 machine.turn.deliver()
@@ -156,14 +180,23 @@ class Board(Computer):
                 machine.turn.lend()
             if clock.wait is not None:
                 clock.wait(0)
-            self.update_interrupts()
+            if turns is None:
+                self.update_interrupts()
+            else:
+                self.advance()
+                awake = turns.choose()
             if condition is not None and condition(self):
                 return StopReason(Stop.CONDITION)
             if ends_at is not None and clock.now() >= ends_at:
                 return StopReason(Stop.SECONDS)
             if deadline is not None and time.monotonic() >= deadline:
                 return StopReason(Stop.TIMEOUT, f"{timeout:g} s")
+            if not awake:
+                self._idle(ends_at)
+                continue
             due = [when for when in (self.next_event(), ends_at) if when is not None]
+            if turns is not None and turns.ends is not None:
+                due.append(turns.ends)
             limit = clock.limit_until(min(due, default=None), _SLICE)
             clock.begin()
             try:
@@ -189,8 +222,11 @@ class Board(Computer):
             if status:
                 self.fail(BootError, f"the emulator gave up: {engine.describe(status)}")
             self._watch_progress()
-            if count[0] <= count[1] and self.halted_at(words[pc]) and not self.update_interrupts():
-                self._idle(ends_at)
+            if count[0] <= count[1] and self.halted_at(words[pc]):
+                if turns is not None:
+                    turns.halt()
+                elif not self.update_interrupts():
+                    self._idle(ends_at)
         return self._ended
 
     def watch_unmapped(self, low: int, high: int) -> None:

@@ -31,27 +31,30 @@ from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.sizes import PAGE
 
-__all__ = ["MOST_PHYSICAL", "Computer"]
+__all__ = ["MOST_CPUS", "MOST_PHYSICAL", "Computer"]
 
 MOST_PHYSICAL = (1 << 40) - 1
 """What no guest's devices lie beyond; and no program's code below, but that at fixed addresses."""
+MOST_CPUS = 8
+"""Of any board: a GICv2 has no more interfaces."""
 _MAX_COMMAND_LINE = 2047  # COMMAND_LINE_SIZE of both architectures, without the NUL
 
 _C = TypeVar("_C", bound="Computer")
 
 
 class Computer(ABC):
-    """One CPU, RAM, an interrupt controller, a timer and a serial console.
+    """CPUs, RAM, interrupt controllers, timers and a serial console.
 
     ``image`` is the kernel, ``initrd`` the initial RAM disk, ``append`` the kernel's command line,
-    ``memory`` the bytes of RAM, ``clock`` what its time follows ("virtual" or "host"). Raises
-    :class:`UsageError` for what it cannot start with.
+    ``memory`` the bytes of RAM, ``clock`` what its time follows ("virtual" or "host"), ``cpus`` how
+    many CPUs it has (1 to 8). Raises :class:`UsageError` for what it cannot start with.
     """
 
     SAVED: ClassVar[Mapping[str, Kind]] = fields(append=Text(_MAX_COMMAND_LINE))
     isa: ClassVar[Architecture]
     cpu_model: ClassVar[str] = ""
     """Of the engine."""
+    most_cpus: ClassVar[int] = 1
     most_memory: ClassVar[int | None] = None
     """What it takes, in bytes, if it does not take all that this host can give."""
 
@@ -63,13 +66,14 @@ class Computer(ABC):
         append: str,
         memory: int,
         clock: str = "virtual",
+        cpus: int = 1,
     ) -> None:
-        self.check_arguments(initrd, append, memory)
+        self.check_arguments(initrd, append, memory, cpus)
         if image.isa is not self.isa:
             raise UsageError(
                 f"{image.path} is a kernel for {image.arch}, this board is for {self.isa.name}"
             )
-        self._assemble(image, make_ram(memory), append, clock)
+        self._assemble(image, make_ram(memory), append, clock, cpus)
         self._load(initrd or b"")
 
     @classmethod
@@ -79,19 +83,22 @@ class Computer(ABC):
         memory: int,
         clock: str = "virtual",
         ram: GuestRam | None = None,
+        cpus: int = 1,
     ) -> _C:
-        """A board with ``memory`` bytes of RAM, for :meth:`load_state`.
+        """A board with ``memory`` bytes of RAM and ``cpus`` CPUs, for :meth:`load_state`.
 
         ``image`` is kept for symbols, and not looked at here; ``ram`` is the RAM, by default
         new and zero; it is not looked at either.
         """
-        cls.check_arguments(None, "", memory)
+        cls.check_arguments(None, "", memory, cpus)
         board = cls.__new__(cls)
-        board._assemble(image, make_ram(memory) if ram is None else ram, "", clock)
+        board._assemble(image, make_ram(memory) if ram is None else ram, "", clock, cpus)
         return board
 
     @classmethod
-    def check_arguments(cls, initrd: object, append: object, memory: object) -> None:
+    def check_arguments(
+        cls, initrd: object, append: object, memory: object, cpus: object = 1
+    ) -> None:
         """Raise :class:`UsageError` for what no board can start with."""
         if initrd is not None and not isinstance(initrd, (bytes, bytearray, memoryview)):
             raise UsageError(f"initrd is of type {type(initrd).__name__}: give bytes, or None")
@@ -104,6 +111,8 @@ class Computer(ABC):
             )
         if not isinstance(memory, int) or memory <= 0 or memory % PAGE:
             raise UsageError(f"memory {memory!r}: give a positive multiple of {PAGE} bytes")
+        if type(cpus) is not int or not 1 <= cpus <= cls.most_cpus:
+            raise UsageError(f"cpus {cpus!r}: give a number from 1 to {cls.most_cpus}")
         most = cls.most_memory
         if most is not None and memory > most:
             raise UsageError(f"this board takes at most {most >> 20} MiB of memory")
@@ -114,6 +123,7 @@ class Computer(ABC):
         ram: GuestRam,
         append: str,
         clock: str,
+        cpus: int,
     ) -> None:
         """Put all parts together."""
         engine = Engine(self.isa.name, self.cpu_model)
@@ -124,12 +134,16 @@ class Computer(ABC):
         engine.map_ram(base, len(ram), ctypes.addressof(ctypes.c_char.from_buffer(self.ram)))
         access = WalkedMemory(self.ram, base, self._prepare_cpu(engine))
         self.machine = System(engine, make_cpu(engine), access)
+        self.cpus = cpus
+        for _ in range(1, cpus):
+            self.machine.add_vcpu()
         self.image = image
         self.append = append
         self.console = Console()
         self.machine.clock = self.clock = make_clock(clock, engine)
         self.machine.stopwatch = self.clock
         self.console.now = self.clock.now
+        self.turns = self._make_turns()
         self._add_devices()
 
     # -- what a subclass knows -------------------------------------------------------------------
@@ -137,6 +151,10 @@ class Computer(ABC):
     @abstractmethod
     def _prepare_cpu(self, engine: Engine) -> Translate:
         """Look into the CPU; return how it translates addresses as the guest wants it now."""
+
+    @abstractmethod
+    def _make_turns(self) -> Saved | None:
+        """Who knows which CPU runs; ``None`` where there is one."""
 
     @abstractmethod
     def _add_devices(self) -> None:
@@ -154,6 +172,9 @@ class Computer(ABC):
     def loaded(self) -> None:
         """A state was loaded: what more must be told."""
 
+    def settle(self) -> None:  # noqa: B027 - most boards have none
+        """Take back what is in the registers of the CPU that runs without the guest's doing."""
+
     # -- the state ---------------------------------------------------------------------------------
 
     def save_state(self) -> dict[str, Any]:
@@ -163,12 +184,13 @@ class Computer(ABC):
         Raises :class:`UsageError` while the guest runs: stop it first.
         """
         self.check_stopped()
+        self.settle()
         return {
             "arch": self.machine.arch,
             "memory": len(self.ram),
-            "cpus": [save_cpu(self.machine.engine)],
+            "cpus": self._save_cpus(),
             "board": save_fields(self, self.SAVED),
-            "parts": {name: part.save() for name, part in self.parts().items()},
+            "parts": {name: part.save() for name, part in self._all_parts().items()},
         }
 
     def load_state(self, state: object) -> None:
@@ -194,21 +216,43 @@ class Computer(ABC):
             if state[key] != own:
                 raise wrong_state(f"{key} is {str(state[key])[:40]}, this board's is {own}")
         cpus = state["cpus"]
-        if type(cpus) is not list or len(cpus) != 1:
-            raise wrong_state("it is no state of one CPU, which this board has")
-        parts = self.parts()
+        if type(cpus) is not list or len(cpus) != self.cpus:
+            own = "one CPU" if self.cpus == 1 else f"{self.cpus} CPUs"
+            raise wrong_state(f"it is no state of {own}, which this board has")
+        parts = self._all_parts()
         saved = record(state["parts"], parts, "parts")
         puts = [part.parse(saved[name], name) for name, part in parts.items()]
         puts.append(parse_fields(self, self.SAVED, state["board"], "board"))
-        puts.append(parse_cpu(self.machine.engine, cpus[0]))
+        registers = [parse_cpu(self.machine.engine, cpu) for cpu in cpus]
 
         def put() -> None:
             self.check_stopped()
+            self.settle()
             for each in puts:
                 each()
+            machine = self.machine
+            running = machine.vcpu.number
+            for number, each in enumerate(registers):
+                machine.switch_to(number)
+                each()
+            machine.switch_to(running)
             self.loaded()
 
         return put
+
+    def _all_parts(self) -> dict[str, Saved]:
+        turns = self.turns
+        return self.parts() if turns is None else {**self.parts(), "turns": turns}
+
+    def _save_cpus(self) -> list[dict[str, Any]]:
+        machine = self.machine
+        running = machine.vcpu.number
+        saved = []
+        for vcpu in machine.vcpus:
+            machine.switch_to(vcpu.number)
+            saved.append(save_cpu(machine.engine))
+        machine.switch_to(running)
+        return saved
 
     def check_stopped(self) -> None:
         """Raise :class:`UsageError` while the guest runs."""

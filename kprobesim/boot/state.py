@@ -15,8 +15,10 @@ from kprobesim.errors import UsageError
 from kprobesim.late_dataclasses import dataclass
 
 __all__ = [
+    "Below",
     "Block",
     "Flag",
+    "Flags",
     "Kind",
     "Maybe",
     "Number",
@@ -82,6 +84,18 @@ class Number(Kind):
         return plain
 
 
+@dataclass(frozen=True)
+class Below(Kind):
+    """An integer from 0 on, less than ``limit``."""
+
+    limit: int
+
+    def parse(self, plain: Any, where: str) -> int:
+        if type(plain) is not int or not 0 <= plain < self.limit:
+            raise wrong_state(f"{where} is no number below {self.limit}")
+        return plain
+
+
 class Flag(Kind):
     """True or false."""
 
@@ -89,6 +103,21 @@ class Flag(Kind):
         if type(plain) is not bool:
             raise wrong_state(f"{where} is neither true nor false")
         return plain
+
+
+@dataclass(frozen=True)
+class Flags(Kind):
+    """A list of ``count`` that are true or false, whose owner keeps the very list."""
+
+    count: int
+
+    def parse(self, plain: Any, where: str) -> list[bool]:
+        if type(plain) is not list or len(plain) != self.count:
+            raise wrong_state(f"{where} is no list of {self.count}")
+        return [Flag().parse(item, where) for item in plain]
+
+    def put(self, owner: object, name: str, value: list[bool]) -> None:
+        getattr(owner, name)[:] = value
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kprobesim.bridges.namespace import Namespace
 from kprobesim.errors import KprobesimError, UsageError
 from kprobesim.trace.files.node import Folder, OpenFile
 from kprobesim.trace.tracefs import Tracefs
@@ -52,6 +53,7 @@ class Mount(AbstractContextManager["Mount"]):
         tracefs: What to show.
         path: An empty directory.
         allow_other: Let other users see it, too.
+        symbols: Gives the lines of the kernel's ``/proc/kallsyms``, for :meth:`command`.
 
     Attributes:
         path: The directory.
@@ -61,9 +63,16 @@ class Mount(AbstractContextManager["Mount"]):
     """
 
     def __init__(
-        self, tracefs: Tracefs, path: str | os.PathLike[str], *, allow_other: bool = False
+        self,
+        tracefs: Tracefs,
+        path: str | os.PathLike[str],
+        *,
+        allow_other: bool = False,
+        symbols: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         fuse = _binding()
+        self._tracefs, self._symbols = tracefs, symbols
+        self._namespace: Namespace | None = None
         self.path = Path(path).resolve()
         if not self.path.is_dir() or any(self.path.iterdir()):
             raise UsageError(f"{self.path} is no empty directory: make one to mount tracefs on")
@@ -111,6 +120,23 @@ class Mount(AbstractContextManager["Mount"]):
         """Whether it is there still; anybody may have unmounted it."""
         return self._thread.is_alive()
 
+    def command(self, *words: str) -> list[str]:
+        """What runs a tool such as trace-cmd so that it finds this tracefs, and no other.
+
+        >>> subprocess.run(mount.command("trace-cmd", "record", "-e", "kprobes", "sleep", "3"))
+
+        It runs in a namespace of mounts of its own, as root, where ``/sys/kernel/tracing`` and
+        ``/sys/kernel/debug/tracing`` are this one, ``/proc/kallsyms`` has the guest's symbols, and
+        there are as many CPUs as in the guest.
+
+        Raises:
+            UsageError: There is no ``unshare`` (util-linux) here.
+        """
+        if self._namespace is None:
+            cpus = len(self._tracefs.listdir("per_cpu"))
+            self._namespace = Namespace(self.path, self._symbols(), cpus)
+        return self._namespace.command(words)
+
     def unmount(self) -> None:
         """Mount it no longer.
 
@@ -118,6 +144,9 @@ class Mount(AbstractContextManager["Mount"]):
             UsageError: Somebody has files or the directory open.
         """
         atexit.unregister(self.unmount)
+        if self._namespace is not None:
+            self._namespace.close()
+            self._namespace = None
         if not self.mounted:
             return
         program = shutil.which("fusermount3") or shutil.which("fusermount")
@@ -210,7 +239,7 @@ def _operations(
                 try:
                     return answer(path, lambda: file.read(size, offset))
                 except fuse.FuseOSError as error:
-                    if error.errno != errno.EAGAIN or file.flags & os.O_NONBLOCK:
+                    if error.errno != errno.EAGAIN or fi.flags & os.O_NONBLOCK:
                         raise
                 if interrupted():
                     raise fuse.FuseOSError(errno.EINTR)

@@ -43,6 +43,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--append", metavar="S", default="", help="the kernel's command line")
     parser.add_argument("--memory", metavar="M", default="256M", help="RAM (default 256M)")
+    parser.add_argument(
+        "--cpus", metavar="N", type=int, default=1, help="how many CPUs, 1 to 8 (default 1)"
+    )
     add_model_options(parser)
     add_running_options(parser)
     parser.set_defaults(run=run)
@@ -58,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         append=args.append,
         memory=args.memory,
         clock=choose_clock(args),
+        cpus=args.cpus,
         model=known_model(args.model),
         strict=args.strict,
     )

@@ -12,6 +12,7 @@ from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import Symbol
 from kprobesim.kernel.arguments import code_address, name_of
 from kprobesim.kernel.returning import CallWatch, GuestCall, watch_calls
+from kprobesim.kernel.task_recording import TaskRecording
 from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
 from kprobesim.sizes import MASK32
@@ -151,33 +152,21 @@ class BootedRuns(_Guest):
 
     def run(self, flip: Flip | None, most: int) -> Outcome:
         """See :class:`~kprobesim.why.replay.Runs`."""
-        kernel, call = self._kernel, self.call
+        kernel = self._kernel
         machine = kernel.machine
         noted = EveryInstruction(machine.engine, self._words, most, self._sp)
-        noted.only_task_of(call.sp)
-        noted.enough = kernel.stop
-        returned: list[int] = []
-
-        def came_back(again: GuestCall, value: int) -> None:
-            if not returned and again.sp == call.sp:
-                returned.append(value)
-                noted.note(call.returns_to)
-                kernel.stop()
-
+        recording = TaskRecording(kernel, noted, self.call)
         text = ""
         printed = len(kernel.console.text)
         try:
-            with (
-                self._watching(lambda _call: False, came_back),
-                flipping(machine, flip, noted),
-                noted,
-            ):
-                kernel.run(seconds=_IDLE, timeout=self._timeout)
+            with flipping(machine, flip, noted):
+                recording.run(_IDLE, self._timeout)
             text = _oops(kernel.console.text[printed:])
         except (GuestStop, BootError) as error:
             text = str(error).partition("\n")[0]
         finally:
             kernel.restore_state(self._state)
+        returned = [] if recording.returned is None else [recording.returned]
         return _outcome(noted, returned, text, most)
 
 

@@ -108,6 +108,7 @@ def boot_kernel(
     model: str | None = None,
     strict: bool | None = None,
     clock: str = "virtual",
+    cpus: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """See :meth:`Kernel.boot`."""
@@ -125,6 +126,7 @@ def boot_kernel(
         model=wanted,
         strict=bool(strict),
         clock=clock,
+        cpus=cpus,
     )
 
 
@@ -138,6 +140,7 @@ def boot_image(
     model: Model | None = None,
     strict: bool = False,
     clock: str = "virtual",
+    cpus: int = 1,
 ) -> BootedKernel:
     """What :meth:`Kernel.boot` does once it has read the image."""
     from kprobesim.boot.boards import board_class
@@ -154,6 +157,7 @@ def boot_image(
         append=append,
         memory=memory_size(_BOOT_MEMORY if memory is None else memory),
         clock=clock,
+        cpus=cpus,
     )
     kernel = BootedKernel(image, board, model, strict=strict)
     _log.info("to boot %s: %s, %s, %s", image.path, kernel.version, image.arch, append)

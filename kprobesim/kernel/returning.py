@@ -73,8 +73,9 @@ class CallWatch:
     def _came_back(self, address: int) -> bool:
         words = self._system.words
         call = self._open.pop((address, int(words[self._sp])), None)
-        if call is not None:
-            self._returned(call, int(words[self._result]))
+        if call is not None and self._returned(call, int(words[self._result])) is True:
+            self._system.engine.write_pc(address)  # as above; the call is known no more
+            return True
         return False
 
     def close(self) -> None:
@@ -96,6 +97,7 @@ def watch_calls(
         functions: Their addresses.
         entered: Is told of each call, and says whether the guest is to stop there, for which it
             must have asked.
-        returned: Is told of each return, with the result.
+        returned: Is told of each return, with the result; true: the guest is to stop there, for
+            which it must have asked.
     """
     return CallWatch(system, functions, entered, returned)

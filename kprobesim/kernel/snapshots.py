@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
+from kprobesim.boot.computer import MOST_CPUS
 from kprobesim.boot.host_time import CLOCKS
 from kprobesim.errors import SnapshotError, UsageError
 from kprobesim.image import KernelImage
@@ -188,7 +189,8 @@ def resume_board(
         programs = _unpack_programs(container)
         traced = "tracing" in container.sections
         tracing = unpack_value(container.section("tracing")) if traced else None
-        board = board_class(image.arch).empty(image, memory, clock, reading.ram())
+        cpus = _cpus_of(state)
+        board = board_class(image.arch).empty(image, memory, clock, reading.ram(), cpus)
         put = board.parse_state(state)
         reading.wait()
     except (PackingError, PagesError) as error:
@@ -197,6 +199,12 @@ def resume_board(
         raise SnapshotError(container.path, f"cannot be resumed here: {error}") from error
     put()
     return Resumed(image, board, probes, programs, tracing, model, strict)
+
+
+def _cpus_of(state: Any) -> int:
+    """How many CPUs a board's state is of; what is none is told when it is parsed."""
+    cpus = state.get("cpus") if isinstance(state, dict) else None
+    return len(cpus) if isinstance(cpus, list) and 1 <= len(cpus) <= MOST_CPUS else 1
 
 
 def _imitated(container: Container, wanted: Wanted) -> tuple[MakeModel, bool]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kprobesim.errors import UsageError
+from kprobesim.errors import KprobesimError, SymbolError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.machine.system import System
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.trace.error_log import ErrorLog
+    from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
     from kprobesim.trace.kprobe_events import KprobeEvents
     from kprobesim.trace.session import Trace
     from kprobesim.trace.tracefs import Tracefs
@@ -85,7 +86,6 @@ class TracingVerbs(ProgramVerbs):
         from kprobesim.stack.orc import CodePlace
         from kprobesim.stack.walk import StackWalker
         from kprobesim.trace.filters.event_filter import apply_filter
-        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
         from kprobesim.trace.frames import StackNames
         from kprobesim.trace.session import Trace, Traced
         from kprobesim.trace.wanted import Places, wanted_of
@@ -93,7 +93,7 @@ class TracingVerbs(ProgramVerbs):
         if limit is not None and (not isinstance(limit, int) or limit < 0):
             raise UsageError(f"limit {limit!r}: give a number of entries")
         wanted, walker = wanted_of(events, filter), StackWalker(self.machine, self.image)
-        lines, facts = None, KernelFilterFacts(self.image)
+        lines, facts = None, self._filter_facts
         if stack:
             from kprobesim.functions.dwarf.source_lines import open_source_lines
 
@@ -106,6 +106,7 @@ class TracingVerbs(ProgramVerbs):
             places=Places(
                 lambda line: self.at_line(line, debug=debug),
                 lambda names, returns: self.functions(names, kretprobe=returns),
+                self._why_not,
             ),
             names=StackNames(
                 lambda address, exact: walker.frame(CodePlace(address, exact)),
@@ -116,6 +117,14 @@ class TracingVerbs(ProgramVerbs):
             on_notrace=not self.kprobes.strict,
         )
         return Trace(traced, wanted, stack=stack, limit=limit)
+
+    def _why_not(self, place: str) -> KprobesimError | None:
+        """What is wrong with a place of ``kprobe_events``: names like an unknown one, say."""
+        try:
+            verdict = self.check(place.partition("%")[0])
+        except KprobesimError as error:
+            return error
+        return None if verdict else SymbolError(place, verdict.message or "")
 
     @cached_property
     def tracing(self) -> Tracing:
@@ -141,9 +150,18 @@ class TracingVerbs(ProgramVerbs):
             self.kprobes,
             self.tracing,
             self.kprobe_events,
+            self._filter_facts,
             self._error_log,
         )
-        return Tracefs(tree, self.machine.turn.short, _mount)
+        return Tracefs(tree, self.machine.turn.short, self._mount)
+
+    def _mount(self, tracefs: Tracefs, path: str | os.PathLike[str], allow_other: bool) -> Mount:
+        from kprobesim.bridges.fuse import Mount
+        from kprobesim.trace.kallsyms import kallsyms
+
+        return Mount(
+            tracefs, path, allow_other=allow_other, symbols=lambda: kallsyms(self.image.symbols)
+        )
 
     @cached_property
     def kprobe_events(self) -> KprobeEvents:
@@ -172,10 +190,9 @@ class TracingVerbs(ProgramVerbs):
             UsageError: They are damaged.
         """
         from kprobesim.trace.filters.event_filter import apply_filter
-        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
         from kprobesim.trace.saved_tracing import restore_tracing
 
-        facts = KernelFilterFacts(self.image)
+        facts = self._filter_facts
         restore_tracing(
             self.tracing,
             self.kprobe_events,
@@ -184,13 +201,13 @@ class TracingVerbs(ProgramVerbs):
         )
 
     @cached_property
+    def _filter_facts(self) -> KernelFilterFacts:
+        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
+
+        return KernelFilterFacts(self.image)
+
+    @cached_property
     def _error_log(self) -> ErrorLog:
         from kprobesim.trace.error_log import ErrorLog
 
         return ErrorLog(self.machine.clock.now)
-
-
-def _mount(tracefs: Tracefs, path: str | os.PathLike[str], allow_other: bool) -> Mount:
-    from kprobesim.bridges.fuse import Mount
-
-    return Mount(tracefs, path, allow_other=allow_other)

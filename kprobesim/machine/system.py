@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
@@ -17,7 +18,9 @@ from kprobesim.machine.stopwatch import RunTime, Stopwatch
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.trap import Trap
 from kprobesim.machine.turn import Turn
+from kprobesim.machine.unicorn.control_words import translation_words
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.exclusive_monitor import CLEAR, monitor_word
 from kprobesim.machine.vcpu import Vcpu
 
 __all__ = ["Names", "Originals", "System"]
@@ -67,12 +70,13 @@ class System:
         originals: Who knows what probes stand in the place of; ``None``: there are none.
         clock: The time of all of them.
         vcpus: The CPUs, by number.
-        vcpu: The one that runs, or ran last.
+        vcpu: The one that runs, or ran last: the engine's registers are its.
+        number_word: The number of that one, for compiled code.
         turn: Who uses the system now.
     """
 
     def __init__(self, engine: Engine, cpu: Cpu, memory: HostAccess) -> None:
-        """Make a system of one CPU."""
+        """Make a system of one CPU; :meth:`add_vcpu` makes more."""
         self.arch = engine.arch
         self.isa = cpu.isa
         self.memory = memory
@@ -87,6 +91,8 @@ class System:
         self.clock: GuestClock
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
+        self.number_word = (ctypes.c_uint64 * 1)()
+        self._per_cpu: list[tuple[Any, list[bytes]]] = []
         self.turn = Turn(lambda: self.vcpu.in_handler)
 
     def __repr__(self) -> str:
@@ -100,6 +106,60 @@ class System:
         Nothing is measured before it is asked for.
         """
         return RunTime(self.engine)
+
+    # -- several CPUs ------------------------------------------------------------------------------
+
+    @cached_property
+    def _translation(self) -> tuple[ctypes.c_uint64, ...]:
+        return translation_words(self.engine)
+
+    @cached_property
+    def _monitor(self) -> ctypes.c_uint64:
+        return monitor_word(self.engine)
+
+    def add_vcpu(self) -> Vcpu:
+        """One more CPU, with the registers that the engine has now.
+
+        All CPUs are register files of one engine, of which one is in force at a time. So they share
+        what was translated, its hooks, and the RAM, and nothing need be told to anybody.
+        """
+        first = self.vcpus[0]
+        vcpu = Vcpu(self, len(self.vcpus), first.engine, first.cpu, first)
+        self.vcpus.append(vcpu)
+        for words, saved in self._per_cpu:
+            saved.append(bytes(words))
+        return vcpu
+
+    def per_cpu_words(self, words: Any) -> None:
+        """Let each CPU have values of its own in ``words``, an array of ctypes.
+
+        For what compiled code has the address of.
+        """
+        self._per_cpu.append((words, [bytes(words)] * len(self.vcpus)))
+
+    def switch_to(self, number: int) -> None:
+        """Let the engine run CPU ``number`` from now on: between two runs.
+
+        What the engine knows of addresses is forgotten only if they mean something else for that
+        CPU, as with the page tables of another process. CPUs with the same page tables share what
+        is cached, as some do in hardware: whoever invalidates a page invalidates it for all, and
+        what another CPU has cached and nobody has invalidated, the guest must reckon with anyway.
+        """
+        old, new = self.vcpu, self.vcpus[number]
+        if new is old:
+            return
+        old.translation = [word.value for word in self._translation]
+        old.context.save()
+        new.context.restore()
+        self._monitor.value = CLEAR
+        if new.translation != old.translation:
+            new.engine.flush_tlb()
+        new.traps.enter()
+        self.number_word[0] = number
+        for words, saved in self._per_cpu:
+            saved[old.number] = bytes(words)
+            ctypes.memmove(words, saved[number], len(saved[number]))
+        self.vcpu = new
 
     # -- the CPU that runs -------------------------------------------------------------------------
 

@@ -37,8 +37,14 @@ class TrapRouter:
             traps itself.
     """
 
-    def __init__(self, vcpu: Vcpu) -> None:
-        """Take all traps of ``vcpu`` from now on."""
+    def __init__(self, vcpu: Vcpu, first: TrapRouter | None = None) -> None:
+        """Take all traps of ``vcpu`` from now on.
+
+        Args:
+            vcpu: Whose.
+            first: That of the CPU whose engine it shares: each is asked while its CPU runs, from
+                :meth:`enter` on.
+        """
         self.emulate: list[Callable[[int], bool]] = []
         self.breakpoint: list[Callable[[], bool]] = []
         self.step: list[Callable[[], bool]] = []
@@ -46,12 +52,21 @@ class TrapRouter:
         self.witnesses: list[Callable[[int], None]] = []
         self.deliver: Callable[[int], None] | None = None
         self._vcpu = vcpu
-        vcpu.engine.hooks.on_interrupt(self._make_route())
+        self._select: Callable[[TrapRouter], None]
+        if first is not None:
+            self._select = first._select
+            return
+        route, self._select = self._make_route()
+        vcpu.engine.hooks.on_interrupt(route)
         undefined = vcpu.cpu.undefined_vector
         if undefined is not None:
             vcpu.engine.hooks.on_invalid_instruction(partial(self._on_undefined, undefined))
 
-    def _make_route(self) -> Callable[[object, int], None]:
+    def enter(self) -> None:
+        """The CPU runs from now on, in the engine that it shares."""
+        self._select(self)
+
+    def _make_route(self) -> tuple[Callable[[object, int], None], Callable[[TrapRouter], None]]:
         cpu, keep = self._vcpu.cpu, self._vcpu.engine.hooks.keep
         breakpoint_vector, step_vector = cpu.breakpoint_vector, cpu.step_vector
         emulate, breakpoint, step = self.emulate, self.breakpoint, self.step
@@ -75,7 +90,12 @@ class TrapRouter:
             except BaseException as error:
                 keep(error)
 
-        return route
+        def select(router: TrapRouter) -> None:
+            nonlocal emulate, breakpoint, step, pass_on
+            emulate, breakpoint, step = router.emulate, router.breakpoint, router.step
+            pass_on = router._pass_on
+
+        return route, select
 
     def stepped(self) -> None:
         """A client of a code hook has done an instruction that is single-stepped: trap behind it.
@@ -87,8 +107,9 @@ class TrapRouter:
 
     def _on_undefined(self, vector: int) -> bool:
         """Take what Unicorn has a hook of its own for."""
-        if not any(takes(vector) for takes in self.emulate):
-            self._pass_on(vector)
+        router = self._vcpu.system.vcpu.traps
+        if not any(takes(vector) for takes in router.emulate):
+            router._pass_on(vector)
         return True
 
     def _pass_on(self, vector: int) -> None:

@@ -9,6 +9,7 @@ from kprobesim.machine.cpu import Cpu
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap_router import TrapRouter
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.struct_layout import Words
 from kprobesim.sizes import MASK64
 
 if TYPE_CHECKING:
@@ -62,11 +63,24 @@ class Vcpu:
             that its handler makes. Compiled functions look at it, and miss their hit.
         depth: How many calls of guest functions, one inside the other, are being executed.
         traps: Who is asked about its traps.
+        context: Its registers while another CPU runs in the engine that it shares.
+        translation: What translated its addresses when it ran last; nothing if it has not run.
         hit_state: The probe that it is handling.
     """
 
-    def __init__(self, system: System, number: int, engine: Engine, cpu: Cpu) -> None:
-        """Make CPU ``number`` of ``system`` out of an ``engine`` and its architecture's half."""
+    def __init__(
+        self, system: System, number: int, engine: Engine, cpu: Cpu, first: Vcpu | None = None
+    ) -> None:
+        """Make CPU ``number`` of ``system`` out of an ``engine`` and its architecture's half.
+
+        Args:
+            system: What it is a CPU of.
+            number: As the kernel counts CPUs.
+            engine: What executes its code.
+            cpu: The architecture's half.
+            first: The CPU whose engine it shares: :meth:`System.switch_to` tells which of them
+                runs.
+        """
         self.system = system
         self.number = number
         self.arch = engine.arch
@@ -75,9 +89,11 @@ class Vcpu:
         self.words = engine.words
         self.regs = self.new_regs()
         self.in_handler = False
-        self.busy = (ctypes.c_uint64 * 1)()
+        self.busy: Words = (ctypes.c_uint64 * 1)() if first is None else first.busy
         self.depth = 0
-        self.traps = TrapRouter(self)
+        self.traps: TrapRouter = TrapRouter(self, None if first is None else first.traps)
+        self.context = engine.new_context()
+        self.translation: list[int] = []
         self.hit_state: HitState = _NoHits()
 
     def __repr__(self) -> str:
@@ -86,6 +102,19 @@ class Vcpu:
     def new_regs(self) -> PtRegs:
         """A live window on the registers."""
         return self.cpu.regs_class(self.words, self.cpu)
+
+    def saved_regs(self) -> PtRegs:
+        """A copy of its registers, whether it runs or another CPU does."""
+        system = self.system
+        running = system.vcpu
+        if running is self:
+            return self.regs.copy()
+        running.context.save()
+        self.context.restore()
+        try:
+            return self.regs.copy()
+        finally:
+            running.context.restore()
 
     def replace_regs(self, regs: PtRegs) -> None:
         """A handler kept ``regs``: freeze them as they are now, and take new ones."""

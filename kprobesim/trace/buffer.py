@@ -62,6 +62,7 @@ class TraceBuffer:
         """
         self._source = source
         self.written = self.overrun = self.dropped = 0
+        self._told = 0  # of what was given up
         self._entries: deque[TraceEntry | Recorded] = deque()
         self._pages = Pages(kb)
 
@@ -118,7 +119,7 @@ class TraceBuffer:
         self._source.forget()
         self._entries.clear()
         self._pages.clear()
-        self.written = self.overrun = self.dropped = 0
+        self.written = self.overrun = self.dropped = self._told = 0
 
     def spare(self) -> TraceBuffer:
         """Another one of the same size, in which nothing is recorded."""
@@ -127,7 +128,7 @@ class TraceBuffer:
     def exchange(self, other: TraceBuffer) -> None:
         """Take the entries of ``other``, and give it the own ones."""
         self.pull()
-        for name in ("_entries", "_pages", "written", "overrun", "dropped"):
+        for name in ("_entries", "_pages", "written", "overrun", "dropped", "_told"):
             mine = getattr(self, name)
             setattr(self, name, getattr(other, name))
             setattr(other, name, mine)
@@ -148,11 +149,28 @@ class TraceBuffer:
 
     def consume(self) -> Iterator[TraceEntry]:
         """Take the entries out one by one, as ``trace_pipe`` does."""
+        while (entry := self.first()) is not None:
+            self.take()
+            yield entry
+
+    def first(self) -> TraceEntry | None:
+        """The oldest entry, which stays; ``None``: there is none."""
         self.pull()
-        while self._entries:
-            yield self._entry(self._entries.popleft())
-            self._pages.take()
-            self.pull()
+        if not self._entries:
+            return None
+        entry = self._entries[0] = self._entry(self._entries[0])
+        return entry
+
+    def take(self) -> None:
+        """The oldest entry is read, and gone."""
+        self._entries.popleft()
+        self._pages.take()
+
+    def lost(self) -> int:
+        """How many entries were given up since somebody asked."""
+        self.pull()
+        lost, self._told = self.overrun - self._told, self.overrun
+        return lost
 
     def __repr__(self) -> str:
         return f"<TraceBuffer of {len(self._entries)} entries, {self.written} written>"

@@ -24,6 +24,8 @@ from kprobesim.programs.stores.stream import Stream
 __all__ = ["SavedCmdlines"]
 
 _IDLE, _UNKNOWN = "<idle>", "<...>"
+_MOST, _MOST_BEFORE_5_15 = 6552, 8190  # what fits into the 256 KiB that are allocated for 128
+_ONE_ALLOCATION = 5, 15
 
 
 class SavedCmdlines:
@@ -31,6 +33,8 @@ class SavedCmdlines:
 
     Attributes:
         number: Of the entries of a stream in which names are; -1: there are none.
+        most: How many names are kept; the oldest is given up for a new one.
+        keeps_tgids: Whether the process of each task is kept, too.
     """
 
     def __init__(
@@ -38,7 +42,10 @@ class SavedCmdlines:
     ) -> None:
         """Nobody is known."""
         self.number = -1
+        self.most = _MOST_BEFORE_5_15 if image.version < _ONE_ALLOCATION else _MOST
+        self.keeps_tgids = False
         self._names: dict[int, str] = {}
+        self._tgids: dict[int, int] = {}
         self._programs, self._tasks, self._image = programs, tasks, image
         self._stream = stream
         self._follows = False
@@ -59,19 +66,25 @@ class SavedCmdlines:
             Fact("ids"),
             Fact("comm"),
             prev.deref(offsets["pid"]).u32,
+            prev.deref(offsets["tgid"]).u32,
             (prev + offsets["comm"]).string.upto(TASK_COMM_LEN),
         )
         return Program((Append(values, self._stream, after_others=True),))
 
     def keep(self, values: Sequence[Any]) -> None:
         """What that program has recorded."""
-        ids, name, pid, other = values
-        self._save(ids_of(ids).pid, name)
-        self._save(0 if pid is FAULT else pid, other)
+        ids, name, pid, tgid, other = values
+        self._save(*ids_of(ids), name)
+        self._save(0 if pid is FAULT else pid, 0 if tgid is FAULT else tgid, other)
 
-    def _save(self, pid: int, name: Any) -> None:
-        if pid and name is not FAULT:
-            self._names[pid] = name.decode("utf-8", "backslashreplace")
+    def _save(self, pid: int, tgid: int, name: Any) -> None:
+        if not pid or name is FAULT:
+            return
+        if pid not in self._names and len(self._names) >= self.most:
+            del self._names[next(iter(self._names))]
+        self._names[pid] = name.decode("utf-8", "backslashreplace")
+        if self.keeps_tgids:
+            self._tgids[pid] = tgid
 
     def __getitem__(self, pid: int) -> str:
         """The name of task ``pid``; that of one which runs and is not saved yet is looked up."""
@@ -94,3 +107,7 @@ class SavedCmdlines:
     def text(self) -> str:
         """The text of the file ``saved_cmdlines``."""
         return "".join(f"{pid} {name}\n" for pid, name in self._names.items())
+
+    def tgids(self) -> str:
+        """The text of the file ``saved_tgids``."""
+        return "".join(f"{pid} {tgid}\n" for pid, tgid in sorted(self._tgids.items()))

@@ -35,6 +35,9 @@ class Mounted(AbstractContextManager["Mounted"], Protocol):
     def mounted(self) -> bool:
         """Whether it does so still."""
 
+    def command(self, *words: str) -> list[str]:
+        """What runs a tool so that it finds the directory where it looks for tracefs."""
+
     def unmount(self) -> None:
         """It does so no longer; raises :class:`UsageError` if somebody has a file open."""
 

@@ -25,6 +25,7 @@ from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.fetching import Fetching
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.names import Names
+from kprobesim.trace.pid_filter import PidFilter
 from kprobesim.trace.place import place_of
 from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.reader import Reader
@@ -46,6 +47,8 @@ class Tracing:
         buffer: What was recorded.
         options: The options that are on, of those that change what is recorded or shown.
         tells_lengths: Whether ``format`` tells how long arrays are.
+        saved: The names of tasks.
+        pids: Of which tasks events are recorded; :meth:`follow_pids` when that has changed.
         snapshot: What the last snapshot has taken.
         stack_traces: The stacks that triggers have written into the buffer.
         columns: What stands before an event's own words.
@@ -85,11 +88,11 @@ class Tracing:
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
         self._ways = Ways(kprobes)
-        self._saved = SavedCmdlines(programs, tasks, image, self._stream)
+        self.saved = SavedCmdlines(programs, tasks, image, self._stream)
         context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
         self._reader = reader = Reader(
             self._stream,
-            self._saved,
+            self.saved,
             self._ways,
             context if booted else None,
             programs.stacks,
@@ -101,7 +104,9 @@ class Tracing:
         self.stack_traces = reader.stack_traces = StackTraces(self._stream, programs.stacks, self)
         self._next_id = _FIRST_ID
         self._enabled: set[TraceEvent] = set()
+        self.pids = PidFilter()
         self._stacks = False
+        self._on, self._cpus = True, 1
         self.on_notrace = False
 
     # -- defining ----------------------------------------------------------------------------------
@@ -184,6 +189,9 @@ class Tracing:
             context=lambda word: self.context_at(_planted(probe), word),
         )
         when = None if event.predicate is None else event.predicate(fields)
+        task = self.pids.condition()
+        if task is not None:
+            when = task if when is None else when & task
         record = Append(layout.values, self._stream, when=when)
         before = [make(fields) for make in event.before]
         after = [make(fields) for make in event.after]
@@ -234,7 +242,7 @@ class Tracing:
             self._enabled.add(event)
         else:
             self._enabled.discard(event)
-        self._saved.follow(bool(self._enabled))
+        self.saved.follow(bool(self._enabled))
 
     def record(self, event: TraceEvent, on: bool) -> None:
         """Let the programs of ``event`` record, or do all but that."""
@@ -256,6 +264,11 @@ class Tracing:
             if event.armed:
                 probe.planted.enable()
 
+    def follow_pids(self) -> None:
+        """Record events of those tasks that :attr:`pids` names now."""
+        for event in self._events.values():
+            self.replant(event)
+
     def new_stream(self, kind: type[_S]) -> _S:
         """A stream of that kind, for actions of events."""
         return self._programs.new_stream(kind)
@@ -270,11 +283,22 @@ class Tracing:
     @property
     def on(self) -> bool:
         """Whether entries are written, as ``tracing_on`` says; to be set."""
-        return self._stream.on
+        return self._on
 
     @on.setter
     def on(self, on: bool) -> None:
-        self._stream.on = on
+        self._on = on
+        self._stream.on = on and bool(self._cpus)
+
+    @property
+    def cpus(self) -> int:
+        """Which CPUs are traced, as a mask; to be set."""
+        return self._cpus
+
+    @cpus.setter
+    def cpus(self, cpus: int) -> None:
+        self._cpus = cpus
+        self.on = self._on
 
     def take_snapshot(self) -> None:
         """Exchange the buffer's entries for those of the last snapshot (``update_max_tr()``)."""
@@ -304,7 +328,7 @@ class Tracing:
 
     def saved_comm(self, pid: int) -> str:
         """The name of a task, as far as it was saved."""
-        return self._saved[pid]
+        return self.saved[pid]
 
     def _show(self, event: TraceEvent, entry: TraceEntry) -> str:
         return self.before(entry) + event.body(entry, self.name)
@@ -313,7 +337,7 @@ class Tracing:
         """The columns of an entry, with the name of its task that was saved last."""
         return self.columns.before(
             entry,
-            self._saved.get(entry.pid, entry.comm),
+            self.saved.get(entry.pid, entry.comm),
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )
@@ -344,12 +368,17 @@ class Tracing:
 
     def know_names(self, text: str) -> None:
         """Save the names of tasks that :meth:`saved_cmdlines` has given."""
-        self._saved.know(text)
+        self.saved.know(text)
 
     def saved_cmdlines(self) -> str:
         """The text of the file ``saved_cmdlines``."""
         self.buffer.pull()
-        return self._saved.text()
+        return self.saved.text()
+
+    def saved_tgids(self) -> str:
+        """The text of the file ``saved_tgids``."""
+        self.buffer.pull()
+        return self.saved.tgids()
 
 
 def _planted(probe: TraceProbe) -> Kprobe:

@@ -19,6 +19,7 @@ from kprobesim.why.instruction import (
     Move,
     Place,
     Register,
+    make_insn,
     operand_texts,
 )
 
@@ -66,39 +67,37 @@ def read_arm64(insn: Any) -> Insn:
     """capstone's ``insn``, with its details."""
     base = insn.mnemonic
     places = [_place(insn, operand, base) for operand in insn.operands]
-    flow, goes_to, by = _flow(base, places)
-    text = f"{base} {insn.op_str}".rstrip()
     condition = ""
     if base.startswith("b."):
         condition = base[2:]
     elif base in _SELECTS or base in _ONE_SOURCE or base in ("cset", "csetm", "ccmp", "ccmn"):
         condition = insn.op_str.rpartition(",")[2].strip()
-    sets = base in _COMPARES or base in _SETS
-    named = list(zip(operand_texts(insn.op_str), places, strict=False))
-    first, end = (1 if base in _SETS else 0), (len(named) if sets else 0)
-    if base in ("ccmp", "ccmn", "tbz", "tbnz"):
-        end = 2
-    compared = [
-        (_name(name, place), place) for name, place in named[first:end] if place is not None
-    ]
-    if base in ("cbz", "cbnz") and places[0] is not None:
-        compared = [(named[0][0], places[0]), ("0", Constant(0))]
-    return Insn(
-        insn.address,
-        insn.size,
-        text,
+    return make_insn(
+        insn,
         base,
-        tuple(_moves(insn, base, places)),
-        flow,
-        goes_to,
-        by,
-        sets,
-        bool(condition) or base in ("adc", "sbc", "adcs", "sbcs"),
-        tuple(place for _, place in compared),
-        tuple(name for name, _ in compared),
-        condition if condition in _CONDITIONS else "",
-        _stack_change(insn, base, places),
+        moves=_moves(insn, base, places),
+        flow=_flow(base, places),
+        sets_flags=base in _COMPARES or base in _SETS,
+        reads_flags=bool(condition) or base in ("adc", "sbc", "adcs", "sbcs"),
+        compared=_compared(insn, base, places),
+        condition=condition if condition in _CONDITIONS else "",
+        stack_change=_stack_change(insn, base, places),
     )
+
+
+def _compared(insn: Any, base: str, places: list[Place | None]) -> list[tuple[str, Place]]:
+    """What it compares, each as the instruction calls it."""
+    named = list(zip(operand_texts(insn.op_str), places, strict=False))
+    if base in ("cbz", "cbnz"):
+        name, place = named[0]
+        return [] if place is None else [(name, place), ("0", Constant(0))]
+    if base in ("ccmp", "ccmn", "tbz", "tbnz"):
+        named = named[:2]
+    elif base in _SETS:
+        named = named[1:]
+    elif base not in _COMPARES:
+        return []
+    return [(_name(name, place), place) for name, place in named if place is not None]
 
 
 def _name(text: str, place: Place) -> str:

@@ -6,9 +6,10 @@ choice by flags as one; all else is a result of what the instruction reads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from kprobesim.hexrepr import HexRepr
 
@@ -22,6 +23,7 @@ __all__ = [
     "Place",
     "Register",
     "Target",
+    "make_insn",
     "operand_texts",
 ]
 
@@ -138,6 +140,50 @@ class Insn(HexRepr):
     def end(self) -> int:
         """Where the next one lies."""
         return self.address + self.size
+
+
+def make_insn(
+    insn: Any,
+    mnemonic: str,
+    *,
+    moves: Sequence[Move],
+    flow: tuple[Flow, int | None, Place | None],
+    sets_flags: bool,
+    reads_flags: bool,
+    compared: Sequence[tuple[str, Place]],
+    condition: str,
+    stack_change: int | None,
+) -> Insn:
+    """An instruction of either architecture.
+
+    Args:
+        insn: capstone's, for its place and its text.
+        mnemonic: Without prefixes.
+        moves: See :class:`Insn`, as for the following ones.
+        flow: With where it goes to, and what it jumps by.
+        sets_flags: See there.
+        reads_flags: See there.
+        compared: What is compared, each with what the instruction calls it.
+        condition: See there.
+        stack_change: See there.
+    """
+    where, goes_to, jumps_by = flow
+    return Insn(
+        insn.address,
+        insn.size,
+        f"{insn.mnemonic} {insn.op_str}".rstrip(),
+        mnemonic,
+        moves=tuple(moves),
+        flow=where,
+        goes_to=goes_to,
+        jumps_by=jumps_by,
+        sets_flags=sets_flags,
+        reads_flags=reads_flags,
+        compared=tuple(place for _, place in compared),
+        compared_names=tuple(name for name, _ in compared),
+        condition=condition,
+        stack_change=stack_change,
+    )
 
 
 def operand_texts(operands: str) -> list[str]:

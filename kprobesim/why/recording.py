@@ -49,12 +49,12 @@ class Recording:
 
     def address(self, number: int) -> int:
         """Where instruction ``number`` lies."""
-        return self._noted.addresses[number]
+        return self._noted.address(number)
 
     def occurrence(self, number: int) -> int:
         """How often the instruction at the address of ``number`` has run then, with that one."""
-        addresses, address = self._noted.addresses, self._noted.addresses[number]
-        return sum(addresses[at] == address for at in range(number + 1))
+        addresses = self._noted.addresses
+        return addresses[: number + 1].count(addresses[number])
 
     def came_to(self, address: int) -> bool:
         """Whether the instruction at ``address`` ran."""
@@ -62,7 +62,7 @@ class Recording:
 
     def insn(self, number: int) -> Insn | None:
         """Instruction ``number``."""
-        return self.code.at(self._noted.addresses[number])
+        return self.code.at(self._noted.address(number))
 
     def register(self, number: int, register: int) -> int:
         """A register before instruction ``number``."""
@@ -134,8 +134,7 @@ class Recording:
         if self._writers is None:
             writes: dict[int, bool] = {}
             found = []
-            for at in range(self.end):
-                address = self._noted.addresses[at]
+            for at, address in enumerate(self._noted.addresses[: self.end]):
                 known = writes.get(address)
                 if known is None:
                     insn = self.code.at(address)

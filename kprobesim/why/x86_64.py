@@ -16,6 +16,7 @@ from kprobesim.why.instruction import (
     Move,
     Place,
     Register,
+    make_insn,
     operand_texts,
 )
 
@@ -35,28 +36,21 @@ def read_x86(insn: Any) -> Insn:
         r"^(?:(?:lock|repe?|repne|notrack|bnd|xacquire|xrelease|data16) )+", "", insn.mnemonic
     )
     places = [_place(insn, operand) for operand in insn.operands]
-    text = f"{insn.mnemonic} {insn.op_str}".rstrip()
-    flow, goes_to, by = _flow(insn, base, places)
+    flow = _flow(insn, base, places)
     _, written = _accesses(insn)
-    sets = flow is Flow.NEXT and (base in _COMPARES or "rflags" in written)
+    sets = flow[0] is Flow.NEXT and (base in _COMPARES or "rflags" in written)
     condition = _condition(base)
     named = zip(operand_texts(insn.op_str), places, strict=False)
-    compared = [(name, p) for name, p in named if p is not None] if sets else []
-    return Insn(
-        insn.address,
-        insn.size,
-        text,
+    return make_insn(
+        insn,
         base,
-        tuple(_moves(insn, base, places)),
-        flow,
-        goes_to,
-        by,
-        sets,
-        bool(condition) or base in ("sbb", "adc"),
-        tuple(place for _, place in compared),
-        tuple(name for name, _ in compared),
-        condition,
-        _stack_change(base, places, written),
+        moves=_moves(insn, base, places),
+        flow=flow,
+        sets_flags=sets,
+        reads_flags=bool(condition) or base in ("sbb", "adc"),
+        compared=[(name, p) for name, p in named if p is not None] if sets else [],
+        condition=condition,
+        stack_change=_stack_change(base, places, written),
     )
 
 

@@ -70,7 +70,7 @@ class Wire(list):
 
 def running_gic() -> tuple[Gic, Wire]:
     wire = Wire()
-    gic = Gic(wire)
+    gic = Gic(lambda _cpu, level: wire(level))
     gic.write_distributor(0, 4, 1)
     gic.write_interface(0, 4, 1)
     gic.write_interface(4, 4, 0xF0)
@@ -118,20 +118,20 @@ def test_gic_goes_by_priority() -> None:
     assert gic.read_interface(0x0C, 4) == 30
     gic.write_interface(0x10, 4, 30)
     gic.write_interface(4, 4, 0x20)  # masks 0x20 and below
-    assert not gic.level
+    assert not gic.level(0)
     gic.write_interface(4, 4, 0x21)
-    assert gic.level
+    assert gic.level(0)
 
 
 def test_gic_software_interrupts_and_masks() -> None:
     gic, _ = running_gic()
     gic.write_distributor(0xF00, 4, 1 << 16 | 5)
-    assert gic.level and gic.read_interface(0x0C, 4) == 5
+    assert gic.level(0) and gic.read_interface(0x0C, 4) == 5
     gic.write_interface(0x10, 4, 5)
-    assert not gic.level
+    assert not gic.level(0)
     gic.write_distributor(0xF00, 4, 1 << 24 | 5)  # to all others: there are none
     gic.write_distributor(0xF00, 4, 2 << 16 | 5)  # to CPU 1
-    assert not gic.level
+    assert not gic.level(0)
     gic.write_distributor(0x180, 4, 0xFFFF_FFFF)
     assert gic.read_distributor(0x100, 4) == 0xFFFF  # software interrupts stay enabled
 
@@ -143,9 +143,9 @@ def test_gic_deactivates_apart_when_asked() -> None:
     gic.set_line(33, True)
     gic.read_interface(0x0C, 4)
     gic.write_interface(0x10, 4, 33)
-    assert gic.read_distributor(0x304, 4) == 2 and not gic.level
+    assert gic.read_distributor(0x304, 4) == 2 and not gic.level(0)
     gic.write_interface(0x1000, 4, 33)
-    assert gic.level
+    assert gic.level(0)
 
 
 def test_gic_ignores_registers_that_it_does_not_have() -> None:

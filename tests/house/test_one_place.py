@@ -59,9 +59,12 @@ NAMES = {
     "machine/unicorn/call_list.py": "the host's",
     "machine/unicorn/dispatch_code.py": "the host's",
     "machine/unicorn/coverage_code.py": "the host's",
+    "machine/unicorn/recording_code.py": "the host's",
+    "machine/unicorn/access_log.py": "the host's",
     "machine/unicorn/executions.py": "the host's",
+    "machine/unicorn/spin_code.py": "the host's",
     "machine/unicorn/code_pages.py": "what Unicorn's functions end in",
-    "kernel/base.py": "the sample that is loaded where none is asked for",
+    "kernel/opening.py": "the sample that is loaded where none is asked for",
     "bench/plain.py": "the rival, written as its users write it",
     "bench/qiling_rival.py": "another one",
 }

@@ -36,6 +36,17 @@ def test_why_a_system_call_failed(booted: BootedKernel) -> None:
     assert Shell(booted).run("echo $((6 * 7))", 60)[1].strip() == "42"
 
 
+def test_why_a_call_that_sleeps(booted: BootedKernel) -> None:
+    """What others do meanwhile is no part of it."""
+    why = booted.why("clock_nanosleep", run="sleep 0.1")
+    assert why.result == "0"
+    assert [place.symbol.partition("+")[0] for place in why.calls][-1] == "hrtimer_nanosleep"
+    assert why.branch is not None
+    assert why.branch.function == "do_nanosleep"
+    assert "schedule" not in {each.function for each in why.failed}
+    assert why.instructions < 50_000
+
+
 def test_why_a_function_that_is_called_in_it_fails(booted: BootedKernel) -> None:
     place = booted.alloc(8)
     why = booted.why("kstrtoint", "12x", 10, place, errno="EINVAL")

@@ -5,6 +5,7 @@ Arm ARM, D17.
 
 from __future__ import annotations
 
+VMPIDR_EL2 = (0, 0, 3, 4, 5)
 SCTLR_EL1 = (1, 0, 3, 0, 0)
 CPACR_EL1 = (1, 0, 3, 0, 2)
 SCR_EL3 = (1, 1, 3, 6, 0)

@@ -6,7 +6,7 @@ import struct
 from functools import cached_property
 
 from kprobesim.arch.architecture import ARM64
-from kprobesim.arch.arm64.system_registers import CNTHCTL_EL2, HCR_EL2, SCR_EL3
+from kprobesim.arch.arm64.system_registers import CNTHCTL_EL2, HCR_EL2, SCR_EL3, VMPIDR_EL2
 from kprobesim.boot.arm64.exceptions import ExceptionEntry
 from kprobesim.boot.arm64.gic import Gic
 from kprobesim.boot.arm64.id_registers import HCR_TID3, PAGES_16K, IdRegisters
@@ -14,6 +14,7 @@ from kprobesim.boot.arm64.kernel_hooks import KernelHooks
 from kprobesim.boot.arm64.pl011 import Pl011
 from kprobesim.boot.arm64.psci import Psci
 from kprobesim.boot.arm64.timer import Timer
+from kprobesim.boot.arm64.timers import Timers
 from kprobesim.boot.arm64.translation import walker
 from kprobesim.boot.arm64.tree import (
     GIC_SIZE,
@@ -26,15 +27,17 @@ from kprobesim.boot.arm64.tree import (
     device_tree,
 )
 from kprobesim.boot.board import Board
-from kprobesim.boot.computer import MOST_PHYSICAL
+from kprobesim.boot.computer import MOST_CPUS, MOST_PHYSICAL
+from kprobesim.boot.cpu_turns import CpuTurns
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.state import Saved
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import Translate
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
+from kprobesim.machine.unicorn.context import Context
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.sizes import MASK64, page_up
+from kprobesim.sizes import MASK32, MASK64, page_up
 
 __all__ = ["Arm64Board"]
 
@@ -46,6 +49,7 @@ _PAGES_16K = 2
 _SCR = 0x531  # NS, RES1, HCE, RW: without it Unicorn takes EL1 for AArch32
 _HCR, _HCR_IRQ = 1 << 31 | 1 << 4, 1 << 7  # RW IMO; VI: a virtual interrupt waits
 _PSTATE_EL1H = 0x3C5
+_MPIDR_RES1 = 1 << 31
 
 _UNDEFINED, _SMC = 1, 13  # Unicorn's exception numbers
 _SYSTEM_REGISTER = 0x18  # exception class of a trapped MRS or MSR
@@ -54,12 +58,13 @@ _KNOWN_EXCEPTIONS = (1, 2, 3, 4, 7, 11)
 
 
 class Arm64Board(Board):
-    """A Cortex-A72 at EL1 with GICv2, PL011, timer and PSCI by SMC.
+    """Cortex-A72s at EL1 with GICv2, PL011, timers and PSCI by SMC.
 
     See :class:`~kprobesim.boot.computer.Computer` for its arguments.
     """
 
     isa = ARM64
+    most_cpus = MOST_CPUS
 
     def _prepare_cpu(self, engine: Engine) -> Translate:
         return walker(engine, self.ram, _RAM)
@@ -68,18 +73,31 @@ class Arm64Board(Board):
         engine = self.machine.engine
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
+        self._write_hcr = engine.system_register(*HCR_EL2).write
+        self._offered = False  # whether the CPU that runs is told of an interrupt
 
-        self.gic = Gic(self._interrupt)
-        self.timer = Timer(self.clock, self._timer_changed)
+        self.gic = Gic(self._interrupt, self.cpus, self._current)
+        self.timers = Timers(self.clock, self.cpus, self._current, self._timer_line)
         self.uart = Pl011(self.console, lambda level: self.gic.set_line(32 + UART_SPI, level))
-        self.psci = Psci(lambda kind: self.stop(StopReason(kind)))
+        self.psci = Psci(self, self.cpus)
         self._map_devices()
         self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
         self.watch_unmapped(_RAM + len(self.ram), MOST_PHYSICAL)
-        self.kernel_hooks = KernelHooks(engine, self.timer)
+        self.kernel_hooks = KernelHooks(engine, self.timers)
         self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
-        self.machine.vcpu.traps.emulate.append(self._emulate)
-        self.machine.vcpu.traps.deliver = self._deliver
+        for vcpu in self.machine.vcpus:
+            vcpu.traps.emulate.append(self._emulate)
+            vcpu.traps.deliver = self._deliver
+        if self.cpus > 1:
+            self._at_reset = self._make_reset()
+
+    def _current(self) -> int:
+        return self.machine.vcpu.number
+
+    @property
+    def timer(self) -> Timer:
+        """That of the CPU that runs."""
+        return self.timers.current
 
     @cached_property
     def _pages_16k(self) -> bool:
@@ -121,7 +139,7 @@ class Arm64Board(Board):
         if initrd:
             place = (end, end + len(initrd))
             end = page_up(place[1])
-        tree = device_tree(_RAM, len(self.ram), self.append, place)
+        tree = device_tree(_RAM, len(self.ram), self.append, place, self.cpus)
         if end > _RAM + len(self.ram) or len(tree) > _ALIGN:
             raise UsageError(
                 f"{len(self.ram) >> 20} MiB of memory will not do for this kernel and its initrd: "
@@ -131,32 +149,89 @@ class Arm64Board(Board):
             self.ram[place[0] - _RAM : place[1] - _RAM] = initrd
         self.ram[: len(tree)] = tree
 
-        engine = self.machine.engine
-        engine.write_system(*SCR_EL3, _SCR)
-        engine.write_system(*HCR_EL2, self._hcr)
-        engine.write_system(*CNTHCTL_EL2, 0)
-        engine.write_flags(_PSTATE_EL1H)
-        engine.write_system(*CNTHCTL_EL2, 0)  # this makes PSTATE take effect
+        self._reset()
         self._words[0] = _RAM
         self._words[self._pc] = kernel
         self.kernel_hooks.find(self.image)
 
+    def _reset(self) -> None:
+        """Let the engine's registers be as firmware hands a CPU to a kernel.
+
+        MMU off, interrupts masked; Documentation/arch/arm64/booting.rst.
+        """
+        engine = self.machine.engine
+        engine.write_system(*SCR_EL3, _SCR)
+        self._write_hcr(self._hcr)
+        engine.write_system(*CNTHCTL_EL2, 0)
+        engine.write_flags(_PSTATE_EL1H)
+        engine.write_system(*CNTHCTL_EL2, 0)  # this makes PSTATE take effect
+
+    def _make_reset(self) -> Context:
+        engine = self.machine.engine
+        before = engine.new_context()
+        self._reset()
+        at_reset = engine.new_context()
+        before.restore()
+        return at_reset
+
     def parts(self) -> dict[str, Saved]:
         """What has a state of its own, by name."""
-        return {
+        parts: dict[str, Saved] = {
             "console": self.console,
             "clock": self.clock,
             "gic": self.gic,
-            "timer": self.timer,
+            "timer": self.timers.each[0],
             "kernel_hooks": self.kernel_hooks,
             "uart": self.uart,
             "exceptions": self._entry,
         }
+        if self.cpus > 1:
+            parts["psci"] = self.psci
+            parts.update({f"timer{n}": timer for n, timer in enumerate(self.timers.each) if n})
+        return parts
 
     def loaded(self) -> None:
         """The waiting interrupt is not among the registers: tell the CPU again, too."""
         super().loaded()
-        self._set_interrupt(self.gic.level)
+        self.timers.look()
+        self._set_interrupt(self.gic.level(self._current()))
+
+    # -- what the firmware asks for ----------------------------------------------------------------
+
+    def end(self, kind: Stop) -> None:
+        """The guest comes to its end."""
+        self.stop(StopReason(kind))
+
+    def is_on(self, cpu: int) -> bool:
+        """Whether CPU number ``cpu`` is on."""
+        return self.turns is None or self.turns.on[cpu]
+
+    def switch_off(self) -> None:
+        """Switch the CPU that runs off; with the last one the guest ends."""
+        turns, cpu = self.turns, self._current()
+        if turns is None or (sum(turns.on) == 1 and not self.psci.starting):
+            self.end(Stop.HALT)
+            return
+        self.timers.switch_off(cpu)
+        turns.power_off(cpu)
+
+    def wait(self) -> None:
+        """The CPU that runs waits for an interrupt; one that is alone does so by its WFI."""
+        if self.turns is not None:
+            self.turns.halt()
+            self.clock.stop_run()
+
+    def _start_cpus(self, turns: CpuTurns) -> None:
+        machine = self.machine
+        running = machine.vcpu.number
+        for cpu, entry, context in self.psci.take_starting():
+            machine.switch_to(cpu)
+            self._at_reset.restore()
+            machine.engine.write_system(*VMPIDR_EL2, _MPIDR_RES1 | cpu)
+            self._words[0] = context
+            self._words[self._pc] = entry
+            turns.power_on(cpu)
+        machine.switch_to(running)
 
     # -- traps -------------------------------------------------------------------------------------
 
@@ -167,7 +242,9 @@ class Arm64Board(Board):
             return syndrome >> 26 == _SYSTEM_REGISTER and self._system_register(syndrome)
         if vector == _SMC:
             words = self._words
-            words[0] = self.psci.call(words[0] & 0xFFFF_FFFF, words[1])
+            words[0] = self.psci.call(words[0] & MASK32, words[1], words[2], words[3])
+            if self.psci.starting:
+                self.clock.stop_run()
             return True
         return False
 
@@ -199,20 +276,24 @@ class Arm64Board(Board):
 
     # -- interrupts --------------------------------------------------------------------------------
 
-    def _interrupt(self, level: bool) -> None:
-        """The GIC's line to the CPU: Unicorn takes a virtual interrupt by itself, and precisely."""
-        self._set_interrupt(level)
+    def _interrupt(self, cpu: int, level: bool) -> None:
+        """The GIC's line to a CPU: Unicorn takes a virtual interrupt by itself, and precisely."""
+        if cpu == self._current():
+            self._set_interrupt(level)
         if level:
             self.clock.stop_run()
 
     def _set_interrupt(self, level: bool) -> None:
-        self.machine.engine.write_system(*HCR_EL2, self._hcr | (_HCR_IRQ if level else 0))
+        self._offered = level
+        self._write_hcr(self._hcr | (_HCR_IRQ if level else 0))
 
-    def _timer_changed(self) -> None:
-        self.gic.set_line(16 + TIMER_PPI, self.timer.asserted)
-        event = self.timer.next_event
-        if event is not None:
-            self.clock.hasten(event)
+    def _timer_line(self, level: bool, cpu: int) -> None:
+        self.gic.set_line(16 + TIMER_PPI, level, cpu)
+
+    def settle(self) -> None:
+        """Of several CPUs, one that does not run has no interrupt waiting in its registers."""
+        if self.turns is not None and self._offered:
+            self._set_interrupt(False)
 
     def exceptions(self) -> int:
         """How many synchronous exceptions the guest has taken."""
@@ -224,13 +305,26 @@ class Arm64Board(Board):
         return bool(flags & 0xC), not flags & 0x80
 
     def next_event(self) -> int | None:
-        """When the timer is due, in virtual nanoseconds."""
-        return self.timer.next_event
+        """When the first timer is due, in virtual nanoseconds."""
+        return self.timers.next_event
+
+    def advance(self) -> None:
+        """Switch on who was asked for, and let the timers' lines follow the time."""
+        if self.turns is not None and self.psci.starting:
+            self._start_cpus(self.turns)
+        self.timers.advance()
 
     def update_interrupts(self) -> bool:
-        """Let the timer's line follow the time; whether the CPU is being interrupted."""
-        self.gic.set_line(16 + TIMER_PPI, self.timer.asserted)
-        return self.gic.level
+        """Let the timers' lines follow the time; whether the CPU is being interrupted."""
+        self.timers.advance()
+        level = self.gic.level(self._current())
+        if level != self._offered:
+            self._set_interrupt(level)
+        return level
+
+    def wants(self, number: int) -> bool:
+        """Whether an interrupt wakes CPU ``number``."""
+        return self.gic.level(number)
 
     def halted_at(self, pc: int) -> bool:
         """Whether the instruction before ``pc`` is WFI."""
@@ -241,7 +335,7 @@ class Arm64Board(Board):
 
     def idle_for_ever(self) -> None:
         """WFI with nothing to wait for: a hang, unless the guest has switched its CPU off."""
-        if self.machine.cpu.read_flags() & 0x80 and self.timer.next_event is None:
+        if self.machine.cpu.read_flags() & 0x80 and self.timers.next_event is None:
             self.stop(StopReason(Stop.HALT))
         else:
             super().idle_for_ever()

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from kprobesim.boot.arm64.timer import Timer, find_instructions
+from kprobesim.boot.arm64.timer import find_instructions
+from kprobesim.boot.arm64.timers import Timers
 from kprobesim.boot.state import Put, Saved, Tuples, fields, wrong_state
 from kprobesim.image import KernelImage
 from kprobesim.image.segment import findable
@@ -37,9 +38,9 @@ class KernelHooks(Saved):
 
     SAVED = fields(places=Tuples(_MOST, (64, 2, 5)))
 
-    def __init__(self, engine: Engine, timer: Timer) -> None:
+    def __init__(self, engine: Engine, timers: Timers) -> None:
         self._engine = engine
-        self._timer = timer
+        self._timers = timers
         self.places: list[tuple[int, ...]] = []
 
     def find(self, image: KernelImage) -> None:
@@ -49,7 +50,7 @@ class KernelHooks(Saved):
 
     def parse(self, state: object, where: str) -> Put:
         """Check ``state``, which must not be of another kernel than what is hooked already."""
-        parsed = KernelHooks(self._engine, self._timer)
+        parsed = KernelHooks(self._engine, self._timers)
         super(KernelHooks, parsed).parse(state, where)()
         if self.places:
             if parsed.places != self.places:
@@ -58,17 +59,18 @@ class KernelHooks(Saved):
         return lambda: self._hook(parsed.places)
 
     def _hook(self, places: list[tuple[int, ...]]) -> None:
-        hooks, timer, words = self._engine.hooks, self._timer, self._engine.words
+        hooks, timers, words = self._engine.hooks, self._timers, self._engine.words
         self.places = places
-        native = timer.native_reads()
+        first = timers.each[0]  # all show the same time
+        native = first.native_reads()
 
         for address, kind, number in places:
             if kind == _READ_COUNTER:
-                hooks.on_read_counter(address, timer.count, native)
+                hooks.on_read_counter(address, first.count, native)
             elif kind == _READ_CONTROL:
-                hooks.on_system(address, _getter(words, timer, number), write=False)
+                hooks.on_system(address, _getter(words, timers, number), write=False)
             elif kind == _WRITE_CONTROL:
-                hooks.on_system(address, _putter(words, timer, number), write=True)
+                hooks.on_system(address, _putter(words, timers, number), write=True)
 
 
 def _search(image: KernelImage) -> list[tuple[int, int, int]]:
@@ -81,16 +83,16 @@ def _search(image: KernelImage) -> list[tuple[int, int, int]]:
     ]
 
 
-def _getter(words: Any, timer: Timer, number: int) -> Callable[[], None]:
+def _getter(words: Any, timers: Timers, number: int) -> Callable[[], None]:
     def get() -> None:
         if number != _NO_REGISTER:
-            words[number] = timer.user_control
+            words[number] = timers.current.user_control
 
     return get
 
 
-def _putter(words: Any, timer: Timer, number: int) -> Callable[[], None]:
+def _putter(words: Any, timers: Timers, number: int) -> Callable[[], None]:
     def put() -> None:
-        timer.user_control = words[number] if number != _NO_REGISTER else 0
+        timers.current.user_control = words[number] if number != _NO_REGISTER else 0
 
     return put

@@ -51,6 +51,10 @@ class Timer(Saved):
         self.user_control = 0
         """CNTKCTL_EL1 as the guest believes it to be."""
 
+    def reset(self) -> None:
+        """Be as when its CPU is switched on."""
+        self._control = self._compare = self.user_control = 0
+
     def count(self) -> int:
         """The counter, as an instruction reads it."""
         return self._clock.read() // _TICK_NS

@@ -18,7 +18,7 @@ _SECURE_TIMER_PPI = 13
 _GIC, _CLOCK = 1, 2  # phandles
 _SPI, _PPI = 0, 1
 _HIGH_LEVEL = 4
-_ONE_CPU = 1 << 8  # the CPU mask in a PPI's flags
+_CPUS_SHIFT = 8  # of the CPU mask in a PPI's flags
 
 
 def _pair(value: int) -> tuple[int, int]:
@@ -26,9 +26,13 @@ def _pair(value: int) -> tuple[int, int]:
 
 
 def device_tree(
-    ram_base: int, ram_size: int, command_line: str, initrd: tuple[int, int] | None
+    ram_base: int,
+    ram_size: int,
+    command_line: str,
+    initrd: tuple[int, int] | None,
+    cpus: int = 1,
 ) -> bytes:
-    """The blob; ``initrd`` is its physical (start, end).
+    """The blob; ``initrd`` is its physical (start, end), ``cpus`` how many there are.
 
     The timer has no virtual interrupt, so the kernel uses the registers CNTP_*: those can be
     trapped. (Kernels before 5.13 go by the order of the interrupts, later ones by name.) There is
@@ -38,12 +42,8 @@ def device_tree(
     if initrd is not None:
         chosen["linux,initrd-start"] = _pair(initrd[0])
         chosen["linux,initrd-end"] = _pair(initrd[1])
-    cpu: Node = {
-        "device_type": "cpu",
-        "compatible": "arm,cortex-a72",
-        "reg": 0,
-        "enable-method": "psci",
-    }
+    each_cpu: Node = {f"cpu@{number}": _cpu(number) for number in range(cpus)}
+    mine = _HIGH_LEVEL | (1 << cpus) - 1 << _CPUS_SHIFT
     return flatten(
         {
             "#address-cells": 2,
@@ -56,14 +56,14 @@ def device_tree(
                 "device_type": "memory",
                 "reg": (*_pair(ram_base), *_pair(ram_size)),
             },
-            "cpus": {"#address-cells": 1, "#size-cells": 0, "cpu@0": cpu},
+            "cpus": {"#address-cells": 1, "#size-cells": 0, **each_cpu},
             "psci": {"compatible": ["arm,psci-1.0", "arm,psci-0.2"], "method": "smc"},
             "timer": {
                 "compatible": "arm,armv8-timer",
                 "interrupt-names": ["sec-phys", "phys"],
                 "interrupts": (
-                    *(_PPI, _SECURE_TIMER_PPI, _HIGH_LEVEL | _ONE_CPU),
-                    *(_PPI, TIMER_PPI, _HIGH_LEVEL | _ONE_CPU),
+                    *(_PPI, _SECURE_TIMER_PPI, mine),
+                    *(_PPI, TIMER_PPI, mine),
                 ),
                 "always-on": None,
             },
@@ -93,3 +93,13 @@ def device_tree(
             },
         }
     )
+
+
+def _cpu(number: int) -> Node:
+    """Its affinity is its number, which is what MPIDR_EL1 says."""
+    return {
+        "device_type": "cpu",
+        "compatible": "arm,cortex-a72",
+        "reg": number,
+        "enable-method": "psci",
+    }

@@ -130,6 +130,10 @@ class Hooks:
         check(self._lib.uc_hook_del(self.handle, handle), "removing a hook")
         # The thunk stays: translated code may still hold its address.
 
+    def forget(self, handle: int) -> None:
+        """Keep nothing more of a hook that is removed: all that called it is forgotten, too."""
+        self._callbacks.pop(handle, None)
+
     # -- instructions ----------------------------------------------------------------------------
 
     def on_syscall(self, callback: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ event_enable_write(), system_enable_read() and their kin of kernel/trace/trace_e
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from kprobesim.errors import KprobeError
 from kprobesim.trace.event import TraceEvent
@@ -79,6 +79,7 @@ class EventsFolder(Folder):
         switches: Enables events.
         files: Makes further files of an event.
         group_files: Makes further files of a group, given what its events are.
+        own: What else is in it.
     """
 
     def __init__(
@@ -87,11 +88,13 @@ class EventsFolder(Folder):
         switches: Switches,
         files: EventFiles,
         group_files: Callable[[Callable[[], list[TraceEvent]]], dict[str, File]],
+        own: Mapping[str, Node],
     ) -> None:
         self._tracing = tracing
         self._switches = switches
         self._files = files
         self._group_files = group_files
+        self._own = own
 
     def events(self, group: str = "") -> list[TraceEvent]:
         """All events, or those of a group."""
@@ -102,11 +105,14 @@ class EventsFolder(Folder):
         """See :meth:`Folder.names`."""
         yield from dict.fromkeys(event.group for event in self.events())
         yield "enable"
+        yield from self._own
 
     def find(self, name: str) -> Node | None:
         """See :meth:`Folder.find`."""
         if name == "enable":
             return self._switches.of_many(self.events)
+        if name in self._own:
+            return self._own[name]
         return _GroupFolder(self, name) if self.events(name) else None
 
     def in_group(self, group: str) -> dict[str, File]:

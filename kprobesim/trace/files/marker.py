@@ -11,11 +11,12 @@ from kprobesim.trace.files.node import File
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.tracing import Tracing
 
-__all__ = ["TraceMarker"]
+__all__ = ["FUNCTION", "TraceMarker"]
 
 _MOST = 4096 - 128  # bytes of one entry: what fits on a page of the buffer, with what is about it
 _HEAD = 16  # struct print_entry, without the text
-_FUNCTION = "tracing_mark_write"
+FUNCTION = "tracing_mark_write"
+"""Which function of the kernel writes it."""
 
 
 class TraceMarker(File):
@@ -37,7 +38,7 @@ class TraceMarker(File):
         text = data.decode("utf-8", "surrogateescape").removesuffix("\n")
 
         def show(entry: TraceEntry) -> str:
-            return tracing.before(entry) + f"{_FUNCTION}: {text}"
+            return tracing.before(entry) + f"{FUNCTION}: {text}"
 
         entry = TraceEntry(
             time=tracing.now,

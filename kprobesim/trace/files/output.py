@@ -61,7 +61,10 @@ class TracePipe(File):
 
     def take(self) -> bytes:
         """Some of the lines that are there, which are there no longer."""
-        lines = _lines(islice(self._tracing.buffer.consume(), _LINES))
+        buffer = self._tracing.buffer
+        lost = buffer.lost()
+        lines = f"CPU:0 [LOST {lost} EVENTS]\n" if lost else ""
+        lines += _lines(islice(buffer.consume(), _LINES))
         return lines.encode("utf-8", "surrogateescape")
 
 

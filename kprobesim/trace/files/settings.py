@@ -74,6 +74,9 @@ class Options:
         (options.add if on else options.discard)(name)
         if name == "overwrite":
             self._tracing.buffer.overwrite = on
+        if name == "record-tgid":
+            self._tracing.buffer.pull()
+            self._tracing.saved.keeps_tgids = on
 
 
 def clock_file(tracing: Tracing, arch: str, version: tuple[int, ...]) -> File:

@@ -1,0 +1,132 @@
+"""Several CPUs on the ARM64 board, with bare guests of a few instructions."""
+
+from __future__ import annotations
+
+import pytest
+from makers.arm64_code import (
+    LOOP,
+    POWER_OFF,
+    SET_TIMER,
+    SMC,
+    START_TIMER,
+    WFI,
+    bare_guest,
+    firmware,
+    mov,
+    say,
+    store,
+)
+
+from kprobesim.boot.arm64.board import Arm64Board
+from kprobesim.boot.stop import Stop
+from kprobesim.errors import UsageError
+
+KERNEL = 0x4020_0000 + 64  # where the code of a bare guest runs
+CPU_ON, CPU_OFF, AFFINITY_INFO = 0xC400_0003, 0x8400_0002, 0xC400_0004
+READ_AFFINITY = 0xD53800A9  # mrs x9, mpidr_el1
+GICD, GICC = 0x0800_0000, 0x0801_0000
+
+
+def switch_on(cpu: int, entry: int, context: int) -> list[int]:
+    """Call PSCI's CPU_ON."""
+    return [*mov(0, CPU_ON), *mov(1, cpu), *mov(2, entry), *mov(3, context), SMC]
+
+
+def write(address: int, value: int) -> list[int]:
+    """Store 32 bits."""
+    return [*mov(1, address), *mov(0, value), store(0, 1)]
+
+
+def several(first: list[int], second: list[int], cpus: int = 2) -> Arm64Board:
+    """A board whose CPU 0 runs ``first``, behind which is ``second``."""
+    return Arm64Board(
+        bare_guest([*first, *second]), initrd=None, append="", memory=16 << 20, cpus=cpus
+    )
+
+
+def started(then: list[int], second: list[int], cpus: int = 2) -> Arm64Board:
+    """A board whose CPU 0 switches CPU 1 on, which runs ``second``, and goes on with ``then``."""
+    on = switch_on(1, 0, 0)
+    entry = KERNEL + 4 * (len(on) + len(then))
+    return several([*switch_on(1, entry, 0x77), *then], second, cpus)
+
+
+def test_a_cpu_is_started_as_the_firmware_does() -> None:
+    b = started([WFI, LOOP], [READ_AFFINITY, *say("1"), *POWER_OFF, LOOP])
+    assert b.turns is not None and b.turns.on == [True, False]
+    assert b.run(timeout=5).kind is Stop.POWER_OFF
+    assert (b.console.text, b.turns.on) == ("1", [True, True])
+    assert b.machine.vcpu.number == 1
+    assert b.machine.words[9] == 1 << 31 | 1
+    flags = b.machine.cpu.read_flags()
+    assert flags & 0xF == 5 and flags & 0x3C0 == 0x3C0
+
+
+def test_both_run_by_turns_and_a_cpu_can_be_switched_off() -> None:
+    ask = [*mov(0, AFFINITY_INFO), *mov(1, 1), SMC, 0xF100041F]  # cmp x0, #1
+    wait = [*ask, 0x54000001 | (-len(ask) & 0x7FFFF) << 5]  # b.ne to the first
+    b = started([*wait, *say("0"), *POWER_OFF, LOOP], [*say("1"), *firmware(CPU_OFF), LOOP])
+    assert b.run(timeout=5).kind is Stop.POWER_OFF
+    assert b.console.text == "10"
+    assert b.turns is not None and b.turns.on == [True, False]
+
+
+def test_the_last_cpu_that_is_switched_off_ends_the_guest() -> None:
+    b = several([*firmware(CPU_OFF), LOOP], [])
+    assert b.run(timeout=5).kind is Stop.HALT
+
+
+def test_a_software_interrupt_wakes_the_other_cpu() -> None:
+    """CPU 0 waits for the interrupt that CPU 1 sends when its own timer has woken it."""
+    enable = [*write(GICD, 1), *write(GICC, 1), *write(GICC + 4, 0xF0)]
+    timer = [*write(GICD + 0x100, 1 << 30), *mov(0, 6_250_000), SET_TIMER, *mov(0, 1), START_TIMER]
+    b = started(
+        [*enable, WFI, *say("0"), *POWER_OFF, LOOP],
+        [*enable, *timer, WFI, *say("1"), *write(GICD + 0xF00, 1 << 16 | 4), WFI, LOOP],
+    )
+    assert b.run(timeout=5).kind is Stop.POWER_OFF
+    assert b.console.text == "10"
+    assert b.time == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("hint", [0xD503203F, 0xD503205F])  # yield, wfe
+def test_a_turn_ends_where_a_cpu_spins(hint: int) -> None:
+    b = started([hint, 0x17FFFFFF], [*say("1"), *POWER_OFF, LOOP])  # b to the hint
+    assert b.run(timeout=5).kind is Stop.POWER_OFF
+    assert b.time < 1e-6  # and a whole turn would take 80
+
+
+def test_states_hold_all_cpus() -> None:
+    b = started([*say("a "), *[0xD503201F] * 8, LOOP], [READ_AFFINITY, *say("b "), LOOP])
+    b.run(seconds=0.0005)
+    state, ram = b.save_state(), bytes(b.ram)
+    b.run(seconds=0.001)
+    other = Arm64Board.empty(b.image, 16 << 20, cpus=2)
+    other.ram[:] = ram
+    other.load_state(state)
+    other.run(seconds=0.001)
+    assert other.turns is not None and b.turns is not None and other.turns.on == [True, True]
+    assert (other.time, other.save_state()) == (b.time, b.save_state())
+    with pytest.raises(UsageError, match="no state of one CPU"):
+        Arm64Board.empty(b.image, 16 << 20).load_state(state)
+
+
+@pytest.mark.parametrize("cpus", [0, 9, "2", True])
+def test_refuses_other_numbers_of_cpus(cpus: object) -> None:
+    with pytest.raises(UsageError, match="from 1 to 8"):
+        several([LOOP], [], cpus)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("switched", [False, True])
+def test_an_exclusive_store_fails_where_another_cpu_has_run(switched: bool) -> None:
+    """It may have stored something and put the old value back."""
+    ldxr, branch, stxr = 0xC85F7C20, 0x14000001, 0xC8027C23  # x0 and w2, x3 at [x1]; b . + 4
+    b = several([*mov(1, KERNEL + 0x1000), ldxr, branch, stxr, WFI, LOOP], [])
+    machine = b.machine
+    words, pc = machine.words, machine.engine.layout.pc
+    machine.engine.run(words[pc], 2)  # blocks, of which the first is the header
+    if switched:
+        machine.switch_to(1)
+        machine.switch_to(0)
+    machine.engine.run(words[pc], 1)
+    assert words[2] == switched
