@@ -284,7 +284,8 @@ class Trace(Sequence[TraceEntry]):
 
     def header(self) -> str:
         """What stands above the entries in the file ``trace``, but for how many there are."""
-        lines = self._traced.tracing.header().splitlines(keepends=True)
+        tracing = self._traced.tracing
+        lines = tracing.shown.header(tracing.buffer).splitlines(keepends=True)
         return "".join(lines[:2] + lines[4:])
 
     def line(self, entry: TraceEntry) -> str:
