@@ -34,11 +34,10 @@ from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.raw.ftrace_events import FtraceEvent, ftrace_events
 from kprobesim.trace.raw.pages import header_event, header_page
 from kprobesim.trace.raw.records import Records
-from kprobesim.trace.synthetic.events import SyntheticEvents
 from kprobesim.trace.syscall_names import SyscallNames
 from kprobesim.trace.tracers.tracers import Tracers
 from kprobesim.trace.tracing import Tracing
-from kprobesim.trace.triggers.commands import Triggers, commands_of
+from kprobesim.trace.triggers.commands import Triggers
 
 __all__ = ["make_tree"]
 
@@ -52,6 +51,7 @@ def make_tree(
     tracers: Tracers,
     events: KprobeEvents,
     facts: KernelFilterFacts,
+    triggers: Triggers,
     log: ErrorLog,
 ) -> Folder:
     """The top of tracefs for one kernel.
@@ -63,21 +63,21 @@ def make_tree(
         tracers: Its tracers.
         events: The events that were defined.
         facts: What its image tells of it.
+        triggers: The triggers of its events.
         log: What was refused.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
     filters = FilterFiles(image, facts, log)
-    commands = commands_of(facts.config)
-    synthetic = SyntheticEvents(tracing, log)
-    triggers = TriggerFiles(
-        Triggers(tracing, facts, log, synthetic, commands),
-        HistText(image.symbols, SyscallNames(image)),
-    )
+    trigger_files = TriggerFiles(triggers, HistText(image.symbols, SyscallNames(image)))
+
+    synthetic: dict[str, Node] = {}
+    if "hist" in triggers.commands:
+        synthetic["synthetic_events"] = SyntheticFile(triggers.synthetic)
 
     def of_event(event: TraceEvent) -> dict[str, File]:
-        return {"filter": filters.of_event(event), **triggers.of_event(event)}
+        return {"filter": filters.of_event(event), **trigger_files.of_event(event)}
 
     def of_group(events: Callable[[], list[TraceEvent]]) -> dict[str, File]:
         return {"filter": filters.of_group(events)}
@@ -111,7 +111,7 @@ def make_tree(
         "printk_formats": ReadOnly(lambda: printk_formats(image)),
         "set_event": SetEvent(tracing, switches),
         "snapshot": snapshot,
-        **({"synthetic_events": SyntheticFile(synthetic)} if "hist" in commands else {}),
+        **synthetic,
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
         "trace_marker": TraceMarker(tracing),

@@ -25,6 +25,9 @@ __all__ = ["HistStream", "Histogram"]
 class HistStream(Stream):
     """A stream that is counted whenever it is full."""
 
+    stamped = False
+    capacity = 1 << 20
+
     def __init__(self, keep: Callable[[BaseException], object]) -> None:
         """See :class:`Stream`."""
         self.count: Callable[[], None] = lambda: None
@@ -81,8 +84,8 @@ class Histogram:
             return
         self._counting = True
         try:
-            for number, data in self.stream.take():
-                self._count(self.stream.layout(number).unpack(memoryview(data), 0))
+            for number, data, at, *_ in self.stream.take():
+                self._count(self.stream.layout(number).unpack(data, at))
         finally:
             self._counting = False
 
@@ -148,10 +151,21 @@ class Histogram:
         self._entries.clear()
         self.hits = self.drops = 0
 
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries, in the order of their first hits."""
+        self.pull()
+        return list(self._entries.values())
+
+    def take_over(self, entries: Sequence[Entry], *, hits: int, drops: int) -> None:
+        """Go on with what was counted elsewhere."""
+        self.clear()
+        self._entries.update((entry.key, entry) for entry in entries)
+        self.hits, self.drops = hits, drops
+
     def sorted(self) -> list[Entry]:
         """The entries in the order in which they are shown."""
-        self.pull()
-        entries = list(self._entries.values())
+        entries = self.entries
         compares = [self._compare(s.index, s.descending) for s in self.definition.sorts]
         doubles = {id(entry): self._bytes(entry) for entry in entries}
         sort_by(

@@ -65,6 +65,10 @@ def commands_of(config: Mapping[str, str] | None) -> tuple[str, ...]:
 class Triggers:
     """The triggers of all events of one kernel.
 
+    Attributes:
+        commands: The commands that it has.
+        synthetic: Its synthetic events.
+
     Args:
         tracing: Its tracing.
         facts: What filters ask of it.
@@ -82,6 +86,7 @@ class Triggers:
         commands: Sequence[str] = (*_TYPES, "hist"),
     ) -> None:
         self.commands = tuple(commands)
+        self.synthetic = synthetic
         self._tracing = tracing
         self._facts = facts
         self._log = log
