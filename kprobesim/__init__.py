@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         KprobesimError,
         MemberError,
         Reason,
+        ScheduleError,
         SnapshotError,
         SymbolError,
         TypesError,
@@ -83,6 +84,11 @@ if TYPE_CHECKING:
     from kprobesim.machine.registration import Registration
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
+    from kprobesim.races.exploration import Exploration
+    from kprobesim.races.exploring import pct, random_
+    from kprobesim.races.failure import Failure
+    from kprobesim.races.planned import PlannedCall, call
+    from kprobesim.races.schedule import Schedule, Slice
     from kprobesim.stack.stack_trace import Frame, StackTrace
     from kprobesim.trace.files.refusal import TracefsError
     from kprobesim.trace.filters.error import FilterError
@@ -108,6 +114,8 @@ __all__ = [
     "DebugInfoError",
     "DieEvent",
     "EngineError",
+    "Exploration",
+    "Failure",
     "FaultHandler",
     "FetchError",
     "FilterError",
@@ -152,6 +160,7 @@ __all__ = [
     "NoDevice",
     "Notify",
     "Override",
+    "PlannedCall",
     "PostHandler",
     "PreHandler",
     "ProbeEventError",
@@ -159,7 +168,10 @@ __all__ = [
     "Reason",
     "Registration",
     "ReturnHandler",
+    "Schedule",
+    "ScheduleError",
     "Shell",
+    "Slice",
     "SnapshotError",
     "StackTrace",
     "Stop",
@@ -181,10 +193,13 @@ __all__ = [
     "UsageError",
     "Verdict",
     "X86PtRegs",
+    "call",
     "compatibility",
     "initramfs",
     "open_rules",
     "open_shell",
+    "pct",
+    "random_",
 ]
 
 logging.getLogger("kprobesim").addHandler(logging.NullHandler())
@@ -203,7 +218,8 @@ _HOMES = {
     "compat.run": "compatibility",
     "dynevent.error": "ProbeEventError",
     "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
-    "GuestMemoryError ImageError KprobeError KprobesimError MemberError Reason SnapshotError "
+    "GuestMemoryError ImageError KprobeError KprobesimError MemberError Reason ScheduleError "
+    "SnapshotError "
     "SymbolError "
     "TypesError UsageError",
     "fetch.cache": "FetchError",
@@ -234,6 +250,11 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
+    "races.exploration": "Exploration",
+    "races.exploring": "pct random_",
+    "races.failure": "Failure",
+    "races.planned": "PlannedCall call",
+    "races.schedule": "Schedule Slice",
     "typed.value": "TypedValue",
     "trace.files.refusal": "TracefsError",
     "trace.filters.error": "FilterError",

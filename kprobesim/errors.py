@@ -56,6 +56,10 @@ class UsageError(KprobesimError, ValueError):
     """A call that makes no sense: wrong type, out of range, at the wrong time."""
 
 
+class ScheduleError(KprobesimError, ValueError):
+    """A schedule that cannot be run here: damaged, of another kernel, or left by the run."""
+
+
 class EngineError(KprobesimError):
     """The CPU emulator refused something, or is not the one that kprobesim was written for."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from kprobesim.bench.contest import Contender, Contest
 from kprobesim.bench.report import Report, figure_text
 from kprobesim.errors import UsageError
+from kprobesim.extras import needed
 
 __all__ = ["check_plot", "write_plot"]
 
@@ -16,12 +17,7 @@ _OURS, _OTHERS, _TARGET = "#2a7f3e", "#8a8f98", "#c0392b"
 
 def check_plot(path: Path) -> None:
     """Raise :class:`UsageError` now if :func:`write_plot` could not work after a long run."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise UsageError(
-            "--plot needs matplotlib, which is not installed: pip install 'kprobesim[bench]'"
-        ) from None
+    needed("matplotlib", "bench")
     if path.suffix != ".svg":
         raise UsageError(f"--plot writes SVG: name the file {path.with_suffix('.svg').name}")
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kprobesim.boot.hang import LastCalm
 from kprobesim.boot.round_robin import Policy, RoundRobin
 from kprobesim.boot.state import (
     Below,
     Flags,
     Maybe,
     Number,
+    Parts,
     Put,
     Saved,
     fields,
@@ -22,6 +24,7 @@ from kprobesim.boot.state import (
 )
 from kprobesim.errors import UsageError
 from kprobesim.machine.stopwatch import BLOCK_NS
+from kprobesim.machine.unicorn.spins import watch_spins
 
 if TYPE_CHECKING:
     from kprobesim.boot.board import Board
@@ -36,6 +39,7 @@ class CpuTurns(Saved):
         on: By number, whether the CPU is switched on: at first only CPU 0.
         waiting: Whether it waits for an interrupt.
         policy: Who chooses the next one.
+        calm: When each was last seen in good order.
         switches: How often another CPU came to run.
     """
 
@@ -44,16 +48,23 @@ class CpuTurns(Saved):
         self._board = board
         self.on = [n == 0 for n in range(board.cpus)]
         self.waiting = [False] * board.cpus
+        self.calm = [LastCalm() for _ in range(board.cpus)]
         self.policy: Policy = RoundRobin()
         self.switches = 0
         self._ends: int | None = None
+        self._spins = watch_spins(board.machine.engine)
         flags = Flags(board.cpus)
         self._kinds = fields(
-            on=flags, waiting=flags, _ends=Maybe(Number(63)), running=Below(board.cpus)
+            on=flags,
+            waiting=flags,
+            calm=Parts(LastCalm.SAVED, board.cpus),
+            _ends=Maybe(Number(63)),
+            running=Below(board.cpus),
         )
 
     def save(self) -> dict[str, Any]:
         """The state as plain data."""
+        self._end_spinning()
         return save_fields(self, self._kinds)
 
     def parse(self, state: object, where: str) -> Put:
@@ -81,6 +92,7 @@ class CpuTurns(Saved):
     def power_on(self, number: int) -> None:
         """CPU ``number``, whose registers are ready, runs from now on."""
         self.on[number], self.waiting[number] = True, False
+        self.calm[number].idled(self._board.clock.now())
         self._board.clock.stop_run()
 
     def power_off(self, number: int) -> None:
@@ -92,12 +104,10 @@ class CpuTurns(Saved):
         """The CPU that runs waits for an interrupt."""
         self.waiting[self.running] = True
 
-    def spin(self) -> None:
-        """The CPU that runs waits for another one: its turn is over, if another one can run."""
-        running = self.running
-        if any(self.is_runnable(n) for n in range(len(self.on)) if n != running):
+    def _end_spinning(self) -> None:
+        """The turn of a CPU that waits for another one is over, if one can run."""
+        if self._spins.take():
             self._ends = self._board.clock.now()
-            self._board.clock.stop_run()
 
     def choose(self) -> bool:
         """Between two runs: let the CPU whose turn it is be the one that runs.
@@ -108,6 +118,7 @@ class CpuTurns(Saved):
         Raises:
             UsageError: The policy has chosen what cannot run.
         """
+        self._end_spinning()
         board = self._board
         runnable = [n for n in range(len(self.on)) if self.is_runnable(n)]
         if not runnable:
@@ -119,7 +130,10 @@ class CpuTurns(Saved):
             self._ends = now + blocks * BLOCK_NS if len(runnable) > 1 else None
         elif self._ends is None and len(runnable) > 1:
             self._ends = now + self.policy.blocks * BLOCK_NS
-        self.waiting[number] = False
+        if self.waiting[number]:
+            self.waiting[number] = False
+            self.calm[number].idled(now)
+        self._spins.end_turns(len(runnable) > 1)
         board.update_interrupts()
         return True
 

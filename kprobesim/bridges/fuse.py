@@ -254,9 +254,11 @@ def _operations(
                     pass
             return 0
 
+        def flush(self, path: str, fi: Any) -> int:
+            return answer(path, files[fi.fh].flush) or 0
+
         def release(self, path: str, fi: Any) -> int:
-            files.pop(fi.fh).close()
-            return 0
+            return answer(path, files.pop(fi.fh).close) or 0
 
         def mkdir(self, path: str, mode: int) -> int:
             return answer(path, lambda: tracefs.mkdir(path)) or 0

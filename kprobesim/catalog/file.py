@@ -15,10 +15,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from kprobesim.catalog.extra import needed
 from kprobesim.catalog.schema import COLUMNS, FORMAT, schema
 from kprobesim.catalog.writer import FACTS_KEY, SUM_KEY
 from kprobesim.errors import CatalogError
+from kprobesim.extras import needed
 
 __all__ = ["Catalog", "is_catalog", "open_catalog"]
 
@@ -45,7 +45,7 @@ def open_catalog(path: str | os.PathLike[str]) -> Catalog:
         CatalogError: It is none, damaged, or of a newer format.
         UsageError: pyarrow is not installed.
     """
-    parquet, arrow = needed("pyarrow.parquet"), needed("pyarrow")
+    parquet, arrow = needed("pyarrow.parquet", "catalog"), needed("pyarrow", "catalog")
     path = Path(path)
     try:
         file = parquet.ParquetFile(path, page_checksum_verification=True)
@@ -109,7 +109,7 @@ class Catalog:
             raise self.damaged(f"it has no section {name!r}")
         if place["size"] > _LARGEST:
             raise self.damaged(f"its section {name!r} cannot be so large")
-        arrow = needed("pyarrow")
+        arrow = needed("pyarrow", "catalog")
         try:
             column = self._file.read_row_group(place["group"], columns=["data"]).column(0)
             buffer = column[0].as_buffer() if len(column) == 1 else None
@@ -128,7 +128,7 @@ class Catalog:
         """
         for name in self.sections:
             self.section(name)
-        arrow = needed("pyarrow")
+        arrow = needed("pyarrow", "catalog")
         read_already = {place["group"] for place in self.facts["sections"].values()}
         if not self._file.schema_arrow.equals(schema()):
             raise self.damaged("its columns are others than were written")

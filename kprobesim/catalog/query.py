@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kprobesim.catalog.extra import needed
 from kprobesim.catalog.file import open_catalog
 from kprobesim.catalog.schema import RECORDS
 from kprobesim.errors import UsageError
+from kprobesim.extras import needed
 
 __all__ = ["Answer", "catalog_files", "query"]
 
@@ -72,7 +72,7 @@ def query(sql: str, files: Sequence[Path]) -> Answer:
         UsageError: DuckDB does not understand ``sql``, or is not installed; ``sql`` asks for
             another file, or is more than a query.
     """
-    duckdb = needed("duckdb")
+    duckdb = needed("duckdb", "catalog")
     for file in files:
         open_catalog(file)
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kprobesim.catalog.extra import needed
+from kprobesim.extras import needed
 
 __all__ = ["COLUMNS", "FORMAT", "RECORDS", "schema"]
 
@@ -101,7 +101,7 @@ def schema() -> Any:
     Raises:
         UsageError: pyarrow is not installed.
     """
-    pa = needed("pyarrow")
+    pa = needed("pyarrow", "catalog")
     types = {
         "label": pa.dictionary(pa.int32(), pa.string()),
         "text": pa.string(),

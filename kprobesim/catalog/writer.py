@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from kprobesim import __version__
-from kprobesim.catalog.extra import needed
 from kprobesim.catalog.schema import COLUMNS, FORMAT, RECORDS, schema
 from kprobesim.errors import CatalogError
+from kprobesim.extras import needed
 
 __all__ = ["FACTS_KEY", "SUM_KEY", "CatalogWriter"]
 
@@ -33,7 +33,7 @@ class CatalogWriter:
 
     def __init__(self, path: Path, release: str, arch: str) -> None:
         self.path = path
-        self._pa, self._parquet = needed("pyarrow"), needed("pyarrow.parquet")
+        self._pa, self._parquet = needed("pyarrow", "catalog"), needed("pyarrow.parquet", "catalog")
         self._schema = schema()
         self._same = {"kernel": release, "arch": arch}
         self._new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_BEING_WRITTEN}")

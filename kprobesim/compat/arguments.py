@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from kprobesim.arch.architecture import ARCHITECTURES, architecture, halves
+from kprobesim.arch.architecture import architecture
 from kprobesim.bpf.core.nearest import nearest_members
 from kprobesim.compat.event_fields import event_fields
 from kprobesim.compat.finding import Finding
+from kprobesim.compat.grammar import refused_arguments
 from kprobesim.compat.interfaces.tracepoints import tracepoint_prototype
 from kprobesim.compat.kernel_facts import KernelFacts, parameter_text, struct_name
 from kprobesim.compat.kinds import Kind
@@ -37,30 +38,18 @@ _AND_RESULT = (Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION, *_OF_HOO
 _BY_NAME = (Interface.FENTRY, Interface.FEXIT, Interface.FMOD_RET, Interface.FSESSION)
 #: The verifier knows the prototype, and how many arguments there are: btf_ctx_access() of btf.c.
 _VERIFIED = (*_BY_NAME, *_OF_HOOKS, Interface.TP_BTF)
-_LINK_REGISTER = halves(x86_64=(), arm64=("lr",))
 _FULL_NAME = re.compile(r"^r(?=[a-z])")  # rdi is di
-_EVENTS = (Interface.KPROBE_EVENTS, Interface.FPROBE_EVENTS, Interface.TPROBE_EVENTS)
-#: kernel/trace/trace_btf.c and trace_probe.c: any of these looks arguments up in BTF.
-_BY_NAMES = ("btf_find_func_proto", "parse_btf_arg", "find_btf_func_param", "query_btf_context")
 _WORD = 8
 _PREFIXES = re.compile(r"^(?:const|volatile|struct|union)\s+")
 
 
 def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
     """What is wrong with the arguments that ``wanted`` reads."""
+    yield from refused_arguments(asked, wanted)
     for argument in wanted.arguments:
         if argument.symbol is not None and not asked.has(argument.symbol):
             text = f"{argument.text}: this kernel knows no symbol {argument.symbol}"
             yield Finding(Kind.EXTERN, text, errno.ENOENT, Reason.UNKNOWN_SYMBOL)
-        yield from _no_register(asked, argument)
-        if wanted.interface in _EVENTS and argument.name and not asked.has(*_BY_NAMES):
-            yield Finding(
-                Kind.REFUSED,
-                f"{argument.text}: this kernel's events read no arguments by their names, which "
-                "came in 6.5",
-                errno.EINVAL,
-                instead=("$arg1 or a register",),
-            )
     if wanted.interface is Interface.TRACEPOINT:
         yield from _fields(asked, wanted)
         return
@@ -90,22 +79,6 @@ def moved_arguments(asked: KernelFacts, wanted: Wanted) -> Iterator[Finding]:
             yield Finding(Kind.ARGUMENT, text, found_by="btf")
         yield from _lost(asked, wanted, argument, facts, function.parameters)
         yield from _declared(asked, wanted, argument, function.parameters)
-
-
-def _no_register(asked: KernelFacts, argument: WantedArgument) -> Iterator[Finding]:
-    """Registers are named as in the kernel's ``regoffset_table`` (arch/*/kernel/ptrace.c)."""
-    name, abi = argument.register, asked.known.image.isa.abi
-    if name is None or name in (*abi.pt_regs, *_LINK_REGISTER[asked.kernel.arch]):
-        return
-    theirs = (isa.abi.arguments for isa in ARCHITECTURES.values())
-    numbers = {names.index(name) for names in theirs if name in names}
-    yield Finding(
-        Kind.REFUSED,
-        f"{argument.text}: {asked.kernel.arch} has no register {name}",
-        errno.EINVAL,
-        instead=tuple(f"$arg{number + 1}, or %{abi.arguments[number]} here" for number in numbers),
-        found_by="rules",
-    )
 
 
 def _ordinal(asked: KernelFacts, wanted: Wanted, argument: WantedArgument) -> int | None:

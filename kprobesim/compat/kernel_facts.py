@@ -12,7 +12,9 @@ from kprobesim.compat.lsm_order import lsm_order
 from kprobesim.compat.names import FunctionNames
 from kprobesim.functions.facts import FunctionFacts
 from kprobesim.image import Symbol
+from kprobesim.inside.syscall_table import syscall_table
 from kprobesim.survey.known import KnownKernel
+from kprobesim.trace.kernel_facts import ImageFacts
 from kprobesim.types.btf import Btf
 from kprobesim.types.c_text import declaration
 from kprobesim.types.model import (
@@ -42,7 +44,6 @@ class KernelFacts:
         self.rules = known.rules
         self.kernel = AskedKernel(str(known.path), known.name, known.release, known.arch)
         self.function_names = FunctionNames(known.symbols)
-        self._tables: dict[str, frozenset[int]] = {}
         self._known_facts: dict[str, FunctionFacts] = {}
         self._modules_with: dict[str, tuple[str, ...]] = {}
         self.version = kernel_version(known.release, known.image.banner)
@@ -54,6 +55,12 @@ class KernelFacts:
     def lsm_order(self) -> list[str] | None:
         """The security modules that are switched on; ``None`` if the kernel does not tell."""
         return lsm_order(self.known)
+
+    @cached_property
+    def grammar(self) -> ImageFacts:
+        """What definitions of its ``kprobe_events`` are read by."""
+        known = self.known
+        return ImageFacts(known.rules.rules, known.image, texts=known.event_texts)
 
     # -- symbols -----------------------------------------------------------------------------------
 
@@ -90,14 +97,10 @@ class KernelFacts:
         start = self.known.image.bounds("_stext", "_etext")
         return f"{address:#x}" if start is None else f"_stext+{address - start[0]:#x}"
 
-    def table_of_pointers(self, symbol: str, most: int) -> frozenset[int]:
-        """What the first ``most`` words of the table at ``symbol`` hold; none without it."""
-        if symbol not in self._tables:
-            image, found = self.known.image, self.known.symbols.candidates(symbol)
-            size = min(found[0].size & -8, 8 * most) if found else 0
-            words = memoryview(image.read(found[0].address, size)).cast("Q") if size else ()
-            self._tables[symbol] = frozenset(words)
-        return self._tables[symbol]
+    @cached_property
+    def syscall_functions(self) -> frozenset[int]:
+        """The addresses in the table of 64-bit system calls; none where nobody tells of it."""
+        return frozenset(syscall_table(self.known.image))
 
     # -- what became of functions ------------------------------------------------------------------
 

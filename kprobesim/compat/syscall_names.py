@@ -18,7 +18,6 @@ _FUNCTION = re.compile(
     r"(?P<name>[a-z0-9_]+)"
 )
 _WRAPPER = re.compile(r"__(?:x64|ia32|arm64|s390x?|riscv)_(?:compat_|x32_compat_)?sys_[a-z0-9_]+")
-_TABLE = "sys_call_table"
 #: Not in include/uapi/asm-generic/unistd.h, which ARM64 has; 32-bit processes make them there.
 _WITHOUT_NUMBER = halves(
     x86_64=frozenset[str](),
@@ -29,7 +28,6 @@ _WITHOUT_NUMBER = halves(
         "vfork".split()
     ),
 )
-_MOST_CALLS = 640  # more than any architecture has
 
 
 def syscall_of(name: str) -> str | None:
@@ -62,7 +60,7 @@ def is_dispatched(asked: KernelFacts, function: str) -> bool | None:
     if not function.startswith(SYSCALL_PREFIX[asked.kernel.arch]):
         return None
     targets = {symbol.address for symbol in asked.functions_named(function)}
-    table = asked.table_of_pointers(_TABLE, _MOST_CALLS) if targets else frozenset()
+    table = asked.syscall_functions if targets else frozenset()
     if table:
         return not targets.isdisjoint(table)
     return False if syscall_of(function) in _WITHOUT_NUMBER[asked.kernel.arch] else None

@@ -37,15 +37,17 @@ class ProbeDefinition(HexRepr):
     """A definition without a fault in its grammar.
 
     Attributes:
-        kind: ``"p"`` or ``"r"``.
+        kind: ``"p"`` or ``"r"``; of those in ``dynamic_events`` alone ``"f"``, ``"t"``, ``"e"``.
         maxactive: Of a return probe, as it was given; 0: the kernel's default.
         group: The event's group.
         event: The event's name.
         module: The module that the place names; ``None``: it names none.
-        symbol: The place's symbol; ``None``: the place is an address.
+        symbol: The place's symbol; ``None``: the place is an address. Of an event probe it is
+            ``GROUP:EVENT``.
         offset: Bytes from the symbol.
         address: The place's address; ``None``: the place is a symbol.
         arguments: What it reads.
+        at_exit: It is an fprobe where the function returns.
         words: The words that were written, as errors show them.
     """
 
@@ -59,6 +61,7 @@ class ProbeDefinition(HexRepr):
     module: str | None = None
     offset: int = 0
     address: int | None = None
+    at_exit: bool = False
 
     @property
     def name(self) -> str:
@@ -68,7 +71,7 @@ class ProbeDefinition(HexRepr):
     @property
     def returns(self) -> bool:
         """Whether it is hit when the function returns."""
-        return self.kind == "r"
+        return self.kind == "r" or self.at_exit
 
     @property
     def qualified(self) -> str | None:

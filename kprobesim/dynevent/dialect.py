@@ -9,12 +9,12 @@ trace_dynevent.c, 5.10 to 7.3; held against the kernels themselves by
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from kprobesim.dynevent.messages import MESSAGES
 
-__all__ = ["Dialect", "dialect_of", "newest_dialect"]
+__all__ = ["Dialect", "dialect_of", "newest_dialect", "texts_of"]
 
 
 _NEWEST = (7, 3)
@@ -62,7 +62,7 @@ class Dialect:
         most_nested: Of ``+0(``, casts and per-CPU reads; 0: as many as there is room for.
     """
 
-    texts: dict[str, str]
+    texts: Mapping[str, str]
     btf: bool
     running_column: bool
     return_arguments: bool
@@ -99,9 +99,23 @@ def _has(version: _Version, mended: tuple[_Version, ...]) -> bool:
     return version >= last or any(version[:2] == each[:2] and version >= each for each in mended)
 
 
+def texts_of(has_text: Callable[[str], bool]) -> dict[str, str]:
+    """What a kernel says to each error that it knows.
+
+    Args:
+        has_text: Whether a text is in its image, as a string of its own.
+    """
+    texts = {}
+    for name, candidates in MESSAGES.items():
+        found = next((text for text in candidates if has_text(text)), None)
+        if found is not None:
+            texts[name] = found
+    return texts
+
+
 def dialect_of(
     version: tuple[int, ...],
-    has_text: Callable[[str], bool],
+    texts: Mapping[str, str],
     has_function: Callable[[str], bool],
     constants: Callable[[str], Collection[int]],
 ) -> Dialect:
@@ -109,15 +123,10 @@ def dialect_of(
 
     Args:
         version: Its version, (6, 1, 192).
-        has_text: Whether a text is in its image, as a string of its own.
+        texts: What it says to its errors: :func:`texts_of`.
         has_function: Whether it has a function of that name.
         constants: The numbers in a function's code.
     """
-    texts = {}
-    for name, candidates in MESSAGES.items():
-        found = next((text for text in candidates if has_text(text)), None)
-        if found is not None:
-            texts[name] = found
     newest = "TOO_MANY_NESTED" in texts
     btf = has_function(_BTF_SEARCH)
     return Dialect(
@@ -157,6 +166,5 @@ def newest_dialect(*, btf: bool) -> Dialect:
     Args:
         btf: Whether there are types to look arguments up in.
     """
-    return dialect_of(
-        _NEWEST, lambda text: True, lambda name: btf or name != _BTF_SEARCH, lambda name: (63,)
-    )
+    texts = texts_of(lambda text: True)
+    return dialect_of(_NEWEST, texts, lambda name: btf or name != _BTF_SEARCH, lambda name: (63,))

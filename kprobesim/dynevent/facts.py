@@ -31,8 +31,11 @@ class KernelFacts(Protocol):
         """``THREAD_SIZE`` in words of 64 bits."""
 
     @property
-    def types(self) -> tuple[Btf, ...]:
-        """Its own types, then those of its modules; empty without BTF."""
+    def types(self) -> tuple[Btf, ...] | None:
+        """Its own types, then those of its modules; empty without BTF.
+
+        ``None``: nobody knows them, and what needs them stays a ``Variable`` or a ``Cast``.
+        """
 
     def module_is_loaded(self, name: str) -> bool:
         """Whether a module of that name is loaded."""

@@ -10,10 +10,12 @@ from kprobesim.hexrepr import HexRepr
 __all__ = [
     "Address",
     "Argument",
+    "Cast",
     "Comm",
     "CurrentTask",
     "Deref",
     "Fetch",
+    "Field",
     "Immediate",
     "ImmediateString",
     "Memory",
@@ -22,6 +24,7 @@ __all__ = [
     "Stack",
     "StackPointer",
     "ThisCpu",
+    "Variable",
 ]
 
 
@@ -130,6 +133,41 @@ class Deref:
     user: bool = False
 
 
+@dataclass(frozen=True)
+class Variable:
+    """``file->f_path.dentry`` where no types are known that could tell where that is.
+
+    Attributes:
+        name: The function's argument, ``$retval``, ``$current``, or ``$arg*`` for all of them.
+        members: What is read of it, from the first on.
+    """
+
+    name: str
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cast:
+    """``(file)%di->f_pos`` where no types are known.
+
+    Attributes:
+        inner: The pointer.
+        structure: The struct that it is taken for.
+        members: What is read of that, from the first on.
+    """
+
+    inner: Fetch
+    structure: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """``$prev_pid``: a field of the event that an event probe is on, by its name."""
+
+    name: str
+
+
 Fetch: TypeAlias = (
     Register
     | Stack
@@ -144,4 +182,7 @@ Fetch: TypeAlias = (
     | Deref
     | Address
     | ThisCpu
+    | Variable
+    | Cast
+    | Field
 )

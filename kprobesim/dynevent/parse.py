@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import re
+from contextlib import suppress
 
-from kprobesim.dynevent.definition import ProbeArgument, ProbeDefinition
+from kprobesim.dynevent.definition import ProbeDefinition
+from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.dynevent.facts import KernelFacts
-from kprobesim.dynevent.grammar.argument import parse_argument
+from kprobesim.dynevent.grammar.arguments import parse_arguments
 from kprobesim.dynevent.grammar.c_text import as_bytes, as_text, kstrtouint, split_words
 from kprobesim.dynevent.grammar.command import Command
 from kprobesim.dynevent.grammar.context import Context
-from kprobesim.dynevent.grammar.meta_arguments import expand_dentries, expand_meta_arguments
 from kprobesim.dynevent.grammar.names import default_name, parse_event_name
 from kprobesim.dynevent.grammar.place import Place, parse_place
 
-__all__ = ["DEFAULT_GROUP", "parse_definition"]
+__all__ = ["DEFAULT_GROUP", "parse_definition", "parse_maxactive", "parse_old_or_new"]
 
 DEFAULT_GROUP = "kprobes"
 _MOST_ACTIVE = 4096  # KRETPROBE_MAXACTIVE_MAX
 _MOST_DIGITS = 63
-_MOST_ARGUMENTS = 128  # MAX_TRACE_ARGS
 
 
 def parse_definition(line: str, kernel: KernelFacts) -> ProbeDefinition:
@@ -48,7 +47,14 @@ def parse_definition(line: str, kernel: KernelFacts) -> ProbeDefinition:
     if event is None:
         event = _default_event(place, command, kernel)
     module, symbol = _split_module(place.symbol)
-    arguments = _parse_arguments(command, kernel, place)
+    context = Context(
+        command,
+        kernel,
+        function=place.symbol,
+        at_entry=place.at_entry,
+        returns=place.returns and place.flagged,
+    )
+    arguments = parse_arguments(list(command.words[2:]), context)
     return ProbeDefinition(
         kind="r" if place.returns else "p",
         group=as_text(group or DEFAULT_GROUP),
@@ -63,11 +69,44 @@ def parse_definition(line: str, kernel: KernelFacts) -> ProbeDefinition:
     )
 
 
+def parse_old_or_new(line: str, kernel: KernelFacts) -> tuple[ProbeDefinition, KernelFacts]:
+    """The probe that ``line`` defines in the newest grammar, or else in the kernel's own.
+
+    The newest refuses what older ones take: ``$retval`` of a function in assembly, which BTF has as
+    void.
+
+    Args:
+        line: As for :func:`parse_definition`.
+        kernel: The kernel.
+
+    Returns:
+        The probe, and the kernel with the grammar that it is in.
+
+    Raises:
+        ProbeEventError: Both refuse it: what the newest says.
+    """
+    try:
+        return parse_definition(line, kernel.newest), kernel.newest
+    except ProbeEventError:
+        with suppress(ProbeEventError):
+            return parse_definition(line, kernel), kernel
+        raise
+
+
 def _parse_maxactive(text: str, command: Command, *, returns: bool) -> int:
     if not re.match("[0-9]", text):
         return 0  # whatever else stands there
     if not returns:
         raise command.refusal("BAD_MAXACT_TYPE", 0, 1)
+    return parse_maxactive(text, command)
+
+
+def parse_maxactive(text: str, command: Command) -> int:
+    """The number behind ``r`` or ``f``.
+
+    Raises:
+        ProbeEventError: It is none, or too large.
+    """
     number, found = kstrtouint(text)
     if len(text) > _MOST_DIGITS or number or not found:
         raise command.refusal("BAD_MAXACT", 0, 1)
@@ -90,36 +129,3 @@ def _split_module(symbol: str | None) -> tuple[str | None, str | None]:
         return None, None if symbol is None else as_text(symbol)
     module, _, name = symbol.partition(":")
     return as_text(module), as_text(name)
-
-
-def _parse_arguments(
-    command: Command, kernel: KernelFacts, place: Place
-) -> tuple[ProbeArgument, ...]:
-    dialect = kernel.dialect
-    context = Context(
-        command,
-        kernel,
-        function=place.symbol,
-        at_entry=place.at_entry,
-        returns=place.returns and place.flagged,
-    )
-    words = list(command.words[2:])
-    if dialect.knows("NOSUP_BTFARG"):
-        words = expand_meta_arguments(words, context)
-    if len(words) > _MOST_ARGUMENTS:
-        if dialect.cuts_arguments:
-            del words[_MOST_ARGUMENTS:]
-        else:
-            raise command.refusal("TOO_MANY_ARGS", 2, number=errno.E2BIG)
-    if dialect.dentry_types:
-        words = expand_dentries(words, context)
-    found: list[ProbeArgument] = []
-    names: set[str] = set()
-    size = 0
-    for index, word in enumerate(words):
-        context.word = index + 2
-        argument = parse_argument(word, index + 1, names, size, context)
-        names.add(as_bytes(argument.name))
-        size += argument.type.size
-        found.append(argument)
-    return tuple(found)

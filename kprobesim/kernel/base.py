@@ -113,6 +113,11 @@ class Kernel(Opening, Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Wat
         return self.machine.clock.now() / 1e9
 
     @property
+    def cpu(self) -> int:
+        """The number of the CPU that runs now, as in a handler, or ran last."""
+        return self.machine.vcpu.number
+
+    @property
     @abstractmethod
     def current(self) -> Task | None:
         """The task that runs now, also in a handler: ``k.current.pid``, ``.tgid``, ``.comm``.

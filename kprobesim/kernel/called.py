@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.called_forks import CalledForks
 from kprobesim.kernel.called_memory import CalledMemory
 from kprobesim.kernel.modules import Module, Modules
+from kprobesim.kernel.racing import Racing
 from kprobesim.kprobes.arch_kprobes import Stepping
 from kprobesim.kprobes.arming.pages import MappedPages
 from kprobesim.kprobes.arming.protocol import HowToArm, KernelArming
@@ -47,13 +48,18 @@ from kprobesim.unbooted.not_set_up import NotSetUp
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 if TYPE_CHECKING:  # read when first asked for
+    from contextlib import ExitStack
+
+    from kprobesim.kernel.called_races import CalledRaces
     from kprobesim.kernel.called_runs import CalledRuns
+    from kprobesim.races.planned import PlannedCall
+    from kprobesim.races.trials import Trials
     from kprobesim.types.btf import Btf
 
 __all__ = ["CalledKernel"]
 
 
-class CalledKernel(Kernel):
+class CalledKernel(Kernel, Racing):
     """A kernel that never boots: its functions are called, one by one, and probed.
 
     It looks as a kernel does that has booted, as far as functions can tell that do not need tasks,
@@ -323,6 +329,19 @@ class CalledKernel(Kernel):
 
         self._target(function)
         return CalledRuns(self, function, arguments, self._memory, timeout)
+
+    @cached_property
+    def _races(self) -> CalledRaces:
+        from kprobesim.kernel.called_races import CalledRaces
+
+        return CalledRaces(self, self._memory)
+
+    def _trials(
+        self,
+        plan: Mapping[str, Sequence[PlannedCall]],
+        invariant: Callable[[dict[str, Any]], object] | None,
+    ) -> tuple[Trials, ExitStack]:
+        return self._races.trials(plan, invariant)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""

@@ -52,7 +52,7 @@ class SourceLineVerbs:
             if cache is None:
                 raise UsageError(
                     f"{self.image.path.name} has no debug information that can be read: give "
-                    "debug=, the vmlinux or the package with it (of Debian's kernels, the -dbg one)"
+                    "debug= (--debug), the vmlinux or the package with it (Debian: the -dbg one)"
                 )
             self._symcaches[path] = cache
         return [str(place) for place in line_places(self._symcaches[path], self.image, where)]

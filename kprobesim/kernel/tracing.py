@@ -6,9 +6,9 @@ import os
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from kprobesim.errors import UsageError
+from kprobesim.errors import KprobesimError, SymbolError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.kernel.programs import ProgramVerbs
 from kprobesim.machine.system import System
@@ -17,10 +17,14 @@ if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.trace.error_log import ErrorLog
+    from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
     from kprobesim.trace.kprobe_events import KprobeEvents
+    from kprobesim.trace.saved_tracing import TracingStore
     from kprobesim.trace.session import Trace
     from kprobesim.trace.tracefs import Tracefs
+    from kprobesim.trace.tracers.tracers import Tracers
     from kprobesim.trace.tracing import Tracing
+    from kprobesim.trace.triggers.commands import Triggers
     from kprobesim.trace.wanted import Wanted
 
 __all__ = ["TracingVerbs"]
@@ -85,7 +89,6 @@ class TracingVerbs(ProgramVerbs):
         from kprobesim.stack.orc import CodePlace
         from kprobesim.stack.walk import StackWalker
         from kprobesim.trace.filters.event_filter import apply_filter
-        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
         from kprobesim.trace.frames import StackNames
         from kprobesim.trace.session import Trace, Traced
         from kprobesim.trace.wanted import Places, wanted_of
@@ -93,7 +96,7 @@ class TracingVerbs(ProgramVerbs):
         if limit is not None and (not isinstance(limit, int) or limit < 0):
             raise UsageError(f"limit {limit!r}: give a number of entries")
         wanted, walker = wanted_of(events, filter), StackWalker(self.machine, self.image)
-        lines, facts = None, KernelFilterFacts(self.image)
+        lines, facts = None, self._filter_facts
         if stack:
             from kprobesim.functions.dwarf.source_lines import open_source_lines
 
@@ -106,6 +109,7 @@ class TracingVerbs(ProgramVerbs):
             places=Places(
                 lambda line: self.at_line(line, debug=debug),
                 lambda names, returns: self.functions(names, kretprobe=returns),
+                self._why_not,
             ),
             names=StackNames(
                 lambda address, exact: walker.frame(CodePlace(address, exact)),
@@ -116,6 +120,14 @@ class TracingVerbs(ProgramVerbs):
             on_notrace=not self.kprobes.strict,
         )
         return Trace(traced, wanted, stack=stack, limit=limit)
+
+    def _why_not(self, place: str) -> KprobesimError | None:
+        """What is wrong with a place of ``kprobe_events``: names like an unknown one, say."""
+        try:
+            verdict = self.check(place.partition("%")[0])
+        except KprobesimError as error:
+            return error
+        return None if verdict else SymbolError(place, verdict.message or "")
 
     @cached_property
     def tracing(self) -> Tracing:
@@ -140,7 +152,10 @@ class TracingVerbs(ProgramVerbs):
             self.image,
             self.kprobes,
             self.tracing,
+            self._tracers,
             self.kprobe_events,
+            self._filter_facts,
+            self._triggers,
             self._error_log,
         )
         return Tracefs(tree, self.machine.turn.short, self._mount)
@@ -152,6 +167,21 @@ class TracingVerbs(ProgramVerbs):
         return Mount(
             tracefs, path, allow_other=allow_other, symbols=lambda: kallsyms(self.image.symbols)
         )
+
+    @cached_property
+    def _tracers(self) -> Tracers:
+        from kprobesim.trace.tracers.tracers import Tracers
+
+        kprobes = self.kprobes
+        tracers = Tracers(
+            self.tracing,
+            self._programs,
+            self.machine,
+            self.image,
+            lambda: kprobes.init_memory.freed,
+        )
+        kprobes.module_notifier.subscribe(lambda module: tracers.module_coming(module.name))
+        return tracers
 
     @cached_property
     def kprobe_events(self) -> KprobeEvents:
@@ -173,23 +203,34 @@ class TracingVerbs(ProgramVerbs):
         kprobes.module_notifier.subscribe(lambda module: events.module_coming(module.name))
         return events
 
-    def restore_tracing(self, state: Any) -> None:
-        """Have the events and entries again that a snapshot holds.
-
-        Raises:
-            UsageError: They are damaged.
-        """
+    @property
+    def tracing_store(self) -> TracingStore:
+        """What keeps all of it in snapshots."""
         from kprobesim.trace.filters.event_filter import apply_filter
-        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
-        from kprobesim.trace.saved_tracing import restore_tracing
+        from kprobesim.trace.saved_tracing import TracingStore
 
-        facts = KernelFilterFacts(self.image)
-        restore_tracing(
+        facts = self._filter_facts
+        return TracingStore(
             self.tracing,
             self.kprobe_events,
+            self._triggers,
+            self._tracers,
+            self._programs.following,
             lambda event, text: apply_filter(event, text, facts),
-            state,
         )
+
+    @cached_property
+    def _triggers(self) -> Triggers:
+        from kprobesim.trace.triggers.commands import Triggers, commands_of
+
+        facts = self._filter_facts
+        return Triggers(self.tracing, facts, self._error_log, commands_of(facts.config))
+
+    @cached_property
+    def _filter_facts(self) -> KernelFilterFacts:
+        from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
+
+        return KernelFilterFacts(self.image)
 
     @cached_property
     def _error_log(self) -> ErrorLog:

@@ -114,6 +114,7 @@ class Typing:
         text = name.name if isinstance(name, Symbol) else name
         known = find_variable(text, self._types())
         if type is None and known is None:
+            self._places.linked_at(text, None)  # or it is not there at all
             raise TypesError(
                 self._kernel_types().source,
                 f"does not say of which type the variable {text} is: give one, as in "

@@ -54,6 +54,9 @@ class AggrKprobe(Kprobe):
         self._this_cpu = ctlblk.this
         self._strict = strict
 
+    def __repr__(self) -> str:
+        return f"<AggrKprobe at {self.addr:#x}: {len(self.children)} probes>"
+
     def add(self, p: Kprobe) -> None:
         """``p`` joins, before the others; the instruction is what it is for them.
 

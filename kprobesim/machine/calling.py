@@ -34,6 +34,8 @@ class Calling(System):
         return_address: Where they return to: the CPU is halted there. That is 4-6 times cheaper
             than Unicorn's end address, whose block is translated anew at every run.
         returned: Where the CPU is then.
+        counts_instructions: Whether calls without a limit count instructions, too, as long as
+            others do: to change that drops all translated code.
     """
 
     memory: GuestMemory
@@ -43,6 +45,7 @@ class Calling(System):
         super().__init__(engine, cpu, memory)
         self.turn.stop_soon = self._stop_soon
         self._stop_asked = False
+        self.counts_instructions = False
         self._result = cpu.regs_class.RETURN
         self._quick: QuickCall | None = None
         self._quick_most = len(cpu.regs_class.ARGUMENTS)
@@ -128,7 +131,7 @@ class Calling(System):
     def _stop_soon(self) -> None:
         """In a callback: let the current run end at the next block."""
         count = self.engine.counter_words
-        count[1] = min(count[0] + self.engine.extra_count, count[1])
+        count[1] = min(count[0] + self.engine.extra_count[0], count[1])
 
     def stop(self) -> None:
         """Let the outermost call that runs now end as :class:`CallStopped`, and all within it."""
@@ -161,7 +164,7 @@ class Calling(System):
                 if not begun:
                     if limit:
                         engine.count_instructions()
-                    elif not engine.counts.in_blocks:
+                    elif not engine.counts.in_blocks and not self.counts_instructions:
                         engine.count_blocks()
                     count = min(limit - used, most) if limit else most
                     status = engine.run(address, count, holding=is_alone())

@@ -18,7 +18,9 @@ from kprobesim.machine.stopwatch import RunTime, Stopwatch
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.trap import Trap
 from kprobesim.machine.turn import Turn
+from kprobesim.machine.unicorn.control_words import translation_words
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.exclusive_monitor import CLEAR, monitor_word
 from kprobesim.machine.vcpu import Vcpu
 
 __all__ = ["Names", "Originals", "System"]
@@ -107,6 +109,14 @@ class System:
 
     # -- several CPUs ------------------------------------------------------------------------------
 
+    @cached_property
+    def _translation(self) -> tuple[ctypes.c_uint64, ...]:
+        return translation_words(self.engine)
+
+    @cached_property
+    def _monitor(self) -> ctypes.c_uint64:
+        return monitor_word(self.engine)
+
     def add_vcpu(self) -> Vcpu:
         """One more CPU, with the registers that the engine has now.
 
@@ -130,14 +140,20 @@ class System:
     def switch_to(self, number: int) -> None:
         """Let the engine run CPU ``number`` from now on: between two runs.
 
-        Translations of addresses are forgotten: those of another CPU's page tables mean nothing.
+        What the engine knows of addresses is forgotten only if they mean something else for that
+        CPU, as with the page tables of another process. CPUs with the same page tables share what
+        is cached, as some do in hardware: whoever invalidates a page invalidates it for all, and
+        what another CPU has cached and nobody has invalidated, the guest must reckon with anyway.
         """
         old, new = self.vcpu, self.vcpus[number]
         if new is old:
             return
+        old.translation = [word.value for word in self._translation]
         old.context.save()
         new.context.restore()
-        new.engine.flush_tlb()
+        self._monitor.value = CLEAR
+        if new.translation != old.translation:
+            new.engine.flush_tlb()
         new.traps.enter()
         self.number_word[0] = number
         for words, saved in self._per_cpu:

@@ -42,7 +42,7 @@ class Guest:
             called by who needs it: from then on it is measured.
         caller: A word: who the caller is, where something else stands in the place of the return
             address, as the kernel's way of return probes has it; else 0.
-        cpu: The number of the CPU.
+        cpu: The word that is the number of the CPU that runs.
         tasks: Where its tasks are, and how they look.
         image: What it runs.
         stacks: The stacks of callers that its programs have met.
@@ -100,7 +100,7 @@ def guest_of(machine: System, tasks: Tasks, image: KernelImage) -> Guest:
         ram_size=memory.size,
         time=time,
         caller=(ctypes.c_uint64 * 1)(),
-        cpu=machine.vcpu.number,
+        cpu=ctypes.addressof(machine.number_word),
         tasks=tasks,
         image=image,
         stacks=Stacks(),

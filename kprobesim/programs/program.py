@@ -32,6 +32,8 @@ class Program:
             (``retval``, ``duration``). Arguments are then what they were at the entry, as in the
             kernel since 6.9.
         maxactive: How many calls a return program follows at a time, as a ``Kretprobe``'s.
+        shared: Whether the calls that a return program follows are those of many functions; each
+            keeps then which it is of (``Fact("here")``).
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Program:
         when: Any = None,
         returns: bool | None = None,
         maxactive: int = 0,
+        shared: bool = False,
     ) -> None:
         """Put a program together; raises :class:`UsageError` if that makes no sense."""
         if not isinstance(maxactive, int) or not -(1 << 31) <= maxactive < _MOST_ACTIVE:
             raise UsageError(f"maxactive {maxactive!r}: give an int below {_MOST_ACTIVE}")
         self.maxactive = maxactive
+        self.shared = shared
         if returns not in (None, True, False):
             raise UsageError(f"returns {returns!r}: give True, False, or None")
         if not isinstance(actions, (Action, Iterable)):
@@ -71,10 +75,15 @@ class Program:
         return tuple(value for top in tops for value in top.walk())
 
     @cached_property
-    def saved(self) -> tuple[Argument, ...]:
+    def arguments(self) -> tuple[Argument, ...]:
         """The arguments that a return program keeps from the entry, each once."""
         arguments = {v.n: v for v in self.values if isinstance(v, Argument)}
         return tuple(arguments[n] for n in sorted(arguments)) if self.returns else ()
+
+    @property
+    def saved(self) -> tuple[Value, ...]:
+        """All that it keeps from there."""
+        return (*self.arguments, Fact("here")) if self.shared else self.arguments
 
     @cached_property
     def is_timed(self) -> bool:
@@ -90,7 +99,7 @@ class Program:
     def shape(self) -> tuple[Any, ...]:
         """Equal for programs that the same code can be compiled for."""
         when = None if self.when is None else self.when.shape
-        return when, tuple(action.shape for action in self.actions), self.returns
+        return when, tuple(action.shape for action in self.actions), self.returns, self.shared
 
     def check(self, abi: Abi) -> None:
         """Whether it can be run on an architecture.

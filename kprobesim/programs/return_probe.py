@@ -108,7 +108,7 @@ class ReturnProgramProbe(ProgramProbe, KretprobeEntry):
             facts: What is known of the guest.
             maxactive: As a ``Kretprobe``'s.
         """
-        saved, timed = [argument.n for argument in self.program.saved], self.program.is_timed
+        saved, timed = [argument.n for argument in self.program.arguments], self.program.is_timed
 
         def entered(ri: KretprobeInstance, regs: Any) -> None:
             ri.data = facts.now() if timed else 0, {n: regs.arg(n) for n in saved}

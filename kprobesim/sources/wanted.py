@@ -124,6 +124,7 @@ class Wanted(HexRepr):
         file: The C file that is to tell apart functions of one name (``func@file.c``).
         alternatives: The targets that stand in one list with it (``kprobe:a, kprobe:b { }``):
             people often write all names that a function ever had, and one of them is enough.
+        definition: The line of ``kprobe_events`` that it is, for each kernel's own grammar.
         versions: The kernels that its source is compiled for; ``None`` if it is for all.
     """
 
@@ -148,6 +149,7 @@ class Wanted(HexRepr):
     source_place: str | None = None
     file: str | None = None
     alternatives: tuple[str, ...] = ()
+    definition: str | None = None
     versions: Versions | None = None
 
     @property

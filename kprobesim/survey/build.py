@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim import __version__
-from kprobesim.catalog.extra import needed
 from kprobesim.catalog.file import is_catalog, open_catalog
 from kprobesim.catalog.schema import FORMAT
 from kprobesim.catalog.writer import CatalogWriter, abandoned
 from kprobesim.errors import CatalogError, ImageError, KprobesimError, UsageError
+from kprobesim.extras import needed
 from kprobesim.image.files.source import open_file
 from kprobesim.survey.cataloged import pack_known
 from kprobesim.survey.known import open_known
@@ -104,7 +104,7 @@ def build_catalog(
         CatalogError: The directory cannot be made.
         UsageError: There are no kernels, ``jobs`` is no positive number, or pyarrow is missing.
     """
-    needed("pyarrow.parquet")
+    needed("pyarrow.parquet", "catalog")
     paths = list(dict.fromkeys(Path(kernel).absolute() for kernel in kernels))
     if not paths:
         raise UsageError("name at least one kernel to make a catalogue of")

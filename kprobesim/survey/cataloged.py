@@ -22,6 +22,7 @@ from kprobesim.snapshot.packing import (
 )
 from kprobesim.survey.fact_store import FactStore, pack_facts
 from kprobesim.survey.known import FactSource, KnownKernel
+from kprobesim.trace.kernel_facts import event_texts
 
 __all__ = ["CatalogedKernel", "pack_known"]
 
@@ -81,6 +82,12 @@ class CatalogedKernel(KnownKernel):
         found = self._survey.get("config")
         return found if isinstance(found, dict) else None
 
+    @cached_property
+    def event_texts(self) -> Mapping[str, str]:
+        """What it says to each error in definitions of ``kprobe_events``, by the error's name."""
+        found = self._survey.get("event_texts")  # which older catalogues do not have
+        return found if isinstance(found, dict) else event_texts(self.image)
+
     def module_types(self, module: str) -> tuple[bytes, bytes | None] | None:
         """The sections ``.BTF`` and ``.BTF.base`` of a module; ``None`` without.
 
@@ -114,6 +121,7 @@ def pack_known(
             "raw_tracepoints": sorted(kernel.raw_tracepoints),
             "trace_events": sorted(kernel.trace_events),
             "config": None if config is None else dict(config),
+            "event_texts": dict(kernel.event_texts),
         }
     )
     indices = array("I")

@@ -199,6 +199,13 @@ class KnownKernel:
         """Its options, ``{"CONFIG_BPF": "y"}``; ``None`` where nobody tells."""
         return read_config(self.image)
 
+    @cached_property
+    def event_texts(self) -> Mapping[str, str]:
+        """What it says to each error in definitions of ``kprobe_events``, by the error's name."""
+        from kprobesim.trace.kernel_facts import event_texts
+
+        return event_texts(self.image)
+
     # -- modules ---------------------------------------------------------------------------------
 
     @cached_property

@@ -9,22 +9,24 @@ from typing import Protocol
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.pages import DEFAULT_KB, Pages
 from kprobesim.trace.recorded import Recorded
+from kprobesim.trace.tracers.recording import RecordedCall
 
 __all__ = ["TraceBuffer"]
 
 _HEAD = 8  # struct trace_entry
+Record = Recorded | RecordedCall
 
 
 class Records(Protocol):
     """Where records come from."""
 
-    def fetch(self) -> Iterable[tuple[Recorded | TraceEntry, int, int]]:
+    def fetch(self) -> Iterable[tuple[Record | TraceEntry, int, int]]:
         """What came since the last time, each with its bytes in the kernel, and its time."""
 
     def forget(self) -> None:
         """Forget that."""
 
-    def make(self, one: Recorded) -> TraceEntry:
+    def make(self, one: Record) -> TraceEntry:
         """The entry of a record."""
 
 
@@ -34,7 +36,7 @@ class _Still:
     def __init__(self, source: Records) -> None:
         self.make = source.make
 
-    def fetch(self) -> Iterable[tuple[Recorded | TraceEntry, int, int]]:
+    def fetch(self) -> Iterable[tuple[Record | TraceEntry, int, int]]:
         return ()
 
     def forget(self) -> None:
@@ -63,7 +65,7 @@ class TraceBuffer:
         self._source = source
         self.written = self.overrun = self.dropped = 0
         self._told = 0  # of what was given up
-        self._entries: deque[TraceEntry | Recorded] = deque()
+        self._entries: deque[TraceEntry | Record] = deque()
         self._pages = Pages(kb)
 
     @property
@@ -103,7 +105,7 @@ class TraceBuffer:
         for recorded, size, time in self._source.fetch():
             self._put(recorded, size, time)
 
-    def _put(self, entry: TraceEntry | Recorded, size: int, time: int) -> None:
+    def _put(self, entry: TraceEntry | Record, size: int, time: int) -> None:
         fits, lost = self._pages.add(size, time)
         if not fits:
             self.dropped += 1
@@ -140,7 +142,7 @@ class TraceBuffer:
         self._entries.extend(entries)
         return iter(entries)
 
-    def _entry(self, entry: TraceEntry | Recorded) -> TraceEntry:
+    def _entry(self, entry: TraceEntry | Record) -> TraceEntry:
         return entry if isinstance(entry, TraceEntry) else self._source.make(entry)
 
     def __len__(self) -> int:

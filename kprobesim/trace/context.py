@@ -32,6 +32,8 @@ class Way(enum.Enum):
     BREAKPOINT = "breakpoint"
     JUMP = "jump"
     RETURN = "return"
+    CALL = "call"
+    """No probe's: a tracer's, which has not come to what its own code adds."""
 
 
 class _Layout(NamedTuple):
@@ -62,10 +64,12 @@ _X86 = {
     Way.BREAKPOINT: _Adds(irqs_off=True, nmi=True),
     Way.JUMP: _Adds(counted=1),
     Way.RETURN: _Adds(counted=1),
+    Way.CALL: _Adds(),
 }
 _ARM64 = {
     Way.BREAKPOINT: _Adds(counted=1, irqs_off=True),
     Way.RETURN: _Adds(),
+    Way.CALL: _Adds(),
 }
 _WAYS = halves(x86_64=_X86, arm64=_ARM64)
 _LOCKED_RETURN = _Adds(counted=1, irqs_off=True)  # kretprobe_hash_lock(), up to 5.10
@@ -141,6 +145,6 @@ class ContextOf:
             both = flags << 16 | count & 0xFF
         else:
             both = flags << 16 | min(count & 0xFF, 15) | min(found.migration_disabled, 15) << 4
-        if self._decrements:
+        if self._decrements and way is not Way.CALL:
             both -= 1
         return both >> 16 & 0xFF, both & 0xFF

@@ -20,7 +20,7 @@ from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.native import SIGNATURE, Native
 from kprobesim.trace.entry_names import EntryNames
 
-__all__ = ["CallGraph", "GraphCall", "record_calls"]
+__all__ = ["CallGraph", "GraphCall", "duration_column", "record_calls"]
 
 _HEADER = (
     "# tracer: function_graph\n"
@@ -108,18 +108,18 @@ class CallGraph:
             call, depth, ends = left.pop()
             indent = "  " * depth
             if ends:
-                yield f" 0) {_duration(call.duration)}|  {indent}}}\n"
+                yield f" 0) {duration_column(call.duration)}|  {indent}}}\n"
             elif not call.calls and call.left is not None:
-                yield f" 0) {_duration(call.duration)}|  {indent}{call.function}();\n"
+                yield f" 0) {duration_column(call.duration)}|  {indent}{call.function}();\n"
             else:
-                yield f" 0) {_duration(None)}|  {indent}{call.function}() {{\n"
+                yield f" 0) {duration_column(None)}|  {indent}{call.function}() {{\n"
                 if call.left is not None:
                     left.append((call, depth, True))
                 left += [(inner, depth + 1, False) for inner in call.calls[::-1]]
 
 
-def _duration(ns: int | None) -> str:
-    """The column of 14 characters: print_graph_duration()."""
+def duration_column(ns: int | None) -> str:
+    """The column of 14 characters: print_graphduration_column()."""
     if ns is None:
         return _NO_DURATION
     mark = next((mark for least, mark in _MARKS if ns > least), " ")

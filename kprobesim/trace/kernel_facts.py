@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-from kprobesim.dynevent.dialect import Dialect, dialect_of, newest_dialect
+from kprobesim.dynevent.dialect import Dialect, dialect_of, newest_dialect, texts_of
 from kprobesim.dynevent.hashed_pointer import hashed_pointer
 from kprobesim.errors import KprobeError
 from kprobesim.image import KernelImage
@@ -19,10 +19,15 @@ from kprobesim.trace.image_texts import has_text
 from kprobesim.types.btf import Btf
 from kprobesim.types.composites import Union
 
-__all__ = ["ImageFacts"]
+__all__ = ["ImageFacts", "event_texts"]
 
 _CREATE = ("trace_kprobe_create", "create_trace_kprobe")
 _STACK_BYTES = 16 << 10  # THREAD_SIZE where no type tells: 4 pages of 4 KiB
+
+
+def event_texts(image: KernelImage) -> dict[str, str]:
+    """What a kernel says to each error in definitions, by the error's name."""
+    return texts_of(lambda text: has_text(image, text))
 
 
 class ImageFacts:
@@ -33,6 +38,7 @@ class ImageFacts:
         image: The kernel alone.
         read: Reads its memory; ``None``: it does not run.
         newest_grammar: Its grammar is that of the newest kernels.
+        texts: What it says to errors; ``None``: its image is searched for that.
     """
 
     def __init__(
@@ -42,7 +48,9 @@ class ImageFacts:
         read: Callable[[int, int], bytes] | None = None,
         *,
         newest_grammar: bool = False,
+        texts: Mapping[str, str] | None = None,
     ) -> None:
+        self._texts = texts
         self._newest_grammar = newest_grammar
         self._rules = rules
         self._image = image
@@ -53,17 +61,15 @@ class ImageFacts:
         """Its grammar."""
         image = self._image
 
-        def known(text: str) -> bool:
-            return has_text(image, text)
-
         def has_function(name: str) -> bool:
             return bool(image.symbols.candidates(name))
 
         # a kernel without kprobe_events gets new ones
         if self._newest_grammar or not any(map(has_function, _CREATE)):
             return newest_dialect(btf=image.btf is not None)
+        texts = event_texts(image) if self._texts is None else self._texts
         return dialect_of(
-            image.version, known, has_function, lambda name: constants_of(image, name)
+            image.version, texts, has_function, lambda name: constants_of(image, name)
         )
 
     @cached_property

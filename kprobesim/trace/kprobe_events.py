@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from kprobesim.dynevent.alike import check_alike
 from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.dynevent.facts import KernelFacts
 from kprobesim.dynevent.grammar.c_text import as_bytes, as_text, split_words
 from kprobesim.dynevent.grammar.command import Command
-from kprobesim.dynevent.parse import parse_definition
+from kprobesim.dynevent.parse import parse_definition, parse_old_or_new
 from kprobesim.dynevent.resolve import resolve_symbols
 from kprobesim.errors import KprobeError
 from kprobesim.hexrepr import HexRepr
@@ -25,7 +26,6 @@ from kprobesim.trace.error_log import ErrorLog
 __all__ = ["EventProbe", "KprobeEvents", "ProbeEvent", "Registrar"]
 
 _CHUNK = 4096  # WRITE_BUFSIZE: a line has two characters less
-_UNKNOWN = "unknown"  # what the kernel compares where a place has no symbol
 
 
 @dataclass(eq=False, repr=False)
@@ -173,7 +173,7 @@ class KprobeEvents:
         Args:
             line: The command.
             dynamic: ``!`` before a definition deletes what it has defined, too.
-            newest: Take what the newest kernels take, whatever this one does.
+            newest: Take what the newest kernels take, as well as what this one does.
 
         Raises:
             ProbeEventError: It is refused; ``__cause__`` is what the rules for probes say.
@@ -186,7 +186,7 @@ class KprobeEvents:
             self.delete(words)
             return
         try:
-            self._create(line, self._kernel.newest if newest else self._kernel)
+            self._create(line, newest=newest)
         except ProbeEventError as error:
             self._log.add(error)
             raise
@@ -243,15 +243,20 @@ class KprobeEvents:
 
     # -- creating ----------------------------------------------------------------------------------
 
-    def _create(self, line: str, kernel: KernelFacts) -> None:
-        definition = parse_definition(line, kernel)
+    def _create(self, line: str, *, newest: bool) -> None:
+        kernel = self._kernel
+        if newest:
+            definition, kernel = parse_old_or_new(line, kernel)
+        else:
+            definition = parse_definition(line, kernel)
         words = tuple(map(as_bytes, definition.words))
         command = Command(words, kernel.dialect)
         key = definition.group, definition.event
         event = self._events.get(key)
         probe = EventProbe(definition, definition)
         if event is not None:
-            self._check_alike(event, definition, command)
+            others = [each.definition for each in event.probes]
+            check_alike(definition, others, command)
         elif self._registrar.has_event(*key):
             raise command.refusal("EVENT_EXIST", 0, number=errno.EEXIST)
         new = event is None
@@ -268,27 +273,6 @@ class KprobeEvents:
             raise
         self._events[key] = event
         self._order[probe] = event
-
-    def _check_alike(
-        self, event: ProbeEvent, definition: ProbeDefinition, command: Command
-    ) -> None:
-        """append_trace_kprobe()."""
-        first = event.first
-        if first.kind != definition.kind:
-            raise command.refusal("DIFF_PROBE_TYPE", 0, number=errno.EEXIST)
-        ours, theirs = definition.arguments, first.arguments
-        different = None
-        if len(ours) != len(theirs):
-            different = min(len(ours), len(theirs))
-        else:
-            for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-                if _kind(one.type) != _kind(other.type) or one.name != other.name:
-                    different = index
-                    break
-        if different is not None:
-            raise command.refusal("DIFF_ARG_TYPE", different + 2, number=errno.EEXIST)
-        if any(_same(probe.definition, definition) for probe in event.probes):
-            raise command.refusal("SAME_PROBE", 0, number=errno.EEXIST)
 
     def _register(self, event: ProbeEvent, probe: EventProbe, command: Command) -> None:
         """__register_trace_kprobe(), and what an errno of it is told as."""
@@ -355,17 +339,3 @@ class KprobeEvents:
             return f"0x{self._kernel.pointer_text(address)}"
         offset = f"+{definition.offset}" if definition.offset else ""
         return f"{definition.qualified}{offset}"
-
-
-def _kind(type: object) -> object:
-    """What of a type the kernel compares: the same type, and as many elements."""
-    return replace(type, bitfield=None)  # type: ignore[type-var]
-
-
-def _same(one: ProbeDefinition, other: ProbeDefinition) -> bool:
-    """trace_kprobe_has_same_kprobe(): all places without a symbol count as one."""
-    places = [
-        (each.qualified or _UNKNOWN, each.offset if each.symbol else 0) for each in (one, other)
-    ]
-    bodies = [[argument.body for argument in each.arguments] for each in (one, other)]
-    return places[0] == places[1] and bodies[0] == bodies[1]

@@ -18,6 +18,7 @@ from kprobesim.trace.recorded import Recorded, Source
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
 from kprobesim.trace.showing import Naming
 from kprobesim.trace.stack_traces import STACK_BYTES, StackTraces
+from kprobesim.trace.tracers.recording import CallRecord, RecordedCall
 from kprobesim.trace.ways import Ways
 
 __all__ = ["Reader"]
@@ -31,6 +32,7 @@ class Reader:
     Attributes:
         show: Makes the text of an entry of an event.
         stack_traces: What knows the entries that are stack traces.
+        calls: What is known of those that tracers have recorded, by their numbers.
     """
 
     def __init__(
@@ -58,13 +60,14 @@ class Reader:
         self._known: dict[int, tuple[TraceEvent, RecordLayout, Kprobe]] = {}
         self._at = cache(self._find_context)
         self.stack_traces: StackTraces | None = None
+        self.calls: dict[int, CallRecord] = {}
 
     def know(self, number: int, event: TraceEvent, layout: RecordLayout, p: Kprobe) -> None:
         """Entries of that ``number`` are of ``event``, and ``p`` is hit."""
         self._known[number] = event, layout, p
         self._ways.measure(p)
 
-    def fetch(self) -> Iterator[tuple[Recorded | TraceEntry, int, int]]:
+    def fetch(self) -> Iterator[tuple[Recorded | RecordedCall | TraceEntry, int, int]]:
         """What has been recorded since the last time, with its size in the kernel and its time."""
         sources: dict[int, Source] = {}
         names = self._saved.number
@@ -75,6 +78,12 @@ class Reader:
             if self.stack_traces is not None and number in self.stack_traces:
                 entry = self.stack_traces.entry(number, self._unpacked(number, data))
                 yield entry, STACK_BYTES, entry.time
+                continue
+            call = self.calls.get(number)
+            if call is not None:
+                found = call.take(data)
+                if found is not None:
+                    yield found
                 continue
             source = sources.get(number)
             if source is None:
@@ -107,8 +116,10 @@ class Reader:
         assert self._context is not None
         return self._context.at(word, way)
 
-    def make(self, one: Recorded) -> TraceEntry:
+    def make(self, one: Recorded | RecordedCall) -> TraceEntry:
         """The entry of a record; its task has the name that was saved last."""
+        if isinstance(one, RecordedCall):
+            return one.entry()
         source, values = one.source, one.values
         layout, event = source.layout, source.event
         time, ids, context = values[:3]

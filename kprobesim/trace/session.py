@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
+from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.errors import UsageError
 from kprobesim.html import table
 from kprobesim.trace.entry import TraceEntry
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from kprobesim.trace.exports.arrays import Arrays
 
 __all__ = ["Trace", "Traced"]
+
+_OF_PLACES = ("BAD_PROBE_ADDR", "NON_UNIQ_SYMBOL")
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,12 @@ class Trace(Sequence[TraceEntry]):
     def _define(self, wanted: Wanted, undo: ExitStack) -> None:
         events = self._traced.events
         for line in definitions_of(wanted, self._traced.places):
-            events.command(line, newest=self._traced.on_notrace)
+            try:
+                events.command(line, newest=self._traced.on_notrace)
+            except ProbeEventError as error:
+                if error.id in _OF_PLACES and error.__cause__ is None:
+                    raise error from self._traced.places.why_not(line.split()[1])
+                raise
             joined, probe = events.newest
             undo.callback(events.remove, joined, probe)
             name = f"{joined.group}/{joined.name}"
@@ -276,7 +284,8 @@ class Trace(Sequence[TraceEntry]):
 
     def header(self) -> str:
         """What stands above the entries in the file ``trace``, but for how many there are."""
-        lines = self._traced.tracing.header().splitlines(keepends=True)
+        tracing = self._traced.tracing
+        lines = tracing.shown.header(tracing.buffer).splitlines(keepends=True)
         return "".join(lines[:2] + lines[4:])
 
     def line(self, entry: TraceEntry) -> str:
@@ -316,13 +325,13 @@ class Trace(Sequence[TraceEntry]):
         and ``.svg`` (a flame graph: give ``stack=True`` to have more than one function in it).
 
         Raises:
-            UsageError: There is no such kind, or the library that writes it is not installed.
-            OSError: The file cannot be written.
+            UsageError: There is no such kind, the library that writes it is not installed, or the
+                file cannot be written.
         """
-        export = open_export(path, self.about)
-        for entry in self:
-            export.add(entry)
-        export.finish(self.profile, self.lost)
+        with open_export(path, self.about) as export:
+            for entry in self:
+                export.add(entry)
+            export.finish(self.profile, self.lost)
 
     def _as_arrays(self) -> Arrays:
         from kprobesim.trace.exports.arrays import Arrays
@@ -336,7 +345,7 @@ class Trace(Sequence[TraceEntry]):
         """A ``pyarrow.Table``, a row for each entry; the same one until more entries come.
 
         Raises:
-            ImportError: ``pyarrow`` is not installed: ``pip install 'kprobesim[frames]'``.
+            UsageError: ``pyarrow`` is not installed: ``pip install 'kprobesim[frames]'``.
         """
         return self._as_arrays().table
 
@@ -344,7 +353,7 @@ class Trace(Sequence[TraceEntry]):
         """A ``polars.DataFrame`` that shares the memory of :meth:`to_arrow`.
 
         Raises:
-            ImportError: ``polars`` or ``pyarrow`` is not installed.
+            UsageError: ``polars`` or ``pyarrow`` is not installed.
         """
         return self._as_arrays().to_polars()
 
@@ -352,7 +361,7 @@ class Trace(Sequence[TraceEntry]):
         """A ``pandas.DataFrame`` that shares the memory of :meth:`to_arrow`.
 
         Raises:
-            ImportError: ``pandas`` or ``pyarrow`` is not installed.
+            UsageError: ``pandas`` or ``pyarrow`` is not installed.
         """
         return self._as_arrays().to_pandas()
 
@@ -363,8 +372,7 @@ class Trace(Sequence[TraceEntry]):
             event: ``GROUP/NAME`` or ``NAME``; by default the only event that there is.
 
         Raises:
-            UsageError: There is no such event, or there are several.
-            ImportError: ``numpy`` is not installed.
+            UsageError: There is no such event, or there are several; ``numpy`` is not installed.
         """
         return self._as_arrays().records(self._event(event))
 

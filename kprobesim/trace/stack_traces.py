@@ -14,7 +14,7 @@ from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.field_values import ProbeFields
-from kprobesim.trace.showing import Naming
+from kprobesim.trace.shown import Shown
 
 __all__ = ["STACK_BYTES", "StackOutlets", "StackTraces", "stack_values"]
 
@@ -26,17 +26,11 @@ class Surroundings(Protocol):
     """What a stack trace is told of the trace that it is in."""
 
     @property
-    def name(self) -> Naming:
-        """Names addresses."""
+    def shown(self) -> Shown:
+        """How entries are shown."""
 
     def context_at(self, p: Kprobe, word: int) -> tuple[int, int]:
         """``common_flags`` and ``common_preempt_count`` of a hit."""
-
-    def saved_comm(self, pid: int) -> str:
-        """The name of a task."""
-
-    def before(self, entry: TraceEntry) -> str:
-        """The columns of an entry."""
 
 
 def stack_values(fields: ProbeFields) -> tuple[Value, ...]:
@@ -97,6 +91,7 @@ class StackTraces:
     def entry(self, number: int, values: Sequence[Any]) -> TraceEntry:
         """The entry of what was recorded (``trace_stack_print()``)."""
         event, trace = self._events[number], self._trace
+        shown = trace.shown
         time, ids, context, here, stack_number = values
         pid, tgid = ids_of(ids)
         flags = preempt_count = 0
@@ -106,15 +101,15 @@ class StackTraces:
         stack = (here, *self.numbers.get(stack_number, ()))
 
         def show(entry: TraceEntry) -> str:
-            lines = "".join(f"\n => {trace.name(at).partition('/')[0]}" for at in stack)
-            return f"{trace.before(entry)}<stack trace>{lines}"
+            lines = "".join(f"\n => {shown.name(at).partition('/')[0]}" for at in stack)
+            return f"{shown.before(entry)}<stack trace>{lines}"
 
         return TraceEntry(
             time=time,
             cpu=0,
             pid=pid,
             tgid=tgid,
-            comm=trace.saved_comm(pid),
+            comm=shown.saved_comm(pid),
             flags=flags,
             preempt_count=preempt_count,
             event="ftrace/kernel_stack",

@@ -10,12 +10,11 @@ from functools import cached_property
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.image import KernelImage
+from kprobesim.inside.syscall_table import syscall_table
 
 __all__ = ["SyscallNames"]
 
-_TABLE = "sys_call_table"
 _KNOWS = "get_syscall_name"  # is there with CONFIG_FTRACE_SYSCALLS
-_MOST = 640  # more than any architecture has
 _NONE = "ni_syscall"
 
 
@@ -40,10 +39,4 @@ class SyscallNames:
     @cached_property
     def _addresses(self) -> tuple[int, ...]:
         """The functions of the table; none in a kernel that names no system calls."""
-        symbols = self._image.symbols
-        table = symbols.get(_TABLE)
-        if table is None or symbols.get(_KNOWS) is None:
-            return ()
-        whole = symbols.at(table.address)
-        size = 0 if whole is None or whole.size is None else min(whole.size & -8, 8 * _MOST)
-        return tuple(memoryview(self._image.read(table.address, size)).cast("Q"))
+        return syscall_table(self._image) if self._image.symbols.get(_KNOWS) is not None else ()

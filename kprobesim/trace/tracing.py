@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -18,7 +18,6 @@ from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
 from kprobesim.programs.stores.stream import Stream
 from kprobesim.trace.buffer import TraceBuffer
-from kprobesim.trace.columns import Columns
 from kprobesim.trace.context import ContextOf
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
@@ -31,12 +30,15 @@ from kprobesim.trace.probe import TraceProbe
 from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.saved_cmdlines import SavedCmdlines
+from kprobesim.trace.shown import Shown, View
 from kprobesim.trace.stack_traces import StackTraces
+from kprobesim.trace.tracers.recording import CallRecord
 from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
 
 _S = TypeVar("_S", bound=Stream)
+_T = TypeVar("_T")
 _FIRST_ID = 2000  # behind those of the kernel's own events
 
 
@@ -51,7 +53,8 @@ class Tracing:
         pids: Of which tasks events are recorded; :meth:`follow_pids` when that has changed.
         snapshot: What the last snapshot has taken.
         stack_traces: The stacks that triggers have written into the buffer.
-        columns: What stands before an event's own words.
+        shown: How entries are shown.
+        view: How the text of all of them is made.
         on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
             CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
@@ -82,14 +85,15 @@ class Tracing:
             image.arch, image.version, lambda symbol: image.symbols[symbol].address
         )
         self._stream: Stream = programs.new_stream()
-        self.columns = Columns(image.version)
-        self.options = {"irq-info"}
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
         self._ways = Ways(kprobes)
         self.saved = SavedCmdlines(programs, tasks, image, self._stream)
         context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
+        self.shown = Shown(image, self.name, self.saved, context if booted else None)
+        self.options = self.shown.options
+        self.view: View = self.shown
         self._reader = reader = Reader(
             self._stream,
             self.saved,
@@ -326,37 +330,20 @@ class Tracing:
         """``common_flags`` and ``common_preempt_count`` of a hit of ``p``, by its "context"."""
         return self._reader.contexts(p)(word)
 
-    def saved_comm(self, pid: int) -> str:
-        """The name of a task, as far as it was saved."""
-        return self.saved[pid]
-
     def _show(self, event: TraceEvent, entry: TraceEntry) -> str:
-        return self.before(entry) + event.body(entry, self.name)
+        return self.shown.before(entry) + event.body(entry, self.name)
 
-    def before(self, entry: TraceEntry) -> str:
-        """The columns of an entry, with the name of its task that was saved last."""
-        return self.columns.before(
-            entry,
-            self.saved.get(entry.pid, entry.comm),
-            irq_info="irq-info" in self.options,
-            tgid="record-tgid" in self.options,
-        )
+    # -- tracers -----------------------------------------------------------------------------------
+
+    def add_tracer(self, make: Callable[[Stream, dict[int, CallRecord], Shown], _T]) -> _T:
+        """Let a tracer record into the buffer: ``make(stream, known, shown)`` makes it."""
+        return make(self._stream, self._reader.calls, self.shown)
 
     # -- files -------------------------------------------------------------------------------------
 
-    def header(self, buffer: TraceBuffer | None = None) -> str:
-        """What stands above the entries in ``trace``, or above those of another ``buffer``."""
-        buffer = self.buffer if buffer is None else buffer
-        return self.columns.header(
-            len(buffer),
-            buffer.written,
-            irq_info="irq-info" in self.options,
-            tgid="record-tgid" in self.options,
-        )
-
     def text(self) -> str:
         """The text of the file ``trace``."""
-        return self.header() + "".join(f"{entry}\n" for entry in self.buffer)
+        return self.view.header(self.buffer) + "".join(self.view.lines(self.buffer))
 
     def profile(self) -> str:
         """The text of the file ``kprobe_profile``."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from kprobesim.errors import UsageError
+from kprobesim.errors import KprobesimError, UsageError
 from kprobesim.functions.dwarf.line_places import LINE
 
 __all__ = ["Places", "Wanted", "definitions_of", "wanted_of"]
@@ -42,10 +42,13 @@ class Places:
         of_line: The places of a source line.
         of_pattern: The functions of a pattern; those that may be followed to their returns if that
             is asked for.
+        why_not: What is wrong with a place where there may be no probe, in more words than the
+            kernel's.
     """
 
     of_line: Callable[[str], Sequence[str]]
     of_pattern: Callable[[str, bool], Sequence[str]]
+    why_not: Callable[[str], KprobesimError | None]
 
 
 def wanted_of(events: Sequence[str | tuple[str, str] | Wanted], filter: str | None) -> list[Wanted]:

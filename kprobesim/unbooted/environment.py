@@ -19,7 +19,13 @@ from kprobesim.sizes import MASK64, PAGE
 from kprobesim.unbooted.kasan import set_up_kasan
 from kprobesim.unbooted.pointer_auth import PointerAuth
 
-__all__ = ["current_task", "find_current_task", "percpu_offset", "set_up_environment"]
+__all__ = [
+    "current_task",
+    "fill_x86_percpu",
+    "find_current_task",
+    "percpu_offset",
+    "set_up_environment",
+]
 
 _X86_CANARY = 0x28  # offset in fixed_percpu_data where compilers expect it (asm/processor.h)
 _CANARY = 0x5AFE_57AC_CA4A_4200  # the kernel's canaries end in a zero byte, too
@@ -104,20 +110,25 @@ def _set_up_x86(machine: Machine, image: KernelImage) -> None:
         machine.cpu.set_percpu_base(area)
         memory.write_u64(area + _X86_CANARY, _CANARY)
         return
+    fill_x86_percpu(machine, image, 0, percpu_offset(image))
+
+
+def fill_x86_percpu(machine: Machine, image: KernelImage, number: int, offset: int) -> None:
+    """Let CPU ``number``, which runs, have its per-CPU variables ``offset`` behind their names."""
+    memory = machine.memory
     start = _address(image, "__per_cpu_start") or 0
-    offset = percpu_offset(image)
     machine.cpu.set_percpu_base(offset)
     variable = _address(image, "this_cpu_off")
     if variable is not None:
         memory.write_u64((offset + variable) & MASK64, offset)
     table = _address(image, "__per_cpu_offset")
     if table is not None:
-        memory.write_u64(table, offset)
+        memory.write_u64(table + 8 * number, offset)
     guard = _address(image, "__stack_chk_guard")  # 6.15 and later: a variable like others
     if guard is not None:
         memory.write_u64((offset + guard) & MASK64, _CANARY)
     elif start == 0:
-        memory.write_u64(image.percpu_load + _X86_CANARY, _CANARY)
+        memory.write_u64((offset + _X86_CANARY) & MASK64, _CANARY)
     for name, place in _X86_PREEMPT_COUNTS:
         variable = _address(image, name)
         if variable is not None:

@@ -36,7 +36,10 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
             f"give a multiple of {PAGE}, at least {needed >> 20} MiB"
         )
     if first - delta < base:
-        raise UsageError(f"{image.path}: its first segment {first:#x} lies below all RAM")
+        raise UsageError(
+            f"{image.path}: its first segment {first:#x} lies below all RAM: it is no kernel, or "
+            "one that is linked where no memory is"
+        )
     machine = Machine(image.arch, size, image_end=end - delta)
     ram = machine.memory.ram
     for segment in image.segments:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+
 import pytest
 from makers.arm64_code import (
     LOOP,
@@ -18,6 +21,7 @@ from makers.arm64_code import (
 )
 
 from kprobesim.boot.arm64.board import Arm64Board
+from kprobesim.boot.faults import GuestHang
 from kprobesim.boot.stop import Stop
 from kprobesim.errors import UsageError
 
@@ -89,6 +93,13 @@ def test_a_software_interrupt_wakes_the_other_cpu() -> None:
     assert b.time == pytest.approx(0.1, abs=1e-3)
 
 
+@pytest.mark.parametrize("hint", [0xD503203F, 0xD503205F])  # yield, wfe
+def test_a_turn_ends_where_a_cpu_spins(hint: int) -> None:
+    b = started([hint, 0x17FFFFFF], [*say("1"), *POWER_OFF, LOOP])  # b to the hint
+    assert b.run(timeout=5).kind is Stop.POWER_OFF
+    assert b.time < 1e-6  # and a whole turn would take 80
+
+
 def test_states_hold_all_cpus() -> None:
     b = started([*say("a "), *[0xD503201F] * 8, LOOP], [READ_AFFINITY, *say("b "), LOOP])
     b.run(seconds=0.0005)
@@ -108,3 +119,39 @@ def test_states_hold_all_cpus() -> None:
 def test_refuses_other_numbers_of_cpus(cpus: object) -> None:
     with pytest.raises(UsageError, match="from 1 to 8"):
         several([LOOP], [], cpus)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("switched", [False, True])
+def test_an_exclusive_store_fails_where_another_cpu_has_run(switched: bool) -> None:
+    """It may have stored something and put the old value back."""
+    ldxr, branch, stxr = 0xC85F7C20, 0x14000001, 0xC8027C23  # x0 and w2, x3 at [x1]; b . + 4
+    b = several([*mov(1, KERNEL + 0x1000), ldxr, branch, stxr, WFI, LOOP], [])
+    machine = b.machine
+    words, pc = machine.words, machine.engine.layout.pc
+    machine.engine.run(words[pc], 2)  # blocks, of which the first is the header
+    if switched:
+        machine.switch_to(1)
+        machine.switch_to(0)
+    machine.engine.run(words[pc], 1)
+    assert words[2] == switched
+
+
+def test_a_cpu_that_hangs_is_told_with_what_the_others_do() -> None:
+    """CPU 1 loops with interrupts off, while CPU 0 waits and CPU 2 is off."""
+    b = started([WFI, LOOP], [LOOP], cpus=3)
+    b.progress.stuck = 0.01
+    with pytest.raises(GuestHang, match=r"^CPU 1 has had interrupts off .* 0\.01 s") as caught:
+        b.run(timeout=10)
+    hang = pickle.loads(pickle.dumps(caught.value))
+    doing = [other.doing for other in hang.others]
+    assert (hang.cpu, doing) == (1, ["waits for an interrupt", "is off"])
+    assert re.search(r"(?s), on CPU 1 at 0x.*\nCPU 0 waits for an interrupt, at 0x", str(hang))
+    assert hang.as_dict()["others"][0]["cpu"] == 0  # type: ignore[index]
+
+
+def test_all_cpus_wait_for_ever() -> None:
+    b = started([WFI, LOOP], [WFI, LOOP])
+    b.machine.cpu.write_flags(0x5)
+    with pytest.raises(GuestHang, match="waits for an interrupt, and none can come") as caught:
+        b.run(timeout=5)
+    assert len(caught.value.others) == 1

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from kprobesim import CatalogError, KprobesimError, UsageError
-from kprobesim.catalog import extra, file, schema
+from kprobesim import CatalogError, KprobesimError, UsageError, extras
+from kprobesim.catalog import file, schema
 from kprobesim.catalog.file import is_catalog, open_catalog
 from kprobesim.catalog.query import catalog_files, query
 from kprobesim.catalog.writer import CatalogWriter
@@ -183,7 +183,7 @@ def test_without_the_extra_it_is_said_what_to_install(
             raise ImportError(f"No module named {name!r}")
         return builtins.__import__(name)
 
-    monkeypatch.setattr(extra, "import_module", import_module)
+    monkeypatch.setattr(extras, "import_module", import_module)
     with pytest.raises(UsageError, match=rf"needs {missing}.*pip install 'kprobesim\[catalog\]'"):
         query("SELECT 1", [small])
 

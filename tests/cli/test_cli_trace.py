@@ -158,6 +158,13 @@ def test_what_ends_with_a_fault_is_written_first(cli: Cli, sample: Path, tmp_pat
     assert len(json.loads(file.read_text())["entries"]) == 1
 
 
+def test_calls_are_shown_up_to_the_fault_that_ends_them(cli: Cli, sample: Path) -> None:
+    outcome = cli("trace", sample, "--graph", "strlen", "--", "strlen(0x10)")
+    assert outcome.code == 1
+    assert "strlen+" in outcome.err
+    assert outcome.lines[-1] == " 0)               |  strlen() {"
+
+
 def test_ctrl_c_ends_it_and_writes(sample: Path, tmp_path: Path) -> None:
     file = tmp_path / "t.json"
     event = ("-e", "p count_to n=$arg1:u64", "-o", str(file))

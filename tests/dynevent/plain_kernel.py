@@ -22,10 +22,10 @@ class PlainKernel:
     ambiguous: frozenset[str] = frozenset()
     stack_words: int = 2048
     types: tuple[Btf, ...] = ()
+    newest: PlainKernel = field(init=False)
 
-    @property
-    def newest(self) -> PlainKernel:
-        return self
+    def __post_init__(self) -> None:
+        self.newest = self
 
     @property
     def registers(self) -> dict[str, str]:

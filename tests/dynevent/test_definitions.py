@@ -10,7 +10,7 @@ from dynevent.plain_kernel import PlainKernel
 
 from kprobesim import ProbeEventError
 from kprobesim.dynevent.definition import ProbeArgument
-from kprobesim.dynevent.dialect import dialect_of
+from kprobesim.dynevent.dialect import dialect_of, texts_of
 from kprobesim.dynevent.fetch import (
     Address,
     Argument,
@@ -25,7 +25,7 @@ from kprobesim.dynevent.fetch import (
     StackPointer,
 )
 from kprobesim.dynevent.hashed_pointer import hashed_pointer
-from kprobesim.dynevent.parse import parse_definition
+from kprobesim.dynevent.parse import parse_definition, parse_old_or_new
 from kprobesim.dynevent.resolve import resolve_symbols
 
 # A caret stands before the column that error_log shows, as in the kernel's own tests of it.
@@ -162,7 +162,7 @@ OLD_TEXTS = (
 
 def test_old_kernels_know_less(arch: str) -> None:
     """What is not in their images they neither take nor say."""
-    old = dialect_of((5, 10), OLD_TEXTS.__contains__, lambda _: False, lambda _: ())
+    old = dialect_of((5, 10), texts_of(OLD_TEXTS.__contains__), lambda _: False, lambda _: ())
     kernel = PlainKernel(arch, old)
     refused = {
         "@1:char": "Unknown type is specified",
@@ -176,7 +176,7 @@ def test_old_kernels_know_less(arch: str) -> None:
 
 
 def test_short_logs_keep_the_start_of_a_command(arch: str) -> None:
-    old = dialect_of((5, 10), OLD_TEXTS.__contains__, lambda _: False, lambda _: ())
+    old = dialect_of((5, 10), texts_of(OLD_TEXTS.__contains__), lambda _: False, lambda _: ())
     line = f"p f {' '.join(f'a{number}=@1' for number in range(60))} {'b' * 40}=@2"
     with pytest.raises(ProbeEventError) as caught:
         parse_definition(line, PlainKernel(arch, old))
@@ -192,3 +192,16 @@ def test_hashed_pointers() -> None:
     assert hashed_pointer(0, (1, 2)) == "0" * 16
     assert hashed_pointer(0x1000, (0, 0)) == "(____ptrval____)"
     assert hashed_pointer((1 << 64) - 1, (1, 2)) == "f" * 16
+
+
+def test_what_only_the_kernel_itself_takes_is_taken_beside_the_newest(arch: str) -> None:
+    newest = PlainKernel(arch)
+    kernel = PlainKernel(arch, replace(newest.dialect, newest=False, most_nested=0))
+    kernel.newest = newest
+    nested = "+0(" * 9 + "@f" + ")" * 9
+    with pytest.raises(ProbeEventError, match="Too many nested"):
+        parse_definition(f"p f {nested}", newest)
+    assert parse_old_or_new(f"p f {nested}", kernel)[1] is kernel
+    assert parse_old_or_new("p f $current", kernel)[1] is newest
+    with pytest.raises(ProbeEventError, match="Invalid \\$-variable"):
+        parse_old_or_new("p f $nothing", kernel)

@@ -59,6 +59,16 @@ def test_each_event_may_have_a_filter(guest: CalledKernel) -> None:
     assert [(entry.name, entry.fields["a"]) for entry in trace] == [("one", 1), ("other", 2)]
 
 
+def test_a_place_that_is_not_there_is_told_with_names_like_it(guest: CalledKernel) -> None:
+    with pytest.raises(ProbeEventError) as raised, guest.trace("p strlem+0"):
+        pass
+    assert str(raised.value).splitlines()[:2] == [
+        "trace_kprobe: error: Invalid probed address or symbol",
+        "  Command: p strlem+0",
+    ]
+    assert "did you mean strlen" in str(raised.value)
+
+
 def test_nothing_is_left_of_what_is_refused(guest: CalledKernel) -> None:
     with pytest.raises(ProbeEventError) as raised, guest.trace("p gcd", "p gcd x=%nosuch"):
         pass

@@ -104,3 +104,25 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("kprobesim.trace.exports.export.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'kprobesim\[trace\]'"):
         check_export("t.parquet")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".parquet", ".svg"])
+def test_a_file_is_whole_or_not_there(tmp_path: Path, suffix: str) -> None:
+    full, cut = tmp_path / f"full{suffix}", tmp_path / f"cut{suffix}"
+    full.symlink_to("/dev/full")
+    with (
+        pytest.raises(UsageError, match=rf"full{suffix} cannot be written: No space left"),
+        open_export(full, ABOUT) as export,
+    ):
+        for entry in ENTRIES * 500:
+            export.add(entry)
+        export.finish(PROFILE, 0)
+    assert full.is_symlink()  # only what was begun here goes away again
+    with pytest.raises(KeyboardInterrupt), open_export(cut, ABOUT) as export:
+        export.add(ENTRIES[0])
+        raise KeyboardInterrupt
+    assert not cut.exists()
+    with pytest.raises(KeyboardInterrupt), open_export(cut, ABOUT) as export:
+        export.finish(PROFILE, 0)
+        raise KeyboardInterrupt
+    assert cut.exists()

@@ -63,3 +63,5 @@ def test_variables_and_addresses_are_typed(real_kernel: CalledKernel) -> None:
         k.variable("vfs_read")
     with pytest.raises(SymbolError):
         k.variable("no_such_variable", "int")
+    with pytest.raises(SymbolError, match="no symbol is named no_such_variable"):
+        k.variable("no_such_variable")

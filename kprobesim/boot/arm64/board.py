@@ -49,6 +49,7 @@ _PAGES_16K = 2
 _SCR = 0x531  # NS, RES1, HCE, RW: without it Unicorn takes EL1 for AArch32
 _HCR, _HCR_IRQ = 1 << 31 | 1 << 4, 1 << 7  # RW IMO; VI: a virtual interrupt waits
 _PSTATE_EL1H = 0x3C5
+_MASKED = 0x80  # PSTATE.I
 _MPIDR_RES1 = 1 << 31
 
 _UNDEFINED, _SMC = 1, 13  # Unicorn's exception numbers
@@ -73,6 +74,7 @@ class Arm64Board(Board):
         engine = self.machine.engine
         self._words, self._pc = engine.words, engine.layout.pc
         self._syndrome = engine.fields["esr"]
+        self._write_hcr = engine.system_register(*HCR_EL2).write
         self._offered = False  # whether the CPU that runs is told of an interrupt
 
         self.gic = Gic(self._interrupt, self.cpus, self._current)
@@ -160,7 +162,7 @@ class Arm64Board(Board):
         """
         engine = self.machine.engine
         engine.write_system(*SCR_EL3, _SCR)
-        engine.write_system(*HCR_EL2, self._hcr)
+        self._write_hcr(self._hcr)
         engine.write_system(*CNTHCTL_EL2, 0)
         engine.write_flags(_PSTATE_EL1H)
         engine.write_system(*CNTHCTL_EL2, 0)  # this makes PSTATE take effect
@@ -242,6 +244,8 @@ class Arm64Board(Board):
         if vector == _SMC:
             words = self._words
             words[0] = self.psci.call(words[0] & MASK32, words[1], words[2], words[3])
+            if self.psci.starting:
+                self.clock.stop_run()
             return True
         return False
 
@@ -282,7 +286,7 @@ class Arm64Board(Board):
 
     def _set_interrupt(self, level: bool) -> None:
         self._offered = level
-        self.machine.engine.write_system(*HCR_EL2, self._hcr | (_HCR_IRQ if level else 0))
+        self._write_hcr(self._hcr | (_HCR_IRQ if level else 0))
 
     def _timer_line(self, level: bool, cpu: int) -> None:
         self.gic.set_line(16 + TIMER_PPI, level, cpu)
@@ -299,7 +303,7 @@ class Arm64Board(Board):
     def mode(self) -> tuple[bool, bool]:
         """Whether the CPU is at EL1, and whether PSTATE.I is clear."""
         flags = self.machine.cpu.read_flags()
-        return bool(flags & 0xC), not flags & 0x80
+        return bool(flags & 0xC), not flags & _MASKED
 
     def next_event(self) -> int | None:
         """When the first timer is due, in virtual nanoseconds."""
@@ -331,8 +335,10 @@ class Arm64Board(Board):
             return False
 
     def idle_for_ever(self) -> None:
-        """WFI with nothing to wait for: a hang, unless the guest has switched its CPU off."""
-        if self.machine.cpu.read_flags() & 0x80 and self.timers.next_event is None:
+        """WFI with nothing to wait for: a hang, unless the guest has switched its CPUs off."""
+        on = [vcpu for vcpu in self.machine.vcpus if self.is_on(vcpu.number)]
+        masked = all(vcpu.saved_regs().flags & _MASKED for vcpu in on)
+        if masked and self.timers.next_event is None:
             self.stop(StopReason(Stop.HALT))
         else:
             super().idle_for_ever()

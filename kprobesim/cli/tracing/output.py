@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from rich.live import Live
 
@@ -45,14 +45,15 @@ class Output:
         problem: BaseException | None = None
         ended = ""
         self._trace.prepare()
-        with closing(self._trace):
-            self._open()
-            try:
-                ended = work(self)
-            except BaseException as error:
-                problem = error
-        self._write(self._trace.take())
-        self._end(ended)
+        with ExitStack() as opened:
+            with closing(self._trace):
+                self._open(opened)
+                try:
+                    ended = work(self)
+                except BaseException as error:
+                    problem = error
+            self._write(self._trace.take())
+            self._end(ended)
         if problem is not None:
             raise problem
 
@@ -64,9 +65,9 @@ class Output:
         """Record nothing until :meth:`begin`."""
         self._trace.pause()
 
-    def _open(self) -> None:
+    def _open(self, opened: ExitStack) -> None:
         about = self._trace.about
-        self._exports = [open_export(file, about) for file in self._files]
+        self._exports = [opened.enter_context(open_export(file, about)) for file in self._files]
         if self._json:
             self._document = JsonFile(sys.stdout, about)
         if self._prints:
@@ -74,6 +75,7 @@ class Output:
         if sys.stderr.isatty() and not (self._prints and sys.stdout.isatty()):
             # Without a thread of its own, for which the guest would have to make room.
             self._progress = Live(console=error_console(), auto_refresh=False, transient=True)
+            opened.callback(self._progress.stop)
             self._progress.start()
 
     def pump(self) -> bool:

@@ -9,14 +9,17 @@ from dataclasses import replace
 from kprobesim.dynevent.definition import ProbeArgument
 from kprobesim.dynevent.fetch import (
     Argument,
+    Cast,
     Comm,
     Deref,
+    Field,
     Immediate,
     ImmediateString,
     Memory,
     Register,
     Retval,
     Stack,
+    Variable,
 )
 from kprobesim.dynevent.fetch_type import FETCH_TYPES, FetchType
 from kprobesim.dynevent.grammar.c_text import as_text, is_good_name, kstrtouint
@@ -36,6 +39,8 @@ RESERVED = frozenset(
 MOST_BYTES = 3072
 _MOST_NAME = 32  # MAX_ARG_NAME_LEN
 _MOST_ELEMENTS = 64  # MAX_ARRAY_LEN
+_UNKNOWN = Variable | Cast | Field
+"""What types would have to tell whether it is in memory."""
 
 
 def parse_argument(
@@ -142,7 +147,7 @@ def _finish(
 ) -> FetchType:
     """What the value is stored by: finalize_fetch_insn()."""
     fetch, slot = reading
-    in_place = isinstance(fetch, Deref | Memory)
+    in_place = isinstance(fetch, Deref | Memory | _UNKNOWN)
     if type.is_string:
         _check_string(fetch, type, column, context)
         pointed = in_place and type.name != "symstr" and type.count is None
@@ -180,6 +185,8 @@ def _finish(
 
 def _check_string(fetch: object, type: FetchType, column: int, context: Context) -> None:
     """Whether what is fetched can be a string."""
+    if isinstance(fetch, _UNKNOWN):
+        return
     if type.name == "symstr":
         fits = isinstance(fetch, Register | Stack | Retval | Memory)
         if isinstance(fetch, Argument):

@@ -11,7 +11,12 @@ from collections.abc import Callable
 
 from kprobesim.dynevent.fetch import Comm, ImmediateString, Memory, ThisCpu
 from kprobesim.dynevent.grammar.context import Context, Reading
-from kprobesim.dynevent.grammar.members import bit_offset_of_field, find_structure, parse_fields
+from kprobesim.dynevent.grammar.members import (
+    bit_offset_of_field,
+    find_structure,
+    parse_fields,
+    unresolved_cast,
+)
 
 __all__ = ["parse_cast", "parse_per_cpu", "per_cpu_prefix"]
 
@@ -56,7 +61,8 @@ def parse_cast(text: str, context: Context, parse: ParseFetch) -> Reading:
     Raises:
         ProbeEventError: This kernel refuses it.
     """
-    if not context.dialect.btf or not (context.at_entry or context.returns):
+    usable = context.at_entry or context.returns or context.event
+    if not context.dialect.btf or not usable:
         raise context.error("NOSUP_BTFARG", number=errno.EOPNOTSUPP)
     start = context.offset
     head, brace, rest = text.partition(")")
@@ -67,6 +73,8 @@ def parse_cast(text: str, context: Context, parse: ParseFetch) -> Reading:
     reading = parse(inner, context)
     context.offset = start + 1
     name, comma, option = head[1:].partition(",")
+    if context.kernel.types is None:
+        return unresolved_cast(reading, name, fields, context)
     structure = find_structure(name, context)
     if structure is None:
         raise context.error("NO_PTR_STRCT")

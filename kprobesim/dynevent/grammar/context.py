@@ -49,6 +49,8 @@ class Context:
         function: The function that the place names, as BTF would have it; ``None``: an address.
         at_entry: The probe is where the function begins (TPARG_FL_FENTRY).
         returns: It is hit when the function returns (TPARG_FL_RETURN).
+        event: It is on another event, whose fields it reads (TPARG_FL_TEVENT).
+        has_registers: ``struct pt_regs`` is at hand, which is so for kprobes alone.
         word: The index of the word that is parsed.
         offset: The column in that word.
         member: What BTF knows of the argument; ``None``: it was not asked.
@@ -64,12 +66,16 @@ class Context:
         function: str | None = None,
         at_entry: bool = False,
         returns: bool = False,
+        event: bool = False,
+        has_registers: bool = True,
     ) -> None:
         self.command = command
         self.kernel = kernel
         self.function = function
         self.at_entry = at_entry
         self.returns = returns
+        self.event = event
+        self.has_registers = has_registers
         self.word = 0
         self.offset = 0
         self.member: Member | None = None
@@ -94,7 +100,7 @@ class Context:
     def _prototype(self) -> FunctionPrototype | None:
         if self.function is None or not self.dialect.btf:
             return None
-        for types in self.kernel.types:
+        for types in self.kernel.types or ():
             found = types.named(self.function, Function)
             if found:
                 return found[0].prototype

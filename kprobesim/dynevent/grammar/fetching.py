@@ -10,6 +10,7 @@ import errno
 from kprobesim.dynevent.fetch import (
     Address,
     Comm,
+    Field,
     Immediate,
     ImmediateString,
     Memory,
@@ -43,6 +44,8 @@ def parse_fetch(text: str, context: Context) -> Reading:
         return _parse_memory(text, context)
     if first == "\\":
         return _parse_immediate(text, context)
+    if context.event and is_letter(text):
+        return Reading(Field(text))
     if context.dialect.knows("NOSUP_BTFARG") and is_letter(text):
         usable = context.at_entry or (context.returns and context.dialect.return_arguments)
         if not usable:
@@ -67,6 +70,8 @@ def _parse_nested(text: str, context: Context) -> Reading:
 
 
 def _parse_register(text: str, context: Context) -> Reading:
+    if not context.has_registers:
+        raise context.error("BAD_VAR")
     name = context.kernel.registers.get(text[1:])
     if name is None:
         raise context.error("BAD_REG_NAME")

@@ -9,14 +9,20 @@ from __future__ import annotations
 import errno
 import re
 
-from kprobesim.dynevent.fetch import Argument, CurrentTask, Fetch, Retval
+from kprobesim.dynevent.fetch import Argument, Cast, CurrentTask, Fetch, Retval, Variable
 from kprobesim.dynevent.grammar.context import Context, Member, Reading
 from kprobesim.types.base import Pointer, Type
 from kprobesim.types.btf import Btf
 from kprobesim.types.composites import Composite, Struct
 from kprobesim.types.composites import Member as TypeMember
 
-__all__ = ["bit_offset_of_field", "find_structure", "parse_fields", "parse_variable"]
+__all__ = [
+    "bit_offset_of_field",
+    "find_structure",
+    "parse_fields",
+    "parse_variable",
+    "unresolved_cast",
+]
 
 _MOST_ANONYMOUS = 16  # BTF_ANON_STACK_MAX
 
@@ -53,6 +59,10 @@ def parse_variable(text: str, context: Context) -> Reading:
     behind = len(text) - len(field or "")
     if field is not None and not arrow:
         raise context.error("NOSUP_DAT_ARG", behind, errno.EOPNOTSUPP)
+    if context.kernel.types is None:
+        context.offset += behind
+        members, pointers = _split_fields(field, context)
+        return Reading(Variable(name, members), pointers)
     if name == "$current":
         task = find_structure("task_struct", context)
         if task is None:
@@ -62,6 +72,35 @@ def parse_variable(text: str, context: Context) -> Reading:
         return _parse_retval(name, field, behind, context)
     fetch, type = _parse_parameter(name, context)
     return _with_fields(fetch, type, field, behind, context)
+
+
+def unresolved_cast(reading: Reading, structure: str, fields: str, context: Context) -> Reading:
+    """A cast where no types are known: its members stay names.
+
+    Args:
+        reading: What is cast.
+        structure: To a pointer to this.
+        fields: The members behind it.
+        context: Where the parser stands: at ``fields``.
+
+    Raises:
+        ProbeEventError: There is a hyphen alone.
+    """
+    members, pointers = _split_fields(fields, context)
+    return Reading(Cast(reading.fetch, structure, members), reading.slot + pointers)
+
+
+def _split_fields(text: str | None, context: Context) -> tuple[tuple[str, ...], int]:
+    """The names of the members, and through how many pointers they are read."""
+    members: list[str] = []
+    pointers = int(text is not None)
+    while text is not None:
+        name, behind, arrow = split_field(text, context)
+        context.offset += len(text) - len(behind or "")
+        members.append(name)
+        pointers += arrow
+        text = behind
+    return tuple(members), pointers
 
 
 def _parse_retval(name: str, field: str | None, behind: int, context: Context) -> Reading:
@@ -186,7 +225,7 @@ def _find_member(type: Type, name: str, context: Context) -> TypeMember:
 def find_structure(name: str, context: Context) -> Struct | None:
     """``bpf_find_btf_id()``: the struct of that name, of the kernel or of a module."""
     types: Btf
-    for types in context.kernel.types:
+    for types in context.kernel.types or ():
         found = types.named(name, Struct)
         if found:
             return found[0]

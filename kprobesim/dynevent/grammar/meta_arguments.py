@@ -30,7 +30,7 @@ def expand_meta_arguments(words: list[str], context: Context) -> list[str]:
         ProbeEventError: This kernel refuses one.
     """
     star, found = _find(words, context)
-    if not found:
+    if not found or context.kernel.types is None:
         return words
     if not context.parameters:
         if star is not None:
@@ -146,6 +146,8 @@ def expand_dentries(words: list[str], context: Context) -> list[str]:
 
 
 def _offset(structure: str, member: str, context: Context) -> str:
+    if context.kernel.types is None:
+        return "0"
     found = find_structure(structure, context)
     inside = None if found is None else found.inside(member)
     if inside is None:

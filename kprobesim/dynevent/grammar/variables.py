@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import errno
 
-from kprobesim.dynevent.fetch import Argument, Comm, CurrentTask, Retval, Stack, StackPointer
+from kprobesim.dynevent.fetch import (
+    Argument,
+    Comm,
+    CurrentTask,
+    Field,
+    Retval,
+    Stack,
+    StackPointer,
+    Variable,
+)
 from kprobesim.dynevent.grammar.c_text import kstrtoul
 from kprobesim.dynevent.grammar.context import Context, Reading
 from kprobesim.dynevent.grammar.members import parse_variable
@@ -20,6 +29,8 @@ def parse_dollar(text: str, context: Context) -> Reading:
     """
     name = text[1:]
     dialect = context.dialect
+    if context.event:
+        return Reading(Field(name))
     if name in ("comm", "COMM"):
         return Reading(Comm())
     if name == "retval" or (name.startswith("retval") and dialect.knows("NOSUP_BTFARG")):
@@ -28,6 +39,8 @@ def parse_dollar(text: str, context: Context) -> Reading:
         return _parse_stack(name[5:], context)
     if name.startswith("current") and dialect.newest:
         return _parse_current(text, context)
+    if name.startswith("arg*") and context.kernel.types is None:
+        return Reading(Variable("$arg*"))
     if name.startswith("arg"):
         return _parse_argument(name[3:], context)
     raise context.error("BAD_VAR")

@@ -1,4 +1,4 @@
-"""Registers of the system as live words: where page tables are, and what leads to the task.
+"""Registers of the system as live words: what translates addresses, and what leads to the task.
 
 Compiled code cannot ask Unicorn for them: a call of its API costs more than all that is compiled.
 They lie in the struct of the general registers (:mod:`~kprobesim.machine.unicorn.struct_layout`),
@@ -28,17 +28,20 @@ from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.learned import learned
 
-__all__ = ["control_words", "offsets"]
+__all__ = ["control_words", "offsets", "translation_words"]
 
 _MARKS = 0x1234_5000, 0x0765_4000  # an address of a page table, or of anything else
 _SCTLR_MARKS = 0x30D0_0800, 0x30D0_0804  # RES1, without and with C; no MMU
 _TCR_MARKS = 0x0010_0010, 0x0019_0019  # T0SZ and T1SZ
+_CR0_MARKS = 0x0001_0013, 0x0001_0033  # WP ET MP PE, without and with NE
+_CR4_MARKS = 0x20, 0xA0  # PAE, without and with PGE
+_EFER, _EFER_MARKS = 0xC000_0080, (0x500, 0x501)  # LMA LME, without and with SCE
 
 _Write = tuple[int, Any]  # Unicorn's number, and the binding's value
 
 
-def _msr(number: int) -> list[_Write]:
-    return [(numbers.UC_X86_REG_MSR, (number, mark)) for mark in _MARKS]
+def _msr(number: int, marks: tuple[int, int] = _MARKS) -> list[_Write]:
+    return [(numbers.UC_X86_REG_MSR, (number, mark)) for mark in marks]
 
 
 def _system(encoding: tuple[int, ...], marks: tuple[int, int] = _MARKS) -> list[_Write]:
@@ -47,7 +50,10 @@ def _system(encoding: tuple[int, ...], marks: tuple[int, int] = _MARKS) -> list[
 
 _WRITES: Mapping[str, dict[str, list[_Write]]] = halves(
     x86_64={
+        "cr0": [(numbers.UC_X86_REG_CR0, mark) for mark in _CR0_MARKS],
         "cr3": [(numbers.UC_X86_REG_CR3, mark) for mark in _MARKS],
+        "cr4": [(numbers.UC_X86_REG_CR4, mark) for mark in _CR4_MARKS],
+        "efer": _msr(_EFER, _EFER_MARKS),
         "gs_base": _msr(0xC0000101),
         "kernel_gs_base": _msr(0xC0000102),
     },
@@ -61,6 +67,10 @@ _WRITES: Mapping[str, dict[str, list[_Write]]] = halves(
     },
 )
 
+_TRANSLATION = halves(
+    x86_64=("cr0", "cr3", "cr4", "efer"), arm64=("sctlr", "tcr", "ttbr0", "ttbr1")
+)
+
 
 @cache
 def offsets(arch: str) -> Mapping[str, int]:
@@ -69,7 +79,7 @@ def offsets(arch: str) -> Mapping[str, int]:
     Raises:
         EngineError: One cannot be told from others; is this a new version of Unicorn?
     """
-    found: dict[str, int] = learned(f"control words of {arch}", lambda: _find_offsets(arch))
+    found: dict[str, int] = learned(f"system words of {arch}", lambda: _find_offsets(arch))
     return found
 
 
@@ -111,3 +121,13 @@ def control_words(engine: Engine) -> dict[str, ctypes.c_uint64]:
     return {
         name: ctypes.c_uint64.from_address(base + at) for name, at in offsets(engine.arch).items()
     }
+
+
+def translation_words(engine: Engine) -> tuple[ctypes.c_uint64, ...]:
+    """Those that say, with what is in memory, what a virtual address means; live.
+
+    Rights are not among them that Unicorn's TLB tells apart by itself: of a privilege level, of
+    PSTATE.PAN and of EFLAGS.AC.
+    """
+    words = control_words(engine)
+    return tuple(words[name] for name in _TRANSLATION[engine.arch])

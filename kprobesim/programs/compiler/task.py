@@ -93,9 +93,9 @@ class TaskCode:
         length = self._memory.read_string(b, place, out, TASK_COMM_LEN)
         return b.or_(no_task, b.icmp_signed("<", length, const(0)))
 
-    def cpu(self, _b: ir.IRBuilder) -> _Fetched:
+    def cpu(self, b: ir.IRBuilder) -> _Fetched:
         """The number of the CPU."""
-        return const(self._guest.cpu), ir.Constant(I1, 0)
+        return word_at(b, self._guest.cpu), ir.Constant(I1, 0)
 
     def now(self, b: ir.IRBuilder) -> _Fetched:
         """The guest's time in nanoseconds.

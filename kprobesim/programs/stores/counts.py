@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kprobesim.extras import needed
 from kprobesim.programs.stores.single import Counter
 from kprobesim.programs.stores.store import Store
 from kprobesim.programs.stores.words import address_of, new_words
@@ -61,9 +62,12 @@ class Counts(Store, Mapping[str, int]):
         return self._words[:]
 
     def to_numpy(self) -> Any:
-        """The counts as a ``numpy`` array in the order of the names: a live view, no copy."""
-        import numpy
+        """The counts as a ``numpy`` array in the order of the names: a live view, no copy.
 
+        Raises:
+            UsageError: ``numpy`` is not installed.
+        """
+        numpy = needed("numpy", "jit")
         return numpy.frombuffer(self._words, dtype=numpy.uint64)
 
     def clear(self) -> None:

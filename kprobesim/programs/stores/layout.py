@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any
 
+from kprobesim.extras import needed
 from kprobesim.programs.actions import Keyed, Record
 from kprobesim.programs.fault import FAULT
 from kprobesim.programs.types import Int, Str, Type
@@ -77,8 +78,7 @@ class Packed:
 
     def dtype(self, names: Sequence[str]) -> Any:
         """The ``numpy.dtype`` of the values by ``names``, the word of faults as "_faults"."""
-        import numpy
-
+        numpy = needed("numpy", "jit")
         formats = [
             f"<{'ui'[kind.signed]}{size}" if isinstance(kind, Int) else f"S{size}"
             for kind, size in zip(self.types, self.sizes, strict=True)

@@ -11,6 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
+from kprobesim.extras import needed
 from kprobesim.programs.actions import Record
 from kprobesim.programs.stores.layout import Packed
 from kprobesim.programs.stores.store import Store
@@ -143,10 +144,9 @@ class Ring(Store, Sequence[Any]):
         value could not be fetched, the bit of its field is set in "_faults".
 
         Raises:
-            ImportError: ``numpy`` is not installed.
+            UsageError: ``numpy`` is not installed.
         """
-        import numpy
-
+        numpy = needed("numpy", "jit")
         return numpy.frombuffer(self._joined(), dtype=self._layout.dtype(self.record._fields))
 
     def save(self) -> tuple[int, bytes]:

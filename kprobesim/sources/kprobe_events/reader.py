@@ -6,9 +6,9 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from kprobesim.sources.kprobe_events.definition import parse_definition
+from kprobesim.dynevent.error import ProbeEventError
+from kprobesim.sources.kprobe_events.definition import parse_definition, told
 from kprobesim.sources.kprobe_events.events import Events
-from kprobesim.sources.kprobe_events.fetch import DefinitionError
 from kprobesim.sources.reading import Reading, shown
 from kprobesim.sources.text import MAX_LINE
 
@@ -22,6 +22,8 @@ _BOOT = re.compile(r"\bkprobe_event=(\S+)")
 _FIRST = re.compile(
     r"([pf]|r[0-9-]*|[te])(:[\w./-]*)?\s+[\w.:$+*%-]+(\s.*)?|-:[\w./-]+.*|[prfte-]:[\w./-]+(\s.*)?"
 )
+_MOST_LINE = 4094
+_OF_PROGRAMS = re.compile(r"[pr]\S*\s+[^\s:]*/[^\s:]*:")  # PATH:OFFSET
 _PASSED = {"s": "a synthetic event", "u": "a user event", "x": "a user event"}
 
 
@@ -88,22 +90,30 @@ def _read_line(line: str, number: int, reading: Reading, events: Events) -> None
     if line[0] in _PASSED and re.match(r"[sux](:|\s)", line):
         reading.note(number, f"{_PASSED[line[0]]}: no function of the kernel's")
         return
+    if _OF_PROGRAMS.match(line):
+        reading.note(number, "a probe of a program (uprobe): no function of the kernel's")
+        return
+    if len(line) > _MOST_LINE:
+        reading.problem(number, f"a definition has at most {_MOST_LINE} characters")
+        return
     try:
         found = parse_definition(line)
-        events.add(found)
-    except DefinitionError as error:
-        where = f"at column {error.at + 1}: " if error.at else ""
-        reading.problem(number, f"{shown(line)}: {where}{error.problem}", error.at + 1)
+        events.add(found.parsed)
+    except ProbeEventError as error:
+        where = f"at column {error.column + 1}: " if error.column else ""
+        reading.problem(number, f"{shown(line)}: {where}{told(error)}", error.column + 1)
         return
+    probe = found.parsed
     reading.want(
         line,
         number,
         found.interface,
-        found.point.symbol,
-        offset=found.point.offset,
-        address=found.point.address,
-        module=found.point.module,
-        returns=found.returns,
+        probe.symbol or "",
+        offset=probe.offset,
+        address=probe.address,
+        module=probe.module,
+        returns=probe.returns,
         arguments=found.arguments,
         program=found.event,
+        definition=line if probe.kind in ("p", "r") else None,
     )

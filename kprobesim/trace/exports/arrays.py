@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kprobesim.extras import needed
 from kprobesim.programs.fault import FAULT
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.exports.export import About
@@ -41,8 +42,7 @@ class Arrays:
     def table(self) -> Any:
         """The ``pyarrow.Table``."""
         if self._table is None:
-            import pyarrow as pa
-
+            pa = needed("pyarrow", "frames")
             columns = make_columns(self._about.arguments, self._about.names)
             cells = [[column.cell(entry) for entry in self._entries] for column in columns]
             self._table = pa.table(cells, schema=arrow_schema(columns))
@@ -50,21 +50,18 @@ class Arrays:
 
     def to_polars(self) -> Any:
         """The same memory as a ``polars.DataFrame``."""
-        import polars
-
+        polars = needed("polars", "frames")
         return polars.from_arrow(self.table, rechunk=False)
 
     def to_pandas(self) -> Any:
         """The same memory as a ``pandas.DataFrame``."""
-        import pandas
-
+        pandas = needed("pandas", "frames")
         return self.table.to_pandas(types_mapper=pandas.ArrowDtype, split_blocks=True)
 
     def records(self, event: str) -> Any:
         """The entries of ``event`` as a structured array: read only, for it is kept."""
         if event not in self._records:
-            import numpy
-
+            numpy = needed("numpy", "jit")
             mine = [entry for entry in self._entries if entry.event == event]
             kinds: list[Any] = [*_COMMON]
             for argument in self._about.arguments[event]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 from kprobesim.dynevent.definition import ProbeArgument
@@ -83,6 +86,9 @@ class Export(ABC):
             OSError: The file cannot be written.
         """
 
+    def abandon(self) -> None:  # noqa: B027
+        """Never write again: the file is thrown away."""
+
 
 #: The file here that writes each kind, and its class.
 _KINDS = {
@@ -130,24 +136,63 @@ def needs_stacks(path: str | os.PathLike[str]) -> bool:
 
 
 class OpenExport:
-    """An export with the file that it writes."""
+    """An export with its file, which is gone again if a ``with`` block ends before it is whole."""
 
     def __init__(self, path: Path, about: About) -> None:
         kind = _kind(path)
+        self.path = path
         try:
             self._file: IO[Any] = (
                 path.open("wb") if kind.binary else path.open("w", encoding="utf-8", newline="")
             )
         except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-        self._export = kind(self._file, about)
-        self.path = path
-        self.add = self._export.add
+            raise UsageError(self._unwritable(error)) from None
+        self._whole = False
+        try:
+            self._export = kind(self._file, about)
+        except BaseException:
+            self._throw_away()
+            raise
+
+    def add(self, entry: TraceEntry) -> None:
+        """Write one more entry; raises :class:`UsageError` if the file cannot be written."""
+        try:
+            self._export.add(entry)
+        except OSError as error:
+            raise UsageError(self._unwritable(error)) from None
 
     def finish(self, profile: Sequence[ProfileRow], lost: int) -> None:
-        """Write the end, and close the file."""
-        with self._file:
-            self._export.finish(profile, lost)
+        """Write the end, and close the file; raises :class:`UsageError` if that cannot be."""
+        try:
+            with self._file:
+                self._export.finish(profile, lost)
+            self._whole = True
+        except OSError as error:
+            raise UsageError(self._unwritable(error)) from None
+
+    def __enter__(self) -> OpenExport:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._whole:
+            self._export.abandon()
+            self._throw_away()
+
+    def _throw_away(self) -> None:
+        """Leave no file that nobody can read: JSON and Parquet need their ends."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            if stat.S_ISREG(self.path.lstat().st_mode):
+                self.path.unlink()
+
+    def _unwritable(self, error: OSError) -> str:
+        return f"{self.path} cannot be written: {error.strerror}"
 
 
 def open_export(path: str | os.PathLike[str], about: About) -> OpenExport:

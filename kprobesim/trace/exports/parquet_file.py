@@ -64,3 +64,6 @@ class ParquetFile(Export):
     def finish(self, profile: Sequence[ProfileRow], lost: int) -> None:
         self._write()
         self._writer.close()
+
+    def abandon(self) -> None:
+        self._writer.is_open = False  # else it writes its end when it is collected

@@ -16,7 +16,7 @@ from kprobesim.trace.files.node import File, Setting
 from kprobesim.trace.filters.comparison import SPACE
 from kprobesim.trace.filters.error import FilterError
 from kprobesim.trace.filters.event_filter import apply_filter
-from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
+from kprobesim.trace.filters.facts import FilterFacts
 from kprobesim.trace.filters.versions import column_bits
 from kprobesim.trace.image_texts import kernel_text
 
@@ -27,11 +27,17 @@ _BAD = "BAD_SUBSYS_FILTER"
 
 
 class FilterFiles:
-    """Makes the files of one kernel; ``log`` hears of what is refused."""
+    """Makes the files of one kernel.
 
-    def __init__(self, image: KernelImage, log: ErrorLog) -> None:
+    Args:
+        image: The kernel's.
+        facts: What filters ask of it.
+        log: Hears of what is refused.
+    """
+
+    def __init__(self, image: KernelImage, facts: FilterFacts, log: ErrorLog) -> None:
         self._image = image
-        self._facts = KernelFilterFacts(image)
+        self._facts = facts
         self._log = log
 
     def of_event(self, event: TraceEvent) -> File:

@@ -38,7 +38,7 @@ class TraceMarker(File):
         text = data.decode("utf-8", "surrogateescape").removesuffix("\n")
 
         def show(entry: TraceEntry) -> str:
-            return tracing.before(entry) + f"{FUNCTION}: {text}"
+            return tracing.shown.before(entry) + f"{FUNCTION}: {text}"
 
         entry = TraceEntry(
             time=tracing.now,

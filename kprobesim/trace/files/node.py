@@ -128,6 +128,9 @@ class OpenFile:
         """See :meth:`File.store`."""
         return self.file.store(data)
 
+    def flush(self) -> None:
+        """Who has written is done, and waits for what comes of it."""
+
     def close(self) -> None:
         """Nobody reads or writes any more."""
         self._chunks, self._have = None, b""

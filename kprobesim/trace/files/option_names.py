@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["IMITATED", "OPTIONS", "Option", "options_of"]
+__all__ = ["IMITATED", "OPTIONS", "Option", "is_of", "options_of"]
 
 
 class Option(NamedTuple):
@@ -56,17 +56,49 @@ OPTIONS = (
 )
 """In the kernel's order."""
 
+OF_TRACERS = (
+    Option("func_stack_trace"),
+    Option("func-no-repeats", since=(5, 13)),
+    Option("func-args", since=(6, 15)),
+    Option("funcgraph-overrun"),
+    Option("funcgraph-cpu", True),
+    Option("funcgraph-overhead", True),
+    Option("funcgraph-proc"),
+    Option("funcgraph-duration", True),
+    Option("funcgraph-abstime"),
+    Option("funcgraph-irqs", True),
+    Option("funcgraph-tail"),
+    Option("funcgraph-args", since=(6, 15)),
+    Option("sleep-time", True),
+)
+"""Those of the tracers function and function_graph, which are files, and in the list of theirs."""
+_GRAPH = {option.name for option in OF_TRACERS if option.name.startswith("funcgraph-")}
+
 _ELSEWHERE = frozenset(
-    "print-parent sym-offset block trace_printk annotate sym-userobj printk-msg-only "
+    "block trace_printk annotate sym-userobj printk-msg-only "
     "disable_on_free event-fork trace_printk_dest copy_trace_marker pause-on-trace hash-ptr "
     "bitmask-list function-trace function-fork display-graph test_nop_accept".split()
 )
 """Those that change nothing in what events of probes record, or in how that is shown."""
 
-IMITATED = _ELSEWHERE | {"irq-info", "record-tgid", "record-cmd", "overwrite", "markers"}
+IMITATED = (
+    _ELSEWHERE
+    | (_GRAPH - {"funcgraph-args"})
+    | frozenset("sym-offset print-parent irq-info record-tgid record-cmd overwrite markers".split())
+)
 """Those that can be changed here."""
 
 
 def options_of(version: tuple[int, ...]) -> list[Option]:
     """The options of a kernel of that version."""
-    return [option for option in OPTIONS if version >= option.since]
+    return [option for option in (*OPTIONS, *OF_TRACERS) if version >= option.since]
+
+
+def is_of(option: Option, tracer: str) -> bool:
+    """Whether an option is in the list of options while a tracer is chosen."""
+    if option.name.startswith("test_nop_"):
+        return tracer == "nop"
+    if option not in OF_TRACERS:
+        return True
+    of_graph = option.name in _GRAPH or not option.name.startswith("func")
+    return tracer == ("function_graph" if of_graph else "function")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 from kprobesim.trace.buffer import TraceBuffer
-from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.files.node import File, OpenFile, Setting
 from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.refusal import refusal
@@ -23,9 +22,10 @@ _LEAST = 2  # pages: so many it has before the first event is enabled
 def text_of(tracing: Tracing, buffer: TraceBuffer) -> Iterator[str]:
     """The text of a buffer, in pieces: what stands above the entries, and a line for each."""
     entries = iter(buffer)
-    yield tracing.header(buffer)
-    while some := list(islice(entries, _LINES)):
-        yield _lines(some)
+    yield tracing.view.header(buffer)
+    lines = tracing.view.lines(entries)
+    while some := "".join(islice(lines, _LINES)):
+        yield some
 
 
 class TraceFile(File):
@@ -64,7 +64,7 @@ class TracePipe(File):
         buffer = self._tracing.buffer
         lost = buffer.lost()
         lines = f"CPU:0 [LOST {lost} EVENTS]\n" if lost else ""
-        lines += _lines(islice(buffer.consume(), _LINES))
+        lines += "".join(self._tracing.view.lines(islice(buffer.consume(), _LINES)))
         return lines.encode("utf-8", "surrogateescape")
 
 
@@ -153,7 +153,3 @@ def _seconds(nanoseconds: int) -> str:
 def _in_pages(kb: int) -> int:
     """How many KiB as many pages hold as ``kb`` KiB need (ring_buffer_size())."""
     return max(-(-kb * 1024 // _PAGE), _LEAST) * _PAGE >> 10
-
-
-def _lines(entries: Iterator[TraceEntry] | list[TraceEntry]) -> str:
-    return "".join(f"{entry}\n" for entry in entries)

@@ -1,18 +1,17 @@
-"""``trace_options``, ``options/``, ``trace_clock``, ``current_tracer`` (kernel/trace/trace.c)."""
+"""``trace_options``, ``options/``, ``trace_clock`` (kernel/trace/trace.c)."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 
 from kprobesim.arch.architecture import halves
-from kprobesim.trace.files.node import File, ReadOnly, Setting, Table
+from kprobesim.trace.files.node import File, Setting, Table
 from kprobesim.trace.files.numbers import number_of
-from kprobesim.trace.files.option_names import IMITATED, options_of
+from kprobesim.trace.files.option_names import IMITATED, is_of, options_of
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.tracing import Tracing
 
-__all__ = ["Options", "clock_file", "tracer_files"]
+__all__ = ["Options", "clock_file"]
 
 _LONGEST = 63  # bytes of what is written: the kernel copies so many
 _REFUSED = "test_nop_refuse"  # by the tracer nop, to try what happens
@@ -41,6 +40,7 @@ class Options:
             return "".join(
                 f"{'' if option.name in self._tracing.options else 'no'}{option.name}\n"
                 for option in self._options
+                if is_of(option, self._tracing.shown.tracer)
             )
 
         return Setting(text, self._choose)
@@ -100,18 +100,3 @@ def clock_file(tracing: Tracing, arch: str, version: tuple[int, ...]) -> File:
         tracing.buffer.clear()
 
     return Setting(text, change)
-
-
-def tracer_files(expand: Callable[[], object]) -> dict[str, File]:
-    """``current_tracer`` and ``available_tracers``: there are events, and no other tracer."""
-
-    def change(text: str) -> None:
-        expand()
-        name = text.strip()
-        if name != "nop":
-            raise refusal(errno.EINVAL, f"there is no tracer {name!r} here: events need nop")
-
-    return {
-        "available_tracers": ReadOnly(lambda: "nop\n"),
-        "current_tracer": Setting(lambda: "nop\n", change),
-    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kprobesim.image import KernelImage
-from kprobesim.image.config import read_config
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.event import TraceEvent
@@ -14,7 +13,6 @@ from kprobesim.trace.files.choosing import SetEvent, available_events
 from kprobesim.trace.files.definitions import DefinitionsFile, ErrorLogFile, profile
 from kprobesim.trace.files.events import EventsFolder, Switches
 from kprobesim.trace.files.filters import FilterFiles
-from kprobesim.trace.files.functions import FilterFunctions
 from kprobesim.trace.files.kprobes import kprobes_folder
 from kprobesim.trace.files.marker import FUNCTION as MARKER_FUNCTION
 from kprobesim.trace.files.marker import TraceMarker
@@ -24,8 +22,9 @@ from kprobesim.trace.files.per_cpu import per_cpu
 from kprobesim.trace.files.pids import PidsFile
 from kprobesim.trace.files.printk_formats import printk_formats
 from kprobesim.trace.files.saved_tasks import saved_tasks
-from kprobesim.trace.files.settings import Options, clock_file, tracer_files
+from kprobesim.trace.files.settings import Options, clock_file
 from kprobesim.trace.files.snapshot import SnapshotFile
+from kprobesim.trace.files.tracers import tracer_files
 from kprobesim.trace.files.triggers import TriggerFiles
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 from kprobesim.trace.hist.text import HistText
@@ -35,8 +34,9 @@ from kprobesim.trace.raw.ftrace_events import FtraceEvent, ftrace_events
 from kprobesim.trace.raw.pages import header_event, header_page
 from kprobesim.trace.raw.records import Records
 from kprobesim.trace.syscall_names import SyscallNames
+from kprobesim.trace.tracers.tracers import Tracers
 from kprobesim.trace.tracing import Tracing
-from kprobesim.trace.triggers.commands import Triggers, commands_of
+from kprobesim.trace.triggers.commands import Triggers
 
 __all__ = ["make_tree"]
 
@@ -47,7 +47,10 @@ def make_tree(
     image: KernelImage,
     kprobes: KprobesManager,
     tracing: Tracing,
+    tracers: Tracers,
     events: KprobeEvents,
+    facts: KernelFilterFacts,
+    triggers: Triggers,
     log: ErrorLog,
 ) -> Folder:
     """The top of tracefs for one kernel.
@@ -56,21 +59,20 @@ def make_tree(
         image: The kernel's.
         kprobes: Its probes.
         tracing: Its tracing.
+        tracers: Its tracers.
         events: The events that were defined.
+        facts: What its image tells of it.
+        triggers: The triggers of its events.
         log: What was refused.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
-    filters = FilterFiles(image, log)
-    commands = commands_of(read_config(image))
-    triggers = TriggerFiles(
-        Triggers(tracing, KernelFilterFacts(image), log, commands),
-        HistText(image.symbols, SyscallNames(image)),
-    )
+    filters = FilterFiles(image, facts, log)
+    trigger_files = TriggerFiles(triggers, HistText(image.symbols, SyscallNames(image)))
 
     def of_event(event: TraceEvent) -> dict[str, File]:
-        return {"filter": filters.of_event(event), **triggers.of_event(event)}
+        return {"filter": filters.of_event(event), **trigger_files.of_event(event)}
 
     def of_group(events: Callable[[], list[TraceEvent]]) -> dict[str, File]:
         return {"filter": filters.of_group(events)}
@@ -85,10 +87,10 @@ def make_tree(
     records = Records(lambda: tracing.events, own, marker.address if marker else 0)
     snapshot = SnapshotFile(image, tracing, buffer.expand)
     nodes: dict[str, Node] = {
-        **_about(image, kprobes),
+        **_about(image, tracers),
         **buffer_settings(tracing),
         **saved_tasks(tracing),
-        **tracer_files(buffer.expand),
+        **tracer_files(tracers, buffer.expand),
         "available_events": ReadOnly(lambda: available_events(tracing)),
         "buffer_size_kb": buffer.size_file(),
         "buffer_total_size_kb": ReadOnly(buffer.total),
@@ -114,15 +116,14 @@ def make_tree(
     return Table(dict(sorted(nodes.items())))
 
 
-def _about(image: KernelImage, kprobes: KprobesManager) -> dict[str, File]:
+def _about(image: KernelImage, tracers: Tracers) -> dict[str, File]:
     """The files that tell about the kernel."""
-    functions = FilterFunctions(image, lambda: kprobes.init_memory.freed)
-    files: dict[str, File] = {"available_filter_functions": ReadOnly(functions.text)}
+    files: dict[str, File] = {}
     text = kernel_text(image, _README)
     if text is not None:
         files["README"] = ReadOnly(lambda: text)
     if has_text(image, "available_filter_functions_addrs"):
-        files["available_filter_functions_addrs"] = ReadOnly(functions.text_with_addresses)
+        files["available_filter_functions_addrs"] = ReadOnly(tracers.listed.text_with_addresses)
     return files
 
 

@@ -24,7 +24,7 @@ from kprobesim.trace.filters.nodes import (
 from kprobesim.trace.filters.numbers import cpu_list, kstrtoll, kstrtoull
 from kprobesim.trace.filters.versions import SINCE_CPUS, SINCE_FUNCTION
 
-__all__ = ["SPACE", "Comparisons"]
+__all__ = ["SPACE", "Comparisons", "pattern_of"]
 
 SPACE = " \t\n\v\f\r\xa0"
 _WORD = re.compile(r"[^\W_]+|_")
@@ -166,7 +166,7 @@ class Comparisons:
             self._refuse("OPERAND_TOO_LONG")
         self.at += 1
         text = self._text[start:end].encode("latin-1")
-        negated, pattern = _pattern(text) if operator == "~" else (False, literal(text))
+        negated, pattern = pattern_of(text) if operator == "~" else (False, literal(text))
         node = Like(field, pattern)
         return Not(node) if negated or operator == "!=" else node
 
@@ -198,7 +198,7 @@ def _is_word(character: str, *, underscore: bool = True) -> bool:
     return character.isalnum() and not (character > "\x7f" and character < "\xc0")
 
 
-def _pattern(text: bytes) -> tuple[bool, Pattern]:
+def pattern_of(text: bytes) -> tuple[bool, Pattern]:
     """What ``~`` looks for (``filter_parse_regex()``), and whether for its contrary."""
     negated = text.startswith(b"!")
     text = text[negated:]

@@ -12,9 +12,10 @@ _SYMBOL_SPACE = 1 << 32
 
 
 class KernelFilterFacts:
-    """One kernel, on a machine with one CPU.
+    """One kernel, on a machine with one CPU. It is made once, as it reads the configuration.
 
     Attributes:
+        config: Its configuration; ``None``: nobody tells.
         version: Its version.
         cpu_bits: How many CPUs a list of them may name (``nr_cpumask_bits``).
     """
@@ -22,7 +23,8 @@ class KernelFilterFacts:
     def __init__(self, image: KernelImage) -> None:
         self.version = image.version
         self._symbols = image.symbols
-        config = read_config(image) or {}
+        self.config = read_config(image)
+        config = self.config or {}
         small = config.get("CONFIG_CPUMASK_OFFSTACK", "y") == "y"
         self.cpu_bits = _ONE_CPU if small else int(config.get("CONFIG_NR_CPUS", _ONE_CPU))
 

@@ -20,7 +20,7 @@ _ENCODINGS = {
     "sp_el0": system_registers.SP_EL0,
     "tpidr": system_registers.TPIDR_EL1,
 }
-_MSRS = {"gs_base": 0xC0000101, "kernel_gs_base": 0xC0000102}
+_MSRS = {"efer": 0xC0000080, "gs_base": 0xC0000101, "kernel_gs_base": 0xC0000102}
 
 
 def _by_the_api(engine: Engine, name: str) -> int:

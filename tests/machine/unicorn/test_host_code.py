@@ -16,7 +16,9 @@ from kprobesim.machine.unicorn import (
     coverage_code,
     dispatch_code,
     executions,
+    intercepts_code,
     recording_code,
+    spin_code,
     store_code,
 )
 from kprobesim.machine.unicorn.host_code import assemble
@@ -56,6 +58,8 @@ MODULES = [
     coverage_code,
     recording_code,
     executions,
+    intercepts_code,
+    spin_code,
 ]
 
 

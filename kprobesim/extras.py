@@ -1,4 +1,4 @@
-"""What catalogues are read with, which not everybody has installed."""
+"""``needed``: libraries that not everybody has installed, each in an extra of ours."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from kprobesim.errors import UsageError
 __all__ = ["needed"]
 
 
-def needed(module: str, extra: str = "catalog") -> Any:
+def needed(module: str, extra: str) -> Any:
     """The module of that name, imported.
+
+    Args:
+        module: Such as ``"pyarrow.parquet"``.
+        extra: The extra that brings it.
 
     Raises:
         UsageError: It is not installed, and how it can be.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from kprobesim.image import KernelImage
 from kprobesim.trace.image_texts import has_text
+from kprobesim.trace.tracers.function_filter import Traceable
 
 __all__ = ["FilterFunctions"]
 
@@ -30,14 +31,14 @@ class FilterFunctions:
         self._image = image
         self._init_freed = init_freed
 
-    def places(self) -> Iterator[tuple[int, str]]:
-        """Each address that ftrace patches, with how the kernel names it."""
+    def functions(self) -> Iterator[Traceable]:
+        """Each function, in the kernel's order."""
         image = self._image
         symbols, init = image.symbols, image.init_text
         hides = init is not None and self._init_freed()
         furthest = _AT_ENTRY if has_text(image, _INVALID) else None
-        own: list[tuple[int, str]] = []
-        of_modules: list[tuple[int, str]] = []
+        own: list[Traceable] = []
+        of_modules: list[Traceable] = []
         for site in sorted(image.ftrace_sites):
             if hides and init is not None and init[0] <= site < init[1]:
                 continue
@@ -47,17 +48,14 @@ class FilterFunctions:
             symbol, offset = found.symbol, site - found.symbol.address
             far = furthest is not None and offset > furthest
             name = f"{_INVALID}_{offset}" if far else symbol.name
-            if symbol.module:
-                of_modules.append((site, f"{name} [{symbol.module}]"))
-            else:
-                own.append((site, name))
+            (of_modules if symbol.module else own).append(Traceable(site, name, symbol.module))
         yield from own
         yield from of_modules
 
     def text(self) -> str:
         """The text of ``available_filter_functions``."""
-        return "".join(f"{name}\n" for _, name in self.places())
+        return "".join(f"{each}\n" for each in self.functions())
 
     def text_with_addresses(self) -> str:
         """The text of ``available_filter_functions_addrs``: its address before each function."""
-        return "".join(f"{site:x} {name}\n" for site, name in self.places())
+        return "".join(f"{each.site:x} {each}\n" for each in self.functions())

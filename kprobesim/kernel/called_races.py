@@ -1,0 +1,107 @@
+"""Races in a kernel that is called: its CPUs, its state, and who looks at a run afterwards."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
+from kprobesim.races.failure import Failure
+from kprobesim.races.lanes import Lane, Lanes, Run
+from kprobesim.races.planned import PlannedCall
+from kprobesim.races.schedule import Schedule
+from kprobesim.races.trials import Trials
+from kprobesim.unbooted.more_cpus import MoreCpus
+
+if TYPE_CHECKING:
+    from kprobesim.kernel.called import CalledKernel
+    from kprobesim.kernel.called_memory import CalledMemory
+
+__all__ = ["CalledRaces"]
+
+Invariant = Callable[[dict[str, Any]], object]
+
+
+class CalledRaces:
+    """What races need of one kernel; the CPUs are made once."""
+
+    def __init__(self, kernel: CalledKernel, memory: CalledMemory) -> None:
+        """Have one CPU yet."""
+        self._kernel, self._memory = kernel, memory
+        self._cpus = MoreCpus(kernel.machine, kernel.image)
+
+    def trials(
+        self, plan: Mapping[str, Sequence[PlannedCall]], invariant: Invariant | None
+    ) -> tuple[Trials, ExitStack]:
+        """Runs of ``plan``, from the state that the kernel is in; and what ends them.
+
+        Raises:
+            UsageError: A call cannot be made, or there cannot be so many CPUs.
+        """
+        kernel, machine = self._kernel, self._kernel.machine
+        with ExitStack() as stack:
+            lanes = []
+            for name, calls in plan.items():
+                made = []
+                for each in calls:
+                    target = code_address(each.function, kernel.symbols, machine)
+                    values, lent = pass_arguments(each.arguments, self._memory, True)
+                    stack.callback(give_back, lent, self._memory)
+                    made.append((target, values))
+                lanes.append(Lane(name, made))
+            self._cpus.prepare(len(lanes))
+            state = kernel.fork_state()
+            engine = machine.engine
+            engine.count_instructions()
+            stack.callback(engine.count_blocks)
+            machine.counts_instructions = True
+            stack.callback(setattr, machine, "counts_instructions", False)
+            running = Lanes(machine, self._cpus.stacks, lanes)
+            stack.enter_context(running.log)
+            stack.callback(kernel.restore_state, state)
+            judge = _Judge(kernel, plan, invariant)
+            trials = Trials(
+                running, lambda: kernel.restore_state(state), [judge], self._what(plan, lanes)
+            )
+            return trials, stack.pop_all()
+
+    def _what(self, plan: Mapping[str, Sequence[PlannedCall]], lanes: Sequence[Lane]) -> int:
+        image = self._kernel.image
+        kernel = image.build_id, image.version, image.arch
+        calls = [(lane.name, [target for target, _ in lane.calls]) for lane in lanes]
+        given = [[str(each) for each in calls] for calls in plan.values()]
+        return zlib.crc32(repr((kernel, calls, given)).encode())
+
+
+class _Judge:
+    """Looks at warnings, and asks the user's invariant."""
+
+    def __init__(
+        self,
+        kernel: CalledKernel,
+        plan: Mapping[str, Sequence[PlannedCall]],
+        invariant: Invariant | None,
+    ) -> None:
+        self._kernel, self._plan, self._invariant = kernel, plan, invariant
+        self._warned = len(kernel.warnings)
+
+    def __call__(self, run: Run, schedule: Schedule) -> Failure | None:
+        new = self._kernel.warnings[self._warned :]
+        if new:
+            return Failure("warning", str(new[0]), schedule, trace=new[0].trace)
+        if self._invariant is None:
+            return None
+        results = {
+            name: values[0] if len(calls) == 1 else values
+            for (name, calls), values in zip(self._plan.items(), run.results, strict=True)
+        }
+        try:
+            told = self._invariant(results)
+        except AssertionError as error:
+            told = str(error) or "an assertion of the invariant fails"
+        if told is None or told is True:
+            return None
+        text = told if isinstance(told, str) else f"the invariant does not hold: {results}"
+        return Failure("invariant", text, schedule, details=results)

@@ -1,0 +1,89 @@
+"""``Racing``: calls on several CPUs, and which of their interleavings go wrong."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kprobesim.errors import ScheduleError, UsageError
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from kprobesim.races.exploration import Exploration
+    from kprobesim.races.exploring import Explore
+    from kprobesim.races.planned import PlannedCall
+    from kprobesim.races.trials import Trials
+
+__all__ = ["Racing"]
+
+
+class Racing(ABC):
+    """The part of :class:`~kprobesim.kernel.called.CalledKernel` that races calls."""
+
+    def race(
+        self,
+        *,
+        explore: str | Explore = "exhaustive",
+        preemptions: int = 2,
+        schedule: str | None = None,
+        invariant: Callable[[dict[str, Any]], object] | None = None,
+        most_failures: int = 1,
+        progress: Callable[[str], None] | None = None,
+        **programs: PlannedCall | Sequence[PlannedCall],
+    ) -> Exploration:
+        """Make calls on several CPUs at once, in many interleavings, each from the same state.
+
+        ``k.race(a=call("f", x), b=call("g", y))`` lets CPU 0 call ``f`` and CPU 1 call ``g``. What
+        fails is told with a schedule, a short text that replays the run.
+
+        Args:
+            explore: "exhaustive" (all schedules with at most ``preemptions`` preemptions),
+                ``pct(depth, runs, seed)`` or ``random_(runs, seed)``.
+            preemptions: How often a CPU is stopped at most that could go on.
+            schedule: Run this one only: the text of a failure's schedule.
+            invariant: Called after each run with the results by name (a number, or a list where a
+                CPU makes several calls); false, a text, or an AssertionError is a failure.
+            most_failures: End when so many different failures were found.
+            progress: Hears how far it is.
+            **programs: By name, what each CPU does: ``call(...)`` or a list of calls.
+
+        Returns:
+            What was found. The guest is in the state that it was in.
+
+        Raises:
+            UsageError: An argument makes no sense.
+            ScheduleError: ``schedule`` is of another race, or damaged.
+
+        It raises what a handler of a probe raises, too.
+        """
+        from kprobesim.races.exploration import Exploration, explore_all
+        from kprobesim.races.exploring import as_explore
+        from kprobesim.races.planned import as_program
+        from kprobesim.races.schedule import Schedule
+
+        if not programs:
+            raise UsageError("no calls to race: write race(a=call('f', ...), b=call('g', ...))")
+        plan = {name: as_program(given, name) for name, given in programs.items()}
+        chosen = as_explore(explore, preemptions)
+        parsed = None if schedule is None else Schedule.parse(schedule)
+        trials, ending = self._trials(plan, invariant)
+        with ending:
+            if parsed is None:
+                return explore_all(trials, chosen, most_failures=most_failures, progress=progress)
+            if (parsed.what, parsed.cpus) != (trials.what, len(plan)):
+                raise ScheduleError(
+                    "the schedule is of another race: of another kernel, other calls, or other "
+                    "arguments"
+                )
+            trial = trials.follow(parsed.slices, strict=True)
+            return Exploration(1, [] if trial.failure is None else [trial.failure])
+
+    @abstractmethod
+    def _trials(
+        self,
+        plan: Mapping[str, Sequence[PlannedCall]],
+        invariant: Callable[[dict[str, Any]], object] | None,
+    ) -> tuple[Trials, ExitStack]:
+        """Runs of ``plan`` from the state that the guest is in, and what ends them."""

@@ -1,0 +1,101 @@
+"""``Exploration``: what came of trying schedules, and the shortest one that fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kprobesim.races.exploring import Explore
+from kprobesim.races.failure import Failure
+from kprobesim.races.schedule import Slice
+from kprobesim.races.trials import Trial, Trials
+
+__all__ = ["Exploration", "explore_all"]
+
+_LOOK = 64  # trials between two words of progress
+
+
+@dataclass
+class Exploration:
+    """The result of :meth:`Kernel.race`.
+
+    Attributes:
+        schedules: How many were tried.
+        failures: What failed, each with the shortest schedule that was found for it.
+        seconds: Of the host's time.
+        points: How many places there were where a switch could matter, by CPU.
+    """
+
+    schedules: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+    points: list[int] = field(default_factory=list)
+
+    @property
+    def failure(self) -> Failure | None:
+        """The first one, if there is one."""
+        return self.failures[0] if self.failures else None
+
+    def __str__(self) -> str:
+        speed = self.schedules / self.seconds if self.seconds else 0
+        head = f"{self.schedules:,} schedules, {speed:,.0f} a second"
+        if not self.failures:
+            return f"no failure in {head}"
+        return f"{self.failures[0]}\nfound in {head}"
+
+
+def explore_all(
+    trials: Trials,
+    explore: Explore,
+    *,
+    most_failures: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> Exploration:
+    """Try what ``explore`` says until so many kinds of failure were found, each made short."""
+    begun = time.monotonic()
+    found = Exploration(points=[0] * len(trials.names))
+    kinds: set[tuple[str, str]] = set()
+    for trial in explore.trials(trials):
+        found.schedules += 1
+        for cpu in range(len(found.points)):
+            found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in trial.points))
+        if trial.failure is not None and _kind(trial.failure) not in kinds:
+            kinds.add(_kind(trial.failure))
+            found.failures.append(shortest(trials, trial))
+            if len(found.failures) >= most_failures:
+                break
+        if progress is not None and found.schedules % _LOOK == 0:
+            progress(f"{found.schedules:,} schedules")
+    found.seconds = time.monotonic() - begun
+    return found
+
+
+def shortest(trials: Trials, trial: Trial) -> Failure:
+    """The failure of ``trial`` with few preemptions: they are left out one by one."""
+    failure = trial.failure
+    assert failure is not None
+    kind, slices = _kind(failure), list(trial.run.schedule())
+    number = 0
+    while number < len(slices):
+        if slices[number].steps:
+            fewer = [*slices[:number], Slice(slices[number].cpu), *slices[number + 1 :]]
+            again = _try(trials, fewer)
+            if again is not None and again.failure is not None and _kind(again.failure) == kind:
+                failure, slices = again.failure, list(again.run.schedule())
+                continue
+        number += 1
+    return failure
+
+
+def _try(trials: Trials, slices: list[Slice]) -> Trial | None:
+    from kprobesim.errors import ScheduleError
+
+    try:
+        return trials.follow([Slice(piece.cpu, piece.steps) for piece in slices])
+    except ScheduleError:
+        return None
+
+
+def _kind(failure: Failure) -> tuple[str, str]:
+    return failure.kind, failure.message if failure.kind != "invariant" else ""

@@ -1,0 +1,66 @@
+"""``Failure``: what went wrong in one run, and the schedule that shows it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kprobesim.hexrepr import HexRepr
+from kprobesim.machine.faults import GuestStop
+from kprobesim.races.lanes import Run
+from kprobesim.races.schedule import Schedule
+
+__all__ = ["Failure", "failure_of_run"]
+
+
+@dataclass(frozen=True, repr=False)
+class Failure(HexRepr):
+    """One run that failed.
+
+    Attributes:
+        kind: "oops", "bug", "warning", "deadlock", "hang", "invariant" or "race".
+        message: What is wrong, in a sentence.
+        schedule: What to give :meth:`Kernel.race` to see it again.
+        cpu: On which CPU it showed; ``None``: on none alone.
+        trace: The callers there.
+        error: The guest's error, if that is what ended the run.
+        details: More that the kind has, for machines.
+    """
+
+    kind: str
+    message: str
+    schedule: Schedule
+    cpu: int | None = None
+    trace: tuple[str, ...] = ()
+    error: Exception | None = None
+    details: Any = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.kind}: {self.message}"]
+        lines += [f"  {line}" for line in self.trace]
+        lines.append(f"schedule: {self.schedule}  ({self.schedule.describe() or 'one by one'})")
+        return "\n".join(lines)
+
+
+def failure_of_run(run: Run, schedule: Schedule, names: Sequence[str]) -> Failure | None:
+    """What the guest itself did wrong in ``run``; ``None``: it came to its end.
+
+    Args:
+        run: The run.
+        schedule: What it followed.
+        names: Of the lanes, by CPU.
+    """
+    if run.error is not None:
+        error, cpu = run.error, run.error_cpu
+        kind = "bug" if type(error).__name__ == "GuestBug" else "oops"
+        trace = tuple(error.trace) if isinstance(error, GuestStop) else ()
+        message = f"{names[cpu]} on CPU {cpu}: {str(error).splitlines()[0]}"
+        return Failure(kind, message, schedule, cpu, trace, error)
+    if len(run.stuck) == 1:
+        cpu = run.stuck[0]
+        return Failure("hang", f"{names[cpu]} on CPU {cpu} comes to no end", schedule, cpu)
+    if run.stuck:
+        who = " and ".join(f"{names[cpu]} on CPU {cpu}" for cpu in run.stuck)
+        return Failure("deadlock", f"{who} wait for ever", schedule)
+    return None

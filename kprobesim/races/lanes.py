@@ -1,0 +1,261 @@
+"""``Lanes``: calls on several CPUs of a kernel that is called, run slice by slice.
+
+Each CPU has a lane: calls that it makes one after the other. Slices are counted in instructions,
+exactly, so that a run is the same whenever its slices are. Every load and store is noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kprobesim.errors import EngineError, GuestError, ScheduleError
+from kprobesim.hexrepr import HexRepr
+from kprobesim.machine.unicorn.access_log import AccessLog
+from kprobesim.races.run_log import RunLog
+from kprobesim.races.schedule import Slice, place_check
+from kprobesim.races.spinning import is_spinning
+
+if TYPE_CHECKING:
+    from kprobesim.machine.machine import Machine
+    from kprobesim.machine.stacks import Stack
+
+__all__ = ["Lane", "Lanes", "Plan", "Run", "Stretch"]
+
+_CHUNK = 4096  # instructions between two looks whether a CPU waits for another one
+_ROUNDS = 12  # of all that wait, until it is a deadlock
+_MOST = 20_000_000  # instructions of one run
+
+
+@dataclass
+class Lane:
+    """What one CPU does.
+
+    Attributes:
+        name: What it is called in reports.
+        calls: The functions' addresses, each with its arguments.
+        results: What those returned that are over.
+        executed: Instructions so far.
+        at: Where it goes on; ``None``: all its calls are over.
+    """
+
+    name: str
+    calls: Sequence[tuple[int, Sequence[int]]]
+    results: list[int] = field(default_factory=list)
+    executed: int = 0
+    at: int | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Stretch(HexRepr):
+    """What one CPU did without another one in between.
+
+    Attributes:
+        cpu: Its number.
+        start: Its instructions before, counted from its beginning.
+        steps: Instructions.
+        first: The number of its first access in the log.
+        end: That of the first one behind it.
+        why: "steps" (the slice was over), "over" (its calls are) or "waits" (for another CPU).
+    """
+
+    cpu: int
+    start: int
+    steps: int
+    first: int
+    end: int
+    why: str
+
+
+@dataclass
+class Run:
+    """One run of all lanes.
+
+    Attributes:
+        slices: What it followed, with checks.
+        stretches: What the CPUs did, in order.
+        results: By lane, what its calls returned.
+        error: What ended it early.
+        error_cpu: On which CPU.
+        stuck: The CPUs that wait for each other for ever.
+    """
+
+    slices: list[Slice] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+    results: list[list[int]] = field(default_factory=list)
+    error: GuestError | None = None
+    error_cpu: int = 0
+    stuck: list[int] = field(default_factory=list)
+
+    def schedule(self) -> tuple[Slice, ...]:
+        """The slices that matter: all but those at the end that come by themselves."""
+        kept, count = list(self.slices), len(self.results)
+        while kept and not kept[-1].steps:
+            before = kept[-2].cpu if len(kept) > 1 else -1
+            if kept[-1].cpu != (before + 1) % count:
+                break
+            kept.pop()
+        return tuple(kept)
+
+
+Plan = Callable[[Run], Iterable[Slice]]
+"""Gives the slices of a run, one behind the other; the run is how it has gone so far."""
+
+
+class Lanes:
+    """The lanes of one machine, whose CPUs are prepared.
+
+    Attributes:
+        lanes: By CPU.
+        log: All accesses of the run.
+    """
+
+    def __init__(self, machine: Machine, stacks: Sequence[Stack], lanes: Sequence[Lane]) -> None:
+        """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
+        self._machine, self._stacks = machine, stacks
+        self.lanes = lanes
+        self.log = AccessLog(machine.engine)
+        self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
+        self._pc = machine.engine.layout.pc
+        self._result = machine.cpu.regs_class.RETURN
+        self._bases = []
+        for number in range(len(lanes)):
+            machine.switch_to(number)
+            self._bases.append(machine.engine.new_context())
+        machine.switch_to(0)
+
+    def run(self, plan: Plan, *, strict: bool = False) -> Run:
+        """Run the slices of ``plan``, and then every CPU to its end.
+
+        Args:
+            plan: Gives slices, one behind the other, and sees what came of those before. One
+                without steps is over when its CPU's calls are, or when it waits for another one.
+            strict: Each must come out as it is recorded.
+
+        Raises:
+            ScheduleError: A slice cannot be run, or does not come out as it is recorded.
+
+        What a handler raises is raised; what the guest does wrong is in the result.
+        """
+        run = Run()
+        self.log.clear()
+        self._marks.clear()
+        for number, lane in enumerate(self.lanes):
+            lane.executed, lane.results = 0, []
+            self._machine.switch_to(number)
+            self._bases[number].restore()
+            self._begin(number)
+        self._machine.switch_to(0)
+        depths = [vcpu.depth for vcpu in self._machine.vcpus]
+        for vcpu in self._machine.vcpus:
+            vcpu.depth = 1
+        try:
+            for index, piece in enumerate(plan(run)):
+                self._slice(run, index, piece, strict=strict)
+            self._finish(run)
+        except GuestError as error:
+            run.error, run.error_cpu = error, self._machine.vcpu.number
+        finally:
+            for vcpu, depth in zip(self._machine.vcpus, depths, strict=True):
+                vcpu.depth = depth
+            self._machine.switch_to(0)
+        run.results = [lane.results for lane in self.lanes]
+        return run
+
+    def _slice(self, run: Run, index: int, piece: Slice, *, strict: bool) -> None:
+        lane = self.lanes[piece.cpu]
+        if lane.at is None:
+            raise ScheduleError(
+                f"slice {index + 1} of the schedule lets CPU {piece.cpu} run, whose calls are over"
+            )
+        stretch = self._go(piece.cpu, piece.steps or _MOST, waits=not piece.steps)
+        run.stretches.append(stretch)
+        check = place_check(lane.at or 0)
+        run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check))
+        if strict and piece.steps and stretch.steps != piece.steps:
+            raise ScheduleError(
+                f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} was to run for "
+                f"{piece.steps} instructions, and its calls were over after {stretch.steps}"
+            )
+        if strict and piece.check not in (None, check):
+            where = "its end" if lane.at is None else self._machine.symbolize(lane.at)
+            raise ScheduleError(
+                f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} comes to "
+                f"{where}, not to where it came when it was recorded"
+            )
+
+    def _finish(self, run: Run) -> None:
+        """Let each go on to its end, the one behind that which ran last first."""
+        count, waited = len(self.lanes), 0
+        cpu = (run.slices[-1].cpu + 1) % count if run.slices else 0
+        while any(lane.at is not None for lane in self.lanes):
+            if self.lanes[cpu].at is not None:
+                stretch = self._go(cpu, _MOST, waits=True)
+                run.stretches.append(stretch)
+                run.slices.append(Slice(cpu, 0, place_check(self.lanes[cpu].at or 0)))
+                if stretch.steps >= _MOST:
+                    run.stuck = [cpu]
+                    return
+                waited = waited + 1 if stretch.why == "waits" else 0
+            if waited > _ROUNDS * count:
+                run.stuck = [n for n, lane in enumerate(self.lanes) if lane.at is not None]
+                return
+            cpu = (cpu + 1) % count
+
+    def _begin(self, number: int) -> None:
+        """CPU ``number``, which runs, is about to make its next call, if it has one."""
+        lane = self.lanes[number]
+        done = len(lane.results)
+        if done == len(lane.calls):
+            lane.at = None
+            return
+        target, arguments = lane.calls[done]
+        self._stacks[number].enter(target, arguments)
+        self._machine.words[self._pc] = lane.at = target
+
+    def _go(self, number: int, steps: int, *, waits: bool) -> Stretch:
+        """Let CPU ``number`` run for ``steps``; or, if it ``waits``, until it only waits."""
+        machine, lane = self._machine, self.lanes[number]
+        machine.switch_to(number)
+        start, first = lane.executed, len(self.log)
+        why = "steps"
+        while lane.executed - start < steps:
+            seen = len(self.log)
+            chunk = min(_CHUNK if waits else steps, steps - (lane.executed - start))
+            if self._run(number, chunk):
+                if lane.at is None:
+                    why = "over"
+                    break
+            elif waits and is_spinning(self.log.records(seen)):
+                why = "waits"
+                break
+        return Stretch(number, start, lane.executed - start, first, len(self.log), why)
+
+    def _run(self, number: int, most: int) -> bool:
+        """Run at most so many instructions, but not beyond a call; whether that is over."""
+        machine, lane = self._machine, self.lanes[number]
+        engine, words = machine.engine, machine.words
+        at = words[self._pc]
+        self._marks.append((len(self.log), number, lane.executed))
+        status = engine.run(at, most)
+        done = min(engine.counter)
+        at = lane.at = words[self._pc]
+        if at == machine.return_address and not status:  # the halt is not the function's
+            status = engine.run(at, 1)
+            at = lane.at = words[self._pc]
+        elif at == machine.returned:
+            done -= 1
+        if status:
+            what = engine.describe(status)
+            raise EngineError(f"Unicorn stopped at {machine.symbolize(at)}: {what}")
+        lane.executed += done
+        if at != machine.returned:
+            return False
+        lane.results.append(int(words[self._result]))
+        self._begin(number)
+        return True
+
+    def run_log(self) -> RunLog:
+        """All loads and stores of the run."""
+        return RunLog(self.log.records(), self._marks)

@@ -1,0 +1,62 @@
+"""Which memory CPUs share in a run, and where a switch between them can matter."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from kprobesim.races.run_log import RunLog
+
+__all__ = ["GRAIN", "SharedPlaces"]
+
+GRAIN = 3
+"""The binary logarithm of how many bytes are one place."""
+_BYTES = 1 << GRAIN
+
+
+class SharedPlaces:
+    """What more than one CPU has used in the runs so far, and one of them has written.
+
+    Attributes:
+        places: Physical addresses, divided by 8.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self._used: dict[int, set[int]] = defaultdict(set)  # by CPU
+        self._written: dict[int, set[int]] = defaultdict(set)
+        self.places: set[int] = set()
+
+    def learn(self, log: RunLog) -> bool:
+        """Look at a run; whether there is a place now that was not shared before."""
+        before = len(self.places)
+        fresh = False
+        for cpu, _before, _numbers, addresses, sizes, stores in log.parts:
+            used = {address >> GRAIN for address in addresses}
+            written = {a >> GRAIN for a, store in zip(addresses, stores, strict=True) if store}
+            for address, size, store in zip(addresses, sizes, stores, strict=True):
+                if (address & _BYTES - 1) + size > _BYTES:  # on two places, or on more
+                    both = range(address >> GRAIN, (address + size - 1 >> GRAIN) + 1)
+                    used.update(both)
+                    written.update(both if store else ())
+            if not used <= self._used[cpu] or not written <= self._written[cpu]:
+                fresh = True
+                self._used[cpu] |= used
+                self._written[cpu] |= written
+        if fresh:
+            for writer, written in self._written.items():
+                for user, used in self._used.items():
+                    if user != writer:
+                        self.places |= written & used
+        return len(self.places) > before
+
+    def points(self, log: RunLog) -> list[tuple[int, int]]:
+        """(CPU, its instructions before) of each instruction that uses a shared place, in order."""
+        places = self.places
+        found: dict[tuple[int, int], None] = {}
+        for cpu, before, numbers, addresses, sizes, _stores in log.parts:
+            for number, address, size in zip(numbers, addresses, sizes, strict=True):
+                if address >> GRAIN in places or (
+                    (address & _BYTES - 1) + size > _BYTES and address + size - 1 >> GRAIN in places
+                ):
+                    found[cpu, before + number - 1] = None
+        return list(found)

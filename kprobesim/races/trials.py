@@ -1,0 +1,109 @@
+"""``Trials``: runs from one and the same state, each judged; what every exploration is made of."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kprobesim.errors import EngineError
+from kprobesim.races.failure import Failure, failure_of_run
+from kprobesim.races.lanes import Lanes, Plan, Run
+from kprobesim.races.run_log import RunLog
+from kprobesim.races.schedule import Schedule, Slice
+from kprobesim.races.shared import SharedPlaces
+
+__all__ = ["Judge", "Trial", "Trials"]
+
+Judge = Callable[[Run, Schedule], Failure | None]
+"""Looks at the guest after a run that came to its end."""
+
+_TWICE = 100  # one run of so many is done again
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run and what is to be said of it.
+
+    Attributes:
+        run: How it went.
+        schedule: What it followed.
+        log: All loads and stores.
+        points: Where a switch could have mattered: (CPU, its instructions before), in order.
+        failure: What was wrong, if anything.
+    """
+
+    run: Run
+    schedule: Schedule
+    log: RunLog
+    points: Sequence[tuple[int, int]]
+    failure: Failure | None
+
+
+class Trials:
+    """Runs of the same lanes from the same state.
+
+    Attributes:
+        lanes: The lanes.
+        names: What they are called.
+        shared: What memory the CPUs share, as far as is known.
+        what: The checksum of what is run.
+        count: How many runs there were, without those that were done again.
+    """
+
+    def __init__(
+        self, lanes: Lanes, reset: Callable[[], object], judges: Sequence[Judge], what: int
+    ) -> None:
+        """Nothing has run yet.
+
+        Args:
+            lanes: What is run.
+            reset: Puts the guest into the state to begin from.
+            judges: Asked in order after a run that came to its end.
+            what: The checksum of what is run.
+        """
+        self.lanes = lanes
+        self.names = [lane.name for lane in lanes.lanes]
+        self.shared = SharedPlaces()
+        self.count = 0
+        self._reset = reset
+        self._judges = judges
+        self.what = what
+
+    def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
+        """Run ``slices``, and then all to their end."""
+        return self.run(lambda _run: slices, strict=strict)
+
+    def run(self, plan: Plan, *, strict: bool = False) -> Trial:
+        """Run ``plan`` and judge it; one run of a hundred is done again.
+
+        Raises:
+            EngineError: It has come out otherwise the second time.
+        """
+        trial = self._once(plan, strict=strict)
+        self.count += 1
+        if self.count % _TWICE == 1:
+            again = self._once(plan, strict=strict)
+            if _digest(again) != _digest(trial):
+                raise EngineError(
+                    "a schedule that was run twice came out in two ways: this is a fault of "
+                    f"kprobesim; please report it with the schedule {trial.schedule}"
+                )
+        return trial
+
+    def _once(self, plan: Plan, *, strict: bool) -> Trial:
+        self._reset()
+        run = self.lanes.run(plan, strict=strict)
+        schedule = Schedule(self.what, len(self.names), run.schedule())
+        log = self.lanes.run_log()
+        self.shared.learn(log)
+        failure = failure_of_run(run, schedule, self.names)
+        if failure is None:
+            found = (judge(run, schedule) for judge in self._judges)
+            failure = next((each for each in found if each is not None), None)
+        return Trial(run, schedule, log, self.shared.points(log), failure)
+
+
+def _digest(trial: Trial) -> tuple[object, ...]:
+    kind = None if trial.failure is None else trial.failure.kind
+    return trial.run.results, trial.run.stretches, kind, zlib.crc32(trial.log.records)

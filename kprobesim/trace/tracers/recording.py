@@ -1,0 +1,125 @@
+"""What tracers record: programs' entries in the stream of events, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from kprobesim.programs.appending import Outlets
+from kprobesim.programs.choices import or_else
+from kprobesim.programs.context import ids_of
+from kprobesim.programs.leaves import Fact
+from kprobesim.programs.stores.stream import HEADER, EntryLayout, Outlet, Stream
+from kprobesim.programs.values import Value
+from kprobesim.trace.entry import TraceEntry
+
+__all__ = ["CALL", "CallRecord", "Makes", "RecordedCall", "Showing", "TracerOutlets"]
+
+Makes = Callable[["RecordedCall"], TraceEntry]
+"""Makes the entry of what was recorded of a call."""
+
+CALL: tuple[Value, ...] = (
+    Fact("now"),
+    Fact("ids"),
+    Fact("context"),
+    Fact("here"),
+    or_else(Fact("caller"), 0),
+)
+"""What is recorded of each call: when, whose, in which context, of what function, from where."""
+
+
+class Showing(Protocol):
+    """What records are told of the trace that they are in."""
+
+    def context_of_call(self, word: int) -> tuple[int, int]:
+        """``common_flags`` and ``common_preempt_count`` of a traced call, by its "context"."""
+
+    def saved_comm(self, pid: int) -> str:
+        """The name of a task."""
+
+
+class RecordedCall:
+    """One record, of which an entry is made when somebody looks."""
+
+    __slots__ = ("_data", "_record")
+
+    def __init__(self, record: CallRecord, data: bytes) -> None:
+        self._record, self._data = record, data
+
+    @property
+    def time(self) -> int:
+        """Nanoseconds of the guest's own time."""
+        return int.from_bytes(self._data[HEADER : HEADER + 8], "little")
+
+    @property
+    def values(self) -> list[int]:
+        """What was recorded."""
+        return self._record.layout.unpack(memoryview(self._data), 0)
+
+    def entry(self) -> TraceEntry:
+        """The entry."""
+        return self._record.makes(self)
+
+    def common(self, shown: Showing) -> dict[str, Any]:
+        """What all entries have."""
+        time, ids, context = self.values[:3]
+        pid, tgid = ids_of(ids)
+        flags, preempt_count = shown.context_of_call(context)
+        return {
+            "time": time,
+            "cpu": 0,
+            "pid": pid,
+            "tgid": tgid,
+            "comm": shown.saved_comm(pid),
+            "flags": flags,
+            "preempt_count": preempt_count,
+            "func": None,
+            "stack": None,
+        }
+
+
+class CallRecord:
+    """What is known of all records of one number.
+
+    Attributes:
+        layout: How they lie.
+        size: Bytes of one in the kernel.
+        makes: Makes an entry of one.
+    """
+
+    def __init__(self, layout: EntryLayout, size: int, makes: Makes) -> None:
+        self.layout, self.size, self.makes = layout, size, makes
+
+    def take(self, data: bytes) -> tuple[RecordedCall, int, int] | None:
+        """A record, with its size and its time; ``None``: nobody wants it."""
+        one = RecordedCall(self, data)
+        return one, self.size, one.time
+
+
+class TracerOutlets(Outlets):
+    """A way for a tracer's program into a stream.
+
+    Args:
+        stream: It.
+        known: Gets what is known of the records by their number.
+        record: Makes that, of how they lie.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        known: dict[int, CallRecord],
+        record: Callable[[EntryLayout], CallRecord],
+    ) -> None:
+        self._stream, self._known, self._record = stream, known, record
+
+    @property
+    def address(self) -> int:
+        """Where compiled code finds the stream's head."""
+        return self._stream.address
+
+    def outlet(self, values: Sequence[Value]) -> Outlet:
+        """See :meth:`Stream.outlet`."""
+        outlet = self._stream.outlet(values)
+        self._known[outlet.number] = self._record(outlet.layout)
+        return outlet

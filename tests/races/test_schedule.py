@@ -1,0 +1,52 @@
+"""A schedule's text: short, versioned, and refused when it is not whole."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kprobesim import ScheduleError
+from kprobesim.races.schedule import MOST_TEXT, Schedule, Slice
+
+SLICE = st.builds(
+    Slice,
+    st.integers(0, 3),
+    st.integers(0, 1 << 40),
+    st.none() | st.integers(0, 0xFFFF),
+)
+
+
+@given(st.integers(0, 0xFFFF_FFFF), st.lists(SLICE, max_size=40))
+def test_a_schedule_is_its_text(what: int, slices: list[Slice]) -> None:
+    schedule = Schedule(what, 4, tuple(slices))
+    text = str(schedule)
+    assert Schedule.parse(text) == schedule
+    assert len(text) < MOST_TEXT
+
+
+def test_it_tells_how_often_it_preempts() -> None:
+    schedule = Schedule(1, 2, (Slice(0, 12), Slice(1), Slice(0, 3)))
+    assert schedule.preemptions == 2
+    assert schedule.describe() == "0:12 1: 0:3"
+
+
+TEXT = str(Schedule(1, 2, (Slice(0, 12, 7), Slice(1, 900, 8))))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is no schedule"),
+        ("hello", "is no schedule"),
+        ("kps2:" + TEXT[5:], "version 2"),
+        (TEXT[:-3], "cut or edited"),
+        (TEXT[:9] + "A" + TEXT[10:], "cut or edited"),
+        ("kps1:", "cut or edited"),
+        ("kps1:\N{SNOWMAN}", "cut or edited"),
+        ("kps1:" + "A" * MOST_TEXT, "more than"),
+    ],
+)
+def test_what_is_no_whole_schedule_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(ScheduleError, match=problem):
+        Schedule.parse(text)
