@@ -15,6 +15,7 @@ from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
+from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.spinning import is_spinning
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane", "Lanes", "Plan", "Run", "Stretch"]
 
-_CHUNK = 4096  # instructions between two looks whether a CPU waits for another one
+_CHUNK = 1024  # instructions between two looks whether a CPU waits for another one
 _ROUNDS = 12  # of all that wait, until it is a deadlock
 _MOST = 20_000_000  # instructions of one run
 
@@ -109,13 +110,21 @@ class Lanes:
     Attributes:
         lanes: By CPU.
         log: All accesses of the run.
+        sleeping: Who stands in for the scheduler.
     """
 
-    def __init__(self, machine: Machine, stacks: Sequence[Stack], lanes: Sequence[Lane]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        stacks: Sequence[Stack],
+        lanes: Sequence[Lane],
+        sleeping: Sleeping,
+    ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
         self._machine, self._stacks = machine, stacks
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
+        self.sleeping = sleeping
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         self._pc = machine.engine.layout.pc
         self._result = machine.cpu.regs_class.RETURN
@@ -227,6 +236,10 @@ class Lanes:
                 if lane.at is None:
                     why = "over"
                     break
+            elif self.sleeping.asleep:
+                self.sleeping.asleep = False
+                why = "waits"
+                break
             elif waits and is_spinning(self.log.records(seen)):
                 why = "waits"
                 break
