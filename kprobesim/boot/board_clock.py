@@ -97,6 +97,6 @@ class BoardClock(Saved, ABC):
 
     def stop_run(self) -> None:
         """Let the current run end at the next block: from any callback, and precisely."""
-        last = self._count[0] + self._engine.extra_count
+        last = self._count[0] + self._engine.extra_count[0]
         if self._running and last < self._count[1]:
             self._count[1] = last

@@ -73,13 +73,13 @@ class Number(Kind):
         return value if self.bits <= _PLAIN_BITS else value.to_bytes(-(-self.bits // 8), "little")
 
     def parse(self, plain: Any, where: str) -> int:
-        if (
-            self.bits > _PLAIN_BITS
-            and type(plain) is bytes
-            and len(plain) == -(-self.bits // 8)
-        ):  # fmt: skip
-            plain = int.from_bytes(plain, "little")
-        if type(plain) is not int or not self.low <= plain < 1 << self.bits:
+        bits = self.bits
+        if bits > _PLAIN_BITS:
+            if type(plain) is bytes and len(plain) == -(-bits // 8):
+                plain = int.from_bytes(plain, "little")
+            else:
+                bits = _PLAIN_BITS
+        if type(plain) is not int or not self.low <= plain < 1 << bits:
             raise wrong_state(f"{where} is no number of {self.bits} bits")
         return plain
 

@@ -131,7 +131,7 @@ class Calling(System):
     def _stop_soon(self) -> None:
         """In a callback: let the current run end at the next block."""
         count = self.engine.counter_words
-        count[1] = min(count[0] + self.engine.extra_count, count[1])
+        count[1] = min(count[0] + self.engine.extra_count[0], count[1])
 
     def stop(self) -> None:
         """Let the outermost call that runs now end as :class:`CallStopped`, and all within it."""

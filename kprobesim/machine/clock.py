@@ -23,25 +23,25 @@ class HiddenTime:
 
     def __init__(self, engine: Engine) -> None:
         """Hide what happens on ``engine``."""
-        self._engine = engine
         self._counting = engine.counts
         self._counter = engine.counter_words
+        self._extra = engine.extra_count
         self._counted = 0
 
     def begin(self) -> None:
         """The CPU stands at an instruction, and is about to leave its block."""
-        self._counted, self._engine.extra_count = self._counter[0], 0
+        self._counted, self._extra[0] = self._counter[0], 0
 
     def begin_step(self) -> None:
         """As :meth:`begin`, to step: what is counted more must not end the run in mid-hit."""
         counter = self._counter
         self._counted = counter[0]
-        self._engine.extra_count = 1
+        self._extra[0] = 1
         counter[1] += 1
 
     def step_again(self) -> None:
         """The instruction repeats itself, and has another turn."""
-        self._engine.extra_count += 1
+        self._extra[0] += 1
         self._counter[1] += 1
 
     def end_step(self) -> None:
@@ -49,27 +49,27 @@ class HiddenTime:
 
         The run ends where it would have ended.
         """
-        counter, engine = self._counter, self._engine
+        counter, extra = self._counter, self._extra
         counter[0] = self._counted
-        counter[1] -= engine.extra_count
-        engine.extra_count = 0
+        counter[1] -= extra[0]
+        extra[0] = 0
 
     def end_where_it_is(self) -> bool:
         """The instruction is done, in its own block; whether the run is over in front of the next.
 
         The run ends where it would have ended, but not before what was counted when it began.
         """
-        counter, engine = self._counter, self._engine
-        counter[1] = limit = max(counter[1] - engine.extra_count, self._counted)
-        engine.extra_count = 0
+        counter, extra = self._counter, self._extra
+        counter[1] = limit = max(counter[1] - extra[0], self._counted)
+        extra[0] = 0
         return counter[0] > limit
 
     def end_by_fault(self) -> None:
         """The step has faulted: the block was counted once more for each turn."""
-        counter, engine = self._counter, self._engine
-        counter[0] -= engine.extra_count
-        counter[1] -= engine.extra_count
-        engine.extra_count = 0
+        counter, extra = self._counter, self._extra
+        counter[0] -= extra[0]
+        counter[1] -= extra[0]
+        extra[0] = 0
 
     def once_more(self) -> None:
         """The block will be left, and begins anew with the instruction."""

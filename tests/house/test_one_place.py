@@ -60,6 +60,7 @@ NAMES = {
     "machine/unicorn/recording_code.py": "the host's",
     "machine/unicorn/access_log.py": "the host's",
     "machine/unicorn/executions.py": "the host's",
+    "machine/unicorn/intercepts_code.py": "the host's",
     "machine/unicorn/spin_code.py": "the host's",
     "machine/unicorn/code_pages.py": "what Unicorn's functions end in",
     "kernel/opening.py": "the sample that is loaded where none is asked for",

@@ -21,8 +21,9 @@ from kprobesim.kprobes.arming.armings import ProbeArming
 
 pytestmark = pytest.mark.real_kernel
 
-_TICKS = halves(x86_64="timer_interrupt", arm64="arch_timer_handler_phys")
+_TICKS = halves(x86_64="__sysvec_apic_timer_interrupt", arm64="arch_timer_handler_phys")
 """The handler of the timer's interrupt."""
+_LVT_TIMER = 0x32
 _PROBED = "int_sqrt"
 _CALLS = 4
 
@@ -31,11 +32,12 @@ def _raise_interrupt(k: BootedKernel) -> None:
     """The timer's line goes up now, whatever the time."""
     board = k.board
     if isinstance(board, X86Board):
-        board.pic.set_line(0, False)
-        board.pic.set_line(0, True)
+        lapic = board.interrupts.lapics[0]
+        lapic.accept(lapic.read(_LVT_TIMER) & 0xFF)
     else:
         assert isinstance(board, Arm64Board)
-        board.gic.latched |= 1 << 16 + TIMER_PPI  # else it falls with the timer's own line
+        latched = 1 << 16 + TIMER_PPI  # else it falls with the timer's own line
+        board.gic.interfaces[0].latched |= latched
         board.gic._update()
     board.clock.stop_run()
 

@@ -1,6 +1,7 @@
-"""The least of ACPI that lets a kernel switch off and restart a PC (ACPI specification 6.4).
+"""The least of ACPI that lets a kernel find its CPUs, switch off and restart a PC (ACPI 6.4).
 
-RSDP -> RSDT -> FADT -> FACS and DSDT. The DSDT holds one object, ``_S5``: the sleep type of "off".
+RSDP -> RSDT -> MADT, and FADT -> FACS and DSDT. The DSDT holds one object, ``_S5``: the sleep type
+of "off".
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import struct
 from collections.abc import Callable
 
 from kprobesim.boot.state import Number, Saved, fields
+from kprobesim.boot.x86_64.madt import MADT_SIGNATURE, madt
 
 __all__ = ["PowerPorts", "write_tables"]
 
 _RSDP = 0xF0000  # kernels search 0xe0000-0xfffff
-_RSDT, _FADT, _FACS, _DSDT = 0xF0040, 0xF0080, 0xF0200, 0xF0240
+_RSDT, _FADT, _FACS, _DSDT, _MADT = 0xF0040, 0xF0080, 0xF0200, 0xF0240, 0xF0300
 
 _EVENTS, _CONTROL, _RESET = 0x600, 0x604, 0xCF9
 _SCI_IRQ = 9
@@ -64,16 +66,23 @@ def _fadt() -> bytes:
     return _table(b"FACP", 3, bytes(table[36:]))
 
 
-def write_tables(ram: mmap.mmap) -> None:
-    """Put the tables where a PC's firmware has them."""
+def write_tables(ram: mmap.mmap, cpus: int = 0) -> None:
+    """Put the tables where a PC's firmware has them.
+
+    Args:
+        ram: Where to.
+        cpus: How many CPUs with local APICs there are; 0: none, but one without.
+    """
+    places = (_FADT, _MADT) if cpus else (_FADT,)
     rsdp = bytearray(struct.pack("<8sB6sBI", b"RSD PTR ", 0, b"KPSIM ", 0, _RSDT))
     rsdp[8] = _checksum(rsdp)
     for at, table in (
         (_RSDP, bytes(rsdp)),
-        (_RSDT, _table(b"RSDT", 1, struct.pack("<I", _FADT))),
+        (_RSDT, _table(b"RSDT", 1, struct.pack(f"<{len(places)}I", *places))),
         (_FADT, _fadt()),
         (_FACS, struct.pack("<4sI24xB31x", b"FACS", 64, 1)),
         (_DSDT, _table(b"DSDT", 1, _AML)),
+        *([(_MADT, _table(MADT_SIGNATURE, 3, madt(cpus)))] if cpus else []),
     ):
         ram[at : at + len(table)] = table
 

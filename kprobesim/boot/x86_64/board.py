@@ -1,42 +1,46 @@
-"""A PC that boots an x86-64 kernel: one CPU, two 8259A, an 8254, a clock, one serial port."""
+"""A PC that boots an x86-64 kernel: local APICs, two 8259A, an 8254, a clock, one serial port."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kprobesim.arch.architecture import X86_64
 from kprobesim.boot.board import Board
 from kprobesim.boot.computer import MOST_PHYSICAL
 from kprobesim.boot.faults import GuestReset
-from kprobesim.boot.state import Maybe, Number, Saved, fields
+from kprobesim.boot.state import Put, Saved
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.boot.walked_memory import Translate
 from kprobesim.boot.x86_64 import start
 from kprobesim.boot.x86_64.acpi import PowerPorts, write_tables
+from kprobesim.boot.x86_64.apic_pages import map_apics
 from kprobesim.boot.x86_64.cmos import Cmos
-from kprobesim.boot.x86_64.cpuid import make_cpuid, native_cpuid
+from kprobesim.boot.x86_64.cpuid import LEAVES, make_cpuid, native_cpuid
 from kprobesim.boot.x86_64.exceptions import SYSCALL, Exceptions, TripleFault
+from kprobesim.boot.x86_64.interrupt_input import InterruptInput, OfferedInput, PolledInput
+from kprobesim.boot.x86_64.interrupts import Interrupts
+from kprobesim.boot.x86_64.lapic import LocalApic
+from kprobesim.boot.x86_64.msr import ApicMsrs
+from kprobesim.boot.x86_64.old_state import with_apic_parts
 from kprobesim.boot.x86_64.pci import PciPorts
 from kprobesim.boot.x86_64.pic import PicPair
 from kprobesim.boot.x86_64.pit import Pit
-from kprobesim.boot.x86_64.state import HF_CPL, HF_INHIBIT_IRQ, find_state
+from kprobesim.boot.x86_64.state import HF_CPL, find_state
 from kprobesim.boot.x86_64.syscall import make_syscall
 from kprobesim.boot.x86_64.uart16550 import Uart16550
 from kprobesim.boot.x86_64.walk import Walk
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.sizes import MASK64
+from kprobesim.machine.unicorn.intercepts import make_intercepts
 
 __all__ = ["X86Board"]
 
-_COM1, _COM1_IRQ, _TIMER_IRQ = 0x3F8, 4, 0
+_COM1, _COM1_IRQ = 0x3F8, 4
 _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
 _IF = 0x200
-_SOON_NS = 400  # how long an interrupt waits until it is looked again whether it may come ...
-_LATE_NS = 100 * _SOON_NS  # ... each time twice as long, up to this
 _PORT_NS = 512  # an access to a timer's port takes about half a microsecond on a PC
 _FIRST_INTERRUPT = 32
-_DEVICES = 0xFEC0_0000, 0x0140_0000  # where PCs have APICs, HPET, flash: nothing is there
 _MOST_MEMORY = 0xE000_0000
 
 _In = Callable[[int, int], int]
@@ -46,19 +50,20 @@ _Out = Callable[[int, int, int], None]
 class X86Board(Board):
     """A PC; see :class:`~kprobesim.boot.computer.Computer` for its arguments."""
 
-    SAVED = fields(**Board.SAVED, _look_at=Maybe(Number(63)), _soon=Number(63))
     isa = X86_64
     cpu_model = "qemu64"
     most_memory = _MOST_MEMORY
 
     def _prepare_cpu(self, engine: Engine) -> Translate:
-        self._features = native_cpuid(engine, self.ram, start.SCRATCH, 1)
+        self._native = {
+            leaf: native_cpuid(engine, self.ram, start.SCRATCH, leaf) for leaf in LEAVES
+        }
         self.state = find_state(engine)
         self._walk = Walk(self.state, memoryview(self.ram).cast("Q"), engine.code_pages)
         return self._walk.translate
 
     def _load(self, initrd: bytes) -> None:
-        write_tables(self.ram)
+        write_tables(self.ram, len(self.interrupts.lapics) if self.interrupts.has_apics else 0)
         start.load(self.ram, self.image, initrd, self.append)
         start.start(self.machine.engine, self.image)
 
@@ -68,14 +73,12 @@ class X86Board(Board):
         memory.read_u64 = self._walk.reader(memory.read_u64)  # type: ignore[method-assign, assignment]
         self.entry = Exceptions(engine, self.state, self._walk)
         self.machine.vcpu.traps.deliver = self._deliver
-        self.pic = PicPair()
         self.pit = Pit(self._port_time)
+        self.interrupts = Interrupts(1, self.clock.now, self.pit)
+        self.pic = self.interrupts.pic
+        self.input = self._make_input(engine)
         self.cmos = Cmos(self.clock.now)
         self.uart = Uart16550(self.console, self._uart_interrupt)
-        self._look_at: int | None = None
-        """When to look again whether the CPU takes the interrupt that waits. A time and not a
-        number of runs: where the host interrupts the guest must not be seen by it."""
-        self._soon = _SOON_NS
         self._inputs: dict[int, _In] = {}
         self._outputs: dict[int, _Out] = {_KEYBOARD: self._keyboard}
         self.pci = PciPorts()
@@ -92,16 +95,42 @@ class X86Board(Board):
         hooks.on_ports(self._in, self._out)
         hooks.on_read_tsc(self.clock.read, self.clock.native_reads())
         hooks.on_syscall(make_syscall(engine, self.state, self.entry.counts))
-        hooks.map_device(*_DEVICES, lambda *_: MASK64, lambda *_: None)
+        map_apics(hooks, self.interrupts, self._lapic, self.input.settle, self._changed)
         self.watch_unmapped(len(self.ram), MOST_PHYSICAL)
-        hooks.on_cpuid(make_cpuid(engine, self.state, self._features))
+        cpus = len(self.interrupts.lapics)
+        hooks.on_cpuid(make_cpuid(engine, self.state, self._native, cpus, self._apic_id))
+
+    def _make_input(self, engine: Engine) -> InterruptInput:
+        """The interrupt input of the CPU; where it is polled there are no APICs."""
+        intercepts = make_intercepts(engine)
+        if intercepts is None:
+            self.interrupts.has_apics = False
+            return PolledInput(self.interrupts, self.state, self._interrupt)
+        offered = OfferedInput(intercepts, self.interrupts, self.state, self.entry.counts)
+        msrs = ApicMsrs(self._lapic, self._changed)
+        intercepts.answer_msrs(msrs.RANGES, msrs.read, msrs.write)
+        return offered
+
+    def _lapic(self) -> LocalApic | None:
+        """That of the CPU that runs, which has settled with it."""
+        if not self.interrupts.has_apics:
+            return None
+        self.input.settle()
+        return self.interrupts.lapics[self.input.cpu]
+
+    def _apic_id(self) -> tuple[int, bool] | None:
+        lapic = self._lapic()
+        return None if lapic is None else (lapic.number, lapic.is_enabled)
 
     def parts(self) -> dict[str, Saved]:
         """What has a state of its own, by name."""
         return {
             "console": self.console,
             "clock": self.clock,
+            "interrupts": self.interrupts,
             "pic": self.pic,
+            "ioapic": self.interrupts.ioapic,
+            **{f"lapic{lapic.number}": lapic for lapic in self.interrupts.lapics},
             "pit": self.pit,
             "cmos": self.cmos,
             "uart": self.uart,
@@ -109,6 +138,21 @@ class X86Board(Board):
             "power": self.power,
             "exceptions": self.entry,
         }
+
+    def save_state(self) -> dict[str, Any]:
+        """As in :class:`~kprobesim.boot.computer.Computer`."""
+        self.check_stopped()
+        self.input.withdraw()
+        return super().save_state()
+
+    def parse_state(self, state: object) -> Put:
+        """As in :class:`~kprobesim.boot.computer.Computer`, also from when there were no APICs."""
+        return super().parse_state(with_apic_parts(state, self.parts()))
+
+    def loaded(self) -> None:
+        """A state was loaded: nothing of what was offered before is."""
+        self.input.withdraw()
+        super().loaded()
 
     # -- exceptions and interrupts ---------------------------------------------------------------
 
@@ -118,51 +162,37 @@ class X86Board(Board):
         except TripleFault as fault:
             self.fail(GuestReset, str(fault))
 
+    def _interrupt(self, vector: int) -> None:
+        try:
+            self.entry.interrupt(vector)
+        except TripleFault as fault:
+            self.fail(GuestReset, str(fault))
+
     def exceptions(self) -> int:
         """How many faults, traps and system calls the guest has taken."""
         counts = self.entry.counts
         return sum(counts[:_FIRST_INTERRUPT]) + counts[SYSCALL]
 
     def update_interrupts(self) -> bool:
-        """Deliver the interrupt that waits, if the CPU takes it now."""
-        # As in other virtual machines a tick waits for the one before it: none gets lost.
-        if not self.pic.is_requested(_TIMER_IRQ) and self.pit.advance(self.clock.now()):
-            self.pic.set_line(_TIMER_IRQ, False)
-            self.pic.set_line(_TIMER_IRQ, True)
-        now = self.clock.now()
-        if not self.pic.pending():
-            self._look_at, self._soon = None, _SOON_NS
-            return False
-        if self._look_at is not None and now < self._look_at:
-            return False
-        state = self.state
-        if not state.eflags & _IF:
-            self._look_at = now + self._soon
-            self._soon = min(2 * self._soon, _LATE_NS)
-        elif state.hflags & HF_INHIBIT_IRQ:  # for one instruction, after STI or MOV SS
-            self._look_at = now + 1
-        else:
-            self._look_at, self._soon = None, _SOON_NS
-            try:
-                self.entry.interrupt(self.pic.acknowledge())
-            except TripleFault as fault:
-                self.fail(GuestReset, str(fault))
-        return self._look_at is None
+        """Let the CPU have the interrupt that waits; whether it takes it at once."""
+        self.input.settle()
+        self.interrupts.advance()
+        return self.input.update()
 
     def mode(self) -> tuple[bool, bool]:
         """Whether the CPU is in ring 0, and whether IF is set."""
         return not self.state.hflags & HF_CPL, bool(self.state.eflags & _IF)
 
     def next_event(self) -> int | None:
-        """The timer's next edge; or when to look again whether the CPU takes the interrupt."""
-        edge = None if self.pic.is_requested(_TIMER_IRQ) else self.pit.next_edge
-        if self._look_at is None:
-            return edge
-        return self._look_at if edge is None else min(edge, self._look_at)
+        """The timers' next interrupt; or when to look again whether the CPU takes one."""
+        event, look_at = self.interrupts.next_event(), self.input.look_at
+        if look_at is None:
+            return event
+        return look_at if event is None else min(event, look_at)
 
     def halted_at(self, pc: int) -> bool:
-        """Whether HLT is before ``pc``: then an interrupt is taken at once."""
-        self._look_at = None
+        """Whether HLT is before ``pc``."""
+        self.input.halted()
         at = self._walk.physical(pc - 1)
         return at is not None and at < len(self.ram) and self.ram[at] == _HLT
 
@@ -173,13 +203,18 @@ class X86Board(Board):
             self._ended = StopReason(Stop.HALT, "HLT with interrupts off")
 
     def _uart_interrupt(self, level: bool) -> None:
-        self.pic.set_line(_COM1_IRQ, level)
-        self._look()
-
-    def _look(self) -> None:
-        """A device has changed its line: take the interrupt at the next block."""
-        if self.pic.pending():
+        self.input.settle()
+        self.interrupts.set_irq(_COM1_IRQ, level)
+        if self.input.has_changed():
             self.clock.stop_run()
+
+    def _changed(self) -> None:
+        """A controller or a timer was written to."""
+        if self.input.has_changed():
+            self.clock.stop_run()
+        event = self.interrupts.next_event()
+        if event is not None:
+            self.clock.hasten(event)
 
     # -- ports -----------------------------------------------------------------------------------
 
@@ -189,20 +224,18 @@ class X86Board(Board):
 
     def _in(self, port: int, size: int) -> int:
         device = self._inputs.get(port)
+        if port in PicPair.PORTS:
+            self.input.settle()
         return device(port, size) if device is not None else (1 << 8 * size) - 1
 
     def _out(self, port: int, size: int, value: int) -> None:
         device = self._outputs.get(port)
-        if device is not None:
+        if port in PicPair.PORTS or port in (0x40, 0x43):
+            self.input.settle()
+            device(port, size, value)  # type: ignore[misc]
+            self._changed()
+        elif device is not None:
             device(port, size, value)
-            if port in PicPair.PORTS or port in (0x40, 0x43):
-                self._reschedule()
-
-    def _reschedule(self) -> None:
-        self._look()
-        edge = self.pit.next_edge
-        if edge is not None:
-            self.clock.hasten(edge)
 
     def _keyboard(self, _port: int, _size: int, value: int) -> None:
         if value == _PULSE_RESET:

@@ -155,6 +155,14 @@ class PicPair(Saved):
         """Whether the CPU's interrupt input is raised."""
         return self.master.pending() >= 0
 
+    def vector(self) -> int:
+        """The vector that :meth:`acknowledge` would give."""
+        line = self.master.pending()
+        if line != _CASCADE:
+            return self.master.base + (line if line >= 0 else 7)
+        line = self.slave.pending()
+        return self.slave.base + (line if line >= 0 else 7)
+
     def acknowledge(self) -> int:
         """The vector to deliver."""
         line = self.master.pending()

@@ -158,7 +158,7 @@ class HookHits:
             in_place.behind = None
             try:
                 p = ctl.current_kprobe
-                over = engine.extra_count and in_place.end_last()
+                over = engine.extra_count[0] and in_place.end_last()
                 if p is None or not ctl.kprobe_status & STEPPING:
                     return False
                 if listeners or ctl.kprobe_status == _REENTER:

@@ -127,7 +127,7 @@ class InPlace:
             self._hidden.end_by_fault()
             return True
         self.behind = None
-        if self._vcpu.engine.extra_count:
+        if self._vcpu.engine.extra_count[0]:
             self.end_last()
         return False
 

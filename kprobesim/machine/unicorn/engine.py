@@ -119,8 +119,8 @@ class Engine(NamedRegisters):
         )
         self.run_time: RunTime | None = None
         """Who measures how long it runs, if somebody does."""
-        self.extra_count = 0
-        """By how much the limit was raised for a step that must come to its end."""
+        self.extra_count: Words = (_u64 * 1)()
+        """One word: by how much the limit was raised for a step that must come to its end."""
         if not self.code_pages.exact:
             # No store is fast then.
             self.hooks.add(numbers.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))

@@ -16,6 +16,7 @@ from kprobesim.machine.unicorn import (
     coverage_code,
     dispatch_code,
     executions,
+    intercepts_code,
     recording_code,
     spin_code,
     store_code,
@@ -57,6 +58,7 @@ MODULES = [
     coverage_code,
     recording_code,
     executions,
+    intercepts_code,
     spin_code,
 ]
 
