@@ -60,7 +60,7 @@ class CalledRaces:
             machine.counts_instructions = True
             stack.callback(setattr, machine, "counts_instructions", False)
             sleeping = stack.enter_context(Sleeping(machine, kernel.image))
-            running = Lanes(machine, self._cpus.stacks, lanes, sleeping)
+            running = Lanes(machine, self._cpus.stacks, lanes, sleeping, self._cpus.spins)
             stack.enter_context(running.log)
             stack.callback(kernel.restore_state, state)
             judge = _Judge(kernel, plan, invariant)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kprobesim.errors import EngineError, GuestError, ScheduleError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.unicorn.access_log import AccessLog
+from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
 from kprobesim.races.sleeping import Sleeping
@@ -92,6 +93,10 @@ class Run:
     def schedule(self) -> tuple[Slice, ...]:
         """The slices that matter: all but those at the end that come by themselves."""
         kept, count = list(self.slices), len(self.results)
+        if self.stuck:  # they take turns for ever, also without being told to
+            waits = [piece.why == "waits" for piece in self.stretches]
+            while len(kept) > 1 and waits[len(kept) - 1] and not kept[-1].steps:
+                kept.pop()
         while kept and not kept[-1].steps:
             before = kept[-2].cpu if len(kept) > 1 else -1
             if kept[-1].cpu != (before + 1) % count:
@@ -119,12 +124,13 @@ class Lanes:
         stacks: Sequence[Stack],
         lanes: Sequence[Lane],
         sleeping: Sleeping,
+        spins: Spins,
     ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
         self._machine, self._stacks = machine, stacks
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
-        self.sleeping = sleeping
+        self.sleeping, self._spins = sleeping, spins
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         self._pc = machine.engine.layout.pc
         self._result = machine.cpu.regs_class.RETURN
@@ -231,6 +237,7 @@ class Lanes:
         why = "steps"
         while lane.executed - start < steps:
             seen = len(self.log)
+            self._spins.end_turns(waits)
             chunk = min(_CHUNK if waits else steps, steps - (lane.executed - start))
             if self._run(number, chunk):
                 if lane.at is None:
@@ -240,7 +247,7 @@ class Lanes:
                 self.sleeping.asleep = False
                 why = "waits"
                 break
-            elif waits and is_spinning(self.log.records(seen)):
+            elif waits and (self._spins.take() or is_spinning(self.log.records(seen))):
                 why = "waits"
                 break
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)
