@@ -11,8 +11,8 @@ IMAGE is a kernel, or a snapshot of one whose shell waits. The exit status is 0 
 
 from __future__ import annotations
 
-import argparse
 import random
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from tracefs_faces import SECONDS, Guests, Ours  # noqa: E402
+import action_cases  # noqa: E402
+from guests import Guest, end_with, guests_parser  # noqa: E402
+from tracefs_faces import Guests, Ours  # noqa: E402
 
-from kprobesim import BootedKernel, KprobesimError  # noqa: E402
+from kprobesim import BootedKernel  # noqa: E402
 from kprobesim.asking.booted import booted_kernel  # noqa: E402
-from kprobesim.asking.shell import Shell  # noqa: E402
 
 EVENTS = (
     "p:t/e vfs_read n=$arg3:u32 c=$comm b=+0($arg2):ustring s=$arg1:s8 a=+0($arg2):u8[4] "
@@ -61,6 +62,7 @@ RECORDED = {
     ),
     "o": ('f ~ "*s[1-3]"', "d < -1 && f != '/etc/passwd'", 'f ~ "!*s*"', 'f ~ "/tmp/*" || d > 0'),
 }
+_LATENCY = re.compile(r"(?<=lat: )lat=[0-9]+")  # the kernel's own handlers take time of it
 _FIELDS = (
     "n c b s a q zz CPU COMM common_pid common_cpu common_flags __probe_ip common_timestamp "
     "common_preempt_count hitcount".split()
@@ -128,11 +130,11 @@ def _hists(rng: random.Random) -> Iterator[str]:
         yield text
 
 
-class Comparison:
+class Comparison(Guest):
     """One boot of a kernel, with both faces."""
 
     def __init__(self, kernel: BootedKernel) -> None:
-        self.shell = Shell(kernel)
+        super().__init__(kernel)
         self.ours, self.guests = Ours(kernel), Guests(self.shell)
         self.different = 0
         for definition in EVENTS:
@@ -142,6 +144,7 @@ class Comparison:
         """Do it to both; whether they agree. What differs is printed."""
         ours = getattr(self.ours, verb)(path, *texts)
         guests = getattr(self.guests, verb)(path, *texts)
+        ours, guests = _LATENCY.sub("lat=N", ours), _LATENCY.sub("lat=N", guests)
         if ours != guests:
             self.different += 1
             print(f"  {verb} {path} {texts}:\n    ours:   {ours!r}\n    guests: {guests!r}")
@@ -178,11 +181,39 @@ class Comparison:
         for event, triggers in COUNTED.items():
             for trigger in triggers.split():
                 self.both("append", f"events/t/{event}/trigger", f"hist:{trigger} if {ONLY}")
-        self.shell.run(WORK, SECONDS)
+        self.run(WORK)
         for event in COUNTED:
             self.both("read", f"events/t/{event}/hist")
         for event in COUNTED:
             self.both("write", f"events/t/{event}/trigger", "")
+
+    def actions(self) -> None:
+        """Define synthetic events, and let hist triggers of both record them and track values."""
+        if not self.ours.exists("synthetic_events"):
+            return
+        for definition in action_cases.EVENTS:
+            self.both("append", "kprobe_events", definition)
+        for command in action_cases.SYNTHETIC:
+            self.both("write", "error_log", "\n")
+            self.both("append", "synthetic_events", command)
+            self.both("read", "synthetic_events")
+            self.both("read", "error_log")
+        for event, trigger in action_cases.TRIGGERS:
+            self.both("write", "error_log", "\n")
+            self.both("append", f"events/{event}/trigger", trigger.replace("{only}", ONLY))
+            self.both("read", "error_log")
+            self.both("read", f"events/{event}/trigger")
+        for event in ("lat", "lat2"):
+            self.both("write", f"events/synthetic/{event}/filter", "lat < 100000")
+            self.both("write", f"events/synthetic/{event}/enable", "1")
+        self.both("append", "synthetic_events", "!lat")
+        self.both("write", "trace", "")
+        self.run(WORK)
+        for event in ("lat", "lat2"):
+            self.both("write", f"events/synthetic/{event}/enable", "0")
+        self.both("read", "trace")
+        for event in dict(action_cases.TRIGGERS):
+            self.both("read", f"events/{event}/hist")
 
     def records(self) -> None:
         """Let both record what a filter lets pass."""
@@ -192,7 +223,7 @@ class Comparison:
                 self.both("write", f"events/t/{event}/filter", text)
                 self.both("write", f"events/t/{event}/enable", "1")
             self.both("write", "trace", "")
-            self.shell.run(WORK, SECONDS)
+            self.run(WORK)
             for event in RECORDED:
                 self.both("write", f"events/t/{event}/enable", "0")
             self.both("read", "trace")
@@ -200,8 +231,7 @@ class Comparison:
 
 def main() -> int:
     """Compare all kernels."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser = guests_parser(__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=100, help="of filters, and of triggers")
     options = parser.parse_args()
@@ -209,6 +239,7 @@ def main() -> int:
     for image in options.images:
         kernel = booted_kernel(image)
         comparison = Comparison(kernel)
+        comparison.actions()
         comparison.histograms()
         comparison.records()
         comparison.texts(random.Random(options.seed), options.count)
@@ -218,7 +249,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KprobesimError, OSError) as error:
-        sys.exit(f"{error}")
+    end_with(main)

@@ -24,6 +24,7 @@ from kprobesim.trace.files.printk_formats import printk_formats
 from kprobesim.trace.files.saved_tasks import saved_tasks
 from kprobesim.trace.files.settings import Options, clock_file
 from kprobesim.trace.files.snapshot import SnapshotFile
+from kprobesim.trace.files.synthetic import SyntheticFile
 from kprobesim.trace.files.tracers import tracer_files
 from kprobesim.trace.files.triggers import TriggerFiles
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
@@ -36,7 +37,7 @@ from kprobesim.trace.raw.records import Records
 from kprobesim.trace.syscall_names import SyscallNames
 from kprobesim.trace.tracers.tracers import Tracers
 from kprobesim.trace.tracing import Tracing
-from kprobesim.trace.triggers.commands import Triggers, commands_of
+from kprobesim.trace.triggers.commands import Triggers
 
 __all__ = ["make_tree"]
 
@@ -50,6 +51,7 @@ def make_tree(
     tracers: Tracers,
     events: KprobeEvents,
     facts: KernelFilterFacts,
+    triggers: Triggers,
     log: ErrorLog,
 ) -> Folder:
     """The top of tracefs for one kernel.
@@ -61,19 +63,21 @@ def make_tree(
         tracers: Its tracers.
         events: The events that were defined.
         facts: What its image tells of it.
+        triggers: The triggers of its events.
         log: What was refused.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
     filters = FilterFiles(image, facts, log)
-    triggers = TriggerFiles(
-        Triggers(tracing, facts, log, commands_of(facts.config)),
-        HistText(image.symbols, SyscallNames(image)),
-    )
+    trigger_files = TriggerFiles(triggers, HistText(image.symbols, SyscallNames(image)))
+
+    synthetic: dict[str, Node] = {}
+    if "hist" in triggers.commands:
+        synthetic["synthetic_events"] = SyntheticFile(triggers.synthetic)
 
     def of_event(event: TraceEvent) -> dict[str, File]:
-        return {"filter": filters.of_event(event), **triggers.of_event(event)}
+        return {"filter": filters.of_event(event), **trigger_files.of_event(event)}
 
     def of_group(events: Callable[[], list[TraceEvent]]) -> dict[str, File]:
         return {"filter": filters.of_group(events)}
@@ -107,6 +111,7 @@ def make_tree(
         "printk_formats": ReadOnly(lambda: printk_formats(image)),
         "set_event": SetEvent(tracing, switches),
         "snapshot": snapshot,
+        **synthetic,
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
         "trace_marker": TraceMarker(tracing),
