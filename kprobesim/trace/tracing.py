@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import errno
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
 
 from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.dynevent.fetch import Register
@@ -12,49 +12,34 @@ from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.programs.appending import Append
+from kprobesim.programs.actions import Action
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
-from kprobesim.programs.stores.stream import Stream
-from kprobesim.trace.buffer import TraceBuffer
-from kprobesim.trace.context import ContextOf
-from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.fetching import Fetching
 from kprobesim.trace.field_values import ProbeFields
+from kprobesim.trace.files.refusal import refusal
+from kprobesim.trace.instance import Instance
 from kprobesim.trace.names import Names
-from kprobesim.trace.pid_filter import PidFilter
 from kprobesim.trace.place import place_of
 from kprobesim.trace.probe import TraceProbe
-from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
-from kprobesim.trace.saved_cmdlines import SavedCmdlines
-from kprobesim.trace.shown import Shown, View
-from kprobesim.trace.stack_traces import StackTraces
-from kprobesim.trace.tracers.recording import CallRecord
+from kprobesim.trace.trace_array import TraceArray
 from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
 
-_S = TypeVar("_S", bound=Stream)
-_T = TypeVar("_T")
+_Records = list[tuple[TraceArray, TraceEvent, int]]
 _FIRST_ID = 2000  # behind those of the kernel's own events
 
 
-class Tracing:
-    """The tracing of one kernel.
+class Tracing(TraceArray):
+    """The tracing of one kernel: its events, and the buffer at the top of tracefs.
 
     Attributes:
-        buffer: What was recorded.
-        options: The options that are on, of those that change what is recorded or shown.
+        instances: The others, by name.
         tells_lengths: Whether ``format`` tells how long arrays are.
-        saved: The names of tasks.
-        pids: Of which tasks events are recorded; :meth:`follow_pids` when that has changed.
-        snapshot: What the last snapshot has taken.
-        stack_traces: The stacks that triggers have written into the buffer.
-        shown: How entries are shown.
-        view: How the text of all of them is made.
         on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
             CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
@@ -77,40 +62,20 @@ class Tracing:
             image: What runs.
             booted: Whether it runs by itself: one that is called is in no context.
         """
+        self._about = programs, tasks, image, Names(image.symbols), Ways(kprobes)
+        self._booted = booted
+        super().__init__(*self._about, booted=booted)
         self._kprobes = kprobes
-        self._programs = programs
         self._image = image
-        self.name = Names(image.symbols)
         self._fetching = Fetching(
             image.arch, image.version, lambda symbol: image.symbols[symbol].address
         )
-        self._stream: Stream = programs.new_stream()
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
-        self._ways = Ways(kprobes)
-        self.saved = SavedCmdlines(programs, tasks, image, self._stream)
-        context = ContextOf(image.arch, image.version, preemptible=image.preemptible)
-        self.shown = Shown(image, self.name, self.saved, context if booted else None)
-        self.options = self.shown.options
-        self.view: View = self.shown
-        self._reader = reader = Reader(
-            self._stream,
-            self.saved,
-            self._ways,
-            context if booted else None,
-            programs.stacks,
-            self.name,
-        )
-        reader.show = self._show
-        self.buffer = TraceBuffer(reader)
-        self.snapshot = self.buffer.spare()
-        self.stack_traces = reader.stack_traces = StackTraces(self._stream, programs.stacks, self)
+        self.instances: dict[str, Instance] = {}
         self._next_id = _FIRST_ID
-        self._enabled: set[TraceEvent] = set()
-        self.pids = PidFilter()
         self._stacks = False
-        self._on, self._cpus = True, 1
         self.on_notrace = False
 
     # -- defining ----------------------------------------------------------------------------------
@@ -148,7 +113,7 @@ class Tracing:
             KprobeError: It is refused.
         """
         event, definition = probe.event, probe.definition
-        program, layout = self._program(probe)
+        program, layout, records = self._program(probe)
         planted = self._programs.prepare(
             [definition.name],
             program,
@@ -156,11 +121,11 @@ class Tracing:
             places=[place_of(definition, self._kprobes.rules)],
         )
         for p in planted.probes:
-            if not event.armed:
+            if not self.is_armed(event):
                 p.flags |= KprobeFlag.DISABLED
         self._programs.register(planted)
         probe.replant(planted)
-        self._keep(probe, layout)
+        _keep(probe, layout, records)
 
     def unplant(self, probe: TraceProbe) -> None:
         """Unregister it: its module goes. What it has counted stays."""
@@ -179,9 +144,11 @@ class Tracing:
         event.probes.remove(probe)
         if not event.probes:
             del self._events[event.full_name]
+            for instance in self.instances.values():
+                instance.forget(event)
 
-    def _program(self, probe: TraceProbe) -> tuple[Program, RecordLayout]:
-        """What is done at a hit, and how to read what it records."""
+    def _program(self, probe: TraceProbe) -> tuple[Program, RecordLayout, _Records]:
+        """What is done at a hit, how to read what it records, and who records at which action."""
         event, definition = probe.event, probe.definition
         values = self._fetching.values(definition, ftrace=self._asks_for_ftrace(definition))
         layout = RecordLayout(definition, values, stacks=self._stacks)
@@ -192,17 +159,23 @@ class Tracing:
             name=self.name,
             context=lambda word: self.context_at(_planted(probe), word),
         )
-        when = None if event.predicate is None else event.predicate(fields)
-        task = self.pids.condition()
-        if task is not None:
-            when = task if when is None else when & task
-        record = Append(layout.values, self._stream, when=when)
-        before = [make(fields) for make in event.before]
-        after = [make(fields) for make in event.after]
-        program = Program(
-            (*before, record, *after), returns=definition.returns, maxactive=definition.maxactive
-        )
-        return program, layout
+        actions: list[Action] = []
+        records: _Records = []
+        for array, seen in self._recorders(event):
+            more, number = array.actions(seen, fields, layout)
+            records.append((array, seen, len(actions) + number))
+            actions += more
+        program = Program(actions, returns=definition.returns, maxactive=definition.maxactive)
+        return program, layout, records
+
+    def _recorders(self, event: TraceEvent) -> list[tuple[TraceArray, TraceEvent]]:
+        """Where hits of an event do something, and what it is there."""
+        found: list[tuple[TraceArray, TraceEvent]] = [(self, event)]
+        for instance in self.instances.values():
+            seen = instance.used(event)
+            if seen is not None:
+                found.append((instance, seen))
+        return found
 
     def _asks_for_ftrace(self, definition: ProbeDefinition) -> bool:
         """Whether it reads what another value is in where ftrace is, and that is there."""
@@ -211,22 +184,37 @@ class Tracing:
         rules = self._kprobes.rules
         return rules.site(Kprobe(**place_of(definition, rules)), first=True).ftrace
 
-    def _keep(self, probe: TraceProbe, layout: RecordLayout) -> None:
-        """Know the entries of a probe again."""
-        p = _planted(probe)
-        outlet = _outlet(probe)
-        outlet.on = not probe.event.soft_disabled
-        self._reader.know(outlet.number, probe.event, layout, p)
-
     def _others_are_armed(self) -> None:
         """What was recorded until now was recorded with the probes that are armed now."""
-        self.buffer.pull()
+        self._pull()
         self._ways.forget()
+
+    def _pull(self) -> None:
+        for array in (self, *self.instances.values()):
+            array.buffer.pull()
 
     # -- as the planter of its events --------------------------------------------------------------
 
+    def is_armed(self, event: TraceEvent) -> bool:
+        """Whether its probes are, for here or for an instance."""
+        return any(seen.armed for _, seen in self._recorders(event))
+
     def enable(self, event: TraceEvent, enabled: bool) -> None:
-        """Arm the probes of ``event``, all or none, or disarm them."""
+        """See :class:`EventPlanter`."""
+        self.saved.follow(enabled)
+        self.arm(event, event, enabled)
+        self.record(event, enabled)
+
+    def arm(self, event: TraceEvent, seen: TraceEvent, enabled: bool) -> None:
+        """Arm the probes of ``event``, all or none, or disarm them, unless others want them.
+
+        Args:
+            event: The event.
+            seen: What it is for who asks: it itself, or that of an instance.
+            enabled: Whether to arm them.
+        """
+        if any(other.armed for _, other in self._recorders(event) if other is not seen):
+            return
         self._others_are_armed()
         armed: list[Planted] = []
         for probe in event.probes:
@@ -242,40 +230,43 @@ class Tracing:
                     planted.disable()
                 raise
             armed.append(probe.planted)
-        if enabled:
-            self._enabled.add(event)
-        else:
-            self._enabled.discard(event)
-        self.saved.follow(bool(self._enabled))
-
-    def record(self, event: TraceEvent, on: bool) -> None:
-        """Let the programs of ``event`` record, or do all but that."""
-        for probe in event.probes:
-            if probe.planted is not None:
-                _outlet(probe).on = on
 
     def replant(self, event: TraceEvent) -> None:
         """The programs of ``event`` are to be made anew."""
-        self.buffer.pull()
+        self._pull()
+        armed = self.is_armed(event)
         for probe in event.probes:
             if probe.planted is None:
                 continue
-            program, layout = self._program(probe)
-            if event.armed:
+            program, layout, records = self._program(probe)
+            if armed:
                 probe.planted.disable()
             probe.planted = self._programs.exchange(probe.planted, program)
-            self._keep(probe, layout)
-            if event.armed:
+            _keep(probe, layout, records)
+            if armed:
                 probe.planted.enable()
 
-    def follow_pids(self) -> None:
-        """Record events of those tasks that :attr:`pids` names now."""
-        for event in self._events.values():
-            self.replant(event)
+    # -- instances ---------------------------------------------------------------------------------
 
-    def new_stream(self, kind: type[_S]) -> _S:
-        """A stream of that kind, for actions of events."""
-        return self._programs.new_stream(kind)
+    def make_instance(self, name: str) -> Instance:
+        """Make another place to record in.
+
+        Raises:
+            OSError: There is one of that name (EEXIST).
+        """
+        if name in self.instances:
+            raise refusal(errno.EEXIST)
+        instance = Instance(self, *self._about, booted=self._booted)
+        instance.saved.share(self.saved)
+        self.instances[name] = instance
+        return instance
+
+    def remove_instance(self, name: str) -> None:
+        """Remove one; raises ``OSError`` (ENOENT) if there is none of that name."""
+        if name not in self.instances:
+            raise refusal(errno.ENOENT)
+        self.instances[name].close()
+        del self.instances[name]
 
     # -- what was recorded -------------------------------------------------------------------------
 
@@ -283,30 +274,6 @@ class Tracing:
     def events(self) -> Mapping[str, TraceEvent]:
         """All events by ``GROUP/NAME``, in the order in which they were defined."""
         return MappingProxyType(self._events)
-
-    @property
-    def on(self) -> bool:
-        """Whether entries are written, as ``tracing_on`` says; to be set."""
-        return self._on
-
-    @on.setter
-    def on(self, on: bool) -> None:
-        self._on = on
-        self._stream.on = on and bool(self._cpus)
-
-    @property
-    def cpus(self) -> int:
-        """Which CPUs are traced, as a mask; to be set."""
-        return self._cpus
-
-    @cpus.setter
-    def cpus(self, cpus: int) -> None:
-        self._cpus = cpus
-        self.on = self._on
-
-    def take_snapshot(self) -> None:
-        """Exchange the buffer's entries for those of the last snapshot (``update_max_tr()``)."""
-        self.buffer.exchange(self.snapshot)
 
     @property
     def stacks(self) -> bool:
@@ -321,29 +288,7 @@ class Tracing:
             for event in self._events.values():
                 self.replant(event)
 
-    @property
-    def now(self) -> int:
-        """The guest's time, in nanoseconds."""
-        return self._programs.now
-
-    def context_at(self, p: Kprobe, word: int) -> tuple[int, int]:
-        """``common_flags`` and ``common_preempt_count`` of a hit of ``p``, by its "context"."""
-        return self._reader.contexts(p)(word)
-
-    def _show(self, event: TraceEvent, entry: TraceEntry) -> str:
-        return self.shown.before(entry) + event.body(entry, self.name)
-
-    # -- tracers -----------------------------------------------------------------------------------
-
-    def add_tracer(self, make: Callable[[Stream, dict[int, CallRecord], Shown], _T]) -> _T:
-        """Let a tracer record into the buffer: ``make(stream, known, shown)`` makes it."""
-        return make(self._stream, self._reader.calls, self.shown)
-
     # -- files -------------------------------------------------------------------------------------
-
-    def text(self) -> str:
-        """The text of the file ``trace``."""
-        return self.view.header(self.buffer) + "".join(self.view.lines(self.buffer))
 
     def profile(self) -> str:
         """The text of the file ``kprobe_profile``."""
@@ -352,20 +297,6 @@ class Tracing:
             for event in self._events.values()
             for probe in event.probes
         )
-
-    def know_names(self, text: str) -> None:
-        """Save the names of tasks that :meth:`saved_cmdlines` has given."""
-        self.saved.know(text)
-
-    def saved_cmdlines(self) -> str:
-        """The text of the file ``saved_cmdlines``."""
-        self.buffer.pull()
-        return self.saved.text()
-
-    def saved_tgids(self) -> str:
-        """The text of the file ``saved_tgids``."""
-        self.buffer.pull()
-        return self.saved.tgids()
 
 
 def _planted(probe: TraceProbe) -> Kprobe:
@@ -376,7 +307,10 @@ def _planted(probe: TraceProbe) -> Kprobe:
     return found
 
 
-def _outlet(probe: TraceProbe) -> Any:
-    """Where the program of a planted probe records."""
+def _keep(probe: TraceProbe, layout: RecordLayout, records: _Records) -> None:
+    """Know the entries of a probe again, wherever it records."""
+    p = _planted(probe)
     assert probe.planted is not None
-    return probe.planted.stores[len(probe.event.before)]
+    probe.outlets = {seen: probe.planted.stores[number] for _, seen, number in records}
+    for array, seen, _ in records:
+        array.know(seen, probe.outlets[seen], layout, p)
