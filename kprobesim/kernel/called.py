@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno as errno_names
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kprobesim.errno_names import errno_name
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
@@ -233,7 +233,7 @@ class CalledKernel(Kernel, Racing):
         if result >> 31:
             self.modules.unload(module.name)
             number = MASK32 + 1 - result
-            what = errno_names.errorcode.get(number, str(number))
+            what = errno_name(number)
             raise UsageError(f"the init function of module {module.name} failed with -{what}")
         self.modules.live(module.name)
 

@@ -39,6 +39,9 @@ class Entry:
 class HistStream(Stream):
     """A stream that is counted whenever it is full."""
 
+    stamped = False
+    capacity = 1 << 20
+
     def __init__(self, keep: Callable[[BaseException], object]) -> None:
         """See :class:`Stream`."""
         self.count: Callable[[], None] = lambda: None
@@ -88,8 +91,8 @@ class Histogram:
             return
         self._counting = True
         try:
-            for number, data in self.stream.take():
-                self._count(self.stream.layout(number).unpack(memoryview(data), 0))
+            for number, data, at, *_ in self.stream.take():
+                self._count(self.stream.layout(number).unpack(data, at))
         finally:
             self._counting = False
 
