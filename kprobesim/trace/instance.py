@@ -57,8 +57,9 @@ class Instance(TraceArray):
 
     @property
     def events(self) -> Mapping[str, TraceEvent]:
-        """See :attr:`TraceArray.events`."""
-        return {name: self.see(event) for name, event in self._defining.events.items()}
+        """See :attr:`TraceArray.events`: those that probes hit."""
+        events = self._defining.events.items()
+        return {name: self.see(event) for name, event in events if event.probes}
 
     def see(self, event: TraceEvent) -> TraceEvent:
         """An event of the kernel, as it is here."""

@@ -103,7 +103,7 @@ class TraceArray:
     def follow_pids(self) -> None:
         """Record events of those tasks that :attr:`pids` names now."""
         for event in self.events.values():
-            self.replant(event)
+            event.replant()
 
     # -- what hits do ------------------------------------------------------------------------------
 
@@ -124,6 +124,11 @@ class TraceArray:
         """Know again what ``p`` records of an event."""
         outlet.on = event.armed and not event.soft_disabled
         self._reader.know(outlet.number, event, layout, p)
+
+    def know_told(self, event: TraceEvent, outlet: Outlet, layout: RecordLayout, p: Kprobe) -> None:
+        """Know again what an action records of an event in the middle of a hit of ``p``."""
+        self.buffer.pull()
+        self._reader.know(outlet.number, event, layout, p, in_action=True)
 
     def record(self, event: TraceEvent, on: bool) -> None:
         """Let the programs of ``event`` record, or do all but that."""

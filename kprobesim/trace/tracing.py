@@ -7,18 +7,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from kprobesim.dynevent.definition import ProbeDefinition
-from kprobesim.dynevent.fetch import Register
 from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
-from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
+from kprobesim.kprobes.kprobe import KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.programs.actions import Action
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
-from kprobesim.programs.program import Program
 from kprobesim.trace.event import TraceEvent
-from kprobesim.trace.fetching import Fetching
-from kprobesim.trace.field_values import ProbeFields
+from kprobesim.trace.event_programs import EventPrograms, Records, planted_of
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.instance import Instance
 from kprobesim.trace.names import Names
@@ -30,7 +26,6 @@ from kprobesim.trace.ways import Ways
 
 __all__ = ["Tracing"]
 
-_Records = list[tuple[TraceArray, TraceEvent, int]]
 _FIRST_ID = 2000  # behind those of the kernel's own events
 
 
@@ -40,6 +35,7 @@ class Tracing(TraceArray):
     Attributes:
         instances: The others, by name.
         tells_lengths: Whether ``format`` tells how long arrays are.
+        event_programs: Makes what a hit of an event does.
         on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
             CONFIG_KPROBE_EVENTS_ON_NOTRACE.
     """
@@ -67,9 +63,7 @@ class Tracing(TraceArray):
         super().__init__(*self._about, booted=booted)
         self._kprobes = kprobes
         self._image = image
-        self._fetching = Fetching(
-            image.arch, image.version, lambda symbol: image.symbols[symbol].address
-        )
+        self.event_programs = EventPrograms(self, programs, kprobes, image)
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
         self._events: dict[str, TraceEvent] = {}
@@ -100,8 +94,7 @@ class Tracing(TraceArray):
         """The same without a probe, for one whose module is still to come: :meth:`plant` it."""
         event = self._events.get(definition.name)
         if event is None:
-            event = self._events[definition.name] = TraceEvent(self._next_id, definition, self)
-            self._next_id += 1
+            event = self._events[definition.name] = TraceEvent(self.take_id(), definition, self)
         probe = TraceProbe(definition, event)
         event.probes.append(probe)
         return probe
@@ -113,7 +106,7 @@ class Tracing(TraceArray):
             KprobeError: It is refused.
         """
         event, definition = probe.event, probe.definition
-        program, layout, records = self._program(probe)
+        program, layout, records = self.event_programs.of_probe(probe)
         planted = self._programs.prepare(
             [definition.name],
             program,
@@ -147,28 +140,7 @@ class Tracing(TraceArray):
             for instance in self.instances.values():
                 instance.forget(event)
 
-    def _program(self, probe: TraceProbe) -> tuple[Program, RecordLayout, _Records]:
-        """What is done at a hit, how to read what it records, and who records at which action."""
-        event, definition = probe.event, probe.definition
-        values = self._fetching.values(definition, ftrace=self._asks_for_ftrace(definition))
-        layout = RecordLayout(definition, values, stacks=self._stacks)
-        fields = ProbeFields(
-            definition,
-            values,
-            event.id,
-            name=self.name,
-            context=lambda word: self.context_at(_planted(probe), word),
-        )
-        actions: list[Action] = []
-        records: _Records = []
-        for array, seen in self._recorders(event):
-            more, number = array.actions(seen, fields, layout)
-            records.append((array, seen, len(actions) + number))
-            actions += more
-        program = Program(actions, returns=definition.returns, maxactive=definition.maxactive)
-        return program, layout, records
-
-    def _recorders(self, event: TraceEvent) -> list[tuple[TraceArray, TraceEvent]]:
+    def recorders(self, event: TraceEvent) -> list[tuple[TraceArray, TraceEvent]]:
         """Where hits of an event do something, and what it is there."""
         found: list[tuple[TraceArray, TraceEvent]] = [(self, event)]
         for instance in self.instances.values():
@@ -177,12 +149,19 @@ class Tracing(TraceArray):
                 found.append((instance, seen))
         return found
 
-    def _asks_for_ftrace(self, definition: ProbeDefinition) -> bool:
-        """Whether it reads what another value is in where ftrace is, and that is there."""
-        if definition.returns or Register("orig_ax") not in (a.fetch for a in definition.arguments):
-            return False
-        rules = self._kprobes.rules
-        return rules.site(Kprobe(**place_of(definition, rules)), first=True).ftrace
+    def take_id(self) -> int:
+        """The number of one more event's type."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def add_event(self, event: TraceEvent) -> None:
+        """One more event, which others than its probes record."""
+        self._events[event.full_name] = event
+
+    def drop_event(self, event: TraceEvent) -> None:
+        """It is there no more; entries that it has left stay in the buffer."""
+        self.buffer.pull()
+        del self._events[event.full_name]
 
     def _others_are_armed(self) -> None:
         """What was recorded until now was recorded with the probes that are armed now."""
@@ -197,7 +176,7 @@ class Tracing(TraceArray):
 
     def is_armed(self, event: TraceEvent) -> bool:
         """Whether its probes are, for here or for an instance."""
-        return any(seen.armed for _, seen in self._recorders(event))
+        return any(seen.armed for _, seen in self.recorders(event))
 
     def enable(self, event: TraceEvent, enabled: bool) -> None:
         """See :class:`EventPlanter`."""
@@ -213,7 +192,7 @@ class Tracing(TraceArray):
             seen: What it is for who asks: it itself, or that of an instance.
             enabled: Whether to arm them.
         """
-        if any(other.armed for _, other in self._recorders(event) if other is not seen):
+        if any(other.armed for _, other in self.recorders(event) if other is not seen):
             return
         self._others_are_armed()
         armed: list[Planted] = []
@@ -238,7 +217,7 @@ class Tracing(TraceArray):
         for probe in event.probes:
             if probe.planted is None:
                 continue
-            program, layout, records = self._program(probe)
+            program, layout, records = self.event_programs.of_probe(probe)
             if armed:
                 probe.planted.disable()
             probe.planted = self._programs.exchange(probe.planted, program)
@@ -286,7 +265,7 @@ class Tracing(TraceArray):
             self.buffer.pull()
             self._stacks = stacks
             for event in self._events.values():
-                self.replant(event)
+                event.replant()
 
     # -- files -------------------------------------------------------------------------------------
 
@@ -299,17 +278,9 @@ class Tracing(TraceArray):
         )
 
 
-def _planted(probe: TraceProbe) -> Kprobe:
-    """What is planted of a probe."""
-    assert probe.planted is not None
-    (p,) = probe.planted.probes
-    found: Kprobe = p
-    return found
-
-
-def _keep(probe: TraceProbe, layout: RecordLayout, records: _Records) -> None:
+def _keep(probe: TraceProbe, layout: RecordLayout, records: Records) -> None:
     """Know the entries of a probe again, wherever it records."""
-    p = _planted(probe)
+    p = planted_of(probe)
     assert probe.planted is not None
     probe.outlets = {seen: probe.planted.stores[number] for _, seen, number in records}
     for array, seen, _ in records:

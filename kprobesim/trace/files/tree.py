@@ -14,6 +14,7 @@ from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer
 from kprobesim.trace.files.printk_formats import printk_formats
 from kprobesim.trace.files.saved_tasks import saved_tasks
+from kprobesim.trace.files.synthetic import SyntheticFile
 from kprobesim.trace.files.tracers import tracer_files
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 from kprobesim.trace.hist.text import HistText
@@ -56,7 +57,11 @@ def make_tree(
     buffer = Buffer(tracing)
 
     def triggers_of(instance: Instance) -> Triggers:
-        return Triggers(instance, facts, log, triggers.commands)
+        return Triggers(instance, facts, log, triggers.synthetic, triggers.commands)
+
+    synthetic: dict[str, Node] = {}
+    if "hist" in triggers.commands:
+        synthetic["synthetic_events"] = SyntheticFile(triggers.synthetic)
 
     nodes: dict[str, Node] = {
         **array_files(tracing, buffer, triggers, parts),
@@ -70,6 +75,7 @@ def make_tree(
         "kprobe_profile": ReadOnly(lambda: profile(events)),
         "kprobes": kprobes_folder(kprobes),
         "printk_formats": ReadOnly(lambda: printk_formats(image)),
+        **synthetic,
     }
     return Table(dict(sorted(nodes.items())))
 
