@@ -12,7 +12,7 @@ READY  := $(VENV)/.ready
 POINTS ?= 2000
 KERNELS ?=
 
-.PHONY: agreement guest-tests help demo test test-quick lint samples bench bench-boot performance kernels sweep clean
+.PHONY: agreement guest-tests help demo test test-quick test-images lint samples bench bench-boot performance kernels sweep clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,9 @@ test: $(READY)  ## run the whole test suite (with real kernels where the archive
 test-quick: $(READY)  ## run what needs no real kernel and no compiler, in 90 seconds
 	@echo "Without real kernels, compiler, benchmarks and what takes longest; takes 90 seconds on two idle cores."
 	$(BIN)/python -m pytest $(PARALLEL) -m "not real_kernel and not compiler" -q $(LONG:%=--ignore %)
+
+test-images: $(READY)  ## look into all kernels that lie in .cache, each with what is known of it from elsewhere
+	KPROBESIM_KERNELS=.cache $(BIN)/python -m pytest $(PARALLEL) tests/image/test_real_kernels.py
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

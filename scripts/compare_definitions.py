@@ -9,7 +9,6 @@ each that does not start with ``+``. The exit status is 0 if all kernels agree a
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -20,9 +19,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from guests import end_with, guests_parser  # noqa: E402
 from random_definitions import random_definitions  # noqa: E402
 
-from kprobesim import BootedKernel, KprobesimError, ProbeEventError  # noqa: E402
+from kprobesim import BootedKernel, ProbeEventError  # noqa: E402
 from kprobesim.asking.booted import booted_kernel  # noqa: E402
 from kprobesim.asking.shell import Shell  # noqa: E402
 
@@ -122,8 +122,7 @@ def _parsed(said: str) -> Answer:
 
 def main() -> int:
     """Compare all kernels."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser = guests_parser(__doc__)
     parser.add_argument("--random", type=int, default=500, help="so many definitions")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--definitions", type=Path, help="a file with others")
@@ -143,7 +142,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KprobesimError, OSError) as error:
-        sys.exit(f"{error}")
+    end_with(main)

@@ -8,7 +8,6 @@ every step of every case.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,13 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from guests import Guest, end_with, guests_parser  # noqa: E402
 from tracefs_cases import CASES, WITH_MODULES, Steps, kernel_symbols  # noqa: E402
-from tracefs_faces import SECONDS, Guests, Ours, compare  # noqa: E402
+from tracefs_faces import Guests, Ours, compare  # noqa: E402
 
-from kprobesim import BootedKernel, KprobesimError  # noqa: E402
+from kprobesim import BootedKernel  # noqa: E402
 from kprobesim.asking.booted import booted_kernel  # noqa: E402
 from kprobesim.asking.modules import module_files  # noqa: E402
-from kprobesim.asking.shell import Shell  # noqa: E402
 from kprobesim.image import load_image  # noqa: E402
 from kprobesim.image.modules.finder import ModuleFinder  # noqa: E402
 from kprobesim.snapshot.container import is_snapshot  # noqa: E402
@@ -31,19 +30,18 @@ _REGISTER = {"x86_64": "ax", "arm64": "x0"}
 _CLEAN = (("events/enable", "0"), ("kprobe_events", ""), ("trace", ""), ("error_log", ""))
 
 
-class Comparison:
+class Comparison(Guest):
     """One boot of a kernel, with both faces."""
 
     def __init__(self, kernel: BootedKernel) -> None:
-        self.kernel = kernel
-        self.shell = Shell(kernel)
-        self.shell.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null", SECONDS)
+        super().__init__(kernel)
+        self.run("mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null")
         self.faces = Ours(kernel), Guests(self.shell)
 
     @property
     def has_modules(self) -> bool:
         """Whether the guest can load the modules that cases are about."""
-        return self.shell.run("[ -e /lib/modules/$(uname -r)/tun.ko ]", SECONDS)[0] == 0
+        return self.run("[ -e /lib/modules/$(uname -r)/tun.ko ]")[0] == 0
 
     def differences(self, case: Steps) -> list[tuple[object, object]]:
         """What the two do not agree about, ours first."""
@@ -75,8 +73,7 @@ def _booted(image: str) -> BootedKernel:
 
 def main() -> int:
     """Compare all kernels."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser = guests_parser(__doc__)
     parser.add_argument("--case", action="append", help="only this one")
     options = parser.parse_args()
     failed = 0
@@ -95,7 +92,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KprobesimError, OSError) as error:
-        sys.exit(f"{error}")
+    end_with(main)

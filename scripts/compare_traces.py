@@ -13,7 +13,6 @@ lines for what interrupts the guest's own handlers, which the guest counts as mi
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -21,15 +20,15 @@ from difflib import SequenceMatcher, unified_diff
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT)]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from kprobesim import BootedKernel, KprobesimError  # noqa: E402
+from guests import Guest, end_with, guests_parser  # noqa: E402
+
+from kprobesim import BootedKernel  # noqa: E402
 from kprobesim.asking.booted import booted_kernel  # noqa: E402
-from kprobesim.asking.shell import Shell  # noqa: E402
 from kprobesim.disasm import disassemble  # noqa: E402
 
 TRACING = "/sys/kernel/tracing"
-SECONDS = 120.0
 WORK = "sleep 0.02; cat /proc/version; echo hi > /tmp/x; ls / > /dev/null"
 DEFINITIONS = ROOT / "scripts" / "trace_definitions.txt"
 FUNCTION = "do_sys_openat2"
@@ -102,23 +101,14 @@ def _fields(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("ID:")]
 
 
-class Comparison:
+class Comparison(Guest):
     """One boot of a kernel."""
-
-    def __init__(self, kernel: BootedKernel) -> None:
-        self.kernel = kernel
-        self.shell = Shell(kernel)
 
     def filled(self, template: str) -> str:
         """A definition for this architecture."""
         for word, name in WORDS[self.kernel.arch].items():
             template = template.replace(f"{{{word}}}", name)
         return template
-
-    def run(self, command: str) -> tuple[int, str]:
-        """Let the guest do it."""
-        status, said = self.shell.run(command, SECONDS)
-        return status, said.replace("\r\n", "\n")
 
     def define(self, definitions: list[str]) -> int:
         """Write all to both; how many both take."""
@@ -181,8 +171,7 @@ class Comparison:
 
 def main() -> int:
     """Compare all kernels."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser = guests_parser(__doc__)
     parser.add_argument("--section", action="append", help="only this one")
     parser.add_argument("--every", type=int, default=0, help="also on each so manieth instruction")
     options = parser.parse_args()
@@ -208,7 +197,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KprobesimError, OSError) as error:
-        sys.exit(f"{error}")
+    end_with(main)

@@ -11,7 +11,6 @@ IMAGE is a kernel, or a snapshot of one whose shell waits. The exit status is 0 
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from collections.abc import Iterator
@@ -20,11 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from tracefs_faces import SECONDS, Guests, Ours  # noqa: E402
+from guests import Guest, end_with, guests_parser  # noqa: E402
+from tracefs_faces import Guests, Ours  # noqa: E402
 
-from kprobesim import BootedKernel, KprobesimError  # noqa: E402
+from kprobesim import BootedKernel  # noqa: E402
 from kprobesim.asking.booted import booted_kernel  # noqa: E402
-from kprobesim.asking.shell import Shell  # noqa: E402
 
 EVENTS = (
     "p:t/e vfs_read n=$arg3:u32 c=$comm b=+0($arg2):ustring s=$arg1:s8 a=+0($arg2):u8[4] "
@@ -128,11 +127,11 @@ def _hists(rng: random.Random) -> Iterator[str]:
         yield text
 
 
-class Comparison:
+class Comparison(Guest):
     """One boot of a kernel, with both faces."""
 
     def __init__(self, kernel: BootedKernel) -> None:
-        self.shell = Shell(kernel)
+        super().__init__(kernel)
         self.ours, self.guests = Ours(kernel), Guests(self.shell)
         self.different = 0
         for definition in EVENTS:
@@ -178,7 +177,7 @@ class Comparison:
         for event, triggers in COUNTED.items():
             for trigger in triggers.split():
                 self.both("append", f"events/t/{event}/trigger", f"hist:{trigger} if {ONLY}")
-        self.shell.run(WORK, SECONDS)
+        self.run(WORK)
         for event in COUNTED:
             self.both("read", f"events/t/{event}/hist")
         for event in COUNTED:
@@ -192,7 +191,7 @@ class Comparison:
                 self.both("write", f"events/t/{event}/filter", text)
                 self.both("write", f"events/t/{event}/enable", "1")
             self.both("write", "trace", "")
-            self.shell.run(WORK, SECONDS)
+            self.run(WORK)
             for event in RECORDED:
                 self.both("write", f"events/t/{event}/enable", "0")
             self.both("read", "trace")
@@ -200,8 +199,7 @@ class Comparison:
 
 def main() -> int:
     """Compare all kernels."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser = guests_parser(__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=100, help="of filters, and of triggers")
     options = parser.parse_args()
@@ -218,7 +216,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KprobesimError, OSError) as error:
-        sys.exit(f"{error}")
+    end_with(main)

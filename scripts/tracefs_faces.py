@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Protocol
 
+from guests import SECONDS
+
 from kprobesim import BootedKernel
 from kprobesim.asking.shell import Shell
 
-SECONDS = 120.0
 EVENTS, ALL, TRACE = "kprobe_events", "events/kprobes/enable", "trace"
 _GUESTS = "/sys/kernel/tracing/"
 _DEBUGFS = "/sys/kernel/debug/"

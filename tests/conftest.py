@@ -6,11 +6,12 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from makers.boots import Boots
+from makers.module_archive import module_archive
 
 from kprobesim import CalledKernel, Kernel
 from kprobesim.fetch.cache import FetchError, cached, cached_busybox
@@ -20,7 +21,10 @@ from kprobesim.image import load_image
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
 os.environ["KPROBESIM_CACHE"] = "off"  # but for real kernels: see image_cache
-sys.path[:0] = [str(ROOT / "scripts"), str(SAMPLES)]
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    # Dozens of processes would compile all of the package: they may, once, and beside the tree.
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(ROOT / ".cache" / "bytecode")
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,8 +34,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Leave what thousands of collected tests are made of to no later search for garbage."""
+    _leave_alone()
+
+
+def _leave_alone() -> None:
+    """Let no later search for garbage walk what there is now."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_by_modules() -> Iterator[None]:
+    """What the tests of a module leave behind is kept by caches: the next ones do not walk it."""
+    yield
+    _leave_alone()
 
 
 @pytest.fixture(scope="session")
@@ -127,14 +143,15 @@ def any_real_image() -> Path:
 
 @pytest.fixture(scope="session")
 def shell_initrd(real_image: Path) -> bytes:
-    """An initial file system with a BusyBox shell for ``real_image``."""
+    """An initial file system with a BusyBox shell for ``real_image``, and some of its modules."""
     from shell_example import shell_initrd
 
-    arch = load_image(real_image).arch
+    image = load_image(real_image)
+    arch = image.arch
     busybox = cached_busybox(arch) or _fetched(
         f"BusyBox for {arch}", lambda: Fetcher(arch).busybox()
     )
-    return shell_initrd(busybox.read_bytes())
+    return shell_initrd(busybox.read_bytes()) + module_archive(image)
 
 
 def _real_image(arch: str) -> Path:

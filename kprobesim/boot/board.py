@@ -12,6 +12,7 @@ from kprobesim.boot.cpu_turns import CpuTurns
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.hang import Progress
 from kprobesim.boot.missing_config import lacks
+from kprobesim.boot.other_cpus import other_cpus
 from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
 from kprobesim.boot.state import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
@@ -193,6 +194,8 @@ class Board(Computer):
                 return StopReason(Stop.TIMEOUT, f"{timeout:g} s")
             if not awake:
                 self._idle(ends_at)
+                if self._request is not None:
+                    return self._take_request(self._request)
                 continue
             due = [when for when in (self.next_event(), ends_at) if when is not None]
             if turns is not None and turns.ends is not None:
@@ -211,12 +214,7 @@ class Board(Computer):
                 self.panics.forget()
                 self.fail(GuestPanic, panic_line(self.console))
             if self._request is not None:
-                request, self._request = self._request, None
-                if request.kind in _FINAL:
-                    self._ended = request
-                    if self.panics.panicking or panic_reason(self.console):
-                        self.fail(GuestPanic, panic_line(self.console))
-                return request
+                return self._take_request(self._request)
             if status in _UNMAPPED:
                 self._fail_without_device()
             if status:
@@ -228,6 +226,15 @@ class Board(Computer):
                 elif not self.update_interrupts():
                     self._idle(ends_at)
         return self._ended
+
+    def _take_request(self, request: StopReason) -> StopReason:
+        """The run ends as :meth:`stop` was told."""
+        self._request = None
+        if request.kind in _FINAL:
+            self._ended = request
+            if self.panics.panicking or panic_reason(self.console):
+                self.fail(GuestPanic, panic_line(self.console))
+        return request
 
     def watch_unmapped(self, low: int, high: int) -> None:
         """Let accesses from physical ``low`` to ``high``, where there is no RAM, be told exactly.
@@ -276,6 +283,9 @@ class Board(Computer):
     def _watch_progress(self) -> None:
         seen = self.exceptions(), len(self.console.output)
         in_kernel, interrupts = self.mode()
+        if self.turns is not None:
+            number = self.turns.running
+            self.progress.of_cpu(number, self.turns.calm[number])
         why = self.progress.look(self.clock.now(), seen, in_kernel=in_kernel, interrupts=interrupts)
         if why is not None:
             self.fail(GuestHang, why)
@@ -318,17 +328,24 @@ class Board(Computer):
     def fail(self, error: type[BootError], headline: str) -> NoReturn:
         """Raise ``error`` with the place, the call trace and the console's tail."""
         machine = self.machine
-        regs = machine.regs.copy()
-        trace = machine.unwind(regs)
-        place = machine.symbolize(regs.ip)
+        cpu, regs = machine.vcpu.number, machine.regs.copy()
+        trace, others = machine.unwind(regs), other_cpus(self, cpu)
         panic = panic_in_trace(trace)
+        if panic is None and error in (GuestPanic, GuestHang):
+            for other in others:
+                if panic_in_trace(other.trace) is not None:
+                    cpu, trace = other.number, list(other.trace)
+                    regs, others = machine.vcpus[cpu].saved_regs(), other_cpus(self, cpu)
+                    panic = panic_in_trace(trace)
+                    break
+        place = machine.symbolize(regs.ip)
         if error is GuestHang and panic is not None:
             error, headline = GuestPanic, panic_line(self.console)
         if error is GuestPanic and panic is not None:
             trace = trace[panic:]  # what panic() called only prints, or waits for ever
             place = trace[0].removeprefix("? ")
         hints = lacks(self.image, self.append, silent=not self.console.output.strip())
-        raise error(headline, regs, place, trace, self.console.tail(), hints)
+        raise error(headline, regs, place, trace, self.console.tail(), hints, cpu, others)
 
     def _watch_console(self, data: bytes) -> None:
         output = self.console.output

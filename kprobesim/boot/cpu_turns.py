@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kprobesim.boot.hang import LastCalm
 from kprobesim.boot.round_robin import Policy, RoundRobin
 from kprobesim.boot.state import (
     Below,
     Flags,
     Maybe,
     Number,
+    Parts,
     Put,
     Saved,
     fields,
@@ -37,6 +39,7 @@ class CpuTurns(Saved):
         on: By number, whether the CPU is switched on: at first only CPU 0.
         waiting: Whether it waits for an interrupt.
         policy: Who chooses the next one.
+        calm: When each was last seen in good order.
         switches: How often another CPU came to run.
     """
 
@@ -45,13 +48,18 @@ class CpuTurns(Saved):
         self._board = board
         self.on = [n == 0 for n in range(board.cpus)]
         self.waiting = [False] * board.cpus
+        self.calm = [LastCalm() for _ in range(board.cpus)]
         self.policy: Policy = RoundRobin()
         self.switches = 0
         self._ends: int | None = None
         self._spins = watch_spins(board.machine.engine)
         flags = Flags(board.cpus)
         self._kinds = fields(
-            on=flags, waiting=flags, _ends=Maybe(Number(63)), running=Below(board.cpus)
+            on=flags,
+            waiting=flags,
+            calm=Parts(LastCalm.SAVED, board.cpus),
+            _ends=Maybe(Number(63)),
+            running=Below(board.cpus),
         )
 
     def save(self) -> dict[str, Any]:
@@ -84,6 +92,7 @@ class CpuTurns(Saved):
     def power_on(self, number: int) -> None:
         """CPU ``number``, whose registers are ready, runs from now on."""
         self.on[number], self.waiting[number] = True, False
+        self.calm[number].idled(self._board.clock.now())
         self._board.clock.stop_run()
 
     def power_off(self, number: int) -> None:
@@ -121,7 +130,9 @@ class CpuTurns(Saved):
             self._ends = now + blocks * BLOCK_NS if len(runnable) > 1 else None
         elif self._ends is None and len(runnable) > 1:
             self._ends = now + self.policy.blocks * BLOCK_NS
-        self.waiting[number] = False
+        if self.waiting[number]:
+            self.waiting[number] = False
+            self.calm[number].idled(now)
         self._spins.end_turns(len(runnable) > 1)
         board.update_interrupts()
         return True

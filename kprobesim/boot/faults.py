@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kprobesim.boot.other_cpus import OtherCpu
 from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.registers import PtRegs
 
@@ -16,6 +17,8 @@ class BootError(GuestStop):
     Attributes:
         console: Its last output.
         hints: What the kernel lacks if there was none.
+        cpu: The number of the CPU that it happened on.
+        others: What the other CPUs did then; none where there is one.
     """
 
     def __init__(
@@ -26,23 +29,33 @@ class BootError(GuestStop):
         trace: Sequence[str],
         console: str,
         hints: Sequence[str] = (),
+        cpu: int = 0,
+        others: Sequence[OtherCpu] = (),
     ) -> None:
         super().__init__(headline, regs, place, trace)
         self.console = console
         self.hints = tuple(hints)
+        self.cpu = cpu
+        self.others = tuple(others)
         lines = ["console:", *(f"  | {line}" for line in console.splitlines())]
         self.args = ("\n".join([self.oops(), *(lines if console.strip() else ())]),)
 
     def oops(self) -> str:
         """What, where and why, on several lines; without the console."""
-        lines = [f"{self.headline}, at {self.place}"]
+        where = f" on CPU {self.cpu}" if self.others else ""
+        lines = [f"{self.headline},{where} at {self.place}"]
         lines += [f"perhaps: {hint}" for hint in self.hints]
         lines += ["call trace:", *(f"  {entry}" for entry in self.trace)] if self.trace else ()
+        for other in self.others:
+            lines += other.lines()
         return "\n".join(lines)
 
     def details(self) -> dict[str, object]:
-        """What the console and the kernel's configuration tell."""
-        return {"hints": list(self.hints), "console": self.console}
+        """What the console, the kernel's configuration and the other CPUs tell."""
+        own: dict[str, object] = {"hints": list(self.hints), "console": self.console}
+        if self.others:
+            own |= {"cpu": self.cpu, "others": [other.as_dict() for other in self.others]}
+        return own
 
 
 class GuestPanic(BootError):

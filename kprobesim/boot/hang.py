@@ -6,9 +6,30 @@ import math
 
 from kprobesim.boot.state import Number, Saved, Tuple, fields
 
-__all__ = ["Progress"]
+__all__ = ["LastCalm", "Progress"]
 
 _SECOND = 1_000_000_000
+
+
+class LastCalm(Saved):
+    """When a CPU was last seen in good order, in ns of the guest's time.
+
+    Attributes:
+        interruptible_at: With interrupts on, or waiting for one.
+        relaxed_at: In a program, or waiting.
+        seen: What was seen of the guest when interrupts were on, since it has waited.
+    """
+
+    SAVED = fields(interruptible_at=Number(63), relaxed_at=Number(63))
+
+    def __init__(self) -> None:
+        self.interruptible_at = self.relaxed_at = 0
+        self.seen: tuple[int, int] | None = None
+
+    def idled(self, now: int) -> None:
+        """It waited for an interrupt until ``now``; ARM64 idles with interrupts off."""
+        self.interruptible_at = self.relaxed_at = now
+        self.seen = None
 
 
 class Progress(Saved):
@@ -37,17 +58,37 @@ class Progress(Saved):
         self.storm: float = 500_000
         """So many exceptions with interrupts off and no output are one for ever."""
         self._seen: tuple[int, ...] = (0, 0)
-        self._at = self._interruptible_at = self._relaxed_at = 0
-        self._calm: tuple[int, int] | None = None  # what was seen when interrupts were on
+        self._at = 0
+        self._who = "the guest"
+        self._last = LastCalm()
 
     def never_give_up(self) -> None:
         """Let the guest do what it wants."""
         self.patience = self.busy = self.stuck = self.storm = math.inf
 
+    def of_cpu(self, number: int, last: LastCalm) -> None:
+        """Of several CPUs, look at this one from now on."""
+        self._who, self._last = f"CPU {number}", last
+
+    @property
+    def _interruptible_at(self) -> int:
+        return self._last.interruptible_at
+
+    @_interruptible_at.setter
+    def _interruptible_at(self, now: int) -> None:
+        self._last.interruptible_at = now
+
+    @property
+    def _relaxed_at(self) -> int:
+        return self._last.relaxed_at
+
+    @_relaxed_at.setter
+    def _relaxed_at(self, now: int) -> None:
+        self._last.relaxed_at = now
+
     def idled(self, now: int) -> None:
         """The CPU waited for an interrupt until ``now`` (ns)."""
-        self._relaxed_at = self._interruptible_at = now  # ARM64 idles with interrupts off
-        self._calm = None
+        self._last.idled(now)
 
     def look(
         self, now: int, seen: tuple[int, int], *, in_kernel: bool, interrupts: bool
@@ -63,7 +104,7 @@ class Progress(Saved):
             self._interruptible_at = now
         if self._faults_for_ever(seen, interrupts):
             return (
-                f"the guest has taken {self.storm:g} exceptions with interrupts off and no output"
+                f"{self._who} has taken {self.storm:g} exceptions with interrupts off and no output"
             )
         if seen != self._seen:
             self._seen, self._at = seen, now
@@ -76,12 +117,12 @@ class Progress(Saved):
         for since, patience, what, remark in reasons:
             if now - max(since, self._at) > patience * _SECOND:
                 self._at = now
-                return f"the guest {what} for {patience:g} s of its time{remark}"
+                return f"{self._who} {what} for {patience:g} s of its time{remark}"
         return None
 
     def _faults_for_ever(self, seen: tuple[int, int], interrupts: bool) -> bool:
-        calm = self._calm
+        calm = self._last.seen
         if calm is None or interrupts or seen[1] != calm[1] or seen[0] < calm[0]:
-            self._calm = seen
+            self._last.seen = seen
             return False
         return seen[0] - calm[0] > self.storm

@@ -7,6 +7,7 @@ from typing import Any
 
 from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.loading import add_image_options, add_model_options, load_kernel_image
+from kprobesim.cli.options import add_boot_options
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
 from kprobesim.kernel.arguments import memory_size
 from kprobesim.kernel.open import boot_image
@@ -36,12 +37,7 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_image_options(parser)
-    parser.add_argument(
-        "--initrd",
-        metavar="F",
-        help="an initial RAM file system (default: a small one of ours that shows some work)",
-    )
-    parser.add_argument("--append", metavar="S", default="", help="the kernel's command line")
+    add_boot_options(parser, initrd=" (default: a small one of ours that shows some work)")
     parser.add_argument("--memory", metavar="M", default="256M", help="RAM (default 256M)")
     parser.add_argument(
         "--cpus", metavar="N", type=int, default=1, help="how many CPUs, 1 to 8 (default 1)"

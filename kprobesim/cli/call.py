@@ -11,13 +11,8 @@ from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.expression import Buffer, Data, Number, SymbolAddress, parse_call
 from kprobesim.cli.hexdump import hexdump
-from kprobesim.cli.loading import (
-    add_image_options,
-    add_machine_options,
-    load_kernel,
-    positive_int,
-    seconds,
-)
+from kprobesim.cli.loading import add_image_options, add_machine_options, load_kernel
+from kprobesim.cli.options import add_timeout_option, positive_int
 from kprobesim.cli.probes import Watch, add_probe_options, register_rows
 from kprobesim.disasm import Instruction
 from kprobesim.kernel.base import Kernel
@@ -55,13 +50,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("expression", metavar="CALL", help="such as 'strlen(\"hello\")'")
     add_probe_options(parser)
     parser.add_argument("--signed", action="store_true", help="put the signed result first")
-    parser.add_argument(
-        "--timeout",
-        metavar="S",
-        type=seconds,
-        default=10.0,
-        help="give up after S seconds (default 10)",
-    )
+    add_timeout_option(parser, "give up", default=10.0, more=" (default 10)")
     parser.add_argument(
         "--max-instructions",
         metavar="N",

@@ -14,7 +14,7 @@ from kprobesim.catalog.file import Catalog, is_catalog, open_catalog
 from kprobesim.catalog.query import Answer, catalog_files, query
 from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, make_console, print_json, styled
-from kprobesim.cli.loading import positive_int
+from kprobesim.cli.options import positive_int
 from kprobesim.errors import CatalogError, UsageError
 
 __all__ = ["add_parser", "run"]

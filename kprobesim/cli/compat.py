@@ -8,7 +8,13 @@ from typing import Any
 
 from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, styled
-from kprobesim.cli.loading import positive_int, progress, seconds
+from kprobesim.cli.loading import progress
+from kprobesim.cli.options import (
+    add_debug_option,
+    add_run_option,
+    add_timeout_option,
+    positive_int,
+)
 from kprobesim.cli.reports import add_report_options, check_reports, write_reports
 from kprobesim.compat.hits import Run
 from kprobesim.compat.hits_table import hits_table
@@ -74,14 +80,7 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         help="a class of findings that is no failure: " + ", ".join(map(str, _ALLOWABLE)),
     )
-    parser.add_argument(
-        "--debug",
-        metavar="VMLINUX",
-        action="append",
-        default=[],
-        help="a file with the debug information of one of the kernels, which tells exactly what "
-        "was inlined (may be repeated)",
-    )
+    add_debug_option(parser, tells="what exactly was inlined, where", several=True)
     parser.add_argument(
         "--by",
         choices=[str(one) for one in _BY],
@@ -97,21 +96,13 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="boot each kernel, and let its own kprobes judge the same probes",
     )
-    parser.add_argument(
-        "--run",
-        dest="lines",
-        metavar="LINES",
-        action="append",
-        default=[],
-        help="boot each kernel with all probes counted, and let its shell (BusyBox) do this: "
-        "'ls /proc'",
+    add_run_option(
+        parser,
+        boots="each kernel with all probes counted",
+        then="let its shell (BusyBox) do LINE: 'ls /proc'",
     )
-    parser.add_argument(
-        "--timeout",
-        metavar="S",
-        type=seconds,
-        default=300.0,
-        help="seconds of this computer's time that each kernel gets for --run (default 300)",
+    add_timeout_option(
+        parser, "give up --run", default=300.0, more=", for each kernel (default 300)"
     )
     parser.set_defaults(run=run)
 

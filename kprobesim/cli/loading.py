@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,12 +24,8 @@ __all__ = [
     "load_kernel",
     "load_kernel_image",
     "open_rules",
-    "positive_int",
     "progress",
-    "seconds",
 ]
-
-_LONGEST = 1e6  # seconds
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -143,21 +138,3 @@ def progress() -> Callable[[str], None] | None:
         return None
     console = error_console()
     return lambda text: console.print(styled((f"kprobesim: {text}", "dim")))
-
-
-def seconds(text: str) -> float:
-    """An option's value as a time; for ``argparse``."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
-    return value
-
-
-def positive_int(text: str) -> int:
-    """An option's value as a count; for ``argparse``."""
-    if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from kprobesim.cli.console import styled
-from kprobesim.cli.loading import positive_int
+from kprobesim.cli.options import positive_int
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.events import Hit, HitKind

@@ -11,7 +11,7 @@ from kprobesim.boot.faults import BootError
 from kprobesim.boot.host_time import CLOCKS
 from kprobesim.boot.stop import StopReason
 from kprobesim.cli.console import error_console, print_json, styled
-from kprobesim.cli.loading import seconds
+from kprobesim.cli.options import add_end_options, add_timeout_option
 from kprobesim.cli.probes import Watch, add_probe_options
 from kprobesim.cli.screen import Screen
 from kprobesim.cli.terminal import Terminal
@@ -29,16 +29,11 @@ _TIMEOUT = 300.0
 def add_running_options(parser: argparse.ArgumentParser) -> None:
     """Which places to probe, and when to stop."""
     add_probe_options(parser)
-    parser.add_argument("--until", metavar="TEXT", help="stop when this is on the console")
-    parser.add_argument(
-        "--seconds", metavar="S", type=seconds, help="stop after S seconds of the guest's time"
-    )
-    parser.add_argument(
-        "--timeout",
-        metavar="S",
-        type=seconds,
-        help=f"give up after S seconds of this computer's time (default {_TIMEOUT:g}; none where "
-        "keys go to the guest)",
+    add_end_options(parser, "stop")
+    add_timeout_option(
+        parser,
+        "give up",
+        more=f" (default {_TIMEOUT:g}; none where keys go to the guest)",
     )
     parser.add_argument(
         "--snapshot",

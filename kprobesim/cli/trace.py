@@ -8,11 +8,14 @@ from textwrap import indent
 from typing import Any
 
 from kprobesim.cli.commands import COMMANDS
-from kprobesim.cli.loading import (
-    add_image_options,
-    add_machine_options,
+from kprobesim.cli.loading import add_image_options, add_machine_options
+from kprobesim.cli.options import (
+    add_boot_options,
+    add_debug_option,
+    add_end_options,
+    add_run_option,
+    add_timeout_option,
     positive_int,
-    seconds,
 )
 from kprobesim.cli.tracing.graph import check_graph, show_graph
 from kprobesim.cli.tracing.options import EventAction, FilterAction
@@ -92,35 +95,23 @@ def _add_event_options(parser: argparse.ArgumentParser) -> None:
     events.add_argument(
         "--stack", action="store_true", help="record and show the callers of each entry"
     )
-    events.add_argument(
-        "--debug",
-        metavar="FILE",
-        help="the vmlinux or the -dbg package with the debug information: stacks then have inlined "
-        "functions and lines (default: the image's own file)",
+    add_debug_option(
+        events,
+        tells="inlined functions and lines of the source in stacks (default: the image's own file)",
     )
 
 
 def _add_work_options(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("what the kernel does, and how long")
     work.add_argument("--boot", action="store_true", help="boot it, from its first instruction")
-    work.add_argument(
-        "--run",
-        metavar="LINE",
-        dest="lines",
-        action="append",
-        default=[],
-        help="boot to a shell, kept for the next time, and give it LINE; may be repeated. What the "
-        "guest prints goes to standard error",
+    add_run_option(
+        work,
+        boots="to a shell, kept for the next time",
+        then="give it LINE. What the guest prints goes to standard error",
     )
-    work.add_argument("--initrd", metavar="F", help="with --boot: an initial RAM file system")
-    work.add_argument("--append", metavar="S", default="", help="with --boot: its command line")
-    work.add_argument("--until", metavar="TEXT", help="end when this is on the console")
-    work.add_argument(
-        "--seconds", metavar="S", type=seconds, help="end after S seconds of the guest's time"
-    )
-    work.add_argument(
-        "--timeout", metavar="S", type=seconds, help="end after S seconds of this computer's time"
-    )
+    add_boot_options(work, only="with --boot: ")
+    add_end_options(work, "end")
+    add_timeout_option(work, "end")
     work.add_argument(
         "--limit", metavar="N", type=positive_int, help="end when N entries are recorded"
     )

@@ -9,7 +9,8 @@ from kprobesim.cli.call import place_arguments
 from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.expression import parse_call
-from kprobesim.cli.loading import add_image_options, load_kernel, progress, seconds
+from kprobesim.cli.loading import add_image_options, load_kernel, progress
+from kprobesim.cli.options import add_debug_option, add_run_option, add_timeout_option
 from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,32 +47,23 @@ def add_parser(subparsers: Any) -> None:
         nargs="?",
         help="a call, written as for the command call; with --run a function or a system call",
     )
-    parser.add_argument(
-        "--run",
-        metavar="LINE",
-        dest="line",
-        help="boot to a shell, kept for the next time, give it LINE, and explain the first call of "
-        "CALL that fails; without CALL that of any system call. A snapshot's shell must wait",
+    add_run_option(
+        parser,
+        boots="to a shell, kept for the next time",
+        then="give it LINE: the first call of CALL that fails is explained, without CALL that of "
+        "any system call. A snapshot's shell must wait",
+        several=False,
     )
     parser.add_argument(
         "--errno", metavar="E", help="the error to explain, such as EINVAL; refuse any other result"
     )
-    parser.add_argument(
-        "--debug",
-        metavar="FILE",
-        help="the vmlinux with the kernel's debug information, or its package, for source lines",
-    )
+    add_debug_option(parser, tells="source lines")
     parser.add_argument(
         "--failures",
         action="store_true",
         help="list all inner calls that failed, in order",
     )
-    parser.add_argument(
-        "--timeout",
-        metavar="S",
-        type=seconds,
-        help="give up a run after S seconds (default 10; 60 with --run)",
-    )
+    add_timeout_option(parser, "give up a run", more=" (default 10; 60 with --run)")
     parser.set_defaults(run=run)
 
 

@@ -138,10 +138,12 @@ def _judge_all(
     if executor is None and min(jobs, len(paths)) < 2:
         for path in paths:
             yield path, _judge_one(work, path, progress)
+            if len(paths) > 1:
+                gc.collect()  # a kernel's parts refer to each other, and are 200 MB
         return
     pool = worker_pool(min(jobs, len(paths))) if executor is None else nullcontext(executor)
     with pool as workers:
-        pending = {workers.submit(stoppable, _judge_one, work, path): path for path in paths}
+        pending = {workers.submit(stoppable, _judge_alone, work, path): path for path in paths}
         for future in as_completed(pending):
             try:
                 done = future.result()
@@ -151,8 +153,16 @@ def _judge_all(
             yield pending[future], done
 
 
+def _judge_alone(work: _Work, path: Path) -> _Done:
+    """The same in a process of its own, which will judge others."""
+    try:
+        return _judge_one(work, path)
+    finally:
+        gc.collect()
+
+
 def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
-    """The answers of one kernel; in a process of its own if there are several."""
+    """The answers of one kernel."""
     done = _Done()
     try:
         _judge(work, path, progress, done)
@@ -161,7 +171,6 @@ def _judge_one(work: _Work, path: Path, progress: _Told | None = None) -> _Done:
     except OSError as error:
         why = f"cannot be read: {error.strerror or error}"
         done.problems.append(Unread(str(path), None, why))
-    gc.collect()  # a kernel's parts refer to each other, and are 200 MB that nobody needs now
     return done
 
 

@@ -16,6 +16,7 @@ from kprobesim.image.tables.exports import exported
 from kprobesim.inside.code_addresses import handed_on
 from kprobesim.inside.modules import GuestModules
 from kprobesim.inside.per_cpu import per_cpu_section
+from kprobesim.inside.told_variables import told_address
 from kprobesim.inside.vmcoreinfo import symbols_in
 from kprobesim.machine.memory import HostAccess
 from kprobesim.typed.variables import VariableType
@@ -64,7 +65,7 @@ class VariablePlaces:
         for found in (self._image.symbols.candidates(name)[:1], self._symbols().candidates(name)):
             if len(found) == 1:
                 return found[0].address
-        for tell in (self._exports.get, self._find_hidden, self._noted):
+        for tell in (self._exports.get, self._find_hidden, self._noted, self._told):
             address = tell(name)
             if address is not None:
                 return address
@@ -86,6 +87,9 @@ class VariablePlaces:
         """What the kernel has written down for crash dumps."""
         found = self._vmcoreinfo()
         return None if found is None else symbols_in(found).get(name)
+
+    def _told(self, name: str) -> int | None:
+        return told_address(name, self._image, self._memory)
 
     def _modules(self) -> int | None:
         try:

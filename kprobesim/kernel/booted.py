@@ -117,7 +117,7 @@ class BootedKernel(Kernel):
         with self.machine.turn:
             self._check_runs_not()
             self._finish_step()
-        tracing = self.__dict__.get("tracing")
+        tracing = self.tracing_store if "tracing" in self.__dict__ else None
         write_snapshot(path, self._guest_image.kernel, self.board, self.kprobes, tracing)
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
 

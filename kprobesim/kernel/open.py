@@ -234,5 +234,5 @@ def _resume(
         made = {} if resumed.programs is None else kernel.prepare_programs(resumed.programs)
         load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes, made)
     if resumed.tracing is not None:
-        kernel.restore_tracing(resumed.tracing)
+        kernel.tracing_store.restore(resumed.tracing)
     return kernel

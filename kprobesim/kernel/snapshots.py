@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # most snapshots hold none
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.kprobes.model import Model
     from kprobesim.programs.saved import SavedPrograms
-    from kprobesim.trace.tracing import Tracing
+    from kprobesim.trace.saved_tracing import TracingStore
 
 MakeModel: TypeAlias = "Callable[[], Model | None]"
 
@@ -82,7 +82,7 @@ def write_snapshot(
     image: KernelImage,
     board: Board,
     kprobes: KprobesManager,
-    tracing: Tracing | None = None,
+    tracing: TracingStore | None = None,
 ) -> None:
     """Write all of a booted kernel to ``path``, replacing a file that is there."""
     from kprobesim.kprobes.state import save_probes
@@ -132,12 +132,10 @@ def _pack_programs(saved: SavedPrograms) -> dict[str, bytes]:
     return {"programs": pack_value(saved.facts), **kept}
 
 
-def _pack_tracing(tracing: Tracing | None) -> dict[str, bytes]:
-    if tracing is None or not (tracing.events or len(tracing.buffer)):
+def _pack_tracing(tracing: TracingStore | None) -> dict[str, bytes]:
+    if tracing is None or tracing.is_empty:
         return {}
-    from kprobesim.trace.saved_tracing import save_tracing
-
-    return {"tracing": pack_value(save_tracing(tracing))}
+    return {"tracing": pack_value(tracing.save())}
 
 
 def _unpack_programs(container: Container) -> SavedPrograms | None:

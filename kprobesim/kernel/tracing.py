@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from kprobesim.errors import KprobesimError, SymbolError, UsageError
 from kprobesim.image import KernelImage
@@ -19,10 +19,12 @@ if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.trace.error_log import ErrorLog
     from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
     from kprobesim.trace.kprobe_events import KprobeEvents
+    from kprobesim.trace.saved_tracing import TracingStore
     from kprobesim.trace.session import Trace
     from kprobesim.trace.tracefs import Tracefs
     from kprobesim.trace.tracers.tracers import Tracers
     from kprobesim.trace.tracing import Tracing
+    from kprobesim.trace.triggers.commands import Triggers
     from kprobesim.trace.wanted import Wanted
 
 __all__ = ["TracingVerbs"]
@@ -153,6 +155,7 @@ class TracingVerbs(ProgramVerbs):
             self._tracers,
             self.kprobe_events,
             self._filter_facts,
+            self._triggers,
             self._error_log,
         )
         return Tracefs(tree, self.machine.turn.short, self._mount)
@@ -200,22 +203,28 @@ class TracingVerbs(ProgramVerbs):
         kprobes.module_notifier.subscribe(lambda module: events.module_coming(module.name))
         return events
 
-    def restore_tracing(self, state: Any) -> None:
-        """Have the events and entries again that a snapshot holds.
-
-        Raises:
-            UsageError: They are damaged.
-        """
+    @property
+    def tracing_store(self) -> TracingStore:
+        """What keeps all of it in snapshots."""
         from kprobesim.trace.filters.event_filter import apply_filter
-        from kprobesim.trace.saved_tracing import restore_tracing
+        from kprobesim.trace.saved_tracing import TracingStore
 
         facts = self._filter_facts
-        restore_tracing(
+        return TracingStore(
             self.tracing,
             self.kprobe_events,
+            self._triggers,
+            self._tracers,
+            self._programs.following,
             lambda event, text: apply_filter(event, text, facts),
-            state,
         )
+
+    @cached_property
+    def _triggers(self) -> Triggers:
+        from kprobesim.trace.triggers.commands import Triggers, commands_of
+
+        facts = self._filter_facts
+        return Triggers(self.tracing, facts, self._error_log, commands_of(facts.config))
 
     @cached_property
     def _filter_facts(self) -> KernelFilterFacts:

@@ -6,18 +6,21 @@ is told to (``global_var``, pahole 1.30), which no kernel of Debian's does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from kprobesim.errors import TypesError
 from kprobesim.typed.known_variables import KNOWN, KNOWN_PER_CPU
 from kprobesim.types.btf import Btf
+from kprobesim.types.holders import constant_value, nameless_struct
 from kprobesim.types.model import DataSection, Type, Variable
 from kprobesim.types.spelling import find_type
 
 __all__ = ["VariableType", "find_variable"]
 
 _PER_CPU = ".data..percpu"
+_NAMELESS = re.compile(r"struct \{ (.*) \}")
 
 
 class VariableType(NamedTuple):
@@ -64,6 +67,16 @@ def _place(variable: Variable) -> int | None:
 
 
 def _if_there(text: str, types: Sequence[Btf]) -> Type | None:
+    members = _NAMELESS.fullmatch(text)
+    if members is not None:
+        return nameless_struct(members[1].split(), types)
+    head, bracket, count = text.partition("[")
+    name = count.removesuffix("]")
+    if bracket and not name.isdigit():
+        value = constant_value(name, types)
+        if value is None:
+            return None
+        text = f"{head}[{value}]"
     try:
         return find_type(text, types)
     except TypesError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+
 import pytest
 from makers.arm64_code import (
     LOOP,
@@ -18,6 +21,7 @@ from makers.arm64_code import (
 )
 
 from kprobesim.boot.arm64.board import Arm64Board
+from kprobesim.boot.faults import GuestHang
 from kprobesim.boot.stop import Stop
 from kprobesim.errors import UsageError
 
@@ -130,3 +134,24 @@ def test_an_exclusive_store_fails_where_another_cpu_has_run(switched: bool) -> N
         machine.switch_to(0)
     machine.engine.run(words[pc], 1)
     assert words[2] == switched
+
+
+def test_a_cpu_that_hangs_is_told_with_what_the_others_do() -> None:
+    """CPU 1 loops with interrupts off, while CPU 0 waits and CPU 2 is off."""
+    b = started([WFI, LOOP], [LOOP], cpus=3)
+    b.progress.stuck = 0.01
+    with pytest.raises(GuestHang, match=r"^CPU 1 has had interrupts off .* 0\.01 s") as caught:
+        b.run(timeout=10)
+    hang = pickle.loads(pickle.dumps(caught.value))
+    doing = [other.doing for other in hang.others]
+    assert (hang.cpu, doing) == (1, ["waits for an interrupt", "is off"])
+    assert re.search(r"(?s), on CPU 1 at 0x.*\nCPU 0 waits for an interrupt, at 0x", str(hang))
+    assert hang.as_dict()["others"][0]["cpu"] == 0  # type: ignore[index]
+
+
+def test_all_cpus_wait_for_ever() -> None:
+    b = started([WFI, LOOP], [WFI, LOOP])
+    b.machine.cpu.write_flags(0x5)
+    with pytest.raises(GuestHang, match="waits for an interrupt, and none can come") as caught:
+        b.run(timeout=5)
+    assert len(caught.value.others) == 1

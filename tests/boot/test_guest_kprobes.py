@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.boots import SHELL_APPEND, Boots
 from shell_example import PROMPT
 
 from kprobesim import BootedKernel, Kernel, Kprobe, Stop
@@ -39,9 +40,10 @@ def session(k: BootedKernel, offset: int) -> str:
     return k.console.text
 
 
-def test_guests_kprobes_and_ours_on_one_function(real_image: Path, shell_initrd: bytes) -> None:
-    plain = Kernel.boot(real_image, initrd=shell_initrd, append="quiet")
-    assert plain.run(PROMPT).kind is Stop.TEXT
+def test_guests_kprobes_and_ours_on_one_function(
+    real_image: Path, shell_initrd: bytes, boots: Boots
+) -> None:
+    plain = Kernel.resume(boots.at_prompt(real_image, shell_initrd))
     offset = boundary(plain)
     expected = session(plain, offset)
     for event in ("entry: (vfs_read+0x0", f"inside: (vfs_read+{offset:#x}", "back: ("):
@@ -60,7 +62,7 @@ def test_guests_kprobes_and_ours_on_one_function(real_image: Path, shell_initrd:
         Kprobe(FUNCTION, pre_handler=count("entry")),
         Kprobe(FUNCTION, offset=offset, pre_handler=count("inside"), post_handler=count("post")),
     ]
-    probed = Kernel.boot(real_image, initrd=shell_initrd, append="quiet", probes=probes)
+    probed = Kernel.boot(real_image, initrd=shell_initrd, append=SHELL_APPEND, probes=probes)
     assert probed.run(PROMPT).kind is Stop.TEXT
     before = dict(hits)
     assert before["inside"] == before["post"] > 0

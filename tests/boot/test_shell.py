@@ -7,28 +7,23 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from makers.boots import Boots
+from makers.module_archive import ALONE as MODULE
+from makers.module_archive import FOLDER
 from shell_example import PROMPT, WHERE
 
 from kprobesim import BootedKernel, Kernel, KprobeFlag, Stop, UsageError
-from kprobesim.boot.initramfs import make_cpio, regular_file
 from kprobesim.image.loaded_image import LoadedImage
-from kprobesim.image.modules.package import ModulePackage
 
 pytestmark = pytest.mark.real_kernel
 
-MODULE = "lz4_compress"  # depends on no other
 Type = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
-def shell(real_image: Path, shell_initrd: bytes) -> BootedKernel:
+def shell(real_image: Path, shell_initrd: bytes, boots: Boots) -> BootedKernel:
     """Waits at its prompt."""
-    module = ModulePackage(real_image).find(MODULE)
-    assert module is not None
-    more = make_cpio({f"{MODULE}.ko": regular_file(bytes(module.data))})
-    k = Kernel.boot(real_image, initrd=shell_initrd + more, append="quiet")
-    assert k.run(PROMPT).kind is Stop.TEXT
-    return k
+    return Kernel.resume(boots.at_prompt(real_image, shell_initrd), image=real_image)
 
 
 def type_into(k: BootedKernel) -> Type:
@@ -47,7 +42,7 @@ def type_into(k: BootedKernel) -> Type:
 
 def test_commands_answer(shell: BootedKernel) -> None:
     enter = type_into(shell)
-    files = {"bin", "dev", "init", f"{MODULE}.ko", "proc", "root", "sys", "tmp"}
+    files = {"bin", "dev", "init", FOLDER, "proc", "root", "sys", "tmp"}
     assert set(enter("ls /").split()) == files
     assert f"Linux version {shell.version} " in enter("cat /proc/version")
     assert enter("seq 100 | grep 7 | wc -l") == "19\n"
@@ -58,7 +53,7 @@ def test_modules_are_those_that_the_guest_has_loaded(shell: BootedKernel) -> Non
     enter = type_into(shell)
     assert len(shell.modules) == 0
     assert repr(shell.modules) == "<GuestModules: none is loaded>"
-    enter(f"insmod /{MODULE}.ko")
+    enter(f"insmod /{FOLDER}/{MODULE}.ko")
     (module,) = shell.modules
     name, size, _users, _by, state, address = enter("cat /proc/modules").split()[:6]
     assert (module.name, module.state.value) == (name, state.lower()) == (MODULE, "live")
@@ -115,7 +110,7 @@ def test_symbols_and_probes_know_what_the_guest_has_loaded(shell: BootedKernel) 
     k.kprobes.module_notifier.subscribe(
         lambda module: coming.append((module.name, "LZ4_compress_default" in module.symbols))
     )
-    enter(f"insmod /{MODULE}.ko")
+    enter(f"insmod /{FOLDER}/{MODULE}.ko")
     assert coming == [(MODULE, True)]
     shown = {
         words[2]: int(words[0], 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,25 @@ def test_what_btf_lacks_is_found(booted: BootedKernel) -> None:
         prog.type("struct no_such_struct")
     with pytest.raises(UsageError, match="give a typed value, or regs"):
         booted.as_drgn("file")  # type: ignore[arg-type]
+
+
+def test_helpers_find_the_variables_that_they_ask_for(booted: BootedKernel) -> None:
+    """Of those in no BTF, and on ARM64 in no kallsyms: found by their names, and by code."""
+    linux: Any = importlib.import_module("drgn.helpers.linux")
+
+    prog = booted.drgn()
+    assert b"dentry" in [each.name.string_() for each in linux.for_each_slab_cache(prog)]
+    assert linux.kernfs_walk(prog["sysfs_root_kn"], "kernel").name.string_() == b"kernel"
+    assert abs(linux.ktime_get_seconds(prog).value_() - booted.time) < 2
+    assert linux.nr_free_pages(prog) > 1000
+    init = linux.find_task(prog, 1)
+    at = linux.virt_to_phys(init)
+    assert prog.read(at, 64, physical=True) == prog.read(init.value_(), 64)
+    assert [*linux.for_each_online_node(prog)] == [0]
+    assert all(map(linux.disk_name, linux.for_each_disk(prog)))
+    assert prog["vmemmap_populate"].address_ == booted.symbols["vmemmap_populate"].address
+    with pytest.raises(drgn.FaultError, match="nothing is mapped there"):
+        prog.read(0xFFFF_9000_0000_0000, 8)
 
 
 def test_types_are_those_that_btf_says(booted: BootedKernel) -> None:

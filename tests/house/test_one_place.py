@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from house.package_trees import FILES, PACKAGE, tree
 
 from kprobesim.arch.architecture import ARCHITECTURES
-
-PACKAGE = Path(__file__).parents[2] / "kprobesim"
-TREES = {
-    str(path.relative_to(PACKAGE)): ast.parse(path.read_text())
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
 
 SIZES = {
     "sizes.py": "the place itself",
@@ -38,15 +34,21 @@ def _names_page(node: ast.AST) -> bool:
     )
 
 
-def _found(tree: ast.AST) -> list[int]:
+def _by_file(find: Callable[[ast.AST], list[int]]) -> dict[str, list[int]]:
+    """The lines that ``find`` finds, by the file's name; files without one are left out."""
+    found = {str(path.relative_to(PACKAGE)): find(tree(path)) for path in FILES}
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def _found(whole: ast.AST) -> list[int]:
     """The lines that write the one or the other out."""
-    nodes = (node for node in ast.walk(tree) if _is_mask(node) or _names_page(node))
+    nodes = (node for node in ast.walk(whole) if _is_mask(node) or _names_page(node))
     return [node.lineno for node in nodes if isinstance(node, ast.expr | ast.stmt)]
 
 
 def test_a_mask_of_a_word_and_the_size_of_a_page_are_not_defined_anew() -> None:
-    found = {name: _found(tree) for name, tree in TREES.items()}
-    assert {name for name, lines in found.items() if lines} == set(SIZES), found
+    found = _by_file(_found)
+    assert set(found) == set(SIZES), found
 
 
 NAMES = {
@@ -70,19 +72,19 @@ NAMES = {
 """Where the name of an architecture may be written out, and why."""
 
 
-def _names_architecture(tree: ast.AST) -> list[int]:
+def _names_architecture(whole: ast.AST) -> list[int]:
     """The lines of code that hold such a name as a text of its own."""
     return [
         node.lineno
-        for node in ast.walk(tree)
+        for node in ast.walk(whole)
         if isinstance(node, ast.Constant) and node.value in ARCHITECTURES
     ]
 
 
 def test_who_differs_by_architecture_asks_its_record_or_a_table_of_halves() -> None:
     """No ``arch == "x86_64"``: facts belong into the record, halves of code into ``halves()``."""
-    found = {name: _names_architecture(tree) for name, tree in TREES.items()}
-    assert {name for name, lines in found.items() if lines} == set(NAMES), found
+    found = _by_file(_names_architecture)
+    assert set(found) == set(NAMES), found
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

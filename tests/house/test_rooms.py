@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+from house.package_trees import FILES, PACKAGE, tree
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "kprobesim"
 MOST_LINES = 400
-FILES = sorted(PACKAGE.rglob("*.py"))
 ABOVE_ALL = {"__init__", "__main__"}  # the face: may import everything, and nobody imports it
 
 
@@ -31,10 +31,11 @@ def _room(module: str) -> str:
     return (*module.split("."), "__init__")[1]
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     """The modules of ours that ``path`` imports, wherever in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             found.add(node.module or "")
@@ -46,7 +47,7 @@ def _imports(path: Path) -> set[str]:
 def _others(path: Path) -> set[str]:
     """The top level packages, not ours, that ``path`` imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom):
             found.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.Import):
@@ -107,7 +108,6 @@ def test_only_one_room_touches_unicorn() -> None:
 
 
 def test_a_file_is_short_and_says_what_it_is() -> None:
-    texts = {_name(path): path.read_text() for path in FILES}
-    lines = {name: len(text.splitlines()) for name, text in texts.items()}
+    lines = {_name(path): len(path.read_text().splitlines()) for path in FILES}
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
-    assert [name for name, text in texts.items() if not ast.get_docstring(ast.parse(text))] == []
+    assert [_name(path) for path in FILES if not ast.get_docstring(tree(path))] == []

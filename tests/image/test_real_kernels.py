@@ -1,7 +1,8 @@
 """Kernels as distributions ship them, and what two sources say of the same kernel.
 
-Kernels are looked for in the directories that KPROBESIM_KERNELS names (separated as in PATH), else
-in ``.cache``: packages, boot images, and the vmlinux and System.map of -dbg packages.
+Kernels are looked for where the tests' own two are, or in the directories that KPROBESIM_KERNELS
+names (separated as in PATH), as `make test-images` does with ``.cache`` and all that was ever
+fetched: packages, boot images, and the vmlinux and System.map of -dbg packages.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
+from kprobesim.fetch.cache import cache_directory
 from kprobesim.image import KernelImage, load_image
 
 pytestmark = pytest.mark.real_kernel
 
-ROOT = Path(__file__).resolve().parents[2]
-PLACES = os.environ.get("KPROBESIM_KERNELS", str(ROOT / ".cache")).split(os.pathsep)
+PLACES = os.environ.get("KPROBESIM_KERNELS", str(cache_directory())).split(os.pathsep)
 #: A -dbg package takes half a minute to stream; its vmlinux is tested when it lies there unpacked.
 NAMES = re.compile(r"(vmlinu[xz](-.*)?|linux-(image|binary)-\d.*(?<!-dbg)_(amd64|arm64)\.deb)")
 
@@ -38,12 +39,16 @@ FILES = list({path.resolve(): path for path in files()}.values())
 DEBUG = [path for path in FILES if path.name.startswith("vmlinux")]
 
 
-@cache
+@lru_cache(maxsize=2)
 def loaded(path: Path) -> KernelImage:
     return load_image(path)
 
 
-@pytest.fixture(params=FILES or [None], ids=lambda path: path.name if path else "fetched")  # type: ignore[list-item]
+@pytest.fixture(
+    scope="module",
+    params=FILES or [None],  # type: ignore[list-item]
+    ids=lambda path: path.name if path else "fetched",
+)
 def image(request: pytest.FixtureRequest) -> KernelImage:
     if request.param is None:  # a first run: both are fetched, the next run finds them
         return loaded(request.getfixturevalue("any_real_image"))
@@ -51,6 +56,7 @@ def image(request: pytest.FixtureRequest) -> KernelImage:
 
 
 @pytest.fixture(
+    scope="module",
     params=DEBUG or [None],  # type: ignore[list-item]
     ids=lambda path: "/".join(path.parts[-2:]) if path else "none",  # type: ignore[list-item]
 )

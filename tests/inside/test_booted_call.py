@@ -284,7 +284,7 @@ def stop_at(k: BootedKernel, address: int) -> Callable[[], None]:
 
 
 def test_in_user_mode(real_image: Path, boots: Boots) -> None:
-    k = Kernel.boot(real_image)
+    k = boots.at_run_init(real_image)
     archive = built_in_initramfs(k.arch)
     (entry,) = struct.unpack_from("<Q", archive, archive.index(b"\x7fELF") + 24)
     go_on = stop_at(k, entry)

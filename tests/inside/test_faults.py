@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from makers.boots import Boots
 from shell_example import PROMPT
 
 from kprobesim import BootedKernel, GuestHang, GuestPanic, Kernel, Stop
@@ -24,10 +25,8 @@ SPIN_ON = {"x86_64": "f390 ebfc", "arm64": "3f2003d5 ffffff17"}
 
 
 @pytest.fixture(scope="module")
-def shell(real_image: Path, shell_initrd: bytes) -> BootedKernel:
-    k = Kernel.boot(real_image, initrd=shell_initrd, append="quiet")
-    assert k.run(PROMPT).kind is Stop.TEXT
-    return k
+def shell(real_image: Path, shell_initrd: bytes, boots: Boots) -> BootedKernel:
+    return Kernel.resume(boots.at_prompt(real_image, shell_initrd))
 
 
 @contextmanager

@@ -102,8 +102,7 @@ def test_a_handler_that_raises_stops_the_boot(real_image: Path) -> None:
     k.unregister_kprobe(p)
     hits = []
     with k.probing(FORK, pre_handler=lambda p, regs: hits.append(p)):
-        assert k.run("Run /init").kind is Stop.TEXT
-    assert len(hits) > 10
+        assert k.run(lambda kernel: len(hits) >= 3).kind is Stop.CONDITION
 
 
 def test_memory_is_read_through_the_guests_page_tables(real_image: Path, boots: Boots) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from makers.arm64_code import bare_guest, say
+from makers.boots import Boots
 
 from kprobesim import (
     MODELS,
@@ -213,30 +214,36 @@ class Handlers:
 
 
 @pytest.mark.real_kernel
-@pytest.mark.parametrize("until", ["Memory:", "Run /init"])
-def test_a_real_kernel_goes_on_exactly(real_image: Path, tmp_path: Path, until: str) -> None:
-    before, after = Handlers(), Handlers()
+def test_a_real_kernel_goes_on_exactly(real_image: Path, tmp_path: Path) -> None:
+    """From where it has just begun, and from the start of user space."""
+    before = Handlers()
     k = before.kernel = Kernel.boot(real_image, probes=before.probes())
-    assert k.run(until).kind is Stop.TEXT
-    k.snapshot(tmp_path / "a.kps")
-    del before.hits[:]
+    earlier = dict[str, int]()  # hits before a snapshot
+    for until in ("Memory:", "Run /init"):
+        assert k.run(until).kind is Stop.TEXT
+        k.snapshot(tmp_path / f"{until[:3]}.kps")
+        earlier[until[:3]] = len(before.hits)
     assert k.run().kind in ENDS
 
-    other = Kernel.resume(tmp_path / "a.kps", probes=after.probes(), image=real_image)
-    after.kernel = other
-    assert "_symbols" not in other.image.__dict__  # nothing was decoded for it
-    assert other.run().kind in ENDS
-    assert other.console.text == k.console.text
-    assert other.time == k.time
-    assert after.hits == before.hits
-    assert len(after.hits) >= 4
-    assert [p.symbol_name for p in other.kprobes] == ["start_kernel", "kernel_clone", "do_exit"]
+    for name, hits in earlier.items():
+        after = Handlers()
+        other = Kernel.resume(tmp_path / f"{name}.kps", probes=after.probes(), image=real_image)
+        after.kernel = other
+        assert "_symbols" not in other.image.__dict__  # nothing was decoded for it
+        assert other.run().kind in ENDS
+        assert other.console.text == k.console.text
+        assert other.time == k.time
+        assert after.hits == before.hits[hits:]
+        assert len(after.hits) >= 4
+        assert [p.symbol_name for p in other.kprobes] == ["start_kernel", "kernel_clone", "do_exit"]
 
 
 @pytest.mark.real_kernel
-def test_probes_can_be_given_handlers_or_added_later(real_image: Path, tmp_path: Path) -> None:
-    k = Kernel.boot(real_image, probes=[Kprobe("kernel_clone")])
-    k.run("Run /init")
+def test_probes_can_be_given_handlers_or_added_later(
+    real_image: Path, boots: Boots, tmp_path: Path
+) -> None:
+    k = boots.at_run_init(real_image)
+    k.register_kprobe(Kprobe("kernel_clone"))
     k.snapshot(tmp_path / "a.kps")
     k.run()
     other = Kernel.resume(tmp_path / "a.kps", probes=[Kprobe("do_exit")])

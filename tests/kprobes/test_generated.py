@@ -72,7 +72,7 @@ def test_generated_code(arch: str, how: str) -> None:
     filling = b"\x90" if arch == "x86_64" else bytes.fromhex("1f2003d5")
 
     @settings(
-        max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
     @given(
         code=functions(arch, rig.room),

@@ -12,8 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from shell_example import PROMPT
+
 from kprobesim import BootedKernel, Kernel, Stop
 
+SHELL_APPEND = "quiet nokaslr"  # modules, too, are where they always are
 ENDS = (Stop.POWER_OFF, Stop.HALT)  # a PC without ACPI halts
 
 
@@ -54,6 +57,16 @@ class Boots:
             k.snapshot(path)
 
         return Kernel.resume(self._once(f"{image.name}-{memory}.kps", boot))
+
+    def at_prompt(self, image: Path, initrd: bytes) -> Path:
+        """The snapshot of a kernel whose shell, that of ``samples/shell_example.py``, waits."""
+
+        def boot(path: Path) -> None:
+            k = Kernel.boot(image, initrd=initrd, append=SHELL_APPEND)
+            assert k.run(PROMPT).kind is Stop.TEXT
+            k.snapshot(path)
+
+        return self._once(f"{image.name}-prompt.kps", boot)
 
     def outcome(self, image: Path, memory: str = "256M") -> Outcome:
         """The end of a boot that nobody looks into."""

@@ -13,12 +13,13 @@ from typing import Any
 
 import lz4.block
 import pytest
+from makers.boots import Boots
+from makers.module_archive import FOLDER, in_order
 from real.probes import probes_everywhere
 from real.test_recorded_answers import RELEASE
 from shell_example import PROMPT
 
 from kprobesim import CalledKernel, Kernel, Kprobe, Symbol
-from kprobesim.boot.initramfs import make_cpio
 from kprobesim.image.modules.file import ModuleFile
 from kprobesim.image.modules.module_image import ModuleImage
 
@@ -154,26 +155,12 @@ def from_the_start(rows: set[tuple[str, int, str]]) -> set[tuple[str, int, str]]
 
 
 def test_text_is_what_the_kernels_own_loader_makes(
-    kernel: CalledKernel, real_image: Path, shell_initrd: bytes, monkeypatch: Any
+    kernel: CalledKernel, real_image: Path, shell_initrd: bytes, boots: Boots, monkeypatch: Any
 ) -> None:
     """The booted kernel loads the same modules; ours are put where it has put them."""
-    order: list[ModuleFile] = []
-
-    def need(wanted: str) -> None:
-        file = kernel.modules.find(wanted)
-        if file is None:
-            pytest.skip(f"{kernel.version} has no module {wanted}")
-        for other in file.depends:
-            need(other)
-        if all(file.name != other.name for other in order):
-            order.append(file)
-
-    for name in ("virtio_net", "nf_conntrack"):
-        need(name)
-    files = make_cpio({f"{file.name}.ko": bytes(file.data) for file in order})
-    booted = Kernel.boot(real_image, initrd=shell_initrd + files, append="quiet nokaslr")
-    booted.run(until=PROMPT)
-    for command in [*(f"insmod /{file.name}.ko" for file in order), "cat /proc/modules"]:
+    order = in_order(kernel.modules.find)
+    booted = Kernel.resume(boots.at_prompt(real_image, shell_initrd))
+    for command in [*(f"insmod /{FOLDER}/{each.name}.ko" for each in order), "cat /proc/modules"]:
         start = len(booted.console.text)
         booted.console.send(command + "\n")
         booted.run(until=PROMPT)

@@ -8,6 +8,8 @@ import pytest
 from makers.boots import Boots
 
 from kprobesim import Kernel
+from kprobesim.asking.booted import booted_kernel
+from kprobesim.asking.shell import Shell
 
 pytestmark = pytest.mark.real_kernel
 
@@ -31,3 +33,27 @@ def test_a_snapshot_keeps_events_and_entries(
     assert [name for name in names if name.startswith("/etc/")] == ["/etc/one", "/etc/two"]
     assert resumed.tracing.events["t/a"].hits == len(names)
     assert not resumed.tracing.events["t/b"].enabled
+
+
+def test_a_snapshot_keeps_triggers_tracers_and_calls_that_go_on(
+    any_real_image: Path, tmp_path: Path
+) -> None:
+    k = booted_kernel(any_real_image)
+    t = k.tracefs
+    t["kprobe_events"].append("p:one vfs_read n=$arg3:u64\nr:two vfs_read ret=$retval:s64\n")
+    t["events/kprobes/one/trigger"].append("hist:keys=n.log2,common_pid.execname:sort=n if n > 0")
+    t["events/kprobes/two/trigger"].append("disable_event:kprobes:one:3 if ret == 7")
+    t["events/kprobes/two/trigger"].append("snapshot:1 if ret == 7")
+    t["events/enable"].write("1")
+    t["set_ftrace_filter"].write("vfs_open\n")
+    t["current_tracer"].write("function")
+    Shell(k).run("cat /proc/version")  # and then it waits in a read()
+    path = tmp_path / "triggers.kps"
+    k.snapshot(path)
+    resumed = Kernel.resume(path)
+    files = [f"events/kprobes/{name}/trigger" for name in ("one", "two")]
+    files += ["events/kprobes/one/hist", "kprobe_profile", "trace", "set_ftrace_filter"]
+    for kernel in (k, resumed):
+        Shell(kernel).run("cat /proc/version")
+    texts = [[kernel.tracefs[name].read() for name in files] for kernel in (k, resumed)]
+    assert texts[0] == texts[1] and "count=3" in texts[0][1]

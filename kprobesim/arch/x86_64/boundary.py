@@ -61,6 +61,12 @@ def boundaries(read: Read, start: int, end: int) -> Iterator[int]:
     yield address
 
 
+def _may_hold(byte: int, read: Read, start: int, end: int) -> bool:
+    """Whether ``byte`` is in that code, or not all of it can be read at once."""
+    code = _read_up_to(read, start, end - start)
+    return byte in code or len(code) < end - start
+
+
 def check_boundary(
     read: Read,
     symbol_start: int,
@@ -82,9 +88,10 @@ def check_boundary(
     """
     at = symbol_start
     try:
+        looks = int3_ends_walk and _may_hold(INT3, read, symbol_start, address)
         for boundary in boundaries(read, symbol_start, address):
             at = boundary
-            if int3_ends_walk and at < address and read_insn(read, at).opcode[0] == INT3:
+            if looks and at < address and read_insn(read, at).opcode[0] == INT3:
                 raise Undecodable("a breakpoint that no probe has set")
         judged = at == address and (refuse_exception_insns or cfi_traps)
         target = read_insn(read, at) if judged else None

@@ -49,6 +49,7 @@ _PAGES_16K = 2
 _SCR = 0x531  # NS, RES1, HCE, RW: without it Unicorn takes EL1 for AArch32
 _HCR, _HCR_IRQ = 1 << 31 | 1 << 4, 1 << 7  # RW IMO; VI: a virtual interrupt waits
 _PSTATE_EL1H = 0x3C5
+_MASKED = 0x80  # PSTATE.I
 _MPIDR_RES1 = 1 << 31
 
 _UNDEFINED, _SMC = 1, 13  # Unicorn's exception numbers
@@ -302,7 +303,7 @@ class Arm64Board(Board):
     def mode(self) -> tuple[bool, bool]:
         """Whether the CPU is at EL1, and whether PSTATE.I is clear."""
         flags = self.machine.cpu.read_flags()
-        return bool(flags & 0xC), not flags & 0x80
+        return bool(flags & 0xC), not flags & _MASKED
 
     def next_event(self) -> int | None:
         """When the first timer is due, in virtual nanoseconds."""
@@ -334,8 +335,10 @@ class Arm64Board(Board):
             return False
 
     def idle_for_ever(self) -> None:
-        """WFI with nothing to wait for: a hang, unless the guest has switched its CPU off."""
-        if self.machine.cpu.read_flags() & 0x80 and self.timers.next_event is None:
+        """WFI with nothing to wait for: a hang, unless the guest has switched its CPUs off."""
+        on = [vcpu for vcpu in self.machine.vcpus if self.is_on(vcpu.number)]
+        masked = all(vcpu.saved_regs().flags & _MASKED for vcpu in on)
+        if masked and self.timers.next_event is None:
             self.stop(StopReason(Stop.HALT))
         else:
             super().idle_for_ever()

@@ -9,9 +9,10 @@ import drgn
 
 from kprobesim.bridges.drgn.types import DrgnTypes
 from kprobesim.errors import SymbolError
+from kprobesim.image import SymbolTable
 from kprobesim.typed.variables import VariableType, find_variable
 from kprobesim.types.btf import Btf
-from kprobesim.types.constants import enum_with
+from kprobesim.types.holders import enum_with
 from kprobesim.types.model import Function
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ class DrgnObjects:
         types: DrgnTypes,
         btfs: Callable[[], Sequence[Btf]],
         places: Callable[[str, VariableType | None], int],
+        symbols: Callable[[], SymbolTable],
     ) -> None:
         self._types = types
         self._btfs = btfs
         self._places = places
+        self._symbols = symbols
 
     def find(self, prog: Program, name: str, flags: Any, _filename: str | None) -> Any:
         """drgn's question for an object."""
@@ -58,7 +61,11 @@ class DrgnObjects:
                 if address is not None:
                     made = self._types.of(function.prototype)
                     return drgn.Object(prog, made, address=address)
-        return None
+        # One that pahole left out, as older ones do those of __meminit: helpers ask if it is there.
+        code = next((each for each in self._symbols().candidates(name) if each.is_function), None)
+        if code is None:
+            return None
+        return drgn.Object(prog, prog.function_type(prog.void_type(), ()), address=code.address)
 
     def _variable(self, prog: Program, name: str) -> Any:
         known = find_variable(name, self._btfs())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.arch.architecture import halves
-from kprobesim.errors import ImageError, UsageError
+from kprobesim.errors import GuestMemoryError, ImageError, UsageError
 from kprobesim.functions.dwarf.debug_file import elf_file, has_dwarf, is_own_file
 from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.inside.vmcoreinfo import written_vmcoreinfo
@@ -94,13 +94,16 @@ class DrgnSession:
             return memory.ram[at : at + count]
 
         def read_virtual(address: int, count: int, _offset: int, _physical: bool) -> bytes:
-            return memory.read(address, count)
+            try:
+                return memory.read(address, count)
+            except GuestMemoryError as error:  # its helpers catch its own
+                raise drgn.FaultError("nothing is mapped there", error.address) from None
 
         prog.add_memory_segment(memory.base, memory.size, read_physical, True)
         prog.set_linux_kernel_custom(guest.vmcoreinfo or written_vmcoreinfo(image), False)
         prog.add_memory_segment(_KERNEL_HALF, _KERNEL_HALF, read_virtual, False)
         self._types = DrgnTypes(prog, guest.types)
-        objects = DrgnObjects(self._types, guest.types, guest.linked_at)
+        objects = DrgnObjects(self._types, guest.types, guest.linked_at, guest.symbols)
         prog.register_type_finder(_NAME, self._types.find, enable_index=-1)
         prog.register_object_finder(_NAME, objects.find, enable_index=-1)
         prog.register_symbol_finder(_NAME, DrgnSymbols(guest.symbols).find, enable_index=-1)

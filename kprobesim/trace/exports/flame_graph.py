@@ -24,6 +24,7 @@ _LETTER = 7.25  # pixels of one, at 12 pixels of a monospaced font
 _LEAST = 0.2  # pixels that a function needs to be seen
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STYLE = """\
+svg { width: 100%; max-width: 1800px; height: auto; }
 text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #1c1c1c; }
 .title { font-size: 16px; font-weight: 600; }
 .note, .detail { fill: #555; }
@@ -47,13 +48,12 @@ class _Node:
     count: int = 0
     children: dict[str, _Node] = field(default_factory=dict)
 
-    def depth(self) -> int:
-        """How many functions stand above each other."""
-        deepest, level = 0, [self]
-        while level:
-            deepest += 1
-            level = [child for node in level for child in node.children.values()]
-        return deepest
+    def rows(self) -> Iterator[list[_Node]]:
+        """The functions of each row, from the lowest."""
+        row = [self]
+        while row:
+            yield row
+            row = [child for node in row for child in node.children.values()]
 
 
 class FlameGraph(Export):
@@ -85,7 +85,9 @@ def _add(root: _Node, stack: Sequence[str], count: int) -> None:
 
 
 def _svg(root: _Node, title: str, hits: str) -> Iterator[str]:
-    height = _HEAD + _ROW * root.depth() + _FOOT
+    rows = list(root.rows())
+    height = _HEAD + _ROW * len(rows) + _FOOT
+    inlined = any(node.name.endswith(INLINED) for row in rows for node in row)
     script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
     yield (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -106,6 +108,8 @@ def _svg(root: _Node, title: str, hits: str) -> Iterator[str]:
         yield from _rows(root, root.count, height - _FOOT - _ROW)
     yield (
         f'</g>\n<text class="detail" id="detail" x="{_MARGIN}" y="{height - 12}"></text>\n'
+        f'<text class="note" x="{_WIDTH - _MARGIN}" y="{height - 12}" text-anchor="end">'
+        f"{'green: inlined' * inlined}</text>\n"
         f"<script><![CDATA[\n{script}]]></script>\n</svg>\n"
     )
 

@@ -36,7 +36,7 @@ from kprobesim.trace.raw.records import Records
 from kprobesim.trace.syscall_names import SyscallNames
 from kprobesim.trace.tracers.tracers import Tracers
 from kprobesim.trace.tracing import Tracing
-from kprobesim.trace.triggers.commands import Triggers, commands_of
+from kprobesim.trace.triggers.commands import Triggers
 
 __all__ = ["make_tree"]
 
@@ -50,6 +50,7 @@ def make_tree(
     tracers: Tracers,
     events: KprobeEvents,
     facts: KernelFilterFacts,
+    triggers: Triggers,
     log: ErrorLog,
 ) -> Folder:
     """The top of tracefs for one kernel.
@@ -61,19 +62,17 @@ def make_tree(
         tracers: Its tracers.
         events: The events that were defined.
         facts: What its image tells of it.
+        triggers: The triggers of its events.
         log: What was refused.
     """
     buffer = Buffer(tracing)
     switches = Switches(tracing, buffer.expand)
     options = Options(tracing, image.version)
     filters = FilterFiles(image, facts, log)
-    triggers = TriggerFiles(
-        Triggers(tracing, facts, log, commands_of(facts.config)),
-        HistText(image.symbols, SyscallNames(image)),
-    )
+    trigger_files = TriggerFiles(triggers, HistText(image.symbols, SyscallNames(image)))
 
     def of_event(event: TraceEvent) -> dict[str, File]:
-        return {"filter": filters.of_event(event), **triggers.of_event(event)}
+        return {"filter": filters.of_event(event), **trigger_files.of_event(event)}
 
     def of_group(events: Callable[[], list[TraceEvent]]) -> dict[str, File]:
         return {"filter": filters.of_group(events)}

@@ -117,10 +117,21 @@ class Histogram:
         self._entries.clear()
         self.hits = self.drops = 0
 
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries, in the order of their first hits."""
+        self.pull()
+        return list(self._entries.values())
+
+    def take_over(self, entries: Sequence[Entry], *, hits: int, drops: int) -> None:
+        """Go on with what was counted elsewhere."""
+        self.clear()
+        self._entries.update((entry.key, entry) for entry in entries)
+        self.hits, self.drops = hits, drops
+
     def sorted(self) -> list[Entry]:
         """The entries in the order in which they are shown."""
-        self.pull()
-        entries = list(self._entries.values())
+        entries = self.entries
         compares = [self._compare(s.index, s.descending) for s in self.definition.sorts]
         doubles = {id(entry): self._bytes(entry) for entry in entries}
         sort_by(

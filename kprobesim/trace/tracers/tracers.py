@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.errors import UsageError
@@ -18,7 +19,7 @@ from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.pid_filter import PidFilter
 from kprobesim.trace.tracers.filter_functions import FilterFunctions
 from kprobesim.trace.tracers.function import FunctionCalls
-from kprobesim.trace.tracers.function_filter import FunctionFilter, Traceable
+from kprobesim.trace.tracers.function_filter import Chosen, FunctionFilter, Traceable
 from kprobesim.trace.tracers.function_graph import GraphCalls
 from kprobesim.trace.tracers.graph_text import GraphText
 from kprobesim.trace.tracers.open_calls import OpenCalls
@@ -84,6 +85,41 @@ class Tracers:
     def available(self) -> tuple[str, ...]:
         """The names of all."""
         return (GRAPH, FUNCTION, NOP) if self._image.ftrace_sites else (NOP,)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was asked of them."""
+        return self.current != NOP or any(each.chosen for each in self._filters.values())
+
+    @property
+    def _filters(self) -> dict[str, FunctionFilter]:
+        names = ("only", "never", "roots", "hidden")
+        return {name: getattr(self, name) for name in names}
+
+    def save(self) -> dict[str, Any]:
+        """Which is chosen, and of what, as plain data."""
+        pids = (self.pids.only, self.pids.never)
+        return {
+            "current": self.current,
+            "filters": {
+                name: [sorted(each.chosen.sites), list(each.chosen.waiting)]
+                for name, each in self._filters.items()
+            },
+            "pids": [None if some is None else sorted(some) for some in pids],
+            "deepest": self.going_on.deepest,
+            "threshold": self.going_on.threshold,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Trace what :meth:`save` has told of."""
+        for name, each in self._filters.items():
+            sites, waiting = state["filters"][name]
+            each.set(Chosen(frozenset(map(int, sites)), tuple(map(str, waiting))))
+        only, never = (None if some is None else frozenset(some) for some in state["pids"])
+        self.pids.only, self.pids.never = only, never
+        self.going_on.deepest = int(state["deepest"])
+        self.going_on.threshold = int(state["threshold"])
+        self.choose(str(state["current"]))
 
     @property
     def going_on(self) -> OpenCalls:

@@ -102,6 +102,7 @@ class HistCommands:
         histogram = named.histogram if named is not None else self._new(definition)
         trigger = Trigger("hist", TriggerType.EVENT_HIST, None, -1, filter_text, node)
         trigger.histogram, trigger.gate = histogram, Gate(histogram.stream)
+        trigger.hist = about
         if attributes.pause:
             trigger.pause(True)
         triggers.add(trigger)

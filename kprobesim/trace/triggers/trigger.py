@@ -44,6 +44,7 @@ class Trigger:
         histogram: What it counts.
         paused: Whether a histogram does not count.
         gate: Where a histogram's hits are told, and stack traces.
+        hist: Of a histogram what was written behind ``hist:``.
     """
 
     command: str
@@ -56,6 +57,23 @@ class Trigger:
     histogram: Histogram | None = None
     paused: bool = False
     gate: Gate | None = None
+    hist: str = ""
+
+    @property
+    def written(self) -> str:
+        """What is to be written to have it again, as often as it is still done."""
+        if self.histogram is not None:
+            return f"hist:{self.hist}"
+        count = "" if self.count == UNLIMITED else f":{self.count & MASK64}"
+        return f"{self.command}{self._about}{count}{self._if}"
+
+    @property
+    def _about(self) -> str:
+        return "" if self.target is None else f":{self.target.group}:{self.target.name}"
+
+    @property
+    def _if(self) -> str:
+        return "" if self.filter_text is None else f" if {self.filter_text}"
 
     @property
     def is_late(self) -> bool:
@@ -86,8 +104,6 @@ class Trigger:
         if self.histogram is not None:
             text, definition = self.filter_text, self.histogram.definition
             return trigger_text(definition, text, paused=self.paused)
-        about = "" if self.target is None else f":{self.target.group}:{self.target.name}"
         number = signed64(self.count & MASK64)
         count = "unlimited" if number == UNLIMITED else f"count={number}"
-        condition = "" if self.filter_text is None else f" if {self.filter_text}"
-        return f"{self.command}{about}:{count}{condition}"
+        return f"{self.command}{self._about}:{count}{self._if}"

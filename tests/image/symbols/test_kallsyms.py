@@ -40,7 +40,7 @@ def check(layout: Layout, wanted: list[Entry], data: bytes) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
-@pytest.mark.parametrize("count", [5, 20, 255, 256, 257, 512, 513, 1000, 5000])
+@pytest.mark.parametrize("count", [5, 20, 255, 256, 257, 512, 513, 1000, 2000])
 def test_every_layout_is_read(layout: Layout, count: int) -> None:
     wanted = entries(count, layout)
     rng = random.Random(count)
@@ -55,7 +55,7 @@ def test_long_names(layout: Layout) -> None:
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789$."
     wanted = [
         ("t", "".join(rng.choices(letters, k=rng.randint(1, longest))), BASE + 16 * i)
-        for i in range(700)
+        for i in range(300)
     ]
     check(layout, wanted, make_kallsyms(layout, wanted, VADDR, BASE, lead=bytes(8)))
 

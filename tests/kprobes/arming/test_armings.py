@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.boots import Boots
 
 from kprobesim import Jprobe, Kernel, Kprobe, KprobeFlag, Kretprobe, UsageError
 
@@ -127,10 +128,9 @@ def test_code_that_was_written_anew_is_left_alone(guest: Kernel) -> None:
 
 
 @pytest.mark.real_kernel
-def test_breakpoints_in_a_booted_guest(real_image: Path) -> None:
+def test_breakpoints_in_a_booted_guest(real_image: Path, boots: Boots) -> None:
     """Its own kprobes give the slots; hits are those of hooks, and no state is kept meanwhile."""
-    k = Kernel.boot(real_image)
-    k.run(until="Run /init")
+    k = boots.at_run_init(real_image)
     hits, returns = Counter[str](), list[int]()
     kinds = {"breakpoint": 0, "hook": 0}
     start = k.symbols["vfs_write"]
