@@ -45,7 +45,6 @@ from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit
 _INTERNAL = {
     "CannotRelocate",
     "CompressionError",
-    "DefinitionError",
     "HandlerAbandoned",
     "HandlerOverstayed",
     "LzopError",

@@ -23,6 +23,10 @@ class Outlets(Protocol):
     def address(self) -> int:
         """Where compiled code finds the stream's head."""
 
+    @property
+    def stamped(self) -> bool:
+        """See :class:`~kprobesim.programs.stores.stream.Stream`."""
+
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet <kprobesim.programs.stores.stream.Stream.outlet>`."""
 
@@ -46,7 +50,7 @@ class Append(Action):
 
     def __post_init__(self) -> None:
         values = tuple(as_value(value, "a field") for value in self.fields)
-        if not values or len(values) > _FIELDS:
+        if len(values) > _FIELDS or not (values or self.stream.stamped):
             raise UsageError(f"an entry of {len(values)} fields: give 1 to {_FIELDS} values")
         for value in values:
             if isinstance(value, TextConst):

@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from kprobesim.image import KernelImage
 from kprobesim.inside.task_context import ContextPlaces, context_places
@@ -16,6 +17,7 @@ from kprobesim.inside.tasks import Tasks
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
 from kprobesim.machine.unicorn.struct_layout import Words
+from kprobesim.programs.stores.kept_places import new_kept_places
 from kprobesim.programs.stores.stacks import Stacks
 from kprobesim.programs.unwound import Unwound
 from kprobesim.stack.orc import OrcTable
@@ -47,6 +49,9 @@ class Guest:
         image: What it runs.
         stacks: The stacks of callers that its programs have met.
         unwound: The callers that its unwinder finds.
+        kept: Where in the host's memory that lies which tells a hit's context
+            (:mod:`~kprobesim.programs.stores.kept_places`).
+        shared: Code that all its programs call, by name, each made when first needed.
     """
 
     arch: str
@@ -64,6 +69,8 @@ class Guest:
     image: KernelImage
     stacks: Stacks
     unwound: Unwound
+    kept: Words
+    shared: dict[str, Any]
 
     @cached_property
     def places(self) -> ContextPlaces:
@@ -105,4 +112,6 @@ def guest_of(machine: System, tasks: Tasks, image: KernelImage) -> Guest:
         image=image,
         stacks=Stacks(),
         unwound=Unwound(machine, image, machine.engine.hooks.keep),
+        kept=new_kept_places(machine),
+        shared={},
     )

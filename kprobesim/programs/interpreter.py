@@ -19,6 +19,7 @@ from kprobesim.programs.fault import FAULT
 from kprobesim.programs.leaves import Argument, Fact, Register, Result, StackArgument
 from kprobesim.programs.matching import Length, Matches
 from kprobesim.programs.program import Program
+from kprobesim.programs.stores.entry_layout import NO_STAMP, Stamp
 from kprobesim.programs.types import AT_PLACE, Int
 from kprobesim.programs.values import Cast, Const, Load, Operation, Text, TextConst, Value
 from kprobesim.sizes import MASK64
@@ -327,13 +328,16 @@ def _action(
 def _append(action: Append, outlet: Any, values: _Values) -> Callable[[Any, int], None]:
     fields = [values.make(value) for value in action.fields]
     when = None if action.when is None else values.make(action.when)
+    facts = [values.make(Fact(name)) for name in Stamp._fields] if action.stream.stamped else []
 
     def append(regs: Any, here: int) -> None:
         if when is not None:
             met = when(regs, here)
             if met is FAULT or not met:
                 return
-        outlet.append([field(regs, here) for field in fields], after_others=action.after_others)
+        stamp = Stamp(*(fact(regs, here) for fact in facts)) if facts else NO_STAMP
+        found = [field(regs, here) for field in fields]
+        outlet.append(found, stamp, after_others=action.after_others)
 
     return append
 

@@ -57,87 +57,112 @@ class Reader:
         self.show: Callable[[TraceEvent, TraceEntry], str] = lambda event, entry: str(entry)
         self._stream, self._saved, self._ways = stream, saved, ways
         self._context, self._stacks, self._name = context, stacks, name
-        self._known: dict[int, tuple[TraceEvent, RecordLayout, Kprobe]] = {}
+        self._known: dict[int, tuple[TraceEvent, RecordLayout, Kprobe, bool]] = {}
         self._at = cache(self._find_context)
         self.stack_traces: StackTraces | None = None
         self.calls: dict[int, CallRecord] = {}
 
-    def know(self, number: int, event: TraceEvent, layout: RecordLayout, p: Kprobe) -> None:
-        """Entries of that ``number`` are of ``event``, and ``p`` is hit."""
-        self._known[number] = event, layout, p
+    def know(
+        self,
+        number: int,
+        event: TraceEvent,
+        layout: RecordLayout,
+        p: Kprobe,
+        *,
+        in_action: bool = False,
+    ) -> None:
+        """Entries of that ``number`` are of ``event``, and ``p`` is hit.
+
+        Args:
+            number: What the records say of themselves.
+            event: The event.
+            layout: What they mean.
+            p: The probe.
+            in_action: An action of a hist trigger of another event records them.
+        """
+        self._known[number] = event, layout, p, in_action
         self._ways.measure(p)
 
     def fetch(self) -> Iterator[tuple[Recorded | RecordedCall | TraceEntry, int, int]]:
         """What has been recorded since the last time, with its size in the kernel and its time."""
         sources: dict[int, Source] = {}
-        names = self._saved.number
-        for number, data in [*self._stream.take()]:
+        names, traces = self._saved.number, self.stack_traces
+        for written in [*self._stream.take()]:
+            number, data, at, stamp, time = written
             if number == names:
-                self._save(data)
+                self._save(data, at)
                 continue
-            if self.stack_traces is not None and number in self.stack_traces:
-                entry = self.stack_traces.entry(number, self._unpacked(number, data))
-                yield entry, STACK_BYTES, entry.time
+            if traces is not None and number in traces:
+                values = self._stream.layout(number).unpack(data, at)
+                yield traces.entry(number, time, stamp, values), STACK_BYTES, time
                 continue
             call = self.calls.get(number)
             if call is not None:
-                found = call.take(data)
+                found = call.take(written)
                 if found is not None:
                     yield found
                 continue
             source = sources.get(number)
             if source is None:
                 source = sources[number] = self._source(number)
-            one = Recorded(source, data)
-            yield one, one.size(self._name), one.time
+            one = Recorded(source, data, at, stamp, time)
+            yield one, one.size(self._name), time
 
     def forget(self) -> None:
         """Of what has been recorded since the last time, only the names of tasks count."""
-        for _, data in self._stream.take(only=self._saved.number):
-            self._save(data)
+        names = self._saved.number
+        for number, data, at, *_ in self._stream.take():
+            if number == names:
+                self._save(data, at)
 
-    def _save(self, data: bytes) -> None:
-        self._saved.keep(self._unpacked(self._saved.number, data))
-
-    def _unpacked(self, number: int, data: bytes) -> list[Any]:
-        return self._stream.layout(number).unpack(memoryview(data), 0)
+    def _save(self, data: bytes, at: int) -> None:
+        self._saved.keep(self._stream.layout(self._saved.number).unpack(data, at))
 
     def _source(self, number: int) -> Source:
-        event, layout, p = self._known[number]
-        return Source(event, layout, self._stream.layout(number), p.addr or 0, self.contexts(p))
+        event, layout, p, in_action = self._known[number]
+        return Source(
+            event,
+            event.full_name,
+            layout,
+            self._stream.layout(number),
+            p.addr or 0,
+            self.contexts(p, in_action=in_action),
+            partial(self.show, event),
+        )
 
-    def contexts(self, p: Kprobe) -> Callable[[int], tuple[int, int]]:
+    def contexts(self, p: Kprobe, *, in_action: bool = False) -> Callable[[int], tuple[int, int]]:
         """What tells ``common_flags`` and ``common_preempt_count`` of a hit by its "context"."""
         if self._context is None:
             return lambda word: (0, 0)
-        return partial(self._at, self._ways.of(p))
+        return partial(self._at, self._ways.of(p), in_action)
 
-    def _find_context(self, way: Any, word: int) -> tuple[int, int]:
+    def _find_context(self, way: Any, in_action: bool, word: int) -> tuple[int, int]:
         assert self._context is not None
-        return self._context.at(word, way)
+        return self._context.at(word, way, in_action=in_action)
 
     def make(self, one: Recorded | RecordedCall) -> TraceEntry:
         """The entry of a record; its task has the name that was saved last."""
         if isinstance(one, RecordedCall):
             return one.entry()
-        source, values = one.source, one.values
-        layout, event = source.layout, source.event
-        time, ids, context = values[:3]
-        pid, tgid = ids_of(ids)
-        flags, preempt_count = source.context(context)
+        source, data, at, stamp, time = one
+        layout, values = source.layout, source.entry_layout.unpack(data, at)
+        pid, tgid = ids_of(stamp.ids)
+        flags, preempt_count = source.context(stamp.context)
         returns = layout.definition.returns
         return TraceEntry.of(
-            time=time,
-            cpu=0,
-            pid=pid,
-            tgid=tgid,
-            comm=self._saved[pid],
-            flags=flags,
-            preempt_count=preempt_count,
-            event=event.full_name,
-            ip=values[3] if returns else source.address,
-            func=source.address if returns else None,
-            fields=layout.fields(values, self._name),
-            stack=self._stacks.get(values[-1]) if layout.stacks else None,
-            show=partial(self.show, event),
+            {
+                "time": time,
+                "cpu": stamp.cpu,
+                "pid": pid,
+                "tgid": tgid,
+                "comm": self._saved[pid],
+                "flags": flags,
+                "preempt_count": preempt_count,
+                "event": source.name,
+                "ip": values[0] if returns else source.address,
+                "func": source.address if returns else None,
+                "fields": layout.fields(values, self._name),
+                "stack": self._stacks.get(values[-1]) if layout.stacks else None,
+                "show": source.show,
+            }
         )

@@ -16,10 +16,8 @@ from kprobesim.sizes import MASK64
 from kprobesim.trace.event_format import event_fields
 from kprobesim.trace.showing import Naming
 
-__all__ = ["COMMON", "NO_STACK", "RecordLayout"]
+__all__ = ["NO_STACK", "RecordLayout"]
 
-COMMON = (Fact("now"), Fact("ids"), Fact("context"))
-"""What each record begins with."""
 NO_STACK = MASK64
 """The number of a stack that could not be told."""
 
@@ -44,9 +42,8 @@ class RecordLayout:
         """Lay out the values of a definition's ``arguments``, and of its callers."""
         self.stacks = stacks
         self.definition = definition
-        self._start = len(COMMON) + definition.returns
-        place = (Fact("caller"),) if definition.returns else ()
-        recorded: list[Value] = [*COMMON, *place]
+        self._start = int(definition.returns)
+        recorded: list[Value] = [Fact("caller")] if definition.returns else []
         for values in arguments:
             recorded += [_known(value) for value in values if not isinstance(value, TextConst)]
         if stacks:

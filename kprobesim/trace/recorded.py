@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kprobesim.hexrepr import HexRepr
-from kprobesim.programs.stores.stream import HEADER, EntryLayout
+from kprobesim.programs.stores.entry_layout import EntryLayout, Stamp
+from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.record import RecordLayout
 from kprobesim.trace.showing import Naming
 
 __all__ = ["Recorded", "Source"]
-
-_TIME = slice(HEADER, HEADER + 8)  # the first of all values
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -23,37 +22,44 @@ class Source(HexRepr):
 
     Attributes:
         event: Its event.
+        name: That event's name, with its group.
         layout: What its records mean.
         entry_layout: How they lie.
         address: Where the probe is.
         context: Tells flags and depth of a hit by its fact "context".
+        show: Makes the text of an entry.
     """
 
     event: TraceEvent
+    name: str
     layout: RecordLayout
     entry_layout: EntryLayout
     address: int
     context: Callable[[int], tuple[int, int]]
+    show: Callable[[TraceEntry], str]
 
 
-class Recorded:
-    """One record."""
+class Recorded(NamedTuple):
+    """One record.
 
-    __slots__ = ("_data", "source")
+    Attributes:
+        source: Where it comes from.
+        data: Where it lies among others.
+        at: Where it begins there.
+        stamp: Who was running.
+        time: Nanoseconds of the guest's own time.
+    """
 
-    def __init__(self, source: Source, data: bytes) -> None:
-        self.source = source
-        self._data = data
-
-    @property
-    def time(self) -> int:
-        """Nanoseconds of the guest's own time."""
-        return int.from_bytes(self._data[_TIME], "little")
+    source: Source
+    data: bytes
+    at: int
+    stamp: Stamp
+    time: int
 
     @property
     def values(self) -> list[Any]:
         """What was recorded."""
-        return self.source.entry_layout.unpack(memoryview(self._data), 0)
+        return self.source.entry_layout.unpack(self.data, self.at)
 
     def size(self, name: Naming) -> int:
         """Bytes of the record in the kernel."""

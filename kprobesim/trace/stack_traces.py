@@ -9,6 +9,7 @@ from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.programs.appending import Outlets
 from kprobesim.programs.context import ids_of
 from kprobesim.programs.leaves import Fact
+from kprobesim.programs.stores.entry_layout import Stamp
 from kprobesim.programs.stores.stream import Outlet, Stream
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
@@ -34,8 +35,8 @@ class Surroundings(Protocol):
 
 
 def stack_values(fields: ProbeFields) -> tuple[Value, ...]:
-    """What is recorded of each: when, whose it is, in which context, where, and the callers."""
-    return Fact("now"), Fact("ids"), Fact("context"), Fact("here"), fields.stack
+    """What is recorded of each: where, and the callers."""
+    return Fact("here"), fields.stack
 
 
 class StackOutlets(Outlets):
@@ -54,6 +55,11 @@ class StackOutlets(Outlets):
     def address(self) -> int:
         """Where compiled code finds the stream's head."""
         return self._stream.address
+
+    @property
+    def stamped(self) -> bool:
+        """Whether entries have stamps."""
+        return self._stream.stamped
 
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet`."""
@@ -88,16 +94,16 @@ class StackTraces:
         """Whether entries of that number are stack traces."""
         return number in self._events
 
-    def entry(self, number: int, values: Sequence[Any]) -> TraceEntry:
+    def entry(self, number: int, time: int, stamp: Stamp, values: Sequence[Any]) -> TraceEntry:
         """The entry of what was recorded (``trace_stack_print()``)."""
         event, trace = self._events[number], self._trace
         shown = trace.shown
-        time, ids, context, here, stack_number = values
-        pid, tgid = ids_of(ids)
+        here, stack_number = values
+        pid, tgid = ids_of(stamp.ids)
         flags = preempt_count = 0
         planted = event.probes[0].planted if event.probes else None
         if planted is not None:
-            flags, preempt_count = trace.context_at(planted.probes[0], context)
+            flags, preempt_count = trace.context_at(planted.probes[0], stamp.context)
         stack = (here, *self.numbers.get(stack_number, ()))
 
         def show(entry: TraceEntry) -> str:
@@ -106,7 +112,7 @@ class StackTraces:
 
         return TraceEntry(
             time=time,
-            cpu=0,
+            cpu=stamp.cpu,
             pid=pid,
             tgid=tgid,
             comm=shown.saved_comm(pid),

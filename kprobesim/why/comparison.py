@@ -9,13 +9,15 @@ from kprobesim.hexrepr import HexRepr
 from kprobesim.why.conditions import RELATIONS, opposite, plain
 from kprobesim.why.decisions import Decision
 from kprobesim.why.frames import Frame, Frames
-from kprobesim.why.instruction import Constant, Insn, Memory, Place, Register
+from kprobesim.why.instruction import Constant, Memory, Place, Register, operand_texts
 from kprobesim.why.recording import PER_CPU, Recording
 from kprobesim.why.slicing import Location, trace_back
 
 __all__ = ["Compared", "compared_by", "says"]
 
 _SIGNED = frozenset({"l", "ge", "le", "g", "s", "ns"})
+_FEW = 12
+"""How far before a jump by a table its entry may be read."""
 _OF_BITS = frozenset({"test", "tst", "and", "ands", "bt"})
 
 
@@ -111,7 +113,11 @@ def _against_zero(left: str, condition: str) -> str:
 
 def compared_by(recording: Recording, frames: Frames, decision: Decision) -> tuple[Compared, ...]:
     """What a decision looked at."""
+    if decision.kind == "fault":
+        return _accessed_by(recording, decision)
     if decision.setter is None:
+        if decision.kind == "flags":
+            return _bit_of(recording, frames, decision)
         return _indexed_by(recording, decision)
     found = []
     for number in (*decision.joined[::-1], decision.setter):
@@ -124,13 +130,45 @@ def compared_by(recording: Recording, frames: Frames, decision: Decision) -> tup
 
 
 def _indexed_by(recording: Recording, decision: Decision) -> tuple[Compared, ...]:
-    """The index of a table."""
-    insn: Insn = decision.insn
-    places = [insn.jumps_by, *(source for move in insn.moves for source in move.sources)]
-    for place in places:
-        if isinstance(place, Memory) and place.index is not None:
-            return (Compared("index", recording.register(decision.number, place.index), 8),)
+    """The index of a table, from which an entry was taken here or a few instructions before."""
+    left, seen = [decision.number], set[int]()
+    while left:
+        number = left.pop(0)
+        insn = recording.insn(number)
+        if insn is None or number in seen or number < decision.number - _FEW:
+            continue
+        seen.add(number)
+        places = [insn.jumps_by, *(source for move in insn.moves for source in move.sources)]
+        for place in places:
+            if isinstance(place, Memory) and place.index is not None:
+                index = recording.register(number, place.index)
+                return (Compared("index", index & (1 << 8 * place.index_size) - 1, 8),)
+            if isinstance(place, Register):
+                chain = trace_back(recording, number, ("register", place.number, place.size))
+                left += [step.number for step in chain.steps]
     return ()
+
+
+def _bit_of(recording: Recording, frames: Frames, decision: Decision) -> tuple[Compared, ...]:
+    """What a bit was taken from."""
+    names = operand_texts(decision.insn.text.partition(" ")[2])[1:]
+    sources = [source for move in decision.insn.moves for source in move.sources]
+    return tuple(
+        _compared(recording, frames, decision.frame, decision.number, name, place)
+        for name, place in zip(names, sources, strict=False)
+    )
+
+
+def _accessed_by(recording: Recording, decision: Decision) -> tuple[Compared, ...]:
+    """The address of an access that faulted."""
+    moves = decision.insn.moves
+    places = [place for move in moves for place in (*move.sources, move.target)]
+    places += decision.insn.compared
+    return tuple(
+        Compared("address", recording.where(decision.number, place), 8)
+        for place in dict.fromkeys(places)
+        if isinstance(place, Memory) and not place.segment
+    )
 
 
 def _compared(

@@ -8,14 +8,19 @@ from llvmlite import ir
 
 from kprobesim.programs.appending import Append
 from kprobesim.programs.compiler.emitter import I8, I64, Emitter, word
-from kprobesim.programs.stores.stream import HEADER, OUTLET, STREAM, EntryLayout
+from kprobesim.programs.compiler.stamping import (
+    emit_header,
+    emit_prepare,
+    stale_signs,
+    word_of,
+)
+from kprobesim.programs.leaves import Fact
+from kprobesim.programs.stores.entry_layout import HEADER, EntryLayout
+from kprobesim.programs.stores.stream import OUTLET
 from kprobesim.programs.types import Str
 from kprobesim.programs.values import Text, Value
 
 __all__ = ["emit_append"]
-
-_WORD = I64.as_pointer()
-_CALLBACK = ir.FunctionType(ir.VoidType(), []).as_pointer()
 
 
 def emit_append(e: Emitter, action: Append, outlet: Any) -> None:
@@ -31,26 +36,43 @@ def emit_append(e: Emitter, action: Append, outlet: Any) -> None:
     with e.sometimes():
         if action.when is not None:
             _go_on_if(b, e.truth(e.value(action.when)), end)
-        _go_on_if(b, _is_set(b, b.gep(outlet, [word(OUTLET.index("on"))])), end)
+        number = b.load(b.gep(outlet, [word(OUTLET.index("number"))]))
+        _go_on_if(b, b.icmp_signed(">=", number, word(0)), end)
         head = e.pointer(action.stream.address)
-        _go_on_if(b, _is_set(b, _of(b, head, "on")), end)
-        since = _of(b, head, "since")
         if action.after_others:
-            _go_on_if(b, _is_set(b, since), end)
-            b.store(word(0), since)
-        else:
-            b.store(word(1), since)
-        _append(e, EntryLayout(action.fields), outlet, head)
+            mark, at = (b.load(word_of(b, head, name)) for name in ("mark", "at"))
+            _go_on_if(b, b.icmp_unsigned("!=", at, mark), end)
+        layout = EntryLayout(action.fields)
+        now = e.value(Fact("now")).word if action.stream.stamped else word(0)
+        _prepare(e, action, layout, head, now, end)
+        last = _append(e, layout, head, emit_header(b, number, now))
+        if action.after_others:
+            b.store(last, word_of(b, head, "mark"))
     b.branch(end)
     b.position_at_end(end)
 
 
-def _of(b: Any, head: Any, name: str) -> Any:
-    return b.gep(head, [word(STREAM.index(name))])
+def _prepare(
+    e: Emitter, action: Append, layout: EntryLayout, head: Any, now: Any, end: Any
+) -> None:
+    """Let there be room, and a stamp; go to ``end`` if nothing is to be written."""
+    b = e.builder
+    prepare, ready = b.append_basic_block("prepare"), b.append_basic_block("ready")
 
+    def unless(unready: Any) -> None:
+        on = b.append_basic_block()
+        b.cbranch(unready, prepare, on).set_weights([1, 999])
+        b.position_at_end(on)
 
-def _is_set(b: Any, place: Any) -> Any:
-    return b.icmp_unsigned("!=", b.load(place), word(0))
+    at, limit = (b.load(word_of(b, head, name)) for name in ("at", "end"))
+    unless(b.icmp_unsigned(">", b.add(at, word(layout.most)), limit))
+    if action.stream.stamped:
+        for stale in stale_signs(b, e.guest, head, now):
+            unless(stale)
+    b.branch(ready)
+    b.position_at_end(prepare)
+    b.cbranch(emit_prepare(b, e.guest, head, layout.most, now), ready, end)
+    b.position_at_end(ready)
 
 
 def _go_on_if(b: Any, condition: Any, end: Any) -> None:
@@ -59,16 +81,13 @@ def _go_on_if(b: Any, condition: Any, end: Any) -> None:
     b.position_at_end(on)
 
 
-def _append(e: Emitter, layout: EntryLayout, outlet: Any, head: Any) -> None:
+def _append(e: Emitter, layout: EntryLayout, head: Any, header: Any) -> Any:
+    """Write an entry: where it ends."""
     b = e.builder
-    used = _of(b, head, "used")
-    need = b.add(b.load(used), word(layout.most))
-    with b.if_then(b.icmp_unsigned(">", need, b.load(_of(b, head, "room"))), likely=False):
-        b.call(b.inttoptr(b.load(_of(b, head, "drain")), _CALLBACK), [])
-    before = b.load(used)
-    start = b.add(b.load(_of(b, head, "buffer")), before)
+    place_of_at = word_of(b, head, "at")
+    start = b.load(place_of_at)
     numbers = b.add(start, word(HEADER))
-    tail = b.add(numbers, word(layout.numbers.size))
+    tail = b.add(start, word(layout.least))
     faults = word(0)
     for number, value in enumerate(layout.values):
         place = b.add(numbers, word(layout.numbers.offsets[number]))
@@ -85,10 +104,9 @@ def _append(e: Emitter, layout: EntryLayout, outlet: Any, head: Any) -> None:
         b.store(content if kind == I64 else b.trunc(content, kind), e.pointer(place, kind))
     if layout.numbers.faults is not None:
         b.store(faults, e.pointer(b.add(numbers, word(layout.numbers.faults))))
-    size = b.sub(tail, start)
-    mine = b.load(outlet)
-    b.store(b.or_(mine, b.shl(size, word(32))), e.pointer(start))
-    b.store(b.add(before, size), used)
+    b.store(header, e.pointer(start))
+    b.store(tail, place_of_at)
+    return tail
 
 
 def _text(e: Emitter, value: Value, tail: Any) -> tuple[Any, Any]:

@@ -54,6 +54,7 @@ class Emitter:
         here: The address of the probe, in code.
         saved: In the second half of a return program: the words of the call, in code.
         task: Emits facts.
+        guest: Where in the host all that is read of the guest is.
     """
 
     def __init__(self, builder: Any, guest: Guest, here: IrValue) -> None:
@@ -68,7 +69,7 @@ class Emitter:
         self.here = here
         self.saved: dict[tuple[Any, ...], IrValue] = {}
         self._abi = architecture(guest.arch).abi
-        self._guest = guest
+        self.guest = guest
         self._registers = guest.window
         self._memory = GuestMemoryCode(builder.module, guest)
         self.task = TaskCode(guest, self._memory, self._abi)
@@ -188,7 +189,7 @@ class Emitter:
             fault = self.task.comm(self.builder, self.builder.bitcast(space, I8.as_pointer()))
             return Emitted(self.builder.ptrtoint(space, I64), fault)
         if value.name in ("context", "ids"):
-            words = emit_context(self.builder, self._guest, self._memory, self.task)
+            words = emit_context(self.builder, self.guest, self._memory, self.task)
             for name, found in zip(("context", "ids"), words, strict=True):
                 self._known[Fact(name).shape] = Emitted(found, None)
             return self._known[value.shape]

@@ -1,83 +1,61 @@
 """``Stream``: entries of many programs in one memory, in the order of their coming.
 
-An entry is a word with the number of whoever wrote it and its size, then the numbers of its fields
-side by side, then its strings, each as long as it is. Compiled code appends; when the memory is
-full it calls back, and Python takes all out.
+How they lie, :mod:`~kprobesim.programs.stores.entry_layout` tells. Compiled code appends; when the
+memory is full it calls back, and Python takes all out.
 """
 
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from kprobesim.programs.fault import FAULT
-from kprobesim.programs.stores.layout import Packed
+from kprobesim.errors import UsageError
+from kprobesim.programs.stores.entry_layout import (
+    NO_IDS,
+    NO_STAMP,
+    NUMBER_BITS,
+    STAMP,
+    STAMP_NUMBER,
+    EntryLayout,
+    Stamp,
+)
 from kprobesim.programs.stores.words import Words, address_of, new_words
-from kprobesim.programs.types import Int, Str
 from kprobesim.programs.values import Value
 
-__all__ = ["HEADER", "OUTLET", "STREAM", "EntryLayout", "Outlet", "Stream"]
+__all__ = ["OUTLET", "STREAM", "Outlet", "Stream", "Written"]
 
-STREAM = ("used", "room", "on", "since", "buffer", "drain")
-"""The words of a stream's head: bytes in use and room for them; whether anything is written;
-whether entries came since somebody set that to 0; where the bytes are; the C function that empties
-them."""
-OUTLET = ("number", "on")
-"""The words of a program that writes: its number there, and whether it writes anything."""
-HEADER = 8
-"""Bytes before an entry's fields: its number and its size, 32 bits each."""
+STREAM = ("at", "end", "on", "mark", "drain", "stamped", "ids", "context", "time")
+"""The words of a stream's head: where the next entry goes; where its memory ends, 0 while nothing
+is written; whether anything is; where the last entry ended of those that are written only after
+others; the C function that empties the memory; whether entries have stamps, and the last one."""
+OUTLET = ("number",)
+"""The words of a program that writes: its number there, with the highest bit set while it writes
+nothing."""
 
-_USED, _ROOM, _ON, _SINCE, _BUFFER, _DRAIN = range(len(STREAM))
-_OUTLET_ON = OUTLET.index("on")
+_AT, _END, _ON, _MARK, _DRAIN, _STAMPED, _IDS, _CONTEXT, _TIME = range(len(STREAM))
+_OFF = 1 << 63
+_NUMBER_MASK = (1 << NUMBER_BITS) - 1
 _DRAIN_CALL = ctypes.CFUNCTYPE(None)
-_HEADER = struct.Struct("<II")
-_LENGTH = Int(32, signed=True)
-_CAPACITY = 1 << 20
-_SPARE = 64  # emptied buffers that are kept: memory that is there already is written twice as fast
+_SPARE_BYTES = 64 << 20  # of emptied buffers, kept: memory that is there is written twice as fast
 
 
-class EntryLayout:
-    """How the fields of an entry lie.
+class Written(NamedTuple):
+    """An entry as it was written.
 
     Attributes:
-        numbers: The part of fixed size; a string has its length there, -1 for a fault.
-        most: Bytes that an entry may take.
+        number: Who wrote it.
+        data: Where it lies among others.
+        at: Where it begins there.
+        stamp: Who was running.
+        time: When, in nanoseconds.
     """
 
-    def __init__(self, values: Sequence[Value]) -> None:
-        self.values = tuple(values)
-        kinds = [_LENGTH if isinstance(v.type, Str) else v.type for v in self.values]
-        fallible = any(v.fallible for v in self.values if isinstance(v.type, Int))
-        self.numbers = Packed(kinds, fallible=fallible)
-        strings = [v.type.size for v in self.values if isinstance(v.type, Str)]
-        self.most = HEADER + self.numbers.size + sum(strings)
-        self._strings = tuple(n for n, v in enumerate(self.values) if isinstance(v.type, Str))
-
-    def pack(self, number: int, values: Sequence[Any]) -> bytes:
-        """The entry; a string is bytes or ``FAULT``."""
-        flat, tail = list(values), b""
-        for n in self._strings:
-            text = values[n]
-            flat[n] = -1 if text is FAULT else len(text)
-            if text is not FAULT:
-                tail += text + bytes(-len(text) % 8)
-        body = self.numbers.pack(flat) + tail
-        return number.to_bytes(4, "little") + (HEADER + len(body)).to_bytes(4, "little") + body
-
-    def unpack(self, data: memoryview, at: int) -> list[Any]:
-        """The values of the entry that begins at ``at``; strings as bytes."""
-        values = self.numbers.unpack(data, at + HEADER)
-        tail = at + HEADER + self.numbers.size
-        for n in self._strings:
-            length = values[n]
-            if length < 0:
-                values[n] = FAULT
-            else:
-                values[n] = bytes(data[tail : tail + length]).split(b"\0", 1)[0]
-                tail += -(-length // 8) * 8
-        return values
+    number: int
+    data: bytes
+    at: int
+    stamp: Stamp
+    time: int
 
 
 class Stream:
@@ -85,7 +63,13 @@ class Stream:
 
     Attributes:
         address: Where compiled code finds the head.
+        stamped: Whether entries tell when they were written, and who was running.
+        capacity: Bytes that are written before Python takes them out; pages that are not written
+            take no memory.
     """
+
+    stamped = True
+    capacity = 16 << 20
 
     def __init__(self, keep: Callable[[BaseException], object]) -> None:
         """Nothing is there yet.
@@ -94,28 +78,40 @@ class Stream:
             keep: Gets what may not leave a callback, and stops the guest.
         """
         self._keep = keep
-        self._layouts: list[EntryLayout] = []
+        self._layouts: list[EntryLayout | None] = [None]  # stamps are nobody's
         self._full: list[tuple[Words, int]] = []
         self._spare: list[Words] = []
         self._head = new_words(len(STREAM))
         self._callback = _DRAIN_CALL(self._drain)
         self._head[_DRAIN] = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
         self._head[_ON] = 1
-        self._make_room(_CAPACITY)
+        self._head[_STAMPED] = self.stamped
+        self._make_room(self.capacity)
         self.address = address_of(self._head)
 
+    # -- writing -----------------------------------------------------------------------------------
+
     def _make_room(self, size: int) -> None:
+        """Let new memory follow, which begins with a stamp."""
+        head = self._head
+        nothing_since = head[_MARK] == head[_AT]
         if self._spare and ctypes.sizeof(self._spare[-1]) == size:
             self._buffer = self._spare.pop()
         else:
             self._buffer = new_words(size // 8)
-        self._head[_USED] = 0
-        self._head[_ROOM], self._head[_BUFFER] = size, address_of(self._buffer)
+        start = address_of(self._buffer)
+        head[_AT], head[_IDS] = start, NO_IDS
+        head[_MARK] = start if nothing_since else 0
+        head[_END] = start + size if head[_ON] else 0
+
+    @property
+    def _used(self) -> int:
+        return int(self._head[_AT]) - address_of(self._buffer)
 
     def _drain(self) -> None:
         try:
-            self._full.append((self._buffer, self._head[_USED]))
-            self._make_room(self._head[_ROOM])
+            self._full.append((self._buffer, self._used))
+            self._make_room(ctypes.sizeof(self._buffer))
         except BaseException as error:
             self._keep(error)
 
@@ -126,52 +122,93 @@ class Stream:
 
     @on.setter
     def on(self, on: bool) -> None:
-        self._head[_ON] = on
+        head = self._head
+        head[_ON] = on
+        head[_END] = address_of(self._buffer) + ctypes.sizeof(self._buffer) if on else 0
 
     def layout(self, number: int) -> EntryLayout:
         """How the entries of that number lie."""
-        return self._layouts[number]
+        layout = self._layouts[number]
+        assert layout is not None
+        return layout
 
     def outlet(self, values: Sequence[Value]) -> Outlet:
-        """A way for a program to append entries of ``values``."""
-        layout = EntryLayout(values)
-        if 2 * layout.most > self._head[_ROOM]:
+        """A way for a program to append entries of ``values``.
+
+        Raises:
+            UsageError: So many programs have written to it that their numbers have run out.
+        """
+        number, layout = len(self._layouts), EntryLayout(values)
+        if number > _NUMBER_MASK:
+            raise UsageError(
+                f"{number:,} programs have written to one trace: load the kernel anew, or go on "
+                "from a snapshot"
+            )
+        if 2 * layout.most > ctypes.sizeof(self._buffer):
             self._drain()
             self._spare.clear()
-            self._make_room(-(-2 * layout.most // _CAPACITY) * _CAPACITY)
+            self._make_room(-(-2 * layout.most // self.capacity) * self.capacity)
         self._layouts.append(layout)
-        return Outlet(self, len(self._layouts) - 1, layout)
+        return Outlet(self, number, layout)
 
-    def append(self, number: int, values: Sequence[Any], *, after_others: bool) -> None:
+    def append(
+        self, number: int, values: Sequence[Any], stamp: Stamp, *, after_others: bool
+    ) -> None:
         """One entry; for programs that are not compiled."""
         head = self._head
-        if not head[_ON] or (after_others and not head[_SINCE]):
+        if not head[_ON] or (after_others and head[_MARK] == head[_AT]):
             return
-        data = self._layouts[number].pack(number, values)
-        if head[_USED] + len(data) > head[_ROOM]:
+        data = self.layout(number).pack(stamp.header(number, stamp.now), values)
+        if head[_AT] + len(data) + STAMP > head[_END]:
             self._drain()
-        ctypes.memmove(address_of(self._buffer) + head[_USED], data, len(data))
-        head[_USED] += len(data)
-        head[_SINCE] = not after_others
+        if self.stamped:
+            self._write_stamp(stamp)
+        self._write(data)
+        if after_others:
+            head[_MARK] = head[_AT]
 
-    def take(self, only: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """All entries that were written since the last time: number and bytes of each.
+    def _write_stamp(self, stamp: Stamp) -> None:
+        """Write it unless it is that of the last entry."""
+        head = self._head
+        last = Stamp(0, 0, head[_CONTEXT], head[_TIME])
+        same = head[_IDS] == stamp.word and last.context == stamp.context
+        if not same or not last.covers(stamp.now):
+            head[_IDS], head[_CONTEXT], head[_TIME] = stamp.word, stamp.context, stamp.now
+            self._write(stamp.pack())
 
-        Args:
-            only: The number of those that are wanted; the others are forgotten.
-        """
-        if self._head[_USED]:
+    def _write(self, data: bytes) -> None:
+        ctypes.memmove(self._head[_AT], data, len(data))
+        self._head[_AT] += len(data)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def take(self) -> Iterator[Written]:
+        """All entries that were written since the last time."""
+        layouts = self._layouts
+        fixed = [0 if one is None or not one.is_fixed else one.least for one in layouts]
+        for data in self._chunks():
+            words = memoryview(data).cast("Q")
+            at, end, stamp = 0, len(data), NO_STAMP
+            while at < end:
+                header = words[at >> 3]
+                number = header & _NUMBER_MASK
+                if number == STAMP_NUMBER:
+                    stamp = Stamp.unpack(data, at)
+                    at += STAMP
+                    continue
+                yield Written(number, data, at, stamp, stamp.time_of(header))
+                at += fixed[number] or self.layout(number).size(data, at)
+
+    def _chunks(self) -> Iterator[bytes]:
+        """What was written since the last time, in pieces that begin with a stamp."""
+        if self._used:
             self._drain()
         full, self._full = self._full, []
         for buffer, used in full:
-            data, at = memoryview(buffer).cast("B"), 0
-            while at < used:
-                number, size = _HEADER.unpack_from(data, at)
-                if only is None or number == only:
-                    yield number, bytes(data[at : at + size])
-                at += size
-            if len(self._spare) < _SPARE:
+            data = ctypes.string_at(address_of(buffer), used)
+            if len(self._spare) * ctypes.sizeof(buffer) < _SPARE_BYTES:
                 self._spare.append(buffer)
+            yield data
 
 
 class Outlet:
@@ -190,22 +227,22 @@ class Outlet:
         self.number = number
         self.layout = layout
         self._words = new_words(len(OUTLET))
-        self._words[:] = [number, 1]
+        self._words[0] = number
         self.address = address_of(self._words)
 
     @property
     def on(self) -> bool:
         """Whether this program's entries are written; to be set, also at a hit."""
-        return bool(self._words[_OUTLET_ON])
+        return not self._words[0] & _OFF
 
     @on.setter
     def on(self, on: bool) -> None:
-        self._words[_OUTLET_ON] = on
+        self._words[0] = self.number if on else self.number | _OFF
 
-    def append(self, values: Sequence[Any], *, after_others: bool) -> None:
+    def append(self, values: Sequence[Any], stamp: Stamp, *, after_others: bool) -> None:
         """One entry; for programs that are not compiled."""
         if self.on:
-            self.stream.append(self.number, values, after_others=after_others)
+            self.stream.append(self.number, values, stamp, after_others=after_others)
 
     def save(self) -> tuple[int, bytes]:
         """Nothing: whoever reads the stream keeps what it has read."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kprobesim.programs.appending import Append
 from kprobesim.programs.program import Program
-from kprobesim.programs.stores.stream import EntryLayout, Stream
+from kprobesim.programs.stores.entry_layout import EntryLayout
+from kprobesim.programs.stores.stream import Stream
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.shown import Shown
@@ -41,13 +42,15 @@ class FunctionCalls:
         return CallRecord(layout, _BYTES, self._entry)
 
     def _entry(self, one: RecordedCall) -> TraceEntry:
-        ip, parent = one.values[3:]
+        ip, parent = one.values
         return TraceEntry.of(
-            **one.common(self._shown),
-            event="ftrace/function",
-            ip=ip,
-            fields={"ip": ip, "parent_ip": parent},
-            show=self._show,
+            {
+                **one.common(self._shown),
+                "event": "ftrace/function",
+                "ip": ip,
+                "fields": {"ip": ip, "parent_ip": parent},
+                "show": self._show,
+            }
         )
 
     def _show(self, entry: TraceEntry) -> str:

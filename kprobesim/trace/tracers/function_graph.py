@@ -9,9 +9,11 @@ from typing import Any
 
 from kprobesim.arch.abi import Abi
 from kprobesim.programs.appending import Append
+from kprobesim.programs.context import ids_of
 from kprobesim.programs.leaves import Fact, Register
 from kprobesim.programs.program import Program
-from kprobesim.programs.stores.stream import EntryLayout, Stream
+from kprobesim.programs.stores.entry_layout import EntryLayout
+from kprobesim.programs.stores.stream import Stream, Written
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.shown import Shown
@@ -23,7 +25,6 @@ __all__ = ["ENTRY", "EXIT", "GraphCalls"]
 ENTRY, EXIT = "ftrace/funcgraph_entry", "ftrace/funcgraph_exit"
 _ENTRY_BYTES, _EXIT_BYTES = 24, 40  # struct ftrace_graph_ent_entry, ftrace_graph_ret_entry
 _MOST_CALLS = 1 << 13  # that go on at a time
-_COMMON = (Fact("now"), Fact("ids"), Fact("context"), Fact("here"))
 
 
 class GraphCalls:
@@ -50,12 +51,12 @@ class GraphCalls:
     def entries(self, when: Value | None) -> Program:
         """What is done at each call that meets a condition."""
         sp = Register(self._abi.stack_pointer)
-        values = (*_COMMON, sp + self._abi.return_bytes)
+        values = (Fact("here"), sp + self._abi.return_bytes)
         return Program((Append(values, self._entries, when=when),))
 
     def exits(self, when: Value | None) -> Program:
         """What is done at each return."""
-        values = (*_COMMON, Register(self._abi.stack_pointer), Fact("duration"))
+        values = (Fact("here"), Register(self._abi.stack_pointer), Fact("duration"))
         record = Append(values, self._exits, when=when)
         return Program((record,), returns=True, maxactive=_MOST_CALLS, shared=True)
 
@@ -75,7 +76,8 @@ class _GraphCall(RecordedCall):
 
     def fields(self, values: list[int]) -> tuple[str, dict[str, Any]]:
         """The event, and the fields of its entry."""
-        time, _, _, here, _, *duration = values
+        here, _, *duration = values
+        time = self.written.time
         fields = {"func": here, "depth": self.depth}
         if not duration:
             return ENTRY, fields
@@ -89,11 +91,11 @@ class _GraphRecord(CallRecord):
         super().__init__(layout, size, self._entry)
         self._going_on, self._shown = going_on, shown
 
-    def take(self, data: bytes) -> tuple[RecordedCall, int, int] | None:
+    def take(self, written: Written) -> tuple[RecordedCall, int, int] | None:
         """See :meth:`CallRecord.take`."""
-        one = _GraphCall(self, data)
-        time, ids, _, here, key, *duration = one.values
-        task = ids & 0xFFFF_FFFF
+        one = _GraphCall(self, written)
+        here, key, *duration = one.values
+        task = ids_of(written.stamp.ids).pid
         calls = self._going_on
         depth = (
             calls.leave(task, here, key, *duration) if duration else calls.enter(task, here, key)
@@ -101,17 +103,19 @@ class _GraphRecord(CallRecord):
         if depth is None:
             return None
         one.depth = depth
-        return one, self.size, time
+        return one, self.size, written.time
 
     def _entry(self, one: RecordedCall) -> TraceEntry:
         assert isinstance(one, _GraphCall)
         event, fields = one.fields(one.values)
         return TraceEntry.of(
-            **one.common(self._shown),
-            event=event,
-            ip=fields["func"],
-            fields=fields,
-            show=self._show,
+            {
+                **one.common(self._shown),
+                "event": event,
+                "ip": fields["func"],
+                "fields": fields,
+                "show": self._show,
+            }
         )
 
     def _show(self, entry: TraceEntry) -> str:

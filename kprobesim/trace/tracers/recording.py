@@ -9,7 +9,8 @@ from kprobesim.programs.appending import Outlets
 from kprobesim.programs.choices import or_else
 from kprobesim.programs.context import ids_of
 from kprobesim.programs.leaves import Fact
-from kprobesim.programs.stores.stream import HEADER, EntryLayout, Outlet, Stream
+from kprobesim.programs.stores.entry_layout import EntryLayout
+from kprobesim.programs.stores.stream import Outlet, Stream, Written
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 
@@ -19,13 +20,10 @@ Makes = Callable[["RecordedCall"], TraceEntry]
 """Makes the entry of what was recorded of a call."""
 
 CALL: tuple[Value, ...] = (
-    Fact("now"),
-    Fact("ids"),
-    Fact("context"),
     Fact("here"),
     or_else(Fact("caller"), 0),
 )
-"""What is recorded of each call: when, whose, in which context, of what function, from where."""
+"""What is recorded of each call: of what function, and from where."""
 
 
 class Showing(Protocol):
@@ -39,22 +37,21 @@ class Showing(Protocol):
 
 
 class RecordedCall:
-    """One record, of which an entry is made when somebody looks."""
+    """One record, of which an entry is made when somebody looks.
 
-    __slots__ = ("_data", "_record")
+    Attributes:
+        written: As it was written.
+    """
 
-    def __init__(self, record: CallRecord, data: bytes) -> None:
-        self._record, self._data = record, data
+    __slots__ = ("_record", "written")
 
-    @property
-    def time(self) -> int:
-        """Nanoseconds of the guest's own time."""
-        return int.from_bytes(self._data[HEADER : HEADER + 8], "little")
+    def __init__(self, record: CallRecord, written: Written) -> None:
+        self._record, self.written = record, written
 
     @property
     def values(self) -> list[int]:
         """What was recorded."""
-        return self._record.layout.unpack(memoryview(self._data), 0)
+        return self._record.layout.unpack(self.written.data, self.written.at)
 
     def entry(self) -> TraceEntry:
         """The entry."""
@@ -62,12 +59,12 @@ class RecordedCall:
 
     def common(self, shown: Showing) -> dict[str, Any]:
         """What all entries have."""
-        time, ids, context = self.values[:3]
-        pid, tgid = ids_of(ids)
-        flags, preempt_count = shown.context_of_call(context)
+        stamp = self.written.stamp
+        pid, tgid = ids_of(stamp.ids)
+        flags, preempt_count = shown.context_of_call(stamp.context)
         return {
-            "time": time,
-            "cpu": 0,
+            "time": self.written.time,
+            "cpu": stamp.cpu,
             "pid": pid,
             "tgid": tgid,
             "comm": shown.saved_comm(pid),
@@ -90,10 +87,9 @@ class CallRecord:
     def __init__(self, layout: EntryLayout, size: int, makes: Makes) -> None:
         self.layout, self.size, self.makes = layout, size, makes
 
-    def take(self, data: bytes) -> tuple[RecordedCall, int, int] | None:
+    def take(self, written: Written) -> tuple[RecordedCall, int, int] | None:
         """A record, with its size and its time; ``None``: nobody wants it."""
-        one = RecordedCall(self, data)
-        return one, self.size, one.time
+        return RecordedCall(self, written), self.size, written.time
 
 
 class TracerOutlets(Outlets):
@@ -117,6 +113,11 @@ class TracerOutlets(Outlets):
     def address(self) -> int:
         """Where compiled code finds the stream's head."""
         return self._stream.address
+
+    @property
+    def stamped(self) -> bool:
+        """Whether entries have stamps."""
+        return self._stream.stamped
 
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet`."""

@@ -24,6 +24,11 @@ class Gate(Outlets):
         """Where compiled code finds the stream's head."""
         return self._stream.address
 
+    @property
+    def stamped(self) -> bool:
+        """Whether entries have stamps."""
+        return self._stream.stamped
+
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet`."""
         outlet = self._stream.outlet(values)
