@@ -125,7 +125,7 @@ class CalledKernel(Kernel, Racing):
     def current(self) -> Task | None:
         """What ``current`` is for the functions that are called: ``init_task``, "swapper".
 
-        An ARM64 image that does not name ``init_task`` has a task of zeroes instead.
+        An ARM64 image without ``init_task`` has a task of zeroes instead.
         ``None`` where the image does not tell where that is. Raises :class:`ImageError` for a
         kernel built without CONFIG_DEBUG_INFO_BTF.
         """
