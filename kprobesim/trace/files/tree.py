@@ -104,7 +104,7 @@ def make_tree(
         "events": EventsFolder(tracing, switches, of_event, of_group, own_events),
         "kprobe_events": DefinitionsFile(events),
         "kprobe_profile": ReadOnly(lambda: profile(events)),
-        "kprobes": kprobes_folder(kprobes),
+        "kprobes": kprobes_folder(kprobes, image.version),
         "options": options.folder(),
         "per_cpu": per_cpu(tracing, buffer, records, snapshot),
         **_pids(tracing),
