@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from kprobesim.trace.files.refusal import TracefsError
     from kprobesim.trace.filters.error import FilterError
     from kprobesim.trace.hist.error import HistError
+    from kprobesim.trace.synthetic.error import SyntheticError
     from kprobesim.trace.tracefs import Tracefs, TracefsFile
     from kprobesim.trace.triggers.error import TriggerError
     from kprobesim.typed.value import TypedValue
@@ -180,6 +181,7 @@ __all__ = [
     "SymbolAt",
     "SymbolError",
     "SymbolTable",
+    "SyntheticError",
     "Task",
     "TextPoke",
     "Tracefs",
@@ -259,6 +261,7 @@ _HOMES = {
     "trace.files.refusal": "TracefsError",
     "trace.filters.error": "FilterError",
     "trace.hist.error": "HistError",
+    "trace.synthetic.error": "SyntheticError",
     "trace.tracefs": "Tracefs TracefsFile",
     "trace.triggers.error": "TriggerError",
     "unbooted.trap_tables": "GuestWarning",

@@ -7,10 +7,11 @@ They say what is wrong and what to do next. What goes wrong inside a guest is to
 from __future__ import annotations
 
 import enum
-import errno as errno_names
 import os
 from collections.abc import Sequence
 from typing import Any
+
+from kprobesim.errno_names import errno_name
 
 __all__ = [
     "AskingError",
@@ -243,7 +244,7 @@ class KprobeError(KprobesimError, OSError):
         self.reason = reason
 
     def __str__(self) -> str:
-        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
+        name = errno_name(self.errno)
         return f"{self.strerror} [-{name}, {self.reason}]"
 
     def as_dict(self) -> dict[str, object]:

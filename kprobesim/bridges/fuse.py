@@ -38,6 +38,8 @@ _T = TypeVar("_T")
 _SECONDS = 20.0  # for the mount to be there, and to go
 _LOOK = 0.02  # seconds between two looks whether there is more to read
 _OPTIONS: dict[str, Any] = {"attr_timeout": 0, "entry_timeout": 0, "negative_timeout": 0}
+_AFTER_DEATH = 'at=$1; shift; read -r _; [ -d "$at" ] || exec "$@" "$at" 2>/dev/null'
+"""Waits for the end of this process, whatever ends it, at a pipe; then unmounts what is dead."""
 _THREADS = 10
 _TAKEN = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 """The signals that libfuse installs handlers of its own for."""
@@ -74,8 +76,7 @@ class Mount(AbstractContextManager["Mount"]):
         self._tracefs, self._symbols = tracefs, symbols
         self._namespace: Namespace | None = None
         self.path = Path(path).resolve()
-        if not self.path.is_dir() or any(self.path.iterdir()):
-            raise UsageError(f"{self.path} is no empty directory: make one to mount tracefs on")
+        _check_place(self.path)
         handlers = {number: _get_handler(number) for number in _TAKEN}
         self._there = threading.Event()
         self._problem: Exception | None = None
@@ -107,6 +108,7 @@ class Mount(AbstractContextManager["Mount"]):
                 "says why on stderr; /dev/fuse must be there and open to you, and fusermount3 "
                 "installed if you are not root"
             )
+        self._watcher = _unmount_after_death(self.path)
         atexit.register(self.unmount)
 
     def __repr__(self) -> str:
@@ -147,14 +149,47 @@ class Mount(AbstractContextManager["Mount"]):
         if self._namespace is not None:
             self._namespace.close()
             self._namespace = None
-        if not self.mounted:
-            return
-        program = shutil.which("fusermount3") or shutil.which("fusermount")
-        command = [program, "-u"] if program and os.geteuid() else ["umount"]
-        done = subprocess.run([*command, str(self.path)], capture_output=True, text=True)
-        self._thread.join(_SECONDS if done.returncode == 0 else 0)
         if self.mounted:
-            raise UsageError(f"cannot unmount {self.path}: {done.stderr.strip() or 'it is in use'}")
+            command = [*_unmount_command(), str(self.path)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            self._thread.join(_SECONDS if done.returncode == 0 else 0)
+            if self.mounted:
+                why = done.stderr.strip() or "it is in use"
+                raise UsageError(f"cannot unmount {self.path}: {why}")
+        self._watcher.kill()
+        self._watcher.communicate()
+
+
+def _unmount_after_death(path: Path) -> subprocess.Popen[bytes]:
+    """Who unmounts ``path`` should this process be killed; to be killed itself, if it is not."""
+    unmount = _unmount_command("-z" if os.geteuid() else "-l")
+    return subprocess.Popen(
+        ["sh", "-c", _AFTER_DEATH, "sh", str(path), *unmount],
+        stdin=subprocess.PIPE,
+        cwd="/",
+        start_new_session=True,  # Ctrl-C is not for it
+    )
+
+
+def _unmount_command(*options: str) -> list[str]:
+    """What unmounts, but for the directory: as root, and as anybody else."""
+    program = shutil.which("fusermount3") or shutil.which("fusermount")
+    return [program, "-u", *options] if program and os.geteuid() else ["umount", *options]
+
+
+def _check_place(path: Path) -> None:
+    """Raise :class:`UsageError` if nothing may be mounted on ``path``."""
+    try:
+        if path.is_dir() and not any(path.iterdir()):
+            return
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            raise UsageError(
+                f"what is mounted on {path} has nobody who answers, as its process was killed: "
+                f"unmount it with {' '.join(_unmount_command())} {path}"
+            ) from None
+        raise UsageError(f"{path} cannot be mounted on: {error.strerror}") from None
+    raise UsageError(f"{path} is no empty directory: make one to mount tracefs on")
 
 
 def _binding() -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kprobesim.errno_names import errno_name
 from kprobesim.kernel.offline import KernelRules
 from kprobesim.kprobes.rules.verdict import Verdict
 
@@ -40,7 +40,7 @@ class Judged:
         if self.answer.errno is None:
             return f"could not be asked: {self.answer.problem}"
         number = self.answer.errno
-        name = f"-{errno.errorcode.get(number, number)}" if number else "accepts it"
+        name = f"-{errno_name(number)}" if number else "accepts it"
         return f"{name}, which differs from the rules" if self.differs else f"{name}, too"
 
     def as_dict(self) -> dict[str, Any]:

@@ -92,6 +92,13 @@ def _ask_for_call(args: argparse.Namespace) -> tuple[Kernel, Why]:
 def _ask_for_line(args: argparse.Namespace) -> tuple[Kernel, Why]:
     from kprobesim.asking.booted import booted_kernel
 
+    if not args.line.strip():
+        raise UsageError("--run needs a line for the guest's shell")
+    if args.expression is not None and "(" in args.expression:
+        raise UsageError(
+            f"with --run name the function alone, without arguments: {args.expression!r} is what "
+            "we would call ourselves"
+        )
     if args.symbols is not None:
         raise UsageError("--symbols is for calls: leave it out with --run")
     kernel = booted_kernel(args.image, progress=progress())

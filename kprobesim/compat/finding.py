@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno as errno_names
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import Literal
 
 from kprobesim.asking.counts import Tally
 from kprobesim.compat.kinds import Kind, Level
+from kprobesim.errno_names import errno_name
 from kprobesim.errors import Reason
 from kprobesim.sources.wanted import Source, Wanted, WantedArgument
 
@@ -27,7 +27,6 @@ __all__ = [
 
 ENOTSUPP = 524
 """Of include/linux/errno.h: the kernel's own, which no C library names."""
-_NAMES = {ENOTSUPP: "ENOTSUPP", errno_names.EOPNOTSUPP: "EOPNOTSUPP"}
 Certainty = Literal["exact", "likely", "guess"]
 
 
@@ -80,7 +79,7 @@ class Finding:
         """``"EINVAL"``; ``""`` without an errno."""
         if not self.errno:
             return ""
-        return _NAMES.get(self.errno) or errno_names.errorcode.get(self.errno, str(self.errno))
+        return errno_name(self.errno)
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from kprobesim.compat.finding import Answer, Finding
 from kprobesim.compat.interfaces.kprobe import verdict_of
 from kprobesim.compat.kernel_facts import KernelFacts
 from kprobesim.compat.kinds import Kind
+from kprobesim.errno_names import errno_name
 from kprobesim.errors import KprobesimError
 from kprobesim.sources.wanted import Interface, Wanted
 
@@ -77,7 +77,7 @@ def _expected(facts: KernelFacts, wanted: Wanted) -> int | None:
 def _together(answer: Answer, said: int | None, expected: int | None) -> Answer:
     if said is None or expected is None or said == expected:
         return replace(answer, asked=said)
-    words = [f"-{errno.errorcode.get(n, n)}" if n else "yes" for n in (said, expected)]
+    words = [f"-{errno_name(n)}" if n else "yes" for n in (said, expected)]
     differs = Finding(
         Kind.DIFFERS,
         f"the kernel itself, booted, says {words[0]}; by the rules read from it: {words[1]}",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.arch.architecture import architecture
 from kprobesim.boot.faults import BootError
+from kprobesim.boot.stop import Stop, StopReason
+from kprobesim.errno_names import errno_name
 from kprobesim.errors import GuestMemoryError, UsageError
 from kprobesim.image import Symbol
 from kprobesim.kernel.arguments import code_address, name_of
@@ -16,6 +19,7 @@ from kprobesim.kernel.task_recording import TaskRecording
 from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
 from kprobesim.sizes import MASK32
+from kprobesim.why.answer import result_text
 from kprobesim.why.replay import Flip, Outcome, flipping
 
 if TYPE_CHECKING:
@@ -111,12 +115,19 @@ class BootedRuns(_Guest):
                 kernel.stop()
 
         with self._watching(entered, returned):
-            self._type(line)
+            reason = self._type(line)
         if found:
             return found[0]
         if errno is None and results:
             return first[0]
-        raise UsageError(_not_found(len(first), results, errno))
+        late = f"; it was not done after {reason.detail}" if reason.kind is Stop.TIMEOUT else ""
+        raise UsageError(_not_found(self._names(), bool(first), results, errno) + late)
+
+    def _names(self) -> str:
+        """What may be called, for people."""
+        if len(self._functions) > 1:
+            return "system calls"
+        return name_of(self._functions[0], self._kernel.machine)
 
     def _go_to(self, line: str) -> ForkState:
         """Stand where the call begins."""
@@ -144,9 +155,9 @@ class BootedRuns(_Guest):
         with closing(watch):
             yield watch
 
-    def _type(self, line: str) -> None:
+    def _type(self, line: str) -> StopReason:
         self._kernel.console.send(line + "\n")
-        self._kernel.run(seconds=_IDLE, timeout=self._timeout)
+        return self._kernel.run(seconds=_IDLE, timeout=self._timeout)
 
     # -- running it --------------------------------------------------------------------------------
 
@@ -263,8 +274,20 @@ def _oops(printed: str) -> str:
     return lines[0].strip() if lines else ""
 
 
-def _not_found(calls: int, results: list[int], errno: int | None) -> str:
-    if not calls:
-        return "nobody called it while the guest did the line"
-    wanted = "" if errno is None else f" the error {errno}"
-    return f"none of its {calls} calls returned{wanted} while the guest did the line"
+def _not_found(called: str, was_called: bool, results: list[int], errno: int | None) -> str:
+    """Why there is nothing to explain; ``results`` are what calls returned, as 32 bits."""
+    if not was_called:
+        return f"nobody called {called} while the guest did the line"
+    if not results:
+        return f"no call of {called} returned while the guest did the line"
+    errors = Counter(value for value in results if MASK32 + 1 - value <= _MAX_ERRNO)
+    said = [f"{result_text(value)} {_times(count)}" for value, count in errors.most_common(5)]
+    others = len(results) - errors.total()
+    if others:
+        said.append(f"no error {_times(others)}")
+    wanted = "" if errno is None else f", never -{errno_name(errno)}"
+    return f"{called} returned {', '.join(said)}{wanted} while the guest did the line"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

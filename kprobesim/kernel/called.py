@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno as errno_names
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kprobesim.errno_names import errno_name
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.image.loaded_image import LoadedImage
@@ -125,7 +125,7 @@ class CalledKernel(Kernel, Racing):
     def current(self) -> Task | None:
         """What ``current`` is for the functions that are called: ``init_task``, "swapper".
 
-        An ARM64 image that does not name ``init_task`` has a task of zeroes instead.
+        An ARM64 image without ``init_task`` has a task of zeroes instead.
         ``None`` where the image does not tell where that is. Raises :class:`ImageError` for a
         kernel built without CONFIG_DEBUG_INFO_BTF.
         """
@@ -233,7 +233,7 @@ class CalledKernel(Kernel, Racing):
         if result >> 31:
             self.modules.unload(module.name)
             number = MASK32 + 1 - result
-            what = errno_names.errorcode.get(number, str(number))
+            what = errno_name(number)
             raise UsageError(f"the init function of module {module.name} failed with -{what}")
         self.modules.live(module.name)
 

@@ -12,6 +12,7 @@ from kprobesim.races.failure import Failure
 from kprobesim.races.lanes import Lane, Lanes, Run
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.schedule import Schedule
+from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.trials import Trials
 from kprobesim.unbooted.more_cpus import MoreCpus
 
@@ -58,7 +59,8 @@ class CalledRaces:
             stack.callback(engine.count_blocks)
             machine.counts_instructions = True
             stack.callback(setattr, machine, "counts_instructions", False)
-            running = Lanes(machine, self._cpus.stacks, lanes)
+            sleeping = stack.enter_context(Sleeping(machine, kernel.image))
+            running = Lanes(machine, self._cpus.stacks, lanes, sleeping, self._cpus.spins)
             stack.enter_context(running.log)
             stack.callback(kernel.restore_state, state)
             judge = _Judge(kernel, plan, invariant)

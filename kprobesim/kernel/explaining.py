@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno as errno_names
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.errno_names import errno_number
 from kprobesim.errors import ImageError, UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.kernel.arguments import as_int, code_address
@@ -116,6 +116,7 @@ class Explaining:
         run: str | Callable[[], object] | None = None,
         most: int = 1_000_000,
         deepest: int = 1000,
+        ftrace: bool = False,
         timeout: float | None = 60.0,
     ) -> CallGraph:
         """What a function calls, and what those call, with times: function_graph's text.
@@ -136,6 +137,7 @@ class Explaining:
                 of Python's that lets the guest run. Each call is recorded, of one task at a time.
             most: How many calls are kept.
             deepest: How many calls inside of each other are.
+            ftrace: Show only functions that ftrace can trace, as the guest's own tracer does.
             timeout: Seconds of the host's time.
 
         Returns:
@@ -156,8 +158,15 @@ class Explaining:
             going = partial(cast(Calls, self).call, function, *arguments, timeout=timeout)
         elif isinstance(going, str):
             going = partial(self._do_line, going, timeout)
+        sites = self.image.ftrace_sites if ftrace else None
         return record_calls(
-            self.machine, roots, self.image.symbols, going, most=most, deepest=deepest
+            self.machine,
+            roots,
+            self.image.symbols,
+            going,
+            most=most,
+            deepest=deepest,
+            sites=sites,
         )
 
     @in_turn
@@ -324,7 +333,7 @@ def as_errno(errno: int | str) -> int:
         number = abs(errno)
     else:
         name = errno.strip().lstrip("-").upper()
-        found = getattr(errno_names, name, None) if name.startswith("E") else None
+        found = errno_number(name)
         number = int(name) if name.isascii() and name.isdigit() else found or 0
     if not 0 < number <= 4095:
         raise UsageError(f"{errno!r} is no error: give a name such as EINVAL, or its number")

@@ -221,10 +221,12 @@ class TracingVerbs(ProgramVerbs):
 
     @cached_property
     def _triggers(self) -> Triggers:
+        from kprobesim.trace.synthetic.events import SyntheticEvents
         from kprobesim.trace.triggers.commands import Triggers, commands_of
 
-        facts = self._filter_facts
-        return Triggers(self.tracing, facts, self._error_log, commands_of(facts.config))
+        facts, log = self._filter_facts, self._error_log
+        synthetic = SyntheticEvents(self.tracing, log)
+        return Triggers(self.tracing, facts, log, synthetic, commands_of(facts.config))
 
     @cached_property
     def _filter_facts(self) -> KernelFilterFacts:

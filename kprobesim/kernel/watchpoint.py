@@ -166,7 +166,7 @@ class Watchpoint:
         return table(
             ("time", "instruction", "task", "address", "before", "value"),
             rows,
-            caption=repr(self),
+            caption=repr(self).strip("<>"),
             total=self.hits,
         )
 

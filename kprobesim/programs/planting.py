@@ -189,6 +189,15 @@ class Programs:
         """A stream for :class:`~kprobesim.programs.appending.Append`, still empty."""
         return kind(self._machine.engine.hooks.keep)
 
+    def by_python(self, program: Program) -> tuple[Callable[[Any, int], None], list[Any]]:
+        """What does ``program`` by Python when it is called, and what its actions keep.
+
+        It is planted nowhere: who has something to tell calls it, with registers and a place.
+        """
+        stores = [self._store(action, [""], many=False) for action in program.actions]
+        mine = [_own(store, "") for store in stores]
+        return interpret(program, self, mine, lambda counter: None), stores
+
     def watch(self, address: int, program: Program) -> Sequence[Any]:
         """Do what ``program`` says whenever the CPU comes to ``address``; it is no probe.
 

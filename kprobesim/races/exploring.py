@@ -163,13 +163,15 @@ class _Priorities:
         """The CPU that comes first in the order runs, until it comes to a change or waits."""
         lanes, order = self._lanes.lanes, list(self._order)
         changes = list(self._changes)
-        while changes:
+        waited = 0
+        while changes and waited < len(lanes):
             cpu = next((cpu for cpu in order if lanes[cpu].at is not None), None)
             if cpu is None:
                 return
             done = lanes[cpu].executed
             mine = [step for number, step in changes if number == cpu and step > done]
             yield Slice(cpu, mine[0] - done if mine else 0)
+            waited = waited + 1 if run.stretches[-1].why == "waits" else 0
             if mine:
                 changes.remove((cpu, mine[0]))
             elif run.stretches[-1].why == "over":

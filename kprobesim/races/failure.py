@@ -57,10 +57,11 @@ def failure_of_run(run: Run, schedule: Schedule, names: Sequence[str]) -> Failur
         trace = tuple(error.trace) if isinstance(error, GuestStop) else ()
         message = f"{names[cpu]} on CPU {cpu}: {str(error).splitlines()[0]}"
         return Failure(kind, message, schedule, cpu, trace, error)
-    if len(run.stuck) == 1:
+    if len(run.stuck) == 1 and run.stretches[-1].why != "waits":
         cpu = run.stuck[0]
         return Failure("hang", f"{names[cpu]} on CPU {cpu} comes to no end", schedule, cpu)
     if run.stuck:
         who = " and ".join(f"{names[cpu]} on CPU {cpu}" for cpu in run.stuck)
-        return Failure("deadlock", f"{who} wait for ever", schedule)
+        wait = "wait" if len(run.stuck) > 1 else "waits"
+        return Failure("deadlock", f"{who} {wait} for ever", schedule)
     return None

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from kprobesim.errors import EngineError, GuestError, ScheduleError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.unicorn.access_log import AccessLog
+from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
+from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.spinning import is_spinning
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane", "Lanes", "Plan", "Run", "Stretch"]
 
-_CHUNK = 4096  # instructions between two looks whether a CPU waits for another one
+_CHUNK = 1024  # instructions between two looks whether a CPU waits for another one
 _ROUNDS = 12  # of all that wait, until it is a deadlock
 _MOST = 20_000_000  # instructions of one run
 
@@ -91,6 +93,10 @@ class Run:
     def schedule(self) -> tuple[Slice, ...]:
         """The slices that matter: all but those at the end that come by themselves."""
         kept, count = list(self.slices), len(self.results)
+        if self.stuck:  # they take turns for ever, also without being told to
+            waits = [piece.why == "waits" for piece in self.stretches]
+            while len(kept) > 1 and waits[len(kept) - 1] and not kept[-1].steps:
+                kept.pop()
         while kept and not kept[-1].steps:
             before = kept[-2].cpu if len(kept) > 1 else -1
             if kept[-1].cpu != (before + 1) % count:
@@ -109,13 +115,22 @@ class Lanes:
     Attributes:
         lanes: By CPU.
         log: All accesses of the run.
+        sleeping: Who stands in for the scheduler.
     """
 
-    def __init__(self, machine: Machine, stacks: Sequence[Stack], lanes: Sequence[Lane]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        stacks: Sequence[Stack],
+        lanes: Sequence[Lane],
+        sleeping: Sleeping,
+        spins: Spins,
+    ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
         self._machine, self._stacks = machine, stacks
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
+        self.sleeping, self._spins = sleeping, spins
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         self._pc = machine.engine.layout.pc
         self._result = machine.cpu.regs_class.RETURN
@@ -222,12 +237,17 @@ class Lanes:
         why = "steps"
         while lane.executed - start < steps:
             seen = len(self.log)
+            self._spins.end_turns(waits)
             chunk = min(_CHUNK if waits else steps, steps - (lane.executed - start))
             if self._run(number, chunk):
                 if lane.at is None:
                     why = "over"
                     break
-            elif waits and is_spinning(self.log.records(seen)):
+            elif self.sleeping.asleep:
+                self.sleeping.asleep = False
+                why = "waits"
+                break
+            elif waits and (self._spins.take() or is_spinning(self.log.records(seen))):
                 why = "waits"
                 break
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)

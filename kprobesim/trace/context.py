@@ -22,6 +22,9 @@ _SOFTIRQ, _BH, _SOFTIRQ_MASK = 1 << 8, 9, 0xFF00
 _NOT_RESCHED = 1 << 31  # in x86-64's preempt_count, inverted
 _DECREMENTS = 5, 12
 _MIGRATION = 5, 18
+_OF_TRIGGERS = 2
+"""What the actions of a hist trigger find: its record, and the synthetic event's own."""
+_PADS = 6, 12  # get_hist_pad() of trace_events_hist.c: one more
 _LAZY = 6, 13
 
 
@@ -102,6 +105,7 @@ class ContextOf:
             self._ways[Way.RETURN] = _BRK_RETURN
         self._layout = _BITS if version < _OTHER_LAYOUT else _BITS_7_3
         self._counts = preemptible
+        self._in_actions = _OF_TRIGGERS + (version >= _PADS)
         self._decrements = preemptible and version >= _DECREMENTS
         self._has_migration = version >= _MIGRATION
         bits = _GENERIC_BITS if version >= _GENERIC_SINCE[arch] else _RESCHED_BITS[arch]
@@ -109,17 +113,18 @@ class ContextOf:
         self._has_lazy = version >= _LAZY
         self._in_count = _INVERTED[arch]
 
-    def at(self, word: int, way: Way) -> tuple[int, int]:
+    def at(self, word: int, way: Way, *, in_action: bool = False) -> tuple[int, int]:
         """``common_flags`` and ``common_preempt_count``.
 
         Args:
             word: The fact "context" of the hit.
             way: How the kernel would have come to its handler.
+            in_action: It is an action of a hist trigger that records.
         """
         found, adds = context_of(word), self._ways[way]
         layout, count = self._layout, found.preempt_count & ~_NOT_RESCHED
         if self._counts:
-            count += adds.counted
+            count += adds.counted + (self._in_actions if in_action else 0)
         if adds.nmi:
             count += layout.nmi + layout.hardirq
         flags = 0

@@ -187,6 +187,10 @@ class TraceEvent:
         self.before, self.after = tuple(before), tuple(after)
         self._planter.replant(self)
 
+    def replant(self) -> None:
+        """What it does at hits is to be made anew."""
+        self._planter.replant(self)
+
     @property
     def hits(self) -> int:
         """Hits of all its probes."""

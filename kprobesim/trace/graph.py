@@ -8,6 +8,7 @@ called a block of instructions takes 8 ns, as long as in one that has booted.
 from __future__ import annotations
 
 import ctypes
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -30,6 +31,8 @@ _HEADER = (
 _MARKS = ((10**9, "$"), (10**8, "@"), (10**7, "*"), (10**6, "#"), (10**5, "!"), (10**4, "+"))
 _NO_DURATION = " " * 14
 _STACK = 16 << 10  # THREAD_SIZE is a multiple of it
+_SITE = 16
+"""How far behind a function's first byte its ftrace site is at most: behind a landing pad."""
 _THUNKS = ("indirect_thunk", "return_thunk")
 
 
@@ -130,7 +133,13 @@ class _Recorder:
     """Hears of each block while calls are recorded."""
 
     def __init__(
-        self, system: System, roots: Iterable[int], symbols: SymbolTable, most: int, deepest: int
+        self,
+        system: System,
+        roots: Iterable[int],
+        symbols: SymbolTable,
+        most: int,
+        deepest: int,
+        sites: Iterable[int] | None,
     ) -> None:
         abi = architecture(system.arch).abi
         self.graph = CallGraph()
@@ -140,6 +149,7 @@ class _Recorder:
         self._deepest = deepest
         self._count = 0
         self._names = EntryNames(symbols, _THUNKS)
+        self._sites = None if sites is None else sorted(sites)
         self._open: list[tuple[int, int, GraphCall]] = []  # return address, stack pointer then
         self._sp = abi.number(abi.stack_pointer)
         self._link = None if abi.link_register is None else abi.number(abi.link_register)
@@ -168,10 +178,18 @@ class _Recorder:
             while self._open and self._open[-1][:2] == (returns_to, sp_after):
                 self._open.pop()[2].left = now
             return
-        if self._names.at(address) is not None:
+        if self._names.at(address) is not None and self._is_shown(address):
             self._enter(address)
         elif sp > sp_after:
             self._unwind(sp)
+
+    def _is_shown(self, address: int) -> bool:
+        """Whether ftrace would show the function, if only those are wanted."""
+        sites = self._sites
+        if sites is None:
+            return True
+        at = bisect_left(sites, address)
+        return at < len(sites) and sites[at] - address < _SITE
 
     def _unwind(self, sp: int) -> None:
         """Frames that were left without a return that was seen."""
@@ -206,6 +224,7 @@ def record_calls(
     *,
     most: int = 1_000_000,
     deepest: int = 1000,
+    sites: Iterable[int] | None = None,
 ) -> CallGraph:
     """Record what functions call while something runs.
 
@@ -216,11 +235,13 @@ def record_calls(
         run: Lets the guest run; what it raises is raised here.
         most: How many calls are kept.
         deepest: How many calls inside of each other are.
+        sites: Where ftrace's calls stand: functions without one are left out, but for the roots;
+            ``None``: none is.
 
     Returns:
         The calls; those of other tasks and of interrupts are left out.
     """
-    recorder = _Recorder(system, roots, symbols, most, deepest)
+    recorder = _Recorder(system, roots, symbols, most, deepest, sites)
     dispatch = system.engine.dispatch
     dispatch.every_block(recorder.native)
     try:

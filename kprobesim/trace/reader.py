@@ -58,14 +58,30 @@ class Reader:
         self.show: Callable[[TraceEvent, TraceEntry], str] = lambda event, entry: str(entry)
         self._stream, self._saved, self._ways = stream, saved, ways
         self._context, self._stacks, self._name = context, stacks, name
-        self._known: dict[int, tuple[TraceEvent, RecordLayout, Kprobe]] = {}
+        self._known: dict[int, tuple[TraceEvent, RecordLayout, Kprobe, bool]] = {}
         self._at = cache(self._find_context)
         self.stack_traces: StackTraces | None = None
         self.calls: dict[int, CallRecord] = {}
 
-    def know(self, number: int, event: TraceEvent, layout: RecordLayout, p: Kprobe) -> None:
-        """Entries of that ``number`` are of ``event``, and ``p`` is hit."""
-        self._known[number] = event, layout, p
+    def know(
+        self,
+        number: int,
+        event: TraceEvent,
+        layout: RecordLayout,
+        p: Kprobe,
+        *,
+        in_action: bool = False,
+    ) -> None:
+        """Entries of that ``number`` are of ``event``, and ``p`` is hit.
+
+        Args:
+            number: What the records say of themselves.
+            event: The event.
+            layout: What they mean.
+            p: The probe.
+            in_action: An action of a hist trigger of another event records them.
+        """
+        self._known[number] = event, layout, p, in_action
         self._ways.measure(p)
 
     def fetch(self) -> Iterator[tuple[Recorded | RecordedCall | TraceEntry, int, int]]:
@@ -104,27 +120,27 @@ class Reader:
         self._saved.keep(self._stream.layout(self._saved.number).unpack(data, at))
 
     def _source(self, number: int) -> Source:
-        event, layout, p = self._known[number]
+        event, layout, p, in_action = self._known[number]
         return Source(
             event,
             event.full_name,
             layout,
             self._stream.layout(number),
             p.addr or 0,
-            self.contexts(p),
+            self.contexts(p, in_action=in_action),
             partial(self.show, event),
             layout.fixed if layout.is_fixed else 0,
         )
 
-    def contexts(self, p: Kprobe) -> Callable[[int], tuple[int, int]]:
+    def contexts(self, p: Kprobe, *, in_action: bool = False) -> Callable[[int], tuple[int, int]]:
         """What tells ``common_flags`` and ``common_preempt_count`` of a hit by its "context"."""
         if self._context is None:
             return lambda word: (0, 0)
-        return partial(self._at, self._ways.of(p))
+        return partial(self._at, self._ways.of(p), in_action)
 
-    def _find_context(self, way: Any, word: int) -> tuple[int, int]:
+    def _find_context(self, way: Any, in_action: bool, word: int) -> tuple[int, int]:
         assert self._context is not None
-        return self._context.at(word, way)
+        return self._context.at(word, way, in_action=in_action)
 
     def make(self, records: Iterable[Recorded | RecordedCall | TraceEntry]) -> list[TraceEntry]:
         """The entries of records; their tasks have the names that were saved last."""

@@ -64,6 +64,7 @@ class TracingStore:
         buffer, pids = tracing.buffer, tracing.pids
         entries = [*buffer]
         return {
+            "synthetic": self.triggers.synthetic.read(),
             "events": [self._event(event) for event in tracing.events.values()],
             "on": tracing.on,
             "cpus": tracing.cpus,
@@ -106,6 +107,7 @@ class TracingStore:
             tracing.on_notrace = bool(state["on_notrace"])
             pids = tracing.pids
             pids.only, pids.never = map(_set, state["pids"])
+            self.triggers.synthetic.write(str(state["synthetic"]))
             for saved in state["events"]:
                 self._restore_event(saved)
             for saved in state["events"]:
@@ -163,7 +165,7 @@ class TracingStore:
 
 def _completed(state: dict[str, Any]) -> dict[str, Any]:
     """What was saved, with what was not saved yet when snapshots began to have events."""
-    since = {"cpus": 1, "pids": [None, None], "most_names": 0, "tracers": None}
+    since = {"synthetic": "", "cpus": 1, "pids": [None, None], "most_names": 0, "tracers": None}
     of_events = {"calls": [], "soft_disabled": False, "triggers": []}
     return {**since, **state, "events": [{**of_events, **event} for event in state["events"]]}
 

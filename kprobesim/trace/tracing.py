@@ -7,22 +7,18 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from kprobesim.dynevent.definition import ProbeDefinition
-from kprobesim.dynevent.fetch import Register
 from kprobesim.image import KernelImage
 from kprobesim.inside.tasks import Tasks
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.manager import KprobesManager
-from kprobesim.programs.appending import Append
 from kprobesim.programs.planted import Planted
 from kprobesim.programs.planting import Programs
-from kprobesim.programs.program import Program
 from kprobesim.programs.stores.stream import Stream
 from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.context import ContextOf
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
-from kprobesim.trace.fetching import Fetching
-from kprobesim.trace.field_values import ProbeFields
+from kprobesim.trace.event_programs import EventPrograms, planted_of
 from kprobesim.trace.names import Names
 from kprobesim.trace.pid_filter import PidFilter
 from kprobesim.trace.place import place_of
@@ -53,6 +49,7 @@ class Tracing:
         pids: Of which tasks events are recorded; :meth:`follow_pids` when that has changed.
         snapshot: What the last snapshot has taken.
         stack_traces: The stacks that triggers have written into the buffer.
+        event_programs: Makes what a hit of an event does.
         shown: How entries are shown.
         view: How the text of all of them is made.
         on_notrace: Whether functions that ftrace cannot trace may have events: as in a kernel with
@@ -81,9 +78,6 @@ class Tracing:
         self._programs = programs
         self._image = image
         self.name = Names(image.symbols)
-        self._fetching = Fetching(
-            image.arch, image.version, lambda symbol: image.symbols[symbol].address
-        )
         self._stream: Stream = programs.new_stream()
         btf = image.btf
         self.tells_lengths = btf is None or btf.offset("ftrace_event_field", "len") is None
@@ -103,6 +97,7 @@ class Tracing:
             self.name,
         )
         reader.show = self._show
+        self.event_programs = EventPrograms(self, programs, kprobes, image, self._stream, reader)
         self.buffer = TraceBuffer(reader)
         self.snapshot = self.buffer.spare()
         self.stack_traces = reader.stack_traces = StackTraces(self._stream, programs.stacks, self)
@@ -135,8 +130,7 @@ class Tracing:
         """The same without a probe, for one whose module is still to come: :meth:`plant` it."""
         event = self._events.get(definition.name)
         if event is None:
-            event = self._events[definition.name] = TraceEvent(self._next_id, definition, self)
-            self._next_id += 1
+            event = self._events[definition.name] = TraceEvent(self.take_id(), definition, self)
         probe = TraceProbe(definition, event)
         event.probes.append(probe)
         return probe
@@ -148,7 +142,7 @@ class Tracing:
             KprobeError: It is refused.
         """
         event, definition = probe.event, probe.definition
-        program, layout = self._program(probe)
+        program, layout = self.event_programs.of_probe(probe)
         planted = self._programs.prepare(
             [definition.name],
             program,
@@ -180,40 +174,23 @@ class Tracing:
         if not event.probes:
             del self._events[event.full_name]
 
-    def _program(self, probe: TraceProbe) -> tuple[Program, RecordLayout]:
-        """What is done at a hit, and how to read what it records."""
-        event, definition = probe.event, probe.definition
-        values = self._fetching.values(definition, ftrace=self._asks_for_ftrace(definition))
-        layout = RecordLayout(definition, values, stacks=self._stacks)
-        fields = ProbeFields(
-            definition,
-            values,
-            event.id,
-            name=self.name,
-            context=lambda word: self.context_at(_planted(probe), word),
-        )
-        when = None if event.predicate is None else event.predicate(fields)
-        task = self.pids.condition()
-        if task is not None:
-            when = task if when is None else when & task
-        record = Append(layout.values, self._stream, when=when)
-        before = [make(fields) for make in event.before]
-        after = [make(fields) for make in event.after]
-        program = Program(
-            (*before, record, *after), returns=definition.returns, maxactive=definition.maxactive
-        )
-        return program, layout
+    def take_id(self) -> int:
+        """The number of one more event's type."""
+        self._next_id += 1
+        return self._next_id - 1
 
-    def _asks_for_ftrace(self, definition: ProbeDefinition) -> bool:
-        """Whether it reads what another value is in where ftrace is, and that is there."""
-        if definition.returns or Register("orig_ax") not in (a.fetch for a in definition.arguments):
-            return False
-        rules = self._kprobes.rules
-        return rules.site(Kprobe(**place_of(definition, rules)), first=True).ftrace
+    def add_event(self, event: TraceEvent) -> None:
+        """One more event, which others than its probes record."""
+        self._events[event.full_name] = event
+
+    def drop_event(self, event: TraceEvent) -> None:
+        """It is there no more; entries that it has left stay in the buffer."""
+        self.buffer.pull()
+        del self._events[event.full_name]
 
     def _keep(self, probe: TraceProbe, layout: RecordLayout) -> None:
         """Know the entries of a probe again."""
-        p = _planted(probe)
+        p = planted_of(probe)
         outlet = _outlet(probe)
         outlet.on = not probe.event.soft_disabled
         self._reader.know(outlet.number, probe.event, layout, p)
@@ -260,7 +237,7 @@ class Tracing:
         for probe in event.probes:
             if probe.planted is None:
                 continue
-            program, layout = self._program(probe)
+            program, layout = self.event_programs.of_probe(probe)
             if event.armed:
                 probe.planted.disable()
             probe.planted = self._programs.exchange(probe.planted, program)
@@ -271,7 +248,7 @@ class Tracing:
     def follow_pids(self) -> None:
         """Record events of those tasks that :attr:`pids` names now."""
         for event in self._events.values():
-            self.replant(event)
+            event.replant()
 
     def new_stream(self, kind: type[_S]) -> _S:
         """A stream of that kind, for actions of events."""
@@ -319,7 +296,7 @@ class Tracing:
             self.buffer.pull()
             self._stacks = stacks
             for event in self._events.values():
-                self.replant(event)
+                event.replant()
 
     @property
     def now(self) -> int:
@@ -366,14 +343,6 @@ class Tracing:
         """The text of the file ``saved_tgids``."""
         self.buffer.pull()
         return self.saved.tgids()
-
-
-def _planted(probe: TraceProbe) -> Kprobe:
-    """What is planted of a probe."""
-    assert probe.planted is not None
-    (p,) = probe.planted.probes
-    found: Kprobe = p
-    return found
 
 
 def _outlet(probe: TraceProbe) -> Any:

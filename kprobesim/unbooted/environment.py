@@ -140,8 +140,8 @@ def _set_up_arm64(machine: Machine, image: KernelImage) -> None:
     """``current`` is init_task, per-CPU offset 0: the template is CPU 0's area."""
     machine.vcpu.traps.faults.append(PointerAuth(machine).handle)
     memory = machine.memory
-    task = _address(image, "init_task")
-    if task is None:  # a stripped image without KALLSYMS_ALL: a task of zeroes will do
+    task = image.exported("init_task")
+    if task is None:  # a small kernel: a task of zeroes will do
         task = machine.heap.alloc(_TASK_SIZE, align=PAGE)
     assert isinstance(machine.cpu, Arm64Cpu)
     machine.cpu.set_current(task)

@@ -16,6 +16,7 @@ from kprobesim.machine.arm64 import Arm64Cpu
 from kprobesim.machine.machine import Machine
 from kprobesim.machine.memory import Prot
 from kprobesim.machine.stacks import Stack
+from kprobesim.machine.unicorn.spins import watch_spins
 from kprobesim.sizes import MASK64, PAGE, page_up
 from kprobesim.types.composites import Struct
 from kprobesim.unbooted.environment import fill_x86_percpu
@@ -37,12 +38,14 @@ class MoreCpus:
 
     Attributes:
         stacks: What each CPU's calls run on, by its number.
+        spins: Notices who waits for another CPU.
     """
 
     def __init__(self, machine: Machine, image: KernelImage) -> None:
         """Have only the first one yet."""
         self._machine, self._image = machine, image
         self.stacks: list[Stack] = []
+        self.spins = watch_spins(machine.engine)
         self._areas: dict[int, tuple[int, int]] = {}
 
     def prepare(self, count: int) -> None:
@@ -92,13 +95,14 @@ class MoreCpus:
     def _task(self, number: int) -> int | None:
         """A copy of ``init_task`` whose pointers into itself lead into the copy."""
         image, memory = self._image, self._machine.memory
-        found = image.symbols.candidates("init_task")
-        if len(found) != 1:
+        task = image.exported("init_task")
+        if task is None:
             return None
-        task = found[0].address
         btf = image.btf
         structs = btf.named("task_struct", Struct) if btf is not None else []
-        size = found[0].size or (structs[0].size if structs else None) or _TASK_SIZE
+        named = image.symbols.candidates("init_task")
+        known = [kind.size for kind in structs] + [symbol.size for symbol in named]
+        size = next(filter(None, known), _TASK_SIZE)
         new = self._new(number, _AREA // 2, size)
         words = struct.unpack(f"<{size // 8}Q", memory.read(task, size & -8))
         moved = [word - task + new if task <= word < task + size else word for word in words]

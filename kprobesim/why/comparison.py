@@ -9,7 +9,7 @@ from kprobesim.hexrepr import HexRepr
 from kprobesim.why.conditions import RELATIONS, opposite, plain
 from kprobesim.why.decisions import Decision
 from kprobesim.why.frames import Frame, Frames
-from kprobesim.why.instruction import Constant, Insn, Memory, Place, Register
+from kprobesim.why.instruction import Constant, Insn, Memory, Place, Register, operand_texts
 from kprobesim.why.recording import PER_CPU, Recording
 from kprobesim.why.slicing import Location, trace_back
 
@@ -111,7 +111,11 @@ def _against_zero(left: str, condition: str) -> str:
 
 def compared_by(recording: Recording, frames: Frames, decision: Decision) -> tuple[Compared, ...]:
     """What a decision looked at."""
+    if decision.kind == "fault":
+        return _accessed_by(recording, decision)
     if decision.setter is None:
+        if decision.kind == "flags":
+            return _bit_of(recording, frames, decision)
         return _indexed_by(recording, decision)
     found = []
     for number in (*decision.joined[::-1], decision.setter):
@@ -131,6 +135,28 @@ def _indexed_by(recording: Recording, decision: Decision) -> tuple[Compared, ...
         if isinstance(place, Memory) and place.index is not None:
             return (Compared("index", recording.register(decision.number, place.index), 8),)
     return ()
+
+
+def _bit_of(recording: Recording, frames: Frames, decision: Decision) -> tuple[Compared, ...]:
+    """What a bit was taken from."""
+    names = operand_texts(decision.insn.text.partition(" ")[2])[1:]
+    sources = [source for move in decision.insn.moves for source in move.sources]
+    return tuple(
+        _compared(recording, frames, decision.frame, decision.number, name, place)
+        for name, place in zip(names, sources, strict=False)
+    )
+
+
+def _accessed_by(recording: Recording, decision: Decision) -> tuple[Compared, ...]:
+    """The address of an access that faulted."""
+    moves = decision.insn.moves
+    places = [place for move in moves for place in (*move.sources, move.target)]
+    places += decision.insn.compared
+    return tuple(
+        Compared("address", recording.where(decision.number, place), 8)
+        for place in dict.fromkeys(places)
+        if isinstance(place, Memory) and not place.segment
+    )
 
 
 def _compared(

@@ -178,7 +178,7 @@ class Decider:
             insn = self._recording.insn(number)
             if insn is None:
                 continue
-            if number in selects and not self._asks_for_it(numbers, at, insn, chain):
+            if number in selects and not self._passes_it_on(numbers, at, insn, chain):
                 step = selects[number]
                 yield Decision(
                     number, frame, insn, "choice", other=step.other,
@@ -198,13 +198,18 @@ class Decider:
                 after = self._recording.address(numbers[at + 1])
             if after is None:
                 continue
+            if insn.flow is Flow.NEXT and after not in (insn.end, insn.address):
+                # The exception table says where to go on behind a fault.
+                if self._may_differ(paths, frame, number, insn.end, sites, end, made):
+                    yield Decision(number, frame, insn, "fault", other=insn.end)
+                continue
             if insn.flow is Flow.INDIRECT and self._is_inside(frame, after):
                 yield Decision(number, frame, insn, "jump table")
             if insn.flow is not Flow.BRANCH or insn.goes_to is None or insn.goes_to == insn.end:
                 continue
             taken = after == insn.goes_to
             other = insn.end if taken else insn.goes_to
-            if made.locations(number) is not None and self._asks_for_it(numbers, at, insn, chain):
+            if made.locations(number) is not None and self._passes_it_on(numbers, at, insn, chain):
                 continue
             if self._may_differ(paths, frame, number, other, sites, end, made):
                 setter = self._setter(numbers, at, insn)
@@ -291,8 +296,16 @@ class Decider:
                 return numbers[before]
         return None
 
-    def _asks_for_it(self, numbers: list[int], at: int, insn: Insn, chain: Chain) -> bool:
-        """Whether a branch only asks whether there is an error, instead of deciding for it."""
+    def _passes_it_on(self, numbers: list[int], at: int, insn: Insn, chain: Chain) -> bool:
+        """Whether a branch only asks whether there is an error, instead of deciding for it.
+
+        But data that a function has read itself and found to be 0 are as good as a constant 0 to
+        its compiler.
+        """
+        first = chain.steps[-1].number if chain.steps else -1
+        is_data = chain.how in ("input", "host") and self._recording.returned & MASK32 == 0
+        if is_data and first >= 0 and self._frames.of[first] is self._frames.of[numbers[at]]:
+            return False
         return any(self._compares_it(number, chain) for number in self._setters(numbers, at, insn))
 
     def _setters(self, numbers: list[int], at: int, insn: Insn) -> list[int]:

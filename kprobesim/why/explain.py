@@ -15,9 +15,10 @@ from kprobesim.why.decisions import Decider, Decision
 from kprobesim.why.decode import Code
 from kprobesim.why.failures import FailedCall, failed_calls
 from kprobesim.why.frames import Frames
+from kprobesim.why.instruction import Flow
 from kprobesim.why.recording import Recording
 from kprobesim.why.replay import Outcome, Runs, flip_of
-from kprobesim.why.slicing import Chain
+from kprobesim.why.slicing import Chain, trace_back
 
 __all__ = ["MOST", "explain"]
 
@@ -50,6 +51,25 @@ class _Run:
                 break
             self.chain = chain
         return found
+
+    def had_already(self, other: Chain, origin: int, decision: Decision) -> Chain | None:
+        """The way of an error that was in hand at ``decision``, on whose other side it is returned.
+
+        Args:
+            other: The way of what that side has returned.
+            origin: Where that was made before it was made anew.
+            decision: Up to it both runs are the same.
+
+        Returns:
+            ``None`` where neither this function nor one that had returned by then has made it.
+        """
+        place = other.location(decision.number)
+        if origin == self.chain.origin or not 0 <= origin < decision.number or place is None:
+            return None
+        frame = self.frames.of[origin]
+        if frame is not decision.frame and not 0 <= frame.exit < decision.number:
+            return None
+        return trace_back(self.recording, decision.number, place)
 
 
 def explain(
@@ -97,6 +117,18 @@ def _choose(
     run: _Run, runs: Runs, code: Code, image: KernelImage, returned: int
 ) -> tuple[Decision | None, str]:
     """The decision that counts, and what the function would have returned otherwise."""
+    for _ in range(_DEEPEST):
+        chosen = _try(run, runs, code, image, returned)
+        if not isinstance(chosen, Chain):
+            return chosen
+        run.chain = chosen
+    return None, ""
+
+
+def _try(
+    run: _Run, runs: Runs, code: Code, image: KernelImage, returned: int
+) -> tuple[Decision | None, str] | Chain:
+    """The same, or the way of the value that the function has really passed on."""
     found = run.decisions()
     most = _LONGER * run.recording.end + _AT_LEAST
     doubtful: tuple[Decision, str] | None = None
@@ -117,7 +149,11 @@ def _choose(
         if not _same(other.returned, returned):
             return decision, f"it would have returned {result_text(other.returned)}"
         again = _Run(other, runs, code, image)
+        returned_by = again.chain
         later = next(iter(again.decisions()), None)
+        passed_on = run.had_already(returned_by, again.chain.origin, decision)
+        if passed_on is not None:
+            return passed_on
         if later is not None and later.number > decision.number:
             if decision.behind and run.recording.came_to(later.insn.address):
                 continue  # around once more, and out by the same way
@@ -145,6 +181,26 @@ def _same(first: int, second: int) -> bool:
     return first & bits == second & bits
 
 
+def _condition_lines(
+    recording: Recording, decision: Decision, lines: SourceLines
+) -> tuple[SourceLine, ...]:
+    """Where the condition stands in the source.
+
+    A choice bears the line of ``x = y;`` behind ``if (...)``: its condition is where the flags are
+    set, if nobody else asks for them in between.
+    """
+    own = lines.at(decision.insn.address)
+    setter = decision.setter
+    if decision.kind not in ("choice", "flags") or setter is None or setter == decision.number:
+        return own
+    between = [recording.insn(number) for number in range(setter + 1, decision.number)]
+    if any(insn is None or insn.flow is not Flow.NEXT or insn.reads_flags for insn in between):
+        return own
+    found = lines.at(recording.address(setter))
+    same = own and found and [line.function for line in own] == [line.function for line in found]
+    return found if same else own
+
+
 def _answer(
     function: str,
     run: _Run,
@@ -169,7 +225,11 @@ def _answer(
         comparison = "; ".join(setter.text for setter in setters if setter is not None)
         branch = Branch(
             decision.frame.function,
-            place(decision.insn.address),
+            CodePlace(
+                decision.insn.address,
+                name_of(decision.insn.address),
+                () if lines is None else _condition_lines(recording, decision, lines),
+            ),
             decision.insn.text,
             decision.kind,
             decision.taken,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno as errno_names
 from dataclasses import dataclass
 
+from kprobesim.errno_names import errno_name
 from kprobesim.errors import TypesError
 from kprobesim.image import KernelImage
 from kprobesim.types.base import Pointer
@@ -43,7 +44,7 @@ class FailedCall:
         """As plain data, for JSON."""
         return {
             "function": self.function,
-            "errno": errno_names.errorcode.get(self.errno, str(self.errno)),
+            "errno": errno_name(self.errno),
             "caller": self.caller,
             "depth": self.depth,
         }
@@ -51,8 +52,7 @@ class FailedCall:
 
 def errno_text(value: int) -> str:
     """``-EINVAL``, or the number."""
-    name = errno_names.errorcode.get(-value)
-    return str(value) if name is None else f"-{name}"
+    return f"-{errno_name(-value)}"
 
 
 def as_error(value: int, size: int) -> int | None:

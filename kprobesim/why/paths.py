@@ -47,6 +47,10 @@ class Exit:
     jumps_to: int | None = None
 
 
+_KEEPING = ("preempt_schedule_thunk", "preempt_schedule_notrace_thunk", "__SCT__preempt_schedule")
+"""How functions begin that inline assembly calls, and that keep all registers
+(arch/x86/entry/thunk.S)."""
+
 _State = tuple[int, "int | None", frozenset[Spot], "tuple[int, int] | None"]
 """Address, stack pointer from the entry's, where the value is, and the comparison of a copy of it:
 the address of the instruction, and whether the copy comes first (1) or second (0)."""
@@ -218,11 +222,17 @@ class Paths:
     def _called(self, insn: Insn, sp: int | None, spots: frozenset[Spot]) -> list[_State]:
         if insn.goes_to is not None and self._name_of(insn.goes_to) in _ENDLESS:
             return []
-        after = {s for s in spots if s[0] != "register" or s[1] in self._saved}
+        after = set(spots)
+        if not self._keeps_all(insn):
+            after = {s for s in spots if s[0] != "register" or s[1] in self._saved}
         after |= self._by_site(insn.address, spots)
         if insn.goes_to == insn.end:  # only to learn where it is
             after = set(spots)
         return [(insn.end, sp, frozenset(after), None)]
+
+    def _keeps_all(self, insn: Insn) -> bool:
+        name = None if insn.goes_to is None else self._name_of(insn.goes_to)
+        return name is not None and name.startswith(_KEEPING)
 
     def _by_site(self, address: int, spots: frozenset[Spot]) -> set[Spot]:
         return {to for came, to in self._sites.get(address, ()) if came is None or came in spots}

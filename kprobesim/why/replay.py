@@ -73,7 +73,7 @@ def flip_of(recording: Recording, decision: Decision) -> Flip | None:
     """What makes ``decision`` another one; ``None`` where it has no other side that is known."""
     insn, number = decision.insn, decision.number
     occurrence = recording.occurrence(number)
-    if decision.kind == "branch" and decision.other is not None:
+    if decision.kind in ("branch", "fault") and decision.other is not None:
         return Flip(insn.address, occurrence, decision.other)
     if decision.kind not in _AFTER_SELECT:
         return None

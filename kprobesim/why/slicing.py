@@ -14,6 +14,9 @@ Location: TypeAlias = "tuple[str, int, int]"
 """("register", number, bytes) or ("memory", address, bytes)."""
 _MOST_STEPS = 10_000
 _FEW = 16
+_ONE = Constant(1)
+_FIRST_BITS = frozenset({"and", "ands", "ubfx", "sbfx"})
+_SHIFTS = frozenset({"shr", "lsr"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,8 @@ def _step(recording: Recording, at: int, move: Move, location: Location) -> Step
     if move.kind is Kind.SELECT and len(move.sources) == 2:
         return _selected(recording, at, move, location)
     if move.kind is Kind.RESULT:
+        if _is_bit(recording.insn(at), move):
+            return Step(at, location, None, Kind.FLAGS)
         return Step(at, location, _followed(recording, at, move), Kind.RESULT)
     return Step(at, location, None, move.kind)
 
@@ -177,13 +182,23 @@ def _followed(recording: Recording, at: int, move: Move) -> Location | None:
     return None
 
 
+def _is_bit(insn: Insn | None, move: Move) -> bool:
+    """Whether it leaves a single bit of its source: ``x & 1``, of which 0 and -1 are made, too."""
+    if insn is None or move.kind is not Kind.RESULT or len(move.sources) < 2:
+        return False
+    last = move.sources[-1]
+    if insn.mnemonic in _FIRST_BITS:
+        return last == _ONE
+    return insn.mnemonic in _SHIFTS and last == Constant(8 * move.target.size - 1)
+
+
 def _made_of_flags(recording: Recording, number: int, place: Register, depth: int) -> bool:
     """Whether a few instructions before ``number`` made it of the flags and constants."""
     found = _last_write(recording, number, ("register", place.number, place.size))
     at, move = (-1, None) if found is None else found
     if move is None or number - at > _FEW:
         return False
-    if move.kind is Kind.FLAGS:
+    if move.kind is Kind.FLAGS or _is_bit(recording.insn(at), move):
         return True
     if depth == 0 or move.kind not in (Kind.COPY, Kind.RESULT):
         return False

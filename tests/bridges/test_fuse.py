@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kprobesim import CalledKernel, UsageError
+from kprobesim import CalledKernel, Kernel, UsageError
 
 
 @pytest.fixture
@@ -126,3 +129,41 @@ def test_a_mount_in_use_stays(guest: CalledKernel, mounted: Path, tmp_path_facto
         assert mount.mounted
     mount.unmount()
     assert not mount.mounted
+
+
+def test_who_is_killed_leaves_no_mount(tmp_path: Path) -> None:
+    script = (
+        "import sys; from kprobesim import Kernel\n"
+        "mount = Kernel.sample('x86_64').tracefs.mount(sys.argv[1])\n"
+        "print('mounted', flush=True); sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    if process.stdout.readline() != b"mounted\n":
+        error = process.communicate()[1].decode()
+        assert "to mount" in error or "cannot mount" in error, error
+        pytest.skip(f"no FUSE: {error.splitlines()[-1]}")
+    assert (tmp_path / "kprobes/list").exists()
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while str(tmp_path) in Path("/proc/mounts").read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mount_that_nobody_answers_for_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stat(path: Path) -> bool:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    monkeypatch.setattr(Path, "is_dir", stat)
+    with pytest.raises(UsageError, match=f"its process was killed: unmount it with .* {tmp_path}"):
+        Kernel.sample("x86_64").tracefs.mount(tmp_path)

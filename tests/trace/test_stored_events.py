@@ -42,6 +42,10 @@ def test_a_snapshot_keeps_triggers_tracers_and_calls_that_go_on(
     t = k.tracefs
     t["kprobe_events"].append("p:one vfs_read n=$arg3:u64\nr:two vfs_read ret=$retval:s64\n")
     t["events/kprobes/one/trigger"].append("hist:keys=n.log2,common_pid.execname:sort=n if n > 0")
+    t["synthetic_events"].append("late u64 late")
+    t["events/kprobes/one/trigger"].append("hist:keys=common_pid:ts=common_timestamp")
+    latency = "hist:keys=common_pid:late=common_timestamp-$ts:onmatch(kprobes.one).late($late)"
+    t["events/kprobes/two/trigger"].append(latency)
     t["events/kprobes/two/trigger"].append("disable_event:kprobes:one:3 if ret == 7")
     t["events/kprobes/two/trigger"].append("snapshot:1 if ret == 7")
     t["events/enable"].write("1")
@@ -52,7 +56,8 @@ def test_a_snapshot_keeps_triggers_tracers_and_calls_that_go_on(
     k.snapshot(path)
     resumed = Kernel.resume(path)
     files = [f"events/kprobes/{name}/trigger" for name in ("one", "two")]
-    files += ["events/kprobes/one/hist", "kprobe_profile", "trace", "set_ftrace_filter"]
+    files += ["synthetic_events", "events/kprobes/one/hist", "events/kprobes/two/hist"]
+    files += ["kprobe_profile", "trace", "set_ftrace_filter"]
     for kernel in (k, resumed):
         Shell(kernel).run("cat /proc/version")
     texts = [[kernel.tracefs[name].read() for name in files] for kernel in (k, resumed)]

@@ -29,6 +29,17 @@ CODE: dict[str, dict[str, str]] = {
         "x86_64": "b8eaffffff 85ff 7502 31c0 85f6 7401 90 c3",
         "arm64": "128002a2 35000040 2a1f03e2 34000041 d503201f 2a0203e0 d65f03c0",
     },
+    # return (x >> 3 & 1) - 1
+    "bit": {
+        "x86_64": "89f8 c1e803 83e001 83e801 c3",
+        "arm64": "53030c00 51000400 d65f03c0",
+    },
+    # err = f(x); if (err) return -22; return err: f's -22 is made anew
+    "made anew": {
+        "x86_64": "e80b000000 85c0 7501 c3 b8eaffffff c3 b8eaffffff 85ff 7502 31c0 c3",
+        "arm64": "f81f0ffe 94000006 f84107fe 35000040 d65f03c0 128002a0 d65f03c0"
+        " 128002a2 35000040 2a1f03e2 2a0203e0 d65f03c0",
+    },
     # the error goes through the stack, and comes out of an inner function's check
     "inner": {
         "x86_64": "e807000000 50 58 85c0 7500 c3 b8eaffffff 85ff 7502 31c0 c3",
@@ -61,6 +72,7 @@ def ask(guest: CalledKernel, name: str, *arguments: int) -> tuple[Why, int]:
         ("choice", "choice", {"x86_64": 9, "arm64": 8}),
         ("goto out", "branch", {"x86_64": 7, "arm64": 4}),
         ("inner", "branch", {"x86_64": 19, "arm64": 28}),
+        ("made anew", "branch", {"x86_64": 23, "arm64": 32}),
     ],
 )
 def test_what_decides(guest: CalledKernel, name: str, kind: str, offsets: dict[str, int]) -> None:
@@ -70,6 +82,15 @@ def test_what_decides(guest: CalledKernel, name: str, kind: str, offsets: dict[s
     assert (why.branch.kind, why.branch.place.address - start) == (kind, offsets[guest.arch])
     assert why.branch.otherwise == "it would have returned 0"
     assert 5 in [value.value for value in why.branch.compared] or guest.arch == "x86_64"
+
+
+def test_a_bit_decides(guest: CalledKernel) -> None:
+    why, start = ask(guest, "bit", 5)
+    assert why.returned & 0xFFFFFFFF == 0xFFFFFFFF
+    assert why.branch is not None
+    assert why.branch.kind == "flags"
+    assert why.branch.place.address - start == {"x86_64": 5, "arm64": 0}[guest.arch]
+    assert why.branch.otherwise == "it would have returned 0"
 
 
 def test_nothing_decides(guest: CalledKernel) -> None:

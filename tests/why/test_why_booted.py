@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,10 @@ def test_why_a_system_call_failed(booted: BootedKernel) -> None:
     assert why.first_failure is not None
     assert why.first_failure.function == why.branch.function
     assert (booted.time, booted.console.text) == (time, printed)
-    with pytest.raises(UsageError, match="nobody called it"):
+    with pytest.raises(UsageError, match=r"nobody called .*_sys_swapoff"):
         booted.why("swapoff", run="true")
+    with pytest.raises(UsageError, match=r"returned -17 \(-EEXIST\) once, never -EPERM"):
+        booted.why("mkdirat" if booted.arch == "arm64" else "mkdir", run="mkdir /tmp", errno=1)
     assert Shell(booted).run("echo $((6 * 7))", 60)[1].strip() == "42"
 
 
@@ -54,6 +57,18 @@ def test_why_a_function_that_is_called_in_it_fails(booted: BootedKernel) -> None
     assert why.branch.function == "_kstrtoull"
     assert why.branch.otherwise == "it would have returned 0"
     assert ord("x") in [value.value for value in why.branch.compared]
+
+
+def test_why_an_access_failed(booted: BootedKernel) -> None:
+    place, nowhere = booted.alloc(8), 0xFFFFFF0000001000
+    why = booted.why("copy_from_kernel_nofault", place, nowhere, 8)
+    assert why.result == "-14 (-EFAULT)"
+    assert why.branch is not None
+    compared = [(value.name, value.signed) for value in why.branch.compared]
+    if why.branch.kind == "fault":
+        assert compared == [("address", nowhere - (1 << 64))]
+    else:  # ARM64 up to 6.x tests a register that the kernel's fault handler has set
+        assert compared[0][1] == -errno.EFAULT
 
 
 def test_what_a_system_call_calls(booted: BootedKernel) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno as errno_names
 from typing import Any
 
+from kprobesim.errno_names import errno_name
 from kprobesim.errors import Reason
 from kprobesim.hexrepr import HexRepr
 from kprobesim.late_dataclasses import dataclass
@@ -65,7 +65,7 @@ class Verdict(HexRepr):
         if self and self.kind is None:
             return self.message or "not armed"
         if not self:
-            name = errno_names.errorcode.get(self.errno, str(self.errno))
+            name = errno_name(self.errno)
             which = f"first of {self.same_named}: " if self.same_named > 1 and self.address else ""
             return f"-{name} ({self.reason}): {which}{self.message}"
         how = {
@@ -87,7 +87,7 @@ class Verdict(HexRepr):
         """Less than :meth:`summary`: a refusal by its errno and the name of its rule."""
         if self:
             return self.summary()
-        return f"-{errno_names.errorcode.get(self.errno, str(self.errno))} {self.reason}"
+        return f"-{errno_name(self.errno)} {self.reason}"
 
     def _repr_html_(self) -> str:
         """For a notebook."""

@@ -24,6 +24,7 @@ from kprobesim.trace.files.printk_formats import printk_formats
 from kprobesim.trace.files.saved_tasks import saved_tasks
 from kprobesim.trace.files.settings import Options, clock_file
 from kprobesim.trace.files.snapshot import SnapshotFile
+from kprobesim.trace.files.synthetic import SyntheticFile
 from kprobesim.trace.files.tracers import tracer_files
 from kprobesim.trace.files.triggers import TriggerFiles
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
@@ -71,6 +72,10 @@ def make_tree(
     filters = FilterFiles(image, facts, log)
     trigger_files = TriggerFiles(triggers, HistText(image.symbols, SyscallNames(image)))
 
+    synthetic: dict[str, Node] = {}
+    if "hist" in triggers.commands:
+        synthetic["synthetic_events"] = SyntheticFile(triggers.synthetic)
+
     def of_event(event: TraceEvent) -> dict[str, File]:
         return {"filter": filters.of_event(event), **trigger_files.of_event(event)}
 
@@ -106,6 +111,7 @@ def make_tree(
         "printk_formats": ReadOnly(lambda: printk_formats(image)),
         "set_event": SetEvent(tracing, switches),
         "snapshot": snapshot,
+        **synthetic,
         "trace": TraceFile(tracing),
         "trace_clock": clock_file(tracing, image.arch, image.version),
         "trace_marker": TraceMarker(tracing),

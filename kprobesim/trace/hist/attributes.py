@@ -22,9 +22,6 @@ _ACTIONS = ("onmatch(", "onmax(", "onchange(")
 _MOST_VARIABLES = 16  # TRACING_MAP_VARS_MAX
 _MOST_ACTIONS = 8  # HIST_ACTIONS_MAX
 _BITS = range(7, 18)  # TRACING_MAP_BITS_MIN, TRACING_MAP_BITS_MAX
-_ACTIONS_ARE_NOT_DONE = (
-    "onmatch(), onmax() and onchange() are not done here: let the guest's own kernel do them"
-)
 
 
 @dataclass
@@ -39,6 +36,7 @@ class Attributes:
         clock: The trace clock.
         bits: The table holds 2**bits keys.
         assignments: ``x=...`` for each variable.
+        actions: ``onmatch(...)...`` and so on.
         pause: Whether the histogram is, or is to be, paused.
         cont: Whether one that exists is to go on.
         clear: Whether one that exists is to begin again.
@@ -52,6 +50,7 @@ class Attributes:
     clock: str = "global"
     bits: int = 11
     assignments: list[str] = field(default_factory=list)
+    actions: list[str] = field(default_factory=list)
     pause: bool = False
     cont: bool = False
     clear: bool = False
@@ -84,7 +83,6 @@ def parse_attributes(text: str, version: tuple[int, ...]) -> Attributes:
         HistError: The kernel refuses them.
     """
     found = Attributes()
-    actions = 0
     for part in text.split(":"):
         _, equals, value = part.partition("=")
         if equals:
@@ -95,14 +93,12 @@ def parse_attributes(text: str, version: tuple[int, ...]) -> Attributes:
             found.no_hitcount = True
         elif part in _FLAGS:
             setattr(found, _FLAGS[part], True)
-        elif part.startswith(_ACTIONS) and actions < _MOST_ACTIONS:
-            actions += 1
+        elif part.startswith(_ACTIONS) and len(found.actions) < _MOST_ACTIONS:
+            found.actions.append(part)
         else:
             raise HistError(errno.EINVAL)
     if not found.keys:
         raise HistError(errno.EINVAL)
-    if actions:
-        raise HistError(errno.EINVAL, text=_ACTIONS_ARE_NOT_DONE)
     return found
 
 

@@ -35,11 +35,17 @@ class Leaves:
         fields: What is computed of it.
         stacks: What the numbers of stacks stand for.
         depth: How many entries a stack trace has at most.
+        references: How many variables stand behind what is recorded.
     """
 
     def __init__(
-        self, fields: Iterable[HistField], stacks: Mapping[int, tuple[int, ...]], depth: int
+        self,
+        fields: Iterable[HistField],
+        stacks: Mapping[int, tuple[int, ...]],
+        depth: int,
+        references: int = 0,
     ) -> None:
+        self.references = references
         self._stacks, self._depth = stacks, depth
         self._numbers: dict[Any, int] = {}
         self._texts: list[bytes] = []
@@ -106,7 +112,7 @@ def _walk(field: HistField) -> Iterable[HistField]:
 
 def _leaf(field: HistField) -> Field | HistFlag | None:
     """What of a hit a field is; ``None``: nothing, or what is computed."""
-    if field.has(HistFlag.STACKTRACE):
+    if field.has(HistFlag.STACKTRACE | HistFlag.VAR_REF):
         return None
     for flag in (HistFlag.TIMESTAMP, HistFlag.CPU, HistFlag.COMM):
         if field.has(flag) and not field.operands:
@@ -143,6 +149,9 @@ def _plain(field: HistField, leaves: Leaves) -> Compute:
         return lambda found: field.number
     if field.operator:
         return _computed(field, leaves)
+    if field.has(HistFlag.VAR_REF):
+        behind = field.reference - leaves.references
+        return lambda found: found[behind]
     if field.has(HistFlag.STACKTRACE):
         return leaves.stack
     at = leaves.number(field)

@@ -6,19 +6,23 @@ kernel/trace/trace_events_hist.c: ``create_hist_data()`` and what it calls.
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from kprobesim.trace.filters.field import Fields
+from kprobesim.trace.hist.actions import HistAction
 from kprobesim.trace.hist.attributes import Attributes
+from kprobesim.trace.hist.bound_actions import ActionBinder, BoundAction
 from kprobesim.trace.hist.error import HistError, LogEntry
 from kprobesim.trace.hist.expression import STRING_BYTES, Expressions, stack_depth
 from kprobesim.trace.hist.hist_field import HistField, HistFlag
+from kprobesim.trace.hist.reference import FindVariable, Reference
 from kprobesim.trace.hist.versions import (
     SINCE_NOHITCOUNT,
     SINCE_VALUE_CHECKS,
     shares_of_values,
 )
+from kprobesim.trace.synthetic.event import SyntheticEvent
 
 __all__ = ["HistDefinition", "SortKey", "define_hist"]
 
@@ -49,6 +53,9 @@ class HistDefinition:
         sorts: The sort keys, the first one first.
         uses_time: Whether one of the fields is the time.
         version: The kernel's.
+        references: The variables that it names.
+        wanted: Fields that its actions want as variables.
+        actions: What it does beside counting.
     """
 
     attributes: Attributes
@@ -58,6 +65,9 @@ class HistDefinition:
     sorts: tuple[SortKey, ...]
     uses_time: bool
     version: tuple[int, ...]
+    references: tuple[Reference, ...] = ()
+    wanted: tuple[HistField, ...] = ()
+    actions: tuple[BoundAction, ...] = ()
 
     def matches(self, other: HistDefinition) -> bool:
         """Whether the kernel takes them for one (``hist_trigger_match()``, without filters)."""
@@ -66,6 +76,8 @@ class HistDefinition:
             and len(self.values) == len(other.values)
             and len(self.variables) == len(other.variables)
             and self.sorts == other.sorts
+            and [bound.action for bound in self.actions]
+            == [bound.action for bound in other.actions]
         )
 
     @property
@@ -79,11 +91,20 @@ def _compared(field: HistField) -> tuple[object, ...]:
     return field.flags, field.field, field.size, field.signed, field.variable
 
 
+def _finds_nothing(group: str | None, event: str | None, name: str) -> None:
+    return None
+
+
 def define_hist(
     attributes: Attributes,
     fields: Fields,
     version: tuple[int, ...],
     taken: Collection[str] = (),
+    *,
+    event: tuple[str, str] = ("", ""),
+    find: FindVariable = _finds_nothing,
+    actions: Sequence[HistAction] = (),
+    synthetic: Callable[[str], SyntheticEvent | None] = lambda name: None,
 ) -> HistDefinition:
     """What the attributes of a hist trigger say.
 
@@ -92,12 +113,16 @@ def define_hist(
         fields: The event's fields.
         version: The kernel's.
         taken: Variables that the event's histograms define already.
+        event: The event's group and name.
+        find: Finds the variables of other triggers.
+        actions: What it does beside counting.
+        synthetic: Finds a synthetic event by its name.
 
     Raises:
         HistError: The kernel refuses it.
     """
     names = _variables(attributes, taken)
-    expressions = Expressions(fields, version, names)
+    expressions = Expressions(fields, version, names, find)
     values = _values(attributes, expressions, version)
     variables = tuple(
         _checked(expressions.read(text, HistFlag.VAR, name), text, version)
@@ -105,8 +130,20 @@ def define_hist(
     )
     keys = _keys(attributes, expressions, version)
     sorts = _sorts(attributes, [*values, *keys])
-    uses_time = expressions.uses_time
-    return HistDefinition(attributes, values, variables, keys, sorts, uses_time, version)
+    binder = ActionBinder(expressions, event, variables, synthetic)
+    bound = tuple(map(binder.bind, actions))
+    return HistDefinition(
+        attributes,
+        values,
+        variables,
+        keys,
+        sorts,
+        expressions.uses_time,
+        version,
+        tuple(expressions.references),
+        tuple(binder.fields),
+        bound,
+    )
 
 
 def _variables(attributes: Attributes, taken: Collection[str]) -> dict[str, str]:

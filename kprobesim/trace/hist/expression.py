@@ -16,6 +16,7 @@ from kprobesim.trace.filters.field import Field, FieldKind, Fields
 from kprobesim.trace.filters.numbers import kstrtoull
 from kprobesim.trace.hist.error import HistError, LogEntry
 from kprobesim.trace.hist.hist_field import HistField, HistFlag
+from kprobesim.trace.hist.reference import FindVariable, Reference, Variable
 from kprobesim.trace.hist.versions import (
     LITTLE_STACKS,
     SINCE_BUCKETS,
@@ -27,6 +28,7 @@ from kprobesim.trace.hist.versions import (
     SINCE_PERCENT,
     SINCE_STACK_CHECK,
     SINCE_STACKTRACE,
+    marks_variables,
     tells_widths,
 )
 
@@ -60,14 +62,26 @@ class Expressions:
     Attributes:
         uses_time: Whether one of them is the time.
         logged: Errors that did not end it.
+        references: The variables that are named.
+
+    Args:
+        fields: Of the event.
+        version: The kernel's.
+        variables: The texts that the trigger's own variables stand for.
+        find: Finds the variables of other triggers.
     """
 
     def __init__(
-        self, fields: Fields, version: tuple[int, ...], variables: Mapping[str, str]
+        self,
+        fields: Fields,
+        version: tuple[int, ...],
+        variables: Mapping[str, str],
+        find: FindVariable,
     ) -> None:
-        """``variables`` are the texts that the trigger's own variables stand for."""
         self._fields, self._version, self._variables = fields, version, variables
+        self._find = find
         self._subexpressions = 0
+        self.references: list[Reference] = []
         self.uses_time = False
         self.logged: list[LogEntry] = []
 
@@ -80,7 +94,60 @@ class Expressions:
         """The key that ``text`` says; raises :class:`HistError`."""
         if text == "stacktrace":
             return self._create(None, HistFlag.KEY | HistFlag.STACKTRACE)
-        return self.read(text, HistFlag.KEY)
+        found = self.read(text, HistFlag.KEY)
+        if _refers(found):
+            self._refuse("INVALID_REF_KEY", text)
+        return found
+
+    def has_field(self, name: str) -> bool:
+        """Whether there is something of that name to be read, perhaps with a modifier."""
+        plain = name.partition(".")[0]
+        return plain.startswith("common_") or self._fields.find(plain) is not None
+
+    # -- references to variables -------------------------------------------------------------------
+
+    def find(self, group: str | None, event: str | None, name: str) -> Variable | None:
+        """The variable of another trigger; ``None``: there is none.
+
+        Raises:
+            HistError: It may be one of several.
+        """
+        try:
+            return self._find(group, event, name)
+        except HistError as error:
+            self.logged += error.logged
+            return None
+
+    def refer(self, variable: Variable, *, once: bool = False) -> int:
+        """The number of the reference to ``variable``, of which there is one."""
+        for number, known in enumerate(self.references):
+            same = known.variable.histogram is variable.histogram
+            if same and known.variable.name == variable.name:
+                known.once = known.once or once
+                return number
+        self.references.append(Reference(variable, once))
+        return len(self.references) - 1
+
+    def _qualified(self, group: str, event: str | None, name: str) -> str:
+        dollar = "$" if marks_variables(self._version) else ""
+        return f"{group}.{event}.{dollar}{name}"
+
+    def _reference(self, parts: list[str], flags: HistFlag) -> HistField | None:
+        """``$NAME`` or ``GROUP.EVENT.$NAME``; ``None``: there is no such variable."""
+        group, event = parts[:2] if len(parts) == 3 else (None, None)
+        name = parts[-1][1:]
+        variable = self.find(group, event, name)
+        if variable is None:
+            self.logged.append(LogEntry("VAR_NOT_FOUND", name))
+            return None
+        field = variable.field
+        return HistField(
+            flags | HistFlag.VAR_REF | field.flags & _TIME,
+            size=field.size,
+            signed=field.signed,
+            label=name if group is None else self._qualified(group, event, name),
+            reference=self.refer(variable),
+        )
 
     def _refuse(self, identifier: str, part: str, number: int = errno.EINVAL) -> NoReturn:
         raise HistError(number, *self.logged, LogEntry(identifier, part))
@@ -118,6 +185,9 @@ class Expressions:
             raise HistError(errno.EINVAL, *self.logged)
         left = self._operand(left_text)
         right = self._operand(right_text)
+        for side in (left, right):
+            if side.has(HistFlag.VAR_REF):
+                self.references[side.reference].once = True
         if left.has(HistFlag.TIMESTAMP_USECS) != right.has(HistFlag.TIMESTAMP_USECS):
             self._refuse("TIMESTAMP_MISMATCH", "")
         constant = left.has(HistFlag.CONST) and right.has(HistFlag.CONST)
@@ -186,7 +256,9 @@ class Expressions:
         if text.startswith("$") and len(text) > 1:
             own = None if qualified else self._variables.get(text[1:])
             if own is None or self._operator(own)[0] or own.startswith("$"):
-                self.logged.append(LogEntry("VAR_NOT_FOUND", text[1:]))
+                found = self._reference(parts if qualified else [text], flags)
+                if found is not None:
+                    return found
             else:
                 text = own
         return self._field(text, flags)
@@ -270,6 +342,11 @@ class Expressions:
         if field.size not in _SIZES:
             raise HistError(errno.ENOMEM, *self.logged)
         return HistField(flags, field, field.size, field.signed)
+
+
+def _refers(field: HistField) -> bool:
+    """Whether a variable is in it."""
+    return field.has(HistFlag.VAR_REF) or any(map(_refers, field.operands))
 
 
 def constant_of(operator: str, left: int, right: int) -> int:

@@ -33,6 +33,7 @@ class HistFlag(enum.Flag):
     PERCENT = enum.auto()
     GRAPH = enum.auto()
     COMM = enum.auto()
+    VAR_REF = enum.auto()
 
 
 _WORDS = {
@@ -66,6 +67,7 @@ class HistField:
         operator: Of an expression ``+ - * /``, or ``neg``.
         operands: Of an expression.
         variable: The name of the variable that it defines.
+        reference: The number of the reference that it is, among its histogram's; -1: it is none.
     """
 
     flags: HistFlag
@@ -78,6 +80,7 @@ class HistField:
     operator: str = ""
     operands: tuple[HistField, ...] = ()
     variable: str = ""
+    reference: int = -1
 
     @property
     def name(self) -> str:
@@ -95,6 +98,8 @@ class HistField:
 
     def expression_text(self, *, widths: bool) -> str:
         """As an operand of an expression is written; ``widths``: with that of its buckets."""
+        if self.has(HistFlag.VAR_REF):
+            return self.name if "." in self.name else f"${self.name}"
         start = str(self.number) if self.has(HistFlag.CONST) else ""
         width = f"={self.buckets}" if widths and self.buckets else ""
         return f"{start}{self.name}{self.modifier}{width}"

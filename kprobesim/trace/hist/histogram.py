@@ -7,33 +7,19 @@ and whenever the stream is full.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kprobesim.programs.stores.stream import Stream
 from kprobesim.sizes import MASK64
+from kprobesim.trace.hist.acting import Acting
 from kprobesim.trace.hist.computing import Leaves, compute
 from kprobesim.trace.hist.definition import HistDefinition
+from kprobesim.trace.hist.entry import Entry
 from kprobesim.trace.hist.expression import stack_depth
 from kprobesim.trace.hist.hist_field import HistField, HistFlag
 from kprobesim.trace.hist.ordering import sort_by
 
-__all__ = ["Entry", "HistStream", "Histogram"]
-
-
-@dataclass
-class Entry:
-    """What is kept for one key.
-
-    Attributes:
-        key: Numbers of 64 bits, texts as bytes, stack traces as tuples of addresses.
-        sums: The hits, and what the values add up to.
-        comm: The name of the task of the first hit.
-    """
-
-    key: tuple[Any, ...]
-    sums: list[int]
-    comm: str
+__all__ = ["HistStream", "Histogram"]
 
 
 class HistStream(Stream):
@@ -63,6 +49,7 @@ class Histogram:
         hits: Hits that were counted.
         drops: Hits for whose key there was no room.
         stream: Where programs tell of hits.
+        acting: What it does beside counting; ``None``: nothing.
     """
 
     def __init__(
@@ -74,13 +61,19 @@ class Histogram:
         """Nothing is counted yet; ``stacks`` are what numbers of stacks stand for."""
         self.definition = definition
         self.stream = stream
+        saved = [field for bound in definition.actions for field in bound.saved]
+        variables = definition.variables + definition.wanted
+        every = (*definition.keys, *definition.values, *variables, *saved)
         self.leaves = Leaves(
-            definition.keys + definition.values, stacks, stack_depth(definition.version)
+            every, stacks, stack_depth(definition.version), len(definition.references)
         )
+        self.acting: Acting | None = None
         self.hits = self.drops = 0
         self._entries: dict[tuple[Any, ...], Entry] = {}
         self._keys = [compute(field, self.leaves) for field in definition.keys]
         self._values = [compute(field, self.leaves) for field in definition.values]
+        self._variables = [(field.variable, compute(field, self.leaves)) for field in variables]
+        self._references = definition.references
         self._most = 1 << definition.attributes.bits
         self._counting = False
         stream.count = self.pull
@@ -96,8 +89,18 @@ class Histogram:
         finally:
             self._counting = False
 
+    @property
+    def is_immediate(self) -> bool:
+        """Whether each hit is counted at once: others' variables are read, or something is done."""
+        return bool(self._references or self.acting)
+
     def _count(self, leaves: Sequence[Any]) -> None:
         key = tuple(make(leaves) for make in self._keys)
+        references: list[Any] = [0] * len(self._references)
+        if references:
+            if not self._resolve(key, references):
+                return
+            leaves = [*leaves, *references]
         entry = self._entries.get(key)
         if entry is None:
             if len(self._entries) == self._most:
@@ -113,6 +116,34 @@ class Histogram:
             value = make(leaves)
             if isinstance(value, int):
                 sums[number] = sums[number] + value & MASK64
+        for name, make in self._variables:
+            entry.variables[name] = make(leaves)
+        if self.acting is not None and self._resolve_own(entry, references):
+            self.acting.act(entry, leaves, references)
+
+    def _resolve(self, key: tuple[Any, ...], references: list[Any]) -> bool:
+        """Read the variables of others for the same key; whether all are set."""
+        for number, reference in enumerate(self._references):
+            histogram = reference.variable.histogram
+            if histogram is None:
+                continue
+            histogram.pull()
+            entry = histogram._entries.get(key)
+            if entry is None or reference.variable.name not in entry.variables:
+                return False
+            references[number] = entry.variables[reference.variable.name]
+            if reference.once:
+                del entry.variables[reference.variable.name]
+        return True
+
+    def _resolve_own(self, entry: Entry, references: list[Any]) -> bool:
+        """Read the own variables; whether all are set."""
+        for number, reference in enumerate(self._references):
+            if reference.of_itself:
+                if reference.variable.name not in entry.variables:
+                    return False
+                references[number] = entry.variables[reference.variable.name]
+        return True
 
     def clear(self) -> None:
         """Forget all that was counted."""

@@ -11,9 +11,10 @@ from typing import Any
 from kprobesim.image import SymbolTable
 from kprobesim.sizes import MASK64
 from kprobesim.trace.hist.definition import HistDefinition
+from kprobesim.trace.hist.entry import Entry
 from kprobesim.trace.hist.hist_field import HistField, HistFlag
-from kprobesim.trace.hist.histogram import Entry, Histogram
-from kprobesim.trace.hist.versions import DOUBLE_CPU, SINCE_NAMES
+from kprobesim.trace.hist.histogram import Histogram
+from kprobesim.trace.hist.versions import DOUBLE_CPU, SINCE_NAMES, marks_variables
 
 __all__ = ["HistText", "trigger_text"]
 
@@ -37,6 +38,7 @@ def trigger_text(definition: HistDefinition, filter_text: str | None, *, paused:
         parts.append(f"clock={attributes.clock}")
     if attributes.no_hitcount:
         parts.append("nohitcount")
+    parts[-1] += "".join(map(str, definition.actions))
     condition = "" if filter_text is None else f" if {filter_text}"
     return f"{':'.join(parts)}{condition} [{'paused' if paused else 'active'}]"
 
@@ -63,9 +65,13 @@ def _field_text(field: HistField, version: tuple[int, ...]) -> str:
         text += "common_comm"
     elif field.has(HistFlag.CONST):
         text += str(field.number)
+    elif field.has(HistFlag.VAR_REF):
+        marked = "." in field.name and marks_variables(version)
+        text += field.name if marked else f"${field.name}"
     elif not field.has(HistFlag.CPU) or doubled:
         text += field.name
-    modified = not field.has(HistFlag.EXPR)
+    is_reference = field.has(HistFlag.VAR_REF) and not field.variable
+    modified = not field.has(HistFlag.EXPR) and not is_reference
     if modified and not (field.has(HistFlag.STACKTRACE) and version >= SINCE_NAMES):
         text += field.modifier
     return f"{text}={field.buckets}" if field.buckets else text
@@ -102,7 +108,17 @@ class HistText:
         entries = histogram.sorted()
         definition = histogram.definition
         shares = _Shares(definition, entries)
-        lines = "".join(self._entry(entry, definition, shares) for entry in entries)
+        acting = histogram.acting
+        lines = "".join(
+            self._entry(entry, definition, shares)
+            + ("" if acting is None else acting.entry_text(entry))
+            + "\n"
+            for entry in entries
+        )
+        if acting is not None:
+            lines += acting.snapshot_text(
+                lambda taken: self._keys(taken.key or (), taken.comm, definition)
+            )
         totals = (
             f"\nTotals:\n    Hits: {histogram.hits}\n    Entries: {len(entries)}\n"
             f"    Dropped: {histogram.drops}\n"
@@ -110,17 +126,20 @@ class HistText:
         return f"# event histogram\n#\n# trigger info: {trigger}\n#\n\n{lines}{totals}"
 
     def _entry(self, entry: Entry, definition: HistDefinition, shares: _Shares) -> str:
-        keys, multiline = [], False
-        for part, field in zip(entry.key, definition.keys, strict=True):
-            keys.append(self._key(part, field, entry.comm, definition.version))
-            multiline = multiline or field.has(HistFlag.STACKTRACE)
-        text = f"{{ {', '.join(keys)}{'' if multiline else ' '}}}"
+        text = self._keys(entry.key, entry.comm, definition)
         if not definition.attributes.no_hitcount:
             text += f" hitcount: {entry.sums[0]:10}"
         for number, field in enumerate(definition.values, 1):
             if not field.has(HistFlag.EXPR):
                 text += " " + shares.value(field, number, entry.sums[number])
-        return f"{text}\n"
+        return text
+
+    def _keys(self, key: Sequence[Any], comm: str, definition: HistDefinition) -> str:
+        keys, multiline = [], False
+        for part, field in zip(key, definition.keys, strict=True):
+            keys.append(self._key(part, field, comm, definition.version))
+            multiline = multiline or field.has(HistFlag.STACKTRACE)
+        return f"{{ {', '.join(keys)}{'' if multiline else ' '}}}"
 
     def _key(self, part: Any, field: HistField, comm: str, version: tuple[int, ...]) -> str:
         name = field.name

@@ -15,6 +15,7 @@ __all__ = [
     "SINCE_STACKTRACE",
     "SINCE_STACK_CHECK",
     "SINCE_VALUE_CHECKS",
+    "marks_variables",
     "shares_of_values",
     "tells_widths",
 ]
@@ -54,6 +55,11 @@ def _is_since(
 
 def tells_widths(version: tuple[int, ...]) -> bool:
     """Whether expressions tell how wide the buckets in them are (6.12.108, 7.2)."""
+    return _is_since(version, _ALL_WIDTHS, _WIDTHS)
+
+
+def marks_variables(version: tuple[int, ...]) -> bool:
+    """Whether ``GROUP.EVENT.$NAME`` is shown with its dollar (6.12.108, 7.2)."""
     return _is_since(version, _ALL_WIDTHS, _WIDTHS)
 
 

@@ -13,6 +13,7 @@ from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.event_format import EventField
 from kprobesim.trace.raw.ftrace_events import FtraceEvent
+from kprobesim.trace.synthetic.event import SyntheticEvent
 
 __all__ = ["Records"]
 
@@ -48,6 +49,9 @@ class Records:
         event = self._events().get(entry.event)
         if event is None:
             return None
+        if isinstance(event, SyntheticEvent):
+            head = _common(entry, event.id)
+            return head + event.pack(entry.fields, len(head))
         places = (entry.ip,) if entry.func is None else (entry.func, entry.ip)
         head = _common(entry, event.id) + struct.pack(f"<{len(places)}Q", *places)
         return head + _arguments(event.definition.arguments, entry.fields, len(head))

@@ -20,6 +20,7 @@ from kprobesim.trace.filters.facts import FilterFacts
 from kprobesim.trace.filters.nodes import Node
 from kprobesim.trace.filters.numbers import kstrtoul
 from kprobesim.trace.filters.parse import parse_filter
+from kprobesim.trace.synthetic.events import SyntheticEvents
 from kprobesim.trace.tracing import Tracing
 from kprobesim.trace.triggers.error import TriggerError
 from kprobesim.trace.triggers.event_triggers import EventTriggers
@@ -64,10 +65,15 @@ def commands_of(config: Mapping[str, str] | None) -> tuple[str, ...]:
 class Triggers:
     """The triggers of all events of one kernel.
 
+    Attributes:
+        commands: The commands that it has.
+        synthetic: Its synthetic events.
+
     Args:
         tracing: Its tracing.
         facts: What filters ask of it.
         log: What was refused.
+        synthetic: Its synthetic events.
         commands: The commands that it has.
     """
 
@@ -76,14 +82,23 @@ class Triggers:
         tracing: Tracing,
         facts: FilterFacts,
         log: ErrorLog,
+        synthetic: SyntheticEvents,
         commands: Sequence[str] = (*_TYPES, "hist"),
     ) -> None:
         self.commands = tuple(commands)
+        self.synthetic = synthetic
         self._tracing = tracing
         self._facts = facts
         self._log = log
         self._of: weakref.WeakKeyDictionary[TraceEvent, EventTriggers] = weakref.WeakKeyDictionary()
-        self._hist = HistCommands(tracing, facts.version, log, self.understand)
+        self._hist = HistCommands(
+            tracing,
+            facts.version,
+            log,
+            self.understand,
+            lambda: [*self._of.values()],
+            synthetic.get,
+        )
 
     def of(self, event: TraceEvent) -> EventTriggers:
         """Those of ``event``."""
@@ -92,6 +107,8 @@ class Triggers:
     def truncate(self, event: TraceEvent) -> None:
         """The file is opened as ``>`` does: histograms and what switches them are gone."""
         triggers = self.of(event)
+        if self._hist.is_referenced(triggers.histograms):
+            return
         for kind in (TriggerType.EVENT_HIST, TriggerType.HIST_ENABLE):
             for trigger in [each for each in triggers.triggers if each.type is kind]:
                 self._remove(triggers, trigger)

@@ -122,4 +122,7 @@ def _actions(trigger: Trigger, *, conditional: bool) -> list[MakeAction]:
         made.append(call)
     if trigger.gate is not None:
         made.append(append)
+    histogram = trigger.histogram
+    if histogram is not None and histogram.is_immediate:
+        made.append(lambda fields: Call(histogram.pull, when=when(fields)))
     return made

@@ -6,21 +6,27 @@ kernel/trace/trace_events_hist.c: ``event_hist_trigger_parse()``, ``hist_registe
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.filters.event_filter import fields_of
 from kprobesim.trace.filters.nodes import Node
+from kprobesim.trace.hist.acting import Acting
+from kprobesim.trace.hist.actions import parse_action
 from kprobesim.trace.hist.attributes import parse_attributes, split_filter
+from kprobesim.trace.hist.bound_actions import BoundAction
 from kprobesim.trace.hist.definition import HistDefinition, define_hist
 from kprobesim.trace.hist.error import HistError, LogEntry
 from kprobesim.trace.hist.histogram import Histogram, HistStream
+from kprobesim.trace.synthetic.event import SyntheticEvent
 from kprobesim.trace.tracing import Tracing
 from kprobesim.trace.triggers.event_triggers import EventTriggers
 from kprobesim.trace.triggers.gate import Gate
 from kprobesim.trace.triggers.trigger import Trigger, TriggerType
+from kprobesim.trace.triggers.variable_scope import VariableScope
 
 __all__ = ["HistCommands"]
 
@@ -43,11 +49,21 @@ class HistCommands:
         version: Its version.
         log: What was refused.
         understand: Reads the filters of triggers.
+        all_triggers: The triggers of each event that has some.
+        synthetic: Finds a synthetic event by its name.
     """
 
     def __init__(
-        self, tracing: Tracing, version: tuple[int, ...], log: ErrorLog, understand: Understand
+        self,
+        tracing: Tracing,
+        version: tuple[int, ...],
+        log: ErrorLog,
+        understand: Understand,
+        all_triggers: Callable[[], list[EventTriggers]],
+        synthetic: Callable[[str], SyntheticEvent | None],
     ) -> None:
+        self._all_triggers = all_triggers
+        self._synthetic = synthetic
         self._tracing = tracing
         self._version = version
         self._log = log
@@ -80,11 +96,24 @@ class HistCommands:
         attributes = parse_attributes(text.replace(".sym-offset", ".symXoffset"), self._version)
         fields = fields_of(triggers.event, self._version)
         taken = () if removes else _variables(triggers)
-        definition = define_hist(attributes, fields, self._version, taken)
+        actions = [parse_action(action, self._has_event) for action in attributes.actions]
+        event = triggers.event
+        definition = define_hist(
+            attributes,
+            fields,
+            self._version,
+            taken,
+            event=(event.group, event.name),
+            find=VariableScope(self._all_triggers, actions).find,
+            actions=actions,
+            synthetic=self._synthetic,
+        )
         filter_text, node = self._understand(triggers.event, condition)
         same = self._same(triggers, definition, filter_text)
         if removes:
             if same is not None:
+                if self.is_referenced([same]):
+                    raise HistError(errno.EBUSY)
                 triggers.remove(same)
                 self.forget(same)
             return
@@ -99,19 +128,59 @@ class HistCommands:
             raise HistError(errno.EEXIST, LogEntry("TRIGGER_EEXIST", ""))
         if attributes.cont or attributes.clear:
             raise HistError(errno.ENOENT, LogEntry("TRIGGER_ENOENT_CLEAR", ""))
-        histogram = named.histogram if named is not None else self._new(definition)
+        if any(bound.action.snapshots for bound in definition.actions) and self._snapshots():
+            raise HistError(errno.EBUSY)
+        histogram = named.histogram if named is not None else self._new(definition, event)
         trigger = Trigger("hist", TriggerType.EVENT_HIST, None, -1, filter_text, node)
         trigger.histogram, trigger.gate = histogram, Gate(histogram.stream)
         trigger.hist = about
         if attributes.pause:
             trigger.pause(True)
         triggers.add(trigger)
+        _use(definition, 1)
         if attributes.name:
             self._named.setdefault(attributes.name, _Named(histogram)).triggers.append(trigger)
 
-    def _new(self, definition: HistDefinition) -> Histogram:
+    def _has_event(self, group: str, name: str) -> bool:
+        return self._tracing.events.get(f"{group}/{name}") is not None
+
+    def _new(self, definition: HistDefinition, event: TraceEvent) -> Histogram:
         tracing = self._tracing
-        return Histogram(definition, tracing.new_stream(HistStream), tracing.stack_traces.numbers)
+        histogram = Histogram(
+            definition, tracing.new_stream(HistStream), tracing.stack_traces.numbers
+        )
+        if definition.actions:
+
+            def record(bound: BoundAction, values: list[Any]) -> None:
+                (p,) = event.probes[0].planted.probes  # type: ignore[union-attr]
+                assert bound.synthetic is not None
+                bound.synthetic.record(values, p)
+
+            histogram.acting = Acting(
+                definition.actions, histogram.leaves, record, tracing.take_snapshot
+            )
+        return histogram
+
+    def _snapshots(self) -> bool:
+        """Whether a histogram takes snapshots: only one may (tracing_snapshot_cond_enable())."""
+        return any(
+            bound.action.snapshots
+            for each in self._all_triggers()
+            for trigger in each.histograms
+            if trigger.histogram is not None
+            for bound in trigger.histogram.definition.actions
+        )
+
+    def is_referenced(self, triggers: Sequence[Trigger]) -> bool:
+        """Whether others name variables of the histograms of these triggers."""
+        mine = [trigger.histogram for trigger in triggers]
+        return any(
+            reference.variable.histogram in mine
+            for each in self._all_triggers()
+            for trigger in each.histograms
+            if trigger.histogram is not None and trigger not in triggers
+            for reference in trigger.histogram.definition.references
+        )
 
     def _same(
         self, triggers: EventTriggers, definition: HistDefinition, filter_text: str | None
@@ -129,11 +198,20 @@ class HistCommands:
 
     def forget(self, trigger: Trigger) -> None:
         """A trigger is gone; a name is gone with the last of its triggers."""
+        if trigger.histogram is not None:
+            _use(trigger.histogram.definition, -1)
         for name, named in [*self._named.items()]:
             if trigger in named.triggers:
                 named.triggers.remove(trigger)
                 if not named.triggers:
                     del self._named[name]
+
+
+def _use(definition: HistDefinition, count: int) -> None:
+    """Its actions use synthetic events, or do so no more."""
+    for bound in definition.actions:
+        if bound.synthetic is not None:
+            bound.synthetic.users += count
 
 
 def _variables(triggers: EventTriggers) -> list[str]:

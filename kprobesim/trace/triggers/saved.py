@@ -6,7 +6,9 @@ import logging
 from typing import Any
 
 from kprobesim.trace.event import TraceEvent
-from kprobesim.trace.hist.histogram import Entry, Histogram
+from kprobesim.trace.hist.actions import Handler
+from kprobesim.trace.hist.entry import Entry
+from kprobesim.trace.hist.histogram import Histogram
 from kprobesim.trace.triggers.commands import Triggers
 from kprobesim.trace.triggers.trigger import Trigger
 
@@ -38,6 +40,9 @@ def _save_histogram(histogram: Histogram) -> dict[str, Any]:
                 [list(part) if isinstance(part, tuple) else part for part in entry.key],
                 list(entry.sums),
                 entry.comm,
+                dict(entry.variables),
+                {handler.value: value for handler, value in entry.tracked.items()},
+                list(entry.saved),
             ]
             for entry in histogram.entries
         ],
@@ -68,7 +73,18 @@ def _restore_histogram(histogram: Histogram, saved: dict[str, Any]) -> None:
             tuple(tuple(part) if isinstance(part, list) else part for part in key),
             [int(number) for number in sums],
             str(comm),
+            *_remembered(*remembered),
         )
-        for key, sums, comm in saved["entries"]
+        for key, sums, comm, *remembered in saved["entries"]
     ]
     histogram.take_over(entries, hits=int(saved["hits"]), drops=int(saved["drops"]))
+
+
+def _remembered(
+    variables: dict[str, Any] | None = None,
+    tracked: dict[str, int] | None = None,
+    saved: list[Any] | None = None,
+) -> tuple[dict[str, Any], dict[Handler, int], list[Any]]:
+    """What an entry has beside its sums, which older snapshots do not tell."""
+    by_handler = {Handler(name): int(value) for name, value in (tracked or {}).items()}
+    return dict(variables or {}), by_handler, list(saved or ())

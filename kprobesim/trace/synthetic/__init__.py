@@ -1,0 +1,1 @@
+"""Synthetic events: defined by users, and recorded by actions of hist triggers."""
