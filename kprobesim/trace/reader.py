@@ -156,9 +156,9 @@ class Reader:
             shared = common.get(key)
             if shared is None:
                 shared = common[key] = self._common(source, stamp)
-            layout, numbers = source.layout, source.entry_layout.numbers
-            if numbers.unpack_plain is not None:
-                values: Sequence[Any] = numbers.unpack_plain(data, at + HEADER)
+            layout, plain = source.layout, source.entry_layout.unpack_plain
+            if plain is not None:
+                values: Sequence[Any] = plain(data, at + HEADER)
             else:
                 values = source.entry_layout.unpack(data, at)
             entry = shared.copy()

@@ -104,6 +104,8 @@ class EntryLayout:
         least: Bytes of an entry without its strings.
         most: Bytes that an entry may take.
         is_fixed: Whether all take as many: there are no strings.
+        unpack_plain: Unpacks the numbers behind an entry's header, where they are all that there
+            is, and none can be a fault; else ``None``.
     """
 
     def __init__(self, values: Sequence[Value]) -> None:
@@ -115,6 +117,7 @@ class EntryLayout:
         self.least = HEADER + self.numbers.size
         self.most = self.least + sum(strings)
         self.is_fixed = not strings
+        self.unpack_plain = self.numbers.unpack_plain if self.is_fixed else None
         self._strings = tuple(n for n, v in enumerate(self.values) if isinstance(v.type, Str))
 
     def pack(self, header: int, values: Sequence[Any]) -> bytes:
