@@ -33,6 +33,18 @@ LINES = (
 )
 _TRACING = "/sys/kernel/tracing"
 _CALL = re.compile(r"\|(?P<indent> +)(?P<name>[\w.]+)\(\)(?: \{|;)")
+_OTHERS = (
+    "irq_enter_rcu",
+    "do_interrupt_handler",
+    "irq_exit_rcu",
+    "gic_handle_irq",
+    "__sysvec",
+    "raw_irqentry_exit_cond_resched",
+    "irqentry_",
+    "__traceiter_",
+)
+"""Interrupts, which come where they will, and what a tracer is told by."""
+_DEEP = 10_000
 _END = re.compile(r"\|(?P<indent> +)\}")
 
 
@@ -89,9 +101,16 @@ def _of_guest(kernel: BootedKernel, function: str, line: str) -> str:
 def _calls(text: str, function: str) -> Iterator[list[str]]:
     """The calls in each one of ``function``, indented by their depth."""
     found: list[str] = []
-    least = 0
+    least, others = 0, _DEEP
     for line in text.splitlines():
         call = _CALL.search(line)
+        if call is not None:
+            depth = len(call["indent"])
+            if depth > others:
+                continue
+            others = depth if call["name"].startswith(_OTHERS) else _DEEP
+            if others != _DEEP:
+                continue
         if call is not None and (found or call["name"] == function):
             least = least if found else len(call["indent"])
             found.append(" " * (len(call["indent"]) - least) + call["name"])

@@ -24,6 +24,7 @@ from kprobesim import (
     KprobesimError,
     Reason,
     SymbolError,
+    SyntheticError,
     TracefsError,
     Trap,
     TrapKind,
@@ -45,7 +46,6 @@ from kprobesim.machine.faults import GuestBug, GuestFault, GuestLimit
 _INTERNAL = {
     "CannotRelocate",
     "CompressionError",
-    "DefinitionError",
     "HandlerAbandoned",
     "HandlerOverstayed",
     "LzopError",
@@ -103,6 +103,7 @@ _MAKERS: dict[type, Callable[[type, object], KprobesimError]] = {
     ),
     FilterError: lambda kind, _: kind(22, "len >", "INVALID_VALUE", 4),
     HistError: lambda kind, _: kind(22),
+    SyntheticError: lambda kind, _: kind(22, "e u7 x", "INVALID_TYPE", "u7"),
     TracefsError: lambda kind, _: kind(22, "no number"),
     TriggerError: lambda kind, _: kind(22),
     ExpressionError: lambda kind, _: kind("no number", "f(x)", 2),

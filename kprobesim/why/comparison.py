@@ -9,13 +9,15 @@ from kprobesim.hexrepr import HexRepr
 from kprobesim.why.conditions import RELATIONS, opposite, plain
 from kprobesim.why.decisions import Decision
 from kprobesim.why.frames import Frame, Frames
-from kprobesim.why.instruction import Constant, Insn, Memory, Place, Register, operand_texts
+from kprobesim.why.instruction import Constant, Memory, Place, Register, operand_texts
 from kprobesim.why.recording import PER_CPU, Recording
 from kprobesim.why.slicing import Location, trace_back
 
 __all__ = ["Compared", "compared_by", "says"]
 
 _SIGNED = frozenset({"l", "ge", "le", "g", "s", "ns"})
+_FEW = 12
+"""How far before a jump by a table its entry may be read."""
 _OF_BITS = frozenset({"test", "tst", "and", "ands", "bt"})
 
 
@@ -128,12 +130,22 @@ def compared_by(recording: Recording, frames: Frames, decision: Decision) -> tup
 
 
 def _indexed_by(recording: Recording, decision: Decision) -> tuple[Compared, ...]:
-    """The index of a table."""
-    insn: Insn = decision.insn
-    places = [insn.jumps_by, *(source for move in insn.moves for source in move.sources)]
-    for place in places:
-        if isinstance(place, Memory) and place.index is not None:
-            return (Compared("index", recording.register(decision.number, place.index), 8),)
+    """The index of a table, from which an entry was taken here or a few instructions before."""
+    left, seen = [decision.number], set[int]()
+    while left:
+        number = left.pop(0)
+        insn = recording.insn(number)
+        if insn is None or number in seen or number < decision.number - _FEW:
+            continue
+        seen.add(number)
+        places = [insn.jumps_by, *(source for move in insn.moves for source in move.sources)]
+        for place in places:
+            if isinstance(place, Memory) and place.index is not None:
+                index = recording.register(number, place.index)
+                return (Compared("index", index & (1 << 8 * place.index_size) - 1, 8),)
+            if isinstance(place, Register):
+                chain = trace_back(recording, number, ("register", place.number, place.size))
+                left += [step.number for step in chain.steps]
     return ()
 
 
