@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.hang import LastCalm
 from kprobesim.boot.round_robin import Policy, RoundRobin
+from kprobesim.boot.spinning import Spinning
 from kprobesim.boot.state import (
     Below,
+    Flag,
     Flags,
     Maybe,
     Number,
@@ -51,14 +53,19 @@ class CpuTurns(Saved):
         self.calm = [LastCalm() for _ in range(board.cpus)]
         self.policy: Policy = RoundRobin()
         self.switches = 0
+        self._began, self._patient = 0, False
         self._ends: int | None = None
+        self._spinning = Spinning(board.cpus)
         self._spins = watch_spins(board.machine.engine)
         flags = Flags(board.cpus)
         self._kinds = fields(
             on=flags,
             waiting=flags,
             calm=Parts(LastCalm.SAVED, board.cpus),
+            _began=Number(63),
+            _patient=Flag(),
             _ends=Maybe(Number(63)),
+            _spinning=Parts(self._spinning.kinds),
             running=Below(board.cpus),
         )
 
@@ -104,10 +111,12 @@ class CpuTurns(Saved):
         """The CPU that runs waits for an interrupt."""
         self.waiting[self.running] = True
 
-    def _end_spinning(self) -> None:
-        """The turn of a CPU that waits for another one is over, if one can run."""
-        if self._spins.take():
+    def _end_spinning(self) -> bool:
+        """Whether the CPU that runs waits for another one; then its turn is over."""
+        spun = self._spins.take()
+        if spun:
             self._ends = self._board.clock.now()
+        return spun
 
     def choose(self) -> bool:
         """Between two runs: let the CPU whose turn it is be the one that runs.
@@ -118,24 +127,33 @@ class CpuTurns(Saved):
         Raises:
             UsageError: The policy has chosen what cannot run.
         """
-        self._end_spinning()
+        spun = self._end_spinning()
         board = self._board
         runnable = [n for n in range(len(self.on)) if self.is_runnable(n)]
         if not runnable:
             return False
         number, now = self.running, board.clock.now()
         if number not in runnable or (self._ends is not None and now >= self._ends):
+            if not self._patient:
+                self._spinning.turn_ended(number, now - self._began, spun=spun)
             number, blocks = self._pick(number, runnable)
             self._switch(number)
-            self._ends = now + blocks * BLOCK_NS if len(runnable) > 1 else None
+            self._begin(now, blocks, runnable)
         elif self._ends is None and len(runnable) > 1:
             self._ends = now + self.policy.blocks * BLOCK_NS
         if self.waiting[number]:
             self.waiting[number] = False
             self.calm[number].idled(now)
-        self._spins.end_turns(len(runnable) > 1)
+        self._spins.end_turns(len(runnable) > 1 and not self._patient)
         board.update_interrupts()
         return True
+
+    def _begin(self, now: int, blocks: int, runnable: list[int]) -> None:
+        """A turn begins: of a CPU that is alone, that has something to do, or that only spins."""
+        patience = self._spinning.patience(runnable) if len(runnable) > 1 else None
+        self._began, self._patient = now, patience is not None
+        blocks = blocks if patience is None else min(blocks, patience)
+        self._ends = now + blocks * BLOCK_NS if len(runnable) > 1 else None
 
     def _pick(self, last: int, runnable: list[int]) -> tuple[int, int]:
         number, blocks = self.policy.pick(last, runnable)

@@ -67,6 +67,10 @@ class SavedCmdlines:
                 self.number = outlet.number
         self._follows = self._follows or wanted
 
+    def share(self, other: SavedCmdlines) -> None:
+        """Know what ``other`` knows, and tell it."""
+        self._names, self._tgids = other._names, other._tgids
+
     def _program(self) -> Program:
         """At ``finish_task_switch(prev)``: the task that has come, and ``prev``."""
         offsets, prev = self._tasks.offsets, Argument(0)

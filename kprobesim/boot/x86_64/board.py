@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from kprobesim.arch.architecture import X86_64
 from kprobesim.boot.board import Board
-from kprobesim.boot.computer import MOST_PHYSICAL
+from kprobesim.boot.computer import MOST_CPUS, MOST_PHYSICAL
 from kprobesim.boot.faults import GuestReset
 from kprobesim.boot.state import Put, Saved
 from kprobesim.boot.stop import Stop, StopReason
@@ -26,10 +25,12 @@ from kprobesim.boot.x86_64.old_state import with_apic_parts
 from kprobesim.boot.x86_64.pci import PciPorts
 from kprobesim.boot.x86_64.pic import PicPair
 from kprobesim.boot.x86_64.pit import Pit
-from kprobesim.boot.x86_64.state import HF_CPL, find_state
+from kprobesim.boot.x86_64.startup import Startup
+from kprobesim.boot.x86_64.state import HF_CPL, X86State, find_state
 from kprobesim.boot.x86_64.syscall import make_syscall
 from kprobesim.boot.x86_64.uart16550 import Uart16550
 from kprobesim.boot.x86_64.walk import Walk
+from kprobesim.errors import UsageError
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.intercepts import make_intercepts
 
@@ -38,7 +39,7 @@ __all__ = ["X86Board"]
 _COM1, _COM1_IRQ = 0x3F8, 4
 _KEYBOARD, _PULSE_RESET = 0x64, 0xFE
 _HLT = 0xF4
-_IF = 0x200
+_IF, _PAGING = 0x200, 1 << 31
 _PORT_NS = 512  # an access to a timer's port takes about half a microsecond on a PC
 _FIRST_INTERRUPT = 32
 _MOST_MEMORY = 0xE000_0000
@@ -52,18 +53,21 @@ class X86Board(Board):
 
     isa = X86_64
     cpu_model = "qemu64"
+    most_cpus = MOST_CPUS
     most_memory = _MOST_MEMORY
 
     def _prepare_cpu(self, engine: Engine) -> Translate:
+        at_reset = engine.new_context()
         self._native = {
             leaf: native_cpuid(engine, self.ram, start.SCRATCH, leaf) for leaf in LEAVES
         }
         self.state = find_state(engine)
+        self.startup = Startup(engine, self.state, at_reset)
         self._walk = Walk(self.state, memoryview(self.ram).cast("Q"), engine.code_pages)
         return self._walk.translate
 
     def _load(self, initrd: bytes) -> None:
-        write_tables(self.ram, len(self.interrupts.lapics) if self.interrupts.has_apics else 0)
+        write_tables(self.ram, self.cpus if self.interrupts.has_apics else 0)
         start.load(self.ram, self.image, initrd, self.append)
         start.start(self.machine.engine, self.image)
 
@@ -72,9 +76,11 @@ class X86Board(Board):
         memory = self.machine.memory
         memory.read_u64 = self._walk.reader(memory.read_u64)  # type: ignore[method-assign, assignment]
         self.entry = Exceptions(engine, self.state, self._walk)
-        self.machine.vcpu.traps.deliver = self._deliver
+        for vcpu in self.machine.vcpus:
+            vcpu.traps.deliver = self._deliver
         self.pit = Pit(self._port_time)
-        self.interrupts = Interrupts(1, self.clock.now, self.pit)
+        self.interrupts = Interrupts(self.cpus, self.clock.now, self.pit)
+        self.interrupts.told, self.interrupts.on_init = self._told, self._initialised
         self.pic = self.interrupts.pic
         self.input = self._make_input(engine)
         self.cmos = Cmos(self.clock.now)
@@ -97,13 +103,16 @@ class X86Board(Board):
         hooks.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         map_apics(hooks, self.interrupts, self._lapic, self.input.settle, self._changed)
         self.watch_unmapped(len(self.ram), MOST_PHYSICAL)
-        cpus = len(self.interrupts.lapics)
-        hooks.on_cpuid(make_cpuid(engine, self.state, self._native, cpus, self._apic_id))
+        hooks.on_cpuid(make_cpuid(engine, self.state, self._native, self.cpus, self._apic_id))
+        at = X86State.eflags.offset
+        self._saved_flags = [vcpu.context.word(at) for vcpu in self.machine.vcpus]
 
     def _make_input(self, engine: Engine) -> InterruptInput:
         """The interrupt input of the CPU; where it is polled there are no APICs."""
         intercepts = make_intercepts(engine)
         if intercepts is None:
+            if self.cpus > 1:
+                raise UsageError("no function of this Unicorn's can be replaced here: give one CPU")
             self.interrupts.has_apics = False
             return PolledInput(self.interrupts, self.state, self._interrupt)
         offered = OfferedInput(intercepts, self.interrupts, self.state, self.entry.counts)
@@ -139,20 +148,63 @@ class X86Board(Board):
             "exceptions": self.entry,
         }
 
-    def save_state(self) -> dict[str, Any]:
-        """As in :class:`~kprobesim.boot.computer.Computer`."""
-        self.check_stopped()
-        self.input.withdraw()
-        return super().save_state()
-
     def parse_state(self, state: object) -> Put:
         """As in :class:`~kprobesim.boot.computer.Computer`, also from when there were no APICs."""
         return super().parse_state(with_apic_parts(state, self.parts()))
 
-    def loaded(self) -> None:
-        """A state was loaded: nothing of what was offered before is."""
+    def settle(self) -> None:
+        """Nothing of interrupts is left in the engine."""
         self.input.withdraw()
+
+    def loaded(self) -> None:
+        """A state was loaded: the CPU that runs is another one."""
+        self.entered()
         super().loaded()
+
+    # -- several CPUs ----------------------------------------------------------------------------
+
+    def entered(self) -> None:
+        """The interrupt input is that of the CPU that runs."""
+        self.input.cpu = self.machine.vcpu.number
+
+    def advance(self) -> None:
+        """Let timers interrupt, and CPUs begin that were started."""
+        self.input.settle()
+        self.interrupts.advance()
+        if self.interrupts.starting:
+            self._start_cpus()
+
+    def _start_cpus(self) -> None:
+        turns, machine = self.turns, self.machine
+        running = machine.vcpu.number
+        self.leaving()
+        for cpu, page in self.interrupts.starting:
+            machine.switch_to(cpu)
+            self.startup.begin(page)
+            if turns is not None:
+                turns.power_on(cpu)
+        self.interrupts.starting.clear()
+        machine.switch_to(running)
+
+    def _initialised(self, cpu: int) -> None:
+        if self.turns is not None and self.turns.on[cpu]:
+            self.turns.power_off(cpu)
+
+    def _told(self, cpu: int) -> None:
+        """A CPU has been sent a message: if it does not run, it may have been woken."""
+        if cpu != self.input.cpu:
+            self.clock.stop_run()
+
+    def _takes_interrupts(self, cpu: int) -> bool:
+        running = cpu == self.machine.vcpu.number
+        return bool((self.state.eflags if running else self._saved_flags[cpu].value) & _IF)
+
+    def wants(self, number: int) -> bool:
+        """Whether an NMI waits for CPU ``number``, or an interrupt that it takes."""
+        interrupts = self.interrupts
+        if interrupts.lapics[number].nmi:
+            return True
+        return interrupts.pending(number) >= 0 and self._takes_interrupts(number)
 
     # -- exceptions and interrupts ---------------------------------------------------------------
 
@@ -175,8 +227,8 @@ class X86Board(Board):
 
     def update_interrupts(self) -> bool:
         """Let the CPU have the interrupt that waits; whether it takes it at once."""
-        self.input.settle()
-        self.interrupts.advance()
+        if self.turns is None:
+            self.advance()
         return self.input.update()
 
     def mode(self) -> tuple[bool, bool]:
@@ -193,11 +245,13 @@ class X86Board(Board):
     def halted_at(self, pc: int) -> bool:
         """Whether HLT is before ``pc``."""
         self.input.halted()
-        at = self._walk.physical(pc - 1)
+        state = self.state
+        at = self._walk.physical(pc - 1) if state.cr[0] & _PAGING else state.cs_base + pc - 1
         return at is not None and at < len(self.ram) and self.ram[at] == _HLT
 
     def _idle(self, ends_at: int | None) -> None:
-        if self.state.eflags & _IF:
+        on = range(1) if self.turns is None else [n for n in range(self.cpus) if self.turns.on[n]]
+        if any(self._takes_interrupts(cpu) for cpu in on):
             super()._idle(ends_at)
         else:
             self._ended = StopReason(Stop.HALT, "HLT with interrupts off")

@@ -15,15 +15,16 @@ _CODE = b"\x0f\xa2\xf4"  # cpuid; hlt
 _LOW = 0xFFFF_FFFF
 
 # Intel SDM volume 2, and AMD's manual volume 3 for those from 0x8000_0000 on.
-_FEATURES, _POWER, _TOPOLOGY = 1, 6, 0xB
+_FEATURES, _POWER, _STRUCTURED, _TOPOLOGY = 1, 6, 7, 0xB
 _MORE_FEATURES, _MORE_POWER, _SIZES = 0x8000_0001, 0x8000_0007, 0x8000_0008
-LEAVES = (_FEATURES, _POWER, _MORE_FEATURES, _MORE_POWER, _SIZES)
+LEAVES = (_FEATURES, _POWER, _STRUCTURED, _MORE_FEATURES, _MORE_POWER, _SIZES)
 """Those that are what Unicorn's CPU says, with changes."""
 
 _APIC_EDX, _THREADS_EDX = 1 << 9, 1 << 28  # leaf 1
 _X2APIC, _TSC_DEADLINE, _OSXSAVE, _RDRAND = 1 << 21, 1 << 24, 1 << 27, 1 << 30
 _CR4_OSXSAVE = 1 << 18
 _TIMER_NEVER_STOPS = 1 << 2  # leaf 6: ARAT
+_TSC_ADJUST = 1 << 1  # it reads as 0: all counters agree
 _CORES_NOT_THREADS = 1 << 1  # CmpLegacy
 _TSC_NEVER_STOPS = 1 << 8
 _THREAD_LEVEL, _CORE_LEVEL = 1 << 8, 2 << 8  # leaf 0xb
@@ -98,11 +99,13 @@ def make_cpuid(
             if level == 1:
                 return id_bits, cpus, _CORE_LEVEL | 1, number
             return 0, 0, level, number
-        if leaf not in native:
+        if leaf not in native or (leaf == _STRUCTURED and level):
             return None
         eax, ebx, ecx, edx = native[leaf]
         if leaf == _POWER:
             eax |= _TIMER_NEVER_STOPS
+        elif leaf == _STRUCTURED:
+            ebx |= _TSC_ADJUST
         elif leaf == _MORE_POWER:
             edx |= _TSC_NEVER_STOPS
         elif cpus > 1 and leaf == _MORE_FEATURES:

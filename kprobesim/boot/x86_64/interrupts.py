@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kprobesim.boot.state import Flag, Saved, fields
+from kprobesim.boot.state import Flag, Saved, Tuples, fields
 from kprobesim.boot.x86_64.ioapic import IoApic
 from kprobesim.boot.x86_64.lapic import LocalApic
 from kprobesim.boot.x86_64.madt import TIMER_PIN
@@ -30,11 +30,12 @@ class Interrupts(Saved):
         pic: The 8259A.
         lapics: The local APICs by CPU.
         ioapic: The I/O APIC.
-        on_start: Called with a CPU and the page number of its first instruction.
-        on_init: Called with a CPU that is to wait for that.
+        starting: CPUs that are to begin, and in which page of memory.
+        told: Called with a CPU that has been sent a message.
+        on_init: Called with a CPU that is to do nothing until it is started.
     """
 
-    SAVED = fields(has_apics=Flag())
+    SAVED = fields(has_apics=Flag(), starting=Tuples(8, (8, 8)))
 
     def __init__(self, cpus: int, now: Callable[[], int], pit: Pit) -> None:
         """Take the time from ``now()``; the timer ``pit`` is interrupt 0."""
@@ -44,7 +45,8 @@ class Interrupts(Saved):
         self._pit = pit
         self.lapics = [LocalApic(number, self) for number in range(cpus)]
         self.ioapic = IoApic(self._message)
-        self.on_start: Callable[[int, int], None] = lambda cpu, page: None
+        self.starting: list[tuple[int, int]] = []
+        self.told: Callable[[int], None] = lambda cpu: None
         self.on_init: Callable[[int], None] = lambda cpu: None
 
     # -- what comes in -----------------------------------------------------------------------------
@@ -140,7 +142,8 @@ class Interrupts(Saved):
                 self.on_init(lapic.number)
             elif mode == _START and lapic.waits_for_start:
                 lapic.waits_for_start = False
-                self.on_start(lapic.number, vector)
+                self.starting.append((lapic.number, vector))
+            self.told(lapic.number)
 
     def ended(self, vector: int) -> None:
         """A level-triggered interrupt was served."""

@@ -30,5 +30,5 @@ def with_apic_parts(state: object, parts: dict[str, Saved]) -> object:
     return {
         **state,
         "board": {name: value for name, value in board.items() if name not in _POLLED},
-        "parts": {**saved, **missing, "interrupts": {"has_apics": False}},
+        "parts": {**saved, **missing, "interrupts": {"has_apics": False, "starting": []}},
     }

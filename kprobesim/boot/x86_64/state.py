@@ -13,7 +13,16 @@ from typing import Any
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn.engine import Engine
 
-__all__ = ["HF_CPL", "HF_CS32", "HF_CS64", "HF_INHIBIT_IRQ", "HF_SS32", "X86State", "find_state"]
+__all__ = [
+    "HF_ADDSEG",
+    "HF_CPL",
+    "HF_CS32",
+    "HF_CS64",
+    "HF_INHIBIT_IRQ",
+    "HF_SS32",
+    "X86State",
+    "find_state",
+]
 
 _u32, _u64 = ctypes.c_uint32, ctypes.c_uint64
 

@@ -47,6 +47,10 @@ class Context:
             raise EngineError("Unicorn's context is not as expected; is this a new version of it?")
         return self._address + whole - size, size
 
+    def word(self, offset: int) -> ctypes.c_uint64:
+        """The word that many bytes from the first general register, live."""
+        return ctypes.c_uint64.from_address(self._place()[0] + offset)
+
     @property
     def registers(self) -> bytes:
         """All registers, without anything that only this process understands."""

@@ -22,8 +22,6 @@ class Pc:
         self.now = 1000
         self.interrupts = Interrupts(cpus, lambda: self.now, Pit(lambda: self.now))
         self.lapics = self.interrupts.lapics
-        self.started: list[tuple[int, int]] = []
-        self.interrupts.on_start = lambda cpu, page: self.started.append((cpu, page))
         for lapic in self.lapics:
             lapic.write(SVR, ON)
 
@@ -165,13 +163,13 @@ def test_x2apic_has_registers_of_its_own(pc: Pc) -> None:
 def test_init_and_start_begin_a_cpu_once(pc: Pc) -> None:
     pc.lapics[3].accept(0x40)
     pc.send(0, 0x9A | 6 << 8, 3)
-    assert pc.started == [], "no INIT before"
+    assert pc.interrupts.starting == [], "no INIT before"
     pc.send(0, 5 << 8 | 1 << 14 | 1 << 15, 3)
     assert pc.lapics[3].irr == 0
     pc.send(0, 5 << 8 | 1 << 15, 3)  # de-asserted
     for _ in range(2):
         pc.send(0, 0x9A | 6 << 8, 3)
-    assert pc.started == [(3, 0x9A)]
+    assert pc.interrupts.starting == [(3, 0x9A)]
 
 
 def test_an_edge_is_a_message_and_a_level_repeats_until_it_falls(pc: Pc) -> None:
