@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kprobesim.kprobes.kprobe import Kprobe
@@ -10,6 +10,7 @@ from kprobesim.programs.appending import Outlets
 from kprobesim.programs.context import ids_of
 from kprobesim.programs.leaves import Fact
 from kprobesim.programs.stores.entry_layout import Stamp
+from kprobesim.programs.stores.stacks import Stacks
 from kprobesim.programs.stores.stream import Outlet, Stream
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
@@ -80,9 +81,7 @@ class StackTraces:
         numbers: As given.
     """
 
-    def __init__(
-        self, stream: Stream, numbers: Mapping[int, tuple[int, ...]], trace: Surroundings
-    ) -> None:
+    def __init__(self, stream: Stream, numbers: Stacks, trace: Surroundings) -> None:
         self._stream, self.numbers, self._trace = stream, numbers, trace
         self._events: dict[int, TraceEvent] = {}
 
