@@ -11,23 +11,25 @@ from kprobesim.image import KernelImage
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.kprobes.manager import KprobesManager
 from kprobesim.programs.actions import Action
-from kprobesim.programs.appending import Append
 from kprobesim.programs.planting import Programs
 from kprobesim.programs.program import Program
-from kprobesim.programs.stores.stream import Outlet, Stream
+from kprobesim.programs.stores.stream import Outlet
 from kprobesim.programs.values import Value
 from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.fetching import Fetching
 from kprobesim.trace.field_values import ProbeFields
 from kprobesim.trace.place import place_of
 from kprobesim.trace.probe import TraceProbe
-from kprobesim.trace.reader import Reader
 from kprobesim.trace.record import RecordLayout
+from kprobesim.trace.trace_array import TraceArray
 
 if TYPE_CHECKING:
     from kprobesim.trace.tracing import Tracing
 
-__all__ = ["EventPrograms", "Told", "planted_of"]
+__all__ = ["EventPrograms", "Records", "Told", "planted_of"]
+
+Records = list[tuple[TraceArray, TraceEvent, int]]
+"""Where a program records: into which buffer, as which event, by which of its actions."""
 
 
 class Told:
@@ -66,8 +68,6 @@ class EventPrograms:
         programs: Plants programs.
         kprobes: Its probes.
         image: What runs.
-        stream: Where events record.
-        reader: Reads what they have recorded.
     """
 
     def __init__(
@@ -76,27 +76,28 @@ class EventPrograms:
         programs: Programs,
         kprobes: KprobesManager,
         image: KernelImage,
-        stream: Stream,
-        reader: Reader,
     ) -> None:
         self._tracing = tracing
         self._programs = programs
         self._kprobes = kprobes
-        self._stream = stream
-        self._reader = reader
         self._fetching = Fetching(
             image.arch, image.version, lambda symbol: image.symbols[symbol].address
         )
 
-    def of_probe(self, probe: TraceProbe) -> tuple[Program, RecordLayout]:
-        """What is done at a hit of a probe, and how to read what it records."""
+    def of_probe(self, probe: TraceProbe) -> tuple[Program, RecordLayout, Records]:
+        """What is done at a hit of a probe, how to read what it records, and who records where."""
         definition = probe.definition
         values = self._fetching.values(definition, ftrace=self._asks_for_ftrace(definition))
         layout = RecordLayout(definition, values, stacks=self._tracing.stacks)
         fields = self._fields(probe.event, definition, values, lambda: planted_of(probe))
-        actions = self._actions(probe.event, fields, layout)
+        actions: list[Action] = []
+        records: Records = []
+        for array, seen in self._tracing.recorders(probe.event):
+            more, number = array.actions(seen, fields, layout)
+            records.append((array, seen, len(actions) + number))
+            actions += more
         program = Program(actions, returns=definition.returns, maxactive=definition.maxactive)
-        return program, layout
+        return program, layout, records
 
     def told(
         self,
@@ -116,13 +117,13 @@ class EventPrograms:
         layout.fixed = record_bytes
         at: list[Kprobe] = []
         fields = self._fields(event, definition, values, lambda: at[0])
-        run, stores = self._programs.by_python(Program(self._actions(event, fields, layout)))
-        outlet: Outlet = stores[len(event.before)]
+        actions, number = self._tracing.actions(event, fields, layout)
+        run, stores = self._programs.by_python(Program(actions))
+        outlet: Outlet = stores[number]
 
         def know(p: Kprobe) -> None:
             at[:] = [p]
-            self._tracing.buffer.pull()
-            self._reader.know(outlet.number, event, layout, p, in_action=True)
+            self._tracing.know_told(event, outlet, layout, p)
 
         return Told(run, outlet, know)
 
@@ -140,19 +141,6 @@ class EventPrograms:
             name=self._tracing.name,
             context=lambda word: self._tracing.context_at(hit(), word),
         )
-
-    def _actions(
-        self, event: TraceEvent, fields: ProbeFields, layout: RecordLayout
-    ) -> tuple[Action, ...]:
-        """All that a hit does."""
-        when = None if event.predicate is None else event.predicate(fields)
-        task = self._tracing.pids.condition()
-        if task is not None:
-            when = task if when is None else when & task
-        record = Append(layout.values, self._stream, when=when)
-        before = [make(fields) for make in event.before]
-        after = [make(fields) for make in event.after]
-        return (*before, record, *after)
 
     def _asks_for_ftrace(self, definition: ProbeDefinition) -> bool:
         """Whether it reads what another value is in where ftrace is, and that is there."""

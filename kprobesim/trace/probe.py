@@ -22,6 +22,7 @@ class TraceProbe:
         definition: What was written.
         event: The event that it belongs to.
         planted: Its probe and program; ``None``: it waits for its module.
+        outlets: Where its program records, by the event that it is there.
     """
 
     def __init__(self, definition: ProbeDefinition, event: TraceEvent) -> None:
@@ -29,6 +30,7 @@ class TraceProbe:
         self.definition = definition
         self.event = event
         self.planted: Planted | None = None
+        self.outlets: dict[TraceEvent, Any] = {}
         self._hits = self._misses = 0
 
     @property

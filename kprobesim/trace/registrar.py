@@ -55,7 +55,7 @@ class TracingRegistrar:
     def is_enabled(self, event: ProbeEvent) -> bool:
         """See the protocol."""
         found = self._tracing.events.get(f"{event.group}/{event.name}")
-        return found is not None and found.armed
+        return found is not None and self._tracing.is_armed(found)
 
     def check(self, probe: EventProbe) -> None:
         """See the protocol."""

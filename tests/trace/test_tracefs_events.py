@@ -30,7 +30,7 @@ def test_from_a_definition_to_its_lines_and_away(guest: CalledKernel) -> None:
     t = guest.tracefs
     t["kprobe_events"].write("p:digest crc32_le len=$arg3:u64 text=+0($arg2):string\n")
     assert "events/kprobes/digest/format" in t
-    assert t.listdir("events") == ["kprobes", "enable"]
+    assert t.listdir("events")[:2] == ["kprobes", "enable"]
     assert t["events/kprobes/digest/enable"].read() == "0\n"
     guest.call("crc32_le", 0, b"abc\0", 3)
     t["events/kprobes/digest/enable"].write("1\n")
@@ -123,7 +123,7 @@ def test_options_clocks_and_sizes(guest: CalledKernel) -> None:
         ("options/overwrite", "2"),
         ("trace_clock", "counter"),
         ("trace_clock", "nosuch"),
-        ("current_tracer", "function"),
+        ("current_tracer", "wakeup"),
         ("buffer_size_kb", "0"),
     ):
         assert errno_of(lambda p=path, w=text: t[p].write(w)) == errno.EINVAL, path  # type: ignore[misc]

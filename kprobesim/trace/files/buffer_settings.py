@@ -12,7 +12,7 @@ from collections.abc import Callable
 from kprobesim.trace.files.node import File, OpenFile, ReadOnly, Setting
 from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.refusal import refusal
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["FreeBuffer", "buffer_settings"]
 
@@ -26,7 +26,7 @@ class FreeBuffer(File):
 
     mode = 0o200
 
-    def __init__(self, tracing: Tracing) -> None:
+    def __init__(self, tracing: TraceArray) -> None:
         self._tracing = tracing
 
     def store(self, data: bytes) -> int:
@@ -57,7 +57,7 @@ class _Closing(OpenFile):
         self._closed()
 
 
-def buffer_settings(tracing: Tracing) -> dict[str, File]:
+def buffer_settings(tracing: TraceArray) -> dict[str, File]:
     """The files, by name."""
     percent = [_PERCENT]
 

@@ -12,14 +12,14 @@ from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.files.events import Switches
 from kprobesim.trace.files.node import Setting
 from kprobesim.trace.files.refusal import refusal
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["SetEvent", "available_events"]
 
 _MOST = 127  # bytes of a word: EVENT_BUF_SIZE
 
 
-def available_events(tracing: Tracing) -> str:
+def available_events(tracing: TraceArray) -> str:
     """One event a line, the newest first."""
     return "".join(map(_line, _newest_first(tracing)))
 
@@ -30,7 +30,7 @@ class SetEvent(Setting):
     Opened as ``>`` does all are disabled first.
     """
 
-    def __init__(self, tracing: Tracing, switches: Switches) -> None:
+    def __init__(self, tracing: TraceArray, switches: Switches) -> None:
         super().__init__(self._enabled, self._choose)
         self._tracing = tracing
         self._switches = switches
@@ -63,7 +63,7 @@ class SetEvent(Setting):
                 yield event
 
 
-def _newest_first(tracing: Tracing) -> list[TraceEvent]:
+def _newest_first(tracing: TraceArray) -> list[TraceEvent]:
     return list(tracing.events.values())[::-1]
 
 

@@ -13,7 +13,7 @@ from kprobesim.trace.event import TraceEvent
 from kprobesim.trace.files.node import File, Folder, Node, ReadOnly, Setting
 from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.refusal import refusal
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["EventFiles", "EventsFolder", "Switches"]
 
@@ -31,7 +31,7 @@ class Switches:
         expand: Is called first: the buffers get their size with the first event.
     """
 
-    def __init__(self, tracing: Tracing, expand: Callable[[], object]) -> None:
+    def __init__(self, tracing: TraceArray, expand: Callable[[], object]) -> None:
         self._tracing = tracing
         self._expand = expand
 
@@ -84,7 +84,7 @@ class EventsFolder(Folder):
 
     def __init__(
         self,
-        tracing: Tracing,
+        tracing: TraceArray,
         switches: Switches,
         files: EventFiles,
         group_files: Callable[[Callable[[], list[TraceEvent]]], dict[str, File]],

@@ -9,7 +9,7 @@ from pathlib import Path
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.files.node import File
 from kprobesim.trace.files.refusal import refusal
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["FUNCTION", "TraceMarker"]
 
@@ -24,7 +24,7 @@ class TraceMarker(File):
 
     mode = 0o220
 
-    def __init__(self, tracing: Tracing) -> None:
+    def __init__(self, tracing: TraceArray) -> None:
         self._tracing = tracing
 
     def store(self, data: bytes) -> int:

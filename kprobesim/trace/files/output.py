@@ -10,7 +10,7 @@ from kprobesim.trace.buffer import TraceBuffer
 from kprobesim.trace.files.node import File, OpenFile, Setting
 from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.refusal import refusal
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["Buffer", "TraceFile", "TracePipe", "text_of"]
 
@@ -19,7 +19,7 @@ _PAGE = 4096 - 16  # what a page of the buffer holds behind its header
 _LEAST = 2  # pages: so many it has before the first event is enabled
 
 
-def text_of(tracing: Tracing, buffer: TraceBuffer) -> Iterator[str]:
+def text_of(tracing: TraceArray, buffer: TraceBuffer) -> Iterator[str]:
     """The text of a buffer, in pieces: what stands above the entries, and a line for each."""
     entries = iter(buffer)
     yield tracing.view.header(buffer)
@@ -33,7 +33,7 @@ class TraceFile(File):
 
     mode = 0o640
 
-    def __init__(self, tracing: Tracing) -> None:
+    def __init__(self, tracing: TraceArray) -> None:
         self._tracing = tracing
 
     def chunks(self) -> Iterator[str]:
@@ -52,7 +52,7 @@ class TraceFile(File):
 class TracePipe(File):
     """``trace_pipe``: what is read is gone from the buffer; who finds it empty waits (EAGAIN)."""
 
-    def __init__(self, tracing: Tracing) -> None:
+    def __init__(self, tracing: TraceArray) -> None:
         self._tracing = tracing
 
     def open(self, flags: int) -> OpenFile:
@@ -89,7 +89,7 @@ class _OpenPipe(OpenFile):
 class Buffer:
     """The size of the ring buffer, which is small until it is used."""
 
-    def __init__(self, tracing: Tracing) -> None:
+    def __init__(self, tracing: TraceArray) -> None:
         self._tracing = tracing
         self._expanded = False
 

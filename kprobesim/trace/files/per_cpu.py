@@ -6,12 +6,12 @@ from kprobesim.trace.files.node import Node, ReadOnly, Table
 from kprobesim.trace.files.output import Buffer, TraceFile, TracePipe
 from kprobesim.trace.files.raw import TracePipeRaw
 from kprobesim.trace.raw.records import Records
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["per_cpu"]
 
 
-def per_cpu(tracing: Tracing, buffer: Buffer, records: Records, snapshot: Node) -> Table:
+def per_cpu(tracing: TraceArray, buffer: Buffer, records: Records, snapshot: Node) -> Table:
     """The folder; the guest has one CPU.
 
     Args:

@@ -9,7 +9,7 @@ from kprobesim.trace.files.node import File, Setting, Table
 from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.option_names import IMITATED, is_of, options_of
 from kprobesim.trace.files.refusal import refusal
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["Options", "clock_file"]
 
@@ -26,7 +26,7 @@ _THE_SAME = ("local", "global", "perf", "mono", "mono_raw", "boot")
 class Options:
     """Which options are on; those of a kernel's version, in the kernel's order."""
 
-    def __init__(self, tracing: Tracing, version: tuple[int, ...]) -> None:
+    def __init__(self, tracing: TraceArray, version: tuple[int, ...]) -> None:
         self._tracing = tracing
         self._options = options_of(version)
         for option in self._options:
@@ -79,7 +79,7 @@ class Options:
             self._tracing.saved.keeps_tgids = on
 
 
-def clock_file(tracing: Tracing, arch: str, version: tuple[int, ...]) -> File:
+def clock_file(tracing: TraceArray, arch: str, version: tuple[int, ...]) -> File:
     """``trace_clock``: the clocks that there are, the chosen one in brackets.
 
     All that count nanoseconds tell one time here; the others cannot be chosen.

@@ -9,7 +9,7 @@ from kprobesim.trace.files.node import Setting
 from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.output import text_of
 from kprobesim.trace.image_texts import kernel_text
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["SnapshotFile"]
 
@@ -26,7 +26,9 @@ class SnapshotFile(Setting):
         expand: Is called first: the buffers get their size.
     """
 
-    def __init__(self, image: KernelImage, tracing: Tracing, expand: Callable[[], object]) -> None:
+    def __init__(
+        self, image: KernelImage, tracing: TraceArray, expand: Callable[[], object]
+    ) -> None:
         super().__init__(self._show, self._do)
         self._image = image
         self._tracing = tracing

@@ -21,7 +21,7 @@ from kprobesim.trace.filters.nodes import Node
 from kprobesim.trace.filters.numbers import kstrtoul
 from kprobesim.trace.filters.parse import parse_filter
 from kprobesim.trace.synthetic.events import SyntheticEvents
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 from kprobesim.trace.triggers.error import TriggerError
 from kprobesim.trace.triggers.event_triggers import EventTriggers
 from kprobesim.trace.triggers.gate import Gate
@@ -79,7 +79,7 @@ class Triggers:
 
     def __init__(
         self,
-        tracing: Tracing,
+        tracing: TraceArray,
         facts: FilterFacts,
         log: ErrorLog,
         synthetic: SyntheticEvents,

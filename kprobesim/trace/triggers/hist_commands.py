@@ -22,7 +22,7 @@ from kprobesim.trace.hist.definition import HistDefinition, define_hist
 from kprobesim.trace.hist.error import HistError, LogEntry
 from kprobesim.trace.hist.histogram import Histogram, HistStream
 from kprobesim.trace.synthetic.event import SyntheticEvent
-from kprobesim.trace.tracing import Tracing
+from kprobesim.trace.trace_array import TraceArray
 from kprobesim.trace.triggers.event_triggers import EventTriggers
 from kprobesim.trace.triggers.gate import Gate
 from kprobesim.trace.triggers.trigger import Trigger, TriggerType
@@ -55,7 +55,7 @@ class HistCommands:
 
     def __init__(
         self,
-        tracing: Tracing,
+        tracing: TraceArray,
         version: tuple[int, ...],
         log: ErrorLog,
         understand: Understand,
