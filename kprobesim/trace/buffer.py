@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from kprobesim.garbage import no_garbage
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.pages import DEFAULT_KB, Pages
 from kprobesim.trace.recorded import Recorded
@@ -26,8 +27,8 @@ class Records(Protocol):
     def forget(self) -> None:
         """Forget that."""
 
-    def make(self, one: Record) -> TraceEntry:
-        """The entry of a record."""
+    def make(self, records: Iterable[Record | TraceEntry]) -> list[TraceEntry]:
+        """The entries of records, and what are entries already."""
 
 
 class _Still:
@@ -102,17 +103,19 @@ class TraceBuffer:
 
     def pull(self) -> None:
         """Fetch what has been recorded."""
-        for recorded, size, time in self._source.fetch():
-            self._put(recorded, size, time)
+        with no_garbage():
+            for recorded, size, time in self._source.fetch():
+                self._put(recorded, size, time)
 
     def _put(self, entry: TraceEntry | Record, size: int, time: int) -> None:
         fits, lost = self._pages.add(size, time)
         if not fits:
             self.dropped += 1
             return
-        for _ in range(min(lost, len(self._entries))):
-            self._entries.popleft()
-        self.overrun += lost
+        if lost:
+            for _ in range(min(lost, len(self._entries))):
+                self._entries.popleft()
+            self.overrun += lost
         self.written += 1
         self._entries.append(entry)
 
@@ -137,13 +140,11 @@ class TraceBuffer:
 
     def __iter__(self) -> Iterator[TraceEntry]:
         self.pull()
-        entries = tuple(self._entry(entry) for entry in self._entries)
+        with no_garbage():
+            entries = self._source.make(self._entries)
         self._entries.clear()
         self._entries.extend(entries)
         return iter(entries)
-
-    def _entry(self, entry: TraceEntry | Record) -> TraceEntry:
-        return entry if isinstance(entry, TraceEntry) else self._source.make(entry)
 
     def __len__(self) -> int:
         self.pull()
@@ -160,8 +161,16 @@ class TraceBuffer:
         self.pull()
         if not self._entries:
             return None
-        entry = self._entries[0] = self._entry(self._entries[0])
+        (entry,) = self._source.make([self._entries[0]])
+        self._entries[0] = entry
         return entry
+
+    def take_all(self) -> list[TraceEntry]:
+        """Take all entries out, as they are now."""
+        entries = [*self]
+        self._entries.clear()
+        self._pages.clear()
+        return entries
 
     def take(self) -> None:
         """The oldest entry is read, and gone."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.programs.context import ids_of
+from kprobesim.programs.stores.entry_layout import HEADER, Stamp
 from kprobesim.programs.stores.stacks import Stacks
 from kprobesim.programs.stores.stream import Stream
 from kprobesim.trace.context import ContextOf
@@ -85,7 +86,7 @@ class Reader:
 
     def fetch(self) -> Iterator[tuple[Recorded | RecordedCall | TraceEntry, int, int]]:
         """What has been recorded since the last time, with its size in the kernel and its time."""
-        sources: dict[int, Source] = {}
+        sources, new = dict[int, Source](), tuple.__new__
         names, traces = self._saved.number, self.stack_traces
         for written in [*self._stream.take()]:
             number, data, at, stamp, time = written
@@ -105,8 +106,8 @@ class Reader:
             source = sources.get(number)
             if source is None:
                 source = sources[number] = self._source(number)
-            one = Recorded(source, data, at, stamp, time)
-            yield one, one.size(self._name), time
+            one = new(Recorded, (source, data, at, stamp, time))
+            yield one, source.size or one.size(self._name), time
 
     def forget(self) -> None:
         """Of what has been recorded since the last time, only the names of tasks count."""
@@ -128,6 +129,7 @@ class Reader:
             p.addr or 0,
             self.contexts(p, in_action=in_action),
             partial(self.show, event),
+            layout.fixed if layout.is_fixed else 0,
         )
 
     def contexts(self, p: Kprobe, *, in_action: bool = False) -> Callable[[int], tuple[int, int]]:
@@ -140,29 +142,50 @@ class Reader:
         assert self._context is not None
         return self._context.at(word, way, in_action=in_action)
 
-    def make(self, one: Recorded | RecordedCall) -> TraceEntry:
-        """The entry of a record; its task has the name that was saved last."""
-        if isinstance(one, RecordedCall):
-            return one.entry()
-        source, data, at, stamp, time = one
-        layout, values = source.layout, source.entry_layout.unpack(data, at)
+    def make(self, records: Iterable[Recorded | RecordedCall | TraceEntry]) -> list[TraceEntry]:
+        """The entries of records; their tasks have the names that were saved last."""
+        entries = list[TraceEntry]()
+        common = dict[tuple[int, int], dict[str, Any]]()
+        made, name, of = entries.append, self._name, TraceEntry.of
+        for one in records:
+            if not isinstance(one, Recorded):
+                made(one.entry() if isinstance(one, RecordedCall) else one)
+                continue
+            source, data, at, stamp, time = one
+            key = id(source), id(stamp)
+            shared = common.get(key)
+            if shared is None:
+                shared = common[key] = self._common(source, stamp)
+            layout, plain = source.layout, source.entry_layout.unpack_plain
+            if plain is not None:
+                values: Sequence[Any] = plain(data, at + HEADER)
+            else:
+                values = source.entry_layout.unpack(data, at)
+            entry = shared.copy()
+            entry["time"], entry["fields"] = time, layout.fields(values, name)
+            if layout.definition.returns:
+                entry["ip"] = values[0]
+            if layout.stacks:
+                entry["stack"] = self._stacks.get(values[-1])
+            made(of(entry))
+        return entries
+
+    def _common(self, source: Source, stamp: Stamp) -> dict[str, Any]:
+        """What entries of one source have in common behind a stamp."""
         pid, tgid = ids_of(stamp.ids)
         flags, preempt_count = source.context(stamp.context)
-        returns = layout.definition.returns
-        return TraceEntry.of(
-            {
-                "time": time,
-                "cpu": stamp.cpu,
-                "pid": pid,
-                "tgid": tgid,
-                "comm": self._saved[pid],
-                "flags": flags,
-                "preempt_count": preempt_count,
-                "event": source.name,
-                "ip": values[0] if returns else source.address,
-                "func": source.address if returns else None,
-                "fields": layout.fields(values, self._name),
-                "stack": self._stacks.get(values[-1]) if layout.stacks else None,
-                "show": source.show,
-            }
-        )
+        return {
+            "time": stamp.now,
+            "cpu": stamp.cpu,
+            "pid": pid,
+            "tgid": tgid,
+            "comm": self._saved[pid],
+            "flags": flags,
+            "preempt_count": preempt_count,
+            "event": source.name,
+            "ip": source.address,
+            "func": source.address if source.layout.definition.returns else None,
+            "fields": {},
+            "stack": None,
+            "show": source.show,
+        }

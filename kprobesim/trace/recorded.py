@@ -28,6 +28,7 @@ class Source(HexRepr):
         address: Where the probe is.
         context: Tells flags and depth of a hit by its fact "context".
         show: Makes the text of an entry.
+        size: Bytes of a record in the kernel; 0: each has its own.
     """
 
     event: TraceEvent
@@ -37,6 +38,7 @@ class Source(HexRepr):
     address: int
     context: Callable[[int], tuple[int, int]]
     show: Callable[[TraceEntry], str]
+    size: int
 
 
 class Recorded(NamedTuple):
@@ -64,6 +66,4 @@ class Recorded(NamedTuple):
     def size(self, name: Naming) -> int:
         """Bytes of the record in the kernel."""
         layout = self.source.layout
-        if layout.is_fixed:
-            return layout.fixed
         return layout.size(layout.fields(self.values, name))

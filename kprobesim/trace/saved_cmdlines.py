@@ -24,7 +24,9 @@ from kprobesim.programs.stores.stream import Stream
 __all__ = ["SavedCmdlines"]
 
 _IDLE, _UNKNOWN = "<idle>", "<...>"
-_MOST, _MOST_BEFORE_5_15 = 6552, 8190  # what fits into the 256 KiB that are allocated for 128
+_FIRST = 128  # SAVED_CMDLINES_DEFAULT
+_HEAD = 131_096  # bytes of struct saved_cmdlines_buffer, before its names
+_ENTRY, _ENTRY_BEFORE_5_15 = TASK_COMM_LEN + 4, TASK_COMM_LEN  # with the number of a task, or not
 _ONE_ALLOCATION = 5, 15
 
 
@@ -42,13 +44,19 @@ class SavedCmdlines:
     ) -> None:
         """Nobody is known."""
         self.number = -1
-        self.most = _MOST_BEFORE_5_15 if image.version < _ONE_ALLOCATION else _MOST
+        self._entry = _ENTRY_BEFORE_5_15 if image.version < _ONE_ALLOCATION else _ENTRY
+        self.make_room(_FIRST)
         self.keeps_tgids = False
         self._names: dict[int, str] = {}
         self._tgids: dict[int, int] = {}
         self._programs, self._tasks, self._image = programs, tasks, image
         self._stream = stream
         self._follows = False
+
+    def make_room(self, number: int) -> None:
+        """Keep ``number`` names, and what else fits: whole powers of two of bytes are allocated."""
+        size = 1 << (_HEAD + number * self._entry - 1).bit_length()
+        self.most = (size - _HEAD) // self._entry
 
     def follow(self, wanted: bool) -> None:
         """Save names at switches from now on, where the kernel tells of them."""

@@ -89,6 +89,7 @@ class Trace(Sequence[TraceEntry]):
         self._limit = limit
         self._entries: list[TraceEntry] = []
         self._taken = self._lost = 0
+        self._stacks_before = self._stacks_after = traced.tracing.stack_traces.numbers.lost
         self._undo = ExitStack()
         self._events: dict[str, TraceEvent] = {}
         self._profile: list[ProfileRow] = []
@@ -192,6 +193,7 @@ class Trace(Sequence[TraceEntry]):
         with self._traced.turn:
             self._entries += self._take()
             self._profile = self._count()
+            self._stacks_after = self._traced.tracing.stack_traces.numbers.lost
             self._undo.close()
 
     def _count(self) -> list[ProfileRow]:
@@ -223,13 +225,12 @@ class Trace(Sequence[TraceEntry]):
         return entries
 
     def _take(self) -> list[TraceEntry]:
-        found = []
-        for entry in self._traced.tracing.buffer.consume():
-            if self.full:
-                self._lost += 1
-                continue
-            self._taken += 1
-            found.append(entry)
+        found = self._traced.tracing.buffer.take_all()
+        if self._limit:
+            room = self._limit - self._taken
+            self._lost += len(found[room:])
+            del found[room:]
+        self._taken += len(found)
         if self.full:
             self._traced.tracing.on = False
         return found
@@ -277,6 +278,15 @@ class Trace(Sequence[TraceEntry]):
     def lost(self) -> int:
         """Entries that were recorded and are not kept, because of ``limit``."""
         return self._lost
+
+    @property
+    def lost_stacks(self) -> int:
+        """Entries without the stack that they should have: too many different ones had come.
+
+        A kernel has numbers for 16,384 of them (:attr:`Kernel.stacks`).
+        """
+        now = self._traced.tracing.stack_traces.numbers.lost
+        return (now if self.active else self._stacks_after) - self._stacks_before
 
     def frames(self, entry: TraceEntry) -> tuple[SourceFrame, ...]:
         """The functions that ``entry`` stands in, innermost first: callers where recorded."""

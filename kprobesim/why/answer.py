@@ -57,6 +57,7 @@ class Branch:
         compared: The values.
         otherwise: What the function would have returned on the other side, found by letting it run
             there; "" where that was not tried.
+        time: Its how-manieth execution in that call decided, counted from 1: the turn of a loop.
     """
 
     function: str
@@ -68,12 +69,15 @@ class Branch:
     condition: str
     compared: tuple[Compared, ...]
     otherwise: str = ""
+    time: int = 1
 
     def lines(self) -> list[str]:
         """For people."""
         shown = [f"decided in {self._where()}"]
         shown += [f"  inlined in {line.function} at {line}" for line in self.place.source[1:]]
         how = {"branch": "taken" if self.taken else "not taken"}.get(self.kind, self.kind)
+        if self.time > 1:
+            how += f", at its execution {self.time}"
         shown.append(f"  {self.place.symbol}: {self.instruction}  ({how})")
         if self.comparison:
             shown.append(f"  behind: {self.comparison}")
@@ -98,6 +102,7 @@ class Branch:
             "instruction": self.instruction,
             "kind": self.kind,
             "taken": self.taken,
+            "time": self.time,
             "comparison": self.comparison or None,
             "condition": self.condition or None,
             "compared": [each.as_dict() for each in self.compared],

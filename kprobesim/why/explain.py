@@ -237,6 +237,7 @@ def _answer(
             says(recording, decision),
             compared_by(recording, frames, decision),
             otherwise,
+            frames.time_of(decision.number),
         )
         caller = decision.frame.caller
         while caller is not None:

@@ -111,6 +111,14 @@ class Frames:
             name = self._functions[address] = self._function(address)
             return name
 
+    def time_of(self, number: int) -> int:
+        """How often instruction ``number`` has run in its call then, with that time."""
+        frame, address = self.of[number], self._recording.address(number)
+        numbers = range(frame.entry, number + 1)
+        return sum(
+            self.of[at] is frame and self._recording.address(at) == address for at in numbers
+        )
+
     def place(self, address: int) -> str:
         """An address as ``function+offset``."""
         found = self._symbols.at(address)

@@ -19,8 +19,9 @@ from kprobesim.machine.registers import PtRegs
 from kprobesim.programs import Program, Record, arg, caller, comm, cpu, now, pid, stack_id, tgid
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.task import TaskCode
+from kprobesim.programs.fault import FAULT
 from kprobesim.programs.guest import guest_of
-from kprobesim.programs.stores.stacks import DEPTH
+from kprobesim.programs.stores.stacks import DEPTH, SLOTS
 from kprobesim.programs.task import TaskFacts
 from kprobesim.sizes import MASK64
 
@@ -190,6 +191,15 @@ def test_stacks_of_callers(guest: CalledKernel, compiled: bool) -> None:
         assert list(stack) == expected[record.left][: len(stack)]
         assert len(stack) == min(len(expected[record.left]), DEPTH)
     assert len({record.stack for record in ring}) == len(set(stacks)) == len(guest.stacks)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_hits_whose_stack_has_no_number_are_counted(guest: CalledKernel, compiled: bool) -> None:
+    guest.stacks.put_all((number, [1]) for number in range(SLOTS))
+    ring = guest.record("gcd", stack=stack_id, compiled=compiled)
+    guest.call("gcd", 12, 18)
+    assert ring[0].stack is FAULT
+    assert guest.stacks.lost == len(ring)
 
 
 def test_stacks_of_a_booted_guest(boots: Boots, real_image: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from kprobesim import CalledKernel, Kprobe, TracefsError, UsageError
 from kprobesim.trace.files.node import File, OpenFile
-from kprobesim.trace.files.numbers import bool_of, number_of
+from kprobesim.trace.files.numbers import bool_of, letter_of, number_of
 
 
 def errno_of(action: Callable[[], object]) -> int | None:
@@ -108,6 +108,8 @@ def test_what_is_no_number() -> None:
     assert errno_of(lambda: number_of("08", 0)) == errno.EINVAL
     assert errno_of(lambda: number_of("256", most=255)) == errno.ERANGE
     assert [bool_of(text) for text in ("y", "N\n", "on", "off", "1x")] == [1, 0, 1, 0, 1]
+    assert [letter_of(text) for text in ("Y", "no\n", "1x")] == [1, 0, 1]
+    assert errno_of(lambda: letter_of("off")) == errno.EINVAL
 
 
 def test_a_thread_that_serves_waits_for_its_turn(guest: CalledKernel) -> None:

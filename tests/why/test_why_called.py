@@ -24,6 +24,7 @@ def test_the_error_is_followed_into_the_function_that_made_it(guest: CalledKerne
     assert why.branch is not None
     assert why.branch.function == "lookup_file"
     assert why.branch.condition.endswith("== 4")  # the loop's end: there are four files
+    assert why.branch.time == 4
     assert [place.symbol.partition("+")[0] for place in why.calls] == [
         "do_sys_open",
         "do_sys_openat2",

@@ -123,6 +123,8 @@ class Output:
         notes = [ended] if ended else []
         if self._trace.full:
             notes.append(f"the limit of {self._entries:,} entries is reached")
+        if self._trace.lost_stacks:
+            notes.append(f"{self._trace.lost_stacks:,} entries have no stack: there are too many")
         if not self._entries and (self._prints or self._exports):
             notes.append("there are no entries: what was defined was not reached, or filtered out")
         notes += [f"{export.path}: {self._entries:,} entries" for export in self._exports]

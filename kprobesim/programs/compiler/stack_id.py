@@ -14,7 +14,7 @@ from kprobesim.arch.architecture import architecture
 from kprobesim.programs.compiler.memory import GuestMemoryCode
 from kprobesim.programs.compiler.walk import I1, I64, const, word_at
 from kprobesim.programs.guest import Guest
-from kprobesim.programs.stores.stacks import DEPTH, MIX, SLOTS
+from kprobesim.programs.stores.stacks import DEPTH, LOST, MIX, SLOTS
 
 __all__ = ["stack_number", "unwound_number"]
 
@@ -199,4 +199,6 @@ def _look_up(b: Any, guest: Guest, addresses: Any, count: Any, value: Any) -> No
     b.position_at_end(known)
     b.ret(number)
     b.position_at_end(full)
+    lost = b.gep(base, [const(LOST)])
+    b.store(b.add(b.load(lost), const(1)), lost)
     b.ret(const(-1))

@@ -27,6 +27,7 @@ __all__ = [
     "STAMP",
     "STAMP_NUMBER",
     "TIME_BITS",
+    "TIME_MASK",
     "EntryLayout",
     "Stamp",
 ]
@@ -35,6 +36,8 @@ HEADER = 8
 """Bytes before an entry's fields: its number in the low bits, and the time above them."""
 NUMBER_BITS = 24
 TIME_BITS = 64 - NUMBER_BITS
+TIME_MASK = (1 << TIME_BITS) - 1
+"""The bits of the time: an entry is not older than its stamp, and not newer by more."""
 STAMP = 32
 """Bytes of a stamp: its header, then the fact "ids" with the CPU's number above it, the fact
 "context", and the time."""
@@ -46,7 +49,6 @@ NO_IDS = MASK64
 
 _LENGTH = Int(32, signed=True)
 _STAMP = Struct("<QQQQ")
-_TIME_MASK = (1 << TIME_BITS) - 1
 _IDS_MASK = (1 << CPU_BIT) - 1
 
 
@@ -83,15 +85,11 @@ class Stamp(NamedTuple):
     @staticmethod
     def header(number: int, time: int) -> int:
         """The first word of an entry of that ``number``, at ``time``."""
-        return number | (time & _TIME_MASK) << NUMBER_BITS
+        return number | (time & TIME_MASK) << NUMBER_BITS
 
     def covers(self, time: int) -> bool:
         """Whether entries at ``time`` may stand behind this stamp: their low bits tell it."""
-        return 0 <= time - self.now <= _TIME_MASK
-
-    def time_of(self, header: int) -> int:
-        """When the entry was written that has such a header: not before the stamp."""
-        return self.now + ((header >> NUMBER_BITS) - self.now & _TIME_MASK)
+        return 0 <= time - self.now <= TIME_MASK
 
 
 NO_STAMP = Stamp(0, 0, 0, 0)
@@ -106,6 +104,8 @@ class EntryLayout:
         least: Bytes of an entry without its strings.
         most: Bytes that an entry may take.
         is_fixed: Whether all take as many: there are no strings.
+        unpack_plain: Unpacks the numbers behind an entry's header, where they are all that there
+            is, and none can be a fault; else ``None``.
     """
 
     def __init__(self, values: Sequence[Value]) -> None:
@@ -117,6 +117,7 @@ class EntryLayout:
         self.least = HEADER + self.numbers.size
         self.most = self.least + sum(strings)
         self.is_fixed = not strings
+        self.unpack_plain = self.numbers.unpack_plain if self.is_fixed else None
         self._strings = tuple(n for n, v in enumerate(self.values) if isinstance(v.type, Str))
 
     def pack(self, header: int, values: Sequence[Any]) -> bytes:

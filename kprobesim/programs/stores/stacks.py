@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from kprobesim.programs.stores.words import Words, new_words
 from kprobesim.sizes import MASK64
 
-__all__ = ["DEPTH", "MIX", "SLOTS", "Stacks"]
+__all__ = ["DEPTH", "LOST", "MIX", "SLOTS", "Stacks"]
 
 DEPTH = 32
 """The callers that are kept of a stack, the innermost first."""
@@ -20,6 +20,8 @@ SLOTS = 1 << 14
 MIX = 0x9E37_79B9_7F4A_7C15
 """The hash of a stack: for each address ``h = (h ^ address) * MIX; h ^= h >> 32``."""
 _SLOT = DEPTH + 1  # words: how many addresses, and they
+LOST = SLOTS * _SLOT
+"""The word behind them: how often there was no room for a stack."""
 
 
 class Stacks(Mapping[int, tuple[int, ...]]):
@@ -31,7 +33,12 @@ class Stacks(Mapping[int, tuple[int, ...]]):
 
     def __init__(self) -> None:
         """None yet."""
-        self.words: Words = new_words(SLOTS * _SLOT)
+        self.words: Words = new_words(LOST + 1)
+
+    @property
+    def lost(self) -> int:
+        """Hits whose stack has no number, since :data:`SLOTS` others have taken all."""
+        return int(self.words[LOST])
 
     def number(self, addresses: Sequence[int]) -> int | None:
         """The number of a stack, a new one if it is new; ``None``: there is no room."""
@@ -47,6 +54,7 @@ class Stacks(Mapping[int, tuple[int, ...]]):
                 return number
             if known == tuple(addresses):
                 return number
+        self.words[LOST] += 1
         return None
 
     def _put(self, number: int, addresses: Sequence[int]) -> None:

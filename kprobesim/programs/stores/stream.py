@@ -17,6 +17,7 @@ from kprobesim.programs.stores.entry_layout import (
     NUMBER_BITS,
     STAMP,
     STAMP_NUMBER,
+    TIME_MASK,
     EntryLayout,
     Stamp,
 )
@@ -184,19 +185,21 @@ class Stream:
 
     def take(self) -> Iterator[Written]:
         """All entries that were written since the last time."""
-        layouts = self._layouts
+        layouts, new = self._layouts, tuple.__new__
         fixed = [0 if one is None or not one.is_fixed else one.least for one in layouts]
         for data in self._chunks():
             words = memoryview(data).cast("Q")
-            at, end, stamp = 0, len(data), NO_STAMP
+            at, end, stamp, since = 0, len(data), NO_STAMP, 0
             while at < end:
                 header = words[at >> 3]
                 number = header & _NUMBER_MASK
                 if number == STAMP_NUMBER:
                     stamp = Stamp.unpack(data, at)
+                    since = stamp.now
                     at += STAMP
                     continue
-                yield Written(number, data, at, stamp, stamp.time_of(header))
+                time = since + ((header >> NUMBER_BITS) - since & TIME_MASK)
+                yield new(Written, (number, data, at, stamp, time))
                 at += fixed[number] or self.layout(number).size(data, at)
 
     def _chunks(self) -> Iterator[bytes]:

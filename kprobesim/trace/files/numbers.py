@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
 
 from kprobesim.sizes import MASK64
 from kprobesim.trace.files.refusal import refusal
 
-__all__ = ["bool_of", "number_of"]
+__all__ = ["bool_of", "letter_of", "number_of"]
 
-_ON_OFF = {"y": True, "t": True, "1": True, "n": False, "f": False, "0": False}
+_YES_NO = {"y": True, "1": True, "n": False, "0": False}
+_ON_OFF = {**_YES_NO, "t": True, "f": False}
 _DIGITS = {10: r"\d+", 0: r"0[xX][\da-fA-F]+|0[0-7]*|[1-9]\d*"}
 _LONGEST = 64  # of what the files copy in
 
@@ -45,6 +47,20 @@ def bool_of(text: str) -> bool:
     word = text.lower()
     if word[:2] in ("on", "of"):
         return word[1] == "n"
-    if word[:1] not in _ON_OFF:
+    return _one_of(_ON_OFF, text)
+
+
+def letter_of(text: str) -> bool:
+    """The same where the kernel looks for itself: ``1``, ``y`` and what else begins so.
+
+    Raises:
+        TracefsError: It is none of them (EINVAL).
+    """
+    return _one_of(_YES_NO, text)
+
+
+def _one_of(words: Mapping[str, bool], text: str) -> bool:
+    first = text[:1].lower()
+    if first not in words:
         raise refusal(errno.EINVAL, f"{text.strip()!r} is neither 1 nor 0")
-    return _ON_OFF[word[0]]
+    return words[first]

@@ -24,7 +24,7 @@ def saved_tasks(tracing: Tracing) -> dict[str, File]:
         size = number_of(text)
         if not 0 < size <= _MOST:
             raise refusal(errno.EINVAL, f"{size} names: give 1 to {_MOST}")
-        tracing.saved.most = size
+        tracing.saved.make_room(size)
 
     return {
         "saved_cmdlines": ReadOnly(tracing.saved_cmdlines),

@@ -73,7 +73,7 @@ def make_tree(
         "instances": InstancesFolder(tracing, parts, triggers_of),
         "kprobe_events": DefinitionsFile(events),
         "kprobe_profile": ReadOnly(lambda: profile(events)),
-        "kprobes": kprobes_folder(kprobes),
+        "kprobes": kprobes_folder(kprobes, image.version),
         "printk_formats": ReadOnly(lambda: printk_formats(image)),
         **synthetic,
     }
