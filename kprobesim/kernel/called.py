@@ -119,7 +119,8 @@ class CalledKernel(Kernel, Racing):
         """Reads the ``task_struct`` objects in its memory."""
         machine, image = self.machine, self.image
         find_current = find_current_task(machine, image)
-        return Tasks(image, machine.memory, find_current, current_task(image))
+        place = find_current, current_task(image)
+        return Tasks(image, machine.memory, *place, lambda: machine.vcpu.number)
 
     @property
     def current(self) -> Task | None:
@@ -340,8 +341,9 @@ class CalledKernel(Kernel, Racing):
         self,
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
+        data_races: bool | str,
     ) -> tuple[Trials, ExitStack]:
-        return self._races.trials(plan, invariant)
+        return self._races.trials(plan, invariant, data_races)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""
