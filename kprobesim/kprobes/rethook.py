@@ -54,7 +54,6 @@ class Returns(ABC):
     def __init__(self, machine: System, paths: PerCpu[HitPath]) -> None:
         self._machine = machine
         self._paths = paths
-        self.cpus = len(paths)
         abi = machine.isa.abi
         self._sp, self._frame = abi.number(abi.stack_pointer), abi.number(abi.frame_pointer)
         self._link = None if abi.link_register is None else abi.number(abi.link_register)
@@ -62,6 +61,11 @@ class Returns(ABC):
         self.followers: list[Follower] = []
         self.trampoline = -1
         """What stands in the place of a return address; -1: nothing does."""
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs there are."""
+        return len(self._paths)
 
     @abstractmethod
     def start(self) -> None:
@@ -90,8 +94,7 @@ class Returns(ABC):
         trampoline = self.trampoline
         free, rp, attach, outer_of = rethook.free, rethook.rp, self.attach, self.outer
         listeners = self._paths[0].steps.listeners
-        tell = self._paths.call(lambda path: path.steps.tell)
-        only = machine.vcpu.engine.window if self.cpus == 1 else None
+        paths, words = self._paths, machine.engine.window
         assert rp is not None
 
         def pre_handler_kretprobe(_p: Kprobe, regs: Any) -> int:
@@ -103,9 +106,8 @@ class Returns(ABC):
             else:
                 rp.nmissed += 1
                 if listeners:
-                    tell(HitKind.MISS, rp.kp, _ACTIVE)
+                    paths.this().steps.tell(HitKind.MISS, rp.kp, _ACTIVE)
                 return 0
-            words = only or machine.vcpu.engine.window
             key = words[stack_pointer]
             if link is None:  # the call has pushed it
                 ri.frame, address = key, read_u64(key)
@@ -163,6 +165,16 @@ class Returns(ABC):
             if ri.rethook.rp is not None:
                 ri.rethook.free.append(ri)
             ri.outer, ri = None, ri.outer
+
+    def _newest_on(self, stack_pointer: int) -> tuple[int, KretprobeInstance]:
+        """The newest call that is followed on a task's stack, of which each CPU runs another one.
+
+        Of all, if none is there.
+        """
+        start = stack_pointer - stack_pointer % _STACK
+        newest = reversed(self.pending.items())
+        here = (pair for pair in newest if start <= pair[0] <= start + _STACK)
+        return next(here, None) or next(reversed(self.pending.items()))
 
     def _forget_deeper(self, key: int) -> None:
         """What was called from a call that has returned, and is still pending, never returns."""
@@ -244,7 +256,11 @@ class TrampolineReturns(Returns):
         if self.trampoline < 0:
             self.trampoline = self._new_trampoline()
             for path in self._paths:
-                path.breakpoints.places[self.trampoline] = self._make_trap(path.steps)
+                self._take_trap(path)
+            self._paths.on_new(self._take_trap)
+
+    def _take_trap(self, path: HitPath) -> None:
+        path.breakpoints.places[self.trampoline] = self._make_trap(path.steps)
 
     def stop(self) -> None:
         """The trampoline stays: calls that are pending come there."""
@@ -262,12 +278,12 @@ class TrampolineReturns(Returns):
         if address != self.trampoline:
             self.recycle(pending.pop(key))
         elif key not in pending and pending:  # before a tail call that moved its return address
-            pending[key] = pending.popitem()[1]
+            pending[key] = pending.pop(self._newest_on(key)[0])
         return pending.get(key)
 
     def _make_trap(self, steps: HitSteps) -> Callable[[], bool]:
         words, stack_pointer, pending = steps.vcpu.engine.window, self._sp, self.pending
-        link, write_u64 = self._link, self._write_u64
+        link, write_u64, newest_on = self._link, self._write_u64, self._newest_on
         returned = self._make_returned(steps)
 
         def trap() -> bool:
@@ -277,7 +293,7 @@ class TrampolineReturns(Returns):
             key = words[stack_pointer]
             newest = pending.get(key)
             if newest is None:  # arguments were taken off the stack, or a return address moved
-                key, newest = next(reversed(pending.items()))
+                key, newest = newest_on(key)
             if link is None:
                 write_u64(newest.frame, newest.ret_addr)
             returned(key, newest)
@@ -309,11 +325,21 @@ class HookReturns(Returns):
         tasks: Callable[[], tuple[int, int] | None] = lambda: None,
     ) -> None:
         super().__init__(machine, paths)
-        self._at_site = paths.call(lambda path: self._make_at_site(path.steps))
+        self._at_site = self._make_at_sites()
+        paths.on_new(lambda _path: self._call_anew())
         self._tasks = tasks
         self._of_tasks: list[Watch] = []
-        self._dead_stacks = [0 for _ in paths]  # of the task that has ended on each CPU
+        self._dead_stacks: dict[int, int] = {}  # by CPU, of the task that has ended there
         self._sites: dict[int, Watch] = {}
+
+    def _make_at_sites(self) -> UnguardedArrival:
+        return self._paths.call(lambda path: self._make_at_site(path.steps))
+
+    def _call_anew(self) -> None:
+        """There is one CPU more: let the hooks that there are call what hears of all."""
+        self._at_site = self._make_at_sites()
+        for site in self._sites.values():
+            self._machine.code_watch.call_instead(site, self._at_site)
 
     def start(self) -> None:
         """Hear of tasks that end."""
@@ -328,7 +354,7 @@ class HookReturns(Returns):
     def stop(self) -> None:
         """Leave no hook behind. What is still pending has nobody to be told."""
         self.pending.clear()
-        self._dead_stacks = [0 for _ in self._paths]
+        self._dead_stacks.clear()
         for watch in (*self._sites.values(), *self._of_tasks):
             self._machine.code_watch.unwatch(watch)
         self._sites.clear()
@@ -385,7 +411,7 @@ class HookReturns(Returns):
     def _on_task_switched(self, _address: int) -> None:
         """``kprobe_flush_task()``, for a task that the CPU has left for ever."""
         number = self._machine.vcpu.number
-        start, self._dead_stacks[number] = self._dead_stacks[number], 0
+        start = self._dead_stacks.pop(number, 0)
         if start:
             for key in [key for key in self.pending if start < key <= start + _STACK]:
                 self.recycle(self.pending.pop(key))
