@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from kprobesim.image import load_image
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
-os.environ["KPROBESIM_CACHE"] = "off"  # but for real kernels: see image_cache
+os.environ["KPROBESIM_CACHE"] = "off"  # but for real kernels: see below
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     # Dozens of processes would compile all of the package: they may, once, and beside the tree.
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(ROOT / ".cache" / "bytecode")
@@ -32,41 +32,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "test_blocks_run_as_printed" not in item.nodeid)
 
 
-def pytest_collection_finish() -> None:
-    """Leave what thousands of collected tests are made of to no later search for garbage."""
-    _leave_alone()
+@pytest.fixture(scope="module", autouse=True)
+def kept_by_others() -> None:
+    """What other modules' tests have left is kept by caches: no search for garbage walks it again.
 
-
-def _leave_alone() -> None:
-    """Let no later search for garbage walk what there is now."""
+    At a module's start, since what its last test has used is still held when it ends.
+    """
     gc.collect()
     gc.freeze()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def kept_by_modules() -> Iterator[None]:
-    """What the tests of a module leave behind is kept by caches: the next ones do not walk it."""
-    yield
-    _leave_alone()
-
-
-@pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def _shared_folder(config: pytest.Config) -> Path:
     """A folder of this run, for all its processes."""
-    own = tmp_path_factory.getbasetemp()
-    return own if worker_id == "master" else own.parent
+    own: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    return own.parent if hasattr(config, "workerinput") else own
 
 
-@pytest.fixture(autouse=True)
-def image_cache(
-    request: pytest.FixtureRequest, shared_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Let what was unpacked of a real kernel serve all tests of this run: it takes seconds.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let what was unpacked and booted of real kernels serve all tests of this run.
 
-    Nothing is kept of other images: whether one test ran says nothing to another.
+    Nothing is kept of other images: whether one test ran says nothing to another. No fixture does
+    this, as those of a module or of the whole session come before those of a test.
     """
-    if request.node.get_closest_marker("real_kernel"):
-        monkeypatch.setenv("KPROBESIM_CACHE", str(shared_folder / "images"))
+    real = item.get_closest_marker("real_kernel")
+    folder = _shared_folder(item.config) / "images"
+    os.environ["KPROBESIM_CACHE"] = str(folder) if real else "off"
 
 
 @pytest.fixture(params=["x86_64", "arm64"])
@@ -172,9 +163,9 @@ def _fetched(what: str, fetch: Callable[[], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def boots(shared_folder: Path) -> Boots:
+def boots(pytestconfig: pytest.Config) -> Boots:
     """Boots of real kernels, each done once a run of the tests."""
-    folder = shared_folder / "boots"
+    folder = _shared_folder(pytestconfig) / "boots"
     folder.mkdir(exist_ok=True)
     return Boots(folder)
 

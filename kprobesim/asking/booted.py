@@ -18,7 +18,7 @@ from kprobesim.boot.initramfs import Entry
 from kprobesim.boot.stop import Stop
 from kprobesim.errors import KprobesimError, SnapshotError
 from kprobesim.image import KernelImage, load_image
-from kprobesim.image.cache import content_key, make_room
+from kprobesim.image.cache import content_key, make_room, note_use
 from kprobesim.image.files.source import open_file
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.open import boot_image, resume_kernel
@@ -63,7 +63,7 @@ def booted_kernel(
     if entry is not None and entry.is_file():
         try:
             kernel = resume_kernel(entry)
-            os.utime(entry)
+            note_use(entry)
         except (SnapshotError, OSError) as error:  # of an older version of ours, for one
             _log.info("%s boots again: %s", path, error)
         else:

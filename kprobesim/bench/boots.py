@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
@@ -32,7 +33,7 @@ def boot_contest(path: Path, arch: str, sizes: Sizes) -> Contest:
     def contender(count: int, target: Target | None) -> Contender:
         def run() -> float:
             kernel = Kernel.boot(path)
-            names = list(kernel.functions("*")[:count])
+            names = list(islice(filter(kernel.check, kernel.functions("*", refused=True)), count))
             counts = kernel.plant(names, Program((Count(),))) if count else None
             taken = seconds(lambda: kernel.run(USER_SPACE, timeout=_LIMIT_S))
             check("whether any was counted", counts is not None and counts.hits > 0, count > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from kprobesim.boot.computer import Computer
@@ -296,6 +296,18 @@ class Board(Computer):
         if self.panics.is_over:
             self.panics.forget()
             self.fail(GuestPanic, panic_line(self.console))
+
+    def awake(self) -> None:
+        """Between two runs: the CPU that runs was given something to do, and waits no more."""
+        if self.turns is not None:
+            self.turns.awake()
+
+    def each_cpu(self) -> Iterator[int]:
+        """Between two runs: each CPU that is on, as the one that runs; the present one first.
+
+        Who ends the iteration early leaves it so.
+        """
+        return iter((0,)) if self.turns is None else self.turns.each()
 
     def attend(self, wait: Callable[[float], object] | None) -> None:
         """Somebody types: ``wait(seconds)`` waits so long for keys, at most, and sends them.

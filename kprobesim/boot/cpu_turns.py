@@ -6,6 +6,7 @@ matter. A CPU that alone can run has no turns: its run ends when another one wak
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.hang import LastCalm
@@ -166,6 +167,21 @@ class CpuTurns(Saved):
         if type(blocks) is not int or blocks < 1:
             raise UsageError(f"the policy {self.policy!r} gives {blocks!r} blocks: give 1 or more")
         return number, blocks
+
+    def awake(self) -> None:
+        """The CPU that runs waits no more: somebody gave it registers with something to do."""
+        self.waiting[self.running] = False
+
+    def each(self) -> Iterator[int]:
+        """Between two runs: let each CPU that is on be the one that runs, the present one first.
+
+        Who ends the iteration early leaves it so: that CPU's turn goes on.
+        """
+        running = self.running
+        for number in (running, *(n for n in range(len(self.on)) if n != running and self.on[n])):
+            self._switch(number)
+            yield number
+        self._switch(running)
 
     def _switch(self, number: int) -> None:
         board = self._board

@@ -10,8 +10,11 @@ from kprobesim.late_dataclasses import dataclass
 
 __all__ = ["TURN", "Policy", "RoundRobin"]
 
-TURN = 10_000
-"""Blocks of one turn by default: 80 us of the guest's time."""
+TURN = 20_000
+"""Blocks of one turn by default: 160 us of the guest's time.
+
+A switch between two programs costs as much as 8,000 blocks: addresses are translated anew.
+"""
 
 
 class Policy(Protocol):

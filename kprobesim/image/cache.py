@@ -30,13 +30,14 @@ from kprobesim.image.state import pack_image, unpack_image
 from kprobesim.snapshot.container import Container, read_container, write_container
 from kprobesim.user_cache import ABANDONED, MOST, cache_directory
 
-__all__ = ["code_stamp", "content_key", "keep", "load_cached", "make_room"]
+__all__ = ["code_stamp", "content_key", "keep", "load_cached", "make_room", "note_use"]
 
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
 _ENDING = ".kpi"
+_USED = ".used"
 #: Of all that is kept here: what symbolic made of debug information, too.
 _KEPT = (_ENDING, ".symcache")
 _READERS = "image"
@@ -177,6 +178,22 @@ def _write(entry: Path, facts: dict[str, Any], sections: dict[str, bytes]) -> No
         _log.info("what was unpacked is not kept: %s", error)
 
 
+def note_use(entry: Path) -> None:
+    """Say in a file beside ``entry`` that it was used now, for :func:`make_room`.
+
+    Nothing happens to the entry itself: somebody may have it open who reads it bit by bit, and who
+    could not tell that from another content.
+    """
+    entry.with_suffix(_USED).touch(mode=0o600)
+
+
+def _last_use(entry: Path, status: os.stat_result) -> float:
+    try:
+        return max(status.st_mtime, entry.with_suffix(_USED).stat().st_mtime)
+    except OSError:
+        return status.st_mtime
+
+
 def make_room(newest: Path) -> None:
     """Delete entries beside and like ``newest`` that were not used for longest.
 
@@ -192,9 +209,10 @@ def make_room(newest: Path) -> None:
             if status.st_mtime < time.time() - ABANDONED:
                 file.unlink(missing_ok=True)
         elif file.suffix == newest.suffix:
-            entries.append((status.st_mtime, status.st_size, file))
+            entries.append((_last_use(file, status), status.st_size, file))
     room = MOST
     for _, size, file in sorted(entries, reverse=True):
         room -= size
         if room < 0 and file != newest:
             file.unlink(missing_ok=True)
+            file.with_suffix(_USED).unlink(missing_ok=True)

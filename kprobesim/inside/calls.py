@@ -63,7 +63,7 @@ class _Parked:
     regs: PtRegs
     when: int
     task: int | None
-    counts: list[tuple[int, bytes]]
+    counts: list[bytes]
 
 
 class GuestCalls:
@@ -309,6 +309,7 @@ class GuestCalls:
         machine = self._machine
         machine.cpu.prepare_call(machine.memory, stack & ~15, arguments, pads.back)
         machine.regs.ip = target
+        self._board.awake()
         pads.expect_return()
 
     def _restore(self, parked: _Parked) -> None:
@@ -335,10 +336,10 @@ class GuestCalls:
 
     # -- getting out of it -------------------------------------------------------------------------
 
-    def _counts(self) -> list[tuple[int, bytes]]:
-        """What the kernel counts for the running task while it holds something: place, value."""
+    def _counts(self) -> list[bytes]:
+        """What the kernel counts for the running task while it holds something."""
         memory = self._machine.memory
-        return [(place, memory.read(place, 4)) for place in self._standing.counters()]
+        return [memory.read(place, 4) for place in self._standing.counters()]
 
     def _give_up(self, pads: CallPads, parked: _Parked, stack: int) -> None:
         """The call will not return here: take its kworker away from it, as soon as that runs.
@@ -349,7 +350,7 @@ class GuestCalls:
             reached = self._oops.seen or self._reach(parked)
         if reached:
             pads.forget()
-            for place, value in parked.counts:
+            for place, value in zip(self._standing.counters(), parked.counts, strict=True):
                 self._machine.memory.write(place, value)
             self._restore(parked)
         else:
@@ -361,25 +362,26 @@ class GuestCalls:
         """Let the guest run on to where the kworker itself runs, not an interrupt's handler."""
         standing, board = self._standing, self._board
         for _ in range(_TRIES):
-            if (
-                standing.task() == parked.task
-                and standing.takes_interrupts()
-                and not self._in_interrupt(parked)
-            ):
-                return True
+            for _cpu in board.each_cpu():
+                if (
+                    standing.task() == parked.task
+                    and standing.takes_interrupts()
+                    and not self._in_interrupt()
+                ):
+                    return True
             try:
                 board.run(seconds=_TRY_SECONDS)
             except Exception:  # a handler's, again; what matters is the one before
                 return False
             if board.ended is not None:
                 return False
-        return standing.task() == parked.task and not self._in_interrupt(parked)
+        return any(
+            standing.task() == parked.task and not self._in_interrupt() for _cpu in board.each_cpu()
+        )
 
-    def _in_interrupt(self, parked: _Parked) -> bool:
-        if not parked.counts:
-            return False
-        place, _ = parked.counts[0]
-        return bool(self._machine.memory.read_u32(place) & _IN_INTERRUPT)
+    def _in_interrupt(self) -> bool:
+        places = self._standing.counters()
+        return bool(places and self._machine.memory.read_u32(places[0]) & _IN_INTERRUPT)
 
 
 def _left(deadline: float | None) -> float | None:

@@ -50,7 +50,7 @@ class OopsWatch:
             self._hooked = True
             self._hook()
         machine, standing, faults = self._machine, self._standing, self._faults
-        witnesses = machine.vcpu.traps.witnesses
+        witnesses = [vcpu.traps.witnesses for vcpu in machine.vcpus]
 
         def remember(vector: int) -> None:
             if not standing.in_user_mode():
@@ -59,11 +59,13 @@ class OopsWatch:
         self.seen = False
         faults.clear()
         self._task = task
-        witnesses.append(remember)
+        for each in witnesses:
+            each.append(remember)
         try:
             yield
         finally:
-            witnesses.remove(remember)
+            for each in witnesses:
+                each.remove(remember)
             self._task = None
 
     def fault(self) -> GuestFault:

@@ -23,13 +23,15 @@ TASK_COMM_LEN = 16
 class Task(HexRepr):
     """A ``task_struct``: its ``address``, and what it said when it was looked at.
 
-    ``pid`` is the thread's, ``tgid`` the process's; ``comm`` the name that the kernel keeps.
+    ``pid`` is the thread's, ``tgid`` the process's; ``comm`` the name that the kernel keeps;
+    ``cpu`` the number of the CPU that it runs on, or ran on last.
     """
 
     pid: int
     tgid: int
     comm: str
     address: int
+    cpu: int = 0
 
     def __str__(self) -> str:
         return f"{self.comm}-{self.pid}"
@@ -39,7 +41,7 @@ class Tasks:
     """Reads tasks of the kernel ``image`` from ``memory``; BTF is read when first needed.
 
     ``find_current()`` gives the address of the running ``task_struct``, ``None`` if there is none;
-    ``place`` is what leads to it while the kernel runs.
+    ``place`` is what leads to it while the kernel runs, and ``number()`` says on which CPU.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Tasks:
         memory: HostAccess,
         find_current: Callable[[], int | None],
         place: CurrentTask,
+        number: Callable[[], int],
     ) -> None:
         self._image = image
         self._memory = memory
         self._find_current = find_current
         self.place = place
+        self._number = number
 
     @cached_property
     def _layout(self) -> tuple[int, int, int, int, int] | None:
@@ -99,18 +103,34 @@ class Tasks:
         """
         self._known()
         address = self._find_current()
-        return None if address is None else self.at(address)
+        return None if address is None else self.at(address, self._number())
 
-    def at(self, address: int) -> Task | None:
-        """The ``task_struct`` at ``address``; ``None`` if nothing is mapped there."""
+    @cached_property
+    def _cpu_at(self) -> int | None:
+        """Where in a ``task_struct`` its CPU is: since 5.16 in its ``thread_info``."""
+        btf = self._image.btf
+        if btf is None:
+            return None
+        at = btf.offset("task_struct", "thread_info.cpu")
+        return btf.offset("task_struct", "cpu") if at is None else at
+
+    def at(self, address: int, cpu: int | None = None) -> Task | None:
+        """The ``task_struct`` at ``address``; ``None`` if nothing is mapped there.
+
+        Args:
+            address: A number.
+            cpu: Which one it runs on, if that is known.
+        """
         assert self._layout is not None
         start, size, pid, tgid, comm = self._layout
         try:
             data = self._memory.read(address + start, size)
+            if cpu is None:
+                cpu = 0 if self._cpu_at is None else self._memory.read_u32(address + self._cpu_at)
         except GuestMemoryError:
             return None
         name = data[comm : comm + TASK_COMM_LEN].partition(b"\0")[0].decode("utf-8", "replace")
-        return Task(_int(data, pid), _int(data, tgid), name, address)
+        return Task(_int(data, pid), _int(data, tgid), name, address, cpu)
 
 
 def _int(data: bytes, at: int) -> int:

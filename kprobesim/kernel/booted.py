@@ -237,8 +237,9 @@ class BootedKernel(Kernel):
         """Reads the guest's ``task_struct`` objects."""
         from kprobesim.inside.tasks import Tasks
 
-        standing = self._standing
-        return Tasks(self.image, self.board.machine.memory, standing.task, standing.current)
+        standing, machine = self._standing, self.machine
+        place = standing.task, standing.current
+        return Tasks(self.image, machine.memory, *place, lambda: machine.vcpu.number)
 
     def _module_types(self) -> Sequence[Btf]:
         return self._guest_image.module_types.all()

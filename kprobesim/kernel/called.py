@@ -119,7 +119,8 @@ class CalledKernel(Kernel, Racing):
         """Reads the ``task_struct`` objects in its memory."""
         machine, image = self.machine, self.image
         find_current = find_current_task(machine, image)
-        return Tasks(image, machine.memory, find_current, current_task(image))
+        place = find_current, current_task(image)
+        return Tasks(image, machine.memory, *place, lambda: machine.vcpu.number)
 
     @property
     def current(self) -> Task | None:

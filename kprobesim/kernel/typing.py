@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kprobesim.errors import ImageError, TypesError, UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
@@ -32,6 +32,7 @@ __all__ = ["Typing"]
 class Typing:
     """The verbs of :class:`~kprobesim.kernel.base.Kernel` that know types."""
 
+    boots: ClassVar[bool]
     image: KernelImage
     machine: System
 
@@ -64,7 +65,23 @@ class Typing:
 
     @abstractmethod
     def _percpu_offset(self) -> int:
-        """What is added to the address of a per-CPU variable to get CPU 0's."""
+        """What is added to the address of a per-CPU variable to get that of the CPU that runs.
+
+        In a kernel that is called: that of CPU 0.
+        """
+
+    def _percpu_offset_of(self, cpu: int | None) -> int:
+        machine = self.machine
+        running = machine.vcpu.number
+        number = running if cpu is None else as_int(cpu, "cpu")
+        if not 0 <= number < len(machine.vcpus):
+            raise UsageError(f"cpu={number}: this guest has {len(machine.vcpus)}, from 0 on")
+        if number == (running if self.boots else 0):
+            return self._percpu_offset()
+        table = self.image.exported("__per_cpu_offset")
+        if table is None:
+            raise UsageError(f"{self.image.path} does not say where the data of other CPUs are")
+        return machine.memory.read_u64(table + 8 * number)
 
     # -- values ------------------------------------------------------------------------------------
 
@@ -92,20 +109,26 @@ class Typing:
             return TypedValue(self._home, found, number=number)
         return TypedValue(self._home, found, address=number)
 
-    def variable(self, name: str | Symbol, type: str | None = None) -> TypedValue:
-        """The kernel's variable ``name``; CPU 0's, if it is a per-CPU one.
+    def variable(
+        self, name: str | Symbol, type: str | None = None, *, cpu: int | None = None
+    ) -> TypedValue:
+        """The kernel's variable ``name``; one CPU's, if it is a per-CPU one.
 
         >>> k.variable("init_task", "struct task_struct").comm.string_()
         b'swapper/0'
+        >>> k.variable("runqueues", cpu=1).nr_running
+        0
 
         Args:
             name: Its symbol.
             type: What it is. BTF knows that of per-CPU variables; of others only some kernels do.
+            cpu: Which CPU's; by default that of the one that runs, as in a handler, or ran last.
 
         Raises:
             ImageError: The kernel was built without CONFIG_DEBUG_INFO_BTF.
             SymbolError: There is no such symbol, or there are several.
             TypesError: The kernel does not say of which type it is, or has no such type.
+            UsageError: There is no such CPU.
             GuestMemoryError: It is a number, and nothing is mapped there.
         """
         from kprobesim.typed.value import TypedValue
@@ -123,7 +146,7 @@ class Typing:
         found = known.type if type is None and known is not None else self._home.find(str(type))
         at = name.address if isinstance(name, Symbol) else self._places.linked_at(text, known)
         if known is not None and known.per_cpu:
-            at += self._percpu_offset()
+            at += self._percpu_offset_of(cpu)
         return TypedValue(self._home, found, address=at)
 
     @cached_property

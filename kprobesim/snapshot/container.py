@@ -278,6 +278,14 @@ class _Unread(Mapping[str, memoryview]):
     def __contains__(self, name: object) -> bool:
         return name in self.places
 
+    def _is_as_it_was(self) -> bool:
+        """Whether nobody has written to it; that its name went to another file is no harm."""
+        status = os.fstat(self._descriptor)
+        found = Identity.of_status(status)
+        if not status.st_nlink:
+            found = found._replace(changed=self._identity.changed)
+        return found == self._identity
+
     def read(self, start: int, size: int) -> bytes:
         """So many bytes behind the header; raises :class:`SnapshotError`."""
         parts, at, end = [b""], _START + start, _START + start + size
@@ -285,7 +293,7 @@ class _Unread(Mapping[str, memoryview]):
             while at < end and (part := os.pread(self._descriptor, end - at, at)):
                 parts.append(part)
                 at += len(part)
-            same = Identity.of(self._descriptor) == self._identity
+            same = self._is_as_it_was()
         except OSError as error:
             raise SnapshotError(self._path, f"cannot be read: {error.strerror}") from error
         if at != end or not same:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.arm64_code import LOOP, bare_guest, say
 
 from kprobesim import open_rules
 from kprobesim.asking.ask import Asked
@@ -14,7 +15,7 @@ from kprobesim.asking.booted import booted_kernel
 from kprobesim.asking.counts import CountedPlace
 from kprobesim.asking.modules import module_files, named_modules, probed_modules
 from kprobesim.asking.run import modules_for, run_counted
-from kprobesim.asking.shell import Shell
+from kprobesim.asking.shell import READY, Shell
 from kprobesim.boot.initramfs import Entry
 from kprobesim.errors import ImageError, KprobesimError, UsageError
 from kprobesim.image import load_image
@@ -23,19 +24,29 @@ from kprobesim.kernel.booted import BootedKernel
 from kprobesim.machine.faults import GuestTimeout
 
 
-def test_a_boot_is_kept(
-    real_arm64_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_boot_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a guest that does nothing but say that its shell waits."""
     monkeypatch.setenv("KPROBESIM_CACHE", str(tmp_path))
+    monkeypatch.setattr("kprobesim.asking.booted.shell_initrd", lambda arch, files: b"")
+    image = bare_guest([*say(READY), LOOP])
+    kernel = tmp_path / "vmlinux"
+    kernel.write_bytes(b"it has a content, of which the name is made")
     heard: list[str] = []
-    first = booted_kernel(real_arm64_image, progress=heard.append)
+    first = booted_kernel(kernel, image=image, progress=heard.append)
     assert any(text.startswith("booting") for text in heard)
-    kept = sorted((tmp_path / "booted").glob("*.kps"))
+    (kept,) = (tmp_path / "booted").glob("*.kps")
+    status = kept.stat()
     heard.clear()
-    again = booted_kernel(real_arm64_image, progress=heard.append)
+    again = booted_kernel(kernel, image=image, progress=heard.append)
     assert not any(text.startswith("booting") for text in heard)
     assert (again.time, again.console.text) == (first.time, first.console.text)
-    assert kept and kept == sorted((tmp_path / "booted").glob("*.kps"))
+    # Whoever has it open can go on: it is as it was, though its use was noted.
+    assert [*(tmp_path / "booted").glob("*.kps")] == [kept]
+    assert (kept.stat().st_mtime_ns, kept.stat().st_ctime_ns) == (
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+    assert kept.with_suffix(".used").stat().st_mtime >= status.st_mtime
 
 
 def test_the_shell_does_what_it_is_told(real_image: Path) -> None:

@@ -17,8 +17,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.fixture(scope="module", autouse=True)
 def nothing_to_collect() -> Iterator[None]:
     """A contest collects garbage before each turn: let it not walk all that other tests keep."""
-    gc.collect()
-    gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc, "unfreeze", lambda: None)  # as each contest does at its end
         yield

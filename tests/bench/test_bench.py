@@ -84,9 +84,10 @@ def test_programs_and_handlers_have_all_ways(report: Report) -> None:
     assert ("jump-empty" in handlers) == (report.contests[0].arch == "x86_64")
 
 
-def test_booted_guests_take_part(real_image: Path, boots: Boots) -> None:
-    plain = Loop(Kernel.load(real_image))
-    loop = Loop(boots.at_run_init(real_image))
+@pytest.mark.real_kernel
+def test_booted_guests_take_part(any_real_image: Path, boots: Boots) -> None:
+    plain = Loop(Kernel.load(any_real_image))
+    loop = Loop(boots.at_run_init(any_real_image))
     rival = plain.on(Plain(plain.kernel, "paged"))  # type: ignore[arg-type]
     for contest in (program_contest(loop, rival, TINY), handler_contest(loop, rival, TINY)):
         assert contest.key.endswith("-booted")

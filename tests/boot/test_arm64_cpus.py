@@ -97,7 +97,7 @@ def test_a_software_interrupt_wakes_the_other_cpu() -> None:
 def test_a_turn_ends_where_a_cpu_spins(hint: int) -> None:
     b = started([hint, 0x17FFFFFF], [*say("1"), *POWER_OFF, LOOP])  # b to the hint
     assert b.run(timeout=5).kind is Stop.POWER_OFF
-    assert b.time < 1e-6  # and a whole turn would take 80
+    assert b.time < 1e-6  # and a whole turn takes 160
 
 
 def test_states_hold_all_cpus() -> None:

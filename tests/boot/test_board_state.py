@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from machine.test_cpu_state import host_pointers
 
-from kprobesim import Kernel, Stop, UsageError
+from kprobesim import Stop, UsageError
 from kprobesim.boot.board import Board
 from kprobesim.boot.boards import board_class
 from kprobesim.boot.initramfs import built_in_initramfs
-from kprobesim.image import KernelImage
+from kprobesim.image import KernelImage, load_image
 
 MEMORY = 128 << 20
-STOPPED = (Stop.SECONDS, Stop.TEXT)
 
 
 def boot(image: KernelImage) -> Board:
@@ -67,22 +66,20 @@ def idle_times(board: Board) -> list[int]:
 
 @pytest.mark.real_kernel
 def test_goes_on_exactly_from_any_point(real_image: Path) -> None:
-    image = Kernel.load(real_image).image
-    undisturbed = boot(image)
-    times = idle_times(undisturbed)
-    expected = outcome(undisturbed)
+    image = load_image(real_image)
+    first = boot(image)
+    assert first.run(seconds=2e-7, timeout=60).kind is Stop.SECONDS  # no page tables yet (ARM64)
+    other = moved(first, image)
+    times = idle_times(other)
+    expected = outcome(other)
     assert expected[0] in (Stop.POWER_OFF, Stop.HALT)
     assert "17 of 17 steps passed" in expected[1]
-    first = boot(image)
-    for stop in (
-        {"seconds": 2e-7},  # no page tables yet (ARM64)
-        {"until": "kprobesim init"},  # in a program's system call
-        {"at": times[-1]},
-    ):
-        if "at" in stop:
-            stop = {"seconds": (stop["at"] - first.clock.now()) / 1e9}  # type: ignore[operator]
-        assert first.run(**stop, timeout=60).kind in STOPPED  # type: ignore[arg-type]
-        assert outcome(moved(first, image)) == expected
+    assert first.run("kprobesim init", timeout=60).kind is Stop.TEXT  # in a program's system call
+    assert outcome(moved(first, image)) == expected
+    idle = (times[-1] - first.clock.now()) / 1e9
+    assert first.run(seconds=idle, timeout=60).kind is Stop.SECONDS
+    assert outcome(moved(first, image)) == expected
+    assert outcome(first) == expected
 
 
 def small(arch: str) -> Board:

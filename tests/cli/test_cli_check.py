@@ -180,9 +180,10 @@ def test_no_emulator_is_loaded(sample: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_a_snapshot_is_asked_as_it_stands(cli: Cli, real_image: Path, tmp_path: Path) -> None:
+@pytest.mark.real_kernel
+def test_a_snapshot_is_asked_as_it_stands(cli: Cli, any_real_image: Path, tmp_path: Path) -> None:
     """Also its code, out of the RAM in the file: without a CPU."""
-    guest = Kernel.boot(real_image)
+    guest = Kernel.boot(any_real_image)
     guest.run(seconds=0.01)
     file = tmp_path / "guest.kps"
     guest.snapshot(file)

@@ -82,16 +82,16 @@ def test_no_snapshot_of_a_dead_guest(
 
 @pytest.mark.real_kernel
 def test_from_boot_to_every_command(
-    real_image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    any_real_image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, later = str(tmp_path / "a.kps"), str(tmp_path / "b.kps")
     missing = str(tmp_path / "missing" / "a.kps")
-    assert main(["boot", str(real_image), "--until", "x", "--snapshot", missing]) == 1
+    assert main(["boot", str(any_real_image), "--until", "x", "--snapshot", missing]) == 1
     captured = capsys.readouterr()
     assert "name a file in an existing directory" in captured.err
     assert "Linux version" not in captured.out  # told before it ran
 
-    boot = ["boot", str(real_image), "--append", "quiet", "-p", "kernel_clone"]
+    boot = ["boot", str(any_real_image), "--append", "quiet", "-p", "kernel_clone"]
     assert main([*boot, "--until", "kprobesim init", "--snapshot", file]) == 0
     assert f"the guest is in {file}" in capsys.readouterr().out
 
@@ -112,7 +112,7 @@ def test_from_boot_to_every_command(
     assert resumed["snapshot"] == later
     assert [probe["probe"] for probe in resumed["probes"]] == ["kernel_clone"]
 
-    assert main(["resume", later, "-p", "do_exit", "--image", str(real_image)]) == 0
+    assert main(["resume", later, "-p", "do_exit", "--image", str(any_real_image)]) == 0
     shown = capsys.readouterr().out
     assert "17 of 17 steps passed" in shown
     assert "probe kernel_clone: " in shown

@@ -198,9 +198,9 @@ def test_somebody_at_a_terminal_sees_how_far_it_is(sample: Path, tmp_path: Path)
 
 
 @pytest.mark.real_kernel
-def test_a_boot_from_its_first_instruction(cli: Cli, real_image: Path) -> None:
+def test_a_boot_from_its_first_instruction(cli: Cli, any_real_image: Path) -> None:
     events = ("-e", "p start_kernel", "-e", "p:clone kernel_clone", "--limit", "3")
-    outcome = cli("trace", real_image, "--boot", *events)
+    outcome = cli("trace", any_real_image, "--boot", *events)
     assert outcome.code == 0, outcome.err
     lines = [_body(line) for line in outcome.lines if "] " in line]
     assert lines[0].startswith("p_start_kernel_0: (start_kernel+0x0/")
@@ -209,9 +209,9 @@ def test_a_boot_from_its_first_instruction(cli: Cli, real_image: Path) -> None:
 
 
 @pytest.mark.real_kernel
-def test_lines_for_a_shell(cli: Cli, real_image: Path, boots: Boots) -> None:
+def test_lines_for_a_shell(cli: Cli, any_real_image: Path, boots: Boots) -> None:
     event = "p do_sys_openat2 name=+0($arg2):ustring"
-    command = ("trace", real_image, "--run", "cat /etc/nothing", "-e", event)
+    command = ("trace", any_real_image, "--run", "cat /etc/nothing", "-e", event)
     outcome = cli(*command, "-e", "r do_sys_openat2 ret=$retval:s32")
     assert outcome.code == 0, outcome.err
     lines = [line for line in outcome.lines if "] " in line]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from cli.pseudo_terminal import PseudoTerminal
-from makers.boots import Boots
 from shell_example import PROMPT
 
 # A board that runs nothing: it prints what is typed, and "idle" while nothing is.
@@ -110,12 +109,15 @@ def test_a_terminal_that_is_gone_ends_it(program: Path) -> None:
 
 
 @pytest.mark.real_kernel
-def test_a_shell_on_the_users_terminal(real_image: Path, shell_initrd: bytes, boots: Boots) -> None:
-    at_prompt = boots.at_prompt(real_image, shell_initrd)
-    with PseudoTerminal("-m", "kprobesim", "resume", at_prompt, "-p", "do_mkdirat") as tty:
-        tty.wait_for(lambda: tty.is_raw)
-        tty.type("\r")
+def test_a_shell_on_the_users_terminal(
+    real_image: Path, shell_initrd: bytes, tmp_path: Path
+) -> None:
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(shell_initrd)
+    command = ("-m", "kprobesim", "boot", real_image, "--initrd", initrd, "--append", "quiet")
+    with PseudoTerminal(*command, "-p", "do_mkdirat") as tty:
         tty.expect(PROMPT)
+        assert tty.is_raw
         tty.type("echo $((6 * 7))é\r")
         tty.expect("42é\r")
         tty.expect(PROMPT)

@@ -114,30 +114,30 @@ def test_memory_is_read_through_the_guests_page_tables(real_image: Path, boots: 
         assert k.read_cstr(k.symbols["linux_banner"].address).startswith(banner)
 
 
-def test_wrong_use_is_refused(real_image: Path) -> None:
+def test_wrong_use_is_refused(any_real_image: Path) -> None:
     for wrong in ({"append": 5}, {"memory": "lots"}, {"probes": ["kernel_clone"]}):
         with pytest.raises(UsageError):
-            Kernel.boot(real_image, **wrong)
+            Kernel.boot(any_real_image, **wrong)
 
 
-def test_the_command(real_image: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    code = main(["boot", str(real_image), "--append", "quiet", "-p", FORK, "--max-hits", "2"])
+def test_the_command(any_real_image: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = main(["boot", str(any_real_image), "--append", "quiet", "-p", FORK, "--max-hits", "2"])
     out = capfd.readouterr().out
     assert code == 0
     assert "kprobesim init: 17 of 17 steps passed" in out
     assert re.search(rf"hit 2 {FORK}\+0x0/\S+  swapper/0-0  0x", out)
     assert f"probe {FORK}: " in out
-    assert main(["boot", str(real_image), "--until", "no such text", "--seconds", "0.01"]) == 1
+    assert main(["boot", str(any_real_image), "--until", "no such text", "--seconds", "0.01"]) == 1
     capfd.readouterr()
-    assert main(["boot", str(real_image), "-p", "no_such_function"]) == 1
+    assert main(["boot", str(any_real_image), "-p", "no_such_function"]) == 1
     assert "no symbol is named no_such_function" in capfd.readouterr().err
 
 
 def test_json_names_the_task_of_each_hit(
-    real_image: Path, capfd: pytest.CaptureFixture[str]
+    any_real_image: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["-p", "start_kernel", "-p", "do_exit", "--until", "17 of 17"]
-    assert main(["boot", str(real_image), "--json", *arguments]) == 0
+    assert main(["boot", str(any_real_image), "--json", *arguments]) == 0
     hits = json.loads(capfd.readouterr().out)["hits"]
     assert (hits[0]["pid"], hits[0]["comm"]) == (0, "swapper")
     ends = [hit for hit in hits if hit["probe"] == "do_exit" and hit["comm"] == "init"]

@@ -157,6 +157,17 @@ def test_what_changes_while_it_is_used_is_noticed(file: Path) -> None:
         found.section("pages")
 
 
+def test_what_another_file_takes_the_place_of_is_read_on(file: Path) -> None:
+    """As when two processes have booted one kernel, and each keeps it, or room is made."""
+    found = container.read_known(file, lambda digest, identity: True)
+    assert found is not None
+    pages = bytes(container.read_container(file).section("pages"))
+    new = file.with_name("new.kps")
+    new.write_bytes(b"another one")
+    new.replace(file)
+    assert found.section("pages") == pages
+
+
 def test_a_file_written_just_now_is_checked_again(
     folder: Path, file: Path, checked: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,9 @@ from pathlib import Path
 from shell_example import PROMPT
 
 from kprobesim import BootedKernel, Kernel, Stop
+from kprobesim.asking.shell import READY, Shell, shell_initrd
+from kprobesim.image import load_image
+from kprobesim.kernel.open import boot_image
 
 SHELL_APPEND = "quiet nokaslr"  # modules, too, are where they always are
 ENDS = (Stop.POWER_OFF, Stop.HALT)  # a PC without ACPI halts
@@ -67,6 +70,19 @@ class Boots:
             k.snapshot(path)
 
         return self._once(f"{image.name}-prompt.kps", boot)
+
+    def shell(self, image: Path, cpus: int) -> Shell:
+        """A shell of its own, on so many CPUs; its guest was kept as a snapshot on the way."""
+
+        def boot(path: Path) -> None:
+            loaded = load_image(image)
+            initrd = shell_initrd(loaded.arch)
+            k = boot_image(loaded, initrd=initrd, append="quiet", cpus=cpus)
+            assert k.run(READY).kind is Stop.TEXT
+            k.run(seconds=0.01)
+            k.snapshot(path)
+
+        return Shell(Kernel.resume(self._once(f"{image.name}-{cpus}-cpus.kps", boot)))
 
     def outcome(self, image: Path, memory: str = "256M") -> Outcome:
         """The end of a boot that nobody looks into."""
