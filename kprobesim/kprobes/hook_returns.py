@@ -1,4 +1,4 @@
-"""Catching returns without a trace in the guest, by hooks; see :mod:`~kprobesim.kprobes.rethook`."""
+"""Catching returns by hooks, without a trace in the guest; the other way is in rethook.py."""
 
 from __future__ import annotations
 

@@ -14,33 +14,29 @@ import pytest
 
 from kprobesim import CalledKernel, Kernel, Kprobe, KprobeError, KprobeFlag, Kretprobe, call
 from kprobesim.races.lanes import Run
+from kprobesim.races.planned import PlannedCall
 from kprobesim.races.schedule import Slice
-from kprobesim.races.trials import Trial, Trials
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TURNS = (1, 2, 3, 7)
 WORDS = "abcd", "wxyz"
 
 
-class _Turns:
-    """Lets two CPUs take turns of so many instructions."""
+def _take_turns(k: CalledKernel, steps: int, **calls: PlannedCall) -> list[list[int]]:
+    """What calls on two CPUs return that take turns of so many instructions; it is done twice."""
 
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self.results: list[list[int]] = []
-
-    def trials(self, trials: Trials) -> Iterator[Trial]:
+    def turns(_run: Run) -> Iterator[Slice]:
         lanes = trials.lanes.lanes
+        while any(lane.at is not None for lane in lanes):
+            for cpu, lane in enumerate(lanes):
+                if lane.at is not None:
+                    yield Slice(cpu, steps)
 
-        def turns(_run: Run) -> Iterator[Slice]:
-            while any(lane.at is not None for lane in lanes):
-                for cpu, lane in enumerate(lanes):
-                    if lane.at is not None:
-                        yield Slice(cpu, self._steps)
-
+    trials, ending = k._trials({name: [each] for name, each in calls.items()}, None)
+    with ending:
         trial = trials.run(turns)
-        self.results = trial.run.results
-        yield trial
+    assert trial.failure is None
+    return trial.run.results
 
 
 def _probe_everywhere(k: CalledKernel, name: str, seen: list[Any]) -> list[Kprobe]:
@@ -86,10 +82,10 @@ def test_hits_of_interleaved_calls_are_those_of_each_alone(
     alone = _of(0, seen)
     for steps in TURNS:
         seen.clear()
-        turns = _Turns(steps)
-        found = k.race(a=call("strlen", WORDS[0]), b=call("strlen", WORDS[1]), explore=turns)
-        assert found.failure is None
-        assert turns.results == [[4], [4]]
+        assert _take_turns(k, steps, a=call("strlen", WORDS[0]), b=call("strlen", WORDS[1])) == [
+            [4],
+            [4],
+        ]
         for cpu in (0, 1):  # the first schedule is always run twice
             assert _of(cpu, seen) == alone * 2
     assert [p.nmissed for p in planted] == [0] * len(planted) and rp.nmissed == 0
@@ -106,11 +102,11 @@ def test_a_miss_is_that_of_the_cpu_that_handles_another_probe(stepped: CalledKer
     outer = Kprobe("gcd", pre_handler=lambda p, regs: results.append(k.call("strlen", "ab")))
     k.register_kprobes([outer, nested])
     for steps in TURNS:
-        turns = _Turns(steps)
         before = nested.nmissed
-        found = k.race(a=call("strlen", WORDS[0]), b=call("gcd", 12, 18), explore=turns)
-        assert found.failure is None
-        assert turns.results == [[4], [6]]
+        assert _take_turns(k, steps, a=call("strlen", WORDS[0]), b=call("gcd", 12, 18)) == [
+            [4],
+            [6],
+        ]
         assert nested.nmissed == before + 2
     assert outer.nmissed == 0
     assert set(results) == {2}
@@ -134,9 +130,9 @@ def test_detours_of_two_cpus(wait: bool) -> None:
         k.kprobes.wait_for_optimizer()
     for steps in TURNS:
         seen.clear()
-        turns = _Turns(steps)
-        found = k.race(a=call("strlen", WORDS[0]), b=call("strlen", WORDS[1]), explore=turns)
-        assert found.failure is None
-        assert turns.results == [[4], [4]]
+        assert _take_turns(k, steps, a=call("strlen", WORDS[0]), b=call("strlen", WORDS[1])) == [
+            [4],
+            [4],
+        ]
         assert sorted(seen) == [(0, WORDS[0])] * 2 + [(1, WORDS[1])] * 2
     assert p.nmissed == 0
