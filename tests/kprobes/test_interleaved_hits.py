@@ -6,37 +6,32 @@ CPU may come to the same probe, and nothing of a hit is lost, doubled or mixed u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kprobesim import CalledKernel, Kernel, Kprobe, KprobeError, KprobeFlag, Kretprobe, call
-from kprobesim.races.lanes import Run
 from kprobesim.races.planned import PlannedCall
-from kprobesim.races.schedule import Slice
+from kprobesim.races.schedule import Schedule, Slice
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TURNS = (1, 2, 3, 7)
-WORDS = "abcd", "wxyz"
+WORDS = "a string", "and the other"
+LENGTHS = {"a": len(WORDS[0]), "b": len(WORDS[1])}
+FIRST, SECOND = call("strlen", WORDS[0]), call("strlen", WORDS[1])
 
 
-def _take_turns(k: CalledKernel, steps: int, **calls: PlannedCall) -> list[list[int]]:
-    """What calls on two CPUs return that take turns of so many instructions; it is done twice."""
-
-    def turns(_run: Run) -> Iterator[Slice]:
-        lanes = trials.lanes.lanes
-        while any(lane.at is not None for lane in lanes):
-            for cpu, lane in enumerate(lanes):
-                if lane.at is not None:
-                    yield Slice(cpu, steps)
-
-    trials, ending = k._trials({name: [each] for name, each in calls.items()}, None)
-    with ending:
-        trial = trials.run(turns)
-    assert trial.failure is None
-    return trial.run.results
+def _race(k: CalledKernel, steps: int, a: PlannedCall, b: PlannedCall) -> dict[str, int]:
+    """What calls on two CPUs return that take turns of so many instructions at first."""
+    told: list[dict[str, int]] = []
+    some = k.race(preemptions=0, invariant=lambda results: False, a=a, b=b).failure
+    assert some is not None
+    turns = tuple(Slice(number % 2, steps) for number in range(40 // steps))
+    schedule = Schedule(some.schedule.what, 2, turns)
+    found = k.race(schedule=str(schedule), invariant=told.append, a=a, b=b)
+    assert found.failure is None
+    return told[-1]
 
 
 def _probe_everywhere(k: CalledKernel, name: str, seen: list[Any]) -> list[Kprobe]:
@@ -78,16 +73,17 @@ def test_hits_of_interleaved_calls_are_those_of_each_alone(
     rp = Kretprobe("strlen", handler=lambda ri, regs: seen.append((k.cpu, "returned", 0)))
     k.register_kretprobe(rp)
     assert len(planted) > 5
-    assert k.call("strlen", WORDS[0]) == 4
-    alone = _of(0, seen)
+    alone = []
+    for word in WORDS:
+        seen.clear()
+        k.call("strlen", word)
+        alone.append(_of(0, seen))
     for steps in TURNS:
         seen.clear()
-        assert _take_turns(k, steps, a=call("strlen", WORDS[0]), b=call("strlen", WORDS[1])) == [
-            [4],
-            [4],
-        ]
-        for cpu in (0, 1):  # the first schedule is always run twice
-            assert _of(cpu, seen) == alone * 2
+        assert _race(k, steps, a=FIRST, b=SECOND) == LENGTHS
+        for cpu in (0, 1):  # each schedule may be run again
+            hits = _of(cpu, seen)
+            assert hits == alone[cpu] * (len(hits) // len(alone[cpu])) != []
     assert [p.nmissed for p in planted] == [0] * len(planted) and rp.nmissed == 0
     assert [ctl.current_kprobe for ctl in k.kprobes.ctlblk] == [None, None]
     assert not k.kprobes.returns.pending
@@ -102,14 +98,12 @@ def test_a_miss_is_that_of_the_cpu_that_handles_another_probe(stepped: CalledKer
     outer = Kprobe("gcd", pre_handler=lambda p, regs: results.append(k.call("strlen", "ab")))
     k.register_kprobes([outer, nested])
     for steps in TURNS:
+        results.clear()
         before = nested.nmissed
-        assert _take_turns(k, steps, a=call("strlen", WORDS[0]), b=call("gcd", 12, 18)) == [
-            [4],
-            [6],
-        ]
-        assert nested.nmissed == before + 2
+        assert _race(k, steps, a=FIRST, b=call("gcd", 12, 18)) == {"a": len(WORDS[0]), "b": 6}
+        assert nested.nmissed == before + len(results)
+        assert set(results) == {2}
     assert outer.nmissed == 0
-    assert set(results) == {2}
 
 
 @pytest.mark.parametrize("wait", [False, True])
@@ -130,9 +124,7 @@ def test_detours_of_two_cpus(wait: bool) -> None:
         k.kprobes.wait_for_optimizer()
     for steps in TURNS:
         seen.clear()
-        assert _take_turns(k, steps, a=call("strlen", WORDS[0]), b=call("strlen", WORDS[1])) == [
-            [4],
-            [4],
-        ]
-        assert sorted(seen) == [(0, WORDS[0])] * 2 + [(1, WORDS[1])] * 2
+        assert _race(k, steps, a=FIRST, b=SECOND) == LENGTHS
+        assert set(seen) == {*enumerate(WORDS)}
+        assert len(_of(0, seen)) == len(_of(1, seen))
     assert p.nmissed == 0
