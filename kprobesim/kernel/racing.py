@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import ScheduleError, UsageError
@@ -30,6 +32,7 @@ class Racing(ABC):
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | None = None,
         data_races: bool | str = True,
+        debug: str | os.PathLike[str] | None = None,
         most_failures: int = 1,
         progress: Callable[[str], None] | None = None,
         **programs: PlannedCall | Sequence[PlannedCall],
@@ -49,6 +52,8 @@ class Racing(ABC):
             data_races: Whether two accesses of one place that nothing orders are a failure. Those
                 that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
                 and stores of up to 8 bytes are, are told only with "all".
+            debug: The vmlinux with the kernel's debug information, or the package that has it, for
+                source lines in reports; by default the image's own file is looked into.
             most_failures: End when so many different failures were found.
             progress: Hears how far it is.
             **programs: By name, what each CPU does: ``call(...)`` or a list of calls.
@@ -74,7 +79,9 @@ class Racing(ABC):
         parsed = None if schedule is None else Schedule.parse(schedule)
         if data_races not in (True, False, "all"):
             raise UsageError(f"data_races={data_races!r}: give True, False or 'all'")
-        trials, ending = self._trials(plan, invariant, data_races)
+        trials, ending = self._trials(
+            plan, invariant, data_races, None if debug is None else Path(debug)
+        )
         with ending:
             if parsed is None:
                 return explore_all(trials, chosen, most_failures=most_failures, progress=progress)
@@ -84,7 +91,7 @@ class Racing(ABC):
                     "arguments"
                 )
             trial = trials.follow(parsed.slices, strict=True)
-            return Exploration(1, list(trial.failures))
+            return Exploration(1, [trials.report(failure) for failure in trial.failures])
 
     @abstractmethod
     def _trials(
@@ -92,5 +99,6 @@ class Racing(ABC):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan`` from the state that the guest is in, and what ends them."""

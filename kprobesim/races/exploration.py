@@ -63,7 +63,7 @@ def explore_all(
         for failure in trial.failures:
             if _kind(failure) not in kinds and len(found.failures) < most_failures:
                 kinds.add(_kind(failure))
-                found.failures.append(shortest(trials, trial, failure))
+                found.failures.append(trials.report(shortest(trials, trial, failure)))
         if len(found.failures) >= most_failures:
             break
         if progress is not None and found.schedules % _LOOK == 0:
