@@ -311,11 +311,11 @@ class BootedKernel(Kernel):
         reason = self.board.run(condition, timeout=timeout, seconds=seconds)
         _log.info("ran until %.9f s: %s", self.time, reason)
         if until is None:
-            return _missing(reason, missed=reason.kind is Stop.TIMEOUT)
+            return StopReason(reason.kind, reason.detail, missed=reason.kind is Stop.TIMEOUT)
         if reason.kind in (Stop.TEXT, Stop.CONDITION):
             return reason
         self._missed(until, reason)
-        return _missing(reason, missed=True)
+        return StopReason(reason.kind, reason.detail, missed=True)
 
     def _missed(self, until: Until, reason: StopReason) -> None:
         """Raise for an end that nobody has asked for."""
@@ -341,13 +341,15 @@ class BootedKernel(Kernel):
         timeout: float | None = 10.0,
         max_instructions: int = 0,
         guard: bool | None = None,
+        cpu: int | None = None,
     ) -> int:
         """Call a guest function in process context and return its 64-bit result.
 
         The guest runs on until one of its kworkers does the call, on a stack of its own: the
         function may sleep, take locks and wait; interrupts, other tasks, probes and time go on.
         Then the kworker's registers are put back, and the guest stands there until it is run or
-        called again. What the function has done to memory stays.
+        called again. What the function has done to memory stays. With ``cpu`` it is a kworker of
+        that CPU, which is on; else of any.
 
         Arguments as for :meth:`Kernel.call`; what needs memory is in the guest's own: kmalloc's,
         where some zeroes behind it tell afterwards if it was overrun (:class:`GuestError`), or with
@@ -362,11 +364,13 @@ class BootedKernel(Kernel):
         """
         check_limits(timeout, max_instructions)
         calls = self._calls
-        calls.arrive(timeout)
+        calls.arrive(timeout, cpu)
         target = code_address(function, self.symbols, self.machine)
         values, lent = pass_arguments(arguments, self._memory, bool(guard))
         try:
-            result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
+            result = calls.call(
+                target, values, timeout=timeout, max_instructions=max_instructions, cpu=cpu
+            )
         except BaseException:
             give_back(lent, self._memory, failed=True)
             raise
@@ -394,7 +398,3 @@ class BootedKernel(Kernel):
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))
-
-
-def _missing(reason: StopReason, *, missed: bool) -> StopReason:
-    return StopReason(reason.kind, reason.detail, missed)
