@@ -78,8 +78,8 @@ class CalledRaces:
             judge = _Judge(kernel, plan, invariant)
             races = None
             if data_races:
-                name, every = self._places.physical_name, data_races == "all"
-                races = DataRaces(self._kinds, len(lanes), machine.symbolize, name, every=every)
+                place, every = self._places.physical_name, data_races == "all"
+                races = DataRaces(self._kinds, len(lanes), machine.symbolize, place, every=every)
             trials = Trials(
                 running,
                 lambda: kernel.restore_state(state),

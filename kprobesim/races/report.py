@@ -1,7 +1,7 @@
 """What a report says beyond a failure's message: the run is done again, and looked at.
 
-At an access, or at the end of the run, each CPU that matters is asked where it stands, who called it
-and which locks it holds.
+At an access, or at the end of the run, each CPU that matters is asked where it stands, who called
+it and which locks it holds.
 """
 
 from __future__ import annotations
