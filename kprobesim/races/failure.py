@@ -36,6 +36,17 @@ class Failure(HexRepr):
     error: Exception | None = None
     details: Any = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return {
+            "kind": self.kind,
+            "message": self.message,
+            "cpu": self.cpu,
+            "trace": list(self.trace),
+            "schedule": str(self.schedule),
+            "slices": [[piece.cpu, piece.steps] for piece in self.schedule.slices],
+        }
+
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.message}"]
         lines += [f"  {line}" for line in self.trace]
