@@ -29,7 +29,8 @@ Each CALLS is what one CPU does: NAME=CALL; CALL ... with calls as for the comma
 comes with its schedule, a short text that shows it again, at any time and on any machine.
 
 examples:
-  kprobesim race vmlinux 'a=do_fork(0, 0)' 'b=do_fork(0, 0)' --invariant 'a != b'
+  kprobesim race vmlinux 'do_fork(0, 0)' 'do_fork(0, 0)'
+  kprobesim race vmlinux 'a=do_fork(0, 0)' 'b=do_fork(0, 0)' --data-races no --invariant 'a != b'
   kprobesim race vmlinux 'a=do_fork(0, 0)' 'b=do_fork(0, 0)' --schedule kps1:eNpz4...
   kprobesim race linux-image.deb --block m=64 --block n=64 \\
       --first '__mutex_init(m, 0, 0); __mutex_init(n, 0, 0)' \\
@@ -40,6 +41,7 @@ exit code: 0: nothing fails; 1: something does; 2: the command line makes no sen
 """
 _NAME = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)")
 _MOST_CPUS = 8
+_DATA_RACES: dict[str, bool | str] = {"yes": True, "no": False, "all": "all"}
 _PERIOD = 2.0  # seconds between two words of progress
 
 
@@ -50,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
         help=COMMANDS["race"],
         description="Make calls on several CPUs of a kernel at once, each time from the same state "
         "and switching between them elsewhere, and tell which schedules go wrong: an oops, a "
-        "warning, a deadlock, a hang, or an invariant of yours that does not hold.",
+        "warning, a deadlock, a hang, a data race, or an invariant of yours that does not hold.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -81,6 +83,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="EXPR",
         help="what must hold after each run: results by name, u32(NAME+8) or u64(symbol) for "
         "memory, s32(a), -ENOMEM, arithmetic, comparisons, and, or, not",
+    )
+    parser.add_argument(
+        "--data-races",
+        choices=tuple(_DATA_RACES),
+        default="yes",
+        help="whether two accesses that nothing orders are a failure (the default); all: also "
+        "those that may be marked, as READ_ONCE() and WRITE_ONCE() are",
     )
     _add_exploring(parser)
     parser.set_defaults(run=run)
@@ -149,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
             preemptions=2 if args.preemptions is None else args.preemptions,
             schedule=args.schedule,
             invariant=None if args.invariant is None else Invariant(args.invariant, places),
+            data_races=_DATA_RACES[args.data_races],
             most_failures=args.failures,
             progress=_progress(),
         )

@@ -44,6 +44,7 @@ class Racing(ABC):
         preemptions: int = 2,
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
+        data_races: bool | str = True,
         most_failures: int = 1,
         progress: Callable[[str], None] | None = None,
         **programs: PlannedCall | Sequence[PlannedCall],
@@ -61,6 +62,9 @@ class Racing(ABC):
             invariant: Called after each run with the results by name (a number, or a list where a
                 CPU makes several calls); false, a text, or an AssertionError is a failure. Or a
                 text with names, numbers and memory that must hold: "a != b and u32(count) == 2".
+            data_races: Whether two accesses of one place that nothing orders are a failure. Those
+                that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
+                and stores of up to 8 bytes are, are told only with "all".
             most_failures: End when so many different failures were found.
             progress: Hears how far it is.
             **programs: By name, what each CPU does: ``call(...)`` or a list of calls.
@@ -77,51 +81,42 @@ class Racing(ABC):
         It raises what a handler of a probe or the invariant raises, too; the guest is in the state
         that it was in then as well.
         """
-        with self.machine.turn:
-            return self._race_in_turn(
-                programs, explore, preemptions, schedule, invariant, most_failures, progress
-            )
-
-    def _race_in_turn(
-        self,
-        programs: Mapping[str, PlannedCall | Sequence[PlannedCall]],
-        explore: str | Explore,
-        preemptions: int,
-        schedule: str | None,
-        invariant: Callable[[dict[str, Any]], object] | str | Invariant | None,
-        most_failures: int,
-        progress: Callable[[str], None] | None,
-    ) -> Exploration:
         from kprobesim.races.exploration import Exploration, explore_all
         from kprobesim.races.exploring import as_explore
         from kprobesim.races.planned import as_program
         from kprobesim.races.schedule import Schedule
 
-        turn = self.machine.turn
-        if turn.count > 1 or self.machine.depth:
-            raise UsageError(
-                "the kernel is in the middle of something: a race cannot be begun in the handler "
-                "of a probe, or by an invariant"
-            )
-        if not programs:
-            raise UsageError("no calls to race: write race(a=call('f', ...), b=call('g', ...))")
+        parsed = None if schedule is None else Schedule.parse(schedule)
         plan = {name: as_program(given, name) for name, given in programs.items()}
         chosen = as_explore(explore, preemptions)
+        if not plan:
+            raise UsageError("no calls to race: write race(a=call('f', ...), b=call('g', ...))")
+        if data_races not in (True, False, "all"):
+            raise UsageError(f"data_races={data_races!r}: give True, False or 'all'")
         if type(most_failures) is not int or most_failures < 1:
             raise UsageError(f"most_failures {most_failures!r}: give a positive number")
-        parsed = None if schedule is None else Schedule.parse(schedule)
-        trials, ending = self._trials(plan, self._as_invariant(invariant, plan))
-        with ending:
-            turn.level = turn.count  # what handlers of probes do is told from what we do
-            if parsed is None:
-                return explore_all(trials, chosen, most_failures=most_failures, progress=progress)
-            if (parsed.what, parsed.cpus) != (trials.what, len(plan)):
-                raise ScheduleError(
-                    "the schedule is of another race: of another kernel, other calls, or other "
-                    "arguments"
+        turn = self.machine.turn
+        with turn:
+            if turn.count > 1 or self.machine.depth:
+                raise UsageError(
+                    "the kernel is in the middle of something: a race cannot be begun in the "
+                    "handler of a probe, or by an invariant"
                 )
-            trial = trials.follow(parsed.slices, strict=True)
-            return Exploration(1, [] if trial.failure is None else [trial.failure])
+            holds = self._as_invariant(invariant, plan)
+            trials, ending = self._trials(plan, holds, data_races)
+            with ending:
+                turn.level = turn.count  # what handlers of probes do is told from what we do
+                if parsed is None:
+                    return explore_all(
+                        trials, chosen, most_failures=most_failures, progress=progress
+                    )
+                if (parsed.what, parsed.cpus) != (trials.what, len(plan)):
+                    raise ScheduleError(
+                        "the schedule is of another race: of another kernel, other calls, or other "
+                        "arguments"
+                    )
+                trial = trials.follow(parsed.slices, strict=True)
+                return Exploration(1, list(trial.failures))
 
     def _as_invariant(
         self, given: object, plan: Mapping[str, Sequence[PlannedCall]]
@@ -146,8 +141,9 @@ class Racing(ABC):
         self,
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
+        data_races: bool | str,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan`` from the state that the guest is in, and what ends them."""
 
 
-signals.boundaries.add(Racing._race_in_turn.__code__)
+signals.boundaries.add(Racing.race.__code__)

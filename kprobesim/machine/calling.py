@@ -93,7 +93,9 @@ class Calling(System):
         if not depth and not max_instructions and len(arguments) <= self._quick_most:
             if self._quick is None:
                 self._find_quick()
-            elif vcpu.engine.run_time is None and not self.stacks.cleaners:
+            elif vcpu.engine.run_time is None and not (
+                self.stacks.cleaners or self.counts_instructions
+            ):
                 return self._quick.call(target, arguments, timeout)
         stack = self.stacks.at(depth)
         context, hit_state = stack.context, vcpu.hit_state

@@ -110,7 +110,7 @@ class System:
     # -- several CPUs ------------------------------------------------------------------------------
 
     @cached_property
-    def _translation(self) -> tuple[ctypes.c_uint64, ...]:
+    def _translation(self) -> tuple[tuple[ctypes.c_uint64, int], ...]:
         return translation_words(self.engine)
 
     @cached_property
@@ -148,7 +148,7 @@ class System:
         old, new = self.vcpu, self.vcpus[number]
         if new is old:
             return
-        old.translation = [word.value for word in self._translation]
+        old.translation = [word.value & mask for word, mask in self._translation]
         old.context.save()
         new.context.restore()
         self._monitor.value = CLEAR

@@ -17,7 +17,7 @@ FORKS = "a=do_fork(0, 0)", "b=do_fork(0, 0)"
 
 
 def test_a_race_is_found_and_shown_again(cli: Cli, sample: Path) -> None:
-    words = "race", sample, *FORKS, "--invariant", "a != b"
+    words = "race", sample, *FORKS, "--data-races", "no", "--invariant", "a != b"
     outcome = cli(*words)
     assert outcome.code == 1
     assert outcome.lines[0] == "invariant: a != b does not hold: a = 1, b = 1"
@@ -35,11 +35,13 @@ def test_blocks_are_named_in_calls_and_invariants(cli: Cli, sample: Path) -> Non
     blocks = "--block", "m=16", "--block", "n=8", "--first", 'memcpy(m+8, "x", 2); strlen(m+8)'
     copies = 'p=memcpy(m, "aaaaaaaa", 8); strlen(m+8)', 'q=memcpy(m, "bbbbbbbb", 8)'
     whole = "u8(m) == u8(m + 7) and p[1] == 1 and u64(n) == 0"
-    data = cli("race", sample, *blocks, *copies, "--preemptions", 0, "--json").data
+    data = cli(
+        "race", sample, *blocks, *copies, "--data-races", "no", "--preemptions", 0, "--json"
+    ).data
     assert data["schedules"] == 2
     assert data["failures"] == []
     assert data["interrupted"] is False
-    torn = cli("race", sample, *blocks, *copies, "--invariant", whole)
+    torn = cli("race", sample, *blocks, *copies, "--data-races", "no", "--invariant", whole)
     assert torn.code == 1
     assert "p = [0xffff" in torn.out
     assert "u8(m) = 9" in torn.out
@@ -64,7 +66,7 @@ def test_what_was_found_until_ctrl_c_is_told(
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(race, "_progress", lambda: interrupt)
-    outcome = cli("race", sample, *FORKS, "--invariant", "a != b", "--failures", 9)
+    outcome = cli("race", sample, *FORKS, "--invariant", "a != b", "--failures", 99)
     assert outcome.code == 130
     assert "a != b does not hold" in outcome.out
     assert "not all schedules were tried" in outcome.err
