@@ -9,6 +9,7 @@ from pathlib import Path
 from kprobesim.bench.boots import boot_contest, boot_kernel
 from kprobesim.bench.calls import call_contest
 from kprobesim.bench.contest import Contest
+from kprobesim.bench.cpus import cpus_contest, switch_contest
 from kprobesim.bench.crowd import crowd_contests
 from kprobesim.bench.handlers import handler_contest
 from kprobesim.bench.hits import hit_contest
@@ -97,7 +98,7 @@ def _hold(
     contests, notes = scale_contests(kernel, sizes)
     report.notes += notes
     hold(contests)
-    hold([call_contest(kernel, sizes)])
+    hold([call_contest(kernel, sizes), switch_contest(Kernel.load(sample).machine)])
     plain = Loop(kernel).on(Plain(kernel, "paged"))
     path = Path(kernel.image.path)
     for make in _guests(path, booted=real is not None):
@@ -110,7 +111,7 @@ def _hold(
     if real is None:
         report.notes.append(f"{arch}: nothing is measured in a booted guest without a real kernel")
     else:
-        hold([boot_contest(path, arch, sizes)])
+        hold([boot_contest(path, arch, sizes), cpus_contest(path, arch)])
 
 
 def _guests(path: Path, *, booted: bool) -> Iterator[Callable[[], Loop]]:

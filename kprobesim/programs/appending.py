@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from kprobesim.programs.actions import Action
 from kprobesim.programs.stores.stream import Outlet
 from kprobesim.programs.values import TextConst, Value, as_value
 
-__all__ = ["Append", "Outlets"]
+__all__ = ["Append", "NotedOutlets", "Outlets"]
 
 _FIELDS = 4096
 
@@ -29,6 +29,34 @@ class Outlets(Protocol):
 
     def outlet(self, values: Sequence[Value]) -> Outlet:
         """See :meth:`Stream.outlet <kprobesim.programs.stores.stream.Stream.outlet>`."""
+
+
+class NotedOutlets(Outlets):
+    """Ways into a stream of somebody who takes note of each.
+
+    Args:
+        stream: Where the entries go.
+        note: Hears of each new way.
+    """
+
+    def __init__(self, stream: Outlets, note: Callable[[Outlet], object]) -> None:
+        self._stream, self._note = stream, note
+
+    @property
+    def address(self) -> int:
+        """Where compiled code finds the stream's head."""
+        return self._stream.address
+
+    @property
+    def stamped(self) -> bool:
+        """Whether entries have stamps."""
+        return self._stream.stamped
+
+    def outlet(self, values: Sequence[Value]) -> Outlet:
+        """See :meth:`Stream.outlet <kprobesim.programs.stores.stream.Stream.outlet>`."""
+        outlet = self._stream.outlet(values)
+        self._note(outlet)
+        return outlet
 
 
 @dataclass(frozen=True, eq=False)

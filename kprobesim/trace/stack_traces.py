@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kprobesim.kprobes.kprobe import Kprobe
-from kprobesim.programs.appending import Outlets
+from kprobesim.programs.appending import NotedOutlets
 from kprobesim.programs.context import ids_of
 from kprobesim.programs.leaves import Fact
 from kprobesim.programs.stores.entry_layout import Stamp
 from kprobesim.programs.stores.stacks import Stacks
-from kprobesim.programs.stores.stream import Outlet, Stream
+from kprobesim.programs.stores.stream import Stream
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import TraceEvent
@@ -40,7 +40,7 @@ def stack_values(fields: ProbeFields) -> tuple[Value, ...]:
     return Fact("here"), fields.stack
 
 
-class StackOutlets(Outlets):
+class StackOutlets(NotedOutlets):
     """Ways for programs to write stack traces of one event into a stream.
 
     Args:
@@ -50,23 +50,7 @@ class StackOutlets(Outlets):
     """
 
     def __init__(self, stream: Stream, event: TraceEvent, known: dict[int, TraceEvent]) -> None:
-        self._stream, self._event, self._known = stream, event, known
-
-    @property
-    def address(self) -> int:
-        """Where compiled code finds the stream's head."""
-        return self._stream.address
-
-    @property
-    def stamped(self) -> bool:
-        """Whether entries have stamps."""
-        return self._stream.stamped
-
-    def outlet(self, values: Sequence[Value]) -> Outlet:
-        """See :meth:`Stream.outlet`."""
-        outlet = self._stream.outlet(values)
-        self._known[outlet.number] = self._event
-        return outlet
+        super().__init__(stream, lambda outlet: known.update({outlet.number: event}))
 
 
 class StackTraces:

@@ -13,6 +13,7 @@ from kprobesim import CalledKernel, EngineError, Kernel, UsageError
 from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.bench.boots import boot_contest
 from kprobesim.bench.contest import Contender, Contest, Target, check
+from kprobesim.bench.cpus import cpus_contest, switch_contest
 from kprobesim.bench.handlers import handler_contest
 from kprobesim.bench.hits import FUNCTION, hit_contest
 from kprobesim.bench.loop import Loop
@@ -98,6 +99,13 @@ def test_booted_guests_take_part(any_real_image: Path, boots: Boots) -> None:
 def test_a_boot_is_counted_from_its_start(real_arm64_image: Path) -> None:
     contest = boot_contest(real_arm64_image, "arm64", TINY)
     assert all(contender.run() > 0 for contender in contest.contenders)
+
+
+def test_switches_and_boots_on_several_cpus(real_arm64_image: Path) -> None:
+    contest = switch_contest(Kernel.load(sample_path("arm64")).machine)
+    assert [contender.run() > 0 for contender in contest.contenders] == [True, True]
+    contest = cpus_contest(real_arm64_image, "arm64", (2,))
+    assert contest["2"].run() > 0
 
 
 def test_what_stands_in_for_a_kernel_is_said(report: Report) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from kprobesim.programs.appending import Outlets
+from kprobesim.programs.appending import NotedOutlets
 from kprobesim.programs.choices import or_else
 from kprobesim.programs.context import ids_of
 from kprobesim.programs.leaves import Fact
 from kprobesim.programs.stores.entry_layout import EntryLayout
-from kprobesim.programs.stores.stream import Outlet, Stream, Written
+from kprobesim.programs.stores.stream import Stream, Written
 from kprobesim.programs.values import Value
 from kprobesim.trace.entry import TraceEntry
 
@@ -92,7 +92,7 @@ class CallRecord:
         return RecordedCall(self, written), self.size, written.time
 
 
-class TracerOutlets(Outlets):
+class TracerOutlets(NotedOutlets):
     """A way for a tracer's program into a stream.
 
     Args:
@@ -107,20 +107,6 @@ class TracerOutlets(Outlets):
         known: dict[int, CallRecord],
         record: Callable[[EntryLayout], CallRecord],
     ) -> None:
-        self._stream, self._known, self._record = stream, known, record
-
-    @property
-    def address(self) -> int:
-        """Where compiled code finds the stream's head."""
-        return self._stream.address
-
-    @property
-    def stamped(self) -> bool:
-        """Whether entries have stamps."""
-        return self._stream.stamped
-
-    def outlet(self, values: Sequence[Value]) -> Outlet:
-        """See :meth:`Stream.outlet`."""
-        outlet = self._stream.outlet(values)
-        self._known[outlet.number] = self._record(outlet.layout)
-        return outlet
+        super().__init__(
+            stream, lambda outlet: known.update({outlet.number: record(outlet.layout)})
+        )

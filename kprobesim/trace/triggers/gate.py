@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from kprobesim.programs.appending import Outlets
+from kprobesim.programs.appending import NotedOutlets, Outlets
 from kprobesim.programs.stores.stream import Outlet
-from kprobesim.programs.values import Value
 
 __all__ = ["Gate"]
 
 
-class Gate(Outlets):
+class Gate(NotedOutlets):
     """A way into a stream for the programs of one trigger."""
 
     def __init__(self, stream: Outlets) -> None:
-        self._stream = stream
+        super().__init__(stream, self._add)
         self._outlets: list[Outlet] = []
         self._open = True
 
-    @property
-    def address(self) -> int:
-        """Where compiled code finds the stream's head."""
-        return self._stream.address
-
-    @property
-    def stamped(self) -> bool:
-        """Whether entries have stamps."""
-        return self._stream.stamped
-
-    def outlet(self, values: Sequence[Value]) -> Outlet:
-        """See :meth:`Stream.outlet`."""
-        outlet = self._stream.outlet(values)
+    def _add(self, outlet: Outlet) -> None:
         outlet.on = self._open
         self._outlets.append(outlet)
-        return outlet
 
     @property
     def open(self) -> bool:
