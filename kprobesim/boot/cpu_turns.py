@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from kprobesim.boot.hang import LastCalm
 from kprobesim.boot.boot_schedule import BootSchedule, Tick
+from kprobesim.boot.hang import LastCalm
 from kprobesim.boot.policy import Policy, SwitchPoint, check_policy
 from kprobesim.boot.policy_text import policy_text
 from kprobesim.boot.recorded import Recorded

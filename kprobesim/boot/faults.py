@@ -58,7 +58,11 @@ class BootError(GuestStop):
         """What the console, the kernel's configuration and the other CPUs tell."""
         own: dict[str, object] = {"hints": list(self.hints), "console": self.console}
         if self.others:
-            own |= {"schedule": self.schedule, "cpu": self.cpu, "others": [other.as_dict() for other in self.others]}
+            own |= {
+                "schedule": self.schedule,
+                "cpu": self.cpu,
+                "others": [other.as_dict() for other in self.others],
+            }
         return own
 
 

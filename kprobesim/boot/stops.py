@@ -1,4 +1,4 @@
-"""``StopsAt``: a run that pauses before instructions, for something that is done between two runs."""
+"""``StopsAt``: runs pause before instructions, for something that is done between two runs."""
 
 from __future__ import annotations
 

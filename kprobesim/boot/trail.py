@@ -36,7 +36,7 @@ class Trail:
         self._marks: list[tuple[int, int]] = []
         self._choices: list[tuple[int, int]] = []
         self._expected: dict[int, int] = {}
-        self._right = 0
+        self._right, self._follows = 0, False
 
     def policy_changed(self, now: int, policy: str) -> None:
         """From ``now`` on another one chooses."""
@@ -44,6 +44,7 @@ class Trail:
         if self.parts[-1].since == now and not self.parts[-1].choices:
             self.parts.pop()
         self.parts.append(Part(now, policy))
+        self._follows = False
 
     def _close(self) -> None:
         last = self.parts[-1]
@@ -53,7 +54,7 @@ class Trail:
 
     def expect(self, parts: tuple[Part, ...], marks: tuple[tuple[int, int], ...]) -> None:
         """The turns that come are to be recorded ones, of which these are known."""
-        self.parts = [*parts]
+        self.parts, self._follows = [*parts], True
         self._expected = dict(marks)
 
     def turned(self, now: int, cpu: int, blocks: int, pc: int) -> None:
@@ -70,7 +71,7 @@ class Trail:
         """
         self.turns += 1
         self._check = ((self._check ^ now ^ pc << 3 ^ cpu) * _FACTOR) & MASK64
-        if not self.parts[-1].policy and len(self._choices) < MOST_CHOICES:
+        if not (self._follows or self.parts[-1].policy) and len(self._choices) < MOST_CHOICES:
             self._choices.append((cpu, blocks))
         if self._expected:
             self._compare(now)

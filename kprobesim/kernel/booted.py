@@ -320,4 +320,3 @@ class BootedKernel(Running, Kernel):
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))
-

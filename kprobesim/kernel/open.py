@@ -170,7 +170,7 @@ def boot_image(
     if policy is not None:
         kernel.policy = policy
     if schedule is not None:
-        kernel.follow(schedule)
+        kernel.follow_schedule(schedule)
     _log.info("to boot %s: %s, %s, %s", image.path, kernel.version, image.arch, append)
     if probes:
         kernel.register_kprobes(probes)

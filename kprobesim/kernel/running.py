@@ -37,7 +37,8 @@ class Running:
         machine: System
 
         @property
-        def time(self) -> float: ...
+        def time(self) -> float:
+            """Of the guest's."""
 
     @property
     def _kernel(self) -> BootedKernel:
@@ -80,7 +81,7 @@ class Running:
         It raises whatever a handler raises, too.
         """
         if schedule is not None:
-            self.follow(schedule)
+            self.follow_schedule(schedule)
         if isinstance(until, (int, float)) and not isinstance(until, bool):
             if seconds is not None:
                 raise UsageError(
@@ -170,7 +171,7 @@ class Running:
             raise UsageError("this kernel has one CPU, which always runs: boot it with cpus=2")
         return turns
 
-    def follow(self, schedule: str) -> None:
+    def follow_schedule(self, schedule: str) -> None:
         """As :meth:`run` with ``schedule``, for runs that come."""
         from kprobesim.boot.boot_schedule import BootSchedule
 
@@ -181,7 +182,9 @@ class Running:
     def _places_of(self, policy: object) -> list[int]:
         from kprobesim.kernel.switch_places import switch_places
 
-        return switch_places(self._kernel, getattr(policy, "at", ()), getattr(policy, "accesses", ()))
+        return switch_places(
+            self._kernel, getattr(policy, "at", ()), getattr(policy, "accesses", ())
+        )
 
     def _watch_places(self, turns: CpuTurns, places: list[int]) -> None:
         from kprobesim.boot.stops import StopsAt

@@ -102,4 +102,3 @@ class Schedule:
 def place_check(address: int) -> int:
     """Sixteen bits of where a CPU stands: its program counter."""
     return (address * 0x9E37_79B9_7F4A_7C15 >> 40) & 0xFFFF
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_random_turns_are_of_any_cpu_and_length_and_always_the_same() -> None:
 
 def test_priorities_hold_for_a_while() -> None:
     chosen = [cpu for cpu, _ in picks(Priorities(seed=2, every=1000))]
-    kept = sum(a == b for a, b in zip(chosen, chosen[1:], strict=False))
+    kept = sum(a == b for a, b in itertools.pairwise(chosen))
     assert kept > 1500 and set(chosen) == {0, 1, 2}
 
 
@@ -63,7 +64,7 @@ def test_a_policy_is_made_again_from_its_text(policy: Policy) -> None:
     ["", "fair", "random:seed", "random:seed=-1", "random:seed=1,seed=2", "round-robin:blocks=0"],
 )
 def test_another_text_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="policy|number"):
+    with pytest.raises(UsageError, match=r"policy|number"):
         parse_policy(text)
 
 
@@ -78,5 +79,5 @@ def test_another_text_is_refused(text: str) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(make: Any) -> None:
-    with pytest.raises(UsageError, match="give|names of places"):
+    with pytest.raises(UsageError, match=r"give|names of places"):
         make()
