@@ -25,7 +25,7 @@ from kprobesim.boot.initramfs import character_device, directory, make_cpio
 SAMPLES = Path(__file__).resolve().parent
 GUEST = SAMPLES / "guest"
 INIT = SAMPLES / "init"
-MODULES = (SAMPLES / "module", SAMPLES / "client")
+MODULES = (SAMPLES / "module", SAMPLES / "client", SAMPLES / "races")
 SUMS = "SHA256SUMS"
 # Files whose functions a tracer cannot follow; the kernel has some too.
 UNTRACED = {"string.c", "percpu.c", "guard.c"}
@@ -80,7 +80,7 @@ TARGETS = (
     Target(
         name="arm64",
         triple="aarch64-linux-gnu",
-        general=("-mgeneral-regs-only",),
+        general=("-mgeneral-regs-only", "-mno-outline-atomics"),
         flags=(
             *("-mstack-protector-guard=sysreg", "-mstack-protector-guard-reg=sp_el0"),
             f"-mstack-protector-guard-offset={TASK_CANARY}",
@@ -111,18 +111,20 @@ def record_traced(assembly: str) -> str:
 
 
 def compile_one(target: Target, source: Path, flags: tuple[str, ...], folder: Path) -> Path:
-    """The object file of one source; C goes by way of its assembly text."""
+    """The object file of one source; C goes by way of its assembly where calls are to be listed."""
     program = source.relative_to(SAMPLES).parts[0]
     stem = folder / f"{program}-{target.name}-{source.name}"
     clang = ("clang", f"--target={target.triple}", "-I", program, "-I", f"{program}/{target.name}")
     name = str(source.relative_to(SAMPLES))
-    if source.suffix == ".c":
+    compiled = source.suffix == ".c"
+    how = (*COMMON_FLAGS, *target.general, *flags) if compiled else ()
+    if compiled and "-mfentry" in target.traced:
         text = Path(f"{stem}.s")
-        run(*clang, *COMMON_FLAGS, *target.general, *flags, "-S", name, "-o", str(text))
+        run(*clang, *how, "-S", name, "-o", str(text))
         text.write_text(record_traced(text.read_text()))
-        name = str(text)
+        name, how = str(text), ()
     result = Path(f"{stem}.o")
-    run(*clang, "-Wno-unused-command-line-argument", "-c", name, "-o", str(result))
+    run(*clang, *how, "-Wno-unused-command-line-argument", "-c", name, "-o", str(result))
     return result
 
 

@@ -341,8 +341,9 @@ class CalledKernel(Kernel, Racing):
         self,
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
+        data_races: bool | str,
     ) -> tuple[Trials, ExitStack]:
-        return self._races.trials(plan, invariant)
+        return self._races.trials(plan, invariant, data_races)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""

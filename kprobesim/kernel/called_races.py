@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
+from kprobesim.races.access_kinds import AccessKinds
+from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
 from kprobesim.races.lanes import Lane, Lanes, Run
 from kprobesim.races.planned import PlannedCall
@@ -32,9 +34,13 @@ class CalledRaces:
         """Have one CPU yet."""
         self._kernel, self._memory = kernel, memory
         self._cpus = MoreCpus(kernel.machine, kernel.image)
+        self._kinds: AccessKinds | None = None
 
     def trials(
-        self, plan: Mapping[str, Sequence[PlannedCall]], invariant: Invariant | None
+        self,
+        plan: Mapping[str, Sequence[PlannedCall]],
+        invariant: Invariant | None,
+        data_races: bool | str = True,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan``, from the state that the kernel is in; and what ends them.
 
@@ -57,17 +63,43 @@ class CalledRaces:
             engine = machine.engine
             engine.count_instructions()
             stack.callback(engine.count_blocks)
-            machine.counts_instructions = True
-            stack.callback(setattr, machine, "counts_instructions", False)
+            for mode in ("counts_instructions", "runs_slices"):
+                setattr(machine, mode, True)
+                stack.callback(setattr, machine, mode, False)
             sleeping = stack.enter_context(Sleeping(machine, kernel.image))
             running = Lanes(machine, self._cpus.stacks, lanes, sleeping, self._cpus.spins)
             stack.enter_context(running.log)
             stack.callback(kernel.restore_state, state)
             judge = _Judge(kernel, plan, invariant)
+            races = self._data_races(len(lanes), data_races == "all") if data_races else None
+            what = self._what(plan, lanes)
             trials = Trials(
-                running, lambda: kernel.restore_state(state), [judge], self._what(plan, lanes)
+                running, lambda: kernel.restore_state(state), [judge], what, data_races=races
             )
             return trials, stack.pop_all()
+
+    def _data_races(self, cpus: int, every: bool) -> DataRaces:
+        machine = self._kernel.machine
+        if self._kinds is None:
+            self._kinds = AccessKinds(machine.arch, machine.memory.read, self._function_at)
+        return DataRaces(self._kinds, cpus, machine.symbolize, self._place, every=every)
+
+    def _function_at(self, pc: int) -> str:
+        found = self._kernel.symbols.at(pc)
+        return "" if found is None else found.symbol.name
+
+    def _place(self, physical: int) -> str:
+        """What lies at a physical address, for people."""
+        memory = self._kernel.machine.memory
+        offset, text = physical - memory.base, f"physical {physical:#x}"
+        for region in memory.regions:
+            if region.offset <= offset < region.offset + region.end - region.start:
+                address = region.start + offset - region.offset
+                found = self._kernel.symbols.at(address)
+                if found is not None:
+                    return str(found)
+                text = f"{address:#x}"
+        return text
 
     def _what(self, plan: Mapping[str, Sequence[PlannedCall]], lanes: Sequence[Lane]) -> int:
         image = self._kernel.image
@@ -106,4 +138,4 @@ class _Judge:
         if told is None or told is True:
             return None
         text = told if isinstance(told, str) else f"the invariant does not hold: {results}"
-        return Failure("invariant", text, schedule, details=results)
+        return Failure("invariant", text, schedule, details=results, alike="invariant")

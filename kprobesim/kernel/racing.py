@@ -29,6 +29,7 @@ class Racing(ABC):
         preemptions: int = 2,
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | None = None,
+        data_races: bool | str = True,
         most_failures: int = 1,
         progress: Callable[[str], None] | None = None,
         **programs: PlannedCall | Sequence[PlannedCall],
@@ -45,6 +46,9 @@ class Racing(ABC):
             schedule: Run this one only: the text of a failure's schedule.
             invariant: Called after each run with the results by name (a number, or a list where a
                 CPU makes several calls); false, a text, or an AssertionError is a failure.
+            data_races: Whether two accesses of one place that nothing orders are a failure. Those
+                that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
+                and stores of up to 8 bytes are, are told only with "all".
             most_failures: End when so many different failures were found.
             progress: Hears how far it is.
             **programs: By name, what each CPU does: ``call(...)`` or a list of calls.
@@ -68,7 +72,9 @@ class Racing(ABC):
         plan = {name: as_program(given, name) for name, given in programs.items()}
         chosen = as_explore(explore, preemptions)
         parsed = None if schedule is None else Schedule.parse(schedule)
-        trials, ending = self._trials(plan, invariant)
+        if data_races not in (True, False, "all"):
+            raise UsageError(f"data_races={data_races!r}: give True, False or 'all'")
+        trials, ending = self._trials(plan, invariant, data_races)
         with ending:
             if parsed is None:
                 return explore_all(trials, chosen, most_failures=most_failures, progress=progress)
@@ -78,12 +84,13 @@ class Racing(ABC):
                     "arguments"
                 )
             trial = trials.follow(parsed.slices, strict=True)
-            return Exploration(1, [] if trial.failure is None else [trial.failure])
+            return Exploration(1, list(trial.failures))
 
     @abstractmethod
     def _trials(
         self,
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
+        data_races: bool | str,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan`` from the state that the guest is in, and what ends them."""

@@ -36,6 +36,7 @@ class Calling(System):
         returned: Where the CPU is then.
         counts_instructions: Whether calls without a limit count instructions, too, as long as
             others do: to change that drops all translated code.
+        runs_slices: Whether the outermost call runs slice by slice, of so many instructions each.
     """
 
     memory: GuestMemory
@@ -46,6 +47,7 @@ class Calling(System):
         self.turn.stop_soon = self._stop_soon
         self._stop_asked = False
         self.counts_instructions = False
+        self.runs_slices = False
         self._result = cpu.regs_class.RETURN
         self._quick: QuickCall | None = None
         self._quick_most = len(cpu.regs_class.ARGUMENTS)
@@ -93,12 +95,14 @@ class Calling(System):
         if not depth and not max_instructions and len(arguments) <= self._quick_most:
             if self._quick is None:
                 self._find_quick()
-            elif vcpu.engine.run_time is None and not self.stacks.cleaners:
+            elif vcpu.engine.run_time is None and not (
+                self.stacks.cleaners or self.counts_instructions
+            ):
                 return self._quick.call(target, arguments, timeout)
         stack = self.stacks.at(depth)
         context, hit_state = stack.context, vcpu.hit_state
         context.save()
-        outer = NestedCall(vcpu) if depth else None
+        outer = NestedCall(vcpu, in_slice=self.runs_slices) if depth else None
         state = hit_state.save()
         vcpu.depth = depth + 1
         used = 0

@@ -50,6 +50,7 @@ class RowCalls:
         return (
             machine.depth == 0
             and not machine.stacks.cleaners
+            and not machine.counts_instructions
             and machine.engine.run_time is None
             and find_call_list() is not None
         )

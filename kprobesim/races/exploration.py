@@ -60,29 +60,29 @@ def explore_all(
         found.schedules += 1
         for cpu in range(len(found.points)):
             found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in trial.points))
-        if trial.failure is not None and _kind(trial.failure) not in kinds:
-            kinds.add(_kind(trial.failure))
-            found.failures.append(shortest(trials, trial))
-            if len(found.failures) >= most_failures:
-                break
+        for failure in trial.failures:
+            if _kind(failure) not in kinds and len(found.failures) < most_failures:
+                kinds.add(_kind(failure))
+                found.failures.append(shortest(trials, trial, failure))
+        if len(found.failures) >= most_failures:
+            break
         if progress is not None and found.schedules % _LOOK == 0:
             progress(f"{found.schedules:,} schedules")
     found.seconds = time.monotonic() - begun
     return found
 
 
-def shortest(trials: Trials, trial: Trial) -> Failure:
-    """The failure of ``trial`` with few preemptions: they are left out one by one."""
-    failure = trial.failure
-    assert failure is not None
+def shortest(trials: Trials, trial: Trial, failure: Failure) -> Failure:
+    """``failure`` of ``trial`` with few preemptions: they are left out one by one."""
     kind, slices = _kind(failure), list(trial.run.schedule())
     number = 0
     while number < len(slices):
         if slices[number].steps:
             fewer = [*slices[:number], Slice(slices[number].cpu), *slices[number + 1 :]]
             again = _try(trials, fewer)
-            if again is not None and again.failure is not None and _kind(again.failure) == kind:
-                failure, slices = again.failure, list(again.run.schedule())
+            same = [each for each in again.failures if _kind(each) == kind] if again else []
+            if again is not None and same:
+                failure, slices = same[0], list(again.run.schedule())
                 continue
         number += 1
     return failure
@@ -98,4 +98,4 @@ def _try(trials: Trials, slices: list[Slice]) -> Trial | None:
 
 
 def _kind(failure: Failure) -> tuple[str, str]:
-    return failure.kind, failure.message if failure.kind != "invariant" else ""
+    return failure.kind, failure.alike or failure.message

@@ -19,13 +19,16 @@ class Failure(HexRepr):
     """One run that failed.
 
     Attributes:
-        kind: "oops", "bug", "warning", "deadlock", "hang", "invariant" or "race".
+        kind: "oops", "bug", "warning", "deadlock", "hang", "invariant" or
+            "data race".
         message: What is wrong, in a sentence.
         schedule: What to give :meth:`Kernel.race` to see it again.
         cpu: On which CPU it showed; ``None``: on none alone.
         trace: The callers there.
         error: The guest's error, if that is what ended the run.
         details: More that the kind has, for machines.
+        alike: What failures of the same kind have in common that are one and the same; "": their
+            messages.
     """
 
     kind: str
@@ -35,6 +38,7 @@ class Failure(HexRepr):
     trace: tuple[str, ...] = ()
     error: Exception | None = None
     details: Any = None
+    alike: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.message}"]

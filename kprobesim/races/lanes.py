@@ -131,6 +131,7 @@ class Lanes:
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
         self.sleeping, self._spins = sleeping, spins
+        sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         self._pc = machine.engine.layout.pc
         self._result = machine.cpu.regs_class.RETURN
@@ -156,6 +157,7 @@ class Lanes:
         run = Run()
         self.log.clear()
         self._marks.clear()
+        self.sleeping.wakes.clear()
         for number, lane in enumerate(self.lanes):
             lane.executed, lane.results = 0, []
             self._machine.switch_to(number)
@@ -275,6 +277,11 @@ class Lanes:
         lane.results.append(int(words[self._result]))
         self._begin(number)
         return True
+
+    def orders(self) -> list[tuple[int, int, int]]:
+        """Who woke others: before which access of the log, which CPU, and whom (all others)."""
+        count = range(len(self.lanes))
+        return [(at, cpu, to) for at, cpu in self.sleeping.wakes for to in count if to != cpu]
 
     def run_log(self) -> RunLog:
         """All loads and stores of the run."""

@@ -49,14 +49,16 @@ class SharedPlaces:
                         self.places |= written & used
         return len(self.places) > before
 
-    def points(self, log: RunLog) -> list[tuple[int, int]]:
-        """(CPU, its instructions before) of each instruction that uses a shared place, in order."""
+    def accesses(self, log: RunLog) -> list[tuple[int, int, int]]:
+        """Each access to a shared place: its number in the log, CPU, instructions before it."""
         places = self.places
-        found: dict[tuple[int, int], None] = {}
+        found, index = [], 0
         for cpu, before, numbers, addresses, sizes, _stores in log.parts:
-            for number, address, size in zip(numbers, addresses, sizes, strict=True):
+            for at, address in enumerate(addresses):
                 if address >> GRAIN in places or (
-                    (address & _BYTES - 1) + size > _BYTES and address + size - 1 >> GRAIN in places
+                    (address & _BYTES - 1) + sizes[at] > _BYTES
+                    and address + sizes[at] - 1 >> GRAIN in places
                 ):
-                    found[cpu, before + number - 1] = None
-        return list(found)
+                    found.append((index + at, cpu, before + numbers[at] - 1))
+            index += len(addresses)
+        return found

@@ -7,6 +7,7 @@ back until that is there. Who wakes a task finds that it has done so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,15 @@ class Sleeping:
 
     Attributes:
         asleep: Whether the CPU that ran has gone to sleep; who looks at it takes it back.
+        wakes: Which CPU has woken others since it was cleared, and when, as ``clock`` says.
+        clock: Tells the time.
     """
 
     def __init__(self, machine: Machine, image: KernelImage) -> None:
         """Stand in for nobody yet."""
         self._machine, self._image = machine, image
+        self.wakes: list[tuple[int, int]] = []
+        self.clock: Callable[[], int] = int
         self._ending = ExitStack()
         self.asleep = False
 
@@ -57,6 +62,7 @@ class Sleeping:
         return True
 
     def _wake(self, _address: int) -> bool:
+        self.wakes.append((self.clock(), self._machine.vcpu.number))
         self._machine.vcpu.return_to_caller(1)
         self._machine.engine.leave_block()
         return True

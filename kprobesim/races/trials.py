@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kprobesim.errors import EngineError
+from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes, Plan, Run
 from kprobesim.races.run_log import RunLog
@@ -30,14 +31,19 @@ class Trial:
         schedule: What it followed.
         log: All loads and stores.
         points: Where a switch could have mattered: (CPU, its instructions before), in order.
-        failure: What was wrong, if anything.
+        failures: What was wrong.
     """
 
     run: Run
     schedule: Schedule
     log: RunLog
     points: Sequence[tuple[int, int]]
-    failure: Failure | None
+    failures: Sequence[Failure]
+
+    @property
+    def failure(self) -> Failure | None:
+        """The first one, if there is one."""
+        return self.failures[0] if self.failures else None
 
 
 class Trials:
@@ -52,7 +58,12 @@ class Trials:
     """
 
     def __init__(
-        self, lanes: Lanes, reset: Callable[[], object], judges: Sequence[Judge], what: int
+        self,
+        lanes: Lanes,
+        reset: Callable[[], object],
+        judges: Sequence[Judge],
+        what: int,
+        data_races: DataRaces | None = None,
     ) -> None:
         """Nothing has run yet.
 
@@ -61,6 +72,7 @@ class Trials:
             reset: Puts the guest into the state to begin from.
             judges: Asked in order after a run that came to its end.
             what: The checksum of what is run.
+            data_races: Finds those of each run.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -68,6 +80,7 @@ class Trials:
         self.count = 0
         self._reset = reset
         self._judges = judges
+        self._data_races = data_races
         self.what = what
 
     def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
@@ -97,13 +110,18 @@ class Trials:
         schedule = Schedule(self.what, len(self.names), run.schedule())
         log = self.lanes.run_log()
         self.shared.learn(log)
+        shared = self.shared.accesses(log)
         failure = failure_of_run(run, schedule, self.names)
         if failure is None:
             found = (judge(run, schedule) for judge in self._judges)
             failure = next((each for each in found if each is not None), None)
-        return Trial(run, schedule, log, self.shared.points(log), failure)
+        failures = [] if failure is None else [failure]
+        if self._data_races is not None:
+            failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
+        points = list(dict.fromkeys((cpu, step) for _, cpu, step in shared))
+        return Trial(run, schedule, log, points, failures)
 
 
 def _digest(trial: Trial) -> tuple[object, ...]:
-    kind = None if trial.failure is None else trial.failure.kind
-    return trial.run.results, trial.run.stretches, kind, zlib.crc32(trial.log.records)
+    kinds = [failure.kind for failure in trial.failures]
+    return trial.run.results, trial.run.stretches, kinds, zlib.crc32(trial.log.records)

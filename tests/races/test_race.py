@@ -18,7 +18,7 @@ def two_pids(results: dict[str, int]) -> None:
 
 def test_a_race_is_found_made_short_and_replayed(guest: CalledKernel) -> None:
     before = guest.call("nr_running")
-    found = guest.race(a=FORK, b=FORK, invariant=two_pids)
+    found = guest.race(a=FORK, b=FORK, invariant=two_pids, data_races=False)
     failure = found.failure
     assert failure is not None
     assert failure.kind == "invariant"
@@ -26,7 +26,13 @@ def test_a_race_is_found_made_short_and_replayed(guest: CalledKernel) -> None:
     assert failure.schedule.preemptions == 1
     assert len(str(failure.schedule)) < 100
     for _ in range(3):
-        again = guest.race(a=FORK, b=FORK, invariant=two_pids, schedule=str(failure.schedule))
+        again = guest.race(
+            a=FORK,
+            b=FORK,
+            invariant=two_pids,
+            schedule=str(failure.schedule),
+            data_races=False,
+        )
         assert again.failure is not None
         assert again.failure.message == failure.message
     assert guest.call("nr_running") == before
@@ -34,12 +40,12 @@ def test_a_race_is_found_made_short_and_replayed(guest: CalledKernel) -> None:
 
 @pytest.mark.parametrize("explore", [pct(depth=2, runs=900), random_(runs=900)])
 def test_samples_find_it_too(guest: CalledKernel, explore: Explore) -> None:
-    found = guest.race(a=FORK, b=FORK, invariant=two_pids, explore=explore)
+    found = guest.race(a=FORK, b=FORK, invariant=two_pids, explore=explore, data_races=False)
     assert found.failure is not None
 
 
 def test_one_after_the_other_nothing_fails(guest: CalledKernel) -> None:
-    found = guest.race(a=FORK, b=[FORK, FORK], preemptions=0)
+    found = guest.race(a=FORK, b=[FORK, FORK], preemptions=0, data_races=False)
     assert (found.schedules, found.failures) == (2, [])
 
 
@@ -48,7 +54,7 @@ def test_exhaustive_search_tries_as_many_schedules_as_there_are(guest: CalledKer
     guest.write(counter, bytes(8))
     add = call("memcpy", counter, guest.alloc(8), 8)
     for preemptions in (0, 1, 2):
-        found = guest.race(a=add, b=add, preemptions=preemptions)
+        found = guest.race(a=add, b=add, preemptions=preemptions, data_races=False)
         p, q = found.points
         assert p
         assert found.schedules == (2, 2 + p + q, 2 + p + q + 2 * p * q)[preemptions]
@@ -74,7 +80,7 @@ def test_what_makes_no_sense_is_refused(
 
 
 def test_a_schedule_of_other_calls_is_refused(guest: CalledKernel) -> None:
-    found = guest.race(a=FORK, b=FORK, invariant=two_pids)
+    found = guest.race(a=FORK, b=FORK, invariant=two_pids, data_races=False)
     assert found.failure is not None
     schedule = str(found.failure.schedule)
     other_calls: list[dict[str, Any]] = [{"a": FORK}, {"a": FORK, "b": call("do_fork", 1, 0)}]

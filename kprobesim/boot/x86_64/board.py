@@ -95,6 +95,10 @@ class X86Board(Board):
         for device in (self.pic, self.pit, self.cmos, self.pci, self.power):
             for port in device.PORTS:
                 self._inputs[port], self._outputs[port] = device.read, device.write
+        for port in (*self.pic.PORTS, *self.pit.PORTS):
+            self._outputs[port] = self._write_controller
+        for port in self.pic.PORTS:
+            self._inputs[port] = self._read_pic
         for port in range(_COM1, _COM1 + 8):
             self._inputs[port], self._outputs[port] = self.uart.read, self.uart.write
         hooks = engine.hooks
@@ -278,18 +282,22 @@ class X86Board(Board):
 
     def _in(self, port: int, size: int) -> int:
         device = self._inputs.get(port)
-        if port in PicPair.PORTS:
-            self.input.settle()
         return device(port, size) if device is not None else (1 << 8 * size) - 1
 
     def _out(self, port: int, size: int, value: int) -> None:
         device = self._outputs.get(port)
-        if port in PicPair.PORTS or port in (0x40, 0x43):
-            self.input.settle()
-            device(port, size, value)  # type: ignore[misc]
-            self._changed()
-        elif device is not None:
+        if device is not None:
             device(port, size, value)
+
+    def _read_pic(self, port: int, size: int) -> int:
+        self.input.settle()
+        return self.pic.read(port, size)
+
+    def _write_controller(self, port: int, size: int, value: int) -> None:
+        """Of interrupts, or the timer."""
+        self.input.settle()
+        (self.pic if port in PicPair.PORTS else self.pit).write(port, size, value)
+        self._changed()
 
     def _keyboard(self, _port: int, _size: int, value: int) -> None:
         if value == _PULSE_RESET:

@@ -19,7 +19,15 @@ from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.host_code import put_functions
 from kprobesim.sizes import MASK32
 
-__all__ = ["CODE", "RECORD", "Access", "AccessLog", "columns", "read_records"]
+__all__ = [
+    "CODE",
+    "RECORD",
+    "Access",
+    "AccessLog",
+    "columns",
+    "read_records",
+    "unpack_record",
+]
 
 CODE = {
     "x86_64": """
@@ -187,6 +195,12 @@ def read_records(records: bytes | memoryview) -> Iterator[Access]:
     """The accesses in ``records``, one by one."""
     for number, pc, physical, value, size, kind in _RECORD.iter_unpack(records):
         yield Access(number, pc, physical, value, size, kind == _WRITE)
+
+
+def unpack_record(records: bytes, index: int) -> tuple[int, int, int, int, bool]:
+    """Of access number ``index``: pc, physical address, value, size, whether it is a store."""
+    _, pc, physical, value, size, kind = _RECORD.unpack_from(records, index * RECORD)
+    return pc, physical, value, size, kind == _WRITE
 
 
 def columns(records: bytes) -> tuple[list[int], list[int], list[int], list[bool]]:

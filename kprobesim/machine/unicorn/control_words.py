@@ -27,6 +27,7 @@ from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.learned import learned
+from kprobesim.sizes import MASK64
 
 __all__ = ["control_words", "offsets", "translation_words"]
 
@@ -67,9 +68,14 @@ _WRITES: Mapping[str, dict[str, list[_Write]]] = halves(
     },
 )
 
-_TRANSLATION = halves(
-    x86_64=("cr0", "cr3", "cr4", "efer"), arm64=("sctlr", "tcr", "ttbr0", "ttbr1")
+_ALL = MASK64
+_CR4_BITS = 0x72_10A0  # PAE PGE LA57 PCIDE SMEP SMAP PKE; not PSE, which means nothing with PAE
+_EFER_BITS = 0xD00  # LME LMA NXE
+_TRANSLATION: Mapping[str, dict[str, int]] = halves(
+    x86_64={"cr0": _ALL, "cr3": _ALL, "cr4": _CR4_BITS, "efer": _EFER_BITS},
+    arm64=dict.fromkeys(("sctlr", "tcr", "ttbr0", "ttbr1"), _ALL),
 )
+"""And which of their bits."""
 
 
 @cache
@@ -123,11 +129,13 @@ def control_words(engine: Engine) -> dict[str, ctypes.c_uint64]:
     }
 
 
-def translation_words(engine: Engine) -> tuple[ctypes.c_uint64, ...]:
-    """Those that say, with what is in memory, what a virtual address means; live.
+def translation_words(engine: Engine) -> tuple[tuple[ctypes.c_uint64, int], ...]:
+    """Those that say, with what is in memory, what a virtual address means; live, and a mask.
+
+    On x86-64 with PAE, as in any kernel that has several CPUs: Linux sets PSE on the first alone.
 
     Rights are not among them that Unicorn's TLB tells apart by itself: of a privilege level, of
     PSTATE.PAN and of EFLAGS.AC.
     """
     words = control_words(engine)
-    return tuple(words[name] for name in _TRANSLATION[engine.arch])
+    return tuple((words[name], mask) for name, mask in _TRANSLATION[engine.arch].items())

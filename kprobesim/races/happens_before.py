@@ -1,0 +1,230 @@
+"""Which accesses of a run nothing orders: vector clocks over what CPUs read of each other.
+
+FastTrack (Flanagan and Freund, PLDI 2009) without its list of locks: whatever one CPU stores and
+another one loads orders what was before that store before what is behind that load, be it a lock, a
+reference count, a flag or a pointer that is published. So locks need not be known, also where they
+are inlined, and nothing is reported that a marked access may have ordered. A CPU's clock is the
+number of its newest access in the run's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from kprobesim.machine.unicorn.access_log import unpack_record
+from kprobesim.races.access_kinds import AccessKinds, How, Update
+from kprobesim.races.run_log import RunLog
+
+__all__ = ["Conflict", "HappensBefore", "Seen"]
+
+_WORD = 8
+
+
+class Seen(NamedTuple):
+    """An access to memory that CPUs share.
+
+    Attributes:
+        number: Of all accesses in the log.
+        cpu: Whose.
+        step: The instructions of that CPU before.
+        pc: The address of the instruction.
+        physical: Where.
+        size: Bytes.
+        value: What is stored.
+        is_store: Whether it stores.
+        how: What its instruction tells.
+    """
+
+    number: int
+    cpu: int
+    step: int
+    pc: int
+    physical: int
+    size: int
+    value: int
+    is_store: bool
+    how: How
+
+
+class Conflict(NamedTuple):
+    """Two accesses of one place by two CPUs that nothing orders, one of them a store.
+
+    Attributes:
+        first: Which came first in this run.
+        second: The other one.
+        what: "lost update", "torn" (one is not atomic), or "unordered" (both may be marked).
+        between: Of a lost update: the load whose value is outdated by the first one.
+    """
+
+    first: Seen
+    second: Seen
+    what: str
+    between: Seen | None = None
+
+
+class _Place:
+    """What is known of eight bytes."""
+
+    __slots__ = ("clock", "last", "loads", "mask", "value")
+
+    def __init__(self) -> None:
+        self.last: dict[tuple[int, int, int, bool], Seen] = {}
+        self.loads: dict[int, Seen] = {}
+        self.clock: list[int] | None = None
+        self.mask = 0
+        self.value: tuple[int, int] | None = None  # mask and what was stored last
+
+
+class HappensBefore:
+    """Finds conflicts in runs of one guest."""
+
+    def __init__(self, kinds: AccessKinds, cpus: int) -> None:
+        """Have seen no run.
+
+        Args:
+            kinds: What the guest's instructions are.
+            cpus: How many CPUs run.
+        """
+        self._kinds, self._cpus = kinds, cpus
+
+    def conflicts(
+        self,
+        log: RunLog,
+        shared: Sequence[tuple[int, int, int]],
+        orders: Iterable[tuple[int, int, int]] = (),
+        *,
+        every: bool = False,
+    ) -> Iterator[Conflict]:
+        """The conflicts of a run, as they come.
+
+        Args:
+            log: The run's.
+            shared: The accesses to memory that CPUs share: index, CPU, step.
+            orders: What else orders: before which access of the log, from which CPU, to which one.
+            every: Also those of two accesses that may both be marked.
+        """
+        yield from _Run(self._kinds, self._cpus, every).look(log, shared, orders)
+
+
+class _Run:
+    """One run."""
+
+    def __init__(self, kinds: AccessKinds, cpus: int, every: bool) -> None:
+        self._kinds, self._every = kinds, every
+        self._clocks = [[-1] * cpus for _ in range(cpus)]
+        self._before = [[-1] * cpus for _ in range(cpus)]  # of the atomic instruction that runs
+        self._places: dict[int, _Place] = {}
+
+    def look(
+        self,
+        log: RunLog,
+        shared: Sequence[tuple[int, int, int]],
+        orders: Iterable[tuple[int, int, int]],
+    ) -> Iterator[Conflict]:
+        records, at = log.records, self._kinds.at
+        waiting = sorted(orders, reverse=True)
+        for index, cpu, step in shared:
+            while waiting and waiting[-1][0] <= index:
+                before, source, target = waiting.pop()
+                self._join(self._clocks[target], self._clocks[source])
+                self._clocks[target][source] = max(self._clocks[target][source], before - 1)
+            pc, physical, value, size, is_store = unpack_record(records, index)
+            how = at(pc)
+            offset = physical & _WORD - 1
+            if offset + size > _WORD:
+                how |= How.MANY
+            seen = Seen(index, cpu, step, pc, physical, size, value, is_store, how)
+            place, mask = physical >> 3, (1 << size) - 1 << offset
+            while mask:
+                yield from self._one(seen, place, mask & 0xFF)
+                place, mask = place + 1, mask >> _WORD
+
+    def _one(self, seen: Seen, number: int, mask: int) -> Iterator[Conflict]:
+        place = self._places.get(number)
+        if place is None:
+            place = self._places[number] = _Place()
+        index, cpu, how = seen.number, seen.cpu, seen.how
+        mine = self._clocks[cpu]
+        whole = how & (How.ATOMIC | How.UPDATE)
+        if seen.is_store:
+            known = self._before[cpu] if whole else mine
+            same = how & How.ATOMIC and place.value == (mask, seen.value)
+            if not same:
+                yield from self._against(seen, place, mask, known)
+                yield from self._lost(seen, place, mask)
+            self._release(seen, place, mask)
+        elif whole:
+            self._before[cpu] = mine[:]
+            self._acquire(mine, place)
+        else:
+            yield from self._against(seen, place, mask, mine)
+            self._acquire(mine, place)
+            place.loads[cpu] = seen
+        mine[cpu] = index
+        if seen.is_store or not whole:
+            place.last[cpu, mask, how, seen.is_store] = seen
+
+    def _acquire(self, mine: list[int], place: _Place) -> None:
+        if place.clock is not None:
+            self._join(mine, place.clock)
+
+    def _release(self, seen: Seen, place: _Place, mask: int) -> None:
+        clock = self._clocks[seen.cpu][:]
+        clock[seen.cpu] = seen.number
+        if place.clock is not None and place.mask & ~mask:
+            self._join(clock, place.clock)
+        place.clock, place.mask = clock, place.mask | mask
+        place.value = mask, seen.value
+
+    @staticmethod
+    def _join(mine: list[int], other: Sequence[int]) -> None:
+        for number, clock in enumerate(other):
+            if clock > mine[number]:
+                mine[number] = clock
+
+    def _against(
+        self, seen: Seen, place: _Place, mask: int, known: Sequence[int]
+    ) -> Iterator[Conflict]:
+        for (cpu, other_mask, _how, is_store), other in place.last.items():
+            if (
+                cpu != seen.cpu
+                and other.number > known[cpu]
+                and mask & other_mask
+                and (is_store or seen.is_store)
+            ):
+                what = _judge(other, seen)
+                if what == "torn" or (what and self._every):
+                    yield Conflict(other, seen, what)
+
+    def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
+        """Between the load that a plain store is made of and itself another CPU has stored."""
+        load = place.loads.get(seen.cpu)
+        if load is None or seen.how & (How.ATOMIC | How.UPDATE | How.LOCKS):
+            return
+        known = self._clocks[seen.cpu]
+        for (cpu, other_mask, how, is_store), other in place.last.items():
+            if (
+                cpu != seen.cpu
+                and is_store
+                and other.number > load.number
+                and other.number > known[cpu]
+                and mask & other_mask
+                and not how & How.LOCKS
+            ):
+                update = self._kinds.update(load.pc, seen.pc)
+                if update is Update.NUMBER or (update is Update.BITS and other.value != seen.value):
+                    yield Conflict(other, seen, "lost update", load)
+
+
+def _judge(first: Seen, second: Seen) -> str:
+    """What two unordered accesses are; "": they are as they should be."""
+    one, two = first.how, second.how
+    if (one | two) & (How.OWN | How.LOCKS):
+        return ""
+    if (one | two) & How.MANY:
+        return "torn"
+    stores = first.is_store and second.is_store
+    if stores and (one | two) & How.UPDATE:
+        return "torn"
+    return "" if (one | two) & How.ATOMIC else "unordered"

@@ -1,0 +1,197 @@
+"""Races of the kernel's history, in small: what ``samples/races`` has, and how each shows.
+
+Each is a file of our own, of the shape of what a commit of Linux mended; :attr:`KnownRace.title`
+and :attr:`KnownRace.commit` name that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kprobesim import CalledKernel, Exploration, Kernel, PlannedCall, call
+
+__all__ = ["KNOWN", "KnownRace", "load_races"]
+
+SAMPLES = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class KnownRace:
+    """One of them.
+
+    Attributes:
+        name: Of its file in ``samples/races``.
+        title: The subject of the commit that mended it.
+        commit: The beginning of its hash.
+        kind: How it shows: the kind of the failure.
+        where: What the failure's message, or the first place of its trace, must have in it.
+        calls: What each CPU calls, by name; ``{}`` stands for "racy" or "fixed".
+        prepare: What is called before.
+        holds: A function that says afterwards whether all is well: it returns ``answer``.
+        answer: What that returns.
+        cve: The number under which it was published, if it has one.
+    """
+
+    name: str
+    title: str
+    commit: str
+    kind: str
+    where: str
+    calls: Mapping[str, PlannedCall]
+    prepare: tuple[str, ...] = ()
+    holds: str | None = None
+    answer: int = 1
+    cve: str | None = None
+
+    def race(self, kernel: CalledKernel, variant: str, **how: Any) -> Exploration:
+        """Race ``kernel``'s calls, from a fresh state, in which it is again afterwards.
+
+        Args:
+            kernel: One that :func:`load_races` has made.
+            variant: "racy" or "fixed".
+            **how: As for :meth:`Kernel.race`.
+
+        Raises:
+            ScheduleError: A schedule in ``how`` is not of this race.
+        """
+        state = kernel.fork_state()
+        try:
+            for name in self.prepare:
+                kernel.call(name.format(variant))
+            programs: dict[str, Any] = {
+                name: call(str(each.function).format(variant), *each.arguments)
+                for name, each in self.calls.items()
+            }
+            return kernel.race(invariant=self._invariant(kernel), **how, **programs)
+        finally:
+            kernel.restore_state(state)
+
+    def _invariant(self, kernel: CalledKernel) -> Callable[[object], str | None] | None:
+        function = self.holds
+        if function is None:
+            return None
+
+        def holds(_results: object) -> str | None:
+            answer = kernel.call(function)
+            return None if answer == self.answer else f"{function}() returns {answer}"
+
+        return holds
+
+
+KNOWN = (
+    KnownRace(
+        "lost_wakeup",
+        "bcache: fix a lost wake-up problem caused by mca_cannibalize_lock",
+        "34cf78bf34d4",
+        "deadlock",
+        "for ever",
+        {"first": call("cannibalize_{}", 0), "second": call("cannibalize_{}", 1)},
+    ),
+    KnownRace(
+        "lock_order",
+        "spi: spidev: fix lock inversion between spi_lock and buf_lock",
+        "40534d19ed2a",
+        "deadlock",
+        "write on CPU 0 and ioctl on CPU 1 wait for ever",
+        {"write": call("spidev_write_{}"), "ioctl": call("spidev_ioctl_{}")},
+        prepare=("spidev_probe",),
+        cve="CVE-2026-43319",
+    ),
+    KnownRace(
+        "flag_bits",
+        "cpuset: PF_SPREAD_PAGE and PF_SPREAD_SLAB should be atomic flags",
+        "2ad654bc5e2b",
+        "invariant",
+        "flags_are_right",
+        {"task": call("clear_used_math_{}"), "cpuset": call("spread_page_{}")},
+        holds="flags_are_right",
+    ),
+    KnownRace(
+        "last_reference",
+        "ucount: Remove the atomicity from ucount->count",
+        "040757f738e1",
+        "oops",
+        "list_del",
+        {"last": call("put_ucounts_{}"), "other": call("inc_ucount_{}")},
+        prepare=("create_ucounts",),
+        cve="CVE-2017-6874",
+    ),
+    KnownRace(
+        "transmit_buffer",
+        "tty: n_hdlc: get rid of racy n_hdlc.tbuf",
+        "82f2341c94d2",
+        "bug",
+        "list_add",
+        {"send": call("hdlc_send_frames_{}"), "flush": call("hdlc_flush_queue_{}")},
+        prepare=("hdlc_failed_{}",),
+        cve="CVE-2017-2636",
+    ),
+    KnownRace(
+        "bind_twice",
+        "l2tp: fix racy SOCK_ZAPPED flag check in l2tp_ip{,6}_bind()",
+        "32c231164b76",
+        "bug",
+        "list_add",
+        {"first": call("l2tp_bind_{}"), "second": call("l2tp_bind_{}")},
+        cve="CVE-2016-10200",
+    ),
+    KnownRace(
+        "early_port",
+        "ALSA: seq: Fix use-after-free at creating a port",
+        "71105998845f",
+        "oops",
+        "create_port",
+        {"create": call("create_port_{}"), "delete": call("delete_port")},
+        cve="CVE-2017-15265",
+    ),
+    KnownRace(
+        "double_fetch",
+        "vfs: ioctl: prevent double-fetch in dedupe ioctl",
+        "10eec60ce791",
+        "bug",
+        "kfree",
+        {"ioctl": call("dedupe_ioctl_{}"), "thread": call("user_changes_count")},
+        cve="CVE-2016-6516",
+    ),
+    KnownRace(
+        "dirty_cow",
+        "mm: remove gup_flags FOLL_WRITE games from __get_user_pages()",
+        "19be0eaffa3a",
+        "invariant",
+        "file_content",
+        {"write": call("write_private_{}", 666), "madvise": call("discard_private")},
+        holds="file_content",
+        answer=100,
+        cve="CVE-2016-5195",
+    ),
+    KnownRace(
+        "cleared_pointer",
+        "block: fix use-after-free in sys_ioprio_get()",
+        "8ba8682107ee",
+        "oops",
+        "get_ioprio",
+        {"ask": call("get_ioprio_{}"), "exit": call("exit_io_context")},
+        prepare=("create_io_context",),
+        cve="CVE-2016-7911",
+    ),
+    KnownRace(
+        "no_grace_period",
+        "eventpoll: defer struct eventpoll free to RCU grace period",
+        "07712db80857",
+        "oops",
+        "ep_get_depth",
+        {"reader": call("ep_get_depth"), "close": call("ep_free_{}")},
+        prepare=("ep_create",),
+    ),
+)
+"""Those that show where memory is as the program has it."""
+
+
+def load_races(arch: str) -> CalledKernel:
+    """A sample guest with the module of the races; ``arch`` is "x86_64" or "arm64"."""
+    kernel = Kernel.load(SAMPLES / f"guest-{arch}.elf")
+    kernel.load_module(SAMPLES / f"races-{arch}.ko")
+    return kernel

@@ -1,0 +1,27 @@
+/* "l2tp: fix racy SOCK_ZAPPED flag check in l2tp_ip{,6}_bind()" (32c231164b76, CVE-2016-10200):
+ * whether a socket is bound is asked before its lock is taken, so two binds add it to the table
+ * twice. It has to be asked under the lock. */
+#include "races.h"
+
+static spinlock_t sock_lock;
+static LIST_HEAD(bind_table);
+static struct {
+	struct list_head node;
+	bool zapped;
+} sock = { .zapped = true };
+
+inline_both s64 l2tp_bind(bool fixed)
+{
+	if (!fixed && !READ_ONCE(sock.zapped))
+		return -EINVAL;
+	spin_lock(&sock_lock);
+	if (fixed && !sock.zapped) {
+		spin_unlock(&sock_lock);
+		return -EINVAL;
+	}
+	list_add(&sock.node, &bind_table);
+	sock.zapped = false;
+	spin_unlock(&sock_lock);
+	return 0;
+}
+RACY_AND_FIXED(l2tp_bind)

@@ -1,0 +1,112 @@
+"""Races of the kernel's history: how soon each is found, and whether it comes again.
+
+    python scripts/known_races.py [--arch x86_64] [--replays 100] [--points 200] [NAME...]
+
+Each race of ``samples/races`` is looked for on both architectures: exhaustively with two
+preemptions until it shows, then replayed from its schedule's text so many times, each of which must
+be the same. What mends it is tried with all schedules that have two preemptions, and with as many
+by priorities (PCT). At last two calls with so many places where a switch can matter are tried in
+all ways: there are 2 + p + q + 2pq. The exit status is 0 if all is as it should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "samples")]
+
+from kernel_races import KNOWN, KnownRace, load_races  # noqa: E402
+
+from kprobesim import CalledKernel, Failure, call, pct  # noqa: E402
+
+ROW = "{:7} {:16} {:10} {:>10} {:>8} {:>6} {:>6} {:>12} {:>11} {:>8}"
+HEAD = (
+    *("arch", "race", "shows as", "schedules", "seconds", "switch", "text", "replayed"),
+    *("mended: all", "seconds"),
+)
+
+
+def is_it(race: KnownRace, failure: Failure | None) -> bool:
+    """Whether ``failure`` is how ``race`` shows."""
+    if failure is None or failure.kind != race.kind:
+        return False
+    return race.where in " ".join((failure.message, *failure.trace))
+
+
+def look_for(kernel: CalledKernel, race: KnownRace, replays: int) -> bool:
+    """Find, replay and mend one; prints a row. Whether all is as it should be."""
+    found = race.race(kernel, "racy")
+    failure = found.failure
+    if failure is None or not is_it(race, failure):
+        print(f"{kernel.arch} {race.name}: not found, but {found}")
+        return False
+    text = str(failure.schedule)
+    same = 0
+    for _ in range(replays):
+        again = race.race(kernel, "racy", schedule=text).failure
+        same += again is not None and (again.message, again.trace) == (
+            failure.message,
+            failure.trace,
+        )
+    mended = race.race(kernel, "fixed")
+    by_priorities = race.race(kernel, "fixed", explore=pct(runs=max(100, found.schedules)))
+    print(
+        ROW.format(
+            *(kernel.arch, race.name, failure.kind, found.schedules, f"{found.seconds:.2f}"),
+            *(failure.schedule.preemptions, len(text), f"{same} of {replays}"),
+            *(mended.schedules, f"{mended.seconds:.2f}"),
+        ),
+        flush=True,
+    )
+    for exploration in (mended, by_priorities):
+        if exploration.failures:
+            print(f"the mended one fails, too: {exploration}")
+    survives = not mended.failures and not by_priorities.failures
+    return survives and same == replays and len(text) < 1 << 10
+
+
+def count_all(kernel: CalledKernel, points: int) -> bool:
+    """Two calls with so many places each, in all ways; prints what that took."""
+    stores = call("store_often", points)
+    began = time.process_time()
+    found = kernel.race(first=stores, second=stores)
+    took = time.process_time() - began
+    p, q = found.points
+    expected = 2 + p + q + 2 * p * q
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(
+        f"{kernel.arch}: two calls of {p} and {q} places: {found.schedules:,} schedules, "
+        f"{expected:,} expected, {took:.1f} s of processor time "
+        f"({found.schedules / took:,.0f} a second), {memory} MB"
+    )
+    return found.schedules == expected and min(p, q) == points
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of a race; all by default")
+    parser.add_argument("--arch", choices=["x86_64", "arm64"], action="append")
+    parser.add_argument("--replays", type=int, default=100, metavar="N")
+    parser.add_argument("--points", type=int, default=200, metavar="N", help="0: not at all")
+    options = parser.parse_args(arguments)
+    races = [race for race in KNOWN if race.name in options.names or not options.names]
+    if not races:
+        parser.error(f"there are {', '.join(race.name for race in KNOWN)}")
+    print(ROW.format(*HEAD))
+    right = True
+    for arch in options.arch or ["x86_64", "arm64"]:
+        kernel = load_races(arch)
+        for race in races:
+            right = look_for(kernel, race, options.replays) and right
+        if options.points:
+            right = count_all(kernel, options.points) and right
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Races of the kernel's history: each is found, comes again from its text, and can be mended."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from kernel_races import KNOWN, KnownRace, load_races
+
+from kprobesim import CalledKernel, call
+
+REPLAYS = 2
+load_once = cache(load_races)
+
+
+@pytest.fixture
+def kernel(arch: str) -> CalledKernel:
+    """A sample guest with the races; each test leaves it as it was."""
+    return load_once(arch)
+
+
+@pytest.mark.parametrize("race", KNOWN, ids=[race.name for race in KNOWN])
+def test_it_is_found_replayed_and_mended(kernel: CalledKernel, race: KnownRace) -> None:
+    found = race.race(kernel, "racy")
+    failure = found.failure
+    assert failure is not None and failure.kind == race.kind, str(found)
+    assert race.where in " ".join((failure.message, *failure.trace))
+    preemptions, text = failure.schedule.preemptions, str(failure.schedule)
+    assert 1 <= preemptions <= 2
+    assert len(text) < 1 << 10
+    for _ in range(REPLAYS):
+        (again,) = race.race(kernel, "racy", schedule=text).failures
+        assert str(again) == str(failure)
+    mended = race.race(kernel, "fixed", preemptions=preemptions)
+    assert mended.failures == []
+    assert mended.schedules >= found.schedules
+
+
+def test_all_schedules_of_many_places_are_tried(kernel: CalledKernel) -> None:
+    found = kernel.race(a=call("store_often", 8), b=call("store_often", 5))
+    p, q = found.points
+    assert (p, q) == (8, 5)
+    assert found.schedules == 2 + p + q + 2 * p * q
