@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from kprobesim.boot.computer import Computer
@@ -318,6 +318,11 @@ class Board(Computer):
         """Between two runs: the CPU that runs was given something to do, and waits no more."""
         if self.turns is not None:
             self.turns.awake()
+
+    @property
+    def cpus_on(self) -> Sequence[int]:
+        """The numbers of the CPUs that are on."""
+        return (0,) if self.turns is None else [n for n, on in enumerate(self.turns.on) if on]
 
     def each_cpu(self) -> Iterator[int]:
         """Between two runs: each CPU that is on, as the one that runs; the present one first.

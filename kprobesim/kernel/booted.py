@@ -267,13 +267,15 @@ class BootedKernel(Running, Kernel):
         timeout: float | None = 10.0,
         max_instructions: int = 0,
         guard: bool | None = None,
+        cpu: int | None = None,
     ) -> int:
         """Call a guest function in process context and return its 64-bit result.
 
         The guest runs on until one of its kworkers does the call, on a stack of its own: the
         function may sleep, take locks and wait; interrupts, other tasks, probes and time go on.
         Then the kworker's registers are put back, and the guest stands there until it is run or
-        called again. What the function has done to memory stays.
+        called again. What the function has done to memory stays. With ``cpu`` it is a kworker of
+        that CPU, which is on; else of any.
 
         Arguments as for :meth:`Kernel.call`; what needs memory is in the guest's own: kmalloc's,
         where some zeroes behind it tell afterwards if it was overrun (:class:`GuestError`), or with
@@ -288,11 +290,13 @@ class BootedKernel(Running, Kernel):
         """
         check_limits(timeout, max_instructions)
         calls = self._calls
-        calls.arrive(timeout)
+        calls.arrive(timeout, cpu)
         target = code_address(function, self.symbols, self.machine)
         values, lent = pass_arguments(arguments, self._memory, bool(guard))
         try:
-            result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
+            result = calls.call(
+                target, values, timeout=timeout, max_instructions=max_instructions, cpu=cpu
+            )
         except BaseException:
             give_back(lent, self._memory, failed=True)
             raise

@@ -98,11 +98,11 @@ class Running:
         reason = self.board.run(condition, timeout=timeout, seconds=seconds)
         _log.info("ran until %.9f s: %s", self.time, reason)
         if until is None:
-            return _missing(reason, missed=reason.kind is Stop.TIMEOUT)
+            return StopReason(reason.kind, reason.detail, missed=reason.kind is Stop.TIMEOUT)
         if reason.kind in (Stop.TEXT, Stop.CONDITION):
             return reason
         self._missed(until, reason)
-        return _missing(reason, missed=True)
+        return StopReason(reason.kind, reason.detail, missed=True)
 
     def _missed(self, until: Until, reason: StopReason) -> None:
         """Raise for an end that nobody has asked for."""
@@ -199,6 +199,3 @@ class Running:
 
     _switches: StopsAt | None = None
 
-
-def _missing(reason: StopReason, *, missed: bool) -> StopReason:
-    return StopReason(reason.kind, reason.detail, missed)
