@@ -198,4 +198,3 @@ class Running:
         )
 
     _switches: StopsAt | None = None
-
