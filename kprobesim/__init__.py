@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kprobesim.asking.booted import open_shell
     from kprobesim.asking.shell import Shell
     from kprobesim.boot import initramfs
+    from kprobesim.boot.boot_schedule import BootSchedule
     from kprobesim.boot.console import Console
     from kprobesim.boot.faults import (
         BootError,
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
         GuestReset,
         NoDevice,
     )
+    from kprobesim.boot.policy import SwitchPoint
+    from kprobesim.boot.priorities import Priorities
+    from kprobesim.boot.random_turns import RandomTurns
+    from kprobesim.boot.round_robin import RoundRobin
     from kprobesim.boot.stop import Stop, StopReason
     from kprobesim.compat.finding import Answer, Compatibility, Finding
     from kprobesim.compat.kinds import Kind
@@ -105,6 +110,7 @@ __all__ = [
     "Arm64PtRegs",
     "AskingError",
     "BootError",
+    "BootSchedule",
     "BootedKernel",
     "BpfObjectError",
     "CallStopped",
@@ -164,11 +170,14 @@ __all__ = [
     "PlannedCall",
     "PostHandler",
     "PreHandler",
+    "Priorities",
     "ProbeEventError",
     "PtRegs",
+    "RandomTurns",
     "Reason",
     "Registration",
     "ReturnHandler",
+    "RoundRobin",
     "Schedule",
     "ScheduleError",
     "Shell",
@@ -177,6 +186,7 @@ __all__ = [
     "StackTrace",
     "Stop",
     "StopReason",
+    "SwitchPoint",
     "Symbol",
     "SymbolAt",
     "SymbolError",
@@ -238,6 +248,11 @@ _HOMES = {
     "machine.registration": "Registration",
     "stack.stack_trace": "Frame StackTrace",
     "boot": "initramfs",
+    "boot.boot_schedule": "BootSchedule",
+    "boot.policy": "SwitchPoint",
+    "boot.priorities": "Priorities",
+    "boot.random_turns": "RandomTurns",
+    "boot.round_robin": "RoundRobin",
     "kprobes.ctlblk": "KprobeCtlblk KprobeStatus",
     "kprobes.fail_function": "Override",
     "kprobes.jprobe": "Jprobe",

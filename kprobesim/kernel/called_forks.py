@@ -65,6 +65,9 @@ class CalledForks:
         """Back to ``state``, by default the last one; how many pages of the host's were reset."""
         machine, memory, current = self._machine, self._machine.memory, self._current
         machine.check_idle()
+        for vcpu in machine.vcpus:
+            vcpu.in_handler = False
+            vcpu.hit_state.abandon()
         state = state_of(self, state, current)
         kept: _Kept = state.kept
         self._go_back_to_modules(kept.modules)
@@ -77,6 +80,7 @@ class CalledForks:
             self._restore_with_other_probes(state, current)
         if moved:
             machine.engine.flush_tlb()
+        machine.vcpu.hit_state.restore(kept.hits)
         self._given.restore(kept.given)
         self._exceptions.restore(kept.exceptions)
         state.put()
@@ -134,6 +138,7 @@ class CalledForks:
     def _remember(self) -> _Kept:
         kept = _Kept()
         kept.modules = [(module, module.state) for module in self._modules]
+        kept.hits = self._machine.vcpu.hit_state.save()
         kept.given = self._given.save()
         kept.exceptions = self._exceptions.save()
         self._remember_probes(kept)
@@ -173,6 +178,8 @@ class _Kept:
 
     modules: list[tuple[Module, ModuleState]]
     given: Any
+    hits: Any
+    """Of the probes: the calls that return probes followed."""
     exceptions: Any
     memory: tuple[list[Region], int, dict[int, list[int]]]
     pokes: int

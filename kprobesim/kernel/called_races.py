@@ -63,8 +63,9 @@ class CalledRaces:
             engine = machine.engine
             engine.count_instructions()
             stack.callback(engine.count_blocks)
-            machine.counts_instructions = True
-            stack.callback(setattr, machine, "counts_instructions", False)
+            for mode in ("counts_instructions", "runs_slices"):
+                setattr(machine, mode, True)
+                stack.callback(setattr, machine, mode, False)
             sleeping = stack.enter_context(Sleeping(machine, kernel.image))
             running = Lanes(machine, self._cpus.stacks, lanes, sleeping, self._cpus.spins)
             stack.enter_context(running.log)

@@ -34,7 +34,7 @@ class AggrKprobe(Kprobe):
     handler is offered to nobody, as in the kernel.
     """
 
-    __slots__ = ("_strict", "_this_cpu", "children")
+    __slots__ = ("_ctlblk", "_strict", "children")
 
     __setattr__ = object.__setattr__  # type: ignore[assignment]
 
@@ -51,7 +51,7 @@ class AggrKprobe(Kprobe):
         self.detour = first.detour
         self.nmissed = 0
         self.children: tuple[Kprobe, ...] = (first,)
-        self._this_cpu = ctlblk.this
+        self._ctlblk = ctlblk
         self._strict = strict
 
     def __repr__(self) -> str:
@@ -111,7 +111,7 @@ class AggrKprobe(Kprobe):
         return None
 
     def _pre_handler(self, _head: Kprobe, regs: Any) -> int:
-        ctl = self._this_cpu()
+        ctl = self._ctlblk.this()
         for p in self.children:
             handler = p.pre_handler
             if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
@@ -128,7 +128,7 @@ class AggrKprobe(Kprobe):
 
     def opt_pre_handler(self, _head: Kprobe, regs: Any) -> None:
         """Calls the children's ``pre_handler``; through a detour nobody can go elsewhere."""
-        ctl = self._this_cpu()
+        ctl = self._ctlblk.this()
         for p in self.children:
             handler = p.pre_handler
             if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
@@ -141,7 +141,7 @@ class AggrKprobe(Kprobe):
                     ctl.kprobe_instance = None
 
     def _post_handler(self, _head: Kprobe, regs: Any, flags: int) -> None:
-        ctl = self._this_cpu()
+        ctl = self._ctlblk.this()
         for p in self.children:
             handler = p.post_handler
             if handler is not None and not _and(p.flags, DISABLED_OR_GONE):
@@ -154,7 +154,7 @@ class AggrKprobe(Kprobe):
                     ctl.kprobe_instance = None
 
     def _fault_handler(self, _head: Kprobe, regs: Any, trapnr: int) -> int:
-        running = self._this_cpu().kprobe_instance
+        running = self._ctlblk.this().kprobe_instance
         children = () if self._strict else self.children
         for p in children if running is None else (running,):
             handler = p.fault_handler

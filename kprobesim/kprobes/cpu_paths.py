@@ -83,7 +83,27 @@ class CpuPaths:
 
     def take_traps(self, returns: Returns) -> None:
         """From now on the CPUs' steps and faults come here; ``returns`` are aborted with hits."""
-        for vcpu, path, faults in zip(self._machine.vcpus, self.hits, self.faults, strict=True):
-            vcpu.traps.step.append(path.step)
-            vcpu.traps.faults.insert(0, faults.fault)
-            vcpu.hit_state = NestedHits(path.steps.ctlblk, returns, path.hooks)
+        for path, faults in zip(self.hits, self.faults, strict=True):
+            traps = path.steps.vcpu.traps
+            traps.step.append(path.step)
+            traps.faults.insert(0, faults.fault)
+            self._keep_hits(path, returns)
+        self.faults.on_new(lambda faults: self._take_traps_as_first(faults, returns))
+        self._hear_of_coming_again()
+
+    def _take_traps_as_first(self, faults: FaultPath, returns: Returns) -> None:
+        """A CPU has been added whose traps go where the first one's do: let them come here."""
+        first, path = self.hits[0], self.hits[-1]
+        traps = path.steps.vcpu.traps
+        traps.ask_instead(path.step, first.step)
+        traps.ask_instead(path.breakpoints.trap, first.breakpoints.trap)
+        traps.ask_instead(faults.fault, self.faults[0].fault)
+        self._keep_hits(path, returns)
+        self._hear_of_coming_again()
+
+    def _keep_hits(self, path: HitPath, returns: Returns) -> None:
+        path.steps.vcpu.hit_state = NestedHits(path.steps.ctlblk, returns, path.hooks)
+
+    def _hear_of_coming_again(self) -> None:
+        comes_again = self.hits.call(lambda path: path.hooks.in_place.comes_again)
+        self._machine.code_watch.comes_again = comes_again

@@ -20,13 +20,14 @@ from kprobesim.kprobes.debugfs import list_kprobes, probes_as_html
 from kprobesim.kprobes.enable import EnabledProbes
 from kprobesim.kprobes.fail_function import FaultInjection
 from kprobesim.kprobes.fault import FaultPath
+from kprobesim.kprobes.hook_returns import HookReturns
 from kprobesim.kprobes.init_memory import InitMemory
 from kprobesim.kprobes.jprobe import Jprobe, call_with_arguments, no_jprobes
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag, ListType, registered_flags
 from kprobesim.kprobes.kretprobes import ReturnProbes
 from kprobesim.kprobes.model import DEFAULT_MODEL, Model
 from kprobesim.kprobes.module_notifier import ModuleNotifier
-from kprobesim.kprobes.rethook import HookReturns, Returns, TrampolineReturns
+from kprobesim.kprobes.rethook import Returns, TrampolineReturns
 from kprobesim.kprobes.rules.rules import Rules
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import KprobeTable, has_jprobe, members

@@ -20,22 +20,21 @@ from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import HandlerAbandoned, Kprobe, PreHandler, is_true
 from kprobesim.kprobes.kretprobe import KretprobeInstance, Rethook
 from kprobesim.kprobes.percpu import PerCpu
-from kprobesim.machine.code_watch import RETURNS, UnguardedArrival, Watch
 from kprobesim.machine.system import System
 
 __all__ = [
     "RET_IMMEDIATE",
+    "STACK",
     "Follower",
-    "HookReturns",
     "Returns",
     "TrampolineReturns",
 ]
 
 _ACTIVE = int(KprobeStatus.KPROBE_HIT_ACTIVE)
-_MOST_SITES = 512  # hooked return addresses: each makes the translation of code slower
 RET_IMMEDIATE = 0x200
 """Bytes of arguments that a callee may take off the stack (x86-64 ``ret imm16``)."""
-_STACK = 16 << 10  # THREAD_SIZE is a multiple of it
+STACK = 16 << 10
+"""THREAD_SIZE is a multiple of it."""
 
 
 class Follower(Protocol):
@@ -54,7 +53,6 @@ class Returns(ABC):
     def __init__(self, machine: System, paths: PerCpu[HitPath]) -> None:
         self._machine = machine
         self._paths = paths
-        self.cpus = len(paths)
         abi = machine.isa.abi
         self._sp, self._frame = abi.number(abi.stack_pointer), abi.number(abi.frame_pointer)
         self._link = None if abi.link_register is None else abi.number(abi.link_register)
@@ -62,6 +60,11 @@ class Returns(ABC):
         self.followers: list[Follower] = []
         self.trampoline = -1
         """What stands in the place of a return address; -1: nothing does."""
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs there are."""
+        return len(self._paths)
 
     @abstractmethod
     def start(self) -> None:
@@ -90,8 +93,7 @@ class Returns(ABC):
         trampoline = self.trampoline
         free, rp, attach, outer_of = rethook.free, rethook.rp, self.attach, self.outer
         listeners = self._paths[0].steps.listeners
-        tell = self._paths.call(lambda path: path.steps.tell)
-        only = machine.vcpu.engine.window if self.cpus == 1 else None
+        paths, words = self._paths, machine.engine.window
         assert rp is not None
 
         def pre_handler_kretprobe(_p: Kprobe, regs: Any) -> int:
@@ -103,9 +105,8 @@ class Returns(ABC):
             else:
                 rp.nmissed += 1
                 if listeners:
-                    tell(HitKind.MISS, rp.kp, _ACTIVE)
+                    paths.this().steps.tell(HitKind.MISS, rp.kp, _ACTIVE)
                 return 0
-            words = only or machine.vcpu.engine.window
             key = words[stack_pointer]
             if link is None:  # the call has pushed it
                 ri.frame, address = key, read_u64(key)
@@ -164,9 +165,19 @@ class Returns(ABC):
                 ri.rethook.free.append(ri)
             ri.outer, ri = None, ri.outer
 
+    def _newest_on(self, stack_pointer: int) -> tuple[int, KretprobeInstance]:
+        """The newest call that is followed on a task's stack, of which each CPU runs another one.
+
+        Of all, if none is there.
+        """
+        start = stack_pointer - stack_pointer % STACK
+        newest = reversed(self.pending.items())
+        here = (pair for pair in newest if start <= pair[0] <= start + STACK)
+        return next(here, None) or next(reversed(self.pending.items()))
+
     def _forget_deeper(self, key: int) -> None:
         """What was called from a call that has returned, and is still pending, never returns."""
-        bottom = key - key % _STACK
+        bottom = key - key % STACK
         for deeper in [other for other in self.pending if bottom < other < key]:
             self.recycle(self.pending.pop(deeper))
 
@@ -244,7 +255,11 @@ class TrampolineReturns(Returns):
         if self.trampoline < 0:
             self.trampoline = self._new_trampoline()
             for path in self._paths:
-                path.breakpoints.places[self.trampoline] = self._make_trap(path.steps)
+                self._take_trap(path)
+            self._paths.on_new(self._take_trap)
+
+    def _take_trap(self, path: HitPath) -> None:
+        path.breakpoints.places[self.trampoline] = self._make_trap(path.steps)
 
     def stop(self) -> None:
         """The trampoline stays: calls that are pending come there."""
@@ -262,12 +277,12 @@ class TrampolineReturns(Returns):
         if address != self.trampoline:
             self.recycle(pending.pop(key))
         elif key not in pending and pending:  # before a tail call that moved its return address
-            pending[key] = pending.popitem()[1]
+            pending[key] = pending.pop(self._newest_on(key)[0])
         return pending.get(key)
 
     def _make_trap(self, steps: HitSteps) -> Callable[[], bool]:
         words, stack_pointer, pending = steps.vcpu.engine.window, self._sp, self.pending
-        link, write_u64 = self._link, self._write_u64
+        link, write_u64, newest_on = self._link, self._write_u64, self._newest_on
         returned = self._make_returned(steps)
 
         def trap() -> bool:
@@ -277,7 +292,7 @@ class TrampolineReturns(Returns):
             key = words[stack_pointer]
             newest = pending.get(key)
             if newest is None:  # arguments were taken off the stack, or a return address moved
-                key, newest = next(reversed(pending.items()))
+                key, newest = newest_on(key)
             if link is None:
                 write_u64(newest.frame, newest.ret_addr)
             returned(key, newest)
@@ -292,100 +307,3 @@ class TrampolineReturns(Returns):
                 if ri.frame == frame:
                     return ri.ret_addr
         return address
-
-
-class HookReturns(Returns):
-    """Without a trace: the place that the call returns to is hooked, and the stack left alone.
-
-    What a task had called when it ended never returns: ``tasks()`` gives the addresses of
-    do_task_dead(), where it ends, and of finish_task_switch(), which the next task comes to; it
-    gives nothing where they are not known, and is asked when there is something to follow.
-    """
-
-    def __init__(
-        self,
-        machine: System,
-        paths: PerCpu[HitPath],
-        tasks: Callable[[], tuple[int, int] | None] = lambda: None,
-    ) -> None:
-        super().__init__(machine, paths)
-        self._at_site = paths.call(lambda path: self._make_at_site(path.steps))
-        self._tasks = tasks
-        self._of_tasks: list[Watch] = []
-        self._dead_stacks = [0 for _ in paths]  # of the task that has ended on each CPU
-        self._sites: dict[int, Watch] = {}
-
-    def start(self) -> None:
-        """Hear of tasks that end."""
-        found, watch = self._tasks(), self._machine.code_watch.watch
-        if found is not None:
-            dead, switched = found
-            self._of_tasks = [
-                watch(dead, self._on_task_dead, RETURNS),
-                watch(switched, self._on_task_switched, RETURNS),
-            ]
-
-    def stop(self) -> None:
-        """Leave no hook behind. What is still pending has nobody to be told."""
-        self.pending.clear()
-        self._dead_stacks = [0 for _ in self._paths]
-        for watch in (*self._sites.values(), *self._of_tasks):
-            self._machine.code_watch.unwatch(watch)
-        self._sites.clear()
-        self._of_tasks.clear()
-
-    def attach(self, ri: KretprobeInstance, key: int) -> None:
-        """Hook the place that the call returns to, and leave it hooked for the next one."""
-        if ri.ret_addr not in self._sites:
-            self._watch(ri.ret_addr)
-
-    def outer(self, key: int, address: int) -> KretprobeInstance | None:
-        """Who waits for the same return; else it was never returned to."""
-        outer = self.pending[key]
-        if outer.ret_addr == address:
-            return outer
-        self.recycle(self.pending.pop(key))
-        return None
-
-    def _watch(self, address: int) -> None:
-        sites, code_watch = self._sites, self._machine.code_watch
-        if len(sites) >= _MOST_SITES:
-            awaited = {ri.ret_addr for ri in self.pending.values()}
-            for site in [site for site in sites if site not in awaited]:
-                code_watch.unwatch(sites.pop(site))
-        sites[address] = code_watch.watch_unguarded(address, self._at_site, RETURNS)
-
-    def _make_at_site(self, steps: HitSteps) -> UnguardedArrival:
-        words, stack_pointer, pending = steps.vcpu.engine.window, self._sp, self.pending
-        keep, returned = steps.vcpu.engine.hooks.keep, self._make_returned(steps)
-
-        def at_site(_uc: object, address: int) -> bool:
-            """Somebody comes to where a followed call returns to."""
-            try:
-                sp = words[stack_pointer]
-                newest = pending.get(sp)
-                if newest is not None and newest.ret_addr == address:
-                    returned(sp, newest)
-                    return False
-                for key, ri in reversed(pending.items()):
-                    if ri.ret_addr == address and 0 < sp - key <= RET_IMMEDIATE:
-                        returned(key, ri)
-                        return False
-            except BaseException as error:
-                keep(error)
-                return True
-            return False
-
-        return at_site
-
-    def _on_task_dead(self, _address: int) -> None:
-        sp = self._machine.vcpu.words[self._sp]
-        self._dead_stacks[self._machine.vcpu.number] = sp - sp % _STACK
-
-    def _on_task_switched(self, _address: int) -> None:
-        """``kprobe_flush_task()``, for a task that the CPU has left for ever."""
-        number = self._machine.vcpu.number
-        start, self._dead_stacks[number] = self._dead_stacks[number], 0
-        if start:
-            for key in [key for key in self.pending if start < key <= start + _STACK]:
-                self.recycle(self.pending.pop(key))

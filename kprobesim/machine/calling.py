@@ -36,6 +36,7 @@ class Calling(System):
         returned: Where the CPU is then.
         counts_instructions: Whether calls without a limit count instructions, too, as long as
             others do: to change that drops all translated code.
+        runs_slices: Whether the outermost call runs slice by slice, of so many instructions each.
     """
 
     memory: GuestMemory
@@ -46,6 +47,7 @@ class Calling(System):
         self.turn.stop_soon = self._stop_soon
         self._stop_asked = False
         self.counts_instructions = False
+        self.runs_slices = False
         self._result = cpu.regs_class.RETURN
         self._quick: QuickCall | None = None
         self._quick_most = len(cpu.regs_class.ARGUMENTS)
@@ -100,7 +102,7 @@ class Calling(System):
         stack = self.stacks.at(depth)
         context, hit_state = stack.context, vcpu.hit_state
         context.save()
-        outer = NestedCall(vcpu) if depth else None
+        outer = NestedCall(vcpu, in_slice=self.runs_slices) if depth else None
         state = hit_state.save()
         vcpu.depth = depth + 1
         used = 0

@@ -144,6 +144,13 @@ class CodeWatch:
         self._engine.dispatch.disarm(address)
         self._forget(address)
 
+    def call_instead(self, watch: Watch, arrived: UnguardedArrival) -> None:
+        """Let the client of ``watch`` be ``arrived`` from now on, in its place among the others."""
+        watch.arrived = arrived
+        self._arm(watch.address)
+        if not self._engine.dispatch.live:
+            self._forget(watch.address)
+
     def _arm(self, address: int) -> None:
         """Let the engine call the clients there; a single one directly."""
         clients, dispatch, hooks = self._watches[address], self._engine.dispatch, self._engine.hooks

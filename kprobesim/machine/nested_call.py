@@ -16,8 +16,12 @@ class NestedCall:
 
     __slots__ = ("_counter", "_handling", "_is_limited", "_regs", "_vcpu")
 
-    def __init__(self, vcpu: Vcpu) -> None:
-        """Let ``vcpu`` show other registers, and be in no handler."""
+    def __init__(self, vcpu: Vcpu, *, in_slice: bool) -> None:
+        """Let ``vcpu`` show other registers, and be in no handler.
+
+        ``in_slice``: the outer call runs slice by slice, and what is counted of it is of no concern
+        to the inner one.
+        """
         self._vcpu = vcpu
         self._regs, self._handling = vcpu.regs, vcpu.in_handler
         if self._handling:
@@ -26,7 +30,7 @@ class NestedCall:
         vcpu.regs = vcpu.new_regs()
         vcpu.in_handler = False
         self._counter = vcpu.engine.counter
-        self._is_limited = vcpu.engine.counting
+        self._is_limited = vcpu.engine.counting and not in_slice
 
     def limit(self, max_instructions: int) -> int:
         """The instructions that the inner call may execute, if it may ``max_instructions``."""

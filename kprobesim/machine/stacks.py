@@ -133,10 +133,11 @@ class Stacks:
     def at(self, depth: int) -> Stack:
         """The stack of a call that is nested in ``depth`` others; raises :class:`UsageError`."""
         stacks = self._stacks
-        if depth == len(stacks):
-            if depth == _MOST:
+        while depth >= len(stacks):  # the outermost calls of a race are on stacks of its own
+            number = len(stacks)
+            if number == _MOST:
                 raise UsageError(f"guest calls are nested {_MOST} deep; is a handler recursing?")
-            stacks.append(Stack(self._vcpu, self._memory, depth, self._pad, self.cleaners))
+            stacks.append(Stack(self._vcpu, self._memory, number, self._pad, self.cleaners))
         return stacks[depth]
 
     def explain(self, address: int, depth: int) -> str:

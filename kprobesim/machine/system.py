@@ -72,6 +72,7 @@ class System:
         vcpus: The CPUs, by number.
         vcpu: The one that runs, or ran last: the engine's registers are its.
         number_word: The number of that one, for compiled code.
+        on_new_vcpu: Who hears of each CPU that is added.
         turn: Who uses the system now.
     """
 
@@ -91,6 +92,7 @@ class System:
         self.clock: GuestClock
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
+        self.on_new_vcpu: list[Callable[[Vcpu], object]] = []
         self.number_word = (ctypes.c_uint64 * 1)()
         self._per_cpu: list[tuple[Any, list[bytes]]] = []
         self.turn = Turn(lambda: self.vcpu.in_handler)
@@ -117,8 +119,11 @@ class System:
     def _monitor(self) -> ctypes.c_uint64:
         return monitor_word(self.engine)
 
-    def add_vcpu(self) -> Vcpu:
+    def add_vcpu(self, *, alike: bool = False) -> Vcpu:
         """One more CPU, with the registers that the engine has now.
+
+        Args:
+            alike: Those who are asked about the traps of the first one are asked about its traps.
 
         All CPUs are register files of one engine, of which one is in force at a time. So they share
         what was translated, its hooks, and the RAM, and nothing need be told to anybody.
@@ -128,6 +133,10 @@ class System:
         self.vcpus.append(vcpu)
         for words, saved in self._per_cpu:
             saved.append(bytes(words))
+        if alike:
+            vcpu.traps.ask_as(first.traps)
+        for heard in self.on_new_vcpu:
+            heard(vcpu)
         return vcpu
 
     def per_cpu_words(self, words: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.trap import Trap, TrapKind
@@ -61,6 +61,20 @@ class TrapRouter:
         undefined = vcpu.cpu.undefined_vector
         if undefined is not None:
             vcpu.engine.hooks.on_invalid_instruction(partial(self._on_undefined, undefined))
+
+    def ask_as(self, first: TrapRouter) -> None:
+        """Ask whom ``first`` asks, in that order."""
+        for mine, others in zip(self._places, first._places, strict=True):
+            mine.extend(others)
+
+    def ask_instead(self, new: Callable[..., bool], old: Callable[..., bool]) -> None:
+        """Ask ``new`` wherever ``old`` is asked: a client that each CPU has one of its own of."""
+        for place in self._places:
+            place[:] = [new if client == old else client for client in place]
+
+    @property
+    def _places(self) -> tuple[list[Any], ...]:
+        return self.emulate, self.breakpoint, self.step, self.faults
 
     def enter(self) -> None:
         """The CPU runs from now on, in the engine that it shares."""

@@ -60,10 +60,7 @@ class MoreCpus:
             raise UsageError(f"{count} CPUs: a kernel that is called has 1 to {MOST_CPUS}")
         machine = self._machine
         while len(machine.vcpus) < count:
-            first, new = machine.vcpus[0], machine.add_vcpu()
-            for name in ("emulate", "breakpoint", "step", "faults"):
-                getattr(new.traps, name).extend(getattr(first.traps, name))
-            new.hit_state = first.hit_state
+            machine.add_vcpu(alike=True)
         while len(self.stacks) < count:
             number = len(self.stacks)
             depth = _FIRST_STACK + number

@@ -20,7 +20,7 @@ from kprobesim import (
     Reason,
     UsageError,
 )
-from kprobesim.kprobes import rethook
+from kprobesim.kprobes import hook_returns
 
 TARGET = "kprobe_target"
 
@@ -342,7 +342,7 @@ def test_no_hook_is_left_behind(sample: Path) -> None:
 
 def test_more_return_addresses_than_are_hooked(sample: Path, monkeypatch: Any) -> None:
     """The sites of calls that wait stay; idle ones make room."""
-    monkeypatch.setattr(rethook, "_MOST_SITES", 2)
+    monkeypatch.setattr(hook_returns, "_MOST_SITES", 2)
     k = Kernel.load(sample, arming="hook")
     returned: list[int] = []
     names = ("calls", "add_one", "fib", "recurse")

@@ -10,13 +10,13 @@ from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.percpu import PerCpu
 
 
-def _two_cpus() -> Any:
-    vcpus = [SimpleNamespace(number=0), SimpleNamespace(number=1)]
-    return SimpleNamespace(vcpus=vcpus, vcpu=vcpus[0])
+def _cpus(count: int) -> Any:
+    vcpus = [SimpleNamespace(number=number) for number in range(count)]
+    return SimpleNamespace(vcpus=vcpus, vcpu=vcpus[0], on_new_vcpu=[])
 
 
 def test_this_is_the_one_of_the_cpu_that_runs() -> None:
-    system = _two_cpus()
+    system = _cpus(2)
     names = PerCpu(system, lambda vcpu: f"cpu{vcpu.number}")
     upper = names.call(lambda name: lambda: name.upper())
     assert [*names] == ["cpu0", "cpu1"] and len(names) == 2
@@ -26,15 +26,27 @@ def test_this_is_the_one_of_the_cpu_that_runs() -> None:
 
 
 def test_with_one_cpu_nobody_is_asked() -> None:
-    one = SimpleNamespace(number=0)
-    ctlblk = PerCpu(SimpleNamespace(vcpus=[one], vcpu=one), lambda vcpu: KprobeCtlblk())  # type: ignore[arg-type]
+    system = _cpus(1)
+    ctlblk = PerCpu(system, lambda vcpu: KprobeCtlblk())
     of_this_cpu = ctlblk.call(lambda ctl: ctl.save)
     assert of_this_cpu == ctlblk[0].save
     assert ctlblk.this() is ctlblk[0]
 
 
+def test_a_cpu_that_is_added_gets_one() -> None:
+    system, new = _cpus(1), list[str]()
+    names = PerCpu(system, lambda vcpu: f"cpu{vcpu.number}")
+    names.on_new(new.append)
+    system.vcpus.append(SimpleNamespace(number=1))
+    (grow,) = system.on_new_vcpu
+    grow(system.vcpus[1])
+    assert ([*names], new) == (["cpu0", "cpu1"], ["cpu1"])
+    system.vcpu = system.vcpus[1]
+    assert names.this() == names.call(lambda name: lambda: name)() == "cpu1"
+
+
 def test_each_cpu_knows_whose_handler_it_runs() -> None:
-    system = _two_cpus()
+    system = _cpus(2)
     ctlblk = PerCpu(system, lambda vcpu: KprobeCtlblk())
     seen: list[tuple[Kprobe | None, Kprobe | None]] = []
 

@@ -73,16 +73,7 @@ class Armings:
         self._machine = machine
         self._cpus = cpus
         self._paths = paths = cpus.hits
-        self.hooks = HookArming(
-            machine,
-            image,
-            arch,
-            cpus.hooked,
-            cpus.listeners,
-            hit=paths.call(lambda path: path.hooks.hit),
-            hit_repeating=paths.call(lambda path: path.hooks.hit_repeating),
-            behind=paths.call(lambda path: path.hooks.behind),
-        )
+        self.hooks = HookArming(machine, image, arch, cpus.hooked, cpus.listeners, paths)
         self.slots = SlotCache(arch.slot_size, pages.new_slots, pages.free)
         self._breakpoints = BreakpointArming(
             machine,
@@ -90,7 +81,7 @@ class Armings:
             self.slots,
             cpus.copies,
             # A task that has lost the CPU may stand in a copy, and nobody knows.
-            lambda: not preempts and all(ctl.current_kprobe is None for ctl in cpus.ctlblk),
+            lambda: not preempts and self._nobody_handles_a_probe(),
             self.hooks.read if default == "hook" else machine.memory.read,
         )
         self.hooks.read_original = self._breakpoints.read_original
@@ -99,6 +90,11 @@ class Armings:
         self._chosen: dict[int, ProbeArming] = {}
         if default == "breakpoint":
             self._take_breakpoints()
+
+    def _nobody_handles_a_probe(self) -> bool:
+        """No CPU does, nor can one of several have lost its turn in a copy."""
+        stopped = len(self._cpus.ctlblk) == 1 or not self._machine.depth
+        return stopped and all(ctl.current_kprobe is None for ctl in self._cpus.ctlblk)
 
     def _take_breakpoints(self) -> None:
         """Be asked about the CPUs' breakpoints: there is one of ours, or there will be."""

@@ -10,8 +10,10 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.arch_kprobes import ArchInsn, ArchKprobes
 from kprobesim.kprobes.events import HitListeners
+from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.hooked import HookedPlaces
 from kprobesim.kprobes.kprobe import Kprobe
+from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.kprobes.rules.site import Site
 from kprobesim.kprobes.table import members
 from kprobesim.machine.code_watch import PROBES, STEPS, UnguardedArrival, Watch
@@ -41,13 +43,13 @@ def _reading_once(read: Callable[[int, int], bytes], place: int) -> Callable[[in
 
 
 class HookArming:
-    """Without a trace: ``hit`` is called before the instruction, which runs in place.
+    """Without a trace: a hook is called before the instruction, which runs in place.
 
     A booting kernel patches its own code, so what is under a hook may change: :meth:`refresh`
     analyses it anew. Before the guest has page tables its code is that of the ``image``.
 
     Where a handler waits for the instruction's end, the one behind it is hooked too, if that
-    always comes next: ``behind`` is called there. Else the CPU steps.
+    always comes next. Else the CPU steps.
     """
 
     def __init__(
@@ -57,10 +59,7 @@ class HookArming:
         arch: ArchKprobes,
         hooked: HookedPlaces,
         listeners: HitListeners,
-        *,
-        hit: UnguardedArrival,
-        hit_repeating: UnguardedArrival,
-        behind: UnguardedArrival,
+        paths: PerCpu[HitPath],
     ) -> None:
         """Arm nothing yet.
 
@@ -70,16 +69,16 @@ class HookArming:
             arch: The architecture's half.
             hooked: What is known of the places, for the paths of a hit.
             listeners: While there are any, they hear of all hits, and Python takes them.
-            hit: Called before a probed instruction.
-            hit_repeating: The same for one that comes to itself until it is done.
-            behind: Called behind it.
+            paths: Of them come the functions that hooks call: before a probed instruction, before
+                one that comes to itself until it is done, and behind it.
         """
         self._machine = machine
         self._read_now = machine.memory.read
         self._image = image
         self._arch = arch
-        self._hit, self._hit_repeating = hit, hit_repeating
-        self._behind = behind
+        self._paths = paths
+        self._hit, self._hit_repeating, self._behind = self._functions()
+        paths.on_new(lambda _path: self._call_anew())
         self._hooked = hooked
         self._listeners = listeners.callbacks
         hooked.refresh, hooked.hear_end = self.refresh, self.hear_end
@@ -88,6 +87,23 @@ class HookArming:
         self._prepared: dict[int, tuple[Site, bytes]] = {}
         self.read_original: Callable[[int, int], bytes] = self.read
         """Guest code without the breakpoints of other probes, if there are any."""
+
+    def _functions(self) -> tuple[UnguardedArrival, ...]:
+        paths = self._paths
+        return (
+            paths.call(lambda path: path.hooks.hit),
+            paths.call(lambda path: path.hooks.hit_repeating),
+            paths.call(lambda path: path.hooks.behind),
+        )
+
+    def _call_anew(self) -> None:
+        """There is one CPU more: let the hooks that there are call the paths of all."""
+        old = self._hit, self._hit_repeating, self._behind
+        new = self._hit, self._hit_repeating, self._behind = self._functions()
+        there = [watch for _, watches in self._watches.values() for watch in watches]
+        for watch in (*there, *self._end_watches.values()):
+            if watch.arrived in old:
+                self._machine.code_watch.call_instead(watch, new[old.index(watch.arrived)])
 
     def __len__(self) -> int:
         """How many addresses are armed."""

@@ -48,6 +48,8 @@ class OptimizedCallback:
         self._table = table
         self.stubs = SlotCache(len(CALLBACK), pages.new_callbacks, pages.free)
         self._stub_of: dict[int, int] = {}
+        self._made: dict[int, Detour] = {}
+        paths.on_new(self._take_traps)
 
     def make(self, address: int, *, collect: bool) -> int:
         """Write the code for the probe at ``address``."""
@@ -57,13 +59,21 @@ class OptimizedCallback:
 
     def attach(self, made: Detour) -> None:
         """Take its trap, on each CPU."""
-        at = self._trap_at(made.address)
+        self._made[made.address] = made
         for path in self._paths:
-            trap = make_jump_trap(path.steps, self._table, made.address, made.resume)
-            path.breakpoints.places[at] = trap
+            self._take_trap(path, made)
+
+    def _take_traps(self, path: HitPath) -> None:
+        for made in self._made.values():
+            self._take_trap(path, made)
+
+    def _take_trap(self, path: HitPath, made: Detour) -> None:
+        trap = make_jump_trap(path.steps, self._table, made.address, made.resume)
+        path.breakpoints.places[self._trap_at(made.address)] = trap
 
     def free(self, address: int) -> None:
         """Who is still in it has nobody to call, and goes on without."""
+        self._made.pop(address, None)
         for path in self._paths:
             path.breakpoints.places.pop(self._trap_at(address), None)
         self.stubs.free(self._stub_of.pop(address), dirty=True)

@@ -41,7 +41,6 @@ class InPlace:
         self._leave_block = engine.leave_block
         self._look_in_next = engine.dispatch.look_in_next
         self.finish = self._make_finish(steps.finish)
-        vcpu.system.code_watch.comes_again = self.comes_again
 
     def comes_again(self, address: int) -> bool:
         """Whether the hit at ``address`` is over, or its instruction about to be done."""

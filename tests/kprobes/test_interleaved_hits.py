@@ -1,0 +1,130 @@
+"""Two CPUs of a called kernel in the same probes at once, with switches between any instructions.
+
+Each has its control block: between the breakpoint and the step, in a copy and in a detour another
+CPU may come to the same probe, and nothing of a hit is lost, doubled or mixed up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kprobesim import CalledKernel, Kernel, Kprobe, KprobeError, KprobeFlag, Kretprobe, call
+from kprobesim.races.planned import PlannedCall
+from kprobesim.races.schedule import Schedule, Slice
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+TURNS = (1, 2, 3, 7)
+WORDS = "a string", "and the other"
+LENGTHS = {"a": len(WORDS[0]), "b": len(WORDS[1])}
+FIRST, SECOND = call("strlen", WORDS[0]), call("strlen", WORDS[1])
+
+
+def _race(k: CalledKernel, steps: int, a: PlannedCall, b: PlannedCall) -> dict[str, int]:
+    """What calls on two CPUs return that take turns of so many instructions at first."""
+    told: list[dict[str, int]] = []
+    some = k.race(preemptions=0, invariant=lambda results: False, a=a, b=b).failure
+    assert some is not None
+    turns = tuple(Slice(number % 2, steps) for number in range(40 // steps))
+    schedule = Schedule(some.schedule.what, 2, turns)
+    found = k.race(schedule=str(schedule), invariant=told.append, a=a, b=b)
+    assert found.failure is None
+    return told[-1]
+
+
+def _probe_everywhere(k: CalledKernel, name: str, seen: list[Any]) -> list[Kprobe]:
+    """Probes on all instructions of a function that can have one."""
+
+    def pre(p: Kprobe, regs: Any) -> None:
+        ctl = k.kprobes.ctlblk[k.cpu]
+        running = ctl.current_kprobe
+        assert running is not None and running.addr == p.addr
+        seen.append((k.cpu, "pre", p.offset))
+
+    def post(p: Kprobe, regs: Any, flags: int) -> None:
+        seen.append((k.cpu, "post", p.offset))
+
+    planted = []
+    for offset in range(k.symbols[name].size):
+        p = Kprobe(name, offset=offset, pre_handler=pre, post_handler=post)
+        try:
+            k.register_kprobe(p)
+        except KprobeError:
+            continue
+        planted.append(p)
+    return planted
+
+
+def _of(cpu: int, seen: list[Any]) -> list[Any]:
+    return [what for number, *what in seen if number == cpu]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_hits_of_interleaved_calls_are_those_of_each_alone(
+    stepped: CalledKernel, late: bool
+) -> None:
+    """``late``: the probes come when there are two CPUs already."""
+    k, seen = stepped, list[Any]()
+    if late:
+        k.race(a=call("strlen", ""), b=call("strlen", ""), preemptions=0)
+    planted = _probe_everywhere(k, "strlen", seen)
+    rp = Kretprobe("strlen", handler=lambda ri, regs: seen.append((k.cpu, "returned", 0)))
+    k.register_kretprobe(rp)
+    assert len(planted) > 5
+    alone = []
+    for word in WORDS:
+        seen.clear()
+        k.call("strlen", word)
+        alone.append(_of(0, seen))
+    for steps in TURNS:
+        seen.clear()
+        assert _race(k, steps, a=FIRST, b=SECOND) == LENGTHS
+        for cpu in (0, 1):  # each schedule may be run again
+            hits = _of(cpu, seen)
+            assert hits == alone[cpu] * (len(hits) // len(alone[cpu])) != []
+    assert [p.nmissed for p in planted] == [0] * len(planted) and rp.nmissed == 0
+    assert [ctl.current_kprobe for ctl in k.kprobes.ctlblk] == [None, None]
+    assert not k.kprobes.returns.pending
+    assert rp.maxactive == max(10, 2 * len(k.kprobes.ctlblk))
+
+
+def test_a_miss_is_that_of_the_cpu_that_handles_another_probe(stepped: CalledKernel) -> None:
+    """A handler calls the probed function: that is nested on its CPU, and not on the other one."""
+    k = stepped
+    nested = Kprobe("strlen")
+    results: list[int] = []
+    outer = Kprobe("gcd", pre_handler=lambda p, regs: results.append(k.call("strlen", "ab")))
+    k.register_kprobes([outer, nested])
+    for steps in TURNS:
+        results.clear()
+        before = nested.nmissed
+        assert _race(k, steps, a=FIRST, b=call("gcd", 12, 18)) == {"a": len(WORDS[0]), "b": 6}
+        assert nested.nmissed == before + len(results)
+        assert set(results) == {2}
+    assert outer.nmissed == 0
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_detours_of_two_cpus(wait: bool) -> None:
+    """``wait``: the jump has been written; else the breakpoint leads into the detour."""
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf", arming="breakpoint")
+    seen: list[Any] = []
+
+    def pre(p: Kprobe, regs: Any) -> None:
+        assert k.kprobes.ctlblk[1 - k.cpu].current_kprobe is None
+        seen.append((k.cpu, k.read_cstr(regs.di).decode()))
+
+    p = Kprobe("strlen", pre_handler=pre)
+    k.register_kprobe(p)
+    head = k.kprobes.get_kprobe(p.addr or 0)
+    assert head is not None and head.flags & KprobeFlag.OPTIMIZED
+    if wait:
+        k.kprobes.wait_for_optimizer()
+    for steps in TURNS:
+        seen.clear()
+        assert _race(k, steps, a=FIRST, b=SECOND) == LENGTHS
+        assert set(seen) == {*enumerate(WORDS)}
+        assert len(_of(0, seen)) == len(_of(1, seen))
+    assert p.nmissed == 0
