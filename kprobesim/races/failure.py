@@ -21,8 +21,7 @@ class Failure(HexRepr):
     """One run that failed.
 
     Attributes:
-        kind: "oops", "bug", "warning", "deadlock", "hang", "invariant" or
-            "data race".
+        kind: "oops", "bug", "warning", "deadlock", "hang", "invariant" or "data race".
         message: What is wrong, in a sentence.
         schedule: What to give :meth:`Kernel.race` to see it again.
         cpu: On which CPU it showed; ``None``: on none alone.
@@ -62,7 +61,7 @@ class Failure(HexRepr):
             "kind": self.kind,
             "message": self.message,
             "schedule": str(self.schedule),
-            "slices": self.schedule.describe(),
+            "slices": [[piece.cpu, piece.steps] for piece in self.schedule.slices],
             "cpu": self.cpu,
             "trace": list(self.trace),
             "error": None if self.error is None else str(self.error),
