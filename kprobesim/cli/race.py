@@ -13,7 +13,7 @@ from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, make_console, print_json, styled
 from kprobesim.cli.expression import Call, parse_calls
 from kprobesim.cli.loading import add_image_options, load_kernel, progress
-from kprobesim.cli.options import positive_int
+from kprobesim.cli.options import add_debug_option, positive_int
 from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def add_parser(subparsers: Any) -> None:
         help="whether two accesses that nothing orders are a failure (the default); all: also "
         "those that may be marked, as READ_ONCE() and WRITE_ONCE() are",
     )
+    add_debug_option(parser, tells="source lines in reports")
     _add_exploring(parser)
     parser.set_defaults(run=run)
 
@@ -159,6 +160,7 @@ def run(args: argparse.Namespace) -> int:
             schedule=args.schedule,
             invariant=None if args.invariant is None else Invariant(args.invariant, places),
             data_races=_DATA_RACES[args.data_races],
+            debug=args.debug,
             most_failures=args.failures,
             progress=_progress(),
         )
