@@ -32,6 +32,7 @@ class Trial:
         log: All loads and stores.
         points: Where a switch could have mattered: (CPU, its instructions before), in order.
         failures: What was wrong.
+        shared: What is known of shared memory with it: that of its :class:`Trials` if nothing new.
     """
 
     run: Run
@@ -39,6 +40,7 @@ class Trial:
     log: RunLog
     points: Sequence[tuple[int, int]]
     failures: Sequence[Failure]
+    shared: SharedPlaces
 
     @property
     def failure(self) -> Failure | None:
@@ -52,7 +54,7 @@ class Trials:
     Attributes:
         lanes: The lanes.
         names: What they are called.
-        shared: What memory the CPUs share, as far as is known.
+        shared: What memory the CPUs share, as far as is known; a run does not change it.
         what: The checksum of what is run.
         count: How many runs there were, without those that were done again.
     """
@@ -109,8 +111,8 @@ class Trials:
         run = self.lanes.run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
         log = self.lanes.run_log()
-        self.shared.learn(log)
-        shared = self.shared.accesses(log)
+        known = self.shared.learn(log)
+        shared = known.accesses(log)
         failure = failure_of_run(run, schedule, self.names)
         if failure is None:
             found = (judge(run, schedule) for judge in self._judges)
@@ -119,7 +121,7 @@ class Trials:
         if self._data_races is not None:
             failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
         points = list(dict.fromkeys((cpu, step) for _, cpu, step in shared))
-        return Trial(run, schedule, log, points, failures)
+        return Trial(run, schedule, log, points, failures, known)
 
 
 def _digest(trial: Trial) -> tuple[object, ...]:
