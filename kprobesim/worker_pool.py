@@ -50,7 +50,8 @@ def worker_pool(count: int, *, forked: bool = False) -> Iterator[Executor]:
     others = {child.pid for child in active_children()}
     # A process that was forked off would share locks that other threads hold.
     context = get_context("fork" if forked else "spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
+    begin = _begin_forked if forked else _begin
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=begin)
     try:
         if forked:
             with warnings.catch_warnings():  # Python 3.12 warns of any other thread
@@ -80,6 +81,13 @@ def stoppable(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _begin_forked() -> None:
+    """A copy has nothing of its own to put away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -13,7 +13,7 @@ from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, make_console, print_json, styled
 from kprobesim.cli.expression import Call, parse_calls
 from kprobesim.cli.loading import add_image_options, load_kernel, progress
-from kprobesim.cli.options import positive_int
+from kprobesim.cli.options import add_debug_option, positive_int
 from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def add_parser(subparsers: Any) -> None:
         help="whether two accesses that nothing orders are a failure (the default); all: also "
         "those that may be marked, as READ_ONCE() and WRITE_ONCE() are",
     )
+    add_debug_option(parser, tells="source lines in reports")
     _add_exploring(parser)
     parser.set_defaults(run=run)
 
@@ -126,6 +127,13 @@ def _add_exploring(parser: argparse.ArgumentParser) -> None:
         help="go on until N different failures are found (default 1)",
     )
     which.add_argument(
+        "--jobs",
+        metavar="N",
+        type=positive_int,
+        default=1,
+        help="share the runs among N processes; the result is the same (default 1)",
+    )
+    which.add_argument(
         "--schedule", metavar="TEXT", help="run this one only: a failure's, of the same calls"
     )
 
@@ -147,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     for call in first:
         planned = _planned(kernel, call, places)
         kernel.call(planned.function, *planned.arguments)
-    programs = {
+    programs: dict[str, Any] = {
         name: [_planned(kernel, call, places) for call in calls] for name, calls in plan.items()
     }
     interrupted: RaceInterrupted | None = None
@@ -159,8 +167,10 @@ def run(args: argparse.Namespace) -> int:
             schedule=args.schedule,
             invariant=None if args.invariant is None else Invariant(args.invariant, places),
             data_races=_DATA_RACES[args.data_races],
+            debug=args.debug,
             most_failures=args.failures,
             progress=_progress(),
+            executor=args.jobs,
         )
     except RaceInterrupted as error:
         interrupted, found = error, error.found
@@ -258,5 +268,7 @@ def _show(found: Exploration, interrupted: bool) -> None:
     words = f"{len(found.failures) or 'no'} failure{'' if len(found.failures) == 1 else 's'}"
     rate = f", {speed:,.0f} a second" if speed else ""
     console.print(styled((f"{words} in {count}{rate}", "dim" if found.failures else "green")))
+    for problem in found.problems:
+        error_console().print(styled(f"kprobesim: {problem}"))
     if interrupted:
         error_console().print(styled("kprobesim: not all schedules were tried"))

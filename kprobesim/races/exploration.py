@@ -128,7 +128,8 @@ def _try_all(
         for failure in outcome.failures:
             if _kind(failure) not in kinds and len(found.failures) < most_failures:
                 kinds.add(_kind(failure))
-                found.failures.append(shortest(team.trials, outcome.schedule, failure))
+                short = shortest(team.trials, outcome.schedule, failure)
+                found.failures.append(team.trials.report(short))
         if len(found.failures) >= most_failures:
             break
         if progress is not None and found.schedules % _LOOK == 0:

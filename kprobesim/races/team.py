@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from kprobesim.errors import KprobesimError
@@ -18,7 +19,7 @@ from kprobesim.races.job import Job, Outcome, do
 from kprobesim.races.shared import SharedPlaces
 from kprobesim.races.trials import Trials
 
-__all__ = ["Alone", "Team", "Work", "Workers"]
+__all__ = ["Alone", "Crew", "Team", "Work", "Workers"]
 
 _PIECES = 2  # of a batch, for each worker
 _FEWEST = 4  # runs of a piece
@@ -41,6 +42,13 @@ class Team(Protocol):
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Make a batch; what it has found out of memory that is shared is known at its end."""
+
+
+class Crew(Protocol):
+    """Who can be made a team of."""
+
+    def team(self, trials: Trials, look: Callable[[], object]) -> AbstractContextManager[Team]:
+        """Workers for runs of the kind of ``trials``; ``look`` as for :class:`Workers`."""
 
 
 class Alone:

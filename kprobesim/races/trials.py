@@ -10,6 +10,7 @@ from kprobesim.errors import EngineError
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes, Plan, Run
+from kprobesim.races.report import Reporter
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
@@ -66,6 +67,7 @@ class Trials:
         judges: Sequence[Judge],
         what: int,
         data_races: DataRaces | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         """Nothing has run yet.
 
@@ -75,6 +77,7 @@ class Trials:
             judges: Asked in order after a run that came to its end.
             what: The checksum of what is run.
             data_races: Finds those of each run.
+            reporter: Looks closer at failures.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -82,7 +85,7 @@ class Trials:
         self.count = 0
         self._reset = reset
         self._judges = judges
-        self._data_races = data_races
+        self._data_races, self._reporter = data_races, reporter
         self.what = what
 
     def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
@@ -122,6 +125,22 @@ class Trials:
             failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
         points = list(dict.fromkeys((cpu, step) for _, cpu, step in shared))
         return Trial(run, schedule, log, points, failures, known)
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """What a run says that follows nothing: equal where the same is raced from the same state.
+
+        It takes a run.
+        """
+        return self.what, *_digest(self._once(lambda _run: (), strict=False))
+
+    def report(self, failure: Failure) -> Failure:
+        """``failure`` with where its CPUs stand; it costs some runs."""
+        if self._reporter is None:
+            return failure
+        self._reset()
+        run = self.lanes.run(lambda _run: failure.schedule.slices)
+        log = self.lanes.run_log()
+        return self._reporter.complete(failure, run, log, self.lanes, self._reset)
 
 
 def _digest(trial: Trial) -> tuple[object, ...]:
