@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kprobesim.asking.booted import open_shell
     from kprobesim.asking.shell import Shell
     from kprobesim.boot import initramfs
+    from kprobesim.boot.boot_schedule import BootSchedule
     from kprobesim.boot.console import Console
     from kprobesim.boot.faults import (
         BootError,
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
         GuestReset,
         NoDevice,
     )
+    from kprobesim.boot.policy import SwitchPoint
+    from kprobesim.boot.priorities import Priorities
+    from kprobesim.boot.random_turns import RandomTurns
+    from kprobesim.boot.round_robin import RoundRobin
     from kprobesim.boot.stop import Stop, StopReason
     from kprobesim.compat.finding import Answer, Compatibility, Finding
     from kprobesim.compat.kinds import Kind
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
     from kprobesim.kernel.called import CalledKernel
     from kprobesim.kernel.modules import Module
     from kprobesim.kernel.offline import KernelRules, open_rules
+    from kprobesim.kernel.race_on import race_on
     from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
     from kprobesim.kprobes.events import Hit, HitKind
     from kprobesim.kprobes.fail_function import Override
@@ -84,9 +90,10 @@ if TYPE_CHECKING:
     from kprobesim.machine.registration import Registration
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
-    from kprobesim.races.exploration import Exploration
+    from kprobesim.races.exploration import Exploration, RaceInterrupted
     from kprobesim.races.exploring import pct, random_
     from kprobesim.races.failure import Failure
+    from kprobesim.races.invariant import Invariant
     from kprobesim.races.planned import PlannedCall, call
     from kprobesim.races.schedule import Schedule, Slice
     from kprobesim.stack.stack_trace import Frame, StackTrace
@@ -105,6 +112,7 @@ __all__ = [
     "Arm64PtRegs",
     "AskingError",
     "BootError",
+    "BootSchedule",
     "BootedKernel",
     "BpfObjectError",
     "CallStopped",
@@ -141,6 +149,7 @@ __all__ = [
     "Hit",
     "HitKind",
     "ImageError",
+    "Invariant",
     "Jprobe",
     "Kernel",
     "KernelImage",
@@ -164,11 +173,15 @@ __all__ = [
     "PlannedCall",
     "PostHandler",
     "PreHandler",
+    "Priorities",
     "ProbeEventError",
     "PtRegs",
+    "RaceInterrupted",
+    "RandomTurns",
     "Reason",
     "Registration",
     "ReturnHandler",
+    "RoundRobin",
     "Schedule",
     "ScheduleError",
     "Shell",
@@ -177,6 +190,7 @@ __all__ = [
     "StackTrace",
     "Stop",
     "StopReason",
+    "SwitchPoint",
     "Symbol",
     "SymbolAt",
     "SymbolError",
@@ -201,6 +215,7 @@ __all__ = [
     "open_rules",
     "open_shell",
     "pct",
+    "race_on",
     "random_",
 ]
 
@@ -234,10 +249,16 @@ _HOMES = {
     "kernel.called": "CalledKernel",
     "kernel.modules": "Module",
     "kernel.offline": "KernelRules open_rules",
+    "kernel.race_on": "race_on",
     "kprobes.events": "Hit HitKind",
     "machine.registration": "Registration",
     "stack.stack_trace": "Frame StackTrace",
     "boot": "initramfs",
+    "boot.boot_schedule": "BootSchedule",
+    "boot.policy": "SwitchPoint",
+    "boot.priorities": "Priorities",
+    "boot.random_turns": "RandomTurns",
+    "boot.round_robin": "RoundRobin",
     "kprobes.ctlblk": "KprobeCtlblk KprobeStatus",
     "kprobes.fail_function": "Override",
     "kprobes.jprobe": "Jprobe",
@@ -252,9 +273,10 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
-    "races.exploration": "Exploration",
+    "races.exploration": "Exploration RaceInterrupted",
     "races.exploring": "pct random_",
     "races.failure": "Failure",
+    "races.invariant": "Invariant",
     "races.planned": "PlannedCall call",
     "races.schedule": "Schedule Slice",
     "typed.value": "TypedValue",

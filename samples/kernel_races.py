@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim import CalledKernel, Exploration, Kernel, PlannedCall, call
+from kprobesim.image.modules.finder import ModuleFinder
 
-__all__ = ["KNOWN", "KnownRace", "load_races"]
+__all__ = ["KNOWN", "WITH_MUTEXES", "KnownRace", "load_mutex_races", "load_races"]
 
 SAMPLES = Path(__file__).resolve().parent
+VERMAGIC = 96
+"""Bytes that the races' modules have for it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class KnownRace:
         return holds
 
 
-KNOWN = (
+_RACES = (
     KnownRace(
         "lost_wakeup",
         "bcache: fix a lost wake-up problem caused by mca_cannibalize_lock",
@@ -136,6 +139,7 @@ KNOWN = (
         "bug",
         "list_add",
         {"first": call("l2tp_bind_{}"), "second": call("l2tp_bind_{}")},
+        prepare=("l2tp_socket",),
         cve="CVE-2016-10200",
     ),
     KnownRace(
@@ -187,7 +191,12 @@ KNOWN = (
         prepare=("ep_create",),
     ),
 )
-"""Those that show where memory is as the program has it."""
+KNOWN = {race.name: race for race in _RACES}
+"""All, by name."""
+
+
+WITH_MUTEXES = ("bind_twice", "lock_order")
+"""The names of those that need only mutexes: they run in a real kernel, with its own."""
 
 
 def load_races(arch: str) -> CalledKernel:
@@ -195,3 +204,25 @@ def load_races(arch: str) -> CalledKernel:
     kernel = Kernel.load(SAMPLES / f"guest-{arch}.elf")
     kernel.load_module(SAMPLES / f"races-{arch}.ko")
     return kernel
+
+
+def load_mutex_races(kernel: CalledKernel, folder: Path) -> None:
+    """Load the module of :data:`WITH_MUTEXES` into a real kernel.
+
+    A kernel takes modules that were built for it, which each says itself; this one needs nothing of
+    a kernel that its version decides, so it is told to say so.
+
+    Args:
+        kernel: A real one.
+        folder: Where the module for it is put.
+
+    Raises:
+        ImageError: The kernel has no mutexes that a module could use.
+    """
+    wanted = ModuleFinder(kernel.image).vermagic or kernel.image.release
+    data = (SAMPLES / f"mutex-races-{kernel.arch}.ko").read_bytes()
+    at = data.index(b"vermagic=")
+    text = b"vermagic=" + wanted.encode()
+    path = folder / f"mutex-races-{kernel.arch}.ko"
+    path.write_bytes(data[:at] + text.ljust(VERMAGIC, b"\0") + data[at + VERMAGIC :])
+    kernel.load_module(path)

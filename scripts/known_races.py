@@ -40,7 +40,7 @@ def is_it(race: KnownRace, failure: Failure | None) -> bool:
 
 def look_for(kernel: CalledKernel, race: KnownRace, replays: int) -> bool:
     """Find, replay and mend one; prints a row. Whether all is as it should be."""
-    found = race.race(kernel, "racy")
+    found = race.race(kernel, "racy", data_races=False)
     failure = found.failure
     if failure is None or not is_it(race, failure):
         print(f"{kernel.arch} {race.name}: not found, but {found}")
@@ -48,7 +48,7 @@ def look_for(kernel: CalledKernel, race: KnownRace, replays: int) -> bool:
     text = str(failure.schedule)
     same = 0
     for _ in range(replays):
-        again = race.race(kernel, "racy", schedule=text).failure
+        again = race.race(kernel, "racy", data_races=False, schedule=text).failure
         same += again is not None and (again.message, again.trace) == (
             failure.message,
             failure.trace,
@@ -94,9 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replays", type=int, default=100, metavar="N")
     parser.add_argument("--points", type=int, default=200, metavar="N", help="0: not at all")
     options = parser.parse_args(arguments)
-    races = [race for race in KNOWN if race.name in options.names or not options.names]
-    if not races:
-        parser.error(f"there are {', '.join(race.name for race in KNOWN)}")
+    unknown = [name for name in options.names if name not in KNOWN]
+    if unknown:
+        parser.error(f"there is no {unknown[0]}, but {', '.join(KNOWN)}")
+    races = [KNOWN[name] for name in options.names or KNOWN]
     print(ROW.format(*HEAD))
     right = True
     for arch in options.arch or ["x86_64", "arm64"]:

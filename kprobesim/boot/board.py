@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from kprobesim.boot.computer import Computer
@@ -16,6 +16,7 @@ from kprobesim.boot.other_cpus import other_cpus
 from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
 from kprobesim.boot.state import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
+from kprobesim.boot.stops import Pauses
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.guest_ram import GuestRam
@@ -53,6 +54,7 @@ class Board(Computer):
         self._until_from = 0
         self._panicked = False
         self._missing: tuple[int, int] | None = None
+        self.pauses = Pauses(self)
         self.progress = Progress()
         self.to_prepare: list[Callable[[], object]] = []
         """What is called once, when the guest is about to run: what a state needs nothing of."""
@@ -116,6 +118,9 @@ class Board(Computer):
     def loaded(self) -> None:
         """A state was loaded: nothing is asked for, and that time's panic functions are watched."""
         self._request, self._panicked = None, False
+        self.pauses.forget()
+        if self.turns is not None:
+            self.turns.begin_anew()
         self.panics.watch()
 
     # -- running -----------------------------------------------------------------------------------
@@ -151,6 +156,8 @@ class Board(Computer):
     ) -> StopReason:
         while self.to_prepare:
             self.to_prepare.pop()()
+        if self.turns is not None:
+            self.turns.note_origin()
         turn = self.machine.turn
         outer = turn.deadline, turn.level
         turn.level = turn.count
@@ -173,8 +180,10 @@ class Board(Computer):
         ends_at = None if seconds is None else self.clock.now() + int(seconds * _SECOND)
         machine, engine, clock = self.machine, self.machine.engine, self.clock
         words, pc, count = engine.words, engine.layout.pc, engine.counter_words
-        turns, awake = self.turns, True
+        turns, pauses, awake = self.turns, self.pauses, True
         while self._ended is None:
+            if pauses.wanted:
+                self._meanwhile(pauses)
             if signals.pending:
                 machine.turn.deliver()
             if machine.turn.wanted and not machine.vcpu.hit_state.is_stepping:
@@ -220,12 +229,20 @@ class Board(Computer):
             if status:
                 self.fail(BootError, f"the emulator gave up: {engine.describe(status)}")
             self._watch_progress()
-            if count[0] <= count[1] and self.halted_at(words[pc]):
+            if not pauses.wanted and count[0] <= count[1] and self.halted_at(words[pc]):
                 if turns is not None:
                     turns.halt()
                 elif not self.update_interrupts():
                     self._idle(ends_at)
         return self._ended
+
+    def _meanwhile(self, pauses: Pauses) -> None:
+        """Do what the run has paused for, which may let the guest run itself."""
+        until, self._until = (self._until, self._until_from), b""
+        try:
+            pauses.do()
+        finally:
+            self._until, self._until_from = until
 
     def _take_request(self, request: StopReason) -> StopReason:
         """The run ends as :meth:`stop` was told."""
@@ -281,12 +298,15 @@ class Board(Computer):
         self.progress.idled(self.clock.now())
 
     def _watch_progress(self) -> None:
+        turns, now = self.turns, self.clock.now()
+        if turns is not None:
+            number = turns.running
+            if not turns.calm[number].is_looked_at(now):
+                return
+            self.progress.of_cpu(number, turns.calm[number])
         seen = self.exceptions(), len(self.console.output)
         in_kernel, interrupts = self.mode()
-        if self.turns is not None:
-            number = self.turns.running
-            self.progress.of_cpu(number, self.turns.calm[number])
-        why = self.progress.look(self.clock.now(), seen, in_kernel=in_kernel, interrupts=interrupts)
+        why = self.progress.look(now, seen, in_kernel=in_kernel, interrupts=interrupts)
         if why is not None:
             self.fail(GuestHang, why)
         if self.panics.is_suspicious(self.console):
@@ -301,6 +321,11 @@ class Board(Computer):
         """Between two runs: the CPU that runs was given something to do, and waits no more."""
         if self.turns is not None:
             self.turns.awake()
+
+    @property
+    def cpus_on(self) -> Sequence[int]:
+        """The numbers of the CPUs that are on."""
+        return (0,) if self.turns is None else [n for n, on in enumerate(self.turns.on) if on]
 
     def each_cpu(self) -> Iterator[int]:
         """Between two runs: each CPU that is on, as the one that runs; the present one first.
@@ -357,7 +382,8 @@ class Board(Computer):
             trace = trace[panic:]  # what panic() called only prints, or waits for ever
             place = trace[0].removeprefix("? ")
         hints = lacks(self.image, self.append, silent=not self.console.output.strip())
-        raise error(headline, regs, place, trace, self.console.tail(), hints, cpu, others)
+        schedule = "" if self.turns is None else self.turns.schedule_text()
+        raise error(headline, regs, place, trace, self.console.tail(), hints, cpu, others, schedule)
 
     def _watch_console(self, data: bytes) -> None:
         output = self.console.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
@@ -74,6 +75,7 @@ class Computer(ABC):
                 f"{image.path} is a kernel for {image.arch}, this board is for {self.isa.name}"
             )
         self._assemble(image, make_ram(memory), append, clock, cpus)
+        self.initrd_check = zlib.crc32(initrd or b"")
         self._load(initrd or b"")
 
     @classmethod
@@ -126,6 +128,8 @@ class Computer(ABC):
         cpus: int,
     ) -> None:
         """Put all parts together."""
+        self.initrd_check = 0
+        """A checksum of what it has booted with."""
         engine = Engine(self.isa.name, self.cpu_model)
         engine.stop_between_blocks()
         engine.count_blocks()

@@ -6,11 +6,17 @@ matter. A CPU that alone can run has no turns: its run ends when another one wak
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kprobesim.boot.boot_schedule import BootSchedule, Tick
 from kprobesim.boot.hang import LastCalm
-from kprobesim.boot.round_robin import Policy, RoundRobin
+from kprobesim.boot.policy import Policy, SwitchPoint, check_policy
+from kprobesim.boot.policy_text import policy_text
+from kprobesim.boot.recorded import Recorded
+from kprobesim.boot.round_robin import RoundRobin
 from kprobesim.boot.spinning import Spinning
 from kprobesim.boot.state import (
     Below,
@@ -25,7 +31,8 @@ from kprobesim.boot.state import (
     parse_fields,
     save_fields,
 )
-from kprobesim.errors import UsageError
+from kprobesim.boot.trail import Trail
+from kprobesim.errors import ScheduleError, UsageError
 from kprobesim.machine.stopwatch import BLOCK_NS
 from kprobesim.machine.unicorn.spins import watch_spins
 
@@ -34,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CpuTurns"]
 
+_STARVED_NS, _STARVED_TURNS = 5 * 10**9, 100_000
+
 
 class CpuTurns(Saved):
     """Those of one board of several CPUs.
@@ -41,7 +50,7 @@ class CpuTurns(Saved):
     Attributes:
         on: By number, whether the CPU is switched on: at first only CPU 0.
         waiting: Whether it waits for an interrupt.
-        policy: Who chooses the next one.
+        only: The one CPU that may run now; ``None``: all.
         calm: When each was last seen in good order.
         switches: How often another CPU came to run.
     """
@@ -53,12 +62,19 @@ class CpuTurns(Saved):
         board.machine.online = lambda: sum(self.on)
         self.waiting = [False] * board.cpus
         self.calm = [LastCalm() for _ in range(board.cpus)]
-        self.policy: Policy = RoundRobin()
+        self._policy: Policy = RoundRobin()
+        self.only: int | None = None
+        self._waits: list[tuple[int, int] | None] = [None] * board.cpus  # since when, for its turn
+        self._at_place = False
+        self._origin: int | None = None  # of the state that the run has begun at
+        self._began_at: int | None = None
+        self._trail = Trail(0, policy_text(self._policy))
         self.switches = 0
         self._began, self._patient = 0, False
         self._ends: int | None = None
         self._spinning = Spinning(board.cpus)
         self._spins = watch_spins(board.machine.engine)
+        self._pc = board.machine.engine.layout.pc
         flags = Flags(board.cpus)
         self._kinds = fields(
             on=flags,
@@ -94,8 +110,113 @@ class CpuTurns(Saved):
         """When the turn ends, in ns of the guest's time; ``None``: when another one wakes."""
         return self._ends
 
+    # -- the policy and its schedule ---------------------------------------------------------------
+
+    @property
+    def policy(self) -> Policy:
+        """Who chooses the next one; raises :class:`UsageError` for what is no policy."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        check_policy(policy)
+        self._policy = policy
+        self._trail.policy_changed(self._board.clock.now(), policy_text(policy))
+
+    def begin_anew(self) -> None:
+        """A state was loaded: schedules begin there."""
+        if isinstance(self._policy, Recorded):
+            self._policy = self._policy.last
+        now = self._began_at = self._board.clock.now()
+        self._origin, self._at_place = None, False
+        self._trail = Trail(now, policy_text(self._policy))
+        self._waits = [None] * len(self.on)
+
+    def _state_check(self) -> int:
+        """A checksum of where the run begins."""
+        if self._began_at is None:
+            return self._board.initrd_check
+        machine = self._board.machine
+        places = [vcpu.saved_regs().ip for vcpu in machine.vcpus]
+        return zlib.crc32(repr((self._began_at, self.running, places)).encode())
+
+    @cached_property
+    def _what(self) -> int:
+        board = self._board
+        image = board.image
+        kernel = image.build_id, image.version, image.arch
+        return zlib.crc32(repr((kernel, board.append, len(board.ram), board.cpus)).encode())
+
+    def note_origin(self) -> None:
+        """The guest is about to run: if for the first time, what it is then is kept."""
+        if self._origin is None:
+            self._origin = self._state_check()
+
+    def schedule(self) -> BootSchedule:
+        """What has run when since the power was switched on, or a state was loaded."""
+        self.note_origin()
+        trail = self._trail
+        assert self._origin is not None
+        return BootSchedule(
+            self._what,
+            len(self.on),
+            self._began_at,
+            self._origin,
+            trail.all_parts(),
+            tuple(trail.ticks),
+            trail.marks(),
+        )
+
+    def schedule_text(self) -> str:
+        """The same as a text, or why there is none."""
+        try:
+            return str(self.schedule())
+        except ScheduleError as error:
+            return f"none: {error}"
+
+    def follow(self, schedule: BootSchedule) -> None:
+        """Let the CPUs run as they did then.
+
+        Raises:
+            ScheduleError: It is of another kernel, or of another board, or begins elsewhere.
+        """
+        if (schedule.what, schedule.cpus) != (self._what, len(self.on)):
+            raise ScheduleError(
+                "the schedule is of another boot: of another kernel, command line, amount of "
+                "memory or number of CPUs"
+            )
+        start = "power-on" if schedule.began is None else f"the state at {schedule.began / 1e9} s"
+        now = self._board.clock.now()
+        if self._trail.turns or now != (schedule.began or 0):
+            raise ScheduleError(
+                f"the schedule begins at {start}, and this guest stands at {now / 1e9} s: boot it "
+                "anew, or go back to that state"
+            )
+        self._began_at = schedule.began
+        self._origin = self._state_check()
+        if self._origin != schedule.origin:
+            raise ScheduleError(
+                f"the schedule begins at {start}, of another guest: its initrd, or what it has "
+                "done, is not the same"
+            )
+        self._policy = Recorded(schedule.parts)
+        self._trail = Trail(now, "")
+        self._trail.expect(schedule.parts, schedule.marks)
+
+    def ticked(self, tick: Tick) -> None:
+        """An interrupt was made to come."""
+        self._trail.ticks.append(tick)
+
+    def end_turn_here(self, _address: int) -> None:
+        """The CPU that runs has come to one of the policy's places."""
+        self._ends, self._at_place = self._board.clock.now(), True
+
+    # -- which one runs ----------------------------------------------------------------------------
+
     def is_runnable(self, number: int) -> bool:
         """Whether CPU ``number`` has anything to do."""
+        if self.only is not None and number != self.only:
+            return False
         return self.on[number] and (not self.waiting[number] or self._board.wants(number))
 
     def power_on(self, number: int) -> None:
@@ -134,15 +255,18 @@ class CpuTurns(Saved):
         runnable = [n for n in range(len(self.on)) if self.is_runnable(n)]
         if not runnable:
             return False
-        number, now = self.running, board.clock.now()
-        if number not in runnable or (self._ends is not None and now >= self._ends):
+        last, now = self.running, board.clock.now()
+        number = last
+        if last not in runnable or (self._ends is not None and now >= self._ends):
+            number, blocks = self._pick(self._point(now, last, runnable, spun=spun))
             if not self._patient:
-                self._spinning.turn_ended(number, now - self._began, spun=spun)
-            number, blocks = self._pick(number, runnable)
+                self._spinning.turn_ended(last, now - self._began, spun=spun)
             self._switch(number)
             self._begin(now, blocks, runnable)
         elif self._ends is None and len(runnable) > 1:
-            self._ends = now + self.policy.blocks * BLOCK_NS
+            blocks = self._blocks()
+            self._trail.turned(now, number, blocks, board.machine.words[self._pc])
+            self._ends = now + blocks * BLOCK_NS
         if self.waiting[number]:
             self.waiting[number] = False
             self.calm[number].idled(now)
@@ -157,17 +281,58 @@ class CpuTurns(Saved):
         blocks = blocks if patience is None else min(blocks, patience)
         self._ends = now + blocks * BLOCK_NS if len(runnable) > 1 else None
 
-    def _pick(self, last: int, runnable: list[int]) -> tuple[int, int]:
-        number, blocks = self.policy.pick(last, runnable)
-        if number not in runnable:
+    def _point(self, now: int, last: int, runnable: list[int], *, spun: bool) -> SwitchPoint:
+        why = "time"
+        if last not in runnable:
+            why = "halt"
+        elif self._at_place:
+            why = "place"
+        elif spun:
+            why = "spin"
+        self._at_place = False
+        return SwitchPoint(now, last, runnable, why)
+
+    def _pick(self, point: SwitchPoint) -> tuple[int, int]:
+        policy, runnable = self._policy, point.runnable
+        try:
+            number, blocks = policy.pick(point)
+        except Exception as error:
             raise UsageError(
-                f"the policy {self.policy!r} lets CPU {number} run, which cannot: it is "
-                f"{'off' if number not in range(len(self.on)) or not self.on[number] else 'idle'}; "
-                f"those that can are {runnable}"
+                f"the policy {policy!r} has raised {type(error).__name__}: {error}; the guest "
+                "stands between two turns, and goes on with another policy (k.policy = ...)"
+            ) from error
+        if number not in runnable:
+            here = number in range(len(self.on))
+            why = "idle" if here and self.on[number] else "off" if here else "not there"
+            raise UsageError(
+                f"the policy {policy!r} lets CPU {number} run, which cannot: it is {why}; those "
+                f"that can are {runnable}"
             )
         if type(blocks) is not int or blocks < 1:
-            raise UsageError(f"the policy {self.policy!r} gives {blocks!r} blocks: give 1 or more")
+            raise UsageError(f"the policy {policy!r} gives {blocks!r} blocks: give 1 or more")
+        self._check_starving(point, number)
+        self._trail.turned(point.time, number, blocks, self._board.machine.words[self._pc])
         return number, blocks
+
+    def _blocks(self) -> int:
+        """For how long the CPU goes on beside which another one wakes."""
+        check_policy(self._policy)
+        return self._policy.blocks
+
+    def _check_starving(self, point: SwitchPoint, number: int) -> None:
+        waits, now, turns = self._waits, point.time, self._trail.turns
+        for n, since in enumerate(waits):
+            if n == number or n not in point.runnable:
+                waits[n] = None
+            elif since is None:
+                waits[n] = now, turns
+            elif now - since[0] > _STARVED_NS or turns - since[1] > _STARVED_TURNS:
+                waits[n] = None
+                raise UsageError(
+                    f"the policy {self._policy!r} lets CPU {n} starve: it could run and did not "
+                    f"for {turns - since[1]} turns, {(now - since[0]) / 1e9:.3f} s of the guest's "
+                    "time"
+                )
 
     def awake(self) -> None:
         """The CPU that runs waits no more: somebody gave it registers with something to do."""

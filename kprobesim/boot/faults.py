@@ -19,6 +19,7 @@ class BootError(GuestStop):
         hints: What the kernel lacks if there was none.
         cpu: The number of the CPU that it happened on.
         others: What the other CPUs did then; none where there is one.
+        schedule: The text that lets a kernel of several CPUs run so again; else empty.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class BootError(GuestStop):
         hints: Sequence[str] = (),
         cpu: int = 0,
         others: Sequence[OtherCpu] = (),
+        schedule: str = "",
     ) -> None:
         super().__init__(headline, regs, place, trace)
         self.console = console
         self.hints = tuple(hints)
         self.cpu = cpu
         self.others = tuple(others)
+        self.schedule = schedule
         lines = ["console:", *(f"  | {line}" for line in console.splitlines())]
         self.args = ("\n".join([self.oops(), *(lines if console.strip() else ())]),)
 
@@ -48,13 +51,18 @@ class BootError(GuestStop):
         lines += ["call trace:", *(f"  {entry}" for entry in self.trace)] if self.trace else ()
         for other in self.others:
             lines += other.lines()
+        lines += [f"schedule: {self.schedule}"] if self.schedule else ()
         return "\n".join(lines)
 
     def details(self) -> dict[str, object]:
         """What the console, the kernel's configuration and the other CPUs tell."""
         own: dict[str, object] = {"hints": list(self.hints), "console": self.console}
         if self.others:
-            own |= {"cpu": self.cpu, "others": [other.as_dict() for other in self.others]}
+            own |= {
+                "schedule": self.schedule,
+                "cpu": self.cpu,
+                "others": [other.as_dict() for other in self.others],
+            }
         return own
 
 

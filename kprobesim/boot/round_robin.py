@@ -1,51 +1,31 @@
-"""The policies that choose which CPU runs next; the plain one lets each have its turn."""
+"""``RoundRobin``: each CPU has its turn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar
 
-from kprobesim.hexrepr import HexRepr
+from kprobesim.boot.policy import TURN, SwitchPoint, Turns
 from kprobesim.late_dataclasses import dataclass
 
-__all__ = ["TURN", "Policy", "RoundRobin"]
-
-TURN = 20_000
-"""Blocks of one turn by default: 160 us of the guest's time.
-
-A switch between two programs costs as much as 8,000 blocks: addresses are translated anew.
-"""
-
-
-class Policy(Protocol):
-    """Chooses among CPUs that can run."""
-
-    @property
-    def blocks(self) -> int:
-        """How long the CPU that runs goes on when another one wakes beside it, in blocks."""
-
-    def pick(self, last: int, runnable: Sequence[int]) -> tuple[int, int]:
-        """The CPU that runs next, and for how many blocks at most.
-
-        Args:
-            last: The one that ran.
-            runnable: Those that can, in ascending order: never empty.
-
-        Returns:
-            The CPU's number and the blocks of its turn, at least one.
-        """
+__all__ = ["RoundRobin"]
 
 
 @dataclass(frozen=True, repr=False)
-class RoundRobin(HexRepr):
+class RoundRobin(Turns):
     """Each CPU in the order of their numbers.
 
     Attributes:
         blocks: Of one turn.
+        at: See :class:`~kprobesim.boot.policy.Turns`.
+        accesses: The same.
     """
 
+    NAME: ClassVar[str] = "round-robin"
     blocks: int = TURN
+    at: tuple[str, ...] = ()
+    accesses: tuple[str, ...] = ()
 
-    def pick(self, last: int, runnable: Sequence[int]) -> tuple[int, int]:
-        """The next one behind ``last``, and :attr:`blocks`."""
+    def pick(self, point: SwitchPoint) -> tuple[int, int]:
+        """The next one behind the last, and :attr:`blocks`."""
+        last, runnable = point.last, point.runnable
         return next((n for n in runnable if n > last), runnable[0]), self.blocks

@@ -42,6 +42,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--cpus", metavar="N", type=int, default=1, help="how many CPUs, 1 to 8 (default 1)"
     )
+    parser.add_argument(
+        "--policy",
+        metavar="P",
+        help="which CPU runs when: round-robin:blocks=10000 (default), random:seed=5, "
+        "priorities:seed=5; with at=vfs_read|mutex_* turns end there, too",
+    )
+    parser.add_argument(
+        "--schedule", metavar="TEXT", help="let the CPUs run as a failure's schedule says"
+    )
     add_model_options(parser)
     add_running_options(parser)
     parser.set_defaults(run=run)
@@ -58,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         memory=args.memory,
         clock=choose_clock(args),
         cpus=args.cpus,
+        policy=args.policy,
+        schedule=args.schedule,
         model=known_model(args.model),
         strict=args.strict,
     )

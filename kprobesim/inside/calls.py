@@ -15,19 +15,19 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.stop import Stop, StopReason
-from kprobesim.errors import GuestError, GuestMemoryError, SymbolError, UsageError
+from kprobesim.errors import GuestError, GuestMemoryError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.inside.allocator import function_address
 from kprobesim.inside.arrivals import Arrivals
 from kprobesim.inside.call_pads import CallPads
 from kprobesim.inside.cpu_context import Standing
 from kprobesim.inside.oops import OopsWatch
+from kprobesim.inside.workqueues import Workqueues
 from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
 from kprobesim.machine.registers import PtRegs
@@ -36,11 +36,10 @@ from kprobesim.machine.signals import signals
 __all__ = ["GuestCalls"]
 
 _QUEUE = "queue_work_on"  # (cpu, workqueue, work)
-# Its works may take long. NULL until workqueue_init_early(); the first name is of 6.17. (Those of
-# system_highpri_wq come no sooner: 27 ms of the guest's time in 7.2, where these take 3.)
-_WORKQUEUES = ("system_dfl_wq", "system_unbound_wq")
-# struct work_struct: data (0: was in no pool yet), entry (an empty list), func
+# struct work_struct: data, entry (an empty list), func. The number of the pool that it was in last
+# is one that no pool has, whichever bits say so: else it might be done by who seems to do it still.
 _WORK = struct.Struct("<QQQQ32x")
+_IN_NO_POOL = 1 << 34
 _KMALLOC = ("__kmalloc_noprof", "__kmalloc")
 _VMALLOC = ("vmalloc_noprof", "vmalloc")
 _FREE = "kvfree"
@@ -64,6 +63,7 @@ class _Parked:
     when: int
     task: int | None
     counts: list[bytes]
+    cpu: int | None
 
 
 class GuestCalls:
@@ -77,6 +77,7 @@ class GuestCalls:
         self._image = image
         self._standing = standing
         self._machine = board.machine
+        self._workqueues = Workqueues(image, board.machine.memory)
         self._pads: CallPads | None = None
         self._oops = OopsWatch(board, image, standing)
         self._parked: _Parked | None = None
@@ -91,21 +92,24 @@ class GuestCalls:
         *,
         timeout: float | None = _PATIENCE,
         max_instructions: int = 0,
+        cpu: int | None = None,
     ) -> int:
         """Call the function at ``target`` and return the 64-bit result.
+
+        On CPU number ``cpu``, if that is given.
 
         Raises :class:`GuestFault` for an oops of the call, :class:`GuestTimeout` after ``timeout``
         host seconds, :class:`GuestLimit` after ``max_instructions`` (a nanosecond of the guest's
         time each), what a handler raised, and :class:`BootError`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pads, parked = self._arrive(deadline)
+        pads, parked = self._arrive(deadline, cpu)
         stack = self._find_stack(pads, parked, deadline)
         return self._borrow(pads, parked, target, arguments, stack, deadline, max_instructions)
 
-    def arrive(self, timeout: float | None = _PATIENCE) -> None:
+    def arrive(self, timeout: float | None = _PATIENCE, cpu: int | None = None) -> None:
         """Let the guest run on to where it can be called, if it does not stand there already."""
-        self._arrive(None if timeout is None else time.monotonic() + timeout)
+        self._arrive(None if timeout is None else time.monotonic() + timeout, cpu)
 
     @property
     def is_free(self) -> bool:
@@ -129,8 +133,13 @@ class GuestCalls:
 
     # -- getting there -----------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def _check(self, cpu: int | None) -> None:
         board = self._board
+        on = list(board.cpus_on)
+        if cpu is not None and (type(cpu) is not int or cpu not in on):
+            raise UsageError(f"cpu={cpu!r}: the guest's CPUs that are on are {on}")
+        if cpu is not None and not self._is_online(cpu):
+            raise UsageError(f"cpu={cpu}: the guest has taken that CPU off-line")
         if board.clock.running:
             raise UsageError(
                 "a booted kernel cannot be called while it runs: not in a probe's handler, but "
@@ -139,19 +148,24 @@ class GuestCalls:
         if board.ended is not None:
             raise UsageError(f"the guest cannot be called any more: {board.ended}")
 
-    def _arrive(self, deadline: float | None) -> tuple[CallPads, _Parked]:
-        self._check()
+    def _is_online(self, cpu: int) -> bool:
+        mask = self._image.exported("__cpu_online_mask")
+        return mask is None or bool(self._machine.memory.read_u64(mask) >> cpu & 1)
+
+    def _arrive(self, deadline: float | None, cpu: int | None) -> tuple[CallPads, _Parked]:
+        self._check(cpu)
         pads = self._pads = self._pads or CallPads(self._board, self._image)
         parked = self._parked
-        if parked is None or not self._is_parked(parked):
+        if parked is None or cpu not in (None, parked.cpu) or not self._is_parked(parked):
             self._parked = None
-            known = self._arrivals.replay()
+            known = self._arrivals.replay() if cpu is None else None
             if known is not None:
                 self.restore(*known)
+            elif cpu is not None:
+                self._find_stack(pads, self._go_to_worker(pads, deadline, cpu), deadline)
             else:
                 with self._arrivals.recording(self.save):
-                    parked = self._go_to_worker(pads, deadline)
-                    self._find_stack(pads, parked, deadline)
+                    self._find_stack(pads, self._go_to_worker(pads, deadline, None), deadline)
             parked = self._parked
             assert parked is not None
         return pads, parked
@@ -164,14 +178,14 @@ class GuestCalls:
             and self._standing.task() == parked.task
         )
 
-    def _go_to_worker(self, pads: CallPads, deadline: float | None) -> _Parked:
+    def _go_to_worker(self, pads: CallPads, deadline: float | None, cpu: int | None) -> _Parked:
         """Let the guest run until a kworker does our work, and hold it there."""
         queue, kmalloc = (
             function_address(self._image, _QUEUE),
             function_address(self._image, *_KMALLOC),
         )
         while not self._may_queue(pads):
-            pads.stop_at_interrupt(self._workqueue)
+            pads.stop_at_interrupt(self._workqueues.address)
             try:
                 reason = self._board.run(lambda _: self._may_queue(pads), timeout=_left(deadline))
             finally:
@@ -182,8 +196,9 @@ class GuestCalls:
         work = self._interject(pads, kmalloc, (_WORK.size, _GFP_NOWAIT), deadline)
         if not work:
             raise UsageError("the guest has no memory left: boot it with more (memory=)")
-        memory.write(work, _WORK.pack(0, work + 8, work + 8, pads.work))
-        self._interject(pads, queue, (0, self._workqueue(), work), deadline)
+        memory.write(work, _WORK.pack(_IN_NO_POOL, work + 8, work + 8, pads.work))
+        where = cpu or 0, self._workqueues.address(cpu)
+        self._interject(pads, queue, (*where, work), deadline)
         pads.expect_work(work)
         try:
             self._wait(pads, deadline, None, "no kworker has come to our work")
@@ -191,8 +206,10 @@ class GuestCalls:
             pads.give_up_work()
             raise
         self._machine.vcpu.return_to_caller()
+        if cpu not in (None, self._machine.vcpu.number):
+            raise UsageError(f"cpu={cpu}: the guest has taken that CPU off-line meanwhile")
         regs = self._machine.regs.copy()
-        parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts()))
+        parked = self._park(_Parked(regs, 0, self._standing.task(), self._counts(), cpu))
         self._borrow(
             pads,
             parked,
@@ -220,27 +237,12 @@ class GuestCalls:
 
     def _may_queue(self, pads: CallPads) -> bool:
         """Whether an interrupt could be handled at this instruction, and so queue work."""
-        if self._standing.in_user_mode() or not self._workqueue():
+        if self._standing.in_user_mode() or not self._workqueues.address():
             return False
         ip = self._machine.regs.ip
         return (
             ip == pads.interrupt or self._standing.takes_interrupts() or self._board.halted_at(ip)
         )
-
-    def _workqueue(self) -> int:
-        """The address of the workqueue; 0 as long as there is none."""
-        try:
-            return self._machine.memory.read_u64(self._workqueue_place)
-        except GuestMemoryError:
-            return 0
-
-    @cached_property
-    def _workqueue_place(self) -> int:
-        for name in _WORKQUEUES:
-            place = self._image.exported(name)
-            if place is not None:
-                return place
-        raise SymbolError(name, f"this kernel has no {name}, which calls need")
 
     def _park(self, parked: _Parked) -> _Parked:
         parked.when = self._board.clock.now()

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kprobesim.boot.board import Board
 from kprobesim.boot.console import Console
-from kprobesim.boot.faults import GuestEnd
-from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol
 from kprobesim.inside.guest_image import GuestImage
@@ -25,7 +23,7 @@ from kprobesim.kernel.arguments import (
 )
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.on_demand import LateNames
-from kprobesim.machine.faults import GuestTimeout
+from kprobesim.kernel.running import Running, Until
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
 
@@ -45,14 +43,12 @@ __all__ = ["BootedKernel", "Until"]
 
 _log = logging.getLogger(__name__)
 
-Until = str | float | Callable[["BootedKernel"], bool] | None
-"""What :meth:`BootedKernel.run` waits for: a text on the console, a time, or a condition."""
 WhichModel: TypeAlias = "Model | Callable[[], Model | None] | None"
 
 _STEPS = 1000  # of one hit: a REP instruction takes many
 
 
-class BootedKernel(Kernel):
+class BootedKernel(Running, Kernel):
     """A kernel on a board of its own: one CPU, RAM, timer, interrupts and a serial console.
 
     Time is virtual, so two boots print the same text, time stamps included. Probes are hooks that
@@ -120,13 +116,6 @@ class BootedKernel(Kernel):
         tracing = self.tracing_store if "tracing" in self.__dict__ else None
         write_snapshot(path, self._guest_image.kernel, self.board, self.kprobes, tracing)
         _log.info("wrote snapshot %s at %.9f s", path, self.time)
-
-    def stop(self) -> None:
-        """Let :meth:`run` return at the next block of code; the guest can go on from there.
-
-        For handlers, listeners of the console, other threads, and handlers of signals.
-        """
-        self.board.stop()
 
     def _check_runs_not(self) -> None:
         if self.machine.in_handler or self.board.clock.running:
@@ -270,69 +259,6 @@ class BootedKernel(Kernel):
         return self.tasks.current()
 
     @in_turn
-    def run(
-        self, until: Until = None, *, timeout: float | None = 60.0, seconds: float | None = None
-    ) -> StopReason:
-        """Let the guest run on.
-
-        Args:
-            until: A text that it prints from now on; or a function of this kernel that is asked
-                every few milliseconds; or a number of virtual seconds, as ``seconds``; by default
-                until the guest ends.
-            timeout: Seconds of the host's time; ``None``: no limit.
-            seconds: Virtual seconds: return then at the latest.
-
-        Returns:
-            Why it returned. The reason is false if ``until`` has not come: when ``seconds`` are
-            over, or somebody has called :meth:`stop`. Without ``until`` it is false when
-            ``timeout`` is over.
-
-        Raises:
-            GuestEnd: The guest ended, and ``until`` had not come.
-            GuestTimeout: ``timeout`` is over, and ``until`` has not come; the guest can go on.
-            BootError: :class:`GuestPanic`, :class:`GuestHang` and others: the guest cannot go on.
-            UsageError: ``until`` makes no sense.
-
-        It raises whatever a handler raises, too.
-        """
-        if isinstance(until, (int, float)) and not isinstance(until, bool):
-            if seconds is not None:
-                raise UsageError(
-                    f"until={until!r} and seconds={seconds!r} are both times: give one"
-                )
-            until, seconds = None, until
-        condition: Any = until
-        if callable(until):
-            ask = until
-
-            def condition(_board: Board) -> bool:
-                return ask(self)
-
-        reason = self.board.run(condition, timeout=timeout, seconds=seconds)
-        _log.info("ran until %.9f s: %s", self.time, reason)
-        if until is None:
-            return _missing(reason, missed=reason.kind is Stop.TIMEOUT)
-        if reason.kind in (Stop.TEXT, Stop.CONDITION):
-            return reason
-        self._missed(until, reason)
-        return _missing(reason, missed=True)
-
-    def _missed(self, until: Until, reason: StopReason) -> None:
-        """Raise for an end that nobody has asked for."""
-        what = f"the text {until!r} came" if isinstance(until, str) else "the condition held"
-        if self.board.ended is not None:
-            self.board.fail(GuestEnd, f"the guest ended before {what}: {reason}")
-        if reason.kind is Stop.TIMEOUT:
-            machine = self.machine
-            regs = machine.regs.copy()
-            raise GuestTimeout(
-                f"{reason} before {what}; the guest can go on, see timeout=",
-                regs,
-                machine.symbolize(regs.ip),
-                machine.unwind(regs),
-            )
-
-    @in_turn
     def call(
         self,
         function: int | str | Symbol,
@@ -341,13 +267,15 @@ class BootedKernel(Kernel):
         timeout: float | None = 10.0,
         max_instructions: int = 0,
         guard: bool | None = None,
+        cpu: int | None = None,
     ) -> int:
         """Call a guest function in process context and return its 64-bit result.
 
         The guest runs on until one of its kworkers does the call, on a stack of its own: the
         function may sleep, take locks and wait; interrupts, other tasks, probes and time go on.
         Then the kworker's registers are put back, and the guest stands there until it is run or
-        called again. What the function has done to memory stays.
+        called again. What the function has done to memory stays. With ``cpu`` it is a kworker of
+        that CPU, which is on; else of any.
 
         Arguments as for :meth:`Kernel.call`; what needs memory is in the guest's own: kmalloc's,
         where some zeroes behind it tell afterwards if it was overrun (:class:`GuestError`), or with
@@ -362,11 +290,13 @@ class BootedKernel(Kernel):
         """
         check_limits(timeout, max_instructions)
         calls = self._calls
-        calls.arrive(timeout)
+        calls.arrive(timeout, cpu)
         target = code_address(function, self.symbols, self.machine)
         values, lent = pass_arguments(arguments, self._memory, bool(guard))
         try:
-            result = calls.call(target, values, timeout=timeout, max_instructions=max_instructions)
+            result = calls.call(
+                target, values, timeout=timeout, max_instructions=max_instructions, cpu=cpu
+            )
         except BaseException:
             give_back(lent, self._memory, failed=True)
             raise
@@ -394,7 +324,3 @@ class BootedKernel(Kernel):
     def free(self, address: int) -> None:
         """Give memory from :meth:`alloc` back."""
         self._memory.free(as_int(address, "address"))
-
-
-def _missing(reason: StopReason, *, missed: bool) -> StopReason:
-    return StopReason(reason.kind, reason.detail, missed)

@@ -49,6 +49,7 @@ from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 if TYPE_CHECKING:  # read when first asked for
     from contextlib import ExitStack
+    from pathlib import Path
 
     from kprobesim.kernel.called_races import CalledRaces
     from kprobesim.kernel.called_runs import CalledRuns
@@ -342,8 +343,9 @@ class CalledKernel(Kernel, Racing):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
-        return self._races.trials(plan, invariant, data_races)
+        return self._races.trials(plan, invariant, data_races, debug)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""

@@ -24,6 +24,7 @@ from kprobesim.kernel.samples import sample_path
 from kprobesim.snapshot.container import is_snapshot
 
 if TYPE_CHECKING:
+    from kprobesim.boot.policy import Policy
     from kprobesim.kernel.booted import BootedKernel
     from kprobesim.kernel.called import CalledKernel
     from kprobesim.kprobes.arch_kprobes import Stepping
@@ -109,6 +110,8 @@ def boot_kernel(
     strict: bool | None = None,
     clock: str = "virtual",
     cpus: int = 1,
+    policy: Policy | str | None = None,
+    schedule: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """See :meth:`Kernel.boot`."""
@@ -127,6 +130,8 @@ def boot_kernel(
         strict=bool(strict),
         clock=clock,
         cpus=cpus,
+        policy=policy,
+        schedule=schedule,
     )
 
 
@@ -141,6 +146,8 @@ def boot_image(
     strict: bool = False,
     clock: str = "virtual",
     cpus: int = 1,
+    policy: Policy | str | None = None,
+    schedule: str | None = None,
 ) -> BootedKernel:
     """What :meth:`Kernel.boot` does once it has read the image."""
     from kprobesim.boot.boards import board_class
@@ -160,6 +167,10 @@ def boot_image(
         cpus=cpus,
     )
     kernel = BootedKernel(image, board, model, strict=strict)
+    if policy is not None:
+        kernel.policy = policy
+    if schedule is not None:
+        kernel.follow_schedule(schedule)
     _log.info("to boot %s: %s, %s, %s", image.path, kernel.version, image.arch, append)
     if probes:
         kernel.register_kprobes(probes)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kprobesim.boot.policy import Policy
     from kprobesim.kernel.booted import BootedKernel
     from kprobesim.kernel.called import CalledKernel
     from kprobesim.kprobes.arch_kprobes import Stepping
@@ -82,6 +83,8 @@ class Opening:
         strict: bool | None = None,
         clock: str = "virtual",
         cpus: int = 1,
+        policy: Policy | str | None = None,
+        schedule: str | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Switch a board on with the unmodified kernel in its memory; nothing has run yet.
@@ -100,11 +103,15 @@ class Opening:
                 the same in each run) or "host" (real seconds, for somebody who types).
             cpus: How many CPUs the board has, from 1 to 8. One runs at a time, each for a while of
                 the guest's time, so that every boot is the same.
+            policy: Who chooses which of them: see :attr:`BootedKernel.policy`.
+            schedule: Let them run as they did in another boot: the text of its
+                :attr:`BootedKernel.schedule`.
             progress: Hears what takes long, such as unpacking a package.
 
         Raises:
             ImageError: The file is no usable kernel, or ``initrd`` cannot be read.
             KprobeError: One of ``probes`` is refused.
+            ScheduleError: ``schedule`` is damaged, or of another boot.
             UsageError: Another argument makes no sense.
         """
         from kprobesim.kernel.open import boot_kernel
@@ -120,6 +127,8 @@ class Opening:
             strict=strict,
             clock=clock,
             cpus=cpus,
+            policy=policy,
+            schedule=schedule,
             progress=progress,
         )
 

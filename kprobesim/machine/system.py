@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from kprobesim.machine.clock import GuestClock
 from kprobesim.machine.code_watch import CodeWatch
 from kprobesim.machine.cpu import Cpu
+from kprobesim.machine.cpu_state import breakpoints_of, remake_breakpoints
 from kprobesim.machine.die_notifiers import DieEvent, DieNotifiers, event_of
 from kprobesim.machine.faults import GuestFault
 from kprobesim.machine.memory import HostAccess
@@ -118,6 +119,11 @@ class System:
         return translation_words(self.engine)
 
     @cached_property
+    def _breakpoints(self) -> tuple[Any, bytes]:
+        pointers = breakpoints_of(self.engine)
+        return pointers, bytes(len(pointers))
+
+    @cached_property
     def _monitor(self) -> ctypes.c_uint64:
         return monitor_word(self.engine)
 
@@ -160,8 +166,13 @@ class System:
         if new is old:
             return
         old.translation = [word.value & mask for word, mask in self._translation]
+        pointers, none = self._breakpoints
+        old.has_breakpoints = pointers.raw != none
         old.context.save()
-        new.context.restore()
+        if old.has_breakpoints or new.has_breakpoints:
+            self._switch_breakpoints(new)
+        else:
+            new.context.restore()
         self._monitor.value = CLEAR
         if new.translation != old.translation:
             new.engine.flush_tlb()
@@ -171,6 +182,14 @@ class System:
             saved[old.number] = bytes(words)
             ctypes.memmove(words, saved[number], len(saved[number]))
         self.vcpu = new
+
+    def _switch_breakpoints(self, new: Vcpu) -> None:
+        """Put ``new`` into the engine, whose one list of breakpoints is that of the CPU in it."""
+        engine = new.engine
+        old = engine.read_registers()
+        new.context.restore()
+        remake_breakpoints(engine, old, engine.read_registers())
+        new.translation = []
 
     # -- the CPU that runs -------------------------------------------------------------------------
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from kprobesim.html import table
 from kprobesim.races.exploring import Explore
 from kprobesim.races.failure import Failure
-from kprobesim.races.schedule import Slice
+from kprobesim.races.schedule import Schedule, Slice
+from kprobesim.races.team import Team
 from kprobesim.races.trials import Trial, Trials
 
-__all__ = ["Exploration", "explore_all"]
+__all__ = ["Exploration", "RaceInterrupted", "explore_all"]
 
 _LOOK = 64  # trials between two words of progress
 
@@ -25,17 +28,44 @@ class Exploration:
         failures: What failed, each with the shortest schedule that was found for it.
         seconds: Of the host's time.
         points: How many places there were where a switch could matter, by CPU.
+        problems: What went wrong with workers, in sentences; their runs were made all the same.
     """
 
     schedules: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
     points: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def failure(self) -> Failure | None:
         """The first one, if there is one."""
         return self.failures[0] if self.failures else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return {
+            "schedules": self.schedules,
+            "seconds": round(self.seconds, 3),
+            "points": self.points,
+            "failures": [failure.as_dict() for failure in self.failures],
+            "problems": self.problems,
+        }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                failure.kind,
+                failure.message,
+                "" if failure.cpu is None else str(failure.cpu),
+                failure.schedule.describe() or "one by one",
+                str(failure.schedule),
+            ]
+            for failure in self.failures
+        ]
+        head = ["failure", "what", "CPU", "instructions by CPU", "schedule"]
+        found = f"{len(rows)} failures" if rows else "no failure"
+        return table(head, rows, caption=f"{found} in {self.schedules:,} schedules")
 
     def __str__(self) -> str:
         speed = self.schedules / self.seconds if self.seconds else 0
@@ -45,36 +75,70 @@ class Exploration:
         return f"{self.failures[0]}\nfound in {head}"
 
 
+class RaceInterrupted(KeyboardInterrupt):
+    """Ctrl-C has ended an exploration.
+
+    Attributes:
+        found: What came of it until then.
+    """
+
+    def __init__(self, found: Exploration) -> None:
+        super().__init__(str(found))
+        self.found = found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RaceInterrupted, (self.found,)
+
+
 def explore_all(
-    trials: Trials,
+    team: Team,
     explore: Explore,
     *,
     most_failures: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Exploration:
-    """Try what ``explore`` says until so many kinds of failure were found, each made short."""
+    """Try what ``explore`` says until so many kinds of failure were found, each made short.
+
+    Raises:
+        RaceInterrupted: Ctrl-C.
+    """
     begun = time.monotonic()
-    found = Exploration(points=[0] * len(trials.names))
-    kinds: set[tuple[str, str]] = set()
-    for trial in explore.trials(trials):
-        found.schedules += 1
-        for cpu in range(len(found.points)):
-            found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in trial.points))
-        for failure in trial.failures:
-            if _kind(failure) not in kinds and len(found.failures) < most_failures:
-                kinds.add(_kind(failure))
-                found.failures.append(shortest(trials, trial, failure))
-        if len(found.failures) >= most_failures:
-            break
-        if progress is not None and found.schedules % _LOOK == 0:
-            progress(f"{found.schedules:,} schedules")
+    found = Exploration(points=[0] * len(team.trials.names), problems=team.problems)
+    try:
+        _try_all(team, explore, found, most_failures, progress)
+    except KeyboardInterrupt as error:
+        found.seconds = time.monotonic() - begun
+        raise RaceInterrupted(found) from error
     found.seconds = time.monotonic() - begun
     return found
 
 
-def shortest(trials: Trials, trial: Trial, failure: Failure) -> Failure:
-    """``failure`` of ``trial`` with few preemptions: they are left out one by one."""
-    kind, slices = _kind(failure), list(trial.run.schedule())
+def _try_all(
+    team: Team,
+    explore: Explore,
+    found: Exploration,
+    most_failures: int,
+    progress: Callable[[str], None] | None,
+) -> None:
+    kinds: set[tuple[str, str]] = set()
+    for outcome in explore.outcomes(team):
+        found.schedules += 1
+        for cpu in range(len(found.points)):
+            found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in outcome.points))
+        for failure in outcome.failures:
+            if _kind(failure) not in kinds and len(found.failures) < most_failures:
+                kinds.add(_kind(failure))
+                short = shortest(team.trials, outcome.schedule, failure)
+                found.failures.append(team.trials.report(short))
+        if len(found.failures) >= most_failures:
+            break
+        if progress is not None and found.schedules % _LOOK == 0:
+            progress(f"{found.schedules:,} schedules")
+
+
+def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
+    """``failure`` of a run with few preemptions: they are left out one by one."""
+    kind, slices = _kind(failure), list(schedule.slices)
     number = 0
     while number < len(slices):
         if slices[number].steps:

@@ -10,6 +10,7 @@ from kprobesim.errors import EngineError
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes, Plan, Run
+from kprobesim.races.report import Reporter
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
@@ -32,6 +33,7 @@ class Trial:
         log: All loads and stores.
         points: Where a switch could have mattered: (CPU, its instructions before), in order.
         failures: What was wrong.
+        shared: What is known of shared memory with it: that of its :class:`Trials` if nothing new.
     """
 
     run: Run
@@ -39,6 +41,7 @@ class Trial:
     log: RunLog
     points: Sequence[tuple[int, int]]
     failures: Sequence[Failure]
+    shared: SharedPlaces
 
     @property
     def failure(self) -> Failure | None:
@@ -52,7 +55,7 @@ class Trials:
     Attributes:
         lanes: The lanes.
         names: What they are called.
-        shared: What memory the CPUs share, as far as is known.
+        shared: What memory the CPUs share, as far as is known; a run does not change it.
         what: The checksum of what is run.
         count: How many runs there were, without those that were done again.
     """
@@ -64,6 +67,7 @@ class Trials:
         judges: Sequence[Judge],
         what: int,
         data_races: DataRaces | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         """Nothing has run yet.
 
@@ -73,6 +77,7 @@ class Trials:
             judges: Asked in order after a run that came to its end.
             what: The checksum of what is run.
             data_races: Finds those of each run.
+            reporter: Looks closer at failures.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -80,7 +85,7 @@ class Trials:
         self.count = 0
         self._reset = reset
         self._judges = judges
-        self._data_races = data_races
+        self._data_races, self._reporter = data_races, reporter
         self.what = what
 
     def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
@@ -88,14 +93,14 @@ class Trials:
         return self.run(lambda _run: slices, strict=strict)
 
     def run(self, plan: Plan, *, strict: bool = False) -> Trial:
-        """Run ``plan`` and judge it; one run of a hundred is done again.
+        """Run ``plan`` and judge it; one run of a hundred is done again, unless it is ``strict``.
 
         Raises:
             EngineError: It has come out otherwise the second time.
         """
         trial = self._once(plan, strict=strict)
         self.count += 1
-        if self.count % _TWICE == 1:
+        if self.count % _TWICE == 1 and not strict:
             again = self._once(plan, strict=strict)
             if _digest(again) != _digest(trial):
                 raise EngineError(
@@ -109,8 +114,8 @@ class Trials:
         run = self.lanes.run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
         log = self.lanes.run_log()
-        self.shared.learn(log)
-        shared = self.shared.accesses(log)
+        known = self.shared.learn(log)
+        shared = known.accesses(log)
         failure = failure_of_run(run, schedule, self.names)
         if failure is None:
             found = (judge(run, schedule) for judge in self._judges)
@@ -119,7 +124,23 @@ class Trials:
         if self._data_races is not None:
             failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
         points = list(dict.fromkeys((cpu, step) for _, cpu, step in shared))
-        return Trial(run, schedule, log, points, failures)
+        return Trial(run, schedule, log, points, failures, known)
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """What a run says that follows nothing: equal where the same is raced from the same state.
+
+        It takes a run.
+        """
+        return self.what, *_digest(self._once(lambda _run: (), strict=False))
+
+    def report(self, failure: Failure) -> Failure:
+        """``failure`` with where its CPUs stand; it costs some runs."""
+        if self._reporter is None:
+            return failure
+        self._reset()
+        run = self.lanes.run(lambda _run: failure.schedule.slices)
+        log = self.lanes.run_log()
+        return self._reporter.complete(failure, run, log, self.lanes, self._reset)
 
 
 def _digest(trial: Trial) -> tuple[object, ...]:

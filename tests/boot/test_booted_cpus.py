@@ -32,6 +32,8 @@ def test_the_kernel_has_both_and_can_do_without_one(shell: Shell) -> None:
         rows = [line.split()[1:3] for line in table.splitlines() if re.search(name, line)]
         assert all(sum(map(int, column)) for column in zip(*rows, strict=True)), table
     assert shell.run(f"echo 0 >{SYSTEM}/cpu1/online; nproc") == (0, "1\n")
+    with pytest.raises(UsageError, match="cpu=1: "):
+        shell.kernel.call("int_sqrt", 144, cpu=1)
     assert shell.run(f"echo 1 >{SYSTEM}/cpu1/online; nproc") == (0, "2\n")
 
 
@@ -69,6 +71,10 @@ def test_a_function_is_called_while_all_are_busy(shell: Shell) -> None:
     state = kernel.fork_state()
     shell.run("for m in 1 2; do taskset $m sh -c 'while :; do :; done' & done")
     assert [kernel.call("int_sqrt", n * n) for n in (12, 100)] == [12, 100]
+    for number in (0, 1, 0):  # the work lies where the one before lay, whose kworker stands still
+        assert (kernel.call("int_sqrt", 144, cpu=number), kernel.cpu) == (12, number)
+    with pytest.raises(UsageError, match=r"cpu=2: the guest's CPUs that are on are \[0, 1\]"):
+        kernel.call("int_sqrt", 144, cpu=2)
     kernel.restore_state(state)
 
 

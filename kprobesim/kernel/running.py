@@ -1,0 +1,200 @@
+"""``Running``: how a booted guest runs: until when, and which of its CPUs when."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from kprobesim.boot.board import Board
+from kprobesim.boot.faults import GuestEnd
+from kprobesim.boot.stop import Stop, StopReason
+from kprobesim.errors import UsageError
+from kprobesim.machine.faults import GuestTimeout
+from kprobesim.machine.turn import in_turn
+
+if TYPE_CHECKING:
+    from kprobesim.boot.boot_schedule import BootSchedule
+    from kprobesim.boot.cpu_turns import CpuTurns
+    from kprobesim.boot.policy import Policy
+    from kprobesim.boot.stops import StopsAt
+    from kprobesim.kernel.booted import BootedKernel
+    from kprobesim.machine.system import System
+
+__all__ = ["Running", "Until"]
+
+_log = logging.getLogger(__name__)
+
+Until = str | float | Callable[["BootedKernel"], bool] | None
+"""What :meth:`BootedKernel.run` waits for: a text on the console, a time, or a condition."""
+
+
+class Running:
+    """The part of :class:`~kprobesim.kernel.booted.BootedKernel` that lets it run."""
+
+    if TYPE_CHECKING:
+        board: Board
+        machine: System
+
+        @property
+        def time(self) -> float:
+            """Of the guest's."""
+
+    @property
+    def _kernel(self) -> BootedKernel:
+        return cast("BootedKernel", self)
+
+    @in_turn
+    def run(
+        self,
+        until: Until = None,
+        *,
+        timeout: float | None = 60.0,
+        seconds: float | None = None,
+        schedule: str | None = None,
+    ) -> StopReason:
+        """Let the guest run on.
+
+        Args:
+            until: A text that it prints from now on; or a function of this kernel that is asked
+                every few milliseconds; or a number of virtual seconds, as ``seconds``; by default
+                until the guest ends.
+            timeout: Seconds of the host's time; ``None``: no limit.
+            seconds: Virtual seconds: return then at the latest.
+            schedule: Let the CPUs run as they did in another run from here: the text of its
+                :attr:`schedule`, which the message of each failure holds, too. It is followed
+                from now on, in later runs as well.
+
+        Returns:
+            Why it returned. The reason is false if ``until`` has not come: when ``seconds`` are
+            over, or somebody has called :meth:`stop`. Without ``until`` it is false when
+            ``timeout`` is over.
+
+        Raises:
+            GuestEnd: The guest ended, and ``until`` had not come.
+            GuestTimeout: ``timeout`` is over, and ``until`` has not come; the guest can go on.
+            BootError: :class:`GuestPanic`, :class:`GuestHang` and others: the guest cannot go on.
+            UsageError: ``until`` makes no sense, or the :attr:`policy` does not.
+            ScheduleError: ``schedule`` is damaged, of another kernel, or begins elsewhere; or the
+                run leaves it.
+
+        It raises whatever a handler raises, too.
+        """
+        if schedule is not None:
+            self.follow_schedule(schedule)
+        if isinstance(until, (int, float)) and not isinstance(until, bool):
+            if seconds is not None:
+                raise UsageError(
+                    f"until={until!r} and seconds={seconds!r} are both times: give one"
+                )
+            until, seconds = None, until
+        condition: Any = until
+        if callable(until):
+            ask = until
+
+            def condition(_board: Board) -> bool:
+                return ask(self._kernel)
+
+        reason = self.board.run(condition, timeout=timeout, seconds=seconds)
+        _log.info("ran until %.9f s: %s", self.time, reason)
+        if until is None:
+            return StopReason(reason.kind, reason.detail, missed=reason.kind is Stop.TIMEOUT)
+        if reason.kind in (Stop.TEXT, Stop.CONDITION):
+            return reason
+        self._missed(until, reason)
+        return StopReason(reason.kind, reason.detail, missed=True)
+
+    def _missed(self, until: Until, reason: StopReason) -> None:
+        """Raise for an end that nobody has asked for."""
+        what = f"the text {until!r} came" if isinstance(until, str) else "the condition held"
+        if self.board.ended is not None:
+            self.board.fail(GuestEnd, f"the guest ended before {what}: {reason}")
+        if reason.kind is Stop.TIMEOUT:
+            machine = self.machine
+            regs = machine.regs.copy()
+            raise GuestTimeout(
+                f"{reason} before {what}; the guest can go on, see timeout=",
+                regs,
+                machine.symbolize(regs.ip),
+                machine.unwind(regs),
+            )
+
+    def stop(self) -> None:
+        """Let :meth:`run` return at the next block of code; the guest can go on from there.
+
+        For handlers, listeners of the console, other threads, and handlers of signals.
+        """
+        self.board.stop()
+
+    # -- which CPU runs ----------------------------------------------------------------------------
+
+    @property
+    def policy(self) -> Policy:
+        """Who chooses which CPU runs next, and for how long; by default :class:`RoundRobin`.
+
+        To be set between two runs: to ``RoundRobin(blocks)``, ``RandomTurns(seed)``,
+        ``Priorities(seed)``, the text of one of them ("random:seed=5,at=mutex_*"), or an object of
+        your own (:class:`~kprobesim.boot.policy.Policy`). Probes, states and snapshots know nothing
+        of it.
+
+        Raises:
+            UsageError: It is no policy, it names places that are not there, or there is one CPU.
+        """
+        return self._turns().policy
+
+    @policy.setter
+    def policy(self, policy: Policy | str) -> None:
+        from kprobesim.boot.policy_text import parse_policy
+
+        turns = self._turns()
+        if self.board.clock.running:
+            raise UsageError("the guest runs: set the policy when run() has returned")
+        new = parse_policy(policy) if isinstance(policy, str) else policy
+        places = self._places_of(new)
+        turns.policy = new
+        self._watch_places(turns, places)
+
+    @property
+    def schedule(self) -> BootSchedule:
+        """Which CPU has run when, since power-on or since the state that the guest went back to.
+
+        Its ``str()`` is a text that lets :meth:`run` do the same again.
+
+        Raises:
+            UsageError: There is one CPU.
+        """
+        return self._turns().schedule()
+
+    def _turns(self) -> CpuTurns:
+        turns = self.board.turns
+        if turns is None:
+            raise UsageError("this kernel has one CPU, which always runs: boot it with cpus=2")
+        return turns
+
+    def follow_schedule(self, schedule: str) -> None:
+        """As :meth:`run` with ``schedule``, for runs that come."""
+        from kprobesim.boot.boot_schedule import BootSchedule
+
+        turns = self._turns()
+        turns.follow(BootSchedule.parse(schedule))
+        self._watch_places(turns, self._places_of(turns.policy))
+
+    def _places_of(self, policy: object) -> list[int]:
+        from kprobesim.kernel.switch_places import switch_places
+
+        return switch_places(
+            self._kernel, getattr(policy, "at", ()), getattr(policy, "accesses", ())
+        )
+
+    def _watch_places(self, turns: CpuTurns, places: list[int]) -> None:
+        from kprobesim.boot.stops import StopsAt
+
+        if self._switches is not None:
+            self._switches.close()
+        self._switches = (
+            StopsAt(self.board, places, lambda _: turns.ends is not None, turns.end_turn_here)
+            if places
+            else None
+        )
+
+    _switches: StopsAt | None = None
