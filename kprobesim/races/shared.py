@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import defaultdict
+from itertools import compress
 
 from kprobesim.races.run_log import RunLog
 
-__all__ = ["GRAIN", "SharedPlaces"]
-
-GRAIN = 3
-"""The binary logarithm of how many bytes are one place."""
-_BYTES = 1 << GRAIN
+__all__ = ["SharedPlaces"]
 
 
 class SharedPlaces:
@@ -28,18 +26,20 @@ class SharedPlaces:
 
     def learn(self, log: RunLog) -> SharedPlaces:
         """What is known with ``log``: this, or another one if that has anything new."""
+        used: dict[int, set[int]] = defaultdict(set)
+        written: dict[int, set[int]] = defaultdict(set)
+        grains, stores = log.grains, log.stores
+        for cpu, _before, first, end in log.spans:
+            used[cpu].update(grains[first:end])
+            written[cpu].update(compress(grains[first:end], stores[first:end]))
+        for index, cpu, places in log.straddling:
+            used[cpu].update(places)
+            written[cpu].update(places if stores[index] else ())
         fresh = SharedPlaces()
-        for cpu, _before, _numbers, addresses, sizes, stores in log.parts:
-            used = {address >> GRAIN for address in addresses}
-            written = {a >> GRAIN for a, store in zip(addresses, stores, strict=True) if store}
-            for address, size, store in zip(addresses, sizes, stores, strict=True):
-                if (address & _BYTES - 1) + size > _BYTES:  # on two places, or on more
-                    both = range(address >> GRAIN, (address + size - 1 >> GRAIN) + 1)
-                    used.update(both)
-                    written.update(both if store else ())
-            if not (used <= self._used[cpu] and written <= self._written[cpu]):
-                fresh._used[cpu] |= used - self._used[cpu]
-                fresh._written[cpu] |= written - self._written[cpu]
+        for cpu, of_cpu in used.items():
+            if not (of_cpu <= self._used[cpu] and written[cpu] <= self._written[cpu]):
+                fresh._used[cpu] = of_cpu - self._used[cpu]
+                fresh._written[cpu] = written[cpu] - self._written[cpu]
         return self.with_(fresh) if fresh._used else self
 
     def with_(self, *others: SharedPlaces) -> SharedPlaces:
@@ -68,14 +68,19 @@ class SharedPlaces:
 
     def accesses(self, log: RunLog) -> list[tuple[int, int, int]]:
         """Each access to a shared place: its number in the log, CPU, instructions before it."""
-        places = self.places
-        found, index = [], 0
-        for cpu, before, numbers, addresses, sizes, _stores in log.parts:
-            for at, address in enumerate(addresses):
-                if address >> GRAIN in places or (
-                    (address & _BYTES - 1) + sizes[at] > _BYTES
-                    and address + sizes[at] - 1 >> GRAIN in places
-                ):
-                    found.append((index + at, cpu, before + numbers[at] - 1))
-            index += len(addresses)
+        places, grains, numbers = self.places, log.grains, log.numbers
+        found: list[tuple[int, int, int]] = []
+        for cpu, before, first, end in log.spans:
+            base = before - 1
+            found += [
+                (at, cpu, base + numbers[at]) for at in range(first, end) if grains[at] in places
+            ]
+        more = [
+            (at, cpu)
+            for at, cpu, others in log.straddling
+            if grains[at] not in places and not places.isdisjoint(others)
+        ]
+        for at, cpu in more:
+            before = next(span[1] for span in log.spans if span[2] <= at < span[3])
+            insort(found, (at, cpu, before - 1 + numbers[at]))
         return found
