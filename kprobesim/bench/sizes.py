@@ -22,3 +22,4 @@ class Sizes:
     python_calls: int = 20_000
     boot_counted: int = 10_000
     race_runs: int = 200
+    race_preemptions: int = 1

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kprobesim.races.exploration import Exploration
     from kprobesim.races.exploring import Explore
     from kprobesim.races.invariant import Invariant
+    from kprobesim.races.memory_order import MemoryOrder
     from kprobesim.races.planned import PlannedCall
     from kprobesim.races.team import Crew
     from kprobesim.races.trials import Trials
@@ -49,6 +50,8 @@ class Racing(ABC):
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
+        memory: str | None = None,
+        delay: Sequence[str] | str | None = None,
         debug: str | os.PathLike[str] | None = None,
         most_failures: int = 1,
         progress: Callable[[str], None] | None = None,
@@ -71,6 +74,10 @@ class Racing(ABC):
             data_races: Whether two accesses of one place that nothing orders are a failure. Those
                 that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
                 and stores of up to 8 bytes are, are told only with "all".
+            memory: How late CPUs see each other's stores: at once, or "tso" (in the order in which
+                they were made, as on x86-64) or "weak" (in any order that barriers and releases
+                leave open, as on ARM64), until a barrier. A hold counts as a preemption.
+            delay: The functions whose stores that is true of; by default all that run.
             debug: The vmlinux with the kernel's debug information, or the package that has it, for
                 source lines in reports; by default the image's own file is looked into.
             most_failures: End when so many different failures were found.
@@ -103,7 +110,12 @@ class Racing(ABC):
         turn = self.machine.turn
         with turn:
             trials, ending = self.open_race(
-                programs, invariant=invariant, data_races=data_races, debug=debug
+                programs,
+                invariant=invariant,
+                data_races=data_races,
+                memory=memory,
+                delay=delay,
+                debug=debug,
             )
             with ending:
                 if parsed is None:
@@ -126,6 +138,8 @@ class Racing(ABC):
         *,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
+        memory: str | None = None,
+        delay: Sequence[str] | str | None = None,
         debug: str | os.PathLike[str] | None = None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of a race from the state that the guest is in, by whoever has the turn.
@@ -136,6 +150,7 @@ class Racing(ABC):
         Raises:
             UsageError: As :meth:`race` does.
         """
+        from kprobesim.races.memory_order import MemoryOrder
         from kprobesim.races.planned import as_program
 
         if not programs:
@@ -150,7 +165,9 @@ class Racing(ABC):
                 "of a probe, or by an invariant"
             )
         path = None if debug is None else Path(debug)
-        opened = self._trials(plan, self._as_invariant(invariant, plan), data_races, path)
+        order = MemoryOrder.of(memory, delay, self.machine.arch)
+        holds = self._as_invariant(invariant, plan)
+        opened = self._trials(plan, holds, data_races, order, path)
         turn.level = turn.count  # what handlers of probes do is told from what we do
         return opened
 
@@ -178,6 +195,7 @@ class Racing(ABC):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        memory: MemoryOrder | None,
         debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan`` from the state that the guest is in, and what ends them."""

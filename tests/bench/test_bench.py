@@ -39,6 +39,7 @@ TINY = Sizes(
     python_calls=10,
     boot_counted=50,
     race_runs=8,
+    race_preemptions=0,
 )
 
 
