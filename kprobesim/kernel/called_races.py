@@ -71,8 +71,11 @@ class CalledRaces:
             for mode in ("counts_instructions", "runs_slices"):
                 setattr(machine, mode, True)
                 stack.callback(setattr, machine, mode, False)
-            sleeping = stack.enter_context(Sleeping(machine, kernel.image))
-            running = Lanes(machine, self._cpus.stacks, lanes, sleeping, self._cpus.spins)
+            cpus = self._cpus
+            sleeping = stack.enter_context(
+                Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
+            )
+            running = Lanes(machine, cpus.stacks, lanes, sleeping, cpus.spins)
             stack.enter_context(running.log)
             stack.callback(kernel.restore_state, state)
             judge = _Judge(kernel, plan, invariant)

@@ -158,7 +158,7 @@ class Lanes:
         run = Run()
         self.log.clear()
         self._marks.clear()
-        self.sleeping.wakes.clear()
+        self.sleeping.reset()
         for number, lane in enumerate(self.lanes):
             lane.executed, lane.results = 0, []
             self._machine.switch_to(number)
@@ -237,24 +237,22 @@ class Lanes:
         machine, lane = self._machine, self.lanes[number]
         machine.switch_to(number)
         start, first = lane.executed, len(self.log)
+        if self.sleeping.sleeps(number):
+            return Stretch(number, start, 0, first, first, "waits")
         why = "steps"
         while lane.executed - start < steps:
             seen = len(self.log)
             self._spins.end_turns(waits)
             before = lane.executed
             chunk = min(_CHUNK if waits else steps, steps - (before - start))
-            if self._run(number, chunk):
-                if lane.at is None:
-                    why = "over"
-                    break
-            elif self.sleeping.asleep:
-                self.sleeping.asleep = False
-                why = "waits"
+            over = self._run(number, chunk)
+            asleep, self.sleeping.asleep = self.sleeping.asleep, False
+            if over and lane.at is None:
+                why = "over"
                 break
-            elif waits and (
-                self._spins.take()
-                or (lane.executed - before >= chunk and is_spinning(self.log.records(seen)))
-            ):
+            spins = waits and not over and self._spins.take()
+            whole = waits and not over and lane.executed - before >= chunk
+            if asleep or spins or (whole and is_spinning(self.log.records(seen))):
                 why = "waits"
                 break
             if signals.pending:  # that has cut the chunk short
@@ -286,9 +284,9 @@ class Lanes:
         return True
 
     def orders(self) -> list[tuple[int, int, int]]:
-        """Who woke others: before which access of the log, which CPU, and whom (all others)."""
-        count = range(len(self.lanes))
-        return [(at, cpu, to) for at, cpu in self.sleeping.wakes for to in count if to != cpu]
+        """Who woke others: before which access of the log, which CPU, and whom."""
+        wakes = self.sleeping.wakes
+        return [(at, cpu, to) for at, cpu, others in wakes for to in others if to != cpu]
 
     def run_log(self) -> RunLog:
         """All loads and stores of the run."""
