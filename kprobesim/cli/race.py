@@ -160,6 +160,7 @@ def run(args: argparse.Namespace) -> int:
             schedule=args.schedule,
             invariant=None if args.invariant is None else Invariant(args.invariant, places),
             data_races=_DATA_RACES[args.data_races],
+            report=True,
             debug=args.debug,
             most_failures=args.failures,
             progress=_progress(),

@@ -47,6 +47,7 @@ class Racing(ABC):
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
+        report: bool | None = None,
         debug: str | os.PathLike[str] | None = None,
         most_failures: int = 1,
         progress: Callable[[str], None] | None = None,
@@ -68,6 +69,9 @@ class Racing(ABC):
             data_races: Whether two accesses of one place that nothing orders are a failure. Those
                 that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
                 and stores of up to 8 bytes are, are told only with "all".
+            report: Whether a failure tells where each CPU stood, who called it, and which locks it
+                held; its run is done twice more for that, with the handlers of probes. By default
+                it does, but not if ``schedule`` is given.
             debug: The vmlinux with the kernel's debug information, or the package that has it, for
                 source lines in reports; by default the image's own file is looked into.
             most_failures: End when so many different failures were found.
@@ -114,7 +118,11 @@ class Racing(ABC):
                 turn.level = turn.count  # what handlers of probes do is told from what we do
                 if parsed is None:
                     return explore_all(
-                        trials, chosen, most_failures=most_failures, progress=progress
+                        trials,
+                        chosen,
+                        most_failures=most_failures,
+                        report=report is not False,
+                        progress=progress,
                     )
                 if (parsed.what, parsed.cpus) != (trials.what, len(plan)):
                     raise ScheduleError(
@@ -122,7 +130,10 @@ class Racing(ABC):
                         "arguments"
                     )
                 trial = trials.follow(parsed.slices, strict=True)
-                return Exploration(1, [trials.report(failure) for failure in trial.failures])
+                failures = trial.failures
+                if report:
+                    failures = [trials.report(failure) for failure in failures]
+                return Exploration(1, [*failures])
 
     def _as_invariant(
         self, given: object, plan: Mapping[str, Sequence[PlannedCall]]

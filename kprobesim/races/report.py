@@ -20,6 +20,7 @@ from kprobesim.races.locks import HeldLocks
 from kprobesim.races.run_log import LaneAccess, RunLog
 from kprobesim.races.schedule import Slice
 from kprobesim.races.standing import Standing
+from kprobesim.races.timeline import Timeline
 
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
@@ -70,17 +71,19 @@ class Reporter:
             lanes: What runs.
             reset: Puts the guest into the state that a run begins from.
         """
+        conflict, names = failure.details, [lane.name for lane in lanes.lanes]
+        accesses = _accesses(conflict) if isinstance(conflict, Conflict) else []
+        timeline = Timeline(run, log, names, self._machine.symbolize, accesses)
+        if not accesses and run.error is None and not run.stuck:
+            return replace(failure, timeline=timeline)  # all have made their calls
         look = _Look(self, run, log, lanes)
-        conflict = failure.details
-        if not isinstance(conflict, Conflict) and run.error is None and not run.stuck:
-            return failure  # all have made their calls
         reset()
         with HeldLocks(self._machine, self._image, self._place) as locks:
-            if isinstance(conflict, Conflict):
-                standings = look.at_accesses(conflict, locks)
+            if accesses:
+                standings = look.at_accesses(accesses, locks)
             else:
                 standings = look.at_the_end(locks, failure.cpu, failure.trace)
-        return replace(failure, standings=tuple(standings))
+        return replace(failure, standings=tuple(standings), timeline=timeline)
 
     def standing(self, lanes: Lanes, cpu: int, what: str, locks: HeldLocks) -> Standing:
         """Where ``cpu`` stands, now."""
@@ -154,11 +157,8 @@ class _Look:
     def __init__(self, reporter: Reporter, run: Run, log: RunLog, lanes: Lanes) -> None:
         self._reporter, self._run, self._log, self._lanes = reporter, run, log, lanes
 
-    def at_accesses(self, conflict: Conflict, locks: HeldLocks) -> list[Standing]:
+    def at_accesses(self, accesses: Sequence[Seen], locks: HeldLocks) -> list[Standing]:
         found: list[Standing] = []
-        accesses = [conflict.first, conflict.second]
-        if conflict.between is not None:
-            accesses.insert(0, conflict.between)
 
         def plan(_run: Run) -> Iterator[Slice]:
             left = list(accesses)
@@ -222,6 +222,12 @@ class _Look:
         except _EnoughError:
             return False
         return True
+
+
+def _accesses(conflict: Conflict) -> list[Seen]:
+    """Those of a conflict, in order."""
+    both = [conflict.first, conflict.second]
+    return both if conflict.between is None else [conflict.between, *both]
 
 
 def _callers(trace: Sequence[str]) -> list[str]:
