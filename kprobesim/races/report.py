@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from kprobesim.image import KernelImage
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
-from kprobesim.races.happens_before import Conflict, Seen
+from kprobesim.races.happens_before import Conflict
 from kprobesim.races.lanes import Lanes, Run, Stretch
 from kprobesim.races.locks import HeldLocks
 from kprobesim.races.run_log import LaneAccess, RunLog
 from kprobesim.races.schedule import Slice
+from kprobesim.races.seen import Seen
 from kprobesim.races.standing import Standing
 from kprobesim.races.timeline import Timeline
 
