@@ -84,7 +84,7 @@ class KnownRace:
         return holds
 
 
-KNOWN = (
+_RACES = (
     KnownRace(
         "lost_wakeup",
         "bcache: fix a lost wake-up problem caused by mca_cannibalize_lock",
@@ -191,11 +191,12 @@ KNOWN = (
         prepare=("ep_create",),
     ),
 )
-"""Those that show where memory is as the program has it."""
+KNOWN = {race.name: race for race in _RACES}
+"""All, by name."""
 
 
-WITH_MUTEXES = tuple(race for race in KNOWN if race.name in ("bind_twice", "lock_order"))
-"""Those that need only mutexes: they run in a real kernel, with its own."""
+WITH_MUTEXES = ("bind_twice", "lock_order")
+"""The names of those that need only mutexes: they run in a real kernel, with its own."""
 
 
 def load_races(arch: str) -> CalledKernel:

@@ -127,6 +127,13 @@ def _add_exploring(parser: argparse.ArgumentParser) -> None:
         help="go on until N different failures are found (default 1)",
     )
     which.add_argument(
+        "--jobs",
+        metavar="N",
+        type=positive_int,
+        default=1,
+        help="share the runs among N processes; the result is the same (default 1)",
+    )
+    which.add_argument(
         "--schedule", metavar="TEXT", help="run this one only: a failure's, of the same calls"
     )
 
@@ -148,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     for call in first:
         planned = _planned(kernel, call, places)
         kernel.call(planned.function, *planned.arguments)
-    programs = {
+    programs: dict[str, Any] = {
         name: [_planned(kernel, call, places) for call in calls] for name, calls in plan.items()
     }
     interrupted: RaceInterrupted | None = None
@@ -164,6 +171,7 @@ def run(args: argparse.Namespace) -> int:
             debug=args.debug,
             most_failures=args.failures,
             progress=_progress(),
+            executor=args.jobs,
         )
     except RaceInterrupted as error:
         interrupted, found = error, error.found
@@ -261,5 +269,7 @@ def _show(found: Exploration, interrupted: bool) -> None:
     words = f"{len(found.failures) or 'no'} failure{'' if len(found.failures) == 1 else 's'}"
     rate = f", {speed:,.0f} a second" if speed else ""
     console.print(styled((f"{words} in {count}{rate}", "dim" if found.failures else "green")))
+    for problem in found.problems:
+        error_console().print(styled(f"kprobesim: {problem}"))
     if interrupted:
         error_console().print(styled("kprobesim: not all schedules were tried"))

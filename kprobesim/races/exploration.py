@@ -10,7 +10,8 @@ from typing import Any
 from kprobesim.html import table
 from kprobesim.races.exploring import Explore
 from kprobesim.races.failure import Failure
-from kprobesim.races.schedule import Slice
+from kprobesim.races.schedule import Schedule, Slice
+from kprobesim.races.team import Team
 from kprobesim.races.trials import Trial, Trials
 
 __all__ = ["Exploration", "RaceInterrupted", "explore_all"]
@@ -27,12 +28,14 @@ class Exploration:
         failures: What failed, each with the shortest schedule that was found for it.
         seconds: Of the host's time.
         points: How many places there were where a switch could matter, by CPU.
+        problems: What went wrong with workers, in sentences; their runs were made all the same.
     """
 
     schedules: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
     points: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def failure(self) -> Failure | None:
@@ -46,6 +49,7 @@ class Exploration:
             "seconds": round(self.seconds, 3),
             "points": self.points,
             "failures": [failure.as_dict() for failure in self.failures],
+            "problems": self.problems,
         }
 
     def _repr_html_(self) -> str:
@@ -87,7 +91,7 @@ class RaceInterrupted(KeyboardInterrupt):
 
 
 def explore_all(
-    trials: Trials,
+    team: Team,
     explore: Explore,
     *,
     most_failures: int = 1,
@@ -102,9 +106,9 @@ def explore_all(
         RaceInterrupted: Ctrl-C.
     """
     begun = time.monotonic()
-    found = Exploration(points=[0] * len(trials.names))
+    found = Exploration(points=[0] * len(team.trials.names), problems=team.problems)
     try:
-        _try_all(trials, explore, found, most_failures, report, progress)
+        _try_all(team, explore, found, most_failures, report, progress)
     except KeyboardInterrupt as error:
         found.seconds = time.monotonic() - begun
         raise RaceInterrupted(found) from error
@@ -113,7 +117,7 @@ def explore_all(
 
 
 def _try_all(
-    trials: Trials,
+    team: Team,
     explore: Explore,
     found: Exploration,
     most_failures: int,
@@ -121,24 +125,24 @@ def _try_all(
     progress: Callable[[str], None] | None,
 ) -> None:
     kinds: set[tuple[str, str]] = set()
-    for trial in explore.trials(trials):
+    for outcome in explore.outcomes(team):
         found.schedules += 1
         for cpu in range(len(found.points)):
-            found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in trial.points))
-        for failure in trial.failures:
+            found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in outcome.points))
+        for failure in outcome.failures:
             if _kind(failure) not in kinds and len(found.failures) < most_failures:
                 kinds.add(_kind(failure))
-                short = shortest(trials, trial, failure)
-                found.failures.append(trials.report(short) if report else short)
+                short = shortest(team.trials, outcome.schedule, failure)
+                found.failures.append(team.trials.report(short) if report else short)
         if len(found.failures) >= most_failures:
             break
         if progress is not None and found.schedules % _LOOK == 0:
             progress(f"{found.schedules:,} schedules")
 
 
-def shortest(trials: Trials, trial: Trial, failure: Failure) -> Failure:
-    """``failure`` of ``trial`` with few preemptions: they are left out one by one."""
-    kind, slices = _kind(failure), list(trial.run.schedule())
+def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
+    """``failure`` of a run with few preemptions: they are left out one by one."""
+    kind, slices = _kind(failure), list(schedule.slices)
     number = 0
     while number < len(slices):
         if slices[number].steps:

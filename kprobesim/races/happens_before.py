@@ -144,7 +144,7 @@ class _Run:
             self._acquire(mine, place)
             place.loads[cpu] = seen
         mine[cpu] = index
-        if seen.is_store and changes or not whole:
+        if (seen.is_store and changes) or not whole:
             place.last[cpu, mask, how, seen.is_store] = seen
 
     def _acquire(self, mine: list[int], place: _Place) -> None:

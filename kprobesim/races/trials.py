@@ -33,6 +33,7 @@ class Trial:
         log: All loads and stores.
         points: Where a switch could have mattered: (CPU, its instructions before), in order.
         failures: What was wrong.
+        shared: What is known of shared memory with it: that of its :class:`Trials` if nothing new.
     """
 
     run: Run
@@ -40,6 +41,7 @@ class Trial:
     log: RunLog
     points: Sequence[tuple[int, int]]
     failures: Sequence[Failure]
+    shared: SharedPlaces
 
     @property
     def failure(self) -> Failure | None:
@@ -53,7 +55,7 @@ class Trials:
     Attributes:
         lanes: The lanes.
         names: What they are called.
-        shared: What memory the CPUs share, as far as is known.
+        shared: What memory the CPUs share, as far as is known; a run does not change it.
         what: The checksum of what is run.
         count: How many runs there were, without those that were done again.
     """
@@ -112,8 +114,8 @@ class Trials:
         run = self.lanes.run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
         log = self.lanes.run_log()
-        self.shared.learn(log)
-        shared = self.shared.accesses(log)
+        known = self.shared.learn(log)
+        shared = known.accesses(log)
         failure = failure_of_run(run, schedule, self.names)
         if failure is None:
             found = (judge(run, schedule) for judge in self._judges)
@@ -122,7 +124,14 @@ class Trials:
         if self._data_races is not None:
             failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
         points = list(dict.fromkeys((cpu, step) for _, cpu, step in shared))
-        return Trial(run, schedule, log, points, failures)
+        return Trial(run, schedule, log, points, failures, known)
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """What a run says that follows nothing: equal where the same is raced from the same state.
+
+        It takes a run.
+        """
+        return self.what, *_digest(self._once(lambda _run: (), strict=False))
 
     def report(self, failure: Failure) -> Failure:
         """``failure`` with where its CPUs stand; it costs some runs."""
