@@ -91,6 +91,18 @@ def add_parser(subparsers: Any) -> None:
         help="whether two accesses that nothing orders are a failure (the default); all: also "
         "those that may be marked, as READ_ONCE() and WRITE_ONCE() are",
     )
+    parser.add_argument(
+        "--memory",
+        choices=("tso", "weak"),
+        help="let CPUs see each other's stores late: in their order (tso), or in any that barriers "
+        "leave open (weak, ARM64 only)",
+    )
+    parser.add_argument(
+        "--delay",
+        metavar="FUNCTION",
+        action="append",
+        help="with --memory: only the stores of this function are late; may be repeated",
+    )
     add_debug_option(parser, tells="source lines in reports")
     _add_exploring(parser)
     parser.set_defaults(run=run)
@@ -167,7 +179,8 @@ def run(args: argparse.Namespace) -> int:
             schedule=args.schedule,
             invariant=None if args.invariant is None else Invariant(args.invariant, places),
             data_races=_DATA_RACES[args.data_races],
-            report=True,
+            memory=args.memory,
+            delay=args.delay,
             debug=args.debug,
             most_failures=args.failures,
             progress=_progress(),

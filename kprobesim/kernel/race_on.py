@@ -31,7 +31,7 @@ __all__ = ["RaceSetup", "race_on"]
 RaceSetup = Callable[[CalledKernel], Mapping[str, Any]]
 """Makes a kernel ready, and gives what is raced: keywords of :meth:`Kernel.race`."""
 
-_OF_SETUP = ("invariant", "data_races", "debug")
+_OF_SETUP = ("invariant", "data_races", "memory", "delay", "debug")
 _WORKERS = 8  # where an executor does not say how many it has
 
 
@@ -57,7 +57,8 @@ def race_on(
             ``client.get_executor()``.
         image: The kernel's file, by a name that workers know it by, too.
         setup: A function that workers can import: it gets the kernel, makes it ready, and gives
-            the programs by name, and if need be ``invariant=``, ``data_races=`` and ``debug=``.
+            the programs by name, and if need be ``invariant=``, ``data_races=``, ``memory=``,
+            ``delay=`` and ``debug=``.
         workers: How many there are; by default what the executor says.
         load: Options of :meth:`Kernel.load`.
         explore: As for :meth:`Kernel.race`.

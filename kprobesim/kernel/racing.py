@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kprobesim.races.exploration import Exploration
     from kprobesim.races.exploring import Explore
     from kprobesim.races.invariant import Invariant
+    from kprobesim.races.memory_order import MemoryOrder
     from kprobesim.races.planned import PlannedCall
     from kprobesim.races.team import Crew
     from kprobesim.races.trials import Trials
@@ -49,7 +50,9 @@ class Racing(ABC):
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
-        report: bool | None = None,
+        report: bool = True,
+        memory: str | None = None,
+        delay: Sequence[str] | str | None = None,
         debug: str | os.PathLike[str] | None = None,
         most_failures: int = 1,
         progress: Callable[[str], None] | None = None,
@@ -73,8 +76,12 @@ class Racing(ABC):
                 that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
                 and stores of up to 8 bytes are, are told only with "all".
             report: Whether a failure tells where each CPU stood, who called it, and which locks it
-                held; its run is done twice more for that, with the handlers of probes. By default
-                it does, but not if ``schedule`` is given.
+                held: its run is done again for that, with the handlers of probes. (Of an invariant
+                that does not hold, and of a warning, there is nothing to look for.)
+            memory: How late CPUs see each other's stores: at once, or "tso" (in the order in which
+                they were made, as on x86-64) or "weak" (in any order that barriers and releases
+                leave open, as on ARM64), until a barrier. A hold counts as a preemption.
+            delay: The functions whose stores that is true of; by default all that run.
             debug: The vmlinux with the kernel's debug information, or the package that has it, for
                 source lines in reports; by default the image's own file is looked into.
             most_failures: End when so many different failures were found.
@@ -107,7 +114,12 @@ class Racing(ABC):
         turn = self.machine.turn
         with turn:
             trials, ending = self.open_race(
-                programs, invariant=invariant, data_races=data_races, debug=debug
+                programs,
+                invariant=invariant,
+                data_races=data_races,
+                memory=memory,
+                delay=delay,
+                debug=debug,
             )
             with ending:
                 if parsed is None:
@@ -117,7 +129,7 @@ class Racing(ABC):
                             team,
                             chosen,
                             most_failures=most_failures,
-                            report=report is not False,
+                            report=report,
                             progress=progress,
                         )
                 if (parsed.what, parsed.cpus) != (trials.what, len(programs)):
@@ -128,7 +140,7 @@ class Racing(ABC):
                 trial = trials.follow(parsed.slices, strict=True)
                 failures = trial.failures
                 if report:
-                    failures = [trials.report(failure) for failure in failures]
+                    failures = [trials.report(failure, trial) for failure in failures]
                 return Exploration(1, [*failures])
 
     def open_race(
@@ -137,6 +149,8 @@ class Racing(ABC):
         *,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
+        memory: str | None = None,
+        delay: Sequence[str] | str | None = None,
         debug: str | os.PathLike[str] | None = None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of a race from the state that the guest is in, by whoever has the turn.
@@ -147,6 +161,7 @@ class Racing(ABC):
         Raises:
             UsageError: As :meth:`race` does.
         """
+        from kprobesim.races.memory_order import MemoryOrder
         from kprobesim.races.planned import as_program
 
         if not programs:
@@ -161,7 +176,9 @@ class Racing(ABC):
                 "of a probe, or by an invariant"
             )
         path = None if debug is None else Path(debug)
-        opened = self._trials(plan, self._as_invariant(invariant, plan), data_races, path)
+        order = MemoryOrder.of(memory, delay, self.machine.arch)
+        holds = self._as_invariant(invariant, plan)
+        opened = self._trials(plan, holds, data_races, order, path)
         turn.level = turn.count  # what handlers of probes do is told from what we do
         return opened
 
@@ -189,6 +206,7 @@ class Racing(ABC):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        memory: MemoryOrder | None,
         debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan`` from the state that the guest is in, and what ends them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kprobesim.html import table
@@ -141,26 +141,34 @@ def _try_all(
 
 
 def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
-    """``failure`` of a run with few preemptions: they are left out one by one."""
+    """``failure`` of a run with few preemptions and late stores: one by one is left out."""
     kind, slices = _kind(failure), list(schedule.slices)
     number = 0
     while number < len(slices):
-        if slices[number].steps:
-            fewer = [*slices[:number], Slice(slices[number].cpu), *slices[number + 1 :]]
-            again = _try(trials, fewer)
+        for simpler in _simpler(slices[number]):
+            again = _try(trials, [*slices[:number], simpler, *slices[number + 1 :]])
             same = [each for each in again.failures if _kind(each) == kind] if again else []
             if again is not None and same:
                 failure, slices = same[0], list(again.run.schedule())
-                continue
-        number += 1
+                break
+        else:
+            number += 1
     return failure
+
+
+def _simpler(piece: Slice) -> list[Slice]:
+    """The same slice with less that is special."""
+    whole = [replace(piece, steps=0)] if piece.steps else []
+    prompt = [replace(piece, held=())] if piece.held else []
+    fewer = [replace(piece, held=(step,)) for step in piece.held] if len(piece.held) > 1 else []
+    return [*whole, *prompt, *fewer]
 
 
 def _try(trials: Trials, slices: list[Slice]) -> Trial | None:
     from kprobesim.errors import ScheduleError
 
     try:
-        return trials.follow([Slice(piece.cpu, piece.steps) for piece in slices])
+        return trials.follow([replace(piece, check=None) for piece in slices])
     except ScheduleError:
         return None
 

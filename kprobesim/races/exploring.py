@@ -15,6 +15,7 @@ from typing import Protocol
 
 from kprobesim.errors import UsageError
 from kprobesim.races.job import ByPriority, Follow, Job, Outcome
+from kprobesim.races.late_stores import are_late, one_later
 from kprobesim.races.schedule import Slice
 from kprobesim.races.team import Team
 
@@ -50,7 +51,7 @@ class Exhaustive:
 
     def outcomes(self, team: Team) -> Iterator[Outcome]:
         """Try all, the fewest preemptions first; again where more memory turns out to be shared."""
-        tried: set[tuple[tuple[int, int], ...]] = set()
+        tried: set[tuple[tuple[int, int, tuple[int, ...]], ...]] = set()
         known = -1
         self._look_around(team)
         while len(team.trials.shared.places) > known:
@@ -59,12 +60,13 @@ class Exhaustive:
             for left in range(self.preemptions, -1, -1):
                 longer: list[tuple[Slice, ...]] = []
                 for prefix, outcome in _followed(team, prefixes):
-                    key = tuple((piece.cpu, piece.steps) for piece in outcome.slices)
+                    key = tuple((one.cpu, one.steps, one.held) for one in outcome.slices)
                     if key not in tried:
                         tried.add(key)
                         yield outcome
                     if left:
                         longer += _one_more(outcome, len(prefix))
+                        longer += one_later(outcome.slices, outcome.pending, len(prefix))
                 prefixes = longer
 
     def _look_around(self, team: Team) -> None:
@@ -94,6 +96,8 @@ def _one_more(outcome: Outcome, length: int) -> Iterator[tuple[Slice, ...]]:
     for number in range(length - 1, len(stretches)):
         piece = stretches[number]
         others = [cpu for cpu, end in last.items() if cpu != piece.cpu and end > number]
+        if are_late(slices, number):
+            others.append(piece.cpu)  # a while passes, and it sees all
         for cpu, step in outcome.points if others else ():
             if cpu == piece.cpu and piece.start < step < piece.start + piece.steps:
                 before = (*slices[:number], Slice(cpu, step - piece.start))
@@ -179,7 +183,8 @@ def _sample(
     cpus: int, points: Sequence[tuple[int, int]], most: int, numbers: random.Random
 ) -> ByPriority:
     order = numbers.sample(range(cpus), cpus)
-    return ByPriority(tuple(order), tuple(numbers.sample(points, min(most, len(points)))))
+    changes = numbers.sample(points, min(most, len(points)))
+    return ByPriority(tuple(order), tuple(changes), numbers.getrandbits(32))
 
 
 def _one_by_one(team: Team) -> list[Follow]:

@@ -55,10 +55,10 @@ class Failure(HexRepr):
         An instruction is a microsecond there. Accesses of a data race, and switches, are instants.
 
         Raises:
-            UsageError: The file cannot be written, or the run was not looked at (``report=True``).
+            UsageError: The file cannot be written, or the run was not looked at (``report=False``).
         """
         if self.timeline is None:
-            raise UsageError("the run was not looked at: give race(..., report=True)")
+            raise UsageError("the run was not looked at: it was raced with report=False")
         self.timeline.save(os.fspath(path))
 
     def __str__(self) -> str:

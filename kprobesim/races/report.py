@@ -158,12 +158,16 @@ class _Look:
     def __init__(self, reporter: Reporter, run: Run, log: RunLog, lanes: Lanes) -> None:
         self._reporter, self._run, self._log, self._lanes = reporter, run, log, lanes
 
+    def _pieces(self) -> Iterator[tuple[Stretch, Slice]]:
+        """The stretches, each with the slice that it came of."""
+        yield from zip(self._run.stretches, self._run.slices, strict=False)
+
     def at_accesses(self, accesses: Sequence[Seen], locks: HeldLocks) -> list[Standing]:
         found: list[Standing] = []
 
         def plan(_run: Run) -> Iterator[Slice]:
             left = list(accesses)
-            for stretch in self._run.stretches:
+            for stretch, whole in self._pieces():
                 done = 0
                 while left and _is_in(left[0], stretch):
                     access = left.pop(0)
@@ -175,8 +179,10 @@ class _Look:
                     found.append(self._reporter.standing(self._lanes, access.cpu, text, locks))
                 if not left:
                     raise _EnoughError
-                if stretch.steps > done:
-                    yield Slice(stretch.cpu, stretch.steps - done)
+                if not done or stretch.why == "waits":
+                    yield replace(whole, steps=whole.steps and whole.steps - done)
+                elif stretch.steps > done:
+                    yield replace(whole, steps=stretch.steps - done)
 
         self._follow(plan)
         return found
@@ -188,9 +194,8 @@ class _Look:
         lanes, reporter = self._lanes, self._reporter
 
         def plan(_run: Run) -> Iterator[Slice]:
-            for stretch in self._run.stretches:
-                if stretch.steps:
-                    yield Slice(stretch.cpu, stretch.steps)
+            for _stretch, whole in self._pieces():
+                yield whole
             if self._run.error is not None:
                 yield Slice(self._run.error_cpu)
             look()

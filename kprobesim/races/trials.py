@@ -20,6 +20,7 @@ __all__ = ["Judge", "Trial", "Trials"]
 Judge = Callable[[Run, Schedule], Failure | None]
 """Looks at the guest after a run that came to its end."""
 
+_OVER = ("invariant", "warning")  # told when all have made their calls
 _TWICE = 100  # one run of so many is done again
 
 
@@ -89,15 +90,30 @@ class Trials:
         self.what = what
 
     def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
-        """Run ``slices``, and then all to their end."""
-        return self.run(lambda _run: slices, strict=strict)
+        """Run ``slices``, and then all to their end.
 
-    def run(self, plan: Plan, *, strict: bool = False) -> Trial:
-        """Run ``plan`` and judge it; one run of a hundred is done again, unless it is ``strict``.
+        Args:
+            slices: A schedule's.
+            strict: Each must come out as it is recorded.
+
+        Raises:
+            EngineError: It has come out otherwise the second time.
+            ScheduleError: It does not come out so.
+        """
+        self._track(slices if strict else None)
+        return self._twice(lambda _run: slices, strict=strict)
+
+    def run(self, plan: Plan) -> Trial:
+        """Run ``plan`` and judge it; one run of a hundred is done again.
 
         Raises:
             EngineError: It has come out otherwise the second time.
         """
+        self._track(None)
+        return self._twice(plan, strict=False)
+
+    def _twice(self, plan: Plan, *, strict: bool) -> Trial:
+        """Run ``plan``, one run of a hundred twice, unless it is ``strict``."""
         trial = self._once(plan, strict=strict)
         self.count += 1
         if self.count % _TWICE == 1 and not strict:
@@ -108,6 +124,19 @@ class Trials:
                     f"kprobesim; please report it with the schedule {trial.schedule}"
                 )
         return trial
+
+    def _track(self, recorded: Sequence[Slice] | None) -> None:
+        """Say which stores may be seen late: those that were, or those to memory that is shared."""
+        buffers = self.lanes.buffers
+        if buffers is None:
+            return
+        if recorded is None:
+            buffers.track(self.shared.places, None)
+            return
+        held: list[set[int]] = [set() for _ in self.names]
+        for piece in recorded:
+            held[piece.cpu] |= {*piece.held}
+        buffers.track(None, held)
 
     def _once(self, plan: Plan, *, strict: bool) -> Trial:
         self._reset()
@@ -123,7 +152,10 @@ class Trials:
         failures = [] if failure is None else [failure]
         if self._data_races is not None:
             failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
-        points = list(dict.fromkeys((cpu, step) for _, cpu, step in shared))
+        points = [(cpu, step) for _, cpu, step in shared]
+        if self.lanes.buffers is not None:
+            points += self.lanes.buffers.waits
+        points = list(dict.fromkeys(points))
         return Trial(run, schedule, log, points, failures, known)
 
     def fingerprint(self) -> tuple[object, ...]:
@@ -131,16 +163,23 @@ class Trials:
 
         It takes a run.
         """
+        self._track(None)
         return self.what, *_digest(self._once(lambda _run: (), strict=False))
 
-    def report(self, failure: Failure) -> Failure:
-        """``failure`` with where its CPUs stand; it costs some runs."""
+    def report(self, failure: Failure, trial: Trial | None = None) -> Failure:
+        """``failure`` with where its CPUs stand; it costs some runs.
+
+        Args:
+            failure: Of a run from here.
+            trial: That run; by default it is done again.
+        """
         if self._reporter is None:
             return failure
-        self._reset()
-        run = self.lanes.run(lambda _run: failure.schedule.slices)
-        log = self.lanes.run_log()
-        return self._reporter.complete(failure, run, log, self.lanes, self._reset)
+        if trial is None:
+            slices = failure.schedule.slices
+            self._track(slices)
+            trial = self._once(lambda _run: slices, strict=False)
+        return self._reporter.complete(failure, trial.run, trial.log, self.lanes, self._reset)
 
 
 def _digest(trial: Trial) -> tuple[object, ...]:
