@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "samples")]
 
-from kernel_races import KNOWN, KnownRace, load_races  # noqa: E402
+from kernel_races import KNOWN, KNOWN_LATE, KnownRace, load_races  # noqa: E402
 
 from kprobesim import CalledKernel, Failure, call, pct  # noqa: E402
 
@@ -100,15 +100,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replays", type=int, default=100, metavar="N")
     parser.add_argument("--points", type=int, default=200, metavar="N", help="0: not at all")
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.names if name not in KNOWN]
+    known = KNOWN | {race.name: race for race in KNOWN_LATE}
+    unknown = [name for name in options.names if name not in known]
     if unknown:
-        parser.error(f"there is no {unknown[0]}, but {', '.join(KNOWN)}")
-    races = [KNOWN[name] for name in options.names or KNOWN]
+        parser.error(f"there is no {unknown[0]}, but {', '.join(known)}")
+    races = [known[name] for name in options.names or known]
     print(ROW.format(*HEAD))
     right = True
     for arch in options.arch or ["x86_64", "arm64"]:
         kernel = load_races(arch)
-        for race in races:
+        for race in (race for race in races if race.shows_on(arch)):
             right = look_for(kernel, race, options.replays) and right
         if options.points:
             right = count_all(kernel, options.points) and right

@@ -74,6 +74,7 @@ class System:
         vcpu: The one that runs, or ran last: the engine's registers are its.
         number_word: The number of that one, for compiled code.
         on_new_vcpu: Who hears of each CPU that is added.
+        online: How many of them are switched on.
         turn: Who uses the system now.
     """
 
@@ -94,6 +95,7 @@ class System:
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
         self.on_new_vcpu: list[Callable[[Vcpu], object]] = []
+        self.online: Callable[[], int] = lambda: len(self.vcpus)
         self.number_word = (ctypes.c_uint64 * 1)()
         self._per_cpu: list[tuple[Any, list[bytes]]] = []
         self.turn = Turn(lambda: self.vcpu.in_handler)

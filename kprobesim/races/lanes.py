@@ -6,8 +6,8 @@ exactly, so that a run is the same whenever its slices are. Every load and store
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import EngineError, GuestError, ScheduleError
@@ -19,6 +19,8 @@ from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
 from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.spinning import is_spinning
+from kprobesim.races.store_buffer import Pending
+from kprobesim.races.store_buffers import StoreBuffers
 
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
@@ -83,6 +85,7 @@ class Run:
         error: What ended it early.
         error_cpu: On which CPU.
         stuck: The CPUs that wait for each other for ever.
+        pending: At the end of each slice, what its CPU could have kept from the others' sight.
     """
 
     slices: list[Slice] = field(default_factory=list)
@@ -91,6 +94,7 @@ class Run:
     error: GuestError | None = None
     error_cpu: int = 0
     stuck: list[int] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
 
     def schedule(self) -> tuple[Slice, ...]:
         """The slices that matter: all but those at the end that come by themselves."""
@@ -99,7 +103,7 @@ class Run:
             waits = [piece.why == "waits" for piece in self.stretches]
             while len(kept) > 1 and waits[len(kept) - 1] and not kept[-1].steps:
                 kept.pop()
-        while kept and not kept[-1].steps:
+        while kept and not kept[-1].steps and not kept[-1].held:
             before = kept[-2].cpu if len(kept) > 1 else -1
             if kept[-1].cpu != (before + 1) % count:
                 break
@@ -118,6 +122,7 @@ class Lanes:
         lanes: By CPU.
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
+        buffers: The CPUs' store buffers; ``None``: all see all at once.
     """
 
     def __init__(
@@ -127,11 +132,13 @@ class Lanes:
         lanes: Sequence[Lane],
         sleeping: Sleeping,
         spins: Spins,
+        buffers: Callable[[AccessLog], StoreBuffers] | None = None,
     ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
         self._machine, self._stacks = machine, stacks
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
+        self.buffers = None if buffers is None else buffers(self.log)
         self.sleeping, self._spins = sleeping, spins
         sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
@@ -160,6 +167,8 @@ class Lanes:
         self.log.clear()
         self._marks.clear()
         self.sleeping.reset()
+        if self.buffers is not None:
+            self.buffers.clear()
         for number, lane in enumerate(self.lanes):
             lane.executed, lane.results = 0, []
             self._machine.switch_to(number)
@@ -173,6 +182,8 @@ class Lanes:
             for index, piece in enumerate(plan(run)):
                 self._slice(run, index, piece, strict=strict)
             self._finish(run)
+            if self.buffers is not None:
+                self.buffers.settle()
         except GuestError as error:
             run.error, run.error_cpu = error, self._machine.vcpu.number
         finally:
@@ -192,6 +203,14 @@ class Lanes:
         run.stretches.append(stretch)
         check = place_check(lane.at or 0)
         run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check))
+        if self.buffers is not None:
+            run.pending.append(self.buffers.pending())
+            held = self.keep(run, piece.held) if piece.held else ()
+            if strict and held != piece.held:
+                raise ScheduleError(
+                    f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} has not "
+                    "stored then what the others are not to see yet"
+                )
         if strict and piece.steps and stretch.steps != piece.steps:
             raise ScheduleError(
                 f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} was to run for "
@@ -204,6 +223,21 @@ class Lanes:
                 f"{where}, not to where it came when it was recorded"
             )
 
+    def keep(self, run: Run, steps: Collection[int]) -> tuple[int, ...]:
+        """Let the others not see yet, behind the last slice of ``run``, what its CPU has stored.
+
+        Args:
+            run: The run, which waits for its next slice.
+            steps: The instructions that have stored it, as in :attr:`.Slice.held`.
+
+        Returns:
+            Those that stay so, with what can only be seen behind them.
+        """
+        assert self.buffers is not None
+        held = self.buffers.keep(steps)
+        run.slices[-1] = replace(run.slices[-1], held=held)
+        return held
+
     def _finish(self, run: Run) -> None:
         """Let each go on to its end, the one behind that which ran last first."""
         count, waited, turns = len(self.lanes), 0, 0
@@ -214,6 +248,8 @@ class Lanes:
                 stretch = self._go(cpu, _MOST, waits=True)
                 run.stretches.append(stretch)
                 run.slices.append(Slice(cpu, 0, place_check(self.lanes[cpu].at or 0)))
+                if self.buffers is not None:
+                    run.pending.append(self.buffers.pending())
                 if stretch.steps >= _MOST:
                     run.stuck = [cpu]
                     return
@@ -253,11 +289,11 @@ class Lanes:
         """Let CPU ``number`` run for ``steps``; or, if it ``waits``, until it only waits."""
         machine, lane = self._machine, self.lanes[number]
         machine.switch_to(number)
+        if self.buffers is not None:
+            self.buffers.enter(number)
         start, first = lane.executed, len(self.log)
-        if self.sleeping.sleeps(number):
-            return Stretch(number, start, 0, first, first, "waits")
-        why = "steps"
-        while lane.executed - start < steps:
+        why = "waits" if self.sleeping.sleeps(number) else "steps"
+        while why == "steps" and lane.executed - start < steps:
             seen = len(self.log)
             self._spins.end_turns(waits)
             before = lane.executed
@@ -274,6 +310,8 @@ class Lanes:
                 break
             if signals.pending:  # that has cut the chunk short
                 machine.turn.deliver()
+        if why == "waits" and self.buffers is not None:
+            self.buffers.settle()  # what is stored is seen some time
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)
 
     def _run(self, number: int, most: int) -> bool:
@@ -293,6 +331,8 @@ class Lanes:
         if status:
             what = engine.describe(status)
             raise EngineError(f"Unicorn stopped at {machine.symbolize(at)}: {what}")
+        if self.buffers is not None:
+            self.buffers.ran(lane.executed, self._marks[-1][0], done)
         lane.executed += done
         if at != machine.returned:
             return False

@@ -55,7 +55,7 @@ def test_all_schedules_of_many_places_are_tried(kernel: CalledKernel) -> None:
 
 
 def test_who_waits_often_is_not_stuck(kernel: CalledKernel) -> None:
-    turns = {"a": call("take_turns", 0), "b": call("take_turns", 1)}
-    assert kernel.race(**turns, preemptions=0).failures == []
-    stuck = kernel.race(a=call("take_turns", 0), b=call("take_turns", 0), preemptions=0)
+    first, second = call("take_turns", 0), call("take_turns", 1)
+    assert kernel.race(a=first, b=second, preemptions=0).failures == []
+    stuck = kernel.race(a=first, b=first, preemptions=0)
     assert stuck.failure is not None and stuck.failure.kind == "deadlock"
