@@ -13,7 +13,8 @@ __all__ = ["GRAIN", "LaneAccess", "RunLog"]
 GRAIN = 3
 """The binary logarithm of how many bytes are one place."""
 _BYTES = 1 << GRAIN
-_INSIDE = _BYTES - 1
+_LOW = _BYTES - 1
+_ENDS_BEHIND = bytes(end > _BYTES for end in range(256))
 
 Mark = tuple[int, int, int]
 """From which access on, which CPU's, and how many instructions it had executed before."""
@@ -58,14 +59,14 @@ class RunLog:
         return len(self.records) // RECORD
 
     def __iter__(self) -> Iterator[LaneAccess]:
-        for cpu, before, first, end in self.spans:
+        for cpu, before, first, end in self.parts:
             data = memoryview(self.records)[first * RECORD : end * RECORD]
             for access in read_records(data):
                 yield LaneAccess(cpu, before + access.number - 1, *access[1:])
 
     @cached_property
-    def spans(self) -> list[tuple[int, int, int, int]]:
-        """What one CPU did at a stretch: which, its instructions before, first access and end."""
+    def parts(self) -> list[tuple[int, int, int, int]]:
+        """Each run of one CPU: which, its instructions before, its first access, that behind."""
         ends = [first for first, _, _ in self.marks[1:]] + [len(self)]
         return [
             (cpu, before, first, end)
@@ -74,36 +75,28 @@ class RunLog:
         ]
 
     @cached_property
-    def _columns(self) -> tuple[list[int], list[int], list[int], list[bool]]:
+    def columns(self) -> tuple[list[int], list[int], bytes, bytes]:
+        """Of all accesses: the numbers, physical addresses, sizes, and which are stores."""
         return columns(self.records)
 
-    @property
-    def numbers(self) -> list[int]:
-        """Of each access, its instruction's number within what its CPU did at a stretch, from 1."""
-        return self._columns[0]
-
-    @property
-    def stores(self) -> list[bool]:
-        """Of each access, whether it is a store."""
-        return self._columns[3]
+    @cached_property
+    def words(self) -> list[int]:
+        """The place of each access: its physical address, divided by 8."""
+        return [address >> GRAIN for address in self.columns[1]]
 
     @cached_property
-    def grains(self) -> list[int]:
-        """Of each access, the place of 8 bytes that it begins in: physical addresses by 8."""
-        return [address >> GRAIN for address in self._columns[1]]
+    def _is_long(self) -> bytes:
+        _, addresses, sizes, _ = self.columns
+        lows = bytes(map(_LOW.__and__, addresses))
+        # Each byte of the sum is where an access ends in its place: all at once, in one number.
+        ends = int.from_bytes(lows, "little") + int.from_bytes(sizes, "little")
+        return ends.to_bytes(len(lows), "little").translate(_ENDS_BEHIND)
 
-    @cached_property
-    def straddling(self) -> list[tuple[int, int, range]]:
-        """The accesses that use more than one place: number, CPU, and the places; in order."""
-        _, addresses, sizes, _ = self._columns
-        both = [
-            at
-            for at, (address, size) in enumerate(zip(addresses, sizes, strict=True))
-            if (address & _INSIDE) + size > _BYTES
-        ]
-        found = []
-        for at in both:
-            cpu = next(cpu for cpu, _, first, end in self.spans if first <= at < end)
-            last = addresses[at] + sizes[at] - 1 >> GRAIN
-            found.append((at, cpu, range(self.grains[at], last + 1)))
-        return found
+    def long(self, first: int, end: int) -> Iterator[tuple[int, range]]:
+        """The accesses from ``first`` to ``end`` on two places, or on more, each with those."""
+        _, addresses, sizes, _ = self.columns
+        at = self._is_long.find(1, first, end)
+        while at >= 0:
+            address, size = addresses[at], sizes[at]
+            yield at, range(address >> GRAIN, (address + size - 1 >> GRAIN) + 1)
+            at = self._is_long.find(1, at + 1, end)

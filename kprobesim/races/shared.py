@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import defaultdict
 from itertools import compress
 
@@ -26,20 +25,17 @@ class SharedPlaces:
 
     def learn(self, log: RunLog) -> SharedPlaces:
         """What is known with ``log``: this, or another one if that has anything new."""
-        used: dict[int, set[int]] = defaultdict(set)
-        written: dict[int, set[int]] = defaultdict(set)
-        grains, stores = log.grains, log.stores
-        for cpu, _before, first, end in log.spans:
-            used[cpu].update(grains[first:end])
-            written[cpu].update(compress(grains[first:end], stores[first:end]))
-        for index, cpu, places in log.straddling:
-            used[cpu].update(places)
-            written[cpu].update(places if stores[index] else ())
         fresh = SharedPlaces()
-        for cpu, of_cpu in used.items():
-            if not (of_cpu <= self._used[cpu] and written[cpu] <= self._written[cpu]):
-                fresh._used[cpu] = of_cpu - self._used[cpu]
-                fresh._written[cpu] = written[cpu] - self._written[cpu]
+        all_stores = log.columns[3]
+        for cpu, _before, first, end in log.parts:
+            slots, stores = log.words[first:end], all_stores[first:end]
+            used, written = set(slots), set(compress(slots, stores))
+            for number, both in log.long(first, end):
+                used.update(both)
+                written.update(both if all_stores[number] else ())
+            if not (used <= self._used[cpu] and written <= self._written[cpu]):
+                fresh._used[cpu] |= used - self._used[cpu]
+                fresh._written[cpu] |= written - self._written[cpu]
         return self.with_(fresh) if fresh._used else self
 
     def with_(self, *others: SharedPlaces) -> SharedPlaces:
@@ -68,19 +64,12 @@ class SharedPlaces:
 
     def accesses(self, log: RunLog) -> list[tuple[int, int, int]]:
         """Each access to a shared place: its number in the log, CPU, instructions before it."""
-        places, grains, numbers = self.places, log.grains, log.numbers
-        found: list[tuple[int, int, int]] = []
-        for cpu, before, first, end in log.spans:
-            base = before - 1
-            found += [
-                (at, cpu, base + numbers[at]) for at in range(first, end) if grains[at] in places
-            ]
-        more = [
-            (at, cpu)
-            for at, cpu, others in log.straddling
-            if grains[at] not in places and not places.isdisjoint(others)
-        ]
-        for at, cpu in more:
-            before = next(span[1] for span in log.spans if span[2] <= at < span[3])
-            insort(found, (at, cpu, before - 1 + numbers[at]))
+        shared, found = self.places, []
+        slots, numbers = log.words, log.columns[0]
+        for cpu, before, first, end in log.parts:
+            mine = [at for at in range(first, end) if slots[at] in shared]
+            more = [at for at, both in log.long(first, end) if not shared.isdisjoint(both)]
+            if more:
+                mine = sorted({*mine, *more})
+            found += [(at, cpu, before + numbers[at] - 1) for at in mine]
         return found
