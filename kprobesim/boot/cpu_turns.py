@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,7 @@ class CpuTurns(Saved):
         if isinstance(self._policy, Recorded):
             self._policy = self._policy.last
         now = self._began_at = self._board.clock.now()
-        self._origin, self._at_place = None, False
+        self._origin, self._at_place = self._state_check(), False
         self._trail = Trail(now, policy_text(self._policy))
         self._waits = [None] * len(self.on)
 
@@ -347,6 +348,22 @@ class CpuTurns(Saved):
             self._switch(number)
             yield number
         self._switch(running)
+
+    @contextmanager
+    def alone(self, number: int) -> Iterator[None]:
+        """Between two runs: CPU ``number`` runs, and no other one until the block ends.
+
+        Then the one goes on that runs now.
+        """
+        stopped, outer = self.running, self.only
+        self.only = number
+        self._switch(number)
+        try:
+            yield
+        finally:
+            self.only = outer
+            self._switch(stopped)
+            self._ends = self._board.clock.now() + self._blocks() * BLOCK_NS
 
     def _switch(self, number: int) -> None:
         board = self._board

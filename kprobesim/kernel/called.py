@@ -50,6 +50,7 @@ from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 if TYPE_CHECKING:  # read when first asked for
     from contextlib import ExitStack
 
+    from kprobesim.kernel.between import Between
     from kprobesim.kernel.called_races import CalledRaces
     from kprobesim.kernel.called_runs import CalledRuns
     from kprobesim.races.planned import PlannedCall
@@ -344,6 +345,9 @@ class CalledKernel(Kernel, Racing):
         data_races: bool | str,
     ) -> tuple[Trials, ExitStack]:
         return self._races.trials(plan, invariant, data_races)
+
+    def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
+        return self._races.between(place, call, on, times)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""

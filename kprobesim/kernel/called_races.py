@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from kprobesim.errors import UsageError
 from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.data_races import DataRaces
@@ -16,9 +17,10 @@ from kprobesim.races.planned import PlannedCall
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.trials import Trials
-from kprobesim.unbooted.more_cpus import MoreCpus
+from kprobesim.unbooted.more_cpus import MOST_CPUS, MoreCpus
 
 if TYPE_CHECKING:
+    from kprobesim.kernel.between import Between
     from kprobesim.kernel.called import CalledKernel
     from kprobesim.kernel.called_memory import CalledMemory
 
@@ -35,6 +37,16 @@ class CalledRaces:
         self._kernel, self._memory = kernel, memory
         self._cpus = MoreCpus(kernel.machine, kernel.image)
         self._kinds: AccessKinds | None = None
+
+    def between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
+        """See :meth:`~kprobesim.kernel.racing.Racing.between`."""
+        from kprobesim.kernel.called_between import CalledBetween
+
+        if type(on) is not int or not 0 <= on < MOST_CPUS:
+            raise UsageError(f"on={on!r}: a kernel that is called has the CPUs 0 to {MOST_CPUS - 1}")
+        self._kernel.machine.check_idle()
+        self._cpus.prepare(max(on + 1, 2))
+        return CalledBetween(self._kernel, self._memory, place, call, on, times)
 
     def trials(
         self,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.errors import ScheduleError, UsageError
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
+    from kprobesim.kernel.base import Kernel
+    from kprobesim.kernel.between import Between
     from kprobesim.races.exploration import Exploration
     from kprobesim.races.exploring import Explore
     from kprobesim.races.planned import PlannedCall
@@ -85,6 +87,47 @@ class Racing(ABC):
                 )
             trial = trials.follow(parsed.slices, strict=True)
             return Exploration(1, list(trial.failures))
+
+    def between(self, place: str, *, run: PlannedCall, on: int = 1, times: int = 1) -> Between:
+        """Make a call on CPU ``on`` whenever another one is about to execute an instruction.
+
+        ``with k.between("f+0x1c", run=call("g"), on=1): k.call("f")`` forces that window of a race:
+        CPU 0 comes to the instruction, CPU 1 calls ``g`` to its end, and CPU 0 goes on.
+
+        Args:
+            place: The instruction: "f", "f+0x1c" or an address in hex.
+            run: What is called, ``call("g", ...)``; its arguments live as long as the block.
+            on: The CPU that makes the call.
+            times: How often, at most.
+
+        Returns:
+            A context manager, whose ``results`` are what the calls have returned. Its end raises
+            :class:`UsageError` if there was none.
+
+        Raises:
+            SymbolError: There is no such function.
+            UsageError: No instruction begins there, or there is no such CPU.
+
+        Within the block :class:`GuestTimeout` is raised where ``g`` waits for the CPU that stands
+        still, and whatever else ends a call.
+        """
+        from kprobesim.kernel.switch_places import instruction_at
+        from kprobesim.races.planned import PlannedCall
+
+        if not isinstance(run, PlannedCall):
+            raise UsageError(f"run={run!r} is no call: write run=call('g', ...)")
+        if type(times) is not int or times < 1:
+            raise UsageError(f"times={times!r}: give a positive number")
+        if not isinstance(place, str):
+            raise UsageError(f"{place!r} is no place: write 'f', 'f+0x1c' or '0xADDRESS'")
+        address = instruction_at(cast("Kernel", self), place)
+        return self._between((place, address), run, on, times)
+
+    @abstractmethod
+    def _between(
+        self, place: tuple[str, int], call: PlannedCall, on: int, times: int
+    ) -> Between:
+        """What :meth:`between` gives."""
 
     @abstractmethod
     def _trials(
