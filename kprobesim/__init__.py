@@ -89,9 +89,10 @@ if TYPE_CHECKING:
     from kprobesim.machine.registration import Registration
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
-    from kprobesim.races.exploration import Exploration
+    from kprobesim.races.exploration import Exploration, RaceInterrupted
     from kprobesim.races.exploring import pct, random_
     from kprobesim.races.failure import Failure
+    from kprobesim.races.invariant import Invariant
     from kprobesim.races.planned import PlannedCall, call
     from kprobesim.races.schedule import Schedule, Slice
     from kprobesim.stack.stack_trace import Frame, StackTrace
@@ -147,6 +148,7 @@ __all__ = [
     "Hit",
     "HitKind",
     "ImageError",
+    "Invariant",
     "Jprobe",
     "Kernel",
     "KernelImage",
@@ -173,6 +175,7 @@ __all__ = [
     "Priorities",
     "ProbeEventError",
     "PtRegs",
+    "RaceInterrupted",
     "RandomTurns",
     "Reason",
     "Registration",
@@ -267,9 +270,10 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
-    "races.exploration": "Exploration",
+    "races.exploration": "Exploration RaceInterrupted",
     "races.exploring": "pct random_",
     "races.failure": "Failure",
+    "races.invariant": "Invariant",
     "races.planned": "PlannedCall call",
     "races.schedule": "Schedule Slice",
     "typed.value": "TypedValue",

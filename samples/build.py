@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ SAMPLES = Path(__file__).resolve().parent
 GUEST = SAMPLES / "guest"
 INIT = SAMPLES / "init"
 MODULES = (SAMPLES / "module", SAMPLES / "client", SAMPLES / "races")
+MUTEX_RACES = ("bind_twice", "lock_order", "list", "module")
 SUMS = "SHA256SUMS"
 # Files whose functions a tracer cannot follow; the kernel has some too.
 UNTRACED = {"string.c", "percpu.c", "guard.c"}
@@ -128,17 +129,21 @@ def compile_one(target: Target, source: Path, flags: tuple[str, ...], folder: Pa
     return result
 
 
-def link(
-    result: Path, target: Target, program: Path, flags: Callable[[Path], tuple[str, ...]], *how: str
-) -> bytes:
-    """Compile a program's sources, each with its flags, and link them into ``result``."""
+def compile_all(
+    target: Target, program: Path, flags: Callable[[Path], tuple[str, ...]], folder: Path
+) -> list[Path]:
+    """The object files of a program's sources, each compiled with its flags."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        objects = list(
+        return list(
             pool.map(
-                lambda source: compile_one(target, source, flags(source), result.parent),
+                lambda source: compile_one(target, source, flags(source), folder),
                 target.sources(program),
             )
         )
+
+
+def link(result: Path, objects: Iterable[Path], *how: str) -> bytes:
+    """Link object files into ``result``."""
     run("ld.lld", *how, "-o", str(result), *map(str, objects))
     return result.read_bytes()
 
@@ -153,13 +158,15 @@ def build_guest(target: Target, folder: Path) -> bytes:
     script = f"guest/{target.name}/kernel.lds"
     how = ("-T", script, "--hash-style=gnu", "--orphan-handling=error", *target.link)
     how = (*LINK_FLAGS, *how)
-    return link(folder / f"guest-{target.name}.elf", target, GUEST, flags, *how)
+    objects = compile_all(target, GUEST, flags, folder)
+    return link(folder / f"guest-{target.name}.elf", objects, *how)
 
 
 def build_init(target: Target, folder: Path) -> bytes:
     """The initramfs of one architecture: ``/init`` and the places that it needs."""
     how = (*LINK_FLAGS, "-z", f"max-page-size={target.page_size}", "-static")
-    init = link(folder / f"init-{target.name}", target, INIT, lambda source: INIT_FLAGS, *how)
+    objects = compile_all(target, INIT, lambda source: INIT_FLAGS, folder)
+    init = link(folder / f"init-{target.name}", objects, *how)
     return make_cpio(
         {
             "init": init,
@@ -172,25 +179,33 @@ def build_init(target: Target, folder: Path) -> bytes:
     )
 
 
-def build_module(target: Target, program: Path, folder: Path) -> bytes:
-    """A module for the guest of one architecture: a relocatable file like a .ko."""
+def build_modules(target: Target, program: Path, folder: Path) -> dict[str, bytes]:
+    """Modules for one architecture: relocatable files like a .ko.
+
+    Of the races there is a second one, with those that need nothing of a kernel but its mutexes.
+    """
 
     def flags(source: Path) -> tuple[str, ...]:
         return (*INIT_FLAGS, *target.flags, *target.traced, "-I", f"module/{target.name}")
 
-    result = folder / f"{program.name}-{target.name}.ko"
-    return link(result, target, program, flags, "-r", "--build-id=none")
+    objects = compile_all(target, program, flags, folder)
+    modules = {program.name: objects}
+    if program.name == "races":
+        ends = tuple(f"-{name}.c.o" for name in MUTEX_RACES)
+        modules["mutex-races"] = [path for path in objects if path.name.endswith(ends)]
+    names = {f"{name}-{target.name}.ko": chosen for name, chosen in modules.items()}
+    return {
+        name: link(folder / name, chosen, "-r", "--build-id=none") for name, chosen in names.items()
+    }
 
 
 def build_all(folder: Path) -> dict[str, bytes]:
     """Every committed file by name, freshly made."""
     files = {f"guest-{target.name}.elf": build_guest(target, folder) for target in TARGETS}
     files |= {f"init-{target.name}.cpio": build_init(target, folder) for target in TARGETS}
-    files |= {
-        f"{program.name}-{target.name}.ko": build_module(target, program, folder)
-        for program in MODULES
-        for target in TARGETS
-    }
+    for program in MODULES:
+        for target in TARGETS:
+            files |= build_modules(target, program, folder)
     sums = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
     return files | {SUMS: "".join(sums).encode()}
 

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim import CalledKernel, Exploration, Kernel, PlannedCall, call
+from kprobesim.image.modules.finder import ModuleFinder
 
-__all__ = ["KNOWN", "KnownRace", "load_races"]
+__all__ = ["KNOWN", "WITH_MUTEXES", "KnownRace", "load_mutex_races", "load_races"]
 
 SAMPLES = Path(__file__).resolve().parent
+VERMAGIC = 96
+"""Bytes that the races' modules have for it."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ KNOWN = (
         "bug",
         "list_add",
         {"first": call("l2tp_bind_{}"), "second": call("l2tp_bind_{}")},
+        prepare=("l2tp_socket",),
         cve="CVE-2016-10200",
     ),
     KnownRace(
@@ -190,8 +194,34 @@ KNOWN = (
 """Those that show where memory is as the program has it."""
 
 
+WITH_MUTEXES = tuple(race for race in KNOWN if race.name in ("bind_twice", "lock_order"))
+"""Those that need only mutexes: they run in a real kernel, with its own."""
+
+
 def load_races(arch: str) -> CalledKernel:
     """A sample guest with the module of the races; ``arch`` is "x86_64" or "arm64"."""
     kernel = Kernel.load(SAMPLES / f"guest-{arch}.elf")
     kernel.load_module(SAMPLES / f"races-{arch}.ko")
     return kernel
+
+
+def load_mutex_races(kernel: CalledKernel, folder: Path) -> None:
+    """Load the module of :data:`WITH_MUTEXES` into a real kernel.
+
+    A kernel takes modules that were built for it, which each says itself; this one needs nothing of
+    a kernel that its version decides, so it is told to say so.
+
+    Args:
+        kernel: A real one.
+        folder: Where the module for it is put.
+
+    Raises:
+        ImageError: The kernel has no mutexes that a module could use.
+    """
+    wanted = ModuleFinder(kernel.image).vermagic or kernel.image.release
+    data = (SAMPLES / f"mutex-races-{kernel.arch}.ko").read_bytes()
+    at = data.index(b"vermagic=")
+    text = b"vermagic=" + wanted.encode()
+    path = folder / f"mutex-races-{kernel.arch}.ko"
+    path.write_bytes(data[:at] + text.ljust(VERMAGIC, b"\0") + data[at + VERMAGIC :])
+    kernel.load_module(path)

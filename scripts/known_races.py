@@ -40,7 +40,7 @@ def is_it(race: KnownRace, failure: Failure | None) -> bool:
 
 def look_for(kernel: CalledKernel, race: KnownRace, replays: int) -> bool:
     """Find, replay and mend one; prints a row. Whether all is as it should be."""
-    found = race.race(kernel, "racy")
+    found = race.race(kernel, "racy", data_races=False)
     failure = found.failure
     if failure is None or not is_it(race, failure):
         print(f"{kernel.arch} {race.name}: not found, but {found}")
@@ -48,7 +48,7 @@ def look_for(kernel: CalledKernel, race: KnownRace, replays: int) -> bool:
     text = str(failure.schedule)
     same = 0
     for _ in range(replays):
-        again = race.race(kernel, "racy", schedule=text).failure
+        again = race.race(kernel, "racy", data_races=False, schedule=text).failure
         same += again is not None and (again.message, again.trace) == (
             failure.message,
             failure.trace,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -131,9 +132,9 @@ def _show(console: Console, outcome: dict[str, Any], *, untold: int, signed_firs
 
 
 def place_arguments(
-    kernel: Kernel, arguments: tuple[Any, ...]
+    kernel: Kernel, arguments: tuple[Any, ...], places: Mapping[str, int] | None = None
 ) -> tuple[list[int | bytes], list[tuple[int, int]]]:
-    """What to pass, and (address, size) of each buffer."""
+    """What to pass, and (address, size) of each buffer; ``places`` are names beside symbols."""
     values: list[int | bytes] = []
     buffers = []
     for argument in arguments:
@@ -146,7 +147,9 @@ def place_arguments(
             buffers.append((address, argument.size))
             values.append(address)
         elif isinstance(argument, SymbolAddress):
-            values.append(kernel.symbols[argument.name].address + argument.offset)
+            place = (places or {}).get(argument.name)
+            start = kernel.symbols[argument.name].address if place is None else place
+            values.append(start + argument.offset)
         else:
             raise AssertionError(f"unknown argument {argument!r}")
     return values, buffers

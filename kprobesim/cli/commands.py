@@ -10,6 +10,7 @@ COMMANDS: dict[str, str] = {
     "info": "show what a kernel image is and holds",
     "call": "call a function of a kernel, with probes on the way",
     "why": "tell which branch made a function return what it returned",
+    "race": "make calls on several CPUs at once, in each order that can matter",
     "trace": "trace calls, boots and shells by kprobe events, as tracefs prints them",
     "disasm": "disassemble a function of a kernel",
     "check": "tell which probes the kernel would accept, and why not",

@@ -17,7 +17,16 @@ from kprobesim.errors import UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.sizes import MASK64
 
-__all__ = ["Buffer", "Call", "Data", "ExpressionError", "Number", "SymbolAddress", "parse_call"]
+__all__ = [
+    "Buffer",
+    "Call",
+    "Data",
+    "ExpressionError",
+    "Number",
+    "SymbolAddress",
+    "parse_call",
+    "parse_calls",
+]
 
 _TOKEN = re.compile(
     r"""
@@ -93,6 +102,15 @@ def parse_call(text: str) -> Call:
     return _Reader(text).call()
 
 
+def parse_calls(text: str) -> tuple[Call, ...]:
+    """Read calls with ``;`` between them; raises :class:`ExpressionError`.
+
+    >>> [call.function for call in parse_calls("mutex_lock(m); mutex_unlock(m)")]
+    ['mutex_lock', 'mutex_unlock']
+    """
+    return _Reader(text).calls()
+
+
 @dataclass(frozen=True)
 class _Token:
     kind: str
@@ -139,6 +157,23 @@ class _Reader:
     # -- grammar ---------------------------------------------------------------------------------
 
     def call(self) -> Call:
+        call = self._one_call()
+        if self._token.kind != "end":
+            self._fail("expected nothing behind the call")
+        return call
+
+    def calls(self) -> tuple[Call, ...]:
+        calls = [self._one_call()]
+        while self._is(";"):
+            self._at += 1
+            if self._token.kind == "end":
+                break
+            calls.append(self._one_call())
+        if self._token.kind != "end":
+            self._fail("expected ; and another call, or nothing")
+        return tuple(calls)
+
+    def _one_call(self) -> Call:
         function: str | int
         if self._token.kind == "number":
             function = self._integer()
@@ -153,8 +188,6 @@ class _Reader:
                 self._expect(",", "expected , or )")
             arguments.append(self._argument())
         self._at += 1
-        if self._token.kind != "end":
-            self._fail("expected nothing behind the call")
         return Call(function, tuple(arguments))
 
     def _argument(self) -> Argument:

@@ -49,6 +49,7 @@ from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 if TYPE_CHECKING:  # read when first asked for
     from contextlib import ExitStack
+    from pathlib import Path
 
     from kprobesim.kernel.between import Between
     from kprobesim.kernel.called_races import CalledRaces
@@ -343,8 +344,9 @@ class CalledKernel(Kernel, Racing):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
-        return self._races.trials(plan, invariant, data_races)
+        return self._races.trials(plan, invariant, data_races, debug)
 
     def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
         return self._races.between(place, call, on, times)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import UsageError
+from kprobesim.functions.dwarf.source_lines import SourceLines, open_source_lines
 from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
 from kprobesim.races.lanes import Lane, Lanes, Run
+from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
+from kprobesim.races.report import Reporter
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.trials import Trials
@@ -36,7 +41,6 @@ class CalledRaces:
         """Have one CPU yet."""
         self._kernel, self._memory = kernel, memory
         self._cpus = MoreCpus(kernel.machine, kernel.image)
-        self._kinds: AccessKinds | None = None
 
     def between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
         """See :meth:`~kprobesim.kernel.racing.Racing.between`."""
@@ -53,6 +57,7 @@ class CalledRaces:
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Invariant | None,
         data_races: bool | str = True,
+        debug: Path | None = None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan``, from the state that the kernel is in; and what ends them.
 
@@ -83,35 +88,48 @@ class CalledRaces:
             stack.enter_context(running.log)
             stack.callback(kernel.restore_state, state)
             judge = _Judge(kernel, plan, invariant)
-            races = self._data_races(len(lanes), data_races == "all") if data_races else None
-            what = self._what(plan, lanes)
+            races = None
+            if data_races:
+                place, every = self._places.physical_name, data_races == "all"
+                races = DataRaces(self._kinds, len(lanes), machine.symbolize, place, every=every)
             trials = Trials(
-                running, lambda: kernel.restore_state(state), [judge], what, data_races=races
+                running,
+                lambda: kernel.restore_state(state),
+                [judge],
+                self._what(plan, lanes),
+                data_races=races,
+                reporter=self._reporter(debug),
             )
             return trials, stack.pop_all()
-
-    def _data_races(self, cpus: int, every: bool) -> DataRaces:
-        machine = self._kernel.machine
-        if self._kinds is None:
-            self._kinds = AccessKinds(machine.arch, machine.memory.read, self._function_at)
-        return DataRaces(self._kinds, cpus, machine.symbolize, self._place, every=every)
 
     def _function_at(self, pc: int) -> str:
         found = self._kernel.symbols.at(pc)
         return "" if found is None else found.symbol.name
 
-    def _place(self, physical: int) -> str:
-        """What lies at a physical address, for people."""
-        memory = self._kernel.machine.memory
-        offset, text = physical - memory.base, f"physical {physical:#x}"
-        for region in memory.regions:
-            if region.offset <= offset < region.offset + region.end - region.start:
-                address = region.start + offset - region.offset
-                found = self._kernel.symbols.at(address)
-                if found is not None:
-                    return str(found)
-                text = f"{address:#x}"
-        return text
+    @cached_property
+    def _kinds(self) -> AccessKinds:
+        machine = self._kernel.machine
+        return AccessKinds(machine.arch, machine.memory.read, self._function_at)
+
+    @cached_property
+    def _places(self) -> DataPlaces:
+        machine = self._kernel.machine
+        return DataPlaces(machine.memory, self._kernel.symbols, machine.heap)
+
+    def _reporter(self, debug: Path | None) -> Reporter:
+        kernel, places = self._kernel, self._places
+
+        @cache
+        def lines() -> SourceLines | None:
+            return open_source_lines(kernel.image, debug)
+
+        def lines_at(address: int) -> list[str]:
+            known = lines()
+            return [] if known is None else [str(line) for line in known.at(address)]
+
+        return Reporter(
+            kernel.machine, kernel.image, self._kinds, places.name, places.virtual, lines_at
+        )
 
     def _what(self, plan: Mapping[str, Sequence[PlannedCall]], lanes: Sequence[Lane]) -> int:
         image = self._kernel.image

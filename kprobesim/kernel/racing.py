@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.errors import ScheduleError, UsageError
+from kprobesim.machine.signals import signals
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
+    from kprobesim.image import SymbolTable
     from kprobesim.kernel.base import Kernel
     from kprobesim.kernel.between import Between
+    from kprobesim.machine.system import System
     from kprobesim.races.exploration import Exploration
     from kprobesim.races.exploring import Explore
+    from kprobesim.races.invariant import Invariant
     from kprobesim.races.planned import PlannedCall
     from kprobesim.races.trials import Trials
 
@@ -24,14 +30,26 @@ __all__ = ["Racing"]
 class Racing(ABC):
     """The part of :class:`~kprobesim.kernel.called.CalledKernel` that races calls."""
 
+    machine: System
+
+    @property
+    @abstractmethod
+    def symbols(self) -> SymbolTable:
+        """The kernel's symbols."""
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """The guest's memory."""
+
     def race(
         self,
         *,
         explore: str | Explore = "exhaustive",
         preemptions: int = 2,
         schedule: str | None = None,
-        invariant: Callable[[dict[str, Any]], object] | None = None,
+        invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
+        debug: str | os.PathLike[str] | None = None,
         most_failures: int = 1,
         progress: Callable[[str], None] | None = None,
         **programs: PlannedCall | Sequence[PlannedCall],
@@ -47,10 +65,13 @@ class Racing(ABC):
             preemptions: How often a CPU is stopped at most that could go on.
             schedule: Run this one only: the text of a failure's schedule.
             invariant: Called after each run with the results by name (a number, or a list where a
-                CPU makes several calls); false, a text, or an AssertionError is a failure.
+                CPU makes several calls); false, a text, or an AssertionError is a failure. Or a
+                text with names, numbers and memory that must hold: "a != b and u32(count) == 2".
             data_races: Whether two accesses of one place that nothing orders are a failure. Those
                 that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
                 and stores of up to 8 bytes are, are told only with "all".
+            debug: The vmlinux with the kernel's debug information, or the package that has it, for
+                source lines in reports; by default the image's own file is looked into.
             most_failures: End when so many different failures were found.
             progress: Hears how far it is.
             **programs: By name, what each CPU does: ``call(...)`` or a list of calls.
@@ -59,34 +80,69 @@ class Racing(ABC):
             What was found. The guest is in the state that it was in.
 
         Raises:
-            UsageError: An argument makes no sense.
+            UsageError: An argument makes no sense, or the kernel is being used: a race is for
+                nobody's handler, and for one thread.
             ScheduleError: ``schedule`` is of another race, or damaged.
+            RaceInterrupted: Ctrl-C; it tells what was found so far.
 
-        It raises what a handler of a probe raises, too.
+        It raises what a handler of a probe or the invariant raises, too; the guest is in the state
+        that it was in then as well.
         """
         from kprobesim.races.exploration import Exploration, explore_all
         from kprobesim.races.exploring import as_explore
         from kprobesim.races.planned import as_program
         from kprobesim.races.schedule import Schedule
 
-        if not programs:
-            raise UsageError("no calls to race: write race(a=call('f', ...), b=call('g', ...))")
+        parsed = None if schedule is None else Schedule.parse(schedule)
         plan = {name: as_program(given, name) for name, given in programs.items()}
         chosen = as_explore(explore, preemptions)
-        parsed = None if schedule is None else Schedule.parse(schedule)
+        if not plan:
+            raise UsageError("no calls to race: write race(a=call('f', ...), b=call('g', ...))")
         if data_races not in (True, False, "all"):
             raise UsageError(f"data_races={data_races!r}: give True, False or 'all'")
-        trials, ending = self._trials(plan, invariant, data_races)
-        with ending:
-            if parsed is None:
-                return explore_all(trials, chosen, most_failures=most_failures, progress=progress)
-            if (parsed.what, parsed.cpus) != (trials.what, len(plan)):
-                raise ScheduleError(
-                    "the schedule is of another race: of another kernel, other calls, or other "
-                    "arguments"
+        if type(most_failures) is not int or most_failures < 1:
+            raise UsageError(f"most_failures {most_failures!r}: give a positive number")
+        turn = self.machine.turn
+        with turn:
+            if turn.count > 1 or self.machine.depth:
+                raise UsageError(
+                    "the kernel is in the middle of something: a race cannot be begun in the "
+                    "handler of a probe, or by an invariant"
                 )
-            trial = trials.follow(parsed.slices, strict=True)
-            return Exploration(1, list(trial.failures))
+            holds = self._as_invariant(invariant, plan)
+            path = None if debug is None else Path(debug)
+            trials, ending = self._trials(plan, holds, data_races, path)
+            with ending:
+                turn.level = turn.count  # what handlers of probes do is told from what we do
+                if parsed is None:
+                    return explore_all(
+                        trials, chosen, most_failures=most_failures, progress=progress
+                    )
+                if (parsed.what, parsed.cpus) != (trials.what, len(plan)):
+                    raise ScheduleError(
+                        "the schedule is of another race: of another kernel, other calls, or other "
+                        "arguments"
+                    )
+                trial = trials.follow(parsed.slices, strict=True)
+                return Exploration(1, [trials.report(failure) for failure in trial.failures])
+
+    def _as_invariant(
+        self, given: object, plan: Mapping[str, Sequence[PlannedCall]]
+    ) -> Callable[[dict[str, Any]], object] | None:
+        from kprobesim.races.invariant import Invariant
+
+        if isinstance(given, str):
+            given = Invariant(given)
+        if isinstance(given, Invariant):
+            counts = {name: len(calls) for name, calls in plan.items()}
+            return given.of(self.read, self._address_of, counts)
+        if given is None or callable(given):
+            return given
+        raise UsageError(f"invariant {given!r}: give a function, or a text such as 'a != b'")
+
+    def _address_of(self, name: str) -> int | None:
+        found = self.symbols.candidates(name)
+        return found[0].address if found else None
 
     def between(self, place: str, *, run: PlannedCall, on: int = 1, times: int = 1) -> Between:
         """Make a call on CPU ``on`` whenever another one is about to execute an instruction.
@@ -135,5 +191,9 @@ class Racing(ABC):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan`` from the state that the guest is in, and what ends them."""
+
+
+signals.boundaries.add(Racing.race.__code__)

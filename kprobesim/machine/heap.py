@@ -57,6 +57,13 @@ class Heap:
             raise UsageError(f"{address:#x} was not allocated here, or has been freed")
         return size
 
+    def block_at(self, address: int) -> tuple[int, int] | None:
+        """Address and size of the allocation that ``address`` is in, if it is in one."""
+        for start, size in self._sizes.items():
+            if start <= address < start + size:
+                return start, size
+        return None
+
     def free(self, address: int) -> None:
         """Give the allocation at ``address`` back."""
         end = address + self.size_of(address)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from kprobesim.html import table
 from kprobesim.races.exploring import Explore
 from kprobesim.races.failure import Failure
 from kprobesim.races.schedule import Slice
 from kprobesim.races.trials import Trial, Trials
 
-__all__ = ["Exploration", "explore_all"]
+__all__ = ["Exploration", "RaceInterrupted", "explore_all"]
 
 _LOOK = 64  # trials between two words of progress
 
@@ -37,12 +39,51 @@ class Exploration:
         """The first one, if there is one."""
         return self.failures[0] if self.failures else None
 
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return {
+            "schedules": self.schedules,
+            "seconds": round(self.seconds, 3),
+            "points": self.points,
+            "failures": [failure.as_dict() for failure in self.failures],
+        }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                failure.kind,
+                failure.message,
+                "" if failure.cpu is None else str(failure.cpu),
+                failure.schedule.describe() or "one by one",
+                str(failure.schedule),
+            ]
+            for failure in self.failures
+        ]
+        head = ["failure", "what", "CPU", "instructions by CPU", "schedule"]
+        found = f"{len(rows)} failures" if rows else "no failure"
+        return table(head, rows, caption=f"{found} in {self.schedules:,} schedules")
+
     def __str__(self) -> str:
         speed = self.schedules / self.seconds if self.seconds else 0
         head = f"{self.schedules:,} schedules, {speed:,.0f} a second"
         if not self.failures:
             return f"no failure in {head}"
         return f"{self.failures[0]}\nfound in {head}"
+
+
+class RaceInterrupted(KeyboardInterrupt):
+    """Ctrl-C has ended an exploration.
+
+    Attributes:
+        found: What came of it until then.
+    """
+
+    def __init__(self, found: Exploration) -> None:
+        super().__init__(str(found))
+        self.found = found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RaceInterrupted, (self.found,)
 
 
 def explore_all(
@@ -52,9 +93,29 @@ def explore_all(
     most_failures: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Exploration:
-    """Try what ``explore`` says until so many kinds of failure were found, each made short."""
+    """Try what ``explore`` says until so many kinds of failure were found, each made short.
+
+    Raises:
+        RaceInterrupted: Ctrl-C.
+    """
     begun = time.monotonic()
     found = Exploration(points=[0] * len(trials.names))
+    try:
+        _try_all(trials, explore, found, most_failures, progress)
+    except KeyboardInterrupt as error:
+        found.seconds = time.monotonic() - begun
+        raise RaceInterrupted(found) from error
+    found.seconds = time.monotonic() - begun
+    return found
+
+
+def _try_all(
+    trials: Trials,
+    explore: Explore,
+    found: Exploration,
+    most_failures: int,
+    progress: Callable[[str], None] | None,
+) -> None:
     kinds: set[tuple[str, str]] = set()
     for trial in explore.trials(trials):
         found.schedules += 1
@@ -63,13 +124,11 @@ def explore_all(
         for failure in trial.failures:
             if _kind(failure) not in kinds and len(found.failures) < most_failures:
                 kinds.add(_kind(failure))
-                found.failures.append(shortest(trials, trial, failure))
+                found.failures.append(trials.report(shortest(trials, trial, failure)))
         if len(found.failures) >= most_failures:
             break
         if progress is not None and found.schedules % _LOOK == 0:
             progress(f"{found.schedules:,} schedules")
-    found.seconds = time.monotonic() - begun
-    return found
 
 
 def shortest(trials: Trials, trial: Trial, failure: Failure) -> Failure:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kprobesim.hexrepr import HexRepr
+from kprobesim.html import preformatted
 from kprobesim.machine.faults import GuestStop
 from kprobesim.races.lanes import Run
 from kprobesim.races.schedule import Schedule
+from kprobesim.races.standing import Standing
 
 __all__ = ["Failure", "failure_of_run"]
 
@@ -19,8 +21,7 @@ class Failure(HexRepr):
     """One run that failed.
 
     Attributes:
-        kind: "oops", "bug", "warning", "deadlock", "hang", "invariant" or
-            "data race".
+        kind: "oops", "bug", "warning", "deadlock", "hang", "invariant" or "data race".
         message: What is wrong, in a sentence.
         schedule: What to give :meth:`Kernel.race` to see it again.
         cpu: On which CPU it showed; ``None``: on none alone.
@@ -29,6 +30,8 @@ class Failure(HexRepr):
         details: More that the kind has, for machines.
         alike: What failures of the same kind have in common that are one and the same; "": their
             messages.
+        standings: What the CPUs were about: at the accesses of a data race (before them a load that
+            is outdated by then), else at the end.
     """
 
     kind: str
@@ -39,12 +42,31 @@ class Failure(HexRepr):
     error: Exception | None = None
     details: Any = None
     alike: str = ""
+    standings: tuple[Standing, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.message}"]
-        lines += [f"  {line}" for line in self.trace]
+        if not self.standings:
+            lines += [f"  {line}" for line in self.trace]
+        lines += [f"  {line}" for each in self.standings for line in each.lines()]
         lines.append(f"schedule: {self.schedule}  ({self.schedule.describe() or 'one by one'})")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
+
+    def as_dict(self) -> dict[str, object]:
+        """As plain data, for JSON."""
+        return {
+            "kind": self.kind,
+            "message": self.message,
+            "schedule": str(self.schedule),
+            "slices": [[piece.cpu, piece.steps] for piece in self.schedule.slices],
+            "cpu": self.cpu,
+            "trace": list(self.trace),
+            "error": None if self.error is None else str(self.error),
+            "standings": [each.as_dict() for each in self.standings],
+        }
 
 
 def failure_of_run(run: Run, schedule: Schedule, names: Sequence[str]) -> Failure | None:

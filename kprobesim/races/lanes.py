@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kprobesim.errors import EngineError, GuestError, ScheduleError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.machine.signals import signals
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.run_log import RunLog
@@ -240,7 +241,8 @@ class Lanes:
         while lane.executed - start < steps:
             seen = len(self.log)
             self._spins.end_turns(waits)
-            chunk = min(_CHUNK if waits else steps, steps - (lane.executed - start))
+            before = lane.executed
+            chunk = min(_CHUNK if waits else steps, steps - (before - start))
             if self._run(number, chunk):
                 if lane.at is None:
                     why = "over"
@@ -249,9 +251,14 @@ class Lanes:
                 self.sleeping.asleep = False
                 why = "waits"
                 break
-            elif waits and (self._spins.take() or is_spinning(self.log.records(seen))):
+            elif waits and (
+                self._spins.take()
+                or (lane.executed - before >= chunk and is_spinning(self.log.records(seen)))
+            ):
                 why = "waits"
                 break
+            if signals.pending:  # that has cut the chunk short
+                machine.turn.deliver()
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)
 
     def _run(self, number: int, most: int) -> bool:
@@ -286,3 +293,6 @@ class Lanes:
     def run_log(self) -> RunLog:
         """All loads and stores of the run."""
         return RunLog(self.log.records(), self._marks)
+
+
+signals.boundaries.add(Lanes._run.__code__)

@@ -10,6 +10,7 @@ from kprobesim.errors import EngineError
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes, Plan, Run
+from kprobesim.races.report import Reporter
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
@@ -64,6 +65,7 @@ class Trials:
         judges: Sequence[Judge],
         what: int,
         data_races: DataRaces | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         """Nothing has run yet.
 
@@ -73,6 +75,7 @@ class Trials:
             judges: Asked in order after a run that came to its end.
             what: The checksum of what is run.
             data_races: Finds those of each run.
+            reporter: Looks closer at failures.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -80,7 +83,7 @@ class Trials:
         self.count = 0
         self._reset = reset
         self._judges = judges
-        self._data_races = data_races
+        self._data_races, self._reporter = data_races, reporter
         self.what = what
 
     def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
@@ -88,14 +91,14 @@ class Trials:
         return self.run(lambda _run: slices, strict=strict)
 
     def run(self, plan: Plan, *, strict: bool = False) -> Trial:
-        """Run ``plan`` and judge it; one run of a hundred is done again.
+        """Run ``plan`` and judge it; one run of a hundred is done again, unless it is ``strict``.
 
         Raises:
             EngineError: It has come out otherwise the second time.
         """
         trial = self._once(plan, strict=strict)
         self.count += 1
-        if self.count % _TWICE == 1:
+        if self.count % _TWICE == 1 and not strict:
             again = self._once(plan, strict=strict)
             if _digest(again) != _digest(trial):
                 raise EngineError(
@@ -120,6 +123,15 @@ class Trials:
             failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
         points = list(dict.fromkeys((cpu, step) for _, cpu, step in shared))
         return Trial(run, schedule, log, points, failures)
+
+    def report(self, failure: Failure) -> Failure:
+        """``failure`` with where its CPUs stand; it costs some runs."""
+        if self._reporter is None:
+            return failure
+        self._reset()
+        run = self.lanes.run(lambda _run: failure.schedule.slices)
+        log = self.lanes.run_log()
+        return self._reporter.complete(failure, run, log, self.lanes, self._reset)
 
 
 def _digest(trial: Trial) -> tuple[object, ...]:

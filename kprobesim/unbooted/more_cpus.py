@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from functools import cache, cached_property
 
 from kprobesim.arch.architecture import halves
 from kprobesim.errors import UsageError
@@ -39,6 +40,7 @@ class MoreCpus:
     Attributes:
         stacks: What each CPU's calls run on, by its number.
         spins: Notices who waits for another CPU.
+        exported: The address of a variable of the image by its name, or ``None``.
     """
 
     def __init__(self, machine: Machine, image: KernelImage) -> None:
@@ -46,7 +48,7 @@ class MoreCpus:
         self._machine, self._image = machine, image
         self.stacks: list[Stack] = []
         self.spins = watch_spins(machine.engine)
-        self._areas: dict[int, tuple[int, int]] = {}
+        self.exported = cache(image.exported)
 
     def prepare(self, count: int) -> None:
         """Let there be ``count`` CPUs, as they are when nothing has run on the others.
@@ -72,13 +74,13 @@ class MoreCpus:
         self._count(count)
 
     def _count(self, count: int) -> None:
-        memory, image = self._machine.memory, self._image
+        memory = self._machine.memory
         for name in _MASKS:
-            place = image.exported(name)
+            place = self.exported(name)
             if place is not None:
                 memory.write_u64(place, (1 << count) - 1)
         for name in _COUNTS:
-            place = image.exported(name)
+            place = self.exported(name)
             if place is not None:
                 memory.write(place, struct.pack("<I", count))
 
@@ -91,24 +93,41 @@ class MoreCpus:
 
     def _task(self, number: int) -> int | None:
         """A copy of ``init_task`` whose pointers into itself lead into the copy."""
-        image, memory = self._image, self._machine.memory
-        task = image.exported("init_task")
+        memory, task = self._machine.memory, self.exported("init_task")
         if task is None:
             return None
-        btf = image.btf
-        structs = btf.named("task_struct", Struct) if btf is not None else []
-        named = image.symbols.candidates("init_task")
-        known = [kind.size for kind in structs] + [symbol.size for symbol in named]
-        size = next(filter(None, known), _TASK_SIZE)
+        size, places = self._task_layout
         new = self._new(number, _AREA // 2, size)
         words = struct.unpack(f"<{size // 8}Q", memory.read(task, size & -8))
         moved = [word - task + new if task <= word < task + size else word for word in words]
         memory.write(new, struct.pack(f"<{len(moved)}Q", *moved))
-        for member in _CPU_MEMBERS:
-            place = btf.offset("task_struct", member) if btf is not None else None
-            if place is not None:
-                memory.write(new + place, struct.pack("<I", number))
+        for place in places:
+            memory.write(new + place, struct.pack("<I", number))
         return new
+
+    @cached_property
+    def _task_layout(self) -> tuple[int, list[int]]:
+        """The size of a ``task_struct``, and where it holds its CPU's number."""
+        btf = self._image.btf
+        structs = btf.named("task_struct", Struct) if btf is not None else []
+        named = self._image.symbols.candidates("init_task")
+        known = [kind.size for kind in structs] + [symbol.size for symbol in named]
+        places = [btf.offset("task_struct", name) if btf else None for name in _CPU_MEMBERS]
+        size = next(filter(None, known), _TASK_SIZE)
+        return size, [place for place in places if place is not None]
+
+    @cached_property
+    def cpu_numbers(self) -> list[tuple[str, int]]:
+        """The per-CPU variables of x86-64 that hold the CPU's number, and where in them."""
+        btf = self._image.btf
+        hot = btf.offset("pcpu_hot", "cpu_number") if btf is not None else None
+        return [("cpu_number", 0), *([] if hot is None else [("pcpu_hot", hot)])]
+
+    @cached_property
+    def percpu_bounds(self) -> tuple[int, int] | None:
+        """Where the template of the per-CPU areas begins, and its size."""
+        start, end = (self.exported(name) for name in ("__per_cpu_start", "__per_cpu_end"))
+        return None if start is None or end is None or end <= start else (start, end - start)
 
     def _new(self, number: int, at: int, size: int) -> int:
         memory = self._machine.memory
@@ -121,39 +140,35 @@ class MoreCpus:
 def _fill_x86(cpus: MoreCpus, number: int) -> None:
     machine, image = cpus._machine, cpus._image
     memory = machine.memory
-    bounds = _percpu_bounds(image)
+    bounds = cpus.percpu_bounds
     if image.percpu_load is None or bounds is None:
         return  # there is one area for all
     start, size = bounds
     offset = cpus._percpu_area(number, start, image.percpu_load, size)
     fill_x86_percpu(machine, image, number, offset)
     task = cpus._task(number)
-    numbers = [("cpu_number", 0)]
-    if image.btf is not None:
-        hot = image.btf.offset("pcpu_hot", "cpu_number")
-        numbers += [] if hot is None else [("pcpu_hot", hot)]
-    for name, at in numbers:
-        variable = image.exported(name)
+    for name, at in cpus.cpu_numbers:
+        variable = cpus.exported(name)
         if variable is not None:
             memory.write(offset + variable + at & MASK64, struct.pack("<I", number))
     for name in ("current_task", "pcpu_hot"):
-        variable = image.exported(name)
+        variable = cpus.exported(name)
         if variable is not None and task is not None:
             memory.write_u64(offset + variable & MASK64, task)
 
 
 def _fill_arm64(cpus: MoreCpus, number: int) -> None:
-    machine, image = cpus._machine, cpus._image
+    machine = cpus._machine
     assert isinstance(machine.cpu, Arm64Cpu)
-    bounds = _percpu_bounds(image)
+    bounds = cpus.percpu_bounds
     if bounds is not None:
         start, size = bounds
         offset = cpus._percpu_area(number, start, start, size)
         machine.cpu.set_percpu_base(offset)
-        table = image.exported("__per_cpu_offset")
+        table = cpus.exported("__per_cpu_offset")
         if table is not None:
             machine.memory.write_u64(table + 8 * number, offset)
-        variable = image.exported("cpu_number")
+        variable = cpus.exported("cpu_number")
         if variable is not None:
             machine.memory.write(offset + variable & MASK64, struct.pack("<I", number))
     task = cpus._task(number)
@@ -162,8 +177,3 @@ def _fill_arm64(cpus: MoreCpus, number: int) -> None:
 
 
 _FILL: Mapping[str, Callable[[MoreCpus, int], None]] = halves(x86_64=_fill_x86, arm64=_fill_arm64)
-
-
-def _percpu_bounds(image: KernelImage) -> tuple[int, int] | None:
-    start, end = (image.exported(name) for name in ("__per_cpu_start", "__per_cpu_end"))
-    return None if start is None or end is None or end <= start else (start, end - start)

@@ -3,25 +3,31 @@
  * twice. It has to be asked under the lock. */
 #include "races.h"
 
-static spinlock_t sock_lock;
+static struct mutex sock_lock;
 static LIST_HEAD(bind_table);
 static struct {
 	struct list_head node;
 	bool zapped;
 } sock = { .zapped = true };
 
+noinline s64 l2tp_socket(void)
+{
+	__mutex_init(&sock_lock, "sock_lock", NULL);
+	return 0;
+}
+
 inline_both s64 l2tp_bind(bool fixed)
 {
 	if (!fixed && !READ_ONCE(sock.zapped))
 		return -EINVAL;
-	spin_lock(&sock_lock);
+	mutex_lock(&sock_lock);
 	if (fixed && !sock.zapped) {
-		spin_unlock(&sock_lock);
+		mutex_unlock(&sock_lock);
 		return -EINVAL;
 	}
 	list_add(&sock.node, &bind_table);
 	sock.zapped = false;
-	spin_unlock(&sock_lock);
+	mutex_unlock(&sock_lock);
 	return 0;
 }
 RACY_AND_FIXED(l2tp_bind)

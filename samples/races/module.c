@@ -3,7 +3,9 @@
 
 MODULE_INFO("license=Dual MIT/GPL");
 MODULE_INFO("name=kprobesim_races");
-MODULE_INFO("vermagic=6.1.0-kprobesim-sample SMP mod_unload");
+/* With room for that of a real kernel, which is put over it: nothing of a kernel is built in. */
+static const char __used __section(".modinfo")
+	vermagic[96] = "vermagic=6.1.0-kprobesim-sample SMP mod_unload";
 
 __init int init_module(void)
 {

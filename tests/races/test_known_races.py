@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
-from kernel_races import KNOWN, KnownRace, load_races
+from kernel_races import KNOWN, WITH_MUTEXES, KnownRace, load_mutex_races, load_races
 
 from kprobesim import CalledKernel, call
 
@@ -19,9 +20,8 @@ def kernel(arch: str) -> CalledKernel:
     return load_once(arch)
 
 
-@pytest.mark.parametrize("race", KNOWN, ids=[race.name for race in KNOWN])
-def test_it_is_found_replayed_and_mended(kernel: CalledKernel, race: KnownRace) -> None:
-    found = race.race(kernel, "racy")
+def find_replay_and_mend(kernel: CalledKernel, race: KnownRace) -> None:
+    found = race.race(kernel, "racy", data_races=False)
     failure = found.failure
     assert failure is not None and failure.kind == race.kind, str(found)
     assert race.where in " ".join((failure.message, *failure.trace))
@@ -29,11 +29,22 @@ def test_it_is_found_replayed_and_mended(kernel: CalledKernel, race: KnownRace) 
     assert 1 <= preemptions <= 2
     assert len(text) < 1 << 10
     for _ in range(REPLAYS):
-        (again,) = race.race(kernel, "racy", schedule=text).failures
+        (again,) = race.race(kernel, "racy", data_races=False, schedule=text).failures
         assert str(again) == str(failure)
     mended = race.race(kernel, "fixed", preemptions=preemptions)
     assert mended.failures == []
     assert mended.schedules >= found.schedules
+
+
+@pytest.mark.parametrize("race", KNOWN, ids=[race.name for race in KNOWN])
+def test_it_is_found_replayed_and_mended(kernel: CalledKernel, race: KnownRace) -> None:
+    find_replay_and_mend(kernel, race)
+
+
+@pytest.mark.real_kernel
+def test_a_real_kernel_with_its_own_mutexes(real_kernel: CalledKernel, tmp_path: Path) -> None:
+    load_mutex_races(real_kernel, tmp_path)
+    find_replay_and_mend(real_kernel, WITH_MUTEXES[-1])
 
 
 def test_all_schedules_of_many_places_are_tried(kernel: CalledKernel) -> None:

@@ -202,7 +202,7 @@ class ModuleFinder:
         image = self._image
         if file.arch != image.arch:
             raise ImageError(file.path, f"is a module for {file.arch}; the kernel is {image.arch}")
-        wanted = self._vermagic
+        wanted = self.vermagic
         if wanted is None:  # it was built without modules: its release must do
             same = not image.release or file.vermagic.split(" ")[0] == image.release
             wanted = image.release
@@ -216,7 +216,7 @@ class ModuleFinder:
             )
 
     @cached_property
-    def _vermagic(self) -> str | None:
+    def vermagic(self) -> str | None:
         """The kernel's own vermagic; ``None`` if it has none."""
         release = self._image.release.encode()
         if not release:

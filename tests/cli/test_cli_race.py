@@ -1,0 +1,98 @@
+"""``kprobesim race``."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kprobesim.cli import race
+
+Cli = Callable[..., Any]
+FORKS = "a=do_fork(0, 0)", "b=do_fork(0, 0)"
+
+
+def test_a_race_is_found_and_shown_again(cli: Cli, sample: Path) -> None:
+    words = "race", sample, *FORKS, "--data-races", "no", "--invariant", "a != b"
+    outcome = cli(*words)
+    assert outcome.code == 1
+    assert outcome.lines[0] == "invariant: a != b does not hold: a = 1, b = 1"
+    (schedule,) = re.findall(r"schedule: (kps1:\S+) ", outcome.out)
+    assert re.fullmatch(r"1 failure in \d+ schedules, [\d,]+ a second", outcome.lines[-1])
+    again = cli(*words, "--schedule", schedule)
+    assert again.code == 1
+    assert again.lines[:2] == outcome.lines[:2]
+    assert "1 failure in 1 schedule" in again.lines[-1]
+    other = cli("race", sample, "do_fork(1, 0)", FORKS[1], "--schedule", schedule)
+    other.refused(1, "of another race")
+
+
+def test_blocks_are_named_in_calls_and_invariants(cli: Cli, sample: Path) -> None:
+    blocks = "--block", "m=16", "--block", "n=8", "--first", 'memcpy(m+8, "x", 2); strlen(m+8)'
+    copies = 'p=memcpy(m, "aaaaaaaa", 8); strlen(m+8)', 'q=memcpy(m, "bbbbbbbb", 8)'
+    whole = "u8(m) == u8(m + 7) and p[1] == 1 and u64(n) == 0"
+    data = cli(
+        "race", sample, *blocks, *copies, "--data-races", "no", "--preemptions", 0, "--json"
+    ).data
+    assert data["schedules"] == 2
+    assert data["failures"] == []
+    assert data["interrupted"] is False
+    torn = cli("race", sample, *blocks, *copies, "--data-races", "no", "--invariant", whole)
+    assert torn.code == 1
+    assert "p = [0xffff" in torn.out
+    assert "u8(m) = 9" in torn.out
+
+
+@pytest.mark.parametrize("kind", ["pct", "random"])
+def test_samples_by_options(cli: Cli, sample: Path, kind: str) -> None:
+    words = "race", sample, "gcd(12, 18)", "gcd(18, 12)", "--explore", kind
+    data = cli(*words, "--runs", 12, "--seed", 3, "--json").data
+    assert data["schedules"] == 12
+    assert list(data["calls"]) == ["a", "b"]
+
+
+def test_what_was_found_until_ctrl_c_is_told(
+    cli: Cli, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def interrupt(text: str) -> None:
+        told.append(text)
+        if len(told) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(race, "_progress", lambda: interrupt)
+    outcome = cli("race", sample, *FORKS, "--invariant", "a != b", "--failures", 99)
+    assert outcome.code == 130
+    assert "a != b does not hold" in outcome.out
+    assert "not all schedules were tried" in outcome.err
+    assert "interrupted" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["f(1)", "a=g(1)"], "two CPUs are called a"),
+        (["gcd(1"], "expected , or )"),
+        (["gcd(1, 2) gcd(3, 4)"], "expected ; and another call"),
+        (["gcd(1, 2)"] * 9, "1 to 8"),
+        (["gcd(1, 2)", "--block", "m"], "write a name and a number"),
+        (["gcd(1, 2)", "--block", "m=0"], "write a name and a number"),
+        (["a=gcd(1, 2)", "--block", "a=8"], "something else already"),
+        (["gcd(1, 2)", "--depth", "3"], "no meaning with --explore exhaustive"),
+        (["gcd(1, 2)", "--explore", "pct", "--preemptions", "3"], "no meaning with --explore pct"),
+        (["gcd(1, 2)", "--explore", "pct", "--runs", "0"], "runs 0: give a positive number"),
+        (["gcd(1, 2)", "--preemptions", "-1"], "preemptions -1"),
+        (["gcd(1, 2)", "--failures", "0"], "no positive number"),
+        (["gcd(1, 2)", "--invariant", "x > 1"], "there is no x"),
+    ],
+)
+def test_wrong_use(cli: Cli, sample: Path, words: list[str], problem: str) -> None:
+    outcome = cli("race", sample, *words)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert problem in outcome.err
