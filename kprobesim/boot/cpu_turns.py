@@ -261,7 +261,7 @@ class CpuTurns(Saved):
             number, blocks = self._pick(self._point(now, last, runnable, spun=spun))
             if not self._patient:
                 self._spinning.turn_ended(last, now - self._began, spun=spun)
-            self._switch(number)
+            self.switch_to(number)
             self._begin(now, blocks, runnable)
         elif self._ends is None and len(runnable) > 1:
             blocks = self._blocks()
@@ -345,9 +345,9 @@ class CpuTurns(Saved):
         """
         running = self.running
         for number in (running, *(n for n in range(len(self.on)) if n != running and self.on[n])):
-            self._switch(number)
+            self.switch_to(number)
             yield number
-        self._switch(running)
+        self.switch_to(running)
 
     @contextmanager
     def alone(self, number: int) -> Iterator[None]:
@@ -357,15 +357,16 @@ class CpuTurns(Saved):
         """
         stopped, outer = self.running, self.only
         self.only = number
-        self._switch(number)
+        self.switch_to(number)
         try:
             yield
         finally:
             self.only = outer
-            self._switch(stopped)
+            self.switch_to(stopped)
             self._ends = self._board.clock.now() + self._blocks() * BLOCK_NS
 
-    def _switch(self, number: int) -> None:
+    def switch_to(self, number: int) -> None:
+        """Between two runs: let CPU ``number`` be the one that runs."""
         board = self._board
         if number != self.running:
             board.leaving()

@@ -58,4 +58,3 @@ class Between(ABC):
     def _wanted(self, cpu: int) -> bool:
         """Whether the call is to be made now that CPU ``cpu`` has come to the instruction."""
         return not self._busy and cpu != self.on and len(self.results) < self._times
-

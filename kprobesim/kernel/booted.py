@@ -30,11 +30,14 @@ from kprobesim.machine.turn import in_turn
 
 if TYPE_CHECKING:  # read when first asked for
     from contextlib import ExitStack
+    from pathlib import Path
 
     from kprobesim.boot.fork_state import Forks
     from kprobesim.inside.allocator import GuestAllocator
+    from kprobesim.inside.arrivals import Arrivals
     from kprobesim.inside.calls import GuestCalls
     from kprobesim.inside.cpu_context import Standing
+    from kprobesim.inside.lane_calls import LaneCalls
     from kprobesim.inside.modules import GuestModules
     from kprobesim.inside.tasks import Task, Tasks
     from kprobesim.kernel.between import Between
@@ -55,7 +58,7 @@ WhichModel: TypeAlias = "Model | Callable[[], Model | None] | None"
 _STEPS = 1000  # of one hit: a REP instruction takes many
 
 
-class BootedKernel(Running, Racing, Kernel):
+class BootedKernel(Running, Kernel, Racing):
     """A kernel on a board of its own: one CPU, RAM, timer, interrupts and a serial console.
 
     Time is virtual, so two boots print the same text, time stamps included. Probes are hooks that
@@ -249,12 +252,21 @@ class BootedKernel(Running, Racing, Kernel):
 
     def new_calls(self) -> GuestCalls:
         """Who makes calls, each on a way of its own: one may be called while another waits."""
-        from kprobesim.inside.arrivals import Arrivals
         from kprobesim.inside.calls import GuestCalls
+
+        return GuestCalls(self.board, self.image, self._standing, self._new_arrivals())
+
+    def new_lane_calls(self) -> LaneCalls:
+        """Who makes the calls of one CPU in a race."""
+        from kprobesim.inside.lane_calls import LaneCalls
+
+        return LaneCalls(self.board, self.image, self._standing, self._new_arrivals())
+
+    def _new_arrivals(self) -> Arrivals:
+        from kprobesim.inside.arrivals import Arrivals
         from kprobesim.kernel.noticing import Probes
 
-        arrivals = Arrivals(self.board, self._forks, Probes(self.kprobes))
-        return GuestCalls(self.board, self.image, self._standing, arrivals)
+        return Arrivals(self.board, self._forks, Probes(self.kprobes))
 
     @cached_property
     def _races(self) -> BootedRaces:
@@ -267,6 +279,7 @@ class BootedKernel(Running, Racing, Kernel):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        _debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
         return self._races.trials(plan, invariant, data_races)
 

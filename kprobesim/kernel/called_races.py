@@ -15,6 +15,7 @@ from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
+from kprobesim.races.judging import judge_results
 from kprobesim.races.lanes import Lane, Lanes, Run
 from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
@@ -47,7 +48,9 @@ class CalledRaces:
         from kprobesim.kernel.called_between import CalledBetween
 
         if type(on) is not int or not 0 <= on < MOST_CPUS:
-            raise UsageError(f"on={on!r}: a kernel that is called has the CPUs 0 to {MOST_CPUS - 1}")
+            raise UsageError(
+                f"on={on!r}: a kernel that is called has the CPUs 0 to {MOST_CPUS - 1}"
+            )
         self._kernel.machine.check_idle()
         self._cpus.prepare(max(on + 1, 2))
         return CalledBetween(self._kernel, self._memory, place, call, on, times)
@@ -155,17 +158,4 @@ class _Judge:
         new = self._kernel.warnings[self._warned :]
         if new:
             return Failure("warning", str(new[0]), schedule, trace=new[0].trace)
-        if self._invariant is None:
-            return None
-        results = {
-            name: values[0] if len(calls) == 1 else values
-            for (name, calls), values in zip(self._plan.items(), run.results, strict=True)
-        }
-        try:
-            told = self._invariant(results)
-        except AssertionError as error:
-            told = str(error) or "an assertion of the invariant fails"
-        if told is None or told is True:
-            return None
-        text = told if isinstance(told, str) else f"the invariant does not hold: {results}"
-        return Failure("invariant", text, schedule, details=results, alike="invariant")
+        return judge_results(self._invariant, self._plan, run, schedule)

@@ -180,9 +180,7 @@ class Racing(ABC):
         return self._between((place, address), run, on, times)
 
     @abstractmethod
-    def _between(
-        self, place: tuple[str, int], call: PlannedCall, on: int, times: int
-    ) -> Between:
+    def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
         """What :meth:`between` gives."""
 
     @abstractmethod

@@ -17,28 +17,36 @@ from kprobesim.machine.code_watch import INSIDE
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
 
-__all__ = ["Sleeping"]
+__all__ = ["Asleep", "Sleeping"]
 
 _SLEEPS = ("schedule",)
 _WAKES = "try_to_wake_up", "wake_up_process", "wake_up_state"
 
 
-class Sleeping:
-    """Stands in for the scheduler of one machine, as a context manager.
+class Asleep:
+    """Whether a CPU that runs has gone to sleep.
 
     Attributes:
-        asleep: Whether the CPU that ran has gone to sleep; who looks at it takes it back.
+        asleep: Whether it has; who looks at it takes it back.
         wakes: Which CPU has woken others since it was cleared, and when, as ``clock`` says.
         clock: Tells the time.
     """
 
-    def __init__(self, machine: Machine, image: KernelImage) -> None:
-        """Stand in for nobody yet."""
-        self._machine, self._image = machine, image
+    def __init__(self) -> None:
+        """None has."""
         self.wakes: list[tuple[int, int]] = []
         self.clock: Callable[[], int] = int
-        self._ending = ExitStack()
         self.asleep = False
+
+
+class Sleeping(Asleep):
+    """Stands in for the scheduler of one machine, as a context manager."""
+
+    def __init__(self, machine: Machine, image: KernelImage) -> None:
+        """Stand in for nobody yet."""
+        super().__init__()
+        self._machine, self._image = machine, image
+        self._ending = ExitStack()
 
     def __enter__(self) -> Sleeping:
         watch = self._machine.code_watch
