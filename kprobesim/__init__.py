@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from kprobesim.kernel.called import CalledKernel
     from kprobesim.kernel.modules import Module
     from kprobesim.kernel.offline import KernelRules, open_rules
+    from kprobesim.kernel.race_on import race_on
     from kprobesim.kprobes.ctlblk import KprobeCtlblk, KprobeStatus
     from kprobesim.kprobes.events import Hit, HitKind
     from kprobesim.kprobes.fail_function import Override
@@ -214,6 +215,7 @@ __all__ = [
     "open_rules",
     "open_shell",
     "pct",
+    "race_on",
     "random_",
 ]
 
@@ -247,6 +249,7 @@ _HOMES = {
     "kernel.called": "CalledKernel",
     "kernel.modules": "Module",
     "kernel.offline": "KernelRules open_rules",
+    "kernel.race_on": "race_on",
     "kprobes.events": "Hit HitKind",
     "machine.registration": "Registration",
     "stack.stack_trace": "Frame StackTrace",

@@ -14,7 +14,14 @@ from typing import Any
 from kprobesim import CalledKernel, Exploration, Kernel, PlannedCall, call
 from kprobesim.image.modules.finder import ModuleFinder
 
-__all__ = ["KNOWN", "WITH_MUTEXES", "KnownRace", "load_mutex_races", "load_races"]
+__all__ = [
+    "KNOWN",
+    "KNOWN_LATE",
+    "WITH_MUTEXES",
+    "KnownRace",
+    "load_mutex_races",
+    "load_races",
+]
 
 SAMPLES = Path(__file__).resolve().parent
 VERMAGIC = 96
@@ -36,6 +43,8 @@ class KnownRace:
         holds: A function that says afterwards whether all is well: it returns ``answer``.
         answer: What that returns.
         cve: The number under which it was published, if it has one.
+        memory: The model of memory that it needs to show; ``None``: none.
+        fits: Whether the results, by the names of ``calls``, are right.
     """
 
     name: str
@@ -48,6 +57,12 @@ class KnownRace:
     holds: str | None = None
     answer: int = 1
     cve: str | None = None
+    memory: str | None = None
+    fits: Callable[[Mapping[str, int]], bool] | None = None
+
+    def shows_on(self, arch: str) -> bool:
+        """Whether ``arch`` is so weak: x86-64 lets others see stores in the order they have."""
+        return self.memory != "weak" or arch == "arm64"
 
     def race(self, kernel: CalledKernel, variant: str, **how: Any) -> Exploration:
         """Race ``kernel``'s calls, from a fresh state, in which it is again afterwards.
@@ -68,23 +83,27 @@ class KnownRace:
                 name: call(str(each.function).format(variant), *each.arguments)
                 for name, each in self.calls.items()
             }
+            if self.memory is not None:
+                how = {"memory": self.memory, "data_races": False, **how}
             return kernel.race(invariant=self._invariant(kernel), **how, **programs)
         finally:
             kernel.restore_state(state)
 
-    def _invariant(self, kernel: CalledKernel) -> Callable[[object], str | None] | None:
-        function = self.holds
+    def _invariant(self, kernel: CalledKernel) -> Callable[[dict[str, int]], str | None] | None:
+        function, fits = self.holds, self.fits
+        if fits is not None:
+            return lambda results: None if fits(results) else f"they return {results}"
         if function is None:
             return None
 
-        def holds(_results: object) -> str | None:
+        def holds(_results: dict[str, int]) -> str | None:
             answer = kernel.call(function)
             return None if answer == self.answer else f"{function}() returns {answer}"
 
         return holds
 
 
-KNOWN = (
+_RACES = (
     KnownRace(
         "lost_wakeup",
         "bcache: fix a lost wake-up problem caused by mca_cannibalize_lock",
@@ -191,11 +210,36 @@ KNOWN = (
         prepare=("ep_create",),
     ),
 )
-"""Those that show where memory is as the program has it."""
+KNOWN = {race.name: race for race in _RACES}
+"""All, by name."""
+
+KNOWN_LATE = (
+    KnownRace(
+        "publication",
+        "tty: fix data race on tty_buffer.commit",
+        "facd885c7506",
+        "invariant",
+        "they return",
+        {"commit": call("tty_commit_{}", 7), "flush": call("tty_flush")},
+        memory="weak",
+        fits=lambda results: results["flush"] != 0,
+    ),
+    KnownRace(
+        "sleep_flag",
+        "io_uring: fix race condition when sq threads goes sleeping",
+        "0d7bae69c574",
+        "invariant",
+        "they return",
+        {"thread": call("sq_thread_{}"), "submit": call("sq_submit_{}")},
+        memory="tso",
+        fits=lambda results: not (results["thread"] == 1 and results["submit"] == 0),
+    ),
+)
+"""Those that only show where CPUs see each other's stores late."""
 
 
-WITH_MUTEXES = tuple(race for race in KNOWN if race.name in ("bind_twice", "lock_order"))
-"""Those that need only mutexes: they run in a real kernel, with its own."""
+WITH_MUTEXES = ("bind_twice", "lock_order")
+"""The names of those that need only mutexes: they run in a real kernel, with its own."""
 
 
 def load_races(arch: str) -> CalledKernel:

@@ -94,9 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replays", type=int, default=100, metavar="N")
     parser.add_argument("--points", type=int, default=200, metavar="N", help="0: not at all")
     options = parser.parse_args(arguments)
-    races = [race for race in KNOWN if race.name in options.names or not options.names]
-    if not races:
-        parser.error(f"there are {', '.join(race.name for race in KNOWN)}")
+    unknown = [name for name in options.names if name not in KNOWN]
+    if unknown:
+        parser.error(f"there is no {unknown[0]}, but {', '.join(KNOWN)}")
+    races = [KNOWN[name] for name in options.names or KNOWN]
     print(ROW.format(*HEAD))
     right = True
     for arch in options.arch or ["x86_64", "arm64"]:

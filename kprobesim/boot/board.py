@@ -244,10 +244,7 @@ class Board(Computer):
         return None
 
     def run_slice(self, most: int) -> StopReason | None:
-        """Of several CPUs: let the one that runs execute so much of what the engine counts.
-
-        Less if a timer is due before, or if it halts. Why it ended early, if somebody wanted that.
-        """
+        """Of several CPUs: let the one that runs execute so much, or until a timer is due."""
         self.update_interrupts()
         ended = self._execute(self.clock.limit_until(self.next_event(), most))
         count, limit = self.machine.engine.counter
@@ -319,12 +316,15 @@ class Board(Computer):
         self.progress.idled(self.clock.now())
 
     def _watch_progress(self) -> None:
+        turns, now = self.turns, self.clock.now()
+        if turns is not None:
+            number = turns.running
+            if not turns.calm[number].is_looked_at(now):
+                return
+            self.progress.of_cpu(number, turns.calm[number])
         seen = self.exceptions(), len(self.console.output)
         in_kernel, interrupts = self.mode()
-        if self.turns is not None:
-            number = self.turns.running
-            self.progress.of_cpu(number, self.turns.calm[number])
-        why = self.progress.look(self.clock.now(), seen, in_kernel=in_kernel, interrupts=interrupts)
+        why = self.progress.look(now, seen, in_kernel=in_kernel, interrupts=interrupts)
         if why is not None:
             self.fail(GuestHang, why)
         if self.panics.is_suspicious(self.console):

@@ -60,6 +60,7 @@ class CpuTurns(Saved):
         """CPU 0 is about to run, alone."""
         self._board = board
         self.on = [n == 0 for n in range(board.cpus)]
+        board.machine.online = lambda: sum(self.on)
         self.waiting = [False] * board.cpus
         self.calm = [LastCalm() for _ in range(board.cpus)]
         self._policy: Policy = RoundRobin()

@@ -9,6 +9,7 @@ from kprobesim.boot.state import Number, Saved, Tuple, fields
 __all__ = ["LastCalm", "Progress"]
 
 _SECOND = 1_000_000_000
+_LOOK_NS = 1_000_000
 
 
 class LastCalm(Saved):
@@ -17,14 +18,23 @@ class LastCalm(Saved):
     Attributes:
         interruptible_at: With interrupts on, or waiting for one.
         relaxed_at: In a program, or waiting.
+        looked_at: When that was looked at, where there are several CPUs.
         seen: What was seen of the guest when interrupts were on, since it has waited.
     """
 
-    SAVED = fields(interruptible_at=Number(63), relaxed_at=Number(63))
+    SAVED = fields(interruptible_at=Number(63), relaxed_at=Number(63), looked_at=Number(63))
 
     def __init__(self) -> None:
         self.interruptible_at = self.relaxed_at = 0
         self.seen: tuple[int, int] | None = None
+        self.looked_at = 0
+
+    def is_looked_at(self, now: int) -> bool:
+        """Whether it is to be looked at again: its turns are short, and not each matters."""
+        if 0 <= now - self.looked_at < _LOOK_NS:  # it may have gone back in time
+            return False
+        self.looked_at = now
+        return True
 
     def idled(self, now: int) -> None:
         """It waited for an interrupt until ``now``; ARM64 idles with interrupts off."""

@@ -91,6 +91,18 @@ def add_parser(subparsers: Any) -> None:
         help="whether two accesses that nothing orders are a failure (the default); all: also "
         "those that may be marked, as READ_ONCE() and WRITE_ONCE() are",
     )
+    parser.add_argument(
+        "--memory",
+        choices=("tso", "weak"),
+        help="let CPUs see each other's stores late: in their order (tso), or in any that barriers "
+        "leave open (weak, ARM64 only)",
+    )
+    parser.add_argument(
+        "--delay",
+        metavar="FUNCTION",
+        action="append",
+        help="with --memory: only the stores of this function are late; may be repeated",
+    )
     add_debug_option(parser, tells="source lines in reports")
     _add_exploring(parser)
     parser.set_defaults(run=run)
@@ -127,6 +139,13 @@ def _add_exploring(parser: argparse.ArgumentParser) -> None:
         help="go on until N different failures are found (default 1)",
     )
     which.add_argument(
+        "--jobs",
+        metavar="N",
+        type=positive_int,
+        default=1,
+        help="share the runs among N processes; the result is the same (default 1)",
+    )
+    which.add_argument(
         "--schedule", metavar="TEXT", help="run this one only: a failure's, of the same calls"
     )
 
@@ -148,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
     for call in first:
         planned = _planned(kernel, call, places)
         kernel.call(planned.function, *planned.arguments)
-    programs = {
+    programs: dict[str, Any] = {
         name: [_planned(kernel, call, places) for call in calls] for name, calls in plan.items()
     }
     interrupted: RaceInterrupted | None = None
@@ -160,9 +179,12 @@ def run(args: argparse.Namespace) -> int:
             schedule=args.schedule,
             invariant=None if args.invariant is None else Invariant(args.invariant, places),
             data_races=_DATA_RACES[args.data_races],
+            memory=args.memory,
+            delay=args.delay,
             debug=args.debug,
             most_failures=args.failures,
             progress=_progress(),
+            executor=args.jobs,
         )
     except RaceInterrupted as error:
         interrupted, found = error, error.found
@@ -260,5 +282,7 @@ def _show(found: Exploration, interrupted: bool) -> None:
     words = f"{len(found.failures) or 'no'} failure{'' if len(found.failures) == 1 else 's'}"
     rate = f", {speed:,.0f} a second" if speed else ""
     console.print(styled((f"{words} in {count}{rate}", "dim" if found.failures else "green")))
+    for problem in found.problems:
+        error_console().print(styled(f"kprobesim: {problem}"))
     if interrupted:
         error_console().print(styled("kprobesim: not all schedules were tried"))

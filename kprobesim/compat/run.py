@@ -23,7 +23,7 @@ from kprobesim.sources.read import read_sources
 from kprobesim.sources.wanted import Interface, Source, SourceKind
 from kprobesim.survey.kernel_files import kernel_files
 from kprobesim.survey.known import KnownKernel, open_known
-from kprobesim.survey.worker_pool import stoppable, worker_pool
+from kprobesim.worker_pool import stoppable, worker_pool
 
 __all__ = ["compatibility"]
 

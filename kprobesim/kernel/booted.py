@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # read when first asked for
     from kprobesim.kernel.booted_races import BootedRaces
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.kprobes.model import Model
+    from kprobesim.races.memory_order import MemoryOrder
     from kprobesim.races.planned import PlannedCall
     from kprobesim.races.trials import Trials
     from kprobesim.types.btf import Btf
@@ -279,9 +280,10 @@ class BootedKernel(Running, Kernel, Racing):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
-        _debug: Path | None,
+        memory: MemoryOrder | None,
+        debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
-        return self._races.trials(plan, invariant, data_races)
+        return self._races.trials(plan, invariant, data_races, memory)
 
     def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
         return self._races.between(place, call, on, times)

@@ -48,6 +48,7 @@ class BootedLanes(Lanes):
         self.lanes = lanes
         self.log = AccessLog(board.machine.engine)
         self.sleeping = Asleep()
+        self.buffers = None
         self._spins = watch_spins(board.machine.engine)
         self._marks: list[tuple[int, int, int]] = []
         self._pc = board.machine.engine.layout.pc

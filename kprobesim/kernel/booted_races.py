@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kprobesim.inside.lane_calls import LaneCalls
     from kprobesim.kernel.between import Between
     from kprobesim.kernel.booted import BootedKernel
+    from kprobesim.races.memory_order import MemoryOrder
 
 __all__ = ["BootedRaces"]
 
@@ -62,6 +63,7 @@ class BootedRaces:
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Invariant | None,
         data_races: bool | str,
+        memory: MemoryOrder | None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan``, from where the guest stands; and what ends them.
 
@@ -69,6 +71,8 @@ class BootedRaces:
             UsageError: A call cannot be made, or there are too few CPUs.
         """
         kernel, board = self._kernel, self._kernel.board
+        if memory is not None:
+            raise UsageError("memory=: only kernels whose functions are called have store buffers")
         on, turns = [*board.cpus_on], board.turns
         if turns is None or on[: len(plan)] != [*range(len(plan))]:
             raise UsageError(

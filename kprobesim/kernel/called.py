@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # read when first asked for
     from kprobesim.kernel.between import Between
     from kprobesim.kernel.called_races import CalledRaces
     from kprobesim.kernel.called_runs import CalledRuns
+    from kprobesim.races.memory_order import MemoryOrder
     from kprobesim.races.planned import PlannedCall
     from kprobesim.races.trials import Trials
     from kprobesim.types.btf import Btf
@@ -344,9 +345,10 @@ class CalledKernel(Kernel, Racing):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        memory: MemoryOrder | None,
         debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
-        return self._races.trials(plan, invariant, data_races, debug)
+        return self._races.trials(plan, invariant, data_races, memory, debug)
 
     def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
         return self._races.between(place, call, on, times)

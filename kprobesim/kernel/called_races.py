@@ -17,11 +17,13 @@ from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
 from kprobesim.races.judging import judge_results
 from kprobesim.races.lanes import Lane, Lanes, Run
+from kprobesim.races.memory_order import ORDERINGS, MemoryOrder
 from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.report import Reporter
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.sleeping import Sleeping
+from kprobesim.races.store_buffers import StoreBuffers
 from kprobesim.races.trials import Trials
 from kprobesim.unbooted.more_cpus import MOST_CPUS, MoreCpus
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from kprobesim.kernel.between import Between
     from kprobesim.kernel.called import CalledKernel
     from kprobesim.kernel.called_memory import CalledMemory
+    from kprobesim.machine.ram_image import RamImage
+    from kprobesim.machine.unicorn.access_log import AccessLog
 
 __all__ = ["CalledRaces"]
 
@@ -60,6 +64,7 @@ class CalledRaces:
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Invariant | None,
         data_races: bool | str = True,
+        memory: MemoryOrder | None = None,
         debug: Path | None = None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan``, from the state that the kernel is in; and what ends them.
@@ -86,9 +91,15 @@ class CalledRaces:
             for mode in ("counts_instructions", "runs_slices"):
                 setattr(machine, mode, True)
                 stack.callback(setattr, machine, mode, False)
-            sleeping = stack.enter_context(Sleeping(machine, kernel.image))
-            running = Lanes(machine, self._cpus.stacks, lanes, sleeping, self._cpus.spins)
+            cpus = self._cpus
+            sleeping = stack.enter_context(
+                Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
+            )
+            buffers = None if memory is None else self._buffers(memory, state.ram, len(lanes))
+            running = Lanes(machine, cpus.stacks, lanes, sleeping, cpus.spins, buffers)
             stack.enter_context(running.log)
+            if running.buffers is not None:
+                stack.enter_context(running.buffers.path)
             stack.callback(kernel.restore_state, state)
             judge = _Judge(kernel, plan, invariant)
             races = None
@@ -99,7 +110,7 @@ class CalledRaces:
                 running,
                 lambda: kernel.restore_state(state),
                 [judge],
-                self._what(plan, lanes),
+                self._what(plan, lanes, memory),
                 data_races=races,
                 reporter=self._reporter(debug),
             )
@@ -134,12 +145,38 @@ class CalledRaces:
             kernel.machine, kernel.image, self._kinds, places.name, places.virtual, lines_at
         )
 
-    def _what(self, plan: Mapping[str, Sequence[PlannedCall]], lanes: Sequence[Lane]) -> int:
+    def _buffers(
+        self, memory: MemoryOrder, ram: RamImage, cpus: int
+    ) -> Callable[[AccessLog], StoreBuffers]:
+        machine, ordering = self._kernel.machine, ORDERINGS[self._kernel.arch]
+        delays = self._delays(memory.delay)
+
+        def make(log: AccessLog) -> StoreBuffers:
+            return StoreBuffers(log, machine, ordering, delays, ram.read, cpus, fifo=memory.fifo)
+
+        return make
+
+    def _delays(self, names: Sequence[str] | None) -> Callable[[int], bool]:
+        """Whether the stores of an instruction at an address are those of these functions."""
+        if names is None:
+            return lambda _pc: True
+        kernel = self._kernel
+        for name in names:
+            code_address(name, kernel.symbols, kernel.machine)
+        return lambda pc: self._function_at(pc).partition(".")[0] in names
+
+    def _what(
+        self,
+        plan: Mapping[str, Sequence[PlannedCall]],
+        lanes: Sequence[Lane],
+        memory: MemoryOrder | None,
+    ) -> int:
         image = self._kernel.image
         kernel = image.build_id, image.version, image.arch
         calls = [(lane.name, [target for target, _ in lane.calls]) for lane in lanes]
         given = [[str(each) for each in calls] for calls in plan.values()]
-        return zlib.crc32(repr((kernel, calls, given)).encode())
+        described = (kernel, calls, given) if memory is None else (kernel, calls, given, memory)
+        return zlib.crc32(repr(described).encode())
 
 
 class _Judge:

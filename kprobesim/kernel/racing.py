@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from kprobesim.races.exploration import Exploration
     from kprobesim.races.exploring import Explore
     from kprobesim.races.invariant import Invariant
+    from kprobesim.races.memory_order import MemoryOrder
     from kprobesim.races.planned import PlannedCall
+    from kprobesim.races.team import Crew
     from kprobesim.races.trials import Trials
 
 __all__ = ["Racing"]
@@ -49,9 +52,12 @@ class Racing(ABC):
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
+        memory: str | None = None,
+        delay: Sequence[str] | str | None = None,
         debug: str | os.PathLike[str] | None = None,
         most_failures: int = 1,
         progress: Callable[[str], None] | None = None,
+        executor: int | Crew | None = None,
         **programs: PlannedCall | Sequence[PlannedCall],
     ) -> Exploration:
         """Make calls on several CPUs at once, in many interleavings, each from the same state.
@@ -70,10 +76,16 @@ class Racing(ABC):
             data_races: Whether two accesses of one place that nothing orders are a failure. Those
                 that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
                 and stores of up to 8 bytes are, are told only with "all".
+            memory: How late CPUs see each other's stores: at once, or "tso" (in the order in which
+                they were made, as on x86-64) or "weak" (in any order that barriers and releases
+                leave open, as on ARM64), until a barrier. A hold counts as a preemption.
+            delay: The functions whose stores that is true of; by default all that run.
             debug: The vmlinux with the kernel's debug information, or the package that has it, for
                 source lines in reports; by default the image's own file is looked into.
             most_failures: End when so many different failures were found.
             progress: Hears how far it is.
+            executor: How many copies of this process share the runs, by fork; the result is the
+                same. For other executors see :func:`race_on`.
             **programs: By name, what each CPU does: ``call(...)`` or a list of calls.
 
         Returns:
@@ -90,41 +102,76 @@ class Racing(ABC):
         """
         from kprobesim.races.exploration import Exploration, explore_all
         from kprobesim.races.exploring import as_explore
-        from kprobesim.races.planned import as_program
         from kprobesim.races.schedule import Schedule
+        from kprobesim.races.team import Alone
 
         parsed = None if schedule is None else Schedule.parse(schedule)
-        plan = {name: as_program(given, name) for name, given in programs.items()}
-        chosen = as_explore(explore, preemptions)
-        if not plan:
-            raise UsageError("no calls to race: write race(a=call('f', ...), b=call('g', ...))")
-        if data_races not in (True, False, "all"):
-            raise UsageError(f"data_races={data_races!r}: give True, False or 'all'")
+        chosen, crew = as_explore(explore, preemptions), _as_crew(executor)
         if type(most_failures) is not int or most_failures < 1:
             raise UsageError(f"most_failures {most_failures!r}: give a positive number")
         turn = self.machine.turn
         with turn:
-            if turn.count > 1 or self.machine.depth:
-                raise UsageError(
-                    "the kernel is in the middle of something: a race cannot be begun in the "
-                    "handler of a probe, or by an invariant"
-                )
-            holds = self._as_invariant(invariant, plan)
-            path = None if debug is None else Path(debug)
-            trials, ending = self._trials(plan, holds, data_races, path)
+            trials, ending = self.open_race(
+                programs,
+                invariant=invariant,
+                data_races=data_races,
+                memory=memory,
+                delay=delay,
+                debug=debug,
+            )
             with ending:
-                turn.level = turn.count  # what handlers of probes do is told from what we do
                 if parsed is None:
-                    return explore_all(
-                        trials, chosen, most_failures=most_failures, progress=progress
-                    )
-                if (parsed.what, parsed.cpus) != (trials.what, len(plan)):
+                    alone = nullcontext(Alone(trials))
+                    with alone if crew is None else crew.team(trials, turn.deliver) as team:
+                        return explore_all(
+                            team, chosen, most_failures=most_failures, progress=progress
+                        )
+                if (parsed.what, parsed.cpus) != (trials.what, len(programs)):
                     raise ScheduleError(
                         "the schedule is of another race: of another kernel, other calls, or other "
                         "arguments"
                     )
                 trial = trials.follow(parsed.slices, strict=True)
                 return Exploration(1, [trials.report(failure) for failure in trial.failures])
+
+    def open_race(
+        self,
+        programs: Mapping[str, PlannedCall | Sequence[PlannedCall]],
+        *,
+        invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
+        data_races: bool | str = True,
+        memory: str | None = None,
+        delay: Sequence[str] | str | None = None,
+        debug: str | os.PathLike[str] | None = None,
+    ) -> tuple[Trials, ExitStack]:
+        """Runs of a race from the state that the guest is in, by whoever has the turn.
+
+        Returns:
+            The runs, and what ends them.
+
+        Raises:
+            UsageError: As :meth:`race` does.
+        """
+        from kprobesim.races.memory_order import MemoryOrder
+        from kprobesim.races.planned import as_program
+
+        if not programs:
+            raise UsageError("no calls to race: write race(a=call('f', ...), b=call('g', ...))")
+        plan = {name: as_program(given, name) for name, given in programs.items()}
+        if data_races not in (True, False, "all"):
+            raise UsageError(f"data_races={data_races!r}: give True, False or 'all'")
+        turn = self.machine.turn
+        if turn.count > 1 or self.machine.depth:
+            raise UsageError(
+                "the kernel is in the middle of something: a race cannot be begun in the handler "
+                "of a probe, or by an invariant"
+            )
+        path = None if debug is None else Path(debug)
+        order = MemoryOrder.of(memory, delay, self.machine.arch)
+        holds = self._as_invariant(invariant, plan)
+        opened = self._trials(plan, holds, data_races, order, path)
+        turn.level = turn.count  # what handlers of probes do is told from what we do
+        return opened
 
     def _as_invariant(
         self, given: object, plan: Mapping[str, Sequence[PlannedCall]]
@@ -189,9 +236,25 @@ class Racing(ABC):
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
         data_races: bool | str,
+        memory: MemoryOrder | None,
         debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
         """Runs of ``plan`` from the state that the guest is in, and what ends them."""
+
+
+def _as_crew(executor: object) -> Crew | None:
+    from kprobesim.races.forked import Forked
+
+    if executor is None or (executor == 1 and type(executor) is int):
+        return None
+    if type(executor) is int:
+        return Forked(executor)
+    if hasattr(executor, "team"):
+        return executor
+    raise UsageError(
+        f"executor {executor!r}: give a number of processes; workers that cannot be copies of this "
+        "one must make the kernel themselves: race_on(executor, image, setup)"
+    )
 
 
 signals.boundaries.add(Racing.race.__code__)

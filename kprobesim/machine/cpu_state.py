@@ -8,6 +8,7 @@ Unicorn keeps breakpoints of its own. These are made anew.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -16,7 +17,9 @@ from kprobesim.errors import UsageError
 from kprobesim.machine.debug_registers import DEBUG_REGISTERS
 from kprobesim.machine.unicorn.engine import Engine
 
-__all__ = ["parse_cpu", "save_cpu"]
+__all__ = ["breakpoints_of", "parse_cpu", "remake_breakpoints", "save_cpu"]
+
+_FIRST = 0x5AFE_0F15_7A65_0000  # a value of the first register that nothing else has
 
 
 def save_cpu(engine: Engine) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def parse_cpu(engine: Engine, state: object) -> Callable[[], None]:
         old = engine.read_registers() if _in_use(engine) else b""
         engine.write_registers(registers)
         if old or _in_use(engine):
-            _remake(engine, old or registers, registers)
+            remake_breakpoints(engine, old or registers, registers)
         engine.flush_tlb()
 
     return put
@@ -85,7 +88,20 @@ def _in_use(engine: Engine) -> bool:
     return DEBUG_REGISTERS[engine.arch].in_use(engine)
 
 
-def _remake(engine: Engine, old: bytes, new: bytes) -> None:
+def breakpoints_of(engine: Engine) -> Any:
+    """Unicorn's pointers to the breakpoints that it keeps for the guest; all 0: there are none.
+
+    They are bytes, live.
+    """
+    at, size = _bare(engine.arch, engine.model)[1], 8 * DEBUG_REGISTERS[engine.arch].LIVE_POINTERS
+    engine.words[0], kept = _FIRST, engine.words[0]
+    first = engine.read_registers().find(_FIRST.to_bytes(8, "little"))
+    engine.words[0] = kept
+    start = ctypes.addressof(engine.words) - first
+    return (ctypes.c_char * size).from_address(start + at)
+
+
+def remake_breakpoints(engine: Engine, old: bytes, new: bytes) -> None:
     """Let Unicorn drop its breakpoints for the registers ``old``, and make those for ``new``."""
     bare, at, end, _ = _bare(engine.arch, engine.model)
     debug = DEBUG_REGISTERS[engine.arch]

@@ -20,7 +20,13 @@ _MARK = 0x5AFE_0DB6_7000
 
 
 class DebugRegisters(Protocol):
-    """Those of one architecture."""
+    """Those of one architecture.
+
+    Attributes:
+        LIVE_POINTERS: How many pointers there are from the first one on, also beyond what is saved.
+    """
+
+    LIVE_POINTERS: int
 
     def pointers(self, engine: Engine) -> tuple[int, int, int]:
         """What of a saved context means nothing to another process.
@@ -50,7 +56,7 @@ class _X86:
 
     NAMES = ("dr0", "dr1", "dr2", "dr3", "dr7")
     ENABLED, OFF = 0xFF, 0x400  # DR7: L0..G3; the bit that is always set
-    POINTERS = 4
+    POINTERS = LIVE_POINTERS = 4
     LAST = 8  # bytes: CPUX86State.retaddr, where in Unicorn's code the last fault was raised
     CODE = bytes.fromhex("0f23f8 f4")  # mov dr7, rax; hlt
 
@@ -93,6 +99,7 @@ class _Arm64:
     CONTROLS = REGISTERS[1::2]
     ENABLED = 1
     POINTERS = 16
+    LIVE_POINTERS = 2 * POINTERS
     WFI = 0xD503_207F
 
     def pointers(self, engine: Engine) -> tuple[int, int, int]:

@@ -79,6 +79,10 @@ class RamImage:
             at = end
         return ranges
 
+    def read(self, start: int, size: int) -> bytes:
+        """What was in the RAM from ``start`` on."""
+        return os.pread(self._file, size, start)
+
     def put_under(self) -> None:
         """Let the RAM hold what it held, whatever is in it now."""
         if self._tracker is None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from kprobesim.machine.clock import GuestClock
 from kprobesim.machine.code_watch import CodeWatch
 from kprobesim.machine.cpu import Cpu
+from kprobesim.machine.cpu_state import breakpoints_of, remake_breakpoints
 from kprobesim.machine.die_notifiers import DieEvent, DieNotifiers, event_of
 from kprobesim.machine.faults import GuestFault
 from kprobesim.machine.memory import HostAccess
@@ -73,6 +74,7 @@ class System:
         vcpu: The one that runs, or ran last: the engine's registers are its.
         number_word: The number of that one, for compiled code.
         on_new_vcpu: Who hears of each CPU that is added.
+        online: How many of them are switched on.
         turn: Who uses the system now.
     """
 
@@ -93,6 +95,7 @@ class System:
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
         self.on_new_vcpu: list[Callable[[Vcpu], object]] = []
+        self.online: Callable[[], int] = lambda: len(self.vcpus)
         self.number_word = (ctypes.c_uint64 * 1)()
         self._per_cpu: list[tuple[Any, list[bytes]]] = []
         self.turn = Turn(lambda: self.vcpu.in_handler)
@@ -114,6 +117,11 @@ class System:
     @cached_property
     def _translation(self) -> tuple[tuple[ctypes.c_uint64, int], ...]:
         return translation_words(self.engine)
+
+    @cached_property
+    def _breakpoints(self) -> tuple[Any, bytes]:
+        pointers = breakpoints_of(self.engine)
+        return pointers, bytes(len(pointers))
 
     @cached_property
     def _monitor(self) -> ctypes.c_uint64:
@@ -158,8 +166,13 @@ class System:
         if new is old:
             return
         old.translation = [word.value & mask for word, mask in self._translation]
+        pointers, none = self._breakpoints
+        old.has_breakpoints = pointers.raw != none
         old.context.save()
-        new.context.restore()
+        if old.has_breakpoints or new.has_breakpoints:
+            self._switch_breakpoints(new)
+        else:
+            new.context.restore()
         self._monitor.value = CLEAR
         if new.translation != old.translation:
             new.engine.flush_tlb()
@@ -169,6 +182,14 @@ class System:
             saved[old.number] = bytes(words)
             ctypes.memmove(words, saved[number], len(saved[number]))
         self.vcpu = new
+
+    def _switch_breakpoints(self, new: Vcpu) -> None:
+        """Put ``new`` into the engine, whose one list of breakpoints is that of the CPU in it."""
+        engine = new.engine
+        old = engine.read_registers()
+        new.context.restore()
+        remake_breakpoints(engine, old, engine.read_registers())
+        new.translation = []
 
     # -- the CPU that runs -------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class Vcpu:
         depth: How many calls of guest functions, one inside the other, are being executed.
         traps: Who is asked about its traps.
         context: Its registers while another CPU runs in the engine that it shares.
+        has_breakpoints: Whether it had debug registers in use when it ran last.
         translation: What translated its addresses when it ran last; nothing if it has not run.
         hit_state: The probe that it is handling.
     """
@@ -93,6 +94,7 @@ class Vcpu:
         self.depth = 0
         self.traps: TrapRouter = TrapRouter(self, None if first is None else first.traps)
         self.context = engine.new_context()
+        self.has_breakpoints = False
         self.translation: list[int] = []
         self.hit_state: HitState = _NoHits()
 

@@ -59,9 +59,34 @@ def find_tracker() -> Tracker | None:
     return None
 
 
+def _open_pagemap() -> int:
+    """This process's; in a child that is forked off later it is the child's own."""
+    pagemap = _really_open_pagemap()
+    _opened.append(pagemap)
+    return pagemap
+
+
+def _really_open_pagemap() -> int:
+    return os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+
+
+_opened: list[int] = []
+
+
+def _forked() -> None:
+    """What was opened is the parent's pages: put the child's in its place."""
+    for descriptor in _opened:
+        own = _really_open_pagemap()
+        os.dup2(own, descriptor, inheritable=False)
+        os.close(own)
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def scan_tracker() -> Tracker:
     """By PAGEMAP_SCAN; raises ``OSError`` on Linux before 6.7."""
-    pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    pagemap = _open_pagemap()
     regions = (ctypes.c_uint64 * (3 * _REGIONS))()
     arguments = _ScanArguments(size=ctypes.sizeof(_ScanArguments), vec_len=_REGIONS)
     arguments.vec = ctypes.addressof(regions)
@@ -88,7 +113,7 @@ def scan_tracker() -> Tracker:
 
 def pagemap_tracker() -> Tracker:
     """By the words of /proc/self/pagemap: 1 ms for each 256 MiB."""
-    pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    pagemap = _open_pagemap()
 
     def look(address: int, size: int, written: bool) -> Ranges:
         data = os.pread(pagemap, size // PAGE * 8, address // PAGE * 8)

@@ -185,6 +185,21 @@ class Programs:
         """The guest's time, in nanoseconds."""
         return self._facts.now()
 
+    @property
+    def cpus(self) -> int:
+        """How many CPUs there are."""
+        return len(self._machine.vcpus)
+
+    @property
+    def online(self) -> int:
+        """How many of them are switched on."""
+        return self._machine.online()
+
+    @property
+    def cpu(self) -> int:
+        """The number of the one that runs."""
+        return self._machine.vcpu.number
+
     def new_stream(self, kind: type[_S] = Stream) -> _S:  # type: ignore[assignment]
         """A stream for :class:`~kprobesim.programs.appending.Append`, still empty."""
         return kind(self._machine.engine.hooks.keep)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kprobesim.html import table
 from kprobesim.races.exploring import Explore
 from kprobesim.races.failure import Failure
-from kprobesim.races.schedule import Slice
+from kprobesim.races.schedule import Schedule, Slice
+from kprobesim.races.team import Team
 from kprobesim.races.trials import Trial, Trials
 
 __all__ = ["Exploration", "RaceInterrupted", "explore_all"]
@@ -27,12 +28,14 @@ class Exploration:
         failures: What failed, each with the shortest schedule that was found for it.
         seconds: Of the host's time.
         points: How many places there were where a switch could matter, by CPU.
+        problems: What went wrong with workers, in sentences; their runs were made all the same.
     """
 
     schedules: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
     points: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def failure(self) -> Failure | None:
@@ -46,6 +49,7 @@ class Exploration:
             "seconds": round(self.seconds, 3),
             "points": self.points,
             "failures": [failure.as_dict() for failure in self.failures],
+            "problems": self.problems,
         }
 
     def _repr_html_(self) -> str:
@@ -87,7 +91,7 @@ class RaceInterrupted(KeyboardInterrupt):
 
 
 def explore_all(
-    trials: Trials,
+    team: Team,
     explore: Explore,
     *,
     most_failures: int = 1,
@@ -99,9 +103,9 @@ def explore_all(
         RaceInterrupted: Ctrl-C.
     """
     begun = time.monotonic()
-    found = Exploration(points=[0] * len(trials.names))
+    found = Exploration(points=[0] * len(team.trials.names), problems=team.problems)
     try:
-        _try_all(trials, explore, found, most_failures, progress)
+        _try_all(team, explore, found, most_failures, progress)
     except KeyboardInterrupt as error:
         found.seconds = time.monotonic() - begun
         raise RaceInterrupted(found) from error
@@ -110,48 +114,57 @@ def explore_all(
 
 
 def _try_all(
-    trials: Trials,
+    team: Team,
     explore: Explore,
     found: Exploration,
     most_failures: int,
     progress: Callable[[str], None] | None,
 ) -> None:
     kinds: set[tuple[str, str]] = set()
-    for trial in explore.trials(trials):
+    for outcome in explore.outcomes(team):
         found.schedules += 1
         for cpu in range(len(found.points)):
-            found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in trial.points))
-        for failure in trial.failures:
+            found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in outcome.points))
+        for failure in outcome.failures:
             if _kind(failure) not in kinds and len(found.failures) < most_failures:
                 kinds.add(_kind(failure))
-                found.failures.append(trials.report(shortest(trials, trial, failure)))
+                short = shortest(team.trials, outcome.schedule, failure)
+                found.failures.append(team.trials.report(short))
         if len(found.failures) >= most_failures:
             break
         if progress is not None and found.schedules % _LOOK == 0:
             progress(f"{found.schedules:,} schedules")
 
 
-def shortest(trials: Trials, trial: Trial, failure: Failure) -> Failure:
-    """``failure`` of ``trial`` with few preemptions: they are left out one by one."""
-    kind, slices = _kind(failure), list(trial.run.schedule())
+def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
+    """``failure`` of a run with few preemptions and late stores: one by one is left out."""
+    kind, slices = _kind(failure), list(schedule.slices)
     number = 0
     while number < len(slices):
-        if slices[number].steps:
-            fewer = [*slices[:number], Slice(slices[number].cpu), *slices[number + 1 :]]
-            again = _try(trials, fewer)
+        for simpler in _simpler(slices[number]):
+            again = _try(trials, [*slices[:number], simpler, *slices[number + 1 :]])
             same = [each for each in again.failures if _kind(each) == kind] if again else []
             if again is not None and same:
                 failure, slices = same[0], list(again.run.schedule())
-                continue
-        number += 1
+                break
+        else:
+            number += 1
     return failure
+
+
+def _simpler(piece: Slice) -> list[Slice]:
+    """The same slice with less that is special."""
+    whole = [replace(piece, steps=0)] if piece.steps else []
+    prompt = [replace(piece, held=())] if piece.held else []
+    fewer = [replace(piece, held=(step,)) for step in piece.held] if len(piece.held) > 1 else []
+    return [*whole, *prompt, *fewer]
 
 
 def _try(trials: Trials, slices: list[Slice]) -> Trial | None:
     from kprobesim.errors import ScheduleError
 
     try:
-        return trials.follow([Slice(piece.cpu, piece.steps) for piece in slices])
+        return trials.follow([replace(piece, check=None) for piece in slices])
     except ScheduleError:
         return None
 

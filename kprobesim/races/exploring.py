@@ -9,24 +9,27 @@ Burckhardt and others, "A Randomized Scheduler with Probabilistic Guarantees of 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from kprobesim.errors import UsageError
-from kprobesim.races.lanes import Lanes, Plan, Run
+from kprobesim.races.job import ByPriority, Follow, Job, Outcome
+from kprobesim.races.late_stores import are_late, one_later
 from kprobesim.races.schedule import Slice
-from kprobesim.races.trials import Trial, Trials
+from kprobesim.races.team import Team
 
 __all__ = ["Exhaustive", "Explore", "Pct", "Random", "as_explore", "pct", "random_"]
 
-_LOOKS = 16  # runs that only learn which memory is shared
+_ROUNDS = 2  # of runs that only learn which memory is shared
+_LOOKS = 8  # of a round
+_SMALLEST, _LARGEST = 16, 256  # runs of a batch
 
 
 class Explore(Protocol):
     """Decides which schedules are tried."""
 
-    def trials(self, trials: Trials) -> Iterator[Trial]:
+    def outcomes(self, team: Team) -> Iterator[Outcome]:
         """Try one after the other."""
 
 
@@ -46,40 +49,56 @@ class Exhaustive:
         if type(self.preemptions) is not int or not 0 <= self.preemptions <= 8:
             raise UsageError(f"preemptions {self.preemptions!r}: give a number from 0 to 8")
 
-    def trials(self, trials: Trials) -> Iterator[Trial]:
+    def outcomes(self, team: Team) -> Iterator[Outcome]:
         """Try all, the fewest preemptions first; again where more memory turns out to be shared."""
-        tried: set[tuple[tuple[int, int], ...]] = set()
+        tried: set[tuple[tuple[int, int, tuple[int, ...]], ...]] = set()
         known = -1
-        self._look_around(trials)
-        while len(trials.shared.places) > known:
-            known = len(trials.shared.places)
-            prefixes: list[tuple[Slice, ...]] = [(Slice(cpu),) for cpu in range(len(trials.names))]
+        self._look_around(team)
+        while len(team.trials.shared.places) > known:
+            known = len(team.trials.shared.places)
+            prefixes = [job.slices for job in _one_by_one(team)]
             for left in range(self.preemptions, -1, -1):
                 longer: list[tuple[Slice, ...]] = []
-                for prefix in prefixes:
-                    trial = trials.follow(prefix)
-                    key = tuple((piece.cpu, piece.steps) for piece in trial.run.slices)
+                for prefix, outcome in _followed(team, prefixes):
+                    key = tuple((one.cpu, one.steps, one.held) for one in outcome.slices)
                     if key not in tried:
                         tried.add(key)
-                        yield trial
+                        yield outcome
                     if left:
-                        longer += _one_more(trial, len(prefix))
+                        longer += _one_more(outcome, len(prefix))
+                        longer += one_later(outcome.slices, outcome.pending, len(prefix))
                 prefixes = longer
 
-    def _look_around(self, trials: Trials) -> None:
-        numbers = random.Random(0)
-        for _ in range(_LOOKS):
-            trials.run(_sample(trials.lanes, trials.follow(()).points, 2, numbers))
+    def _look_around(self, team: Team) -> None:
+        numbers, cpus = random.Random(0), len(team.trials.names)
+        for _ in range(_ROUNDS):
+            seen = [outcome.points for outcome in team.run(_one_by_one(team))]
+            points = list(dict.fromkeys(point for points in seen for point in points))
+            looks = [_sample(cpus, points, 2, numbers) for _ in range(_LOOKS)]
+            for _ in team.run(looks):
+                pass
 
 
-def _one_more(trial: Trial, length: int) -> Iterator[tuple[Slice, ...]]:
+def _followed(
+    team: Team, prefixes: list[tuple[Slice, ...]]
+) -> Iterator[tuple[tuple[Slice, ...], Outcome]]:
+    size, at = _SMALLEST, 0
+    while at < len(prefixes):
+        batch = prefixes[at : at + size]
+        yield from zip(batch, team.run([*map(Follow, batch)]), strict=True)
+        at, size = at + size, min(2 * size, _LARGEST)
+
+
+def _one_more(outcome: Outcome, length: int) -> Iterator[tuple[Slice, ...]]:
     """The beginnings of schedules that preempt once more, behind the first ``length`` slices."""
-    stretches, slices = trial.run.stretches, trial.run.slices
+    stretches, slices = outcome.stretches, outcome.slices
     last = {piece.cpu: number for number, piece in enumerate(stretches)}
     for number in range(length - 1, len(stretches)):
         piece = stretches[number]
         others = [cpu for cpu, end in last.items() if cpu != piece.cpu and end > number]
-        for cpu, step in trial.points if others else ():
+        if are_late(slices, number):
+            others.append(piece.cpu)  # a while passes, and it sees all
+        for cpu, step in outcome.points if others else ():
             if cpu == piece.cpu and piece.start < step < piece.start + piece.steps:
                 before = (*slices[:number], Slice(cpu, step - piece.start))
                 for other in others:
@@ -103,18 +122,14 @@ class Random:
     def __post_init__(self) -> None:
         _check_counts(runs=self.runs, preemptions=self.preemptions)
 
-    def trials(self, trials: Trials) -> Iterator[Trial]:
+    def outcomes(self, team: Team) -> Iterator[Outcome]:
         """Try them."""
-        points: dict[tuple[int, int], None] = {}
-        for trial in _one_by_one(trials):
-            points.update(dict.fromkeys(trial.points))
-            yield trial
-        for number in range(len(trials.names), self.runs):
-            numbers = random.Random(f"{self.seed}/{number}")
-            most = numbers.randint(1, self.preemptions)
-            trial = trials.run(_sample(trials.lanes, list(points), most, numbers))
-            points.update(dict.fromkeys(trial.points))
-            yield trial
+        cpus = len(team.trials.names)
+
+        def make(numbers: random.Random, points: list[tuple[int, int]]) -> Job:
+            return _sample(cpus, points, numbers.randint(1, self.preemptions), numbers)
+
+        return _sampled(team, self.runs, make, self.seed)
 
 
 @dataclass(frozen=True)
@@ -137,61 +152,43 @@ class Pct:
     def __post_init__(self) -> None:
         _check_counts(runs=self.runs, depth=self.depth)
 
-    def trials(self, trials: Trials) -> Iterator[Trial]:
+    def outcomes(self, team: Team) -> Iterator[Outcome]:
         """Try them."""
-        points: dict[tuple[int, int], None] = {}
-        for trial in _one_by_one(trials):
-            points.update(dict.fromkeys(trial.points))
-            yield trial
-        cpus = len(trials.names)
-        for number in range(cpus, self.runs):
-            numbers = random.Random(f"{self.seed}/{number}")
-            order = numbers.sample(range(cpus), cpus)
-            some = numbers.sample(list(points), min(self.depth - 1, len(points)))
-            trial = trials.run(_Priorities(trials.lanes, order, some).plan)
-            points.update(dict.fromkeys(trial.points))
-            yield trial
+        cpus = len(team.trials.names)
+
+        def make(numbers: random.Random, points: list[tuple[int, int]]) -> Job:
+            return _sample(cpus, points, self.depth - 1, numbers)
+
+        return _sampled(team, self.runs, make, self.seed)
 
 
-class _Priorities:
-    """The plan of one run by priorities."""
-
-    def __init__(self, lanes: Lanes, order: list[int], changes: list[tuple[int, int]]) -> None:
-        self._lanes, self._order, self._changes = lanes, order, sorted(changes)
-
-    def plan(self, run: Run) -> Iterable[Slice]:
-        """The CPU that comes first in the order runs, until it comes to a change or waits."""
-        lanes, order = self._lanes.lanes, list(self._order)
-        changes = list(self._changes)
-        waited = 0
-        while changes and waited < len(lanes):
-            cpu = next((cpu for cpu in order if lanes[cpu].at is not None), None)
-            if cpu is None:
-                return
-            done = lanes[cpu].executed
-            mine = [step for number, step in changes if number == cpu and step > done]
-            yield Slice(cpu, mine[0] - done if mine else 0)
-            waited = waited + 1 if run.stretches[-1].why == "waits" else 0
-            if mine:
-                changes.remove((cpu, mine[0]))
-            elif run.stretches[-1].why == "over":
-                changes = [change for change in changes if change[0] != cpu]
-                continue
-            order.remove(cpu)
-            order.append(cpu)
+def _sampled(
+    team: Team, runs: int, make: Callable[[random.Random, list[tuple[int, int]]], Job], seed: int
+) -> Iterator[Outcome]:
+    """Runs whose places are drawn from those that were seen in the batches before."""
+    points: dict[tuple[int, int], None] = {}
+    jobs: list[Job] = [*_one_by_one(team)]
+    done, size = 0, _SMALLEST
+    while done < runs:
+        for outcome in team.run(jobs):
+            points.update(dict.fromkeys(outcome.points))
+            yield outcome
+        done += len(jobs)
+        numbers = range(done, min(done + size, runs))
+        jobs = [make(random.Random(f"{seed}/{number}"), list(points)) for number in numbers]
+        size = min(2 * size, _LARGEST)
 
 
 def _sample(
-    lanes: Lanes, points: Sequence[tuple[int, int]], most: int, numbers: random.Random
-) -> Plan:
-    cpus = len(lanes.lanes)
+    cpus: int, points: Sequence[tuple[int, int]], most: int, numbers: random.Random
+) -> ByPriority:
     order = numbers.sample(range(cpus), cpus)
-    return _Priorities(lanes, order, numbers.sample(list(points), min(most, len(points)))).plan
+    changes = numbers.sample(points, min(most, len(points)))
+    return ByPriority(tuple(order), tuple(changes), numbers.getrandbits(32))
 
 
-def _one_by_one(trials: Trials) -> Iterator[Trial]:
-    for cpu in range(len(trials.names)):
-        yield trials.follow((Slice(cpu),))
+def _one_by_one(team: Team) -> list[Follow]:
+    return [Follow((Slice(cpu),)) for cpu in range(len(team.trials.names))]
 
 
 def pct(depth: int = 3, runs: int = 1000, seed: int = 1) -> Pct:
@@ -208,7 +205,7 @@ def as_explore(explore: object, preemptions: int) -> Explore:
     """What ``explore=`` of :meth:`Kernel.race` stands for; raises :class:`UsageError`."""
     if explore == "exhaustive":
         return Exhaustive(preemptions)
-    if hasattr(explore, "trials"):
+    if hasattr(explore, "outcomes"):
         return explore
     raise UsageError(f"explore={explore!r}: give 'exhaustive', pct(...) or random_(...)")
 

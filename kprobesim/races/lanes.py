@@ -6,8 +6,8 @@ exactly, so that a run is the same whenever its slices are. Every load and store
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import EngineError, GuestError, ScheduleError
@@ -19,6 +19,8 @@ from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
 from kprobesim.races.sleeping import Asleep, Sleeping
 from kprobesim.races.spinning import is_spinning
+from kprobesim.races.store_buffer import Pending
+from kprobesim.races.store_buffers import StoreBuffers
 
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
@@ -84,6 +86,7 @@ class Run:
         error_cpu: On which CPU.
         stuck: The CPUs that wait for each other for ever.
         told: How many slices a schedule needs, where that is known.
+        pending: At the end of each slice, what its CPU could have kept from the others' sight.
     """
 
     slices: list[Slice] = field(default_factory=list)
@@ -93,6 +96,7 @@ class Run:
     error_cpu: int = 0
     stuck: list[int] = field(default_factory=list)
     told: int | None = None
+    pending: list[Pending] = field(default_factory=list)
 
     def schedule(self) -> tuple[Slice, ...]:
         """The slices that matter: all but those at the end that come by themselves."""
@@ -103,7 +107,7 @@ class Run:
             waits = [piece.why == "waits" for piece in self.stretches]
             while len(kept) > 1 and waits[len(kept) - 1] and not kept[-1].steps:
                 kept.pop()
-        while kept and not kept[-1].steps:
+        while kept and not kept[-1].steps and not kept[-1].held:
             before = kept[-2].cpu if len(kept) > 1 else -1
             if kept[-1].cpu != (before + 1) % count:
                 break
@@ -122,11 +126,13 @@ class Lanes:
         lanes: By CPU.
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
+        buffers: The CPUs' store buffers; ``None``: all see all at once.
         most: Instructions of one run.
     """
 
     most = _MOST
     sleeping: Asleep
+    buffers: StoreBuffers | None
     _machine: System
 
     def __init__(
@@ -136,12 +142,14 @@ class Lanes:
         lanes: Sequence[Lane],
         sleeping: Sleeping,
         spins: Spins,
+        buffers: Callable[[AccessLog], StoreBuffers] | None = None,
     ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
         self._machine, self._stacks = machine, stacks
         self._return_address, self._returned = machine.return_address, machine.returned
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
+        self.buffers = None if buffers is None else buffers(self.log)
         self.sleeping, self._spins = sleeping, spins
         sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
@@ -169,12 +177,16 @@ class Lanes:
         run = Run()
         self.log.clear()
         self._marks.clear()
-        self.sleeping.wakes.clear()
+        self.sleeping.reset()
+        if self.buffers is not None:
+            self.buffers.clear()
         self._start()
         try:
             for index, piece in enumerate(plan(run)):
                 self._slice(run, index, piece, strict=strict)
             self._finish(run)
+            if self.buffers is not None:
+                self.buffers.settle()
         except GuestError as error:
             run.error, run.error_cpu = error, self._machine.vcpu.number
         finally:
@@ -210,6 +222,14 @@ class Lanes:
         run.stretches.append(stretch)
         check = place_check(lane.at or 0)
         run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check))
+        if self.buffers is not None:
+            run.pending.append(self.buffers.pending())
+            held = self.keep(run, piece.held) if piece.held else ()
+            if strict and held != piece.held:
+                raise ScheduleError(
+                    f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} has not "
+                    "stored then what the others are not to see yet"
+                )
         if strict and piece.steps and stretch.steps != piece.steps:
             raise ScheduleError(
                 f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} was to run for "
@@ -221,6 +241,21 @@ class Lanes:
                 f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} comes to "
                 f"{where}, not to where it came when it was recorded"
             )
+
+    def keep(self, run: Run, steps: Collection[int]) -> tuple[int, ...]:
+        """Let the others not see yet, behind the last slice of ``run``, what its CPU has stored.
+
+        Args:
+            run: The run, which waits for its next slice.
+            steps: The instructions that have stored it, as in :attr:`.Slice.held`.
+
+        Returns:
+            Those that stay so, with what can only be seen behind them.
+        """
+        assert self.buffers is not None
+        held = self.buffers.keep(steps)
+        run.slices[-1] = replace(run.slices[-1], held=held)
+        return held
 
     def _may_run(self, _number: int) -> bool:
         """Whether a CPU whose calls are over has anything to do."""
@@ -235,6 +270,8 @@ class Lanes:
                 stretch = self._go(cpu, _MOST, waits=True)
                 run.stretches.append(stretch)
                 run.slices.append(Slice(cpu, 0, place_check(self.lanes[cpu].at or 0)))
+                if self.buffers is not None:
+                    run.pending.append(self.buffers.pending())
                 if stretch.steps >= _MOST:
                     run.stuck = [cpu]
                     return
@@ -259,29 +296,29 @@ class Lanes:
         """Let CPU ``number`` run for ``steps``; or, if it ``waits``, until it only waits."""
         machine, lane = self._machine, self.lanes[number]
         self._switch_to(number)
+        if self.buffers is not None:
+            self.buffers.enter(number)
         start, first = lane.executed, len(self.log)
-        why = "steps"
-        while lane.executed - start < steps:
+        why = "waits" if self.sleeping.sleeps(number) else "steps"
+        while why == "steps" and lane.executed - start < steps:
             seen = len(self.log)
             self._spins.end_turns(waits)
             before = lane.executed
             chunk = min(_CHUNK if waits else steps, steps - (before - start))
-            if self._run(number, chunk):
-                if lane.at is None:
-                    why = "over"
-                    break
-            elif self.sleeping.asleep:
-                self.sleeping.asleep = False
-                why = "waits"
+            over = self._run(number, chunk)
+            asleep, self.sleeping.asleep = self.sleeping.asleep, False
+            if over and lane.at is None:
+                why = "over"
                 break
-            elif waits and (
-                self._spins.take()
-                or (lane.executed - before >= chunk and is_spinning(self.log.records(seen)))
-            ):
+            spins = waits and not over and self._spins.take()
+            whole = waits and not over and lane.executed - before >= chunk
+            if asleep or spins or (whole and is_spinning(self.log.records(seen))):
                 why = "waits"
                 break
             if signals.pending:  # that has cut the chunk short
                 machine.turn.deliver()
+        if why == "waits" and self.buffers is not None:
+            self.buffers.settle()  # what is stored is seen some time
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)
 
     def _switch_to(self, number: int) -> None:
@@ -304,6 +341,8 @@ class Lanes:
         if status:
             what = engine.describe(status)
             raise EngineError(f"Unicorn stopped at {machine.symbolize(at)}: {what}")
+        if self.buffers is not None:
+            self.buffers.ran(lane.executed, self._marks[-1][0], done)
         lane.executed += done
         if at != self._returned:
             return False
@@ -312,9 +351,9 @@ class Lanes:
         return True
 
     def orders(self) -> list[tuple[int, int, int]]:
-        """Who woke others: before which access of the log, which CPU, and whom (all others)."""
-        count = range(len(self.lanes))
-        return [(at, cpu, to) for at, cpu in self.sleeping.wakes for to in count if to != cpu]
+        """Who woke others: before which access of the log, which CPU, and whom."""
+        wakes = self.sleeping.wakes
+        return [(at, cpu, to) for at, cpu, others in wakes for to in others if to != cpu]
 
     def run_log(self) -> RunLog:
         """All loads and stores of the run."""

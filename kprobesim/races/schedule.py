@@ -9,6 +9,7 @@ other arguments is told, and so is a run that leaves the recorded one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from kprobesim.errors import ScheduleError
 from kprobesim.schedule_text import CUT, MOST_TEXT, Numbers, pack, unpack, varints
@@ -22,6 +23,8 @@ _OTHERS = {
 }
 _MOST_CPUS = 8
 _MOST_STEPS = 1 << 48
+_HELD = 1 << 4
+"""Beside a CPU's number: the stores that the others do not see follow."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,18 @@ class Slice:
         cpu: Its number.
         steps: Instructions; 0: until its calls are over, or it waits for another CPU.
         check: Sixteen bits that tell where it stands then; ``None``: not known yet.
+        held: Which of its stores the others do not see then, by the instructions that it had
+            executed before them since its beginning; in that order.
     """
 
     cpu: int
     steps: int = 0
     check: int | None = None
+    held: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.cpu}:{self.steps or ''}"
+        held = f"[{','.join(map(str, self.held))}]" if self.held else ""
+        return f"{self.cpu}:{self.steps or ''}{held}"
 
 
 @dataclass(frozen=True)
@@ -62,16 +69,23 @@ class Schedule:
         return sum(piece.steps > 0 for piece in self.slices)
 
     def describe(self) -> str:
-        """The slices for people: ``0:12 1:`` (CPU 0 for 12 instructions, CPU 1 to its end)."""
+        """The slices for people: ``0:12 1:`` (CPU 0 for 12 instructions, CPU 1 to its end).
+
+        ``0:12[7]``: the others do not see then what its instruction 7 has stored.
+        """
         return " ".join(map(str, self.slices))
 
     def __str__(self) -> str:
         data = bytearray(self.what.to_bytes(4, "little"))
         data += bytes(varints([self.cpus, len(self.slices)]))
         for piece in self.slices:
-            data += bytes(varints([piece.cpu, piece.steps]))
+            held = _HELD if piece.held else 0
+            data += bytes(varints([piece.cpu | held, piece.steps]))
             check = 0 if piece.check is None else piece.check + 1
             data += check.to_bytes(3, "little")
+            if held:
+                gaps = [b - a for a, b in zip((0, *piece.held), piece.held, strict=False)]
+                data += bytes(varints([len(gaps), *gaps]))
         return pack(_PREFIX, bytes(data))
 
     @classmethod
@@ -92,7 +106,9 @@ class Schedule:
         for _ in range(count):
             cpu, steps = numbers.take(), numbers.take()
             check = numbers.fixed(3)
-            slices.append(Slice(cpu, steps, check - 1 if check else None))
+            gaps = [numbers.take() for _ in range(numbers.take())] if cpu & _HELD else []
+            held = tuple(accumulate(gaps))
+            slices.append(Slice(cpu & ~_HELD, steps, check - 1 if check else None, held))
         bad = any(piece.cpu >= cpus or piece.steps > _MOST_STEPS for piece in slices)
         if not 1 <= cpus <= _MOST_CPUS or bad or not numbers.over:
             raise ScheduleError("the schedule is damaged: it speaks of CPUs that are not there")

@@ -26,10 +26,9 @@ class SharedPlaces:
         self._written: dict[int, set[int]] = defaultdict(set)
         self.places: set[int] = set()
 
-    def learn(self, log: RunLog) -> bool:
-        """Look at a run; whether there is a place now that was not shared before."""
-        before = len(self.places)
-        fresh = False
+    def learn(self, log: RunLog) -> SharedPlaces:
+        """What is known with ``log``: this, or another one if that has anything new."""
+        fresh = SharedPlaces()
         for cpu, _before, _numbers, addresses, sizes, stores in log.parts:
             used = {address >> GRAIN for address in addresses}
             written = {a >> GRAIN for a, store in zip(addresses, stores, strict=True) if store}
@@ -38,16 +37,34 @@ class SharedPlaces:
                     both = range(address >> GRAIN, (address + size - 1 >> GRAIN) + 1)
                     used.update(both)
                     written.update(both if store else ())
-            if not used <= self._used[cpu] or not written <= self._written[cpu]:
-                fresh = True
-                self._used[cpu] |= used
-                self._written[cpu] |= written
-        if fresh:
-            for writer, written in self._written.items():
-                for user, used in self._used.items():
-                    if user != writer:
-                        self.places |= written & used
-        return len(self.places) > before
+            if not (used <= self._used[cpu] and written <= self._written[cpu]):
+                fresh._used[cpu] |= used - self._used[cpu]
+                fresh._written[cpu] |= written - self._written[cpu]
+        return self.with_(fresh) if fresh._used else self
+
+    def with_(self, *others: SharedPlaces) -> SharedPlaces:
+        """What is known of all of them together."""
+        made = SharedPlaces()
+        for each in (self, *others):
+            for cpu, used in each._used.items():
+                made._used[cpu] |= used
+            for cpu, written in each._written.items():
+                made._written[cpu] |= written
+        for writer, written in made._written.items():
+            for user, used in made._used.items():
+                if user != writer:
+                    made.places |= written & used
+        made.places |= self.places
+        return made
+
+    def without(self, before: SharedPlaces) -> SharedPlaces:
+        """What of it was not known ``before``; its ``places`` are left empty."""
+        made = SharedPlaces()
+        for cpu, used in self._used.items():
+            made._used[cpu] = used - before._used[cpu]
+        for cpu, written in self._written.items():
+            made._written[cpu] = written - before._written[cpu]
+        return made
 
     def accesses(self, log: RunLog) -> list[tuple[int, int, int]]:
         """Each access to a shared place: its number in the log, CPU, instructions before it."""

@@ -20,6 +20,7 @@ __all__ = ["Judge", "Trial", "Trials"]
 Judge = Callable[[Run, Schedule], Failure | None]
 """Looks at the guest after a run that came to its end."""
 
+_OVER = ("invariant", "warning")  # told when all have made their calls
 _TWICE = 100  # one run of so many is done again
 
 
@@ -33,6 +34,7 @@ class Trial:
         log: All loads and stores.
         points: Where a switch could have mattered: (CPU, its instructions before), in order.
         failures: What was wrong.
+        shared: What is known of shared memory with it: that of its :class:`Trials` if nothing new.
     """
 
     run: Run
@@ -40,6 +42,7 @@ class Trial:
     log: RunLog
     points: Sequence[tuple[int, int]]
     failures: Sequence[Failure]
+    shared: SharedPlaces
 
     @property
     def failure(self) -> Failure | None:
@@ -53,7 +56,7 @@ class Trials:
     Attributes:
         lanes: The lanes.
         names: What they are called.
-        shared: What memory the CPUs share, as far as is known.
+        shared: What memory the CPUs share, as far as is known; a run does not change it.
         what: The checksum of what is run.
         count: How many runs there were, without those that were done again.
     """
@@ -87,15 +90,30 @@ class Trials:
         self.what = what
 
     def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
-        """Run ``slices``, and then all to their end."""
-        return self.run(lambda _run: slices, strict=strict)
+        """Run ``slices``, and then all to their end.
 
-    def run(self, plan: Plan, *, strict: bool = False) -> Trial:
-        """Run ``plan`` and judge it; one run of a hundred is done again, unless it is ``strict``.
+        Args:
+            slices: A schedule's.
+            strict: Each must come out as it is recorded.
+
+        Raises:
+            EngineError: It has come out otherwise the second time.
+            ScheduleError: It does not come out so.
+        """
+        self._track(slices if strict else None)
+        return self._twice(lambda _run: slices, strict=strict)
+
+    def run(self, plan: Plan) -> Trial:
+        """Run ``plan`` and judge it; one run of a hundred is done again.
 
         Raises:
             EngineError: It has come out otherwise the second time.
         """
+        self._track(None)
+        return self._twice(plan, strict=False)
+
+    def _twice(self, plan: Plan, *, strict: bool) -> Trial:
+        """Run ``plan``, one run of a hundred twice, unless it is ``strict``."""
         trial = self._once(plan, strict=strict)
         self.count += 1
         if self.count % _TWICE == 1 and not strict:
@@ -107,13 +125,26 @@ class Trials:
                 )
         return trial
 
+    def _track(self, recorded: Sequence[Slice] | None) -> None:
+        """Say which stores may be seen late: those that were, or those to memory that is shared."""
+        buffers = self.lanes.buffers
+        if buffers is None:
+            return
+        if recorded is None:
+            buffers.track(self.shared.places, None)
+            return
+        held: list[set[int]] = [set() for _ in self.names]
+        for piece in recorded:
+            held[piece.cpu] |= {*piece.held}
+        buffers.track(None, held)
+
     def _once(self, plan: Plan, *, strict: bool) -> Trial:
         self._reset()
         run = self.lanes.run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
         log = self.lanes.run_log()
-        self.shared.learn(log)
-        shared = self.shared.accesses(log)
+        known = self.shared.learn(log)
+        shared = known.accesses(log)
         failure = failure_of_run(run, schedule, self.names)
         if failure is None:
             found = (judge(run, schedule) for judge in self._judges)
@@ -121,14 +152,26 @@ class Trials:
         failures = [] if failure is None else [failure]
         if self._data_races is not None:
             failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
-        points = list(dict.fromkeys((cpu, step) for _, cpu, step in shared))
-        return Trial(run, schedule, log, points, failures)
+        points = [(cpu, step) for _, cpu, step in shared]
+        if self.lanes.buffers is not None:
+            points += self.lanes.buffers.waits
+        points = list(dict.fromkeys(points))
+        return Trial(run, schedule, log, points, failures, known)
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """What a run says that follows nothing: equal where the same is raced from the same state.
+
+        It takes a run.
+        """
+        self._track(None)
+        return self.what, *_digest(self._once(lambda _run: (), strict=False))
 
     def report(self, failure: Failure) -> Failure:
         """``failure`` with where its CPUs stand; it costs some runs."""
-        if self._reporter is None:
+        if self._reporter is None or failure.kind in _OVER:
             return failure
         self._reset()
+        self._track(failure.schedule.slices)
         run = self.lanes.run(lambda _run: failure.schedule.slices)
         log = self.lanes.run_log()
         return self._reporter.complete(failure, run, log, self.lanes, self._reset)

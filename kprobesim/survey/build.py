@@ -28,7 +28,7 @@ from kprobesim.image.files.source import open_file
 from kprobesim.survey.cataloged import pack_known
 from kprobesim.survey.known import open_known
 from kprobesim.survey.rows import module_rows, rows_of
-from kprobesim.survey.worker_pool import stoppable, worker_pool
+from kprobesim.worker_pool import stoppable, worker_pool
 
 __all__ = ["Built", "build_catalog"]
 

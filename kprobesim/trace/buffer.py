@@ -1,34 +1,21 @@
-"""``TraceBuffer``: the entries of all events, in the order of their coming."""
+"""``TraceBuffer``: the entries of all events, in the order of their coming, of all CPUs."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from heapq import merge
+from operator import attrgetter
 
 from kprobesim.garbage import no_garbage
+from kprobesim.trace.cpu_buffer import CpuBuffer, Record, Records
 from kprobesim.trace.entry import TraceEntry
-from kprobesim.trace.pages import DEFAULT_KB, Pages
-from kprobesim.trace.recorded import Recorded
-from kprobesim.trace.tracers.recording import RecordedCall
+from kprobesim.trace.pages import DEFAULT_KB
 
 __all__ = ["TraceBuffer"]
 
 _HEAD = 8  # struct trace_entry
-Record = Recorded | RecordedCall
-
-
-class Records(Protocol):
-    """Where records come from."""
-
-    def fetch(self) -> Iterable[tuple[Record | TraceEntry, int, int]]:
-        """What came since the last time, each with its bytes in the kernel, and its time."""
-
-    def forget(self) -> None:
-        """Forget that."""
-
-    def make(self, records: Iterable[Record | TraceEntry]) -> list[TraceEntry]:
-        """The entries of records, and what are entries already."""
+_ALL = -1
+_BY_TIME = attrgetter("time")
 
 
 class _Still:
@@ -37,7 +24,7 @@ class _Still:
     def __init__(self, source: Records) -> None:
         self.make = source.make
 
-    def fetch(self) -> Iterable[tuple[Record | TraceEntry, int, int]]:
+    def fetch(self) -> Iterable[tuple[Record | TraceEntry, int, int, int]]:
         return ()
 
     def forget(self) -> None:
@@ -45,143 +32,141 @@ class _Still:
 
 
 class TraceBuffer:
-    """Entries, the oldest first, as many as its size allows.
+    """Entries, the oldest first: each CPU has a buffer of its own, and as many as that allows.
 
     What compiled code has recorded is fetched when somebody looks, and made entries of when
     somebody looks at those.
 
     Attributes:
-        written: How many entries were ever written.
-        overrun: How many of them were given up for newer ones.
-        dropped: How many found no room.
+        source: Where records come from.
+        mask: Of which CPUs entries are written, a bit for each.
     """
 
-    def __init__(self, source: Records, kb: int | None = DEFAULT_KB) -> None:
+    def __init__(self, source: Records, kb: int | None = DEFAULT_KB, cpus: int = 1) -> None:
         """Empty.
 
         Args:
             source: Where records come from.
-            kb: How much it holds, in KiB.
+            kb: How much it holds for each CPU, in KiB.
+            cpus: How many CPUs there are; if one is added, it gets a buffer.
         """
-        self._source = source
-        self.written = self.overrun = self.dropped = 0
-        self._told = 0  # of what was given up
-        self._entries: deque[TraceEntry | Record] = deque()
-        self._pages = Pages(kb)
+        self.source = source
+        self.mask = _ALL
+        self._kb = kb
+        self._cpus = [CpuBuffer(self, number, kb) for number in range(cpus)]
+
+    @property
+    def cpus(self) -> tuple[CpuBuffer, ...]:
+        """What each CPU has written, by its number."""
+        return tuple(self._cpus)
+
+    def _of_cpu(self, number: int) -> CpuBuffer:
+        while number >= len(self._cpus):
+            self._cpus.append(CpuBuffer(self, len(self._cpus), self._kb))
+        return self._cpus[number]
 
     @property
     def kb(self) -> int | None:
-        """How much it holds, in KiB, as ``buffer_size_kb`` says; ``None``: all that comes."""
-        return self._pages.kb
+        """How much it holds for each CPU, in KiB: the most, where they differ; ``None``: all."""
+        sizes = [each.kb for each in self._cpus]
+        return max((kb for kb in sizes if kb is not None), default=None)
 
     @kb.setter
     def kb(self, kb: int | None) -> None:
         """Another size: the buffer is empty then, as the kernel's when it is made anew."""
         self.clear()
-        self._pages.kb = kb
+        self._kb = kb
+        for each in self._cpus:
+            each.kb = kb
 
     @property
     def overwrite(self) -> bool:
         """Whether the oldest entries are given up for new ones; else new ones are dropped."""
-        return self._pages.overwrite
+        return self._cpus[0].overwrite
 
     @overwrite.setter
     def overwrite(self, overwrite: bool) -> None:
         self.pull()
-        self._pages.overwrite = overwrite
+        for each in self._cpus:
+            each.overwrite = overwrite
+
+    @property
+    def written(self) -> int:
+        """How many entries were ever written."""
+        return sum(each.written for each in self._cpus)
+
+    @property
+    def overrun(self) -> int:
+        """How many of them were given up for newer ones."""
+        return sum(each.overrun for each in self._cpus)
+
+    @property
+    def dropped(self) -> int:
+        """How many found no room."""
+        return sum(each.dropped for each in self._cpus)
 
     @property
     def used(self) -> int:
         """Bytes that the entries take in the kernel's ring buffer."""
-        self.pull()
-        return self._pages.used
+        return sum(each.used for each in self._cpus)
 
     def append(self, entry: TraceEntry, size: int = _HEAD) -> None:
         """Write ``entry``, whose record has ``size`` bytes in the kernel, behind all others."""
         self.pull()
-        self._put(entry, size, entry.time)
+        if self.mask >> entry.cpu & 1:
+            self._of_cpu(entry.cpu).put(entry, size, entry.time)
 
     def pull(self) -> None:
         """Fetch what has been recorded."""
+        cpus, mask = self._cpus, self.mask
         with no_garbage():
-            for recorded, size, time in self._source.fetch():
-                self._put(recorded, size, time)
-
-    def _put(self, entry: TraceEntry | Record, size: int, time: int) -> None:
-        fits, lost = self._pages.add(size, time)
-        if not fits:
-            self.dropped += 1
-            return
-        if lost:
-            for _ in range(min(lost, len(self._entries))):
-                self._entries.popleft()
-            self.overrun += lost
-        self.written += 1
-        self._entries.append(entry)
+            for recorded, size, time, cpu in self.source.fetch():
+                if mask >> cpu & 1:
+                    of_cpu = cpus[cpu] if cpu < len(cpus) else self._of_cpu(cpu)
+                    of_cpu.put(recorded, size, time)
 
     def clear(self) -> None:
         """Forget all entries, as a write to ``trace`` does."""
-        self._source.forget()
-        self._entries.clear()
-        self._pages.clear()
-        self.written = self.overrun = self.dropped = self._told = 0
+        self.source.forget()
+        for each in self._cpus:
+            each.clear()
 
     def spare(self) -> TraceBuffer:
         """Another one of the same size, in which nothing is recorded."""
-        return TraceBuffer(_Still(self._source), self.kb)
+        return TraceBuffer(_Still(self.source), self._kb, len(self._cpus))
 
     def exchange(self, other: TraceBuffer) -> None:
         """Take the entries of ``other``, and give it the own ones."""
         self.pull()
-        for name in ("_entries", "_pages", "written", "overrun", "dropped", "_told"):
-            mine = getattr(self, name)
-            setattr(self, name, getattr(other, name))
-            setattr(other, name, mine)
+        for number, mine in enumerate(self._cpus):
+            mine.exchange(other._of_cpu(number))
 
     def __iter__(self) -> Iterator[TraceEntry]:
-        self.pull()
-        with no_garbage():
-            entries = self._source.make(self._entries)
-        self._entries.clear()
-        self._entries.extend(entries)
-        return iter(entries)
+        if len(self._cpus) == 1:
+            return iter(self._cpus[0])
+        return merge(*map(iter, self._cpus), key=_BY_TIME)
 
     def __len__(self) -> int:
-        self.pull()
-        return len(self._entries)
+        return sum(map(len, self._cpus))
 
     def consume(self) -> Iterator[TraceEntry]:
         """Take the entries out one by one, as ``trace_pipe`` does."""
-        while (entry := self.first()) is not None:
-            self.take()
+        while (found := self._oldest()) is not None:
+            entry, of_cpu = found
+            of_cpu.take()
             yield entry
 
-    def first(self) -> TraceEntry | None:
-        """The oldest entry, which stays; ``None``: there is none."""
-        self.pull()
-        if not self._entries:
-            return None
-        (entry,) = self._source.make([self._entries[0]])
-        self._entries[0] = entry
-        return entry
+    def _oldest(self) -> tuple[TraceEntry, CpuBuffer] | None:
+        firsts = ((each.first(), each) for each in self._cpus)
+        there = [(entry, each) for entry, each in firsts if entry is not None]
+        return min(there, key=lambda pair: pair[0].time, default=None)
 
     def take_all(self) -> list[TraceEntry]:
         """Take all entries out, as they are now."""
         entries = [*self]
-        self._entries.clear()
-        self._pages.clear()
+        for each in self._cpus:
+            each.take_all()
         return entries
 
-    def take(self) -> None:
-        """The oldest entry is read, and gone."""
-        self._entries.popleft()
-        self._pages.take()
-
-    def lost(self) -> int:
-        """How many entries were given up since somebody asked."""
-        self.pull()
-        lost, self._told = self.overrun - self._told, self.overrun
-        return lost
-
     def __repr__(self) -> str:
-        return f"<TraceBuffer of {len(self._entries)} entries, {self.written} written>"
+        return f"<TraceBuffer of {len(self._cpus)} CPUs, {self.written} written>"

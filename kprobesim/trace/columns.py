@@ -84,13 +84,16 @@ class Columns:
         self.has_lazy = version >= _LAZY
         self._context = cache(self.context)
 
-    def header(self, tracer: str, entries: int, written: int, *, irq_info: bool, tgid: bool) -> str:
+    def header(
+        self, tracer: str, entries: int, written: int, *, cpus: int, irq_info: bool, tgid: bool
+    ) -> str:
         """What stands above the entries of ``trace``.
 
         Args:
             tracer: The tracer that is chosen.
             entries: How many there are.
             written: How many were ever written.
+            cpus: How many CPUs are switched on.
             irq_info: Whether the option ``irq-info`` is on.
             tgid: Whether the option ``record-tgid`` is on.
         """
@@ -103,7 +106,7 @@ class Columns:
             }
         else:
             words = {"tgid": "   TGID   " if tgid else "", "bar": "     |    " if tgid else ""}
-        counts = f"# entries-in-buffer/entries-written: {entries}/{written}   #P:1"
+        counts = f"# entries-in-buffer/entries-written: {entries}/{written}   #P:{cpus}"
         above = [f"# tracer: {tracer}", "#", counts, "#"]
         return "\n".join([*above, *(line.format(**words) for line in lines), ""])
 

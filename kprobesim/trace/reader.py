@@ -84,8 +84,8 @@ class Reader:
         self._known[number] = event, layout, p, in_action
         self._ways.measure(p)
 
-    def fetch(self) -> Iterator[tuple[Recorded | RecordedCall | TraceEntry, int, int]]:
-        """What has been recorded since the last time, with its size in the kernel and its time."""
+    def fetch(self) -> Iterator[tuple[Recorded | RecordedCall | TraceEntry, int, int, int]]:
+        """What has been recorded since the last time: its size in the kernel, time and CPU."""
         sources, new = dict[int, Source](), tuple.__new__
         names, traces = self._saved.number, self.stack_traces
         for written in [*self._stream.take()]:
@@ -95,19 +95,20 @@ class Reader:
                 continue
             if traces is not None and number in traces:
                 values = self._stream.layout(number).unpack(data, at)
-                yield traces.entry(number, time, stamp, values), STACK_BYTES, time
+                entry = traces.entry(number, time, stamp, values)
+                yield entry, STACK_BYTES, time, stamp.cpu
                 continue
             call = self.calls.get(number)
             if call is not None:
                 found = call.take(written)
                 if found is not None:
-                    yield found
+                    yield *found, stamp.cpu
                 continue
             source = sources.get(number)
             if source is None:
                 source = sources[number] = self._source(number)
             one = new(Recorded, (source, data, at, stamp, time))
-            yield one, source.size or one.size(self._name), time
+            yield one, source.size or one.size(self._name), time, stamp.cpu
 
     def forget(self) -> None:
         """Of what has been recorded since the last time, only the names of tasks count."""

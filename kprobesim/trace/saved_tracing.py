@@ -74,7 +74,7 @@ class TracingStore:
             "buffer": {
                 "kb": buffer.kb,
                 "overwrite": buffer.overwrite,
-                "written": buffer.written,
+                "cpus": [[each.kb, each.written] for each in buffer.cpus],
                 "entries": [_to_data(tracing, entry) for entry in entries],
             },
             "names": tracing.saved_cmdlines(),
@@ -207,10 +207,14 @@ def _value_to_data(value: Any) -> Any:
 def _restore_buffer(tracing: Tracing, saved: dict[str, Any]) -> None:
     buffer = tracing.buffer
     buffer.kb = None if saved["kb"] is None else int(saved["kb"])
+    cpus = saved["cpus"] if "cpus" in saved else [[saved["kb"], saved["written"]]]
+    for each, (kb, _) in zip(buffer.cpus, cpus, strict=False):
+        each.kb = None if kb is None else int(kb)
     buffer.overwrite = bool(saved["overwrite"])
     for data in saved["entries"]:
         buffer.append(_from_data(tracing, data))
-    buffer.written = int(saved["written"])
+    for each, (_, written) in zip(buffer.cpus, cpus, strict=False):
+        each.written = int(written)
 
 
 def _from_data(tracing: Tracing, data: dict[str, Any]) -> TraceEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from kprobesim.image import KernelImage
@@ -32,6 +32,7 @@ class Shown:
     Attributes:
         options: The options that are on, of those that change what is recorded or shown.
         tracer: The tracer that is chosen.
+        online: How many CPUs are switched on.
         name: Names addresses.
     """
 
@@ -48,6 +49,7 @@ class Shown:
         """
         self.options = {"irq-info", "print-parent"}
         self.tracer = "nop"
+        self.online: Callable[[], int] = lambda: 1
         self.name = name
         self._columns = Columns(image.version)
         self._saved, self._context = saved, context
@@ -67,6 +69,7 @@ class Shown:
             self.tracer,
             len(buffer),
             buffer.written,
+            cpus=self.online(),
             irq_info="irq-info" in self.options,
             tgid="record-tgid" in self.options,
         )

@@ -85,11 +85,12 @@ class TraceArray:
             self._stream, self.saved, ways, context, programs.stacks, name
         )
         reader.show = self._show
-        self.buffer = TraceBuffer(reader)
+        self.buffer = TraceBuffer(reader, cpus=programs.cpus)
+        self.shown.online = lambda: programs.online
         self.snapshot = self.buffer.spare()
         self.stack_traces = reader.stack_traces = StackTraces(self._stream, programs.stacks, self)
         self.pids = PidFilter()
-        self._on, self._cpus = True, 1
+        self._on, self._cpus = True, (1 << programs.cpus) - 1
 
     @property
     @abstractmethod
@@ -164,7 +165,8 @@ class TraceArray:
 
     @cpus.setter
     def cpus(self, cpus: int) -> None:
-        self._cpus = cpus
+        self.buffer.pull()
+        self._cpus = self.buffer.mask = cpus
         self.on = self._on
 
     def take_snapshot(self) -> None:
@@ -175,6 +177,11 @@ class TraceArray:
     def now(self) -> int:
         """The guest's time, in nanoseconds."""
         return self._programs.now
+
+    @property
+    def cpu(self) -> int:
+        """The number of the CPU that runs."""
+        return self._programs.cpu
 
     def context_at(self, p: Kprobe, word: int) -> tuple[int, int]:
         """``common_flags`` and ``common_preempt_count`` of a hit of ``p``, by its "context"."""

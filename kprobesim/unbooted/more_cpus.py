@@ -32,6 +32,7 @@ _TASK_SIZE = 3 * PAGE  # without BTF
 _MASKS = "__cpu_online_mask", "__cpu_possible_mask", "__cpu_present_mask", "__cpu_active_mask"
 _COUNTS = "nr_cpu_ids", "__num_online_cpus"
 _CPU_MEMBERS = "thread_info.cpu", "cpu"  # of task_struct; the second until 5.16
+_STATE_MEMBERS = "__state", "state"  # the second until 5.13
 
 
 class MoreCpus:
@@ -40,6 +41,7 @@ class MoreCpus:
     Attributes:
         stacks: What each CPU's calls run on, by its number.
         spins: Notices who waits for another CPU.
+        tasks: The address of each CPU's current task, where there is one.
         exported: The address of a variable of the image by its name, or ``None``.
     """
 
@@ -49,6 +51,8 @@ class MoreCpus:
         self.stacks: list[Stack] = []
         self.spins = watch_spins(machine.engine)
         self.exported = cache(image.exported)
+        first = self.exported("init_task")
+        self.tasks = [] if first is None else [first]
 
     def prepare(self, count: int) -> None:
         """Let there be ``count`` CPUs, as they are when nothing has run on the others.
@@ -103,6 +107,8 @@ class MoreCpus:
         memory.write(new, struct.pack(f"<{len(moved)}Q", *moved))
         for place in places:
             memory.write(new + place, struct.pack("<I", number))
+        if len(self.tasks) == number:
+            self.tasks.append(new)
         return new
 
     @cached_property
@@ -115,6 +121,13 @@ class MoreCpus:
         places = [btf.offset("task_struct", name) if btf else None for name in _CPU_MEMBERS]
         size = next(filter(None, known), _TASK_SIZE)
         return size, [place for place in places if place is not None]
+
+    @cached_property
+    def task_state(self) -> int | None:
+        """Where in a ``task_struct`` the state is, in four bytes."""
+        btf = self._image.btf
+        found = [btf.offset("task_struct", name) if btf else None for name in _STATE_MEMBERS]
+        return next((place for place in found if place is not None), None)
 
     @cached_property
     def cpu_numbers(self) -> list[tuple[str, int]]:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from makers.arm64_code import (
+    BRK,
     LOOP,
     POWER_OFF,
     SET_TIMER,
@@ -21,7 +22,7 @@ from makers.arm64_code import (
 )
 
 from kprobesim.boot.arm64.board import Arm64Board
-from kprobesim.boot.faults import GuestHang
+from kprobesim.boot.faults import GuestHang, GuestReset
 from kprobesim.boot.stop import Stop
 from kprobesim.errors import UsageError
 
@@ -155,3 +156,11 @@ def test_all_cpus_wait_for_ever() -> None:
     with pytest.raises(GuestHang, match="waits for an interrupt, and none can come") as caught:
         b.run(timeout=5)
     assert len(caught.value.others) == 1
+
+
+def test_a_cpu_that_resets_in_the_middle_of_a_run_tells_of_the_others() -> None:
+    b = started([WFI, LOOP], [BRK, LOOP])
+    with pytest.raises(GuestReset, match=r"before there were vectors .*, on CPU 1") as caught:
+        b.run(timeout=5)
+    assert [other.doing for other in caught.value.others] == ["waits for an interrupt"]
+    assert b.machine.vcpu.number == 1

@@ -46,7 +46,7 @@ def test_trace_cmd_extracts_and_reports(guest: CalledKernel, run: Run) -> None:
     run("trace-cmd", "start", "-e", "kprobes")
     crc = guest.call("crc32_le", 0, "a text", 6)
     run("trace-cmd", "stop")
-    n = guest.tracing.buffer.first().fields["n"]  # type: ignore[union-attr]
+    n = next(iter(guest.tracing.buffer)).fields["n"]
     assert f'text="a text" n={n:#x}' in run("trace-cmd", "show")
     run("trace-cmd", "extract", "-o", "trace.dat")
     report = run("trace-cmd", "report", "trace.dat")

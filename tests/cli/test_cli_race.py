@@ -50,7 +50,7 @@ def test_blocks_are_named_in_calls_and_invariants(cli: Cli, sample: Path) -> Non
 @pytest.mark.parametrize("kind", ["pct", "random"])
 def test_samples_by_options(cli: Cli, sample: Path, kind: str) -> None:
     words = "race", sample, "gcd(12, 18)", "gcd(18, 12)", "--explore", kind
-    data = cli(*words, "--runs", 12, "--seed", 3, "--json").data
+    data = cli(*words, "--runs", 12, "--seed", 3, "--jobs", 2, "--json").data
     assert data["schedules"] == 12
     assert list(data["calls"]) == ["a", "b"]
 

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from kprobesim import Hit, HitKind, Kernel, Kprobe, Kretprobe, programs
+from kprobesim import BootedKernel, Hit, HitKind, Kernel, Kprobe, Kretprobe, programs
 
 pytestmark = pytest.mark.real_kernel
 
 
-def test_hits_of_two_cpus(real_arm64_image: Path) -> None:
-    k = Kernel.boot(real_arm64_image, cpus=2, append="quiet")
+def test_hits_of_two_cpus(real_image: Path) -> None:
+    k = Kernel.boot(real_image, cpus=2, append="quiet")
+    k.tracefs["kprobe_events"].write("p:wake try_to_wake_up\n")
+    k.tracefs["events/kprobes/wake/enable"].write("1")
+    k.tracefs["buffer_size_kb"].write("20")
     told: list[tuple[HitKind, int]] = []
     seen: list[tuple[int, int]] = []
     blocks: set[int] = set()
@@ -48,3 +51,35 @@ def test_hits_of_two_cpus(real_arm64_image: Path) -> None:
     assert p.nmissed == 0
     assert rp.nmissed == 0
     assert nested
+    _check_traces(k, cpus)
+
+
+def _check_traces(k: BootedKernel, hits: Counter[int]) -> None:
+    """What each CPU has written is in a buffer of its own."""
+    files, entries = k.tracefs, [*k.tracing.buffer]
+    assert Counter(entry.cpu for entry in entries).keys() == {0, 1}
+    assert [entry.time for entry in entries] == sorted(entry.time for entry in entries)
+    text = files["trace"].read().splitlines()
+    assert text[2].endswith("#P:2")
+    lines = [line for line in text if not line.startswith("#")]
+    assert len(lines) == len(entries)
+    kept = 0
+    for cpu in (0, 1):
+        folder = f"per_cpu/cpu{cpu}"
+        mine = files[f"{folder}/trace"].read().splitlines()
+        assert mine[2] == text[2]
+        shown = [line for line in mine if not line.startswith("#")]
+        assert shown == [line for line in lines if f" [{cpu:03}] " in line]
+        stats = dict(line.split(": ", 1) for line in files[f"{folder}/stats"].read().splitlines())
+        assert int(stats["entries"]) == len(shown)
+        assert int(stats["entries"]) + int(stats["overrun"]) == hits[cpu]
+        kept += len(shown)
+    assert kept == len(entries)
+    assert files["tracing_cpumask"].read() == "3\n"
+    files["per_cpu/cpu1/trace"].write("")
+    assert {entry.cpu for entry in k.tracing.buffer} == {0}
+    files["per_cpu/cpu1/buffer_size_kb"].write("100")
+    assert files["buffer_size_kb"].read() == "X\n"
+    one, other = (int(files[f"per_cpu/cpu{cpu}/buffer_size_kb"].read()) for cpu in (0, 1))
+    assert one < other
+    assert files["buffer_total_size_kb"].read() == f"{one + other}\n"

@@ -36,7 +36,7 @@ def find_replay_and_mend(kernel: CalledKernel, race: KnownRace) -> None:
     assert mended.schedules >= found.schedules
 
 
-@pytest.mark.parametrize("race", KNOWN, ids=[race.name for race in KNOWN])
+@pytest.mark.parametrize("race", KNOWN.values(), ids=KNOWN)
 def test_it_is_found_replayed_and_mended(kernel: CalledKernel, race: KnownRace) -> None:
     find_replay_and_mend(kernel, race)
 
@@ -44,7 +44,7 @@ def test_it_is_found_replayed_and_mended(kernel: CalledKernel, race: KnownRace) 
 @pytest.mark.real_kernel
 def test_a_real_kernel_with_its_own_mutexes(real_kernel: CalledKernel, tmp_path: Path) -> None:
     load_mutex_races(real_kernel, tmp_path)
-    find_replay_and_mend(real_kernel, WITH_MUTEXES[-1])
+    find_replay_and_mend(real_kernel, KNOWN[WITH_MUTEXES[0]])
 
 
 def test_all_schedules_of_many_places_are_tried(kernel: CalledKernel) -> None:

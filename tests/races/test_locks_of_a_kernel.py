@@ -65,3 +65,24 @@ def test_two_mutexes_in_two_orders_deadlock(real_kernel: CalledKernel) -> None:
     assert again.failure is not None
     assert again.failure.message == found.failure.message
     assert k.race(a=program(first, second), b=program(first, second)).failures == []
+
+
+def test_who_is_woken_before_it_sleeps_sleeps_for_ever(real_kernel: CalledKernel) -> None:
+    k = real_kernel
+    queue, entry = k.alloc(64), k.alloc(64)
+    k.call("__init_waitqueue_head", queue, 0, 0)
+
+    def race(*waits: PlannedCall, **how: Any) -> Any:
+        sleeper = [call("init_wait_entry", entry, 0), *waits, call("finish_wait", queue, entry)]
+        waker = call("__wake_up", queue, 3, 1, 0)
+        return k.race(sleeper=sleeper, waker=waker, data_races=False, **how)
+
+    prepared = call("prepare_to_wait", queue, entry, 2)
+    for sleep in (call("schedule"), call("schedule_timeout", (1 << 63) - 1)):
+        found = race(prepared, sleep)
+        assert found.failure is not None
+        assert (found.failure.kind, found.schedules) == ("deadlock", 2)
+        assert "sleeper on CPU 0 waits for ever" in found.failure.message
+        assert race(prepared, sleep, schedule=str(found.failure.schedule)).failures
+    assert race(call("schedule")).failures == []  # it has not said that it wants to sleep
+    assert race(prepared, call("schedule_timeout", 10), preemptions=0).failures == []

@@ -21,7 +21,7 @@ from kprobesim.boot.x86_64.interrupt_input import InterruptInput, OfferedInput, 
 from kprobesim.boot.x86_64.interrupts import Interrupts
 from kprobesim.boot.x86_64.lapic import LocalApic
 from kprobesim.boot.x86_64.msr import ApicMsrs
-from kprobesim.boot.x86_64.old_state import with_apic_parts
+from kprobesim.boot.x86_64.old_state import has_apics, with_apic_parts
 from kprobesim.boot.x86_64.pci import PciPorts
 from kprobesim.boot.x86_64.pic import PicPair
 from kprobesim.boot.x86_64.pit import Pit
@@ -154,7 +154,13 @@ class X86Board(Board):
 
     def parse_state(self, state: object) -> Put:
         """As in :class:`~kprobesim.boot.computer.Computer`, also from when there were no APICs."""
-        return super().parse_state(with_apic_parts(state, self.parts()))
+        put = super().parse_state(with_apic_parts(state, self.parts()))
+        if isinstance(self.input, PolledInput) and has_apics(state):
+            raise UsageError(
+                "this guest has local APICs, for which functions of Unicorn's must be replaced: "
+                "that cannot be done on this computer"
+            )
+        return put
 
     def settle(self) -> None:
         """Nothing of interrupts is left in the engine."""

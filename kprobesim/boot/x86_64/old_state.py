@@ -6,7 +6,7 @@ from typing import Any
 
 from kprobesim.boot.state import Saved
 
-__all__ = ["with_apic_parts"]
+__all__ = ["has_apics", "with_apic_parts"]
 
 _POLLED = ("look_at", "soon")
 """What such a board knew of the interrupt that it polled for, which it is now offered."""
@@ -32,3 +32,9 @@ def with_apic_parts(state: object, parts: dict[str, Saved]) -> object:
         "board": {name: value for name, value in board.items() if name not in _POLLED},
         "parts": {**saved, **missing, "interrupts": {"has_apics": False, "starting": []}},
     }
+
+
+def has_apics(state: Any) -> bool:
+    """Whether the guest of ``state``, which was checked, has local APICs."""
+    parts = state["parts"]
+    return "interrupts" in parts and bool(parts["interrupts"]["has_apics"])

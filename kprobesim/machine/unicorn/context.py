@@ -48,7 +48,7 @@ class Context:
         return self._address + whole - size, size
 
     def word(self, offset: int) -> ctypes.c_uint64:
-        """The word that many bytes from the first general register, live."""
+        """The word that many bytes from the start of :attr:`registers`, live."""
         return ctypes.c_uint64.from_address(self._place()[0] + offset)
 
     @property

@@ -183,6 +183,24 @@ class EveryInstruction:
             del known[len(self) :]
         return known
 
+    def addresses_of(self, first: int, end: int) -> list[int]:
+        """Of the instructions with the numbers from ``first`` to ``end``, without that."""
+        found: list[int] = []
+        while first < end:
+            at = first & _IN_PIECE
+            count = min(end - first, _IN_PIECE + 1 - at)
+            record = self._record
+            piece = self._pieces[first >> _SHIFT]
+            found += piece[at * record : (at + count) * record : record].tolist()
+            first += count
+        return found
+
+    def clear(self) -> None:
+        """Forget what was noted."""
+        self._pieces, self._known = [], array("Q")
+        self._area[_NEXT] = self._area[_END] = self._start = 0
+        self.full = False
+
     def address(self, number: int) -> int:
         """Where instruction ``number`` lies."""
         return self._pieces[number >> _SHIFT][self._record * (number & _IN_PIECE)]

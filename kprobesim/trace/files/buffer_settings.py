@@ -18,7 +18,7 @@ __all__ = ["FreeBuffer", "buffer_settings"]
 
 _PERCENT = 50
 _MOST_PERCENT = 100
-_ONE_CPU = 1
+_BITS_OF_DIGIT = 4
 
 
 class FreeBuffer(File):
@@ -68,13 +68,17 @@ def buffer_settings(tracing: TraceArray) -> dict[str, File]:
         percent[0] = value
 
     def choose(text: str) -> None:
-        tracing.cpus = _mask_of(text) & _ONE_CPU
+        tracing.cpus = _mask_of(text) & (1 << len(tracing.buffer.cpus)) - 1
+
+    def chosen() -> str:
+        digits = -(-len(tracing.buffer.cpus) // _BITS_OF_DIGIT)
+        return f"{tracing.cpus:0{digits}x}\n"
 
     return {
         "buffer_percent": Setting(lambda: f"{percent[0]}\n", wake),
         "free_buffer": FreeBuffer(tracing),
         "timestamp_mode": ReadOnly(lambda: "[delta] absolute\n"),
-        "tracing_cpumask": Setting(lambda: f"{tracing.cpus:x}\n", choose),
+        "tracing_cpumask": Setting(chosen, choose),
     }
 
 

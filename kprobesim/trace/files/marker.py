@@ -42,7 +42,7 @@ class TraceMarker(File):
 
         entry = TraceEntry(
             time=tracing.now,
-            cpu=0,
+            cpu=tracing.cpu,
             pid=os.getpid(),
             tgid=os.getpid(),
             comm=Path("/proc/self/comm").read_text().rstrip("\n"),

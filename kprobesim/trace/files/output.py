@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
 from kprobesim.trace.buffer import TraceBuffer
+from kprobesim.trace.cpu_buffer import CpuBuffer
 from kprobesim.trace.files.node import File, OpenFile, Setting
 from kprobesim.trace.files.numbers import number_of
 from kprobesim.trace.files.refusal import refusal
@@ -19,9 +21,14 @@ _PAGE = 4096 - 16  # what a page of the buffer holds behind its header
 _LEAST = 2  # pages: so many it has before the first event is enabled
 
 
-def text_of(tracing: TraceArray, buffer: TraceBuffer) -> Iterator[str]:
-    """The text of a buffer, in pieces: what stands above the entries, and a line for each."""
-    entries = iter(buffer)
+def text_of(
+    tracing: TraceArray, buffer: TraceBuffer, part: CpuBuffer | None = None
+) -> Iterator[str]:
+    """The text of a buffer, in pieces: what stands above the entries, and a line for each.
+
+    Of one CPU's ``part`` only the entries, if one is given.
+    """
+    entries = iter(buffer if part is None else part)
     yield tracing.view.header(buffer)
     lines = tracing.view.lines(entries)
     while some := "".join(islice(lines, _LINES)):
@@ -29,20 +36,25 @@ def text_of(tracing: TraceArray, buffer: TraceBuffer) -> Iterator[str]:
 
 
 class TraceFile(File):
-    """``trace``: all that is in the buffer, which stays there; ``>`` empties it."""
+    """``trace``: all that is in the buffer, which stays there; ``>`` empties it.
+
+    Args:
+        tracing: Whose buffer it is.
+        part: The part of one CPU, if only that is meant.
+    """
 
     mode = 0o640
 
-    def __init__(self, tracing: TraceArray) -> None:
-        self._tracing = tracing
+    def __init__(self, tracing: TraceArray, part: CpuBuffer | None = None) -> None:
+        self._tracing, self._part = tracing, part
 
     def chunks(self) -> Iterator[str]:
         """See :meth:`File.chunks`."""
-        return text_of(self._tracing, self._tracing.buffer)
+        return text_of(self._tracing, self._tracing.buffer, self._part)
 
     def truncate(self) -> None:
         """See :meth:`File.truncate`."""
-        self._tracing.buffer.clear()
+        (self._part or self._tracing.buffer).clear()
 
     def store(self, data: bytes) -> int:
         """Nothing happens, as in the kernel: it was opening that emptied it."""
@@ -50,10 +62,15 @@ class TraceFile(File):
 
 
 class TracePipe(File):
-    """``trace_pipe``: what is read is gone from the buffer; who finds it empty waits (EAGAIN)."""
+    """``trace_pipe``: what is read is gone from the buffer; who finds it empty waits (EAGAIN).
 
-    def __init__(self, tracing: TraceArray) -> None:
-        self._tracing = tracing
+    Args:
+        tracing: Whose buffer it is.
+        part: The part of one CPU, if only that is meant.
+    """
+
+    def __init__(self, tracing: TraceArray, part: CpuBuffer | None = None) -> None:
+        self._tracing, self._part = tracing, part
 
     def open(self, flags: int) -> OpenFile:
         """See :meth:`File.open`."""
@@ -61,9 +78,11 @@ class TracePipe(File):
 
     def take(self) -> bytes:
         """Some of the lines that are there, which are there no longer."""
-        buffer = self._tracing.buffer
-        lost = buffer.lost()
-        lines = f"CPU:0 [LOST {lost} EVENTS]\n" if lost else ""
+        buffer = self._part or self._tracing.buffer
+        lines = ""
+        for of_cpu in buffer.cpus:
+            lost = of_cpu.lost()
+            lines += f"CPU:{of_cpu.number} [LOST {lost} EVENTS]\n" if lost else ""
         lines += "".join(self._tracing.view.lines(islice(buffer.consume(), _LINES)))
         return lines.encode("utf-8", "surrogateescape")
 
@@ -98,28 +117,36 @@ class Buffer:
         self._expanded = True
 
     def size_file(self) -> File:
-        """``buffer_size_kb`` and ``buffer_total_size_kb``, which are the same on one CPU."""
-        return Setting(self._size, self._resize)
+        """``buffer_size_kb``: that of each CPU, if all have the same."""
+        return Setting(self._size, partial(self._resize, self._tracing.buffer))
 
-    def cpu_size_file(self) -> File:
-        """That of one CPU."""
-        return Setting(lambda: self._size().partition(" ")[0].rstrip("\n") + "\n", self._resize)
+    def cpu_size_file(self, part: CpuBuffer) -> File:
+        """The same of one CPU."""
+
+        def size() -> str:
+            return f"{_in_pages(part.kb or 0) if self._expanded else _in_pages(0)}\n"
+
+        return Setting(size, partial(self._resize, part))
 
     def _size(self) -> str:
-        wanted = self._tracing.buffer.kb or 0
-        if self._expanded:
-            return f"{_in_pages(wanted)}\n"
-        return f"{_in_pages(0)} (expanded: {wanted})\n"
+        sizes = {part.kb or 0 for part in self._tracing.buffer.cpus}
+        return self._text(1, *sizes) if len(sizes) == 1 else "X\n"
 
     def total(self) -> str:
         """The text of ``buffer_total_size_kb``."""
-        return self._size()
+        parts = self._tracing.buffer.cpus
+        return self._text(len(parts), *(part.kb or 0 for part in parts))
 
-    def _resize(self, text: str) -> None:
+    def _text(self, count: int, *wanted: int) -> str:
+        if self._expanded:
+            return f"{sum(map(_in_pages, wanted))}\n"
+        return f"{count * _in_pages(0)} (expanded: {sum(wanted)})\n"
+
+    def _resize(self, buffer: TraceBuffer | CpuBuffer, text: str) -> None:
         kb = number_of(text)
         if not kb:
             raise refusal(errno.EINVAL, "a buffer has at least 1 KiB")
-        self._tracing.buffer.kb = kb
+        buffer.kb = kb
         self.expand()
 
     def switch_file(self) -> File:
@@ -130,9 +157,8 @@ class Buffer:
 
         return Setting(lambda: f"{int(self._tracing.on)}\n", switch)
 
-    def stats(self) -> str:
-        """The text of ``per_cpu/cpu0/stats``."""
-        buffer = self._tracing.buffer
+    def stats(self, buffer: CpuBuffer) -> str:
+        """The text of ``stats`` of one CPU."""
         entries = list(buffer)
         read = buffer.written - buffer.overrun - len(entries)
         oldest = entries[0].time if entries else 0

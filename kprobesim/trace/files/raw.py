@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from kprobesim.sizes import PAGE
-from kprobesim.trace.buffer import TraceBuffer
+from kprobesim.trace.cpu_buffer import CpuBuffer
 from kprobesim.trace.files.node import File, OpenFile
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.raw.pages import RawPage
@@ -25,7 +25,7 @@ class TracePipeRaw(File):
         records: Makes the bytes of its entries.
     """
 
-    def __init__(self, buffer: TraceBuffer, records: Records) -> None:
+    def __init__(self, buffer: CpuBuffer, records: Records) -> None:
         self._buffer = buffer
         self._records = records
 

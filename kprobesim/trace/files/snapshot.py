@@ -35,10 +35,15 @@ class SnapshotFile(Setting):
         self._expand = expand
         self._allocated = False
 
-    def _show(self) -> Iterator[str]:
+    def of_cpu(self, number: int) -> Setting:
+        """The file of one CPU: it shows what was set aside of that."""
+        return Setting(lambda: self._show(number), self._do)
+
+    def _show(self, cpu: int | None = None) -> Iterator[str]:
         taken = self._tracing.snapshot
-        if len(taken):
-            yield from text_of(self._tracing, taken)
+        part = None if cpu is None else taken.cpus[cpu]
+        if len(taken if part is None else part):
+            yield from text_of(self._tracing, taken, part)
             return
         state = "allocated" if self._allocated else "freed"
         yield f"# tracer: nop\n#\n#\n# * Snapshot is {state} *\n#\n# Snapshot commands:\n"

@@ -5,6 +5,7 @@ kernel/trace/trace_functions_graph.c (``print_graph_function_flags()``), 5.10 to
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 
 from kprobesim.trace.buffer import TraceBuffer
@@ -59,39 +60,59 @@ class GraphText:
         return f"funcgraph-{option}" in self._shown.options
 
 
+class _OfCpu:
+    """What is remembered of a CPU from one line to the next (``struct fgraph_cpu_data``)."""
+
+    def __init__(self) -> None:
+        self.task: TraceEntry | None = None
+        self.entered: dict[int, int] = {}
+        self.depth = 0
+        self.inside: int | None = None  # of an interrupt that is not shown
+
+
 class _Lines:
     """What is remembered from one line to the next."""
 
     def __init__(self, shown: Shown, has: Callable[[str], bool], interrupts: range) -> None:
         self._shown, self._has, self._interrupts = shown, has, interrupts
-        self._task: TraceEntry | None = None
-        self._entered: dict[int, int] = {}
-        self._depth = 0
-        self._inside: int | None = None  # of an interrupt that is not shown
+        self._cpus = defaultdict[int, _OfCpu](_OfCpu)
+        self._cpu = _OfCpu()
+        self._ahead: deque[TraceEntry] = deque()
 
     def of(self, entries: Iterable[TraceEntry]) -> Iterator[str]:
         """The text of each."""
-        rest = iter(entries)
-        entry = next(rest, None)
-        while entry is not None:
-            following = next(rest, None)
+        rest, ahead = iter(entries), self._ahead
+        while (entry := ahead.popleft() if ahead else next(rest, None)) is not None:
+            self._cpu = self._cpus[entry.cpu]
             if entry.event == ENTRY:
-                leaf = _is_return_of(following, entry)
-                yield self._call(entry, following if leaf else None)
-                if leaf:
-                    following = next(rest, None)
+                leaf = self._next_of_cpu(entry.cpu, rest)
+                if leaf is not None and _is_return_of(leaf, entry):
+                    ahead.remove(leaf)
+                    yield self._call(entry, leaf)
+                else:
+                    yield self._call(entry, None)
             elif entry.event == EXIT:
                 yield self._return(entry)
             else:
                 yield self._comment(entry)
-            entry = following
+
+    def _next_of_cpu(self, cpu: int, rest: Iterator[TraceEntry]) -> TraceEntry | None:
+        """The next entry of a CPU, whatever others do meanwhile; it stays."""
+        for entry in self._ahead:
+            if entry.cpu == cpu:
+                return entry
+        for entry in rest:
+            self._ahead.append(entry)
+            if entry.cpu == cpu:
+                return entry
+        return None
 
     def _call(self, entry: TraceEntry, leaf: TraceEntry | None) -> str:
         function, depth = entry.fields["func"], entry.fields["depth"]
         if self._hides(function, depth):
             return ""
-        self._entered[depth] = 0 if leaf else function
-        self._depth = depth - 1 if leaf else depth
+        self._cpu.entered[depth] = 0 if leaf else function
+        self._cpu.depth = depth - 1 if leaf else depth
         name = self._shown.plain_name(function)
         text = self._prologue(entry) + self._interrupt(entry, function, "==========>")
         text += self._where(entry)
@@ -106,8 +127,8 @@ class _Lines:
         function, depth = fields["func"], fields["depth"]
         if self._leaves(depth):
             return ""
-        matches = self._entered.pop(depth, 0) == function or depth >= _DEEPEST
-        self._depth = depth - 1
+        matches = self._cpu.entered.pop(depth, 0) == function or depth >= _DEEPEST
+        self._cpu.depth = depth - 1
         text = self._prologue(entry) + self._where(entry)
         text += self._column(fields["rettime"] - fields["calltime"]) + f"{_INDENT * depth}}}"
         if not matches or self._has("tail"):
@@ -123,15 +144,15 @@ class _Lines:
         else:
             said = str(entry)[len(self._shown.before(entry)) :]
         text = self._prologue(entry) + self._where(entry) + self._column(None)
-        if self._depth > 0:
-            text += _INDENT * (self._depth + 1)
+        if self._cpu.depth > 0:
+            text += _INDENT * (self._cpu.depth + 1)
         return f"{text}/* {said} */\n"
 
     # -- columns -----------------------------------------------------------------------------------
 
     def _prologue(self, entry: TraceEntry) -> str:
         """The line where another task goes on."""
-        before, self._task = self._task, entry
+        before, self._cpu.task = self._cpu.task, entry
         if before is None or before.pid == entry.pid:
             return ""
         change = f"{self._proc(before)} => {self._proc(entry)}"
@@ -174,23 +195,22 @@ class _Lines:
         """Whether a call is not shown, as interrupts are not."""
         if self._has("irqs"):
             return False
-        if self._inside is None and function in self._interrupts:
-            self._inside = depth
-        return self._inside is not None
+        if self._cpu.inside is None and function in self._interrupts:
+            self._cpu.inside = depth
+        return self._cpu.inside is not None
 
     def _leaves(self, depth: int) -> bool:
         """The same of a return."""
-        if self._has("irqs") or self._inside is None:
+        if self._has("irqs") or self._cpu.inside is None:
             return False
-        if self._inside >= depth:
-            self._inside = None
+        if self._cpu.inside >= depth:
+            self._cpu.inside = None
         return True
 
 
-def _is_return_of(entry: TraceEntry | None, call: TraceEntry) -> bool:
+def _is_return_of(entry: TraceEntry, call: TraceEntry) -> bool:
     return (
-        entry is not None
-        and entry.event == EXIT
+        entry.event == EXIT
         and entry.pid == call.pid
         and entry.fields["func"] == call.fields["func"]
     )

@@ -99,3 +99,13 @@ def test_states_hold_all_cpus() -> None:
     assert (other.time, other.save_state()) == (board.time, board.save_state())
     with pytest.raises(UsageError, match="no state of one CPU"):
         X86Board.empty(board.image, len(board.ram)).load_state(state)
+
+
+def test_breakpoints_of_hardware_are_a_cpu_s_own() -> None:
+    """Unicorn has one list of them, which is that of the CPU that runs."""
+    # mov eax, 0x9000; mov dr0, rax; mov eax, 0x401; mov dr7, rax
+    board = several("b800900000 0f23c0 b801040000 0f23f8" + START + SLEEP, say_real("1") + DEAF)
+    board.run(seconds=0.001)
+    assert board.console.text == "1", "not where the first CPU has one"
+    board.machine.switch_to(0)
+    assert board.machine.engine.read_register("dr0") == 0x9000

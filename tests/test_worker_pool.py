@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import sys, time
 from concurrent.futures import as_completed
 from pathlib import Path
-from kprobesim.survey.worker_pool import stoppable, worker_pool
+from kprobesim.worker_pool import stoppable, worker_pool
 
 def work(path):
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -32,18 +33,30 @@ class _Work:
 
 
 @contextmanager
-def worker_pool(count: int) -> Iterator[Executor]:
+def worker_pool(count: int, *, forked: bool = False) -> Iterator[Executor]:
     """``count`` processes for functions that were made :func:`stoppable`.
 
     Left by an exception, it ends them at once.
+
+    Args:
+        count: How many.
+        forked: They are copies of this process, made by the first ``submit``, with all that is in
+            it; otherwise each is a new Python. Threads that hold locks meanwhile must hold none
+            that the work needs.
     """
     from concurrent.futures import ProcessPoolExecutor  # with all of multiprocessing
     from multiprocessing import active_children, get_context
 
     others = {child.pid for child in active_children()}
     # A process that was forked off would share locks that other threads hold.
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin)
+    context = get_context("fork" if forked else "spawn")
+    begin = _begin_forked if forked else _begin
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=begin)
     try:
+        if forked:
+            with warnings.catch_warnings():  # Python 3.12 warns of any other thread
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pool.submit(int).result()
         yield pool
     except BaseException:
         for child in active_children():
@@ -68,6 +81,13 @@ def stoppable(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _begin_forked() -> None:
+    """A copy has nothing of its own to put away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Thread(target=_end_with_parent, daemon=True).start()
 
 

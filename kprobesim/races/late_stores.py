@@ -1,0 +1,65 @@
+"""Which stores an exploration lets other CPUs see late: see :mod:`~kprobesim.races.store_buffers`.
+
+A slice at whose end a CPU keeps something back counts as a preemption does: the message of a
+writer without ``smp_wmb()`` is read wrongly with a single one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from kprobesim.races.lanes import Lanes, Run
+from kprobesim.races.schedule import Slice
+from kprobesim.races.store_buffer import Pending
+
+__all__ = ["SomeLate", "are_late", "one_later"]
+
+
+def one_later(
+    slices: Sequence[Slice], pending: Sequence[Pending], length: int
+) -> Iterator[tuple[Slice, ...]]:
+    """The beginnings of schedules in which one CPU more keeps stores back.
+
+    Args:
+        slices: Those of the run that they begin as.
+        pending: At the end of each, what could have been kept back.
+        length: How many of them were chosen.
+    """
+    for number in range(max(length - 2, 0), min(len(slices) - 1, len(pending))):
+        piece = slices[number]
+        if not piece.held:
+            for held in pending[number].choices():
+                following = Slice(slices[number + 1].cpu)
+                yield (*slices[:number], replace(piece, held=held), following)
+
+
+def are_late(slices: Sequence[Slice], number: int) -> bool:
+    """Whether other CPUs keep something back while that of slice ``number`` runs."""
+    last = {piece.cpu: piece for piece in slices[:number]}
+    return any(piece.held for cpu, piece in last.items() if cpu != slices[number].cpu)
+
+
+class SomeLate:
+    """Chooses at random, the same in each run of one plan."""
+
+    def __init__(self, lanes: Lanes, seed: int) -> None:
+        """Have chosen nothing.
+
+        Args:
+            lanes: What runs.
+            seed: Another one chooses others.
+        """
+        self._lanes = lanes
+        self._numbers = random.Random(seed)
+
+    def choose(self, run: Run) -> None:
+        """Let the CPU of the last slice of ``run`` keep all, some or nothing back."""
+        pending = run.pending[-1]
+        kind = self._numbers.randrange(4)
+        if pending and kind:
+            steps = [entry.step for entry in pending.entries]
+            if kind > 1:
+                steps = [step for step in steps if self._numbers.randrange(2)]
+            self._lanes.keep(run, steps)

@@ -1,0 +1,161 @@
+"""``StoreBuffer``: stores of one CPU that the others do not see yet, and in which order they will.
+
+"tso" is x86-TSO (Owens, Sarkar and Sewell, "A Better x86 Memory Model", TPHOLs 2009): first in,
+first out. "weak" lets stores to different places be seen in any order that barriers and releases
+leave open; loads are done in program order in both, so what follows from a load (address, data or
+control dependencies, ``smp_rmb()``) is always kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from kprobesim.arch.ordering import Ordering
+
+__all__ = ["Entry", "Pending", "StoreBuffer"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The stores of one instruction.
+
+    Attributes:
+        number: Its place among those of its CPU.
+        step: The instructions of the CPU's lane before this one.
+        writes: (Physical address, bytes) of each store.
+        floor: Entries with smaller numbers are seen before it.
+        release: Whether a load-acquire behind it waits for it.
+    """
+
+    number: int
+    step: int
+    writes: tuple[tuple[int, bytes], ...]
+    floor: int
+    release: bool = False
+
+    def comes_behind(self, other: Entry) -> bool:
+        """Whether others see it only when they see ``other``, an earlier one."""
+        return other.number < self.floor or any(
+            a < b + len(there) and b < a + len(here)
+            for a, here in self.writes
+            for b, there in other.writes
+        )
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a CPU's buffer held when the CPU stopped.
+
+    Attributes:
+        entries: In program order.
+    """
+
+    entries: tuple[Entry, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def held(self, steps: Collection[int]) -> tuple[int, ...]:
+        """The steps that stay if those of ``steps`` do: also what may only be seen behind them."""
+        held: list[Entry] = []
+        for entry in self.entries:
+            if entry.step in steps or any(entry.comes_behind(other) for other in held):
+                held.append(entry)
+        return tuple(entry.step for entry in held)
+
+    def choices(self) -> list[tuple[int, ...]]:
+        """What an exploration lets stay: all, one and what comes behind it, all but one's way."""
+        found = dict.fromkeys([self.held([entry.step for entry in self.entries])])
+        for entry in self.entries:
+            found[self.held([entry.step])] = None
+            seen = {each.number for each in before_and(entry, self.entries)}
+            rest = tuple(each.step for each in self.entries if each.number not in seen)
+            found[self.held(rest)] = None
+        found.pop((), None)
+        return list(found)
+
+
+def before_and(entry: Entry, entries: Sequence[Entry]) -> list[Entry]:
+    """``entry``, and those of ``entries`` before it that are seen when it is, in program order."""
+    needed = [entry]
+    for other in reversed([each for each in entries if each.number < entry.number]):
+        if any(each.comes_behind(other) for each in needed):
+            needed.append(other)
+    return needed[::-1]
+
+
+class StoreBuffer:
+    """The buffer of one CPU.
+
+    Attributes:
+        entries: What others do not see yet, in program order.
+    """
+
+    def __init__(self, *, fifo: bool, visible: Callable[[Entry], object]) -> None:
+        """Be empty.
+
+        Args:
+            fifo: Whether stores are seen in program order: x86-TSO.
+            visible: Called with each entry when others are to see it.
+        """
+        self.entries: list[Entry] = []
+        self._fifo, self._visible = fifo, visible
+        self._count = self._floor = 0
+
+    def store(
+        self,
+        step: int,
+        writes: Iterable[tuple[int, bytes]],
+        ordering: Ordering = Ordering.PLAIN,
+        *,
+        delayed: bool = True,
+    ) -> None:
+        """An instruction stores.
+
+        Args:
+            step: The instructions of the CPU's lane before it.
+            writes: (Physical address, bytes) of each store.
+            ordering: What it says of the order.
+            delayed: Whether others may see it later than the CPU itself.
+        """
+        number, release = self._count, ordering is Ordering.RELEASE
+        behind_all = self._fifo or release or ordering is Ordering.ATOMIC_RELEASE
+        floor = number if behind_all else self._floor
+        entry = Entry(number, step, tuple(writes), floor, release)
+        self._count += 1
+        self.entries.append(entry)
+        if not delayed or ordering in (Ordering.ATOMIC, Ordering.ATOMIC_RELEASE):
+            self._let_see(before_and(entry, self.entries))
+
+    def barrier(self, ordering: Ordering) -> None:
+        """An instruction orders what came before it."""
+        if ordering in (Ordering.FULL, Ordering.ATOMIC_RELEASE) or (
+            self._fifo and ordering is Ordering.ATOMIC
+        ):
+            self.drain()
+        elif ordering is Ordering.STORES:
+            self._floor = self._count
+        elif ordering is Ordering.ACQUIRE:
+            releases = [entry for entry in self.entries if entry.release]
+            if releases:
+                self._let_see(before_and(releases[-1], self.entries))
+
+    def pending(self) -> Pending:
+        """What is in it now."""
+        return Pending(tuple(self.entries))
+
+    def keep(self, steps: Collection[int]) -> None:
+        """Let others see all but the stores of ``steps``."""
+        self._let_see([entry for entry in self.entries if entry.step not in steps])
+
+    def drain(self) -> None:
+        """Let others see all."""
+        self._let_see(self.entries)
+
+    def _let_see(self, seen: Iterable[Entry]) -> None:
+        numbers = set()
+        for entry in [*seen]:
+            self._visible(entry)
+            numbers.add(entry.number)
+        self.entries = [entry for entry in self.entries if entry.number not in numbers]

@@ -1,0 +1,238 @@
+"""``StoreBuffers``: what each CPU has stored and the others do not see yet, in one guest's memory.
+
+While a CPU runs all of its own stores are simply in memory. When another one is to run, those that
+others do not see yet are taken out again; when the CPU comes back they are put over what is there
+then. As CPUs only change between two runs of the engine, this is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from kprobesim.arch.architecture import architecture
+from kprobesim.arch.ordering import Ordering
+from kprobesim.errors import GuestMemoryError
+from kprobesim.machine.unicorn.access_log import AccessLog, columns, unpack_record
+from kprobesim.machine.unicorn.every_instruction import EveryInstruction
+from kprobesim.races.shared import GRAIN
+from kprobesim.races.store_buffer import Entry, Pending, StoreBuffer
+from kprobesim.sizes import PAGE
+
+if TYPE_CHECKING:
+    from kprobesim.machine.machine import Machine
+
+__all__ = ["StoreBuffers"]
+
+Steps = Collection[int]
+
+_LONGEST = 16  # bytes of an instruction
+_MOST_PATH = 1 << 22  # instructions of a run
+
+
+class StoreBuffers:
+    """The buffers of all CPUs.
+
+    Attributes:
+        path: Notes which instructions run; it is to be on as the log is.
+        waits: Where a CPU waited until others saw what it had stored: (CPU, its instructions
+            before), in order.
+    """
+
+    def __init__(
+        self,
+        log: AccessLog,
+        machine: Machine,
+        ordering: Callable[[bytes], Ordering],
+        delays: Callable[[int], bool],
+        initial: Callable[[int, int], bytes],
+        cpus: int,
+        *,
+        fifo: bool,
+    ) -> None:
+        """All are empty.
+
+        Args:
+            log: The accesses of a run.
+            machine: The guest's.
+            ordering: What an instruction does to the order, by its bytes.
+            delays: Whether the stores of an instruction may be delayed, by its address.
+            initial: What was in the RAM when a run began, by offset and size.
+            cpus: How many there are.
+            fifo: Whether stores are seen in program order.
+        """
+        abi = architecture(machine.arch).abi
+        sp = abi.number(abi.stack_pointer)
+        self.path = EveryInstruction(machine.engine, 1, _MOST_PATH, sp)
+        self._log, self._memory = log, machine.memory
+        self._ordering, self._delays, self._initial = ordering, delays, initial
+        self._cpus, self._fifo = cpus, fifo
+        self._orderings: dict[int, Ordering] = {}
+        self._ordered: set[int] = set()  # the addresses where it is not PLAIN
+        self._delayed: dict[int, bool] = {}
+        self._tracked: Collection[int] | None = ()
+        self._wanted: Sequence[Steps] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._buffers = [StoreBuffer(fifo=self._fifo, visible=self._see) for _ in range(self._cpus)]
+        self._seen: dict[int, int] = {}  # bytes that all see, by physical address
+        self._over: list[Entry] = []  # what lies over them now
+        self._cpu: int | None = None
+        self._kept: Steps = ()
+        self._first = 0
+        self.waits: list[tuple[int, int]] = []
+
+    def track(self, places: Collection[int] | None, wanted: Sequence[Steps] | None) -> None:
+        """Say what the next run is to look at.
+
+        Args:
+            places: Stores to these places (physical addresses, divided by 8) may be delayed;
+                ``None``: to all.
+            wanted: By CPU the steps whose stores are delayed, and no others are; ``None``: that is
+                not known.
+        """
+        self._tracked, self._wanted = places, wanted
+
+    def clear(self) -> None:
+        """A run begins."""
+        self._begin()
+        self.path.clear()
+
+    # -- switches ----------------------------------------------------------------------------------
+
+    def keep(self, steps: Steps) -> tuple[int, ...]:
+        """Choose which stores of the CPU that runs the others will not see when they run.
+
+        Returns:
+            The steps that stay: also those that may only be seen behind them.
+        """
+        assert self._cpu is not None
+        self._kept = kept = self._buffers[self._cpu].pending().held(steps)
+        return kept
+
+    def enter(self, cpu: int, *, settled: bool = False) -> None:
+        """CPU ``cpu`` is about to run.
+
+        Args:
+            cpu: Its number. If it is the one that has run last, a while has passed: all see what
+                the other ones had stored.
+            settled: Whether all see all.
+        """
+        before, self._kept, kept = self._cpu, (), self._kept
+        places = list(self._over)
+        if before is not None:
+            places += self._buffers[before].entries
+            self._buffers[before].keep(kept)
+        for number, buffer in enumerate(self._buffers):
+            if settled or (number != before and cpu == before):
+                places += buffer.entries
+                buffer.drain()
+        for entry in places:
+            for physical, data in entry.writes:
+                self._put(physical, self._all_see(physical, len(data)))
+        self._cpu, self._over = cpu, list(self._buffers[cpu].entries)
+        for entry in self._over:
+            for physical, data in entry.writes:
+                self._put(physical, data)
+        self._first = len(self.path)
+
+    def settle(self) -> None:
+        """Let all see all: the run is over, or somebody waits."""
+        if self._cpu is not None:
+            self.enter(self._cpu, settled=True)
+
+    def pending(self) -> Pending:
+        """What the CPU that runs has in its buffer."""
+        return Pending() if self._cpu is None else self._buffers[self._cpu].pending()
+
+    def _put(self, physical: int, data: bytes) -> None:
+        memory = self._memory
+        at = physical - memory.base
+        memory.ram[at : at + len(data)] = data
+        memory.wrote(at, len(data))
+
+    def _all_see(self, physical: int, size: int) -> bytes:
+        seen = self._seen
+        begun = self._initial(physical - self._memory.base, size)
+        return bytes(seen.get(at, byte) for at, byte in enumerate(begun, physical))
+
+    def _see(self, entry: Entry) -> None:
+        for physical, data in entry.writes:
+            self._seen.update(zip(range(physical, physical + len(data)), data, strict=False))
+
+    # -- what has run ------------------------------------------------------------------------------
+
+    def ran(self, before: int, first: int, done: int) -> None:
+        """The CPU that runs has executed ``done`` instructions.
+
+        Args:
+            before: Those of its lane before.
+            first: The number of the first access of these in the log.
+            done: How many.
+        """
+        assert self._cpu is not None
+        buffer, start = self._buffers[self._cpu], self._first
+        self._first = len(self.path)
+        stores = self._stores(first)
+        if not stores and not buffer.entries:
+            return
+        addresses = self.path.addresses_of(start, min(start + done, self._first))
+        self._look_at(addresses)
+        wanted = None if self._wanted is None else self._wanted[self._cpu]
+        ordered = self._ordered
+        barriers = [i for i, address in enumerate(addresses, 1) if address in ordered]
+        for number in sorted({*stores, *barriers}):
+            address = addresses[number - 1]
+            ordering = self._orderings[address]
+            writes = stores.get(number)
+            if ordering is not Ordering.PLAIN:
+                full = len(buffer.entries)
+                buffer.barrier(ordering)
+                if len(buffer.entries) < full:
+                    self.waits.append((self._cpu, before + number - 1))
+            if writes is None:
+                continue
+            step = before + number - 1
+            if wanted is not None and step not in wanted:
+                self._see(Entry(0, step, tuple(writes), 0))
+                continue
+            delayed = self._delayed.get(address)
+            if delayed is None:
+                delayed = self._delayed[address] = self._delays(address)
+            buffer.store(step, writes, ordering, delayed=delayed)
+
+    def _stores(self, first: int) -> dict[int, list[tuple[int, bytes]]]:
+        """What is stored to places that are tracked, by the number of the instruction."""
+        found: dict[int, list[tuple[int, bytes]]] = {}
+        tracked = self._tracked
+        if tracked is not None and not tracked:
+            return found
+        records = self._log.records(first)
+        numbers, places, sizes, stores = columns(records)
+        those = [at for at, store in enumerate(stores) if store]
+        if tracked is not None:
+            those = [
+                at
+                for at in those
+                if places[at] >> GRAIN in tracked or places[at] + sizes[at] - 1 >> GRAIN in tracked
+            ]
+        for at in those:
+            _, physical, value, size, _ = unpack_record(records, at)
+            data = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+            found.setdefault(numbers[at], []).append((physical, data))
+        return found
+
+    def _look_at(self, addresses: Iterable[int]) -> None:
+        for address in {*addresses} - self._orderings.keys():
+            found = self._ordering(self._code(address))
+            self._orderings[address] = found
+            if found is not Ordering.PLAIN:
+                self._ordered.add(address)
+
+    def _code(self, address: int) -> bytes:
+        """An instruction, and what is behind it."""
+        try:
+            return self._memory.read(address, _LONGEST)
+        except GuestMemoryError:
+            return self._memory.read(address, min(_LONGEST, PAGE - address % PAGE))

@@ -1,0 +1,112 @@
+"""Stores that other CPUs see late: what each model allows, no more and no less."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+from kernel_races import KNOWN_LATE, KnownRace, load_races
+from races.litmus import PLACES, Litmus
+from races.reference_models import outcomes
+
+from kprobesim import CalledKernel, ScheduleError, UsageError, call, pct, random_
+from kprobesim.races.exploring import Explore
+from kprobesim.races.schedule import Schedule, Slice
+
+MODELS = {"x86_64": ["tso"], "arm64": ["tso", "weak"]}
+TESTS = {
+    "store buffering": ("x=1 y", "y=1 x"),
+    "store buffering with barriers": ("x=1 mb y", "y=1 mb x"),
+    "store buffering with an exchange": ("xchg:x=1 y", "y=1 mb x"),
+    "message passing": ("x=1 y=1", "y x"),
+    "message passing with a barrier": ("x=1 wmb y=1", "y x"),
+    "message passing with a release": ("x=1 y:=1", "y? x"),
+    "load buffering": ("x y=1", "y x=1"),
+    "S": ("x=2 y=1", "y x=1"),
+    "R": ("x=1 y=1", "y=2 x"),
+    "2+2W": ("x=1 y=2", "y=1 x=2"),
+    "coherence": ("x=1 x=2", "x x"),
+    "own stores": ("x=1 x y", "y=1 y x"),
+    "releases and acquires": ("x:=1 y?", "y:=1 x?"),
+}
+
+
+@cache
+def late_races(arch: str) -> CalledKernel:
+    return load_races(arch)
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_programs_do_what_their_model_allows(guest: CalledKernel, name: str) -> None:
+    litmus = Litmus(guest, TESTS[name])
+    for model in MODELS[guest.arch]:
+        assert litmus.outcomes(model) == outcomes(model, litmus.programs), model
+
+
+def test_without_a_model_all_see_all_at_once(guest: CalledKernel) -> None:
+    litmus = Litmus(guest, TESTS["store buffering"])
+    assert litmus.outcomes(None) == outcomes(None, litmus.programs)
+
+
+@pytest.mark.parametrize("race", KNOWN_LATE, ids=[race.name for race in KNOWN_LATE])
+def test_a_race_of_late_stores_is_found_replayed_and_mended(arch: str, race: KnownRace) -> None:
+    if not race.shows_on(arch):
+        pytest.skip("this architecture keeps the order")
+    kernel = late_races(arch)
+    assert race.race(kernel, "racy", memory=None).failures == []
+    failure = race.race(kernel, "racy").failure
+    assert failure is not None and failure.kind == race.kind
+    held = [piece for piece in failure.schedule.slices if piece.held]
+    assert len(held) == 1 and failure.schedule.preemptions == 0
+    for _ in range(2):
+        (again,) = race.race(kernel, "racy", schedule=str(failure.schedule)).failures
+        assert str(again) == str(failure)
+    with pytest.raises(ScheduleError, match="of another race"):
+        race.race(kernel, "racy", schedule=str(failure.schedule), memory=None)
+    assert race.race(kernel, "fixed").failures == []
+
+
+@pytest.mark.parametrize("explore", [pct(depth=2, runs=60), random_(runs=60)])
+def test_samples_find_late_stores_too(arch: str, explore: Explore) -> None:
+    race = KNOWN_LATE[-1]
+    assert race.race(late_races(arch), "racy", explore=explore).failure is not None
+    assert race.race(late_races(arch), "fixed", explore=explore).failure is None
+
+
+def test_only_the_named_functions_store_late(arch: str) -> None:
+    race, kernel = KNOWN_LATE[-1], late_races(arch)
+    assert race.race(kernel, "racy", delay=["sq_thread_racy"]).failure is not None
+    assert race.race(kernel, "racy", delay="sq_thread_fixed").failure is None
+
+
+def test_what_is_late_is_seen_by_who_waits_for_it(guest: CalledKernel) -> None:
+    litmus = Litmus(guest, ("x=1", "spin:x y"))
+    found = litmus.outcomes("tso", explore=random_(runs=20))
+    assert found == {(((), (1, 0)), (1, *[0] * (len(PLACES) - 1)))}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"memory": "sc"}, "give 'tso' or 'weak'"),
+        ({"delay": ["do_fork"]}, "give memory= with it"),
+        ({"memory": "tso", "delay": 3}, "the names of functions"),
+        ({"memory": "tso", "delay": ["no_such_function"]}, "no_such_function"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_model(
+    guest: CalledKernel, given: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises((UsageError, LookupError), match=problem):
+        guest.race(a=call("do_fork", 0, 0), **given)
+    if guest.arch == "x86_64":
+        with pytest.raises(UsageError, match="is for ARM64"):
+            guest.race(a=call("do_fork", 0, 0), memory="weak")
+
+
+def test_late_stores_are_in_the_schedules_text() -> None:
+    slices = (Slice(0, 12, 7, (3, 9, 400)), Slice(1, 0, None), Slice(0, 5, 1, (13,)))
+    schedule = Schedule(1, 2, slices)
+    assert Schedule.parse(str(schedule)) == schedule
+    assert schedule.describe() == "0:12[3,9,400] 1: 0:5[13]"
