@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kprobesim import BootedKernel, GuestTimeout, Kernel, UsageError, call, rand
 def two(real_image: Path, boots: Boots) -> BootedKernel:
     """A calm kernel on two CPUs."""
     kernel = boots.shell(real_image, 2).kernel
+    kernel.run(seconds=0.5)
     kernel.free(kernel.alloc(8))
     kernel.fork_state()
     return kernel
@@ -29,25 +31,23 @@ def kernel(two: BootedKernel) -> Iterator[BootedKernel]:
 
 
 def test_a_lost_update_is_found_and_replayed(kernel: BootedKernel) -> None:
-    place = kernel.alloc(8)
-    before = kernel.time
+    file, before = kernel.alloc(256), kernel.time
+    kernel.write(file, struct.pack("<4Q", file + 128, 64, 0, 0))  # buf, size, from, count
 
     def both(_results: object) -> bool:
-        return int.from_bytes(kernel.read(place, 8), "little") == 3
+        count = int.from_bytes(kernel.read(file + 24, 8), "little")
+        return (count, sorted(kernel.read(file + 128, count))) == (2, [65, 66])
 
-    calls: dict[str, Any] = {
-        "a": call("__bitmap_set", place, 0, 1),
-        "b": call("__bitmap_set", place, 1, 1),
-    }
+    calls: dict[str, Any] = {"a": call("seq_putc", file, 65), "b": call("seq_putc", file, 66)}
     found = kernel.race(**calls, preemptions=1, invariant=both, data_races=False)
     assert found.failure is not None
     assert (found.failure.kind, found.failure.schedule.preemptions) == ("invariant", 1)
-    assert (kernel.time, int.from_bytes(kernel.read(place, 8), "little")) == (before, 0)
+    assert (kernel.time, kernel.read(file + 24, 8)) == (before, bytes(8))
     text = str(found.failure.schedule)
     again = kernel.race(**calls, invariant=both, data_races=False, schedule=text)
     assert again.failure is not None
     assert again.failure.message == found.failure.message
-    told = kernel.race(**calls, preemptions=1)
+    told = kernel.race(**calls, preemptions=0, data_races="all")
     assert told.failure is not None and told.failure.kind == "data race"
 
 
@@ -55,14 +55,16 @@ def test_calls_that_sleep_wait_for_each_other(kernel: BootedKernel) -> None:
     mutex = kernel.alloc(64)
     kernel.call("__mutex_init", mutex, 0, 0)
     both = [call("mutex_lock", mutex), call("mutex_unlock", mutex)]
-    assert kernel.race(a=both, b=both, explore=random_(runs=40)).failure is None
+    found = kernel.race(a=both, b=both, explore=random_(runs=20), data_races=False)
+    assert (found.failures, found.schedules) == ([], 20)
     kernel.call("mutex_lock", mutex)
     for a, b in ((call("mutex_unlock", mutex), both), (call("msleep", 5), call("schedule"))):
         found = kernel.race(a=a, b=b, explore=random_(runs=2), data_races=False)
         assert (found.failures, found.schedules) == ([], 2)
 
 
-def test_who_waits_for_ever_is_told(kernel: BootedKernel) -> None:
+def test_who_waits_for_ever_is_told(kernel: BootedKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kprobesim.kernel.booted_lanes._MOST_NS", 50_000_000)
     mutex = kernel.alloc(64)
     kernel.call("__mutex_init", mutex, 0, 0)
     twice = [call("mutex_lock", mutex), call("mutex_lock", mutex)]
