@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kprobesim.errors import EngineError, GuestError, ScheduleError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.signals import signals
+from kprobesim.machine.traps_on_their_way import TrapsOnTheirWay
 from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.run_log import RunLog
@@ -140,6 +141,7 @@ class Lanes:
         self.log = AccessLog(machine.engine)
         self.buffers = None if buffers is None else buffers(self.log)
         self.sleeping, self._spins = sleeping, spins
+        self._traps = TrapsOnTheirWay(machine)
         sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         self._pc = machine.engine.layout.pc
@@ -179,9 +181,10 @@ class Lanes:
         for vcpu in self._machine.vcpus:
             vcpu.depth = 1
         try:
-            for index, piece in enumerate(plan(run)):
-                self._slice(run, index, piece, strict=strict)
-            self._finish(run)
+            with self._traps:
+                for index, piece in enumerate(plan(run)):
+                    self._slice(run, index, piece, strict=strict)
+                self._finish(run)
             if self.buffers is not None:
                 self.buffers.settle()
         except GuestError as error:
@@ -318,6 +321,7 @@ class Lanes:
         """Run at most so many instructions, but not beyond a call; whether that is over."""
         machine, lane = self._machine, self.lanes[number]
         engine, words = machine.engine, machine.words
+        self._traps.arrive()
         at = words[self._pc]
         self._marks.append((len(self.log), number, lane.executed))
         status = engine.run(at, most)
