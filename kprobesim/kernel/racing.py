@@ -50,6 +50,7 @@ class Racing(ABC):
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
+        report: bool = True,
         memory: str | None = None,
         delay: Sequence[str] | str | None = None,
         debug: str | os.PathLike[str] | None = None,
@@ -74,6 +75,9 @@ class Racing(ABC):
             data_races: Whether two accesses of one place that nothing orders are a failure. Those
                 that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
                 and stores of up to 8 bytes are, are told only with "all".
+            report: Whether a failure tells where each CPU stood, who called it, and which locks it
+                held: its run is done again for that, with the handlers of probes. (Of an invariant
+                that does not hold, and of a warning, there is nothing to look for.)
             memory: How late CPUs see each other's stores: at once, or "tso" (in the order in which
                 they were made, as on x86-64) or "weak" (in any order that barriers and releases
                 leave open, as on ARM64), until a barrier. A hold counts as a preemption.
@@ -122,7 +126,11 @@ class Racing(ABC):
                     alone = nullcontext(Alone(trials))
                     with alone if crew is None else crew.team(trials, turn.deliver) as team:
                         return explore_all(
-                            team, chosen, most_failures=most_failures, progress=progress
+                            team,
+                            chosen,
+                            most_failures=most_failures,
+                            report=report,
+                            progress=progress,
                         )
                 if (parsed.what, parsed.cpus) != (trials.what, len(programs)):
                     raise ScheduleError(
@@ -130,7 +138,10 @@ class Racing(ABC):
                         "arguments"
                     )
                 trial = trials.follow(parsed.slices, strict=True)
-                return Exploration(1, [trials.report(failure) for failure in trial.failures])
+                failures = trial.failures
+                if report:
+                    failures = [trials.report(failure, trial) for failure in failures]
+                return Exploration(1, [*failures])
 
     def open_race(
         self,

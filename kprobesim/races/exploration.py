@@ -95,9 +95,12 @@ def explore_all(
     explore: Explore,
     *,
     most_failures: int = 1,
+    report: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Exploration:
     """Try what ``explore`` says until so many kinds of failure were found, each made short.
+
+    With ``report`` each is looked at once more.
 
     Raises:
         RaceInterrupted: Ctrl-C.
@@ -105,7 +108,7 @@ def explore_all(
     begun = time.monotonic()
     found = Exploration(points=[0] * len(team.trials.names), problems=team.problems)
     try:
-        _try_all(team, explore, found, most_failures, progress)
+        _try_all(team, explore, found, most_failures, report, progress)
     except KeyboardInterrupt as error:
         found.seconds = time.monotonic() - begun
         raise RaceInterrupted(found) from error
@@ -118,6 +121,7 @@ def _try_all(
     explore: Explore,
     found: Exploration,
     most_failures: int,
+    report: bool,
     progress: Callable[[str], None] | None,
 ) -> None:
     kinds: set[tuple[str, str]] = set()
@@ -129,7 +133,7 @@ def _try_all(
             if _kind(failure) not in kinds and len(found.failures) < most_failures:
                 kinds.add(_kind(failure))
                 short = shortest(team.trials, outcome.schedule, failure)
-                found.failures.append(team.trials.report(short))
+                found.failures.append(team.trials.report(short) if report else short)
         if len(found.failures) >= most_failures:
             break
         if progress is not None and found.schedules % _LOOK == 0:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from kprobesim.errors import UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.html import preformatted
 from kprobesim.machine.faults import GuestStop
 from kprobesim.races.lanes import Run
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.standing import Standing
+from kprobesim.races.timeline import Timeline
 
 __all__ = ["Failure", "failure_of_run"]
 
@@ -32,6 +35,7 @@ class Failure(HexRepr):
             messages.
         standings: What the CPUs were about: at the accesses of a data race (before them a load that
             is outdated by then), else at the end.
+        timeline: The run, for :meth:`save`; ``None``: it was not looked at.
     """
 
     kind: str
@@ -43,6 +47,19 @@ class Failure(HexRepr):
     details: Any = None
     alike: str = ""
     standings: tuple[Standing, ...] = ()
+    timeline: Timeline | None = field(default=None, repr=False, compare=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the run as a file for Perfetto (``.perfetto-trace``): a track a CPU.
+
+        An instruction is a microsecond there. Accesses of a data race, and switches, are instants.
+
+        Raises:
+            UsageError: The file cannot be written, or the run was not looked at (``report=False``).
+        """
+        if self.timeline is None:
+            raise UsageError("the run was not looked at: it was raced with report=False")
+        self.timeline.save(os.fspath(path))
 
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.message}"]

@@ -15,36 +15,12 @@ from typing import NamedTuple
 from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.run_log import RunLog
+from kprobesim.races.seen import Seen
+from kprobesim.races.sequences import Sequences
 
-__all__ = ["Conflict", "HappensBefore", "Seen"]
+__all__ = ["Conflict", "HappensBefore"]
 
 _WORD = 8
-
-
-class Seen(NamedTuple):
-    """An access to memory that CPUs share.
-
-    Attributes:
-        number: Of all accesses in the log.
-        cpu: Whose.
-        step: The instructions of that CPU before.
-        pc: The address of the instruction.
-        physical: Where.
-        size: Bytes.
-        value: What is stored.
-        is_store: Whether it stores.
-        how: What its instruction tells.
-    """
-
-    number: int
-    cpu: int
-    step: int
-    pc: int
-    physical: int
-    size: int
-    value: int
-    is_store: bool
-    how: How
 
 
 class Conflict(NamedTuple):
@@ -104,7 +80,13 @@ class HappensBefore:
             orders: What else orders: before which access of the log, from which CPU, to which one.
             every: Also those of two accesses that may both be marked.
         """
-        yield from _Run(self._kinds, self._cpus, every).look(log, shared, orders)
+        found = _Run(self._kinds, self._cpus, every).look(log, shared, orders)
+        sequences: Sequences | None = None
+        for conflict in found:
+            if sequences is None:
+                sequences = Sequences(log, shared)
+            if not sequences.check(conflict.first, conflict.second):
+                yield conflict
 
 
 class _Run:
@@ -147,10 +129,10 @@ class _Run:
         index, cpu, how = seen.number, seen.cpu, seen.how
         mine = self._clocks[cpu]
         whole = how & (How.ATOMIC | How.UPDATE)
+        changes = not (how & How.ATOMIC and place.value == (mask, seen.value))
         if seen.is_store:
             known = self._before[cpu] if whole else mine
-            same = how & How.ATOMIC and place.value == (mask, seen.value)
-            if not same:
+            if changes:
                 yield from self._against(seen, place, mask, known)
                 yield from self._lost(seen, place, mask)
             self._release(seen, place, mask)
@@ -162,7 +144,7 @@ class _Run:
             self._acquire(mine, place)
             place.loads[cpu] = seen
         mine[cpu] = index
-        if seen.is_store or not whole:
+        if (seen.is_store and changes) or not whole:
             place.last[cpu, mask, how, seen.is_store] = seen
 
     def _acquire(self, mine: list[int], place: _Place) -> None:

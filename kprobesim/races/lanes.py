@@ -6,14 +6,15 @@ exactly, so that a run is the same whenever its slices are. Every load and store
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import EngineError, GuestError, ScheduleError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.signals import signals
-from kprobesim.machine.unicorn.access_log import AccessLog
+from kprobesim.machine.traps_on_their_way import TrapsOnTheirWay
+from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Lane", "Lanes", "Plan", "Run", "Stretch"]
 
 _CHUNK = 1024  # instructions between two looks whether a CPU waits for another one
-_ROUNDS = 12  # of all that wait, until it is a deadlock
+_ROUNDS = 12  # of all that wait, each as it has waited before, until it is a deadlock
+_TURNS = 4096  # of each that waits in ever new ways, until it is one, too
 _MOST = 20_000_000  # instructions of one run
 
 
@@ -139,6 +141,7 @@ class Lanes:
         self.log = AccessLog(machine.engine)
         self.buffers = None if buffers is None else buffers(self.log)
         self.sleeping, self._spins = sleeping, spins
+        self._traps = TrapsOnTheirWay(machine)
         sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         self._pc = machine.engine.layout.pc
@@ -178,9 +181,10 @@ class Lanes:
         for vcpu in self._machine.vcpus:
             vcpu.depth = 1
         try:
-            for index, piece in enumerate(plan(run)):
-                self._slice(run, index, piece, strict=strict)
-            self._finish(run)
+            with self._traps:
+                for index, piece in enumerate(plan(run)):
+                    self._slice(run, index, piece, strict=strict)
+                self._finish(run)
             if self.buffers is not None:
                 self.buffers.settle()
         except GuestError as error:
@@ -239,7 +243,8 @@ class Lanes:
 
     def _finish(self, run: Run) -> None:
         """Let each go on to its end, the one behind that which ran last first."""
-        count, waited = len(self.lanes), 0
+        count, waited, turns = len(self.lanes), 0, 0
+        waits: list[set[Hashable]] = [set() for _ in self.lanes]
         cpu = (run.slices[-1].cpu + 1) % count if run.slices else 0
         while any(lane.at is not None for lane in self.lanes):
             if self.lanes[cpu].at is not None:
@@ -251,11 +256,26 @@ class Lanes:
                 if stretch.steps >= _MOST:
                     run.stuck = [cpu]
                     return
-                waited = waited + 1 if stretch.why == "waits" else 0
-            if waited > _ROUNDS * count:
+                if stretch.why == "waits":
+                    how = self._how_it_waits(stretch)
+                    waited = waited + 1 if how in waits[cpu] else 0
+                    waits[cpu].add(how)
+                else:
+                    waited = 0
+                turns += 1
+            if waited > _ROUNDS * count or turns > _TURNS * count:
                 run.stuck = [n for n, lane in enumerate(self.lanes) if lane.at is not None]
                 return
             cpu = (cpu + 1) % count
+
+    def _how_it_waits(self, stretch: Stretch) -> Hashable:
+        """What is alike where a CPU that ran last has waited without coming further."""
+        stored = {
+            (access.physical, access.value)
+            for access in read_records(self.log.records(stretch.first))
+            if access.is_store
+        }
+        return tuple(self._machine.words[: self._pc + 1]), frozenset(stored)
 
     def _begin(self, number: int) -> None:
         """CPU ``number``, which runs, is about to make its next call, if it has one."""
@@ -301,6 +321,7 @@ class Lanes:
         """Run at most so many instructions, but not beyond a call; whether that is over."""
         machine, lane = self._machine, self.lanes[number]
         engine, words = machine.engine, machine.words
+        self._traps.arrive()
         at = words[self._pc]
         self._marks.append((len(self.log), number, lane.executed))
         status = engine.run(at, most)

@@ -15,7 +15,7 @@ from kprobesim.arch.ordering import Ordering
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.unicorn.access_log import AccessLog, columns, unpack_record
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
-from kprobesim.races.shared import GRAIN
+from kprobesim.races.run_log import GRAIN
 from kprobesim.races.store_buffer import Entry, Pending, StoreBuffer
 from kprobesim.sizes import PAGE
 

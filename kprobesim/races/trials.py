@@ -166,15 +166,20 @@ class Trials:
         self._track(None)
         return self.what, *_digest(self._once(lambda _run: (), strict=False))
 
-    def report(self, failure: Failure) -> Failure:
-        """``failure`` with where its CPUs stand; it costs some runs."""
-        if self._reporter is None or failure.kind in _OVER:
+    def report(self, failure: Failure, trial: Trial | None = None) -> Failure:
+        """``failure`` with where its CPUs stand; it costs some runs.
+
+        Args:
+            failure: Of a run from here.
+            trial: That run; by default it is done again.
+        """
+        if self._reporter is None:
             return failure
-        self._reset()
-        self._track(failure.schedule.slices)
-        run = self.lanes.run(lambda _run: failure.schedule.slices)
-        log = self.lanes.run_log()
-        return self._reporter.complete(failure, run, log, self.lanes, self._reset)
+        if trial is None:
+            slices = failure.schedule.slices
+            self._track(slices)
+            trial = self._once(lambda _run: slices, strict=False)
+        return self._reporter.complete(failure, trial.run, trial.log, self.lanes, self._reset)
 
 
 def _digest(trial: Trial) -> tuple[object, ...]:
