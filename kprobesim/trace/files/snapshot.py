@@ -13,7 +13,12 @@ from kprobesim.trace.trace_array import TraceArray
 
 __all__ = ["SnapshotFile"]
 
-_HELP = b"# echo 0 > snapshot : "
+_HELP = (b"# echo 0 > snapshot : Clears",)
+_CPU_HELP = (
+    b"# echo 0 > snapshot : Invalid",
+    b"# echo 1 > snapshot : Takes a snapshot for this cpu",
+    b"# echo 2 > snapshot : Clears this cpu",
+)
 _FREE, _TAKE = 0, 1
 
 
@@ -47,7 +52,8 @@ class SnapshotFile(Setting):
             return
         state = "allocated" if self._allocated else "freed"
         yield f"# tracer: nop\n#\n#\n# * Snapshot is {state} *\n#\n# Snapshot commands:\n"
-        yield kernel_text(self._image, _HELP) or ""
+        for words in _HELP if part is None else _CPU_HELP:
+            yield kernel_text(self._image, words) or ""
 
     def _do(self, written: str) -> None:
         self._expand()
