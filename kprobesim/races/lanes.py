@@ -18,7 +18,7 @@ from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
-from kprobesim.races.sleeping import Sleeping
+from kprobesim.races.sleeping import Asleep, Sleeping
 from kprobesim.races.spinning import is_spinning
 from kprobesim.races.store_buffer import Pending
 from kprobesim.races.store_buffers import StoreBuffers
@@ -26,6 +26,7 @@ from kprobesim.races.store_buffers import StoreBuffers
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
     from kprobesim.machine.stacks import Stack
+    from kprobesim.machine.system import System
 
 __all__ = ["Lane", "Lanes", "Plan", "Run", "Stretch"]
 
@@ -86,6 +87,7 @@ class Run:
         error: What ended it early.
         error_cpu: On which CPU.
         stuck: The CPUs that wait for each other for ever.
+        told: How many slices a schedule needs, where that is known.
         pending: At the end of each slice, what its CPU could have kept from the others' sight.
     """
 
@@ -95,10 +97,13 @@ class Run:
     error: GuestError | None = None
     error_cpu: int = 0
     stuck: list[int] = field(default_factory=list)
+    told: int | None = None
     pending: list[Pending] = field(default_factory=list)
 
     def schedule(self) -> tuple[Slice, ...]:
         """The slices that matter: all but those at the end that come by themselves."""
+        if self.told is not None:
+            return tuple(self.slices[: self.told])
         kept, count = list(self.slices), len(self.results)
         if self.stuck:  # they take turns for ever, also without being told to
             waits = [piece.why == "waits" for piece in self.stretches]
@@ -124,7 +129,13 @@ class Lanes:
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
         buffers: The CPUs' store buffers; ``None``: all see all at once.
+        most: Instructions of one run.
     """
+
+    most = _MOST
+    sleeping: Asleep
+    buffers: StoreBuffers | None
+    _machine: System
 
     def __init__(
         self,
@@ -137,6 +148,7 @@ class Lanes:
     ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
         self._machine, self._stacks = machine, stacks
+        self._return_address, self._returned = machine.return_address, machine.returned
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
         self.buffers = None if buffers is None else buffers(self.log)
@@ -171,15 +183,7 @@ class Lanes:
         self.sleeping.reset()
         if self.buffers is not None:
             self.buffers.clear()
-        for number, lane in enumerate(self.lanes):
-            lane.executed, lane.results = 0, []
-            self._machine.switch_to(number)
-            self._bases[number].restore()
-            self._begin(number)
-        self._machine.switch_to(0)
-        depths = [vcpu.depth for vcpu in self._machine.vcpus]
-        for vcpu in self._machine.vcpus:
-            vcpu.depth = 1
+        self._start()
         try:
             with self._traps:
                 for index, piece in enumerate(plan(run)):
@@ -190,15 +194,31 @@ class Lanes:
         except GuestError as error:
             run.error, run.error_cpu = error, self._machine.vcpu.number
         finally:
-            for vcpu, depth in zip(self._machine.vcpus, depths, strict=True):
-                vcpu.depth = depth
-            self._machine.switch_to(0)
-        run.results = [lane.results for lane in self.lanes]
+            self._end()
+        run.results = [lane.results for lane in self.lanes if lane.calls]
         return run
+
+    def _start(self) -> None:
+        """Let each CPU be about to make its first call."""
+        for number, lane in enumerate(self.lanes):
+            lane.executed, lane.results = 0, []
+            self._machine.switch_to(number)
+            self._bases[number].restore()
+            self._begin(number)
+        self._machine.switch_to(0)
+        self._depths = [vcpu.depth for vcpu in self._machine.vcpus]
+        for vcpu in self._machine.vcpus:
+            vcpu.depth = 1
+
+    def _end(self) -> None:
+        """The run is over."""
+        for vcpu, depth in zip(self._machine.vcpus, self._depths, strict=True):
+            vcpu.depth = depth
+        self._machine.switch_to(0)
 
     def _slice(self, run: Run, index: int, piece: Slice, *, strict: bool) -> None:
         lane = self.lanes[piece.cpu]
-        if lane.at is None:
+        if lane.at is None and not self._may_run(piece.cpu):
             raise ScheduleError(
                 f"slice {index + 1} of the schedule lets CPU {piece.cpu} run, whose calls are over"
             )
@@ -240,6 +260,10 @@ class Lanes:
         held = self.buffers.keep(steps)
         run.slices[-1] = replace(run.slices[-1], held=held)
         return held
+
+    def _may_run(self, _number: int) -> bool:
+        """Whether a CPU whose calls are over has anything to do."""
+        return False
 
     def _finish(self, run: Run) -> None:
         """Let each go on to its end, the one behind that which ran last first."""
@@ -291,7 +315,7 @@ class Lanes:
     def _go(self, number: int, steps: int, *, waits: bool) -> Stretch:
         """Let CPU ``number`` run for ``steps``; or, if it ``waits``, until it only waits."""
         machine, lane = self._machine, self.lanes[number]
-        machine.switch_to(number)
+        self._switch_to(number)
         if self.buffers is not None:
             self.buffers.enter(number)
         start, first = lane.executed, len(self.log)
@@ -317,6 +341,9 @@ class Lanes:
             self.buffers.settle()  # what is stored is seen some time
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)
 
+    def _switch_to(self, number: int) -> None:
+        self._machine.switch_to(number)
+
     def _run(self, number: int, most: int) -> bool:
         """Run at most so many instructions, but not beyond a call; whether that is over."""
         machine, lane = self._machine, self.lanes[number]
@@ -327,10 +354,10 @@ class Lanes:
         status = engine.run(at, most)
         done = min(engine.counter)
         at = lane.at = words[self._pc]
-        if at == machine.return_address and not status:  # the halt is not the function's
+        if at == self._return_address and not status:  # the halt is not the function's
             status = engine.run(at, 1)
             at = lane.at = words[self._pc]
-        elif at == machine.returned:
+        elif at == self._returned:
             done -= 1
         if status:
             what = engine.describe(status)
@@ -338,7 +365,7 @@ class Lanes:
         if self.buffers is not None:
             self.buffers.ran(lane.executed, self._marks[-1][0], done)
         lane.executed += done
-        if at != machine.returned:
+        if at != self._returned:
             return False
         lane.results.append(int(words[self._result]))
         self._begin(number)
