@@ -182,8 +182,8 @@ class StoreBuffers:
             return
         if self.path.full:
             buffer.drain()
-            for number, writes in stores.items():
-                self._see(Entry(0, before + number - 1, tuple(writes), 0))
+            for number, unseen in stores.items():
+                self._see(Entry(0, before + number - 1, tuple(unseen), 0))
             return
         addresses = self.path.addresses_of(start, min(start + done, self._first))
         self._look_at(addresses)

@@ -87,7 +87,10 @@ def test_a_barrier_of_a_real_kernel_is_missed(real_kernel: CalledKernel) -> None
     k, model = real_kernel, MODELS[real_kernel.arch][-1]
     fifo, data, out = k.alloc(24), k.alloc(8), k.alloc(8)
     k.call("__kfifo_init", fifo, data, 8, 1)
-    calls = {"a": call("__kfifo_in", fifo, b"AB", 2), "b": call("__kfifo_out", fifo, out, 2)}
+    calls: dict[str, Any] = {
+        "a": call("__kfifo_in", fifo, b"AB", 2),
+        "b": call("__kfifo_out", fifo, out, 2),
+    }
 
     def came_whole(results: dict[str, int]) -> bool:
         return k.read(out, results["b"]) == b"AB"[: results["b"]]
