@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from makers.boots import Boots
 
-from kprobesim import BootedKernel, KprobesimError, ScheduleError, UsageError
+from kprobesim import (
+    BootedKernel,
+    GuestFault,
+    GuestTimeout,
+    KprobesimError,
+    ScheduleError,
+    UsageError,
+)
 from kprobesim.boot.boot_schedule import BootSchedule, Part, Tick
 from kprobesim.boot.policy import SwitchPoint
 from kprobesim.boot.random_turns import RandomTurns
@@ -126,6 +133,19 @@ def test_a_bad_policy_is_told_and_the_guest_goes_on(
     before = kernel.time
     kernel.run(seconds=SHORT)
     assert kernel.time == pytest.approx(before + SHORT)
+
+
+def test_errors_tell_the_schedule_that_shows_them_again(kernel: BootedKernel) -> None:
+    told = []
+    for _ in range(2):
+        with pytest.raises(GuestFault, match="schedule: kpb1:") as caught:
+            kernel.call("memcpy", 8, 16, 8, cpu=1)
+        told.append((caught.value.schedule, str(caught.value), kernel.time))
+        kernel.restore_state()
+        kernel.follow_schedule(caught.value.schedule)
+    assert told[0] == told[1]
+    with pytest.raises(GuestTimeout, match="schedule: kpb1:"):
+        kernel.run("never", timeout=0.01)
 
 
 def test_what_cannot_be_is_refused(kernel: BootedKernel) -> None:
