@@ -39,8 +39,8 @@ def conflicts(steps: Sequence[Step], *, every: bool = False) -> list[str]:
     for number, (cpu, pc, kind, address, size, value) in enumerate(steps):
         records += struct.pack("<QQQqII", 1, pc, address, value, size, kind)
         marks.append((number, cpu, number))
-    log, shared = RunLog(records, marks), SharedPlaces()
-    shared.learn(log)
+    log = RunLog(records, marks)
+    shared = SharedPlaces().learn(log)
     found = HappensBefore(Kinds(), 2).conflicts(log, shared.accesses(log), every=every)
     return [conflict.what for conflict in found]
 
