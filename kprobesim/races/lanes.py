@@ -7,6 +7,7 @@ exactly, so that a run is the same whenever its slices are. Every load and store
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -185,7 +186,7 @@ class Lanes:
             self.buffers.clear()
         self._start()
         try:
-            with self._traps:
+            with self._around():
                 for index, piece in enumerate(plan(run)):
                     self._slice(run, index, piece, strict=strict)
                 self._finish(run)
@@ -209,6 +210,10 @@ class Lanes:
         self._depths = [vcpu.depth for vcpu in self._machine.vcpus]
         for vcpu in self._machine.vcpus:
             vcpu.depth = 1
+
+    def _around(self) -> AbstractContextManager[object]:
+        """What holds for the time of a run."""
+        return self._traps
 
     def _end(self) -> None:
         """The run is over."""
