@@ -130,6 +130,7 @@ class Lanes:
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
         buffers: The CPUs' store buffers; ``None``: all see all at once.
+        symbolize: Names the place of an instruction.
         most: Instructions of one run.
     """
 
@@ -152,6 +153,7 @@ class Lanes:
         self._return_address, self._returned = machine.return_address, machine.returned
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
+        self.symbolize = machine.symbolize
         self.buffers = None if buffers is None else buffers(self.log)
         self.sleeping, self._spins = sleeping, spins
         self._traps = TrapsOnTheirWay(machine)

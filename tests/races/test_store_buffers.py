@@ -61,6 +61,7 @@ def test_a_race_of_late_stores_is_found_replayed_and_mended(arch: str, race: Kno
     assert failure is not None and failure.kind == race.kind
     held = [piece for piece in failure.schedule.slices if piece.held]
     assert len(held) == 1 and failure.schedule.preemptions == 0
+    assert failure.late and all("_racy+0x" in each for each in failure.late)
     for _ in range(2):
         (again,) = race.race(kernel, "racy", schedule=str(failure.schedule)).failures
         assert str(again) == str(failure)
