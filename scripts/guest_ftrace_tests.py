@@ -1,6 +1,6 @@
 """What the kernel's own ftrace tests ask of kprobes, asked in a guest with probes of ours beside.
 
-    python scripts/guest_ftrace_tests.py IMAGE BUSYBOX [--alone]
+    python scripts/guest_ftrace_tests.py IMAGE BUSYBOX [--alone] [--cpus N]
 
 The behaviour is that of tools/testing/selftests/ftrace/test.d/kprobe (Linux 6.12), told in our own
 words: a shell script in the guest (``guest_ftrace_tests.sh``) prints one line for each. The guest
@@ -33,7 +33,7 @@ SECONDS = 400
 SCRIPT = Path(__file__).with_suffix(".sh")
 
 
-def run(image: str, initrd: bytes, probed: bool) -> tuple[BootedKernel, Counter[str]]:
+def run(image: str, initrd: bytes, cpus: int, *, probed: bool) -> tuple[BootedKernel, Counter[str]]:
     """Boot, and let the guest test itself."""
     hits: Counter[str] = Counter()
 
@@ -41,7 +41,9 @@ def run(image: str, initrd: bytes, probed: bool) -> tuple[BootedKernel, Counter[
         hits[p.symbol_name or ""] += 1
 
     probes = [Kprobe(name, pre_handler=count, post_handler=count) for name in OURS]
-    kernel = Kernel.boot(image, initrd=initrd, append="quiet", probes=probes if probed else ())
+    kernel = Kernel.boot(
+        image, initrd=initrd, append="quiet", cpus=cpus, probes=probes if probed else ()
+    )
     kernel.run(until=END, timeout=SECONDS)
     return kernel, hits
 
@@ -52,6 +54,7 @@ def main() -> int:
     parser.add_argument("image")
     parser.add_argument("busybox", type=Path)
     parser.add_argument("--alone", action="store_true", help="only without probes of ours")
+    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="of the guest")
     options = parser.parse_args()
     folders = dict.fromkeys(("dev", "proc", "sys", "tmp"), directory())
     initrd = make_cpio(
@@ -62,11 +65,11 @@ def main() -> int:
             "dev/console": character_device(5, 1),
         }
     )
-    alone, _ = run(options.image, initrd, False)
+    alone, _ = run(options.image, initrd, options.cpus, probed=False)
     print(alone.console.text)
     failed = "FAILED" in alone.console.text or not re.search("test .*: ok", alone.console.text)
     if not options.alone:
-        probed, hits = run(options.image, initrd, True)
+        probed, hits = run(options.image, initrd, options.cpus, probed=True)
         same = probed.console.text == alone.console.text and probed.time == alone.time
         print("with probes of ours:", "the same" if same else probed.console.text, dict(hits))
         failed = failed or not same or not all(hits[name] for name in OURS)

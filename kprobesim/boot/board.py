@@ -9,10 +9,9 @@ from typing import NoReturn
 
 from kprobesim.boot.computer import Computer
 from kprobesim.boot.cpu_turns import CpuTurns
+from kprobesim.boot.failing import failure_of
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.hang import Progress
-from kprobesim.boot.missing_config import lacks
-from kprobesim.boot.other_cpus import other_cpus
 from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
 from kprobesim.boot.state import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
@@ -210,24 +209,9 @@ class Board(Computer):
             if turns is not None and turns.ends is not None:
                 due.append(turns.ends)
             limit = clock.limit_until(min(due, default=None), _SLICE)
-            clock.begin()
-            try:
-                status = engine.run(words[pc], limit, holding=is_alone())
-            except BaseException:
-                machine.vcpu.abandon_hit()
-                raise
-            finally:
-                clock.end()
-            if self._panicked:
-                self._panicked = False
-                self.panics.forget()
-                self.fail(GuestPanic, panic_line(self.console))
-            if self._request is not None:
-                return self._take_request(self._request)
-            if status in _UNMAPPED:
-                self._fail_without_device()
-            if status:
-                self.fail(BootError, f"the emulator gave up: {engine.describe(status)}")
+            ended = self._execute(limit)
+            if ended is not None:
+                return ended
             self._watch_progress()
             if not pauses.wanted and count[0] <= count[1] and self.halted_at(words[pc]):
                 if turns is not None:
@@ -235,6 +219,40 @@ class Board(Computer):
                 elif not self.update_interrupts():
                     self._idle(ends_at)
         return self._ended
+
+    def _execute(self, limit: int) -> StopReason | None:
+        """Let the engine run, and look at what has come of it: why the run ends, if it does."""
+        machine, engine, clock = self.machine, self.machine.engine, self.clock
+        clock.begin()
+        try:
+            status = engine.run(engine.words[engine.layout.pc], limit, holding=is_alone())
+        except BaseException:
+            machine.vcpu.abandon_hit()
+            raise
+        finally:
+            clock.end()
+        if self._panicked:
+            self._panicked = False
+            self.panics.forget()
+            self.fail(GuestPanic, panic_line(self.console))
+        if self._request is not None:
+            return self._take_request(self._request)
+        if status in _UNMAPPED:
+            self._fail_without_device()
+        if status:
+            self.fail(BootError, f"the emulator gave up: {engine.describe(status)}")
+        return None
+
+    def run_slice(self, most: int) -> StopReason | None:
+        """Of several CPUs: let the one that runs execute so much, or until a timer is due."""
+        self.update_interrupts()
+        ended = self._execute(self.clock.limit_until(self.next_event(), most))
+        count, limit = self.machine.engine.counter
+        if self.pauses.wanted:
+            self._meanwhile(self.pauses)
+        elif count <= limit and self.turns is not None and self.halted_at(self.machine.regs.ip):
+            self.turns.halt()
+        return ended
 
     def _meanwhile(self, pauses: Pauses) -> None:
         """Do what the run has paused for, which may let the guest run itself."""
@@ -364,26 +382,7 @@ class Board(Computer):
 
     def fail(self, error: type[BootError], headline: str) -> NoReturn:
         """Raise ``error`` with the place, the call trace and the console's tail."""
-        machine = self.machine
-        cpu, regs = machine.vcpu.number, machine.regs.copy()
-        trace, others = machine.unwind(regs), other_cpus(self, cpu)
-        panic = panic_in_trace(trace)
-        if panic is None and error in (GuestPanic, GuestHang):
-            for other in others:
-                if panic_in_trace(other.trace) is not None:
-                    cpu, trace = other.number, list(other.trace)
-                    regs, others = machine.vcpus[cpu].saved_regs(), other_cpus(self, cpu)
-                    panic = panic_in_trace(trace)
-                    break
-        place = machine.symbolize(regs.ip)
-        if error is GuestHang and panic is not None:
-            error, headline = GuestPanic, panic_line(self.console)
-        if error is GuestPanic and panic is not None:
-            trace = trace[panic:]  # what panic() called only prints, or waits for ever
-            place = trace[0].removeprefix("? ")
-        hints = lacks(self.image, self.append, silent=not self.console.output.strip())
-        schedule = "" if self.turns is None else self.turns.schedule_text()
-        raise error(headline, regs, place, trace, self.console.tail(), hints, cpu, others, schedule)
+        raise failure_of(self, error, headline)
 
     def _watch_console(self, data: bytes) -> None:
         output = self.console.output
@@ -397,4 +396,4 @@ class Board(Computer):
             self.clock.stop_run()
 
 
-signals.boundaries.add(Board._run_until.__code__)
+signals.boundaries.add(Board._execute.__code__)

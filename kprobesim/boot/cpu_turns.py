@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +128,9 @@ class CpuTurns(Saved):
         """A state was loaded: schedules begin there."""
         if isinstance(self._policy, Recorded):
             self._policy = self._policy.last
+        self._spins.take()  # of the guest that was
         now = self._began_at = self._board.clock.now()
-        self._origin, self._at_place = None, False
+        self._origin, self._at_place = self._state_check(), False
         self._trail = Trail(now, policy_text(self._policy))
         self._waits = [None] * len(self.on)
 
@@ -261,7 +263,7 @@ class CpuTurns(Saved):
             number, blocks = self._pick(self._point(now, last, runnable, spun=spun))
             if not self._patient:
                 self._spinning.turn_ended(last, now - self._began, spun=spun)
-            self._switch(number)
+            self.switch_to(number)
             self._begin(now, blocks, runnable)
         elif self._ends is None and len(runnable) > 1:
             blocks = self._blocks()
@@ -345,11 +347,28 @@ class CpuTurns(Saved):
         """
         running = self.running
         for number in (running, *(n for n in range(len(self.on)) if n != running and self.on[n])):
-            self._switch(number)
+            self.switch_to(number)
             yield number
-        self._switch(running)
+        self.switch_to(running)
 
-    def _switch(self, number: int) -> None:
+    @contextmanager
+    def alone(self, number: int) -> Iterator[None]:
+        """Between two runs: CPU ``number`` runs, and no other one until the block ends.
+
+        Then the one goes on that runs now.
+        """
+        stopped, outer = self.running, self.only
+        self.only = number
+        self.switch_to(number)
+        try:
+            yield
+        finally:
+            self.only = outer
+            self.switch_to(stopped)
+            self._ends = self._board.clock.now() + self._blocks() * BLOCK_NS
+
+    def switch_to(self, number: int) -> None:
+        """Between two runs: let CPU ``number`` be the one that runs."""
         board = self._board
         if number != self.running:
             board.leaving()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,19 +23,31 @@ from kprobesim.kernel.arguments import (
 )
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.on_demand import LateNames
+from kprobesim.kernel.racing import Racing
 from kprobesim.kernel.running import Running, Until
+from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
 
 if TYPE_CHECKING:  # read when first asked for
+    from contextlib import ExitStack
+    from pathlib import Path
+
     from kprobesim.boot.fork_state import Forks
     from kprobesim.inside.allocator import GuestAllocator
+    from kprobesim.inside.arrivals import Arrivals
     from kprobesim.inside.calls import GuestCalls
     from kprobesim.inside.cpu_context import Standing
+    from kprobesim.inside.lane_calls import LaneCalls
     from kprobesim.inside.modules import GuestModules
     from kprobesim.inside.tasks import Task, Tasks
+    from kprobesim.kernel.between import Between
+    from kprobesim.kernel.booted_races import BootedRaces
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.kprobes.model import Model
+    from kprobesim.races.memory_order import MemoryOrder
+    from kprobesim.races.planned import PlannedCall
+    from kprobesim.races.trials import Trials
     from kprobesim.types.btf import Btf
     from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -48,7 +60,7 @@ WhichModel: TypeAlias = "Model | Callable[[], Model | None] | None"
 _STEPS = 1000  # of one hit: a REP instruction takes many
 
 
-class BootedKernel(Running, Kernel):
+class BootedKernel(Running, Kernel, Racing):
     """A kernel on a board of its own: one CPU, RAM, timer, interrupts and a serial console.
 
     Time is virtual, so two boots print the same text, time stamps included. Probes are hooks that
@@ -238,12 +250,44 @@ class BootedKernel(Running, Kernel):
 
     @cached_property
     def _calls(self) -> GuestCalls:
-        from kprobesim.inside.arrivals import Arrivals
+        return self.new_calls()
+
+    def new_calls(self) -> GuestCalls:
+        """Who makes calls, each on a way of its own: one may be called while another waits."""
         from kprobesim.inside.calls import GuestCalls
+
+        return GuestCalls(self.board, self.image, self._standing, self._new_arrivals())
+
+    def new_lane_calls(self) -> LaneCalls:
+        """Who makes the calls of one CPU in a race."""
+        from kprobesim.inside.lane_calls import LaneCalls
+
+        return LaneCalls(self.board, self.image, self._standing, self._new_arrivals())
+
+    def _new_arrivals(self) -> Arrivals:
+        from kprobesim.inside.arrivals import Arrivals
         from kprobesim.kernel.noticing import Probes
 
-        arrivals = Arrivals(self.board, self._forks, Probes(self.kprobes))
-        return GuestCalls(self.board, self.image, self._standing, arrivals)
+        return Arrivals(self.board, self._forks, Probes(self.kprobes))
+
+    @cached_property
+    def _races(self) -> BootedRaces:
+        from kprobesim.kernel.booted_races import BootedRaces
+
+        return BootedRaces(self, self._memory)
+
+    def _trials(
+        self,
+        plan: Mapping[str, Sequence[PlannedCall]],
+        invariant: Callable[[dict[str, Any]], object] | None,
+        data_races: bool | str,
+        memory: MemoryOrder | None,
+        debug: Path | None,
+    ) -> tuple[Trials, ExitStack]:
+        return self._races.trials(plan, invariant, data_races, memory)
+
+    def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
+        return self._races.between(place, call, on, times)
 
     @cached_property
     def _memory(self) -> GuestAllocator:
@@ -297,7 +341,9 @@ class BootedKernel(Running, Kernel):
             result = calls.call(
                 target, values, timeout=timeout, max_instructions=max_instructions, cpu=cpu
             )
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, GuestStop):
+                self._tell_schedule(error)
             give_back(lent, self._memory, failed=True)
             raise
         give_back(lent, self._memory)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # read when first asked for
     from contextlib import ExitStack
     from pathlib import Path
 
+    from kprobesim.kernel.between import Between
     from kprobesim.kernel.called_races import CalledRaces
     from kprobesim.kernel.called_runs import CalledRuns
     from kprobesim.races.memory_order import MemoryOrder
@@ -348,6 +349,9 @@ class CalledKernel(Kernel, Racing):
         debug: Path | None,
     ) -> tuple[Trials, ExitStack]:
         return self._races.trials(plan, invariant, data_races, memory, debug)
+
+    def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
+        return self._races.between(place, call, on, times)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""

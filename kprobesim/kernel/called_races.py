@@ -9,11 +9,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.source_lines import SourceLines, open_source_lines
 from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
+from kprobesim.races.judging import judge_results
 from kprobesim.races.lanes import Lane, Lanes, Run
 from kprobesim.races.memory_order import ORDERINGS, MemoryOrder
 from kprobesim.races.places import DataPlaces
@@ -23,9 +25,10 @@ from kprobesim.races.schedule import Schedule
 from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.store_buffers import StoreBuffers
 from kprobesim.races.trials import Trials
-from kprobesim.unbooted.more_cpus import MoreCpus
+from kprobesim.unbooted.more_cpus import MOST_CPUS, MoreCpus
 
 if TYPE_CHECKING:
+    from kprobesim.kernel.between import Between
     from kprobesim.kernel.called import CalledKernel
     from kprobesim.kernel.called_memory import CalledMemory
     from kprobesim.machine.ram_image import RamImage
@@ -43,6 +46,18 @@ class CalledRaces:
         """Have one CPU yet."""
         self._kernel, self._memory = kernel, memory
         self._cpus = MoreCpus(kernel.machine, kernel.image)
+
+    def between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
+        """See :meth:`~kprobesim.kernel.racing.Racing.between`."""
+        from kprobesim.kernel.called_between import CalledBetween
+
+        if type(on) is not int or not 0 <= on < MOST_CPUS:
+            raise UsageError(
+                f"on={on!r}: a kernel that is called has the CPUs 0 to {MOST_CPUS - 1}"
+            )
+        self._kernel.machine.check_idle()
+        self._cpus.prepare(max(on + 1, 2))
+        return CalledBetween(self._kernel, self._memory, place, call, on, times)
 
     def trials(
         self,
@@ -180,17 +195,4 @@ class _Judge:
         new = self._kernel.warnings[self._warned :]
         if new:
             return Failure("warning", str(new[0]), schedule, trace=new[0].trace)
-        if self._invariant is None:
-            return None
-        results = {
-            name: values[0] if len(calls) == 1 else values
-            for (name, calls), values in zip(self._plan.items(), run.results, strict=True)
-        }
-        try:
-            told = self._invariant(results)
-        except AssertionError as error:
-            told = str(error) or "an assertion of the invariant fails"
-        if told is None or told is True:
-            return None
-        text = told if isinstance(told, str) else f"the invariant does not hold: {results}"
-        return Failure("invariant", text, schedule, details=results, alike="invariant")
+        return judge_results(self._invariant, self._plan, run, schedule)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.errors import ScheduleError, UsageError
 from kprobesim.machine.signals import signals
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from kprobesim.image import SymbolTable
+    from kprobesim.kernel.base import Kernel
+    from kprobesim.kernel.between import Between
     from kprobesim.machine.system import System
     from kprobesim.races.exploration import Exploration
     from kprobesim.races.exploring import Explore
@@ -50,6 +52,7 @@ class Racing(ABC):
         schedule: str | None = None,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
+        report: bool = True,
         memory: str | None = None,
         delay: Sequence[str] | str | None = None,
         debug: str | os.PathLike[str] | None = None,
@@ -74,6 +77,9 @@ class Racing(ABC):
             data_races: Whether two accesses of one place that nothing orders are a failure. Those
                 that may both be marked (``READ_ONCE()``, ``WRITE_ONCE()``), as single aligned loads
                 and stores of up to 8 bytes are, are told only with "all".
+            report: Whether a failure tells where each CPU stood, who called it, and which locks it
+                held: its run is done again for that, with the handlers of probes. (Of an invariant
+                that does not hold, and of a warning, there is nothing to look for.)
             memory: How late CPUs see each other's stores: at once, or "tso" (in the order in which
                 they were made, as on x86-64) or "weak" (in any order that barriers and releases
                 leave open, as on ARM64), until a barrier. A hold counts as a preemption.
@@ -122,7 +128,11 @@ class Racing(ABC):
                     alone = nullcontext(Alone(trials))
                     with alone if crew is None else crew.team(trials, turn.deliver) as team:
                         return explore_all(
-                            team, chosen, most_failures=most_failures, progress=progress
+                            team,
+                            chosen,
+                            most_failures=most_failures,
+                            report=report,
+                            progress=progress,
                         )
                 if (parsed.what, parsed.cpus) != (trials.what, len(programs)):
                     raise ScheduleError(
@@ -130,7 +140,10 @@ class Racing(ABC):
                         "arguments"
                     )
                 trial = trials.follow(parsed.slices, strict=True)
-                return Exploration(1, [trials.report(failure) for failure in trial.failures])
+                failures = trial.failures
+                if report:
+                    failures = [trials.report(failure, trial) for failure in failures]
+                return Exploration(1, [*failures])
 
     def open_race(
         self,
@@ -188,6 +201,45 @@ class Racing(ABC):
     def _address_of(self, name: str) -> int | None:
         found = self.symbols.candidates(name)
         return found[0].address if found else None
+
+    def between(self, place: str, *, run: PlannedCall, on: int = 1, times: int = 1) -> Between:
+        """Make a call on CPU ``on`` whenever another one is about to execute an instruction.
+
+        ``with k.between("f+0x1c", run=call("g"), on=1): k.call("f")`` forces that window of a race:
+        CPU 0 comes to the instruction, CPU 1 calls ``g`` to its end, and CPU 0 goes on.
+
+        Args:
+            place: The instruction: "f", "f+0x1c" or an address in hex.
+            run: What is called, ``call("g", ...)``; its arguments live as long as the block.
+            on: The CPU that makes the call.
+            times: How often, at most.
+
+        Returns:
+            A context manager, whose ``results`` are what the calls have returned. Its end raises
+            :class:`UsageError` if there was none.
+
+        Raises:
+            SymbolError: There is no such function.
+            UsageError: No instruction begins there, or there is no such CPU.
+
+        Within the block :class:`GuestTimeout` is raised where ``g`` waits for the CPU that stands
+        still, and whatever else ends a call.
+        """
+        from kprobesim.kernel.switch_places import instruction_at
+        from kprobesim.races.planned import PlannedCall
+
+        if not isinstance(run, PlannedCall):
+            raise UsageError(f"run={run!r} is no call: write run=call('g', ...)")
+        if type(times) is not int or times < 1:
+            raise UsageError(f"times={times!r}: give a positive number")
+        if not isinstance(place, str):
+            raise UsageError(f"{place!r} is no place: write 'f', 'f+0x1c' or '0xADDRESS'")
+        address = instruction_at(cast("Kernel", self), place)
+        return self._between((place, address), run, on, times)
+
+    @abstractmethod
+    def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
+        """What :meth:`between` gives."""
 
     @abstractmethod
     def _trials(

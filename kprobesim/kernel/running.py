@@ -10,7 +10,7 @@ from kprobesim.boot.board import Board
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
-from kprobesim.machine.faults import GuestTimeout
+from kprobesim.machine.faults import GuestStop, GuestTimeout
 from kprobesim.machine.turn import in_turn
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kprobesim.boot.policy import Policy
     from kprobesim.boot.stops import StopsAt
     from kprobesim.kernel.booted import BootedKernel
+    from kprobesim.kernel.interrupt_at import InterruptAt
     from kprobesim.machine.system import System
 
 __all__ = ["Running", "Until"]
@@ -112,12 +113,14 @@ class Running:
         if reason.kind is Stop.TIMEOUT:
             machine = self.machine
             regs = machine.regs.copy()
-            raise GuestTimeout(
+            error = GuestTimeout(
                 f"{reason} before {what}; the guest can go on, see timeout=",
                 regs,
                 machine.symbolize(regs.ip),
                 machine.unwind(regs),
             )
+            self._tell_schedule(error)
+            raise error
 
     def stop(self) -> None:
         """Let :meth:`run` return at the next block of code; the guest can go on from there.
@@ -165,6 +168,11 @@ class Running:
         """
         return self._turns().schedule()
 
+    def _tell_schedule(self, error: GuestStop) -> None:
+        """Let ``error`` say how several CPUs have run."""
+        if self.board.turns is not None:
+            error.tell_schedule(self.board.turns.schedule_text())
+
     def _turns(self) -> CpuTurns:
         turns = self.board.turns
         if turns is None:
@@ -174,10 +182,17 @@ class Running:
     def follow_schedule(self, schedule: str) -> None:
         """As :meth:`run` with ``schedule``, for runs that come."""
         from kprobesim.boot.boot_schedule import BootSchedule
+        from kprobesim.kernel.interrupt_at import InterruptAt
 
         turns = self._turns()
-        turns.follow(BootSchedule.parse(schedule))
+        parsed = BootSchedule.parse(schedule)
+        turns.follow(parsed)
         self._watch_places(turns, self._places_of(turns.policy))
+        if self._ticks is not None:
+            self._ticks.close()
+        expected = frozenset(parsed.ticks)
+        places = {tick.address for tick in expected}
+        self._ticks = InterruptAt(self.board, places, expected.__contains__) if places else None
 
     def _places_of(self, policy: object) -> list[int]:
         from kprobesim.kernel.switch_places import switch_places
@@ -198,3 +213,36 @@ class Running:
         )
 
     _switches: StopsAt | None = None
+    _ticks: InterruptAt | None = None
+
+    # -- interrupts --------------------------------------------------------------------------------
+
+    def interrupt_at(self, place: str, *, times: int = 1) -> InterruptAt:
+        """Let a timer's interrupt come right before an instruction, whichever CPU executes it.
+
+        The guest's time passes there until its next timer is due. Several CPUs' :attr:`schedule`
+        holds it; one CPU comes there again in each run, anyway. Kernels that are called have no
+        interrupts.
+
+        Args:
+            place: The instruction: "f", "f+0x1c" or an address in hex.
+            times: How often, at most.
+
+        Returns:
+            What ends it by ``close()``, or as a context manager; its ``times`` are when they came.
+
+        Raises:
+            SymbolError: There is no such function.
+            UsageError: No instruction begins there.
+        """
+        from kprobesim.kernel.interrupt_at import InterruptAt
+        from kprobesim.kernel.switch_places import instruction_at
+
+        if type(times) is not int or times < 1:
+            raise UsageError(f"times={times!r}: give a positive number")
+        made = InterruptAt(
+            self.board,
+            [instruction_at(self._kernel, place)],
+            lambda _: len(made.times) < times,
+        )
+        return made

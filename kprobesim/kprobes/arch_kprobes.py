@@ -83,7 +83,7 @@ class ArchKprobes:
     ``fatal``: the states in which another hit is a BUG. ``saves_flags_at_hit``: stepping gives back
     the masked flags of the hit, whatever a pre_handler has made of them; else those that it left.
     ``nesting_saves_flags``: they are remembered with the outer hit. ``vanished``: what a breakpoint
-    without a probe means.
+    without a probe means. ``syncs``: who takes one out waits for the traps of other CPUs.
     """
 
     isa: Architecture
@@ -95,6 +95,7 @@ class ArchKprobes:
     saves_flags_at_hit: bool
     nesting_saves_flags: bool
     vanished: Vanished
+    syncs: bool
     bug_file: str
     is_breakpoint: Callable[[bytes], bool]
     prepare: Callable[[Site, Read, Read, int], ArchInsn]
@@ -154,6 +155,7 @@ def _x86_64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) 
         saves_flags_at_hit=True,
         nesting_saves_flags=True,
         vanished=x86.vanished,
+        syncs=x86.syncs,
         bug_file="arch/x86/kernel/kprobes/core.c",
         is_breakpoint=lambda code: code[0] == x86_64.INT3,
         prepare=prepare,
@@ -195,6 +197,7 @@ def _arm64(image: KernelImage, stepping: Stepping, model: Model, strict: bool) -
         saves_flags_at_hit=False,
         nesting_saves_flags=model.arm64.nesting_saves_daif or not strict,
         vanished=model.arm64.vanished,
+        syncs=model.arm64.syncs,
         bug_file="arch/arm64/kernel/probes/kprobes.c",
         is_breakpoint=lambda code: brk_imm(int.from_bytes(code, "little")) is not None,
         prepare=prepare,

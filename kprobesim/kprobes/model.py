@@ -62,6 +62,8 @@ class X86Model:
     """Behind an ENDBR the function's entry is four bytes on."""
     vanished: Vanished
     """What a breakpoint without a probe means."""
+    syncs: bool
+    """Who takes a breakpoint out waits for other CPUs' traps (text_poke_sync(), 5.5)."""
     blacklist: tuple[str, ...]
     """Sections refused besides those of all architectures."""
 
@@ -93,6 +95,8 @@ class Arm64Model:
     """The saved DAIF bits are remembered with the outer hit."""
     vanished: Vanished
     """What a BRK #4 without a probe means."""
+    syncs: ClassVar = True
+    """Who takes a BRK out waits for other CPUs' traps (aarch64_insn_patch_text())."""
     blacklist: tuple[str, ...]
     """Sections refused besides those of all architectures."""
 
@@ -184,6 +188,7 @@ _2_6 = Model(
         refuse_inside_ftrace=False,
         skip_endbr=False,
         vanished="retry if gone",
+        syncs=False,
         blacklist=(_ENTRY,),
     ),
     arm64=Arm64Model(
@@ -228,7 +233,7 @@ _5_10 = replace(
     name="5.10",
     blacklist=(_KPROBES_TEXT, _NOINSTR),
     refuse_static_calls=True,
-    x86=replace(_5_4.x86, blacklist=(_ENTRY,)),
+    x86=replace(_5_4.x86, blacklist=(_ENTRY,), syncs=True),
     arm64=replace(_5_4.arm64, refuse_unknown_hints=True),
 )
 

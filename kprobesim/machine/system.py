@@ -74,6 +74,8 @@ class System:
         vcpu: The one that runs, or ran last: the engine's registers are its.
         number_word: The number of that one, for compiled code.
         on_new_vcpu: Who hears of each CPU that is added.
+        sync_cpus: Code has changed: waits for the traps that are on their way to other CPUs, as an
+            interrupt to each does. Where traps are taken at once there are none.
         online: How many of them are switched on.
         turn: Who uses the system now.
     """
@@ -95,6 +97,7 @@ class System:
         self.vcpu = Vcpu(self, 0, engine, cpu)
         self.vcpus = [self.vcpu]
         self.on_new_vcpu: list[Callable[[Vcpu], object]] = []
+        self.sync_cpus: Callable[[], None] = lambda: None
         self.online: Callable[[], int] = lambda: len(self.vcpus)
         self.number_word = (ctypes.c_uint64 * 1)()
         self._per_cpu: list[tuple[Any, list[bytes]]] = []

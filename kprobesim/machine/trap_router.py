@@ -111,6 +111,11 @@ class TrapRouter:
 
         return route, select
 
+    def take_breakpoint(self) -> None:
+        """The trap of a breakpoint that the CPU came to earlier is taken now."""
+        if not any(claims() for claims in self.breakpoint):
+            self._pass_on(self._vcpu.cpu.breakpoint_vector)
+
     def stepped(self) -> None:
         """A client of a code hook has done an instruction that is single-stepped: trap behind it.
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
-from kprobesim.races.happens_before import Conflict, HappensBefore, Seen
+from kprobesim.races.happens_before import Conflict, HappensBefore
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule
+from kprobesim.races.seen import Seen
 
 __all__ = ["KIND", "DataRaces"]
 

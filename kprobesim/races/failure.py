@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from kprobesim.errors import UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.html import preformatted
 from kprobesim.machine.faults import GuestStop
 from kprobesim.races.lanes import Run
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.standing import Standing
+from kprobesim.races.timeline import Timeline
 
 __all__ = ["Failure", "failure_of_run"]
 
@@ -32,6 +35,8 @@ class Failure(HexRepr):
             messages.
         standings: What the CPUs were about: at the accesses of a data race (before them a load that
             is outdated by then), else at the end.
+        timeline: The run, for :meth:`save`; ``None``: it was not looked at.
+        late: Which stores other CPUs have seen late, in the order of the slices.
     """
 
     kind: str
@@ -43,12 +48,27 @@ class Failure(HexRepr):
     details: Any = None
     alike: str = ""
     standings: tuple[Standing, ...] = ()
+    timeline: Timeline | None = field(default=None, repr=False, compare=False)
+    late: tuple[str, ...] = ()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the run as a file for Perfetto (``.perfetto-trace``): a track a CPU.
+
+        An instruction is a microsecond there. Accesses of a data race, and switches, are instants.
+
+        Raises:
+            UsageError: The file cannot be written, or the run was not looked at (``report=False``).
+        """
+        if self.timeline is None:
+            raise UsageError("the run was not looked at: it was raced with report=False")
+        self.timeline.save(os.fspath(path))
 
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.message}"]
         if not self.standings:
             lines += [f"  {line}" for line in self.trace]
         lines += [f"  {line}" for each in self.standings for line in each.lines()]
+        lines += [f"  seen late: {each}" for each in self.late]
         lines.append(f"schedule: {self.schedule}  ({self.schedule.describe() or 'one by one'})")
         return "\n".join(lines)
 
@@ -66,6 +86,7 @@ class Failure(HexRepr):
             "trace": list(self.trace),
             "error": None if self.error is None else str(self.error),
             "standings": [each.as_dict() for each in self.standings],
+            "late": list(self.late),
         }
 
 

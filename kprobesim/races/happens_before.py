@@ -15,36 +15,12 @@ from typing import NamedTuple
 from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.run_log import RunLog
+from kprobesim.races.seen import Seen
+from kprobesim.races.sequences import Sequences
 
-__all__ = ["Conflict", "HappensBefore", "Seen"]
+__all__ = ["Conflict", "HappensBefore"]
 
 _WORD = 8
-
-
-class Seen(NamedTuple):
-    """An access to memory that CPUs share.
-
-    Attributes:
-        number: Of all accesses in the log.
-        cpu: Whose.
-        step: The instructions of that CPU before.
-        pc: The address of the instruction.
-        physical: Where.
-        size: Bytes.
-        value: What is stored.
-        is_store: Whether it stores.
-        how: What its instruction tells.
-    """
-
-    number: int
-    cpu: int
-    step: int
-    pc: int
-    physical: int
-    size: int
-    value: int
-    is_store: bool
-    how: How
 
 
 class Conflict(NamedTuple):
@@ -66,9 +42,10 @@ class Conflict(NamedTuple):
 class _Place:
     """What is known of eight bytes."""
 
-    __slots__ = ("clock", "last", "loads", "mask", "value")
+    __slots__ = ("clock", "last", "loads", "mask", "owner", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: int) -> None:
+        self.owner = owner  # the only CPU that has used it so far; -1: there are more
         self.last: dict[tuple[int, int, int, bool], Seen] = {}
         self.loads: dict[int, Seen] = {}
         self.clock: list[int] | None = None
@@ -104,7 +81,13 @@ class HappensBefore:
             orders: What else orders: before which access of the log, from which CPU, to which one.
             every: Also those of two accesses that may both be marked.
         """
-        yield from _Run(self._kinds, self._cpus, every).look(log, shared, orders)
+        found = _Run(self._kinds, self._cpus, every).look(log, shared, orders)
+        sequences: Sequences | None = None
+        for conflict in found:
+            if sequences is None:
+                sequences = Sequences(log, shared)
+            if not sequences.check(conflict.first, conflict.second):
+                yield conflict
 
 
 class _Run:
@@ -143,14 +126,17 @@ class _Run:
     def _one(self, seen: Seen, number: int, mask: int) -> Iterator[Conflict]:
         place = self._places.get(number)
         if place is None:
-            place = self._places[number] = _Place()
+            place = self._places[number] = _Place(seen.cpu)
         index, cpu, how = seen.number, seen.cpu, seen.how
+        alone = place.owner == cpu
+        if not alone:
+            place.owner = -1
         mine = self._clocks[cpu]
         whole = how & (How.ATOMIC | How.UPDATE)
+        changes = not (how & How.ATOMIC and place.value == (mask, seen.value))
         if seen.is_store:
             known = self._before[cpu] if whole else mine
-            same = how & How.ATOMIC and place.value == (mask, seen.value)
-            if not same:
+            if changes and not alone:
                 yield from self._against(seen, place, mask, known)
                 yield from self._lost(seen, place, mask)
             self._release(seen, place, mask)
@@ -158,11 +144,12 @@ class _Run:
             self._before[cpu] = mine[:]
             self._acquire(mine, place)
         else:
-            yield from self._against(seen, place, mask, mine)
-            self._acquire(mine, place)
+            if not alone:
+                yield from self._against(seen, place, mask, mine)
+                self._acquire(mine, place)
             place.loads[cpu] = seen
         mine[cpu] = index
-        if seen.is_store or not whole:
+        if (seen.is_store and changes) or not whole:
             place.last[cpu, mask, how, seen.is_store] = seen
 
     def _acquire(self, mine: list[int], place: _Place) -> None:

@@ -6,18 +6,20 @@ exactly, so that a run is the same whenever its slices are. Every load and store
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import EngineError, GuestError, ScheduleError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.signals import signals
-from kprobesim.machine.unicorn.access_log import AccessLog
+from kprobesim.machine.traps_on_their_way import TrapsOnTheirWay
+from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
-from kprobesim.races.sleeping import Sleeping
+from kprobesim.races.sleeping import Asleep, Sleeping
 from kprobesim.races.spinning import is_spinning
 from kprobesim.races.store_buffer import Pending
 from kprobesim.races.store_buffers import StoreBuffers
@@ -25,11 +27,13 @@ from kprobesim.races.store_buffers import StoreBuffers
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
     from kprobesim.machine.stacks import Stack
+    from kprobesim.machine.system import System
 
 __all__ = ["Lane", "Lanes", "Plan", "Run", "Stretch"]
 
 _CHUNK = 1024  # instructions between two looks whether a CPU waits for another one
-_ROUNDS = 12  # of all that wait, until it is a deadlock
+_ROUNDS = 12  # of all that wait, each as it has waited before, until it is a deadlock
+_TURNS = 4096  # of each that waits in ever new ways, until it is one, too
 _MOST = 20_000_000  # instructions of one run
 
 
@@ -84,6 +88,7 @@ class Run:
         error: What ended it early.
         error_cpu: On which CPU.
         stuck: The CPUs that wait for each other for ever.
+        told: How many slices a schedule needs, where that is known.
         pending: At the end of each slice, what its CPU could have kept from the others' sight.
     """
 
@@ -93,10 +98,13 @@ class Run:
     error: GuestError | None = None
     error_cpu: int = 0
     stuck: list[int] = field(default_factory=list)
+    told: int | None = None
     pending: list[Pending] = field(default_factory=list)
 
     def schedule(self) -> tuple[Slice, ...]:
         """The slices that matter: all but those at the end that come by themselves."""
+        if self.told is not None:
+            return tuple(self.slices[: self.told])
         kept, count = list(self.slices), len(self.results)
         if self.stuck:  # they take turns for ever, also without being told to
             waits = [piece.why == "waits" for piece in self.stretches]
@@ -122,7 +130,14 @@ class Lanes:
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
         buffers: The CPUs' store buffers; ``None``: all see all at once.
+        symbolize: Names the place of an instruction.
+        most: Instructions of one run.
     """
+
+    most = _MOST
+    sleeping: Asleep
+    buffers: StoreBuffers | None
+    _machine: System
 
     def __init__(
         self,
@@ -135,10 +150,13 @@ class Lanes:
     ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
         self._machine, self._stacks = machine, stacks
+        self._return_address, self._returned = machine.return_address, machine.returned
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
+        self.symbolize = machine.symbolize
         self.buffers = None if buffers is None else buffers(self.log)
         self.sleeping, self._spins = sleeping, spins
+        self._traps = TrapsOnTheirWay(machine)
         sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         self._pc = machine.engine.layout.pc
@@ -168,33 +186,46 @@ class Lanes:
         self.sleeping.reset()
         if self.buffers is not None:
             self.buffers.clear()
+        self._start()
+        try:
+            with self._around():
+                for index, piece in enumerate(plan(run)):
+                    self._slice(run, index, piece, strict=strict)
+                self._finish(run)
+            if self.buffers is not None:
+                self.buffers.settle()
+        except GuestError as error:
+            run.error, run.error_cpu = error, self._machine.vcpu.number
+        finally:
+            self._end()
+        run.results = [lane.results for lane in self.lanes if lane.calls]
+        return run
+
+    def _start(self) -> None:
+        """Let each CPU be about to make its first call."""
         for number, lane in enumerate(self.lanes):
             lane.executed, lane.results = 0, []
             self._machine.switch_to(number)
             self._bases[number].restore()
             self._begin(number)
         self._machine.switch_to(0)
-        depths = [vcpu.depth for vcpu in self._machine.vcpus]
+        self._depths = [vcpu.depth for vcpu in self._machine.vcpus]
         for vcpu in self._machine.vcpus:
             vcpu.depth = 1
-        try:
-            for index, piece in enumerate(plan(run)):
-                self._slice(run, index, piece, strict=strict)
-            self._finish(run)
-            if self.buffers is not None:
-                self.buffers.settle()
-        except GuestError as error:
-            run.error, run.error_cpu = error, self._machine.vcpu.number
-        finally:
-            for vcpu, depth in zip(self._machine.vcpus, depths, strict=True):
-                vcpu.depth = depth
-            self._machine.switch_to(0)
-        run.results = [lane.results for lane in self.lanes]
-        return run
+
+    def _around(self) -> AbstractContextManager[object]:
+        """What holds for the time of a run."""
+        return self._traps
+
+    def _end(self) -> None:
+        """The run is over."""
+        for vcpu, depth in zip(self._machine.vcpus, self._depths, strict=True):
+            vcpu.depth = depth
+        self._machine.switch_to(0)
 
     def _slice(self, run: Run, index: int, piece: Slice, *, strict: bool) -> None:
         lane = self.lanes[piece.cpu]
-        if lane.at is None:
+        if lane.at is None and not self._may_run(piece.cpu):
             raise ScheduleError(
                 f"slice {index + 1} of the schedule lets CPU {piece.cpu} run, whose calls are over"
             )
@@ -237,9 +268,14 @@ class Lanes:
         run.slices[-1] = replace(run.slices[-1], held=held)
         return held
 
+    def _may_run(self, _number: int) -> bool:
+        """Whether a CPU whose calls are over has anything to do."""
+        return False
+
     def _finish(self, run: Run) -> None:
         """Let each go on to its end, the one behind that which ran last first."""
-        count, waited = len(self.lanes), 0
+        count, waited, turns = len(self.lanes), 0, 0
+        waits: list[set[Hashable]] = [set() for _ in self.lanes]
         cpu = (run.slices[-1].cpu + 1) % count if run.slices else 0
         while any(lane.at is not None for lane in self.lanes):
             if self.lanes[cpu].at is not None:
@@ -251,11 +287,26 @@ class Lanes:
                 if stretch.steps >= _MOST:
                     run.stuck = [cpu]
                     return
-                waited = waited + 1 if stretch.why == "waits" else 0
-            if waited > _ROUNDS * count:
+                if stretch.why == "waits":
+                    how = self._how_it_waits(stretch)
+                    waited = waited + 1 if how in waits[cpu] else 0
+                    waits[cpu].add(how)
+                else:
+                    waited = 0
+                turns += 1
+            if waited > _ROUNDS * count or turns > _TURNS * count:
                 run.stuck = [n for n, lane in enumerate(self.lanes) if lane.at is not None]
                 return
             cpu = (cpu + 1) % count
+
+    def _how_it_waits(self, stretch: Stretch) -> Hashable:
+        """What is alike where a CPU that ran last has waited without coming further."""
+        stored = {
+            (access.physical, access.value)
+            for access in read_records(self.log.records(stretch.first))
+            if access.is_store
+        }
+        return tuple(self._machine.words[: self._pc + 1]), frozenset(stored)
 
     def _begin(self, number: int) -> None:
         """CPU ``number``, which runs, is about to make its next call, if it has one."""
@@ -271,7 +322,7 @@ class Lanes:
     def _go(self, number: int, steps: int, *, waits: bool) -> Stretch:
         """Let CPU ``number`` run for ``steps``; or, if it ``waits``, until it only waits."""
         machine, lane = self._machine, self.lanes[number]
-        machine.switch_to(number)
+        self._switch_to(number)
         if self.buffers is not None:
             self.buffers.enter(number)
         start, first = lane.executed, len(self.log)
@@ -297,19 +348,23 @@ class Lanes:
             self.buffers.settle()  # what is stored is seen some time
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)
 
+    def _switch_to(self, number: int) -> None:
+        self._machine.switch_to(number)
+
     def _run(self, number: int, most: int) -> bool:
         """Run at most so many instructions, but not beyond a call; whether that is over."""
         machine, lane = self._machine, self.lanes[number]
         engine, words = machine.engine, machine.words
+        self._traps.arrive()
         at = words[self._pc]
         self._marks.append((len(self.log), number, lane.executed))
         status = engine.run(at, most)
         done = min(engine.counter)
         at = lane.at = words[self._pc]
-        if at == machine.return_address and not status:  # the halt is not the function's
+        if at == self._return_address and not status:  # the halt is not the function's
             status = engine.run(at, 1)
             at = lane.at = words[self._pc]
-        elif at == machine.returned:
+        elif at == self._returned:
             done -= 1
         if status:
             what = engine.describe(status)
@@ -317,7 +372,7 @@ class Lanes:
         if self.buffers is not None:
             self.buffers.ran(lane.executed, self._marks[-1][0], done)
         lane.executed += done
-        if at != machine.returned:
+        if at != self._returned:
             return False
         lane.results.append(int(words[self._result]))
         self._begin(number)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from kprobesim.image import KernelImage
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
-from kprobesim.races.happens_before import Conflict, Seen
+from kprobesim.races.happens_before import Conflict
 from kprobesim.races.lanes import Lanes, Run, Stretch
 from kprobesim.races.locks import HeldLocks
 from kprobesim.races.run_log import LaneAccess, RunLog
 from kprobesim.races.schedule import Slice
+from kprobesim.races.seen import Seen
 from kprobesim.races.standing import Standing
+from kprobesim.races.timeline import Timeline
 
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
@@ -70,17 +72,19 @@ class Reporter:
             lanes: What runs.
             reset: Puts the guest into the state that a run begins from.
         """
+        conflict, names = failure.details, [lane.name for lane in lanes.lanes]
+        accesses = _accesses(conflict) if isinstance(conflict, Conflict) else []
+        timeline = Timeline(run, log, names, self._machine.symbolize, accesses)
+        if not accesses and run.error is None and not run.stuck:
+            return replace(failure, timeline=timeline)  # all have made their calls
         look = _Look(self, run, log, lanes)
-        conflict = failure.details
-        if not isinstance(conflict, Conflict) and run.error is None and not run.stuck:
-            return failure  # all have made their calls
         reset()
         with HeldLocks(self._machine, self._image, self._place) as locks:
-            if isinstance(conflict, Conflict):
-                standings = look.at_accesses(conflict, locks)
+            if accesses:
+                standings = look.at_accesses(accesses, locks)
             else:
                 standings = look.at_the_end(locks, failure.cpu, failure.trace)
-        return replace(failure, standings=tuple(standings))
+        return replace(failure, standings=tuple(standings), timeline=timeline)
 
     def standing(self, lanes: Lanes, cpu: int, what: str, locks: HeldLocks) -> Standing:
         """Where ``cpu`` stands, now."""
@@ -154,15 +158,16 @@ class _Look:
     def __init__(self, reporter: Reporter, run: Run, log: RunLog, lanes: Lanes) -> None:
         self._reporter, self._run, self._log, self._lanes = reporter, run, log, lanes
 
-    def at_accesses(self, conflict: Conflict, locks: HeldLocks) -> list[Standing]:
+    def _pieces(self) -> Iterator[tuple[Stretch, Slice]]:
+        """The stretches, each with the slice that it came of."""
+        yield from zip(self._run.stretches, self._run.slices, strict=False)
+
+    def at_accesses(self, accesses: Sequence[Seen], locks: HeldLocks) -> list[Standing]:
         found: list[Standing] = []
-        accesses = [conflict.first, conflict.second]
-        if conflict.between is not None:
-            accesses.insert(0, conflict.between)
 
         def plan(_run: Run) -> Iterator[Slice]:
             left = list(accesses)
-            for stretch in self._run.stretches:
+            for stretch, whole in self._pieces():
                 done = 0
                 while left and _is_in(left[0], stretch):
                     access = left.pop(0)
@@ -174,8 +179,10 @@ class _Look:
                     found.append(self._reporter.standing(self._lanes, access.cpu, text, locks))
                 if not left:
                     raise _EnoughError
-                if stretch.steps > done:
-                    yield Slice(stretch.cpu, stretch.steps - done)
+                if not done or stretch.why == "waits":
+                    yield replace(whole, steps=whole.steps and whole.steps - done)
+                elif stretch.steps > done:
+                    yield replace(whole, steps=stretch.steps - done)
 
         self._follow(plan)
         return found
@@ -187,9 +194,8 @@ class _Look:
         lanes, reporter = self._lanes, self._reporter
 
         def plan(_run: Run) -> Iterator[Slice]:
-            for stretch in self._run.stretches:
-                if stretch.steps:
-                    yield Slice(stretch.cpu, stretch.steps)
+            for _stretch, whole in self._pieces():
+                yield whole
             if self._run.error is not None:
                 yield Slice(self._run.error_cpu)
             look()
@@ -222,6 +228,12 @@ class _Look:
         except _EnoughError:
             return False
         return True
+
+
+def _accesses(conflict: Conflict) -> list[Seen]:
+    """Those of a conflict, in order."""
+    both = [conflict.first, conflict.second]
+    return both if conflict.between is None else [conflict.between, *both]
 
 
 def _callers(trace: Sequence[str]) -> list[str]:

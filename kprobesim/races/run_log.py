@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 from kprobesim.machine.unicorn.access_log import RECORD, columns, read_records
 
-__all__ = ["LaneAccess", "RunLog"]
+__all__ = ["GRAIN", "LaneAccess", "RunLog"]
+
+GRAIN = 3
+"""The binary logarithm of how many bytes are one place."""
+_BYTES = 1 << GRAIN
+_LOW = _BYTES - 1
+_ENDS_BEHIND = bytes(end > _BYTES for end in range(256))
 
 Mark = tuple[int, int, int]
 """From which access on, which CPU's, and how many instructions it had executed before."""
@@ -53,22 +59,44 @@ class RunLog:
         return len(self.records) // RECORD
 
     def __iter__(self) -> Iterator[LaneAccess]:
-        for cpu, before, first, end in self._parts():
+        for cpu, before, first, end in self.parts:
             data = memoryview(self.records)[first * RECORD : end * RECORD]
             for access in read_records(data):
                 yield LaneAccess(cpu, before + access.number - 1, *access[1:])
 
-    def _parts(self) -> Iterator[tuple[int, int, int, int]]:
+    @cached_property
+    def parts(self) -> list[tuple[int, int, int, int]]:
+        """Each run of one CPU: which, its instructions before, its first access, that behind."""
         ends = [first for first, _, _ in self.marks[1:]] + [len(self)]
-        for (first, cpu, before), end in zip(self.marks, ends, strict=True):
-            if end > first:
-                yield cpu, before, first, end
+        return [
+            (cpu, before, first, end)
+            for (first, cpu, before), end in zip(self.marks, ends, strict=True)
+            if end > first
+        ]
 
     @cached_property
-    def parts(self) -> list[tuple[int, int, list[int], list[int], list[int], list[bool]]]:
-        """For each run of one CPU: which, its instructions before, and the columns."""
-        numbers, places, sizes, stores = columns(self.records)
-        return [
-            (cpu, before, numbers[a:b], places[a:b], sizes[a:b], stores[a:b])
-            for cpu, before, a, b in self._parts()
-        ]
+    def columns(self) -> tuple[list[int], list[int], bytes, bytes]:
+        """Of all accesses: the numbers, physical addresses, sizes, and which are stores."""
+        return columns(self.records)
+
+    @cached_property
+    def words(self) -> list[int]:
+        """The place of each access: its physical address, divided by 8."""
+        return [address >> GRAIN for address in self.columns[1]]
+
+    @cached_property
+    def _is_long(self) -> bytes:
+        _, addresses, sizes, _ = self.columns
+        lows = bytes(map(_LOW.__and__, addresses))
+        # Each byte of the sum is where an access ends in its place: all at once, in one number.
+        ends = int.from_bytes(lows, "little") + int.from_bytes(sizes, "little")
+        return ends.to_bytes(len(lows), "little").translate(_ENDS_BEHIND)
+
+    def long(self, first: int, end: int) -> Iterator[tuple[int, range]]:
+        """The accesses from ``first`` to ``end`` on two places, or on more, each with those."""
+        _, addresses, sizes, _ = self.columns
+        at = self._is_long.find(1, first, end)
+        while at >= 0:
+            address, size = addresses[at], sizes[at]
+            yield at, range(address >> GRAIN, (address + size - 1 >> GRAIN) + 1)
+            at = self._is_long.find(1, at + 1, end)

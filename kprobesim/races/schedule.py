@@ -76,12 +76,21 @@ class Schedule:
         return " ".join(map(str, self.slices))
 
     def __str__(self) -> str:
+        """The text; of many slices only some keep their checks, so that it is short enough."""
+        every, text = 1, self._text(1)
+        while len(text) > MOST_TEXT and every < len(self.slices):
+            every *= 2
+            text = self._text(every)
+        return text
+
+    def _text(self, every: int) -> str:
+        """With the check of one slice of ``every`` so many."""
         data = bytearray(self.what.to_bytes(4, "little"))
         data += bytes(varints([self.cpus, len(self.slices)]))
-        for piece in self.slices:
+        for number, piece in enumerate(self.slices, 1):
             held = _HELD if piece.held else 0
             data += bytes(varints([piece.cpu | held, piece.steps]))
-            check = 0 if piece.check is None else piece.check + 1
+            check = 0 if piece.check is None or number % every else piece.check + 1
             data += check.to_bytes(3, "little")
             if held:
                 gaps = [b - a for a, b in zip((0, *piece.held), piece.held, strict=False)]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import compress
 
 from kprobesim.races.run_log import RunLog
 
-__all__ = ["GRAIN", "SharedPlaces"]
-
-GRAIN = 3
-"""The binary logarithm of how many bytes are one place."""
-_BYTES = 1 << GRAIN
+__all__ = ["SharedPlaces"]
 
 
 class SharedPlaces:
@@ -29,14 +26,13 @@ class SharedPlaces:
     def learn(self, log: RunLog) -> SharedPlaces:
         """What is known with ``log``: this, or another one if that has anything new."""
         fresh = SharedPlaces()
-        for cpu, _before, _numbers, addresses, sizes, stores in log.parts:
-            used = {address >> GRAIN for address in addresses}
-            written = {a >> GRAIN for a, store in zip(addresses, stores, strict=True) if store}
-            for address, size, store in zip(addresses, sizes, stores, strict=True):
-                if (address & _BYTES - 1) + size > _BYTES:  # on two places, or on more
-                    both = range(address >> GRAIN, (address + size - 1 >> GRAIN) + 1)
-                    used.update(both)
-                    written.update(both if store else ())
+        all_stores = log.columns[3]
+        for cpu, _before, first, end in log.parts:
+            slots, stores = log.words[first:end], all_stores[first:end]
+            used, written = set(slots), set(compress(slots, stores))
+            for number, both in log.long(first, end):
+                used.update(both)
+                written.update(both if all_stores[number] else ())
             if not (used <= self._used[cpu] and written <= self._written[cpu]):
                 fresh._used[cpu] |= used - self._used[cpu]
                 fresh._written[cpu] |= written - self._written[cpu]
@@ -68,14 +64,12 @@ class SharedPlaces:
 
     def accesses(self, log: RunLog) -> list[tuple[int, int, int]]:
         """Each access to a shared place: its number in the log, CPU, instructions before it."""
-        places = self.places
-        found, index = [], 0
-        for cpu, before, numbers, addresses, sizes, _stores in log.parts:
-            for at, address in enumerate(addresses):
-                if address >> GRAIN in places or (
-                    (address & _BYTES - 1) + sizes[at] > _BYTES
-                    and address + sizes[at] - 1 >> GRAIN in places
-                ):
-                    found.append((index + at, cpu, before + numbers[at] - 1))
-            index += len(addresses)
+        shared, found = self.places, []
+        slots, numbers = log.words, log.columns[0]
+        for cpu, before, first, end in log.parts:
+            mine = [at for at in range(first, end) if slots[at] in shared]
+            more = [at for at, both in log.long(first, end) if not shared.isdisjoint(both)]
+            if more:
+                mine = sorted({*mine, *more})
+            found += [(at, cpu, before + numbers[at] - 1) for at in mine]
         return found

@@ -19,21 +19,40 @@ from kprobesim.sizes import MASK32
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
 
-__all__ = ["Sleeping"]
+__all__ = ["Asleep", "Sleeping"]
 
 _NORMAL = 3  # TASK_NORMAL: TASK_INTERRUPTIBLE and TASK_UNINTERRUPTIBLE
 _FOR_EVER = {"schedule_timeout": (1 << 63) - 1, "schedule_hrtimeout_range_clock": 0}
 """Functions that sleep for a time, and what their first argument is where that is no time."""
 
 
-class Sleeping:
-    """Stands in for the scheduler of one machine, as a context manager.
+class Asleep:
+    """Whether the CPU that runs has gone to sleep, where the kernel's own scheduler runs.
 
     Attributes:
         asleep: Whether the CPU that ran has gone to sleep; who looks at it takes it back.
         wakes: Which CPU has woken which others since it was cleared, and when, as ``clock`` says.
         clock: Tells the time.
     """
+
+    def __init__(self) -> None:
+        """Nobody sleeps."""
+        self.wakes: list[tuple[int, int, Sequence[int]]] = []
+        self.clock: Callable[[], int] = int
+        self.asleep = False
+
+    def reset(self) -> None:
+        """A run begins."""
+        self.wakes.clear()
+        self.asleep = False
+
+    def sleeps(self, _number: int) -> bool:
+        """Whether a CPU has nothing to do before another one wakes it, for sure."""
+        return False
+
+
+class Sleeping(Asleep):
+    """Stands in for the scheduler of one machine, as a context manager."""
 
     def __init__(
         self, machine: Machine, image: KernelImage, tasks: Sequence[int], state: int | None
@@ -46,11 +65,9 @@ class Sleeping:
             tasks: The address of each CPU's task.
             state: Where in a task its state is; ``None``: it is not known.
         """
+        super().__init__()
         self._machine, self._image, self._tasks, self._state = machine, image, tasks, state
-        self.wakes: list[tuple[int, int, Sequence[int]]] = []
-        self.clock: Callable[[], int] = int
         self._ending = ExitStack()
-        self.asleep = False
         self._sleepers: set[int] = set()
         self._timed: set[int] = set()
 

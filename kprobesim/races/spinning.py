@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kprobesim.machine.unicorn.access_log import read_records
+from kprobesim.machine.unicorn.access_log import NUMBER, RECORD
 
 __all__ = ["is_spinning"]
 
@@ -18,7 +18,7 @@ def is_spinning(records: bytes) -> bool:
     In their second half the same few places are used over and over, and nothing new is stored: a
     lock that is tried stores what was there.
     """
-    late = [*read_records(records)]
-    late = late[len(late) // 2 :]
-    different = {access[1:] for access in late}
+    count = len(records) // RECORD
+    late = range(count // 2 * RECORD, count * RECORD, RECORD)
+    different = {records[at + NUMBER : at + RECORD] for at in late}
     return len(different) <= _PLACES and len(different) * _TURNS <= len(late)

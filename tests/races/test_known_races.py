@@ -52,3 +52,10 @@ def test_all_schedules_of_many_places_are_tried(kernel: CalledKernel) -> None:
     p, q = found.points
     assert (p, q) == (8, 5)
     assert found.schedules == 2 + p + q + 2 * p * q
+
+
+def test_who_waits_often_is_not_stuck(kernel: CalledKernel) -> None:
+    first, second = call("take_turns", 0), call("take_turns", 1)
+    assert kernel.race(a=first, b=second, preemptions=0).failures == []
+    stuck = kernel.race(a=first, b=first, preemptions=0)
+    assert stuck.failure is not None and stuck.failure.kind == "deadlock"

@@ -25,6 +25,16 @@ def test_a_schedule_is_its_text(what: int, slices: list[Slice]) -> None:
     assert len(text) < MOST_TEXT
 
 
+def test_many_slices_keep_some_of_their_checks() -> None:
+    slices = [Slice(number % 2, 3 + 7 * number % 50, 257 * number) for number in range(250)]
+    text = str(Schedule(5, 2, tuple(slices)))
+    again = Schedule.parse(text).slices
+    assert len(text) <= MOST_TEXT
+    assert [(piece.cpu, piece.steps) for piece in again] == [(p.cpu, p.steps) for p in slices]
+    checks = [piece.check for piece in again]
+    assert 0 < len([check for check in checks if check is not None]) < len(slices)
+
+
 def test_it_tells_how_often_it_preempts() -> None:
     schedule = Schedule(1, 2, (Slice(0, 12), Slice(1), Slice(0, 3)))
     assert schedule.preemptions == 2

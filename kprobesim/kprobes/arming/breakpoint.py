@@ -70,6 +70,8 @@ class BreakpointArming:
         original = self._armed.pop(address, None)
         if original is not None and self._read(address, len(breakpoint)) == breakpoint:
             self._machine.text.poke(address, original, "kprobe disarm")
+            if self._arch.syncs:
+                self._machine.sync_cpus()
 
     def jump(self, address: int, jump: bytes) -> None:
         """Write ``jump`` over the breakpoint (``arch_optimize_kprobes()``)."""

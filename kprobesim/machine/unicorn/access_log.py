@@ -17,10 +17,10 @@ from kprobesim.errors import UsageError
 from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.host_code import put_functions
-from kprobesim.sizes import MASK32
 
 __all__ = [
     "CODE",
+    "NUMBER",
     "RECORD",
     "Access",
     "AccessLog",
@@ -82,8 +82,12 @@ of the count and of the pc, and how many found no room.
 _RECORD = struct.Struct("<QQQqII")
 RECORD = _RECORD.size
 """Bytes of one."""
+NUMBER = 8
+"""Those of its number, with which it begins."""
 _WORDS = RECORD // 8
 _WRITE = numbers.UC_MEM_WRITE
+_IS_STORE = bytes(kind == _WRITE for kind in range(256))
+_SIZE_AT, _KIND_AT = 32, 36  # in a record, as little-endian numbers below 256
 _MEMORY = ctypes.CFUNCTYPE(
     None,
     ctypes.c_void_p,
@@ -203,12 +207,11 @@ def unpack_record(records: bytes, index: int) -> tuple[int, int, int, int, bool]
     return pc, physical, value, size, kind == _WRITE
 
 
-def columns(records: bytes) -> tuple[list[int], list[int], list[int], list[bool]]:
-    """What is looked at most: the numbers, physical addresses, sizes, and which are stores."""
+def columns(records: bytes) -> tuple[list[int], list[int], bytes, bytes]:
+    """What is looked at most: the numbers, physical addresses, sizes, and which are stores (1)."""
     words = memoryview(records).cast("Q")
-    how = words[4::_WORDS].tolist()
-    sizes, stores = [word & MASK32 for word in how], [word >> 32 == _WRITE for word in how]
-    return words[::_WORDS].tolist(), words[2::_WORDS].tolist(), sizes, stores
+    sizes, kinds = records[_SIZE_AT::RECORD], records[_KIND_AT::RECORD]
+    return words[::_WORDS].tolist(), words[2::_WORDS].tolist(), sizes, kinds.translate(_IS_STORE)
 
 
 @cache

@@ -1,0 +1,134 @@
+"""Races in a booted kernel: calls of kworkers on two CPUs, which may sleep; and windows forced."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from makers.boots import Boots
+
+from kprobesim import BootedKernel, GuestTimeout, Kernel, UsageError, call, random_
+
+
+@pytest.fixture(scope="module")
+def two(real_image: Path, boots: Boots) -> BootedKernel:
+    """A calm kernel on two CPUs."""
+    kernel = boots.shell(real_image, 2).kernel
+    kernel.run(seconds=0.5)
+    kernel.free(kernel.alloc(8))
+    kernel.fork_state()
+    return kernel
+
+
+@pytest.fixture
+def kernel(two: BootedKernel) -> Iterator[BootedKernel]:
+    """The same, put back."""
+    two.restore_state()
+    yield two
+
+
+def test_a_lost_update_is_found_and_replayed(kernel: BootedKernel) -> None:
+    file, before = kernel.alloc(256), kernel.time
+    kernel.write(file, struct.pack("<4Q", file + 128, 64, 0, 0))  # buf, size, from, count
+
+    def both(_results: object) -> bool:
+        count = int.from_bytes(kernel.read(file + 24, 8), "little")
+        return (count, sorted(kernel.read(file + 128, count))) == (2, [65, 66])
+
+    calls: dict[str, Any] = {"a": call("seq_putc", file, 65), "b": call("seq_putc", file, 66)}
+    found = kernel.race(**calls, preemptions=1, invariant=both, data_races=False)
+    assert found.failure is not None
+    assert (found.failure.kind, found.failure.schedule.preemptions) == ("invariant", 1)
+    assert (kernel.time, kernel.read(file + 24, 8)) == (before, bytes(8))
+    text = str(found.failure.schedule)
+    again = kernel.race(**calls, invariant=both, data_races=False, schedule=text)
+    assert again.failure is not None
+    assert again.failure.message == found.failure.message
+    told = kernel.race(**calls, preemptions=0, data_races="all")
+    assert told.failure is not None and told.failure.kind == "data race"
+
+
+def test_calls_that_sleep_wait_for_each_other(kernel: BootedKernel) -> None:
+    mutex = kernel.alloc(64)
+    kernel.call("__mutex_init", mutex, 0, 0)
+    both = [call("mutex_lock", mutex), call("mutex_unlock", mutex)]
+    found = kernel.race(a=both, b=both, explore=random_(runs=20), data_races=False)
+    assert (found.failures, found.schedules) == ([], 20)
+    kernel.call("mutex_lock", mutex)
+    for a, b in ((call("mutex_unlock", mutex), both), (call("msleep", 5), call("schedule"))):
+        found = kernel.race(a=a, b=b, explore=random_(runs=2), data_races=False)
+        assert (found.failures, found.schedules) == ([], 2)
+
+
+def test_who_waits_for_ever_is_told(kernel: BootedKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kprobesim.kernel.booted_lanes._MOST_NS", 50_000_000)
+    mutex = kernel.alloc(64)
+    kernel.call("__mutex_init", mutex, 0, 0)
+    twice = [call("mutex_lock", mutex), call("mutex_lock", mutex)]
+    found = kernel.race(a=twice, b=call("int_sqrt", 4), explore=random_(runs=2), data_races=False)
+    assert found.failure is not None and found.failure.kind == "deadlock"
+    assert found.failure.message == "a on CPU 0 waits for ever"
+
+
+def test_another_cpu_calls_before_an_instruction(kernel: BootedKernel) -> None:
+    place = kernel.alloc(8)
+    on: list[int] = []
+    watched = kernel.probing("int_sqrt", pre_handler=lambda _p, _regs: on.append(kernel.cpu))
+    with watched, kernel.between("__bitmap_set", run=call("int_sqrt", 81), on=1) as window:
+        kernel.call("__bitmap_set", place, 0, 1, cpu=0)
+    assert (window.results, set(on)) == ([9], {1})
+    never = kernel.between("__bitmap_set", run=call("int_sqrt", 81))
+    with pytest.raises(UsageError, match="no CPU but 1 came to"), never:
+        kernel.call("int_sqrt", 4, cpu=0)
+
+
+def test_who_waits_for_the_cpu_that_stands_still_is_told(kernel: BootedKernel) -> None:
+    mutex = kernel.alloc(64)
+    kernel.call("__mutex_init", mutex, 0, 0)
+    kernel.call("mutex_lock", mutex)
+    window = kernel.between("mutex_unlock", run=call("mutex_lock", mutex))
+    with pytest.raises(GuestTimeout, match="while CPU 0 stands before mutex_unlock"), window:
+        kernel.call("mutex_unlock", mutex, cpu=0)
+
+
+def test_a_timer_interrupts_where_it_shall(kernel: BootedKernel) -> None:
+    seen: list[int] = []
+
+    def interrupted() -> list[int]:
+        seen.clear()
+        with kernel.probing("irq_enter_rcu", pre_handler=lambda _p, _r: seen.append(kernel.cpu)):
+            assert kernel.call("int_sqrt", 10_000, cpu=1) == 100
+        return [*seen]
+
+    quiet = interrupted()
+    kernel.restore_state()
+    with kernel.interrupt_at("int_sqrt") as ticks:
+        more = interrupted()
+    assert len(ticks.times) == 1 and more[len(quiet) :] == [1]
+    end, text = kernel.time, str(kernel.schedule)
+    kernel.restore_state()
+    kernel.follow_schedule(text)
+    assert (interrupted(), kernel.time, str(kernel.schedule)) == (more, end, text)
+
+
+def test_too_many_programs_are_refused(kernel: BootedKernel) -> None:
+    calls: dict[str, Any] = {name: call("int_sqrt", 4) for name in "abc"}
+    with pytest.raises(UsageError, match="3 programs need as many CPUs"):
+        kernel.race(**calls)
+    with pytest.raises(UsageError, match="on=5"):
+        kernel.between("int_sqrt", run=call("int_sqrt", 4), on=5)
+
+
+def test_a_window_is_forced_in_a_kernel_that_is_called(sample: Path) -> None:
+    kernel = Kernel.load(sample)
+    seen: list[int] = []
+    with kernel.between("int_sqrt", run=call("gcd", 12, 18), on=1, times=2) as window:
+        seen += [kernel.call("int_sqrt", n) for n in (4, 9, 16)]
+    assert (seen, window.results, window.result) == ([2, 3, 4], [6, 6], 6)
+    for wrong in ({"place": "int_sqrt+0x1"}, {"on": 9}, {"times": 0}, {"run": 5}):
+        given: dict[str, Any] = {"place": "int_sqrt", "run": call("gcd", 1, 1), **wrong}
+        with pytest.raises(UsageError):
+            kernel.between(**given)
