@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -18,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 __all__ = ["stoppable", "worker_pool"]
 
+_GRACE = 0.3  # seconds for a result that is being sent
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -30,6 +32,8 @@ class _Work:
     """Whether this process is at work; what it is interrupted in must be left in order."""
 
     going_on = False
+    over = False
+    """Whether it is to begin no other."""
 
 
 @contextmanager
@@ -69,6 +73,8 @@ def worker_pool(count: int, *, forked: bool = False) -> Iterator[Executor]:
 
 def stoppable(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """What ``work`` returns; if this process is told to stop, its end, when all is put away."""
+    if _Work.over:
+        os._exit(1)
     _Work.going_on = True
     try:
         return work(*args, **kwargs)
@@ -87,7 +93,7 @@ def _begin() -> None:
 def _begin_forked() -> None:
     """A copy has nothing of its own to put away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _stop_at_once)
     Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -102,6 +108,23 @@ def _end_with_parent() -> None:
 
 
 def _stop(*_: Any) -> None:
-    if not _Work.going_on:
+    if _Work.going_on:
+        raise _Stopped
+    _leave()
+
+
+def _stop_at_once(*_: Any) -> None:
+    if _Work.going_on:
         os._exit(1)
-    raise _Stopped
+    _leave()
+
+
+def _leave() -> None:
+    """End, but not while a result is being sent: for its rest somebody would wait for ever."""
+    _Work.over = True
+    Thread(target=_end_later, daemon=True).start()
+
+
+def _end_later() -> None:
+    time.sleep(_GRACE)
+    os._exit(1)

@@ -17,6 +17,7 @@ from kprobesim.bench.kernels import cached_kernel
 from kprobesim.bench.loop import Loop
 from kprobesim.bench.plain import Plain
 from kprobesim.bench.programs import program_contest
+from kprobesim.bench.races import race_contest
 from kprobesim.bench.report import Report
 from kprobesim.bench.scale import scale_contests
 from kprobesim.bench.sizes import Sizes
@@ -99,6 +100,7 @@ def _hold(
     report.notes += notes
     hold(contests)
     hold([call_contest(kernel, sizes), switch_contest(Kernel.load(sample).machine)])
+    hold([race_contest(Kernel.load(sample), sizes)])
     plain = Loop(kernel).on(Plain(kernel, "paged"))
     path = Path(kernel.image.path)
     for make in _guests(path, booted=real is not None):

@@ -128,6 +128,7 @@ class CpuTurns(Saved):
         """A state was loaded: schedules begin there."""
         if isinstance(self._policy, Recorded):
             self._policy = self._policy.last
+        self._spins.take()  # of the guest that was
         now = self._began_at = self._board.clock.now()
         self._origin, self._at_place = self._state_check(), False
         self._trail = Trail(now, policy_text(self._policy))

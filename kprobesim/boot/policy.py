@@ -12,8 +12,11 @@ from kprobesim.sizes import MASK64
 
 __all__ = ["TURN", "Policy", "SwitchPoint", "Turns", "check_policy", "mixed"]
 
-TURN = 10_000
-"""Blocks of one turn by default: 80 us of the guest's time."""
+TURN = 20_000
+"""Blocks of one turn by default: 160 us of the guest's time.
+
+A switch between two programs costs as much as 8,000 blocks: addresses are translated anew.
+"""
 _MOST_BLOCKS = 1 << 40
 _WEYL, _FACTORS = 0x9E37_79B9_7F4A_7C15, (0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB)
 

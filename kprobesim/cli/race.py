@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -93,6 +94,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--memory",
+        dest="order",  # of other commands it is how much RAM there is
         choices=("tso", "weak"),
         help="let CPUs see each other's stores late: in their order (tso), or in any that barriers "
         "leave open (weak, ARM64 only)",
@@ -104,6 +106,12 @@ def add_parser(subparsers: Any) -> None:
         help="with --memory: only the stores of this function are late; may be repeated",
     )
     add_debug_option(parser, tells="source lines in reports")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="F",
+        help="write the first failure's run to F.perfetto-trace: a track a CPU",
+    )
     _add_exploring(parser)
     parser.set_defaults(run=run)
 
@@ -170,6 +178,9 @@ def run(args: argparse.Namespace) -> int:
     programs: dict[str, Any] = {
         name: [_planned(kernel, call, places) for call in calls] for name, calls in plan.items()
     }
+    taken = set(programs) & {*inspect.signature(kernel.race).parameters}
+    if taken:
+        raise UsageError(f"no CPU can be called {min(taken)}: that is the name of an option")
     interrupted: RaceInterrupted | None = None
     try:
         found = kernel.race(
@@ -179,7 +190,7 @@ def run(args: argparse.Namespace) -> int:
             schedule=args.schedule,
             invariant=None if args.invariant is None else Invariant(args.invariant, places),
             data_races=_DATA_RACES[args.data_races],
-            memory=args.memory,
+            memory=args.order,
             delay=args.delay,
             debug=args.debug,
             most_failures=args.failures,
@@ -188,6 +199,8 @@ def run(args: argparse.Namespace) -> int:
         )
     except RaceInterrupted as error:
         interrupted, found = error, error.found
+    if args.output is not None and found.failure is not None:
+        found.failure.save(args.output)
     if args.json:
         calls = {name: [str(call) for call in calls] for name, calls in programs.items()}
         about = {"arch": kernel.arch, "version": kernel.version, "calls": calls}

@@ -110,6 +110,8 @@ def run_guest(kernel: BootedKernel, places: list[Place], args: argparse.Namespac
         "missed": not reason,
         "fault": fault.as_dict() if fault else None,
         "time": round(kernel.time, 9),
+        "cpus": kernel.board.cpus,
+        "switches": 0 if kernel.board.turns is None else kernel.board.turns.switches,
         "console": kernel.console.text,
         "lines": [asdict(line) for line in kernel.console.lines],
         "snapshot": snapshot,

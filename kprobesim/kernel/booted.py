@@ -25,6 +25,7 @@ from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.on_demand import LateNames
 from kprobesim.kernel.racing import Racing
 from kprobesim.kernel.running import Running, Until
+from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
 
@@ -340,7 +341,9 @@ class BootedKernel(Running, Kernel, Racing):
             result = calls.call(
                 target, values, timeout=timeout, max_instructions=max_instructions, cpu=cpu
             )
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, GuestStop):
+                self._tell_schedule(error)
             give_back(lent, self._memory, failed=True)
             raise
         give_back(lent, self._memory)

@@ -9,7 +9,7 @@ much of the guest's time as a block does otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from kprobesim.boot.faults import GuestEnd
@@ -64,6 +64,9 @@ class BootedLanes(Lanes):
                 self._turns.switch_to(number)
                 self._watching.enter_context(self._calls[number].watching())
                 self._begin(number)
+
+    def _around(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def _end(self) -> None:
         self._watching.close()

@@ -10,7 +10,7 @@ from kprobesim.boot.board import Board
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.stop import Stop, StopReason
 from kprobesim.errors import UsageError
-from kprobesim.machine.faults import GuestTimeout
+from kprobesim.machine.faults import GuestStop, GuestTimeout
 from kprobesim.machine.turn import in_turn
 
 if TYPE_CHECKING:
@@ -113,12 +113,14 @@ class Running:
         if reason.kind is Stop.TIMEOUT:
             machine = self.machine
             regs = machine.regs.copy()
-            raise GuestTimeout(
+            error = GuestTimeout(
                 f"{reason} before {what}; the guest can go on, see timeout=",
                 regs,
                 machine.symbolize(regs.ip),
                 machine.unwind(regs),
             )
+            self._tell_schedule(error)
+            raise error
 
     def stop(self) -> None:
         """Let :meth:`run` return at the next block of code; the guest can go on from there.
@@ -165,6 +167,11 @@ class Running:
             UsageError: There is one CPU.
         """
         return self._turns().schedule()
+
+    def _tell_schedule(self, error: GuestStop) -> None:
+        """Let ``error`` say how several CPUs have run."""
+        if self.board.turns is not None:
+            error.tell_schedule(self.board.turns.schedule_text())
 
     def _turns(self) -> CpuTurns:
         turns = self.board.turns

@@ -232,7 +232,7 @@ class TracingVerbs(ProgramVerbs):
     def _filter_facts(self) -> KernelFilterFacts:
         from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 
-        return KernelFilterFacts(self.image)
+        return KernelFilterFacts(self.image, len(self.machine.vcpus))
 
     @cached_property
     def _error_log(self) -> ErrorLog:

@@ -20,7 +20,10 @@ class GuestStop(GuestError):
         pc: The program counter's value.
         place: The same by symbol.
         trace: The callers, innermost first ("? " before a guess).
+        schedule: The text that lets a booted kernel of several CPUs run so again; else empty.
     """
+
+    schedule: str = ""
 
     def __init__(self, headline: str, regs: PtRegs, place: str, trace: Sequence[str]) -> None:
         self.headline = headline
@@ -29,6 +32,12 @@ class GuestStop(GuestError):
         self.place = place
         self.trace = tuple(trace)
         super().__init__(f"{headline}, at {place}")
+
+    def tell_schedule(self, schedule: str) -> None:
+        """Say at the end of the message how the CPUs of a booted kernel have run."""
+        if not self.schedule:
+            self.schedule = schedule
+            self.args = (f"{self.args[0]}\nschedule: {schedule}", *self.args[1:])
 
     def oops(self) -> str:
         """The whole story on several lines: what, where, registers, call trace."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from enum import Enum, IntFlag
+from enum import Enum
 from typing import Any
 
 from kprobesim.arch.architecture import halves
@@ -20,8 +20,8 @@ from kprobesim.why.instruction import Insn, Kind, Memory, Register
 __all__ = ["AccessKinds", "How", "Update"]
 
 
-class How(IntFlag):
-    """What is known of an access."""
+class How:
+    """What is known of an access: bits, as plain numbers, since each access is asked for them."""
 
     PLAIN = 0
     """A load or a store that may be marked."""
@@ -85,11 +85,11 @@ class AccessKinds:
         self._code = Code(arch, read)
         self._kind = _KIND[arch]
         self._read, self._function_at = read, function_at
-        self._known: dict[int, How] = {}
+        self._known: dict[int, int] = {}
         self._updates: dict[tuple[int, int], Update] = {}
 
-    def at(self, pc: int) -> How:
-        """How the instruction at ``pc`` accesses memory."""
+    def at(self, pc: int) -> int:
+        """How the instruction at ``pc`` accesses memory: bits of :class:`How`."""
         known = self._known.get(pc)
         if known is None:
             insn = self._code.at(pc)
@@ -136,7 +136,7 @@ class AccessKinds:
         return Update.NONE
 
 
-def _kind_x86(insn: Insn, raw: bytes) -> How:
+def _kind_x86(insn: Insn, raw: bytes) -> int:
     words = insn.text.split(" ")
     how = How.PLAIN
     memory = [m for move in insn.moves for m in (move.target, *move.sources)]
@@ -165,7 +165,7 @@ _UPDATES = frozenset(
 )
 
 
-def _kind_arm64(insn: Insn, _raw: bytes) -> How:
+def _kind_arm64(insn: Insn, _raw: bytes) -> int:
     name = insn.mnemonic
     if _EXCLUSIVE.match(name) or _LSE.match(name):
         return How.ATOMIC
@@ -173,4 +173,4 @@ def _kind_arm64(insn: Insn, _raw: bytes) -> How:
     return How.MANY if re.match(r"[vqd]\d", operand) and name[:2] in ("ld", "st") else How.PLAIN
 
 
-_KIND: Mapping[str, Callable[[Any, bytes], How]] = halves(x86_64=_kind_x86, arm64=_kind_arm64)
+_KIND: Mapping[str, Callable[[Any, bytes], int]] = halves(x86_64=_kind_x86, arm64=_kind_arm64)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 from kprobesim.html import table
@@ -127,8 +129,9 @@ def _try_all(
     kinds: set[tuple[str, str]] = set()
     for outcome in explore.outcomes(team):
         found.schedules += 1
+        counts = Counter(map(itemgetter(0), outcome.points))
         for cpu in range(len(found.points)):
-            found.points[cpu] = max(found.points[cpu], sum(c == cpu for c, _ in outcome.points))
+            found.points[cpu] = max(found.points[cpu], counts[cpu])
         for failure in outcome.failures:
             if _kind(failure) not in kinds and len(found.failures) < most_failures:
                 kinds.add(_kind(failure))
@@ -148,7 +151,7 @@ def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
         for simpler in _simpler(slices[number]):
             again = _try(trials, [*slices[:number], simpler, *slices[number + 1 :]])
             same = [each for each in again.failures if _kind(each) == kind] if again else []
-            if again is not None and same:
+            if again is not None and same and _cost(again.run.schedule()) < _cost(slices):
                 failure, slices = same[0], list(again.run.schedule())
                 break
         else:
@@ -156,11 +159,18 @@ def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
     return failure
 
 
+def _cost(slices: Sequence[Slice]) -> tuple[int, int]:
+    """How much is special in a schedule: preemptions and late stores."""
+    special = sum((piece.steps > 0) + bool(piece.held) for piece in slices)
+    return special, sum(len(piece.held) for piece in slices)
+
+
 def _simpler(piece: Slice) -> list[Slice]:
     """The same slice with less that is special."""
     whole = [replace(piece, steps=0)] if piece.steps else []
     prompt = [replace(piece, held=())] if piece.held else []
-    fewer = [replace(piece, held=(step,)) for step in piece.held] if len(piece.held) > 1 else []
+    last = reversed(piece.held)  # fewer may only be seen behind these
+    fewer = [replace(piece, held=(step,)) for step in last] if len(piece.held) > 1 else []
     return [*whole, *prompt, *fewer]
 
 

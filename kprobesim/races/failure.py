@@ -36,6 +36,7 @@ class Failure(HexRepr):
         standings: What the CPUs were about: at the accesses of a data race (before them a load that
             is outdated by then), else at the end.
         timeline: The run, for :meth:`save`; ``None``: it was not looked at.
+        late: Which stores other CPUs have seen late, in the order of the slices.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Failure(HexRepr):
     alike: str = ""
     standings: tuple[Standing, ...] = ()
     timeline: Timeline | None = field(default=None, repr=False, compare=False)
+    late: tuple[str, ...] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the run as a file for Perfetto (``.perfetto-trace``): a track a CPU.
@@ -66,6 +68,7 @@ class Failure(HexRepr):
         if not self.standings:
             lines += [f"  {line}" for line in self.trace]
         lines += [f"  {line}" for each in self.standings for line in each.lines()]
+        lines += [f"  seen late: {each}" for each in self.late]
         lines.append(f"schedule: {self.schedule}  ({self.schedule.describe() or 'one by one'})")
         return "\n".join(lines)
 
@@ -83,6 +86,7 @@ class Failure(HexRepr):
             "trace": list(self.trace),
             "error": None if self.error is None else str(self.error),
             "standings": [each.as_dict() for each in self.standings],
+            "late": list(self.late),
         }
 
 

@@ -11,7 +11,7 @@ from kprobesim.races.job import Job, Outcome, do
 from kprobesim.races.shared import SharedPlaces
 from kprobesim.races.team import Workers
 from kprobesim.races.trials import Trials
-from kprobesim.worker_pool import worker_pool
+from kprobesim.worker_pool import stoppable, worker_pool
 
 __all__ = ["Forked"]
 
@@ -50,6 +50,10 @@ class _Kept:
 
 
 def _work(shared: SharedPlaces, jobs: Sequence[Job]) -> list[Outcome]:
+    return stoppable(_do, shared, jobs)
+
+
+def _do(shared: SharedPlaces, jobs: Sequence[Job]) -> list[Outcome]:
     trials = _Kept.trials
     assert trials is not None
     trials.shared = shared

@@ -42,9 +42,10 @@ class Conflict(NamedTuple):
 class _Place:
     """What is known of eight bytes."""
 
-    __slots__ = ("clock", "last", "loads", "mask", "value")
+    __slots__ = ("clock", "last", "loads", "mask", "owner", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: int) -> None:
+        self.owner = owner  # the only CPU that has used it so far; -1: there are more
         self.last: dict[tuple[int, int, int, bool], Seen] = {}
         self.loads: dict[int, Seen] = {}
         self.clock: list[int] | None = None
@@ -125,14 +126,17 @@ class _Run:
     def _one(self, seen: Seen, number: int, mask: int) -> Iterator[Conflict]:
         place = self._places.get(number)
         if place is None:
-            place = self._places[number] = _Place()
+            place = self._places[number] = _Place(seen.cpu)
         index, cpu, how = seen.number, seen.cpu, seen.how
+        alone = place.owner == cpu
+        if not alone:
+            place.owner = -1
         mine = self._clocks[cpu]
         whole = how & (How.ATOMIC | How.UPDATE)
         changes = not (how & How.ATOMIC and place.value == (mask, seen.value))
         if seen.is_store:
             known = self._before[cpu] if whole else mine
-            if changes:
+            if changes and not alone:
                 yield from self._against(seen, place, mask, known)
                 yield from self._lost(seen, place, mask)
             self._release(seen, place, mask)
@@ -140,8 +144,9 @@ class _Run:
             self._before[cpu] = mine[:]
             self._acquire(mine, place)
         else:
-            yield from self._against(seen, place, mask, mine)
-            self._acquire(mine, place)
+            if not alone:
+                yield from self._against(seen, place, mask, mine)
+                self._acquire(mine, place)
             place.loads[cpu] = seen
         mine[cpu] = index
         if (seen.is_store and changes) or not whole:

@@ -7,6 +7,7 @@ exactly, so that a run is the same whenever its slices are. Every load and store
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,7 @@ class Lanes:
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
         buffers: The CPUs' store buffers; ``None``: all see all at once.
+        symbolize: Names the place of an instruction.
         most: Instructions of one run.
     """
 
@@ -151,6 +153,7 @@ class Lanes:
         self._return_address, self._returned = machine.return_address, machine.returned
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
+        self.symbolize = machine.symbolize
         self.buffers = None if buffers is None else buffers(self.log)
         self.sleeping, self._spins = sleeping, spins
         self._traps = TrapsOnTheirWay(machine)
@@ -185,7 +188,7 @@ class Lanes:
             self.buffers.clear()
         self._start()
         try:
-            with self._traps:
+            with self._around():
                 for index, piece in enumerate(plan(run)):
                     self._slice(run, index, piece, strict=strict)
                 self._finish(run)
@@ -209,6 +212,10 @@ class Lanes:
         self._depths = [vcpu.depth for vcpu in self._machine.vcpus]
         for vcpu in self._machine.vcpus:
             vcpu.depth = 1
+
+    def _around(self) -> AbstractContextManager[object]:
+        """What holds for the time of a run."""
+        return self._traps
 
     def _end(self) -> None:
         """The run is over."""

@@ -7,14 +7,15 @@ writer without ``smp_wmb()`` is read wrongly with a single one.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from kprobesim.races.lanes import Lanes, Run
+from kprobesim.races.run_log import LaneAccess
 from kprobesim.races.schedule import Slice
 from kprobesim.races.store_buffer import Pending
 
-__all__ = ["SomeLate", "are_late", "one_later"]
+__all__ = ["SomeLate", "are_late", "one_later", "seen_late"]
 
 
 def one_later(
@@ -39,6 +40,24 @@ def are_late(slices: Sequence[Slice], number: int) -> bool:
     """Whether other CPUs keep something back while that of slice ``number`` runs."""
     last = {piece.cpu: piece for piece in slices[:number]}
     return any(piece.held for cpu, piece in last.items() if cpu != slices[number].cpu)
+
+
+def seen_late(
+    run: Run, log: Iterable[LaneAccess], symbolize: Callable[[int], str]
+) -> tuple[str, ...]:
+    """What others saw late in ``run``: the places of the stores that were kept back.
+
+    Args:
+        run: The run.
+        log: Its accesses.
+        symbolize: Names the place of an instruction.
+    """
+    kept = dict.fromkeys((piece.cpu, step) for piece in run.slices for step in piece.held)
+    if not kept:
+        return ()
+    places = {(each.cpu, each.step): each.pc for each in log if each.is_store}
+    named = [(cpu, symbolize(places[cpu, step])) for cpu, step in kept]
+    return tuple(dict.fromkeys(f"what CPU {cpu} stores at {place}" for cpu, place in named))
 
 
 class SomeLate:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kprobesim.races.access_kinds import How
-
 __all__ = ["Seen"]
 
 
@@ -21,7 +19,7 @@ class Seen(NamedTuple):
         size: Bytes.
         value: What is stored.
         is_store: Whether it stores.
-        how: What its instruction tells.
+        how: What its instruction tells: bits of :class:`~kprobesim.races.access_kinds.How`.
     """
 
     number: int
@@ -32,4 +30,4 @@ class Seen(NamedTuple):
     size: int
     value: int
     is_store: bool
-    how: How
+    how: int

@@ -27,7 +27,7 @@ __all__ = ["StoreBuffers"]
 Steps = Collection[int]
 
 _LONGEST = 16  # bytes of an instruction
-_MOST_PATH = 1 << 22  # instructions of a run
+_MOST_PATH = 1 << 20  # instructions of a run; what comes later is seen at once
 
 
 class StoreBuffers:
@@ -63,7 +63,8 @@ class StoreBuffers:
         """
         abi = architecture(machine.arch).abi
         sp = abi.number(abi.stack_pointer)
-        self.path = EveryInstruction(machine.engine, 1, _MOST_PATH, sp)
+        self.path = path = EveryInstruction(machine.engine, 1, _MOST_PATH, sp)
+        path.enough = lambda: setattr(path, "on", False)
         self._log, self._memory = log, machine.memory
         self._ordering, self._delays, self._initial = ordering, delays, initial
         self._cpus, self._fifo = cpus, fifo
@@ -98,6 +99,7 @@ class StoreBuffers:
         """A run begins."""
         self._begin()
         self.path.clear()
+        self.path.on = True
 
     # -- switches ----------------------------------------------------------------------------------
 
@@ -120,9 +122,10 @@ class StoreBuffers:
             settled: Whether all see all.
         """
         before, self._kept, kept = self._cpu, (), self._kept
-        places = list(self._over)
+        places: list[Entry] = []
         if before is not None:
-            places += self._buffers[before].entries
+            if kept:  # else memory is as all see it
+                places += [*self._over, *self._buffers[before].entries]
             self._buffers[before].keep(kept)
         for number, buffer in enumerate(self._buffers):
             if settled or (number != before and cpu == before):
@@ -176,6 +179,11 @@ class StoreBuffers:
         self._first = len(self.path)
         stores = self._stores(first)
         if not stores and not buffer.entries:
+            return
+        if self.path.full:
+            buffer.drain()
+            for number, unseen in stores.items():
+                self._see(Entry(0, before + number - 1, tuple(unseen), 0))
             return
         addresses = self.path.addresses_of(start, min(start + done, self._first))
         self._look_at(addresses)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kprobesim.errors import EngineError
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes, Plan, Run
+from kprobesim.races.late_stores import seen_late
 from kprobesim.races.report import Reporter
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
@@ -152,6 +153,9 @@ class Trials:
         failures = [] if failure is None else [failure]
         if self._data_races is not None:
             failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
+        late = seen_late(run, log, self.lanes.symbolize) if failures else ()
+        if late:
+            failures = [replace(each, late=late) for each in failures]
         points = [(cpu, step) for _, cpu, step in shared]
         if self.lanes.buffers is not None:
             points += self.lanes.buffers.waits

@@ -38,6 +38,8 @@ TINY = Sizes(
     crowd=(2, 5),
     python_calls=10,
     boot_counted=50,
+    race_runs=8,
+    race_preemptions=0,
 )
 
 
@@ -52,7 +54,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_every_contest_is_held_and_every_round_kept(report: Report) -> None:
     keys = [contest.key for contest in report.contests]
     assert keys == [
-        *("loop", "crc32", "sort", "memcpy", "hit", "scale", "register", "call"),
+        *("loop", "crc32", "sort", "memcpy", "hit", "scale", "register", "call", "switch", "races"),
         *("crowd-called", "tight-called", "programs-called", "handlers-called"),
     ]
     for contest in report.contests:

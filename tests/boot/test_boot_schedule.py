@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from makers.boots import Boots
 
-from kprobesim import BootedKernel, KprobesimError, ScheduleError, UsageError
+from kprobesim import (
+    BootedKernel,
+    GuestFault,
+    GuestTimeout,
+    KprobesimError,
+    ScheduleError,
+    UsageError,
+)
 from kprobesim.boot.boot_schedule import BootSchedule, Part, Tick
 from kprobesim.boot.policy import SwitchPoint
 from kprobesim.boot.random_turns import RandomTurns
@@ -126,6 +133,14 @@ def test_a_bad_policy_is_told_and_the_guest_goes_on(
     before = kernel.time
     kernel.run(seconds=SHORT)
     assert kernel.time == pytest.approx(before + SHORT)
+
+
+def test_errors_tell_the_schedule(kernel: BootedKernel) -> None:
+    with pytest.raises(GuestFault, match="schedule: kpb1:") as caught:
+        kernel.call("memcpy", 8, 16, 8, cpu=1)
+    assert BootSchedule.parse(caught.value.schedule).turns
+    with pytest.raises(GuestTimeout, match="schedule: kpb1:"):
+        kernel.run("never", timeout=0.01)
 
 
 def test_what_cannot_be_is_refused(kernel: BootedKernel) -> None:

@@ -47,6 +47,13 @@ def test_blocks_are_named_in_calls_and_invariants(cli: Cli, sample: Path) -> Non
     assert "u8(m) = 9" in torn.out
 
 
+def test_late_stores_and_a_file_for_perfetto(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.perfetto-trace"
+    words = "race", sample, *FORKS, "--memory", "tso", "--preemptions", 0, "-o", file
+    assert cli(*words).code == 1
+    assert file.stat().st_size > 100
+
+
 @pytest.mark.parametrize("kind", ["pct", "random"])
 def test_samples_by_options(cli: Cli, sample: Path, kind: str) -> None:
     words = "race", sample, "gcd(12, 18)", "gcd(18, 12)", "--explore", kind
@@ -89,6 +96,8 @@ def test_what_was_found_until_ctrl_c_is_told(
         (["gcd(1, 2)", "--preemptions", "-1"], "preemptions -1"),
         (["gcd(1, 2)", "--failures", "0"], "no positive number"),
         (["gcd(1, 2)", "--invariant", "x > 1"], "there is no x"),
+        (["explore=gcd(1, 2)"], "no CPU can be called explore"),
+        (["gcd(1, 2)", "--delay", "gcd"], "give memory="),
     ],
 )
 def test_wrong_use(cli: Cli, sample: Path, words: list[str], problem: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from makers.boots import Boots
 
 from kprobesim import BootedKernel, Hit, HitKind, Kernel, Kprobe, Kretprobe, programs
+from kprobesim.boot.round_robin import RoundRobin
 
 pytestmark = pytest.mark.real_kernel
 
@@ -83,3 +86,35 @@ def _check_traces(k: BootedKernel, hits: Counter[int]) -> None:
     one, other = (int(files[f"per_cpu/cpu{cpu}/buffer_size_kb"].read()) for cpu in (0, 1))
     assert one < other
     assert files["buffer_total_size_kb"].read() == f"{one + other}\n"
+
+
+def test_hooks_leave_no_trace_in_short_turns(real_image: Path, boots: Boots) -> None:
+    """CPUs lose their turn every few blocks, also in the middle of a hit: nothing changes."""
+    ends = []
+    for probed in (False, True):
+        shell = boots.shell(real_image, 2)
+        k, board = shell.kernel, shell.kernel.board
+        assert board.turns is not None
+        board.turns.policy = RoundRobin(25)
+        before, after, returned = (Counter[tuple[str, int]]() for _ in range(3))
+
+        def pre(p: Kprobe, regs: Any, k: Any = k, count: Any = before) -> None:
+            count[p.symbol_name, k.cpu] += 1
+
+        def post(p: Kprobe, regs: Any, flags: int, k: Any = k, count: Any = after) -> None:
+            count[p.symbol_name, k.cpu] += 1
+
+        names = ("vfs_read", "kmem_cache_alloc", "__schedule", "dput")
+        probes = [Kprobe(name, pre_handler=pre, post_handler=post) for name in names]
+        rp = Kretprobe("vfs_read", handler=lambda ri, regs, c=returned: c.update(["vfs_read"]))
+        if probed:
+            k.register_kprobes(probes)
+            k.register_kretprobe(rp)
+        status, said = shell.run("cat /proc/version", 60)
+        digest = hashlib.sha1(board.ram).hexdigest()
+        ends.append((status, said, k.time, k.machine.regs.ip, board.turns.switches, digest))
+    assert ends[0] == ends[1]
+    assert before == after
+    assert {cpu for _, cpu in before} == {0, 1}
+    assert [p.nmissed for p in probes] == [0] * 4 and rp.nmissed == 0
+    assert returned.total() == sum(n for (name, _), n in before.items() if name == "vfs_read")

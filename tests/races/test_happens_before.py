@@ -27,7 +27,7 @@ class Kinds(AccessKinds):
     def __init__(self) -> None:
         super().__init__("x86_64", lambda address, size: bytes(size), lambda pc: "")
 
-    def at(self, pc: int) -> How:
+    def at(self, pc: int) -> int:
         return KINDS.get(pc, How.PLAIN)
 
     def update(self, load: int, store: int) -> Update:

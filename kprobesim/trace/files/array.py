@@ -83,7 +83,7 @@ def array_files(
     records = Records(lambda: array.events, own, marker.address if marker else 0)
     snapshot = SnapshotFile(image, array, buffer.expand)
     return {
-        **buffer_settings(array),
+        **buffer_settings(array, parts.facts.cpu_bits),
         **_pids(array),
         "buffer_size_kb": buffer.size_file(),
         "buffer_total_size_kb": ReadOnly(buffer.total),

@@ -57,8 +57,8 @@ class _Closing(OpenFile):
         self._closed()
 
 
-def buffer_settings(tracing: TraceArray) -> dict[str, File]:
-    """The files, by name."""
+def buffer_settings(tracing: TraceArray, cpu_bits: int) -> dict[str, File]:
+    """The files, by name; ``cpu_bits``: how many CPUs a mask may name."""
     percent = [_PERCENT]
 
     def wake(text: str) -> None:
@@ -68,7 +68,10 @@ def buffer_settings(tracing: TraceArray) -> dict[str, File]:
         percent[0] = value
 
     def choose(text: str) -> None:
-        tracing.cpus = _mask_of(text) & (1 << len(tracing.buffer.cpus)) - 1
+        mask = _mask_of(text)
+        if mask >> cpu_bits:
+            raise refusal(errno.EOVERFLOW, f"{text.strip()!r} names CPUs that cannot be")
+        tracing.cpus = mask & (1 << len(tracing.buffer.cpus)) - 1
 
     def chosen() -> str:
         digits = -(-len(tracing.buffer.cpus) // _BITS_OF_DIGIT)

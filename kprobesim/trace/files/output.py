@@ -126,7 +126,13 @@ class Buffer:
         def size() -> str:
             return f"{_in_pages(part.kb or 0) if self._expanded else _in_pages(0)}\n"
 
-        return Setting(size, partial(self._resize, part))
+        def resize(text: str) -> None:
+            if not self._expanded:  # the others stay as small as they are
+                for other in self._tracing.buffer.cpus:
+                    other.kb = _in_pages(0)
+            self._resize(part, text)
+
+        return Setting(size, resize)
 
     def _size(self) -> str:
         sizes = {part.kb or 0 for part in self._tracing.buffer.cpus}

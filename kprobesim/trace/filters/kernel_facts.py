@@ -7,12 +7,11 @@ from kprobesim.image.config import read_config
 
 __all__ = ["KernelFilterFacts"]
 
-_ONE_CPU = 1
 _SYMBOL_SPACE = 1 << 32
 
 
 class KernelFilterFacts:
-    """One kernel, on a machine with one CPU. It is made once, as it reads the configuration.
+    """One kernel, on a machine of so many CPUs. It is made once, as it reads the configuration.
 
     Attributes:
         config: Its configuration; ``None``: nobody tells.
@@ -20,13 +19,13 @@ class KernelFilterFacts:
         cpu_bits: How many CPUs a list of them may name (``nr_cpumask_bits``).
     """
 
-    def __init__(self, image: KernelImage) -> None:
+    def __init__(self, image: KernelImage, cpus: int) -> None:
         self.version = image.version
         self._symbols = image.symbols
         self.config = read_config(image)
         config = self.config or {}
         small = config.get("CONFIG_CPUMASK_OFFSTACK", "y") == "y"
-        self.cpu_bits = _ONE_CPU if small else int(config.get("CONFIG_NR_CPUS", _ONE_CPU))
+        self.cpu_bits = cpus if small else int(config.get("CONFIG_NR_CPUS", cpus))
 
     def function(self, place: str | int) -> tuple[int, int] | None:
         """Where the function of that name, or at that address, starts and ends."""
