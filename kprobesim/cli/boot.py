@@ -40,9 +40,6 @@ def add_parser(subparsers: Any) -> None:
     add_boot_options(parser, initrd=" (default: a small one of ours that shows some work)")
     parser.add_argument("--memory", metavar="M", default="256M", help="RAM (default 256M)")
     parser.add_argument(
-        "--cpus", metavar="N", type=int, default=1, help="how many CPUs, 1 to 8 (default 1)"
-    )
-    parser.add_argument(
         "--policy",
         metavar="P",
         help="which CPU runs when: round-robin:blocks=10000 (default), random:seed=5, "

@@ -87,7 +87,7 @@ def add_end_options(parser: _Declared, does: str) -> None:
 
 
 def add_boot_options(parser: _Declared, *, only: str = "", initrd: str = "") -> None:
-    """``--initrd`` and ``--append``: what a kernel boots with.
+    """``--initrd``, ``--append`` and ``--cpus``: what a kernel boots with.
 
     Args:
         parser: What to add them to.
@@ -97,6 +97,9 @@ def add_boot_options(parser: _Declared, *, only: str = "", initrd: str = "") -> 
     parser.add_argument("--initrd", metavar="F", help=f"{only}an initial RAM file system{initrd}")
     parser.add_argument(
         "--append", metavar="S", default="", help=f"{only}the kernel's command line"
+    )
+    parser.add_argument(
+        "--cpus", metavar="N", type=int, default=1, help=f"{only}how many CPUs, 1 to 8 (default 1)"
     )
 
 

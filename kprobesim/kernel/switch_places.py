@@ -58,7 +58,8 @@ def instruction_at(kernel: Kernel, text: str) -> int:
     else:
         start = kernel.symbols[place.symbol].address
         address = start + place.offset
-    if not kernel.machine.text.is_code(address):
+    in_image = any(low <= address < high for low, high in kernel.image.text_ranges)
+    if not in_image and not kernel.machine.text.is_code(address):
         raise UsageError(f"{text} is not code: nothing can be executed there")
     if address != start:
         starts = {insn.address for insn in _code(kernel, start)}

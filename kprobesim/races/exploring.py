@@ -24,6 +24,7 @@ __all__ = ["Exhaustive", "Explore", "Pct", "Random", "as_explore", "pct", "rando
 _ROUNDS = 2  # of runs that only learn which memory is shared
 _LOOKS = 8  # of a round
 _SMALLEST, _LARGEST = 16, 256  # runs of a batch
+_KEPT = 256  # runs whose places are drawn from, each for itself
 
 
 class Explore(Protocol):
@@ -126,7 +127,7 @@ class Random:
         """Try them."""
         cpus = len(team.trials.names)
 
-        def make(numbers: random.Random, points: list[tuple[int, int]]) -> Job:
+        def make(numbers: random.Random, points: Sequence[tuple[int, int]]) -> Job:
             return _sample(cpus, points, numbers.randint(1, self.preemptions), numbers)
 
         return _sampled(team, self.runs, make, self.seed)
@@ -156,26 +157,37 @@ class Pct:
         """Try them."""
         cpus = len(team.trials.names)
 
-        def make(numbers: random.Random, points: list[tuple[int, int]]) -> Job:
+        def make(numbers: random.Random, points: Sequence[tuple[int, int]]) -> Job:
             return _sample(cpus, points, self.depth - 1, numbers)
 
         return _sampled(team, self.runs, make, self.seed)
 
 
 def _sampled(
-    team: Team, runs: int, make: Callable[[random.Random, list[tuple[int, int]]], Job], seed: int
+    team: Team,
+    runs: int,
+    make: Callable[[random.Random, Sequence[tuple[int, int]]], Job],
+    seed: int,
 ) -> Iterator[Outcome]:
-    """Runs whose places are drawn from those that were seen in the batches before."""
+    """Runs whose places are drawn from those in the batches before: of all, or of one run.
+
+    All may be too many: a CPU that waits, in each run longer or shorter, has ever more places at
+    which it only waits. One run may not have what others do.
+    """
     points: dict[tuple[int, int], None] = {}
+    runs_seen: dict[tuple[tuple[int, int], ...], None] = {}
     jobs: list[Job] = [*_one_by_one(team)]
     done, size = 0, _SMALLEST
     while done < runs:
         for outcome in team.run(jobs):
             points.update(dict.fromkeys(outcome.points))
+            if len(runs_seen) < _KEPT:
+                runs_seen[tuple(outcome.points)] = None
             yield outcome
         done += len(jobs)
-        numbers = range(done, min(done + size, runs))
-        jobs = [make(random.Random(f"{seed}/{number}"), list(points)) for number in numbers]
+        draws = [random.Random(f"{seed}/{n}") for n in range(done, min(done + size, runs))]
+        every, single = list(points), list(runs_seen)
+        jobs = [make(draw, draw.choice(single) if draw.getrandbits(1) else every) for draw in draws]
         size = min(2 * size, _LARGEST)
 
 

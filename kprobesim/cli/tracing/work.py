@@ -74,6 +74,7 @@ def choose_work(args: argparse.Namespace) -> Work:
         )
     _refuse(args, "--initrd", args.initrd, not args.boot, "--boot")
     _refuse(args, "--append", args.append, not args.boot, "--boot")
+    _refuse(args, "--cpus", args.cpus != 1, not args.boot, "--boot")
     calls, lines = bool(args.calls), bool(args.lines)
     _refuse(args, "--until", args.until, calls or lines, "--boot and snapshots")
     _refuse(args, "--seconds", args.seconds, calls or lines, "--boot and snapshots")
@@ -136,6 +137,7 @@ class _Boot:
             initrd=args.initrd,
             append=args.append,
             memory=args.memory or None,
+            cpus=args.cpus,
             model=known_model(args.model),
             strict=args.strict,
         )
