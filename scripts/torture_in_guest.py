@@ -164,7 +164,7 @@ def run(kernel: BootedKernel, trial: Trial, seconds: float, *, probed: bool) -> 
     kernel.run(until=LOADED, timeout=TIMEOUT)
     kernel.run(seconds=0.01)
     if not trial.once:
-        kernel.run(seconds=max(seconds, 1.0 if trial.fails else 0.0), timeout=TIMEOUT)
+        kernel.run(seconds=max(seconds, 4.0 if trial.fails else 0.0), timeout=TIMEOUT)
     status, said = shell.run(
         f"ls / >/dev/null; rmmod {trial.module}; S=$?; dmesg -c | grep -v 'PASS$'; [ $S = 0 ]",
         timeout=TIMEOUT,
