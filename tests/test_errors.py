@@ -58,6 +58,7 @@ _INTERNAL = {
     "TripleFault",
     "Undecodable",
     "YamlError",
+    "_EnoughError",
     "_Stopped",
     "_TooMuch",
 }

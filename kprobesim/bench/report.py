@@ -105,7 +105,7 @@ def _verdict(contest: Contest, contender: Contender) -> str:
         parts.append(f"{ratio:6.3f} x {_short(contest[target.against])}")
     if met is not None:
         parts.append(f"at most {target.at_most:g}: {'met' if met else 'MISSED'}")
-    return "  " + ", ".join(parts)
+    return "  " + ", ".join(parts) if parts else ""
 
 
 def _short(contender: Contender) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kprobesim.errors import ScheduleError
+from kprobesim.hexrepr import HexRepr
 from kprobesim.schedule_text import CUT, MOST_TEXT, Numbers, pack, unpack, varints
 
 __all__ = ["MOST_CHOICES", "BootSchedule", "Part", "Tick"]
@@ -41,8 +42,8 @@ class Part:
     choices: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True)
-class Tick:
+@dataclass(frozen=True, repr=False)
+class Tick(HexRepr):
     """An interrupt of a timer that was made to come at an instruction.
 
     Attributes:

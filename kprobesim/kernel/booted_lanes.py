@@ -45,6 +45,7 @@ class BootedLanes(Lanes):
         assert board.turns is not None
         self._board, self._turns, self._calls = board, board.turns, calls
         self._machine = board.machine
+        self.symbolize = board.machine.symbolize
         self.lanes = lanes
         self.log = AccessLog(board.machine.engine)
         self.sleeping = Asleep()

@@ -21,7 +21,7 @@ def host_pointers(data: bytes) -> list[int]:
         if low > 0xFFFF_FFFF:
             starts.append(low)
             ends.append(high)
-    words = (int.from_bytes(data[at : at + 8], "little") for at in range(len(data) - 7))
+    words = (int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data) - 7, 8))
     return [word for word in words if word < ends[bisect_right(starts, word) - 1]]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kprobesim.hexrepr import HexRepr
 from kprobesim.trace.hist.actions import Handler
 from kprobesim.trace.hist.bound_actions import BoundAction
 from kprobesim.trace.hist.computing import Compute, Leaves, compute
@@ -21,8 +22,8 @@ __all__ = ["Acting", "Taken"]
 _WORDS = {Handler.ONMAX: "max", Handler.ONCHANGE: "changed"}
 
 
-@dataclass
-class Taken:
+@dataclass(repr=False)
+class Taken(HexRepr):
     """The snapshot that a histogram's action took last.
 
     Attributes:
