@@ -32,6 +32,7 @@ from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.armed_table import ArmedTable
 from kprobesim.machine.unicorn.code_pages import SUFFIXES
 from kprobesim.machine.unicorn.dispatch_code import BOARD, BOARD_BYTES, CODE, MAY_LEAVE, WORDS
+from kprobesim.machine.unicorn.engine_entries import MOST_ENGINES, EngineEntries
 from kprobesim.machine.unicorn.host_code import assemble, host_machine, put_code
 from kprobesim.machine.unicorn.interposition import find_function, find_slots
 from kprobesim.machine.unicorn.library import library
@@ -50,7 +51,6 @@ _STEPS = halves(x86_64=1, arm64=4)
 _NOWHERE = 1 << 63 | 1  # canonical nowhere, and aligned nowhere
 _HOOK_BEGIN = 24  # of struct hook: five ints and a bool before it, then end and callback
 _TB = struct.Struct("<Q12xHH")  # TranslationBlock: pc, size and icount
-_MOST_ENGINES = 1024
 _FUNC_START = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
 _u64 = ctypes.c_uint64
 _Board: TypeAlias = "ctypes.Array[ctypes.c_uint64]"
@@ -140,7 +140,7 @@ class Dispatcher:
             self._set(name, value)
         self._table = ArmedTable(self._place_table)
         self._set("cpu", cpu)  # from now on `translate` knows it
-        weakref.finalize(uc, placed.give_back, board).atexit = False
+        weakref.finalize(uc, placed.boards.give_back, board).atexit = False
 
     def _set(self, name: str, value: int) -> None:
         self._board[BOARD.index(name)] = value
@@ -172,7 +172,7 @@ class Dispatcher:
         if list(found) != [_NOWHERE, _NOWHERE, arrival]:
             raise EngineError("cannot find the range of a hook; is this a new version of Unicorn?")
         self._set("hook", hook + _HOOK_BEGIN)
-        with self._placed.lock:
+        with self._placed.boards.lock:
             context, request, place = self._placed.observe(run, stop)
         last = self._board[BOARD.index("last_block")]
         pc, _, instructions = _TB.unpack(ctypes.string_at(last, _TB.size)) if last else (0, 0, 0)
@@ -253,7 +253,6 @@ class _Placed:
 
     def __init__(self, host: str, slots: dict[str, ctypes.c_uint64], suffix: str) -> None:
         code, self._labels = assemble(CODE[host])
-        self.lock = threading.Lock()
         lib = library()
         self._start_slot = slots[f"tcg_func_start_{suffix}"]
         start = find_function(lib, f"tcg_func_start_{suffix}")
@@ -272,10 +271,9 @@ class _Placed:
             "leave": find_function(lib, f"helper_check_exit_request_{suffix}"),
             "real_write_call": find_function(lib, f"tcg_gen_callN_{suffix}"),
         }
-        placed = put_code(code, WORDS, values, "table", BOARD_BYTES * _MOST_ENGINES)
-        self._code, self._area, self._words = placed.code, placed.area, placed.words
-        self._free: list[int] = []
-        self._made = 0
+        placed = put_code(code, WORDS, values, "table", BOARD_BYTES * MOST_ENGINES)
+        self._code, self._words = placed.code, placed.words
+        self.boards = EngineEntries(placed, BOARD_BYTES, BOARD.index("cpu"), WORDS.index("count"))
         self._words[_COUNTS] = self.address("block")
         slots[f"gen_intermediate_code_{suffix}"].value = self.address("translate")
         slots[f"tcg_gen_callN_{suffix}"].value = self.address("write_call")
@@ -287,26 +285,6 @@ class _Placed:
     def look_twice(self) -> None:
         """In some engine ``block`` does not know of a wish to stop: let Unicorn look behind it."""
         self._words[_COUNTS] = 0
-
-    def take_board(self) -> _Board | None:
-        """A board of nobody's; ``None`` if there is none left."""
-        with self.lock:
-            if self._free:
-                number = self._free.pop()
-            elif self._made < _MOST_ENGINES:
-                number = self._made
-                self._made += 1
-            else:
-                return None
-            board = (_u64 * (BOARD_BYTES // 8)).from_address(self._area + BOARD_BYTES * number)
-            board[:] = [0] * len(board)
-            self._words[WORDS.index("count")] = self._made
-        return board
-
-    def give_back(self, board: _Board) -> None:
-        """The engine is no more."""
-        board[BOARD.index("cpu")] = 0
-        self._free.append((ctypes.addressof(board) - self._area) // BOARD_BYTES)
 
     def observe(self, run: Callable[[], int], stop: Callable[[], int]) -> tuple[int, int, int]:
         """The translator that ``run()`` uses; what ``stop()`` returns meanwhile; and ``run()``."""
@@ -350,7 +328,7 @@ def make_dispatch(engine: Engine, uc: RawCpu, run: Callable[[], int]) -> Dispatc
         run: Runs a block of one instruction; returns where that is.
     """
     placed, cpu, add = _placed(SUFFIXES[engine.arch]), engine.code_pages.cpu, engine.hooks.add
-    board = placed.take_board() if placed is not None and cpu else None
+    board = placed.boards.take() if placed is not None and cpu else None
     if placed is None or board is None:
         return SingleHooks(add, engine.hooks.unhook, engine.layout.count_callback)
     dispatcher = Dispatcher(placed, board, uc, cpu, engine.arch)

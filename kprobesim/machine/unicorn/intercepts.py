@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import EngineError
+from kprobesim.machine.unicorn.engine_entries import MOST_ENGINES, EngineEntries
 from kprobesim.machine.unicorn.host_code import assemble, host_machine, put_code
 from kprobesim.machine.unicorn.intercepts_code import CODE, ENTRY, ENTRY_BYTES, WORDS
 from kprobesim.machine.unicorn.interposition import find_function, find_slots, one_at_a_time
@@ -33,7 +33,6 @@ _HARD, _NMI = 2, 0x200  # CPU_INTERRUPT_HARD and CPU_INTERRUPT_NMI of QEMU's
 _INTERCEPT, _DELIVER = "cpu_svm_check_intercept_param_x86_64", "do_interrupt_x86_hardirq_x86_64"
 _LOOP_EXIT, _RESET = "cpu_loop_exit_x86_64", "cpu_reset_interrupt"
 _PC = 16  # the word of RIP
-_MOST_ENGINES = 1024
 _CPU_BYTES = 0x1000  # among the first of these the requests are
 _ON_MSR = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint32)
 _u64 = ctypes.c_uint64
@@ -153,39 +152,16 @@ class _Placed:
 
     def __init__(self, host: str, slots: dict[str, ctypes.c_uint64]) -> None:
         code, labels = assemble(CODE[host])
-        self._lock = threading.Lock()
         lib = library()
         values = {
             "real_intercept": find_function(lib, _INTERCEPT),
             "real_deliver": find_function(lib, _DELIVER),
             "loop_exit": find_function(lib, _LOOP_EXIT),
         }
-        placed = put_code(code, WORDS, values, "table", ENTRY_BYTES * _MOST_ENGINES)
-        self._table, self._words = placed.area, placed.words
-        self._free: list[int] = []
-        self._made = 0
+        placed = put_code(code, WORDS, values, "table", ENTRY_BYTES * MOST_ENGINES)
+        self.entries = EngineEntries(placed, ENTRY_BYTES, ENTRY.index("env"), WORDS.index("count"))
         slots[_INTERCEPT].value = placed.code + labels["intercept"]
         slots[_DELIVER].value = placed.code + labels["deliver"]
-
-    def take(self) -> Any | None:
-        """An entry of nobody's; ``None`` if there is none left."""
-        with self._lock:
-            if self._free:
-                number = self._free.pop()
-            elif self._made < _MOST_ENGINES:
-                number = self._made
-                self._made += 1
-            else:
-                return None
-            words = (_u64 * (ENTRY_BYTES // 8)).from_address(self._table + ENTRY_BYTES * number)
-            words[:] = [0] * len(words)
-            self._words[WORDS.index("count")] = self._made
-        return words
-
-    def give_back(self, words: Any) -> None:
-        """The engine is no more."""
-        words[ENTRY.index("env")] = 0
-        self._free.append((ctypes.addressof(words) - self._table) // ENTRY_BYTES)
 
 
 @cache
@@ -222,10 +198,10 @@ def make_intercepts(engine: Engine) -> Intercepts | None:
         EngineError: This is another Unicorn.
     """
     placed, cpu = _placed(), engine.code_pages.cpu
-    words = placed.take() if placed is not None and cpu else None
+    words = placed.entries.take() if placed is not None and cpu else None
     if placed is None or words is None:
         return None
     if engine.layout.pc != _PC:
         raise EngineError("RIP is another word of Unicorn's than it was")
-    weakref.finalize(engine, placed.give_back, words).atexit = False
+    weakref.finalize(engine, placed.entries.give_back, words).atexit = False
     return Intercepts(engine, words, cpu + _requests_at())

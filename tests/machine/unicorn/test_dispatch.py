@@ -14,6 +14,7 @@ import unicorn
 from kprobesim.machine.unicorn import dispatch
 from kprobesim.machine.unicorn.code_pages import SUFFIXES
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.engine_entries import EngineEntries
 from kprobesim.machine.unicorn.native import Native
 
 START, FAR = 0x1000, 0x4000
@@ -202,7 +203,7 @@ def test_engines_do_not_hear_of_each_other(arch: str) -> None:
 
 
 def test_more_engines_than_there_are_boards(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch._Placed, "take_board", lambda self: None)
+    monkeypatch.setattr(EngineEntries, "take", lambda self: None)
     guest, seen = Guest(arch), Seen()
     assert not guest.engine.dispatch.live
     guest.arm(guest.at[1], seen.native)
@@ -213,9 +214,9 @@ def test_more_engines_than_there_are_boards(arch: str, monkeypatch: pytest.Monke
 def test_boards_are_used_again(arch: str) -> None:
     placed = dispatch._placed(SUFFIXES[arch])
     assert placed is not None
-    made = [placed._made]
+    made = [placed.boards._made]
     for _ in range(8):
         Guest(arch)
         gc.collect()
-        made.append(placed._made)
+        made.append(placed.boards._made)
     assert made[-1] <= made[0] + 1
