@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.machine.unicorn.spins import watch_spins
-from kprobesim.races.lanes import Lane, Lanes, Run, Stretch
+from kprobesim.races.lanes import Lanes
+from kprobesim.races.run import Lane, Run, Stretch
 from kprobesim.races.schedule import Slice, place_check
 from kprobesim.races.sleeping import Asleep
 

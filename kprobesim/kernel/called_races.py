@@ -16,11 +16,12 @@ from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
 from kprobesim.races.judging import judge_results
-from kprobesim.races.lanes import Lane, Lanes, Run
+from kprobesim.races.lanes import Lanes
 from kprobesim.races.memory_order import ORDERINGS, MemoryOrder
 from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.report import Reporter
+from kprobesim.races.run import Lane, Run
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.store_buffers import StoreBuffers

@@ -15,8 +15,9 @@ from kprobesim.image import KernelImage
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
 from kprobesim.races.happens_before import Conflict
-from kprobesim.races.lanes import Lanes, Run, Stretch
+from kprobesim.races.lanes import Lanes
 from kprobesim.races.locks import HeldLocks
+from kprobesim.races.run import Run, Stretch
 from kprobesim.races.run_log import LaneAccess, RunLog
 from kprobesim.races.schedule import Slice
 from kprobesim.races.seen import Seen

@@ -41,9 +41,7 @@ def test_both_kinds_stand_in_the_order_of_their_definition(guest: CalledKernel) 
         ("s:there u64 when", errno.EEXIST, "Event already exists"),
     ],
 )
-def test_what_the_kernel_refuses(
-    guest: CalledKernel, command: str, number: int, said: str
-) -> None:
+def test_what_the_kernel_refuses(guest: CalledKernel, command: str, number: int, said: str) -> None:
     t = guest.tracefs
     t["synthetic_events"].append("there u64 when\n")
     with pytest.raises(SyntheticError) as caught:
