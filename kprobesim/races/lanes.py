@@ -18,7 +18,7 @@ from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.run import Lane, Plan, Run, Stretch
 from kprobesim.races.run_log import RunLog
-from kprobesim.races.schedule import Slice, place_check
+from kprobesim.races.schedule import Early, Slice, place_check
 from kprobesim.races.sleeping import Asleep, Sleeping
 from kprobesim.races.spinning import is_spinning
 from kprobesim.races.store_buffers import StoreBuffers
@@ -51,6 +51,8 @@ class Lanes:
     most = _MOST
     sleeping: Asleep
     buffers: StoreBuffers | None
+    _early: list[Early]
+    _done_early: list[Early]
     _machine: System
 
     def __init__(
@@ -95,6 +97,7 @@ class Lanes:
         What a handler raises is raised; what the guest does wrong is in the result.
         """
         run = Run()
+        self._early, self._done_early = [], []
         self.log.clear()
         self._marks.clear()
         self.sleeping.reset()
@@ -143,10 +146,16 @@ class Lanes:
             raise ScheduleError(
                 f"slice {index + 1} of the schedule lets CPU {piece.cpu} run, whose calls are over"
             )
+        self._early, self._done_early = [*piece.early], []
         stretch = self._go(piece.cpu, piece.steps or _MOST, waits=not piece.steps)
         run.stretches.append(stretch)
-        check = place_check(lane.at or 0)
-        run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check))
+        check, early = place_check(lane.at or 0), tuple(self._done_early)
+        run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check, early=early))
+        if strict and early != piece.early:
+            raise ScheduleError(
+                f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} does not load "
+                "there what it had loaded early"
+            )
         if self.buffers is not None:
             run.pending.append(self.buffers.pending())
             held = self.keep(run, piece.held) if piece.held else ()
@@ -246,7 +255,7 @@ class Lanes:
             self._spins.end_turns(waits)
             before = lane.executed
             chunk = min(_CHUNK if waits else steps, steps - (before - start))
-            over = self._run(number, chunk)
+            over = self._run_early(number, chunk) if self._early else self._run(number, chunk)
             asleep, self.sleeping.asleep = self.sleeping.asleep, False
             if over and lane.at is None:
                 why = "over"
@@ -291,6 +300,20 @@ class Lanes:
         lane.results.append(int(words[self._result]))
         self._begin(number)
         return True
+
+    def _run_early(self, number: int, most: int) -> bool:
+        """The same, up to the next load that is to be done early, or that one alone."""
+        lane, early = self.lanes[number], self._early[0]
+        if early.step > lane.executed:
+            return self._run(number, min(most, early.step - lane.executed))
+        self._early.pop(0)
+        if early.step < lane.executed or self.buffers is None:
+            return self._run(number, 1)
+        with self.buffers.early(early) as is_early:
+            over = self._run(number, 1)
+        if is_early:
+            self._done_early.append(early)
+        return over
 
     def orders(self) -> list[tuple[int, int, int]]:
         """Who woke others: before which access of the log, which CPU, and whom."""
