@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
 from kprobesim.races.happens_before import Conflict, HappensBefore
+from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.seen import Seen
@@ -52,7 +53,7 @@ class DataRaces:
         self,
         log: RunLog,
         shared: Sequence[tuple[int, int, int]],
-        orders: Iterable[tuple[int, int, int]],
+        orders: Iterable[Order],
         schedule: Schedule,
     ) -> list[Failure]:
         """The data races of a run, each once.
