@@ -15,6 +15,7 @@ from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
+from kprobesim.races.freeing import Freeing
 from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.judging import judge_results
 from kprobesim.races.lanes import Lanes
@@ -111,6 +112,7 @@ class CalledRaces:
                 cpus.soft_stacks,
             )
             stack.enter_context(running.log)
+            stack.enter_context(Freeing(machine, kernel.image, running.log))
             if running.grace is not None:
                 stack.enter_context(running.grace)
             if running.buffers is not None:
@@ -160,9 +162,7 @@ class CalledRaces:
             kernel.machine, kernel.image, self._kinds, places.name, places.virtual, lines_at
         )
 
-    def _grace(
-        self, sleeping: Sleeping, count: int
-    ) -> Callable[[AccessLog], GracePeriods] | None:
+    def _grace(self, sleeping: Sleeping, count: int) -> Callable[[AccessLog], GracePeriods] | None:
         """Who stands in for the kernel's RCU; ``None``: it has none."""
         kernel, cpus = self._kernel, self._cpus
         if cpus.exported("synchronize_rcu") is None or cpus.exported("call_rcu") is None:

@@ -98,5 +98,7 @@ def _verb(seen: Seen) -> str:
         return "an atomic update"
     if seen.how & How.UPDATE:
         return "an update that is not atomic"
+    if seen.how & How.FREES and seen.is_store:
+        return "a free"
     verb = "a store" if seen.is_store else "a load"
     return f"{verb} that is not atomic" if seen.how & How.MANY else verb

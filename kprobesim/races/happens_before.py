@@ -31,7 +31,8 @@ class Conflict(NamedTuple):
     Attributes:
         first: Which came first in this run.
         second: The other one.
-        what: "lost update", "torn" (one is not atomic), or "unordered" (both may be marked).
+        what: "lost update", "torn" (one is not atomic), "freed" (one frees what the other one
+            uses), or "unordered" (both may be marked).
         between: Of a lost update: the load whose value is outdated by the first one.
     """
 
@@ -175,7 +176,7 @@ class _Run:
                 and (is_store or seen.is_store)
             ):
                 what = _judge(other, seen)
-                if what == "torn" or (what and self._every):
+                if what in ("torn", "freed") or (what and self._every):
                     yield Conflict(other, seen, what)
 
     def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
@@ -236,6 +237,9 @@ def _join(mine: list[int], other: Sequence[int]) -> None:
 def _judge(first: Seen, second: Seen) -> str:
     """What two unordered accesses are; "": they are as they should be."""
     one, two = first.how, second.how
+    frees = [each.is_store and each.how & How.FREES for each in (first, second)]
+    if any(frees) and not all(frees) and not (one | two) & (How.OWN | How.ATOMIC):
+        return "freed"
     if (one | two) & (How.OWN | How.LOCKS):
         return ""
     if (one | two) & How.MANY:
