@@ -17,10 +17,12 @@ from kprobesim.machine.unicorn import (
     coverage_code,
     dispatch_code,
     executions,
+    flush_code,
     intercepts_code,
     recording_code,
     spin_code,
     store_code,
+    switch_code,
 )
 from kprobesim.machine.unicorn.host_code import assemble
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
@@ -62,6 +64,8 @@ MODULES = [
     executions,
     intercepts_code,
     spin_code,
+    flush_code,
+    switch_code,
 ]
 
 
