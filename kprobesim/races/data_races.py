@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
@@ -52,7 +52,6 @@ class DataRaces:
     def failures(
         self,
         log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
         orders: Iterable[Order],
         schedule: Schedule,
     ) -> list[Failure]:
@@ -60,12 +59,11 @@ class DataRaces:
 
         Args:
             log: The run's.
-            shared: Its accesses to memory that CPUs share.
             orders: See :meth:`HappensBefore.conflicts`.
             schedule: What the run followed.
         """
         found: dict[str, Failure] = {}
-        for conflict in self._search.conflicts(log, shared, orders, every=self._every):
+        for conflict in self._search.conflicts(log, orders, every=self._every):
             first, second = conflict.first, conflict.second
             alike = f"{conflict.what} {min(first.pc, second.pc):x} {max(first.pc, second.pc):x}"
             if alike not in found:

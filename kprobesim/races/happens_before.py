@@ -71,7 +71,6 @@ class HappensBefore:
     def conflicts(
         self,
         log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
         orders: Iterable[Order] = (),
         *,
         every: bool = False,
@@ -80,15 +79,14 @@ class HappensBefore:
 
         Args:
             log: The run's.
-            shared: The accesses to memory that CPUs share: index, CPU, step.
             orders: What else orders.
             every: Also those of two accesses that may both be marked.
         """
-        found = _Run(self._kinds, self._cpus, every).look(log, shared, orders)
+        found = _Run(self._kinds, self._cpus, every).look(log, orders)
         sequences: Sequences | None = None
         for conflict in found:
             if sequences is None:
-                sequences = Sequences(log, shared)
+                sequences = Sequences(log)
             if not sequences.check(conflict.first, conflict.second):
                 yield conflict
 
@@ -102,15 +100,10 @@ class _Run:
         self._before = [[-1] * cpus for _ in range(cpus)]  # of the atomic instruction that runs
         self._places: dict[int, _Place] = {}
 
-    def look(
-        self,
-        log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
-        orders: Iterable[Order],
-    ) -> Iterator[Conflict]:
+    def look(self, log: RunLog, orders: Iterable[Order]) -> Iterator[Conflict]:
         records, at = log.records, self._kinds.at
         waiting = _Waiting(orders, self._clocks)
-        for index, cpu, step in shared:
+        for index, cpu, step in log.contested:
             if waiting.next <= index:
                 waiting.come_to(index)
             pc, physical, value, size, is_store = unpack_record(records, index)

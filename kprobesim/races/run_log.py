@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
+from itertools import compress
 from typing import NamedTuple
 
-from kprobesim.machine.unicorn.access_log import RECORD, columns, read_records
+from kprobesim.machine.unicorn.access_log import PLACE_AT, RECORD, columns, read_records
 
 __all__ = ["GRAIN", "LaneAccess", "RunLog"]
 
 GRAIN = 3
 """The binary logarithm of how many bytes are one place."""
 _BYTES = 1 << GRAIN
-_LOW = _BYTES - 1
+_LOW = bytes(low % _BYTES for low in range(256))
 _ENDS_BEHIND = bytes(end > _BYTES for end in range(256))
 
 Mark = tuple[int, int, int]
@@ -86,8 +88,7 @@ class RunLog:
 
     @cached_property
     def _is_long(self) -> bytes:
-        _, addresses, sizes, _ = self.columns
-        lows = bytes(map(_LOW.__and__, addresses))
+        sizes, lows = self.columns[2], self.records[PLACE_AT::RECORD].translate(_LOW)
         # Each byte of the sum is where an access ends in its place: all at once, in one number.
         ends = int.from_bytes(lows, "little") + int.from_bytes(sizes, "little")
         return ends.to_bytes(len(lows), "little").translate(_ENDS_BEHIND)
@@ -100,3 +101,49 @@ class RunLog:
             address, size = addresses[at], sizes[at]
             yield at, range(address >> GRAIN, (address + size - 1 >> GRAIN) + 1)
             at = self._is_long.find(1, at + 1, end)
+
+    @cached_property
+    def used(self) -> dict[int, tuple[set[int], set[int]]]:
+        """The places that each CPU has used, and of those the ones that it has written."""
+        all_stores, words = self.columns[3], self.words
+        found: dict[int, tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
+        for cpu, _before, first, end in self.parts:
+            used, written = found[cpu]
+            slots = words[first:end]
+            used.update(slots)
+            written.update(compress(slots, all_stores[first:end]))
+            for number, both in self.long(first, end):
+                used.update(both)
+                written.update(both if all_stores[number] else ())
+        return found
+
+    def touching(self, places: Set[int]) -> Iterator[tuple[int, int, list[int]]]:
+        """The accesses to any of ``places``: of each run of one CPU which, its instructions before.
+
+        And the numbers of the accesses.
+        """
+        words, is_one = self.words, places.__contains__
+        for cpu, before, first, end in self.parts:
+            mine = [*compress(range(first, end), map(is_one, words[first:end]))]
+            more = [at for at, both in self.long(first, end) if not places.isdisjoint(both)]
+            if more:
+                mine = sorted({*mine, *more})
+            if mine:
+                yield cpu, before, mine
+
+    @cached_property
+    def contested(self) -> list[tuple[int, int, int]]:
+        """Each access to what in this run several CPUs use, one of which writes: number, CPU, step.
+
+        Those to what one CPU alone has used order nothing.
+        """
+        places, numbers = set[int](), self.columns[0]
+        for writer, (_, written) in self.used.items():
+            for user, (used, _) in self.used.items():
+                if user != writer:
+                    places |= written & used
+        return [
+            (at, cpu, before + numbers[at] - 1)
+            for cpu, before, mine in self.touching(places)
+            for at in mine
+        ]

@@ -10,7 +10,6 @@ import pytest
 from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.happens_before import HappensBefore
 from kprobesim.races.run_log import RunLog
-from kprobesim.races.shared import SharedPlaces
 
 READ, WRITE = 16, 17
 FLAG, DATA, COUNT = 0x1000, 0x2000, 0x3000
@@ -40,8 +39,7 @@ def conflicts(steps: Sequence[Step], *, every: bool = False) -> list[str]:
         records += struct.pack("<QQQqII", 1, pc, address, value, size, kind)
         marks.append((number, cpu, number))
     log = RunLog(records, marks)
-    shared = SharedPlaces().learn(log)
-    found = HappensBefore(Kinds(), 2).conflicts(log, shared.accesses(log), every=every)
+    found = HappensBefore(Kinds(), 2).conflicts(log, every=every)
     return [conflict.what for conflict in found]
 
 

@@ -21,6 +21,7 @@ from kprobesim.machine.unicorn.host_code import put_functions
 __all__ = [
     "CODE",
     "NUMBER",
+    "PLACE_AT",
     "RECORD",
     "Access",
     "AccessLog",
@@ -84,6 +85,8 @@ RECORD = _RECORD.size
 """Bytes of one."""
 NUMBER = 8
 """Those of its number, with which it begins."""
+PLACE_AT = 16
+"""Where in one its physical address is."""
 _WORDS = RECORD // 8
 _VALUE = 8  # bytes of what is stored, at most
 _WRITE = numbers.UC_MEM_WRITE
