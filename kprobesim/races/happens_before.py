@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
@@ -101,12 +100,11 @@ class _Run:
         self._places: dict[int, _Place] = {}
 
     def look(self, log: RunLog, orders: Iterable[Order]) -> Iterator[Conflict]:
-        records, at = log.records, self._kinds.at
+        at = self._kinds.at
         waiting = _Waiting(orders, self._clocks)
-        for index, cpu, step in log.contested:
+        for index, cpu, step, pc, physical, value, size, is_store in log.contested:
             if waiting.next <= index:
                 waiting.come_to(index)
-            pc, physical, value, size, is_store = unpack_record(records, index)
             how = at(pc)
             offset = physical & _WORD - 1
             if offset + size > _WORD:

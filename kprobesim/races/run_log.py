@@ -8,7 +8,13 @@ from functools import cached_property
 from itertools import compress
 from typing import NamedTuple
 
-from kprobesim.machine.unicorn.access_log import PLACE_AT, RECORD, columns, read_records
+from kprobesim.machine.unicorn.access_log import (
+    PLACE_AT,
+    RECORD,
+    columns,
+    read_records,
+    unpack_record,
+)
 
 __all__ = ["GRAIN", "LaneAccess", "RunLog"]
 
@@ -18,6 +24,9 @@ _BYTES = 1 << GRAIN
 _LOW = bytes(low % _BYTES for low in range(256))
 _ENDS_BEHIND = bytes(end > _BYTES for end in range(256))
 
+Contested = tuple[int, int, int, int, int, int, int, bool]
+"""Its number in the log, the CPU, and the instructions of that before; pc, physical address, value,
+size, and whether it is a store."""
 Mark = tuple[int, int, int]
 """From which access on, which CPU's, and how many instructions it had executed before."""
 
@@ -82,11 +91,6 @@ class RunLog:
         return columns(self.records)
 
     @cached_property
-    def words(self) -> list[int]:
-        """The place of each access: its physical address, divided by 8."""
-        return [address >> GRAIN for address in self.columns[1]]
-
-    @cached_property
     def _is_long(self) -> bytes:
         sizes, lows = self.columns[2], self.records[PLACE_AT::RECORD].translate(_LOW)
         # Each byte of the sum is where an access ends in its place: all at once, in one number.
@@ -103,28 +107,42 @@ class RunLog:
             at = self._is_long.find(1, at + 1, end)
 
     @cached_property
-    def used(self) -> dict[int, tuple[set[int], set[int]]]:
-        """The places that each CPU has used, and of those the ones that it has written."""
-        all_stores, words = self.columns[3], self.words
+    def _addresses(self) -> dict[int, tuple[set[int], set[int]]]:
+        """The addresses that each CPU has used, and of those the ones that it has stored to."""
+        _, addresses, _, stores = self.columns
         found: dict[int, tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
         for cpu, _before, first, end in self.parts:
             used, written = found[cpu]
-            slots = words[first:end]
-            used.update(slots)
-            written.update(compress(slots, all_stores[first:end]))
+            mine = addresses[first:end]
+            used.update(mine)
+            written.update(compress(mine, stores[first:end]))
+        return found
+
+    @cached_property
+    def used(self) -> dict[int, tuple[set[int], set[int]]]:
+        """The places that each CPU has used, and of those the ones that it has written."""
+        stores = self.columns[3]
+        found = {
+            cpu: ({at >> GRAIN for at in used}, {at >> GRAIN for at in written})
+            for cpu, (used, written) in self._addresses.items()
+        }
+        for cpu, _before, first, end in self.parts:
+            used, written = found[cpu]
             for number, both in self.long(first, end):
                 used.update(both)
-                written.update(both if all_stores[number] else ())
+                written.update(both if stores[number] else ())
         return found
 
     def touching(self, places: Set[int]) -> Iterator[tuple[int, int, list[int]]]:
-        """The accesses to any of ``places``: of each run of one CPU which, its instructions before.
+        """The accesses to any of ``places``, by runs of one CPU.
 
-        And the numbers of the accesses.
+        Of each run that has some: which CPU's, the instructions before, the accesses' numbers.
         """
-        words, is_one = self.words, places.__contains__
+        every = set[int]().union(*(used for used, _ in self._addresses.values()))
+        is_one = {at for at in every if at >> GRAIN in places}.__contains__
+        addresses = self.columns[1]
         for cpu, before, first, end in self.parts:
-            mine = [*compress(range(first, end), map(is_one, words[first:end]))]
+            mine = [*compress(range(first, end), map(is_one, addresses[first:end]))]
             more = [at for at, both in self.long(first, end) if not places.isdisjoint(both)]
             if more:
                 mine = sorted({*mine, *more})
@@ -132,8 +150,8 @@ class RunLog:
                 yield cpu, before, mine
 
     @cached_property
-    def contested(self) -> list[tuple[int, int, int]]:
-        """Each access to what in this run several CPUs use, one of which writes: number, CPU, step.
+    def contested(self) -> list[Contested]:
+        """Each access to what in this run several CPUs use, one of which writes.
 
         Those to what one CPU alone has used order nothing.
         """
@@ -143,7 +161,7 @@ class RunLog:
                 if user != writer:
                     places |= written & used
         return [
-            (at, cpu, before + numbers[at] - 1)
+            (at, cpu, before + numbers[at] - 1, *unpack_record(self.records, at))
             for cpu, before, mine in self.touching(places)
             for at in mine
         ]

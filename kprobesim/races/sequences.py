@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 
-from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.seen import Seen
 
@@ -31,8 +30,7 @@ class Sequences:
         self._stores: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(
             lambda: defaultdict(list)
         )
-        for number, cpu, _ in log.contested:
-            _, physical, value, size, is_store = unpack_record(log.records, number)
+        for number, cpu, _step, _pc, physical, value, size, is_store in log.contested:
             if size not in _COUNTERS:
                 continue
             if is_store:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import repeat
 
+from kprobesim.races.points import Points
 from kprobesim.races.run_log import RunLog
 
 __all__ = ["SharedPlaces"]
@@ -56,11 +56,10 @@ class SharedPlaces:
             made._written[cpu] = written - before._written[cpu]
         return made
 
-    def points(self, log: RunLog) -> list[tuple[int, int]]:
-        """Where a run has used a shared place: each CPU and its instructions before, once."""
-        found: dict[tuple[int, int], None] = {}
-        numbers = log.columns[0]
+    def points(self, log: RunLog) -> Points:
+        """Where a run has used a shared place."""
+        codes = list[int]()
+        number = log.columns[0].__getitem__
         for cpu, before, mine in log.touching(self.places):
-            base = before - 1
-            found |= dict.fromkeys(zip(repeat(cpu), [base + numbers[at] for at in mine]))
-        return [*found]
+            codes += map(Points.code(cpu, before - 1).__add__, map(number, mine))
+        return Points(codes)

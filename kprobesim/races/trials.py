@@ -13,6 +13,7 @@ from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes
 from kprobesim.races.late_stores import seen_late
+from kprobesim.races.points import Points
 from kprobesim.races.report import Reporter
 from kprobesim.races.run import Plan, Run
 from kprobesim.races.run_log import RunLog
@@ -44,7 +45,7 @@ class Trial:
     run: Run
     schedule: Schedule
     log: RunLog
-    points: Sequence[tuple[int, int]]
+    points: Points
     failures: Sequence[Failure]
     shared: SharedPlaces
 
@@ -171,7 +172,7 @@ class Trials:
         if late:
             failures = [replace(each, late=late) for each in failures]
         if self.lanes.buffers is not None:
-            points = list(dict.fromkeys([*points, *self.lanes.buffers.waits]))
+            points = points.with_(self.lanes.buffers.waits)
         return Trial(run, schedule, log, points, failures, known)
 
     def fingerprint(self) -> tuple[object, ...]:
