@@ -12,6 +12,7 @@ from kprobesim.machine.unicorn.access_log import (
     PLACE_AT,
     RECORD,
     columns,
+    marks,
     read_records,
     unpack_record,
 )
@@ -89,6 +90,24 @@ class RunLog:
     def columns(self) -> tuple[list[int], list[int], bytes, bytes]:
         """Of all accesses: the numbers, physical addresses, sizes, and which are stores."""
         return columns(self.records)
+
+    @cached_property
+    def pcs(self) -> set[int]:
+        """The addresses of all instructions that have accessed anything."""
+        return {*memoryview(self.records).cast("Q")[1 :: RECORD // 8].tolist()}
+
+    @cached_property
+    def barriers(self) -> list[tuple[int, int, int]]:
+        """The barriers that were noted: number in the log, whose, and the instruction's address."""
+        found = marks(self.records)
+        parts = iter(self.parts)
+        cpu, _, _, end = next(parts, (0, 0, 0, 0))
+        told = []
+        for at in found:
+            while at >= end:
+                cpu, _, _, end = next(parts)
+            told.append((at, cpu, unpack_record(self.records, at)[0]))
+        return told
 
     @cached_property
     def _is_long(self) -> bytes:
