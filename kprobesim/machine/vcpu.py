@@ -67,6 +67,7 @@ class Vcpu:
         has_breakpoints: Whether it had debug registers in use when it ran last.
         translation: What translated its addresses when it ran last; nothing if it has not run.
         hit_state: The probe that it is handling.
+        arriving: Whether it takes a breakpoint that it came to earlier: it was ours then.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Vcpu:
         self.has_breakpoints = False
         self.translation: list[int] = []
         self.hit_state: HitState = _NoHits()
+        self.arriving = False
 
     def __repr__(self) -> str:
         return f"<Vcpu {self.number} {self.arch} at {self.words[self.engine.layout.pc]:#x}>"

@@ -156,7 +156,7 @@ class Lanes:
         self.symbolize = machine.symbolize
         self.buffers = None if buffers is None else buffers(self.log)
         self.sleeping, self._spins = sleeping, spins
-        self._traps = TrapsOnTheirWay(machine)
+        self._traps = TrapsOnTheirWay(machine, self._go_on, self._go_over)
         sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         self._pc = machine.engine.layout.pc
@@ -377,6 +377,26 @@ class Lanes:
         lane.results.append(int(words[self._result]))
         self._begin(number)
         return True
+
+    def _go_over(self, number: int) -> None:
+        """In the middle of what a CPU does another one goes on, or that one again."""
+        self._machine.switch_to(number)
+        self._marks.append((len(self.log), number, self.lanes[number].executed))
+
+    def _go_on(self) -> None:
+        """The CPU that runs executes an instruction, in the middle of what another one does."""
+        machine = self._machine
+        engine, lane = machine.engine, self.lanes[machine.vcpu.number]
+        outer = engine.counter
+        try:
+            status = engine.run(machine.words[self._pc], 1)
+            lane.executed += min(engine.counter)
+            lane.at = machine.words[self._pc]
+        finally:
+            engine.counter = outer
+            engine.code_pages.written = True
+        if status:
+            raise EngineError(f"Unicorn stopped in a copy: {engine.describe(status)}")
 
     def orders(self) -> list[tuple[int, int, int]]:
         """Who woke others: before which access of the log, which CPU, and whom."""
