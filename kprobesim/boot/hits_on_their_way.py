@@ -1,4 +1,4 @@
-"""``HitsOnTheirWay``: hits of breakpoints in whose middle a turn, or a run, of a board has ended."""
+"""``HitsOnTheirWay``: hits of breakpoints during which a turn, or a run, of a board has ended."""
 
 from __future__ import annotations
 

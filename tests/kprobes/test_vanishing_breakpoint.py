@@ -1,8 +1,8 @@
 """A CPU has come to a breakpoint, and another one takes it out before the trap is handled.
 
 Who patches waits for such hits (x86 since 5.5: text_poke_sync(); ARM64: aarch64_insn_patch_text()
-stops all CPUs); before that the trap finds no probe, and no breakpoint, and tries again. A hit whose
-handler has looked is over before unregister_kprobe() returns (synchronize_rcu()).
+stops all CPUs); before that the trap finds no probe, and no breakpoint, and tries again. A hit
+whose handler has looked is over before unregister_kprobe() returns (synchronize_rcu()).
 """
 
 from __future__ import annotations

@@ -58,9 +58,7 @@ def _guest(boots: Boots, image: Path, model: str) -> tuple[BootedKernel, Shell]:
 
 
 @pytest.mark.parametrize("model", ["5.4", "6.1"])
-def test_a_probe_goes_while_a_cpu_is_on_its_way(
-    real_image: Path, boots: Boots, model: str
-) -> None:
+def test_a_probe_goes_while_a_cpu_is_on_its_way(real_image: Path, boots: Boots, model: str) -> None:
     k, shell = _guest(boots, real_image, model)
     hits = k.board.hits
     told: list[tuple[str, int]] = []

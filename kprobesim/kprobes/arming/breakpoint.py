@@ -76,7 +76,7 @@ class BreakpointArming:
             self._sync()
 
     def _sync(self) -> None:
-        """Code has changed: other CPUs come to where they take an interrupt, if the kernel waits."""
+        """Code has changed: wait until other CPUs take an interrupt, where the kernel does."""
         if self._arch.syncs:
             self._machine.sync_cpus()
 
