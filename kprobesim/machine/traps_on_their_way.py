@@ -31,7 +31,7 @@ class TrapsOnTheirWay:
     def __init__(
         self,
         system: System,
-        go_on: Callable[[], object],
+        go_on: Callable[[], object] | None,
         switch_to: Callable[[int], object],
         planted: Callable[[], Container[int]] | None = None,
     ) -> None:
@@ -40,7 +40,7 @@ class TrapsOnTheirWay:
         Args:
             system: The CPUs.
             go_on: Lets the CPU that runs execute an instruction, or a block, also from a callback
-                in the middle of another one's.
+                in the middle of another one's; ``None``: who waits does so for traps only.
             switch_to: Lets a CPU be the one that runs.
             planted: Where breakpoints are that may be on their way; ``None``: everywhere.
         """
@@ -146,7 +146,7 @@ class TrapsOnTheirWay:
         try:
             for _ in range(_MOST):
                 self.arrive()
-                if not vcpu.hit_state.is_stepping:
+                if self._go_on is None or not vcpu.hit_state.is_stepping:
                     break
                 self._go_on()
         except BaseException:
