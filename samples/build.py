@@ -26,7 +26,7 @@ SAMPLES = Path(__file__).resolve().parent
 GUEST = SAMPLES / "guest"
 INIT = SAMPLES / "init"
 MODULES = (SAMPLES / "module", SAMPLES / "client", SAMPLES / "races")
-MUTEX_RACES = ("bind_twice", "lock_order", "list", "module")
+MUTEX_RACES = ("bind_twice", "lock_order", "list", "module", "mutex")
 SUMS = "SHA256SUMS"
 # Files whose functions a tracer cannot follow; the kernel has some too.
 UNTRACED = {"string.c", "percpu.c", "guard.c"}

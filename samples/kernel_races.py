@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 SAMPLES = Path(__file__).resolve().parent
+MODULE = "kprobesim_races"
+"""The module's name: a real kernel may have functions of the same names."""
 VERMAGIC = 96
 """Bytes that the races' modules have for it."""
 
@@ -78,9 +80,9 @@ class KnownRace:
         state = kernel.fork_state()
         try:
             for name in self.prepare:
-                kernel.call(name.format(variant))
+                kernel.call(f"{MODULE}:{name.format(variant)}")
             programs: dict[str, Any] = {
-                name: call(str(each.function).format(variant), *each.arguments)
+                name: call(f"{MODULE}:{each.function}".format(variant), *each.arguments)
                 for name, each in self.calls.items()
             }
             if self.memory is not None:
@@ -97,7 +99,7 @@ class KnownRace:
             return None
 
         def holds(_results: dict[str, int]) -> str | None:
-            answer = kernel.call(function)
+            answer = kernel.call(f"{MODULE}:{function}")
             return None if answer == self.answer else f"{function}() returns {answer}"
 
         return holds

@@ -34,6 +34,7 @@ from kprobesim.types.btf import Btf
 
 __all__ = ["KernelImage"]
 
+_EXPORTS = "__start___ksymtab"
 #: Data makes up nearly half of kallsyms, if it is there.
 _MORE_THAN_CODE = 1.2
 
@@ -195,7 +196,9 @@ class KernelImage:
     def exported(self, name: str) -> int | None:
         """The address of a symbol; also of exported data in an image that names functions only."""
         found = self.symbols.candidates(name)
-        return found[0].address if found else find_export(self.segments, name)
+        if found or self.symbols.candidates(_EXPORTS):  # who names the table names what is in it
+            return found[0].address if found else None
+        return find_export(self.segments, name)
 
     # The kernel about itself
 
