@@ -13,13 +13,17 @@ from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.source_lines import SourceLines, open_source_lines
 from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.races.access_kinds import AccessKinds
+from kprobesim.races.barriers import Barriers
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
+from kprobesim.races.freeing import Freeing
+from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.judging import judge_results
 from kprobesim.races.lanes import Lanes
-from kprobesim.races.memory_order import ORDERINGS, MemoryOrder
+from kprobesim.races.memory_order import DATAFLOW, ORDERINGS, MemoryOrder
 from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
+from kprobesim.races.read_sections import CountedSections, ReadSections, WholeCalls
 from kprobesim.races.report import Reporter
 from kprobesim.races.run import Lane, Run
 from kprobesim.races.schedule import Schedule
@@ -97,16 +101,39 @@ class CalledRaces:
                 Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
             )
             buffers = None if memory is None else self._buffers(memory, state.ram, len(lanes))
-            running = Lanes(machine, cpus.stacks, lanes, sleeping, cpus.spins, buffers)
+            grace = self._grace(sleeping, len(lanes))
+            running = Lanes(
+                machine,
+                cpus.stacks,
+                lanes,
+                sleeping,
+                cpus.spins,
+                buffers,
+                grace,
+                cpus.soft_stacks,
+            )
             stack.enter_context(running.log)
+            stack.enter_context(Freeing(machine, kernel.image, running.log))
+            if running.grace is not None:
+                stack.enter_context(running.grace)
             if running.buffers is not None:
                 stack.enter_context(running.buffers.path)
             stack.callback(kernel.restore_state, state)
             judge = _Judge(kernel, plan, invariant)
-            races = None
+            races = barriers = None
             if data_races:
-                place, every = self._places.physical_name, data_races == "all"
-                races = DataRaces(self._kinds, len(lanes), machine.symbolize, place, every=every)
+                places, every = self._places, data_races == "all"
+                races = DataRaces(
+                    self._kinds,
+                    len(lanes),
+                    machine.symbolize,
+                    places.physical_name,
+                    machine.memory,
+                    every=every,
+                )
+                if self._kinds.weak:
+                    log = running.log
+                    barriers = stack.enter_context(Barriers(machine, kernel.symbols, log))
             trials = Trials(
                 running,
                 lambda: kernel.restore_state(state),
@@ -114,6 +141,7 @@ class CalledRaces:
                 self._what(plan, lanes, memory),
                 data_races=races,
                 reporter=self._reporter(debug),
+                barriers=barriers,
             )
             return trials, stack.pop_all()
 
@@ -146,6 +174,23 @@ class CalledRaces:
             kernel.machine, kernel.image, self._kinds, places.name, places.virtual, lines_at
         )
 
+    def _grace(self, sleeping: Sleeping, count: int) -> Callable[[AccessLog], GracePeriods] | None:
+        """Who stands in for the kernel's RCU; ``None``: it has none."""
+        kernel, cpus = self._kernel, self._cpus
+        if cpus.exported("synchronize_rcu") is None or cpus.exported("call_rcu") is None:
+            return None
+        machine, words = kernel.machine, cpus.reader_words()
+
+        def make(log: AccessLog) -> GracePeriods:
+            sections: ReadSections = (
+                WholeCalls(log, count)
+                if words is None
+                else CountedSections(machine.memory, log, words[:count])
+            )
+            return GracePeriods(machine, kernel.image, sleeping, log, sections, count)
+
+        return make
+
     def _buffers(
         self, memory: MemoryOrder, ram: RamImage, cpus: int
     ) -> Callable[[AccessLog], StoreBuffers]:
@@ -153,7 +198,16 @@ class CalledRaces:
         delays = self._delays(memory.delay)
 
         def make(log: AccessLog) -> StoreBuffers:
-            return StoreBuffers(log, machine, ordering, delays, ram.read, cpus, fifo=memory.fifo)
+            return StoreBuffers(
+                log,
+                machine,
+                ordering,
+                delays,
+                ram.read,
+                cpus,
+                fifo=memory.fifo,
+                dataflow=None if memory.fifo else DATAFLOW[machine.arch],
+            )
 
         return make
 

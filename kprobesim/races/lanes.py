@@ -16,9 +16,11 @@ from kprobesim.machine.signals import signals
 from kprobesim.machine.traps_on_their_way import TrapsOnTheirWay
 from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
+from kprobesim.races.grace_periods import GracePeriods
+from kprobesim.races.order import Order
 from kprobesim.races.run import Lane, Plan, Run, Stretch
 from kprobesim.races.run_log import RunLog
-from kprobesim.races.schedule import Slice, place_check
+from kprobesim.races.schedule import Early, Slice, place_check
 from kprobesim.races.sleeping import Asleep, Sleeping
 from kprobesim.races.spinning import is_spinning
 from kprobesim.races.store_buffers import StoreBuffers
@@ -44,6 +46,7 @@ class Lanes:
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
         buffers: The CPUs' store buffers; ``None``: all see all at once.
+        grace: Who stands in for RCU; ``None``: nobody, or the guest's own does what it must.
         symbolize: Names the place of an instruction.
         most: Instructions of one run.
     """
@@ -51,6 +54,9 @@ class Lanes:
     most = _MOST
     sleeping: Asleep
     buffers: StoreBuffers | None
+    grace: GracePeriods | None
+    _early: list[Early]
+    _done_early: list[Early]
     _machine: System
 
     def __init__(
@@ -61,14 +67,17 @@ class Lanes:
         sleeping: Sleeping,
         spins: Spins,
         buffers: Callable[[AccessLog], StoreBuffers] | None = None,
+        grace: Callable[[AccessLog], GracePeriods] | None = None,
+        soft_stacks: Sequence[Stack] = (),
     ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
-        self._machine, self._stacks = machine, stacks
+        self._machine, self._stacks, self._soft_stacks = machine, stacks, soft_stacks
         self._return_address, self._returned = machine.return_address, machine.returned
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
         self.symbolize = machine.symbolize
         self.buffers = None if buffers is None else buffers(self.log)
+        self.grace = None if grace is None else grace(self.log)
         self.sleeping, self._spins = sleeping, spins
         self._traps = TrapsOnTheirWay(machine)
         sleeping.clock = self.log.__len__
@@ -95,9 +104,12 @@ class Lanes:
         What a handler raises is raised; what the guest does wrong is in the result.
         """
         run = Run()
+        self._early, self._done_early = [], []
         self.log.clear()
         self._marks.clear()
         self.sleeping.reset()
+        if self.grace is not None:
+            self.grace.reset()
         if self.buffers is not None:
             self.buffers.clear()
         self._start()
@@ -123,6 +135,8 @@ class Lanes:
             self._bases[number].restore()
             self._begin(number)
         self._machine.switch_to(0)
+        if self.grace is not None:
+            self.grace.begin()
         self._depths = [vcpu.depth for vcpu in self._machine.vcpus]
         for vcpu in self._machine.vcpus:
             vcpu.depth = 1
@@ -143,10 +157,16 @@ class Lanes:
             raise ScheduleError(
                 f"slice {index + 1} of the schedule lets CPU {piece.cpu} run, whose calls are over"
             )
+        self._early, self._done_early = [*piece.early], []
         stretch = self._go(piece.cpu, piece.steps or _MOST, waits=not piece.steps)
         run.stretches.append(stretch)
-        check = place_check(lane.at or 0)
-        run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check))
+        check, early = place_check(lane.at or 0), tuple(self._done_early)
+        run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check, early=early))
+        if strict and early != piece.early:
+            raise ScheduleError(
+                f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} does not load "
+                "there what it had loaded early"
+            )
         if self.buffers is not None:
             run.pending.append(self.buffers.pending())
             held = self.keep(run, piece.held) if piece.held else ()
@@ -226,8 +246,11 @@ class Lanes:
         """CPU ``number``, which runs, is about to make its next call, if it has one."""
         lane = self.lanes[number]
         done = len(lane.results)
+        if self.grace is not None:
+            self.grace.rests(number)
         if done == len(lane.calls):
-            lane.at = None
+            owes = self.grace is not None and self.grace.owes(number)
+            lane.at = self._returned if owes else None
             return
         target, arguments = lane.calls[done]
         self._stacks[number].enter(target, arguments)
@@ -240,14 +263,19 @@ class Lanes:
         if self.buffers is not None:
             self.buffers.enter(number)
         start, first = lane.executed, len(self.log)
-        why = "waits" if self.sleeping.sleeps(number) else "steps"
-        while why == "steps" and lane.executed - start < steps:
+        why = "steps"
+        while lane.executed - start < steps:
+            if self._rests(number):
+                why = "waits"
+                break
             seen = len(self.log)
             self._spins.end_turns(waits)
             before = lane.executed
             chunk = min(_CHUNK if waits else steps, steps - (before - start))
-            over = self._run(number, chunk)
+            over = self._run_early(number, chunk) if self._early else self._run(number, chunk)
             asleep, self.sleeping.asleep = self.sleeping.asleep, False
+            if asleep and self.grace is not None:
+                self.grace.rests(number)
             if over and lane.at is None:
                 why = "over"
                 break
@@ -262,6 +290,34 @@ class Lanes:
             self.buffers.settle()  # what is stored is seen some time
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)
 
+    def _rests(self, number: int) -> bool:
+        """Whether CPU ``number`` cannot go on, not even with a callback of RCU's."""
+        grace, asleep = self.grace, self.sleeping.sleeps(number)
+        if grace is None:
+            return asleep
+        if grace.calls_back(number):
+            return False
+        over = self.lanes[number].at == self._returned
+        if not (over or asleep or grace.stands(number)):
+            return False
+        callback = grace.take(number)
+        if callback is None:
+            return over or asleep or grace.waits(number)
+        function, argument = callback
+        self._soft_stacks[number].context.save()
+        self._soft_stacks[number].enter(function, [argument])
+        self._machine.words[self._pc] = self.lanes[number].at = function
+        return False
+
+    def _called_back(self, number: int) -> None:
+        """A callback is over: CPU ``number`` is where it was before."""
+        assert self.grace is not None
+        self.grace.called_back(number)
+        self._soft_stacks[number].context.restore()
+        at = self.lanes[number].at = int(self._machine.words[self._pc])
+        if at == self._returned:
+            self._begin(number)
+
     def _switch_to(self, number: int) -> None:
         self._machine.switch_to(number)
 
@@ -272,6 +328,8 @@ class Lanes:
         self._traps.arrive()
         at = words[self._pc]
         self._marks.append((len(self.log), number, lane.executed))
+        if self.grace is not None:
+            self.grace.runs(number)
         status = engine.run(at, most)
         done = min(engine.counter)
         at = lane.at = words[self._pc]
@@ -288,14 +346,32 @@ class Lanes:
         lane.executed += done
         if at != self._returned:
             return False
+        if self.grace is not None and self.grace.calls_back(number):
+            self._called_back(number)
+            return True
         lane.results.append(int(words[self._result]))
         self._begin(number)
         return True
 
-    def orders(self) -> list[tuple[int, int, int]]:
-        """Who woke others: before which access of the log, which CPU, and whom."""
+    def _run_early(self, number: int, most: int) -> bool:
+        """The same, up to the next load that is to be done early, or that one alone."""
+        lane, early = self.lanes[number], self._early[0]
+        if early.step > lane.executed:
+            return self._run(number, min(most, early.step - lane.executed))
+        self._early.pop(0)
+        if early.step < lane.executed or self.buffers is None:
+            return self._run(number, 1)
+        with self.buffers.early(early) as is_early:
+            over = self._run(number, 1)
+        if is_early:
+            self._done_early.append(early)
+        return over
+
+    def orders(self) -> list[Order]:
+        """What is ordered by wake-ups and grace periods."""
         wakes = self.sleeping.wakes
-        return [(at, cpu, to) for at, cpu, others in wakes for to in others if to != cpu]
+        found = [Order(at, cpu, to, at) for at, cpu, others in wakes for to in others if to != cpu]
+        return found if self.grace is None else found + self.grace.orders()
 
     def run_log(self) -> RunLog:
         """All loads and stores of the run."""

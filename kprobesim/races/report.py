@@ -257,6 +257,8 @@ def verb(seen: Seen) -> str:
         return "updates atomically"
     if seen.how & How.UPDATE:
         return "updates, not atomically,"
+    if seen.how & How.FREES and seen.is_store:
+        return "frees"
     verb = "stores to" if seen.is_store else "loads"
     return f"{verb}, not atomically," if seen.how & How.MANY else verb
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from kprobesim.errors import EngineError
+from kprobesim.races.barriers import Barriers
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes
@@ -71,6 +73,7 @@ class Trials:
         what: int,
         data_races: DataRaces | None = None,
         reporter: Reporter | None = None,
+        barriers: Barriers | None = None,
     ) -> None:
         """Nothing has run yet.
 
@@ -81,6 +84,7 @@ class Trials:
             what: The checksum of what is run.
             data_races: Finds those of each run.
             reporter: Looks closer at failures.
+            barriers: Has them noted, where an architecture's matter to ``data_races``.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -88,8 +92,9 @@ class Trials:
         self.count = 0
         self._reset = reset
         self._judges = judges
-        self._data_races, self._reporter = data_races, reporter
+        self._data_races, self._reporter, self._barriers = data_races, reporter, barriers
         self.what = what
+        self._tracked: AbstractSet[int] = frozenset()
 
     def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
         """Run ``slices``, and then all to their end.
@@ -117,6 +122,9 @@ class Trials:
     def _twice(self, plan: Plan, *, strict: bool) -> Trial:
         """Run ``plan``, one run of a hundred twice, unless it is ``strict``."""
         trial = self._once(plan, strict=strict)
+        while not strict and self._knew_too_little(trial):
+            self._track(None, trial.shared)
+            trial = self._once(plan, strict=False)
         self.count += 1
         if self.count % _TWICE == 1 and not strict:
             again = self._once(plan, strict=strict)
@@ -127,13 +135,19 @@ class Trials:
                 )
         return trial
 
-    def _track(self, recorded: Sequence[Slice] | None) -> None:
+    def _knew_too_little(self, trial: Trial) -> bool:
+        """Whether something was late or early, and what it had to wait for was not looked at."""
+        special = any(piece.held or piece.early for piece in trial.run.slices)
+        return special and not trial.shared.places <= self._tracked
+
+    def _track(self, recorded: Sequence[Slice] | None, shared: SharedPlaces | None = None) -> None:
         """Say which stores may be seen late: those that were, or those to memory that is shared."""
         buffers = self.lanes.buffers
         if buffers is None:
             return
         if recorded is None:
-            buffers.track(self.shared.places, None)
+            self._tracked = (self.shared if shared is None else shared).places
+            buffers.track(self._tracked, None)
             return
         held: list[set[int]] = [set() for _ in self.names]
         for piece in recorded:
@@ -141,10 +155,8 @@ class Trials:
         buffers.track(None, held)
 
     def _once(self, plan: Plan, *, strict: bool) -> Trial:
-        self._reset()
-        run = self.lanes.run(plan, strict=strict)
+        run, log = self._run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
-        log = self.lanes.run_log()
         known = self.shared.learn(log)
         shared = known.accesses(log)
         failure = failure_of_run(run, schedule, self.names)
@@ -162,6 +174,15 @@ class Trials:
             points += self.lanes.buffers.waits
         points = list(dict.fromkeys(points))
         return Trial(run, schedule, log, points, failures, known)
+
+    def _run(self, plan: Plan, *, strict: bool) -> tuple[Run, RunLog]:
+        """Once more, if it came to barriers that nobody knew of."""
+        while True:
+            self._reset()
+            run = self.lanes.run(plan, strict=strict)
+            log = self.lanes.run_log()
+            if self._barriers is None or not self._barriers.learn(log):
+                return run, log
 
     def fingerprint(self) -> tuple[object, ...]:
         """What a run says that follows nothing: equal where the same is raced from the same state.

@@ -10,16 +10,19 @@ import pytest
 from makers.host_cpu import CODE_AT, PAGE, REALS, SIZE, HostCpu
 
 from kprobesim.machine.unicorn import (
+    access_log_code,
     call_list,
     clock_code,
     cmpxchg,
     coverage_code,
     dispatch_code,
     executions,
+    flush_code,
     intercepts_code,
     recording_code,
     spin_code,
     store_code,
+    switch_code,
 )
 from kprobesim.machine.unicorn.host_code import assemble
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
@@ -50,6 +53,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 
 MODULES = [
+    access_log_code,
     store_code,
     cmpxchg,
     dispatch_code,
@@ -60,6 +64,8 @@ MODULES = [
     executions,
     intercepts_code,
     spin_code,
+    flush_code,
+    switch_code,
 ]
 
 
