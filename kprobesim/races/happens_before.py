@@ -57,7 +57,7 @@ class _Place:
     def __init__(self, owner: int) -> None:
         self.owner = owner  # the only CPU that has used it so far; -1: there are more
         self.last: dict[tuple[int, int, int, bool], Seen] = {}
-        self.loads: dict[int, Seen] = {}
+        self.loads: dict[tuple[int, int], Seen] = {}  # by CPU and mask
         self.clocks: dict[int, list[int]] = {}  # by mask: what who loads these bytes learns
         self.value: tuple[int, int] | None = None  # mask and what was stored last
 
@@ -164,7 +164,7 @@ class _Run:
             if not alone:
                 yield from self._against(seen, place, mask, mine)
                 self._acquire(seen, mine, place, mask)
-            place.loads[cpu] = seen
+            place.loads[cpu, mask] = seen
         mine[cpu] = mine[cpu + self._stores] = index
         if (seen.is_store and changes) or not whole:
             place.last[cpu, mask, how, seen.is_store] = seen
@@ -220,22 +220,28 @@ class _Run:
 
     def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
         """Between the load that a plain store is made of and itself another CPU has stored."""
-        load = place.loads.get(seen.cpu)
-        if load is None or seen.how & (How.ATOMIC | How.UPDATE | How.LOCKS):
+        if seen.how & (How.ATOMIC | How.UPDATE | How.LOCKS):
             return
         known = self._clocks[seen.cpu]
-        for (cpu, other_mask, how, is_store), other in place.last.items():
+        loads = [
+            load for (cpu, loaded), load in place.loads.items() if cpu == seen.cpu and loaded & mask
+        ]
+        for (cpu, other_mask, how, is_store), other in place.last.items() if loads else ():
             if (
                 cpu != seen.cpu
                 and is_store
-                and other.number > load.number
                 and other.number > known[cpu + self._stores]
                 and mask & other_mask
                 and not how & How.LOCKS
             ):
-                update = self._kinds.update(load.pc, seen.pc)
-                if update is Update.NUMBER or (update is Update.BITS and other.value != seen.value):
-                    yield Conflict(other, seen, "lost update", load)
+                for load in loads:
+                    if other.number > load.number and self._is_lost(load, other, seen):
+                        yield Conflict(other, seen, "lost update", load)
+                        break
+
+    def _is_lost(self, load: Seen, other: Seen, store: Seen) -> bool:
+        update = self._kinds.update(load.pc, store.pc)
+        return update is Update.NUMBER or (update is Update.BITS and other.value != store.value)
 
 
 class _Waiting:
