@@ -52,13 +52,14 @@ class Conflict(NamedTuple):
 class _Place:
     """What is known of eight bytes."""
 
-    __slots__ = ("clocks", "last", "loads", "owner", "value")
+    __slots__ = ("bare", "clocks", "last", "loads", "owner", "value")
 
     def __init__(self, owner: int) -> None:
         self.owner = owner  # the only CPU that has used it so far; -1: there are more
         self.last: dict[tuple[int, int, int, bool], Seen] = {}
         self.loads: dict[tuple[int, int], Seen] = {}  # by CPU and mask
         self.clocks: dict[int, list[int]] = {}  # by mask: what who loads these bytes learns
+        self.bare: dict[int, Seen] = {}  # by mask: stores that release nothing, nor are atomic
         self.value: tuple[int, int] | None = None  # mask and what was stored last
 
 
@@ -111,9 +112,9 @@ class _Run:
         self._clocks = [[-1] * width for _ in range(cpus)]
         self._before = [[-1] * width for _ in range(cpus)]  # of the atomic instruction that runs
         self._fences = [-1] * cpus  # its newest access that a barrier lies behind
-        # What of each other CPU's stores it believes to come before, since it has acquired it.
-        self._believed = [[-1] * cpus for _ in range(cpus)]
-        self._pointers: list[dict[int, None]] = [{} for _ in range(cpus)]
+        # By CPU: which plain store of another one it has loaded, and where it did so.
+        self._flags: list[dict[tuple[int, int, int], tuple[Seen, Seen]]] = [{} for _ in range(cpus)]
+        self._read_barriers = [-1] * cpus  # its newest barrier for loads
         self._places: dict[int, _Place] = {}
 
     def look(
@@ -173,11 +174,9 @@ class _Run:
         for stored, clock in place.clocks.items():
             if stored & mask:
                 _join(mine, clock)
-                if self._stores:
-                    if seen.how & How.ACQUIRE:
-                        _join(self._believed[seen.cpu], clock[: self._stores])
-                    if place.value is not None and seen.size == _WORD:
-                        self._pointers[seen.cpu][place.value[1] & MASK64] = None
+                flag = place.bare.get(stored)
+                if flag is not None and flag.cpu != seen.cpu:
+                    self._flags[seen.cpu][flag.pc, seen.pc, flag.value] = flag, seen
 
     def _barrier(self, cpu: int, pc: int, before: int) -> None:
         """A CPU comes to a barrier."""
@@ -185,7 +184,7 @@ class _Run:
         if how & How.FENCE:
             self._fences[cpu] = before
         if how & How.ACQUIRE:
-            self._believed[cpu] = self._clocks[cpu][: self._stores]
+            self._read_barriers[cpu] = before
 
     def _release(self, seen: Seen, place: _Place, mask: int) -> None:
         clock = self._clocks[seen.cpu][:]
@@ -197,6 +196,11 @@ class _Run:
             for stored in [stored for stored in clocks if not stored & ~mask]:
                 del clocks[stored]
         clocks[mask] = clock
+        if self._stores:
+            if seen.how & (How.RELEASE | How.ATOMIC):
+                place.bare.pop(mask, None)
+            else:
+                place.bare[mask] = seen
         place.value = mask, seen.value
 
     def _against(
@@ -212,11 +216,25 @@ class _Run:
             ):
                 what, leads = _judge(other, seen), tuple[int, ...]()
                 if what == "unordered" and other.number <= known[cpu]:
-                    leads = (*self._pointers[seen.cpu],)
-                    if other.number <= self._believed[seen.cpu][cpu]:
-                        what = "early"
+                    what, leads = self._flagged(other, seen)
                 if what and (what != "unordered" or self._every or leads):
                     yield Conflict(other, seen, what, leads=leads)
+
+    def _flagged(self, store: Seen, seen: Seen) -> tuple[str, tuple[int, ...]]:
+        """How the second CPU came to see a store that no barrier lies behind, and what it saw.
+
+        It has loaded what the function that made the store has stored later: a flag, if the
+        function that uses it waits for that load by an acquire or a barrier; or a pointer.
+        """
+        same, what, leads = self._kinds.are_in_one_function, "unordered", []
+        for flag, load in self._flags[seen.cpu].values():
+            if flag.cpu == store.cpu and flag.number > store.number and same(flag.pc, store.pc):
+                waits = load.how & How.ACQUIRE or load.number < self._read_barriers[seen.cpu]
+                if waits and same(load.pc, seen.pc):
+                    what = "early"
+                if load.size == _WORD:
+                    leads.append(flag.value & MASK64)
+        return what, tuple(leads)
 
     def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
         """Between the load that a plain store is made of and itself another CPU has stored."""

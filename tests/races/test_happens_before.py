@@ -23,7 +23,7 @@ KINDS = {
     COPY: How.MANY,
     RELEASE: How.RELEASE,
     ACQUIRE: How.ACQUIRE,
-    DMB: How.FENCE | How.ACQUIRE,
+    DMB: How.FENCE,
     DMB_LD: How.ACQUIRE,
     FREE: How.FREES,
 }
