@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
@@ -58,7 +58,6 @@ class DataRaces:
     def failures(
         self,
         log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
         orders: Iterable[Order],
         schedule: Schedule,
     ) -> list[Failure]:
@@ -66,12 +65,11 @@ class DataRaces:
 
         Args:
             log: The run's.
-            shared: Its accesses to memory that CPUs share.
             orders: See :meth:`HappensBefore.conflicts`.
             schedule: What the run followed.
         """
         found: dict[str, Failure] = {}
-        for conflict in self._search.conflicts(log, shared, orders, every=self._every):
+        for conflict in self._search.conflicts(log, orders, every=self._every):
             first, second = conflict.first, conflict.second
             if conflict.what == "unordered" and conflict.leads:
                 if any(self._leads(pointer, second.physical) for pointer in conflict.leads):

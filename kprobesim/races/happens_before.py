@@ -15,7 +15,6 @@ from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
 
-from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
@@ -78,7 +77,6 @@ class HappensBefore:
     def conflicts(
         self,
         log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
         orders: Iterable[Order] = (),
         *,
         every: bool = False,
@@ -87,15 +85,14 @@ class HappensBefore:
 
         Args:
             log: The run's.
-            shared: The accesses to memory that CPUs share: index, CPU, step.
             orders: What else orders.
             every: Also those of two accesses that may both be marked.
         """
-        found = _Run(self._kinds, self._cpus, every).look(log, shared, orders)
+        found = _Run(self._kinds, self._cpus, every).look(log, orders)
         sequences: Sequences | None = None
         for conflict in found:
             if sequences is None:
-                sequences = Sequences(log, shared)
+                sequences = Sequences(log)
             if not sequences.check(conflict.first, conflict.second):
                 yield conflict
 
@@ -117,20 +114,14 @@ class _Run:
         self._read_barriers = [-1] * cpus  # its newest barrier for loads
         self._places: dict[int, _Place] = {}
 
-    def look(
-        self,
-        log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
-        orders: Iterable[Order],
-    ) -> Iterator[Conflict]:
-        records, at = log.records, self._kinds.at
+    def look(self, log: RunLog, orders: Iterable[Order]) -> Iterator[Conflict]:
+        at = self._kinds.at
         waiting = _Waiting(orders, self._clocks, self._stores)
         if self._stores:
             waiting.add(log.barriers, self._barrier)
-        for index, cpu, step in shared:
+        for index, cpu, step, pc, physical, value, size, is_store in log.contested:
             if waiting.next <= index:
                 waiting.come_to(index)
-            pc, physical, value, size, is_store = unpack_record(records, index)
             how = at(pc)
             offset = physical & _WORD - 1
             if offset + size > _WORD:

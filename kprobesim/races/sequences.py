@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
 
-from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.seen import Seen
 
@@ -22,19 +20,17 @@ _COUNTERS = (4, 8)  # bytes
 class Sequences:
     """What of one run may be a sequence counter."""
 
-    def __init__(self, log: RunLog, shared: Sequence[tuple[int, int, int]]) -> None:
+    def __init__(self, log: RunLog) -> None:
         """Look through a run.
 
         Args:
             log: The run's.
-            shared: The accesses to memory that CPUs share: their numbers, CPUs and steps.
         """
         self._loads: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         self._stores: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(
             lambda: defaultdict(list)
         )
-        for number, cpu, _ in shared:
-            _, physical, value, size, is_store = unpack_record(log.records, number)
+        for number, cpu, _step, _pc, physical, value, size, is_store in log.contested:
             if size not in _COUNTERS:
                 continue
             if is_store:

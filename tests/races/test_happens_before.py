@@ -11,7 +11,6 @@ from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.happens_before import HappensBefore
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
-from kprobesim.races.shared import SharedPlaces
 
 READ, WRITE, MARK = 16, 17, 1
 FLAG, DATA, COUNT = 0x1000, 0x2000, 0x3000
@@ -57,9 +56,7 @@ def conflicts(
         records += struct.pack("<QQQqII", 1, pc, address, value, size, kind)
         marks.append((number, cpu, number))
     log = RunLog(records, marks)
-    shared = SharedPlaces().learn(log)
-    search = HappensBefore(Kinds(arch), 2)
-    found = search.conflicts(log, shared.accesses(log), orders, every=every)
+    found = HappensBefore(Kinds(arch), 2).conflicts(log, orders, every=every)
     return [conflict.what for conflict in found]
 
 

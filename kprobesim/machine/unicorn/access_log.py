@@ -22,6 +22,7 @@ from kprobesim.machine.unicorn.native import SIGNATURE, Native
 
 __all__ = [
     "NUMBER",
+    "PLACE_AT",
     "RECORD",
     "Access",
     "AccessLog",
@@ -36,6 +37,8 @@ RECORD = _RECORD.size
 """Bytes of one."""
 NUMBER = 8
 """Those of its number, with which it begins."""
+PLACE_AT = 16
+"""Where in one its physical address is."""
 _WORDS = RECORD // 8
 _VALUE = 8  # bytes of what is stored, at most
 _WRITE = numbers.UC_MEM_WRITE
