@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.seen import Seen
