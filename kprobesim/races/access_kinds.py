@@ -43,8 +43,8 @@ class How:
     RELEASE = 64
     """A store that is seen behind all that its CPU has stored before: on x86-64 each is."""
     ACQUIRE = 128
-    """A load that all behind it waits for, by itself or by a barrier for loads alone: it is meant to,
-    which a full barrier does not say, as most atomics have one beside them."""
+    """A load that all behind it waits for, by itself or by a barrier for loads alone: it is meant
+    to, which a full barrier does not say, as most atomics have one beside them."""
     FENCE = 256
     """A barrier between earlier and later stores."""
 
