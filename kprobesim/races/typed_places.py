@@ -64,9 +64,9 @@ class TypedPlaces:
 
         Args:
             read: The guest's memory when a race begins, by address and size.
-            roots: What is known from the start: addresses and types.
+            roots: What is known from the start: addresses and types; read when it is needed.
         """
-        self._read, self._roots = read, tuple(roots)
+        self._read, self._roots = read, roots
         self._leaves: dict[Composite, tuple[list[int], list[_Leaf]]] = {}
 
     @cached_property
