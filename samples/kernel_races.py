@@ -235,8 +235,57 @@ KNOWN_LATE = (
         memory="tso",
         fits=lambda results: not (results["thread"] == 1 and results["submit"] == 0),
     ),
+    KnownRace(
+        "ghost_pending",
+        "workqueue: fix ghost PENDING flag while doing MQ IO",
+        "346c09f80459",
+        "invariant",
+        "they return",
+        {"worker": call("process_one_work_{}"), "submit": call("queue_work")},
+        memory="tso",
+        fits=lambda results: results["worker"] == 1 or results["submit"] == 1,
+    ),
+    KnownRace(
+        "poll_wait",
+        "net: adding memory barrier to the poll and receive callbacks",
+        "a57de0b4336e",
+        "deadlock",
+        "poll on CPU 0 waits for ever",
+        {"poll": call("tcp_poll_{}"), "receive": call("sock_def_readable_{}")},
+        memory="tso",
+    ),
+    KnownRace(
+        "failed_bit",
+        "locking/atomic: Make test_and_*_bit() ordered on failure",
+        "415d83249709",
+        "invariant",
+        "they return",
+        {"receive": call("tty_receive_{}"), "work": call("tty_work")},
+        memory="weak",
+        fits=lambda results: results["receive"] == 1 or results["work"] == 1,
+    ),
+    KnownRace(
+        "cache_check",
+        "svcrpc: ensure cache_check caller sees updated entry",
+        "fdef7aa5d402",
+        "invariant",
+        "they return",
+        {"update": call("cache_update", 7), "check": call("cache_check_{}")},
+        memory="weak",
+        fits=lambda results: results["check"] != 0,
+    ),
+    KnownRace(
+        "read_slowpath",
+        "lcoking/rwsem: Add missing ACQUIRE to read_slowpath sleep loop",
+        "99143f82a255",
+        "invariant",
+        "they return",
+        {"write": call("rwsem_up_write", 7), "read": call("rwsem_down_read_{}")},
+        memory="weak",
+        fits=lambda results: results["read"] != 0,
+    ),
 )
-"""Those that only show where CPUs see each other's stores late."""
+"""Those that only show where CPUs see each other's stores late, or load early."""
 
 
 WITH_MUTEXES = ("bind_twice", "lock_order")

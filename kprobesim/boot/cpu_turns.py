@@ -273,6 +273,7 @@ class CpuTurns(Saved):
             self.waiting[number] = False
             self.calm[number].idled(now)
         self._spins.end_turns(len(runnable) > 1 and not self._patient)
+        board.hits.arrive()
         board.update_interrupts()
         return True
 

@@ -18,8 +18,12 @@ enum { EBUSY = 16, EINVAL = 22 };
 #define smp_mb() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #ifdef __x86_64__
 #define cpu_relax() __asm__ volatile("pause" ::: "memory")
+#define smp_rmb() __asm__ volatile("" ::: "memory")
+#define smp_wmb() __asm__ volatile("" ::: "memory")
 #else
 #define cpu_relax() __asm__ volatile("yield" ::: "memory")
+#define smp_rmb() __asm__ volatile("dmb ishld" ::: "memory")
+#define smp_wmb() __asm__ volatile("dmb ishst" ::: "memory")
 #endif
 
 /* A race is written once; what mends it stands in it, under `if (fixed)`. */
