@@ -79,6 +79,7 @@ class HappensBefore:
         orders: Iterable[Order] = (),
         *,
         every: bool = False,
+        wanted: Callable[[Conflict], Conflict | None] = lambda conflict: conflict,
     ) -> Iterator[Conflict]:
         """The conflicts of a run, as they come.
 
@@ -86,14 +87,16 @@ class HappensBefore:
             log: The run's.
             orders: What else orders.
             every: Also those of two accesses that may both be marked.
+            wanted: Asked for each that may be one: what to tell in its place; ``None``: nothing.
         """
-        found = _Run(self._kinds, self._cpus, every).look(log, orders)
         sequences: Sequences | None = None
-        for conflict in found:
-            if sequences is None:
-                sequences = Sequences(log)
-            if not sequences.check(conflict.first, conflict.second):
-                yield conflict
+        for each in _Run(self._kinds, self._cpus, every).look(log, orders):
+            conflict = wanted(each)
+            if conflict is not None:
+                if sequences is None:
+                    sequences = Sequences(log)
+                if not sequences.check(conflict.first, conflict.second):
+                    yield conflict
 
 
 class _Run:
@@ -112,9 +115,10 @@ class _Run:
         self._believed = [[-1] * cpus for _ in range(cpus)]
         self._pointers: list[dict[int, None]] = [{} for _ in range(cpus)]
         self._places: dict[int, _Place] = {}
+        self._found: list[Conflict] = []
 
     def look(self, log: RunLog, orders: Iterable[Order]) -> Iterator[Conflict]:
-        at = self._kinds.at
+        at, found = self._kinds.at, self._found
         waiting = _Waiting(orders, self._clocks, self._stores)
         if self._stores:
             waiting.add(log.barriers, self._barrier)
@@ -128,10 +132,13 @@ class _Run:
             seen = Seen(index, cpu, step, pc, physical, size, value, is_store, how)
             place, mask = physical >> 3, (1 << size) - 1 << offset
             while mask:
-                yield from self._one(seen, place, mask & 0xFF)
+                self._one(seen, place, mask & 0xFF)
                 place, mask = place + 1, mask >> _WORD
+            if found:
+                yield from found
+                found.clear()
 
-    def _one(self, seen: Seen, number: int, mask: int) -> Iterator[Conflict]:
+    def _one(self, seen: Seen, number: int, mask: int) -> None:
         place = self._places.get(number)
         if place is None:
             place = self._places[number] = _Place(seen.cpu)
@@ -145,15 +152,15 @@ class _Run:
         if seen.is_store:
             known = self._before[cpu] if whole else mine
             if changes and not alone:
-                yield from self._against(seen, place, mask, known)
-                yield from self._lost(seen, place, mask)
+                self._against(seen, place, mask, known)
+                self._lost(seen, place, mask)
             self._release(seen, place, mask)
         elif whole:
             self._before[cpu] = mine[:]
             self._acquire(seen, mine, place, mask)
         else:
             if not alone:
-                yield from self._against(seen, place, mask, mine)
+                self._against(seen, place, mask, mine)
                 self._acquire(seen, mine, place, mask)
             place.loads[cpu] = seen
         mine[cpu] = mine[cpu + self._stores] = index
@@ -190,16 +197,14 @@ class _Run:
         clocks[mask] = clock
         place.value = mask, seen.value
 
-    def _against(
-        self, seen: Seen, place: _Place, mask: int, known: Sequence[int]
-    ) -> Iterator[Conflict]:
-        stores = self._stores
+    def _against(self, seen: Seen, place: _Place, mask: int, known: Sequence[int]) -> None:
+        stores, mine, one_stores = self._stores, seen.cpu, seen.is_store
         for (cpu, other_mask, _how, is_store), other in place.last.items():
             if (
-                cpu != seen.cpu
+                cpu != mine
+                and (is_store or one_stores)
                 and other.number > known[cpu + stores if is_store else cpu]
                 and mask & other_mask
-                and (is_store or seen.is_store)
             ):
                 what, leads = _judge(other, seen), tuple[int, ...]()
                 if what == "unordered" and other.number <= known[cpu]:
@@ -207,9 +212,9 @@ class _Run:
                     if other.number <= self._believed[seen.cpu][cpu]:
                         what = "early"
                 if what and (what != "unordered" or self._every or leads):
-                    yield Conflict(other, seen, what, leads=leads)
+                    self._found.append(Conflict(other, seen, what, leads=leads))
 
-    def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
+    def _lost(self, seen: Seen, place: _Place, mask: int) -> None:
         """Between the load that a plain store is made of and itself another CPU has stored."""
         load = place.loads.get(seen.cpu)
         if load is None or seen.how & (How.ATOMIC | How.UPDATE | How.LOCKS):
@@ -226,7 +231,7 @@ class _Run:
             ):
                 update = self._kinds.update(load.pc, seen.pc)
                 if update is Update.NUMBER or (update is Update.BITS and other.value != seen.value):
-                    yield Conflict(other, seen, "lost update", load)
+                    self._found.append(Conflict(other, seen, "lost update", load))
 
 
 class _Waiting:

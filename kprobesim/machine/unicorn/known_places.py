@@ -3,9 +3,9 @@
 Before a hook is told of a load or store Unicorn searches the translated block for the instruction
 that makes it (``cpu_restore_state()``): 0.2 us, five times what all else takes. While instructions
 are counted there is a hook on each, before which Unicorn has put the pc, and x86-64's flags, where
-they belong. So the search finds what is there already, and is left out for engines of which somebody
-says that they count. What leaves the block - a fault, an interrupt - says so, and is searched for
-as before.
+they belong. So the search finds what is there already, and is left out for an engine of which
+somebody says that it counts. What leaves the block - a fault, an interrupt - says so, and is
+searched for as before.
 """
 
 from __future__ import annotations
