@@ -19,12 +19,15 @@ __all__ = [
     "KNOWN_LATE",
     "WITH_MUTEXES",
     "KnownRace",
+    "load_all_races",
     "load_mutex_races",
     "load_races",
     "load_rcu_races",
 ]
 
 SAMPLES = Path(__file__).resolve().parent
+MODULE = "kprobesim_races"
+"""The module's name: a real kernel may have functions of the same names."""
 VERMAGIC = 96
 """Bytes that the races' modules have for it."""
 
@@ -79,9 +82,9 @@ class KnownRace:
         state = kernel.fork_state()
         try:
             for name in self.prepare:
-                kernel.call(name.format(variant))
+                kernel.call(f"{MODULE}:{name.format(variant)}")
             programs: dict[str, Any] = {
-                name: call(str(each.function).format(variant), *each.arguments)
+                name: call(f"{MODULE}:{each.function}".format(variant), *each.arguments)
                 for name, each in self.calls.items()
             }
             if self.memory is not None:
@@ -98,7 +101,7 @@ class KnownRace:
             return None
 
         def holds(_results: dict[str, int]) -> str | None:
-            answer = kernel.call(function)
+            answer = kernel.call(f"{MODULE}:{function}")
             return None if answer == self.answer else f"{function}() returns {answer}"
 
         return holds
@@ -297,6 +300,16 @@ def load_races(arch: str) -> CalledKernel:
     kernel = Kernel.load(SAMPLES / f"guest-{arch}.elf")
     kernel.load_module(SAMPLES / f"races-{arch}.ko")
     return kernel
+
+
+def load_all_races(kernel: CalledKernel, folder: Path) -> None:
+    """Load the module of all races into a real kernel, with the small locks that it brings.
+
+    Args:
+        kernel: A real one.
+        folder: Where the module for it is put.
+    """
+    _load(kernel, "races", folder)
 
 
 def load_mutex_races(kernel: CalledKernel, folder: Path) -> None:

@@ -70,9 +70,11 @@ void _raw_spin_unlock(spinlock_t *lock);
 struct mutex {
 	u64 words[16];
 };
-void __mutex_init(struct mutex *lock, const char *name, void *key);
-void mutex_lock(struct mutex *lock);
-void mutex_unlock(struct mutex *lock);
+
+/* mutex.c: what the races call */
+void init_mutex(struct mutex *lock);
+void lock_mutex(struct mutex *lock);
+void unlock_mutex(struct mutex *lock);
 
 /* rcu.c */
 void __rcu_read_lock(void);
