@@ -14,7 +14,9 @@ from kprobesim import (
     BootedKernel,
     GuestFault,
     GuestTimeout,
+    Kprobe,
     KprobesimError,
+    PtRegs,
     ScheduleError,
     UsageError,
 )
@@ -138,9 +140,12 @@ def test_a_bad_policy_is_told_and_the_guest_goes_on(
 
 def test_errors_tell_the_schedule_that_shows_them_again(kernel: BootedKernel) -> None:
     """Wherever this computer has stopped the guest to look at a signal, or at its watch."""
-    turn, told = kernel.machine.turn, []
-    stopping = kernel.probing("__fget_light", pre_handler=lambda _p, _regs: turn.stop_soon())
-    for around in (nullcontext(), stopping):
+    turn, told = kernel.machine.turn, list[object]()
+
+    def stop(_p: Kprobe, _regs: PtRegs) -> None:
+        turn.stop_soon()
+
+    for around in (nullcontext(), kernel.probing("__fget_light", pre_handler=stop)):
         with around, pytest.raises(GuestFault, match="schedule: kpb1:") as caught:
             kernel.call("memcpy", 8, 16, 8, cpu=1)
         told.append((caught.value.schedule, str(caught.value), kernel.time))
