@@ -12,6 +12,7 @@ from kprobesim.boot.cpu_turns import CpuTurns
 from kprobesim.boot.failing import failure_of
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.hang import Progress
+from kprobesim.boot.hits_on_their_way import HitsOnTheirWay
 from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
 from kprobesim.boot.state import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
@@ -50,14 +51,14 @@ class Board(Computer):
     ) -> None:
         self._ended: StopReason | None = None
         self._request: StopReason | None = None
-        self._until = b""
-        self._until_from = 0
+        self._until, self._until_from = b"", 0
         self._panicked = False
         self.pauses = Pauses(self)
         self.progress = Progress()
         self.to_prepare: list[Callable[[], object]] = []
         """What is called once, when the guest is about to run: what a state needs nothing of."""
         super()._assemble(image, ram, append, clock, cpus)
+        self.hits = HitsOnTheirWay(self)
         self.console.listeners.append(self._watch_console)
         self.machine.turn.stop_soon = self.clock.stop_run
         self.panics = PanicWatch(self.machine.code_watch, self.clock)

@@ -279,6 +279,7 @@ class CpuTurns(Saved):
             self.waiting[number] = False
             self.calm[number].idled(now)
         self._spins.end_turns(self._ends is not None and not self._patient)
+        board.hits.arrive()
         board.update_interrupts()
         return True
 

@@ -102,7 +102,7 @@ class Timeline:
 def _events(
     run: Run, log: RunLog, symbolize: Callable[[int], str], accesses: Sequence[Seen]
 ) -> Iterator[_Event]:
-    entries = list(log)
+    entries, functions = list(log), dict[int, str]()
     shown = {seen.number: seen for seen in accesses}
     begun = 0
     for number, stretch in enumerate(run.stretches):
@@ -113,7 +113,9 @@ def _events(
         for at in range(stretch.first, stretch.end):
             entry = entries[at]
             now = begun + entry.step - stretch.start
-            function = symbolize(entry.pc).partition("+")[0]
+            function = functions.get(entry.pc, "")
+            if not function:
+                function = functions[entry.pc] = symbolize(entry.pc).partition("+")[0]
             if function != place:
                 yield from _close(cpu, place, since, now)
                 place, since = function, now
