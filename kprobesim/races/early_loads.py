@@ -18,7 +18,7 @@ from kprobesim.races.load_views import Effect, LoadViews, Touch
 from kprobesim.races.schedule import Early
 
 if TYPE_CHECKING:
-    from kprobesim.machine.machine import Machine
+    from kprobesim.machine.system import System
 
 __all__ = ["REGISTERS", "EarlyLoads"]
 
@@ -49,7 +49,7 @@ class EarlyLoads:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: System,
         log: AccessLog,
         path: EveryInstruction,
         history: History,
