@@ -74,7 +74,7 @@ class StoreBuffers:
         """
         abi = architecture(machine.arch).abi
         sp = abi.number(abi.stack_pointer)
-        self.path = path = EveryInstruction(machine.engine, 1, _MOST_PATH, sp)
+        self.path = path = EveryInstruction(machine.engine, 1, _MOST_PATH, sp, everywhere=True)
         path.enough = lambda: setattr(path, "on", False)
         self._log, self._memory = log, machine.memory
         self._base = machine.memory.base
