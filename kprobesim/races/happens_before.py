@@ -80,6 +80,7 @@ class HappensBefore:
         orders: Iterable[Order] = (),
         *,
         every: bool = False,
+        wanted: Callable[[Conflict], Conflict | None] = lambda conflict: conflict,
     ) -> Iterator[Conflict]:
         """The conflicts of a run, as they come.
 
@@ -87,14 +88,16 @@ class HappensBefore:
             log: The run's.
             orders: What else orders.
             every: Also those of two accesses that may both be marked.
+            wanted: Asked for each that may be one: what to tell in its place; ``None``: nothing.
         """
-        found = _Run(self._kinds, self._cpus, every).look(log, orders)
         sequences: Sequences | None = None
-        for conflict in found:
-            if sequences is None:
-                sequences = Sequences(log)
-            if not sequences.check(conflict.first, conflict.second):
-                yield conflict
+        for each in _Run(self._kinds, self._cpus, every).look(log, orders):
+            conflict = wanted(each)
+            if conflict is not None:
+                if sequences is None:
+                    sequences = Sequences(log)
+                if not sequences.check(conflict.first, conflict.second):
+                    yield conflict
 
 
 class _Run:
@@ -113,9 +116,10 @@ class _Run:
         self._flags: list[dict[tuple[int, int, int], tuple[Seen, Seen]]] = [{} for _ in range(cpus)]
         self._read_barriers = [-1] * cpus  # its newest barrier for loads
         self._places: dict[int, _Place] = {}
+        self._found: list[Conflict] = []
 
     def look(self, log: RunLog, orders: Iterable[Order]) -> Iterator[Conflict]:
-        at = self._kinds.at
+        at, found = self._kinds.at, self._found
         waiting = _Waiting(orders, self._clocks, self._stores)
         if self._stores:
             waiting.add(log.barriers, self._barrier)
@@ -129,10 +133,13 @@ class _Run:
             seen = Seen(index, cpu, step, pc, physical, size, value, is_store, how)
             place, mask = physical >> 3, (1 << size) - 1 << offset
             while mask:
-                yield from self._one(seen, place, mask & 0xFF)
+                self._one(seen, place, mask & 0xFF)
                 place, mask = place + 1, mask >> _WORD
+            if found:
+                yield from found
+                found.clear()
 
-    def _one(self, seen: Seen, number: int, mask: int) -> Iterator[Conflict]:
+    def _one(self, seen: Seen, number: int, mask: int) -> None:
         place = self._places.get(number)
         if place is None:
             place = self._places[number] = _Place(seen.cpu)
@@ -146,15 +153,15 @@ class _Run:
         if seen.is_store:
             known = self._before[cpu] if whole else mine
             if changes and not alone:
-                yield from self._against(seen, place, mask, known)
-                yield from self._lost(seen, place, mask)
+                self._against(seen, place, mask, known)
+                self._lost(seen, place, mask)
             self._release(seen, place, mask)
         elif whole:
             self._before[cpu] = mine[:]
             self._acquire(seen, mine, place, mask)
         else:
             if not alone:
-                yield from self._against(seen, place, mask, mine)
+                self._against(seen, place, mask, mine)
                 self._acquire(seen, mine, place, mask)
             place.loads[cpu, mask] = seen
         mine[cpu] = mine[cpu + self._stores] = index
@@ -194,22 +201,20 @@ class _Run:
                 place.bare[mask] = seen
         place.value = mask, seen.value
 
-    def _against(
-        self, seen: Seen, place: _Place, mask: int, known: Sequence[int]
-    ) -> Iterator[Conflict]:
-        stores = self._stores
+    def _against(self, seen: Seen, place: _Place, mask: int, known: Sequence[int]) -> None:
+        stores, mine, one_stores = self._stores, seen.cpu, seen.is_store
         for (cpu, other_mask, _how, is_store), other in place.last.items():
             if (
-                cpu != seen.cpu
+                cpu != mine
+                and (is_store or one_stores)
                 and other.number > known[cpu + stores if is_store else cpu]
                 and mask & other_mask
-                and (is_store or seen.is_store)
             ):
                 what, leads = _judge(other, seen), tuple[int, ...]()
                 if what == "unordered" and other.number <= known[cpu]:
                     what, leads = self._flagged(other, seen)
                 if what and (what != "unordered" or self._every or leads):
-                    yield Conflict(other, seen, what, leads=leads)
+                    self._found.append(Conflict(other, seen, what, leads=leads))
 
     def _flagged(self, store: Seen, seen: Seen) -> tuple[str, tuple[int, ...]]:
         """How the second CPU came to see a store that no barrier lies behind, and what it saw.
@@ -227,7 +232,7 @@ class _Run:
                     leads.append(flag.value & MASK64)
         return what, tuple(leads)
 
-    def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
+    def _lost(self, seen: Seen, place: _Place, mask: int) -> None:
         """Between the load that a plain store is made of and itself another CPU has stored."""
         if seen.how & (How.ATOMIC | How.UPDATE | How.LOCKS):
             return
@@ -245,7 +250,7 @@ class _Run:
             ):
                 for load in loads:
                     if other.number > load.number and self._is_lost(load, other, seen):
-                        yield Conflict(other, seen, "lost update", load)
+                        self._found.append(Conflict(other, seen, "lost update", load))
                         break
 
     def _is_lost(self, load: Seen, other: Seen, store: Seen) -> bool:

@@ -91,10 +91,18 @@ class RunLog:
         """Of all accesses: the numbers, physical addresses, sizes, and which are stores."""
         return columns(self.records)
 
-    @cached_property
-    def pcs(self) -> set[int]:
-        """The addresses of all instructions that have accessed anything."""
-        return {*memoryview(self.records).cast("Q")[1 :: RECORD // 8].tolist()}
+    @property
+    def pcs(self) -> list[int]:
+        """The address of each access's instruction."""
+        return memoryview(self.records).cast("Q")[1 :: RECORD // 8].tolist()
+
+    @property
+    def steps(self) -> list[int]:
+        """The instructions of its CPU before each access."""
+        numbers, found = self.columns[0], list[int]()
+        for _cpu, before, first, end in self.parts:
+            found += map((before - 1).__add__, numbers[first:end])
+        return found
 
     @cached_property
     def barriers(self) -> list[tuple[int, int, int]]:
