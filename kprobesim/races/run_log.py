@@ -17,7 +17,7 @@ from kprobesim.machine.unicorn.access_log import (
     unpack_record,
 )
 
-__all__ = ["GRAIN", "LaneAccess", "RunLog"]
+__all__ = ["GRAIN", "LaneAccess", "RunLog", "places_of"]
 
 GRAIN = 3
 """The binary logarithm of how many bytes are one place."""
@@ -30,6 +30,11 @@ Contested = tuple[int, int, int, int, int, int, int, bool]
 size, and whether it is a store."""
 Mark = tuple[int, int, int]
 """From which access on, which CPU's, and how many instructions it had executed before."""
+
+
+def places_of(physical: int, size: int) -> range:
+    """The places in which these bytes are: addresses divided by 8."""
+    return range(physical >> GRAIN, (physical + size - 1 >> GRAIN) + 1)
 
 
 class LaneAccess(NamedTuple):
