@@ -21,7 +21,7 @@ from kprobesim.races.run_log import GRAIN
 from kprobesim.races.schedule import Early
 
 if TYPE_CHECKING:
-    from kprobesim.machine.machine import Machine
+    from kprobesim.machine.system import System
 
 __all__ = ["REGISTERS", "EarlyLoads"]
 
@@ -53,7 +53,7 @@ class EarlyLoads:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: System,
         log: AccessLog,
         path: EveryInstruction,
         history: History,

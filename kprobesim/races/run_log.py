@@ -91,6 +91,14 @@ class RunLog:
             if end > first
         ]
 
+    def first_of(self, number: int) -> int:
+        """The first access of the instruction that has made access ``number``."""
+        numbers = self.columns[0]
+        begin = next(first for _, _, first, end in self.parts if first <= number < end)
+        while number > begin and numbers[number - 1] == numbers[number]:
+            number -= 1
+        return number
+
     @cached_property
     def columns(self) -> tuple[list[int], list[int], bytes, bytes]:
         """Of all accesses: the numbers, physical addresses, sizes, and which are stores."""

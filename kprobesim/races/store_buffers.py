@@ -28,7 +28,7 @@ from kprobesim.races.store_buffer import Entry, Pending, StoreBuffer
 from kprobesim.sizes import PAGE
 
 if TYPE_CHECKING:
-    from kprobesim.machine.machine import Machine
+    from kprobesim.machine.system import System
 
 __all__ = ["StoreBuffers"]
 
@@ -50,7 +50,7 @@ class StoreBuffers:
     def __init__(
         self,
         log: AccessLog,
-        machine: Machine,
+        machine: System,
         ordering: Callable[[bytes], Ordering],
         delays: Callable[[int], bool],
         initial: Callable[[int, int], bytes],
