@@ -1,6 +1,6 @@
 """The kernel's own torture and test modules, run in guests with several CPUs and probes of ours.
 
-    python scripts/torture_in_guest.py [--cpus 2 4] [--seconds 3] [--modules FOLDER] IMAGE...
+    python scripts/torture_in_guest.py IMAGE... [--cpus 2 4] [--seconds 3] [--modules FOLDER]
 
 Distributions build few of them: Debian's full kernels have ``test_static_keys`` (whose text is
 patched on all CPUs), ``test_user_copy`` and, asked for by ``--long``, ``test_bpf``. FOLDER may have
