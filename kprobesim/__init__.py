@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.garbage import no_garbage
+from kprobesim.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from kprobesim.asking.booted import open_shell
@@ -220,8 +221,6 @@ __all__ = [
 ]
 
 logging.getLogger("kprobesim").addHandler(logging.NullHandler())
-
-__version__ = "0.1.0"
 
 # Each is imported when it is first asked for: a command that runs nothing needs no emulator.
 _HOMES = {

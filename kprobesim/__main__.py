@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from kprobesim.cli.main import main
+from kprobesim.cli.entry import main
 
 sys.exit(main())

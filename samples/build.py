@@ -27,6 +27,8 @@ GUEST = SAMPLES / "guest"
 INIT = SAMPLES / "init"
 MODULES = (SAMPLES / "module", SAMPLES / "client", SAMPLES / "races")
 MUTEX_RACES = ("bind_twice", "lock_order", "list", "module")
+RCU_RACES = ("grace_period", "module")
+ONLY_REAL = ("grace_period",)  # what a real kernel has to have
 SUMS = "SHA256SUMS"
 # Files whose functions a tracer cannot follow; the kernel has some too.
 UNTRACED = {"string.c", "percpu.c", "guard.c"}
@@ -191,12 +193,19 @@ def build_modules(target: Target, program: Path, folder: Path) -> dict[str, byte
     objects = compile_all(target, program, flags, folder)
     modules = {program.name: objects}
     if program.name == "races":
-        ends = tuple(f"-{name}.c.o" for name in MUTEX_RACES)
-        modules["mutex-races"] = [path for path in objects if path.name.endswith(ends)]
-    names = {f"{name}-{target.name}.ko": chosen for name, chosen in modules.items()}
+        for kind, names in (("mutex-races", MUTEX_RACES), ("rcu-races", RCU_RACES)):
+            modules[kind] = _of(objects, names)
+        modules["races"] = [path for path in objects if path not in _of(objects, ONLY_REAL)]
+    files = {f"{name}-{target.name}.ko": chosen for name, chosen in modules.items()}
     return {
-        name: link(folder / name, chosen, "-r", "--build-id=none") for name, chosen in names.items()
+        name: link(folder / name, chosen, "-r", "--build-id=none") for name, chosen in files.items()
     }
+
+
+def _of(objects: Iterable[Path], names: Iterable[str]) -> list[Path]:
+    """Those of ``objects`` that were made of these sources."""
+    ends = tuple(f"-{name}.c.o" for name in names)
+    return [path for path in objects if path.name.endswith(ends)]
 
 
 def build_all(folder: Path) -> dict[str, bytes]:

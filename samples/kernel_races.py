@@ -21,6 +21,7 @@ __all__ = [
     "KnownRace",
     "load_mutex_races",
     "load_races",
+    "load_rcu_races",
 ]
 
 SAMPLES = Path(__file__).resolve().parent
@@ -252,9 +253,6 @@ def load_races(arch: str) -> CalledKernel:
 def load_mutex_races(kernel: CalledKernel, folder: Path) -> None:
     """Load the module of :data:`WITH_MUTEXES` into a real kernel.
 
-    A kernel takes modules that were built for it, which each says itself; this one needs nothing of
-    a kernel that its version decides, so it is told to say so.
-
     Args:
         kernel: A real one.
         folder: Where the module for it is put.
@@ -262,10 +260,31 @@ def load_mutex_races(kernel: CalledKernel, folder: Path) -> None:
     Raises:
         ImageError: The kernel has no mutexes that a module could use.
     """
+    _load(kernel, "mutex-races", folder)
+
+
+def load_rcu_races(kernel: CalledKernel, folder: Path) -> None:
+    """Load the module of ``samples/races/grace_period.c`` into a real kernel.
+
+    Args:
+        kernel: A real one.
+        folder: Where the module for it is put.
+
+    Raises:
+        ImageError: The kernel has no RCU that a module could use.
+    """
+    _load(kernel, "rcu-races", folder)
+
+
+def _load(kernel: CalledKernel, name: str, folder: Path) -> None:
+    """Load a module that needs nothing of a kernel that its version decides.
+
+    A kernel takes modules that were built for it, which each says itself; this one is told to.
+    """
     wanted = ModuleFinder(kernel.image).vermagic or kernel.image.release
-    data = (SAMPLES / f"mutex-races-{kernel.arch}.ko").read_bytes()
+    data = (SAMPLES / f"{name}-{kernel.arch}.ko").read_bytes()
     at = data.index(b"vermagic=")
     text = b"vermagic=" + wanted.encode()
-    path = folder / f"mutex-races-{kernel.arch}.ko"
+    path = folder / f"{name}-{kernel.arch}.ko"
     path.write_bytes(data[:at] + text.ljust(VERMAGIC, b"\0") + data[at + VERMAGIC :])
     kernel.load_module(path)

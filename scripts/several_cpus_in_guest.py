@@ -20,11 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from kprobesim import BootedKernel, GuestPanic, KprobesimError  # noqa: E402
+from kprobesim import BootedKernel, GuestPanic, Kernel, KprobesimError  # noqa: E402
 from kprobesim.asking.shell import READY, Shell, shell_initrd  # noqa: E402
 from kprobesim.boot.stop import Stop  # noqa: E402
 from kprobesim.image import load_image  # noqa: E402
-from kprobesim.kernel.open import boot_image  # noqa: E402
 
 SECONDS = 600.0
 SYSTEM = "/sys/devices/system/cpu"
@@ -105,7 +104,7 @@ def try_kernel(path: str, cpus: int) -> str:
     """Do all of it; figures of the boot."""
     image = load_image(path)
     began = time.process_time()
-    kernel = boot_image(image, initrd=shell_initrd(image.arch), append="quiet", cpus=cpus)
+    kernel = Kernel.boot(image, initrd=shell_initrd(image.arch), append="quiet", cpus=cpus)
     kernel.run(until=READY, timeout=SECONDS)
     figures = (
         f"{time.process_time() - began:.2f} s of processor time, {kernel.time:.3f} s of its own"

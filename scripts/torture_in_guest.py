@@ -25,12 +25,11 @@ from typing import SupportsInt
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from kprobesim import BootedKernel, Kprobe, KprobesimError  # noqa: E402
+from kprobesim import BootedKernel, Kernel, Kprobe, KprobesimError  # noqa: E402
 from kprobesim.asking.modules import module_files  # noqa: E402
 from kprobesim.asking.shell import READY, Shell, shell_initrd  # noqa: E402
 from kprobesim.image import KernelImage, load_image  # noqa: E402
 from kprobesim.image.modules.finder import ModuleFinder  # noqa: E402
-from kprobesim.kernel.open import boot_image  # noqa: E402
 
 TIMEOUT = 900.0
 SPLAT = re.compile(
@@ -196,7 +195,7 @@ def try_kernel(path: str, cpus: int, options: argparse.Namespace) -> int:
         if finder.find(trial.module) is not None and re.search(options.only, trial.name)
     ]
     files = module_files(finder, {trial.module for trial in trials})
-    kernel = boot_image(image, initrd=shell_initrd(image.arch, files), append="quiet", cpus=cpus)
+    kernel = Kernel.boot(image, initrd=shell_initrd(image.arch, files), append="quiet", cpus=cpus)
     kernel.run(until=READY, timeout=TIMEOUT)
     kernel.run(seconds=0.01)
     state, failed = kernel.fork_state(), 0

@@ -1,4 +1,4 @@
-"""``Ordering``: what an instruction does to the order in which others see a CPU's stores."""
+"""``Ordering``: what an instruction does to the order in which CPUs see each other's accesses."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ import enum
 __all__ = ["Ordering"]
 
 
-class Ordering(enum.Enum):
-    """The same words for both architectures."""
+class Ordering(enum.Flag):
+    """The same words for both architectures; an instruction may be several of them."""
 
-    PLAIN = "plain"
+    PLAIN = 0
     """Nothing: a load, a store or neither."""
-    STORES = "stores before stores"
+    STORES = enum.auto()
     """A barrier for stores alone: none behind it is seen before those in front of it."""
-    FULL = "full barrier"
-    """Nothing goes on until others see all stores."""
-    RELEASE = "store-release"
+    LOADS = enum.auto()
+    """A barrier behind loads: what is behind it is done after the loads in front of it."""
+    FULL = enum.auto()
+    """Nothing goes on until others see all stores, and all loads are done."""
+    RELEASE = enum.auto()
     """A store that others do not see before all that came before it."""
-    ACQUIRE = "load-acquire"
-    """A load that waits until others see the store-releases before it."""
-    ATOMIC = "atomic"
-    """Loads and stores in one, where all see it: never from a buffer."""
-    ATOMIC_RELEASE = "atomic release"
-    """The same, when others see all that came before it."""
+    ACQUIRE = enum.auto()
+    """A load that all behind it waits for; it waits until others see the store-releases before."""
+    ACQUIRE_PC = enum.auto()
+    """The same, but it does not wait for store-releases."""
+    ATOMIC = enum.auto()
+    """A load and a store in one, where all see it: never from a buffer, never of an old value."""
+    EXCLUSIVE = enum.auto()
+    """A load for which a store will ask whether it is still true."""
+    CONTEXT = enum.auto()
+    """Instructions behind it are fetched anew: it waits for the branches before it."""

@@ -51,6 +51,7 @@ class Asked:
         at_hand: More modules to have at hand: who then lets the same kernel do something with
             them need not boot it again.
         finder: Finds the kernel's modules, if one was made already.
+        cpus: How many CPUs it boots with, from 1 to 8.
 
     Raises:
         ImageError: The file is no kernel.
@@ -67,6 +68,7 @@ class Asked:
         *,
         at_hand: Iterable[str] = (),
         finder: ModuleFinder | None = None,
+        cpus: int = 1,
     ) -> None:
         self._missing: dict[str, str] = {}
         wanted = {name.replace("-", "_") for name in modules}
@@ -78,7 +80,7 @@ class Asked:
             found = {name for name in every if finder.find(name) is not None}
             files = module_files(finder, found)
         image = None if finder is None else finder.image
-        kernel = booted_kernel(path, files, image=image, progress=progress)
+        kernel = booted_kernel(path, files, image=image, cpus=cpus, progress=progress)
         for name in sorted(found & wanted):
             status, said = Shell(kernel).run(f"modprobe {name}", _SECONDS)
             if status:

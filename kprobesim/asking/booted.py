@@ -2,7 +2,7 @@
 
 A boot costs seconds, a resume 0.2 s, and what a boot leaves behind is always the same. Snapshots
 lie in the directory ``booted`` of the cache (``image/cache.py``), under a name made of the kernel's
-content, of the initial file system's, and of the command line.
+content, of the initial file system's, of the command line, and of what the board has.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kprobesim.asking.shell import READY, Shell, shell_initrd
+from kprobesim.boot.boards import board_class
 from kprobesim.boot.initramfs import Entry
 from kprobesim.boot.stop import Stop
-from kprobesim.errors import KprobesimError, SnapshotError
+from kprobesim.errors import KprobesimError, SnapshotError, UsageError
 from kprobesim.image import KernelImage, load_image
 from kprobesim.image.cache import content_key, make_room, note_use
 from kprobesim.image.files.source import open_file
+from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.open import boot_image, resume_kernel
 from kprobesim.snapshot.container import is_snapshot
 from kprobesim.user_cache import cache_directory
 
@@ -39,6 +40,7 @@ def booted_kernel(
     *,
     image: KernelImage | None = None,
     memory: str = "256M",
+    cpus: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> BootedKernel:
     """A kernel whose shell waits; see :class:`kprobesim.asking.shell.Shell`.
@@ -48,34 +50,46 @@ def booted_kernel(
         files: What else is to be in its initial file system.
         image: The kernel in ``path``, if it was loaded already.
         memory: The guest's RAM.
+        cpus: How many CPUs it has, from 1 to 8.
         progress: Hears that it boots, which takes seconds.
 
     Raises:
         ImageError: The file is no kernel.
         FetchError: There is no BusyBox.
         BootError: The kernel does not come to user space.
+        UsageError: There cannot be so many CPUs, or it is a snapshot, with others.
     """
     if is_snapshot(path):
-        return resume_kernel(path)
+        kernel = Kernel.resume(path)
+        if cpus not in (1, kernel.board.cpus):
+            raise UsageError(
+                f"cpus={cpus!r} is for images: {os.fspath(path)} is a snapshot of a guest with "
+                f"{kernel.board.cpus}"
+            )
+        return kernel
     image = image or load_image(path, progress=progress)
+    board_class(image.arch).check_cpus(cpus)
     initrd = shell_initrd(image.arch, files)
-    entry = _entry(Path(path), initrd, memory)
+    entry = _entry(Path(path), initrd, memory, cpus)
     if entry is not None and entry.is_file():
         try:
-            kernel = resume_kernel(entry)
+            kernel = Kernel.resume(entry)
             note_use(entry)
         except (SnapshotError, OSError) as error:  # of an older version of ours, for one
             _log.info("%s boots again: %s", path, error)
         else:
             return kernel
-    kernel = _boot(image, initrd, memory, progress)
+    kernel = _boot(image, initrd, memory, cpus, progress)
     if entry is not None:
         _keep(kernel, entry)
     return kernel
 
 
 def open_shell(
-    path: str | os.PathLike[str], *, progress: Callable[[str], None] | None = None
+    path: str | os.PathLike[str],
+    *,
+    cpus: int = 1,
+    progress: Callable[[str], None] | None = None,
 ) -> Shell:
     """A kernel that has booted to BusyBox's shell, which does the lines that it is given.
 
@@ -87,14 +101,16 @@ def open_shell(
 
     Args:
         path: A kernel that can be booted, or a snapshot of one with such a shell.
+        cpus: How many CPUs it boots with, from 1 to 8; each number is kept for itself.
         progress: Hears that it boots.
 
     Raises:
         ImageError: The file is no kernel.
         FetchError: There is no BusyBox.
         BootError: The kernel does not come to user space.
+        UsageError: There cannot be so many CPUs, or the snapshot has others.
     """
-    return Shell(booted_kernel(path, progress=progress))
+    return Shell(booted_kernel(path, cpus=cpus, progress=progress))
 
 
 def boot_to_shell(
@@ -102,6 +118,7 @@ def boot_to_shell(
     files: dict[str, bytes | Entry] | None = None,
     *,
     memory: str = "256M",
+    cpus: int = 1,
     progress: Callable[[str], None] | None = None,
     before: Callable[[BootedKernel], object] | None = None,
 ) -> BootedKernel:
@@ -111,6 +128,7 @@ def boot_to_shell(
         image: The kernel.
         files: What else is to be in its initial file system.
         memory: The guest's RAM.
+        cpus: How many CPUs it has.
         progress: Hears that it boots, which takes seconds.
         before: Is called before the first instruction.
 
@@ -118,19 +136,21 @@ def boot_to_shell(
         FetchError: There is no BusyBox.
         BootError: The kernel does not come to user space.
     """
-    return _boot(image, shell_initrd(image.arch, files), memory, progress, before)
+    return _boot(image, shell_initrd(image.arch, files), memory, cpus, progress, before)
 
 
 def _boot(
     image: KernelImage,
     initrd: bytes,
     memory: str,
+    cpus: int,
     progress: Callable[[str], None] | None,
     before: Callable[[BootedKernel], object] | None = None,
 ) -> BootedKernel:
+    kernel = Kernel.boot(image, initrd=initrd, append=_APPEND, memory=memory, cpus=cpus)
     if progress is not None:
-        progress(f"booting {image.release or Path(image.path).name}")
-    kernel = boot_image(image, initrd=initrd, append=_APPEND, memory=memory)
+        on = "" if cpus == 1 else f" on {cpus} CPUs"
+        progress(f"booting {image.release or Path(image.path).name}{on}")
     if before is not None:
         before(kernel)
     reason = kernel.run(until=READY, timeout=_SECONDS)
@@ -139,13 +159,14 @@ def _boot(
     return kernel
 
 
-def _entry(path: Path, initrd: bytes, memory: str) -> Path | None:
+def _entry(path: Path, initrd: bytes, memory: str, cpus: int) -> Path | None:
     """Where the snapshot of such a boot lies; ``None``: nothing is kept."""
     folder = cache_directory()
     if folder is None:
         return None
     key = content_key(open_file(path))
-    digest = hashlib.sha256(f"{key} {_APPEND} {memory} ".encode() + initrd)
+    board = memory if cpus == 1 else f"{memory} {cpus} CPUs"
+    digest = hashlib.sha256(f"{key} {_APPEND} {board} ".encode() + initrd)
     return folder / "booted" / f"{digest.hexdigest()}.kps"
 
 

@@ -57,6 +57,7 @@ def run_counted(
     *,
     modules: Iterable[str] = (),
     timeout: float = 300.0,
+    cpus: int = 1,
     progress: Callable[[str], None] | None = None,
     finder: ModuleFinder | None = None,
 ) -> RunOutcome:
@@ -74,6 +75,7 @@ def run_counted(
         lines: Shell, for BusyBox.
         modules: More modules to have at hand.
         timeout: Seconds of this computer's time, for all lines together.
+        cpus: How many CPUs it boots with, from 1 to 8.
         progress: Hears what takes long.
         finder: Finds the kernel's modules, if one was made already.
 
@@ -96,11 +98,12 @@ def run_counted(
         kernel = boot_to_shell(
             finder.image,
             files,
+            cpus=cpus,
             progress=progress,
             before=lambda kernel: counters.append(Counters(kernel, places)),
         )
     else:  # one that has booted before will do
-        kernel = booted_kernel(path, files, image=finder.image, progress=progress)
+        kernel = booted_kernel(path, files, image=finder.image, cpus=cpus, progress=progress)
         counters.append(Counters(kernel, places))
     shell = Shell(kernel)
     for name in modules_for(places, ()):

@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kprobesim import __version__
 from kprobesim.bench.contest import Contender, Contest, Target
 from kprobesim.bench.sizes import Sizes
 from kprobesim.errors import UsageError
+from kprobesim.version import __version__
 
 __all__ = ["Report", "figure_text"]
 

@@ -113,11 +113,16 @@ class Computer(ABC):
             )
         if not isinstance(memory, int) or memory <= 0 or memory % PAGE:
             raise UsageError(f"memory {memory!r}: give a positive multiple of {PAGE} bytes")
-        if type(cpus) is not int or not 1 <= cpus <= cls.most_cpus:
-            raise UsageError(f"cpus {cpus!r}: give a number from 1 to {cls.most_cpus}")
+        cls.check_cpus(cpus)
         most = cls.most_memory
         if most is not None and memory > most:
             raise UsageError(f"this board takes at most {most >> 20} MiB of memory")
+
+    @classmethod
+    def check_cpus(cls, cpus: object) -> None:
+        """Raise :class:`UsageError` for a number of CPUs that no board has."""
+        if type(cpus) is not int or not 1 <= cpus <= cls.most_cpus:
+            raise UsageError(f"cpus {cpus!r}: give a number from 1 to {cls.most_cpus}")
 
     def _assemble(
         self,

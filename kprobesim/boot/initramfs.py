@@ -9,6 +9,7 @@ time are 0.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kprobesim.errors import ImageError, UsageError
+from kprobesim.image.files.source import GIB, read_file
 
 __all__ = [
     "Entry",
@@ -24,6 +26,7 @@ __all__ = [
     "directory",
     "make_cpio",
     "read_cpio",
+    "read_initrd",
     "regular_file",
     "symbolic_link",
 ]
@@ -229,3 +232,22 @@ def _records(archive: bytes) -> Iterator[tuple[str, Entry, tuple[int, int, int] 
         shared = (inode, major, minor) if nlink > 1 and entry.is_regular else None
         yield name.decode("utf-8", "surrogateescape"), entry, shared
         at = data_at + (size + 3) // 4 * 4
+
+
+def read_initrd(initrd: str | os.PathLike[str] | bytes | None, arch: str) -> bytes:
+    """What ``initrd=`` of :meth:`Kernel.boot` stands for.
+
+    Args:
+        initrd: Bytes, the path of a file with them, or nothing.
+        arch: Whose built-in one it is then.
+
+    Raises:
+        ImageError: It is none of these, or the file cannot be read.
+    """
+    if initrd is None:
+        return built_in_initramfs(arch)
+    if isinstance(initrd, bytes):
+        return initrd
+    if not isinstance(initrd, (str, os.PathLike)):
+        raise ImageError(repr(initrd), "is no initrd; give bytes, or the path of an archive")
+    return read_file(Path(initrd), GIB, "an initrd")

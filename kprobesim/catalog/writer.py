@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kprobesim import __version__
 from kprobesim.catalog.schema import COLUMNS, FORMAT, RECORDS, schema
 from kprobesim.errors import CatalogError
 from kprobesim.extras import needed
+from kprobesim.version import __version__
 
 __all__ = ["FACTS_KEY", "SUM_KEY", "CatalogWriter"]
 

@@ -10,8 +10,7 @@ from kprobesim.cli.loading import add_image_options, add_model_options, load_ker
 from kprobesim.cli.options import add_boot_options
 from kprobesim.cli.running import add_running_options, choose_clock, run_guest
 from kprobesim.kernel.arguments import memory_size
-from kprobesim.kernel.open import boot_image
-from kprobesim.kprobes.model import known_model
+from kprobesim.kernel.base import Kernel
 from kprobesim.kprobes.rules.place import parse_place
 
 __all__ = ["add_parser", "run"]
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
     places = [parse_place(text) for text in args.probe]
     memory_size(args.memory)  # wrong use is told before a long unpacking
-    kernel = boot_image(
+    kernel = Kernel.boot(
         load_kernel_image(args),
         initrd=args.initrd,
         append=args.append,
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         cpus=args.cpus,
         policy=args.policy,
         schedule=args.schedule,
-        model=known_model(args.model),
+        model=args.model,
         strict=args.strict,
     )
     return run_guest(kernel, places, args)

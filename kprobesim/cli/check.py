@@ -16,6 +16,7 @@ from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, make_console, styled
 from kprobesim.cli.judging import Judge, Judged, modules_of
 from kprobesim.cli.loading import add_image_options, add_model_options, open_rules, progress
+from kprobesim.cli.options import add_cpus_option
 from kprobesim.disasm import Instruction, disassemble
 from kprobesim.errors import UsageError
 from kprobesim.kernel.offline import KernelRules
@@ -102,6 +103,7 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="boot the kernel, and let its own kprobes judge the same points",
     )
+    add_cpus_option(parser, only="with --ask: ")
     parser.set_defaults(run=run)
 
 
@@ -146,6 +148,8 @@ def _judge(
     args: argparse.Namespace, options: dict[str, Any], symbols: Iterable[str | None]
 ) -> Judge:
     """Who answers; the kernel itself loads the modules that ``symbols`` name."""
+    if args.cpus != 1 and not args.ask:
+        raise UsageError("--cpus is for kernels that boot: give --ask, too")
     kernel = open_rules(args)
     for file in args.module:
         kernel.offer(file)
@@ -153,7 +157,7 @@ def _judge(
         return Judge(kernel, options)
     from kprobesim.asking.ask import Asked  # boots, so it brings the emulator
 
-    asked = Asked(args.image, modules_of(symbols), progress(), finder=kernel.finder)
+    asked = Asked(args.image, modules_of(symbols), progress(), finder=kernel.finder, cpus=args.cpus)
     return Judge(kernel, options, asked)
 
 

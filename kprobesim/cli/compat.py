@@ -10,6 +10,7 @@ from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, styled
 from kprobesim.cli.loading import progress
 from kprobesim.cli.options import (
+    add_cpus_option,
     add_debug_option,
     add_run_option,
     add_timeout_option,
@@ -101,6 +102,7 @@ def add_parser(subparsers: Any) -> None:
         boots="each kernel with all probes counted",
         then="let its shell (BusyBox) do LINE: 'ls /proc'",
     )
+    add_cpus_option(parser, only="with --ask or --run: ")
     add_timeout_option(
         parser, "give up --run", default=300.0, more=", for each kernel (default 300)"
     )
@@ -130,6 +132,8 @@ def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors. The exit code tells whether all is well."""
     if not args.sources and not args.texts:
         raise UsageError("name at least one SOURCE, or a probe by -e vfs_read")
+    if args.cpus != 1 and not (args.ask or args.lines):
+        raise UsageError("--cpus is for kernels that boot: give --ask or --run, too")
     check_reports(args)
     found = compatibility(
         [*args.sources, *(read_text(text, Path("-e")) for text in args.texts)],
@@ -138,6 +142,7 @@ def run(args: argparse.Namespace) -> int:
         jobs=args.jobs,
         ask=args.ask,
         run=Run(tuple(args.lines), args.timeout) if args.lines else None,
+        cpus=args.cpus,
         debug=args.debug,
         progress=progress(),
     )

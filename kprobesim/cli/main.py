@@ -15,11 +15,11 @@ from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from kprobesim import __version__
 from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, styled
 from kprobesim.errors import KprobesimError, UsageError
 from kprobesim.machine.faults import GuestStop
+from kprobesim.version import __version__
 
 __all__ = ["main"]
 

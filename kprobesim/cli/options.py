@@ -7,6 +7,7 @@ import math
 
 __all__ = [
     "add_boot_options",
+    "add_cpus_option",
     "add_debug_option",
     "add_end_options",
     "add_run_option",
@@ -86,20 +87,37 @@ def add_end_options(parser: _Declared, does: str) -> None:
     )
 
 
-def add_boot_options(parser: _Declared, *, only: str = "", initrd: str = "") -> None:
+def add_boot_options(
+    parser: _Declared, *, only: str = "", initrd: str = "", cpus: str = ""
+) -> None:
     """``--initrd``, ``--append`` and ``--cpus``: what a kernel boots with.
 
     Args:
         parser: What to add them to.
         only: When they have a meaning, if not always.
         initrd: What else is to be said of the first.
+        cpus: When the last has a meaning, if not always.
     """
     parser.add_argument("--initrd", metavar="F", help=f"{only}an initial RAM file system{initrd}")
     parser.add_argument(
         "--append", metavar="S", default="", help=f"{only}the kernel's command line"
     )
+    add_cpus_option(parser, only=cpus)
+
+
+def add_cpus_option(parser: _Declared, *, only: str = "") -> None:
+    """``--cpus``: how many CPUs a guest boots with.
+
+    Args:
+        parser: What to add it to.
+        only: When it has a meaning, if not always.
+    """
     parser.add_argument(
-        "--cpus", metavar="N", type=int, default=1, help=f"{only}how many CPUs, 1 to 8 (default 1)"
+        "--cpus",
+        metavar="N",
+        type=positive_int,
+        default=1,
+        help=f"{only}how many CPUs, 1 to 8 (default 1)",
     )
 
 

@@ -109,7 +109,7 @@ def _add_work_options(parser: argparse.ArgumentParser) -> None:
         boots="to a shell, kept for the next time",
         then="give it LINE. What the guest prints goes to standard error",
     )
-    add_boot_options(work, only="with --boot: ")
+    add_boot_options(work, only="with --boot: ", cpus="with --boot or --run: ")
     add_end_options(work, "end")
     add_timeout_option(work, "end")
     work.add_argument(

@@ -10,7 +10,12 @@ from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import make_console, print_json, styled
 from kprobesim.cli.expression import parse_call
 from kprobesim.cli.loading import add_image_options, load_kernel, progress
-from kprobesim.cli.options import add_debug_option, add_run_option, add_timeout_option
+from kprobesim.cli.options import (
+    add_cpus_option,
+    add_debug_option,
+    add_run_option,
+    add_timeout_option,
+)
 from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +59,7 @@ def add_parser(subparsers: Any) -> None:
         "any system call. A snapshot's shell must wait",
         several=False,
     )
+    add_cpus_option(parser, only="with --run: ")
     parser.add_argument(
         "--errno", metavar="E", help="the error to explain, such as EINVAL; refuse any other result"
     )
@@ -82,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
 def _ask_for_call(args: argparse.Namespace) -> tuple[Kernel, Why]:
     if args.expression is None:
         raise UsageError("name the CALL that is to be explained, or give --run")
+    if args.cpus != 1:
+        raise UsageError("--cpus is for guests that boot: give --run, too")
     call = parse_call(args.expression)
     kernel = load_kernel(args)
     values, _ = place_arguments(kernel, call.arguments)
@@ -101,7 +109,7 @@ def _ask_for_line(args: argparse.Namespace) -> tuple[Kernel, Why]:
         )
     if args.symbols is not None:
         raise UsageError("--symbols is for calls: leave it out with --run")
-    kernel = booted_kernel(args.image, progress=progress())
+    kernel = booted_kernel(args.image, cpus=args.cpus, progress=progress())
     options = {"errno": args.errno, "debug": args.debug, "timeout": args.timeout}
     return kernel, kernel.why(args.expression, run=args.line, **options)
 

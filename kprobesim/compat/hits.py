@@ -47,6 +47,7 @@ def with_hits(
     answers: Sequence[Answer],
     run: Run,
     progress: Callable[[str], None] | None = None,
+    cpus: int = 1,
 ) -> tuple[list[Answer], list[Unread]]:
     """The ``answers`` with how often each probe that attaches to a function or tracepoint has hit.
 
@@ -55,6 +56,7 @@ def with_hits(
         answers: What is known of the probes on it.
         run: What the guest does.
         progress: Hears what takes long.
+        cpus: How many CPUs it boots with.
 
     Returns:
         The answers, and what went wrong: lines that failed, a guest that died.
@@ -70,6 +72,7 @@ def with_hits(
         list(places.values()),
         run.lines,
         timeout=run.timeout,
+        cpus=cpus,
         progress=progress,
         finder=facts.known.rules.finder,
     )

@@ -24,6 +24,7 @@ def with_own_answers(
     answers: Sequence[Answer],
     progress: Callable[[str], None] | None = None,
     at_hand: Sequence[str] = (),
+    cpus: int = 1,
 ) -> list[Answer]:
     """The ``answers`` with what the kernel says to each of them that is a kprobe.
 
@@ -34,6 +35,7 @@ def with_own_answers(
         answers: What they say.
         progress: Hears that it boots.
         at_hand: Modules that it is to have at hand, as it will be run with them.
+        cpus: How many CPUs it boots with.
 
     Raises:
         KprobesimError: It cannot be asked: it does not boot, or has no kprobes of its own.
@@ -45,7 +47,7 @@ def with_own_answers(
 
     modules = sorted({wanted.module for wanted in asked if wanted.module})
     finder = facts.known.rules.finder
-    guest = Asked(facts.known.path, modules, progress, at_hand=at_hand, finder=finder)
+    guest = Asked(facts.known.path, modules, progress, at_hand=at_hand, finder=finder, cpus=cpus)
     told = []
     for answer in answers:
         wanted = answer.wanted

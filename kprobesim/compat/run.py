@@ -41,6 +41,7 @@ def compatibility(
     executor: Executor | None = None,
     ask: bool = False,
     run: Run | None = None,
+    cpus: int = 1,
     debug: Iterable[str | os.PathLike[str]] = (),
     progress: _Told | None = None,
 ) -> Compatibility:
@@ -61,6 +62,7 @@ def compatibility(
         executor: Who runs them instead: any :class:`concurrent.futures.Executor`.
         ask: Boot each kernel, and let its own kprobes judge the same probes.
         run: Boot each kernel, and count hits while it does this.
+        cpus: How many CPUs kernels boot with, from 1 to 8.
         debug: Files with the debug information of some of the kernels, which tells exactly what
             was inlined; each is used for the kernel of its build.
         progress: Hears of each kernel that is done.
@@ -77,7 +79,7 @@ def compatibility(
         for problem in source.problems
     ]
     files = tuple(map(Path, debug))
-    work = _Work(tuple(read), ask, run, files)
+    work = _Work(tuple(read), ask, run, cpus, files)
     unused = set(files)
     for number, (path, done) in enumerate(_judge_all(work, paths, jobs, executor, progress), 1):
         problems += done.problems
@@ -116,6 +118,7 @@ class _Work:
     sources: tuple[Source, ...]
     ask: bool
     run: Run | None
+    cpus: int
     debug: tuple[Path, ...]
 
 
@@ -182,9 +185,9 @@ def _judge(work: _Work, path: Path, progress: _Told | None, done: _Done) -> None
     done.judged = facts.kernel, known.version, answers
     if work.ask:
         at_hand = modules_of(facts, answers, work.run) if work.run is not None else ()
-        answers[:] = with_own_answers(facts, answers, progress, at_hand)
+        answers[:] = with_own_answers(facts, answers, progress, at_hand, work.cpus)
     if work.run is not None:
-        answers[:], wrong = with_hits(facts, answers, work.run, progress)
+        answers[:], wrong = with_hits(facts, answers, work.run, progress, work.cpus)
         done.problems += wrong
 
 

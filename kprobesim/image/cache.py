@@ -17,20 +17,27 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kprobesim.errors import ImageError, SnapshotError
 from kprobesim.image.files.source import Buffer, FileBytes
-from kprobesim.image.findings import Findings
-from kprobesim.image.kernel_image import KernelImage
-from kprobesim.image.state import pack_image, unpack_image
 from kprobesim.snapshot.container import Container, read_container, write_container
 from kprobesim.user_cache import ABANDONED, MOST, cache_directory
 
-__all__ = ["code_stamp", "content_key", "keep", "load_cached", "make_room", "note_use"]
+__all__ = [
+    "code_stamp",
+    "content_key",
+    "entry_beside",
+    "entry_for",
+    "keep",
+    "keep_in",
+    "make_room",
+    "note_use",
+    "write_entry",
+]
 
 _T = TypeVar("_T")
 
@@ -38,50 +45,8 @@ _log = logging.getLogger(__name__)
 
 _ENDING = ".kpi"
 _USED = ".used"
-#: Of all that is kept here: what symbolic made of debug information, too.
-_KEPT = (_ENDING, ".symcache")
 _READERS = "image"
 _CHUNK = 1 << 20
-
-
-def load_cached(path: Path, data: Buffer, load: Callable[[], KernelImage]) -> KernelImage:
-    """The image in the file ``path`` with the bytes ``data``: the kept one, or what ``load`` gives.
-
-    What is found by searching through it is kept beside it.
-
-    Raises:
-        ImageError: As ``load`` does.
-    """
-    entry = _entry(data, "image")
-    if entry is None:
-        return load()
-    image = _keep(
-        entry,
-        lambda container: unpack_image(container, None, path),
-        load,
-        lambda image: ({}, pack_image(image, None)),
-    )
-    image.findings = _findings(entry.with_name(f"{entry.stem}.findings{_ENDING}"))
-    return image
-
-
-def _findings(entry: Path) -> Findings:
-    def read() -> Mapping[str, Any]:
-        try:
-            return read_container(entry).facts if entry.is_file() else {}
-        except (SnapshotError, OSError) as error:
-            _log.info("what was found is searched anew: %s", error)
-            return {}
-
-    def keep(
-        name: str,
-        read: Callable[[Container], _T],
-        make: Callable[[], _T],
-        pack: Callable[[_T], tuple[dict[str, Any], dict[str, bytes]]],
-    ) -> _T:
-        return _keep(entry.with_name(f"{entry.stem}.{name}{_ENDING}"), read, make, pack)
-
-    return Findings(read, lambda found: _write(entry, dict(found), {}), keep)
 
 
 def keep(
@@ -100,22 +65,28 @@ def keep(
         make: Makes it of the file.
         pack: Gives facts and sections of an entry, or ``None`` for what is not to be kept.
     """
-    entry = _entry(data, what)
-    return make() if entry is None else _keep(entry, read, make, pack)
+    entry = entry_for(data, what)
+    return make() if entry is None else keep_in(entry, read, make, pack)
 
 
-def _entry(data: Buffer, what: str) -> Path | None:
+def entry_for(data: Buffer, what: str) -> Path | None:
     """The file in which something that is made of ``data`` is kept; ``None``: it is not."""
     folder = cache_directory()
     return None if folder is None else folder / f"{content_key(data)}.{what}{_ENDING}"
 
 
-def _keep(
+def entry_beside(entry: Path, name: str) -> Path:
+    """The file in which something else of the same content is kept."""
+    return entry.with_name(f"{entry.stem}.{name}{_ENDING}")
+
+
+def keep_in(
     entry: Path,
     read: Callable[[Container], _T],
     make: Callable[[], _T],
     pack: Callable[[_T], tuple[dict[str, Any], dict[str, bytes]] | None],
 ) -> _T:
+    """What ``entry`` keeps, or what is made now, and kept there; arguments as for :func:`keep`."""
     if entry.is_file():
         try:
             kept = read(read_container(entry))
@@ -130,7 +101,7 @@ def _keep(
     except ImageError:
         return made  # damaged where symbols are: whoever asks for them will be told
     if packed is not None:
-        _write(entry, *packed)
+        write_entry(entry, *packed)
     return made
 
 
@@ -169,7 +140,8 @@ def code_stamp(*rooms: str) -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def _write(entry: Path, facts: dict[str, Any], sections: dict[str, bytes]) -> None:
+def write_entry(entry: Path, facts: dict[str, Any], sections: dict[str, bytes]) -> None:
+    """Make or replace ``entry``, if there is a place for it."""
     try:
         entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_container(entry, facts, sections, durable=False)

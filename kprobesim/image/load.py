@@ -10,7 +10,7 @@ from pathlib import Path
 from kprobesim.arch.architecture import ARM64
 from kprobesim.catalog.file import is_catalog, open_catalog
 from kprobesim.errors import UsageError
-from kprobesim.image.cache import load_cached
+from kprobesim.image.cached_image import load_cached
 from kprobesim.image.elf import ELF_MAGIC, Elf
 from kprobesim.image.files.arm64_image import load_arm64_image
 from kprobesim.image.files.containers import unpack

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from kprobesim.machine.code_watch import INSIDE
 from kprobesim.races.failure import Failure
 from kprobesim.races.judging import judge_results
-from kprobesim.races.lanes import Run
 from kprobesim.races.planned import PlannedCall
+from kprobesim.races.run import Run
 from kprobesim.races.schedule import Schedule
 
 if TYPE_CHECKING:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.machine.unicorn.spins import watch_spins
-from kprobesim.races.lanes import Lane, Lanes, Run, Stretch
+from kprobesim.races.lanes import Lanes
+from kprobesim.races.order import Order
+from kprobesim.races.run import Lane, Run, Stretch
 from kprobesim.races.schedule import Slice, place_check
 from kprobesim.races.sleeping import Asleep
 
@@ -49,7 +51,7 @@ class BootedLanes(Lanes):
         self.lanes = lanes
         self.log = AccessLog(board.machine.engine)
         self.sleeping = Asleep()
-        self.buffers = None
+        self.buffers = self.grace = None
         self._spins = watch_spins(board.machine.engine)
         self._marks: list[tuple[int, int, int]] = []
         self._pc = board.machine.engine.layout.pc
@@ -160,6 +162,6 @@ class BootedLanes(Lanes):
                 return
             cpu = (cpu + 1) % count
 
-    def orders(self) -> list[tuple[int, int, int]]:
+    def orders(self) -> list[Order]:
         """The kernel's own locks order what wakes whom."""
         return []

@@ -14,8 +14,8 @@ from kprobesim.kernel.booted_judge import BootedJudge
 from kprobesim.kernel.booted_lanes import BootedLanes
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.data_races import DataRaces
-from kprobesim.races.lanes import Lane
 from kprobesim.races.planned import PlannedCall
+from kprobesim.races.run import Lane
 from kprobesim.races.trials import Trials
 
 if TYPE_CHECKING:

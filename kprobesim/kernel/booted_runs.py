@@ -19,7 +19,7 @@ from kprobesim.kernel.task_recording import TaskRecording
 from kprobesim.machine.faults import GuestStop
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
 from kprobesim.sizes import MASK32
-from kprobesim.why.answer import result_text
+from kprobesim.why.answer import WhichCall, result_text
 from kprobesim.why.replay import Flip, Outcome, flipping
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ __all__ = ["BootedCalls", "BootedRuns"]
 
 _IDLE = 20.0
 """The guest's seconds in which the call must come, and return."""
+_COUNTING = 5.0
+"""The host's seconds in which calls behind the one that is explained are counted."""
 _MAX_ERRNO = 4095
 
 
@@ -55,8 +57,9 @@ class BootedRuns(_Guest):
     """The runs of a call that the guest makes while it does a line of shell.
 
     Attributes:
-        call: Which call it is.
+        call: The call.
         function: The name of the function.
+        which: Which one it is of those that the guest makes.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class BootedRuns(_Guest):
         self._functions = list(functions)
         self._before = kernel.fork_state()
         try:
-            self.call = self._find(line, errno)
+            self.call, self.which = self._find(line, errno)
             kernel.restore_state(self._before)
             self._state = self._go_to(line)
             self.function = name_of(self.call.address, kernel.machine)
@@ -96,12 +99,17 @@ class BootedRuns(_Guest):
 
     # -- finding it --------------------------------------------------------------------------------
 
-    def _find(self, line: str, errno: int | None) -> GuestCall:
-        kernel, found = self._kernel, []
+    def _find(self, line: str, errno: int | None) -> tuple[GuestCall, WhichCall]:
+        """The call that is explained: the first to fail, and which of all it is."""
+        kernel = self._kernel
+        failed: list[GuestCall] = []
         results: list[int] = []
         first: list[GuestCall] = []
+        count = 0
 
         def entered(call: GuestCall) -> bool:
+            nonlocal count
+            count = call.number
             if not first:
                 first.append(call)
             return False
@@ -111,15 +119,16 @@ class BootedRuns(_Guest):
             results.append(value)
             error = MASK32 + 1 - value
             if error == errno or (errno is None and error <= _MAX_ERRNO):
-                found.append(call)
-                kernel.stop()
+                failed.append(call)
+                if len(failed) == 1:
+                    kernel.stop()
 
         with self._watching(entered, returned):
             reason = self._type(line)
-        if found:
-            return found[0]
-        if errno is None and results:
-            return first[0]
+            whole = not failed or self._go_on()
+        if failed or (errno is None and results):
+            call = failed[0] if failed else first[0]
+            return call, WhichCall(call.number, count, len(failed), errno, whole)
         late = f"; it was not done after {reason.detail}" if reason.kind is Stop.TIMEOUT else ""
         raise UsageError(_not_found(self._names(), bool(first), results, errno) + late)
 
@@ -159,6 +168,14 @@ class BootedRuns(_Guest):
         self._kernel.console.send(line + "\n")
         return self._kernel.run(seconds=_IDLE, timeout=self._timeout)
 
+    def _go_on(self) -> bool:
+        """Count the calls that still come; whether the guest has come to rest."""
+        try:
+            reason = self._kernel.run(seconds=_IDLE, timeout=min(_COUNTING, self._timeout))
+        except (GuestStop, BootError):
+            return False
+        return reason.kind is not Stop.TIMEOUT
+
     # -- running it --------------------------------------------------------------------------------
 
     def run(self, flip: Flip | None, most: int) -> Outcome:
@@ -187,6 +204,8 @@ class BootedCalls(_Guest):
     Attributes:
         function: The name of the function.
     """
+
+    which = None
 
     def __init__(
         self,

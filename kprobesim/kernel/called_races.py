@@ -15,12 +15,16 @@ from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
+from kprobesim.races.freeing import Freeing
+from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.judging import judge_results
-from kprobesim.races.lanes import Lane, Lanes, Run
+from kprobesim.races.lanes import Lanes
 from kprobesim.races.memory_order import ORDERINGS, MemoryOrder
 from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
+from kprobesim.races.read_sections import CountedSections, ReadSections, WholeCalls
 from kprobesim.races.report import Reporter
+from kprobesim.races.run import Lane, Run
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.store_buffers import StoreBuffers
@@ -96,8 +100,21 @@ class CalledRaces:
                 Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
             )
             buffers = None if memory is None else self._buffers(memory, state.ram, len(lanes))
-            running = Lanes(machine, cpus.stacks, lanes, sleeping, cpus.spins, buffers)
+            grace = self._grace(sleeping, len(lanes))
+            running = Lanes(
+                machine,
+                cpus.stacks,
+                lanes,
+                sleeping,
+                cpus.spins,
+                buffers,
+                grace,
+                cpus.soft_stacks,
+            )
             stack.enter_context(running.log)
+            stack.enter_context(Freeing(machine, kernel.image, running.log))
+            if running.grace is not None:
+                stack.enter_context(running.grace)
             if running.buffers is not None:
                 stack.enter_context(running.buffers.path)
             stack.callback(kernel.restore_state, state)
@@ -144,6 +161,23 @@ class CalledRaces:
         return Reporter(
             kernel.machine, kernel.image, self._kinds, places.name, places.virtual, lines_at
         )
+
+    def _grace(self, sleeping: Sleeping, count: int) -> Callable[[AccessLog], GracePeriods] | None:
+        """Who stands in for the kernel's RCU; ``None``: it has none."""
+        kernel, cpus = self._kernel, self._cpus
+        if cpus.exported("synchronize_rcu") is None or cpus.exported("call_rcu") is None:
+            return None
+        machine, words = kernel.machine, cpus.reader_words()
+
+        def make(log: AccessLog) -> GracePeriods:
+            sections: ReadSections = (
+                WholeCalls(log, count)
+                if words is None
+                else CountedSections(machine.memory, log, words[:count])
+            )
+            return GracePeriods(machine, kernel.image, sleeping, log, sections, count)
+
+        return make
 
     def _buffers(
         self, memory: MemoryOrder, ram: RamImage, cpus: int

@@ -26,6 +26,8 @@ class CalledRuns:
         function: What it is called.
     """
 
+    which = None
+
     def __init__(
         self,
         kernel: CalledKernel,

@@ -1,10 +1,23 @@
-"""``Opening``: how a kernel comes to be; what does it is in ``open.py``."""
+"""``Opening``: how a kernel comes to be, from an image, on a board, from a snapshot.
+
+Each way imports what it needs when it is taken: to go on from a snapshot takes no longer than to
+import what only the others need.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+
+from kprobesim.arch.architecture import ARCHITECTURES
+from kprobesim.errors import UsageError
+from kprobesim.garbage import no_garbage
+from kprobesim.image import KernelImage, load_image
+from kprobesim.kernel.arguments import memory_size
+from kprobesim.kernel.probing import as_kprobes
+from kprobesim.snapshot.container import is_snapshot
 
 if TYPE_CHECKING:
     from kprobesim.boot.policy import Policy
@@ -13,8 +26,14 @@ if TYPE_CHECKING:
     from kprobesim.kprobes.arch_kprobes import Stepping
     from kprobesim.kprobes.arming.protocol import KernelArming
     from kprobesim.kprobes.kprobe import Kprobe
+    from kprobesim.kprobes.model import Model
 
 __all__ = ["Opening"]
+
+_log = logging.getLogger(__name__)
+
+_STEPPING = ("breakpoint", "trap")
+_BOOT_MEMORY = "256M"
 
 
 class Opening:
@@ -22,12 +41,12 @@ class Opening:
 
     @staticmethod
     def load(
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | KernelImage,
         *,
         symbols: str | os.PathLike[str] | None = None,
         memory: int | str | None = None,
         probes: Sequence[Kprobe] = (),
-        model: str | None = None,
+        model: str | Model | None = None,
         strict: bool | None = None,
         stepping: Stepping | None = None,
         arming: KernelArming = "auto",
@@ -36,7 +55,7 @@ class Opening:
         """Load a vmlinux, bzImage, ARM64 Image or Debian ``linux-image`` package, to call it.
 
         Args:
-            path: The file of the image.
+            path: The file of the image, or the image that was read from it.
             symbols: A vmlinux, System.map or kallsyms text for an image without symbols.
             memory: RAM of the guest in bytes, or "256M"; by default what the image needs.
             probes: Are registered at once.
@@ -56,30 +75,45 @@ class Opening:
             UsageError: It is a snapshot, which is a kernel that has booted (see :meth:`resume`),
                 or another argument makes no sense.
         """
-        from kprobesim.kernel.open import load_kernel
+        from kprobesim.kernel.called import CalledKernel
+        from kprobesim.kprobes.arming.protocol import KernelArming
+        from kprobesim.kprobes.model import known_model
+        from kprobesim.unbooted.loader import load_into_machine
 
-        return load_kernel(
-            path,
-            symbols=symbols,
-            memory=memory,
-            probes=probes,
-            model=model,
-            strict=strict,
-            stepping=stepping,
-            arming=arming,
-            progress=progress,
+        for name, value, known in (
+            ("stepping", stepping, (*_STEPPING, None)),
+            ("arming", arming, get_args(KernelArming)),
+        ):
+            if value not in known:
+                names = " or ".join(filter(None, known))
+                raise UsageError(f"{name} is {names}, not {value!r}")
+        if isinstance(path, (str, os.PathLike)) and is_snapshot(path):
+            raise UsageError(
+                f"{os.fspath(path)} is a snapshot of a booted kernel: Kernel.resume(path) goes on "
+                "from it"
+            )
+        wanted = known_model(model)
+        planned = as_kprobes(probes)
+        image = _image(path, symbols, progress)
+        machine = load_into_machine(image, memory_size(0 if memory is None else memory))
+        kernel = CalledKernel(
+            image, machine, stepping, arming, wanted, strict=bool(strict), progress=progress
         )
+        _log.info("loaded %s: %s, %s, %s", image.path, kernel.version, image.arch, image.container)
+        if planned:
+            kernel.register_kprobes(planned)
+        return kernel
 
     @staticmethod
     def boot(
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | KernelImage,
         *,
         symbols: str | os.PathLike[str] | None = None,
         initrd: str | os.PathLike[str] | bytes | None = None,
         append: str = "",
         memory: int | str | None = None,
         probes: Sequence[Kprobe] = (),
-        model: str | None = None,
+        model: str | Model | None = None,
         strict: bool | None = None,
         clock: str = "virtual",
         cpus: int = 1,
@@ -90,7 +124,7 @@ class Opening:
         """Switch a board on with the unmodified kernel in its memory; nothing has run yet.
 
         Args:
-            path: The file of the image, as for :meth:`load`.
+            path: As for :meth:`load`.
             symbols: As for :meth:`load`.
             initrd: A cpio archive, packed or not: its bytes, or the name of its file; without one
                 a small ``/init`` of ours does some work and powers off.
@@ -114,23 +148,37 @@ class Opening:
             ScheduleError: ``schedule`` is damaged, or of another boot.
             UsageError: Another argument makes no sense.
         """
-        from kprobesim.kernel.open import boot_kernel
+        from kprobesim.boot.boards import board_class
+        from kprobesim.boot.initramfs import read_initrd
+        from kprobesim.boot.missing_config import CONSOLES
+        from kprobesim.kernel.booted import BootedKernel
+        from kprobesim.kprobes.model import known_model
 
-        return boot_kernel(
-            path,
-            symbols=symbols,
-            initrd=initrd,
+        wanted = known_model(model)
+        planned = as_kprobes(probes)
+        if not isinstance(append, str):
+            raise UsageError(f"append {append!r} is no str: give the kernel's command line")
+        size = memory_size(_BOOT_MEMORY if memory is None else memory)
+        image = _image(path, symbols, progress)
+        if "console=" not in append:
+            append = f"console={CONSOLES[image.arch]} {append}".strip()
+        board = board_class(image.arch)(
+            image,
+            initrd=read_initrd(initrd, image.arch),
             append=append,
-            memory=memory,
-            probes=probes,
-            model=model,
-            strict=strict,
+            memory=size,
             clock=clock,
             cpus=cpus,
-            policy=policy,
-            schedule=schedule,
-            progress=progress,
         )
+        kernel = BootedKernel(image, board, wanted, strict=bool(strict))
+        if policy is not None:
+            kernel.policy = policy
+        if schedule is not None:
+            kernel.follow_schedule(schedule)
+        _log.info("to boot %s: %s, %s, %s", image.path, kernel.version, image.arch, append)
+        if planned:
+            kernel.register_kprobes(planned)
+        return kernel
 
     @staticmethod
     def resume(
@@ -169,18 +217,8 @@ class Opening:
                 emulator that is not this one.
             KprobeError: One of ``probes`` is refused.
         """
-        from kprobesim.kernel.open import resume_kernel
-
-        return resume_kernel(
-            path,
-            image=image,
-            memory=memory,
-            probes=probes,
-            model=model,
-            strict=strict,
-            clock=clock,
-            progress=progress,
-        )
+        with no_garbage():
+            return _resume(path, image, memory, probes, model, strict, clock, progress)
 
     @staticmethod
     def sample(arch: str = "x86_64", **options: Any) -> CalledKernel:
@@ -193,6 +231,70 @@ class Opening:
         Raises:
             UsageError: There is no sample for ``arch``.
         """
-        from kprobesim.kernel.open import load_sample
+        from kprobesim.kernel.samples import sample_path
 
-        return load_sample(arch, **options)
+        if arch not in ARCHITECTURES:
+            raise UsageError(
+                f"there is no sample for {arch!r}: there are {' and '.join(ARCHITECTURES)}"
+            )
+        return Opening.load(sample_path(arch), **options)
+
+
+def _image(
+    path: str | os.PathLike[str] | KernelImage,
+    symbols: str | os.PathLike[str] | None,
+    progress: Callable[[str], None] | None,
+) -> KernelImage:
+    """The image that is to run: it was read already, or is read now."""
+    if isinstance(path, KernelImage):
+        if symbols is not None:
+            raise UsageError("symbols are for files: give them where the image is read")
+        return path
+    for name, file in (("path", path), ("symbols", "" if symbols is None else symbols)):
+        if not isinstance(file, (str, os.PathLike)):
+            raise UsageError(f"{name} is of type {type(file).__name__}: name a file")
+    return load_image(path, symbols=symbols, progress=progress)
+
+
+def _resume(
+    path: str | os.PathLike[str],
+    image: str | os.PathLike[str] | None,
+    memory: int | str | None,
+    probes: Sequence[Kprobe],
+    model: str | None,
+    strict: bool | None,
+    clock: str,
+    progress: Callable[[str], None] | None,
+) -> BootedKernel:
+    from kprobesim.kernel.reading import SnapshotReading
+
+    planned = as_kprobes(probes)
+    size = None if memory is None else memory_size(memory)
+    asked = None
+    if model is not None:
+        from kprobesim.kprobes.model import known_model
+
+        asked = known_model(model)
+    with SnapshotReading(path) as reading:
+        from kprobesim.kernel.booted import BootedKernel
+        from kprobesim.kernel.snapshots import Wanted, resume_board
+
+        wanted = Wanted(size, asked, strict)
+        resumed = resume_board(reading, image, wanted, clock, progress)
+    kernel = BootedKernel(
+        resumed.image,
+        resumed.board,
+        resumed.model,
+        strict=resumed.strict,
+        init_freed=resumed.probes["init_freed"],
+    )
+    _log.info("resumed %s: %s, %s, at %.9f s", path, kernel.version, kernel.arch, kernel.time)
+    if planned or resumed.probes["probes"] or resumed.probes["all_disarmed"]:
+        # else the subsystem is made when it is needed
+        from kprobesim.kprobes.state import load_probes
+
+        made = {} if resumed.programs is None else kernel.prepare_programs(resumed.programs)
+        load_probes(kernel.kprobes, resumed.probes, planned, kernel.register_kprobes, made)
+    if resumed.tracing is not None:
+        kernel.tracing_store.restore(resumed.tracing)
+    return kernel

@@ -16,6 +16,7 @@ from kprobesim.machine.system import System
 if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.bridges.fuse import Mount
     from kprobesim.kprobes.manager import KprobesManager
+    from kprobesim.trace.dynamic_events import DynamicEvents
     from kprobesim.trace.error_log import ErrorLog
     from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
     from kprobesim.trace.kprobe_events import KprobeEvents
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # who traces nothing needs none of it
     from kprobesim.trace.tracefs import Tracefs
     from kprobesim.trace.tracers.tracers import Tracers
     from kprobesim.trace.tracing import Tracing
-    from kprobesim.trace.triggers.commands import Triggers
+    from kprobesim.trace.triggers.by_array import TriggersByArray
     from kprobesim.trace.wanted import Wanted
 
 __all__ = ["TracingVerbs"]
@@ -154,6 +155,7 @@ class TracingVerbs(ProgramVerbs):
             self.tracing,
             self._tracers,
             self.kprobe_events,
+            self._dynamic_events,
             self._filter_facts,
             self._triggers,
             self._error_log,
@@ -213,6 +215,7 @@ class TracingVerbs(ProgramVerbs):
         return TracingStore(
             self.tracing,
             self.kprobe_events,
+            self._dynamic_events,
             self._triggers,
             self._tracers,
             self._programs.following,
@@ -220,13 +223,18 @@ class TracingVerbs(ProgramVerbs):
         )
 
     @cached_property
-    def _triggers(self) -> Triggers:
-        from kprobesim.trace.synthetic.events import SyntheticEvents
-        from kprobesim.trace.triggers.commands import Triggers, commands_of
+    def _triggers(self) -> TriggersByArray:
+        from kprobesim.trace.triggers.by_array import TriggersByArray
+        from kprobesim.trace.triggers.commands import commands_of
 
-        facts, log = self._filter_facts, self._error_log
-        synthetic = SyntheticEvents(self.tracing, log)
-        return Triggers(self.tracing, facts, log, synthetic, commands_of(facts.config))
+        facts = self._filter_facts
+        return TriggersByArray(self.tracing, facts, self._error_log, commands_of(facts.config))
+
+    @cached_property
+    def _dynamic_events(self) -> DynamicEvents:
+        from kprobesim.trace.dynamic_events import DynamicEvents
+
+        return DynamicEvents(self.kprobe_events, self._triggers.synthetic)
 
     @cached_property
     def _filter_facts(self) -> KernelFilterFacts:

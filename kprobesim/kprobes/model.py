@@ -312,10 +312,10 @@ DEFAULT_MODEL = _6_1
 """For an image that does not tell its version."""
 
 
-def known_model(name: str | None) -> Model | None:
+def known_model(name: str | Model | None) -> Model | None:
     """The model called ``name``, or ``None`` without one; raises :class:`UsageError`."""
-    if name is None:
-        return None
+    if name is None or isinstance(name, Model):
+        return name
     model = MODELS.get(name) if isinstance(name, str) else None
     if model is None:
         raise UsageError(f"model {name!r} is not known: choose one of {', '.join(MODELS)}")

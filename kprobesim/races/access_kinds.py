@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from kprobesim.arch.architecture import halves
+from kprobesim.races.freeing import FREES
 from kprobesim.why.decode import Code
 from kprobesim.why.instruction import Insn, Kind, Memory, Register
 
@@ -35,6 +36,8 @@ class How:
     """Of this CPU's area, by its segment: only it changes what is there."""
     LOCKS = 16
     """Of a lock's own function: what it does is what orders others."""
+    FREES = 32
+    """Of what frees memory: nobody may use meanwhile what it stores to."""
 
 
 class Update(Enum):
@@ -99,6 +102,8 @@ class AccessKinds:
                 known |= How.LOCKS
             elif _COPIES.match(name):
                 known |= How.MANY
+            elif name.partition(".")[0] in FREES:
+                known |= How.FREES
             self._known[pc] = known
         return known
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
 from kprobesim.races.happens_before import Conflict, HappensBefore
+from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.seen import Seen
@@ -52,7 +53,7 @@ class DataRaces:
         self,
         log: RunLog,
         shared: Sequence[tuple[int, int, int]],
-        orders: Iterable[tuple[int, int, int]],
+        orders: Iterable[Order],
         schedule: Schedule,
     ) -> list[Failure]:
         """The data races of a run, each once.
@@ -97,5 +98,7 @@ def _verb(seen: Seen) -> str:
         return "an atomic update"
     if seen.how & How.UPDATE:
         return "an update that is not atomic"
+    if seen.how & How.FREES and seen.is_store:
+        return "a free"
     verb = "a store" if seen.is_store else "a load"
     return f"{verb} that is not atomic" if seen.how & How.MANY else verb

@@ -11,7 +11,7 @@ from kprobesim.errors import UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.html import preformatted
 from kprobesim.machine.faults import GuestStop
-from kprobesim.races.lanes import Run
+from kprobesim.races.run import Run
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.standing import Standing
 from kprobesim.races.timeline import Timeline

@@ -9,11 +9,13 @@ number of its newest access in the run's log.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.access_kinds import AccessKinds, How, Update
+from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.seen import Seen
 from kprobesim.races.sequences import Sequences
@@ -29,7 +31,8 @@ class Conflict(NamedTuple):
     Attributes:
         first: Which came first in this run.
         second: The other one.
-        what: "lost update", "torn" (one is not atomic), or "unordered" (both may be marked).
+        what: "lost update", "torn" (one is not atomic), "freed" (one frees what the other one
+            uses), or "unordered" (both may be marked).
         between: Of a lost update: the load whose value is outdated by the first one.
     """
 
@@ -69,7 +72,7 @@ class HappensBefore:
         self,
         log: RunLog,
         shared: Sequence[tuple[int, int, int]],
-        orders: Iterable[tuple[int, int, int]] = (),
+        orders: Iterable[Order] = (),
         *,
         every: bool = False,
     ) -> Iterator[Conflict]:
@@ -78,7 +81,7 @@ class HappensBefore:
         Args:
             log: The run's.
             shared: The accesses to memory that CPUs share: index, CPU, step.
-            orders: What else orders: before which access of the log, from which CPU, to which one.
+            orders: What else orders.
             every: Also those of two accesses that may both be marked.
         """
         found = _Run(self._kinds, self._cpus, every).look(log, shared, orders)
@@ -103,15 +106,13 @@ class _Run:
         self,
         log: RunLog,
         shared: Sequence[tuple[int, int, int]],
-        orders: Iterable[tuple[int, int, int]],
+        orders: Iterable[Order],
     ) -> Iterator[Conflict]:
         records, at = log.records, self._kinds.at
-        waiting = sorted(orders, reverse=True)
+        waiting = _Waiting(orders, self._clocks)
         for index, cpu, step in shared:
-            while waiting and waiting[-1][0] <= index:
-                before, source, target = waiting.pop()
-                self._join(self._clocks[target], self._clocks[source])
-                self._clocks[target][source] = max(self._clocks[target][source], before - 1)
+            if waiting.next <= index:
+                waiting.come_to(index)
             pc, physical, value, size, is_store = unpack_record(records, index)
             how = at(pc)
             offset = physical & _WORD - 1
@@ -154,21 +155,15 @@ class _Run:
 
     def _acquire(self, mine: list[int], place: _Place) -> None:
         if place.clock is not None:
-            self._join(mine, place.clock)
+            _join(mine, place.clock)
 
     def _release(self, seen: Seen, place: _Place, mask: int) -> None:
         clock = self._clocks[seen.cpu][:]
         clock[seen.cpu] = seen.number
         if place.clock is not None and place.mask & ~mask:
-            self._join(clock, place.clock)
+            _join(clock, place.clock)
         place.clock, place.mask = clock, place.mask | mask
         place.value = mask, seen.value
-
-    @staticmethod
-    def _join(mine: list[int], other: Sequence[int]) -> None:
-        for number, clock in enumerate(other):
-            if clock > mine[number]:
-                mine[number] = clock
 
     def _against(
         self, seen: Seen, place: _Place, mask: int, known: Sequence[int]
@@ -181,7 +176,7 @@ class _Run:
                 and (is_store or seen.is_store)
             ):
                 what = _judge(other, seen)
-                if what == "torn" or (what and self._every):
+                if what in ("torn", "freed") or (what and self._every):
                     yield Conflict(other, seen, what)
 
     def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
@@ -204,9 +199,47 @@ class _Run:
                     yield Conflict(other, seen, "lost update", load)
 
 
+class _Waiting:
+    """Orders that are still to come.
+
+    Attributes:
+        next: Before which access the next thing happens.
+    """
+
+    def __init__(self, orders: Iterable[Order], clocks: Sequence[list[int]]) -> None:
+        events = [(order.since, 0, order) for order in orders]
+        events += [(order.at, 1, order) for _, _, order in events]
+        self._events = sorted(events, reverse=True)
+        self._clocks, self._known = clocks, dict[Order, list[int]]()
+        self._tell()
+
+    def _tell(self) -> None:
+        self.next = self._events[-1][0] if self._events else sys.maxsize
+
+    def come_to(self, index: int) -> None:
+        """Access number ``index`` comes next."""
+        while self.next <= index:
+            before, is_over, order = self._events.pop()
+            if is_over:
+                _join(self._clocks[order.target], self._known[order])
+            else:
+                known = self._known[order] = self._clocks[order.source][:]
+                known[order.source] = max(known[order.source], before - 1)
+            self._tell()
+
+
+def _join(mine: list[int], other: Sequence[int]) -> None:
+    for number, clock in enumerate(other):
+        if clock > mine[number]:
+            mine[number] = clock
+
+
 def _judge(first: Seen, second: Seen) -> str:
     """What two unordered accesses are; "": they are as they should be."""
     one, two = first.how, second.how
+    frees = [each.is_store and each.how & How.FREES for each in (first, second)]
+    if any(frees) and not all(frees) and not (one | two) & (How.OWN | How.ATOMIC):
+        return "freed"
     if (one | two) & (How.OWN | How.LOCKS):
         return ""
     if (one | two) & How.MANY:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kprobesim.races.failure import Failure
-from kprobesim.races.lanes import Lanes, Plan, Run, Stretch
+from kprobesim.races.lanes import Lanes
 from kprobesim.races.late_stores import SomeLate
+from kprobesim.races.run import Plan, Run, Stretch
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
 from kprobesim.races.store_buffer import Pending

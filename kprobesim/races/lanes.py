@@ -6,22 +6,23 @@ exactly, so that a run is the same whenever its slices are. Every load and store
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import EngineError, GuestError, ScheduleError
-from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.signals import signals
 from kprobesim.machine.traps_on_their_way import TrapsOnTheirWay
 from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
+from kprobesim.races.grace_periods import GracePeriods
+from kprobesim.races.order import Order
+from kprobesim.races.run import Lane, Plan, Run, Stretch
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice, place_check
 from kprobesim.races.sleeping import Asleep, Sleeping
 from kprobesim.races.spinning import is_spinning
-from kprobesim.races.store_buffer import Pending
 from kprobesim.races.store_buffers import StoreBuffers
 
 if TYPE_CHECKING:
@@ -29,97 +30,12 @@ if TYPE_CHECKING:
     from kprobesim.machine.stacks import Stack
     from kprobesim.machine.system import System
 
-__all__ = ["Lane", "Lanes", "Plan", "Run", "Stretch"]
+__all__ = ["Lanes"]
 
 _CHUNK = 1024  # instructions between two looks whether a CPU waits for another one
 _ROUNDS = 12  # of all that wait, each as it has waited before, until it is a deadlock
 _TURNS = 4096  # of each that waits in ever new ways, until it is one, too
 _MOST = 20_000_000  # instructions of one run
-
-
-@dataclass
-class Lane:
-    """What one CPU does.
-
-    Attributes:
-        name: What it is called in reports.
-        calls: The functions' addresses, each with its arguments.
-        results: What those returned that are over.
-        executed: Instructions so far.
-        at: Where it goes on; ``None``: all its calls are over.
-    """
-
-    name: str
-    calls: Sequence[tuple[int, Sequence[int]]]
-    results: list[int] = field(default_factory=list)
-    executed: int = 0
-    at: int | None = None
-
-
-@dataclass(frozen=True, repr=False)
-class Stretch(HexRepr):
-    """What one CPU did without another one in between.
-
-    Attributes:
-        cpu: Its number.
-        start: Its instructions before, counted from its beginning.
-        steps: Instructions.
-        first: The number of its first access in the log.
-        end: That of the first one behind it.
-        why: "steps" (the slice was over), "over" (its calls are) or "waits" (for another CPU).
-    """
-
-    cpu: int
-    start: int
-    steps: int
-    first: int
-    end: int
-    why: str
-
-
-@dataclass
-class Run:
-    """One run of all lanes.
-
-    Attributes:
-        slices: What it followed, with checks.
-        stretches: What the CPUs did, in order.
-        results: By lane, what its calls returned.
-        error: What ended it early.
-        error_cpu: On which CPU.
-        stuck: The CPUs that wait for each other for ever.
-        told: How many slices a schedule needs, where that is known.
-        pending: At the end of each slice, what its CPU could have kept from the others' sight.
-    """
-
-    slices: list[Slice] = field(default_factory=list)
-    stretches: list[Stretch] = field(default_factory=list)
-    results: list[list[int]] = field(default_factory=list)
-    error: GuestError | None = None
-    error_cpu: int = 0
-    stuck: list[int] = field(default_factory=list)
-    told: int | None = None
-    pending: list[Pending] = field(default_factory=list)
-
-    def schedule(self) -> tuple[Slice, ...]:
-        """The slices that matter: all but those at the end that come by themselves."""
-        if self.told is not None:
-            return tuple(self.slices[: self.told])
-        kept, count = list(self.slices), len(self.results)
-        if self.stuck:  # they take turns for ever, also without being told to
-            waits = [piece.why == "waits" for piece in self.stretches]
-            while len(kept) > 1 and waits[len(kept) - 1] and not kept[-1].steps:
-                kept.pop()
-        while kept and not kept[-1].steps and not kept[-1].held:
-            before = kept[-2].cpu if len(kept) > 1 else -1
-            if kept[-1].cpu != (before + 1) % count:
-                break
-            kept.pop()
-        return tuple(kept)
-
-
-Plan = Callable[[Run], Iterable[Slice]]
-"""Gives the slices of a run, one behind the other; the run is how it has gone so far."""
 
 
 class Lanes:
@@ -130,6 +46,7 @@ class Lanes:
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
         buffers: The CPUs' store buffers; ``None``: all see all at once.
+        grace: Who stands in for RCU; ``None``: nobody, or the guest's own does what it must.
         symbolize: Names the place of an instruction.
         most: Instructions of one run.
     """
@@ -137,6 +54,7 @@ class Lanes:
     most = _MOST
     sleeping: Asleep
     buffers: StoreBuffers | None
+    grace: GracePeriods | None
     _machine: System
 
     def __init__(
@@ -147,14 +65,17 @@ class Lanes:
         sleeping: Sleeping,
         spins: Spins,
         buffers: Callable[[AccessLog], StoreBuffers] | None = None,
+        grace: Callable[[AccessLog], GracePeriods] | None = None,
+        soft_stacks: Sequence[Stack] = (),
     ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from."""
-        self._machine, self._stacks = machine, stacks
+        self._machine, self._stacks, self._soft_stacks = machine, stacks, soft_stacks
         self._return_address, self._returned = machine.return_address, machine.returned
         self.lanes = lanes
         self.log = AccessLog(machine.engine)
         self.symbolize = machine.symbolize
         self.buffers = None if buffers is None else buffers(self.log)
+        self.grace = None if grace is None else grace(self.log)
         self.sleeping, self._spins = sleeping, spins
         self._traps = TrapsOnTheirWay(machine)
         sleeping.clock = self.log.__len__
@@ -184,6 +105,8 @@ class Lanes:
         self.log.clear()
         self._marks.clear()
         self.sleeping.reset()
+        if self.grace is not None:
+            self.grace.reset()
         if self.buffers is not None:
             self.buffers.clear()
         self._start()
@@ -209,6 +132,8 @@ class Lanes:
             self._bases[number].restore()
             self._begin(number)
         self._machine.switch_to(0)
+        if self.grace is not None:
+            self.grace.begin()
         self._depths = [vcpu.depth for vcpu in self._machine.vcpus]
         for vcpu in self._machine.vcpus:
             vcpu.depth = 1
@@ -312,8 +237,11 @@ class Lanes:
         """CPU ``number``, which runs, is about to make its next call, if it has one."""
         lane = self.lanes[number]
         done = len(lane.results)
+        if self.grace is not None:
+            self.grace.rests(number)
         if done == len(lane.calls):
-            lane.at = None
+            owes = self.grace is not None and self.grace.owes(number)
+            lane.at = self._returned if owes else None
             return
         target, arguments = lane.calls[done]
         self._stacks[number].enter(target, arguments)
@@ -326,14 +254,19 @@ class Lanes:
         if self.buffers is not None:
             self.buffers.enter(number)
         start, first = lane.executed, len(self.log)
-        why = "waits" if self.sleeping.sleeps(number) else "steps"
-        while why == "steps" and lane.executed - start < steps:
+        why = "steps"
+        while lane.executed - start < steps:
+            if self._rests(number):
+                why = "waits"
+                break
             seen = len(self.log)
             self._spins.end_turns(waits)
             before = lane.executed
             chunk = min(_CHUNK if waits else steps, steps - (before - start))
             over = self._run(number, chunk)
             asleep, self.sleeping.asleep = self.sleeping.asleep, False
+            if asleep and self.grace is not None:
+                self.grace.rests(number)
             if over and lane.at is None:
                 why = "over"
                 break
@@ -348,6 +281,34 @@ class Lanes:
             self.buffers.settle()  # what is stored is seen some time
         return Stretch(number, start, lane.executed - start, first, len(self.log), why)
 
+    def _rests(self, number: int) -> bool:
+        """Whether CPU ``number`` cannot go on, not even with a callback of RCU's."""
+        grace, asleep = self.grace, self.sleeping.sleeps(number)
+        if grace is None:
+            return asleep
+        if grace.calls_back(number):
+            return False
+        over = self.lanes[number].at == self._returned
+        if not (over or asleep or grace.stands(number)):
+            return False
+        callback = grace.take(number)
+        if callback is None:
+            return over or asleep or grace.waits(number)
+        function, argument = callback
+        self._soft_stacks[number].context.save()
+        self._soft_stacks[number].enter(function, [argument])
+        self._machine.words[self._pc] = self.lanes[number].at = function
+        return False
+
+    def _called_back(self, number: int) -> None:
+        """A callback is over: CPU ``number`` is where it was before."""
+        assert self.grace is not None
+        self.grace.called_back(number)
+        self._soft_stacks[number].context.restore()
+        at = self.lanes[number].at = int(self._machine.words[self._pc])
+        if at == self._returned:
+            self._begin(number)
+
     def _switch_to(self, number: int) -> None:
         self._machine.switch_to(number)
 
@@ -358,6 +319,8 @@ class Lanes:
         self._traps.arrive()
         at = words[self._pc]
         self._marks.append((len(self.log), number, lane.executed))
+        if self.grace is not None:
+            self.grace.runs(number)
         status = engine.run(at, most)
         done = min(engine.counter)
         at = lane.at = words[self._pc]
@@ -374,14 +337,18 @@ class Lanes:
         lane.executed += done
         if at != self._returned:
             return False
+        if self.grace is not None and self.grace.calls_back(number):
+            self._called_back(number)
+            return True
         lane.results.append(int(words[self._result]))
         self._begin(number)
         return True
 
-    def orders(self) -> list[tuple[int, int, int]]:
-        """Who woke others: before which access of the log, which CPU, and whom."""
+    def orders(self) -> list[Order]:
+        """What is ordered by wake-ups and grace periods."""
         wakes = self.sleeping.wakes
-        return [(at, cpu, to) for at, cpu, others in wakes for to in others if to != cpu]
+        found = [Order(at, cpu, to, at) for at, cpu, others in wakes for to in others if to != cpu]
+        return found if self.grace is None else found + self.grace.orders()
 
     def run_log(self) -> RunLog:
         """All loads and stores of the run."""

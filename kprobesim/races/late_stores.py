@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from kprobesim.races.lanes import Lanes, Run
+from kprobesim.races.lanes import Lanes
+from kprobesim.races.run import Run
 from kprobesim.races.run_log import LaneAccess
 from kprobesim.races.schedule import Slice
 from kprobesim.races.store_buffer import Pending

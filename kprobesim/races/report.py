@@ -15,8 +15,9 @@ from kprobesim.image import KernelImage
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
 from kprobesim.races.happens_before import Conflict
-from kprobesim.races.lanes import Lanes, Run, Stretch
+from kprobesim.races.lanes import Lanes
 from kprobesim.races.locks import HeldLocks
+from kprobesim.races.run import Run, Stretch
 from kprobesim.races.run_log import LaneAccess, RunLog
 from kprobesim.races.schedule import Slice
 from kprobesim.races.seen import Seen
@@ -256,6 +257,8 @@ def verb(seen: Seen) -> str:
         return "updates atomically"
     if seen.how & How.UPDATE:
         return "updates, not atomically,"
+    if seen.how & How.FREES and seen.is_store:
+        return "frees"
     verb = "stores to" if seen.is_store else "loads"
     return f"{verb}, not atomically," if seen.how & How.MANY else verb
 

@@ -119,24 +119,24 @@ class StoreBuffer:
             ordering: What it says of the order.
             delayed: Whether others may see it later than the CPU itself.
         """
-        number, release = self._count, ordering is Ordering.RELEASE
-        behind_all = self._fifo or release or ordering is Ordering.ATOMIC_RELEASE
+        number = self._count
+        release = Ordering.RELEASE in ordering
+        behind_all = self._fifo or Ordering.RELEASE in ordering
         floor = number if behind_all else self._floor
         entry = Entry(number, step, tuple(writes), floor, release)
         self._count += 1
         self.entries.append(entry)
-        if not delayed or ordering in (Ordering.ATOMIC, Ordering.ATOMIC_RELEASE):
+        if not delayed or Ordering.ATOMIC in ordering:
             self._let_see(before_and(entry, self.entries))
 
     def barrier(self, ordering: Ordering) -> None:
         """An instruction orders what came before it."""
-        if ordering in (Ordering.FULL, Ordering.ATOMIC_RELEASE) or (
-            self._fifo and ordering is Ordering.ATOMIC
-        ):
+        atomic = Ordering.ATOMIC in ordering
+        if Ordering.FULL in ordering or (atomic and (self._fifo or Ordering.RELEASE in ordering)):
             self.drain()
-        elif ordering is Ordering.STORES:
+        elif Ordering.STORES in ordering:
             self._floor = self._count
-        elif ordering is Ordering.ACQUIRE:
+        elif Ordering.ACQUIRE in ordering:
             releases = [entry for entry in self.entries if entry.release]
             if releases:
                 self._let_see(before_and(releases[-1], self.entries))

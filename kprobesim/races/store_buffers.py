@@ -194,7 +194,7 @@ class StoreBuffers:
             address = addresses[number - 1]
             ordering = self._orderings[address]
             writes = stores.get(number)
-            if ordering is not Ordering.PLAIN:
+            if ordering:
                 full = len(buffer.entries)
                 buffer.barrier(ordering)
                 if len(buffer.entries) < full:
@@ -235,7 +235,7 @@ class StoreBuffers:
         for address in {*addresses} - self._orderings.keys():
             found = self._ordering(self._code(address))
             self._orderings[address] = found
-            if found is not Ordering.PLAIN:
+            if found:
                 self._ordered.add(address)
 
     def _code(self, address: int) -> bytes:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from kprobesim.errors import EngineError
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
-from kprobesim.races.lanes import Lanes, Plan, Run
+from kprobesim.races.lanes import Lanes
 from kprobesim.races.late_stores import seen_late
 from kprobesim.races.report import Reporter
+from kprobesim.races.run import Plan, Run
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.shared import SharedPlaces

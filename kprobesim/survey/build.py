@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kprobesim import __version__
 from kprobesim.catalog.file import is_catalog, open_catalog
 from kprobesim.catalog.schema import FORMAT
 from kprobesim.catalog.writer import CatalogWriter, abandoned
@@ -28,6 +27,7 @@ from kprobesim.image.files.source import open_file
 from kprobesim.survey.cataloged import pack_known
 from kprobesim.survey.known import open_known
 from kprobesim.survey.rows import module_rows, rows_of
+from kprobesim.version import __version__
 from kprobesim.worker_pool import stoppable, worker_pool
 
 __all__ = ["Built", "build_catalog"]

@@ -15,17 +15,17 @@ from kprobesim.dynevent.alike import check_alike
 from kprobesim.dynevent.definition import ProbeDefinition
 from kprobesim.dynevent.error import ProbeEventError
 from kprobesim.dynevent.facts import KernelFacts
-from kprobesim.dynevent.grammar.c_text import as_bytes, as_text, split_words
+from kprobesim.dynevent.grammar.c_text import as_bytes, split_words
 from kprobesim.dynevent.grammar.command import Command
 from kprobesim.dynevent.parse import parse_definition, parse_old_or_new
 from kprobesim.dynevent.resolve import resolve_symbols
 from kprobesim.errors import KprobeError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.trace.command_lines import command_lines
+from kprobesim.trace.dyn_event import next_place
 from kprobesim.trace.error_log import ErrorLog
 
-__all__ = ["EventProbe", "KprobeEvents", "ProbeEvent", "Registrar"]
-
-_CHUNK = 4096  # WRITE_BUFSIZE: a line has two characters less
+__all__ = ["EventProbe", "KprobeEvents", "ProbeEvent", "Registrar", "Target"]
 
 
 @dataclass(eq=False, repr=False)
@@ -38,6 +38,7 @@ class EventProbe(HexRepr):
         maxactive: Calls that a return probe follows at a time; 0 while it is not planted.
         address: Where it is; ``None`` while it waits for its module.
         planted: What the registrar made of it, also while it waits; ``None``: nothing yet.
+        place: Its place among all dynamic events.
     """
 
     definition: ProbeDefinition
@@ -45,6 +46,7 @@ class EventProbe(HexRepr):
     maxactive: int = 0
     address: int | None = None
     planted: object = None
+    place: int = field(default_factory=next_place)
 
 
 @dataclass(eq=False)
@@ -59,6 +61,21 @@ class ProbeEvent:
     def first(self) -> ProbeDefinition:
         """The definition that the others must be like."""
         return self.probes[0].definition
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a command deletes.
+
+    Attributes:
+        command: The command.
+        group: The group; ``None``: in any.
+        name: The event; empty: all of the group.
+    """
+
+    command: Command
+    group: str | None
+    name: str
 
 
 class Registrar(Protocol):
@@ -134,7 +151,7 @@ class KprobeEvents:
 
     def read(self) -> str:
         """The file's text: one line a probe."""
-        return "".join(f"{self._line(event, probe)}\n" for event, probe in self.probes())
+        return "".join(self.line(event, probe) for event, probe in self.probes())
 
     def truncate(self) -> None:
         """The file is opened as ``>`` does it: all events go, or none if one is enabled.
@@ -142,37 +159,33 @@ class KprobeEvents:
         Raises:
             ProbeEventError: EBUSY.
         """
-        if any(self._registrar.is_enabled(event) for event in self):
-            raise ProbeEventError(errno.EBUSY, "")
+        self.check_idle()
         for event, probe in self.probes():
             self.remove(event, probe)
 
-    def write(self, text: str, *, dynamic: bool = False) -> None:
-        """Each line is a command; the first that is refused ends it, those before it count.
+    def check_idle(self) -> None:
+        """Nothing is enabled; raises :class:`ProbeEventError` (EBUSY) if one is."""
+        if any(self._registrar.is_enabled(event) for event in self):
+            raise ProbeEventError(errno.EBUSY, "")
 
-        Args:
-            text: The lines.
-            dynamic: They are written to ``dynamic_events``: see :meth:`command`.
+    def reorder(self) -> None:
+        """Their places have changed: list them in the order of those."""
+        self._order = dict(sorted(self._order.items(), key=lambda pair: pair[0].place))
+
+    def write(self, text: str) -> None:
+        """Each line is a command; the first that is refused ends it, those before it count.
 
         Raises:
             ProbeEventError: One is refused, with the errno of the write.
         """
-        data = as_bytes(text)
-        done = 0
-        while done < len(data):
-            chunk = data[done : done + _CHUNK - 1]
-            line, end, _ = chunk.partition("\n")
-            if not end and done + len(chunk) < len(data):
-                raise ProbeEventError(errno.EINVAL, as_text(line))
-            done += len(line) + len(end)
-            self.command(as_text(line.partition("#")[0]), dynamic=dynamic)
+        for line in command_lines(text):
+            self.command(line)
 
-    def command(self, line: str, *, dynamic: bool = False, newest: bool = False) -> None:
+    def command(self, line: str, *, newest: bool = False) -> None:
         """One command: a definition, or ``-:GROUP/EVENT`` to delete.
 
         Args:
             line: The command.
-            dynamic: ``!`` before a definition deletes what it has defined, too.
             newest: Take what the newest kernels take, as well as what this one does.
 
         Raises:
@@ -181,8 +194,7 @@ class KprobeEvents:
         words = split_words(as_bytes(line))
         if not words:
             return
-        start = words[0] if self._kernel.dialect.delete_anywhere else line
-        if start.startswith("-") or (dynamic and start.startswith("!")):
+        if self.deletes(line, words):
             self.delete(words)
             return
         try:
@@ -191,6 +203,10 @@ class KprobeEvents:
             self._log.add(error)
             raise
 
+    def deletes(self, line: str, words: tuple[str, ...], marks: tuple[str, ...] = ("-",)) -> bool:
+        """Whether a command of these ``words`` is to delete: it begins with one of ``marks``."""
+        return (words[0] if self._kernel.dialect.delete_anywhere else line).startswith(marks)
+
     # -- deleting ----------------------------------------------------------------------------------
 
     def delete(self, words: tuple[str, ...]) -> None:
@@ -198,6 +214,16 @@ class KprobeEvents:
 
         Raises:
             ProbeEventError: Nothing is of that name, or it is enabled.
+        """
+        target = self.target(words)
+        if not self.release(target):
+            raise Command(words, self._kernel.dialect).silent(errno.ENOENT)
+
+    def target(self, words: tuple[str, ...]) -> Target:
+        """What a command of these ``words`` is to delete.
+
+        Raises:
+            ProbeEventError: It names nothing.
         """
         command = Command(words, self._kernel.dialect)
         head, colon, name = words[0].partition(":")
@@ -209,20 +235,27 @@ class KprobeEvents:
         alone = bool(slash) and self._kernel.dialect.delete_group
         if not event_name and not alone:
             raise command.silent()
+        return Target(command, group if slash else None, event_name)
+
+    def release(self, target: Target) -> bool:
+        """Delete what is meant; whether there was any.
+
+        Raises:
+            ProbeEventError: One is enabled (EBUSY).
+        """
         found = False
         for event, probe in self.probes():
-            if event_name and event_name != as_bytes(event.name):
+            if target.name and target.name != as_bytes(event.name):
                 continue
-            if slash and group != as_bytes(event.group):
+            if target.group not in (None, as_bytes(event.group)):
                 continue
-            if not self._matches(event, probe, words[1:]):
+            if not self._matches(event, probe, target.command.words[1:]):
                 continue
             if len(event.probes) == 1 and self._registrar.is_enabled(event):
-                raise command.silent(errno.EBUSY)
+                raise target.command.silent(errno.EBUSY)
             self.remove(event, probe)
             found = True
-        if not found:
-            raise command.silent(errno.ENOENT)
+        return found
 
     def _matches(self, event: ProbeEvent, probe: EventProbe, words: tuple[str, ...]) -> bool:
         if not words:
@@ -324,13 +357,14 @@ class KprobeEvents:
 
     # -- showing -----------------------------------------------------------------------------------
 
-    def _line(self, event: ProbeEvent, probe: EventProbe) -> str:
+    def line(self, event: ProbeEvent, probe: EventProbe) -> str:
+        """The line of one probe."""
         kind = probe.definition.kind
         if probe.definition.returns:
             active = probe.maxactive or probe.definition.maxactive
             kind += str(active) if active else ""
         arguments = "".join(f" {argument}" for argument in probe.definition.arguments)
-        return f"{kind}:{event.group}/{event.name} {self._place(probe)}{arguments}"
+        return f"{kind}:{event.group}/{event.name} {self._place(probe)}{arguments}\n"
 
     def _place(self, probe: EventProbe) -> str:
         definition = probe.definition

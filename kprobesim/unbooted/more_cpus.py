@@ -20,7 +20,7 @@ from kprobesim.machine.stacks import Stack
 from kprobesim.machine.unicorn.spins import watch_spins
 from kprobesim.sizes import MASK64, PAGE, page_up
 from kprobesim.types.composites import Struct
-from kprobesim.unbooted.environment import fill_x86_percpu
+from kprobesim.unbooted.environment import fill_x86_percpu, percpu_offset
 
 __all__ = ["MOST_CPUS", "MoreCpus"]
 
@@ -28,10 +28,12 @@ MOST_CPUS = 8
 _AREAS = 1 << 30  # from the beginning of vmalloc's area on: no stack is there
 _AREA = 16 << 20
 _FIRST_STACK = 32  # calls are not nested so deep
+_FIRST_SOFT_STACK = _FIRST_STACK + MOST_CPUS
 _TASK_SIZE = 3 * PAGE  # without BTF
 _MASKS = "__cpu_online_mask", "__cpu_possible_mask", "__cpu_present_mask", "__cpu_active_mask"
 _COUNTS = "nr_cpu_ids", "__num_online_cpus"
 _CPU_MEMBERS = "thread_info.cpu", "cpu"  # of task_struct; the second until 5.16
+_NESTING = "rcu_read_lock_nesting"
 _STATE_MEMBERS = "__state", "state"  # the second until 5.13
 
 
@@ -41,6 +43,7 @@ class MoreCpus:
     Attributes:
         stacks: What each CPU's calls run on, by its number.
         spins: Notices who waits for another CPU.
+        soft_stacks: What is called back on each CPU runs on it, as on an interrupt's.
         tasks: The address of each CPU's current task, where there is one.
         exported: The address of a variable of the image by its name, or ``None``.
     """
@@ -49,6 +52,8 @@ class MoreCpus:
         """Have only the first one yet."""
         self._machine, self._image = machine, image
         self.stacks: list[Stack] = []
+        self.soft_stacks: list[Stack] = []
+        self._offsets: dict[int, int] = {0: percpu_offset(image)}
         self.spins = watch_spins(machine.engine)
         self.exported = cache(image.exported)
         first = self.exported("init_task")
@@ -65,17 +70,23 @@ class MoreCpus:
         machine = self._machine
         while len(machine.vcpus) < count:
             machine.add_vcpu(alike=True)
+        calls_back = self.exported("call_rcu") is not None
         while len(self.stacks) < count:
             number = len(self.stacks)
-            depth = _FIRST_STACK + number
-            pad, cleaners = machine.return_address, machine.stacks.cleaners
-            self.stacks.append(Stack(machine.vcpus[number], machine.memory, depth, pad, cleaners))
+            self.stacks.append(self._stack(number, _FIRST_STACK + number))
+            if calls_back:
+                self.soft_stacks.append(self._stack(number, _FIRST_SOFT_STACK + number))
         running = machine.vcpu.number
         for number in range(1, count):
             machine.switch_to(number)
             _FILL[machine.arch](self, number)
         machine.switch_to(running)
         self._count(count)
+
+    def _stack(self, number: int, depth: int) -> Stack:
+        machine = self._machine
+        pad, cleaners = machine.return_address, machine.stacks.cleaners
+        return Stack(machine.vcpus[number], machine.memory, depth, pad, cleaners)
 
     def _count(self, count: int) -> None:
         memory = self._machine.memory
@@ -93,7 +104,8 @@ class MoreCpus:
         memory = self._machine.memory
         area = self._new(number, 0, size)
         memory.write(area, self._image.read(template, size))
-        return area - start & MASK64
+        offset = self._offsets[number] = area - start & MASK64
+        return offset
 
     def _task(self, number: int) -> int | None:
         """A copy of ``init_task`` whose pointers into itself lead into the copy."""
@@ -128,6 +140,31 @@ class MoreCpus:
         btf = self._image.btf
         found = [btf.offset("task_struct", name) if btf else None for name in _STATE_MEMBERS]
         return next((place for place in found if place is not None), None)
+
+    def reader_words(self) -> list[list[int]] | None:
+        """The words that tell of each CPU whether it is in an RCU read-side section.
+
+        They are not what they are outside of one: ``rcu_read_lock_nesting`` of its task
+        (CONFIG_PREEMPT_RCU) and the preempt count (CONFIG_PREEMPT_COUNT, which there is wherever
+        there is ``preempt_schedule()``); ``None``: nothing is counted.
+        """
+        btf, exported = self._image.btf, self.exported
+        nesting = btf.offset("task_struct", _NESTING) if btf and self.tasks else None
+        if exported("__rcu_read_lock") is not None and nesting is None:
+            return None
+        found = [[] if nesting is None else [task + nesting] for task in self.tasks]
+        if btf is not None and exported("preempt_schedule") is not None:
+            variable, hot = exported("__preempt_count"), exported("pcpu_hot")
+            at = btf.offset("pcpu_hot", "preempt_count")
+            if variable is None and hot is not None and at is not None:
+                variable = hot + at
+            in_task = btf.offset("task_struct", "thread_info.preempt.count")
+            for number, words in enumerate(found):
+                if variable is not None:
+                    words.append(self._offsets[number] + variable & MASK64)
+                elif in_task is not None:
+                    words.append(self.tasks[number] + in_task)
+        return found if found and all(found) else None
 
     @cached_property
     def cpu_numbers(self) -> list[tuple[str, int]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from kprobesim.errno_names import errno_name
 from kprobesim.functions.dwarf.source_lines import SourceLine
 from kprobesim.hexrepr import HexRepr
 from kprobesim.html import preformatted
 from kprobesim.why.comparison import Compared
 from kprobesim.why.failures import FailedCall, errno_text
 
-__all__ = ["Branch", "CodePlace", "Why"]
+__all__ = ["Branch", "CodePlace", "WhichCall", "Why"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,6 +112,35 @@ class Branch:
 
 
 @dataclass(frozen=True)
+class WhichCall:
+    """Which of a guest's calls is explained: the first that failed, or the first if none did.
+
+    Attributes:
+        number: Its place among them, in the order in which they began, counted from 1.
+        count: How many there were.
+        failed: How many of them returned an error; if one was asked for, that one.
+        errno: The error that was asked for; ``None``: any.
+        whole: Whether all that came was waited for; else there may be more.
+    """
+
+    number: int
+    count: int
+    failed: int
+    errno: int | None = None
+    whole: bool = True
+
+    def __str__(self) -> str:
+        if self.count == 1 and self.whole:
+            return "the only call"
+        least = "" if self.whole else "at least "
+        which = f"call {self.number:,} of {least}{self.count:,}"
+        how = "failed" if self.errno is None else f"returned -{errno_name(self.errno)}"
+        if self.failed < 2:
+            return f"{which}, {'the only one that' if self.failed else 'none of which'} {how}"
+        return f"{which}, the first of {least}{self.failed:,} that {how}"
+
+
+@dataclass(frozen=True)
 class Why:
     """Why a call returned what it did; ``print`` it.
 
@@ -122,6 +152,7 @@ class Why:
         calls: The way from the function to the one that decided: where each calls the next.
         failed: The inner calls that returned an error, the first to fail first.
         instructions: How many ran.
+        which: Which of the guest's calls it is; ``None``: it was made to be explained.
     """
 
     function: str
@@ -131,6 +162,7 @@ class Why:
     calls: tuple[CodePlace, ...]
     failed: tuple[FailedCall, ...]
     instructions: int
+    which: WhichCall | None = None
 
     @property
     def first_failure(self) -> FailedCall | None:
@@ -150,6 +182,8 @@ class Why:
 
     def __str__(self) -> str:
         shown = [f"{self.function} returned {self.result}"]
+        if self.which is not None:
+            shown[0] += f", {self.which}"
         if self.branch is None:
             shown.append("nothing in it decided for that: no branch leads to another result")
         else:
@@ -176,6 +210,7 @@ class Why:
             "calls": [place.as_dict() for place in self.calls],
             "failed": [each.as_dict() for each in self.failed],
             "instructions": self.instructions,
+            "which": None if self.which is None else asdict(self.which),
         }
 
 

@@ -103,7 +103,7 @@ def explain(
     run = _Run(outcome, runs, code, image)
     decision, otherwise = _choose(run, runs, code, image, outcome.returned)
     return _answer(
-        runs.function,
+        runs,
         run,
         name_of,
         lines,
@@ -202,7 +202,7 @@ def _condition_lines(
 
 
 def _answer(
-    function: str,
+    runs: Runs,
     run: _Run,
     name_of: Callable[[int], str],
     lines: SourceLines | None,
@@ -246,11 +246,12 @@ def _answer(
             caller = frame.caller
     origin = run.chain.origin
     return Why(
-        function,
+        runs.function,
         recording.returned,
         branch,
         place(recording.address(origin)) if origin >= 0 else None,
         tuple(reversed(calls)),
         tuple(failed),
         recording.end,
+        runs.which,
     )

@@ -10,6 +10,7 @@ from typing import Protocol
 from kprobesim.hexrepr import HexRepr
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
+from kprobesim.why.answer import WhichCall
 from kprobesim.why.decisions import Decision
 from kprobesim.why.instruction import Register
 from kprobesim.why.recording import Recording
@@ -58,6 +59,10 @@ class Runs(Protocol):
     """
 
     function: str
+
+    @property
+    def which(self) -> WhichCall | None:
+        """Which of a guest's calls it is; ``None``: it is made to be explained."""
 
     def run(self, flip: Flip | None, most: int) -> Outcome:
         """Run it, recording up to ``most`` instructions; the guest is back at its start then."""

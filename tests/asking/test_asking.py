@@ -47,6 +47,16 @@ def test_a_boot_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         status.st_ctime_ns,
     )
     assert kept.with_suffix(".used").stat().st_mtime >= status.st_mtime
+    two = booted_kernel(kernel, image=image, cpus=2)
+    assert two.board.cpus == 2
+    assert len([*(tmp_path / "booted").glob("*.kps")]) == 2
+    assert booted_kernel(kernel, image=image).board.cpus == 1
+    assert booted_kernel(kept, cpus=1).board.cpus == 1
+    with pytest.raises(UsageError, match="is a snapshot of a guest with 1"):
+        booted_kernel(kept, cpus=2)
+    for wrong in (0, 9, True, "2"):
+        with pytest.raises(UsageError, match="give a number from 1 to 8"):
+            booted_kernel(kernel, image=image, cpus=wrong)  # type: ignore[arg-type]
 
 
 def test_the_shell_does_what_it_is_told(real_image: Path) -> None:

@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import kprobesim
 from kprobesim import __version__
-from kprobesim.cli import call
+from kprobesim.cli import call, entry
 from kprobesim.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -171,6 +172,23 @@ def test_ctrl_c_ends_a_running_guest_with_130() -> None:
     assert running.returncode == 130
     assert err == "kprobesim: interrupted\n"
     assert time.monotonic() - start < 10
+
+
+def test_ctrl_c_in_an_import_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "kprobesim.cli.main", Interrupting("main"))
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert entry.main() == 130
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert capsys.readouterr().err == "kprobesim: interrupted\n"
 
 
 def test_ctrl_c_elsewhere_is_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ def test_those_not_used_for_longest_go(
 
 def load_image_is_kept(deb: Path) -> bool:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kprobesim.image.cache._write", lambda entry, facts, sections: None)
+        patch.setattr("kprobesim.image.cache.write_entry", lambda entry, facts, sections: None)
         return not load(deb)[1]
 
 

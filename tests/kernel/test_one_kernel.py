@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 from makers.arm64_code import LOOP, POWER_OFF, bare_guest, say
@@ -21,6 +22,7 @@ from kprobesim import (
     UsageError,
 )
 from kprobesim.boot.boards import board_class
+from kprobesim.image import load_image
 from kprobesim.inside.warnings import console_warnings
 from kprobesim.kernel.samples import sample_path
 
@@ -46,19 +48,16 @@ def test_the_same_names_and_defaults() -> None:
             assert known.setdefault(name, parameter.default) == parameter.default, name
 
 
-def test_the_delegates_take_what_the_factories_take() -> None:
-    from kprobesim.kernel import open as factories
-
-    for method, factory in (
-        (Kernel.load, factories.load_kernel),
-        (Kernel.boot, factories.boot_kernel),
-        (Kernel.resume, factories.resume_kernel),
-    ):
-        of_method, of_factory = (
-            {name: p.default for name, p in inspect.signature(each).parameters.items()}
-            for each in (method, factory)
-        )
-        assert of_method == of_factory
+def test_an_image_that_was_read_already_is_run(sample: Path) -> None:
+    image = load_image(sample)
+    for k in (Kernel.load(image), Kernel.boot(image, cpus=2)):
+        assert k.image.path == image.path
+    runs: list[Any] = [Kernel.load, Kernel.boot]
+    for run in runs:
+        with pytest.raises(UsageError, match="symbols are for files"):
+            run(image, symbols=sample)
+        with pytest.raises(UsageError, match="path is of type int: name a file"):
+            run(7)
 
 
 def test_a_sample_is_there_without_a_file(arch: str) -> None:

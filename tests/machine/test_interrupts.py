@@ -19,7 +19,6 @@ from kprobesim import GuestTimeout, Kernel, Kprobe, Kretprobe, Stop, UsageError
 from kprobesim.image import load_image
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
-from kprobesim.kernel.open import boot_image
 from kprobesim.machine.turn import is_alone
 
 _SOON = 2.0  # seconds; 0.2 are promised, on a computer that has nothing else to do
@@ -233,7 +232,7 @@ def test_a_booted_guest_is_the_same_after_interrupts(real_image: Path) -> None:
     image = load_image(real_image)
 
     def boot() -> tuple[BootedKernel, list[object]]:
-        k, hits = boot_image(image), list[object]()
+        k, hits = Kernel.boot(image), list[object]()
         k.register_kprobe(
             Kprobe(
                 "vsnprintf",

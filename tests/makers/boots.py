@@ -17,7 +17,6 @@ from shell_example import PROMPT
 from kprobesim import BootedKernel, Kernel, Stop
 from kprobesim.asking.shell import READY, Shell, shell_initrd
 from kprobesim.image import load_image
-from kprobesim.kernel.open import boot_image
 
 SHELL_APPEND = "quiet nokaslr"  # modules, too, are where they always are
 ENDS = (Stop.POWER_OFF, Stop.HALT)  # a PC without ACPI halts
@@ -77,7 +76,7 @@ class Boots:
         def boot(path: Path) -> None:
             loaded = load_image(image)
             initrd = shell_initrd(loaded.arch)
-            k = boot_image(loaded, initrd=initrd, append="quiet", cpus=cpus)
+            k = Kernel.boot(loaded, initrd=initrd, append="quiet", cpus=cpus)
             assert k.run(READY).kind is Stop.TEXT
             k.run(seconds=0.01)
             k.snapshot(path)

@@ -15,6 +15,9 @@ def _fetch(guest: CalledKernel) -> str:
     return "%di" if guest.arch == "x86_64" else "%x0"
 
 
+_SECOND = {"x86_64": "si", "arm64": "x1"}
+
+
 @pytest.fixture
 def files(guest: CalledKernel) -> Tracefs:
     """Two events with the same key, and a synthetic one."""
@@ -137,3 +140,34 @@ REFUSED = {
 def test_triggers_that_are_refused(files: Tracefs, trigger: str) -> None:
     assert _refusal(files, "events/t/b/trigger", trigger) == (errno.EINVAL, REFUSED[trigger])
     assert "hist:" not in files["events/t/b/trigger"].read()
+
+
+def test_a_field_of_the_event_that_is_matched_is_a_variable(
+    guest: CalledKernel, files: Tracefs
+) -> None:
+    files["kprobe_events"].append(
+        f"p:t/c gcd num={_fetch(guest)}:u32 other=%{_SECOND[guest.arch]}:u32"
+    )
+    files["synthetic_events"].append("both u32 num; u32 other")
+    matched = "hist:keys=num:vals=hitcount:sort=hitcount:size=2048 if num > 3 [active]\n"
+    files["events/t/c/trigger"].append("hist:keys=num if num > 3")
+    trigger = "hist:keys=num:onmatch(t.c).both(num,other)"
+    assert _refusal(files, "events/t/b/trigger", trigger.replace("other", "none")) == (
+        errno.EINVAL,
+        "Couldn't find field",
+    )
+    files["events/t/b/trigger"].append(trigger)
+    assert files["events/t/c/trigger"].read() == matched + matched.replace(
+        "hitcount:sort", "hitcount:synthetic_other=other:sort"
+    )
+    files["events/synthetic/both/enable"].write("1")
+    for number in (3, 4, 5):
+        guest.call("gcd", number, number + 10)
+        guest.call("hweight64", number)
+    lines = [str(entry) for entry in guest.tracing.buffer]
+    assert [line.partition("both: ")[2] for line in lines] == [
+        "num=4 other=14",
+        "num=5 other=15",
+    ]
+    files["events/t/b/trigger"].append(f"!{trigger}")
+    assert files["events/t/c/trigger"].read() == matched

@@ -48,6 +48,11 @@ def test_a_snapshot_keeps_triggers_tracers_and_calls_that_go_on(
     t["events/kprobes/two/trigger"].append(latency)
     t["events/kprobes/two/trigger"].append("disable_event:kprobes:one:3 if ret == 7")
     t["events/kprobes/two/trigger"].append("snapshot:1 if ret == 7")
+    t.mkdir("instances/own")
+    own = t.folder("instances/own")
+    own["events/kprobes/two/filter"].write("ret > 1")
+    own["events/kprobes/one/trigger"].append("hist:keys=n if n > 2")
+    own["events/kprobes/two/enable"].write("1")
     t["events/enable"].write("1")
     t["set_ftrace_filter"].write("vfs_open\n")
     t["current_tracer"].write("function")
@@ -57,7 +62,9 @@ def test_a_snapshot_keeps_triggers_tracers_and_calls_that_go_on(
     resumed = Kernel.resume(path)
     files = [f"events/kprobes/{name}/trigger" for name in ("one", "two")]
     files += ["synthetic_events", "events/kprobes/one/hist", "events/kprobes/two/hist"]
-    files += ["kprobe_profile", "trace", "set_ftrace_filter"]
+    files += ["kprobe_profile", "trace", "set_ftrace_filter", "snapshot", "dynamic_events"]
+    in_own = ["trace", "events/kprobes/one/hist", "events/kprobes/two/filter", "tracing_on"]
+    files += [f"instances/own/{name}" for name in in_own]
     for kernel in (k, resumed):
         Shell(kernel).run("cat /proc/version")
     texts = [[kernel.tracefs[name].read() for name in files] for kernel in (k, resumed)]

@@ -32,6 +32,7 @@ def test_why_a_system_call_failed(booted: BootedKernel) -> None:
     assert why.first_failure is not None
     assert why.first_failure.function == why.branch.function
     assert (booted.time, booted.console.text) == (time, printed)
+    assert str(why).splitlines()[0].endswith(", the only one that returned -EEXIST")
     with pytest.raises(UsageError, match=r"nobody called .*_sys_swapoff"):
         booted.why("swapoff", run="true")
     with pytest.raises(UsageError, match=r"returned -17 \(-EEXIST\) once, never -EPERM"):
@@ -86,3 +87,17 @@ def test_who_counts_the_ticks(booted: BootedKernel) -> None:
     assert watch.hits > 0
     assert all(access.size == 8 and access.value > access.before for access in watch)
     assert any("swapper" in (access.comm or "") or access.comm for access in watch)
+
+
+def test_the_first_call_that_fails_is_explained(booted: BootedKernel) -> None:
+    why = booted.why("openat", run="cat /proc/version /nowhere /nowhere/either")
+    assert why.result == "-2 (-ENOENT)"
+    assert why.which is not None
+    assert why.which.failed == 2
+    assert 1 < why.which.number == why.which.count - 1
+    assert "the first of 2 that failed" in str(why).splitlines()[0]
+    assert why.which.whole
+    none = booted.why("openat", run="cat /proc/version").which
+    assert none is not None
+    assert (none.number, none.failed) == (1, 0)
+    assert str(none).endswith("none of which failed")

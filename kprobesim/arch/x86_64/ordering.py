@@ -34,7 +34,7 @@ def ordering(code: bytes) -> Ordering:
         # write it before branches only.
         locked = _LOCK in insn.prefixes or (_DS in insn.prefixes and insn.opcode not in _BRANCHES)
         if locked or insn.opcode in _XCHG:
-            return Ordering.ATOMIC_RELEASE
+            return Ordering.ATOMIC | Ordering.FULL
     return Ordering.FULL if _waits(insn) else Ordering.PLAIN
 
 
@@ -46,4 +46,4 @@ def _waits(insn: Insn) -> bool:
         return insn.is_register_form and insn.reg == _MFENCE
     if opcode == b"\x0f\x01" and insn.is_register_form:
         return insn.modrm == _SERIALIZE and not insn.prefixes
-    return not insn.is_register_form and insn.reg in _GROUPS.get(opcode, ())
+    return insn.reg in _GROUPS.get(opcode, ())

@@ -21,8 +21,6 @@ from kprobesim.image import KernelImage
 from kprobesim.image.modules.finder import ModuleFinder
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.booted import BootedKernel
-from kprobesim.kernel.open import boot_image
-from kprobesim.kprobes.model import known_model
 from kprobesim.machine.faults import GuestTimeout
 from kprobesim.snapshot.container import is_snapshot
 
@@ -74,8 +72,8 @@ def choose_work(args: argparse.Namespace) -> Work:
         )
     _refuse(args, "--initrd", args.initrd, not args.boot, "--boot")
     _refuse(args, "--append", args.append, not args.boot, "--boot")
-    _refuse(args, "--cpus", args.cpus != 1, not args.boot, "--boot")
     calls, lines = bool(args.calls), bool(args.lines)
+    _refuse(args, "--cpus", args.cpus != 1, not (args.boot or lines), "--boot and --run")
     _refuse(args, "--until", args.until, calls or lines, "--boot and snapshots")
     _refuse(args, "--seconds", args.seconds, calls or lines, "--boot and snapshots")
     if args.boot or lines:
@@ -132,13 +130,13 @@ class _Boot:
     def open(self) -> Kernel:
         """See :meth:`Work.open`."""
         args = self._args
-        return boot_image(
+        return Kernel.boot(
             load_kernel_image(args),
             initrd=args.initrd,
             append=args.append,
             memory=args.memory or None,
             cpus=args.cpus,
-            model=known_model(args.model),
+            model=args.model,
             strict=args.strict,
         )
 
@@ -199,6 +197,8 @@ class _Lines:
         """See :meth:`Work.open`."""
         args = self._args
         if is_snapshot(args.image):
+            if args.cpus != 1:
+                raise UsageError(f"--cpus is for images: {args.image} is a snapshot, with its own")
             kernel = load_kernel(args)
             assert isinstance(kernel, BootedKernel)
             if READY.encode() not in kernel.console.output:
@@ -213,6 +213,7 @@ class _Lines:
             self._modules(image),
             image=image,
             memory=args.memory or "256M",
+            cpus=args.cpus,
             progress=progress(),
         )
 

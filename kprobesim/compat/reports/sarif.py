@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kprobesim import __version__
 from kprobesim.compat.finding import Answer, Compatibility, Finding
 from kprobesim.compat.kinds import Kind, Level
 from kprobesim.compat.reports.texts import printable, probe_names, rows, sentence
 from kprobesim.sources.wanted import Wanted
+from kprobesim.version import __version__
 
 __all__ = ["sarif_report"]
 

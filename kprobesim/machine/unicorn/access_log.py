@@ -85,6 +85,7 @@ RECORD = _RECORD.size
 NUMBER = 8
 """Those of its number, with which it begins."""
 _WORDS = RECORD // 8
+_VALUE = 8  # bytes of what is stored, at most
 _WRITE = numbers.UC_MEM_WRITE
 _IS_STORE = bytes(kind == _WRITE for kind in range(256))
 _SIZE_AT, _KIND_AT = 32, 36  # in a record, as little-endian numbers below 256
@@ -177,6 +178,16 @@ class AccessLog:
             self._records, words[0] - self._start, count, pc, address, value, size, kind
         )
         words[0] += _RECORD.size
+
+    def note_store(self, physical: int, data: bytes) -> None:
+        """Note a store that the host makes for the instruction that the CPU stands at.
+
+        Args:
+            physical: The physical address.
+            data: Up to 8 bytes.
+        """
+        value = int.from_bytes(data, "little", signed=len(data) == _VALUE)
+        self._note(0, _WRITE, physical, len(data), value, 0)
 
     @property
     def lost(self) -> int:

@@ -1,12 +1,12 @@
 """``kprobe_events`` and ``dynamic_events``: the lists of events, changed by writing commands.
 
 kernel/trace/trace_dynevent.c and trace_kprobe.c (6.12). ``dynamic_events`` takes ``!`` before a
-definition, too, to delete what it has defined. Of the kinds of dynamic events there are those of
-kprobes here, so both files say the same.
+definition, too, to delete what it has defined, and lists synthetic events, too.
 """
 
 from __future__ import annotations
 
+from kprobesim.trace.dynamic_events import DynamicEvents
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.files.node import ReadOnly, Setting
 from kprobesim.trace.kprobe_events import KprobeEvents
@@ -25,10 +25,10 @@ def profile(events: KprobeEvents) -> str:
 
 
 class DefinitionsFile(Setting):
-    """One of the two; ``dynamic`` tells which."""
+    """One of the two."""
 
-    def __init__(self, events: KprobeEvents, *, dynamic: bool = False) -> None:
-        super().__init__(events.read, lambda text: events.write(text, dynamic=dynamic))
+    def __init__(self, events: KprobeEvents | DynamicEvents) -> None:
+        super().__init__(events.read, events.write)
         self._events = events
 
     def truncate(self) -> None:

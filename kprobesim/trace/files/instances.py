@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from kprobesim.trace.files.array import KernelParts, array_files
 from kprobesim.trace.files.node import Folder, Node, ReadOnly, Setting, Table
@@ -11,7 +11,7 @@ from kprobesim.trace.files.output import Buffer
 from kprobesim.trace.files.refusal import refusal
 from kprobesim.trace.instance import Instance
 from kprobesim.trace.tracing import Tracing
-from kprobesim.trace.triggers.commands import Triggers
+from kprobesim.trace.triggers.by_array import TriggersByArray
 
 __all__ = ["InstancesFolder"]
 
@@ -24,12 +24,10 @@ class InstancesFolder(Folder):
     Args:
         tracing: The kernel's tracing.
         parts: What the files of all buffers need.
-        triggers: Makes the triggers of an instance's events.
+        triggers: The triggers of its events, also of an instance's.
     """
 
-    def __init__(
-        self, tracing: Tracing, parts: KernelParts, triggers: Callable[[Instance], Triggers]
-    ) -> None:
+    def __init__(self, tracing: Tracing, parts: KernelParts, triggers: TriggersByArray) -> None:
         self._tracing, self._parts, self._triggers = tracing, parts, triggers
         self._folders: dict[str, tuple[Instance, Table]] = {}
 
@@ -65,7 +63,7 @@ class InstancesFolder(Folder):
 
         return Table(
             {
-                **array_files(instance, buffer, self._triggers(instance), self._parts),
+                **array_files(instance, buffer, self._triggers.of(instance), self._parts),
                 "available_tracers": ReadOnly(lambda: f"{_NOP}\n"),
                 "current_tracer": Setting(lambda: f"{_NOP}\n", choose),
             }

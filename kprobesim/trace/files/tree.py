@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kprobesim.image import KernelImage
 from kprobesim.kprobes.manager import KprobesManager
+from kprobesim.trace.dynamic_events import DynamicEvents
 from kprobesim.trace.error_log import ErrorLog
 from kprobesim.trace.files.array import KernelParts, array_files
 from kprobesim.trace.files.choosing import available_events
@@ -19,12 +20,11 @@ from kprobesim.trace.files.tracers import tracer_files
 from kprobesim.trace.filters.kernel_facts import KernelFilterFacts
 from kprobesim.trace.hist.text import HistText
 from kprobesim.trace.image_texts import has_text, kernel_text
-from kprobesim.trace.instance import Instance
 from kprobesim.trace.kprobe_events import KprobeEvents
 from kprobesim.trace.syscall_names import SyscallNames
 from kprobesim.trace.tracers.tracers import Tracers
 from kprobesim.trace.tracing import Tracing
-from kprobesim.trace.triggers.commands import Triggers
+from kprobesim.trace.triggers.by_array import TriggersByArray
 
 __all__ = ["make_tree"]
 
@@ -37,8 +37,9 @@ def make_tree(
     tracing: Tracing,
     tracers: Tracers,
     events: KprobeEvents,
+    dynamic: DynamicEvents,
     facts: KernelFilterFacts,
-    triggers: Triggers,
+    triggers: TriggersByArray,
     log: ErrorLog,
 ) -> Folder:
     """The top of tracefs for one kernel.
@@ -49,28 +50,25 @@ def make_tree(
         tracing: Its tracing.
         tracers: Its tracers.
         events: The events that were defined.
+        dynamic: The same, and synthetic ones.
         facts: What its image tells of it.
-        triggers: The triggers of its events.
+        triggers: The triggers of the events at the top, or of an instance's.
         log: What was refused.
     """
     parts = KernelParts(image, facts, log, HistText(image.symbols, SyscallNames(image)))
     buffer = Buffer(tracing)
-
-    def triggers_of(instance: Instance) -> Triggers:
-        return Triggers(instance, facts, log, triggers.synthetic, triggers.commands)
-
     synthetic: dict[str, Node] = {}
-    if "hist" in triggers.commands:
+    if triggers.synthetic is not None:
         synthetic["synthetic_events"] = SyntheticFile(triggers.synthetic)
 
     nodes: dict[str, Node] = {
-        **array_files(tracing, buffer, triggers, parts),
+        **array_files(tracing, buffer, triggers.top, parts),
         **_about(image, tracers),
         **saved_tasks(tracing),
         **tracer_files(tracers, buffer.expand),
         "available_events": ReadOnly(lambda: available_events(tracing)),
-        "dynamic_events": DefinitionsFile(events, dynamic=True),
-        "instances": InstancesFolder(tracing, parts, triggers_of),
+        "dynamic_events": DefinitionsFile(dynamic),
+        "instances": InstancesFolder(tracing, parts, triggers),
         "kprobe_events": DefinitionsFile(events),
         "kprobe_profile": ReadOnly(lambda: profile(events)),
         "kprobes": kprobes_folder(kprobes, image.version),

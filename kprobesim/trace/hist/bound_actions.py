@@ -14,11 +14,10 @@ from kprobesim.trace.hist.reference import Variable
 from kprobesim.trace.synthetic.event import SyntheticEvent
 from kprobesim.trace.synthetic.field import SynthField
 
-__all__ = ["ActionBinder", "BoundAction"]
+__all__ = ["ActionBinder", "BoundAction", "OthersField"]
 
-_OTHERS_FIELD = (
-    "a field of the event that onmatch() names is no variable here: define one in its hist trigger"
-)
+OthersField = Callable[[str, str, str], Variable]
+"""A field of the event of that group and name as a variable."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +54,7 @@ class ActionBinder:
         event: Group and name of the trigger's own event.
         variables: The trigger's own variables.
         synthetic: Finds a synthetic event by its name.
+        others_field: Makes variables of fields of other events.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class ActionBinder:
         event: tuple[str, str],
         variables: Sequence[HistField],
         synthetic: Callable[[str], SyntheticEvent | None],
+        others_field: OthersField,
     ) -> None:
         self.fields: list[HistField] = []
         self._expressions = expressions
         self._event = event
         self._own = {field.variable: Variable(None, field, field.variable) for field in variables}
         self._synthetic = synthetic
+        self._others_field = others_field
         self._saves = False
 
     def bind(self, action: HistAction) -> BoundAction:
@@ -146,7 +148,17 @@ class ActionBinder:
             self.fields.append(field)
             self._own[name] = Variable(None, field, name)
             return self._own[name]
-        raise HistError(errno.EINVAL, *self._expressions.logged, text=_OTHERS_FIELD)
+        if mine:
+            said = ("FIELD_NOT_FOUND", "FIELD_VAR_PARSE_FAIL")
+            self._expressions.logged += [LogEntry(identifier, name) for identifier in said]
+        if group is None and action.handler is Handler.ONMATCH:
+            group, event = action.event
+        if group is None or event is None:
+            raise HistError(errno.EINVAL, *self._expressions.logged)
+        try:
+            return self._others_field(group, event, name)
+        except HistError as error:
+            raise HistError(errno.EINVAL, *self._expressions.logged, *error.logged) from error
 
 
 def _fits(field: SynthField, given: HistField) -> bool:

@@ -16,7 +16,7 @@ from kprobesim.trace.hist.bound_actions import ActionBinder, BoundAction
 from kprobesim.trace.hist.error import HistError, LogEntry
 from kprobesim.trace.hist.expression import STRING_BYTES, Expressions, stack_depth
 from kprobesim.trace.hist.hist_field import HistField, HistFlag
-from kprobesim.trace.hist.reference import FindVariable, Reference
+from kprobesim.trace.hist.reference import FindVariable, Reference, Variable
 from kprobesim.trace.hist.versions import (
     SINCE_NOHITCOUNT,
     SINCE_VALUE_CHECKS,
@@ -56,6 +56,7 @@ class HistDefinition:
         references: The variables that it names.
         wanted: Fields that its actions want as variables.
         actions: What it does beside counting.
+        logged: What the kernel complains of, though it takes it.
     """
 
     attributes: Attributes
@@ -68,6 +69,7 @@ class HistDefinition:
     references: tuple[Reference, ...] = ()
     wanted: tuple[HistField, ...] = ()
     actions: tuple[BoundAction, ...] = ()
+    logged: tuple[LogEntry, ...] = ()
 
     def matches(self, other: HistDefinition) -> bool:
         """Whether the kernel takes them for one (``hist_trigger_match()``, without filters)."""
@@ -105,6 +107,8 @@ def define_hist(
     find: FindVariable = _finds_nothing,
     actions: Sequence[HistAction] = (),
     synthetic: Callable[[str], SyntheticEvent | None] = lambda name: None,
+    others_field: Callable[[str, str, str, Sequence[HistField]], Variable] | None = None,
+    binds: bool = True,
 ) -> HistDefinition:
     """What the attributes of a hist trigger say.
 
@@ -117,6 +121,9 @@ def define_hist(
         find: Finds the variables of other triggers.
         actions: What it does beside counting.
         synthetic: Finds a synthetic event by its name.
+        others_field: Makes a variable of a field of the event of that group and name, for a
+            trigger with such keys.
+        binds: Whether what the actions name must be there: not to remove the trigger.
 
     Raises:
         HistError: The kernel refuses it.
@@ -130,8 +137,14 @@ def define_hist(
     )
     keys = _keys(attributes, expressions, version)
     sorts = _sorts(attributes, [*values, *keys])
-    binder = ActionBinder(expressions, event, variables, synthetic)
-    bound = tuple(map(binder.bind, actions))
+
+    def variable(group: str, event: str, name: str) -> Variable:
+        if others_field is None:
+            raise HistError(errno.EINVAL)
+        return others_field(group, event, name, keys)
+
+    binder = ActionBinder(expressions, event, variables, synthetic, variable)
+    bound = tuple(map(binder.bind if binds else BoundAction, actions))
     return HistDefinition(
         attributes,
         values,
@@ -143,6 +156,7 @@ def define_hist(
         tuple(expressions.references),
         tuple(binder.fields),
         bound,
+        tuple(expressions.logged),
     )
 
 

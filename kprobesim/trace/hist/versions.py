@@ -15,6 +15,7 @@ __all__ = [
     "SINCE_STACKTRACE",
     "SINCE_STACK_CHECK",
     "SINCE_VALUE_CHECKS",
+    "keeps_keys",
     "marks_variables",
     "shares_of_values",
     "tells_widths",
@@ -66,3 +67,11 @@ def marks_variables(version: tuple[int, ...]) -> bool:
 def shares_of_values(version: tuple[int, ...]) -> bool:
     """Whether values may have ``.percent`` and ``.graph``: by mistake not in all since 6.1."""
     return version < SINCE_VALUE_CHECKS or _is_since(version, _ALL_SHARES, _SHARES)
+
+
+def keeps_keys(version: tuple[int, ...]) -> bool:
+    """Whether a trigger that is made for a field has the matched keys with their modifiers.
+
+    Those of 6.12.118 and 7.3 do, of 6.1.176 does not: taken to have changed as widths did.
+    """
+    return _is_since(version, _ALL_WIDTHS, _WIDTHS)

@@ -11,6 +11,7 @@ __all__ = ["SyntheticError"]
 _TEXTS = {
     "BAD_NAME": "Illegal name",
     "INVALID_CMD": "Command must be of the form: <name> field[;field] ...",
+    "INVALID_DYN_CMD": ("Command must be of the form: s or -:[synthetic/]<name> field[;field] ..."),
     "EVENT_EXISTS": "Event already exists",
     "TOO_MANY_FIELDS": "Too many fields",
     "INCOMPLETE_TYPE": "Incomplete type",

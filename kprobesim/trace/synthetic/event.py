@@ -10,6 +10,7 @@ from kprobesim.dynevent.fetch import Field
 from kprobesim.kprobes.kprobe import Kprobe
 from kprobesim.programs.by_python import ByPython
 from kprobesim.programs.values import Value
+from kprobesim.trace.dyn_event import next_place
 from kprobesim.trace.entry import TraceEntry
 from kprobesim.trace.event import EventPlanter, TraceEvent
 from kprobesim.trace.event_format import COMMON_FIELDS, EventField
@@ -30,6 +31,7 @@ class SyntheticEvent(TraceEvent):
         synth_fields: Its fields.
         users: Actions that record it, which keep it from being deleted.
         told: Does what its programs would; ``None``: nothing yet.
+        place: Its place among all dynamic events.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class SyntheticEvent(TraceEvent):
     ) -> None:
         self.synth_fields = tuple(fields)
         self.users = 0
+        self.place = next_place()
         self.told: Told | None = None
         self._values: tuple[Any, ...] = ()
         definition = ProbeDefinition(

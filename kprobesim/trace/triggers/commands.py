@@ -96,6 +96,7 @@ class Triggers:
             facts.version,
             log,
             self.understand,
+            self._of_name,
             lambda: [*self._of.values()],
             synthetic.get,
         )
@@ -103,6 +104,10 @@ class Triggers:
     def of(self, event: TraceEvent) -> EventTriggers:
         """Those of ``event``."""
         return self._of.setdefault(event, EventTriggers(event))
+
+    def _of_name(self, group: str, name: str) -> EventTriggers | None:
+        event = self._tracing.events.get(f"{group}/{name}")
+        return None if event is None else self.of(event)
 
     def truncate(self, event: TraceEvent) -> None:
         """The file is opened as ``>`` does: histograms and what switches them are gone."""

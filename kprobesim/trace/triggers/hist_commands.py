@@ -25,6 +25,7 @@ from kprobesim.trace.synthetic.event import SyntheticEvent
 from kprobesim.trace.trace_array import TraceArray
 from kprobesim.trace.triggers.event_triggers import EventTriggers
 from kprobesim.trace.triggers.gate import Gate
+from kprobesim.trace.triggers.others_fields import OthersFields
 from kprobesim.trace.triggers.trigger import Trigger, TriggerType
 from kprobesim.trace.triggers.variable_scope import VariableScope
 
@@ -49,6 +50,7 @@ class HistCommands:
         version: Its version.
         log: What was refused.
         understand: Reads the filters of triggers.
+        triggers_of: The triggers of the event of that group and name; ``None``: no such event.
         all_triggers: The triggers of each event that has some.
         synthetic: Finds a synthetic event by its name.
     """
@@ -59,9 +61,11 @@ class HistCommands:
         version: tuple[int, ...],
         log: ErrorLog,
         understand: Understand,
+        triggers_of: Callable[[str, str], EventTriggers | None],
         all_triggers: Callable[[], list[EventTriggers]],
         synthetic: Callable[[str], SyntheticEvent | None],
     ) -> None:
+        self._triggers_of = triggers_of
         self._all_triggers = all_triggers
         self._synthetic = synthetic
         self._tracing = tracing
@@ -69,6 +73,7 @@ class HistCommands:
         self._log = log
         self._understand = understand
         self._named: dict[str, _Named] = {}
+        self._wanted: dict[Trigger, OthersFields] = {}
 
     def write(self, triggers: EventTriggers, about: str, *, removes: bool) -> None:
         """Add a hist trigger, change one that is there, or remove it.
@@ -82,46 +87,75 @@ class HistCommands:
             OSError: It is refused, with the kernel's errno.
         """
         try:
-            self._write(triggers, about, removes=removes)
+            self._write(triggers, about, removes)
         except HistError as error:
-            event = triggers.event
-            for entry in error.logged:
-                self._log.write(entry.text(f"{event.group}:{event.name}", about))
+            self._say(error.logged, triggers, about)
             raise
 
-    def _write(self, triggers: EventTriggers, about: str, *, removes: bool) -> None:
+    def _say(self, logged: Sequence[LogEntry], triggers: EventTriggers, about: str) -> None:
+        event = triggers.event
+        for entry in logged:
+            self._log.write(entry.text(f"{event.group}:{event.name}", about))
+
+    def _write(self, triggers: EventTriggers, about: str, removes: bool) -> None:
         if not about:
             raise HistError(errno.EINVAL)
         text, condition = split_filter(about)
         attributes = parse_attributes(text.replace(".sym-offset", ".symXoffset"), self._version)
-        fields = fields_of(triggers.event, self._version)
-        taken = () if removes else _variables(triggers)
         actions = [parse_action(action, self._has_event) for action in attributes.actions]
-        event = triggers.event
-        definition = define_hist(
-            attributes,
-            fields,
-            self._version,
-            taken,
-            event=(event.group, event.name),
-            find=VariableScope(self._all_triggers, actions).find,
-            actions=actions,
-            synthetic=self._synthetic,
-        )
-        filter_text, node = self._understand(triggers.event, condition)
-        same = self._same(triggers, definition, filter_text)
-        if removes:
-            if same is not None:
-                if self.is_referenced([same]):
-                    raise HistError(errno.EBUSY)
-                triggers.remove(same)
-                self.forget(same)
+        scope = VariableScope(self._all_triggers, actions)
+        wanted = OthersFields(self._triggers_of, scope.find, self._write)
+        event, added = triggers.event, None
+        try:
+            definition = define_hist(
+                attributes,
+                fields_of(event, self._version),
+                self._version,
+                () if removes else _variables(triggers),
+                event=(event.group, event.name),
+                find=scope.find,
+                actions=actions,
+                synthetic=self._synthetic,
+                others_field=wanted.variable,
+                binds=not removes,
+            )
+            filter_text, node = self._understand(event, condition)
+            same = self._same(triggers, definition, filter_text)
+            if removes:
+                self._remove(triggers, same)
+            else:
+                added = self._add(triggers, definition, same, filter_text, node)
+        finally:
+            if added is None:
+                wanted.remove()
+        if added is not None:
+            added.hist = about
+            self._say(definition.logged, triggers, about)
+            self._wanted[added] = wanted
+
+    def _remove(self, triggers: EventTriggers, same: Trigger | None) -> None:
+        if same is None:
             return
+        if self.is_referenced([same]):
+            raise HistError(errno.EBUSY)
+        triggers.remove(same)
+        self.forget(same)
+
+    def _add(
+        self,
+        triggers: EventTriggers,
+        definition: HistDefinition,
+        same: Trigger | None,
+        filter_text: str | None,
+        node: Node | None,
+    ) -> Trigger | None:
+        """The new trigger; ``None``: ``same`` was changed."""
+        attributes = definition.attributes
         named = self._named.get(attributes.name) if attributes.name else None
         if attributes.name and named is None:
             same = None
         if same is not None and _change(same, definition):
-            return
+            return None
         if named is not None and not definition.matches(named.histogram.definition):
             raise HistError(errno.EINVAL, LogEntry("NAMED_MISMATCH", attributes.name))
         if same is not None:
@@ -130,19 +164,19 @@ class HistCommands:
             raise HistError(errno.ENOENT, LogEntry("TRIGGER_ENOENT_CLEAR", ""))
         if any(bound.action.snapshots for bound in definition.actions) and self._snapshots():
             raise HistError(errno.EBUSY)
-        histogram = named.histogram if named is not None else self._new(definition, event)
+        histogram = named.histogram if named is not None else self._new(definition, triggers.event)
         trigger = Trigger("hist", TriggerType.EVENT_HIST, None, -1, filter_text, node)
         trigger.histogram, trigger.gate = histogram, Gate(histogram.stream)
-        trigger.hist = about
         if attributes.pause:
             trigger.pause(True)
         triggers.add(trigger)
         _use(definition, 1)
         if attributes.name:
             self._named.setdefault(attributes.name, _Named(histogram)).triggers.append(trigger)
+        return trigger
 
     def _has_event(self, group: str, name: str) -> bool:
-        return self._tracing.events.get(f"{group}/{name}") is not None
+        return self._triggers_of(group, name) is not None
 
     def _new(self, definition: HistDefinition, event: TraceEvent) -> Histogram:
         tracing = self._tracing
@@ -205,6 +239,9 @@ class HistCommands:
                 named.triggers.remove(trigger)
                 if not named.triggers:
                     del self._named[name]
+        wanted = self._wanted.pop(trigger, None)
+        if wanted is not None:
+            wanted.remove()
 
 
 def _use(definition: HistDefinition, count: int) -> None:

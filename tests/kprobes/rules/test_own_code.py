@@ -12,7 +12,6 @@ from makers.patching_maker import CODE, Maker
 from kprobesim import MODELS, Kernel
 from kprobesim.arch.arm64.immediates import immediate
 from kprobesim.image import load_image
-from kprobesim.kernel.open import boot_image
 from kprobesim.kprobes.model import Model
 from kprobesim.kprobes.model_facts import own_facts, with_facts
 from kprobesim.kprobes.rules.own_code import own_model
@@ -103,6 +102,6 @@ def test_a_snapshot_keeps_what_was_read(real_image: Path, tmp_path: Path) -> Non
     own = own_model(image)
     read = replace(own, events_ambiguous_errno=None)
     file = tmp_path / "guest.kps"
-    boot_image(image, model=read).snapshot(file)
+    Kernel.boot(image, model=read).snapshot(file)
     resumed = Kernel.resume(file)
     assert (resumed.model.events_ambiguous_errno, resumed.model.name) == (None, own.name)
