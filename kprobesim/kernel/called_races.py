@@ -19,7 +19,7 @@ from kprobesim.races.freeing import Freeing
 from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.judging import judge_results
 from kprobesim.races.lanes import Lanes
-from kprobesim.races.memory_order import ORDERINGS, MemoryOrder
+from kprobesim.races.memory_order import DATAFLOW, ORDERINGS, MemoryOrder
 from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.read_sections import CountedSections, ReadSections, WholeCalls
@@ -186,7 +186,16 @@ class CalledRaces:
         delays = self._delays(memory.delay)
 
         def make(log: AccessLog) -> StoreBuffers:
-            return StoreBuffers(log, machine, ordering, delays, ram.read, cpus, fifo=memory.fifo)
+            return StoreBuffers(
+                log,
+                machine,
+                ordering,
+                delays,
+                ram.read,
+                cpus,
+                fifo=memory.fifo,
+                dataflow=None if memory.fifo else DATAFLOW[machine.arch],
+            )
 
         return make
 

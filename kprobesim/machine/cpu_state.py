@@ -19,8 +19,6 @@ from kprobesim.machine.unicorn.engine import Engine
 
 __all__ = ["breakpoints_of", "parse_cpu", "remake_breakpoints", "save_cpu"]
 
-_FIRST = 0x5AFE_0F15_7A65_0000  # a value of the first register that nothing else has
-
 
 def save_cpu(engine: Engine) -> dict[str, Any]:
     """The state as a dict of texts and bytes; no pointer of this process is in it."""
@@ -94,11 +92,7 @@ def breakpoints_of(engine: Engine) -> Any:
     They are bytes, live.
     """
     at, size = _bare(engine.arch, engine.model)[1], 8 * DEBUG_REGISTERS[engine.arch].LIVE_POINTERS
-    engine.words[0], kept = _FIRST, engine.words[0]
-    first = engine.read_registers().find(_FIRST.to_bytes(8, "little"))
-    engine.words[0] = kept
-    start = ctypes.addressof(engine.words) - first
-    return (ctypes.c_char * size).from_address(start + at)
+    return (ctypes.c_char * size).from_address(engine.registers_address + at)
 
 
 def remake_breakpoints(engine: Engine, old: bytes, new: bytes) -> None:

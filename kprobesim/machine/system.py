@@ -19,9 +19,8 @@ from kprobesim.machine.stopwatch import RunTime, Stopwatch
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.trap import Trap
 from kprobesim.machine.turn import Turn
-from kprobesim.machine.unicorn.control_words import translation_words
+from kprobesim.machine.unicorn.cpu_switch import CpuSwitch, make_switch
 from kprobesim.machine.unicorn.engine import Engine
-from kprobesim.machine.unicorn.exclusive_monitor import CLEAR, monitor_word
 from kprobesim.machine.vcpu import Vcpu
 
 __all__ = ["Names", "Originals", "System"]
@@ -118,17 +117,15 @@ class System:
     # -- several CPUs ------------------------------------------------------------------------------
 
     @cached_property
-    def _translation(self) -> tuple[tuple[ctypes.c_uint64, int], ...]:
-        return translation_words(self.engine)
-
-    @cached_property
     def _breakpoints(self) -> tuple[Any, bytes]:
         pointers = breakpoints_of(self.engine)
         return pointers, bytes(len(pointers))
 
     @cached_property
-    def _monitor(self) -> ctypes.c_uint64:
-        return monitor_word(self.engine)
+    def _switch(self) -> CpuSwitch:
+        switch = make_switch(self.engine)
+        self.vcpu.put_in = switch.add(self.vcpu.context)
+        return switch
 
     def add_vcpu(self, *, alike: bool = False) -> Vcpu:
         """One more CPU, with the registers that the engine has now.
@@ -139,8 +136,9 @@ class System:
         All CPUs are register files of one engine, of which one is in force at a time. So they share
         what was translated, its hooks, and the RAM, and nothing need be told to anybody.
         """
-        first = self.vcpus[0]
+        first, switch = self.vcpus[0], self._switch
         vcpu = Vcpu(self, len(self.vcpus), first.engine, first.cpu, first)
+        vcpu.put_in = switch.add(vcpu.context)
         self.vcpus.append(vcpu)
         for words, saved in self._per_cpu:
             saved.append(bytes(words))
@@ -158,27 +156,16 @@ class System:
         self._per_cpu.append((words, [bytes(words)] * len(self.vcpus)))
 
     def switch_to(self, number: int) -> None:
-        """Let the engine run CPU ``number`` from now on: between two runs.
-
-        What the engine knows of addresses is forgotten only if they mean something else for that
-        CPU, as with the page tables of another process. CPUs with the same page tables share what
-        is cached, as some do in hardware: whoever invalidates a page invalidates it for all, and
-        what another CPU has cached and nobody has invalidated, the guest must reckon with anyway.
-        """
+        """Let the engine run CPU ``number`` from now on: between two runs."""
         old, new = self.vcpu, self.vcpus[number]
         if new is old:
             return
-        old.translation = [word.value & mask for word, mask in self._translation]
         pointers, none = self._breakpoints
         old.has_breakpoints = pointers.raw != none
-        old.context.save()
         if old.has_breakpoints or new.has_breakpoints:
             self._switch_breakpoints(new)
         else:
-            new.context.restore()
-        self._monitor.value = CLEAR
-        if new.translation != old.translation:
-            new.engine.flush_tlb()
+            new.put_in()
         new.traps.enter()
         self.number_word[0] = number
         for words, saved in self._per_cpu:
@@ -190,9 +177,8 @@ class System:
         """Put ``new`` into the engine, whose one list of breakpoints is that of the CPU in it."""
         engine = new.engine
         old = engine.read_registers()
-        new.context.restore()
+        new.put_in()
         remake_breakpoints(engine, old, engine.read_registers())
-        new.translation = []
 
     # -- the CPU that runs -------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kprobesim.machine.cpu import Cpu
@@ -64,8 +65,8 @@ class Vcpu:
         depth: How many calls of guest functions, one inside the other, are being executed.
         traps: Who is asked about its traps.
         context: Its registers while another CPU runs in the engine that it shares.
+        put_in: Puts it into that engine.
         has_breakpoints: Whether it had debug registers in use when it ran last.
-        translation: What translated its addresses when it ran last; nothing if it has not run.
         hit_state: The probe that it is handling.
     """
 
@@ -95,7 +96,7 @@ class Vcpu:
         self.traps: TrapRouter = TrapRouter(self, None if first is None else first.traps)
         self.context = engine.new_context()
         self.has_breakpoints = False
-        self.translation: list[int] = []
+        self.put_in: Callable[[], object]
         self.hit_state: HitState = _NoHits()
 
     def __repr__(self) -> str:

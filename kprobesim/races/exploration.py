@@ -144,7 +144,7 @@ def _try_all(
 
 
 def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
-    """``failure`` of a run with few preemptions and late stores: one by one is left out."""
+    """``failure`` of a run with little that is special: one by one is left out."""
     kind, slices = _kind(failure), list(schedule.slices)
     number = 0
     while number < len(slices):
@@ -160,8 +160,8 @@ def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
 
 
 def _cost(slices: Sequence[Slice]) -> tuple[int, int]:
-    """How much is special in a schedule: preemptions and late stores."""
-    special = sum((piece.steps > 0) + bool(piece.held) for piece in slices)
+    """How much is special in a schedule: preemptions, late stores and early loads."""
+    special = sum((piece.steps > 0) + bool(piece.held) + len(piece.early) for piece in slices)
     return special, sum(len(piece.held) for piece in slices)
 
 
@@ -171,7 +171,9 @@ def _simpler(piece: Slice) -> list[Slice]:
     prompt = [replace(piece, held=())] if piece.held else []
     last = reversed(piece.held)  # fewer may only be seen behind these
     fewer = [replace(piece, held=(step,)) for step in last] if len(piece.held) > 1 else []
-    return [*whole, *prompt, *fewer]
+    numbers = range(len(piece.early))
+    later = [replace(piece, early=(*piece.early[:n], *piece.early[n + 1 :])) for n in numbers]
+    return [*whole, *prompt, *fewer, *later]
 
 
 def _try(trials: Trials, slices: list[Slice]) -> Trial | None:

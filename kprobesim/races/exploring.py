@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kprobesim.errors import UsageError
 from kprobesim.races.job import ByPriority, Follow, Job, Outcome
-from kprobesim.races.late_stores import are_late, one_later
-from kprobesim.races.schedule import Slice
+from kprobesim.races.late_stores import are_late, one_earlier, one_later
+from kprobesim.races.schedule import Early, Slice
 from kprobesim.races.team import Team
 
 __all__ = ["Exhaustive", "Explore", "Pct", "Random", "as_explore", "pct", "random_"]
@@ -52,7 +52,7 @@ class Exhaustive:
 
     def outcomes(self, team: Team) -> Iterator[Outcome]:
         """Try all, the fewest preemptions first; again where more memory turns out to be shared."""
-        tried: set[tuple[tuple[int, int, tuple[int, ...]], ...]] = set()
+        tried: set[tuple[tuple[object, ...], ...]] = set()
         known = -1
         self._look_around(team)
         while len(team.trials.shared.places) > known:
@@ -60,14 +60,17 @@ class Exhaustive:
             prefixes = [job.slices for job in _one_by_one(team)]
             for left in range(self.preemptions, -1, -1):
                 longer: list[tuple[Slice, ...]] = []
-                for prefix, outcome in _followed(team, prefixes):
-                    key = tuple((one.cpu, one.steps, one.held) for one in outcome.slices)
+                for prefix, outcome in _followed(team, prefixes, extends=left > 0):
+                    key = tuple((one.cpu, one.steps, one.held, one.early) for one in outcome.slices)
                     if key not in tried:
                         tried.add(key)
                         yield outcome
                     if left:
                         longer += _one_more(outcome, len(prefix))
                         longer += one_later(outcome.slices, outcome.pending, len(prefix))
+                        longer += one_earlier(
+                            outcome.slices, outcome.stretches, outcome.early, len(prefix)
+                        )
                 prefixes = longer
 
     def _look_around(self, team: Team) -> None:
@@ -81,12 +84,13 @@ class Exhaustive:
 
 
 def _followed(
-    team: Team, prefixes: list[tuple[Slice, ...]]
+    team: Team, prefixes: list[tuple[Slice, ...]], *, extends: bool
 ) -> Iterator[tuple[tuple[Slice, ...], Outcome]]:
     size, at = _SMALLEST, 0
     while at < len(prefixes):
         batch = prefixes[at : at + size]
-        yield from zip(batch, team.run([*map(Follow, batch)]), strict=True)
+        jobs = [Follow(slices, extends) for slices in batch]
+        yield from zip(batch, team.run(jobs), strict=True)
         at, size = at + size, min(2 * size, _LARGEST)
 
 
@@ -100,8 +104,10 @@ def _one_more(outcome: Outcome, length: int) -> Iterator[tuple[Slice, ...]]:
         if are_late(slices, number):
             others.append(piece.cpu)  # a while passes, and it sees all
         for cpu, step in outcome.points if others else ():
-            if cpu == piece.cpu and piece.start < step < piece.start + piece.steps:
-                before = (*slices[:number], Slice(cpu, step - piece.start))
+            early = slices[number].early
+            after = max([piece.start, *(each.step for each in early)])
+            if cpu == piece.cpu and after < step < piece.start + piece.steps:
+                before = (*slices[:number], Slice(cpu, step - piece.start, early=early))
                 for other in others:
                     yield (*before, Slice(other))
 
@@ -127,7 +133,7 @@ class Random:
         """Try them."""
         cpus = len(team.trials.names)
 
-        def make(numbers: random.Random, points: Sequence[tuple[int, int]]) -> Job:
+        def make(numbers: random.Random, points: Sequence[tuple[int, int]]) -> ByPriority:
             return _sample(cpus, points, numbers.randint(1, self.preemptions), numbers)
 
         return _sampled(team, self.runs, make, self.seed)
@@ -157,7 +163,7 @@ class Pct:
         """Try them."""
         cpus = len(team.trials.names)
 
-        def make(numbers: random.Random, points: Sequence[tuple[int, int]]) -> Job:
+        def make(numbers: random.Random, points: Sequence[tuple[int, int]]) -> ByPriority:
             return _sample(cpus, points, self.depth - 1, numbers)
 
         return _sampled(team, self.runs, make, self.seed)
@@ -166,7 +172,7 @@ class Pct:
 def _sampled(
     team: Team,
     runs: int,
-    make: Callable[[random.Random, Sequence[tuple[int, int]]], Job],
+    make: Callable[[random.Random, Sequence[tuple[int, int]]], ByPriority],
     seed: int,
 ) -> Iterator[Outcome]:
     """Runs whose places are drawn from those in the batches before: of all, or of one run.
@@ -175,19 +181,25 @@ def _sampled(
     which it only waits. One run may not have what others do.
     """
     points: dict[tuple[int, int], None] = {}
+    early: dict[tuple[int, Early], None] = {}
     runs_seen: dict[tuple[tuple[int, int], ...], None] = {}
     jobs: list[Job] = [*_one_by_one(team)]
     done, size = 0, _SMALLEST
     while done < runs:
         for outcome in team.run(jobs):
             points.update(dict.fromkeys(outcome.points))
+            early.update(dict.fromkeys(outcome.early))
             if len(runs_seen) < _KEPT:
                 runs_seen[tuple(outcome.points)] = None
             yield outcome
         done += len(jobs)
         draws = [random.Random(f"{seed}/{n}") for n in range(done, min(done + size, runs))]
         every, single = list(points), list(runs_seen)
-        jobs = [make(draw, draw.choice(single) if draw.getrandbits(1) else every) for draw in draws]
+        loads = list(early)
+        jobs = []
+        for draw in draws:
+            job = make(draw, draw.choice(single) if draw.getrandbits(1) else every)
+            jobs.append(_some_early(job, loads, draw) if loads else job)
         size = min(2 * size, _LARGEST)
 
 
@@ -197,6 +209,11 @@ def _sample(
     order = numbers.sample(range(cpus), cpus)
     changes = numbers.sample(points, min(most, len(points)))
     return ByPriority(tuple(order), tuple(changes), numbers.getrandbits(32))
+
+
+def _some_early(job: ByPriority, early: list[tuple[int, Early]], numbers: random.Random) -> Job:
+    """``job`` with none, one or two loads that are done early, where that may be."""
+    return replace(job, early=tuple(numbers.sample(early, min(numbers.randrange(3), len(early)))))
 
 
 def _one_by_one(team: Team) -> list[Follow]:

@@ -10,7 +10,7 @@ from kprobesim.races.failure import Failure
 from kprobesim.races.lanes import Lanes
 from kprobesim.races.late_stores import SomeLate
 from kprobesim.races.run import Plan, Run, Stretch
-from kprobesim.races.schedule import Schedule, Slice
+from kprobesim.races.schedule import Early, Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
 from kprobesim.races.store_buffer import Pending
 from kprobesim.races.trials import Trials
@@ -19,7 +19,15 @@ __all__ = ["ByPriority", "Follow", "Job", "Outcome", "do"]
 
 
 class Job(Protocol):
-    """A run that is to be made."""
+    """A run that is to be made.
+
+    Attributes:
+        extends: Whether others are made of it, with more that is special.
+    """
+
+    @property
+    def extends(self) -> bool:
+        """See the class."""
 
     def plan(self, lanes: Lanes) -> Plan:
         """What the run is to follow."""
@@ -30,6 +38,7 @@ class Follow:
     """Run these slices, and then all to their end."""
 
     slices: tuple[Slice, ...]
+    extends: bool = True
 
     def plan(self, lanes: Lanes) -> Plan:
         """What the run is to follow."""
@@ -44,11 +53,14 @@ class ByPriority:
         order: CPUs, the most important first.
         changes: Where a CPU becomes the least important: (CPU, its instructions before).
         seed: Of what CPUs keep from each other's sight, where they do.
+        early: Loads that are done early, where that may be: their CPU, and before what.
     """
 
     order: tuple[int, ...]
     changes: tuple[tuple[int, int], ...]
     seed: int
+    early: tuple[tuple[int, Early], ...] = ()
+    extends: bool = True
 
     def plan(self, lanes: Lanes) -> Plan:
         """What the run is to follow."""
@@ -65,7 +77,8 @@ class ByPriority:
                 return
             done = lanes[cpu].executed
             mine = [step for number, step in changes if number == cpu and step > done]
-            yield Slice(cpu, mine[0] - done if mine else 0)
+            early = tuple(sorted(each for n, each in self.early if n == cpu and each.step >= done))
+            yield Slice(cpu, mine[0] - done if mine else 0, early=early)
             if late is not None:
                 late.choose(run)
             waited = waited + 1 if run.stretches[-1].why == "waits" else 0
@@ -90,6 +103,7 @@ class Outcome:
         points: Where a switch could have mattered: (CPU, its instructions before), in order.
         failures: What was wrong.
         fresh: What it used that was not known before.
+        early: Which loads could have been done earlier: their CPU, and before what.
     """
 
     slices: Sequence[Slice]
@@ -99,6 +113,7 @@ class Outcome:
     points: Sequence[tuple[int, int]]
     failures: Sequence[Failure]
     fresh: SharedPlaces | None
+    early: Sequence[tuple[int, Early]] = ()
 
 
 def do(job: Job, trials: Trials) -> Outcome:
@@ -107,6 +122,15 @@ def do(job: Job, trials: Trials) -> Outcome:
     run, known = trial.run, trials.shared
     fresh = None if trial.shared is known else trial.shared.without(known)
     pending, schedule = run.pending, trial.schedule
+    buffers = trials.lanes.buffers
+    early = () if buffers is None or not job.extends else buffers.early_loads()
     return Outcome(
-        run.slices, run.stretches, pending, schedule, trial.points, trial.failures, fresh
+        run.slices,
+        run.stretches,
+        pending,
+        schedule,
+        trial.points,
+        trial.failures,
+        fresh,
+        early,
     )

@@ -20,7 +20,7 @@ from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.order import Order
 from kprobesim.races.run import Lane, Plan, Run, Stretch
 from kprobesim.races.run_log import RunLog
-from kprobesim.races.schedule import Slice, place_check
+from kprobesim.races.schedule import Early, Slice, place_check
 from kprobesim.races.sleeping import Asleep, Sleeping
 from kprobesim.races.spinning import is_spinning
 from kprobesim.races.store_buffers import StoreBuffers
@@ -55,6 +55,8 @@ class Lanes:
     sleeping: Asleep
     buffers: StoreBuffers | None
     grace: GracePeriods | None
+    _early: list[Early]
+    _done_early: list[Early]
     _machine: System
 
     def __init__(
@@ -102,6 +104,7 @@ class Lanes:
         What a handler raises is raised; what the guest does wrong is in the result.
         """
         run = Run()
+        self._early, self._done_early = [], []
         self.log.clear()
         self._marks.clear()
         self.sleeping.reset()
@@ -154,10 +157,16 @@ class Lanes:
             raise ScheduleError(
                 f"slice {index + 1} of the schedule lets CPU {piece.cpu} run, whose calls are over"
             )
+        self._early, self._done_early = [*piece.early], []
         stretch = self._go(piece.cpu, piece.steps or _MOST, waits=not piece.steps)
         run.stretches.append(stretch)
-        check = place_check(lane.at or 0)
-        run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check))
+        check, early = place_check(lane.at or 0), tuple(self._done_early)
+        run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check, early=early))
+        if strict and early != piece.early:
+            raise ScheduleError(
+                f"the run leaves the schedule in slice {index + 1}: CPU {piece.cpu} does not load "
+                "there what it had loaded early"
+            )
         if self.buffers is not None:
             run.pending.append(self.buffers.pending())
             held = self.keep(run, piece.held) if piece.held else ()
@@ -263,7 +272,7 @@ class Lanes:
             self._spins.end_turns(waits)
             before = lane.executed
             chunk = min(_CHUNK if waits else steps, steps - (before - start))
-            over = self._run(number, chunk)
+            over = self._run_early(number, chunk) if self._early else self._run(number, chunk)
             asleep, self.sleeping.asleep = self.sleeping.asleep, False
             if asleep and self.grace is not None:
                 self.grace.rests(number)
@@ -343,6 +352,20 @@ class Lanes:
         lane.results.append(int(words[self._result]))
         self._begin(number)
         return True
+
+    def _run_early(self, number: int, most: int) -> bool:
+        """The same, up to the next load that is to be done early, or that one alone."""
+        lane, early = self.lanes[number], self._early[0]
+        if early.step > lane.executed:
+            return self._run(number, min(most, early.step - lane.executed))
+        self._early.pop(0)
+        if early.step < lane.executed or self.buffers is None:
+            return self._run(number, 1)
+        with self.buffers.early(early) as is_early:
+            over = self._run(number, 1)
+        if is_early:
+            self._done_early.append(early)
+        return over
 
     def orders(self) -> list[Order]:
         """What is ordered by wake-ups and grace periods."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from kprobesim.races.lanes import Lanes
-from kprobesim.races.run import Run
+from kprobesim.races.run import Run, Stretch
 from kprobesim.races.run_log import LaneAccess
-from kprobesim.races.schedule import Slice
+from kprobesim.races.schedule import Early, Slice
 from kprobesim.races.store_buffer import Pending
 
 __all__ = ["SomeLate", "are_late", "one_later", "seen_late"]
@@ -37,6 +37,30 @@ def one_later(
                 yield (*slices[:number], replace(piece, held=held), following)
 
 
+def one_earlier(
+    outcome_slices: Sequence[Slice],
+    stretches: Sequence[Stretch],
+    found: Iterable[tuple[int, Early]],
+    length: int,
+) -> Iterator[tuple[Slice, ...]]:
+    """The beginnings of schedules in which one load more is done early.
+
+    Args:
+        outcome_slices: Those of the run that they begin as.
+        stretches: What its CPUs did.
+        found: The loads that could have been: their CPU, and before what.
+        length: How many slices were chosen.
+    """
+    for cpu, early in found:
+        for number in range(length - 1, len(outcome_slices)):
+            piece = stretches[number]
+            if piece.cpu == cpu and piece.start <= early.step < piece.start + piece.steps:
+                before = outcome_slices[number].early
+                if not before or before[-1].step < early.step:
+                    changed = replace(outcome_slices[number], early=(*before, early))
+                    yield (*outcome_slices[:number], changed)
+
+
 def are_late(slices: Sequence[Slice], number: int) -> bool:
     """Whether other CPUs keep something back while that of slice ``number`` runs."""
     last = {piece.cpu: piece for piece in slices[:number]}
@@ -46,19 +70,29 @@ def are_late(slices: Sequence[Slice], number: int) -> bool:
 def seen_late(
     run: Run, log: Iterable[LaneAccess], symbolize: Callable[[int], str]
 ) -> tuple[str, ...]:
-    """What others saw late in ``run``: the places of the stores that were kept back.
+    """What others saw late in ``run``: stores that were kept back, loads that came before them.
 
     Args:
         run: The run.
         log: Its accesses.
         symbolize: Names the place of an instruction.
     """
-    kept = dict.fromkeys((piece.cpu, step) for piece in run.slices for step in piece.held)
-    if not kept:
+    kept = [(piece.cpu, step) for piece in run.slices for step in piece.held]
+    early = [(piece.cpu, each) for piece in run.slices for each in piece.early]
+    if not kept and not early:
         return ()
-    places = {(each.cpu, each.step): each.pc for each in log if each.is_store}
-    named = [(cpu, symbolize(places[cpu, step])) for cpu, step in kept]
-    return tuple(dict.fromkeys(f"what CPU {cpu} stores at {place}" for cpu, place in named))
+    places = {(each.cpu, each.step): each.pc for each in log}
+
+    def place(cpu: int, step: int) -> str:
+        return symbolize(places[cpu, step])
+
+    found = [f"what CPU {cpu} stores at {place(cpu, step)}" for cpu, step in kept]
+    found += [
+        f"what CPU {each.cpu} stores at {place(each.cpu, each.store)}: what CPU {cpu} loads at "
+        f"{place(cpu, each.step)} was loaded before"
+        for cpu, each in early
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 class SomeLate:

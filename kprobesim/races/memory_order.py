@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kprobesim.arch.architecture import ARM64, halves
+from kprobesim.arch.arm64.dataflow import Dataflow, dataflow
 from kprobesim.arch.arm64.ordering import ordering as _arm64
 from kprobesim.arch.ordering import Ordering
 from kprobesim.arch.x86_64.ordering import ordering as _x86_64
 from kprobesim.errors import UsageError
 
-__all__ = ["ORDERINGS", "MemoryOrder"]
+__all__ = ["DATAFLOW", "ORDERINGS", "MemoryOrder"]
 
+DATAFLOW: Mapping[str, Callable[[int], Dataflow] | None] = halves(x86_64=None, arm64=dataflow)
+"""What an instruction depends on, by its word, where loads may be done early; by architecture."""
 ORDERINGS: Mapping[str, Callable[[bytes], Ordering]] = halves(x86_64=_x86_64, arm64=_arm64)
 """What an instruction does to the order of stores, by its bytes; by architecture."""
 _MODELS = "tso", "weak"

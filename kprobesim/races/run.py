@@ -84,9 +84,9 @@ class Run:
         kept, count = list(self.slices), len(self.results)
         if self.stuck:  # they take turns for ever, also without being told to
             waits = [piece.why == "waits" for piece in self.stretches]
-            while len(kept) > 1 and waits[len(kept) - 1] and not kept[-1].steps:
+            while len(kept) > 1 and waits[len(kept) - 1] and not (kept[-1].steps or kept[-1].early):
                 kept.pop()
-        while kept and not kept[-1].steps and not kept[-1].held:
+        while kept and not (kept[-1].steps or kept[-1].held or kept[-1].early):
             before = kept[-2].cpu if len(kept) > 1 else -1
             if kept[-1].cpu != (before + 1) % count:
                 break

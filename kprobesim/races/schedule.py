@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 from kprobesim.errors import ScheduleError
 from kprobesim.schedule_text import CUT, MOST_TEXT, Numbers, pack, unpack, varints
 
-__all__ = ["MOST_TEXT", "Schedule", "Slice", "place_check"]
+__all__ = ["MOST_TEXT", "Early", "Schedule", "Slice", "place_check"]
 
 _PREFIX = "kps1:"
 _OTHERS = {
@@ -25,6 +26,25 @@ _MOST_CPUS = 8
 _MOST_STEPS = 1 << 48
 _HELD = 1 << 4
 """Beside a CPU's number: the stores that the others do not see follow."""
+_EARLY = 1 << 5
+"""Beside a CPU's number: the loads that are done early follow."""
+
+
+class Early(NamedTuple):
+    """A load that is done before a store of another CPU is seen, as if it came earlier.
+
+    Attributes:
+        step: The instructions that its CPU had executed before it since its beginning.
+        cpu: The other CPU.
+        store: The instructions that that one had executed before the store.
+    """
+
+    step: int
+    cpu: int
+    store: int
+
+    def __str__(self) -> str:
+        return f"{self.step}<{self.cpu}.{self.store}"
 
 
 @dataclass(frozen=True)
@@ -37,16 +57,19 @@ class Slice:
         check: Sixteen bits that tell where it stands then; ``None``: not known yet.
         held: Which of its stores the others do not see then, by the instructions that it had
             executed before them since its beginning; in that order.
+        early: Its loads that are done before others' stores are seen, in their order.
     """
 
     cpu: int
     steps: int = 0
     check: int | None = None
     held: tuple[int, ...] = ()
+    early: tuple[Early, ...] = ()
 
     def __str__(self) -> str:
         held = f"[{','.join(map(str, self.held))}]" if self.held else ""
-        return f"{self.cpu}:{self.steps or ''}{held}"
+        early = f"({','.join(map(str, self.early))})" if self.early else ""
+        return f"{self.cpu}:{self.steps or ''}{early}{held}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +94,8 @@ class Schedule:
     def describe(self) -> str:
         """The slices for people: ``0:12 1:`` (CPU 0 for 12 instructions, CPU 1 to its end).
 
-        ``0:12[7]``: the others do not see then what its instruction 7 has stored.
+        ``0:12[7]``: the others do not see then what its instruction 7 has stored. ``1:(5<0.9)``:
+        the load of its instruction 5 is done before what CPU 0's instruction 9 has stored is seen.
         """
         return " ".join(map(str, self.slices))
 
@@ -89,12 +113,16 @@ class Schedule:
         data += bytes(varints([self.cpus, len(self.slices)]))
         for number, piece in enumerate(self.slices, 1):
             held = _HELD if piece.held else 0
-            data += bytes(varints([piece.cpu | held, piece.steps]))
+            early = _EARLY if piece.early else 0
+            data += bytes(varints([piece.cpu | held | early, piece.steps]))
             check = 0 if piece.check is None or number % every else piece.check + 1
             data += check.to_bytes(3, "little")
             if held:
                 gaps = [b - a for a, b in zip((0, *piece.held), piece.held, strict=False)]
                 data += bytes(varints([len(gaps), *gaps]))
+            if early:
+                loads = [number for each in piece.early for number in each]
+                data += bytes(varints([len(piece.early), *loads]))
         return pack(_PREFIX, bytes(data))
 
     @classmethod
@@ -117,8 +145,15 @@ class Schedule:
             check = numbers.fixed(3)
             gaps = [numbers.take() for _ in range(numbers.take())] if cpu & _HELD else []
             held = tuple(accumulate(gaps))
-            slices.append(Slice(cpu & ~_HELD, steps, check - 1 if check else None, held))
-        bad = any(piece.cpu >= cpus or piece.steps > _MOST_STEPS for piece in slices)
+            loads = numbers.take() if cpu & _EARLY else 0
+            early = tuple(
+                Early(numbers.take(), numbers.take(), numbers.take()) for _ in range(loads)
+            )
+            place = check - 1 if check else None
+            slices.append(Slice(cpu & ~(_HELD | _EARLY), steps, place, held, early))
+        bad = any(piece.cpu >= cpus or piece.steps > _MOST_STEPS for piece in slices) or any(
+            each.cpu >= cpus for piece in slices for each in piece.early
+        )
         if not 1 <= cpus <= _MOST_CPUS or bad or not numbers.over:
             raise ScheduleError("the schedule is damaged: it speaks of CPUs that are not there")
         return cls(what, cpus, tuple(slices))

@@ -8,14 +8,21 @@ then. As CPUs only change between two runs of the engine, this is exact.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.arch.arm64.dataflow import Dataflow
 from kprobesim.arch.ordering import Ordering
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.unicorn.access_log import AccessLog, columns, unpack_record
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
+from kprobesim.races.early_loads import EarlyLoads
+from kprobesim.races.history import History
+from kprobesim.races.load_views import Effect
 from kprobesim.races.run_log import GRAIN
+from kprobesim.races.schedule import Early
 from kprobesim.races.store_buffer import Entry, Pending, StoreBuffer
 from kprobesim.sizes import PAGE
 
@@ -49,6 +56,7 @@ class StoreBuffers:
         cpus: int,
         *,
         fifo: bool,
+        dataflow: Callable[[int], Dataflow] | None = None,
     ) -> None:
         """All are empty.
 
@@ -60,6 +68,8 @@ class StoreBuffers:
             initial: What was in the RAM when a run began, by offset and size.
             cpus: How many there are.
             fifo: Whether stores are seen in program order.
+            dataflow: What an instruction depends on, by its word: loads may be done early;
+                ``None``: they are done in program order.
         """
         abi = architecture(machine.arch).abi
         sp = abi.number(abi.stack_pointer)
@@ -71,12 +81,26 @@ class StoreBuffers:
         self._orderings: dict[int, Ordering] = {}
         self._ordered: set[int] = set()  # the addresses where it is not PLAIN
         self._delayed: dict[int, bool] = {}
+        self._dataflow, self._effects = dataflow, dict[int, Effect]()
+        history = History(lambda physical, size: initial(physical - self._memory.base, size))
+        self._history = history
+        self.loads = (
+            None
+            if dataflow is None
+            else EarlyLoads(machine, log, path, history, self._effect_at, cpus)
+        )
+        self._trusts = False
         self._tracked: Collection[int] | None = ()
         self._wanted: Sequence[Steps] | None = None
         self._begin()
 
     def _begin(self) -> None:
-        self._buffers = [StoreBuffer(fifo=self._fifo, visible=self._see) for _ in range(self._cpus)]
+        self._buffers = [
+            StoreBuffer(fifo=self._fifo, visible=partial(self._see, cpu))
+            for cpu in range(self._cpus)
+        ]
+        if self.loads is not None:
+            self.loads.clear()
         self._seen: dict[int, int] = {}  # bytes that all see, by physical address
         self._over: list[Entry] = []  # what lies over them now
         self._cpu: int | None = None
@@ -94,6 +118,7 @@ class StoreBuffers:
                 not known.
         """
         self._tracked, self._wanted = places, wanted
+        self._trusts = wanted is not None
 
     def clear(self) -> None:
         """A run begins."""
@@ -160,7 +185,9 @@ class StoreBuffers:
         begun = self._initial(physical - self._memory.base, size)
         return bytes(seen.get(at, byte) for at, byte in enumerate(begun, physical))
 
-    def _see(self, entry: Entry) -> None:
+    def _see(self, cpu: int, entry: Entry) -> None:
+        if self.loads is not None:
+            self._history.see(cpu, entry.step, entry.writes)
         for physical, data in entry.writes:
             self._seen.update(zip(range(physical, physical + len(data)), data, strict=False))
 
@@ -177,13 +204,15 @@ class StoreBuffers:
         assert self._cpu is not None
         buffer, start = self._buffers[self._cpu], self._first
         self._first = len(self.path)
+        if self.loads is not None:
+            self.loads.ran(self._cpu, before, start, min(done, self._first - start), first)
         stores = self._stores(first)
         if not stores and not buffer.entries:
             return
         if self.path.full:
             buffer.drain()
             for number, unseen in stores.items():
-                self._see(Entry(0, before + number - 1, tuple(unseen), 0))
+                self._see(self._cpu, Entry(0, before + number - 1, tuple(unseen), 0))
             return
         addresses = self.path.addresses_of(start, min(start + done, self._first))
         self._look_at(addresses)
@@ -203,12 +232,40 @@ class StoreBuffers:
                 continue
             step = before + number - 1
             if wanted is not None and step not in wanted:
-                self._see(Entry(0, step, tuple(writes), 0))
+                self._see(self._cpu, Entry(0, step, tuple(writes), 0))
                 continue
-            delayed = self._delayed.get(address)
-            if delayed is None:
-                delayed = self._delayed[address] = self._delays(address)
-            buffer.store(step, writes, ordering, delayed=delayed)
+            buffer.store(step, writes, ordering, delayed=self._may_delay(address))
+
+    def early(self, early: Early) -> AbstractContextManager[bool]:
+        """Do the next instruction's loads early, in the block; gives whether that may be.
+
+        Args:
+            early: The load, and before what it is done.
+        """
+        assert self._cpu is not None
+        if self.loads is None or self.path.full:
+            return nullcontext(False)
+        return self.loads.done_early(self._cpu, early, trust=self._trusts)
+
+    def early_loads(self) -> Sequence[tuple[int, Early]]:
+        """See :meth:`.EarlyLoads.all_found`."""
+        return () if self.loads is None or self.path.full else self.loads.all_found()
+
+    def _may_delay(self, address: int) -> bool:
+        delayed = self._delayed.get(address)
+        if delayed is None:
+            delayed = self._delayed[address] = self._delays(address)
+        return delayed
+
+    def _effect_at(self, address: int) -> Effect:
+        effect = self._effects.get(address)
+        if effect is None:
+            assert self._dataflow is not None
+            code = self._code(address)
+            flow = self._dataflow(int.from_bytes(code[:4], "little"))
+            effect = Effect.of(self._ordering(code), flow, self._may_delay(address))
+            self._effects[address] = effect
+        return effect
 
     def _stores(self, first: int) -> dict[int, list[tuple[int, bytes]]]:
         """What is stored to places that are tracked, by the number of the instruction."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from kprobesim.errors import EngineError
@@ -90,6 +91,7 @@ class Trials:
         self._judges = judges
         self._data_races, self._reporter = data_races, reporter
         self.what = what
+        self._tracked: AbstractSet[int] = frozenset()
 
     def follow(self, slices: Sequence[Slice], *, strict: bool = False) -> Trial:
         """Run ``slices``, and then all to their end.
@@ -117,6 +119,9 @@ class Trials:
     def _twice(self, plan: Plan, *, strict: bool) -> Trial:
         """Run ``plan``, one run of a hundred twice, unless it is ``strict``."""
         trial = self._once(plan, strict=strict)
+        while not strict and self._knew_too_little(trial):
+            self._track(None, trial.shared)
+            trial = self._once(plan, strict=False)
         self.count += 1
         if self.count % _TWICE == 1 and not strict:
             again = self._once(plan, strict=strict)
@@ -127,13 +132,19 @@ class Trials:
                 )
         return trial
 
-    def _track(self, recorded: Sequence[Slice] | None) -> None:
+    def _knew_too_little(self, trial: Trial) -> bool:
+        """Whether something was late or early, and what it had to wait for was not looked at."""
+        special = any(piece.held or piece.early for piece in trial.run.slices)
+        return special and not trial.shared.places <= self._tracked
+
+    def _track(self, recorded: Sequence[Slice] | None, shared: SharedPlaces | None = None) -> None:
         """Say which stores may be seen late: those that were, or those to memory that is shared."""
         buffers = self.lanes.buffers
         if buffers is None:
             return
         if recorded is None:
-            buffers.track(self.shared.places, None)
+            self._tracked = (self.shared if shared is None else shared).places
+            buffers.track(self._tracked, None)
             return
         held: list[set[int]] = [set() for _ in self.names]
         for piece in recorded:

@@ -8,7 +8,6 @@ import pytest
 
 from kprobesim import CalledKernel, GuestFault
 from kprobesim.machine.trap import TrapKind
-from kprobesim.machine.unicorn.control_words import control_words
 
 
 def test_each_cpu_has_registers_of_its_own(guest: CalledKernel) -> None:
@@ -58,21 +57,3 @@ def test_a_trap_goes_to_the_cpu_that_runs(guest: CalledKernel) -> None:
             system.engine.run(system.vcpu.regs.ip, 10)
         assert caught.value.trap.kind is not TrapKind.HALT
     assert seen == [0, 1, 0]
-
-
-def test_translations_are_forgotten_where_they_differ(
-    guest: CalledKernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    system, flushes = guest.machine, list[int]()
-    monkeypatch.setattr(system.engine, "flush_tlb", lambda: flushes.append(1))
-    system.add_vcpu()
-    system.switch_to(1)  # which has not run yet
-    assert len(flushes) == 1
-    system.switch_to(0)
-    system.switch_to(1)
-    assert len(flushes) == 1
-    word = control_words(system.engine)["cr3" if guest.arch == "x86_64" else "ttbr0"]
-    word.value += 0x1000
-    system.switch_to(0)
-    system.switch_to(1)
-    assert len(flushes) == 3

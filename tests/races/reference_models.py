@@ -1,9 +1,8 @@
 """What programs of :mod:`litmus` may do: every state of an abstract machine, by plain search.
 
-Each CPU has a list of what it has stored and others do not see; a store goes in at its end, a load
-takes the CPU's own newest one or what memory has. What leaves the list, and when, is the model:
-"tso" is that of Owens, Sarkar and Sewell; "weak" lets a store leave before others to other places,
-unless a ``wmb`` stands between them or it is a release. ``None`` has no lists.
+Each CPU has a list of what it has stored and others do not see; a store goes in at its end and out
+at its front, a load takes the CPU's own newest one or what memory has: "tso", of Owens, Sarkar and
+Sewell. ``None`` has no lists. "weak" is :mod:`arm64_model`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from races.arm64_model import arm64_outcomes
 from races.litmus import PLACES, Op
 
 __all__ = ["outcomes"]
@@ -21,6 +21,8 @@ State = tuple[Any, ...]
 
 def outcomes(model: str | None, programs: list[list[Op]]) -> set[tuple[Any, ...]]:
     """Every (registers by CPU, memory) that there can be in the end."""
+    if model == "weak":
+        return arm64_outcomes(programs, in_order=True)
     begin = ((0,) * len(PLACES), tuple((0, (), ()) for _ in programs))
     seen, todo, found = {begin}, [begin], set()
     while todo:
@@ -43,12 +45,8 @@ def _steps(model: str | None, state: State, programs: list[list[Op]]) -> Iterato
         def with_cpu(new_memory: Any, *new: Any, cpu: int = cpu) -> State:
             return new_memory, (*cpus[:cpu], new, *cpus[cpu + 1 :])
 
-        for number, (kind, place, value) in enumerate(late):
-            if kind != "wmb" and _may_leave(model, late, number):
-                left = late[:number] + late[number + 1 :]
-                while left and left[0][0] == "wmb":
-                    left = left[1:]
-                yield with_cpu(_set(memory, place, value), at, loaded, left)
+        if late:
+            yield with_cpu(_set(memory, *late[0][:2]), at, loaded, late[1:])
         if at == len(programs[cpu]):
             continue
         op = programs[cpu][at]
@@ -56,29 +54,23 @@ def _steps(model: str | None, state: State, programs: list[list[Op]]) -> Iterato
             if model is None:
                 yield with_cpu(_set(memory, op.place, op.value), at + 1, loaded, late)
             else:
-                yield with_cpu(memory, at + 1, loaded, (*late, tuple(op)))
-        elif op.kind == "wmb":
-            more = (("wmb", "", 0),) if model == "weak" and late else ()
-            yield with_cpu(memory, at + 1, loaded, late + more)
-        elif op.kind == "mb":
-            if not late:
+                yield with_cpu(memory, at + 1, loaded, (*late, (op.place, op.value, op.kind)))
+        elif op.kind in ("mb", "xchg", "swp", "swpa", "swpl", "swpal"):
+            if late:
+                continue
+            if op.kind == "mb":
                 yield with_cpu(memory, at + 1, loaded, late)
-        elif op.kind == "xchg":
-            if not late:
-                old = memory[PLACES.index(op.place)]
-                new = _set(memory, op.place, op.value)
-                yield with_cpu(new, at + 1, (*loaded, old), late)
-        elif op.kind == "load" or not any(kind == "release" for kind, _, _ in late):
-            own = [value for _, place, value in late if place == op.place]
+                continue
+            old = memory[PLACES.index(op.place)]
+            yield with_cpu(_set(memory, op.place, op.value), at + 1, (*loaded, old), late)
+        elif op.kind in ("load", "acquire"):
+            if op.kind == "acquire" and any(kind == "release" for _, _, kind in late):
+                continue
+            own = [value for place, value, _ in late if place == op.place]
             value = own[-1] if own else memory[PLACES.index(op.place)]
             yield with_cpu(memory, at + 1, (*loaded, value), late)
-
-
-def _may_leave(model: str | None, late: Any, number: int) -> bool:
-    before = late[:number]
-    if model != "weak" or late[number][0] == "release":
-        return all(kind == "wmb" for kind, _, _ in before)
-    return not any(kind == "wmb" or place == late[number][1] for kind, place, _ in before)
+        else:
+            yield with_cpu(memory, at + 1, loaded, late)
 
 
 def _set(memory: Any, place: str, value: int) -> Any:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from kernel_races import KNOWN_LATE, KnownRace, load_races
+from races.arm64_model import arm64_outcomes
 from races.litmus import PLACES, Litmus
 from races.reference_models import outcomes
 
-from kprobesim import CalledKernel, ScheduleError, UsageError, call, pct, random_
+from kprobesim import CalledKernel, Kernel, ScheduleError, UsageError, call, pct, random_
 from kprobesim.races.exploring import Explore
 from kprobesim.races.schedule import Schedule, Slice
 
@@ -32,6 +33,29 @@ TESTS = {
     "own stores": ("x=1 x y", "y=1 y x"),
     "releases and acquires": ("x:=1 y?", "y:=1 x?"),
 }
+ARM64_TESTS = {
+    "message passing, loads ordered": ("x=1 wmb y=1", "y rmb x"),
+    "message passing, stores not ordered": ("x=1 y=1", "y rmb x"),
+    "message passing, by an address": ("x=1 wmb y=1", "y @x"),
+    "message passing, by a branch": ("x=1 wmb y=1", "y ctrl x"),
+    "message passing, by a branch and isb": ("x=1 wmb y=1", "y ctrl isb x"),
+    "message passing, by an isb alone": ("x=1 wmb y=1", "y isb x"),
+    "message passing, by an acquire": ("x=1 wmb y=1", "y? x"),
+    "message passing, by a lock": ("x=1 swpl:y=1", "swpa:y=2 x"),
+    "message passing, by an exchange": ("x=1 swp:y=1", "y rmb x"),
+    "store buffering with locks": ("swpal:x=1 y", "swpal:y=1 x"),
+    "load buffering with data": ("x ~y=1", "y ~x=1"),
+    "forwarded": ("x=1 wmb y=1", "y ~z=1 z x"),
+    "forwarded to an address": ("x=1 wmb y=1", "y ~z=1 z @x"),
+    "coherence of a released place": ("x=1 y:=1 y=2", "y rmb x"),
+    "S, by data": ("x=2 wmb y=1", "y ~x=1"),
+    "R with barriers": ("x=1 mb y=1", "y=2 mb x"),
+    "WRC": ("x=1", "x ~y=1", "y @x"),
+    "WRC without an address": ("x=1", "x ~y=1", "y x"),
+    "ISA2": ("x=1 wmb y=1", "y ~z=1", "z @x"),
+    "IRIW": ("x=1", "y=1", "x y", "y x"),
+    "IRIW with barriers": ("x=1", "y=1", "x rmb y", "y rmb x"),
+}
 
 
 @cache
@@ -44,6 +68,13 @@ def test_programs_do_what_their_model_allows(guest: CalledKernel, name: str) -> 
     litmus = Litmus(guest, TESTS[name])
     for model in MODELS[guest.arch]:
         assert litmus.outcomes(model) == outcomes(model, litmus.programs), model
+
+
+@pytest.mark.parametrize("name", ARM64_TESTS)
+def test_loads_come_early_where_nothing_holds_them(name: str) -> None:
+    litmus = Litmus(Kernel.sample("arm64"), ARM64_TESTS[name])
+    assert litmus.outcomes("weak") == outcomes("weak", litmus.programs)
+    assert outcomes("weak", litmus.programs) <= arm64_outcomes(litmus.programs)
 
 
 def test_without_a_model_all_see_all_at_once(guest: CalledKernel) -> None:

@@ -201,9 +201,14 @@ class AccessLog:
         """Forget what was noted."""
         self._words[0], self._words[4] = self._start, 0
 
-    def records(self, first: int = 0) -> bytes:
+    def forget_from(self, first: int) -> None:
+        """Forget what was noted from number ``first`` on."""
+        self._words[0] = self._start + first * RECORD
+
+    def records(self, first: int = 0, end: int | None = None) -> bytes:
         """A copy of what was noted from number ``first`` on, for :func:`read_records`."""
-        return bytes(memoryview(self._records)[first * RECORD : len(self) * RECORD])
+        end = len(self) if end is None else end
+        return bytes(memoryview(self._records)[first * RECORD : end * RECORD])
 
 
 def read_records(records: bytes | memoryview) -> Iterator[Access]:

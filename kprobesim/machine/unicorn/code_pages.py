@@ -121,6 +121,12 @@ class CodePages:
             self._drop(self._handle, self._ram + offset, self._ram + last + 1)
             self.written = True
 
+    def reset_by(self, function: int) -> None:
+        """Call ``function`` for ``tlb_reset_dirty()``, in all engines of this architecture."""
+        interposed = _interposed(self._suffix)
+        assert interposed is not None
+        interposed.reset_by(function)
+
     def flushed(self) -> None:
         """All that was translated has been dropped."""
         if self.exact:
@@ -207,6 +213,9 @@ class _Interposed:
         # Of several finalizers the last is called first: the CPU's own closes the engine.
         weakref.finalize(uc, entry.leave).atexit = False
         return entry
+
+    def reset_by(self, function: int) -> None:
+        self._words[WORDS.index("reset_dirty")] = function
 
     def _find_cpu(self, uc: RawCpu) -> int:
         """Where the engine's CPU is: what is given to ``tlb_flush()`` when its TLB is flushed."""

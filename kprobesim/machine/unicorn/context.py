@@ -47,6 +47,11 @@ class Context:
             raise EngineError("Unicorn's context is not as expected; is this a new version of it?")
         return self._address + whole - size, size
 
+    @property
+    def registers_address(self) -> int:
+        """Where :attr:`registers` are."""
+        return self._place()[0]
+
     def word(self, offset: int) -> ctypes.c_uint64:
         """The word that many bytes from the start of :attr:`registers`, live."""
         return ctypes.c_uint64.from_address(self._place()[0] + offset)

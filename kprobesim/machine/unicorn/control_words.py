@@ -29,7 +29,7 @@ from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.learned import learned
 from kprobesim.sizes import MASK64
 
-__all__ = ["control_words", "offsets", "translation_words"]
+__all__ = ["control_words", "offsets", "translation_offsets"]
 
 _MARKS = 0x1234_5000, 0x0765_4000  # an address of a page table, or of anything else
 _SCTLR_MARKS = 0x30D0_0800, 0x30D0_0804  # RES1, without and with C; no MMU
@@ -129,13 +129,16 @@ def control_words(engine: Engine) -> dict[str, ctypes.c_uint64]:
     }
 
 
-def translation_words(engine: Engine) -> tuple[tuple[ctypes.c_uint64, int], ...]:
-    """Those that say, with what is in memory, what a virtual address means; live, and a mask.
+def translation_offsets(arch: str) -> tuple[tuple[int, int], ...]:
+    """Those that say, with what is in memory, what a virtual address means.
 
     On x86-64 with PAE, as in any kernel that has several CPUs: Linux sets PSE on the first alone.
 
     Rights are not among them that Unicorn's TLB tells apart by itself: of a privilege level, of
     PSTATE.PAN and of EFLAGS.AC.
+
+    Returns:
+        The bytes from the first general register to each, and a mask.
     """
-    words = control_words(engine)
-    return tuple((words[name], mask) for name, mask in _TRANSLATION[engine.arch].items())
+    places = offsets(arch)
+    return tuple((places[name], mask) for name, mask in _TRANSLATION[arch].items())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from kprobesim.arch.architecture import halves
@@ -45,6 +45,7 @@ _REMOVE_CACHE = numbers.UC_CTL_IO_WRITE << 30 | 2 << 26 | numbers.UC_CTL_TB_REMO
 _HALTS = halves(x86_64=b"\xf4", arm64=b"\x7f\x20\x03\xd5")  # hlt, wfi
 _NOWHERE = 1 << 36  # a physical address where no board has anything
 
+_MARK = 0x5AFE_0F15_7A65_0000  # a value of the first register that nothing else has
 _NEVER = ctypes.CFUNCTYPE(ctypes.c_bool)
 
 _u64 = ctypes.c_uint64
@@ -359,6 +360,18 @@ class Engine(NamedRegisters):
         """Unicorn's, to which the bytes of :meth:`read_registers` belong."""
         number = self._lib.uc_version(None, None)
         return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}"
+
+    @cached_property
+    def registers_address(self) -> int:
+        """Where the struct of :meth:`read_registers` is inside Unicorn, live."""
+        self.words[0], kept = _MARK, self.words[0]
+        registers = self.read_registers()
+        address = ctypes.addressof(self.words) - registers.find(_MARK.to_bytes(8, "little"))
+        found = ctypes.string_at(address, len(registers)) == registers
+        self.words[0] = kept
+        if not found:
+            raise EngineError("cannot find all registers inside Unicorn; is this a new version?")
+        return address
 
     def read_registers(self) -> bytes:
         """The struct that holds all registers."""

@@ -16,10 +16,12 @@ from kprobesim.machine.unicorn import (
     coverage_code,
     dispatch_code,
     executions,
+    flush_code,
     intercepts_code,
     recording_code,
     spin_code,
     store_code,
+    switch_code,
 )
 from kprobesim.machine.unicorn.host_code import assemble
 from kprobesim.machine.unicorn.store_code import CODE, ENTRY, WORDS
@@ -60,6 +62,8 @@ MODULES = [
     executions,
     intercepts_code,
     spin_code,
+    flush_code,
+    switch_code,
 ]
 
 

@@ -1,0 +1,202 @@
+"""``EarlyLoads``: loads that a CPU does before it should, as if ``smp_rmb()`` were missing.
+
+A CPU executes in order, so a load that is done early is one that reads what memory was before: it
+is executed once to see where it loads from, these bytes are put back to what they were before a
+store of another CPU, and it is executed again. How far back is what :class:`LoadViews` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from kprobesim.machine.unicorn.access_log import AccessLog, columns, read_records
+from kprobesim.machine.unicorn.every_instruction import EveryInstruction
+from kprobesim.races.history import History
+from kprobesim.races.load_views import Effect, LoadViews, Touch
+from kprobesim.races.schedule import Early
+
+if TYPE_CHECKING:
+    from kprobesim.machine.machine import Machine
+
+__all__ = ["REGISTERS", "EarlyLoads"]
+
+REGISTERS = 72
+"""As many as :mod:`kprobesim.arch.arm64.dataflow` has bits for."""
+
+_MOST_ADDRESSES = 2  # registers; an instruction that is not known has all
+
+
+class _Part(NamedTuple):
+    """A while in which one CPU has run."""
+
+    before: int  # its instructions before
+    path: int  # the number of the first one in the path
+    steps: int
+    first: int  # its first access in the log
+    end: int
+    now: int  # what all had seen when it began
+    early: int | None  # the time of the memory that it loads from
+
+
+class EarlyLoads:
+    """Those of all CPUs in one guest.
+
+    Attributes:
+        history: What all have seen; whoever owns this fills it.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        log: AccessLog,
+        path: EveryInstruction,
+        history: History,
+        effect_at: Callable[[int], Effect],
+        cpus: int,
+    ) -> None:
+        """Nothing has run yet.
+
+        Args:
+            machine: The guest's.
+            log: The accesses of a run.
+            path: Its instructions.
+            history: What all see.
+            effect_at: What the instruction at an address does.
+            cpus: How many CPUs there are.
+        """
+        self._machine, self._log, self._path = machine, log, path
+        self.history, self._effect_at, self._cpus = history, effect_at, cpus
+        self._context = machine.engine.new_context()
+        self._pc = machine.engine.layout.pc
+        self.clear()
+
+    def clear(self) -> None:
+        """A run begins."""
+        self.history.clear()
+        numbers = range(self._cpus)
+        self._views = [LoadViews(cpu, self.history, REGISTERS) for cpu in numbers]
+        self._parts: list[list[_Part]] = [[] for _ in numbers]
+        self._walked = [0 for _ in numbers]
+        self._found: list[list[Early]] = [[] for _ in numbers]
+        self._time: int | None = None
+
+    def ran(self, cpu: int, before: int, path: int, steps: int, first: int) -> None:
+        """A CPU has run.
+
+        Args:
+            cpu: Its number.
+            before: Its instructions before.
+            path: The number of the first one in the path.
+            steps: How many they are.
+            first: The number of the first access in the log.
+        """
+        part = _Part(before, path, steps, first, len(self._log), self.history.now, self._time)
+        self._parts[cpu].append(part)
+
+    @contextmanager
+    def done_early(self, cpu: int, early: Early, *, trust: bool) -> Iterator[bool]:
+        """The next instruction, which runs in the block, loads early.
+
+        Args:
+            cpu: Whose it is.
+            early: Which load it is, and before which store of another CPU it is done.
+            trust: Whether it is known that the CPU may do so.
+
+        Yields:
+            Whether it does: it loads, and nothing forbids it.
+        """
+        touches = self._look_ahead()
+        time = self._time_before(cpu, early, touches, trust)
+        if time is None:
+            yield False
+            return
+        memory = self._machine.memory
+        kept: list[tuple[slice, bytes]] = []
+        for physical, size, _ in touches:
+            at = slice(physical - memory.base, physical - memory.base + size)
+            kept.append((at, bytes(memory.ram[at])))
+            memory.ram[at] = self.history.read(physical, size, time)
+        self._time = time
+        try:
+            yield True
+        finally:
+            self._time = None
+            for at, data in kept:
+                memory.ram[at] = data
+
+    def all_found(self) -> list[tuple[int, Early]]:
+        """Of the run so far, each load that could have been done earlier: its CPU, and before what.
+
+        In the order of each CPU; of one load the newest store comes last.
+        """
+        for cpu in range(self._cpus):
+            self._walk(cpu)
+        return [(cpu, early) for cpu, found in enumerate(self._found) for early in found]
+
+    def _look_ahead(self) -> Sequence[Touch]:
+        """Where the next instruction loads from; nothing if it does anything else."""
+        effect = self._effect_at(self._machine.words[self._pc])
+        if not effect.early or not effect.loaded or len(effect.addresses) > _MOST_ADDRESSES:
+            return ()
+        engine, log, path = self._machine.engine, self._log, self._path
+        first, noted, at = len(log), len(path), self._machine.words[self._pc]
+        self._context.save()
+        try:
+            engine.run(at, 1)
+            touches = [
+                Touch(each.physical, each.size, each.is_store)
+                for each in read_records(log.records(first))
+            ]
+            alone = len(path) == noted + 1 and path.address(noted) == at
+        finally:
+            log.forget_from(first)
+            while len(path) > noted:
+                path.drop_last(path.address(len(path) - 1))
+            self._context.restore()
+        memory = self._machine.memory
+        inside = all(memory.base <= each.physical for each in touches) and all(
+            each.physical + each.size <= memory.base + len(memory.ram) for each in touches
+        )
+        plain = alone and inside and not any(each.is_store for each in touches)
+        return touches if plain else ()
+
+    def _time_before(
+        self, cpu: int, early: Early, touches: Sequence[Touch], trust: bool
+    ) -> int | None:
+        """The time of the memory that is loaded; ``None``: it may not be loaded early."""
+        time = self.history.time_of(early.cpu, early.store)
+        if not touches or not time:
+            return None
+        if not trust:
+            self._walk(cpu)
+            effect = self._effect_at(self._machine.words[self._pc])
+            allowed = self._views[cpu].may_come_before(effect, touches, self.history.now)
+            if time not in {store.time for store in allowed}:
+                return None
+        return time - 1
+
+    def _walk(self, cpu: int) -> None:
+        """Follow what the CPU did since the last time."""
+        parts, views, found = self._parts[cpu], self._views[cpu], self._found[cpu]
+        for part in parts[self._walked[cpu] :]:
+            self._walk_part(cpu, part, views, found)
+        self._walked[cpu] = len(parts)
+
+    def _walk_part(self, cpu: int, part: _Part, views: LoadViews, found: list[Early]) -> None:
+        touches: dict[int, list[Touch]] = {}
+        accesses = zip(*columns(self._log.records(part.first, part.end)), strict=True)
+        for number, physical, size, is_store in accesses:
+            touches.setdefault(number, []).append(Touch(physical, size, bool(is_store)))
+        addresses = self._path.addresses_of(part.path, part.path + part.steps)
+        for number, pc in enumerate(addresses, 1):
+            here = touches.get(number, ())
+            effect = self._effect_at(pc)
+            if not here and not effect.ordering and views.knows_nothing:
+                continue
+            step = part.before + number - 1
+            if here and part.now and part.early is None:
+                for store in views.may_come_before(effect, here, part.now):
+                    found.append(Early(step, store.cpu, store.step))
+            views.executed(effect, step, here, part.now, part.early)
