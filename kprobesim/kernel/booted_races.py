@@ -13,6 +13,7 @@ from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.kernel.booted_judge import BootedJudge
 from kprobesim.kernel.booted_lanes import BootedLanes
 from kprobesim.races.access_kinds import AccessKinds
+from kprobesim.races.barriers import Barriers
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.run import Lane
@@ -92,13 +93,19 @@ class BootedRaces:
             running = BootedLanes(board, lanes, callers)
             stack.enter_context(running.log)
             judge = stack.enter_context(BootedJudge(kernel, plan, invariant))
-            races = self._data_races(board.cpus, every=data_races == "all") if data_races else None
+            races = barriers = None
+            if data_races:
+                races = self._data_races(board.cpus, every=data_races == "all")
+                if self._kinds.weak:
+                    barriers = Barriers(board.machine, kernel.symbols, running.log)
+                    stack.enter_context(barriers)
 
             def reset() -> None:
                 kernel.restore_state(state)
                 judge.begin()
 
-            trials = Trials(running, reset, [judge], self._what(plan, lanes), data_races=races)
+            what = self._what(plan, lanes)
+            trials = Trials(running, reset, [judge], what, races, barriers=barriers)
             return trials, stack.pop_all()
 
     def _lane(self, name: str, calls: Sequence[PlannedCall], stack: ExitStack) -> Lane:
@@ -128,7 +135,9 @@ class BootedRaces:
 
     def _data_races(self, cpus: int, *, every: bool) -> DataRaces:
         machine = self._kernel.machine
-        return DataRaces(self._kinds, cpus, machine.symbolize, self._place, every=every)
+        return DataRaces(
+            self._kinds, cpus, machine.symbolize, self._place, machine.memory, every=every
+        )
 
     @cached_property
     def _kinds(self) -> AccessKinds:

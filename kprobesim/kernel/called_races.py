@@ -13,6 +13,7 @@ from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.source_lines import SourceLines, open_source_lines
 from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.races.access_kinds import AccessKinds
+from kprobesim.races.barriers import Barriers
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure
 from kprobesim.races.freeing import Freeing
@@ -119,10 +120,20 @@ class CalledRaces:
                 stack.enter_context(running.buffers.path)
             stack.callback(kernel.restore_state, state)
             judge = _Judge(kernel, plan, invariant)
-            races = None
+            races = barriers = None
             if data_races:
-                place, every = self._places.physical_name, data_races == "all"
-                races = DataRaces(self._kinds, len(lanes), machine.symbolize, place, every=every)
+                places, every = self._places, data_races == "all"
+                races = DataRaces(
+                    self._kinds,
+                    len(lanes),
+                    machine.symbolize,
+                    places.physical_name,
+                    machine.memory,
+                    every=every,
+                )
+                if self._kinds.weak:
+                    log = running.log
+                    barriers = stack.enter_context(Barriers(machine, kernel.symbols, log))
             trials = Trials(
                 running,
                 lambda: kernel.restore_state(state),
@@ -130,6 +141,7 @@ class CalledRaces:
                 self._what(plan, lanes, memory),
                 data_races=races,
                 reporter=self._reporter(debug),
+                barriers=barriers,
             )
             return trials, stack.pop_all()
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from kprobesim.arch.architecture import halves
+from kprobesim.arch.architecture import ARM64, halves
+from kprobesim.arch.arm64.ordering import ordering
+from kprobesim.arch.ordering import Ordering
 from kprobesim.races.freeing import FREES
 from kprobesim.why.decode import Code
 from kprobesim.why.instruction import Insn, Kind, Memory, Register
@@ -38,6 +40,12 @@ class How:
     """Of a lock's own function: what it does is what orders others."""
     FREES = 32
     """Of what frees memory: nobody may use meanwhile what it stores to."""
+    RELEASE = 64
+    """A store that is seen behind all that its CPU has stored before: on x86-64 each is."""
+    ACQUIRE = 128
+    """A load that all behind it waits for, by its instruction or a barrier: somebody means it."""
+    FENCE = 256
+    """A barrier between earlier and later stores."""
 
 
 class Update(Enum):
@@ -70,7 +78,11 @@ _NEAR = 512  # bytes of code between a load and the store of what became of it
 
 
 class AccessKinds:
-    """The instructions of one guest, each looked at once."""
+    """The instructions of one guest, each looked at once.
+
+    Attributes:
+        weak: Whether others may see two stores in another order than that in which they were made.
+    """
 
     def __init__(
         self,
@@ -85,6 +97,7 @@ class AccessKinds:
             read: Its memory, by virtual address and size.
             function_at: The name of the function at an address.
         """
+        self.weak = arch == ARM64.name
         self._code = Code(arch, read)
         self._kind = _KIND[arch]
         self._read, self._function_at = read, function_at
@@ -99,7 +112,7 @@ class AccessKinds:
             known = How.PLAIN if insn is None else self._kind(insn, self._read(pc, insn.size))
             name = self._function_at(pc)
             if _LOCK_FUNCTIONS.match(name):
-                known |= How.LOCKS
+                known |= How.LOCKS | How.RELEASE
             elif _COPIES.match(name):
                 known |= How.MANY
             elif name.partition(".")[0] in FREES:
@@ -170,12 +183,20 @@ _UPDATES = frozenset(
 )
 
 
-def _kind_arm64(insn: Insn, _raw: bytes) -> int:
-    name = insn.mnemonic
+_ORDERS = (
+    (Ordering.RELEASE | Ordering.FULL, How.RELEASE),
+    (Ordering.ACQUIRE | Ordering.ACQUIRE_PC | Ordering.LOADS | Ordering.FULL, How.ACQUIRE),
+    (Ordering.STORES | Ordering.FULL, How.FENCE),
+)
+
+
+def _kind_arm64(insn: Insn, raw: bytes) -> int:
+    name, order = insn.mnemonic, ordering(raw)
+    how = sum(bit for orderings, bit in _ORDERS if order & orderings)
     if _EXCLUSIVE.match(name) or _LSE.match(name):
-        return How.ATOMIC
+        return how | How.ATOMIC
     operand = insn.text.partition(" ")[2].lstrip("{ ")
-    return How.MANY if re.match(r"[vqd]\d", operand) and name[:2] in ("ld", "st") else How.PLAIN
+    return how | How.MANY if re.match(r"[vqd]\d", operand) and name[:2] in ("ld", "st") else how
 
 
 _KIND: Mapping[str, Callable[[Any, bytes], int]] = halves(x86_64=_kind_x86, arm64=_kind_arm64)

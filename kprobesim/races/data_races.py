@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from kprobesim.errors import GuestMemoryError
+from kprobesim.machine.memory import HostAccess
 from kprobesim.races.access_kinds import AccessKinds, How
 from kprobesim.races.failure import Failure
 from kprobesim.races.happens_before import Conflict, HappensBefore
@@ -16,6 +18,7 @@ __all__ = ["KIND", "DataRaces"]
 
 KIND = "data race"
 """Of such a failure."""
+_OBJECT = 4096  # bytes of one that a pointer leads to, at most
 _MOST = 16  # different ones of one run
 
 
@@ -33,6 +36,7 @@ class DataRaces:
         cpus: int,
         symbolize: Callable[[int], str],
         place: Callable[[int], str],
+        memory: HostAccess,
         *,
         every: bool = False,
     ) -> None:
@@ -43,10 +47,12 @@ class DataRaces:
             cpus: How many CPUs run.
             symbolize: Names the place of an instruction.
             place: Names a physical address of data.
+            memory: The guest's.
             every: Also tell of accesses that may be marked.
         """
         self._search = HappensBefore(kinds, cpus)
         self._symbolize, self._place, self._every = symbolize, place, every
+        self._memory = memory
         self._messages: dict[tuple[str, int], str] = {}
 
     def failures(
@@ -67,6 +73,11 @@ class DataRaces:
         found: dict[str, Failure] = {}
         for conflict in self._search.conflicts(log, shared, orders, every=self._every):
             first, second = conflict.first, conflict.second
+            if conflict.what == "unordered" and conflict.leads:
+                if any(self._leads(pointer, second.physical) for pointer in conflict.leads):
+                    conflict = conflict._replace(what="early")
+                elif not self._every:
+                    continue
             alike = f"{conflict.what} {min(first.pc, second.pc):x} {max(first.pc, second.pc):x}"
             if alike not in found:
                 message = self._message(conflict, alike)
@@ -77,6 +88,14 @@ class DataRaces:
                     break
         return list(found.values())
 
+    def _leads(self, pointer: int, physical: int) -> bool:
+        """Whether ``pointer`` may be one to an object that ``physical`` is in."""
+        try:
+            start = self._memory.physical(pointer, 1)[0][0]
+        except GuestMemoryError:
+            return False
+        return 0 <= physical - start < _OBJECT
+
     def _message(self, conflict: Conflict, alike: str) -> str:
         first, second = conflict.first, conflict.second
         key = alike, max(first.physical, second.physical)
@@ -86,6 +105,8 @@ class DataRaces:
             one, two = (f"{_verb(seen)} in {self._symbolize(seen.pc)}" for seen in both)
             what = self._place(key[1])
             message = f"{one} and {two}, both of {what}, and nothing orders them"
+            if conflict.what == "early":
+                message = f"{one} and {two}, both of {what}: no barrier lies behind the store"
             if conflict.what == "lost update":
                 message = f"an update of {what} is lost: {one} and {two}, and nothing orders them"
             self._messages[key] = message

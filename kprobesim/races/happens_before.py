@@ -10,7 +10,9 @@ number of its newest access in the run's log.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 from kprobesim.machine.unicorn.access_log import unpack_record
@@ -19,6 +21,7 @@ from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.seen import Seen
 from kprobesim.races.sequences import Sequences
+from kprobesim.sizes import MASK64
 
 __all__ = ["Conflict", "HappensBefore"]
 
@@ -32,7 +35,10 @@ class Conflict(NamedTuple):
         first: Which came first in this run.
         second: The other one.
         what: "lost update", "torn" (one is not atomic), "freed" (one frees what the other one
-            uses), or "unordered" (both may be marked).
+            uses), "early" (the second CPU has seen a later store of the first one, and no barrier
+            lies between both), or "unordered" (both may be marked).
+        leads: Of what is unordered, but for a barrier: what the second CPU has loaded that the
+            first one has stored later, and that may be a pointer.
         between: Of a lost update: the load whose value is outdated by the first one.
     """
 
@@ -40,19 +46,19 @@ class Conflict(NamedTuple):
     second: Seen
     what: str
     between: Seen | None = None
+    leads: tuple[int, ...] = ()
 
 
 class _Place:
     """What is known of eight bytes."""
 
-    __slots__ = ("clock", "last", "loads", "mask", "owner", "value")
+    __slots__ = ("clocks", "last", "loads", "owner", "value")
 
     def __init__(self, owner: int) -> None:
         self.owner = owner  # the only CPU that has used it so far; -1: there are more
         self.last: dict[tuple[int, int, int, bool], Seen] = {}
         self.loads: dict[int, Seen] = {}
-        self.clock: list[int] | None = None
-        self.mask = 0
+        self.clocks: dict[int, list[int]] = {}  # by mask: what who loads these bytes learns
         self.value: tuple[int, int] | None = None  # mask and what was stored last
 
 
@@ -98,8 +104,16 @@ class _Run:
 
     def __init__(self, kinds: AccessKinds, cpus: int, every: bool) -> None:
         self._kinds, self._every = kinds, every
-        self._clocks = [[-1] * cpus for _ in range(cpus)]
-        self._before = [[-1] * cpus for _ in range(cpus)]  # of the atomic instruction that runs
+        # Of each CPU, what of each other one's comes before: all accesses, as far as loads show it;
+        # behind them, where stores may be seen in another order, its stores, as barriers say.
+        width = 2 * cpus if kinds.weak else cpus
+        self._stores = width - cpus
+        self._clocks = [[-1] * width for _ in range(cpus)]
+        self._before = [[-1] * width for _ in range(cpus)]  # of the atomic instruction that runs
+        self._fences = [-1] * cpus  # its newest access that a barrier lies behind
+        # What of each other CPU's stores it believes to come before, since it has acquired it.
+        self._believed = [[-1] * cpus for _ in range(cpus)]
+        self._pointers: list[dict[int, None]] = [{} for _ in range(cpus)]
         self._places: dict[int, _Place] = {}
 
     def look(
@@ -109,7 +123,9 @@ class _Run:
         orders: Iterable[Order],
     ) -> Iterator[Conflict]:
         records, at = log.records, self._kinds.at
-        waiting = _Waiting(orders, self._clocks)
+        waiting = _Waiting(orders, self._clocks, self._stores)
+        if self._stores:
+            waiting.add(log.barriers, self._barrier)
         for index, cpu, step in shared:
             if waiting.next <= index:
                 waiting.come_to(index)
@@ -143,41 +159,64 @@ class _Run:
             self._release(seen, place, mask)
         elif whole:
             self._before[cpu] = mine[:]
-            self._acquire(mine, place)
+            self._acquire(seen, mine, place, mask)
         else:
             if not alone:
                 yield from self._against(seen, place, mask, mine)
-                self._acquire(mine, place)
+                self._acquire(seen, mine, place, mask)
             place.loads[cpu] = seen
-        mine[cpu] = index
+        mine[cpu] = mine[cpu + self._stores] = index
         if (seen.is_store and changes) or not whole:
             place.last[cpu, mask, how, seen.is_store] = seen
 
-    def _acquire(self, mine: list[int], place: _Place) -> None:
-        if place.clock is not None:
-            _join(mine, place.clock)
+    def _acquire(self, seen: Seen, mine: list[int], place: _Place, mask: int) -> None:
+        for stored, clock in place.clocks.items():
+            if stored & mask:
+                _join(mine, clock)
+                if self._stores:
+                    if seen.how & How.ACQUIRE:
+                        _join(self._believed[seen.cpu], clock[: self._stores])
+                    if place.value is not None and seen.size == _WORD:
+                        self._pointers[seen.cpu][place.value[1] & MASK64] = None
+
+    def _barrier(self, cpu: int, pc: int, before: int) -> None:
+        """A CPU comes to a barrier."""
+        how = self._kinds.at(pc)
+        if how & How.FENCE:
+            self._fences[cpu] = before
+        if how & How.ACQUIRE:
+            self._believed[cpu] = self._clocks[cpu][: self._stores]
 
     def _release(self, seen: Seen, place: _Place, mask: int) -> None:
         clock = self._clocks[seen.cpu][:]
-        clock[seen.cpu] = seen.number
-        if place.clock is not None and place.mask & ~mask:
-            _join(clock, place.clock)
-        place.clock, place.mask = clock, place.mask | mask
+        clock[seen.cpu] = clock[seen.cpu + self._stores] = seen.number
+        if self._stores and not seen.how & How.RELEASE:
+            clock[seen.cpu + self._stores] = self._fences[seen.cpu]
+        clocks = place.clocks
+        if len(clocks) > (mask in clocks):
+            for stored in [stored for stored in clocks if not stored & ~mask]:
+                del clocks[stored]
+        clocks[mask] = clock
         place.value = mask, seen.value
 
     def _against(
         self, seen: Seen, place: _Place, mask: int, known: Sequence[int]
     ) -> Iterator[Conflict]:
+        stores = self._stores
         for (cpu, other_mask, _how, is_store), other in place.last.items():
             if (
                 cpu != seen.cpu
-                and other.number > known[cpu]
+                and other.number > known[cpu + stores if is_store else cpu]
                 and mask & other_mask
                 and (is_store or seen.is_store)
             ):
-                what = _judge(other, seen)
-                if what in ("torn", "freed") or (what and self._every):
-                    yield Conflict(other, seen, what)
+                what, leads = _judge(other, seen), tuple[int, ...]()
+                if what == "unordered" and other.number <= known[cpu]:
+                    leads = (*self._pointers[seen.cpu],)
+                    if other.number <= self._believed[seen.cpu][cpu]:
+                        what = "early"
+                if what and (what != "unordered" or self._every or leads):
+                    yield Conflict(other, seen, what, leads=leads)
 
     def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
         """Between the load that a plain store is made of and itself another CPU has stored."""
@@ -190,7 +229,7 @@ class _Run:
                 cpu != seen.cpu
                 and is_store
                 and other.number > load.number
-                and other.number > known[cpu]
+                and other.number > known[cpu + self._stores]
                 and mask & other_mask
                 and not how & How.LOCKS
             ):
@@ -200,17 +239,37 @@ class _Run:
 
 
 class _Waiting:
-    """Orders that are still to come.
+    """What is still to come that is no access.
 
     Attributes:
         next: Before which access the next thing happens.
     """
 
-    def __init__(self, orders: Iterable[Order], clocks: Sequence[list[int]]) -> None:
-        events = [(order.since, 0, order) for order in orders]
-        events += [(order.at, 1, order) for _, _, order in events]
-        self._events = sorted(events, reverse=True)
-        self._clocks, self._known = clocks, dict[Order, list[int]]()
+    def __init__(self, orders: Iterable[Order], clocks: Sequence[list[int]], stores: int) -> None:
+        """Nothing has come yet.
+
+        Args:
+            orders: What orders besides accesses.
+            clocks: Of the CPUs, live.
+            stores: Where in a clock stores begin.
+        """
+        self._clocks, self._stores = clocks, stores
+        self._known: dict[Order, list[int]] = {}
+        self._events: list[tuple[int, int, Callable[[int], None]]] = []
+        for order in orders:
+            self._events.append((order.since, 0, partial(self._begin, order)))
+            self._events.append((order.at, 1, partial(self._end, order)))
+        self._sort()
+
+    def add(
+        self, barriers: Iterable[tuple[int, int, int]], come: Callable[[int, int, int], None]
+    ) -> None:
+        """Call ``come`` where CPUs come to barriers: with the CPU, the pc and the place."""
+        self._events += [(at, 2, partial(come, cpu, pc)) for at, cpu, pc in barriers]
+        self._sort()
+
+    def _sort(self) -> None:
+        self._events.sort(key=itemgetter(0, 1), reverse=True)
         self._tell()
 
     def _tell(self) -> None:
@@ -219,13 +278,17 @@ class _Waiting:
     def come_to(self, index: int) -> None:
         """Access number ``index`` comes next."""
         while self.next <= index:
-            before, is_over, order = self._events.pop()
-            if is_over:
-                _join(self._clocks[order.target], self._known[order])
-            else:
-                known = self._known[order] = self._clocks[order.source][:]
-                known[order.source] = max(known[order.source], before - 1)
+            before, _, happens = self._events.pop()
+            happens(before)
             self._tell()
+
+    def _begin(self, order: Order, before: int) -> None:
+        known = self._known[order] = self._clocks[order.source][:]
+        for at in {order.source, order.source + self._stores}:
+            known[at] = max(known[at], before - 1)
+
+    def _end(self, order: Order, _before: int) -> None:
+        _join(self._clocks[order.target], self._known[order])
 
 
 def _join(mine: list[int], other: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from kprobesim.machine.unicorn.access_log import RECORD, columns, read_records
+from kprobesim.machine.unicorn.access_log import RECORD, columns, marks, read_records, unpack_record
 
 __all__ = ["GRAIN", "LaneAccess", "RunLog"]
 
@@ -78,6 +78,24 @@ class RunLog:
     def columns(self) -> tuple[list[int], list[int], bytes, bytes]:
         """Of all accesses: the numbers, physical addresses, sizes, and which are stores."""
         return columns(self.records)
+
+    @cached_property
+    def pcs(self) -> set[int]:
+        """The addresses of all instructions that have accessed anything."""
+        return {*memoryview(self.records).cast("Q")[1 :: RECORD // 8].tolist()}
+
+    @cached_property
+    def barriers(self) -> list[tuple[int, int, int]]:
+        """The barriers that were noted: number in the log, whose, and the instruction's address."""
+        found = marks(self.records)
+        parts = iter(self.parts)
+        cpu, _, _, end = next(parts, (0, 0, 0, 0))
+        told = []
+        for at in found:
+            while at >= end:
+                cpu, _, _, end = next(parts)
+            told.append((at, cpu, unpack_record(self.records, at)[0]))
+        return told
 
     @cached_property
     def words(self) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from kprobesim.errors import EngineError
+from kprobesim.races.barriers import Barriers
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes
@@ -72,6 +73,7 @@ class Trials:
         what: int,
         data_races: DataRaces | None = None,
         reporter: Reporter | None = None,
+        barriers: Barriers | None = None,
     ) -> None:
         """Nothing has run yet.
 
@@ -82,6 +84,7 @@ class Trials:
             what: The checksum of what is run.
             data_races: Finds those of each run.
             reporter: Looks closer at failures.
+            barriers: Has them noted, where an architecture's matter to ``data_races``.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -89,7 +92,7 @@ class Trials:
         self.count = 0
         self._reset = reset
         self._judges = judges
-        self._data_races, self._reporter = data_races, reporter
+        self._data_races, self._reporter, self._barriers = data_races, reporter, barriers
         self.what = what
         self._tracked: AbstractSet[int] = frozenset()
 
@@ -152,10 +155,8 @@ class Trials:
         buffers.track(None, held)
 
     def _once(self, plan: Plan, *, strict: bool) -> Trial:
-        self._reset()
-        run = self.lanes.run(plan, strict=strict)
+        run, log = self._run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
-        log = self.lanes.run_log()
         known = self.shared.learn(log)
         shared = known.accesses(log)
         failure = failure_of_run(run, schedule, self.names)
@@ -173,6 +174,15 @@ class Trials:
             points += self.lanes.buffers.waits
         points = list(dict.fromkeys(points))
         return Trial(run, schedule, log, points, failures, known)
+
+    def _run(self, plan: Plan, *, strict: bool) -> tuple[Run, RunLog]:
+        """Once more, if it came to barriers that nobody knew of."""
+        while True:
+            self._reset()
+            run = self.lanes.run(plan, strict=strict)
+            log = self.lanes.run_log()
+            if self._barriers is None or not self._barriers.learn(log):
+                return run, log
 
     def fingerprint(self) -> tuple[object, ...]:
         """What a run says that follows nothing: equal where the same is raced from the same state.

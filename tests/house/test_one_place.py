@@ -60,7 +60,7 @@ NAMES = {
     "machine/unicorn/dispatch_code.py": "the host's",
     "machine/unicorn/coverage_code.py": "the host's",
     "machine/unicorn/recording_code.py": "the host's",
-    "machine/unicorn/access_log.py": "the host's",
+    "machine/unicorn/access_log_code.py": "the host's",
     "machine/unicorn/executions.py": "the host's",
     "machine/unicorn/intercepts_code.py": "the host's",
     "machine/unicorn/spin_code.py": "the host's",

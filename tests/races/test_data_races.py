@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from kernel_races import load_races
 
 from kprobesim import CalledKernel, PlannedCall, UsageError, call
 
@@ -55,3 +56,15 @@ def test_a_fifo_of_a_real_kernel(real_kernel: CalledKernel) -> None:
     found = k.race(a=put, b=take, data_races="all")
     assert found.failure is not None
     assert "__kfifo_in" in found.failure.message
+
+
+def test_a_release_that_is_missing_shows_where_stores_are_not_ordered(arch: str) -> None:
+    k = load_races(arch)
+    racy = k.race(a=call("tty_commit_racy", 7), b=call("tty_flush"))
+    if arch == "arm64":
+        assert racy.failure is not None
+        assert "no barrier lies behind the store" in racy.failure.message
+        assert "tty_commit_racy" in racy.failure.message
+    else:
+        assert racy.failures == []
+    assert k.race(a=call("tty_commit_fixed", 7), b=call("tty_flush")).failures == []

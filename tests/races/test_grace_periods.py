@@ -51,6 +51,13 @@ def test_a_grace_period_orders(kernel: CalledKernel, writer: str) -> None:
     assert (late is not None) == counts
 
 
+def test_a_pointer_that_comes_before_what_it_leads_to(kernel: CalledKernel) -> None:
+    failure = race(kernel, "rcu_read", "rcu_publish_early").failure
+    assert (failure is not None) == (kernel.arch == "arm64")
+    if failure is not None:
+        assert "no barrier lies behind the store" in failure.message
+
+
 def test_callbacks_run_and_rcu_barrier_waits_for_them(kernel: CalledKernel) -> None:
     new = kernel.alloc(64)
     found = kernel.race(

@@ -9,13 +9,24 @@ import pytest
 
 from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.happens_before import HappensBefore
+from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.shared import SharedPlaces
 
-READ, WRITE = 16, 17
+READ, WRITE, MARK = 16, 17, 1
 FLAG, DATA, COUNT = 0x1000, 0x2000, 0x3000
-PLAIN, ATOMIC, UPDATE, COPY, ADD = range(1, 6)  # the addresses of instructions
-KINDS = {ATOMIC: How.ATOMIC, UPDATE: How.UPDATE, COPY: How.MANY}
+# The addresses of instructions:
+PLAIN, ATOMIC, UPDATE, COPY, ADD, RELEASE, ACQUIRE, FREE, DMB, DMB_LD = range(1, 11)
+KINDS = {
+    ATOMIC: How.ATOMIC,
+    UPDATE: How.UPDATE,
+    COPY: How.MANY,
+    RELEASE: How.RELEASE,
+    ACQUIRE: How.ACQUIRE,
+    DMB: How.FENCE | How.ACQUIRE,
+    DMB_LD: How.ACQUIRE,
+    FREE: How.FREES,
+}
 
 Step = tuple[int, int, int, int, int, int]
 """CPU, instruction, READ or WRITE, address, size, value."""
@@ -24,8 +35,8 @@ Step = tuple[int, int, int, int, int, int]
 class Kinds(AccessKinds):
     """Knows the instructions above."""
 
-    def __init__(self) -> None:
-        super().__init__("x86_64", lambda address, size: bytes(size), lambda pc: "")
+    def __init__(self, arch: str) -> None:
+        super().__init__(arch, lambda address, size: bytes(size), lambda pc: "")
 
     def at(self, pc: int) -> int:
         return KINDS.get(pc, How.PLAIN)
@@ -34,14 +45,21 @@ class Kinds(AccessKinds):
         return Update.NUMBER if (load, store) == (PLAIN, ADD) else Update.NONE
 
 
-def conflicts(steps: Sequence[Step], *, every: bool = False) -> list[str]:
+def conflicts(
+    steps: Sequence[Step],
+    *,
+    every: bool = False,
+    arch: str = "x86_64",
+    orders: Sequence[Order] = (),
+) -> list[str]:
     records, marks = b"", []
     for number, (cpu, pc, kind, address, size, value) in enumerate(steps):
         records += struct.pack("<QQQqII", 1, pc, address, value, size, kind)
         marks.append((number, cpu, number))
     log = RunLog(records, marks)
     shared = SharedPlaces().learn(log)
-    found = HappensBefore(Kinds(), 2).conflicts(log, shared.accesses(log), every=every)
+    search = HappensBefore(Kinds(arch), 2)
+    found = search.conflicts(log, shared.accesses(log), orders, every=every)
     return [conflict.what for conflict in found]
 
 
@@ -51,6 +69,10 @@ def store(cpu: int, address: int, value: int = 1, pc: int = PLAIN, size: int = 8
 
 def load(cpu: int, address: int, pc: int = PLAIN, size: int = 8) -> list[Step]:
     return [(cpu, pc, READ, address, size, 0)]
+
+
+def barrier(cpu: int, pc: int = DMB) -> list[Step]:
+    return [(cpu, pc, MARK, 0, 0, 0)]
 
 
 def atomic(cpu: int, address: int, value: int) -> list[Step]:
@@ -118,6 +140,62 @@ def test_marked_ones_are_told_on_request() -> None:
     assert conflicts(store(0, DATA, 5) + load(1, DATA), every=True) == ["unordered"]
     assert conflicts(store(0, DATA, 5) + store(1, DATA, 6), every=True) == ["unordered"]
     assert conflicts(store(0, FLAG) + load(1, FLAG) + store(1, FLAG, 2)) == []
+
+
+SEES = load(1, FLAG, ACQUIRE) + load(1, DATA)
+PUBLISHED = {
+    "by plain stores": (store(0, DATA, 7) + store(0, FLAG) + SEES, ["early"]),
+    "and looked for behind a barrier": (
+        store(0, DATA, 7) + store(0, FLAG) + load(1, FLAG) + barrier(1, DMB_LD) + load(1, DATA),
+        ["early"],
+    ),
+    "and looked for by plain loads": (
+        store(0, DATA, 7) + store(0, FLAG) + load(1, FLAG) + load(1, DATA), ["unordered"],
+    ),
+    "by a release": (store(0, DATA, 7) + store(0, FLAG, pc=RELEASE) + SEES, []),
+    "behind a barrier": (store(0, DATA, 7) + barrier(0) + store(0, FLAG) + SEES, []),
+    "with another CPU's barrier": (
+        store(0, DATA, 7) + barrier(1) + store(0, FLAG) + SEES, ["early"],
+    ),
+    "with a barrier too late": (
+        store(0, DATA, 7) + store(0, FLAG) + barrier(0) + SEES, ["early"],
+    ),
+    "with a barrier for loads": (
+        store(0, DATA, 7) + barrier(0, DMB_LD) + store(0, FLAG) + SEES, ["early"],
+    ),
+    "a copy": (COPIED + store(0, FLAG) + load(1, FLAG) + load(1, DATA, COPY), ["torn"]),
+    "what was only read": (load(0, DATA, COPY) + store(0, FLAG) + load(1, FLAG)
+                           + store(1, DATA, 5), []),
+    "what another CPU has released": (
+        store(1, DATA, 7) + store(1, FLAG, pc=RELEASE) + load(0, FLAG) + store(0, COUNT)
+        + load(1, COUNT) + store(1, DATA, 8, COPY), [],
+    ),
+    "its neighbour in the same word": (
+        store(0, DATA, 7, size=4) + store(0, FLAG + 4, size=4)
+        + load(1, FLAG, size=4) + load(1, DATA, size=4), [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "found"), PUBLISHED.values(), ids=PUBLISHED)
+def test_stores_that_others_may_see_in_another_order(steps: list[Step], found: list[str]) -> None:
+    assert conflicts(steps, arch="arm64") == found
+    assert conflicts(steps) == []
+
+
+def test_what_is_freed_is_told_whatever_it_is() -> None:
+    assert conflicts(load(0, DATA) + store(1, DATA, 5, FREE)) == ["freed"]
+    assert conflicts(store(0, DATA, 5, FREE) + store(1, DATA, 5)) == ["freed"]
+    assert conflicts(store(0, DATA, 5, FREE) + store(1, DATA, 5, FREE)) == []
+
+
+def test_an_order_knows_what_was_before_it_began() -> None:
+    steps = COPIED + store(0, DATA + 8, 7, COPY) + load(1, DATA, COPY) + load(1, DATA + 8, COPY)
+    assert conflicts(steps) == ["torn", "torn"]
+    assert conflicts(steps, orders=[Order(2, 0, 1, 1)]) == ["torn"]
+    assert conflicts(steps, orders=[Order(2, 0, 1, 2)]) == []
+    assert conflicts(steps, orders=[Order(3, 0, 1, 2)]) == ["torn"]
+    assert conflicts(steps, orders=[Order(2, 1, 0, 2)]) == ["torn", "torn"]
 
 
 @pytest.mark.parametrize(("again", "found"), [(True, []), (False, ["torn"])])

@@ -43,8 +43,10 @@ def test_it_is_found_replayed_and_mended(kernel: CalledKernel, race: KnownRace) 
 
 @pytest.mark.real_kernel
 def test_a_real_kernel_with_its_own_mutexes(real_kernel: CalledKernel, tmp_path: Path) -> None:
+    state = real_kernel.fork_state()
     load_mutex_races(real_kernel, tmp_path)
     find_replay_and_mend(real_kernel, KNOWN[WITH_MUTEXES[0]])
+    real_kernel.restore_state(state)
 
 
 def test_all_schedules_of_many_places_are_tried(kernel: CalledKernel) -> None:

@@ -15,69 +15,21 @@ from typing import NamedTuple
 
 from kprobesim.errors import UsageError
 from kprobesim.machine.unicorn import numbers
+from kprobesim.machine.unicorn.access_log_code import CODE
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.host_code import put_functions
+from kprobesim.machine.unicorn.native import SIGNATURE, Native
 
 __all__ = [
-    "CODE",
     "NUMBER",
     "RECORD",
     "Access",
     "AccessLog",
     "columns",
+    "marks",
     "read_records",
     "unpack_record",
 ]
-
-CODE = {
-    "x86_64": """
-note:
-    498b01                  mov rax, qword ptr [r9]
-    493b4108                cmp rax, qword ptr [r9+0x8]
-    732b                    jae full
-    4d8b5110                mov r10, qword ptr [r9+0x10]
-    4d8b12                  mov r10, qword ptr [r10]
-    4c8910                  mov qword ptr [rax], r10
-    4d8b5118                mov r10, qword ptr [r9+0x18]
-    4d8b12                  mov r10, qword ptr [r10]
-    4c895008                mov qword ptr [rax+0x8], r10
-    48895010                mov qword ptr [rax+0x10], rdx
-    4c894018                mov qword ptr [rax+0x18], r8
-    894820                  mov dword ptr [rax+0x20], ecx
-    897024                  mov dword ptr [rax+0x24], esi
-    4883c028                add rax, 0x28
-    498901                  mov qword ptr [r9], rax
-    c3                      ret
-full:
-    49ff4120                inc qword ptr [r9+0x20]
-    c3                      ret
-""",
-    "aarch64": """
-note:
-    a61c40a9                ldp x6, x7, [x5]
-    df0007eb                cmp x6, x7
-    42010054                b.cs full
-    a72041a9                ldp x7, x8, [x5, #16]
-    e70040f9                ldr x7, [x7]
-    080140f9                ldr x8, [x8]
-    c72000a9                stp x7, x8, [x6]
-    c21001a9                stp x2, x4, [x6, #16]
-    c3040429                stp w3, w1, [x6, #32]
-    c6a00091                add x6, x6, #0x28
-    a60000f9                str x6, [x5]
-    c0035fd6                ret
-full:
-    a71040f9                ldr x7, [x5, #32]
-    e7040091                add x7, x7, #0x1
-    a71000f9                str x7, [x5, #32]
-    c0035fd6                ret
-""",
-}
-"""``uc_cb_hookmem_t`` of Unicorn by the host's architecture.
-
-The last argument are five words: where the next record goes, where none goes any more, the places
-of the count and of the pc, and how many found no room.
-"""
 
 _RECORD = struct.Struct("<QQQqII")
 RECORD = _RECORD.size
@@ -87,6 +39,7 @@ NUMBER = 8
 _WORDS = RECORD // 8
 _VALUE = 8  # bytes of what is stored, at most
 _WRITE = numbers.UC_MEM_WRITE
+_MARK = 1  # the kind of a mark, which is none of Unicorn's
 _IS_STORE = bytes(kind == _WRITE for kind in range(256))
 _SIZE_AT, _KIND_AT = 32, 36  # in a record, as little-endian numbers below 256
 _MEMORY = ctypes.CFUNCTYPE(
@@ -152,7 +105,7 @@ class AccessLog:
             raise UsageError("the guest runs: record from outside of handlers")
         kinds = numbers.UC_HOOK_MEM_READ | numbers.UC_HOOK_MEM_WRITE
         data = ctypes.addressof(self._words)
-        function = _function()
+        function = _functions().get("note")
         thunk = ctypes.c_void_p(function) if function else _MEMORY(self._note)
         self._hook = self._engine.hooks.add(kinds, thunk, data=data, keep=(self._words, thunk))
         self._translate_anew()
@@ -169,11 +122,15 @@ class AccessLog:
         self._engine.flush_tlb()
 
     def _note(self, _uc: int, kind: int, address: int, size: int, value: int, _data: int) -> None:
+        pc = self._engine.words[self._engine.layout.pc]
+        self._put(pc, address, value, size, kind)
+
+    def _put(self, pc: int, address: int, value: int, size: int, kind: int) -> None:
         words = self._words
         if words[0] >= words[1]:
             words[4] += 1
             return
-        count, pc = self._engine.counter_words[0], self._engine.words[self._engine.layout.pc]
+        count = self._engine.counter_words[0]
         _RECORD.pack_into(
             self._records, words[0] - self._start, count, pc, address, value, size, kind
         )
@@ -188,6 +145,20 @@ class AccessLog:
         """
         value = int.from_bytes(data, "little", signed=len(data) == _VALUE)
         self._note(0, _WRITE, physical, len(data), value, 0)
+
+    def mark(self) -> Native:
+        """Notes that the CPU came to an instruction: for those that access nothing.
+
+        The record has its address and its number; it is a load of no bytes.
+        """
+        data, function = ctypes.addressof(self._words), _functions().get("mark")
+        if function:
+            return Native(function, data, self._words)
+        python = SIGNATURE(self._note_mark)
+        return Native(ctypes.cast(python, ctypes.c_void_p).value or 0, data, (self._words, python))
+
+    def _note_mark(self, _uc: int, address: int, _size: int, _data: int) -> None:
+        self._put(address, 0, 0, 0, _MARK)
 
     @property
     def lost(self) -> int:
@@ -223,6 +194,14 @@ def unpack_record(records: bytes, index: int) -> tuple[int, int, int, int, bool]
     return pc, physical, value, size, kind == _WRITE
 
 
+def marks(records: bytes) -> list[int]:
+    """The numbers of the records that are marks."""
+    kinds, found, at = records[_KIND_AT::RECORD], list[int](), -1
+    while (at := kinds.find(_MARK, at + 1)) >= 0:
+        found.append(at)
+    return found
+
+
 def columns(records: bytes) -> tuple[list[int], list[int], bytes, bytes]:
     """What is looked at most: the numbers, physical addresses, sizes, and which are stores (1)."""
     words = memoryview(records).cast("Q")
@@ -231,7 +210,6 @@ def columns(records: bytes) -> tuple[list[int], list[int], bytes, bytes]:
 
 
 @cache
-def _function() -> int:
-    """Where the function is; 0 where there is none for this computer."""
-    functions = put_functions(CODE)
-    return functions["note"] if functions else 0
+def _functions() -> dict[str, int]:
+    """Where the functions are; nothing where there are none for this computer."""
+    return put_functions(CODE) or {}

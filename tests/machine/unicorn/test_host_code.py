@@ -10,6 +10,7 @@ import pytest
 from makers.host_cpu import CODE_AT, PAGE, REALS, SIZE, HostCpu
 
 from kprobesim.machine.unicorn import (
+    access_log_code,
     call_list,
     clock_code,
     cmpxchg,
@@ -52,6 +53,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 
 MODULES = [
+    access_log_code,
     store_code,
     cmpxchg,
     dispatch_code,
