@@ -55,11 +55,12 @@ class Trial:
         return all(name.encode() + b"\0" in module for name in (self.has or own))
 
 
-def rcu(flavour: str, *readers: str, options: str = "") -> Trial:
+def rcu(flavour: str, *readers: str, stutter: int = 2, options: str = "") -> Trial:
     """A run of rcutorture."""
     return Trial(
         "rcutorture",
-        f"torture_type={flavour} stat_interval=1 shuffle_interval=1 stutter=2 test_boost=0"
+        # a pause of the stutter's that lasts from one report to the next is taken for a stall
+        f"torture_type={flavour} stat_interval=3 shuffle_interval=1 stutter={stutter} test_boost=0"
         f" {options}".rstrip(),
         r"End of test: SUCCESS",
         ("rcutorture:rcu_torture_one_read", *readers),
@@ -127,7 +128,7 @@ def brief(module: str, success: str, *probed: str, options: str = "") -> Trial:
 
 BUILT = (
     rcu("rcu"),
-    rcu("rcu", options="test_nmis=4 irqreader=1 gp_exp=1 nfakewriters=2"),
+    rcu("rcu", stutter=0, options="gp_exp=1 nfakewriters=8 n_barrier_cbs={cpus}"),
     rcu("srcu", "__srcu_read_lock"),
     rcu("srcud"),
     rcu("tasks"),
