@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         KprobeError,
         KprobesimError,
         MemberError,
+        OtherKernelError,
         Reason,
         ScheduleError,
         SnapshotError,
@@ -170,6 +171,7 @@ __all__ = [
     "ModuleState",
     "NoDevice",
     "Notify",
+    "OtherKernelError",
     "Override",
     "PlannedCall",
     "PostHandler",
@@ -234,10 +236,8 @@ _HOMES = {
     "compat.run": "compatibility",
     "dynevent.error": "ProbeEventError",
     "errors": "AskingError BpfObjectError CatalogError DebugInfoError EngineError GuestError "
-    "GuestMemoryError ImageError KprobeError KprobesimError MemberError Reason ScheduleError "
-    "SnapshotError "
-    "SymbolError "
-    "TypesError UsageError",
+    "GuestMemoryError ImageError KprobeError KprobesimError MemberError OtherKernelError Reason "
+    "ScheduleError SnapshotError SymbolError TypesError UsageError",
     "fetch.cache": "FetchError",
     "image": "KernelImage Symbol SymbolAt SymbolTable",
     "image.modules.module_image": "ModuleState",

@@ -25,6 +25,7 @@ __all__ = [
     "KprobeError",
     "KprobesimError",
     "MemberError",
+    "OtherKernelError",
     "Reason",
     "SnapshotError",
     "SymbolError",
@@ -54,6 +55,10 @@ def _put_together(kind: type[KprobesimError], args: tuple[Any, ...]) -> Kprobesi
 
 class UsageError(KprobesimError, ValueError):
     """A call that makes no sense: wrong type, out of range, at the wrong time."""
+
+
+class OtherKernelError(UsageError, AttributeError):
+    """A verb that kernels of another kind have: those that boot, are called, or only read."""
 
 
 class ScheduleError(KprobesimError, ValueError):

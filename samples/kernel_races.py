@@ -19,12 +19,15 @@ __all__ = [
     "KNOWN_LATE",
     "WITH_MUTEXES",
     "KnownRace",
+    "load_all_races",
     "load_mutex_races",
     "load_races",
     "load_rcu_races",
 ]
 
 SAMPLES = Path(__file__).resolve().parent
+MODULE = "kprobesim_races"
+"""The module's name: a real kernel may have functions of the same names."""
 VERMAGIC = 96
 """Bytes that the races' modules have for it."""
 
@@ -79,9 +82,9 @@ class KnownRace:
         state = kernel.fork_state()
         try:
             for name in self.prepare:
-                kernel.call(name.format(variant))
+                kernel.call(f"{MODULE}:{name.format(variant)}")
             programs: dict[str, Any] = {
-                name: call(str(each.function).format(variant), *each.arguments)
+                name: call(f"{MODULE}:{each.function}".format(variant), *each.arguments)
                 for name, each in self.calls.items()
             }
             if self.memory is not None:
@@ -98,7 +101,7 @@ class KnownRace:
             return None
 
         def holds(_results: dict[str, int]) -> str | None:
-            answer = kernel.call(function)
+            answer = kernel.call(f"{MODULE}:{function}")
             return None if answer == self.answer else f"{function}() returns {answer}"
 
         return holds
@@ -235,8 +238,57 @@ KNOWN_LATE = (
         memory="tso",
         fits=lambda results: not (results["thread"] == 1 and results["submit"] == 0),
     ),
+    KnownRace(
+        "ghost_pending",
+        "workqueue: fix ghost PENDING flag while doing MQ IO",
+        "346c09f80459",
+        "invariant",
+        "they return",
+        {"worker": call("process_one_work_{}"), "submit": call("queue_work")},
+        memory="tso",
+        fits=lambda results: results["worker"] == 1 or results["submit"] == 1,
+    ),
+    KnownRace(
+        "poll_wait",
+        "net: adding memory barrier to the poll and receive callbacks",
+        "a57de0b4336e",
+        "deadlock",
+        "poll on CPU 0 waits for ever",
+        {"poll": call("tcp_poll_{}"), "receive": call("sock_def_readable_{}")},
+        memory="tso",
+    ),
+    KnownRace(
+        "failed_bit",
+        "locking/atomic: Make test_and_*_bit() ordered on failure",
+        "415d83249709",
+        "invariant",
+        "they return",
+        {"receive": call("tty_receive_{}"), "work": call("tty_work")},
+        memory="weak",
+        fits=lambda results: results["receive"] == 1 or results["work"] == 1,
+    ),
+    KnownRace(
+        "cache_check",
+        "svcrpc: ensure cache_check caller sees updated entry",
+        "fdef7aa5d402",
+        "invariant",
+        "they return",
+        {"update": call("cache_update", 7), "check": call("cache_check_{}")},
+        memory="weak",
+        fits=lambda results: results["check"] != 0,
+    ),
+    KnownRace(
+        "read_slowpath",
+        "lcoking/rwsem: Add missing ACQUIRE to read_slowpath sleep loop",
+        "99143f82a255",
+        "invariant",
+        "they return",
+        {"write": call("rwsem_up_write", 7), "read": call("rwsem_down_read_{}")},
+        memory="weak",
+        fits=lambda results: results["read"] != 0,
+    ),
 )
-"""Those that only show where CPUs see each other's stores late."""
+"""Those that only show where CPUs see each other's stores late, or load early."""
 
 
 WITH_MUTEXES = ("bind_twice", "lock_order")
@@ -248,6 +300,16 @@ def load_races(arch: str) -> CalledKernel:
     kernel = Kernel.load(SAMPLES / f"guest-{arch}.elf")
     kernel.load_module(SAMPLES / f"races-{arch}.ko")
     return kernel
+
+
+def load_all_races(kernel: CalledKernel, folder: Path) -> None:
+    """Load the module of all races into a real kernel, with the small locks that it brings.
+
+    Args:
+        kernel: A real one.
+        folder: Where the module for it is put.
+    """
+    _load(kernel, "races", folder)
 
 
 def load_mutex_races(kernel: CalledKernel, folder: Path) -> None:

@@ -1,14 +1,15 @@
 """Races of the kernel's history: how soon each is found, and whether it comes again.
 
     python scripts/known_races.py [--arch x86_64] [--replays 100] [--points 200] [NAME...]
-    python scripts/known_races.py --kernel amd64.deb
+    python scripts/known_races.py --kernel amd64.deb arm64.deb
 
 Each race of ``samples/races`` is looked for on both architectures: exhaustively with two
 preemptions until it shows, and by priorities (PCT), where it may show otherwise. It is replayed
 from its schedule's text so many times, and each must be the same. What mends it is tried with all
 schedules that have two preemptions, and with as many by priorities. At last two calls with so many
 places where a switch can matter are tried in all ways: there are 2 + p + q + 2pq. In a real kernel
-it is those races that need only its mutexes. The exit status is 0 if all is as it should be.
+it is first those races that need only its mutexes, with these, then all, with locks that the module
+brings. The exit status is 0 if all is as it should be.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,12 +30,14 @@ from kernel_races import (  # noqa: E402
     KNOWN_LATE,
     WITH_MUTEXES,
     KnownRace,
+    load_all_races,
     load_mutex_races,
     load_races,
 )
 
 from kprobesim import CalledKernel, Failure, ImageError, Kernel, call, pct  # noqa: E402
 
+ALL = KNOWN | {race.name: race for race in KNOWN_LATE}
 PCT_RUNS = 2000
 ROW = "{:7} {:16} {:10} {:>10} {:>8} {:>6} {:>6} {:>6} {:>12} {:>11} {:>8}"
 HEAD = (
@@ -85,17 +89,23 @@ def look_for(kernel: CalledKernel, race: KnownRace, replays: int) -> bool:
     return survives and same == replays and len(text) < 1 << 10
 
 
-def look_in(image: Path, replays: int) -> bool:
-    """The same for the races that a real kernel can have; whether all is as it should be."""
-    kernel = Kernel.load(image)
-    with tempfile.TemporaryDirectory(prefix="kprobesim-races-") as folder:
-        try:
-            load_mutex_races(kernel, Path(folder))
-        except ImageError as error:
-            print(error)
-            return False
-        rights = [look_for(kernel, KNOWN[name], replays) for name in WITH_MUTEXES]
-        return all(rights)
+def look_in(image: Path, names: Sequence[str], replays: int) -> bool:
+    """The same in a real kernel; whether all is as it should be."""
+    right = True
+    for load, known in ((load_mutex_races, WITH_MUTEXES), (load_all_races, [*ALL])):
+        kernel = Kernel.load(image)
+        print(f"{image.name}: {load.__name__}", flush=True)
+        with tempfile.TemporaryDirectory(prefix="kprobesim-races-") as folder:
+            try:
+                load(kernel, Path(folder))
+            except ImageError as error:
+                print(error)
+                right = False
+                continue
+            races = [ALL[name] for name in known if name in names]
+            for race in (race for race in races if race.shows_on(kernel.arch)):
+                right = look_for(kernel, race, replays) and right
+    return right
 
 
 def count_all(kernel: CalledKernel, points: int) -> bool:
@@ -121,17 +131,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arch", choices=["x86_64", "arm64"], action="append")
     parser.add_argument("--replays", type=int, default=100, metavar="N")
     parser.add_argument("--points", type=int, default=200, metavar="N", help="0: not at all")
-    parser.add_argument("--kernel", metavar="IMAGE", action="append", help="a real one")
+    parser.add_argument("--kernel", metavar="IMAGE", nargs="+", help="real ones")
     options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in ALL]
+    if unknown:
+        parser.error(f"there is no {unknown[0]}, but {', '.join(ALL)}")
+    names = options.names or [*ALL]
     if options.kernel:
         print(ROW.format(*HEAD))
-        rights = [look_in(Path(image), options.replays) for image in options.kernel]
+        rights = [look_in(Path(image), names, options.replays) for image in options.kernel]
         return 0 if all(rights) else 1
-    known = KNOWN | {race.name: race for race in KNOWN_LATE}
-    unknown = [name for name in options.names if name not in known]
-    if unknown:
-        parser.error(f"there is no {unknown[0]}, but {', '.join(known)}")
-    races = [known[name] for name in options.names or known]
+    races = [ALL[name] for name in names]
     print(ROW.format(*HEAD))
     right = True
     for arch in options.arch or ["x86_64", "arm64"]:

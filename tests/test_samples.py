@@ -121,7 +121,7 @@ def test_sums_name_every_file() -> None:
     lines = (SAMPLES / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     for arch in ARCHITECTURES:
-        names = ("module", "client", "races", "mutex-races")
+        names = ("module", "client", "races", "mutex-races", "rcu-races")
         modules = (f"{name}-{arch}.ko" for name in names)
         for name in (f"guest-{arch}.elf", f"init-{arch}.cpio", *modules):
             data = (SAMPLES / name).read_bytes()

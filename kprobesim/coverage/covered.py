@@ -111,7 +111,7 @@ class Coverage:
             ImageError: ``debug`` is of another build, or damaged.
             UsageError: symbolic, which reads it, is not installed.
         """
-        cache = open_symcache(self._image, None if debug is None else Path(debug), progress)
+        cache = open_symcache(self._image, debug, progress)
         if cache is None:
             raise DebugInfoError(
                 "lcov counts source lines, and this image does not tell which code they are: "

@@ -6,7 +6,6 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cached_property
-from pathlib import Path
 
 from kprobesim.functions.arguments import Arguments
 from kprobesim.functions.clones import split_clone
@@ -256,5 +255,5 @@ def open_functions(
         UsageError: symbolic, which reads it, is not installed.
     """
     kernel = image.kernel if isinstance(image, LoadedImage) else image
-    cache = open_symcache(kernel, None if debug is None else Path(debug), progress)
+    cache = open_symcache(kernel, debug, progress)
     return Functions(image, read, btf, None if cache is None else Inlines(cache, kernel))

@@ -34,9 +34,6 @@ from kprobesim.types.btf import Btf
 
 __all__ = ["KernelImage"]
 
-#: Data makes up nearly half of kallsyms, if it is there.
-_MORE_THAN_CODE = 1.2
-
 
 class KernelImage:
     """A kernel image at its link address, relocated; made by ``load_image``.
@@ -195,7 +192,9 @@ class KernelImage:
     def exported(self, name: str) -> int | None:
         """The address of a symbol; also of exported data in an image that names functions only."""
         found = self.symbols.candidates(name)
-        return found[0].address if found else find_export(self.segments, name)
+        if not found and not self.symbols.candidates("__start___ksymtab"):  # or all had names
+            return find_export(self.segments, name)
+        return found[0].address if found else None
 
     # The kernel about itself
 
@@ -209,7 +208,7 @@ class KernelImage:
         if count is None:
             return True
         code = sum(map(self.is_code, self.symbols.columns.addresses))
-        return int.from_bytes(self.read(count, 4), "little") > code * _MORE_THAN_CODE
+        return int.from_bytes(self.read(count, 4), "little") > code * 1.2  # data: nearly half
 
     @cached_property
     def _banner(self) -> Banner:

@@ -12,6 +12,7 @@ from kprobesim.image import KernelImage, SymbolTable
 from kprobesim.kernel.arguments import as_int
 from kprobesim.kernel.calls import Calls
 from kprobesim.kernel.opening import Opening
+from kprobesim.kernel.other_kinds import no_such_verb
 from kprobesim.kernel.probing import Probing
 from kprobesim.kernel.source_lines import SourceLineVerbs
 from kprobesim.kernel.tracing import TracingVerbs
@@ -61,6 +62,12 @@ class Kernel(Opening, Calls, Probing, SourceLineVerbs, TracingVerbs, Typing, Wat
         kprobes = self._make_kprobes()
         kprobes.listeners.now = lambda: self.time
         return kprobes
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> None:
+            """Say where a verb is to be had that kernels of another kind have."""
+            no_such_verb(self, name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.version or self.image.path.name} {self.arch}>"

@@ -100,6 +100,7 @@ class BootedLanes(Lanes):
         elif self._waited >= self._patience:
             self._let_time_pass()
         turns.awake()
+        board.hits.arrive()
         reason = board.run_slice(most)
         lane.executed += min(board.machine.engine.counter)
         if lane.at is not None:

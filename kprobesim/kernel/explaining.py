@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.arch.architecture import architecture
@@ -88,7 +87,7 @@ class Explaining:
         from kprobesim.why.explain import explain
 
         wanted = None if errno is None else as_errno(errno)
-        lines = open_source_lines(self.image, None if debug is None else Path(debug))
+        lines = open_source_lines(self.image, debug)
         machine, image = self.machine, self.image
 
         def check(returned: int) -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kprobesim.catalog.file import Catalog, is_catalog, open_catalog
 from kprobesim.errors import GuestMemoryError, ImageError, Reason, UsageError
@@ -24,6 +24,7 @@ from kprobesim.image.modules.store import ModuleStore, StoredFinder
 from kprobesim.image.placement import module_area, virtual_minus_ram
 from kprobesim.image.state import page_reader, unpack_image
 from kprobesim.image.stored import StoredImage, pack_stored, unpack_stored
+from kprobesim.kernel.other_kinds import no_such_verb
 from kprobesim.kernel.verdicts import Verdicts
 from kprobesim.kprobes.model import Model, known_model, model_of
 from kprobesim.kprobes.model_facts import own_facts, with_facts
@@ -203,6 +204,12 @@ class KernelRules(Verdicts):
         self._next_module, _ = module_area(image)
         model = model or own_model(image)
         self.rules = Rules(self.image, self.read, model, strict=strict)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> None:
+            """Say where a verb is to be had that kernels have which run."""
+            no_such_verb(self, name)
 
     def __repr__(self) -> str:
         return f"<KernelRules {self.version or self.image.path.name} {self.arch}>"

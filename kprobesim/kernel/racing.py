@@ -15,7 +15,7 @@ from kprobesim.machine.signals import signals
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from kprobesim.image import SymbolTable
+    from kprobesim.image import KernelImage, SymbolTable
     from kprobesim.kernel.base import Kernel
     from kprobesim.kernel.between import Between
     from kprobesim.machine.system import System
@@ -34,6 +34,7 @@ class Racing(ABC):
     """The part of :class:`~kprobesim.kernel.called.CalledKernel` that races calls."""
 
     machine: System
+    image: KernelImage
 
     @property
     @abstractmethod
@@ -46,6 +47,7 @@ class Racing(ABC):
 
     def race(
         self,
+        /,
         *,
         explore: str | Explore = "exhaustive",
         preemptions: int = 2,
@@ -163,6 +165,8 @@ class Racing(ABC):
         Raises:
             UsageError: As :meth:`race` does.
         """
+        from kprobesim.functions.dwarf.debug_file import debug_path
+        from kprobesim.functions.dwarf.source_lines import open_source_lines
         from kprobesim.races.memory_order import MemoryOrder
         from kprobesim.races.planned import as_program
 
@@ -177,7 +181,9 @@ class Racing(ABC):
                 "the kernel is in the middle of something: a race cannot be begun in the handler "
                 "of a probe, or by an invariant"
             )
-        path = None if debug is None else Path(debug)
+        path = debug_path(debug)
+        if path is not None:
+            open_source_lines(self.image, path)  # what is wrong with it is told before all runs
         order = MemoryOrder.of(memory, delay, self.machine.arch)
         holds = self._as_invariant(invariant, plan)
         opened = self._trials(plan, holds, data_races, order, path)

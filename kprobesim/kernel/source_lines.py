@@ -43,10 +43,10 @@ class SourceLineVerbs:
                 such file, or symbolic, which reads debug information, is not installed.
             ImageError: There is no debug information, or it is of another build.
         """
-        from kprobesim.functions.dwarf.debug_file import open_symcache
+        from kprobesim.functions.dwarf.debug_file import debug_path, open_symcache
         from kprobesim.functions.dwarf.line_places import line_places
 
-        path = None if debug is None else Path(debug)
+        path = debug_path(debug)
         if path not in self._symcaches:
             cache = open_symcache(self.image, path)
             if cache is None:

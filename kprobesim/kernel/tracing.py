@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from kprobesim.errors import KprobesimError, SymbolError, UsageError
@@ -101,7 +100,7 @@ class TracingVerbs(ProgramVerbs):
         if stack:
             from kprobesim.functions.dwarf.source_lines import open_source_lines
 
-            lines = open_source_lines(self.image, None if debug is None else Path(debug))
+            lines = open_source_lines(self.image, debug)
         traced = Traced(
             release=self.image.release,
             arch=self.image.arch,

@@ -197,7 +197,9 @@ class Typing:
             ImageError: ``debug`` is of another kernel; or neither it nor BTF is there.
             UsageError: drgn is not installed.
         """
-        session = self._drgn_session(None if debug is None else Path(debug))
+        from kprobesim.functions.dwarf.debug_file import debug_path
+
+        session = self._drgn_session(debug_path(debug))
         session.look_for_modules()
         return session.prog
 

@@ -60,6 +60,11 @@ class KprobeCtlblk:
         stepping = KprobeStatus.KPROBE_HIT_SS, KprobeStatus.KPROBE_REENTER
         return self.current_kprobe is not None and status in stepping
 
+    def uses(self, slot: int) -> bool:
+        """Whether a probe is being handled, or was when another one was hit, with that slot."""
+        handled = self.current_kprobe, None if self.prev_kprobe is None else self.prev_kprobe[0]
+        return any(p is not None and p.ainsn.insn == slot for p in handled)
+
     def save(self) -> Any:
         """Everything, for :meth:`restore`."""
         return self.current_kprobe, self.kprobe_status, self.kprobe_saved_flags, self.prev_kprobe

@@ -306,6 +306,7 @@ class KprobesManager:
                 self._unregister(p)
             else:
                 unknown.append(p)
+        self._machine.sync_cpus()  # synchronize_rcu(): no hit of theirs is on its way any more
         addresses = [p.addr for p in unknown]
         for p in unknown:
             p.addr = None

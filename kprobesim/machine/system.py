@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -39,6 +39,10 @@ class Names(Protocol):
 class Originals(Protocol):
     """Who knows what probes stand in the place of."""
 
+    @property
+    def breakpoints(self) -> Sequence[int]:
+        """Where breakpoints are, in a guest whose probes are hooks else."""
+
     def read_original(self, address: int, size: int) -> bytes:
         """Guest code as it is without probes."""
 
@@ -73,8 +77,8 @@ class System:
         vcpu: The one that runs, or ran last: the engine's registers are its.
         number_word: The number of that one, for compiled code.
         on_new_vcpu: Who hears of each CPU that is added.
-        sync_cpus: Code has changed: waits for the traps that are on their way to other CPUs, as an
-            interrupt to each does. Where traps are taken at once there are none.
+        sync_cpus: Waits until the hits that are on their way on other CPUs are over, as an
+            interrupt to each does, or a grace period. Where no turn ends in a hit there are none.
         online: How many of them are switched on.
         turn: Who uses the system now.
     """

@@ -68,6 +68,7 @@ class Vcpu:
         put_in: Puts it into that engine.
         has_breakpoints: Whether it had debug registers in use when it ran last.
         hit_state: The probe that it is handling.
+        arriving: Whether it takes a breakpoint that it came to earlier: it was ours then.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Vcpu:
         self.has_breakpoints = False
         self.put_in: Callable[[], object]
         self.hit_state: HitState = _NoHits()
+        self.arriving = False
 
     def __repr__(self) -> str:
         return f"<Vcpu {self.number} {self.arch} at {self.words[self.engine.layout.pc]:#x}>"

@@ -20,7 +20,7 @@ from kprobesim.races.freeing import FREES
 from kprobesim.why.decode import Code
 from kprobesim.why.instruction import Insn, Kind, Memory, Register
 
-__all__ = ["AccessKinds", "How", "Update"]
+__all__ = ["BITS", "AccessKinds", "How", "Update"]
 
 
 class How:
@@ -43,7 +43,8 @@ class How:
     RELEASE = 64
     """A store that is seen behind all that its CPU has stored before: on x86-64 each is."""
     ACQUIRE = 128
-    """A load that all behind it waits for, by its instruction or a barrier: somebody means it."""
+    """A load that all behind it waits for, by itself or by a barrier for loads alone: it is meant
+    to, which a full barrier does not say, as most atomics have one beside them."""
     FENCE = 256
     """A barrier between earlier and later stores."""
 
@@ -59,7 +60,7 @@ class Update(Enum):
     """It was counted, or changed in some other way."""
 
 
-_BITS = frozenset(("or", "orr", "and", "bic"))
+BITS = frozenset(("or", "orr", "and", "bic"))
 _LOCK, _DS = 0xF0, 0x3E
 _STRINGS = re.compile(r"(?:rep\w* )?(?:movs|stos|lods|cmps|scas)[bwdq]$")
 _EXCLUSIVE = re.compile(r"(?:ld|st)a?l?xp?r?[bh]?$|(?:ld|st)[al]?x[rp][bh]?$")
@@ -120,6 +121,10 @@ class AccessKinds:
             self._known[pc] = known
         return known
 
+    def are_in_one_function(self, one: int, other: int) -> bool:
+        """Whether the instructions at two addresses are of the same function."""
+        return one == other or self._function_at(one) == self._function_at(other)
+
     def update(self, load: int, store: int) -> Update:
         """Whether what is stored at ``store`` is made of what was loaded at ``load``, just before.
 
@@ -144,7 +149,7 @@ class AccessKinds:
                 of_it = (at == load and any(isinstance(s, Memory) for s in move.sources)) or any(
                     isinstance(s, Register) and s.number in made for s in move.sources
                 )
-                if of_it and move.kind is not Kind.COPY and insn.mnemonic not in _BITS:
+                if of_it and move.kind is not Kind.COPY and insn.mnemonic not in BITS:
                     found = Update.NUMBER
                 if at == store and isinstance(move.target, Memory):
                     return found if of_it else Update.NONE
@@ -185,7 +190,7 @@ _UPDATES = frozenset(
 
 _ORDERS = (
     (Ordering.RELEASE | Ordering.FULL, How.RELEASE),
-    (Ordering.ACQUIRE | Ordering.ACQUIRE_PC | Ordering.LOADS | Ordering.FULL, How.ACQUIRE),
+    (Ordering.ACQUIRE | Ordering.ACQUIRE_PC | Ordering.LOADS, How.ACQUIRE),
     (Ordering.STORES | Ordering.FULL, How.FENCE),
 )
 
@@ -193,6 +198,8 @@ _ORDERS = (
 def _kind_arm64(insn: Insn, raw: bytes) -> int:
     name, order = insn.mnemonic, ordering(raw)
     how = sum(bit for orderings, bit in _ORDERS if order & orderings)
+    if order & Ordering.FULL:
+        how &= ~How.ACQUIRE
     if _EXCLUSIVE.match(name) or _LSE.match(name):
         return how | How.ATOMIC
     operand = insn.text.partition(" ")[2].lstrip("{ ")

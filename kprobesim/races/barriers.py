@@ -55,7 +55,7 @@ class Barriers:
         Then there are marks missing in the log: the run has to be made again.
         """
         found = False
-        for pc in log.pcs - self._known:
+        for pc in {*log.pcs} - self._known:
             self._known.add(pc)
             at = self._symbols.at(pc)
             if at is not None and at.symbol.address not in self._looked:

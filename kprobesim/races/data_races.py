@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import cache
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
@@ -13,6 +14,7 @@ from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.seen import Seen
+from kprobesim.sizes import MASK64
 
 __all__ = ["KIND", "DataRaces"]
 
@@ -58,7 +60,6 @@ class DataRaces:
     def failures(
         self,
         log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
         orders: Iterable[Order],
         schedule: Schedule,
     ) -> list[Failure]:
@@ -66,35 +67,37 @@ class DataRaces:
 
         Args:
             log: The run's.
-            shared: Its accesses to memory that CPUs share.
             orders: See :meth:`HappensBefore.conflicts`.
             schedule: What the run followed.
         """
-        found: dict[str, Failure] = {}
-        for conflict in self._search.conflicts(log, shared, orders, every=self._every):
-            first, second = conflict.first, conflict.second
-            if conflict.what == "unordered" and conflict.leads:
-                if any(self._leads(pointer, second.physical) for pointer in conflict.leads):
+        found: dict[tuple[str, int, int], Failure] = {}
+        places = cache(self._place_of)  # of pointers, as long as memory is as it is
+
+        def wanted(conflict: Conflict) -> Conflict | None:
+            if conflict.leads and conflict.what == "unordered":
+                place = conflict.second.physical
+                if any(0 <= place - places(pointer) < _OBJECT for pointer in conflict.leads):
                     conflict = conflict._replace(what="early")
                 elif not self._every:
-                    continue
-            alike = f"{conflict.what} {min(first.pc, second.pc):x} {max(first.pc, second.pc):x}"
-            if alike not in found:
-                message = self._message(conflict, alike)
-                found[alike] = Failure(
-                    KIND, message, schedule, second.cpu, details=conflict, alike=alike
-                )
-                if len(found) >= _MOST:
-                    break
+                    return None
+            return None if _alike(conflict) in found else conflict
+
+        search = self._search.conflicts(log, orders, every=self._every, wanted=wanted)
+        for conflict in search:
+            what, one, two = key = _alike(conflict)
+            alike = f"{what} {one:x} {two:x}"
+            message, cpu = self._message(conflict, alike), conflict.second.cpu
+            found[key] = Failure(KIND, message, schedule, cpu, details=conflict, alike=alike)
+            if len(found) >= _MOST:
+                break
         return list(found.values())
 
-    def _leads(self, pointer: int, physical: int) -> bool:
-        """Whether ``pointer`` may be one to an object that ``physical`` is in."""
+    def _place_of(self, pointer: int) -> int:
+        """The physical address that ``pointer`` leads to, if it is one; else one behind all."""
         try:
-            start = self._memory.physical(pointer, 1)[0][0]
+            return self._memory.physical(pointer, 1)[0][0]
         except GuestMemoryError:
-            return False
-        return 0 <= physical - start < _OBJECT
+            return MASK64
 
     def _message(self, conflict: Conflict, alike: str) -> str:
         first, second = conflict.first, conflict.second
@@ -111,6 +114,12 @@ class DataRaces:
                 message = f"an update of {what} is lost: {one} and {two}, and nothing orders them"
             self._messages[key] = message
         return message
+
+
+def _alike(conflict: Conflict) -> tuple[str, int, int]:
+    """What is the same of two conflicts that are told once."""
+    one, two = sorted((conflict.first.pc, conflict.second.pc))
+    return conflict.what, one, two
 
 
 def _verb(seen: Seen) -> str:

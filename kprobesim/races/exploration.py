@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import Any
 
 from kprobesim.html import table
@@ -129,7 +127,7 @@ def _try_all(
     kinds: set[tuple[str, str]] = set()
     for outcome in explore.outcomes(team):
         found.schedules += 1
-        counts = Counter(map(itemgetter(0), outcome.points))
+        counts = outcome.points.counts()
         for cpu in range(len(found.points)):
             found.points[cpu] = max(found.points[cpu], counts[cpu])
         for failure in outcome.failures:

@@ -9,13 +9,14 @@ Burckhardt and others, "A Randomized Scheduler with Probabilistic Guarantees of 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kprobesim.errors import UsageError
 from kprobesim.races.job import ByPriority, Follow, Job, Outcome
 from kprobesim.races.late_stores import are_late, one_earlier, one_later
+from kprobesim.races.points import Points
 from kprobesim.races.schedule import Early, Slice
 from kprobesim.races.team import Team
 
@@ -77,7 +78,7 @@ class Exhaustive:
         numbers, cpus = random.Random(0), len(team.trials.names)
         for _ in range(_ROUNDS):
             seen = [outcome.points for outcome in team.run(_one_by_one(team))]
-            points = list(dict.fromkeys(point for points in seen for point in points))
+            points = Points(code for points in seen for code in points.codes)
             looks = [_sample(cpus, points, 2, numbers) for _ in range(_LOOKS)]
             for _ in team.run(looks):
                 pass
@@ -133,7 +134,7 @@ class Random:
         """Try them."""
         cpus = len(team.trials.names)
 
-        def make(numbers: random.Random, points: Sequence[tuple[int, int]]) -> ByPriority:
+        def make(numbers: random.Random, points: Points) -> ByPriority:
             return _sample(cpus, points, numbers.randint(1, self.preemptions), numbers)
 
         return _sampled(team, self.runs, make, self.seed)
@@ -163,7 +164,7 @@ class Pct:
         """Try them."""
         cpus = len(team.trials.names)
 
-        def make(numbers: random.Random, points: Sequence[tuple[int, int]]) -> ByPriority:
+        def make(numbers: random.Random, points: Points) -> ByPriority:
             return _sample(cpus, points, self.depth - 1, numbers)
 
         return _sampled(team, self.runs, make, self.seed)
@@ -172,7 +173,7 @@ class Pct:
 def _sampled(
     team: Team,
     runs: int,
-    make: Callable[[random.Random, Sequence[tuple[int, int]]], ByPriority],
+    make: Callable[[random.Random, Points], ByPriority],
     seed: int,
 ) -> Iterator[Outcome]:
     """Runs whose places are drawn from those in the batches before: of all, or of one run.
@@ -180,21 +181,21 @@ def _sampled(
     All may be too many: a CPU that waits, in each run longer or shorter, has ever more places at
     which it only waits. One run may not have what others do.
     """
-    points: dict[tuple[int, int], None] = {}
+    points: dict[int, None] = {}
     early: dict[tuple[int, Early], None] = {}
-    runs_seen: dict[tuple[tuple[int, int], ...], None] = {}
+    runs_seen: dict[Points, None] = {}
     jobs: list[Job] = [*_one_by_one(team)]
     done, size = 0, _SMALLEST
     while done < runs:
         for outcome in team.run(jobs):
-            points.update(dict.fromkeys(outcome.points))
+            points.update(dict.fromkeys(outcome.points.codes))
             early.update(dict.fromkeys(outcome.early))
             if len(runs_seen) < _KEPT:
-                runs_seen[tuple(outcome.points)] = None
+                runs_seen[outcome.points] = None
             yield outcome
         done += len(jobs)
         draws = [random.Random(f"{seed}/{n}") for n in range(done, min(done + size, runs))]
-        every, single = list(points), list(runs_seen)
+        every, single = Points(points), list(runs_seen)
         loads = list(early)
         jobs = []
         for draw in draws:
@@ -203,9 +204,7 @@ def _sampled(
         size = min(2 * size, _LARGEST)
 
 
-def _sample(
-    cpus: int, points: Sequence[tuple[int, int]], most: int, numbers: random.Random
-) -> ByPriority:
+def _sample(cpus: int, points: Points, most: int, numbers: random.Random) -> ByPriority:
     order = numbers.sample(range(cpus), cpus)
     changes = numbers.sample(points, min(most, len(points)))
     return ByPriority(tuple(order), tuple(changes), numbers.getrandbits(32))

@@ -15,7 +15,6 @@ from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
 
-from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
@@ -52,13 +51,14 @@ class Conflict(NamedTuple):
 class _Place:
     """What is known of eight bytes."""
 
-    __slots__ = ("clocks", "last", "loads", "owner", "value")
+    __slots__ = ("bare", "clocks", "last", "loads", "owner", "value")
 
     def __init__(self, owner: int) -> None:
         self.owner = owner  # the only CPU that has used it so far; -1: there are more
         self.last: dict[tuple[int, int, int, bool], Seen] = {}
-        self.loads: dict[int, Seen] = {}
+        self.loads: dict[tuple[int, int], Seen] = {}  # by CPU and mask
         self.clocks: dict[int, list[int]] = {}  # by mask: what who loads these bytes learns
+        self.bare: dict[int, Seen] = {}  # by mask: stores that release nothing, nor are atomic
         self.value: tuple[int, int] | None = None  # mask and what was stored last
 
 
@@ -77,26 +77,27 @@ class HappensBefore:
     def conflicts(
         self,
         log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
         orders: Iterable[Order] = (),
         *,
         every: bool = False,
+        wanted: Callable[[Conflict], Conflict | None] = lambda conflict: conflict,
     ) -> Iterator[Conflict]:
         """The conflicts of a run, as they come.
 
         Args:
             log: The run's.
-            shared: The accesses to memory that CPUs share: index, CPU, step.
             orders: What else orders.
             every: Also those of two accesses that may both be marked.
+            wanted: Asked for each that may be one: what to tell in its place; ``None``: nothing.
         """
-        found = _Run(self._kinds, self._cpus, every).look(log, shared, orders)
         sequences: Sequences | None = None
-        for conflict in found:
-            if sequences is None:
-                sequences = Sequences(log, shared)
-            if not sequences.check(conflict.first, conflict.second):
-                yield conflict
+        for each in _Run(self._kinds, self._cpus, every).look(log, orders):
+            conflict = wanted(each)
+            if conflict is not None:
+                if sequences is None:
+                    sequences = Sequences(log)
+                if not sequences.check(conflict.first, conflict.second):
+                    yield conflict
 
 
 class _Run:
@@ -111,25 +112,20 @@ class _Run:
         self._clocks = [[-1] * width for _ in range(cpus)]
         self._before = [[-1] * width for _ in range(cpus)]  # of the atomic instruction that runs
         self._fences = [-1] * cpus  # its newest access that a barrier lies behind
-        # What of each other CPU's stores it believes to come before, since it has acquired it.
-        self._believed = [[-1] * cpus for _ in range(cpus)]
-        self._pointers: list[dict[int, None]] = [{} for _ in range(cpus)]
+        # By CPU: which plain store of another one it has loaded, and where it did so.
+        self._flags: list[dict[tuple[int, int, int], tuple[Seen, Seen]]] = [{} for _ in range(cpus)]
+        self._read_barriers = [-1] * cpus  # its newest barrier for loads
         self._places: dict[int, _Place] = {}
+        self._found: list[Conflict] = []
 
-    def look(
-        self,
-        log: RunLog,
-        shared: Sequence[tuple[int, int, int]],
-        orders: Iterable[Order],
-    ) -> Iterator[Conflict]:
-        records, at = log.records, self._kinds.at
+    def look(self, log: RunLog, orders: Iterable[Order]) -> Iterator[Conflict]:
+        at, found = self._kinds.at, self._found
         waiting = _Waiting(orders, self._clocks, self._stores)
         if self._stores:
             waiting.add(log.barriers, self._barrier)
-        for index, cpu, step in shared:
+        for index, cpu, step, pc, physical, value, size, is_store in log.contested:
             if waiting.next <= index:
                 waiting.come_to(index)
-            pc, physical, value, size, is_store = unpack_record(records, index)
             how = at(pc)
             offset = physical & _WORD - 1
             if offset + size > _WORD:
@@ -137,10 +133,13 @@ class _Run:
             seen = Seen(index, cpu, step, pc, physical, size, value, is_store, how)
             place, mask = physical >> 3, (1 << size) - 1 << offset
             while mask:
-                yield from self._one(seen, place, mask & 0xFF)
+                self._one(seen, place, mask & 0xFF)
                 place, mask = place + 1, mask >> _WORD
+            if found:
+                yield from found
+                found.clear()
 
-    def _one(self, seen: Seen, number: int, mask: int) -> Iterator[Conflict]:
+    def _one(self, seen: Seen, number: int, mask: int) -> None:
         place = self._places.get(number)
         if place is None:
             place = self._places[number] = _Place(seen.cpu)
@@ -154,17 +153,17 @@ class _Run:
         if seen.is_store:
             known = self._before[cpu] if whole else mine
             if changes and not alone:
-                yield from self._against(seen, place, mask, known)
-                yield from self._lost(seen, place, mask)
+                self._against(seen, place, mask, known)
+                self._lost(seen, place, mask)
             self._release(seen, place, mask)
         elif whole:
             self._before[cpu] = mine[:]
             self._acquire(seen, mine, place, mask)
         else:
             if not alone:
-                yield from self._against(seen, place, mask, mine)
+                self._against(seen, place, mask, mine)
                 self._acquire(seen, mine, place, mask)
-            place.loads[cpu] = seen
+            place.loads[cpu, mask] = seen
         mine[cpu] = mine[cpu + self._stores] = index
         if (seen.is_store and changes) or not whole:
             place.last[cpu, mask, how, seen.is_store] = seen
@@ -173,11 +172,9 @@ class _Run:
         for stored, clock in place.clocks.items():
             if stored & mask:
                 _join(mine, clock)
-                if self._stores:
-                    if seen.how & How.ACQUIRE:
-                        _join(self._believed[seen.cpu], clock[: self._stores])
-                    if place.value is not None and seen.size == _WORD:
-                        self._pointers[seen.cpu][place.value[1] & MASK64] = None
+                flag = place.bare.get(stored)
+                if flag is not None and flag.cpu != seen.cpu:
+                    self._flags[seen.cpu][flag.pc, seen.pc, flag.value] = flag, seen
 
     def _barrier(self, cpu: int, pc: int, before: int) -> None:
         """A CPU comes to a barrier."""
@@ -185,7 +182,7 @@ class _Run:
         if how & How.FENCE:
             self._fences[cpu] = before
         if how & How.ACQUIRE:
-            self._believed[cpu] = self._clocks[cpu][: self._stores]
+            self._read_barriers[cpu] = before
 
     def _release(self, seen: Seen, place: _Place, mask: int) -> None:
         clock = self._clocks[seen.cpu][:]
@@ -197,45 +194,68 @@ class _Run:
             for stored in [stored for stored in clocks if not stored & ~mask]:
                 del clocks[stored]
         clocks[mask] = clock
+        if self._stores:
+            if seen.how & (How.RELEASE | How.ATOMIC):
+                place.bare.pop(mask, None)
+            else:
+                place.bare[mask] = seen
         place.value = mask, seen.value
 
-    def _against(
-        self, seen: Seen, place: _Place, mask: int, known: Sequence[int]
-    ) -> Iterator[Conflict]:
-        stores = self._stores
+    def _against(self, seen: Seen, place: _Place, mask: int, known: Sequence[int]) -> None:
+        stores, mine, one_stores = self._stores, seen.cpu, seen.is_store
         for (cpu, other_mask, _how, is_store), other in place.last.items():
             if (
-                cpu != seen.cpu
+                cpu != mine
+                and (is_store or one_stores)
                 and other.number > known[cpu + stores if is_store else cpu]
                 and mask & other_mask
-                and (is_store or seen.is_store)
             ):
                 what, leads = _judge(other, seen), tuple[int, ...]()
                 if what == "unordered" and other.number <= known[cpu]:
-                    leads = (*self._pointers[seen.cpu],)
-                    if other.number <= self._believed[seen.cpu][cpu]:
-                        what = "early"
+                    what, leads = self._flagged(other, seen)
                 if what and (what != "unordered" or self._every or leads):
-                    yield Conflict(other, seen, what, leads=leads)
+                    self._found.append(Conflict(other, seen, what, leads=leads))
 
-    def _lost(self, seen: Seen, place: _Place, mask: int) -> Iterator[Conflict]:
+    def _flagged(self, store: Seen, seen: Seen) -> tuple[str, tuple[int, ...]]:
+        """How the second CPU came to see a store that no barrier lies behind, and what it saw.
+
+        It has loaded what the function that made the store has stored later: a flag, if the
+        function that uses it waits for that load by an acquire or a barrier; or a pointer.
+        """
+        same, what, leads = self._kinds.are_in_one_function, "unordered", []
+        for flag, load in self._flags[seen.cpu].values():
+            if flag.cpu == store.cpu and flag.number > store.number and same(flag.pc, store.pc):
+                waits = load.how & How.ACQUIRE or load.number < self._read_barriers[seen.cpu]
+                if waits and same(load.pc, seen.pc):
+                    what = "early"
+                if load.size == _WORD:
+                    leads.append(flag.value & MASK64)
+        return what, tuple(leads)
+
+    def _lost(self, seen: Seen, place: _Place, mask: int) -> None:
         """Between the load that a plain store is made of and itself another CPU has stored."""
-        load = place.loads.get(seen.cpu)
-        if load is None or seen.how & (How.ATOMIC | How.UPDATE | How.LOCKS):
+        if seen.how & (How.ATOMIC | How.UPDATE | How.LOCKS):
             return
         known = self._clocks[seen.cpu]
-        for (cpu, other_mask, how, is_store), other in place.last.items():
+        loads = [
+            load for (cpu, loaded), load in place.loads.items() if cpu == seen.cpu and loaded & mask
+        ]
+        for (cpu, other_mask, how, is_store), other in place.last.items() if loads else ():
             if (
                 cpu != seen.cpu
                 and is_store
-                and other.number > load.number
                 and other.number > known[cpu + self._stores]
                 and mask & other_mask
                 and not how & How.LOCKS
             ):
-                update = self._kinds.update(load.pc, seen.pc)
-                if update is Update.NUMBER or (update is Update.BITS and other.value != seen.value):
-                    yield Conflict(other, seen, "lost update", load)
+                for load in loads:
+                    if other.number > load.number and self._is_lost(load, other, seen):
+                        self._found.append(Conflict(other, seen, "lost update", load))
+                        break
+
+    def _is_lost(self, load: Seen, other: Seen, store: Seen) -> bool:
+        update = self._kinds.update(load.pc, store.pc)
+        return update is Update.NUMBER or (update is Update.BITS and other.value != store.value)
 
 
 class _Waiting:

@@ -12,10 +12,11 @@ import ast
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Any, NoReturn
 
 from kprobesim.errno_names import errno_number
-from kprobesim.errors import UsageError
+from kprobesim.errors import GuestMemoryError, UsageError
 
 __all__ = ["Invariant"]
 
@@ -23,6 +24,8 @@ _Results = Mapping[str, Any]
 _Value = Callable[[_Results], Any]
 
 _MOST_TEXT = 1 << 12
+_SHOWN = 200  # characters of it, in an error
+_DEEPEST = 150  # of operations within each other, and of terms in a row
 _MOST_BITS = 256  # of a number on the way: nobody means more, and 1 << (1 << 60) would never end
 
 _ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
@@ -51,6 +54,7 @@ _SIGNS: dict[type[ast.AST], Callable[[Any], Any]] = {
     ast.UAdd: operator.pos,
     ast.Invert: operator.invert,
 }
+_NO_VALUE = ArithmeticError, ValueError, GuestMemoryError
 _SIZES = {f"{kind}{8 * size}": (size, kind == "s") for kind in "us" for size in (1, 2, 4, 8)}
 
 
@@ -98,6 +102,7 @@ class _Compiler:
         self._text, self._places = given.text.strip(), given.places
         self._read, self._address_of, self._counts = read, address_of, counts
         self._memory: dict[str, _Value] = {}  # what is read, to tell what was there
+        self._depth = 0
 
     def compile(self) -> Callable[[_Results], object]:
         text, memory = self._text, self._memory
@@ -114,18 +119,21 @@ class _Compiler:
             try:
                 if holds(results):
                     return True
-            except (ArithmeticError, ValueError) as error:
+            except _NO_VALUE as error:
                 return f"{text} has no value: {error}"
             found = [f"{name} = {_shown(value)}" for name, value in results.items()]
-            found += [f"{name} = {_shown(value(results))}" for name, value in memory.items()]
+            found += [f"{name} = {_shown_of(value, results)}" for name, value in memory.items()]
             return f"{text} does not hold: {', '.join(found)}"
 
         return check
 
     def _fail(self, problem: str) -> NoReturn:
-        raise UsageError(f"the invariant {self._text!r}: {problem}")
+        raise UsageError(f"the invariant {shorten(self._text, _SHOWN)!r}: {problem}")
 
     def _value(self, node: ast.expr) -> _Value:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            self._fail(f"it has more than {_DEEPEST} operations within each other")
         made = getattr(self, f"_{type(node).__name__.lower()}", None)
         if made is None:
             self._fail(
@@ -133,6 +141,7 @@ class _Compiler:
                 "and, or, not, u32(address)"
             )
         value: _Value = made(node)
+        self._depth -= 1
         return value
 
     # -- one method a kind of node -----------------------------------------------------------------
@@ -243,6 +252,13 @@ class _Compiler:
 def _cut(number: int, size: int, signed: bool) -> int:
     data = (number & (1 << 8 * size) - 1).to_bytes(size, "little")
     return int.from_bytes(data, "little", signed=signed)
+
+
+def _shown_of(value: _Value, results: _Results) -> str:
+    try:
+        return _shown(value(results))
+    except _NO_VALUE as error:
+        return f"nothing ({error})"
 
 
 def _shown(value: Any) -> str:

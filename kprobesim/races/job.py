@@ -9,6 +9,7 @@ from typing import Protocol
 from kprobesim.races.failure import Failure
 from kprobesim.races.lanes import Lanes
 from kprobesim.races.late_stores import SomeLate
+from kprobesim.races.points import Points
 from kprobesim.races.run import Plan, Run, Stretch
 from kprobesim.races.schedule import Early, Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
@@ -110,7 +111,7 @@ class Outcome:
     stretches: Sequence[Stretch]
     pending: Sequence[Pending]
     schedule: Schedule
-    points: Sequence[tuple[int, int]]
+    points: Points
     failures: Sequence[Failure]
     fresh: SharedPlaces | None
     early: Sequence[tuple[int, Early]] = ()

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from kprobesim.errors import EngineError, GuestError, ScheduleError
 from kprobesim.machine.signals import signals
-from kprobesim.machine.traps_on_their_way import TrapsOnTheirWay
 from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.grace_periods import GracePeriods
+from kprobesim.races.lane_hits import LaneHits
+from kprobesim.races.lane_paths import LanePaths
 from kprobesim.races.order import Order
 from kprobesim.races.run import Lane, Plan, Run, Stretch
 from kprobesim.races.run_log import RunLog
@@ -49,9 +50,11 @@ class Lanes:
         grace: Who stands in for RCU; ``None``: nobody, or the guest's own does what it must.
         symbolize: Names the place of an instruction.
         most: Instructions of one run.
+        paths: Notes what is executed; ``None``: nobody wants to know.
     """
 
     most = _MOST
+    paths: LanePaths | None = None
     sleeping: Asleep
     buffers: StoreBuffers | None
     grace: GracePeriods | None
@@ -79,9 +82,10 @@ class Lanes:
         self.buffers = None if buffers is None else buffers(self.log)
         self.grace = None if grace is None else grace(self.log)
         self.sleeping, self._spins = sleeping, spins
-        self._traps = TrapsOnTheirWay(machine)
         sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
+        late = self.buffers is not None
+        self._traps = LaneHits(machine, lanes, self.log, self._marks, stores_are_late=late)
         self._pc = machine.engine.layout.pc
         self._result = machine.cpu.regs_class.RETURN
         self._bases = []
@@ -328,6 +332,8 @@ class Lanes:
         self._traps.arrive()
         at = words[self._pc]
         self._marks.append((len(self.log), number, lane.executed))
+        if self.paths is not None:
+            self.paths.mark(number, lane.executed)
         if self.grace is not None:
             self.grace.runs(number)
         status = engine.run(at, most)

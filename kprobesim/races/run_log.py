@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
+from itertools import compress
 from typing import NamedTuple
 
-from kprobesim.machine.unicorn.access_log import RECORD, columns, marks, read_records, unpack_record
+from kprobesim.machine.unicorn.access_log import (
+    PLACE_AT,
+    RECORD,
+    columns,
+    marks,
+    read_records,
+    unpack_record,
+)
 
 __all__ = ["GRAIN", "LaneAccess", "RunLog"]
 
 GRAIN = 3
 """The binary logarithm of how many bytes are one place."""
 _BYTES = 1 << GRAIN
-_LOW = _BYTES - 1
+_LOW = bytes(low % _BYTES for low in range(256))
 _ENDS_BEHIND = bytes(end > _BYTES for end in range(256))
 
+Contested = tuple[int, int, int, int, int, int, int, bool]
+"""Its number in the log, the CPU, and the instructions of that before; pc, physical address, value,
+size, and whether it is a store."""
 Mark = tuple[int, int, int]
 """From which access on, which CPU's, and how many instructions it had executed before."""
 
@@ -79,10 +91,18 @@ class RunLog:
         """Of all accesses: the numbers, physical addresses, sizes, and which are stores."""
         return columns(self.records)
 
-    @cached_property
-    def pcs(self) -> set[int]:
-        """The addresses of all instructions that have accessed anything."""
-        return {*memoryview(self.records).cast("Q")[1 :: RECORD // 8].tolist()}
+    @property
+    def pcs(self) -> list[int]:
+        """The address of each access's instruction."""
+        return memoryview(self.records).cast("Q")[1 :: RECORD // 8].tolist()
+
+    @property
+    def steps(self) -> list[int]:
+        """The instructions of its CPU before each access."""
+        numbers, found = self.columns[0], list[int]()
+        for _cpu, before, first, end in self.parts:
+            found += map((before - 1).__add__, numbers[first:end])
+        return found
 
     @cached_property
     def barriers(self) -> list[tuple[int, int, int]]:
@@ -98,14 +118,8 @@ class RunLog:
         return told
 
     @cached_property
-    def words(self) -> list[int]:
-        """The place of each access: its physical address, divided by 8."""
-        return [address >> GRAIN for address in self.columns[1]]
-
-    @cached_property
     def _is_long(self) -> bytes:
-        _, addresses, sizes, _ = self.columns
-        lows = bytes(map(_LOW.__and__, addresses))
+        sizes, lows = self.columns[2], self.records[PLACE_AT::RECORD].translate(_LOW)
         # Each byte of the sum is where an access ends in its place: all at once, in one number.
         ends = int.from_bytes(lows, "little") + int.from_bytes(sizes, "little")
         return ends.to_bytes(len(lows), "little").translate(_ENDS_BEHIND)
@@ -118,3 +132,63 @@ class RunLog:
             address, size = addresses[at], sizes[at]
             yield at, range(address >> GRAIN, (address + size - 1 >> GRAIN) + 1)
             at = self._is_long.find(1, at + 1, end)
+
+    @cached_property
+    def _addresses(self) -> dict[int, tuple[set[int], set[int]]]:
+        """The addresses that each CPU has used, and of those the ones that it has stored to."""
+        _, addresses, _, stores = self.columns
+        found: dict[int, tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
+        for cpu, _before, first, end in self.parts:
+            used, written = found[cpu]
+            mine = addresses[first:end]
+            used.update(mine)
+            written.update(compress(mine, stores[first:end]))
+        return found
+
+    @cached_property
+    def used(self) -> dict[int, tuple[set[int], set[int]]]:
+        """The places that each CPU has used, and of those the ones that it has written."""
+        stores = self.columns[3]
+        found = {
+            cpu: ({at >> GRAIN for at in used}, {at >> GRAIN for at in written})
+            for cpu, (used, written) in self._addresses.items()
+        }
+        for cpu, _before, first, end in self.parts:
+            used, written = found[cpu]
+            for number, both in self.long(first, end):
+                used.update(both)
+                written.update(both if stores[number] else ())
+        return found
+
+    def touching(self, places: Set[int]) -> Iterator[tuple[int, int, list[int]]]:
+        """The accesses to any of ``places``, by runs of one CPU.
+
+        Of each run that has some: which CPU's, the instructions before, the accesses' numbers.
+        """
+        every = set[int]().union(*(used for used, _ in self._addresses.values()))
+        is_one = {at for at in every if at >> GRAIN in places}.__contains__
+        addresses = self.columns[1]
+        for cpu, before, first, end in self.parts:
+            mine = [*compress(range(first, end), map(is_one, addresses[first:end]))]
+            more = [at for at, both in self.long(first, end) if not places.isdisjoint(both)]
+            if more:
+                mine = sorted({*mine, *more})
+            if mine:
+                yield cpu, before, mine
+
+    @cached_property
+    def contested(self) -> list[Contested]:
+        """Each access to what in this run several CPUs use, one of which writes.
+
+        Those to what one CPU alone has used order nothing.
+        """
+        places, numbers = set[int](), self.columns[0]
+        for writer, (_, written) in self.used.items():
+            for user, (used, _) in self.used.items():
+                if user != writer:
+                    places |= written & used
+        return [
+            (at, cpu, before + numbers[at] - 1, *unpack_record(self.records, at))
+            for cpu, before, mine in self.touching(places)
+            for at in mine
+        ]

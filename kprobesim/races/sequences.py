@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 
-from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.seen import Seen
 
@@ -22,19 +21,17 @@ _COUNTERS = (4, 8)  # bytes
 class Sequences:
     """What of one run may be a sequence counter."""
 
-    def __init__(self, log: RunLog, shared: Sequence[tuple[int, int, int]]) -> None:
+    def __init__(self, log: RunLog) -> None:
         """Look through a run.
 
         Args:
             log: The run's.
-            shared: The accesses to memory that CPUs share: their numbers, CPUs and steps.
         """
         self._loads: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         self._stores: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(
             lambda: defaultdict(list)
         )
-        for number, cpu, _ in shared:
-            _, physical, value, size, is_store = unpack_record(log.records, number)
+        for number, cpu, _step, _pc, physical, value, size, is_store in log.contested:
             if size not in _COUNTERS:
                 continue
             if is_store:
@@ -47,12 +44,29 @@ class Sequences:
         if first.is_store == second.is_store:
             return False
         load, store = (second, first) if first.is_store else (first, second)
-        for place, stores in self._stores[store.cpu].items():
-            at = bisect_left(stores, (store.number, 0))
-            if not 0 < at < len(stores) or place in self._stores[load.cpu]:
-                continue
-            odd, even = stores[at - 1][1], stores[at][1]
-            loads = self._loads[load.cpu].get(place)
-            if odd & 1 and even == odd + 1 and loads and loads[0] < load.number < loads[-1]:
-                return True
-        return False
+        return any(
+            _is_guarded(stores, store.number) and self._looks_again(place, load)
+            for place, stores in self._stores[store.cpu].items()
+        )
+
+    def _looks_again(self, place: int, load: Seen) -> bool:
+        """Whether the counter is loaded before and behind ``load``, and not counted in between."""
+        loads = self._loads[load.cpu].get(place, ())
+        at = bisect_left(loads, load.number)
+        if not 0 < at < len(loads):
+            return False
+        own = self._stores[load.cpu].get(place, ())
+        counted = bisect_left(own, (loads[at - 1], 0))
+        return counted == len(own) or own[counted][0] > loads[at]
+
+
+def _is_guarded(stores: Sequence[tuple[int, int]], number: int) -> bool:
+    """Whether a store with this number is one that a counter guards.
+
+    Between an odd and an even value, as in ``write_seqcount_begin()`` and ``_end()``; or of a latch
+    (``raw_write_seqcount_latch()``), where readers use the other copy, behind an even one as well.
+    """
+    at = bisect_left(stores, (number, 0))
+    if 0 < at < len(stores) and stores[at - 1][1] & 1:
+        return stores[at][1] == stores[at - 1][1] + 1
+    return at > 1 and stores[at - 2][1] & 1 == 1 and stores[at - 1][1] == stores[at - 2][1] + 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import compress
 
+from kprobesim.races.points import Points
 from kprobesim.races.run_log import RunLog
 
 __all__ = ["SharedPlaces"]
@@ -26,13 +26,7 @@ class SharedPlaces:
     def learn(self, log: RunLog) -> SharedPlaces:
         """What is known with ``log``: this, or another one if that has anything new."""
         fresh = SharedPlaces()
-        all_stores = log.columns[3]
-        for cpu, _before, first, end in log.parts:
-            slots, stores = log.words[first:end], all_stores[first:end]
-            used, written = set(slots), set(compress(slots, stores))
-            for number, both in log.long(first, end):
-                used.update(both)
-                written.update(both if all_stores[number] else ())
+        for cpu, (used, written) in log.used.items():
             if not (used <= self._used[cpu] and written <= self._written[cpu]):
                 fresh._used[cpu] |= used - self._used[cpu]
                 fresh._written[cpu] |= written - self._written[cpu]
@@ -62,14 +56,10 @@ class SharedPlaces:
             made._written[cpu] = written - before._written[cpu]
         return made
 
-    def accesses(self, log: RunLog) -> list[tuple[int, int, int]]:
-        """Each access to a shared place: its number in the log, CPU, instructions before it."""
-        shared, found = self.places, []
-        slots, numbers = log.words, log.columns[0]
-        for cpu, before, first, end in log.parts:
-            mine = [at for at in range(first, end) if slots[at] in shared]
-            more = [at for at, both in log.long(first, end) if not shared.isdisjoint(both)]
-            if more:
-                mine = sorted({*mine, *more})
-            found += [(at, cpu, before + numbers[at] - 1) for at in mine]
-        return found
+    def points(self, log: RunLog) -> Points:
+        """Where a run has used a shared place."""
+        codes = list[int]()
+        number = log.columns[0].__getitem__
+        for cpu, before, mine in log.touching(self.places):
+            codes += map(Points.code(cpu, before - 1).__add__, map(number, mine))
+        return Points(codes)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asleep", "Sleeping"]
 
+_SCHEDULES = "schedule", "schedule_rtlock", "rt_mutex_schedule"
+"""Those of PREEMPT_RT's locks have been functions of their own since 5.15 and 6.6."""
 _NORMAL = 3  # TASK_NORMAL: TASK_INTERRUPTIBLE and TASK_UNINTERRUPTIBLE
 _FOR_EVER = {"schedule_timeout": (1 << 63) - 1, "schedule_hrtimeout_range_clock": 0}
 """Functions that sleep for a time, and what their first argument is where that is no time."""
@@ -74,7 +76,8 @@ class Sleeping(Asleep):
     def __enter__(self) -> Sleeping:
         watch = self._machine.code_watch
         clients: Mapping[str, Callable[[int], bool]] = {
-            "schedule": self._sleep,
+            **dict.fromkeys(_SCHEDULES, self._sleep),
+            "rt_mutex_setprio": self._return,
             "try_to_wake_up": self._wake,
             "wake_up_state": self._wake,
             "wake_up_process": self._wake_process,
@@ -143,6 +146,12 @@ class Sleeping(Asleep):
         self.wakes.append((self.clock(), machine.vcpu.number, others or range(len(self._tasks))))
         machine.vcpu.return_to_caller(int(woken))
         machine.engine.leave_block()
+        return True
+
+    def _return(self, _address: int) -> bool:
+        """Whom others wait for is given their priority, where there is a scheduler to know it."""
+        self._machine.vcpu.return_to_caller()
+        self._machine.engine.leave_block()
         return True
 
     def _argument(self, number: int) -> int:

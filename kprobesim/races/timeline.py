@@ -102,7 +102,8 @@ class Timeline:
 def _events(
     run: Run, log: RunLog, symbolize: Callable[[int], str], accesses: Sequence[Seen]
 ) -> Iterator[_Event]:
-    entries = list(log)
+    functions = {pc: symbolize(pc).partition("+")[0] for pc in {*log.pcs}}
+    places, steps = [functions[pc] for pc in log.pcs], log.steps
     shown = {seen.number: seen for seen in accesses}
     begun = 0
     for number, stretch in enumerate(run.stretches):
@@ -111,9 +112,10 @@ def _events(
             words = (("why", run.stretches[number - 1].why),)
             yield _Event(cpu, begun * _INSTRUCTION, "TYPE_INSTANT", "switch to here", words)
         for at in range(stretch.first, stretch.end):
-            entry = entries[at]
-            now = begun + entry.step - stretch.start
-            function = symbolize(entry.pc).partition("+")[0]
+            function = places[at]
+            if function == place and at not in shown:
+                continue
+            now = begun + steps[at] - stretch.start
             if function != place:
                 yield from _close(cpu, place, since, now)
                 place, since = function, now

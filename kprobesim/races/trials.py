@@ -8,11 +8,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from kprobesim.errors import EngineError
+from kprobesim.garbage import no_garbage
 from kprobesim.races.barriers import Barriers
 from kprobesim.races.data_races import DataRaces
 from kprobesim.races.failure import Failure, failure_of_run
 from kprobesim.races.lanes import Lanes
 from kprobesim.races.late_stores import seen_late
+from kprobesim.races.points import Points
 from kprobesim.races.report import Reporter
 from kprobesim.races.run import Plan, Run
 from kprobesim.races.run_log import RunLog
@@ -44,7 +46,7 @@ class Trial:
     run: Run
     schedule: Schedule
     log: RunLog
-    points: Sequence[tuple[int, int]]
+    points: Points
     failures: Sequence[Failure]
     shared: SharedPlaces
 
@@ -157,22 +159,21 @@ class Trials:
     def _once(self, plan: Plan, *, strict: bool) -> Trial:
         run, log = self._run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
-        known = self.shared.learn(log)
-        shared = known.accesses(log)
         failure = failure_of_run(run, schedule, self.names)
         if failure is None:
             found = (judge(run, schedule) for judge in self._judges)
             failure = next((each for each in found if each is not None), None)
         failures = [] if failure is None else [failure]
-        if self._data_races is not None:
-            failures += self._data_races.failures(log, shared, self.lanes.orders(), schedule)
+        with no_garbage():
+            known = self.shared.learn(log)
+            points = known.points(log)
+            if self._data_races is not None:
+                failures += self._data_races.failures(log, self.lanes.orders(), schedule)
         late = seen_late(run, log, self.lanes.symbolize) if failures else ()
         if late:
             failures = [replace(each, late=late) for each in failures]
-        points = [(cpu, step) for _, cpu, step in shared]
         if self.lanes.buffers is not None:
-            points += self.lanes.buffers.waits
-        points = list(dict.fromkeys(points))
+            points = points.with_(self.lanes.buffers.waits)
         return Trial(run, schedule, log, points, failures, known)
 
     def _run(self, plan: Plan, *, strict: bool) -> tuple[Run, RunLog]:

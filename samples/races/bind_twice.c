@@ -12,7 +12,7 @@ static struct {
 
 noinline s64 l2tp_socket(void)
 {
-	__mutex_init(&sock_lock, "sock_lock", NULL);
+	init_mutex(&sock_lock);
 	return 0;
 }
 
@@ -20,14 +20,14 @@ inline_both s64 l2tp_bind(bool fixed)
 {
 	if (!fixed && !READ_ONCE(sock.zapped))
 		return -EINVAL;
-	mutex_lock(&sock_lock);
+	lock_mutex(&sock_lock);
 	if (fixed && !sock.zapped) {
-		mutex_unlock(&sock_lock);
+		unlock_mutex(&sock_lock);
 		return -EINVAL;
 	}
 	list_add(&sock.node, &bind_table);
 	sock.zapped = false;
-	mutex_unlock(&sock_lock);
+	unlock_mutex(&sock_lock);
 	return 0;
 }
 RACY_AND_FIXED(l2tp_bind)

@@ -7,33 +7,33 @@ static u64 speed = 1, sent;
 
 noinline s64 spidev_probe(void)
 {
-	__mutex_init(&buf_lock, "buf_lock", NULL);
-	__mutex_init(&spi_lock, "spi_lock", NULL);
+	init_mutex(&buf_lock);
+	init_mutex(&spi_lock);
 	return 0;
 }
 
 inline_both s64 spidev_write(bool fixed)
 {
 	if (!fixed)
-		mutex_lock(&buf_lock);
-	mutex_lock(&spi_lock);
+		lock_mutex(&buf_lock);
+	lock_mutex(&spi_lock);
 	sent += speed;
-	mutex_unlock(&spi_lock);
+	unlock_mutex(&spi_lock);
 	if (!fixed)
-		mutex_unlock(&buf_lock);
+		unlock_mutex(&buf_lock);
 	return 0;
 }
 RACY_AND_FIXED(spidev_write)
 
 inline_both s64 spidev_ioctl(bool fixed)
 {
-	mutex_lock(&spi_lock);
+	lock_mutex(&spi_lock);
 	if (!fixed)
-		mutex_lock(&buf_lock);
+		lock_mutex(&buf_lock);
 	speed = 2;
 	if (!fixed)
-		mutex_unlock(&buf_lock);
-	mutex_unlock(&spi_lock);
+		unlock_mutex(&buf_lock);
+	unlock_mutex(&spi_lock);
 	return 0;
 }
 RACY_AND_FIXED(spidev_ioctl)

@@ -13,6 +13,10 @@ noinline void _raw_spin_unlock(spinlock_t *lock)
 	smp_store_release(&lock->locked, 0);
 }
 
+void __mutex_init(struct mutex *lock, const char *name, void *key);
+void mutex_lock(struct mutex *lock);
+void mutex_unlock(struct mutex *lock);
+
 noinline void __mutex_init(struct mutex *lock, const char *name, void *key)
 {
 	(void)name, (void)key;

@@ -18,8 +18,12 @@ enum { EBUSY = 16, EINVAL = 22 };
 #define smp_mb() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #ifdef __x86_64__
 #define cpu_relax() __asm__ volatile("pause" ::: "memory")
+#define smp_rmb() __asm__ volatile("" ::: "memory")
+#define smp_wmb() __asm__ volatile("" ::: "memory")
 #else
 #define cpu_relax() __asm__ volatile("yield" ::: "memory")
+#define smp_rmb() __asm__ volatile("dmb ishld" ::: "memory")
+#define smp_wmb() __asm__ volatile("dmb ishst" ::: "memory")
 #endif
 
 /* A race is written once; what mends it stands in it, under `if (fixed)`. */
@@ -66,9 +70,11 @@ void _raw_spin_unlock(spinlock_t *lock);
 struct mutex {
 	u64 words[16];
 };
-void __mutex_init(struct mutex *lock, const char *name, void *key);
-void mutex_lock(struct mutex *lock);
-void mutex_unlock(struct mutex *lock);
+
+/* mutex.c: what the races call */
+void init_mutex(struct mutex *lock);
+void lock_mutex(struct mutex *lock);
+void unlock_mutex(struct mutex *lock);
 
 /* rcu.c */
 void __rcu_read_lock(void);

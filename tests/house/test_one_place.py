@@ -65,6 +65,7 @@ NAMES = {
     "machine/unicorn/intercepts_code.py": "the host's",
     "machine/unicorn/spin_code.py": "the host's",
     "machine/unicorn/switch_code.py": "the host's",
+    "machine/unicorn/restore_code.py": "the host's",
     "machine/unicorn/flush_code.py": "the host's",
     "machine/unicorn/code_pages.py": "what Unicorn's functions end in",
     "kernel/opening.py": "the sample that is loaded where none is asked for",

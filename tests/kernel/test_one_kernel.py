@@ -18,8 +18,10 @@ from kprobesim import (
     GuestTimeout,
     Kernel,
     Kprobe,
+    OtherKernelError,
     Stop,
     UsageError,
+    open_rules,
 )
 from kprobesim.boot.boards import board_class
 from kprobesim.image import load_image
@@ -66,6 +68,24 @@ def test_a_sample_is_there_without_a_file(arch: str) -> None:
     assert k.call("gcd", 12, 18) == 6
     with pytest.raises(UsageError, match="there are x86_64 and arm64"):
         Kernel.sample("mips")
+
+
+def test_a_verb_of_another_kind_of_kernel(sample: Path) -> None:
+    kernels: list[Any] = [Kernel.load(sample), Kernel.boot(sample), open_rules(sample)]
+    called, booted, read = kernels
+    for kernel, name, where in (
+        (called, "schedule", "is for kernels that boot: Kernel.boot"),
+        (booted, "load_module", "is for kernels whose functions are called: Kernel.load"),
+        (read, "race", "is for kernels that run, and this one is only read"),
+        (read, "policy", "is for kernels that boot"),
+    ):
+        with pytest.raises(OtherKernelError, match=f"{name} {where}"):
+            getattr(kernel, name)
+        assert not hasattr(kernel, name)
+    for kernel in kernels:
+        with pytest.raises(AttributeError, match="object has no attribute 'rase'"):
+            kernel.rase()
+        assert not hasattr(kernel, "_ipython_display_")
 
 
 def test_probes_of_a_load_are_planted_at_once(arch: str) -> None:

@@ -13,7 +13,7 @@ from races.reference_models import outcomes
 
 from kprobesim import CalledKernel, Kernel, ScheduleError, UsageError, call, pct, random_
 from kprobesim.races.exploring import Explore
-from kprobesim.races.schedule import Schedule, Slice
+from kprobesim.races.schedule import Early, Schedule, Slice
 
 MODELS = {"x86_64": ["tso"], "arm64": ["tso", "weak"]}
 SMP_WMB = bytes.fromhex("bf3a03d5")  # dmb ishst
@@ -58,6 +58,9 @@ ARM64_TESTS = {
 }
 
 
+LATE = {race.name: race for race in KNOWN_LATE}
+
+
 @cache
 def late_races(arch: str) -> CalledKernel:
     return load_races(arch)
@@ -90,8 +93,8 @@ def test_a_race_of_late_stores_is_found_replayed_and_mended(arch: str, race: Kno
     assert race.race(kernel, "racy", memory=None).failures == []
     failure = race.race(kernel, "racy").failure
     assert failure is not None and failure.kind == race.kind
-    held = [piece for piece in failure.schedule.slices if piece.held]
-    assert len(held) == 1 and failure.schedule.preemptions == 0
+    special = [piece for piece in failure.schedule.slices if piece.held or piece.early]
+    assert len(special) == 1 and failure.schedule.preemptions == 0
     assert failure.late and all("_racy+0x" in each for each in failure.late)
     for _ in range(2):
         (again,) = race.race(kernel, "racy", schedule=str(failure.schedule)).failures
@@ -102,14 +105,17 @@ def test_a_race_of_late_stores_is_found_replayed_and_mended(arch: str, race: Kno
 
 
 @pytest.mark.parametrize("explore", [pct(depth=2, runs=60), random_(runs=60)])
-def test_samples_find_late_stores_too(arch: str, explore: Explore) -> None:
-    race = KNOWN_LATE[-1]
+@pytest.mark.parametrize("name", ["sleep_flag", "read_slowpath"])
+def test_samples_find_them_too(arch: str, name: str, explore: Explore) -> None:
+    race = LATE[name]
+    if not race.shows_on(arch):
+        pytest.skip("this architecture keeps the order")
     assert race.race(late_races(arch), "racy", explore=explore).failure is not None
     assert race.race(late_races(arch), "fixed", explore=explore).failure is None
 
 
 def test_only_the_named_functions_store_late(arch: str) -> None:
-    race, kernel = KNOWN_LATE[-1], late_races(arch)
+    race, kernel = LATE["sleep_flag"], late_races(arch)
     assert race.race(kernel, "racy", delay=["sq_thread_racy"]).failure is not None
     assert race.race(kernel, "racy", delay="sq_thread_fixed").failure is None
 
@@ -174,8 +180,9 @@ def test_what_makes_no_sense_is_refused_with_a_model(
             guest.race(a=call("do_fork", 0, 0), memory="weak")
 
 
-def test_late_stores_are_in_the_schedules_text() -> None:
-    slices = (Slice(0, 12, 7, (3, 9, 400)), Slice(1, 0, None), Slice(0, 5, 1, (13,)))
+def test_late_stores_and_early_loads_are_in_the_schedules_text() -> None:
+    early = (Early(2, 0, 9), Early(4, 0, 3))
+    slices = (Slice(0, 12, 7, (3, 9, 400)), Slice(1, 0, None, (), early), Slice(0, 5, 1, (13,)))
     schedule = Schedule(1, 2, slices)
     assert Schedule.parse(str(schedule)) == schedule
-    assert schedule.describe() == "0:12[3,9,400] 1: 0:5[13]"
+    assert schedule.describe() == "0:12[3,9,400] 1:(2<0.9,4<0.3) 0:5[13]"

@@ -27,7 +27,7 @@ from kprobesim.user_cache import cache_directory
 if TYPE_CHECKING:
     from symbolic import SymCache as Made
 
-__all__ = ["elf_file", "has_dwarf", "is_own_file", "open_symcache"]
+__all__ = ["debug_path", "elf_file", "has_dwarf", "is_own_file", "open_symcache"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +45,18 @@ def has_dwarf(image: KernelImage) -> bool:
     return any(section.name == ".debug_info" for section in image.section_headers)
 
 
+def debug_path(debug: str | os.PathLike[str] | None) -> Path | None:
+    """What ``debug=`` of a verb names; raises :class:`UsageError` for what is no path."""
+    if debug is None:
+        return None
+    if not isinstance(debug, (str, os.PathLike)) or not isinstance(os.fspath(debug), str):
+        raise UsageError(f"debug is of type {type(debug).__name__}: name a file")
+    return Path(debug)
+
+
 def open_symcache(
     image: KernelImage,
-    debug: Path | None = None,
+    debug: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> SymCache | None:
     """What the debug information says of inlined copies.
@@ -57,8 +66,9 @@ def open_symcache(
 
     Raises:
         ImageError: ``debug`` has none, is of another build, or is damaged.
-        UsageError: symbolic is not installed.
+        UsageError: symbolic is not installed, or ``debug`` is no path.
     """
+    debug = debug_path(debug)
     path = debug or image.path
     own = image if debug is None else load_image(path, progress=progress)
     if not has_dwarf(own):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from kprobesim.functions.dwarf.debug_file import open_symcache
@@ -47,7 +47,7 @@ class SourceLines:
 
 def open_source_lines(
     image: KernelImage,
-    debug: Path | None = None,
+    debug: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> SourceLines | None:
     """The lines of ``image``; ``None`` where no debug information is to be had.
@@ -60,7 +60,7 @@ def open_source_lines(
 
     Raises:
         ImageError: ``debug`` has none, is of another build, or is damaged.
-        UsageError: symbolic, which reads it, is not installed, and ``debug`` is given.
+        UsageError: ``debug`` is given, and no path, or symbolic, which reads it, not installed.
     """
     cache = open_symcache(image, debug, progress)
     return None if cache is None else SourceLines(cache, image)

@@ -82,6 +82,7 @@ class Armings:
             cpus.copies,
             # A task that has lost the CPU may stand in a copy, and nobody knows.
             lambda: not preempts and self._nobody_handles_a_probe(),
+            lambda slot: any(ctl.uses(slot) for ctl in cpus.ctlblk),
             self.hooks.read if default == "hook" else machine.memory.read,
         )
         self.hooks.read_original = self._breakpoints.read_original

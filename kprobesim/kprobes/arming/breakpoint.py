@@ -19,7 +19,8 @@ _WIDEST = 5  # bytes that a probe replaces: an x86-64 jump
 class BreakpointArming:
     """The kernel's way. ``idle()`` says that no probe is being handled: no slot is in use.
 
-    ``read(address, size)`` gives what is in memory.
+    ``is_used(slot)`` says whether a CPU handles the probe whose copy is there. ``read(address,
+    size)`` gives what is in memory.
     """
 
     def __init__(
@@ -29,13 +30,14 @@ class BreakpointArming:
         slots: SlotCache,
         copies: OutOfLineCopies,
         idle: Callable[[], bool],
+        is_used: Callable[[int], bool],
         read: Callable[[int, int], bytes],
     ) -> None:
         self._machine = machine
         self._arch = arch
         self._slots = slots
         self._copies = copies
-        self._idle = idle
+        self._idle, self._is_used = idle, is_used
         self._read = read
         self._armed: dict[int, bytes] = {}
 
@@ -63,6 +65,7 @@ class BreakpointArming:
             return
         self._armed[address] = self._machine.memory.read(address, len(self._arch.isa.breakpoint))
         self._machine.text.poke(address, self._arch.isa.breakpoint, "kprobe arm")
+        self._sync()
 
     def disarm(self, p: Kprobe) -> None:
         """Write back what the breakpoint replaced, unless the guest has written there itself."""
@@ -70,8 +73,12 @@ class BreakpointArming:
         original = self._armed.pop(address, None)
         if original is not None and self._read(address, len(breakpoint)) == breakpoint:
             self._machine.text.poke(address, original, "kprobe disarm")
-            if self._arch.syncs:
-                self._machine.sync_cpus()
+            self._sync()
+
+    def _sync(self) -> None:
+        """Code has changed: wait until other CPUs take an interrupt, where the kernel does."""
+        if self._arch.syncs:
+            self._machine.sync_cpus()
 
     def jump(self, address: int, jump: bytes) -> None:
         """Write ``jump`` over the breakpoint (``arch_optimize_kprobes()``)."""
@@ -84,19 +91,21 @@ class BreakpointArming:
         width = len(self._arch.isa.breakpoint)
         text = self._machine.text
         text.poke(address, self._arch.isa.breakpoint, "kprobe unoptimize")
+        self._sync()
         text.poke(address + width, original[width:], "kprobe unoptimize")
+        self._sync()
         self._armed[address] = original[:width]
 
     def release(self, p: Kprobe) -> None:
         """Free the slot; the CPU may still be on its way through it.
 
-        In the kernel if it was boosted; here also if a handler asks, for which nobody waits.
+        In the kernel if it was boosted; here also if its own handler asks, for which nobody waits.
         """
         slot = p.ainsn.insn
         if slot is not None:
             self._copies.drop(slot)
-            idle = self._idle()
-            self._slots.free(slot, dirty=p.ainsn.boostable or not idle, collect=idle)
+            dirty = p.ainsn.boostable or self._is_used(slot)
+            self._slots.free(slot, dirty=dirty, collect=self._idle())
 
     def abandon(self, p: Kprobe) -> None:
         """What was a breakpoint is nobody's now."""

@@ -167,7 +167,8 @@ class BreakpointHits:
         has gone (x86), or in any case (ARM64, which can last for ever: only ``strict`` does that).
         """
         arch, machine = self._steps.arch, self._steps.machine
-        if arch.vanished == "report" or not address >> 63 or not self.alone:
+        was_ours = self.alone or self._steps.vcpu.arriving
+        if arch.vanished == "report" or not address >> 63 or not was_ours:
             return False
         found = machine.memory.read(address, len(arch.isa.breakpoint))
         again = self._strict and arch.vanished == "retry" and found == arch.isa.breakpoint

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -18,10 +18,12 @@ from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.access_log_code import CODE
 from kprobesim.machine.unicorn.engine import Engine
 from kprobesim.machine.unicorn.host_code import put_functions
+from kprobesim.machine.unicorn.known_places import trust_the_pc
 from kprobesim.machine.unicorn.native import SIGNATURE, Native
 
 __all__ = [
     "NUMBER",
+    "PLACE_AT",
     "RECORD",
     "Access",
     "AccessLog",
@@ -36,6 +38,8 @@ RECORD = _RECORD.size
 """Bytes of one."""
 NUMBER = 8
 """Those of its number, with which it begins."""
+PLACE_AT = 16
+"""Where in one its physical address is."""
 _WORDS = RECORD // 8
 _VALUE = 8  # bytes of what is stored, at most
 _WRITE = numbers.UC_MEM_WRITE
@@ -99,6 +103,7 @@ class AccessLog:
         )
         self._start = start
         self._hook: int | None = None
+        self._search_again: Callable[[], object] = lambda: None
 
     def __enter__(self) -> AccessLog:
         if self._engine.running:
@@ -108,6 +113,7 @@ class AccessLog:
         function = _functions().get("note")
         thunk = ctypes.c_void_p(function) if function else _MEMORY(self._note)
         self._hook = self._engine.hooks.add(kinds, thunk, data=data, keep=(self._words, thunk))
+        self._search_again = trust_the_pc(self._engine)
         self._translate_anew()
         return self
 
@@ -115,6 +121,7 @@ class AccessLog:
         if self._hook is not None:
             self._engine.hooks.unhook(self._hook)
             self._hook = None
+            self._search_again()
             self._translate_anew()
 
     def _translate_anew(self) -> None:

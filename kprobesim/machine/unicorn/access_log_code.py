@@ -50,7 +50,7 @@ mark_full:
 note:
     a61c40a9                ldp x6, x7, [x5]
     df0007eb                cmp x6, x7
-    42010054                b.cs full
+    42010054                b.hs full
     a72041a9                ldp x7, x8, [x5, #16]
     e70040f9                ldr x7, [x7]
     080140f9                ldr x8, [x8]
@@ -68,7 +68,7 @@ full:
 mark:
     661c40a9                ldp x6, x7, [x3]
     df0007eb                cmp x6, x7
-    42010054                b.cs mark_full
+    42010054                b.hs mark_full
     670840f9                ldr x7, [x3, #16]
     e70040f9                ldr x7, [x7]
     c70400a9                stp x7, x1, [x6]

@@ -206,3 +206,20 @@ def test_an_image_without_tables(tmp_path: Path) -> None:
     image = load_image(path)
     assert len(image.bug_table) == len(image.exception_table) == 0
     assert list(image.mcount_sites) == list(image.kprobe_blacklist) == []
+
+
+def test_what_is_exported_is_searched_only_where_the_table_has_no_name(tmp_path: Path) -> None:
+    """A word anywhere may happen to lead to a text that is some name."""
+    maker, base = small_kernel(), TEXT["x86_64"]
+    text = bytearray(maker.loads[0].data)
+    text[0x2B00:0x2B06] = b"jiffy\0"
+    struct.pack_into("<ii", text, 0x2A00, 0x3008 - 0x2A00, 0x2B00 - 0x2A04)
+    maker.loads[0].data = bytes(text)
+    path = tmp_path / "vmlinux"
+    path.write_bytes(maker.build())
+    assert load_image(path).exported("jiffy") == base + 0x3008
+    assert maker.symbols is not None
+    maker.symbols.append(Sym("__start___ksymtab", base + 0x2C00, 0, NOTYPE, section=".rodata"))
+    path.write_bytes(maker.build())
+    assert load_image(path).exported("jiffy") is None
+    assert load_image(path).exported("counter") == base + 0x3008

@@ -20,6 +20,7 @@ from kprobesim.machine.unicorn import (
     flush_code,
     intercepts_code,
     recording_code,
+    restore_code,
     spin_code,
     store_code,
     switch_code,
@@ -64,6 +65,7 @@ MODULES = [
     executions,
     intercepts_code,
     spin_code,
+    restore_code,
     flush_code,
     switch_code,
 ]
