@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from kprobesim.arch.arm64.dataflow import Dataflow, bits_of
 from kprobesim.arch.ordering import Ordering
-from kprobesim.races.history import History, SeenStore, places_of
+from kprobesim.races.history import History, SeenStore
+from kprobesim.races.run_log import places_of
 
 __all__ = ["Effect", "LoadViews", "Touch"]
 
@@ -103,6 +104,11 @@ class LoadViews:
         """Whether nothing that it did depends on any store of another CPU."""
         return not self._loads and not self._bound
 
+    def forget(self, now: int) -> None:
+        """It is not known what the CPU did: no load behind is done before ``now``."""
+        self._registers = [now] * len(self._registers)
+        self._loads = self._bound = self._branches = self._released = now
+
     def executed(
         self,
         effect: Effect,
@@ -121,8 +127,18 @@ class LoadViews:
             early: The time of the memory that it has loaded from; ``None``: now.
         """
         views, ordering = self._registers, effect.ordering
-        address = max([views[at] for at in effect.addresses], default=0)
-        data = max([views[at] for at in effect.sources], default=0)
+        address = data = 0
+        for at in effect.addresses:
+            address = max(address, views[at])
+        for at in effect.sources:
+            data = max(data, views[at])
+        if not touches and not ordering:
+            made = max(address, data)
+            for at in effect.computed:
+                views[at] = made
+            for at in effect.decides:
+                self._branches = max(self._branches, views[at])
+            return
         if ordering:
             self._before(ordering)
         loaded, load, store = 0, False, False
