@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import UsageError
-from kprobesim.functions.dwarf.source_lines import SourceLines, open_source_lines
+from kprobesim.functions.dwarf.source_lines import (
+    SourceLine,
+    SourceLines,
+    open_source_lines,
+)
 from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
 from kprobesim.kernel.raced_objects import raced_objects
 from kprobesim.races.access_kinds import AccessKinds
@@ -21,6 +25,7 @@ from kprobesim.races.freeing import Freeing
 from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.judging import judge_results
 from kprobesim.races.lanes import Lanes
+from kprobesim.races.marked import MarkedAccesses
 from kprobesim.races.memory_order import DATAFLOW, ORDERINGS, MemoryOrder
 from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
@@ -32,6 +37,7 @@ from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.store_buffers import StoreBuffers
 from kprobesim.races.trials import Trials
 from kprobesim.races.typed_places import TypedPlaces
+from kprobesim.races.value_flows import ValueFlows
 from kprobesim.unbooted.more_cpus import MOST_CPUS, MoreCpus
 
 if TYPE_CHECKING:
@@ -136,18 +142,21 @@ class CalledRaces:
                     places.physical_name,
                     machine.memory,
                     every=every,
+                    marked=self._marked(debug) if every else None,
                 )
                 if self._kinds.weak:
                     log = running.log
                     barriers = stack.enter_context(Barriers(machine, kernel.symbols, log))
+            reset = partial(kernel.restore_state, state)
             trials = Trials(
                 running,
-                lambda: kernel.restore_state(state),
+                reset,
                 [judge],
                 self._what(plan, lanes, memory),
                 data_races=races,
                 reporter=self._reporter(debug),
                 barriers=barriers,
+                flows=ValueFlows(machine, running, reset, self._kinds.code),
             )
             return trials, stack.pop_all()
 
@@ -171,16 +180,26 @@ class CalledRaces:
         machine = self._kernel.machine
         return DataPlaces(machine.memory, self._kernel.symbols, machine.heap)
 
-    def _reporter(self, debug: Path | None) -> Reporter:
-        kernel, places = self._kernel, self._places
-
+    def _lines(self, debug: Path | None) -> Callable[[int], Sequence[SourceLine]]:
         @cache
         def lines() -> SourceLines | None:
-            return open_source_lines(kernel.image, debug)
+            return open_source_lines(self._kernel.image, debug)
+
+        def lines_at(address: int) -> Sequence[SourceLine]:
+            known = lines()
+            return () if known is None else known.at(address)
+
+        return lines_at
+
+    def _marked(self, debug: Path | None) -> MarkedAccesses:
+        lines = self._lines(debug)
+        return MarkedAccesses(lambda pc: [line.function for line in lines(pc)])
+
+    def _reporter(self, debug: Path | None) -> Reporter:
+        kernel, places, lines = self._kernel, self._places, self._lines(debug)
 
         def lines_at(address: int) -> list[str]:
-            known = lines()
-            return [] if known is None else [str(line) for line in known.at(address)]
+            return [*map(str, lines(address))]
 
         return Reporter(
             kernel.machine, kernel.image, self._kinds, places.name, places.virtual, lines_at

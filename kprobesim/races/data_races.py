@@ -7,9 +7,10 @@ from functools import cache
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
-from kprobesim.races.access_kinds import AccessKinds, How
+from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.failure import Failure
-from kprobesim.races.happens_before import Conflict, HappensBefore
+from kprobesim.races.happens_before import Conflict, HappensBefore, is_lost
+from kprobesim.races.marked import MarkedAccesses
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule
@@ -20,6 +21,7 @@ __all__ = ["KIND", "DataRaces"]
 
 KIND = "data race"
 """Of such a failure."""
+_BOTH = 2
 _OBJECT = 4096  # bytes of one that a pointer leads to, at most
 _MOST = 16  # different ones of one run
 
@@ -41,6 +43,7 @@ class DataRaces:
         memory: HostAccess,
         *,
         every: bool = False,
+        marked: MarkedAccesses | None = None,
     ) -> None:
         """Have judged none.
 
@@ -51,10 +54,11 @@ class DataRaces:
             place: Names a physical address of data.
             memory: The guest's.
             every: Also tell of accesses that may be marked.
+            marked: Knows which are, where there is debug information.
         """
         self._search = HappensBefore(kinds, cpus)
         self._symbolize, self._place, self._every = symbolize, place, every
-        self._memory = memory
+        self._memory, self._marked = memory, marked
         self._messages: dict[tuple[str, int], str] = {}
 
     def failures(
@@ -62,6 +66,7 @@ class DataRaces:
         log: RunLog,
         orders: Iterable[Order],
         schedule: Schedule,
+        flow: Callable[[Seen, Seen], Update] | None = None,
     ) -> list[Failure]:
         """The data races of a run, each once.
 
@@ -69,6 +74,8 @@ class DataRaces:
             log: The run's.
             orders: See :meth:`HappensBefore.conflicts`.
             schedule: What the run followed.
+            flow: What became of the value of a load in that of a store, where both are far from
+                each other; ``None``: nobody knows.
         """
         found: dict[tuple[str, int, int], Failure] = {}
         places = cache(self._place_of)  # of pointers, as long as memory is as it is
@@ -80,6 +87,13 @@ class DataRaces:
                     conflict = conflict._replace(what="early")
                 elif not self._every:
                     return None
+            if conflict.what == "perhaps lost":
+                load, store = conflict.between, conflict.second
+                if load is None or flow is None or not is_lost(flow(load, store), conflict):
+                    return None
+                conflict = conflict._replace(what="lost update")
+            if conflict.what == "unordered" and self._known_to_be_marked(conflict) == _BOTH:
+                return None
             return None if _alike(conflict) in found else conflict
 
         search = self._search.conflicts(log, orders, every=self._every, wanted=wanted)
@@ -91,6 +105,13 @@ class DataRaces:
             if len(found) >= _MOST:
                 break
         return list(found.values())
+
+    def _known_to_be_marked(self, conflict: Conflict) -> int:
+        """How many of both accesses."""
+        both = conflict.first, conflict.second
+        if self._marked is None:
+            return 0
+        return sum(self._marked.at(each.pc) for each in both)
 
     def _place_of(self, pointer: int) -> int:
         """The physical address that ``pointer`` leads to, if it is one; else one behind all."""
@@ -108,6 +129,9 @@ class DataRaces:
             one, two = (f"{_verb(seen)} in {self._symbolize(seen.pc)}" for seen in both)
             what = self._place(key[1])
             message = f"{one} and {two}, both of {what}, and nothing orders them"
+            if conflict.what == "unordered":
+                count = self._known_to_be_marked(conflict)
+                message += f"; {'only one' if count else 'neither'} is known to be marked"
             if conflict.what == "early":
                 message = f"{one} and {two}, both of {what}: no barrier lies behind the store"
             if conflict.what == "lost update":
