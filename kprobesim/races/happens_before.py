@@ -115,7 +115,7 @@ class _Run:
         self._fences = [-1] * cpus  # its newest access that a barrier lies behind
         # By CPU: which plain store of another one it has loaded, and where it did so.
         self._flags: list[dict[tuple[int, int, int], tuple[Seen, Seen]]] = [{} for _ in range(cpus)]
-        self._read_barriers = [-1] * cpus  # its newest barrier for loads
+        self._read_barriers: list[dict[int, int]] = [{} for _ in range(cpus)]  # newest, by address
         self._places: dict[int, _Place] = {}
         self._found: list[Conflict] = []
 
@@ -183,7 +183,7 @@ class _Run:
         if how & How.FENCE:
             self._fences[cpu] = before
         if how & How.ACQUIRE:
-            self._read_barriers[cpu] = before
+            self._read_barriers[cpu][pc] = before
 
     def _release(self, seen: Seen, place: _Place, mask: int) -> None:
         clock = self._clocks[seen.cpu][:]
@@ -224,9 +224,11 @@ class _Run:
         function that uses it waits for that load by an acquire or a barrier; or a pointer.
         """
         same, what, leads = self._kinds.are_in_one_function, "unordered", []
+        barriers = [at for pc, at in self._read_barriers[seen.cpu].items() if same(pc, seen.pc)]
+        last = max(barriers, default=-1)
         for flag, load in self._flags[seen.cpu].values():
             if flag.cpu == store.cpu and flag.number > store.number and same(flag.pc, store.pc):
-                waits = load.how & How.ACQUIRE or load.number < self._read_barriers[seen.cpu]
+                waits = load.how & How.ACQUIRE or load.number < last
                 if waits and same(load.pc, seen.pc):
                     what = "early"
                 if load.size == _WORD:
