@@ -28,5 +28,7 @@ class Ordering(enum.Flag):
     """A load and a store in one, where all see it: never from a buffer, never of an old value."""
     EXCLUSIVE = enum.auto()
     """A load for which a store will ask whether it is still true."""
+    STREAMING = enum.auto()
+    """A store past the caches, which those behind it do not wait for."""
     CONTEXT = enum.auto()
     """Instructions behind it are fetched anew: it waits for the branches before it."""

@@ -21,14 +21,15 @@ from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage
 from kprobesim.machine.guest_ram import GuestRam
 from kprobesim.machine.signals import signals
+from kprobesim.machine.stopwatch import BLOCK_NS
 from kprobesim.machine.turn import HandlerOverstayed, is_alone
 
 __all__ = ["Board"]
 
 _SLICE = 1 << 18  # blocks between two looks at the host: 1 to 20 ms
+_LOOK_NS = _SLICE * BLOCK_NS  # of the guest's time, between two looks at it
 _SECOND = 1_000_000_000
 _PANIC = b"---[ end Kernel panic"
-_UNMAPPED = (6, 7, 8)  # Unicorn's errors: read, write, fetch of unmapped physical memory
 _FINAL = (Stop.POWER_OFF, Stop.RESTART, Stop.HALT)
 
 
@@ -52,7 +53,6 @@ class Board(Computer):
         self._request: StopReason | None = None
         self._until, self._until_from = b"", 0
         self._panicked = False
-        self._missing: tuple[int, int] | None = None
         self.pauses = Pauses(self)
         self.progress = Progress()
         self.to_prepare: list[Callable[[], object]] = []
@@ -134,9 +134,8 @@ class Board(Computer):
     ) -> StopReason:
         """Run the guest from where it stands.
 
-        until   : a text that it prints from now on; or a function of the board, asked between
-                  slices of about a million blocks and whenever the guest idles; ``None``: until
-                  the guest ends
+        until   : a text that it prints from now on; or a function of the board, asked every 2 ms
+                  of the guest's time and whenever it idles; ``None``: until the guest ends
         timeout : host seconds, looked at between slices
         seconds : virtual seconds
 
@@ -180,7 +179,7 @@ class Board(Computer):
         ends_at = None if seconds is None else self.clock.now() + int(seconds * _SECOND)
         machine, engine, clock = self.machine, self.machine.engine, self.clock
         words, pc, count = engine.words, engine.layout.pc, engine.counter_words
-        turns, pauses, awake = self.turns, self.pauses, True
+        turns, pauses, awake, asks = self.turns, self.pauses, True, True
         while self._ended is None:
             if pauses.wanted:
                 self._meanwhile(pauses)
@@ -195,7 +194,7 @@ class Board(Computer):
             else:
                 self.advance()
                 awake = turns.choose()
-            if condition is not None and condition(self):
+            if condition is not None and (asks or not awake) and condition(self):
                 return StopReason(Stop.CONDITION)
             if ends_at is not None and clock.now() >= ends_at:
                 return StopReason(Stop.SECONDS)
@@ -206,19 +205,24 @@ class Board(Computer):
                 if self._request is not None:
                     return self._take_request(self._request)
                 continue
-            due = [when for when in (self.next_event(), ends_at) if when is not None]
-            if turns is not None and turns.ends is not None:
-                due.append(turns.ends)
-            limit = clock.limit_until(min(due, default=None), _SLICE)
-            ended = self._execute(limit)
+            looks_at = clock.now() // _LOOK_NS * _LOOK_NS + _LOOK_NS
+            turn_ends = None if turns is None else turns.ends
+            due = [looks_at]
+            due += [when for when in (self.next_event(), ends_at, turn_ends) if when is not None]
+            ended = self._execute(clock.limit_until(min(due), _SLICE))
             if ended is not None:
                 return ended
-            self._watch_progress()
+            # The host may have cut the run anywhere: who looks, looks at times of the guest's.
+            now = clock.now()
+            asks = now >= looks_at
+            if asks or (turn_ends is not None and now >= turn_ends):
+                self._watch_progress()
             if not pauses.wanted and count[0] <= count[1] and self.halted_at(words[pc]):
                 if turns is not None:
                     turns.halt()
                 elif not self.update_interrupts():
                     self._idle(ends_at)
+                    asks = True
         return self._ended
 
     def _execute(self, limit: int) -> StopReason | None:
@@ -238,8 +242,9 @@ class Board(Computer):
             self.fail(GuestPanic, panic_line(self.console))
         if self._request is not None:
             return self._take_request(self._request)
-        if status in _UNMAPPED:
-            self._fail_without_device()
+        missing = self.missing_devices.take(status)
+        if missing:
+            self.fail(NoDevice, f"the guest used {missing}, where nothing is")
         if status:
             self.fail(BootError, f"the emulator gave up: {engine.describe(status)}")
         return None
@@ -271,26 +276,6 @@ class Board(Computer):
             if self.panics.panicking or panic_reason(self.console):
                 self.fail(GuestPanic, panic_line(self.console))
         return request
-
-    def watch_unmapped(self, low: int, high: int) -> None:
-        """Let accesses from physical ``low`` to ``high``, where there is no RAM, be told exactly.
-
-        Unicorn stops for them only when the block is over.
-        """
-        words, pc = self.machine.engine.words, self.machine.engine.layout.pc
-
-        def missing(address: int) -> None:
-            if self._missing is None:
-                self._missing = address, words[pc]
-
-        self.machine.engine.hooks.on_unmapped(low, high, missing)
-
-    def _fail_without_device(self) -> NoReturn:
-        what = "a physical address"
-        if self._missing is not None:
-            address, self.machine.engine.words[self.machine.engine.layout.pc] = self._missing
-            what, self._missing = f"physical address {address:#x}", None
-        self.fail(NoDevice, f"the guest used {what}, where nothing is")
 
     def _prepare(
         self, until: str | Callable[[Board], bool] | None

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from kprobesim.arch.architecture import Architecture
 from kprobesim.boot.console import Console
 from kprobesim.boot.host_time import make_clock
+from kprobesim.boot.missing_devices import MissingDevices
 from kprobesim.boot.state import (
     Kind,
     Put,
@@ -152,6 +153,7 @@ class Computer(ABC):
         self.machine.clock = self.clock = make_clock(clock, engine)
         self.machine.stopwatch = self.clock
         self.console.now = self.clock.now
+        self.missing_devices = MissingDevices(engine)
         self.turns = self._make_turns()
         self._add_devices()
 
@@ -230,8 +232,8 @@ class Computer(ABC):
             raise wrong_state(f"it is no state of {own}, which this board has")
         parts = self._all_parts()
         saved = record(state["parts"], parts, "parts")
-        puts = [part.parse(saved[name], name) for name, part in parts.items()]
-        puts.append(parse_fields(self, self.SAVED, state["board"], "board"))
+        puts = [parse_fields(self, self.SAVED, state["board"], "board")]
+        puts += [part.parse(saved[name], name) for name, part in parts.items()]
         registers = [parse_cpu(self.machine.engine, cpu) for cpu in cpus]
 
         def put() -> None:

@@ -73,6 +73,7 @@ class CpuTurns(Saved):
         self.switches = 0
         self._began, self._patient = 0, False
         self._ends: int | None = None
+        self._spun_until: int | None = None
         self._spinning = Spinning(board.cpus)
         self._spins = watch_spins(board.machine.engine)
         self._pc = board.machine.engine.layout.pc
@@ -84,17 +85,20 @@ class CpuTurns(Saved):
             _began=Number(63),
             _patient=Flag(),
             _ends=Maybe(Number(63)),
+            _spun_until=Maybe(Number(63)),
             _spinning=Parts(self._spinning.kinds),
             running=Below(board.cpus),
         )
 
     def save(self) -> dict[str, Any]:
         """The state as plain data."""
-        self._end_spinning()
+        self._note_spin()
         return save_fields(self, self._kinds)
 
     def parse(self, state: object, where: str) -> Put:
         """Check ``state``; what is returned puts it in force, and switches to the CPU that ran."""
+        if isinstance(state, dict):  # at first it was not kept
+            state = {"spun_until": None, **state}
         return parse_fields(self, self._kinds, state, where)
 
     @property
@@ -236,12 +240,13 @@ class CpuTurns(Saved):
         """The CPU that runs waits for an interrupt."""
         self.waiting[self.running] = True
 
-    def _end_spinning(self) -> bool:
-        """Whether the CPU that runs waits for another one; then its turn is over."""
-        spun = self._spins.take()
-        if spun:
-            self._ends = self._board.clock.now()
-        return spun
+    def _note_spin(self) -> None:
+        """If the CPU that runs waits for another one, its turn is over behind one more block."""
+        counted = self._spins.take()
+        if counted and self._spun_until is None:
+            left = counted - min(self._board.machine.engine.counter)
+            until = self._spun_until = self._board.clock.now() + max(left, 0) * BLOCK_NS
+            self._ends = until if self._ends is None else min(self._ends, until)
 
     def choose(self) -> bool:
         """Between two runs: let the CPU whose turn it is be the one that runs.
@@ -252,7 +257,7 @@ class CpuTurns(Saved):
         Raises:
             UsageError: The policy has chosen what cannot run.
         """
-        spun = self._end_spinning()
+        self._note_spin()
         board = self._board
         runnable = [n for n in range(len(self.on)) if self.is_runnable(n)]
         if not runnable:
@@ -260,6 +265,7 @@ class CpuTurns(Saved):
         last, now = self.running, board.clock.now()
         number = last
         if last not in runnable or (self._ends is not None and now >= self._ends):
+            spun = self._spun_until is not None and now >= self._spun_until
             number, blocks = self._pick(self._point(now, last, runnable, spun=spun))
             if not self._patient:
                 self._spinning.turn_ended(last, now - self._began, spun=spun)
@@ -272,7 +278,7 @@ class CpuTurns(Saved):
         if self.waiting[number]:
             self.waiting[number] = False
             self.calm[number].idled(now)
-        self._spins.end_turns(len(runnable) > 1 and not self._patient)
+        self._spins.end_turns(self._ends is not None and not self._patient)
         board.hits.arrive()
         board.update_interrupts()
         return True
@@ -280,7 +286,7 @@ class CpuTurns(Saved):
     def _begin(self, now: int, blocks: int, runnable: list[int]) -> None:
         """A turn begins: of a CPU that is alone, that has something to do, or that only spins."""
         patience = self._spinning.patience(runnable) if len(runnable) > 1 else None
-        self._began, self._patient = now, patience is not None
+        self._began, self._patient, self._spun_until = now, patience is not None, None
         blocks = blocks if patience is None else min(blocks, patience)
         self._ends = now + blocks * BLOCK_NS if len(runnable) > 1 else None
 
@@ -367,6 +373,7 @@ class CpuTurns(Saved):
             self.only = outer
             self.switch_to(stopped)
             self._ends = self._board.clock.now() + self._blocks() * BLOCK_NS
+            self._spun_until = None
 
     def switch_to(self, number: int) -> None:
         """Between two runs: let CPU ``number`` be the one that runs."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.errors import UsageError
 from kprobesim.functions.dwarf.source_lines import SourceLines, open_source_lines
 from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
+from kprobesim.kernel.raced_objects import raced_objects
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.barriers import Barriers
 from kprobesim.races.data_races import DataRaces
@@ -30,6 +31,7 @@ from kprobesim.races.schedule import Schedule
 from kprobesim.races.sleeping import Sleeping
 from kprobesim.races.store_buffers import StoreBuffers
 from kprobesim.races.trials import Trials
+from kprobesim.races.typed_places import TypedPlaces
 from kprobesim.unbooted.more_cpus import MOST_CPUS, MoreCpus
 
 if TYPE_CHECKING:
@@ -119,6 +121,10 @@ class CalledRaces:
             if running.buffers is not None:
                 stack.enter_context(running.buffers.path)
             stack.callback(kernel.restore_state, state)
+            self._places.typed = TypedPlaces(
+                partial(self._read_first, state.ram),
+                raced_objects(kernel.image, plan, lanes, cpus.tasks),
+            )
             judge = _Judge(kernel, plan, invariant)
             races = barriers = None
             if data_races:
@@ -144,6 +150,12 @@ class CalledRaces:
                 barriers=barriers,
             )
             return trials, stack.pop_all()
+
+    def _read_first(self, ram: RamImage, address: int, size: int) -> bytes:
+        """What was in memory when the race began."""
+        memory = self._kernel.machine.memory
+        pieces = memory.physical(address, size)
+        return b"".join(ram.read(at - memory.base, length) for at, length in pieces)
 
     def _function_at(self, pc: int) -> str:
         found = self._kernel.symbols.at(pc)

@@ -69,6 +69,10 @@ class ArchInsn(Protocol):
     def ends_block(self) -> bool:
         """Whether Unicorn goes on in another block behind an emulated one."""
 
+    @property
+    def shadows(self) -> bool:
+        """Whether interrupts wait until the instruction behind it is done (x86 STI)."""
+
     def boosted(self) -> ArchInsn:
         """With ``late_boost`` done."""
 

@@ -156,6 +156,9 @@ class Arm64Cpu:
         """PSTATE.SS, which the instruction clears."""
         return bool(self.engine.fields["pstate"].value & _PSTATE_SS)
 
+    def shadow_interrupts(self, begins: bool) -> None:
+        """ARM64 takes them at once."""
+
     def set_single_step(self, on: bool) -> None:
         """Trap after the next instruction: SPSR.SS and MDSCR_EL1.SS, which must come last.
 

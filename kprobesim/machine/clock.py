@@ -26,18 +26,27 @@ class HiddenTime:
         self._counting = engine.counts
         self._counter = engine.counter_words
         self._extra = engine.extra_count
-        self._counted = 0
+        self._spins = engine.spin_words
+        self._block_end = engine.dispatch.block_end
+        self._counted = self._spun = 0
+        self._end_of_block: int | None = None
 
     def begin(self) -> None:
         """The CPU stands at an instruction, and is about to leave its block."""
         self._counted, self._extra[0] = self._counter[0], 0
+        self._note_block()
+
+    def _note_block(self) -> None:
+        if self._block_end is not None:
+            self._end_of_block = self._block_end[0]
 
     def begin_step(self) -> None:
         """As :meth:`begin`, to step: what is counted more must not end the run in mid-hit."""
         counter = self._counter
-        self._counted = counter[0]
+        self._counted, self._spun = counter[0], self._spins[1]
         self._extra[0] = 1
         counter[1] += 1
+        self._note_block()
 
     def step_again(self) -> None:
         """The instruction repeats itself, and has another turn."""
@@ -49,9 +58,11 @@ class HiddenTime:
 
         The run ends where it would have ended.
         """
-        counter, extra = self._counter, self._extra
+        counter, extra, spins = self._counter, self._extra, self._spins
         counter[0] = self._counted
         counter[1] -= extra[0]
+        if spins[1] != self._spun:
+            spins[1] -= extra[0]
         extra[0] = 0
 
     def end_where_it_is(self) -> bool:
@@ -75,9 +86,18 @@ class HiddenTime:
         """The block will be left, and begins anew with the instruction."""
         self._counter[0] -= 1
 
-    def end(self) -> None:
-        """The block will be entered, and counted, once more."""
-        self._counter[0] = self._counted - self._counting.in_blocks
+    def end(self, at: int, *, ends_block: bool = False) -> None:
+        """The instruction is done: its block will be entered, and counted, once more.
+
+        But not if it would have ended here anyway.
+
+        Args:
+            at: The address of the instruction behind.
+            ends_block: Whether it would, as far as the instruction tells; for engines that do not.
+        """
+        if self._end_of_block is not None:
+            ends_block = self._end_of_block == at
+        self._counter[0] = self._counted - (self._counting.in_blocks and not ends_block)
 
 
 class GuestClock(Protocol):

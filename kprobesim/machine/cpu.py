@@ -68,6 +68,13 @@ class Cpu(Protocol):
     def set_single_step(self, on: bool) -> None:
         """What the CPU's single step takes beside the flags; only when it is used."""
 
+    def shadow_interrupts(self, begins: bool) -> None:
+        """An instruction was executed in the CPU's place.
+
+        Args:
+            begins: Whether interrupts wait until the one behind it is done.
+        """
+
     def trap(self, vector: int) -> Trap:
         """Decode the exception that is being delivered."""
 

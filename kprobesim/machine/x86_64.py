@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Callable, Sequence
 
@@ -24,6 +25,7 @@ _MSR_EFER = 0xC0000080
 _MSR_GS_BASE = 0xC0000101
 
 _TF, _IF = 0x100, 0x200
+_HFLAGS, _HF_INHIBIT_IRQ = 176, 1 << 3  # where it is in CPUX86State (target/i386/cpu.h), and a bit
 
 
 class X86Pte:
@@ -63,6 +65,7 @@ class X86Cpu:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._hflags = ctypes.c_uint32.from_address(ctypes.addressof(engine.words) + _HFLAGS)
         self.read_flags = engine.read_flags  # not a method: one call less for each branch
         self.read_u64: Callable[[int], int]  # set by who has the memory
         self.named_argument: NamedArgument = nobody_knows
@@ -107,6 +110,12 @@ class X86Cpu:
 
     def set_single_step(self, on: bool) -> None:
         """EFLAGS.TF is all that it takes."""
+
+    def shadow_interrupts(self, begins: bool) -> None:
+        """STI's shadow: one of an instruction within it has none of its own."""
+        flags = self._hflags.value
+        if begins or flags & _HF_INHIBIT_IRQ:
+            self._hflags.value = flags ^ _HF_INHIBIT_IRQ
 
     # -- traps -----------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from kprobesim.races.freeing import FREES
 from kprobesim.why.decode import Code
 from kprobesim.why.instruction import Insn, Kind, Memory, Register
 
-__all__ = ["AccessKinds", "How", "Update"]
+__all__ = ["BITS", "AccessKinds", "How", "Update"]
 
 
 class How:
@@ -60,7 +60,7 @@ class Update(Enum):
     """It was counted, or changed in some other way."""
 
 
-_BITS = frozenset(("or", "orr", "and", "bic"))
+BITS = frozenset(("or", "orr", "and", "bic"))
 _LOCK, _DS = 0xF0, 0x3E
 _STRINGS = re.compile(r"(?:rep\w* )?(?:movs|stos|lods|cmps|scas)[bwdq]$")
 _EXCLUSIVE = re.compile(r"(?:ld|st)a?l?xp?r?[bh]?$|(?:ld|st)[al]?x[rp][bh]?$")
@@ -149,7 +149,7 @@ class AccessKinds:
                 of_it = (at == load and any(isinstance(s, Memory) for s in move.sources)) or any(
                     isinstance(s, Register) and s.number in made for s in move.sources
                 )
-                if of_it and move.kind is not Kind.COPY and insn.mnemonic not in _BITS:
+                if of_it and move.kind is not Kind.COPY and insn.mnemonic not in BITS:
                     found = Update.NUMBER
                 if at == store and isinstance(move.target, Memory):
                     return found if of_it else Update.NONE

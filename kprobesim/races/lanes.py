@@ -17,6 +17,7 @@ from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.lane_hits import LaneHits
+from kprobesim.races.lane_paths import LanePaths
 from kprobesim.races.order import Order
 from kprobesim.races.run import Lane, Plan, Run, Stretch
 from kprobesim.races.run_log import RunLog
@@ -49,9 +50,11 @@ class Lanes:
         grace: Who stands in for RCU; ``None``: nobody, or the guest's own does what it must.
         symbolize: Names the place of an instruction.
         most: Instructions of one run.
+        paths: Notes what is executed; ``None``: nobody wants to know.
     """
 
     most = _MOST
+    paths: LanePaths | None = None
     sleeping: Asleep
     buffers: StoreBuffers | None
     grace: GracePeriods | None
@@ -329,6 +332,8 @@ class Lanes:
         self._traps.arrive()
         at = words[self._pc]
         self._marks.append((len(self.log), number, lane.executed))
+        if self.paths is not None:
+            self.paths.mark(number, lane.executed)
         if self.grace is not None:
             self.grace.runs(number)
         status = engine.run(at, most)

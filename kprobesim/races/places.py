@@ -5,12 +5,17 @@ from __future__ import annotations
 from kprobesim.image import SymbolTable
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import GuestMemory
+from kprobesim.races.typed_places import TypedPlaces
 
 __all__ = ["DataPlaces"]
 
 
 class DataPlaces:
-    """Those of one kernel that is called."""
+    """Those of one kernel that is called.
+
+    Attributes:
+        typed: The objects whose types are known; ``None``: there are no types.
+    """
 
     def __init__(self, memory: GuestMemory, symbols: SymbolTable, heap: Heap) -> None:
         """Look at nothing yet.
@@ -21,6 +26,7 @@ class DataPlaces:
             heap: What the host gives memory from.
         """
         self._memory, self._symbols, self._heap = memory, symbols, heap
+        self.typed: TypedPlaces | None = None
 
     def virtual(self, physical: int) -> int | None:
         """Where a physical address is mapped; of several, where a symbol is."""
@@ -35,7 +41,14 @@ class DataPlaces:
         return found
 
     def name(self, address: int) -> str:
-        """``symbol+0x8/0x40``, or what it was allocated as, or the region that it is in."""
+        """Its member's name, where that is known, and where that lies.
+
+        That is ``symbol+0x8/0x40``, or what it was allocated as, or the region that it is in.
+        """
+        typed = None if self.typed is None else self.typed.name(address)
+        return self._place(address) if typed is None else f"{typed} at {self._place(address)}"
+
+    def _place(self, address: int) -> str:
         symbol = self._symbols.at(address)
         if symbol is not None:
             return str(symbol)

@@ -1,9 +1,9 @@
 """``StoreBuffer``: stores of one CPU that the others do not see yet, and in which order they will.
 
 "tso" is x86-TSO (Owens, Sarkar and Sewell, "A Better x86 Memory Model", TPHOLs 2009): first in,
-first out. "weak" lets stores to different places be seen in any order that barriers and releases
-leave open; loads are done in program order in both, so what follows from a load (address, data or
-control dependencies, ``smp_rmb()``) is always kept.
+first out, but for stores past the caches (Intel SDM, volume 3, 9.2.2), which others may see late
+until an SFENCE. "weak" lets stores to different places be seen in any order that barriers and
+releases leave open. Loads that come early are :mod:`~kprobesim.races.early_loads`' affair.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Entry:
         writes: (Physical address, bytes) of each store.
         floor: Entries with smaller numbers are seen before it.
         release: Whether a load-acquire behind it waits for it.
+        fence: Entries with smaller numbers are seen before it even if they are ``streaming``.
+        streaming: Whether it is a store past the caches.
     """
 
     number: int
@@ -33,10 +35,13 @@ class Entry:
     writes: tuple[tuple[int, bytes], ...]
     floor: int
     release: bool = False
+    fence: int = 0
+    streaming: bool = False
 
     def comes_behind(self, other: Entry) -> bool:
         """Whether others see it only when they see ``other``, an earlier one."""
-        return other.number < self.floor or any(
+        first = self.fence if other.streaming else self.floor
+        return other.number < first or any(
             a < b + len(there) and b < a + len(here)
             for a, here in self.writes
             for b, there in other.writes
@@ -121,9 +126,10 @@ class StoreBuffer:
         """
         number = self._count
         release = Ordering.RELEASE in ordering
-        behind_all = self._fifo or Ordering.RELEASE in ordering
+        streaming = Ordering.STREAMING in ordering
+        behind_all = (self._fifo and not streaming) or release
         floor = number if behind_all else self._floor
-        entry = Entry(number, step, tuple(writes), floor, release)
+        entry = Entry(number, step, tuple(writes), floor, release, self._floor, streaming)
         self._count += 1
         self.entries.append(entry)
         if not delayed or Ordering.ATOMIC in ordering:

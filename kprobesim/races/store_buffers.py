@@ -76,6 +76,8 @@ class StoreBuffers:
         self.path = path = EveryInstruction(machine.engine, 1, _MOST_PATH, sp)
         path.enough = lambda: setattr(path, "on", False)
         self._log, self._memory = log, machine.memory
+        self._base = machine.memory.base
+        self._last = self._base + len(machine.memory.ram) - 1
         self._ordering, self._delays, self._initial = ordering, delays, initial
         self._cpus, self._fifo = cpus, fifo
         self._orderings: dict[int, Ordering] = {}
@@ -91,6 +93,7 @@ class StoreBuffers:
         )
         self._trusts = False
         self._tracked: Collection[int] | None = ()
+        self._cut: set[int] = set()  # instructions that store into two pages, of which one is known
         self._wanted: Sequence[Steps] | None = None
         self._begin()
 
@@ -234,6 +237,10 @@ class StoreBuffers:
             if wanted is not None and step not in wanted:
                 self._see(self._cpu, Entry(0, step, tuple(writes), 0))
                 continue
+            if number in self._cut:
+                buffer.drain()
+                self._see(self._cpu, Entry(0, step, tuple(writes), 0))
+                continue
             buffer.store(step, writes, ordering, delayed=self._may_delay(address))
 
     def early(self, early: Early) -> AbstractContextManager[bool]:
@@ -268,9 +275,12 @@ class StoreBuffers:
         return effect
 
     def _stores(self, first: int) -> dict[int, list[tuple[int, bytes]]]:
-        """What is stored to places that are tracked, by the number of the instruction."""
+        """What is stored to places that are tracked, by the number of the instruction.
+
+        Of a store that ends in another page the log does not say where that is: all see it at once.
+        """
         found: dict[int, list[tuple[int, bytes]]] = {}
-        tracked = self._tracked
+        tracked, self._cut = self._tracked, set[int]()
         if tracked is not None and not tracked:
             return found
         records = self._log.records(first)
@@ -284,7 +294,13 @@ class StoreBuffers:
             ]
         for at in those:
             _, physical, value, size, _ = unpack_record(records, at)
+            if not self._base <= physical <= self._last:
+                continue  # a device's: at once
             data = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+            room = PAGE - physical % PAGE
+            if size > room:
+                self._cut.add(numbers[at])
+                data = data[:room]
             found.setdefault(numbers[at], []).append((physical, data))
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from kprobesim import (
     BootedKernel,
     GuestFault,
     GuestTimeout,
+    Kprobe,
     KprobesimError,
+    PtRegs,
     ScheduleError,
     UsageError,
 )
@@ -135,10 +138,20 @@ def test_a_bad_policy_is_told_and_the_guest_goes_on(
     assert kernel.time == pytest.approx(before + SHORT)
 
 
-def test_errors_tell_the_schedule(kernel: BootedKernel) -> None:
-    with pytest.raises(GuestFault, match="schedule: kpb1:") as caught:
-        kernel.call("memcpy", 8, 16, 8, cpu=1)
-    assert BootSchedule.parse(caught.value.schedule).turns
+def test_errors_tell_the_schedule_that_shows_them_again(kernel: BootedKernel) -> None:
+    """Wherever this computer has stopped the guest to look at a signal, or at its watch."""
+    turn, told = kernel.machine.turn, list[object]()
+
+    def stop(_p: Kprobe, _regs: PtRegs) -> None:
+        turn.stop_soon()
+
+    for around in (nullcontext(), kernel.probing("__fget_light", pre_handler=stop)):
+        with around, pytest.raises(GuestFault, match="schedule: kpb1:") as caught:
+            kernel.call("memcpy", 8, 16, 8, cpu=1)
+        told.append((caught.value.schedule, str(caught.value), kernel.time))
+        kernel.restore_state()
+        kernel.follow_schedule(caught.value.schedule)
+    assert told[0] == told[1]
     with pytest.raises(GuestTimeout, match="schedule: kpb1:"):
         kernel.run("never", timeout=0.01)
 

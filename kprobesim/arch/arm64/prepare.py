@@ -42,6 +42,7 @@ class ArchInsn:
     fix_up: None = None
     late_boost: None = None
     repeats: bool = False
+    shadows: bool = False
 
     @property
     def ends_block(self) -> bool:

@@ -28,6 +28,7 @@ class FtraceInsn:
     falls_through = True
     repeats = False
     ends_block = False
+    shadows = False
 
     def __init__(self, address: int) -> None:
         after = (address + CALL_SIZE) & MASK64

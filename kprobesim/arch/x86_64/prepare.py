@@ -103,6 +103,11 @@ class ArchInsn:
         return self.emulate_kind not in (None, "push_flags", "cli")
 
     @property
+    def shadows(self) -> bool:
+        """Whether interrupts wait until the instruction behind it is done."""
+        return self.emulate_kind == "sti"
+
+    @property
     def tp_len(self) -> int:
         """Bytes of the slot that are in use."""
         return len(self.slot_bytes)

@@ -82,8 +82,8 @@ class Arm64Board(Board):
         self.uart = Pl011(self.console, lambda level: self.gic.set_line(32 + UART_SPI, level))
         self.psci = Psci(self, self.cpus)
         self._map_devices()
-        self.watch_unmapped(PL011_BASE + PL011_SIZE, _RAM - 1)
-        self.watch_unmapped(_RAM + len(self.ram), MOST_PHYSICAL)
+        self.missing_devices.watch(PL011_BASE + PL011_SIZE, _RAM - 1)
+        self.missing_devices.watch(_RAM + len(self.ram), MOST_PHYSICAL)
         self.kernel_hooks = KernelHooks(engine, self.timers)
         self._entry = ExceptionEntry(engine, lambda why: self.fail(GuestReset, why))
         for vcpu in self.machine.vcpus:

@@ -106,7 +106,7 @@ class X86Board(Board):
         hooks.on_read_tsc(self.clock.read, self.clock.native_reads())
         hooks.on_syscall(make_syscall(engine, self.state, self.entry.counts))
         map_apics(hooks, self.interrupts, self._lapic, self.input.settle, self._changed)
-        self.watch_unmapped(len(self.ram), MOST_PHYSICAL)
+        self.missing_devices.watch(len(self.ram), MOST_PHYSICAL)
         hooks.on_cpuid(make_cpuid(engine, self.state, self._native, self.cpus, self._apic_id))
         at = X86State.eflags.offset
         self._saved_flags = [vcpu.context.word(at) for vcpu in self.machine.vcpus]

@@ -134,7 +134,7 @@ class HookHits:
                     return in_place.step(p, ainsn)
                 in_place.behind = behind
                 if counter[0] >= counter[1]:
-                    in_place.begin_last()
+                    in_place.run_to(behind)
                 return False
             except BaseException as error:
                 keep(error)

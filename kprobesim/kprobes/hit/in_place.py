@@ -65,18 +65,22 @@ class InPlace:
         except GuestMemoryError as error:
             steps.emulation_fault(p, error)
         else:
+            vcpu.cpu.shadow_interrupts(ainsn.shadows)
             if steps.listeners:
                 steps.tell(HitKind.EMULATE, p, steps.ctlblk.kprobe_status)
             steps.finish(p)
-        if not ainsn.ends_block and vcpu.words[self._pc] == (p.addr or 0) + ainsn.size:
-            self._hidden.end()
+        behind = (p.addr or 0) + ainsn.size
+        if vcpu.words[self._pc] == behind:
+            self._hidden.end(behind, ends_block=ainsn.ends_block)
         return self.leave()
 
     # -- by itself ---------------------------------------------------------------------------------
 
-    def begin_last(self) -> None:
-        """The block is the run's last one, which must not end before the instruction behind."""
-        self._hidden.begin_step()
+    def run_to(self, behind: int) -> None:
+        """The instruction at ``behind``, which follows the one that runs now, is hooked."""
+        self.behind = behind
+        if self.counter[0] >= self.counter[1]:  # the run must not end before it
+            self._hidden.begin_step()
 
     def end_last(self) -> bool:
         """The CPU stands behind the instruction; whether the run is over there."""
@@ -85,11 +89,16 @@ class InPlace:
     # -- stepped by the CPU ------------------------------------------------------------------------
 
     def step(self, p: Kprobe, ainsn: ArchInsn) -> bool:
-        """Let the CPU trap behind the instruction, which takes a block more; true: it is left.
+        """Let it be done by the CPU, whose block is left and begins anew; true.
 
-        What is behind it is hooked for the next time, if that is sure to come next.
+        If what is behind it is sure to come next that is hooked, now, and it runs by itself. Else
+        the CPU traps behind it, which takes a block more.
         """
+        address = p.addr or 0
         self._hooked.hear_end(p, ainsn)
+        if self._hooked.ends.get(address) == address + ainsn.size:
+            self.run_to(address + ainsn.size)
+            return self.start_over()
         self.code_pages.written = False  # what comes next is translated anew
         words, flags = self._vcpu.words, self._flags
         words[flags] = words[flags] & ~self._mask | self._masked
@@ -109,11 +118,13 @@ class InPlace:
         For the post_handler the time is what it was before the instruction, and not less.
         """
         end_step, end = self._hidden.end_step, self._hidden.end
+        words, pc = self._vcpu.engine.window, self._pc
 
         def finish_in_place(p: Kprobe, ainsn: ArchInsn | None = None) -> bool:
+            behind = words[pc]
             end_step()
             done = finish(p, ainsn)
-            end()
+            end(behind)
             return done
 
         return finish_in_place

@@ -40,6 +40,7 @@ from kprobesim.machine.unicorn.native import Native
 from kprobesim.machine.unicorn.raw_cpu import RawCpu
 from kprobesim.machine.unicorn.single_hooks import SingleHooks
 from kprobesim.machine.unicorn.stop_points import exit_request, find_switch
+from kprobesim.machine.unicorn.struct_layout import Words
 from kprobesim.sizes import MASK64
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class Dispatch(Protocol):
     live: bool
     """Whether who is armed in another's place is called at once, also by what was translated
     before; and whether there is :meth:`chain`."""
+    block_end: Words | None
+    """One word: the address behind the last instruction of the block that was entered last; a
+    block that has been left may go on in a shorter one. ``None``: it is not known."""
 
     def arm(self, address: int, native: Native, *, leaves: bool) -> None:
         """Call ``native`` before the instruction at ``address``, which nobody else is armed at.
@@ -129,6 +133,9 @@ class Dispatcher:
         self._uncounted = (_u64 * 2)(0, MASK64)
         self._never = _u64()  # what is not found: a wish to stop, or the switch
         self._dummy = ctypes.addressof(self._never)
+        self.block_end: Words | None = (_u64 * 1).from_address(
+            ctypes.addressof(board) + 8 * BOARD.index("block_end")
+        )
         offset = find_switch()
         values = {
             "counter": ctypes.addressof(self._uncounted),

@@ -35,7 +35,7 @@ stop, and the translator that has just written down a call of it."""
 
 BOARD = (
     *("armed", "mask", "counter", "every", "every_data", "exit", "cpu", "switch"),
-    *("quick", "look_in_next", "hook", "wide", "context", "step", "last_block"),
+    *("quick", "look_in_next", "hook", "wide", "context", "step", "last_block", "block_end"),
 )
 """An engine's words: the table of who is armed, the number of its entries less one; where blocks
 are counted and, behind that, the limit; the function that wants every block, and its data; where
@@ -43,7 +43,7 @@ Unicorn keeps a wish to stop; its CPU; where the switch of
 :mod:`~kprobesim.machine.unicorn.stop_points` is, its value for blocks that nobody leaves, and
 whether the next one is left; where the range of the hook is that calls ``arrival``, and whether it
 is to cover everything; the translator; how far apart instructions may be; the last block that was
-translated."""
+translated; where the block ends that was entered last."""
 BOARD_BYTES = 128
 
 ENTRY_WORDS = 4
@@ -52,6 +52,9 @@ MAY_LEAVE = 1
 
 _X86_64 = """
 block:
+    89d0                    mov eax, edx
+    4801f0                  add rax, rsi
+    48894178                mov [rcx + 120], rax
     488b4110                mov rax, [rcx + 16]
     4c8b00                  mov r8, [rax]
     49ffc0                  inc r8
@@ -70,25 +73,25 @@ block_every:
     ffe0                    jmp rax
 block_over:
     57                      push rdi
-    ff15e5efffff            call [rip + stop]
+    ff15dcefffff            call [rip + stop]
     5f                      pop rdi
 block_leave:
     31f6                    xor esi, esi
-    ff25f4efffff            jmp [rip + leave]
+    ff25ebefffff            jmp [rip + leave]
 write_call:
-    483b35fdefffff          cmp rsi, [rip + counts]
+    483b35f4efffff          cmp rsi, [rip + counts]
     740f                    je write_call_count
-    483b35e4efffff          cmp rsi, [rip + leave]
+    483b35dbefffff          cmp rsi, [rip + leave]
     7413                    je write_call_leave
 write_call_real:
-    ff25e4efffff            jmp [rip + real_write_call]
+    ff25dbefffff            jmp [rip + real_write_call]
 write_call_count:
-    48893dedefffff          mov [rip + counted], rdi
-    ff25d7efffff            jmp [rip + real_write_call]
+    48893de4efffff          mov [rip + counted], rdi
+    ff25ceefffff            jmp [rip + real_write_call]
 write_call_leave:
-    483b3de0efffff          cmp rdi, [rip + counted]
+    483b3dd7efffff          cmp rdi, [rip + counted]
     75e4                    jne write_call_real
-    48c705d3efffff00000000  mov qword ptr [rip + counted], 0
+    48c705caefffff00000000  mov qword ptr [rip + counted], 0
     c3                      ret
 arrival:
     4c8b01                  mov r8, [rcx]
@@ -138,10 +141,13 @@ chain_end:
     415c                    pop r12
     5b                      pop rbx
     c3                      ret
+
 """
 
 _AARCH64 = """
 block:
+    2940228b                add x9, x1, w2, uxtw
+    693c00f9                str x9, [x3, #120]
     690840f9                ldr x9, [x3, #16]
     2a2d40a9                ldp x10, x11, [x9]
     4a050091                add x10, x10, #1
@@ -160,31 +166,31 @@ block_every:
 block_over:
     fd7bbea9                stp x29, x30, [sp, #-32]!
     e00b00f9                str x0, [sp, #16]
-    d07eff58                ldr x16, stop
+    907eff58                ldr x16, stop
     00023fd6                blr x16
     e00b40f9                ldr x0, [sp, #16]
     fd7bc2a8                ldp x29, x30, [sp], #32
 block_leave:
     e1031f2a                mov w1, wzr
-    f07eff58                ldr x16, leave
+    b07eff58                ldr x16, leave
     00021fd6                br x16
 write_call:
-    297fff58                ldr x9, counts
+    e97eff58                ldr x9, counts
     3f0009eb                cmp x1, x9
     c0000054                b.eq write_call_count
-    497eff58                ldr x9, leave
+    097eff58                ldr x9, leave
     3f0009eb                cmp x1, x9
     e0000054                b.eq write_call_leave
 write_call_real:
-    307eff58                ldr x16, real_write_call
+    f07dff58                ldr x16, real_write_call
     00021fd6                br x16
 write_call_count:
-    697eff10                adr x9, counted
+    297eff10                adr x9, counted
     200100f9                str x0, [x9]
-    b07dff58                ldr x16, real_write_call
+    707dff58                ldr x16, real_write_call
     00021fd6                br x16
 write_call_leave:
-    e97dff10                adr x9, counted
+    a97dff10                adr x9, counted
     2a0140f9                ldr x10, [x9]
     1f000aeb                cmp x0, x10
     e1feff54                b.ne write_call_real
@@ -227,6 +233,7 @@ chain_end:
     f35341a9                ldp x19, x20, [sp, #16]
     fd7bc3a8                ldp x29, x30, [sp], #48
     c0035fd6                ret
+
 """
 
 CODE = {

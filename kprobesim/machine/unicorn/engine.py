@@ -38,6 +38,7 @@ from kprobesim.sizes import PAGE
 
 if TYPE_CHECKING:
     from kprobesim.machine.stopwatch import RunTime
+    from kprobesim.machine.unicorn.spins import Spins
 
 __all__ = ["Engine"]
 
@@ -122,6 +123,10 @@ class Engine(NamedRegisters):
         """Who measures how long it runs, if somebody does."""
         self.extra_count: Words = (_u64 * 1)()
         """One word: by how much the limit was raised for a step that must come to its end."""
+        self.spin_words: Words = (_u64 * 2)()
+        """Whether a spin of the guest ends the run, and at which count one does."""
+        self.spins: Spins | None = None
+        """Whoever notes spins, if somebody does: see :func:`.spins.watch_spins`."""
         if not self.code_pages.exact:
             # No store is fast then.
             self.hooks.add(numbers.UC_HOOK_MEM_FETCH_PROT, _NEVER(lambda: False))

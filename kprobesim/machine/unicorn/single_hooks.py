@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from kprobesim.errors import EngineError
 from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.native import Native
+from kprobesim.machine.unicorn.struct_layout import Words
 
 __all__ = ["SingleHooks"]
 
@@ -23,6 +24,7 @@ class SingleHooks:
     """
 
     live = False
+    block_end: Words | None = None
 
     def __init__(self, add: Callable[..., int], remove: Callable[[int], None], count: int) -> None:
         """Nobody is armed.

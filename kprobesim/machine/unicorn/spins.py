@@ -9,7 +9,8 @@ writes, and costs nothing anywhere else.
 
 What it does is to let the run end: behind one more block, in which the guest may look once more
 whether what it waits for has come. That one is also there for an instruction that is stepped, whose
-hit must not be cut (:class:`~kprobesim.machine.clock.HiddenTime`).
+hit must not be cut (:class:`~kprobesim.machine.clock.HiddenTime`). At which count that is, is kept:
+if the host cuts the run there, the turn is not over.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ _SPINS: Mapping[str, tuple[str, bytes]] = halves(
 class Spins:
     """Those of one engine."""
 
-    def __init__(self) -> None:
-        self._words: Words = (ctypes.c_uint64 * 2)()
+    def __init__(self, words: Words) -> None:
+        """There was none; ``words`` are the engine's (:attr:`.engine.Engine.spin_words`)."""
+        self._words = words
 
     @property
     def address(self) -> int:
@@ -57,16 +59,27 @@ class Spins:
         """Whether a spin ends the run: another CPU can run meanwhile."""
         self._words[0] = on
 
-    def take(self) -> bool:
-        """Whether one has since this was asked last."""
-        ended = bool(self._words[1])
-        self._words[1] = 0
+    def take(self) -> int:
+        """At which count of the run that is over a spin was to end it, if there was one; else 0.
+
+        The run may have ended before, as the host has wished.
+        """
+        ended, self._words[1] = self._words[1], 0
         return ended
 
 
 def watch_spins(engine: Engine) -> Spins:
-    """Note the spins of ``engine``; where functions cannot be replaced, there never is one."""
-    spins, cpu = Spins(), engine.code_pages.cpu
+    """Note the spins of ``engine``; where functions cannot be replaced, there never is one.
+
+    All who ask for those of one engine share them.
+    """
+    if engine.spins is None:
+        engine.spins = _watched(engine)
+    return engine.spins
+
+
+def _watched(engine: Engine) -> Spins:
+    spins, cpu = Spins(engine.spin_words), engine.code_pages.cpu
     placed = _placed(engine.arch)
     if placed is not None and cpu:
         entry = placed.take(cpu, ctypes.addressof(engine.counter_words), spins)

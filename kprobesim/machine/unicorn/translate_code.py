@@ -38,8 +38,8 @@ find_next:
 find_found:
     c3                      ret
 translate:
-    4c8b15deeeffff          mov r10, [rip + table]
-    4c8b1ddfeeffff          mov r11, [rip + count]
+    4c8b15d5eeffff          mov r10, [rip + table]
+    4c8b1dd6eeffff          mov r11, [rip + count]
 translate_next:
     4983eb01                sub r11, 1
     720c                    jb translate_other
@@ -48,7 +48,7 @@ translate_next:
     4983ea80                sub r10, -128
     ebee                    jmp translate_next
 translate_other:
-    ff25dfeeffff            jmp [rip + real]
+    ff25d6eeffff            jmp [rip + real]
 translate_found:
     53                      push rbx
     4154                    push r12
@@ -70,7 +70,7 @@ translate_found:
     0f85db000000            jne translate_wide
     498b7500                mov rsi, [r13]
     e864ffffff              call find
-    488b0d86eeffff          mov rcx, [rip + nowhere]
+    488b0d7deeffff          mov rcx, [rip + nowhere]
     4d85c9                  test r9, r9
     740d                    je translate_first
     4889f1                  mov rcx, rsi
@@ -85,7 +85,7 @@ translate_first:
     4c89e7                  mov rdi, r12
     4c89ee                  mov rsi, r13
     4c89f2                  mov rdx, r14
-    ff1567eeffff            call [rip + real]
+    ff155eeeffff            call [rip + real]
     410fb75514              movzx edx, word ptr [r13 + 20]
     498b7500                mov rsi, [r13]
     4801f2                  add rdx, rsi
@@ -108,7 +108,7 @@ scan_step:
     4d85db                  test r11, r11
     7443                    je translate_end
     488b5350                mov rdx, [rbx + 80]
-    488b0510eeffff          mov rax, [rip + nowhere]
+    488b0507eeffff          mov rax, [rip + nowhere]
     483902                  cmp [rdx], rax
     7503                    jne translate_again
     4c8912                  mov [rdx], r10
@@ -120,12 +120,12 @@ translate_again:
     488b4338                mov rax, [rbx + 56]
     448838                  mov [rax], r15b
     488b7b60                mov rdi, [rbx + 96]
-    ff15ffedffff            call [rip + func_start]
+    ff15f6edffff            call [rip + func_start]
 translate_last:
     4c89e7                  mov rdi, r12
     4c89ee                  mov rsi, r13
     4c89f2                  mov rdx, r14
-    ff15e8edffff            call [rip + real]
+    ff15dfedffff            call [rip + real]
 translate_end:
     488b4350                mov rax, [rbx + 80]
     48c70000000000          mov qword ptr [rax], 0
@@ -162,8 +162,8 @@ find_next:
 find_found:
     c0035fd6                ret
 translate:
-    8975ff58                ldr x9, table
-    aa75ff58                ldr x10, count
+    4975ff58                ldr x9, table
+    6a75ff58                ldr x10, count
 translate_next:
     4a0500f1                subs x10, x10, #1
     c3000054                b.lo translate_other
@@ -173,7 +173,7 @@ translate_next:
     29010291                add x9, x9, #128
     faffff17                b translate_next
 translate_other:
-    7075ff58                ldr x16, real
+    3075ff58                ldr x16, real
     00021fd6                br x16
 translate_found:
     fd7bbca9                stp x29, x30, [sp, #-64]!
@@ -193,7 +193,7 @@ translate_found:
     ca0700b5                cbnz x10, translate_wide
     a10240f9                ldr x1, [x21]
     d9ffff97                bl find
-    8f72ff58                ldr x15, nowhere
+    4f72ff58                ldr x15, nowhere
     ac0000b4                cbz x12, translate_first
     ef0301aa                mov x15, x1
     8a0d40f9                ldr x10, [x12, #24]
@@ -206,7 +206,7 @@ translate_first:
     e00314aa                mov x0, x20
     e10315aa                mov x1, x21
     e20316aa                mov x2, x22
-    9071ff58                ldr x16, real
+    5071ff58                ldr x16, real
     00023fd6                blr x16
     a10240f9                ldr x1, [x21]
     a22a4079                ldrh w2, [x21, #20]
@@ -230,7 +230,7 @@ scan_step:
     e3feff54                b.lo scan_look
     650200b4                cbz x5, translate_end
     6e2a40f9                ldr x14, [x19, #80]
-    4a6eff58                ldr x10, nowhere
+    0a6eff58                ldr x10, nowhere
     cb0140f9                ldr x11, [x14]
     7f010aeb                cmp x11, x10
     8b008b9a                csel x11, x4, x11, eq
@@ -240,13 +240,13 @@ scan_step:
     691e40f9                ldr x9, [x19, #56]
     37010039                strb w23, [x9]
     603240f9                ldr x0, [x19, #96]
-    d06dff58                ldr x16, func_start
+    906dff58                ldr x16, func_start
     00023fd6                blr x16
 translate_last:
     e00314aa                mov x0, x20
     e10315aa                mov x1, x21
     e20316aa                mov x2, x22
-    f06cff58                ldr x16, real
+    b06cff58                ldr x16, real
     00023fd6                blr x16
 translate_end:
     6e2a40f9                ldr x14, [x19, #80]

@@ -41,10 +41,10 @@ def test_a_run_ends_behind_one_more_block(arch: str) -> None:
         for turn in (1, 2):
             assert engine.run(START, BLOCKS) == 0
             if name == "nothing":
-                assert (engine.words[0], spins.take()) == (turn * BLOCKS, False)
+                assert (engine.words[0], spins.take()) == (turn * BLOCKS, 0)
             else:
-                assert (engine.words[0], spins.take()) == (turn, True), name
-                assert not spins.take()
+                assert (engine.words[0], spins.take()) == (turn, 2), name
+                assert spins.take() == 0
 
 
 def test_one_that_is_alone_goes_on(arch: str) -> None:
@@ -67,14 +67,17 @@ def test_the_machine_code_of_each_host(host: str) -> None:
     h.put_words(WORDS, values)
     for number, value in enumerate((cpu, counter, words)):
         h.put(table + 8 * len(ENTRY) + 8 * number, value)
-    for number, on, count, limit, after in ((cpu, 1, 5, 9, 6), (cpu, 1, 8, 9, 9), (7, 1, 5, 9, 9)):
-        h.put(counter, count)
+    for number, before, limit, after, noted in (
+        *((cpu, 0, 9, 6, 6), (cpu, 0, 6, 6, 6), (cpu, 0, 5, 5, 6)),
+        *((cpu, 4, 9, 9, 4), (7, 0, 9, 9, 0)),
+    ):
+        h.put(counter, 5)
         h.put(counter + 8, limit)
-        h.put(words, on)
-        h.put(words + 8, 0)
+        h.put(words, 1)
+        h.put(words + 8, before)
         name, arguments = h.call("leave", number)
         assert (name, arguments[0]) == ("real", number)
-        assert (h.get(counter + 8), h.get(words + 8)) == (after, number == cpu)
+        assert (h.get(counter + 8), h.get(words + 8)) == (after, noted)
     h.put(words, 0)
     h.put(words + 8, 0)
     assert h.call("leave", cpu)[0] == "real"
