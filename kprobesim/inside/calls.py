@@ -27,6 +27,7 @@ from kprobesim.inside.arrivals import Arrivals
 from kprobesim.inside.call_pads import CallPads
 from kprobesim.inside.cpu_context import Standing
 from kprobesim.inside.oops import OopsWatch
+from kprobesim.inside.task_context import interrupt_bits
 from kprobesim.inside.workqueues import Workqueues
 from kprobesim.late_dataclasses import dataclass
 from kprobesim.machine.faults import GuestLimit, GuestTimeout
@@ -52,7 +53,6 @@ _MARK, _MARK_BYTES = b"kprobesim stack\n", 64
 _PATIENCE = 10.0  # host seconds
 _TRIES, _TRY_SECONDS = 100, 2e-4  # to find a call that is given up
 _MARGIN = 512  # below the stack pointer of whom we borrow a stack from
-_IN_INTERRUPT = 0x000F_0100  # of preempt_count: serving a hard or a soft interrupt
 
 
 @dataclass
@@ -78,6 +78,7 @@ class GuestCalls:
         self._standing = standing
         self._machine = board.machine
         self._workqueues = Workqueues(image, board.machine.memory)
+        self._bits = interrupt_bits(image.version)
         self._pads: CallPads | None = None
         self._oops = OopsWatch(board, image, standing)
         self._parked: _Parked | None = None
@@ -383,7 +384,7 @@ class GuestCalls:
 
     def _in_interrupt(self) -> bool:
         places = self._standing.counters()
-        return bool(places and self._machine.memory.read_u32(places[0]) & _IN_INTERRUPT)
+        return bool(places and self._bits.name(self._machine.memory.read_u32(places[0])))
 
 
 def _left(deadline: float | None) -> float | None:

@@ -40,6 +40,24 @@ class LaneCalls(GuestCalls):
         assert self._parked is not None
         self._parked.regs.copy().thaw(self._machine.words, self._machine.cpu)
 
+    @property
+    def task(self) -> int:
+        """The kworker's ``task_struct``, behind :meth:`hold`; 0: it is not known."""
+        assert self._parked is not None
+        return self._parked.task or 0
+
+    @property
+    def top(self) -> int:
+        """Where its functions' stack begins, behind :meth:`hold`."""
+        assert self._stack is not None
+        return self._stack
+
+    @property
+    def returns_to(self) -> int:
+        """The address that its functions return to, behind :meth:`hold`."""
+        assert self._pads is not None
+        return self._pads.back
+
     def watching(self) -> AbstractContextManager[None]:
         """Within the block an oops of the kworker is noticed."""
         assert self._parked is not None

@@ -9,7 +9,39 @@ from kprobesim.image import KernelImage
 from kprobesim.typed.variables import find_variable
 from kprobesim.types.btf import Btf
 
-__all__ = ["ContextPlaces", "context_places"]
+__all__ = ["ContextPlaces", "InterruptBits", "context_places", "interrupt_bits"]
+
+_OTHER_BITS = 7, 3
+
+
+@dataclass(frozen=True, repr=False)
+class InterruptBits(HexRepr):
+    """Where ``preempt_count`` counts interrupts (include/linux/preempt.h): the lowest bits.
+
+    Attributes:
+        softirq: Of soft interrupts that are served; those that are only disabled count above.
+        hardirq: Of hard interrupts, four bits.
+        nmi: Of NMIs, four bits.
+    """
+
+    softirq: int
+    hardirq: int
+    nmi: int
+
+    def name(self, count: int) -> str:
+        """What is served, for people, the innermost; "": none."""
+        if count // self.nmi & 15:
+            return "an NMI"
+        if count // self.hardirq & 15:
+            return "an interrupt"
+        return "a softirq" if count & self.softirq else ""
+
+
+def interrupt_bits(version: tuple[int, ...]) -> InterruptBits:
+    """Those of a kernel of some version."""
+    if version < _OTHER_BITS:
+        return InterruptBits(1 << 8, 1 << 16, 1 << 20)
+    return InterruptBits(1 << 8, 1 << 24, 1 << 28)
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,9 +30,6 @@ from kprobesim.machine.fork_state import ForkState
 from kprobesim.machine.turn import in_turn
 
 if TYPE_CHECKING:  # read when first asked for
-    from contextlib import ExitStack
-    from pathlib import Path
-
     from kprobesim.boot.fork_state import Forks
     from kprobesim.inside.allocator import GuestAllocator
     from kprobesim.inside.arrivals import Arrivals
@@ -41,13 +38,9 @@ if TYPE_CHECKING:  # read when first asked for
     from kprobesim.inside.lane_calls import LaneCalls
     from kprobesim.inside.modules import GuestModules
     from kprobesim.inside.tasks import Task, Tasks
-    from kprobesim.kernel.between import Between
     from kprobesim.kernel.booted_races import BootedRaces
     from kprobesim.kprobes.manager import KprobesManager
     from kprobesim.kprobes.model import Model
-    from kprobesim.races.memory_order import MemoryOrder
-    from kprobesim.races.planned import PlannedCall
-    from kprobesim.races.trials import Trials
     from kprobesim.types.btf import Btf
     from kprobesim.unbooted.trap_tables import GuestWarning
 
@@ -274,20 +267,7 @@ class BootedKernel(Running, Kernel, Racing):
     def _races(self) -> BootedRaces:
         from kprobesim.kernel.booted_races import BootedRaces
 
-        return BootedRaces(self, self._memory)
-
-    def _trials(
-        self,
-        plan: Mapping[str, Sequence[PlannedCall]],
-        invariant: Callable[[dict[str, Any]], object] | None,
-        data_races: bool | str,
-        memory: MemoryOrder | None,
-        debug: Path | None,
-    ) -> tuple[Trials, ExitStack]:
-        return self._races.trials(plan, invariant, data_races, memory)
-
-    def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
-        return self._races.between(place, call, on, times)
+        return BootedRaces(self, self._memory, self._standing)
 
     @cached_property
     def _memory(self) -> GuestAllocator:

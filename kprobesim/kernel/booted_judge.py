@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.machine.code_watch import INSIDE
-from kprobesim.races.failure import Failure
+from kprobesim.races.failure import Callers, Failure
 from kprobesim.races.judging import judge_results
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.run import Run
@@ -34,11 +34,20 @@ class BootedJudge:
         kernel: BootedKernel,
         plan: Mapping[str, Sequence[PlannedCall]],
         invariant: Callable[[dict[str, Any]], object] | None,
+        callers: Callers,
     ) -> None:
-        """Have seen nothing yet."""
+        """Have seen nothing yet.
+
+        Args:
+            kernel: The kernel.
+            plan: What is called, by name.
+            invariant: The user's; ``None``: there is none.
+            callers: Of a trace, those within the calls.
+        """
         self._kernel, self._plan, self._invariant = kernel, plan, invariant
+        self._callers = callers
         self._ending = ExitStack()
-        self._warning: tuple[str, int, tuple[str, ...]] | None = None
+        self._warning: tuple[str, int, tuple[str, ...], int] | None = None
         self._printed = 0
 
     def __enter__(self) -> BootedJudge:
@@ -54,19 +63,23 @@ class BootedJudge:
         """A run begins, where the guest stands."""
         self._warning, self._printed = None, len(self._kernel.console.output)
 
-    def _warned(self, _address: int) -> None:
+    def _warned(self, address: int) -> None:
         if self._warning is None:
             machine = self._kernel.machine
             regs = machine.regs.copy()
             caller = machine.words[machine.cpu.regs_class.ARGUMENTS[_CALLER]]
             place = machine.symbolize(int(caller))
-            self._warning = place, machine.vcpu.number, tuple(machine.unwind(regs))
+            trace = self._callers(machine.unwind(regs))
+            if place in trace:  # what is before it only tells of it
+                trace = trace[trace.index(place) :]
+            self._warning = place, machine.vcpu.number, tuple(trace), address
 
     def __call__(self, run: Run, schedule: Schedule) -> Failure | None:
         """What was wrong with a run that came to its end."""
         if self._warning is not None:
-            place, cpu, trace = self._warning
-            return Failure("warning", f"WARNING at {place}", schedule, cpu, trace)
+            place, cpu, trace, address = self._warning
+            message = f"WARNING at {place}"
+            return Failure("warning", message, schedule, cpu, trace, at=address)
         said = self._kernel.console.output[self._printed :]
         if any(mark in said for mark in _SAID):
             lines = bytes(said).decode(errors="replace").splitlines()

@@ -24,25 +24,37 @@ from kprobesim.races.sleeping import Asleep
 if TYPE_CHECKING:
     from kprobesim.boot.board import Board
     from kprobesim.inside.lane_calls import LaneCalls
+    from kprobesim.kernel.booted_actors import BootedActors
+    from kprobesim.kernel.booted_patience import Patience
 
 __all__ = ["BootedLanes"]
 
 _BACKGROUND = 20_000  # instructions of a CPU without calls, at a time
-_PATIENT = 8  # waits of each CPU until time is let pass
-_MOST_NS = 500_000_000  # of the guest's time, for one run: who waits so long waits for ever
-_ROUNDS = 20_000
+_PATIENT, _ONCE_MORE = 8, 2  # waits of each CPU until time is let pass, and until it is again
+_STILL = 256  # rounds in which nobody executes anything
 
 
 class BootedLanes(Lanes):
     """The lanes of a board's CPUs, of which some stand where they can call."""
 
-    def __init__(self, board: Board, lanes: Sequence[Lane], calls: Sequence[LaneCalls]) -> None:
+    actors: BootedActors
+
+    def __init__(
+        self,
+        board: Board,
+        lanes: Sequence[Lane],
+        calls: Sequence[LaneCalls],
+        actors: BootedActors,
+        patience: Patience,
+    ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from.
 
         Args:
             board: The board.
             lanes: By CPU: as many as there are, those without calls last.
             calls: By CPU, of those that have some: who makes them.
+            actors: Who acts on the CPUs.
+            patience: Knows whether they wait for ever.
         """
         assert board.turns is not None
         self._board, self._turns, self._calls = board, board.turns, calls
@@ -50,17 +62,20 @@ class BootedLanes(Lanes):
         self.symbolize = board.machine.symbolize
         self.lanes = lanes
         self.log = AccessLog(board.machine.engine)
-        self.sleeping = Asleep()
+        self.sleeping, self.actors = Asleep(), actors
+        self._until_dead = patience
         self.buffers = self.grace = None
         self._spins = watch_spins(board.machine.engine)
         self._marks: list[tuple[int, int, int]] = []
         self._pc = board.machine.engine.layout.pc
-        self._waited = self._began = 0
+        self._waited, self._patient = 0, _PATIENT
         self._watching = ExitStack()
 
     def _start(self) -> None:
-        self._waited, self._began = 0, self._board.clock.now()
+        self._waited, self._patient = 0, _PATIENT
+        self._until_dead.begin(self._board.clock.now())
         self._watching = ExitStack()
+        self.actors.begin()
         for number, lane in enumerate(self.lanes):
             lane.executed, lane.results, lane.at = 0, [], None
             if lane.calls:
@@ -79,6 +94,7 @@ class BootedLanes(Lanes):
         done = len(lane.results)
         if done == len(lane.calls):
             lane.at = None
+            self.actors.over[number] = len(self.log)
             calls.leave()
             return
         calls.begin(*lane.calls[done])
@@ -112,7 +128,7 @@ class BootedLanes(Lanes):
             if result is not None:
                 lane.results.append(result)
                 self._begin(number)
-                self._waited = 0
+                self._came_further(number)
                 return True
         if reason is not None and board.ended is not None:
             board.fail(GuestEnd, f"the guest ended: {reason}")
@@ -120,7 +136,7 @@ class BootedLanes(Lanes):
 
     @property
     def _patience(self) -> int:
-        return _PATIENT * len(self.lanes)
+        return self._patient * len(self.lanes)
 
     def _waits(self) -> bool:
         self.sleeping.asleep = True
@@ -133,13 +149,20 @@ class BootedLanes(Lanes):
         if event is not None:
             board.clock.jump(event)
             board.advance()
-        self._waited = 0
+        self._waited, self._patient = 0, _ONCE_MORE
+
+    def _came_further(self, number: int) -> None:
+        self._waited, self._patient = 0, _PATIENT
+        self._until_dead.came_further(number, self._board.clock.now())
 
     def _go(self, number: int, steps: int, *, waits: bool) -> Stretch:
         if self.lanes[number].at is None:
             steps, waits = min(steps, _BACKGROUND), True
         stretch = super()._go(number, steps, waits=waits)
-        self._waited = self._waited + 1 if stretch.why == "waits" else 0
+        if stretch.why == "waits":
+            self._waited += 1
+        else:
+            self._came_further(number)
         return stretch
 
     def _may_run(self, number: int) -> bool:
@@ -147,18 +170,18 @@ class BootedLanes(Lanes):
 
     def _finish(self, run: Run) -> None:
         run.told = len(run.slices)
-        count, rounds = len(self.lanes), 0
+        count, still = len(self.lanes), 0
         cpu = (run.slices[-1].cpu + 1) % count if run.slices else 0
         while any(lane.at is not None for lane in self.lanes):
             if self.lanes[cpu].at is not None or self._turns.is_runnable(cpu):
                 stretch = self._go(cpu, self.most, waits=True)
                 run.stretches.append(stretch)
                 run.slices.append(Slice(cpu, 0, place_check(self.lanes[cpu].at or 0)))
-                if stretch.steps >= self.most:
-                    run.stuck = [cpu]
-                    return
-            rounds += 1
-            if rounds > _ROUNDS or self._board.clock.now() - self._began > _MOST_NS:
+                still = 0 if stretch.steps else still
+            still += 1
+            run.endless = sum(lane.executed for lane in self.lanes) >= self.most
+            over = self._until_dead.is_over(self._board.clock.now())
+            if run.endless or over or still > _STILL * count:
                 run.stuck = [n for n, lane in enumerate(self.lanes) if lane.at is not None]
                 return
             cpu = (cpu + 1) % count

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kprobesim.errors import GuestMemoryError, UsageError
-from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
+from kprobesim.errors import UsageError
+from kprobesim.inside.task_sleep import TaskSleep
+from kprobesim.kernel.booted_actors import BootedActors
 from kprobesim.kernel.booted_judge import BootedJudge
 from kprobesim.kernel.booted_lanes import BootedLanes
-from kprobesim.races.access_kinds import AccessKinds
-from kprobesim.races.barriers import Barriers
-from kprobesim.races.data_races import DataRaces
+from kprobesim.kernel.booted_patience import Patience
+from kprobesim.kernel.booted_places import BootedPlaces
+from kprobesim.kernel.races import Invariant, Plan, Races
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.run import Lane
 from kprobesim.races.trials import Trials
 
 if TYPE_CHECKING:
+    from kprobesim.boot.cpu_turns import CpuTurns
     from kprobesim.inside.allocator import GuestAllocator
     from kprobesim.inside.calls import GuestCalls
+    from kprobesim.inside.cpu_context import Standing
     from kprobesim.inside.lane_calls import LaneCalls
     from kprobesim.kernel.between import Between
     from kprobesim.kernel.booted import BootedKernel
     from kprobesim.races.memory_order import MemoryOrder
+    from kprobesim.races.typed_places import TypedPlaces
 
 __all__ = ["BootedRaces"]
-
-Invariant = Callable[[dict[str, Any]], object]
 
 _SECONDS = 10.0  # of the host's, until a kworker stands where it can call
 
 
-class BootedRaces:
+class BootedRaces(Races):
     """What races need of one kernel; who calls on each CPU is made once."""
 
-    def __init__(self, kernel: BootedKernel, memory: GuestAllocator) -> None:
-        """Nothing is raced yet."""
-        self._kernel, self._memory = kernel, memory
+    def __init__(self, kernel: BootedKernel, memory: GuestAllocator, standing: Standing) -> None:
+        """Nothing is raced yet.
+
+        Args:
+            kernel: The kernel.
+            memory: Its own.
+            standing: Where the CPU stands that runs.
+        """
+        super().__init__(kernel, memory, guard=False)
+        self._kernel, self._memory, self._standing = kernel, memory, standing
         self._lane_calls: list[LaneCalls] = []
 
     @cached_property
@@ -61,16 +70,13 @@ class BootedRaces:
 
     def trials(
         self,
-        plan: Mapping[str, Sequence[PlannedCall]],
+        plan: Plan,
         invariant: Invariant | None,
-        data_races: bool | str,
-        memory: MemoryOrder | None,
+        data_races: bool | str = True,
+        memory: MemoryOrder | None = None,
+        debug: Path | None = None,
     ) -> tuple[Trials, ExitStack]:
-        """Runs of ``plan``, from where the guest stands; and what ends them.
-
-        Raises:
-            UsageError: A call cannot be made, or there are too few CPUs.
-        """
+        """See :meth:`Races.trials`."""
         kernel, board = self._kernel, self._kernel.board
         if memory is not None:
             raise UsageError("memory=: only kernels whose functions are called have store buffers")
@@ -84,45 +90,42 @@ class BootedRaces:
             before = kernel.fork_state()
             stack.callback(kernel.restore_state, before)
             lanes = [self._lane(name, calls, stack) for name, calls in plan.items()]
-            lanes += [Lane(f"cpu {number}", ()) for number in range(len(plan), board.cpus)]
-            callers = self._hold(len(plan))
+            lanes += [Lane("", ()) for _ in range(len(plan), board.cpus)]
+            callers = self._hold(len(plan), turns)
             state = kernel.fork_state()
             engine = board.machine.engine
             engine.count_instructions()
             stack.callback(engine.count_blocks)
-            running = BootedLanes(board, lanes, callers)
+            actors = BootedActors(kernel, self._standing, lanes, callers)
+            sleep = TaskSleep(kernel.image, board.machine.memory)
+            patience = Patience(lanes, callers, actors, sleep, board.machine.symbolize)
+            running = BootedLanes(board, lanes, callers, actors, patience)
             stack.enter_context(running.log)
-            judge = stack.enter_context(BootedJudge(kernel, plan, invariant))
-            races = barriers = None
-            if data_races:
-                races = self._data_races(board.cpus, every=data_races == "all")
-                if self._kinds.weak:
-                    barriers = Barriers(board.machine, kernel.symbols, running.log)
-                    stack.enter_context(barriers)
+            judge = stack.enter_context(BootedJudge(kernel, plan, invariant, actors.callers))
+            workers = [each.task for each in callers]
+            typed = self._typed(plan, lanes, [task for task in workers if task], state.ram)
+            places = self._places(turns, workers, typed)
 
             def reset() -> None:
                 kernel.restore_state(state)
                 judge.begin()
 
-            what = self._what(plan, lanes)
-            trials = Trials(running, reset, [judge], what, races, barriers=barriers)
+            barriers = self._barriers(data_races, running.log, stack)
+            trials = Trials(
+                running,
+                reset,
+                [judge],
+                self._what(plan, lanes, memory, board.append, board.clock.now()),
+                data_races=self._data_races(data_races, board.cpus, places, actors),
+                barriers=barriers,
+                reporter=self._reporter(debug, places),
+            )
             return trials, stack.pop_all()
 
-    def _lane(self, name: str, calls: Sequence[PlannedCall], stack: ExitStack) -> Lane:
-        kernel, made = self._kernel, []
-        for each in calls:
-            target = code_address(each.function, kernel.symbols, kernel.machine)
-            values, lent = pass_arguments(each.arguments, self._memory, False)
-            stack.callback(give_back, lent, self._memory)
-            made.append((target, values))
-        return Lane(name, made)
-
-    def _hold(self, count: int) -> list[LaneCalls]:
+    def _hold(self, count: int, turns: CpuTurns) -> list[LaneCalls]:
         """Let a kworker of each CPU stand where it can call, all at once."""
-        kernel, turns = self._kernel, self._kernel.board.turns
-        assert turns is not None
         while len(self._lane_calls) < count:
-            self._lane_calls.append(kernel.new_lane_calls())
+            self._lane_calls.append(self._kernel.new_lane_calls())
         callers = self._lane_calls[:count]
         for each in callers:
             each.forget()
@@ -133,37 +136,8 @@ class BootedRaces:
                 each.hold(number, _SECONDS)
         return callers
 
-    def _data_races(self, cpus: int, *, every: bool) -> DataRaces:
-        machine = self._kernel.machine
-        return DataRaces(
-            self._kinds, cpus, machine.symbolize, self._place, machine.memory, every=every
-        )
-
-    @cached_property
-    def _kinds(self) -> AccessKinds:
-        machine = self._kernel.machine
-        return AccessKinds(machine.arch, machine.memory.read, self._function_at)
-
-    def _function_at(self, pc: int) -> str:
-        found = self._kernel.symbols.at(pc)
-        return "" if found is None else found.symbol.name
-
-    def _place(self, physical: int) -> str:
-        """What lies at a physical address, for people: the kernel's own data by symbol."""
-        memory, image = self._kernel.machine.memory, self._kernel.image
-        for start, end in ((each.vaddr, each.end) for each in image.segments):
-            try:
-                address = physical - memory.physical(start, 1)[0][0] + start
-            except GuestMemoryError:
-                continue
-            found = self._kernel.symbols.at(address) if start <= address < end else None
-            if found is not None:
-                return str(found)
-        return f"{physical:#x} (physical)"
-
-    def _what(self, plan: Mapping[str, Sequence[PlannedCall]], lanes: Sequence[Lane]) -> int:
-        image, board = self._kernel.image, self._kernel.board
-        kernel = image.build_id, image.version, image.arch, board.append, board.clock.now()
-        calls = [(lane.name, [target for target, _ in lane.calls]) for lane in lanes]
-        given = [[str(each) for each in calls] for calls in plan.values()]
-        return zlib.crc32(repr((kernel, calls, given)).encode())
+    def _places(self, turns: CpuTurns, workers: Sequence[int], typed: TypedPlaces) -> BootedPlaces:
+        per_cpu = {number: self._standing.per_cpu_offset() for number in turns.each()}
+        bases = [per_cpu[number] for number in sorted(per_cpu)]
+        memory = self._kernel.machine.memory
+        return BootedPlaces(self._kernel.image, memory, bases, workers[0] or None, typed)

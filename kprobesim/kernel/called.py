@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -48,15 +48,8 @@ from kprobesim.unbooted.not_set_up import NotSetUp
 from kprobesim.unbooted.trap_tables import GuestWarning, KernelExceptions
 
 if TYPE_CHECKING:  # read when first asked for
-    from contextlib import ExitStack
-    from pathlib import Path
-
-    from kprobesim.kernel.between import Between
     from kprobesim.kernel.called_races import CalledRaces
     from kprobesim.kernel.called_runs import CalledRuns
-    from kprobesim.races.memory_order import MemoryOrder
-    from kprobesim.races.planned import PlannedCall
-    from kprobesim.races.trials import Trials
     from kprobesim.types.btf import Btf
 
 __all__ = ["CalledKernel"]
@@ -339,19 +332,6 @@ class CalledKernel(Kernel, Racing):
         from kprobesim.kernel.called_races import CalledRaces
 
         return CalledRaces(self, self._memory)
-
-    def _trials(
-        self,
-        plan: Mapping[str, Sequence[PlannedCall]],
-        invariant: Callable[[dict[str, Any]], object] | None,
-        data_races: bool | str,
-        memory: MemoryOrder | None,
-        debug: Path | None,
-    ) -> tuple[Trials, ExitStack]:
-        return self._races.trials(plan, invariant, data_races, memory, debug)
-
-    def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
-        return self._races.between(place, call, on, times)
 
     def _target(self, function: int | str | Symbol) -> int:
         """The address of a function, which is found at once from now on if it has a name."""

@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache, cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kprobesim.errors import UsageError
-from kprobesim.functions.dwarf.source_lines import SourceLines, open_source_lines
-from kprobesim.kernel.arguments import code_address, give_back, pass_arguments
-from kprobesim.kernel.raced_objects import raced_objects
-from kprobesim.races.access_kinds import AccessKinds
-from kprobesim.races.barriers import Barriers
-from kprobesim.races.data_races import DataRaces
-from kprobesim.races.failure import Failure
+from kprobesim.kernel.races import Invariant, Plan, Races
+from kprobesim.races.failure import Callers, Failure
 from kprobesim.races.freeing import Freeing
 from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.judging import judge_results
 from kprobesim.races.lanes import Lanes
-from kprobesim.races.memory_order import DATAFLOW, ORDERINGS, MemoryOrder
+from kprobesim.races.memory_order import MemoryOrder
 from kprobesim.races.places import DataPlaces
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.read_sections import CountedSections, ReadSections, WholeCalls
-from kprobesim.races.report import Reporter
-from kprobesim.races.run import Lane, Run
+from kprobesim.races.run import Run
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.sleeping import Sleeping
-from kprobesim.races.store_buffers import StoreBuffers
 from kprobesim.races.trials import Trials
-from kprobesim.races.typed_places import TypedPlaces
 from kprobesim.unbooted.more_cpus import MOST_CPUS, MoreCpus
 
 if TYPE_CHECKING:
     from kprobesim.kernel.between import Between
     from kprobesim.kernel.called import CalledKernel
     from kprobesim.kernel.called_memory import CalledMemory
-    from kprobesim.machine.ram_image import RamImage
     from kprobesim.machine.unicorn.access_log import AccessLog
 
 __all__ = ["CalledRaces"]
 
-Invariant = Callable[[dict[str, Any]], object]
 
-
-class CalledRaces:
+class CalledRaces(Races):
     """What races need of one kernel; the CPUs are made once."""
 
     def __init__(self, kernel: CalledKernel, memory: CalledMemory) -> None:
         """Have one CPU yet."""
+        super().__init__(kernel, memory, guard=True)
         self._kernel, self._memory = kernel, memory
         self._cpus = MoreCpus(kernel.machine, kernel.image)
 
@@ -68,28 +57,16 @@ class CalledRaces:
 
     def trials(
         self,
-        plan: Mapping[str, Sequence[PlannedCall]],
+        plan: Plan,
         invariant: Invariant | None,
         data_races: bool | str = True,
         memory: MemoryOrder | None = None,
         debug: Path | None = None,
     ) -> tuple[Trials, ExitStack]:
-        """Runs of ``plan``, from the state that the kernel is in; and what ends them.
-
-        Raises:
-            UsageError: A call cannot be made, or there cannot be so many CPUs.
-        """
+        """See :meth:`Races.trials`."""
         kernel, machine = self._kernel, self._kernel.machine
         with ExitStack() as stack:
-            lanes = []
-            for name, calls in plan.items():
-                made = []
-                for each in calls:
-                    target = code_address(each.function, kernel.symbols, machine)
-                    values, lent = pass_arguments(each.arguments, self._memory, True)
-                    stack.callback(give_back, lent, self._memory)
-                    made.append((target, values))
-                lanes.append(Lane(name, made))
+            lanes = [self._lane(name, calls, stack) for name, calls in plan.items()]
             self._cpus.prepare(len(lanes))
             state = kernel.fork_state()
             engine = machine.engine
@@ -102,7 +79,7 @@ class CalledRaces:
             sleeping = stack.enter_context(
                 Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
             )
-            buffers = None if memory is None else self._buffers(memory, state.ram, len(lanes))
+            buffers = self._buffers(memory, state.ram, len(lanes))
             grace = self._grace(sleeping, len(lanes))
             running = Lanes(
                 machine,
@@ -121,70 +98,23 @@ class CalledRaces:
             if running.buffers is not None:
                 stack.enter_context(running.buffers.path)
             stack.callback(kernel.restore_state, state)
-            self._places.typed = TypedPlaces(
-                partial(self._read_first, state.ram),
-                raced_objects(kernel.image, plan, lanes, cpus.tasks),
-            )
-            judge = _Judge(kernel, plan, invariant)
-            races = barriers = None
-            if data_races:
-                places, every = self._places, data_races == "all"
-                races = DataRaces(
-                    self._kinds,
-                    len(lanes),
-                    machine.symbolize,
-                    places.physical_name,
-                    machine.memory,
-                    every=every,
-                )
-                if self._kinds.weak:
-                    log = running.log
-                    barriers = stack.enter_context(Barriers(machine, kernel.symbols, log))
+            self._places.typed = self._typed(plan, lanes, cpus.tasks, state.ram)
+            barriers = self._barriers(data_races, running.log, stack)
             trials = Trials(
                 running,
                 lambda: kernel.restore_state(state),
-                [judge],
+                [_Judge(kernel, plan, invariant, running.actors.callers)],
                 self._what(plan, lanes, memory),
-                data_races=races,
-                reporter=self._reporter(debug),
+                data_races=self._data_races(data_races, len(lanes), self._places, running.actors),
                 barriers=barriers,
+                reporter=self._reporter(debug, self._places),
             )
             return trials, stack.pop_all()
-
-    def _read_first(self, ram: RamImage, address: int, size: int) -> bytes:
-        """What was in memory when the race began."""
-        memory = self._kernel.machine.memory
-        pieces = memory.physical(address, size)
-        return b"".join(ram.read(at - memory.base, length) for at, length in pieces)
-
-    def _function_at(self, pc: int) -> str:
-        found = self._kernel.symbols.at(pc)
-        return "" if found is None else found.symbol.name
-
-    @cached_property
-    def _kinds(self) -> AccessKinds:
-        machine = self._kernel.machine
-        return AccessKinds(machine.arch, machine.memory.read, self._function_at)
 
     @cached_property
     def _places(self) -> DataPlaces:
         machine = self._kernel.machine
         return DataPlaces(machine.memory, self._kernel.symbols, machine.heap)
-
-    def _reporter(self, debug: Path | None) -> Reporter:
-        kernel, places = self._kernel, self._places
-
-        @cache
-        def lines() -> SourceLines | None:
-            return open_source_lines(kernel.image, debug)
-
-        def lines_at(address: int) -> list[str]:
-            known = lines()
-            return [] if known is None else [str(line) for line in known.at(address)]
-
-        return Reporter(
-            kernel.machine, kernel.image, self._kinds, places.name, places.virtual, lines_at
-        )
 
     def _grace(self, sleeping: Sleeping, count: int) -> Callable[[AccessLog], GracePeriods] | None:
         """Who stands in for the kernel's RCU; ``None``: it has none."""
@@ -203,48 +133,6 @@ class CalledRaces:
 
         return make
 
-    def _buffers(
-        self, memory: MemoryOrder, ram: RamImage, cpus: int
-    ) -> Callable[[AccessLog], StoreBuffers]:
-        machine, ordering = self._kernel.machine, ORDERINGS[self._kernel.arch]
-        delays = self._delays(memory.delay)
-
-        def make(log: AccessLog) -> StoreBuffers:
-            return StoreBuffers(
-                log,
-                machine,
-                ordering,
-                delays,
-                ram.read,
-                cpus,
-                fifo=memory.fifo,
-                dataflow=None if memory.fifo else DATAFLOW[machine.arch],
-            )
-
-        return make
-
-    def _delays(self, names: Sequence[str] | None) -> Callable[[int], bool]:
-        """Whether the stores of an instruction at an address are those of these functions."""
-        if names is None:
-            return lambda _pc: True
-        kernel = self._kernel
-        for name in names:
-            code_address(name, kernel.symbols, kernel.machine)
-        return lambda pc: self._function_at(pc).partition(".")[0] in names
-
-    def _what(
-        self,
-        plan: Mapping[str, Sequence[PlannedCall]],
-        lanes: Sequence[Lane],
-        memory: MemoryOrder | None,
-    ) -> int:
-        image = self._kernel.image
-        kernel = image.build_id, image.version, image.arch
-        calls = [(lane.name, [target for target, _ in lane.calls]) for lane in lanes]
-        given = [[str(each) for each in calls] for calls in plan.values()]
-        described = (kernel, calls, given) if memory is None else (kernel, calls, given, memory)
-        return zlib.crc32(repr(described).encode())
-
 
 class _Judge:
     """Looks at warnings, and asks the user's invariant."""
@@ -252,14 +140,18 @@ class _Judge:
     def __init__(
         self,
         kernel: CalledKernel,
-        plan: Mapping[str, Sequence[PlannedCall]],
+        plan: Plan,
         invariant: Invariant | None,
+        callers: Callers,
     ) -> None:
         self._kernel, self._plan, self._invariant = kernel, plan, invariant
+        self._callers = callers
         self._warned = len(kernel.warnings)
 
     def __call__(self, run: Run, schedule: Schedule) -> Failure | None:
         new = self._kernel.warnings[self._warned :]
         if new:
-            return Failure("warning", str(new[0]), schedule, trace=new[0].trace)
+            warning = new[0]
+            trace = tuple(self._callers(warning.trace))
+            return Failure("warning", str(warning), schedule, trace=trace, at=warning.address)
         return judge_results(self._invariant, self._plan, run, schedule)

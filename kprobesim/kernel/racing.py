@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.errors import ScheduleError, UsageError
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
     from kprobesim.image import KernelImage, SymbolTable
     from kprobesim.kernel.base import Kernel
     from kprobesim.kernel.between import Between
+    from kprobesim.kernel.races import Races
     from kprobesim.machine.system import System
     from kprobesim.races.exploration import Exploration
     from kprobesim.races.exploring import Explore
     from kprobesim.races.invariant import Invariant
-    from kprobesim.races.memory_order import MemoryOrder
     from kprobesim.races.planned import PlannedCall
     from kprobesim.races.team import Crew
     from kprobesim.races.trials import Trials
@@ -40,6 +39,11 @@ class Racing(ABC):
     @abstractmethod
     def symbols(self) -> SymbolTable:
         """The kernel's symbols."""
+
+    @property
+    @abstractmethod
+    def _races(self) -> Races:
+        """What races need of this kernel."""
 
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:
@@ -186,7 +190,7 @@ class Racing(ABC):
             open_source_lines(self.image, path)  # what is wrong with it is told before all runs
         order = MemoryOrder.of(memory, delay, self.machine.arch)
         holds = self._as_invariant(invariant, plan)
-        opened = self._trials(plan, holds, data_races, order, path)
+        opened = self._races.trials(plan, holds, data_races, order, path)
         turn.level = turn.count  # what handlers of probes do is told from what we do
         return opened
 
@@ -241,22 +245,7 @@ class Racing(ABC):
         if not isinstance(place, str):
             raise UsageError(f"{place!r} is no place: write 'f', 'f+0x1c' or '0xADDRESS'")
         address = instruction_at(cast("Kernel", self), place)
-        return self._between((place, address), run, on, times)
-
-    @abstractmethod
-    def _between(self, place: tuple[str, int], call: PlannedCall, on: int, times: int) -> Between:
-        """What :meth:`between` gives."""
-
-    @abstractmethod
-    def _trials(
-        self,
-        plan: Mapping[str, Sequence[PlannedCall]],
-        invariant: Callable[[dict[str, Any]], object] | None,
-        data_races: bool | str,
-        memory: MemoryOrder | None,
-        debug: Path | None,
-    ) -> tuple[Trials, ExitStack]:
-        """Runs of ``plan`` from the state that the guest is in, and what ends them."""
+        return self._races.between((place, address), run, on, times)
 
 
 def _as_crew(executor: object) -> Crew | None:

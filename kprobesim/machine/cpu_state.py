@@ -2,8 +2,8 @@
 
 Unicorn's saved context is the registers' C struct as it lies in memory, so it means nothing to
 another version, architecture or CPU model. A few words of it are left out: one that means nothing
-between two runs, and those that are pointers while the guest has debug registers in use, for which
-Unicorn keeps breakpoints of its own. These are made anew.
+between two runs, a time of this computer's, and those that are pointers while the guest has debug
+registers in use, for which Unicorn keeps breakpoints of its own. These are made anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["breakpoints_of", "parse_cpu", "remake_breakpoints", "save_cpu"]
 def save_cpu(engine: Engine) -> dict[str, Any]:
     """The state as a dict of texts and bytes; no pointer of this process is in it."""
     registers = bytearray(engine.read_registers())
-    for start, end in _left_out(engine):
+    for start, end in (*_left_out(engine), *_host_times(engine.arch, engine.model)):
         registers[start:end] = bytes(end - start)
     return {
         "unicorn": engine.version,
@@ -80,6 +80,11 @@ def _bare(arch: str, model: str) -> tuple[bytes, int, int, int]:
     bare = engine.read_registers()
     at, count, last = DEBUG_REGISTERS[arch].pointers(engine)
     return bare, at, at + 8 * count, len(bare) - last
+
+
+@cache
+def _host_times(arch: str, model: str) -> list[tuple[int, int]]:
+    return DEBUG_REGISTERS[arch].host_times(Engine(arch, model))
 
 
 def _left_out(engine: Engine) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from functools import cache
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
 from kprobesim.races.access_kinds import AccessKinds, How
+from kprobesim.races.actors import Actors
 from kprobesim.races.failure import Failure
 from kprobesim.races.happens_before import Conflict, HappensBefore
 from kprobesim.races.order import Order
@@ -41,6 +42,7 @@ class DataRaces:
         memory: HostAccess,
         *,
         every: bool = False,
+        actors: Actors | None = None,
     ) -> None:
         """Have judged none.
 
@@ -51,11 +53,12 @@ class DataRaces:
             place: Names a physical address of data.
             memory: The guest's.
             every: Also tell of accesses that may be marked.
+            actors: Who makes accesses; ``None``: the calls make all.
         """
         self._search = HappensBefore(kinds, cpus)
         self._symbolize, self._place, self._every = symbolize, place, every
-        self._memory = memory
-        self._messages: dict[tuple[str, int], str] = {}
+        self._actors, self._memory = actors, memory
+        self._messages: dict[tuple[str, int, tuple[str, str]], str] = {}
 
     def failures(
         self,
@@ -72,6 +75,7 @@ class DataRaces:
         """
         found: dict[tuple[str, int, int], Failure] = {}
         places = cache(self._place_of)  # of pointers, as long as memory is as it is
+        by = self._makers(log)
 
         def wanted(conflict: Conflict) -> Conflict | None:
             if conflict.leads and conflict.what == "unordered":
@@ -80,17 +84,32 @@ class DataRaces:
                     conflict = conflict._replace(what="early")
                 elif not self._every:
                     return None
-            return None if _alike(conflict) in found else conflict
+            if _alike(conflict) in found or all(by(conflict)):
+                return None  # all by others: they know why
+            return conflict
 
         search = self._search.conflicts(log, orders, every=self._every, wanted=wanted)
         for conflict in search:
             what, one, two = key = _alike(conflict)
             alike = f"{what} {one:x} {two:x}"
-            message, cpu = self._message(conflict, alike), conflict.second.cpu
+            message, cpu = self._message(conflict, alike, by(conflict)), conflict.second.cpu
             found[key] = Failure(KIND, message, schedule, cpu, details=conflict, alike=alike)
             if len(found) >= _MOST:
                 break
         return list(found.values())
+
+    def _makers(self, log: RunLog) -> Callable[[Conflict], tuple[str, str]]:
+        """Who else than the calls has made the accesses of a conflict in a run."""
+        actors = self._actors
+        if actors is None:
+            return lambda _conflict: ("", "")
+        who = cache(lambda: actors.of_log(log))  # most runs have no conflict
+
+        def by(conflict: Conflict) -> tuple[str, str]:
+            first, second = conflict.first, conflict.second
+            return who()(first.number, first.cpu), who()(second.number, second.cpu)
+
+        return by
 
     def _place_of(self, pointer: int) -> int:
         """The physical address that ``pointer`` leads to, if it is one; else one behind all."""
@@ -99,13 +118,19 @@ class DataRaces:
         except GuestMemoryError:
             return MASK64
 
-    def _message(self, conflict: Conflict, alike: str) -> str:
+    def _message(self, conflict: Conflict, alike: str, by: tuple[str, str]) -> str:
         first, second = conflict.first, conflict.second
-        key = alike, max(first.physical, second.physical)
+        key = alike, max(first.physical, second.physical), by
         message = self._messages.get(key)
         if message is None:
-            both = sorted((first, second), key=lambda seen: (seen.pc, seen.is_store))
-            one, two = (f"{_verb(seen)} in {self._symbolize(seen.pc)}" for seen in both)
+            both = sorted(
+                zip((first, second), by, strict=True),
+                key=lambda each: (each[0].pc, each[0].is_store),
+            )
+            one, two = (
+                f"{_verb(seen)} in {self._symbolize(seen.pc)}" + f" by {other}" * bool(other)
+                for seen, other in both
+            )
             what = self._place(key[1])
             message = f"{one} and {two}, both of {what}, and nothing orders them"
             if conflict.what == "early":

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
+from operator import not_
 from typing import TYPE_CHECKING, NamedTuple
 
 from kprobesim.machine.unicorn.access_log import AccessLog, columns, read_records
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
 from kprobesim.races.history import History
 from kprobesim.races.load_views import Effect, LoadViews, Touch
+from kprobesim.races.run_log import GRAIN
 from kprobesim.races.schedule import Early
 
 if TYPE_CHECKING:
-    from kprobesim.machine.machine import Machine
+    from kprobesim.machine.system import System
 
 __all__ = ["REGISTERS", "EarlyLoads"]
 
 REGISTERS = 72
 """As many as :mod:`kprobesim.arch.arm64.dataflow` has bits for."""
 
+_LONGEST = 8  # bytes of an access
 _MOST_ADDRESSES = 2  # registers; an instruction that is not known has all
 
 
@@ -49,7 +53,7 @@ class EarlyLoads:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: System,
         log: AccessLog,
         path: EveryInstruction,
         history: History,
@@ -132,8 +136,20 @@ class EarlyLoads:
         In the order of each CPU; of one load the newest store comes last.
         """
         for cpu in range(self._cpus):
-            self._walk(cpu)
+            if self._may_find(cpu):
+                self._walk(cpu)
         return [(cpu, early) for cpu, found in enumerate(self._found) for early in found]
+
+    def _may_find(self, cpu: int) -> bool:
+        """Whether it loads at all from where others had stored before."""
+        others = self.history.places_of_others(cpu)
+        for part in self._parts[cpu] if others else ():
+            _, addresses, _, stores = columns(self._log.records(part.first, part.end))
+            loads = [*compress(addresses, map(not_, stores))] if part.now else []
+            for last in (0, _LONGEST - 1):
+                if not others.isdisjoint(address + last >> GRAIN for address in loads):
+                    return True
+        return False
 
     def _look_ahead(self) -> Sequence[Touch]:
         """Where the next instruction loads from; nothing if it does anything else."""
@@ -190,13 +206,15 @@ class EarlyLoads:
         for number, physical, size, is_store in accesses:
             touches.setdefault(number, []).append(Touch(physical, size, bool(is_store)))
         addresses = self._path.addresses_of(part.path, part.path + part.steps)
+        nothing = views.knows_nothing
         for number, pc in enumerate(addresses, 1):
             here = touches.get(number, ())
             effect = self._effect_at(pc)
-            if not here and not effect.ordering and views.knows_nothing:
+            if nothing and not here and not effect.ordering:
                 continue
             step = part.before + number - 1
             if here and part.now and part.early is None:
                 for store in views.may_come_before(effect, here, part.now):
                     found.append(Early(step, store.cpu, store.step))
             views.executed(effect, step, here, part.now, part.early)
+            nothing = nothing and views.knows_nothing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,10 @@ from kprobesim.races.schedule import Schedule
 from kprobesim.races.standing import Standing
 from kprobesim.races.timeline import Timeline
 
-__all__ = ["Failure", "failure_of_run"]
+__all__ = ["Callers", "Failure", "failure_of_run"]
+
+Callers = Callable[[Sequence[str]], list[str]]
+"""Gives that part of a call trace that lies within the calls of a race."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +40,7 @@ class Failure(HexRepr):
             is outdated by then), else at the end.
         timeline: The run, for :meth:`save`; ``None``: it was not looked at.
         late: Which stores other CPUs have seen late, in the order of the slices.
+        at: The instruction at whose first execution it showed, of a warning; else 0.
     """
 
     kind: str
@@ -50,6 +54,7 @@ class Failure(HexRepr):
     standings: tuple[Standing, ...] = ()
     timeline: Timeline | None = field(default=None, repr=False, compare=False)
     late: tuple[str, ...] = ()
+    at: int = 0
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the run as a file for Perfetto (``.perfetto-trace``): a track a CPU.
@@ -90,25 +95,28 @@ class Failure(HexRepr):
         }
 
 
-def failure_of_run(run: Run, schedule: Schedule, names: Sequence[str]) -> Failure | None:
+def failure_of_run(
+    run: Run, schedule: Schedule, names: Sequence[str], callers: Callers
+) -> Failure | None:
     """What the guest itself did wrong in ``run``; ``None``: it came to its end.
 
     Args:
         run: The run.
         schedule: What it followed.
         names: Of the lanes, by CPU.
+        callers: Of a trace, those within the calls.
     """
     if run.error is not None:
         error, cpu = run.error, run.error_cpu
         kind = "bug" if type(error).__name__ == "GuestBug" else "oops"
-        trace = tuple(error.trace) if isinstance(error, GuestStop) else ()
+        trace = tuple(callers(error.trace)) if isinstance(error, GuestStop) else ()
         message = f"{names[cpu]} on CPU {cpu}: {str(error).splitlines()[0]}"
         return Failure(kind, message, schedule, cpu, trace, error)
-    if len(run.stuck) == 1 and run.stretches[-1].why != "waits":
-        cpu = run.stuck[0]
-        return Failure("hang", f"{names[cpu]} on CPU {cpu} comes to no end", schedule, cpu)
     if run.stuck:
+        many = len(run.stuck) > 1
         who = " and ".join(f"{names[cpu]} on CPU {cpu}" for cpu in run.stuck)
-        wait = "wait" if len(run.stuck) > 1 else "waits"
-        return Failure("deadlock", f"{who} {wait} for ever", schedule)
+        if run.endless:
+            message = f"{who} come{'s' * (not many)} to no end"
+            return Failure("hang", message, schedule, None if many else run.stuck[0])
+        return Failure("deadlock", f"{who} wait{'s' * (not many)} for ever", schedule)
     return None

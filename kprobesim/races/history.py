@@ -8,12 +8,12 @@ one of the memory as it was at an earlier time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from kprobesim.races.run_log import GRAIN
+from kprobesim.races.run_log import places_of
 
-__all__ = ["History", "SeenStore", "places_of"]
+__all__ = ["History", "SeenStore"]
 
 
 class SeenStore(NamedTuple):
@@ -38,11 +38,6 @@ class SeenStore(NamedTuple):
         return physical < self.physical + len(self.data) and self.physical < physical + size
 
 
-def places_of(physical: int, size: int) -> range:
-    """The places in which these bytes are: addresses divided by 8."""
-    return range(physical >> GRAIN, (physical + size - 1 >> GRAIN) + 1)
-
-
 class History:
     """The stores of one run.
 
@@ -63,23 +58,35 @@ class History:
         """A run begins."""
         self.now = 0
         self._stores: defaultdict[int, list[SeenStore]] = defaultdict(list)  # by place
+        self._fresh: list[tuple[int, int, int, tuple[tuple[int, bytes], ...]]] = []
         self._times: dict[tuple[int, int], int] = {}
 
-    def see(self, cpu: int, step: int, writes: Iterable[tuple[int, bytes]]) -> None:
+    def see(self, cpu: int, step: int, writes: tuple[tuple[int, bytes], ...]) -> None:
         """All see what one instruction has stored, at once."""
         self.now += 1
-        self._times[cpu, step] = self.now
-        for physical, data in writes:
-            store = SeenStore(self.now, cpu, step, physical, data)
-            for place in places_of(physical, len(data)):
-                self._stores[place].append(store)
+        self._fresh.append((self.now, cpu, step, writes))
+
+    def _sort(self) -> None:
+        """Put into their places what nobody has asked for yet."""
+        stores, times = self._stores, self._times
+        for time, cpu, step, writes in self._fresh:
+            times[cpu, step] = time
+            for physical, data in writes:
+                store = SeenStore(time, cpu, step, physical, data)
+                for place in places_of(physical, len(data)):
+                    stores[place].append(store)
+        self._fresh.clear()
 
     def time_of(self, cpu: int, step: int) -> int:
         """Since when all see what this instruction has stored; 0: they do not."""
+        if self._fresh:
+            self._sort()
         return self._times.get((cpu, step), 0)
 
     def newest_first(self, physical: int, size: int, now: int) -> Iterator[SeenStore]:
         """The stores to any of these bytes that are seen at a time, those of a place in order."""
+        if self._fresh:
+            self._sort()
         for place in places_of(physical, size):
             for store in reversed(self._stores.get(place, ())):
                 if store.time <= now and store.overlaps(physical, size):
@@ -88,6 +95,15 @@ class History:
     def newest(self, physical: int, size: int, now: int) -> int:
         """The time of the newest store to any of these bytes that is seen at ``now``; 0: none."""
         return max((store.time for store in self.newest_first(physical, size, now)), default=0)
+
+    def places_of_others(self, cpu: int) -> set[int]:
+        """Where other CPUs than this one have stored."""
+        self._sort()
+        return {
+            place
+            for place, stores in self._stores.items()
+            if any(store.cpu != cpu for store in stores)
+        }
 
     def read(self, physical: int, size: int, now: int) -> bytes:
         """What all saw of these bytes at a time."""

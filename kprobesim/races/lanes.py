@@ -15,6 +15,7 @@ from kprobesim.errors import EngineError, GuestError, ScheduleError
 from kprobesim.machine.signals import signals
 from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
+from kprobesim.races.actors import Actors
 from kprobesim.races.grace_periods import GracePeriods
 from kprobesim.races.lane_hits import LaneHits
 from kprobesim.races.lane_paths import LanePaths
@@ -46,6 +47,7 @@ class Lanes:
         lanes: By CPU.
         log: All accesses of the run.
         sleeping: Who stands in for the scheduler.
+        actors: Who acts on the CPUs.
         buffers: The CPUs' store buffers; ``None``: all see all at once.
         grace: Who stands in for RCU; ``None``: nobody, or the guest's own does what it must.
         symbolize: Names the place of an instruction.
@@ -56,6 +58,7 @@ class Lanes:
     most = _MOST
     paths: LanePaths | None = None
     sleeping: Asleep
+    actors: Actors
     buffers: StoreBuffers | None
     grace: GracePeriods | None
     _early: list[Early]
@@ -82,6 +85,7 @@ class Lanes:
         self.buffers = None if buffers is None else buffers(self.log)
         self.grace = None if grace is None else grace(self.log)
         self.sleeping, self._spins = sleeping, spins
+        self.actors = Actors(machine, machine.return_address, sleeping.tasks)
         sleeping.clock = self.log.__len__
         self._marks: list[tuple[int, int, int]] = []  # of each run of the engine
         late = self.buffers is not None
@@ -223,7 +227,7 @@ class Lanes:
                 if self.buffers is not None:
                     run.pending.append(self.buffers.pending())
                 if stretch.steps >= _MOST:
-                    run.stuck = [cpu]
+                    run.stuck, run.endless = [cpu], True
                     return
                 if stretch.why == "waits":
                     how = self._how_it_waits(stretch)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from kprobesim.arch.arm64.dataflow import Dataflow, bits_of
 from kprobesim.arch.ordering import Ordering
-from kprobesim.races.history import History, SeenStore, places_of
+from kprobesim.races.history import History, SeenStore
+from kprobesim.races.run_log import places_of
 
 __all__ = ["Effect", "LoadViews", "Touch"]
 
@@ -121,8 +122,18 @@ class LoadViews:
             early: The time of the memory that it has loaded from; ``None``: now.
         """
         views, ordering = self._registers, effect.ordering
-        address = max([views[at] for at in effect.addresses], default=0)
-        data = max([views[at] for at in effect.sources], default=0)
+        address = data = 0
+        for at in effect.addresses:
+            address = max(address, views[at])
+        for at in effect.sources:
+            data = max(data, views[at])
+        if not touches and not ordering:
+            made = max(address, data)
+            for at in effect.computed:
+                views[at] = made
+            for at in effect.decides:
+                self._branches = max(self._branches, views[at])
+            return
         if ordering:
             self._before(ordering)
         loaded, load, store = 0, False, False

@@ -6,7 +6,7 @@ of Python's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from kprobesim.arch.architecture import architecture
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE
+from kprobesim.races.actors import Actors
 from kprobesim.races.standing import Lock
 
 if TYPE_CHECKING:
-    from kprobesim.machine.machine import Machine
+    from kprobesim.machine.system import System
 
 __all__ = ["HeldLocks"]
 
@@ -74,25 +75,32 @@ _LEAVES = (
 
 @dataclass
 class _Taking:
-    """A lock that a CPU has, or is about to take until its function has returned to ``back``."""
+    """A lock that somebody has, or is about to take until a function has returned to ``back``."""
 
-    cpu: int
+    who: Hashable
     lock: Lock
     back: tuple[int, int] | None  # the address, and the stack pointer there
 
 
 class HeldLocks:
-    """The locks that the CPUs of one machine hold, as a context manager around a run."""
+    """The locks that are held in one guest, as a context manager around a run.
 
-    def __init__(self, machine: Machine, image: KernelImage, place: Callable[[int], str]) -> None:
+    Who holds or wants one is told by a key of :class:`~kprobesim.races.actors.Actors`.
+    """
+
+    def __init__(
+        self, machine: System, image: KernelImage, place: Callable[[int], str], actors: Actors
+    ) -> None:
         """Watch nothing yet.
 
         Args:
             machine: Whose CPUs run.
             image: Its kernel.
             place: Names a virtual address of data.
+            actors: Who takes locks.
         """
         self._machine, self._image, self._place = machine, image, place
+        self._actors = actors
         self._abi = architecture(image.arch).abi
         self._ending = ExitStack()
         self._backs: set[int] = set()
@@ -104,7 +112,7 @@ class HeldLocks:
                 found = self._image.symbols.candidates(name)
                 if len(found) == 1:
                     self._watch(found[0].address, arrived)
-        self._watch(self._machine.return_address, self._back)
+        self._watch(self._actors.returns_to, self._back)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,19 +122,19 @@ class HeldLocks:
         watch = self._machine.code_watch
         self._ending.callback(watch.unwatch, watch.watch(address, arrived, INSIDE))
 
-    def held(self, cpu: int) -> tuple[Lock, ...]:
-        """What CPU number ``cpu`` holds, the oldest first."""
-        return tuple(each.lock for each in self._taken if each.cpu == cpu and not each.back)
+    def held(self, who: Hashable) -> tuple[Lock, ...]:
+        """What somebody holds, the oldest first."""
+        return tuple(each.lock for each in self._taken if each.who == who and not each.back)
 
-    def wanted(self, cpu: int) -> Lock | None:
-        """The lock that it is about to take."""
-        wanted = [each.lock for each in self._taken if each.cpu == cpu and each.back]
+    def wanted(self, who: Hashable) -> Lock | None:
+        """The lock that somebody is about to take."""
+        wanted = [each.lock for each in self._taken if each.who == who and each.back]
         return wanted[-1] if wanted else None
 
-    def holders(self, address: int) -> list[tuple[int, Lock]]:
-        """The CPUs that hold the lock at ``address``, each with where it was taken."""
+    def holders(self, address: int) -> list[tuple[Hashable, Lock]]:
+        """Who holds the lock at ``address``, each with where it was taken."""
         return [
-            (each.cpu, each.lock)
+            (each.who, each.lock)
             for each in self._taken
             if each.lock.address == address and not each.back
         ]
@@ -139,20 +147,20 @@ class HeldLocks:
             back = machine.memory.read_u64(sp), sp + abi.return_bytes
         else:
             back = regs.gpr(abi.number(abi.link_register)), sp
-        if back[0] not in self._backs and back[0] != machine.return_address:
+        by_call = back[0] == self._actors.returns_to
+        if back[0] not in self._backs and not by_call:
             self._backs.add(back[0])
             self._watch(back[0], self._back)
-        caller = machine.unwind(regs)[1:2]
         name = machine.symbolize(address).partition("+")[0]
-        at = caller[0] if caller and back[0] != machine.return_address else ""
+        at = "" if by_call else machine.symbolize(back[0])
         lock = Lock(where, self._place(where), name, at)
-        self._taken.append(_Taking(machine.vcpu.number, lock, back))
+        self._taken.append(_Taking(self._actors.running(), lock, back))
         return False
 
     def _back(self, address: int) -> bool:
-        cpu, sp = self._machine.vcpu.number, self._machine.regs.sp
+        who, sp = self._actors.running(), self._machine.regs.sp
         for each in self._taken:
-            if each.cpu == cpu and each.back == (address, sp):
+            if each.who == who and each.back == (address, sp):
                 each.back = None
         return False
 
@@ -163,9 +171,9 @@ class HeldLocks:
         return self._take(address)
 
     def _leave(self, _address: int) -> bool:
-        cpu, where = self._machine.vcpu.number, self._machine.regs.arg(0)
+        who, where = self._actors.running(), self._machine.regs.arg(0)
         mine = [n for n, each in enumerate(self._taken) if each.lock.address == where]
-        mine.sort(key=lambda n: (self._taken[n].cpu == cpu, not self._taken[n].back))
+        mine.sort(key=lambda n: (self._taken[n].who == who, not self._taken[n].back))
         if mine:
             del self._taken[mine[-1]]
         return False

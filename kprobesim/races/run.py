@@ -64,6 +64,7 @@ class Run:
         error: What ended it early.
         error_cpu: On which CPU.
         stuck: The CPUs that wait for each other for ever.
+        endless: Whether these have come to no end within the instructions of a run, instead.
         told: How many slices a schedule needs, where that is known.
         pending: At the end of each slice, what its CPU could have kept from the others' sight.
     """
@@ -74,6 +75,7 @@ class Run:
     error: GuestError | None = None
     error_cpu: int = 0
     stuck: list[int] = field(default_factory=list)
+    endless: bool = False
     told: int | None = None
     pending: list[Pending] = field(default_factory=list)
 

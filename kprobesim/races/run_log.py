@@ -17,7 +17,7 @@ from kprobesim.machine.unicorn.access_log import (
     unpack_record,
 )
 
-__all__ = ["GRAIN", "LaneAccess", "RunLog"]
+__all__ = ["GRAIN", "LaneAccess", "RunLog", "places_of"]
 
 GRAIN = 3
 """The binary logarithm of how many bytes are one place."""
@@ -30,6 +30,11 @@ Contested = tuple[int, int, int, int, int, int, int, bool]
 size, and whether it is a store."""
 Mark = tuple[int, int, int]
 """From which access on, which CPU's, and how many instructions it had executed before."""
+
+
+def places_of(physical: int, size: int) -> range:
+    """The places in which these bytes are: addresses divided by 8."""
+    return range(physical >> GRAIN, (physical + size - 1 >> GRAIN) + 1)
 
 
 class LaneAccess(NamedTuple):
@@ -85,6 +90,14 @@ class RunLog:
             for (first, cpu, before), end in zip(self.marks, ends, strict=True)
             if end > first
         ]
+
+    def first_of(self, number: int) -> int:
+        """The first access of the instruction that has made access ``number``."""
+        numbers = self.columns[0]
+        begin = next(first for _, _, first, end in self.parts if first <= number < end)
+        while number > begin and numbers[number - 1] == numbers[number]:
+            number -= 1
+        return number
 
     @cached_property
     def columns(self) -> tuple[list[int], list[int], bytes, bytes]:

@@ -54,7 +54,11 @@ class Asleep:
 
 
 class Sleeping(Asleep):
-    """Stands in for the scheduler of one machine, as a context manager."""
+    """Stands in for the scheduler of one machine, as a context manager.
+
+    Attributes:
+        tasks: The address of each CPU's task.
+    """
 
     def __init__(
         self, machine: Machine, image: KernelImage, tasks: Sequence[int], state: int | None
@@ -68,7 +72,7 @@ class Sleeping(Asleep):
             state: Where in a task its state is; ``None``: it is not known.
         """
         super().__init__()
-        self._machine, self._image, self._tasks, self._state = machine, image, tasks, state
+        self._machine, self._image, self.tasks, self._state = machine, image, tasks, state
         self._ending = ExitStack()
         self._sleepers: set[int] = set()
         self._timed: set[int] = set()
@@ -106,8 +110,8 @@ class Sleeping(Asleep):
 
     def _sleep(self, _address: int) -> bool:
         machine, cpu = self._machine, self._machine.vcpu.number
-        if self._state is not None and cpu < len(self._tasks):
-            place = self._tasks[cpu] + self._state
+        if self._state is not None and cpu < len(self.tasks):
+            place = self.tasks[cpu] + self._state
             if cpu in self._timed:
                 machine.memory.write(place, bytes(4))  # its time is over
                 self._timed.discard(cpu)
@@ -136,14 +140,14 @@ class Sleeping(Asleep):
     def _wake_in(self, states: int) -> bool:
         """Wake the task of the first argument, if it is in one of ``states``."""
         machine, task = self._machine, self._argument(0)
-        others = [cpu for cpu, each in enumerate(self._tasks) if each == task]
+        others = [cpu for cpu, each in enumerate(self.tasks) if each == task]
         woken = True
         if self._state is not None and others:
             woken = bool(machine.memory.read_u64(task + self._state) & states)
             if woken:
                 machine.memory.write(task + self._state, bytes(4))
                 self._sleepers.difference_update(others)
-        self.wakes.append((self.clock(), machine.vcpu.number, others or range(len(self._tasks))))
+        self.wakes.append((self.clock(), machine.vcpu.number, others or range(len(self.tasks))))
         machine.vcpu.return_to_caller(int(woken))
         machine.engine.leave_block()
         return True

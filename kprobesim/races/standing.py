@@ -29,6 +29,10 @@ class Lock(HexRepr):
         where = f" in {self.taken_at}" if self.taken_at else ""
         return f"{self.what}, by {self.taken_by}(){where}"
 
+    def holder(self) -> str:
+        """How who has it came to it, for people."""
+        return f", by {self.taken_by}()" + f" in {self.taken_at}" * bool(self.taken_at)
+
     def as_dict(self) -> dict[str, object]:
         """As plain data, for JSON."""
         return {
@@ -54,6 +58,7 @@ class Standing(HexRepr):
         stack: The callers, innermost first.
         holds: The locks that it holds.
         waits_for: What it waits for, in words; "" if it does not.
+        by: Who acts there, where that are not its calls: an interrupt, another task.
     """
 
     cpu: int
@@ -66,11 +71,14 @@ class Standing(HexRepr):
     stack: tuple[str, ...] = ()
     holds: tuple[Lock, ...] = ()
     waits_for: str = ""
+    by: str = ""
 
     def lines(self) -> list[str]:
         """For people: the first line says what it does, the others begin with two spaces."""
         where = f" in {self.place}" if self.place else ""
-        lines = [f"{self.name} on CPU {self.cpu} {self.what}{where}"]
+        who = f"{self.by} beside {self.name}" if self.by and self.name else self.by or self.name
+        cpu = f"{who} on CPU {self.cpu}" if who else f"CPU {self.cpu}"
+        lines = [f"{cpu} {self.what}{where}"]
         lines += [f"  at {line}" for line in self.source]
         lines += [f"  called by {caller}" for caller in self.stack]
         lines += [f"  holds {lock}" for lock in self.holds]
@@ -91,4 +99,5 @@ class Standing(HexRepr):
             "stack": list(self.stack),
             "holds": [lock.as_dict() for lock in self.holds],
             "waits_for": self.waits_for,
+            "by": self.by,
         }

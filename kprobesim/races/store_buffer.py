@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kprobesim.arch.ordering import Ordering
+from kprobesim.races.run_log import places_of
 
 __all__ = ["Entry", "Pending", "StoreBuffer"]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """The stores of one instruction.
 
     Attributes:
@@ -64,9 +65,21 @@ class Pending:
     def held(self, steps: Collection[int]) -> tuple[int, ...]:
         """The steps that stay if those of ``steps`` do: also what may only be seen behind them."""
         held: list[Entry] = []
+        places: set[int] = set()
+        wanted, streams = frozenset(steps), False
+        first: int | None = None  # the number of the first one that others wait for
         for entry in self.entries:
-            if entry.step in steps or any(entry.comes_behind(other) for other in held):
+            mine = {place for at, data in entry.writes for place in places_of(at, len(data))}
+            if (
+                entry.step in wanted
+                or (first is not None and first < entry.floor)
+                or ((streams or not mine.isdisjoint(places)) and any(map(entry.comes_behind, held)))
+            ):
                 held.append(entry)
+                places |= mine
+                streams = streams or entry.streaming
+                if first is None and not entry.streaming:
+                    first = entry.number
         return tuple(entry.step for entry in held)
 
     def choices(self) -> list[tuple[int, ...]]:
@@ -125,6 +138,11 @@ class StoreBuffer:
             delayed: Whether others may see it later than the CPU itself.
         """
         number = self._count
+        if not ordering and delayed:
+            floor = number if self._fifo else self._floor
+            self.entries.append(Entry(number, step, tuple(writes), floor, False, self._floor))
+            self._count += 1
+            return
         release = Ordering.RELEASE in ordering
         streaming = Ordering.STREAMING in ordering
         behind_all = (self._fifo and not streaming) or release

@@ -23,11 +23,12 @@ from kprobesim.races.history import History
 from kprobesim.races.load_views import Effect
 from kprobesim.races.run_log import GRAIN
 from kprobesim.races.schedule import Early
+from kprobesim.races.seen_memory import SeenMemory
 from kprobesim.races.store_buffer import Entry, Pending, StoreBuffer
 from kprobesim.sizes import PAGE
 
 if TYPE_CHECKING:
-    from kprobesim.machine.machine import Machine
+    from kprobesim.machine.system import System
 
 __all__ = ["StoreBuffers"]
 
@@ -49,7 +50,7 @@ class StoreBuffers:
     def __init__(
         self,
         log: AccessLog,
-        machine: Machine,
+        machine: System,
         ordering: Callable[[bytes], Ordering],
         delays: Callable[[int], bool],
         initial: Callable[[int, int], bytes],
@@ -78,19 +79,17 @@ class StoreBuffers:
         self._log, self._memory = log, machine.memory
         self._base = machine.memory.base
         self._last = self._base + len(machine.memory.ram) - 1
-        self._ordering, self._delays, self._initial = ordering, delays, initial
+        self._ordering, self._delays = ordering, delays
         self._cpus, self._fifo = cpus, fifo
         self._orderings: dict[int, Ordering] = {}
         self._ordered: set[int] = set()  # the addresses where it is not PLAIN
         self._delayed: dict[int, bool] = {}
         self._dataflow, self._effects = dataflow, dict[int, Effect]()
-        history = History(lambda physical, size: initial(physical - self._memory.base, size))
-        self._history = history
-        self.loads = (
-            None
-            if dataflow is None
-            else EarlyLoads(machine, log, path, history, self._effect_at, cpus)
-        )
+        self._seen = SeenMemory(lambda physical, size: initial(physical - self._base, size))
+        self.loads = None
+        if dataflow is not None:
+            history = History(lambda physical, size: initial(physical - self._base, size))
+            self.loads = EarlyLoads(machine, log, path, history, self._effect_at, cpus)
         self._trusts = False
         self._tracked: Collection[int] | None = ()
         self._cut: set[int] = set()  # instructions that store into two pages, of which one is known
@@ -104,7 +103,7 @@ class StoreBuffers:
         ]
         if self.loads is not None:
             self.loads.clear()
-        self._seen: dict[int, int] = {}  # bytes that all see, by physical address
+        self._seen.clear()
         self._over: list[Entry] = []  # what lies over them now
         self._cpu: int | None = None
         self._kept: Steps = ()
@@ -159,13 +158,10 @@ class StoreBuffers:
             if settled or (number != before and cpu == before):
                 places += buffer.entries
                 buffer.drain()
-        for entry in places:
-            for physical, data in entry.writes:
-                self._put(physical, self._all_see(physical, len(data)))
+        read = self._seen.read
+        self._put((at, read(at, len(data))) for entry in places for at, data in entry.writes)
         self._cpu, self._over = cpu, list(self._buffers[cpu].entries)
-        for entry in self._over:
-            for physical, data in entry.writes:
-                self._put(physical, data)
+        self._put(write for entry in self._over for write in entry.writes)
         self._first = len(self.path)
 
     def settle(self) -> None:
@@ -177,22 +173,22 @@ class StoreBuffers:
         """What the CPU that runs has in its buffer."""
         return Pending() if self._cpu is None else self._buffers[self._cpu].pending()
 
-    def _put(self, physical: int, data: bytes) -> None:
-        memory = self._memory
-        at = physical - memory.base
-        memory.ram[at : at + len(data)] = data
-        memory.wrote(at, len(data))
-
-    def _all_see(self, physical: int, size: int) -> bytes:
-        seen = self._seen
-        begun = self._initial(physical - self._memory.base, size)
-        return bytes(seen.get(at, byte) for at, byte in enumerate(begun, physical))
+    def _put(self, writes: Iterable[tuple[int, bytes]]) -> None:
+        """Let the guest's memory hold this, in order."""
+        memory, pages = self._memory, set[int]()
+        ram, base = memory.ram, memory.base
+        for physical, data in writes:
+            at = physical - base
+            ram[at : at + len(data)] = data
+            pages.add(at // PAGE)
+        for page in pages:
+            memory.wrote(page * PAGE, PAGE)
 
     def _see(self, cpu: int, entry: Entry) -> None:
         if self.loads is not None:
-            self._history.see(cpu, entry.step, entry.writes)
+            self.loads.history.see(cpu, entry.step, entry.writes)
         for physical, data in entry.writes:
-            self._seen.update(zip(range(physical, physical + len(data)), data, strict=False))
+            self._seen.write(physical, data)
 
     # -- what has run ------------------------------------------------------------------------------
 

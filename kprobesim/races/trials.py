@@ -159,7 +159,7 @@ class Trials:
     def _once(self, plan: Plan, *, strict: bool) -> Trial:
         run, log = self._run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
-        failure = failure_of_run(run, schedule, self.names)
+        failure = failure_of_run(run, schedule, self.names, self.lanes.actors.callers)
         if failure is None:
             found = (judge(run, schedule) for judge in self._judges)
             failure = next((each for each in found if each is not None), None)

@@ -13,12 +13,13 @@ import enum
 from typing import NamedTuple
 
 from kprobesim.arch.architecture import halves
+from kprobesim.inside.task_context import interrupt_bits
 from kprobesim.programs.context import context_of
 from kprobesim.trace.columns import TraceFlag
 
 __all__ = ["ContextOf", "Way"]
 
-_SOFTIRQ, _BH, _SOFTIRQ_MASK = 1 << 8, 9, 0xFF00
+_BH, _SOFTIRQ_MASK = 9, 0xFF00
 _NOT_RESCHED = 1 << 31  # in x86-64's preempt_count, inverted
 _DECREMENTS = 5, 12
 _MIGRATION = 5, 18
@@ -37,17 +38,6 @@ class Way(enum.Enum):
     RETURN = "return"
     CALL = "call"
     """No probe's: a tracer's, which has not come to what its own code adds."""
-
-
-class _Layout(NamedTuple):
-    """Where preempt_count has interrupts: the lowest bits of the hard ones and of NMIs."""
-
-    hardirq: int
-    nmi: int
-
-
-_BITS, _BITS_7_3 = _Layout(1 << 16, 1 << 20), _Layout(1 << 24, 1 << 28)
-_OTHER_LAYOUT = 7, 3
 
 
 class _Adds(NamedTuple):
@@ -103,7 +93,7 @@ class ContextOf:
             self._ways[Way.RETURN] = _LOCKED_RETURN
         if version >= _BRK_RETURNS[arch]:
             self._ways[Way.RETURN] = _BRK_RETURN
-        self._layout = _BITS if version < _OTHER_LAYOUT else _BITS_7_3
+        self._bits = interrupt_bits(version)
         self._counts = preemptible
         self._in_actions = _OF_TRIGGERS + (version >= _PADS)
         self._decrements = preemptible and version >= _DECREMENTS
@@ -122,19 +112,19 @@ class ContextOf:
             in_action: It is an action of a hist trigger that records.
         """
         found, adds = context_of(word), self._ways[way]
-        layout, count = self._layout, found.preempt_count & ~_NOT_RESCHED
+        bits, count = self._bits, found.preempt_count & ~_NOT_RESCHED
         if self._counts:
             count += adds.counted + (self._in_actions if in_action else 0)
         if adds.nmi:
-            count += layout.nmi + layout.hardirq
+            count += bits.nmi + bits.hardirq
         flags = 0
         if found.irqs_off or adds.irqs_off:
             flags |= int(TraceFlag.IRQS_OFF)
-        if count // layout.nmi & 15:
+        if count // bits.nmi & 15:
             flags |= int(TraceFlag.NMI)
-        if count // layout.hardirq & 15:
+        if count // bits.hardirq & 15:
             flags |= int(TraceFlag.HARDIRQ)
-        if count & _SOFTIRQ or found.softirqs & 1:
+        if count & bits.softirq or found.softirqs & 1:
             flags |= int(TraceFlag.SOFTIRQ)
         disabled = (count & _SOFTIRQ_MASK) >> _BH or found.softirqs >> 1
         if self._has_migration and disabled:

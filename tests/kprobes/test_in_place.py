@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kprobesim.arch.x86_64 import decode
 from kprobesim.arch.x86_64.fall_through import falls_through, repeats
 from kprobesim.kernel.called import CalledKernel
 
+_NOP = 0xD503201F
 STEPPED = {"x86_64": 32, "arm64": 20}
 """The offset of an instruction in the loop of count_to() that is neither emulated nor a branch."""
 
@@ -89,6 +91,35 @@ def test_time_is_what_it_is_without_a_probe(hooked: CalledKernel, function: str)
         with contextlib.suppress(KprobeError), k.register_kprobe(p):
             assert [spent(), spent()] == [plain, plain], hex(offset)
     assert len(set(hits)) > 8
+
+
+CUTTING = {
+    # sti; nop; nop; mov %esi, %ecx; rep stosb; mov %ecx, %eax; cli; sti; jmp .; pushf; popf; ret
+    "x86_64": bytes.fromhex("fb 90 90 89f1 f3aa 89c8 fa fb eb00 9c 9d c3"),
+    # isb; nop; yield; nop; dsb; nop; ret
+    "arm64": struct.pack("<7I", 0xD5033FDF, _NOP, 0xD503203F, _NOP, 0xD5033F9F, _NOP, 0xD65F03C0),
+}
+"""Instructions behind which blocks end, though the next one follows."""
+
+
+def test_time_is_what_it_is_where_no_branch_ends_a_block(hooked: CalledKernel) -> None:
+    k, stopwatch, hits = hooked, hooked.machine.stopwatch, []
+    at, code = k.symbols["gcd"].address, CUTTING[k.arch]
+    k.write(at, code)
+    buffer = k.alloc(16)
+
+    def spent() -> int:
+        before = stopwatch.now()
+        k.call(at, buffer, 9)
+        return stopwatch.now() - before
+
+    plain = spent()
+    for place in range(at, at + len(code)):
+        for post in (None, lambda p, *_: hits.append(p.addr)):
+            p = Kprobe(addr=place, pre_handler=lambda *_: None, post_handler=post)
+            with contextlib.suppress(KprobeError), k.register_kprobe(p):
+                assert [spent(), spent()] == [plain, plain], hex(place - at)
+    assert len(set(hits)) > 4
 
 
 def test_where_the_hit_goes_on_may_be_changed_at_its_end(hooked: CalledKernel) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from makers.boots import Boots
 
-from kprobesim import BootedKernel, GuestTimeout, Kernel, UsageError, call, random_
+from kprobesim import (
+    BootedKernel,
+    GuestTimeout,
+    Kernel,
+    PlannedCall,
+    UsageError,
+    call,
+    random_,
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +71,68 @@ def test_calls_that_sleep_wait_for_each_other(kernel: BootedKernel) -> None:
         assert (found.failures, found.schedules) == ([], 2)
 
 
-def test_who_waits_for_ever_is_told(kernel: BootedKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kprobesim.kernel.booted_lanes._MOST_NS", 50_000_000)
-    mutex = kernel.alloc(64)
-    kernel.call("__mutex_init", mutex, 0, 0)
-    twice = [call("mutex_lock", mutex), call("mutex_lock", mutex)]
-    found = kernel.race(a=twice, b=call("int_sqrt", 4), explore=random_(runs=2), data_races=False)
-    assert found.failure is not None and found.failure.kind == "deadlock"
-    assert found.failure.message == "a on CPU 0 waits for ever"
+def test_who_sleeps_for_long_is_not_dead(kernel: BootedKernel) -> None:
+    found = kernel.race(
+        a=call("msleep", 900), b=call("int_sqrt", 4), explore=random_(runs=1), data_races=False
+    )
+    assert found.failures == []
+
+
+def mutexes(kernel: BootedKernel, count: int) -> list[int]:
+    made = []
+    for _ in range(count):
+        made.append(kernel.alloc(64))
+        kernel.call("__mutex_init", made[-1], 0, 0)
+    return made
+
+
+def test_a_deadlock_of_tasks_that_sleep_tells_who_holds_what(kernel: BootedKernel) -> None:
+    locks = mutexes(kernel, 2)
+
+    def program(*order: int) -> list[PlannedCall]:
+        return [call(f"mutex_{verb}", lock) for verb in ("lock", "unlock") for lock in order]
+
+    found = kernel.race(
+        a=program(*locks), b=program(*locks[::-1]), explore=random_(runs=20), data_races=False
+    )
+    failure = found.failure
+    assert failure is not None
+    for one, held, wanted in zip(failure.standings, locks, locks[::-1], strict=True):
+        assert [lock.address for lock in one.holds] == [held]
+        assert f"{wanted:#x}" in one.waits_for
+        assert f"on CPU {1 - one.cpu} has it" in one.waits_for
+        assert any(frame.startswith("schedule+") for frame in one.stack)
+        assert any(frame.startswith("__mutex_lock") for frame in one.stack)
+
+
+def test_who_has_a_lock_from_before_is_told(kernel: BootedKernel) -> None:
+    (mutex,) = mutexes(kernel, 1)
+    kernel.call("mutex_lock", mutex)
+    waits = kernel.race(
+        a=call("mutex_lock", mutex), b=call("int_sqrt", 4), explore=random_(runs=1)
+    ).failure
+    assert waits is not None and waits.message == "a on CPU 0 waits for ever"
+    assert "; kworker/" in waits.standings[0].waits_for
+
+
+def test_both_accesses_are_told_with_the_locks_held(kernel: BootedKernel, tmp_path: Path) -> None:
+    fifo = kernel.alloc(64)
+    kernel.write(fifo, struct.pack("<4I2Q", 0, 0, 63, 1, kernel.alloc(64), 0))
+
+    def program() -> list[PlannedCall]:
+        (mutex,) = mutexes(kernel, 1)
+        return [call("mutex_lock", mutex), call("__kfifo_in", fifo, kernel.alloc(8), 4)]
+
+    failure = kernel.race(a=program(), b=program()).failure
+    assert failure is not None and failure.kind == "data race"
+    one, two = failure.standings
+    assert {one.cpu, two.cpu} == {0, 1} and "" == one.by == two.by
+    assert len(one.holds) == len(two.holds) == 1 and one.holds != two.holds
+    for each in (one, two):
+        assert each.stack[-1].startswith("__kfifo_in+")
+        assert "becomes" in each.what
+    failure.save(tmp_path / "run.perfetto-trace")
+    assert (tmp_path / "run.perfetto-trace").stat().st_size
 
 
 def test_another_cpu_calls_before_an_instruction(kernel: BootedKernel) -> None:

@@ -88,6 +88,9 @@ def _watched(engine: Engine) -> Spins:
     return spins
 
 
+_known: weakref.WeakKeyDictionary[Engine, Spins] = weakref.WeakKeyDictionary()
+
+
 class _Leaving:
     """The machine code, once a process and kind of guest, in the place of ``cpu_loop_exit()``."""
 

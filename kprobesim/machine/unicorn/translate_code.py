@@ -8,6 +8,9 @@ first instruction is translated twice, as Unicorn itself does where one becomes 
 several are armed, those in between call ``arrival``, too, which finds nobody. Afterwards the range
 is everything: where somebody else hooks code, too, Unicorn looks at it again before each call.
 
+A block has at most 128 instructions, not 512. Unicorn ends one also where it has become too much,
+which hooks have a part in; but blocks are a guest's time, so they must be the same with any hooks.
+
 ``find`` looks for who is armed at an address. The code lies behind that of
 :mod:`~kprobesim.machine.unicorn.dispatch_code`, and its words are told there.
 """
@@ -58,7 +61,9 @@ translate_found:
     4c89d3                  mov rbx, r10
     4989fc                  mov r12, rdi
     4989f5                  mov r13, rsi
-    4989d6                  mov r14, rdx
+    41be80000000            mov r14d, 128
+    4439f2                  cmp edx, r14d
+    440f42f2                cmovb r14d, edx
     48897370                mov [rbx + 112], rsi
     4c8b7b40                mov r15, [rbx + 64]
     31c0                    xor eax, eax
@@ -69,8 +74,8 @@ translate_found:
     48394358                cmp [rbx + 88], rax
     0f85db000000            jne translate_wide
     498b7500                mov rsi, [r13]
-    e864ffffff              call find
-    488b0d7deeffff          mov rcx, [rip + nowhere]
+    e85affffff              call find
+    488b0d73eeffff          mov rcx, [rip + nowhere]
     4d85c9                  test r9, r9
     740d                    je translate_first
     4889f1                  mov rcx, rsi
@@ -85,7 +90,7 @@ translate_first:
     4c89e7                  mov rdi, r12
     4c89ee                  mov rsi, r13
     4c89f2                  mov rdx, r14
-    ff155eeeffff            call [rip + real]
+    ff1554eeffff            call [rip + real]
     410fb75514              movzx edx, word ptr [r13 + 20]
     498b7500                mov rsi, [r13]
     4801f2                  add rdx, rsi
@@ -94,7 +99,7 @@ translate_first:
     31c9                    xor ecx, ecx
     eb18                    jmp scan_step
 scan_look:
-    e813ffffff              call find
+    e809ffffff              call find
     4d85c9                  test r9, r9
     740e                    je scan_step
     4d85d2                  test r10, r10
@@ -108,7 +113,7 @@ scan_step:
     4d85db                  test r11, r11
     7443                    je translate_end
     488b5350                mov rdx, [rbx + 80]
-    488b0507eeffff          mov rax, [rip + nowhere]
+    488b05fdedffff          mov rax, [rip + nowhere]
     483902                  cmp [rdx], rax
     7503                    jne translate_again
     4c8912                  mov [rdx], r10
@@ -120,12 +125,12 @@ translate_again:
     488b4338                mov rax, [rbx + 56]
     448838                  mov [rax], r15b
     488b7b60                mov rdi, [rbx + 96]
-    ff15f6edffff            call [rip + func_start]
+    ff15ecedffff            call [rip + func_start]
 translate_last:
     4c89e7                  mov rdi, r12
     4c89ee                  mov rsi, r13
     4c89f2                  mov rdx, r14
-    ff15dfedffff            call [rip + real]
+    ff15d5edffff            call [rip + real]
 translate_end:
     488b4350                mov rax, [rbx + 80]
     48c70000000000          mov qword ptr [rax], 0
@@ -183,7 +188,9 @@ translate_found:
     f30309aa                mov x19, x9
     f40300aa                mov x20, x0
     f50301aa                mov x21, x1
-    f60302aa                mov x22, x2
+    09108052                mov w9, #128
+    5f00096b                cmp w2, w9
+    5630891a                csel w22, w2, w9, lo
     613a00f9                str x1, [x19, #112]
     772a44a9                ldp x23, x10, [x19, #64]
     5f0100f1                cmp x10, #0
@@ -192,8 +199,8 @@ translate_found:
     6e2a45a9                ldp x14, x10, [x19, #80]
     ca0700b5                cbnz x10, translate_wide
     a10240f9                ldr x1, [x21]
-    d9ffff97                bl find
-    4f72ff58                ldr x15, nowhere
+    d7ffff97                bl find
+    0f72ff58                ldr x15, nowhere
     ac0000b4                cbz x12, translate_first
     ef0301aa                mov x15, x1
     8a0d40f9                ldr x10, [x12, #24]
@@ -206,7 +213,7 @@ translate_first:
     e00314aa                mov x0, x20
     e10315aa                mov x1, x21
     e20316aa                mov x2, x22
-    5071ff58                ldr x16, real
+    1071ff58                ldr x16, real
     00023fd6                blr x16
     a10240f9                ldr x1, [x21]
     a22a4079                ldrh w2, [x21, #20]
@@ -217,7 +224,7 @@ translate_first:
     060080d2                mov x6, #0
     08000014                b scan_step
 scan_look:
-    c2ffff97                bl find
+    c0ffff97                bl find
     cc0000b4                cbz x12, scan_step
     9f0000f1                cmp x4, #0
     2400849a                csel x4, x1, x4, eq
@@ -230,7 +237,7 @@ scan_step:
     e3feff54                b.lo scan_look
     650200b4                cbz x5, translate_end
     6e2a40f9                ldr x14, [x19, #80]
-    0a6eff58                ldr x10, nowhere
+    ca6dff58                ldr x10, nowhere
     cb0140f9                ldr x11, [x14]
     7f010aeb                cmp x11, x10
     8b008b9a                csel x11, x4, x11, eq
@@ -240,13 +247,13 @@ scan_step:
     691e40f9                ldr x9, [x19, #56]
     37010039                strb w23, [x9]
     603240f9                ldr x0, [x19, #96]
-    906dff58                ldr x16, func_start
+    506dff58                ldr x16, func_start
     00023fd6                blr x16
 translate_last:
     e00314aa                mov x0, x20
     e10315aa                mov x1, x21
     e20316aa                mov x2, x22
-    b06cff58                ldr x16, real
+    706cff58                ldr x16, real
     00023fd6                blr x16
 translate_end:
     6e2a40f9                ldr x14, [x19, #80]

@@ -41,6 +41,28 @@ def test_no_more_than_asked_for(guest: CalledKernel, native: bool) -> None:
         assert len(noted.addresses) == most
 
 
+def test_long_blocks_take_the_time_that_they_take_without(guest: CalledKernel) -> None:
+    """Unicorn ends blocks that have become too much, with the hooks in them."""
+    at, stopwatch = guest.alloc(4096, executable=True), guest.machine.stopwatch
+    add, back = {
+        "x86_64": ("488344240801" * 500 + "488b442408", "c3"),  # addq $1, 8(%rsp)
+        "arm64": ("e00740f9" + "00040091" * 500, "c0035fd6"),  # ldr x0, [sp, 8]; add x0, x0, #1
+    }[guest.arch]
+    guest.write(at, bytes.fromhex(add + back))
+
+    def spent() -> int:
+        before = stopwatch.now()
+        guest.call(at)
+        return stopwatch.now() - before
+
+    plain = spent()
+    abi = architecture(guest.arch).abi
+    sp = abi.number(abi.stack_pointer)
+    with EveryInstruction(guest.machine.engine, len(abi.registers), _MOST, sp) as noted:
+        assert spent() == plain
+    assert len(noted) > 500
+
+
 def test_only_one_stack(guest: CalledKernel) -> None:
     abi = architecture(guest.arch).abi
     sp = abi.number(abi.stack_pointer)

@@ -53,6 +53,7 @@ def test_one_that_is_alone_goes_on(arch: str) -> None:
     engine.run(START, BLOCKS)
     alone = engine.words[0]
     assert alone > BLOCKS // 4 and not spins.take()
+    assert watch_spins(engine) is spins  # whoever asks second would be told of none
     other, watched, _other_ram = spinning(arch, code)
     watched.end_turns(True)
     assert other.run(START, BLOCKS) == 0 and watched.take() and not spins.take()
