@@ -1,9 +1,9 @@
 """``Exclusive``: a few more blocks for a CPU that stands between LDXR and STXR.
 
 Its monitor is cleared when another CPU runs, so that its STXR fails
-(:mod:`~kprobesim.machine.unicorn.exclusive_monitor`). Where turns are of a block or two, and a branch
-is between both, nobody would ever come to an STXR that succeeds: a lock that is free would be tried
-for ever.
+(:mod:`~kprobesim.machine.unicorn.exclusive_monitor`). Where turns are of a block or two, and a
+branch is between both, nobody would come to an STXR that succeeds: a free lock would be tried for
+ever.
 """
 
 from __future__ import annotations
