@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import islice
 
-__all__ = ["MOST_ROWS", "bars", "facts", "grid", "preformatted", "table"]
+__all__ = ["MOST_ROWS", "bars", "facts", "grid", "page", "preformatted", "table"]
 
 MOST_ROWS = 40
 """Of a table; what follows is only counted."""
@@ -72,6 +72,16 @@ def bars(title: str, pairs: Iterable[tuple[object, int]], *, total: int | None =
 def preformatted(text: str) -> str:
     """Lines that stay as they are."""
     return f"<pre>{escape(text)}</pre>"
+
+
+def page(title: str, body: str) -> str:
+    """A document with ``body``, which is HTML already; ``title`` is text."""
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title>'
+    style = "<style>body{font-family:sans-serif;margin:2em}table{margin-bottom:1.5em}</style>"
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}{style}</head><body><h1>{escape(title)}</h1>'
+        f"{body}</body></html>\n"
+    )
 
 
 def _caption(text: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
-from kprobesim import Kernel, Kprobe, html
+import pytest
+
+from kprobesim import Kernel, Kprobe, call, html, pct
 from kprobesim.programs import arg
 
 VOID = {"br", "meta"}
@@ -71,3 +75,43 @@ def test_long_tables_are_counted() -> None:
     assert shown[-1] == "... and 60 more"
     assert shown.count("<b>") == html.MOST_ROWS
     assert Page(html.bars("", [(n, n) for n in range(50)], total=50)).cells[-1] == "... and 10 more"
+
+
+def test_what_a_race_has_found(arch: str) -> None:
+    k = Kernel.sample(arch)
+    fork = call("do_fork", 0, 0)
+    shown = cells(k.race(a=fork, b=fork))
+    assert shown[:2] == ["1 failure", "tried"]
+    assert any(cell.startswith("data race: ") for cell in shown)
+    assert any(cell.startswith("a on CPU 0") for cell in shown)
+    assert any("called by" in cell for cell in shown)
+    assert any(cell.startswith("kps1:") for cell in shown)
+    none = cells(k.race(a=fork, b=fork, data_races=False, preemptions=0))
+    assert none == ["no failure", "tried", none[2], "places by CPU", none[4]]
+
+
+def test_a_long_race_tells_how_far_it_is(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+
+    class Line:
+        def update(self, shown: dict[str, str], raw: bool) -> None:
+            lines.append(shown["text/plain"])
+
+    def display(shown: dict[str, str], raw: bool, display_id: bool) -> Line:
+        lines.append(shown["text/plain"])
+        return Line()
+
+    shell = SimpleNamespace(kernel=True)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    for name in ("_PATIENCE", "_EVERY"):
+        monkeypatch.setattr(f"kprobesim.notebook.{name}", 0.0)
+    k = Kernel.sample(arch)
+    fork = call("do_fork", 0, 0)
+    found = k.race(a=fork, b=fork, data_races=False, explore=pct(runs=130))
+    assert lines == ["64 of some 130 schedules", "128 of some 130 schedules", ""]
+    told: list[str] = []
+    k.race(a=fork, b=fork, data_races=False, explore=pct(runs=130), progress=told.append)
+    assert told == lines[:2]
+    assert len(lines) == 3
+    assert found.schedules == 130

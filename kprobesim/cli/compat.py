@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kprobesim.cli.commands import COMMANDS
-from kprobesim.cli.console import make_console, styled
+from kprobesim.cli.console import print_lines
 from kprobesim.cli.loading import progress
 from kprobesim.cli.options import (
     add_cpus_option,
@@ -146,9 +146,6 @@ def run(args: argparse.Namespace) -> int:
         debug=args.debug,
         progress=progress(),
     )
-    if write_reports(args, found, args.allow):
-        return found.exit_status(args.allow)
-    console = make_console()
-    for line in (*table(found, args.allow), *hits_table(found)):
-        console.print(styled(*line))
+    if not write_reports(args, found, args.allow):
+        print_lines([*table(found, args.allow), *hits_table(found)])
     return found.exit_status(args.allow)

@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["error_console", "escaped", "make_console", "print_json", "styled"]
+__all__ = [
+    "Line",
+    "error_console",
+    "escaped",
+    "make_console",
+    "print_json",
+    "print_lines",
+    "styled",
+]
+
+Line = Sequence["str | tuple[str, str]"]
+"""Parts of a line, plain or with a style, as :func:`styled` takes them."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -40,6 +52,13 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 def escaped(text: str) -> str:
     """``text`` without control characters, but for ends of lines and tabs."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def print_lines(lines: Iterable[Line]) -> None:
+    """An answer for people, on standard output."""
+    console = make_console()
+    for line in lines:
+        console.print(styled(*line))
 
 
 def print_json(data: object) -> None:

@@ -105,19 +105,20 @@ def add_boot_options(
     add_cpus_option(parser, only=cpus)
 
 
-def add_cpus_option(parser: _Declared, *, only: str = "") -> None:
+def add_cpus_option(parser: _Declared, *, only: str = "", default: str = "") -> None:
     """``--cpus``: how many CPUs a guest boots with.
 
     Args:
         parser: What to add it to.
         only: When it has a meaning, if not always.
+        default: How many without it, in words; the value is ``None`` then. By default 1.
     """
     parser.add_argument(
         "--cpus",
         metavar="N",
         type=positive_int,
-        default=1,
-        help=f"{only}how many CPUs, 1 to 8 (default 1)",
+        default=None if default else 1,
+        help=f"{only}how many CPUs, 1 to 8 (default {default or 1})",
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.cli.call import place_arguments
 from kprobesim.cli.commands import COMMANDS
-from kprobesim.cli.console import make_console, print_json, styled
+from kprobesim.cli.console import Line, print_json, print_lines
 from kprobesim.cli.expression import parse_call
 from kprobesim.cli.loading import add_image_options, load_kernel, progress
 from kprobesim.cli.options import (
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             {"call": args.expression, "run": args.line, "version": kernel.version, **why.as_dict()}
         )
     else:
-        _show(why, all_failures=args.failures)
+        print_lines(_lines(why, all_failures=args.failures))
     return 0
 
 
@@ -114,10 +115,10 @@ def _ask_for_line(args: argparse.Namespace) -> tuple[Kernel, Why]:
     return kernel, kernel.why(args.expression, run=args.line, **options)
 
 
-def _show(why: Why, *, all_failures: bool) -> None:
-    console = make_console()
+def _lines(why: Why, *, all_failures: bool) -> Iterator[Line]:
+    """The answer, for people."""
     for line in str(why).splitlines():
         head, _, rest = line.partition(" ")
-        console.print(styled((head, "bold"), f" {rest}") if head else styled(line))
+        yield ((head, "bold"), f" {rest}") if head else (line,)
     for failed in why.failed if all_failures else ():
-        console.print(styled(f"failed: {failed}"))
+        yield (f"failed: {failed}",)

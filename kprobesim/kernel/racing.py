@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kprobesim.errors import ScheduleError, UsageError
 from kprobesim.machine.signals import signals
+from kprobesim.notebook import told_in_notebook
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -93,7 +94,7 @@ class Racing(ABC):
             debug: The vmlinux with the kernel's debug information, or the package that has it, for
                 source lines in reports; by default the image's own file is looked into.
             most_failures: End when so many different failures were found.
-            progress: Hears how far it is.
+            progress: Hears how far it is; by default a notebook shows it.
             executor: How many copies of this process share the runs, by fork; the result is the
                 same. For other executors see :func:`race_on`.
             **programs: By name, what each CPU does: ``call(...)`` or a list of calls.
@@ -132,13 +133,16 @@ class Racing(ABC):
             with ending:
                 if parsed is None:
                     alone = nullcontext(Alone(trials))
-                    with alone if crew is None else crew.team(trials, turn.deliver) as team:
+                    with (
+                        alone if crew is None else crew.team(trials, turn.deliver) as team,
+                        told_in_notebook(progress) as tell,
+                    ):
                         return explore_all(
                             team,
                             chosen,
                             most_failures=most_failures,
                             report=report,
-                            progress=progress,
+                            progress=tell,
                         )
                 if (parsed.what, parsed.cpus) != (trials.what, len(programs)):
                     raise ScheduleError(

@@ -68,7 +68,8 @@ class Append(Action):
         stream: Where it goes.
         when: A condition; where it is not met, or cannot be computed, nothing is appended, but the
             hit is counted. ``None``: always.
-        after_others: Append only if other entries have come since such a one was appended.
+        after_others: Append only if the same CPU has appended others since it appended such a one:
+            of a stream for which :meth:`.Programs.per_cpu` was called.
     """
 
     fields: Any

@@ -204,6 +204,10 @@ class Programs:
         """A stream for :class:`~kprobesim.programs.appending.Append`, still empty."""
         return kind(self._machine.engine.hooks.keep)
 
+    def per_cpu(self, stream: Stream) -> None:
+        """Let each CPU know for itself whether it has written to ``stream``."""
+        self._machine.per_cpu_words(stream.per_cpu)
+
     def by_python(self, program: Program) -> tuple[Callable[[Any, int], None], list[Any]]:
         """What does ``program`` by Python when it is called, and what its actions keep.
 

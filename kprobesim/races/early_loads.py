@@ -13,7 +13,7 @@ from itertools import compress
 from operator import not_
 from typing import TYPE_CHECKING, NamedTuple
 
-from kprobesim.machine.unicorn.access_log import AccessLog, columns, read_records
+from kprobesim.machine.unicorn.access_log import AccessLog, columns, instructions, read_records
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
 from kprobesim.races.history import History
 from kprobesim.races.load_views import Effect, LoadViews, Touch
@@ -202,10 +202,15 @@ class EarlyLoads:
 
     def _walk_part(self, cpu: int, part: _Part, views: LoadViews, found: list[Early]) -> None:
         touches: dict[int, list[Touch]] = {}
-        accesses = zip(*columns(self._log.records(part.first, part.end)), strict=True)
-        for number, physical, size, is_store in accesses:
-            touches.setdefault(number, []).append(Touch(physical, size, bool(is_store)))
+        records = self._log.records(part.first, part.end)
         addresses = self._path.addresses_of(part.path, part.path + part.steps)
+        count = len(addresses)
+        accesses = zip(instructions(records), *columns(records), strict=True)
+        for pc, number, physical, size, is_store in accesses:
+            if number > count or addresses[number - 1] != pc:
+                views.forget(part.now)  # other code has run in between
+                return
+            touches.setdefault(number, []).append(Touch(physical, size, bool(is_store)))
         nothing = views.knows_nothing
         for number, pc in enumerate(addresses, 1):
             here = touches.get(number, ())

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kprobesim.html import table
-from kprobesim.races.exploring import Explore
+from kprobesim.html import facts
+from kprobesim.races.exploring import Explore, expected
 from kprobesim.races.failure import Failure
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.team import Team
@@ -42,6 +42,12 @@ class Exploration:
         """The first one, if there is one."""
         return self.failures[0] if self.failures else None
 
+    @property
+    def tried(self) -> str:
+        """How many schedules, and how fast, in words."""
+        count = "1 schedule" if self.schedules == 1 else f"{self.schedules:,} schedules"
+        return f"{count}, {self.schedules / self.seconds:,.0f} a second" if self.seconds else count
+
     def as_dict(self) -> dict[str, Any]:
         """As plain data, for JSON."""
         return {
@@ -53,26 +59,19 @@ class Exploration:
         }
 
     def _repr_html_(self) -> str:
-        rows = [
-            [
-                failure.kind,
-                failure.message,
-                "" if failure.cpu is None else str(failure.cpu),
-                failure.schedule.describe() or "one by one",
-                str(failure.schedule),
-            ]
-            for failure in self.failures
+        count = len(self.failures)
+        words = "no failure" if not count else "1 failure" if count == 1 else f"{count} failures"
+        about = [
+            ("tried", self.tried),
+            ("places by CPU", ", ".join(map(str, self.points))),
+            ("problems", "; ".join(self.problems)),
         ]
-        head = ["failure", "what", "CPU", "instructions by CPU", "schedule"]
-        found = f"{len(rows)} failures" if rows else "no failure"
-        return table(head, rows, caption=f"{found} in {self.schedules:,} schedules")
+        return facts(words, about) + "".join(each._repr_html_() for each in self.failures)
 
     def __str__(self) -> str:
-        speed = self.schedules / self.seconds if self.seconds else 0
-        head = f"{self.schedules:,} schedules, {speed:,.0f} a second"
         if not self.failures:
-            return f"no failure in {head}"
-        return f"{self.failures[0]}\nfound in {head}"
+            return f"no failure in {self.tried}"
+        return f"{self.failures[0]}\nfound in {self.tried}"
 
 
 class RaceInterrupted(KeyboardInterrupt):
@@ -138,7 +137,15 @@ def _try_all(
         if len(found.failures) >= most_failures:
             break
         if progress is not None and found.schedules % _LOOK == 0:
-            progress(f"{found.schedules:,} schedules")
+            progress(_how_far(explore, found))
+
+
+def _how_far(explore: Explore, found: Exploration) -> str:
+    """The schedules so far, and how many there will be as far as that is known."""
+    total = expected(explore, found.points)
+    of = f" of some {total:,}" if total is not None and total > found.schedules else ""
+    failures = f", {len(found.failures)} failures" if found.failures else ""
+    return f"{found.schedules:,}{of} schedules{failures}"
 
 
 def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:

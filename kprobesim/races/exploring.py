@@ -9,7 +9,7 @@ Burckhardt and others, "A Randomized Scheduler with Probabilistic Guarantees of 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from kprobesim.races.points import Points
 from kprobesim.races.schedule import Early, Slice
 from kprobesim.races.team import Team
 
-__all__ = ["Exhaustive", "Explore", "Pct", "Random", "as_explore", "pct", "random_"]
+__all__ = ["Exhaustive", "Explore", "Pct", "Random", "as_explore", "expected", "pct", "random_"]
 
 _ROUNDS = 2  # of runs that only learn which memory is shared
 _LOOKS = 8  # of a round
@@ -227,6 +227,16 @@ def pct(depth: int = 3, runs: int = 1000, seed: int = 1) -> Pct:
 def random_(runs: int = 1000, seed: int = 1, preemptions: int = 4) -> Random:
     """See :class:`Random`."""
     return Random(runs, seed, preemptions)
+
+
+def expected(explore: Explore, points: Sequence[int]) -> int | None:
+    """How many schedules there are, as far as known; ``points`` are the places of each CPU."""
+    if isinstance(explore, (Pct, Random)):
+        return explore.runs
+    if not isinstance(explore, Exhaustive) or len(points) != 2 or explore.preemptions > 2:
+        return None
+    p, q = points
+    return (2, 2 + p + q, 2 + p + q + 2 * p * q)[explore.preemptions]
 
 
 def as_explore(explore: object, preemptions: int) -> Explore:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kprobesim.errors import UsageError
 from kprobesim.hexrepr import HexRepr
-from kprobesim.html import preformatted
+from kprobesim.html import facts, table
 from kprobesim.machine.faults import GuestStop
 from kprobesim.races.run import Run
 from kprobesim.races.schedule import Schedule
@@ -78,7 +78,20 @@ class Failure(HexRepr):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return preformatted(str(self))
+        """The failure, where each CPU stands, one beside the other, and the schedule."""
+        about: list[tuple[str, object]] = [
+            ("callers", "" if self.standings else "\n".join(self.trace)),
+            ("seen late", "\n".join(self.late)),
+            ("what ran", "\n".join(self.schedule.words())),
+            ("schedule", str(self.schedule)),
+        ]
+        text = f"{self.kind}: {self.message}"
+        if not self.standings:
+            return facts(text, about)
+        stand = [each.lines() for each in self.standings]
+        heads = [head for head, *_ in stand]
+        rest = ["\n".join(line.strip() for line in lines) for _, *lines in stand]
+        return table(heads, [rest], caption=text) + facts("", about)
 
     def as_dict(self) -> dict[str, object]:
         """As plain data, for JSON."""

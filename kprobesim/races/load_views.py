@@ -104,6 +104,11 @@ class LoadViews:
         """Whether nothing that it did depends on any store of another CPU."""
         return not self._loads and not self._bound
 
+    def forget(self, now: int) -> None:
+        """It is not known what the CPU did: no load behind is done before ``now``."""
+        self._registers = [now] * len(self._registers)
+        self._loads = self._bound = self._branches = self._released = now
+
     def executed(
         self,
         effect: Effect,

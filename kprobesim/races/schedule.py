@@ -99,6 +99,19 @@ class Schedule:
         """
         return " ".join(map(str, self.slices))
 
+    def words(self) -> list[str]:
+        """The slices in sentences."""
+        said = []
+        for piece in self.slices:
+            many = "instruction" if piece.steps == 1 else "instructions"
+            how = f"is stopped after {piece.steps:,} {many}" if piece.steps else "runs"
+            late = ", ".join(f"{step:,}" for step in piece.held)
+            hides = f", and what it stores at {late} is not seen yet" if late else ""
+            early = ", ".join(f"{one.step:,}" for one in piece.early)
+            hides += f", its loads at {early} are done early" if early else ""
+            said.append(f"CPU {piece.cpu} {how}{hides}")
+        return [*said, "the CPUs go on one by one, each to its end"]
+
     def __str__(self) -> str:
         """The text; of many slices only some keep their checks, so that it is short enough."""
         every, text = 1, self._text(1)

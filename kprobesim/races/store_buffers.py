@@ -74,7 +74,7 @@ class StoreBuffers:
         """
         abi = architecture(machine.arch).abi
         sp = abi.number(abi.stack_pointer)
-        self.path = path = EveryInstruction(machine.engine, 1, _MOST_PATH, sp)
+        self.path = path = EveryInstruction(machine.engine, 1, _MOST_PATH, sp, everywhere=True)
         path.enough = lambda: setattr(path, "on", False)
         self._log, self._memory = log, machine.memory
         self._base = machine.memory.base
@@ -92,6 +92,7 @@ class StoreBuffers:
             self.loads = EarlyLoads(machine, log, path, history, self._effect_at, cpus)
         self._trusts = False
         self._tracked: Collection[int] | None = ()
+        self._stored_by: dict[int, int] = {}  # the addresses of instructions, by number
         self._cut: set[int] = set()  # instructions that store into two pages, of which one is known
         self._wanted: Sequence[Steps] | None = None
         self._begin()
@@ -208,12 +209,12 @@ class StoreBuffers:
         stores = self._stores(first)
         if not stores and not buffer.entries:
             return
-        if self.path.full:
+        addresses = self.path.addresses_of(start, min(start + done, self._first))
+        if self.path.full or not self._are_theirs(addresses):
             buffer.drain()
             for number, unseen in stores.items():
                 self._see(self._cpu, Entry(0, before + number - 1, tuple(unseen), 0))
             return
-        addresses = self.path.addresses_of(start, min(start + done, self._first))
         self._look_at(addresses)
         wanted = None if self._wanted is None else self._wanted[self._cpu]
         ordered = self._ordered
@@ -238,6 +239,14 @@ class StoreBuffers:
                 self._see(self._cpu, Entry(0, step, tuple(writes), 0))
                 continue
             buffer.store(step, writes, ordering, delayed=self._may_delay(address))
+
+    def _are_theirs(self, addresses: Sequence[int]) -> bool:
+        """Whether the stores that were just found are of these instructions, by their numbers.
+
+        They are not where other code has run in between, as for a handler that calls the guest.
+        """
+        count = len(addresses)
+        return all(n <= count and addresses[n - 1] == pc for n, pc in self._stored_by.items())
 
     def early(self, early: Early) -> AbstractContextManager[bool]:
         """Do the next instruction's loads early, in the block; gives whether that may be.
@@ -276,7 +285,7 @@ class StoreBuffers:
         Of a store that ends in another page the log does not say where that is: all see it at once.
         """
         found: dict[int, list[tuple[int, bytes]]] = {}
-        tracked, self._cut = self._tracked, set[int]()
+        tracked, self._cut, self._stored_by = self._tracked, set[int](), {}
         if tracked is not None and not tracked:
             return found
         records = self._log.records(first)
@@ -289,9 +298,10 @@ class StoreBuffers:
                 if places[at] >> GRAIN in tracked or places[at] + sizes[at] - 1 >> GRAIN in tracked
             ]
         for at in those:
-            _, physical, value, size, _ = unpack_record(records, at)
+            pc, physical, value, size, _ = unpack_record(records, at)
             if not self._base <= physical <= self._last:
                 continue  # a device's: at once
+            self._stored_by[numbers[at]] = pc
             data = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
             room = PAGE - physical % PAGE
             if size > room:

@@ -1,8 +1,8 @@
 """``SavedCmdlines``: the names of tasks, which entries know by number only.
 
 The kernel saves the names of the task that leaves the CPU and of the one that comes, at the first
-switch behind an entry (kernel/trace/trace.c, ``tracing_record_taskinfo_sched_switch()``). So an
-entry is shown with the name that its task had then, not with that of the hit.
+switch behind an entry of the same CPU (kernel/trace/trace.c, ``trace_taskinfo_save``). So an entry
+is shown with the name that its task had then, not with that of the hit.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class SavedCmdlines:
         if wanted and not self._follows and self._tasks.are_known:
             places = task_functions(self._image)
             if places is not None:
+                self._programs.per_cpu(self._stream)
                 (outlet,) = self._programs.watch(places[1], self._program())
                 self.number = outlet.number
         self._follows = self._follows or wanted

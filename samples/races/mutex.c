@@ -10,13 +10,7 @@ maybe void _mutex_lock(struct mutex *lock);
 maybe void mutex_unlock(struct mutex *lock);
 maybe void _mutex_unlock(struct mutex *lock);
 
-/* In memory: an instruction could not hold the address of a function that may be missing. */
-static volatile struct {
-	void (*__mutex_init)(struct mutex *lock, const char *name, void *key);
-	void (*mutex_init_generic)(struct mutex *lock);
-	void (*lock[2])(struct mutex *lock);
-	void (*unlock[2])(struct mutex *lock);
-} kernel = {
+volatile struct mutexes kernel_mutexes = {
 	__mutex_init,
 	mutex_init_generic,
 	{ mutex_lock, _mutex_lock },
@@ -26,18 +20,8 @@ static volatile struct {
 noinline void init_mutex(struct mutex *lock)
 {
 	*lock = (struct mutex){};
-	if (kernel.__mutex_init)
-		kernel.__mutex_init(lock, "lock", NULL);
-	else if (kernel.mutex_init_generic)
-		kernel.mutex_init_generic(lock);
-}
-
-noinline void lock_mutex(struct mutex *lock)
-{
-	(kernel.lock[0] ? kernel.lock[0] : kernel.lock[1])(lock);
-}
-
-noinline void unlock_mutex(struct mutex *lock)
-{
-	(kernel.unlock[0] ? kernel.unlock[0] : kernel.unlock[1])(lock);
+	if (kernel_mutexes.__mutex_init)
+		kernel_mutexes.__mutex_init(lock, "lock", NULL);
+	else if (kernel_mutexes.mutex_init_generic)
+		kernel_mutexes.mutex_init_generic(lock);
 }

@@ -71,10 +71,23 @@ struct mutex {
 	u64 words[16];
 };
 
-/* mutex.c: what the races call */
+/* mutex.c: what a kernel has for them. In memory, as an instruction could not hold the address of
+ * a function that may be missing. */
+extern volatile struct mutexes {
+	void (*__mutex_init)(struct mutex *lock, const char *name, void *key);
+	void (*mutex_init_generic)(struct mutex *lock);
+	void (*lock[2])(struct mutex *lock);
+	void (*unlock[2])(struct mutex *lock);
+} kernel_mutexes;
 void init_mutex(struct mutex *lock);
-void lock_mutex(struct mutex *lock);
-void unlock_mutex(struct mutex *lock);
+static inline void lock_mutex(struct mutex *lock)
+{
+	(kernel_mutexes.lock[0] ? kernel_mutexes.lock[0] : kernel_mutexes.lock[1])(lock);
+}
+static inline void unlock_mutex(struct mutex *lock)
+{
+	(kernel_mutexes.unlock[0] ? kernel_mutexes.unlock[0] : kernel_mutexes.unlock[1])(lock);
+}
 
 /* rcu.c */
 void __rcu_read_lock(void);

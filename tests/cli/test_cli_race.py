@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kprobesim import BootedKernel
 from kprobesim.cli import race
 
+ROOT = Path(__file__).parent.parent.parent
 Cli = Callable[..., Any]
 FORKS = "a=do_fork(0, 0)", "b=do_fork(0, 0)"
 
@@ -47,11 +50,56 @@ def test_blocks_are_named_in_calls_and_invariants(cli: Cli, sample: Path) -> Non
     assert "u8(m) = 9" in torn.out
 
 
-def test_late_stores_and_a_file_for_perfetto(cli: Cli, sample: Path, tmp_path: Path) -> None:
-    file = tmp_path / "run.perfetto-trace"
-    words = "race", sample, *FORKS, "--memory", "tso", "--preemptions", 0, "-o", file
+def test_files_and_late_stores(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    run, page = tmp_path / "run.perfetto-trace", tmp_path / "found.html"
+    words = "race", sample, *FORKS, "--memory", "tso", "--preemptions", 0, "-o", run, "-o", page
     assert cli(*words).code == 1
-    assert file.stat().st_size > 100
+    assert run.stat().st_size > 100
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert "data race" in text and "kps1:" in text
+    run.unlink()
+    calm = cli("race", sample, "gcd(1, 2)", "--preemptions", 0, "-o", run)
+    assert (calm.code, run.exists()) == (0, False)
+    assert "nothing has failed, so there is no run to write" in calm.err
+
+
+def test_in_a_module(cli: Cli, arch: str, sample: Path) -> None:
+    module = ROOT / "samples" / f"races-{arch}.ko"
+    calls = "spidev_write_racy()", "spidev_ioctl_racy()"
+    words = "race", sample, "--module", module, "--first", "spidev_probe()", *calls
+    outcome = cli(*words)
+    assert outcome.code == 1
+    assert outcome.out.startswith("deadlock: a on CPU 0 and b on CPU 1 wait for ever")
+    assert "[kprobesim_races]" in outcome.out
+    missing = cli("race", sample, "--module", "no_such", *calls)
+    missing.refused(1, "no_such")
+
+
+@pytest.mark.real_kernel
+def test_in_a_kernel_that_has_booted(
+    cli: Cli, real_image: Path, boots: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It boots on as many CPUs as there are calls, and its shell does a line before."""
+    asked: list[object] = []
+
+    def booted(path: Path, *_files: object, cpus: int = 1, **_more: object) -> BootedKernel:
+        asked.append(cpus)
+        kernel: BootedKernel = boots.shell(real_image, 2).kernel
+        return kernel
+
+    monkeypatch.setattr("kprobesim.asking.booted.booted_kernel", booted)
+    calls = 'a=kstrtoint("12", 10, m)', 'kstrtoint("34", 10, m)'
+    words = "race", real_image, "--block", "m=8", *calls, "--preemptions", 0, "--data-races", "no"
+    data = cli(*words, "--run", "echo 7 > /tmp/x", "--json").data
+    assert (data["schedules"], data["failures"], asked) == (2, [], [2])
+    cli(*words, "--run", "false").refused(2, "--run 'false' ended with 1")
+    file = tmp_path / "one.kps"
+    booted(real_image).snapshot(file)
+    again = cli("race", file, *words[2:], "--invariant", "u32(m) == 99")
+    assert again.code == 1
+    cli("race", file, "--boot", *calls).refused(2, "has booted: leave --boot out")
+    cli("race", file, "msleep(1)", "msleep(1)", "msleep(1)").refused(2, "3 programs need as many")
 
 
 @pytest.mark.parametrize("kind", ["pct", "random"])
@@ -72,7 +120,7 @@ def test_what_was_found_until_ctrl_c_is_told(
         if len(told) == 3:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(race, "_progress", lambda: interrupt)
+    monkeypatch.setattr(race, "telling", lambda: nullcontext(interrupt))
     outcome = cli("race", sample, *FORKS, "--invariant", "a != b", "--failures", 99)
     assert outcome.code == 130
     assert "a != b does not hold" in outcome.out
@@ -98,6 +146,10 @@ def test_what_was_found_until_ctrl_c_is_told(
         (["gcd(1, 2)", "--invariant", "x > 1"], "there is no x"),
         (["explore=gcd(1, 2)"], "no CPU can be called explore"),
         (["gcd(1, 2)", "--delay", "gcd"], "give memory="),
+        (["gcd(1, 2)", "-o", "x.svg"], "name it something.html or something.perfetto-trace"),
+        (["gcd(1, 2)", "-o", "/no/such/x.html"], "a folder that exists"),
+        (["gcd(1, 2)", "--cpus", "2"], "give --boot, too"),
+        (["gcd(1, 2)", "--boot", "--module", "x/y.ko"], "--run 'modprobe y'"),
     ],
 )
 def test_wrong_use(cli: Cli, sample: Path, words: list[str], problem: str) -> None:

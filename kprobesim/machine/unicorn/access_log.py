@@ -28,6 +28,7 @@ __all__ = [
     "Access",
     "AccessLog",
     "columns",
+    "instructions",
     "marks",
     "read_records",
     "unpack_record",
@@ -214,6 +215,11 @@ def columns(records: bytes) -> tuple[list[int], list[int], bytes, bytes]:
     words = memoryview(records).cast("Q")
     sizes, kinds = records[_SIZE_AT::RECORD], records[_KIND_AT::RECORD]
     return words[::_WORDS].tolist(), words[2::_WORDS].tolist(), sizes, kinds.translate(_IS_STORE)
+
+
+def instructions(records: bytes) -> list[int]:
+    """Of each access the address of its instruction."""
+    return memoryview(records).cast("Q")[1::_WORDS].tolist()
 
 
 @cache

@@ -25,7 +25,7 @@ from kprobesim.sizes import MASK64
 __all__ = ["EveryInstruction"]
 
 _KERNEL = (1 << 63, MASK64)
-"""The addresses that are noted: those of a kernel. Programs in user space run as fast as ever."""
+"""The addresses of a kernel: where only they are noted, programs run as fast as ever."""
 
 _STACK = 16 << 10
 _SHIFT = 13
@@ -43,13 +43,21 @@ class EveryInstruction:
     """
 
     def __init__(
-        self, engine: Engine, words: int, most: int, sp: int, *, native: bool = True
+        self,
+        engine: Engine,
+        words: int,
+        most: int,
+        sp: int,
+        *,
+        native: bool = True,
+        everywhere: bool = False,
     ) -> None:
         """Note the first ``words`` registers of ``engine`` before ``most`` instructions.
 
         ``sp`` is the number of the stack pointer among them; ``native``: by machine code, where
-        there is some.
+        there is some; ``everywhere``: programs in user space are noted, too.
         """
+        self._where = (0, MASK64) if everywhere else _KERNEL
         self.full = False
         self.enough: Callable[[], object] = lambda: None
         self._engine = engine
@@ -111,7 +119,7 @@ class EveryInstruction:
         self._hook = self._engine.hooks.add(
             unicorn.UC_HOOK_CODE,
             self._function,
-            _KERNEL,
+            self._where,
             data=ctypes.addressof(self._area),
             keep=self._python,
         )

@@ -40,14 +40,13 @@ def emit_append(e: Emitter, action: Append, outlet: Any) -> None:
         _go_on_if(b, b.icmp_signed(">=", number, word(0)), end)
         head = e.pointer(action.stream.address)
         if action.after_others:
-            mark, at = (b.load(word_of(b, head, name)) for name in ("mark", "at"))
-            _go_on_if(b, b.icmp_unsigned("!=", at, mark), end)
+            others = b.load(word_of(b, head, "others"))
+            _go_on_if(b, b.icmp_unsigned("!=", others, word(0)), end)
         layout = EntryLayout(action.fields)
         now = e.value(Fact("now")).word if action.stream.stamped else word(0)
         _prepare(e, action, layout, head, now, end)
-        last = _append(e, layout, head, emit_header(b, number, now))
-        if action.after_others:
-            b.store(last, word_of(b, head, "mark"))
+        _append(e, layout, head, emit_header(b, number, now))
+        b.store(word(not action.after_others), word_of(b, head, "others"))
     b.branch(end)
     b.position_at_end(end)
 
@@ -81,8 +80,8 @@ def _go_on_if(b: Any, condition: Any, end: Any) -> None:
     b.position_at_end(on)
 
 
-def _append(e: Emitter, layout: EntryLayout, head: Any, header: Any) -> Any:
-    """Write an entry: where it ends."""
+def _append(e: Emitter, layout: EntryLayout, head: Any, header: Any) -> None:
+    """Write an entry."""
     b = e.builder
     place_of_at = word_of(b, head, "at")
     start = b.load(place_of_at)
@@ -106,7 +105,6 @@ def _append(e: Emitter, layout: EntryLayout, head: Any, header: Any) -> Any:
         b.store(faults, e.pointer(b.add(numbers, word(layout.numbers.faults))))
     b.store(header, e.pointer(start))
     b.store(tail, place_of_at)
-    return tail
 
 
 def _text(e: Emitter, value: Value, tail: Any) -> tuple[Any, Any]:

@@ -26,15 +26,16 @@ from kprobesim.programs.values import Value
 
 __all__ = ["OUTLET", "STREAM", "Outlet", "Stream", "Written"]
 
-STREAM = ("at", "end", "on", "mark", "drain", "stamped", "ids", "context", "time")
+STREAM = ("at", "end", "on", "others", "drain", "stamped", "ids", "context", "time")
 """The words of a stream's head: where the next entry goes; where its memory ends, 0 while nothing
-is written; whether anything is; where the last entry ended of those that are written only after
-others; the C function that empties the memory; whether entries have stamps, and the last one."""
+is written; whether anything is; whether the CPU that runs has written others since the last one of
+the entries that are written only after others; the C function that empties the memory; whether
+entries have stamps, and the last one."""
 OUTLET = ("number",)
 """The words of a program that writes: its number there, with the highest bit set while it writes
 nothing."""
 
-_AT, _END, _ON, _MARK, _DRAIN, _STAMPED, _IDS, _CONTEXT, _TIME = range(len(STREAM))
+_AT, _END, _ON, _OTHERS, _DRAIN, _STAMPED, _IDS, _CONTEXT, _TIME = range(len(STREAM))
 _OFF = 1 << 63
 _NUMBER_MASK = (1 << NUMBER_BITS) - 1
 _DRAIN_CALL = ctypes.CFUNCTYPE(None)
@@ -95,14 +96,12 @@ class Stream:
     def _make_room(self, size: int) -> None:
         """Let new memory follow, which begins with a stamp."""
         head = self._head
-        nothing_since = head[_MARK] == head[_AT]
         if self._spare and ctypes.sizeof(self._spare[-1]) == size:
             self._buffer = self._spare.pop()
         else:
             self._buffer = new_words(size // 8)
         start = address_of(self._buffer)
         head[_AT], head[_IDS] = start, NO_IDS
-        head[_MARK] = start if nothing_since else 0
         head[_END] = start + size if head[_ON] else 0
 
     @property
@@ -115,6 +114,11 @@ class Stream:
             self._make_room(ctypes.sizeof(self._buffer))
         except BaseException as error:
             self._keep(error)
+
+    @property
+    def per_cpu(self) -> Words:
+        """What each CPU has a value of its own of: whether it has written others."""
+        return (ctypes.c_uint64 * 1).from_buffer(self._head, 8 * _OTHERS)
 
     @property
     def on(self) -> bool:
@@ -157,7 +161,7 @@ class Stream:
     ) -> None:
         """One entry; for programs that are not compiled."""
         head = self._head
-        if not head[_ON] or (after_others and head[_MARK] == head[_AT]):
+        if not head[_ON] or (after_others and not head[_OTHERS]):
             return
         data = self.layout(number).pack(stamp.header(number, stamp.now), values)
         if head[_AT] + len(data) + STAMP > head[_END]:
@@ -165,8 +169,7 @@ class Stream:
         if self.stamped:
             self._write_stamp(stamp)
         self._write(data)
-        if after_others:
-            head[_MARK] = head[_AT]
+        head[_OTHERS] = not after_others
 
     def _write_stamp(self, stamp: Stamp) -> None:
         """Write it unless it is that of the last entry."""

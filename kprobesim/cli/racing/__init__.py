@@ -1,0 +1,1 @@
+"""The parts of ``kprobesim race``: options, the kernel and what is raced, what is written."""
