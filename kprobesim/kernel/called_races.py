@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import UsageError
+from kprobesim.kernel.left_state import left_of_system
 from kprobesim.kernel.races import Invariant, Plan, Races
 from kprobesim.races.failure import Callers, Failure
 from kprobesim.races.freeing import Freeing
@@ -108,6 +109,7 @@ class CalledRaces(Races):
                 data_races=self._data_races(data_races, len(lanes), self._places, running.actors),
                 barriers=barriers,
                 reporter=self._reporter(debug, self._places),
+                left=partial(left_of_system, machine, state.ram),
             )
             return trials, stack.pop_all()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
@@ -76,6 +75,7 @@ class Trials:
         data_races: DataRaces | None = None,
         reporter: Reporter | None = None,
         barriers: Barriers | None = None,
+        left: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Nothing has run yet.
 
@@ -87,6 +87,7 @@ class Trials:
             data_races: Finds those of each run.
             reporter: Looks closer at failures.
             barriers: Has them noted, where an architecture's matter to ``data_races``.
+            left: What a run has left of the guest: a checksum of each part, by its name.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -95,6 +96,7 @@ class Trials:
         self._reset = reset
         self._judges = judges
         self._data_races, self._reporter, self._barriers = data_races, reporter, barriers
+        self._left = left
         self.what = what
         self._tracked: AbstractSet[int] = frozenset()
 
@@ -129,13 +131,22 @@ class Trials:
             trial = self._once(plan, strict=False)
         self.count += 1
         if self.count % _TWICE == 1 and not strict:
-            again = self._once(plan, strict=strict)
-            if _digest(again) != _digest(trial):
-                raise EngineError(
-                    "a schedule that was run twice came out in two ways: this is a fault of "
-                    f"kprobesim; please report it with the schedule {trial.schedule}"
-                )
+            self._again(plan, trial)
         return trial
+
+    def _again(self, plan: Plan, trial: Trial) -> None:
+        """Run ``plan`` once more; raises :class:`EngineError` if it is not as ``trial``."""
+        left = {**self._left(), **_digest(trial)}
+        again = self._once(plan, strict=False)
+        now = {**self._left(), **_digest(again)}
+        others = [name for name, value in now.items() if left.get(name) != value]
+        if others:
+            raise EngineError(
+                "a schedule that was run twice came out in two ways, with others of "
+                f"{', '.join(others)}: this is a fault of kprobesim, or handlers of yours did "
+                f"something else the second time; please report it with the schedule "
+                f"{trial.schedule}"
+            )
 
     def _knew_too_little(self, trial: Trial) -> bool:
         """Whether something was late or early, and what it had to wait for was not looked at."""
@@ -191,7 +202,7 @@ class Trials:
         It takes a run.
         """
         self._track(None)
-        return self.what, *_digest(self._once(lambda _run: (), strict=False))
+        return self.what, *_digest(self._once(lambda _run: (), strict=False)).values()
 
     def report(self, failure: Failure, trial: Trial | None = None) -> Failure:
         """``failure`` with where its CPUs stand; it costs some runs.
@@ -209,6 +220,11 @@ class Trials:
         return self._reporter.complete(failure, trial.run, trial.log, self.lanes, self._reset)
 
 
-def _digest(trial: Trial) -> tuple[object, ...]:
-    kinds = [failure.kind for failure in trial.failures]
-    return trial.run.results, trial.run.stretches, kinds, zlib.crc32(trial.log.records)
+def _digest(trial: Trial) -> dict[str, object]:
+    run = trial.run
+    return {
+        "the results": run.results,
+        "the turns": run.stretches,
+        "the failures": [failure.kind for failure in trial.failures],
+        "the accesses": trial.log.checksum(),
+    }
