@@ -80,7 +80,7 @@ class CalledRaces(Races):
             sleeping = stack.enter_context(
                 Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
             )
-            buffers = self._buffers(memory, state.ram, len(lanes))
+            buffers = self._buffers(memory, state.ram, len(lanes), early_loads=True)
             grace = self._grace(sleeping, len(lanes))
             running = Lanes(
                 machine,
@@ -101,13 +101,17 @@ class CalledRaces(Races):
             stack.callback(kernel.restore_state, state)
             self._places.typed = self._typed(plan, lanes, cpus.tasks, state.ram)
             barriers = self._barriers(data_races, running.log, stack)
+            reset = partial(kernel.restore_state, state)
             trials = Trials(
                 running,
-                lambda: kernel.restore_state(state),
+                reset,
                 [_Judge(kernel, plan, invariant, running.actors.callers)],
                 self._what(plan, lanes, memory),
-                data_races=self._data_races(data_races, len(lanes), self._places, running.actors),
+                data_races=self._data_races(
+                    data_races, len(lanes), self._places, running.actors, debug
+                ),
                 barriers=barriers,
+                flows=self._flows(running, reset),
                 reporter=self._reporter(debug, self._places),
                 left=partial(left_of_system, machine, state.ram),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kprobesim.errors import EngineError
 from kprobesim.garbage import no_garbage
@@ -19,6 +20,7 @@ from kprobesim.races.run import Plan, Run
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
+from kprobesim.races.value_flows import ValueFlows
 
 __all__ = ["Judge", "Trial", "Trials"]
 
@@ -75,6 +77,7 @@ class Trials:
         data_races: DataRaces | None = None,
         reporter: Reporter | None = None,
         barriers: Barriers | None = None,
+        flows: ValueFlows | None = None,
         left: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Nothing has run yet.
@@ -87,6 +90,7 @@ class Trials:
             data_races: Finds those of each run.
             reporter: Looks closer at failures.
             barriers: Has them noted, where an architecture's matter to ``data_races``.
+            flows: Follows values for ``data_races``.
             left: What a run has left of the guest: a checksum of each part, by its name.
         """
         self.lanes = lanes
@@ -96,7 +100,9 @@ class Trials:
         self._reset = reset
         self._judges = judges
         self._data_races, self._reporter, self._barriers = data_races, reporter, barriers
+        self._flows = flows
         self._left = left
+        self._seen: Mapping[str, int] = {}  # of the run that was looked at last
         self.what = what
         self._tracked: AbstractSet[int] = frozenset()
 
@@ -125,20 +131,21 @@ class Trials:
 
     def _twice(self, plan: Plan, *, strict: bool) -> Trial:
         """Run ``plan``, one run of a hundred twice, unless it is ``strict``."""
-        trial = self._once(plan, strict=strict)
+        twice = self.count % _TWICE == 0 and not strict
+        trial = self._once(plan, strict=strict, look=twice)
         while not strict and self._knew_too_little(trial):
             self._track(None, trial.shared)
-            trial = self._once(plan, strict=False)
+            trial = self._once(plan, strict=False, look=twice)
         self.count += 1
-        if self.count % _TWICE == 1 and not strict:
+        if twice:
             self._again(plan, trial)
         return trial
 
     def _again(self, plan: Plan, trial: Trial) -> None:
         """Run ``plan`` once more; raises :class:`EngineError` if it is not as ``trial``."""
-        left = {**self._left(), **_digest(trial)}
-        again = self._once(plan, strict=False)
-        now = {**self._left(), **_digest(again)}
+        left = {**self._seen, **_digest(trial)}
+        again = self._once(plan, strict=False, look=True)
+        now = {**self._seen, **_digest(again)}
         others = [name for name, value in now.items() if left.get(name) != value]
         if others:
             raise EngineError(
@@ -167,7 +174,8 @@ class Trials:
             held[piece.cpu] |= {*piece.held}
         buffers.track(None, held)
 
-    def _once(self, plan: Plan, *, strict: bool) -> Trial:
+    def _once(self, plan: Plan, *, strict: bool, look: bool = False) -> Trial:
+        """One run; ``look``: what it leaves is kept, before a run for its data races."""
         run, log = self._run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
         failure = failure_of_run(run, schedule, self.names, self.lanes.actors.callers)
@@ -175,11 +183,16 @@ class Trials:
             found = (judge(run, schedule) for judge in self._judges)
             failure = next((each for each in found if each is not None), None)
         failures = [] if failure is None else [failure]
+        if look:
+            self._seen = self._left()
         with no_garbage():
             known = self.shared.learn(log)
             points = known.points(log)
             if self._data_races is not None:
-                failures += self._data_races.failures(log, self.lanes.orders(), schedule)
+                orders, flow = self.lanes.orders(), None
+                if self._flows is not None:
+                    flow = partial(self._flows.update, run.slices)
+                failures += self._data_races.failures(log, orders, schedule, flow)
         late = seen_late(run, log, self.lanes.symbolize) if failures else ()
         if late:
             failures = [replace(each, late=late) for each in failures]
