@@ -154,7 +154,11 @@ class EarlyLoads:
     def _look_ahead(self) -> Sequence[Touch]:
         """Where the next instruction loads from; nothing if it does anything else."""
         effect = self._effect_at(self._machine.words[self._pc])
-        if not effect.early or not effect.loaded or len(effect.addresses) > _MOST_ADDRESSES:
+        if (
+            not effect.early
+            or not (effect.loaded or effect.second)
+            or len(effect.addresses) > _MOST_ADDRESSES
+        ):
             return ()
         engine, log, path = self._machine.engine, self._log, self._path
         first, noted, at = len(log), len(path), self._machine.words[self._pc]
