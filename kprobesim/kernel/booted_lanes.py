@@ -106,6 +106,8 @@ class BootedLanes(Lanes):
     def _run(self, number: int, most: int) -> bool:
         board, turns, lane = self._board, self._turns, self.lanes[number]
         self._marks.append((len(self.log), number, lane.executed))
+        if self.paths is not None:
+            self.paths.mark(number, lane.executed)
         board.advance()
         if not turns.is_runnable(number):
             if any(map(turns.is_runnable, board.cpus_on)) and self._waited < self._patience:

@@ -116,8 +116,9 @@ class BootedRaces(Races):
                 reset,
                 [judge],
                 self._what(plan, lanes, memory, board.append, board.clock.now()),
-                data_races=self._data_races(data_races, board.cpus, places, actors),
+                data_races=self._data_races(data_races, board.cpus, places, actors, debug),
                 barriers=barriers,
+                flows=self._flows(running, reset),
                 reporter=self._reporter(debug, places),
             )
             return trials, stack.pop_all()
