@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.boot_schedule import BootSchedule, Tick
+from kprobesim.boot.exclusive import Exclusive
 from kprobesim.boot.hang import LastCalm
 from kprobesim.boot.policy import Policy, SwitchPoint, check_policy
 from kprobesim.boot.policy_text import policy_text
@@ -76,6 +77,7 @@ class CpuTurns(Saved):
         self._spun_until: int | None = None
         self._spinning = Spinning(board.cpus)
         self._spins = watch_spins(board.machine.engine)
+        self._exclusive = Exclusive(board.machine.engine)
         self._pc = board.machine.engine.layout.pc
         flags = Flags(board.cpus)
         self._kinds = fields(
@@ -264,7 +266,7 @@ class CpuTurns(Saved):
             return False
         last, now = self.running, board.clock.now()
         number = last
-        if last not in runnable or (self._ends is not None and now >= self._ends):
+        if last not in runnable or self._is_over(now):
             spun = self._spun_until is not None and now >= self._spun_until
             number, blocks = self._pick(self._point(now, last, runnable, spun=spun))
             if not self._patient:
@@ -282,6 +284,13 @@ class CpuTurns(Saved):
         board.hits.arrive()
         board.update_interrupts()
         return True
+
+    def _is_over(self, now: int) -> bool:
+        """Whether the turn has come to its end."""
+        if self._ends is None or now < self._ends:
+            return False
+        asked = self._at_place or self._spun_until is not None
+        return asked or not self._exclusive.goes_on(now - self._ends)
 
     def _begin(self, now: int, blocks: int, runnable: list[int]) -> None:
         """A turn begins: of a CPU that is alone, that has something to do, or that only spins."""
@@ -304,12 +313,18 @@ class CpuTurns(Saved):
     def _pick(self, point: SwitchPoint) -> tuple[int, int]:
         policy, runnable = self._policy, point.runnable
         try:
-            number, blocks = policy.pick(point)
+            picked = policy.pick(point)
         except Exception as error:
             raise UsageError(
                 f"the policy {policy!r} has raised {type(error).__name__}: {error}; the guest "
                 "stands between two turns, and goes on with another policy (k.policy = ...)"
             ) from error
+        try:
+            number, blocks = picked
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"the policy {policy!r} picks {picked!r}: give a CPU and for how many blocks"
+            ) from None
         if number not in runnable:
             here = number in range(len(self.on))
             why = "idle" if here and self.on[number] else "off" if here else "not there"

@@ -55,10 +55,15 @@ def parse_cpu(engine: Engine, state: object) -> Callable[[], None]:
     if any(any(registers[start:end]) for start, end in _left_out(engine)):
         raise UsageError("the registers hold pointers of another process: the state is damaged")
 
+    in_use: bool | None = None  # looked at once: it takes as long as all else
+
     def put() -> None:
-        old = engine.read_registers() if _in_use(engine) else b""
+        nonlocal in_use
+        old = engine.read_registers() if any(breakpoints_of(engine).raw) else b""
         engine.write_registers(registers)
-        if old or _in_use(engine):
+        if in_use is None:
+            in_use = DEBUG_REGISTERS[engine.arch].in_use(engine)
+        if old or in_use:
             remake_breakpoints(engine, old or registers, registers)
         engine.flush_tlb()
 
@@ -85,10 +90,6 @@ def _host_times(arch: str, model: str) -> list[tuple[int, int]]:
 def _left_out(engine: Engine) -> list[tuple[int, int]]:
     bare, at, end, last = _bare(engine.arch, engine.model)
     return [(at, end), (last, len(bare))]
-
-
-def _in_use(engine: Engine) -> bool:
-    return DEBUG_REGISTERS[engine.arch].in_use(engine)
 
 
 def breakpoints_of(engine: Engine) -> Any:

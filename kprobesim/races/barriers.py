@@ -55,6 +55,8 @@ class Barriers:
         Then there are marks missing in the log: the run has to be made again.
         """
         found = False
+        if self._known.issuperset(log.pcs):
+            return False
         for pc in {*log.pcs} - self._known:
             self._known.add(pc)
             at = self._symbols.at(pc)

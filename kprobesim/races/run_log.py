@@ -178,6 +178,8 @@ class RunLog:
 
         Of each run that has some: which CPU's, the instructions before, the accesses' numbers.
         """
+        if not places:
+            return
         every = set[int]().union(*(used for used, _ in self._addresses.values()))
         is_one = {at for at in every if at >> GRAIN in places}.__contains__
         addresses = self.columns[1]

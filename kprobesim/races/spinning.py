@@ -20,5 +20,7 @@ def is_spinning(records: bytes) -> bool:
     """
     count = len(records) // RECORD
     late = range(count // 2 * RECORD, count * RECORD, RECORD)
+    if len({records[at + NUMBER : at + RECORD] for at in late[-2 * _PLACES :]}) > _PLACES:
+        return False  # as nearly always: the rest need not be looked at
     different = {records[at + NUMBER : at + RECORD] for at in late}
     return len(different) <= _PLACES and len(different) * _TURNS <= len(late)

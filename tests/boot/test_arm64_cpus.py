@@ -23,6 +23,7 @@ from makers.arm64_code import (
 
 from kprobesim.boot.arm64.board import Arm64Board
 from kprobesim.boot.faults import GuestHang, GuestReset
+from kprobesim.boot.round_robin import RoundRobin
 from kprobesim.boot.stop import Stop
 from kprobesim.errors import UsageError
 
@@ -135,6 +136,22 @@ def test_an_exclusive_store_fails_where_another_cpu_has_run(switched: bool) -> N
         machine.switch_to(0)
     machine.engine.run(words[pc], 1)
     assert words[2] == switched
+
+
+def test_exclusive_stores_succeed_some_time_where_turns_are_of_one_block() -> None:
+    """Both CPUs count up one word, with a branch between LDXR and STXR."""
+    count, place = 50, KERNEL + 0x1000
+    counts = [*mov(1, place), *mov(5, count)]
+    counts += [0x885F7C20, 0x14000001, 0x11000400, 0x88027C20]  # ldxr; b . + 4; add; stxr w2
+    counts += [0x35000002 | (-4 & 0x7FFFF) << 5]  # cbnz w2
+    counts += [0xF10004A5, 0x54000001 | (-6 & 0x7FFFF) << 5]  # subs x5; b.ne
+    b = started([*counts, *POWER_OFF, LOOP], [*counts, LOOP])
+    assert b.turns is not None
+    b.turns.policy = RoundRobin(1)
+    assert b.run(seconds=0.001).kind is Stop.POWER_OFF
+    assert b.turns.switches > 2 * count
+    done = int.from_bytes(b.machine.memory.read(place, 4), "little")
+    assert count <= done <= 2 * count
 
 
 def test_a_cpu_that_hangs_is_told_with_what_the_others_do() -> None:

@@ -3,7 +3,8 @@
 Unicorn keeps the address in a word of its CPU, and compares at STXR whether memory still holds what
 LDXR has read. That is enough for one CPU. Of several that take turns, another one may have stored
 something and put the old value back; so the mark is taken away where another CPU comes to run, as
-CLREX and an exception's return do, and STXR tells the guest to try again (Arm ARM, B2.9).
+CLREX and an exception's return do, and STXR tells the guest to try again (Arm ARM, B2.9). Who gives
+out turns must let a CPU come from LDXR to STXR some time, or all would try for ever.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _of_arm64(engine: Engine) -> ctypes.c_uint64:
 
 
 _WORDS: Mapping[str, Callable[[Engine], ctypes.c_uint64]] = halves(
-    x86_64=lambda _engine: ctypes.c_uint64(), arm64=_of_arm64
+    x86_64=lambda _engine: ctypes.c_uint64(CLEAR), arm64=_of_arm64
 )
 
 
