@@ -97,9 +97,7 @@ class BootedRaces(Races):
             actors = BootedActors(kernel, self._standing, lanes, callers)
             sleep = TaskSleep(kernel.image, board.machine.memory)
             patience = Patience(lanes, callers, actors, sleep, board.machine.symbolize)
-            # Whether an instruction loads early is found by executing it twice: here interrupts
-            # could come in between.
-            buffers = self._buffers(memory, state.ram, board.cpus, early_loads=False)
+            buffers = self._buffers(memory, state.ram, board.cpus)
             running = BootedLanes(board, lanes, callers, actors, patience, buffers)
             stack.enter_context(running.log)
             if running.buffers is not None:

@@ -79,7 +79,7 @@ class CalledRaces(Races):
             sleeping = stack.enter_context(
                 Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
             )
-            buffers = self._buffers(memory, state.ram, len(lanes), early_loads=True)
+            buffers = self._buffers(memory, state.ram, len(lanes))
             grace = self._grace(sleeping, len(lanes))
             running = Lanes(
                 machine,

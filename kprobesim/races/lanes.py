@@ -371,9 +371,9 @@ class Lanes:
         self._early.pop(0)
         if early.step < lane.executed or self.buffers is None:
             return self._run(number, 1)
-        with self.buffers.early(early) as is_early:
+        with self.buffers.early(early):
             over = self._run(number, 1)
-        if is_early:
+        if self.buffers.was_early:
             self._done_early.append(early)
         return over
 

@@ -172,6 +172,24 @@ def test_stores_are_seen_late(kernel: BootedKernel) -> None:
     assert again is not None and again.late == late.late
 
 
+def test_loads_come_early(kernel: BootedKernel) -> None:
+    if kernel.arch != "arm64":
+        pytest.skip("loads keep their order")
+    fifo, data, out = kernel.alloc(64), kernel.alloc(8), kernel.alloc(8)
+    kernel.call("__kfifo_init", fifo, data, 8, 1)
+
+    def came_whole(results: dict[str, int]) -> bool:
+        return kernel.read(out, results["b"]) == b"AB"[: results["b"]]
+
+    how: dict[str, Any] = {"invariant": came_whole, "data_races": False, "preemptions": 1}
+    how |= {"a": call("__kfifo_in", fifo, b"AB", 2), "b": call("__kfifo_out", fifo, out, 2)}
+    assert kernel.race(**how, memory="tso").failures == []
+    failure = kernel.race(**how, memory="weak").failure
+    assert failure is not None and any(piece.early for piece in failure.schedule.slices)
+    again = kernel.race(**how, memory="weak", schedule=str(failure.schedule)).failure
+    assert again is not None and again.late == failure.late
+
+
 def test_another_cpu_calls_before_an_instruction(kernel: BootedKernel) -> None:
     place = kernel.alloc(8)
     on: list[int] = []
