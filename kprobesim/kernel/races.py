@@ -49,8 +49,8 @@ Plan = Mapping[str, "Sequence[PlannedCall]"]
 class Places(Protocol):
     """Names what lies in a guest's memory."""
 
-    def name(self, address: int) -> str:
-        """What is at an address."""
+    def name(self, address: int, *, whole: bool = False) -> str:
+        """What is at an address; ``whole``: it is a lock."""
 
     def virtual(self, physical: int) -> int | None:
         """Where a physical address is mapped."""
@@ -174,7 +174,7 @@ class Races(ABC):
         return Reporter(kernel.machine, kernel.image, places.name, places.virtual, lines_at)
 
     def _buffers(
-        self, memory: MemoryOrder | None, ram: RamImage, cpus: int, *, early_loads: bool
+        self, memory: MemoryOrder | None, ram: RamImage, cpus: int
     ) -> Callable[[AccessLog], StoreBuffers] | None:
         """Makes what lets CPUs see each other's stores late; ``None``: they see all at once."""
         if memory is None:
@@ -191,7 +191,7 @@ class Races(ABC):
                 ram.read,
                 cpus,
                 fifo=fifo,
-                dataflow=DATAFLOW[machine.arch] if early_loads and not fifo else None,
+                dataflow=None if fifo else DATAFLOW[machine.arch],
             )
 
         return make
