@@ -261,7 +261,10 @@ class CpuTurns(Saved):
         """
         self._note_spin()
         board = self._board
-        runnable = [n for n in range(len(self.on)) if self.is_runnable(n)]
+        waiting, wants = self.waiting, board.wants
+        runnable = [n for n, on in enumerate(self.on) if on and (not waiting[n] or wants(n))]
+        if self.only is not None:
+            runnable = [n for n in runnable if n == self.only]
         if not runnable:
             return False
         last, now = self.running, board.clock.now()

@@ -71,14 +71,19 @@ class Interrupts(Saved):
         vector = self.ioapic.vector(TIMER_PIN)
         if vector is None:
             return self.pic.is_requested(_TIMER)
-        return any(lapic.irr >> vector & 1 for lapic in self.lapics)
+        for lapic in self.lapics:
+            if lapic.irr >> vector & 1:
+                return True
+        return False
 
     def next_event(self) -> int | None:
         """When the next timer interrupts, in nanoseconds; ``None``: none is running."""
-        events = [lapic.timer.due for lapic in self.lapics]
-        if not self._tick_waits():
-            events.append(self._pit.next_edge)
-        return min((event for event in events if event is not None), default=None)
+        first = None if self._tick_waits() else self._pit.next_edge
+        for lapic in self.lapics:
+            due = lapic.timer.due
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     # -- what goes out -----------------------------------------------------------------------------
 
