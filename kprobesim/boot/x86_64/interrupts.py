@@ -71,10 +71,7 @@ class Interrupts(Saved):
         vector = self.ioapic.vector(TIMER_PIN)
         if vector is None:
             return self.pic.is_requested(_TIMER)
-        for lapic in self.lapics:
-            if lapic.irr >> vector & 1:
-                return True
-        return False
+        return any(lapic.irr >> vector & 1 for lapic in self.lapics)
 
     def next_event(self) -> int | None:
         """When the next timer interrupts, in nanoseconds; ``None``: none is running."""
