@@ -1,6 +1,6 @@
 """What real kernels make of several CPUs, asked in a shell of theirs.
 
-    python scripts/several_cpus_in_guest.py [--cpus 2 4 8] IMAGE...
+    python scripts/several_cpus_in_guest.py IMAGE... [--cpus 2 4 8]
 
 Each kernel boots on so many CPUs to a shell, and is asked how many it has, for each CPU's timer and
 for the interrupts that CPUs send each other; a program runs where it is told to; each CPU but the

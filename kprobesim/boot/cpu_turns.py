@@ -316,12 +316,18 @@ class CpuTurns(Saved):
     def _pick(self, point: SwitchPoint) -> tuple[int, int]:
         policy, runnable = self._policy, point.runnable
         try:
-            number, blocks = policy.pick(point)
+            picked = policy.pick(point)
         except Exception as error:
             raise UsageError(
                 f"the policy {policy!r} has raised {type(error).__name__}: {error}; the guest "
                 "stands between two turns, and goes on with another policy (k.policy = ...)"
             ) from error
+        try:
+            number, blocks = picked
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"the policy {policy!r} picks {picked!r}: give a CPU and for how many blocks"
+            ) from None
         if number not in runnable:
             here = number in range(len(self.on))
             why = "idle" if here and self.on[number] else "off" if here else "not there"

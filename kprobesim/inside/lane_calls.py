@@ -27,6 +27,11 @@ class LaneCalls(GuestCalls):
         assert self._pads is not None and self._stack is not None
         self._enter(self._pads, target, arguments, self._stack)
 
+    @property
+    def has_returned(self) -> bool:
+        """Whether the function has, so that :meth:`take_result` gives something."""
+        return self._pads is not None and self._pads.arrived
+
     def take_result(self) -> int | None:
         """What the function has returned, once, if it has."""
         pads = self._pads

@@ -8,7 +8,7 @@ much of the guest's time as a block does otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kprobesim.inside.lane_calls import LaneCalls
     from kprobesim.kernel.booted_actors import BootedActors
     from kprobesim.kernel.booted_patience import Patience
+    from kprobesim.races.store_buffers import StoreBuffers
 
 __all__ = ["BootedLanes"]
 
@@ -46,6 +47,7 @@ class BootedLanes(Lanes):
         calls: Sequence[LaneCalls],
         actors: BootedActors,
         patience: Patience,
+        buffers: Callable[[AccessLog], StoreBuffers] | None = None,
     ) -> None:
         """Nothing has run yet; :meth:`run` wants the guest in the state to begin from.
 
@@ -55,6 +57,7 @@ class BootedLanes(Lanes):
             calls: By CPU, of those that have some: who makes them.
             actors: Who acts on the CPUs.
             patience: Knows whether they wait for ever.
+            buffers: Makes the CPUs' store buffers; ``None``: all see all at once.
         """
         assert board.turns is not None
         self._board, self._turns, self._calls = board, board.turns, calls
@@ -64,7 +67,7 @@ class BootedLanes(Lanes):
         self.log = AccessLog(board.machine.engine)
         self.sleeping, self.actors = Asleep(), actors
         self._until_dead = patience
-        self.buffers = self.grace = None
+        self.buffers, self.grace = None if buffers is None else buffers(self.log), None
         self._spins = watch_spins(board.machine.engine)
         self._marks: list[tuple[int, int, int]] = []
         self._pc = board.machine.engine.layout.pc
@@ -106,6 +109,8 @@ class BootedLanes(Lanes):
     def _run(self, number: int, most: int) -> bool:
         board, turns, lane = self._board, self._turns, self.lanes[number]
         self._marks.append((len(self.log), number, lane.executed))
+        if self.paths is not None:
+            self.paths.mark(number, lane.executed)
         board.advance()
         if not turns.is_runnable(number):
             if any(map(turns.is_runnable, board.cpus_on)) and self._waited < self._patience:
@@ -118,7 +123,12 @@ class BootedLanes(Lanes):
         turns.awake()
         board.hits.arrive()
         reason = board.run_slice(most)
-        lane.executed += min(board.machine.engine.counter)
+        done = min(board.machine.engine.counter)
+        if self.buffers is not None:
+            # Where a call has returned to is counted, and never executed.
+            back = lane.at is not None and self._calls[number].has_returned
+            self.buffers.ran(lane.executed, self._marks[-1][0], done - back)
+        lane.executed += done
         if lane.at is not None:
             lane.at = int(board.machine.words[self._pc])
             calls = self._calls[number]
@@ -177,6 +187,8 @@ class BootedLanes(Lanes):
                 stretch = self._go(cpu, self.most, waits=True)
                 run.stretches.append(stretch)
                 run.slices.append(Slice(cpu, 0, place_check(self.lanes[cpu].at or 0)))
+                if self.buffers is not None:
+                    run.pending.append(self.buffers.pending())
                 still = 0 if stretch.steps else still
             still += 1
             run.endless = sum(lane.executed for lane in self.lanes) >= self.most

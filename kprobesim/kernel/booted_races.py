@@ -78,8 +78,6 @@ class BootedRaces(Races):
     ) -> tuple[Trials, ExitStack]:
         """See :meth:`Races.trials`."""
         kernel, board = self._kernel, self._kernel.board
-        if memory is not None:
-            raise UsageError("memory=: only kernels whose functions are called have store buffers")
         on, turns = [*board.cpus_on], board.turns
         if turns is None or on[: len(plan)] != [*range(len(plan))]:
             raise UsageError(
@@ -99,8 +97,13 @@ class BootedRaces(Races):
             actors = BootedActors(kernel, self._standing, lanes, callers)
             sleep = TaskSleep(kernel.image, board.machine.memory)
             patience = Patience(lanes, callers, actors, sleep, board.machine.symbolize)
-            running = BootedLanes(board, lanes, callers, actors, patience)
+            # Whether an instruction loads early is found by executing it twice: here interrupts
+            # could come in between.
+            buffers = self._buffers(memory, state.ram, board.cpus, early_loads=False)
+            running = BootedLanes(board, lanes, callers, actors, patience, buffers)
             stack.enter_context(running.log)
+            if running.buffers is not None:
+                stack.enter_context(running.buffers.path)
             judge = stack.enter_context(BootedJudge(kernel, plan, invariant, actors.callers))
             workers = [each.task for each in callers]
             typed = self._typed(plan, lanes, [task for task in workers if task], state.ram)
@@ -116,8 +119,9 @@ class BootedRaces(Races):
                 reset,
                 [judge],
                 self._what(plan, lanes, memory, board.append, board.clock.now()),
-                data_races=self._data_races(data_races, board.cpus, places, actors),
+                data_races=self._data_races(data_races, board.cpus, places, actors, debug),
                 barriers=barriers,
+                flows=self._flows(running, reset),
                 reporter=self._reporter(debug, places),
             )
             return trials, stack.pop_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ class CalledRaces(Races):
             sleeping = stack.enter_context(
                 Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
             )
-            buffers = self._buffers(memory, state.ram, len(lanes))
+            buffers = self._buffers(memory, state.ram, len(lanes), early_loads=True)
             grace = self._grace(sleeping, len(lanes))
             running = Lanes(
                 machine,
@@ -100,13 +100,17 @@ class CalledRaces(Races):
             stack.callback(kernel.restore_state, state)
             self._places.typed = self._typed(plan, lanes, cpus.tasks, state.ram)
             barriers = self._barriers(data_races, running.log, stack)
+            reset = partial(kernel.restore_state, state)
             trials = Trials(
                 running,
-                lambda: kernel.restore_state(state),
+                reset,
                 [_Judge(kernel, plan, invariant, running.actors.callers)],
                 self._what(plan, lanes, memory),
-                data_races=self._data_races(data_races, len(lanes), self._places, running.actors),
+                data_races=self._data_races(
+                    data_races, len(lanes), self._places, running.actors, debug
+                ),
                 barriers=barriers,
+                flows=self._flows(running, reset),
                 reporter=self._reporter(debug, self._places),
             )
             return trials, stack.pop_all()

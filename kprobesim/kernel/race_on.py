@@ -1,7 +1,7 @@
 """``race_on()``: a race whose runs any executor's workers share, on any machine.
 
-A worker makes the kernel itself, from its file, and asks the same ``setup`` what is raced. A run of
-both is compared before anything is believed.
+A worker makes the kernel itself, from its file or a snapshot, or boots it, and asks the same
+``setup`` what is raced. A run of both is compared before anything is believed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from kprobesim.errors import UsageError
 from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
 from kprobesim.races.exploration import Exploration
 from kprobesim.races.exploring import Explore
@@ -25,12 +26,18 @@ from kprobesim.races.job import Job, Outcome, do
 from kprobesim.races.shared import SharedPlaces
 from kprobesim.races.team import Workers
 from kprobesim.races.trials import Trials
+from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["RaceSetup", "race_on"]
 
-RaceSetup = Callable[[CalledKernel], Mapping[str, Any]]
-"""Makes a kernel ready, and gives what is raced: keywords of :meth:`Kernel.race`."""
+RaceSetup = Callable[[Any], Mapping[str, Any]]
+"""Makes a kernel ready, and gives what is raced: keywords of :meth:`Kernel.race`.
 
+Its argument is a :class:`CalledKernel` or, of a snapshot or with ``boot=``, a
+:class:`BootedKernel`.
+"""
+
+_Kernel = CalledKernel | BootedKernel
 _OF_SETUP = ("invariant", "data_races", "memory", "delay", "debug")
 _WORKERS = 8  # where an executor does not say how many it has
 
@@ -42,6 +49,7 @@ def race_on(
     *,
     workers: int | None = None,
     load: Mapping[str, Any] | None = None,
+    boot: Mapping[str, Any] | None = None,
     explore: str | Explore = "exhaustive",
     preemptions: int = 2,
     most_failures: int = 1,
@@ -55,12 +63,14 @@ def race_on(
     Args:
         executor: Any of ``concurrent.futures``' kind, as of ``dask.distributed``'s
             ``client.get_executor()``.
-        image: The kernel's file, by a name that workers know it by, too.
+        image: The kernel's file, or a snapshot, by a name that workers know it by, too.
         setup: A function that workers can import: it gets the kernel, makes it ready, and gives
             the programs by name, and if need be ``invariant=``, ``data_races=``, ``memory=``,
             ``delay=`` and ``debug=``.
         workers: How many there are; by default what the executor says.
-        load: Options of :meth:`Kernel.load`.
+        load: Options of :meth:`Kernel.load`; of a snapshot, of :meth:`Kernel.resume`.
+        boot: Options of :meth:`Kernel.boot`, which takes the place of these: each worker boots, and
+            ``setup`` lets the guest run to where it is calm.
         explore: As for :meth:`Kernel.race`.
         preemptions: As there.
         most_failures: As there.
@@ -72,7 +82,10 @@ def race_on(
     """
     if not callable(getattr(executor, "submit", None)):
         raise UsageError(f"{executor!r} is no executor: it has no submit()")
-    recipe = _Recipe(os.fspath(image), setup, dict(load or {}))
+    if boot is not None and (load is not None or is_snapshot(image)):
+        raise UsageError("boot= is for kernels that boot: give no load= and no snapshot")
+    options = {} if load is None else dict(load)
+    recipe = _Recipe(os.fspath(image), setup, options, None if boot is None else dict(boot))
     kernel, given = recipe.make()
     count = workers or getattr(executor, "_max_workers", None) or _WORKERS
     if type(count) is not int or count < 1:
@@ -94,10 +107,17 @@ class _Recipe:
     image: str
     setup: RaceSetup
     load: Mapping[str, Any]
+    boot: Mapping[str, Any] | None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def make(self) -> tuple[CalledKernel, dict[str, Any]]:
-        kernel = Kernel.load(self.image, **self.load)
+    def make(self) -> tuple[_Kernel, dict[str, Any]]:
+        kernel: _Kernel
+        if self.boot is not None:
+            kernel = Kernel.boot(self.image, **self.boot)
+        elif is_snapshot(self.image):
+            kernel = Kernel.resume(self.image, **self.load)
+        else:
+            kernel = Kernel.load(self.image, **self.load)
         given = self.setup(kernel)
         if not isinstance(given, Mapping):
             raise UsageError(
@@ -126,7 +146,7 @@ class _Here(threading.local):
     """What a worker's thread has open, for the next piece of the same race."""
 
     name = ""
-    kernel: CalledKernel
+    kernel: _Kernel
     trials: Trials
     ending: ExitStack
 

@@ -10,18 +10,25 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kprobesim.functions.dwarf.source_lines import SourceLines, open_source_lines
+from kprobesim.functions.dwarf.source_lines import (
+    SourceLine,
+    SourceLines,
+    open_source_lines,
+)
 from kprobesim.kernel.arguments import Lender, code_address, give_back, pass_arguments
 from kprobesim.kernel.raced_objects import raced_objects
 from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.actors import Actors
 from kprobesim.races.barriers import Barriers
 from kprobesim.races.data_races import DataRaces
+from kprobesim.races.lanes import Lanes
+from kprobesim.races.marked import MarkedAccesses
 from kprobesim.races.memory_order import DATAFLOW, ORDERINGS, MemoryOrder
 from kprobesim.races.report import Reporter
 from kprobesim.races.run import Lane
 from kprobesim.races.store_buffers import StoreBuffers
 from kprobesim.races.typed_places import TypedPlaces
+from kprobesim.races.value_flows import ValueFlows
 
 if TYPE_CHECKING:
     from kprobesim.kernel.base import Kernel
@@ -106,11 +113,13 @@ class Races(ABC):
         return AccessKinds(machine.arch, machine.memory.read, self._function_at)
 
     def _data_races(
-        self, wanted: bool | str, cpus: int, places: Places, actors: Actors
+        self, wanted: bool | str, cpus: int, places: Places, actors: Actors, debug: Path | None
     ) -> DataRaces | None:
         if not wanted:
             return None
         machine, every = self._of.machine, wanted == "all"
+        lines = self._lines(debug)
+        marked = MarkedAccesses(lambda pc: [line.function for line in lines(pc)])
         return DataRaces(
             self._kinds,
             cpus,
@@ -118,6 +127,7 @@ class Races(ABC):
             places.physical_name,
             machine.memory,
             every=every,
+            marked=marked if every else None,
             actors=actors,
         )
 
@@ -139,22 +149,34 @@ class Races(ABC):
 
         return TypedPlaces(read, raced_objects(self._of.image, plan, lanes, tasks))
 
-    def _reporter(self, debug: Path | None, places: Places) -> Reporter:
-        kernel = self._of
+    def _flows(self, running: Lanes, reset: Callable[[], object]) -> ValueFlows:
+        return ValueFlows(self._of.machine, running, reset, self._kinds.code)
+
+    def _lines(self, debug: Path | None) -> Callable[[int], Sequence[SourceLine]]:
+        """The source lines of an address, where there is debug information."""
 
         @cache
         def lines() -> SourceLines | None:
-            return open_source_lines(kernel.image, debug)
+            return open_source_lines(self._of.image, debug)
+
+        def lines_at(address: int) -> Sequence[SourceLine]:
+            known = lines()
+            return () if known is None else known.at(address)
+
+        return lines_at
+
+    def _reporter(self, debug: Path | None, places: Places) -> Reporter:
+        kernel, lines = self._of, self._lines(debug)
 
         def lines_at(address: int) -> list[str]:
-            known = lines()
-            return [] if known is None else [str(line) for line in known.at(address)]
+            return [*map(str, lines(address))]
 
         return Reporter(kernel.machine, kernel.image, places.name, places.virtual, lines_at)
 
     def _buffers(
-        self, memory: MemoryOrder | None, ram: RamImage, cpus: int
+        self, memory: MemoryOrder | None, ram: RamImage, cpus: int, *, early_loads: bool
     ) -> Callable[[AccessLog], StoreBuffers] | None:
+        """Makes what lets CPUs see each other's stores late; ``None``: they see all at once."""
         if memory is None:
             return None
         machine, ordering = self._of.machine, ORDERINGS[self._of.arch]
@@ -169,7 +191,7 @@ class Races(ABC):
                 ram.read,
                 cpus,
                 fifo=fifo,
-                dataflow=None if fifo else DATAFLOW[machine.arch],
+                dataflow=DATAFLOW[machine.arch] if early_loads and not fifo else None,
             )
 
         return make

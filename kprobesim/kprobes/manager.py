@@ -249,7 +249,7 @@ class KprobesManager:
         boosts_on = self.model.x86.boost == "when prepared"
         if p.post_handler is not None and aggr.ainsn.boostable and boosts_on and not self.strict:
             # The kernel would go on boosting, and never call this handler.
-            self._arming.release(aggr)
+            self._arming.release_copy(aggr)
             aggr.share(self._prepare(p, site))
         self._table.add(p, aggr)
         if aggr.disabled and not p.disabled:

@@ -38,6 +38,7 @@ class RamImage:
         self._size = len(ram)
         self._address = ram.host_address
         self._tracker = find_tracker() if tracker is None else tracker[0]
+        self._process = os.getpid()
         self._file = new_file(self._size)
         self._crowded = False
         self._close = weakref.finalize(self, os.close, self._file)
@@ -67,14 +68,17 @@ class RamImage:
                         os.pwrite(self._file, chunk, at)
 
     def _contents(self) -> Ranges:
-        """Where the file may hold anything but zeroes."""
+        return self._contents_of(self._file)
+
+    def _contents_of(self, file: int) -> Ranges:
+        """Where a file may hold anything but zeroes."""
         ranges, at = [], 0
         while at < self._size:
             try:
-                at = os.lseek(self._file, at, os.SEEK_DATA)
+                at = os.lseek(file, at, os.SEEK_DATA)
             except OSError:  # ENXIO: nothing more
                 break
-            end = os.lseek(self._file, at, os.SEEK_HOLE)
+            end = os.lseek(file, at, os.SEEK_HOLE)
             ranges.append((at, end))
             at = end
         return ranges
@@ -114,13 +118,36 @@ class RamImage:
         return ranges
 
     def adopt(self, ranges: Ranges) -> None:
-        """What is in these ranges of the RAM now belongs to the image."""
+        """What is in these ranges of the RAM, :meth:`written` by now, belongs to the image.
+
+        In a copy of the process that has made the image it becomes one of the copy's own: the file
+        is under the RAM of both.
+        """
+        if os.getpid() != self._process:
+            self._part(ranges)
         with memoryview(self._ram) as view:
             for start, end in ranges:
                 os.pwrite(self._file, view[start:end], start)
         if self._tracker is not None:
             for start, end in ranges:
                 self._ram.madvise(mmap.MADV_DONTNEED, start, end - start)
+
+    def _part(self, ranges: Ranges) -> None:
+        """Have a file of our own; ``ranges`` of the RAM are to be written to it."""
+        shared, self._file = self._file, new_file(self._size)
+        kept = self._close
+        self._close = weakref.finalize(self, os.close, self._file)
+        self._process = os.getpid()
+        for start, end in self._contents_of(shared):
+            for at in range(start, end, _CHUNK):
+                os.pwrite(self._file, os.pread(shared, min(_CHUNK, end - at), at), at)
+        with memoryview(self._ram) as view:
+            contents = [(start, bytes(view[start:end])) for start, end in ranges]
+        if self._tracker is not None:
+            map_private(self._address, self._size, self._file)
+            for start, data in contents:
+                self._ram[start : start + len(data)] = data
+        kept()
 
     def reset(self, ranges: Ranges) -> None:
         """Let these ranges hold what they held; :meth:`written` has just given them.

@@ -58,9 +58,11 @@ class Update(Enum):
     """Bits of it were set or cleared: done twice, the result is the same."""
     NUMBER = 2
     """It was counted, or changed in some other way."""
+    FAR = 3
+    """Both are too far from each other for their code alone to tell."""
 
 
-BITS = frozenset(("or", "orr", "and", "bic"))
+BITS = frozenset(("or", "orr", "and", "bic", "bfi", "bfxil", "bfc", "bts", "btr"))
 _LOCK, _DS = 0xF0, 0x3E
 _STRINGS = re.compile(r"(?:rep\w* )?(?:movs|stos|lods|cmps|scas)[bwdq]$")
 _EXCLUSIVE = re.compile(r"(?:ld|st)a?l?xp?r?[bh]?$|(?:ld|st)[al]?x[rp][bh]?$")
@@ -83,6 +85,7 @@ class AccessKinds:
 
     Attributes:
         weak: Whether others may see two stores in another order than that in which they were made.
+        code: The instructions.
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class AccessKinds:
             function_at: The name of the function at an address.
         """
         self.weak = arch == ARM64.name
-        self._code = Code(arch, read)
+        self.code = Code(arch, read)
         self._kind = _KIND[arch]
         self._read, self._function_at = read, function_at
         self._known: dict[int, int] = {}
@@ -109,7 +112,7 @@ class AccessKinds:
         """How the instruction at ``pc`` accesses memory: bits of :class:`How`."""
         known = self._known.get(pc)
         if known is None:
-            insn = self._code.at(pc)
+            insn = self.code.at(pc)
             known = How.PLAIN if insn is None else self._kind(insn, self._read(pc, insn.size))
             name = self._function_at(pc)
             if _LOCK_FUNCTIONS.match(name):
@@ -130,7 +133,7 @@ class AccessKinds:
 
         Args:
             load: The address of an instruction.
-            store: The address of one behind it, in the same function.
+            store: The address of the instruction that stores.
         """
         found = self._updates.get((load, store))
         if found is None:
@@ -138,11 +141,11 @@ class AccessKinds:
         return found
 
     def _follow(self, load: int, store: int) -> Update:
-        if not load < store < load + _NEAR:
-            return Update.NONE
+        if not load < store < load + _NEAR or not self.are_in_one_function(load, store):
+            return Update.FAR
         at, found, made = load, Update.BITS, set[int]()
         while at <= store:
-            insn = self._code.at(at)
+            insn = self.code.at(at)
             if insn is None:
                 return Update.NONE
             for move in insn.moves:

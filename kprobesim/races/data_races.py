@@ -7,10 +7,11 @@ from functools import cache
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
-from kprobesim.races.access_kinds import AccessKinds, How
+from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.actors import Actors
 from kprobesim.races.failure import Failure
-from kprobesim.races.happens_before import Conflict, HappensBefore
+from kprobesim.races.happens_before import Conflict, HappensBefore, is_lost
+from kprobesim.races.marked import MarkedAccesses
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule
@@ -21,6 +22,7 @@ __all__ = ["KIND", "DataRaces"]
 
 KIND = "data race"
 """Of such a failure."""
+_BOTH = 2
 _OBJECT = 4096  # bytes of one that a pointer leads to, at most
 _MOST = 16  # different ones of one run
 
@@ -42,6 +44,7 @@ class DataRaces:
         memory: HostAccess,
         *,
         every: bool = False,
+        marked: MarkedAccesses | None = None,
         actors: Actors | None = None,
     ) -> None:
         """Have judged none.
@@ -53,11 +56,12 @@ class DataRaces:
             place: Names a physical address of data.
             memory: The guest's.
             every: Also tell of accesses that may be marked.
+            marked: Knows which are, where there is debug information.
             actors: Who makes accesses; ``None``: the calls make all.
         """
         self._search = HappensBefore(kinds, cpus)
         self._symbolize, self._place, self._every = symbolize, place, every
-        self._actors, self._memory = actors, memory
+        self._actors, self._memory, self._marked = actors, memory, marked
         self._messages: dict[tuple[str, int, tuple[str, str]], str] = {}
 
     def failures(
@@ -65,6 +69,7 @@ class DataRaces:
         log: RunLog,
         orders: Iterable[Order],
         schedule: Schedule,
+        flow: Callable[[Seen, Seen], Update] | None = None,
     ) -> list[Failure]:
         """The data races of a run, each once.
 
@@ -72,6 +77,8 @@ class DataRaces:
             log: The run's.
             orders: See :meth:`HappensBefore.conflicts`.
             schedule: What the run followed.
+            flow: What became of the value of a load in that of a store, where both are far from
+                each other; ``None``: nobody knows.
         """
         found: dict[tuple[str, int, int], Failure] = {}
         places = cache(self._place_of)  # of pointers, as long as memory is as it is
@@ -86,7 +93,14 @@ class DataRaces:
                     return None
             if _alike(conflict) in found or all(by(conflict)):
                 return None  # all by others: they know why
-            return conflict
+            if conflict.what == "perhaps lost":
+                load, store = conflict.between, conflict.second
+                if load is None or flow is None or not is_lost(flow(load, store), conflict):
+                    return None
+                conflict = conflict._replace(what="lost update")
+            if conflict.what == "unordered" and self._known_to_be_marked(conflict) == _BOTH:
+                return None
+            return None if _alike(conflict) in found else conflict
 
         search = self._search.conflicts(log, orders, every=self._every, wanted=wanted)
         for conflict in search:
@@ -97,6 +111,13 @@ class DataRaces:
             if len(found) >= _MOST:
                 break
         return list(found.values())
+
+    def _known_to_be_marked(self, conflict: Conflict) -> int:
+        """How many of both accesses."""
+        both = conflict.first, conflict.second
+        if self._marked is None:
+            return 0
+        return sum(self._marked.at(each.pc) for each in both)
 
     def _makers(self, log: RunLog) -> Callable[[Conflict], tuple[str, str]]:
         """Who else than the calls has made the accesses of a conflict in a run."""
@@ -133,6 +154,9 @@ class DataRaces:
             )
             what = self._place(key[1])
             message = f"{one} and {two}, both of {what}, and nothing orders them"
+            if conflict.what == "unordered":
+                count = self._known_to_be_marked(conflict)
+                message += f"; {'only one' if count else 'neither'} is known to be marked"
             if conflict.what == "early":
                 message = f"{one} and {two}, both of {what}: no barrier lies behind the store"
             if conflict.what == "lost update":

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from kprobesim.image import KernelImage
-from kprobesim.machine.code_watch import INSIDE
+from kprobesim.machine.code_watch import INSTRUCTIONS
 from kprobesim.machine.unicorn.access_log import AccessLog
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Freeing:
             if len(found) == 1:
                 number = int(name == "kmem_cache_free")
                 arrived = self._second if number else self._first
-                client = watch.watch(found[0].address, arrived, INSIDE)
+                client = watch.watch(found[0].address, arrived, INSTRUCTIONS)
                 self._ending.callback(watch.unwatch, client)
         return self
 

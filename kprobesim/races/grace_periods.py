@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kprobesim.image import KernelImage
-from kprobesim.machine.code_watch import INSIDE
+from kprobesim.machine.code_watch import INSIDE, INSTRUCTIONS
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.races.order import Order
 from kprobesim.races.read_sections import ReadSections
@@ -115,11 +116,18 @@ class GracePeriods:
             (_BARRIER, self._barrier),
             (_QUIET, self._quiet),
         )
-        watch = self._machine.code_watch
+        watch, end = self._machine.code_watch, self._ending.callback
         for names, arrived in clients:
             for address in filter(None, map(self._address, names)):
-                self._ending.callback(watch.unwatch, watch.watch(address, arrived, INSIDE))
+                # Behind probes, and before them where a CPU that waits comes once more.
+                end(watch.unwatch, watch.watch(address, arrived, INSTRUCTIONS))
+                if names in (_SYNCHRONIZE, _BARRIER):
+                    again = partial(self._again, arrived)
+                    end(watch.unwatch, watch.watch(address, again, INSIDE))
         return self
+
+    def _again(self, arrived: Callable[[int], bool], address: int) -> bool:
+        return self.stands(self._machine.vcpu.number) and arrived(address)
 
     def __exit__(self, *_: object) -> None:
         self._ending.close()

@@ -22,7 +22,7 @@ from kprobesim.races.seen import Seen
 from kprobesim.races.sequences import Sequences
 from kprobesim.sizes import MASK64
 
-__all__ = ["Conflict", "HappensBefore"]
+__all__ = ["Conflict", "HappensBefore", "is_lost"]
 
 _WORD = 8
 
@@ -33,9 +33,10 @@ class Conflict(NamedTuple):
     Attributes:
         first: Which came first in this run.
         second: The other one.
-        what: "lost update", "torn" (one is not atomic), "freed" (one frees what the other one
-            uses), "early" (the second CPU has seen a later store of the first one, and no barrier
-            lies between both), or "unordered" (both may be marked).
+        what: "lost update", "perhaps lost" (it is if the store is made of the load), "torn" (one is
+            not atomic), "freed" (one frees what the other one uses), "early" (the second CPU has
+            seen a later store of the first one, and no barrier lies between both), or "unordered"
+            (both may be marked).
         leads: Of what is unordered, but for a barrier: what the second CPU has loaded that the
             first one has stored later, and that may be a pointer.
         between: Of a lost update: the load whose value is outdated by the first one.
@@ -114,7 +115,7 @@ class _Run:
         self._fences = [-1] * cpus  # its newest access that a barrier lies behind
         # By CPU: which plain store of another one it has loaded, and where it did so.
         self._flags: list[dict[tuple[int, int, int], tuple[Seen, Seen]]] = [{} for _ in range(cpus)]
-        self._read_barriers = [-1] * cpus  # its newest barrier for loads
+        self._read_barriers: list[dict[int, int]] = [{} for _ in range(cpus)]  # newest, by address
         self._places: dict[int, _Place] = {}
         self._found: list[Conflict] = []
 
@@ -182,7 +183,7 @@ class _Run:
         if how & How.FENCE:
             self._fences[cpu] = before
         if how & How.ACQUIRE:
-            self._read_barriers[cpu] = before
+            self._read_barriers[cpu][pc] = before
 
     def _release(self, seen: Seen, place: _Place, mask: int) -> None:
         clock = self._clocks[seen.cpu][:]
@@ -223,9 +224,11 @@ class _Run:
         function that uses it waits for that load by an acquire or a barrier; or a pointer.
         """
         same, what, leads = self._kinds.are_in_one_function, "unordered", []
+        barriers = [at for pc, at in self._read_barriers[seen.cpu].items() if same(pc, seen.pc)]
+        last = max(barriers, default=-1)
         for flag, load in self._flags[seen.cpu].values():
             if flag.cpu == store.cpu and flag.number > store.number and same(flag.pc, store.pc):
-                waits = load.how & How.ACQUIRE or load.number < self._read_barriers[seen.cpu]
+                waits = load.how & How.ACQUIRE or load.number < last
                 if waits and same(load.pc, seen.pc):
                     what = "early"
                 if load.size == _WORD:
@@ -249,13 +252,24 @@ class _Run:
                 and not how & How.LOCKS
             ):
                 for load in loads:
-                    if other.number > load.number and self._is_lost(load, other, seen):
-                        self._found.append(Conflict(other, seen, "lost update", load))
-                        break
+                    if other.number > load.number:
+                        update = self._kinds.update(load.pc, seen.pc)
+                        conflict = Conflict(other, seen, "lost update", load)
+                        if update is Update.FAR:
+                            self._found.append(conflict._replace(what="perhaps lost"))
+                        elif is_lost(update, conflict):
+                            self._found.append(conflict)
 
-    def _is_lost(self, load: Seen, other: Seen, store: Seen) -> bool:
-        update = self._kinds.update(load.pc, store.pc)
-        return update is Update.NUMBER or (update is Update.BITS and other.value != store.value)
+
+def is_lost(update: Update, conflict: Conflict) -> bool:
+    """Whether what one CPU has stored is lost by the store of the other one.
+
+    Args:
+        update: What became of what that one had loaded before.
+        conflict: The stores of both.
+    """
+    changes = conflict.first.value != conflict.second.value
+    return update is Update.NUMBER or (update is Update.BITS and changes)
 
 
 class _Waiting:

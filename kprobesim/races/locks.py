@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kprobesim.arch.architecture import architecture
+from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE
 from kprobesim.races.actors import Actors
@@ -72,6 +73,10 @@ _LEAVES = (
     "ww_mutex_unlock",
 )
 
+_SPINS = "_raw_"
+_ALONE = ("_raw_spin_", "_raw_write_")
+"""Functions whose lock only one can have."""
+
 
 @dataclass
 class _Taking:
@@ -124,7 +129,20 @@ class HeldLocks:
 
     def held(self, who: Hashable) -> tuple[Lock, ...]:
         """What somebody holds, the oldest first."""
-        return tuple(each.lock for each in self._taken if each.who == who and not each.back)
+        mine = [each.lock for each in self._taken if each.who == who and not each.back]
+        return tuple(lock for lock in mine if self._is_taken(lock))
+
+    def _is_taken(self, lock: Lock) -> bool:
+        """Whether anybody has a lock: where kernels inline how a spinlock is left, its word tells.
+
+        That is 0 then (include/asm-generic/qspinlock_types.h, qrwlock_types.h).
+        """
+        if not lock.taken_by.startswith(_SPINS):
+            return True
+        try:
+            return self._machine.memory.read(lock.address, 4) != bytes(4)
+        except GuestMemoryError:
+            return True
 
     def wanted(self, who: Hashable) -> Lock | None:
         """The lock that somebody is about to take."""
@@ -136,7 +154,7 @@ class HeldLocks:
         return [
             (each.who, each.lock)
             for each in self._taken
-            if each.lock.address == address and not each.back
+            if each.lock.address == address and not each.back and self._is_taken(each.lock)
         ]
 
     def _take(self, address: int) -> bool:
@@ -159,9 +177,16 @@ class HeldLocks:
 
     def _back(self, address: int) -> bool:
         who, sp = self._actors.running(), self._machine.regs.sp
-        for each in self._taken:
-            if each.who == who and each.back == (address, sp):
-                each.back = None
+        taken = [each for each in self._taken if each.who == who and each.back == (address, sp)]
+        for one in taken:
+            one.back = None
+            if one.lock.taken_by.startswith(_ALONE):  # whoever had it has left it
+                at = one.lock.address
+                self._taken = [
+                    each
+                    for each in self._taken
+                    if each is one or each.back or each.lock.address != at
+                ]
         return False
 
     def _try(self, address: int) -> bool:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 
 from kprobesim.errors import EngineError
 from kprobesim.garbage import no_garbage
@@ -20,6 +21,7 @@ from kprobesim.races.run import Plan, Run
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
+from kprobesim.races.value_flows import ValueFlows
 
 __all__ = ["Judge", "Trial", "Trials"]
 
@@ -76,6 +78,7 @@ class Trials:
         data_races: DataRaces | None = None,
         reporter: Reporter | None = None,
         barriers: Barriers | None = None,
+        flows: ValueFlows | None = None,
     ) -> None:
         """Nothing has run yet.
 
@@ -87,6 +90,7 @@ class Trials:
             data_races: Finds those of each run.
             reporter: Looks closer at failures.
             barriers: Has them noted, where an architecture's matter to ``data_races``.
+            flows: Follows values for ``data_races``.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -95,6 +99,7 @@ class Trials:
         self._reset = reset
         self._judges = judges
         self._data_races, self._reporter, self._barriers = data_races, reporter, barriers
+        self._flows = flows
         self.what = what
         self._tracked: AbstractSet[int] = frozenset()
 
@@ -168,7 +173,10 @@ class Trials:
             known = self.shared.learn(log)
             points = known.points(log)
             if self._data_races is not None:
-                failures += self._data_races.failures(log, self.lanes.orders(), schedule)
+                orders, flow = self.lanes.orders(), None
+                if self._flows is not None:
+                    flow = partial(self._flows.update, run.slices)
+                failures += self._data_races.failures(log, orders, schedule, flow)
         late = seen_late(run, log, self.lanes.symbolize) if failures else ()
         if late:
             failures = [replace(each, late=late) for each in failures]

@@ -126,6 +126,8 @@ def test_a_bad_policy_is_told_and_the_guest_goes_on(
         (lambda point: 1 // 0, "has raised ZeroDivisionError"),
         (lambda point: (7, 100), "lets CPU 7 run, which cannot: it is not there"),
         (lambda point: (0, 0), "gives 0 blocks"),
+        (lambda point: None, "picks None: give a CPU"),
+        (lambda point: (0, 1, 2), r"picks \(0, 1, 2\)"),
         (lambda point: (point.runnable[0], 1), "lets CPU 1 starve"),
     ]
     for pick, why in bad:

@@ -128,3 +128,42 @@ def test_detours_of_two_cpus(wait: bool) -> None:
         assert set(seen) == {*enumerate(WORDS)}
         assert len(_of(0, seen)) == len(_of(1, seen))
     assert p.nmissed == 0
+
+
+@pytest.mark.parametrize("change", ["unregister", "disable", "post_handler"])
+def test_a_probe_changes_while_a_cpu_is_in_its_detour(change: str) -> None:
+    """Where the callback has not been called yet, it finds the probes that there are then."""
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf", arming="breakpoint")
+    told: list[Any] = []
+    others: list[Kprobe] = []
+
+    def change_it(p: Kprobe, regs: Any) -> None:
+        told.append("changed")
+        if change == "unregister" and probe in k.kprobes:
+            k.unregister_kprobe(probe)
+        elif change == "disable":
+            k.disable_kprobe(probe)
+        elif not others:  # the jump becomes a breakpoint again, and the copy is not boosted
+            others.append(Kprobe("strlen", post_handler=lambda p, regs, flags: None))
+            k.register_kprobe(others[0])
+
+    gcd, strlen = call("gcd", 12, 18), call("strlen", WORDS[1])
+    some = k.race(preemptions=0, invariant=lambda results: False, a=gcd, b=strlen).failure
+    assert some is not None
+    k.register_kprobe(Kprobe("gcd", pre_handler=change_it))
+    seen: list[list[Any]] = []
+    for steps in range(1, 45):  # the detour's template has 28 instructions before its callback
+        probe = Kprobe("strlen", pre_handler=lambda p, regs: told.append(k.cpu))
+        k.register_kprobe(probe)
+        k.kprobes.wait_for_optimizer()
+        told.clear()
+        results: list[dict[str, int]] = []
+        text = str(Schedule(some.schedule.what, 2, (Slice(1, steps),)))
+        race = k.race(schedule=text, invariant=results.append, data_races=False, a=gcd, b=strlen)
+        assert race.failure is None and results[0] == {"a": 6, "b": LENGTHS["b"]}
+        seen.append([*told])
+        k.unregister_kprobes([p for p in (probe, *others) if p in k.kprobes])
+        others.clear()
+    late = ["changed", 1] if change == "post_handler" else ["changed"]
+    assert [[1, "changed"], late] == [seen[-1], seen[0]]
+    assert seen == sorted(seen, key=lambda one: one[0] == 1) and seen.count(late) > 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import random
 from collections.abc import Callable
 
@@ -91,3 +92,22 @@ def test_several_images(tracker: tuple[Tracker | None]) -> None:
     del images[1], images[0]
     images[0].put_under()
     assert bytes(ram) == contents[2]
+
+
+def test_a_copy_of_the_process_adopts_for_itself_alone(tracker: tuple[Tracker | None]) -> None:
+    ram = some_ram()
+    image = RamImage(ram, tracker=tracker)
+    before, page = bytes(ram), 9 * PAGE
+    child = os.fork()
+    if not child:  # where a failure must not reach pytest
+        right = False
+        try:
+            ram[page], ram[2 * page] = 77, 88
+            image.adopt(image.written())
+            ram[page] = ram[3 * page] = 1
+            image.reset(image.written())
+            right = (ram[page], ram[2 * page], ram[3 * page]) == (77, 88, before[3 * page])
+        finally:
+            os._exit(0 if right else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (image.read(0, len(ram)), bytes(ram)) == (before, before)

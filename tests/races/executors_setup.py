@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
-from kprobesim import CalledKernel, call
+from kprobesim import BootedKernel, CalledKernel, call
 
 
 def forks(k: CalledKernel) -> dict[str, Any]:
@@ -33,3 +34,11 @@ def dies_elsewhere(k: CalledKernel) -> dict[str, Any]:
 def no_keywords(_: CalledKernel) -> Any:
     """Nothing to race."""
     return Path()
+
+
+def counts(k: BootedKernel) -> dict[str, Any]:
+    """Two CPUs put a letter into one seq_file."""
+    file = k.alloc(256)
+    k.write(file, struct.pack("<4Q", file + 128, 64, 0, 0))  # buf, size, from, count
+    both = {name: call("seq_putc", file, ord(name)) for name in "ab"}
+    return {**both, "data_races": False, "invariant": f"u64({file + 24}) == 2"}

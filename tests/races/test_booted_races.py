@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from makers.boots import Boots
+from races.executors_setup import counts
 
 from kprobesim import (
     BootedKernel,
@@ -17,6 +19,7 @@ from kprobesim import (
     PlannedCall,
     UsageError,
     call,
+    race_on,
     random_,
 )
 
@@ -57,6 +60,22 @@ def test_a_lost_update_is_found_and_replayed(kernel: BootedKernel) -> None:
     assert again.failure.message == found.failure.message
     told = kernel.race(**calls, preemptions=0, data_races="all")
     assert told.failure is not None and told.failure.kind == "data race"
+
+
+def test_workers_share_the_runs(two: BootedKernel, tmp_path: Path) -> None:
+    path = tmp_path / "calm.kps"
+    two.restore_state()
+    two.snapshot(path)
+    kernel = Kernel.resume(path)
+    alone = kernel.race(**counts(kernel), preemptions=1).failure
+    kernel = Kernel.resume(path)
+    copies = kernel.race(**counts(kernel), preemptions=1, executor=2).failure
+    with ThreadPoolExecutor(2) as threads:
+        others = race_on(threads, path, counts, preemptions=1).failure
+    assert alone is not None and copies is not None and others is not None
+    assert str(alone.schedule) == str(copies.schedule) == str(others.schedule)
+    with pytest.raises(UsageError, match="boot= is for kernels that boot"):
+        race_on(threads, path, counts, boot={})
 
 
 def test_calls_that_sleep_wait_for_each_other(kernel: BootedKernel) -> None:
@@ -133,6 +152,24 @@ def test_both_accesses_are_told_with_the_locks_held(kernel: BootedKernel, tmp_pa
         assert "becomes" in each.what
     failure.save(tmp_path / "run.perfetto-trace")
     assert (tmp_path / "run.perfetto-trace").stat().st_size
+
+
+def test_stores_are_seen_late(kernel: BootedKernel) -> None:
+    x, y, seen = (kernel.alloc(16) for _ in range(3))
+
+    def program(mine: int, other: int, result: int) -> list[PlannedCall]:
+        return [call("memcpy", mine, b"12345678", 8), call("memcpy", result, other, 8)]
+
+    def both(_results: object) -> bool:
+        return kernel.read(seen, 16) != bytes(16)
+
+    how: dict[str, Any] = {"a": program(x, y, seen), "b": program(y, x, seen + 8)}
+    how |= {"preemptions": 1, "invariant": both, "data_races": False}
+    assert kernel.race(**how).failures == []
+    late = kernel.race(**how, memory="tso").failure
+    assert late is not None and late.late and late.kind == "invariant"
+    again = kernel.race(**how, memory="tso", schedule=str(late.schedule)).failure
+    assert again is not None and again.late == late.late
 
 
 def test_another_cpu_calls_before_an_instruction(kernel: BootedKernel) -> None:

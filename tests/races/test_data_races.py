@@ -68,3 +68,15 @@ def test_a_release_that_is_missing_shows_where_stores_are_not_ordered(arch: str)
     else:
         assert racy.failures == []
     assert k.race(a=call("tty_commit_fixed", 7), b=call("tty_flush")).failures == []
+
+
+def test_an_update_in_parts_is_lost(arch: str) -> None:
+    k = load_races(arch)
+    racy = k.race(a=call("deposit_racy", 5), b=call("deposit_racy", 7))
+    assert racy.failure is not None
+    assert racy.failure.message.startswith("an update of balance+0x0")
+    load, other, store = racy.failure.standings
+    assert load.cpu == store.cpu != other.cpu
+    assert load.place.startswith("balance_of+") and store.place.startswith("set_balance+")
+    assert k.race(a=call("deposit_fixed", 5), b=call("deposit_fixed", 7)).failures == []
+    assert k.race(a=call("close_account"), b=call("deposit_fixed", 7)).failures == []

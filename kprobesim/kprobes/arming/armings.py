@@ -214,6 +214,10 @@ class Armings:
         """Give back what :meth:`prepare` took."""
         self._of(p.addr or 0).release(p)
 
+    def release_copy(self, p: Kprobe) -> None:
+        """Give back the instruction's copy alone: another one takes its place."""
+        (self.hooks if self.is_hook(p.addr or 0) else self._breakpoints).release(p)
+
     def abandon(self, p: Kprobe) -> None:
         """The code has gone: forget ``p`` and touch nothing there."""
         self._of(p.addr or 0).abandon(p)

@@ -73,9 +73,11 @@ class OptimizedCallback:
 
     def free(self, address: int) -> None:
         """Who is still in it has nobody to call, and goes on without."""
-        self._made.pop(address, None)
-        for path in self._paths:
-            path.breakpoints.places.pop(self._trap_at(address), None)
+        made = self._made.pop(address, None)
+        if made is not None:
+            for path in self._paths:
+                trap = make_jump_trap(path.steps, {}, address, made.resume)
+                path.breakpoints.places[self._trap_at(address)] = trap
         self.stubs.free(self._stub_of.pop(address), dirty=True)
 
     def _trap_at(self, address: int) -> int:
