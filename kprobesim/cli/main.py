@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from kprobesim.cli.commands import COMMANDS
 from kprobesim.cli.console import error_console, styled
-from kprobesim.errors import KprobesimError, UsageError
+from kprobesim.errors import KprobesimError, ScheduleError, UsageError
 from kprobesim.machine.faults import GuestStop
 from kprobesim.version import __version__
 
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return _INTERRUPTED
-    except UsageError as error:
+    except (UsageError, ScheduleError) as error:
         _complain(str(error))
         return _WRONG_USE
     except GuestStop as error:

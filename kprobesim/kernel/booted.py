@@ -187,11 +187,13 @@ class BootedKernel(Running, Kernel, Racing):
             calls = memory = None
             if "_calls" in self.__dict__:
                 calls, memory = self._calls.save(), self._memory.save()
-            return calls, memory, followed, self.kprobes.init_memory.freed
+            freed, slots = self.kprobes.init_memory.freed, self.kprobes.slots.save()
+            return calls, memory, followed, freed, slots
 
         def give_back(kept: Any) -> None:
-            calls, memory, followed, freed = kept
+            calls, memory, followed, freed, slots = kept
             self.kprobes.init_memory.restore(freed=freed)
+            self.kprobes.slots.restore(slots)
             self._guest_image.look_again()
             if "_programs" in self.__dict__:
                 self._programs.following.restore(followed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from kprobesim.errors import UsageError
 from kprobesim.image import KernelImage, Symbol, SymbolTable
@@ -137,6 +137,17 @@ class ProgramVerbs(Verdicts):
         compiled: bool | None = None,
     ) -> Table: ...
 
+    @overload
+    def count(
+        self,
+        where: Where,
+        *,
+        per_cpu: Literal[True],
+        key: Any = (),
+        when: Any = None,
+        returns: bool | None = None,
+    ) -> Table: ...
+
     def count(
         self,
         where: Where,
@@ -146,6 +157,7 @@ class ProgramVerbs(Verdicts):
         when: Any = None,
         returns: bool | None = None,
         compiled: bool | None = None,
+        per_cpu: bool = False,
     ) -> Counter | Counts | Table:
         """Count hits, all or those that meet a condition, for each key if there is one.
 
@@ -159,12 +171,17 @@ class ProgramVerbs(Verdicts):
             when: Count hits only where this is true.
             returns: Count returns instead.
             compiled: As for :meth:`plant`.
+            per_cpu: Count for each CPU: its number is the key, or comes before the others.
 
         Returns:
             A live counter for one function, one for each of several, or a table by key.
         """
+        from kprobesim.programs import cpu
         from kprobesim.programs.actions import Count
 
+        if per_cpu:
+            others = key if isinstance(key, tuple) else (key,)
+            key = (cpu, *others) if others else cpu
         found: Counter | Counts | Table = self._plant_one(
             where, Count(key, max_keys=max_keys), when, returns, compiled
         )

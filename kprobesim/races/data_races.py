@@ -22,7 +22,6 @@ __all__ = ["KIND", "DataRaces"]
 
 KIND = "data race"
 """Of such a failure."""
-_BOTH = 2
 _OBJECT = 4096  # bytes of one that a pointer leads to, at most
 _MOST = 16  # different ones of one run
 
@@ -98,7 +97,9 @@ class DataRaces:
                 if load is None or flow is None or not is_lost(flow(load, store), conflict):
                     return None
                 conflict = conflict._replace(what="lost update")
-            if conflict.what == "unordered" and self._known_to_be_marked(conflict) == _BOTH:
+            if conflict.what == "unordered" and all(
+                map(self._is_marked, (conflict.first, conflict.second))
+            ):
                 return None
             return None if _alike(conflict) in found else conflict
 
@@ -112,12 +113,9 @@ class DataRaces:
                 break
         return list(found.values())
 
-    def _known_to_be_marked(self, conflict: Conflict) -> int:
-        """How many of both accesses."""
-        both = conflict.first, conflict.second
-        if self._marked is None:
-            return 0
-        return sum(self._marked.at(each.pc) for each in both)
+    def _is_marked(self, seen: Seen) -> bool:
+        """Whether that is known of an access."""
+        return self._marked is not None and self._marked.at(seen.pc)
 
     def _makers(self, log: RunLog) -> Callable[[Conflict], tuple[str, str]]:
         """Who else than the calls has made the accesses of a conflict in a run."""
@@ -155,8 +153,9 @@ class DataRaces:
             what = self._place(key[1])
             message = f"{one} and {two}, both of {what}, and nothing orders them"
             if conflict.what == "unordered":
-                count = self._known_to_be_marked(conflict)
-                message += f"; {'only one' if count else 'neither'} is known to be marked"
+                marked = [seen for seen, _ in both if self._is_marked(seen)]
+                known = f"only that in {self._symbolize(marked[0].pc)}" if marked else "neither"
+                message += f"; {known} is known to be marked"
             if conflict.what == "early":
                 message = f"{one} and {two}, both of {what}: no barrier lies behind the store"
             if conflict.what == "lost update":

@@ -20,7 +20,7 @@ from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE, INSTRUCTIONS
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.races.order import Order
-from kprobesim.races.read_sections import ReadSections
+from kprobesim.races.read_sections import ReadSections, ToldSections
 from kprobesim.races.sleeping import Asleep
 
 if TYPE_CHECKING:
@@ -40,7 +40,12 @@ _CALL = (
 )
 _FREE = "kvfree_call_rcu", "kfree_call_rcu"  # the second until 5.8
 _BARRIER = "rcu_barrier", "rcu_barrier_tasks", "rcu_barrier_tasks_rude", "rcu_barrier_tasks_trace"
+_SRCU_SYNCHRONIZE = "synchronize_srcu", "synchronize_srcu_expedited"
+_SRCU_CALL, _SRCU_BARRIER = ("call_srcu",), ("srcu_barrier",)
+_SRCU_ENTER = tuple(f"__srcu_read_lock{end}" for end in ("", "_lite", "_nmisafe"))
+_SRCU_LEAVE = tuple(f"__srcu_read_unlock{end}" for end in ("", "_lite", "_nmisafe"))
 _QUIET = "rcu_all_qs", "rcu_note_context_switch"
+_WAITS = _SYNCHRONIZE, _BARRIER, _SRCU_SYNCHRONIZE, _SRCU_BARRIER
 _FREES = "kvfree", "kfree"
 _MOST_OFFSET = 4096  # kvfree_rcu()'s offset of the rcu_head, until 6.3; larger: a pointer
 _FUNCTION_AT = 8  # rcu_head.func
@@ -53,12 +58,14 @@ class _Grace:
     Attributes:
         cpu: Who has asked for it.
         start: Before which access of the log.
+        sections: Those that it waits for.
         blockers: The CPUs whose sections of then are not over, as far as was looked.
         over: Before which access it is over; ``None``: it is not.
     """
 
     cpu: int
     start: int
+    sections: ReadSections
     blockers: set[int]
     over: int | None = None
 
@@ -99,7 +106,7 @@ class GracePeriods:
             image: Its kernel.
             sleeping: Is told that a CPU has gone to sleep.
             log: The accesses of a run.
-            sections: Who reads.
+            sections: Who reads under RCU.
             cpus: How many CPUs race.
         """
         self._machine, self._image = machine, image
@@ -115,13 +122,18 @@ class GracePeriods:
             (_FREE, self._free),
             (_BARRIER, self._barrier),
             (_QUIET, self._quiet),
+            (_SRCU_SYNCHRONIZE, self._synchronize_srcu),
+            (_SRCU_CALL, self._call_srcu),
+            (_SRCU_BARRIER, self._barrier),
+            (_SRCU_ENTER, self._enter_srcu),
+            (_SRCU_LEAVE, self._leave_srcu),
         )
         watch, end = self._machine.code_watch, self._ending.callback
         for names, arrived in clients:
             for address in filter(None, map(self._address, names)):
                 # Behind probes, and before them where a CPU that waits comes once more.
                 end(watch.unwatch, watch.watch(address, arrived, INSTRUCTIONS))
-                if names in (_SYNCHRONIZE, _BARRIER):
+                if names in _WAITS:
                     again = partial(self._again, arrived)
                     end(watch.unwatch, watch.watch(address, again, INSIDE))
         return self
@@ -141,6 +153,7 @@ class GracePeriods:
     def reset(self) -> None:
         """A run begins."""
         self._graces: list[_Grace] = []
+        self._srcu: dict[int, ToldSections] = {}  # by the address of a srcu_struct
         self._waiting: dict[int, _Grace] = {}  # by CPU, who is in synchronize_rcu()
         self._barriers: dict[int, list[_Callback]] = {}  # who is in rcu_barrier(), for what
         self._callbacks: list[_Callback] = []
@@ -213,10 +226,10 @@ class GracePeriods:
         if not over:
             return found
         for reader in range(self._cpus):
-            spans = self._sections.spans(reader)
             for grace in over:
                 if reader == grace.cpu:
                     continue
+                spans = grace.sections.spans(reader)
                 assert grace.over is not None
                 at, before = grace.over, 0
                 for begin, end in spans:
@@ -230,19 +243,18 @@ class GracePeriods:
 
     # -- what the kernel calls ---------------------------------------------------------------------
 
-    def _begin_grace(self) -> _Grace:
-        cpu = self._machine.vcpu.number
-        inside = self._sections.inside
+    def _begin_grace(self, sections: ReadSections) -> _Grace:
+        cpu, inside = self._machine.vcpu.number, sections.inside
         readers = {number for number in range(self._cpus) if number != cpu and inside(number)}
-        if self._sections.counted and inside(cpu):
+        if sections.counted and inside(cpu):
             readers.add(cpu)
-        grace = _Grace(cpu, len(self._log), readers)
+        grace = _Grace(cpu, len(self._log), sections, readers)
         self._graces.append(grace)
         return grace
 
     def _is_over(self, grace: _Grace) -> bool:
         if grace.over is None:
-            left = self._sections.left
+            left = grace.sections.left
             grace.blockers = {cpu for cpu in grace.blockers if not left(cpu, grace.start)}
             if grace.blockers:
                 return False
@@ -250,10 +262,13 @@ class GracePeriods:
         return True
 
     def _synchronize(self, _address: int) -> bool:
+        return self._wait(self._sections)
+
+    def _wait(self, sections: ReadSections) -> bool:
         cpu = self._machine.vcpu.number
         if cpu not in self._waiting:
             self._sections.quiet(cpu, stays=True)
-            self._waiting[cpu] = self._begin_grace()
+            self._waiting[cpu] = self._begin_grace(sections)
         if not self._is_over(self._waiting[cpu]):
             return self._stand_still()
         grace = self._waiting.pop(cpu)
@@ -261,16 +276,40 @@ class GracePeriods:
         return self._return()
 
     def _call(self, _address: int) -> bool:
-        head, function = self._argument(0), self._argument(1)
+        return self._call_back(self._sections, self._argument(0), self._argument(1))
+
+    def _call_back(self, sections: ReadSections, head: int, function: int) -> bool:
         self._machine.memory.write_u64(head + _FUNCTION_AT, function)
-        self._callbacks.append(_Callback(self._begin_grace(), function, head))
+        self._callbacks.append(_Callback(self._begin_grace(sections), function, head))
         return self._return()
+
+    def _srcu_of(self, struct: int) -> ToldSections:
+        found = self._srcu.get(struct)
+        if found is None:
+            found = self._srcu[struct] = ToldSections(self._log)
+        return found
+
+    def _synchronize_srcu(self, _address: int) -> bool:
+        return self._wait(self._srcu_of(self._argument(0)))
+
+    def _call_srcu(self, _address: int) -> bool:
+        return self._call_back(
+            self._srcu_of(self._argument(0)), self._argument(1), self._argument(2)
+        )
+
+    def _enter_srcu(self, _address: int) -> bool:
+        self._srcu_of(self._argument(0)).enter(self._machine.vcpu.number)
+        return False
+
+    def _leave_srcu(self, _address: int) -> bool:
+        self._srcu_of(self._argument(0)).leave(self._machine.vcpu.number)
+        return False
 
     def _free(self, _address: int) -> bool:
         head, given = self._argument(0), self._argument(1)
         what = head - given if given < _MOST_OFFSET else given
         free = next(filter(None, map(self._address, _FREES)))
-        self._callbacks.append(_Callback(self._begin_grace(), free, what))
+        self._callbacks.append(_Callback(self._begin_grace(self._sections), free, what))
         return self._return()
 
     def _barrier(self, _address: int) -> bool:

@@ -16,7 +16,7 @@ from itertools import compress
 from kprobesim.machine.memory import GuestMemory
 from kprobesim.machine.unicorn.access_log import AccessLog, columns, unpack_record
 
-__all__ = ["CountedSections", "ReadSections", "Span", "WholeCalls"]
+__all__ = ["CountedSections", "ReadSections", "Span", "ToldSections", "WholeCalls"]
 
 Span = tuple[int, "int | None"]
 """Before which access of the log a section begins, and before which one it is over, if it is."""
@@ -171,3 +171,54 @@ class WholeCalls(ReadSections):
     def spans(self, cpu: int) -> list[Span]:
         """See the base."""
         return self._spans[cpu]
+
+
+class ToldSections(ReadSections):
+    """Those of one ``srcu_struct``, whose functions tell where they begin and end."""
+
+    counted = True
+
+    def __init__(self, log: AccessLog) -> None:
+        """No run has begun yet.
+
+        Args:
+            log: The accesses of a run.
+        """
+        self._log = log
+        self.begin()
+
+    def begin(self) -> None:
+        """See the base."""
+        self._spans: dict[int, list[Span]] = {}
+
+    def quiet(self, cpu: int, *, stays: bool) -> None:
+        """See the base: readers may sleep."""
+
+    def runs(self, cpu: int) -> None:
+        """See the base."""
+
+    def enter(self, cpu: int) -> None:
+        """CPU ``cpu`` enters a section."""
+        self._spans.setdefault(cpu, []).append((len(self._log), None))
+
+    def leave(self, cpu: int) -> None:
+        """CPU ``cpu`` leaves the section that it entered last, or else another CPU's."""
+        for number in (cpu, *self._spans):
+            spans = self._spans.get(number, [])
+            for at in range(len(spans) - 1, -1, -1):
+                begin, end = spans[at]
+                if end is None:
+                    spans[at] = begin, len(self._log)
+                    return
+
+    def inside(self, cpu: int) -> bool:
+        """See the base."""
+        return any(end is None for _, end in self.spans(cpu))
+
+    def left(self, cpu: int, since: int) -> bool:
+        """See the base: of sections that lie in each other, all."""
+        return all(end is not None or begin >= since for begin, end in self.spans(cpu))
+
+    def spans(self, cpu: int) -> list[Span]:
+        """See the base."""
+        return self._spans.get(cpu, [])

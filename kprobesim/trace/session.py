@@ -182,6 +182,7 @@ class Trace(Sequence[TraceEntry]):
             definitions=lines,
             arguments={name: event.definition.arguments for name, event in self._events.items()},
             names=traced.names,
+            cpus=len(traced.tracing.buffer.cpus),
         )
 
     def close(self) -> None:

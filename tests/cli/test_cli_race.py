@@ -31,7 +31,7 @@ def test_a_race_is_found_and_shown_again(cli: Cli, sample: Path) -> None:
     assert again.lines[:2] == outcome.lines[:2]
     assert "1 failure in 1 schedule" in again.lines[-1]
     other = cli("race", sample, "do_fork(1, 0)", FORKS[1], "--schedule", schedule)
-    other.refused(1, "of another race")
+    other.refused(2, "of another race")
 
 
 def test_blocks_are_named_in_calls_and_invariants(cli: Cli, sample: Path) -> None:

@@ -84,3 +84,18 @@ def test_who_waits_for_a_reader_that_waits_for_him(kernel: CalledKernel) -> None
     found = kernel.race(a=[*read, call("__rcu_read_unlock")], b=update)
     assert found.failure is not None
     assert found.failure.kind == "deadlock"
+
+
+def test_readers_of_srcu_are_waited_for(kernel: CalledKernel) -> None:
+    if "tracepoint_srcu" not in kernel.symbols:
+        pytest.skip("this kernel names no variables")
+    srcu, seen, copy = kernel.symbols["tracepoint_srcu"].address, kernel.alloc(8), kernel.alloc(8)
+    enter, leave = call("__srcu_read_lock", srcu), call("__srcu_read_unlock", srcu, 0)
+    use, wait = call("memcpy", copy, seen, 8), call("synchronize_srcu", srcu)
+    change = [wait, call("memset", seen, 1, 8)]
+    within = kernel.race(a=[enter, use, leave], b=change, preemptions=0)
+    behind = kernel.race(a=[enter, leave, use], b=change, preemptions=0)
+    assert (within.schedules, behind.schedules) == (2, 1)  # whoever reads first is waited for
+    itself = kernel.race(a=[enter, wait], b=leave, preemptions=0)
+    assert itself.failure is not None and itself.failure.kind == "deadlock"
+    assert "a grace period, for which CPU 0 reads" in str(itself.failure)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from makers.perfetto_engine import TraceProcessor
 from makers.trace_entries import ABOUT, ENTRIES, PROFILE
 
 from kprobesim.trace.exports.export import open_export
+from kprobesim.trace.exports.perfetto_file import PerfettoFile
 
 _BAD = "select name, value from stats where value > 0 and severity in ('error', 'data_loss')"
 
@@ -48,6 +51,27 @@ def test_tasks_are_tracks(processor: TraceProcessor) -> None:
     assert processor.ask("select name from track where name is not null") == [
         {"name": "swapper/0-0"}
     ]
+
+
+def test_cpus_are_tracks_of_who_ran() -> None:
+    pytest.importorskip("perfetto")
+    file = BytesIO()
+    export = PerfettoFile(file, replace(ABOUT, cpus=2))
+    for number, entry in enumerate(ENTRIES):
+        export.add(replace(entry, cpu=int(number == 3)))
+    export.finish(PROFILE, 0)
+    processor = TraceProcessor(file.getvalue())
+    asked = "select track.name as cpu, slice.name as task, ts, dur from slice "
+    asked += "join track on track_id = track.id where track.name like 'CPU %' order by cpu, ts"
+    assert [tuple(row.values()) for row in processor.ask(asked)] == [
+        ("CPU 0", 'cat "<&>-42', 1000, 500),
+        ("CPU 0", "swapper/0-0", 1500, 1500),
+        ("CPU 0", 'cat "<&>-42', 3000, 500),
+        ("CPU 0", "swapper/0-0", 3500, 0),
+        ("CPU 1", 'cat "<&>-42', 2000, 1500),
+    ]
+    assert processor.ask(_BAD) == []
+    processor.close()
 
 
 def test_fields_are_arguments(processor: TraceProcessor) -> None:

@@ -97,6 +97,18 @@ class SlotCache:
             del self._pages[page.address]
             self._free_page(page.address)
 
+    def save(self) -> list[tuple[int, list[SlotState]]]:
+        """The pages, and what is in each: they come and go with the guest's memory."""
+        return [(page.address, page.states.copy()) for page in self._pages.values()]
+
+    def restore(self, saved: list[tuple[int, list[SlotState]]]) -> None:
+        """The pages are those of then again; nobody uses a slot now, and nobody did then."""
+        self._pages = {}
+        for address, states in saved:
+            taken = len(states) - states.count(SlotState.CLEAN)
+            self._pages[address] = _Page(address, states.copy(), taken)
+        self._garbage = sum(states.count(SlotState.DIRTY) for _, states in saved)
+
     def __contains__(self, address: int) -> bool:
         """``is_kprobe_insn_slot()``: inside any of the pages."""
         return address & -PAGE in self._pages

@@ -47,6 +47,7 @@ class About:
         definitions: The events as kprobe_events lists them.
         arguments: Of each event, by ``GROUP/NAME``, what it fetches.
         names: Names the addresses in its entries.
+        cpus: How many CPUs the guest has.
     """
 
     release: str
@@ -54,6 +55,7 @@ class About:
     definitions: Sequence[str]
     arguments: Mapping[str, Sequence[ProbeArgument]]
     names: StackNames
+    cpus: int = 1
 
 
 class Export(ABC):

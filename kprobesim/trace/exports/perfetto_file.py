@@ -1,5 +1,7 @@
 """A trace for Perfetto (ui.perfetto.dev), by its own Python package: a track for each task.
 
+Of a guest with several CPUs there is a track for each of them, too: whose entries came from it.
+
 An entry of a function and the return of the same call are one slice, named for the function; any
 other entry is an instant, named for its event. What was fetched are their arguments.
 (protos/perfetto/trace/track_event/track_event.proto, Perfetto 52.)
@@ -19,6 +21,7 @@ __all__ = ["PerfettoFile"]
 
 _SEQUENCE = 1  # trusted_packet_sequence_id: all packets are of one writer
 _PROCESSES = 1 << 32  # added to a process's number for the number of its track
+_CPUS = 1 << 33  # added to a CPU's number for the number of its track
 _MOST_PENDING = 100_000
 _SIGNED_BOUND = 1 << 63
 
@@ -53,12 +56,16 @@ class PerfettoFile(Export):
         self._protos, self._names = protos, about.names
         self._threads: dict[int, _Thread] = defaultdict(_Thread)
         self._told: dict[int, tuple[int, str]] = {}
+        self._on_cpus: dict[int, tuple[int, str] | None] = dict.fromkeys(range(about.cpus))
+        self._last = 0
         packet = self._packet()
         packet.sequence_flags = protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
         system = packet.system_info
         system.utsname.sysname, system.utsname.release = "Linux", about.release
         system.utsname.machine = about.arch
         self._builder.write_packet(packet)
+        if about.cpus > 1:
+            self._tell_cpus()
 
     def _packet(self) -> Any:
         packet = self._builder.create_packet()
@@ -66,6 +73,8 @@ class PerfettoFile(Export):
         return packet
 
     def add(self, entry: TraceEntry) -> None:
+        if len(self._on_cpus) > 1:
+            self._runs(entry.cpu, entry.time, (entry.pid, entry.comm))
         thread = self._threads[entry.pid]
         one = _Pending(entry)
         thread.pending.append(one)
@@ -96,6 +105,34 @@ class PerfettoFile(Export):
     def finish(self, profile: Sequence[ProfileRow], lost: int) -> None:
         for thread in self._threads.values():
             self._flush(thread)
+        for cpu in self._on_cpus:
+            self._runs(cpu, self._last, None)
+
+    # -- CPUs --------------------------------------------------------------------------------------
+
+    def _tell_cpus(self) -> None:
+        for cpu in self._on_cpus:
+            packet = self._packet()
+            packet.track_descriptor.uuid = _CPUS + cpu
+            packet.track_descriptor.name = f"CPU {cpu}"
+            self._builder.write_packet(packet)
+
+    def _runs(self, cpu: int, time: int, task: tuple[int, str] | None) -> None:
+        """An entry tells which task runs on a CPU; it does until one tells of another."""
+        before, self._last = self._on_cpus[cpu], time
+        if task == before:
+            return
+        self._on_cpus[cpu] = task
+        for kind, who in (("TYPE_SLICE_END", before), ("TYPE_SLICE_BEGIN", task)):
+            if who is None:
+                continue
+            packet = self._packet()
+            packet.timestamp = time
+            packet.track_event.type = getattr(self._protos.TrackEvent, kind)
+            packet.track_event.track_uuid = _CPUS + cpu
+            if who is task:
+                packet.track_event.name = f"{who[1]}-{who[0]}"
+            self._builder.write_packet(packet)
 
     # -- packets -----------------------------------------------------------------------------------
 

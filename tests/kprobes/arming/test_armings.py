@@ -10,6 +10,7 @@ import pytest
 from makers.boots import Boots
 
 from kprobesim import Jprobe, Kernel, Kprobe, KprobeFlag, Kretprobe, UsageError
+from kprobesim.boot.stop import Stop
 
 BREAKPOINT = {"x86_64": b"\xcc", "arm64": bytes.fromhex("800020d4")}
 FUNCTIONS = ("strlen", "kprobe_target", "fib")
@@ -131,6 +132,7 @@ def test_code_that_was_written_anew_is_left_alone(guest: Kernel) -> None:
 def test_breakpoints_in_a_booted_guest(real_image: Path, boots: Boots) -> None:
     """Its own kprobes give the slots; hits are those of hooks, and no state is kept meanwhile."""
     k = boots.at_run_init(real_image)
+    state = k.fork_state()
     hits, returns = Counter[str](), list[int]()
     kinds = {"breakpoint": 0, "hook": 0}
     start = k.symbols["vfs_write"]
@@ -156,3 +158,6 @@ def test_breakpoints_in_a_booted_guest(real_image: Path, boots: Boots) -> None:
     followed.remove()
     k.unregister_kprobes(list(k.kprobes))
     assert k.kprobes.breakpoints == []
+    k.restore_state(state)  # the guest has given no page for slots yet
+    with k.probing(addr=places[0], pre_handler=lambda p, regs: k.stop(), arming="breakpoint"):
+        assert k.run().kind is Stop.REQUESTED
