@@ -129,7 +129,11 @@ def _ida(m: Maker) -> Pair:
 
 def _maple(flags: int) -> Callable[[Maker], Pair]:
     def pair(m: Maker) -> Pair:
-        tree = m.tree(flags)
+        tree, btf = m.zeros(64), m.k.image.btf
+        at = btf.offset("maple_tree", "ma_flags") if btf is not None else None
+        if at is None:
+            raise MissingError("mtree_insert")
+        m.k.write(tree + at, struct.pack("<I", flags))
         m("mtree_insert", tree, 5, 0x1000, GFP)
         change = [m.call("mtree_store", tree, 9, 0x2000, GFP), m.call("mtree_erase", tree, 5)]
         return change, [m.call("mtree_load", tree, 5), m.call("mtree_load", tree, 9)]

@@ -56,12 +56,12 @@ class BootedPlaces:
                 continue
         return None if self._direct is None else physical + self._direct
 
-    def name(self, address: int) -> str:
+    def name(self, address: int, *, whole: bool = False) -> str:
         """Its member's name, where that is known, and where that lies.
 
         That is ``symbol+0x8/0x40``, the same of a CPU's own, or the number.
         """
-        typed, place = self._typed.name(address), self._place(address)
+        typed, place = self._typed.name(address, whole=whole), self._place(address)
         return place if typed is None else f"{typed} at {place}"
 
     def _place(self, address: int) -> str:

@@ -49,8 +49,8 @@ Plan = Mapping[str, "Sequence[PlannedCall]"]
 class Places(Protocol):
     """Names what lies in a guest's memory."""
 
-    def name(self, address: int) -> str:
-        """What is at an address."""
+    def name(self, address: int, *, whole: bool = False) -> str:
+        """What is at an address; ``whole``: it is a lock."""
 
     def virtual(self, physical: int) -> int | None:
         """Where a physical address is mapped."""

@@ -40,12 +40,12 @@ class DataPlaces:
                 found = address
         return found
 
-    def name(self, address: int) -> str:
+    def name(self, address: int, *, whole: bool = False) -> str:
         """Its member's name, where that is known, and where that lies.
 
         That is ``symbol+0x8/0x40``, or what it was allocated as, or the region that it is in.
         """
-        typed = None if self.typed is None else self.typed.name(address)
+        typed = None if self.typed is None else self.typed.name(address, whole=whole)
         return self._place(address) if typed is None else f"{typed} at {self._place(address)}"
 
     def _place(self, address: int) -> str:

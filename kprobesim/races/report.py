@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kprobesim.image import KernelImage
@@ -48,7 +49,7 @@ class Reporter:
         self,
         machine: System,
         image: KernelImage,
-        place: Callable[[int], str],
+        place: Callable[..., str],
         virtual: Callable[[int], int | None],
         lines: Callable[[int], Sequence[str]],
     ) -> None:
@@ -57,7 +58,7 @@ class Reporter:
         Args:
             machine: Whose CPUs run.
             image: Its kernel.
-            place: Names a virtual address of data.
+            place: Names a virtual address of data; with ``whole=True`` the lock there.
             virtual: Where a physical address is mapped.
             lines: The source lines of an instruction's address.
         """
@@ -84,7 +85,8 @@ class Reporter:
             return replace(failure, timeline=timeline)  # all have made their calls
         look = _Look(self, self._machine, run, log, lanes)
         reset()
-        with HeldLocks(self._machine, self._image, self._place, lanes.actors) as locks:
+        named = partial(self._place, whole=True)
+        with HeldLocks(self._machine, self._image, named, lanes.actors) as locks:
             if accesses:
                 standings = look.at_accesses(accesses, locks)
             elif failure.at:

@@ -96,8 +96,13 @@ class TypedPlaces:
                         pending.append((target, leaf.leads, depth + 1))
         return starts, objects
 
-    def name(self, address: int) -> str | None:
-        """``struct task_struct::flags``; ``None`` where no known object is."""
+    def name(self, address: int, *, whole: bool = False) -> str | None:
+        """``struct task_struct::flags``; ``None`` where no known object is.
+
+        Args:
+            address: Where it is.
+            whole: A lock is there: its own first member is not named, as in ``struct mutex``.
+        """
         starts, objects = self._objects
         at = bisect_right(starts, address) - 1
         if at < 0:
@@ -107,9 +112,11 @@ class TypedPlaces:
         offset = address - start
         for leaf in leaves[: bisect_right(offsets, offset)]:
             if leaf.offset <= offset < leaf.offset + leaf.size:
-                rest = offset - leaf.offset
-                named = f"{kind.kind} {kind.name or '(anonymous)'}::{leaf.path}"
-                return named + f"+{rest:#x}" * bool(rest)
+                rest, path = offset - leaf.offset, leaf.path.split(".")
+                if whole and "lock" not in path[-1]:
+                    path.pop()
+                named = f"{kind.kind} {kind.name or '(anonymous)'}" + "::" * bool(path)
+                return named + ".".join(path) + f"+{rest:#x}" * bool(rest)
         return None
 
     def _leaves_of(self, kind: Composite) -> tuple[list[int], list[_Leaf]]:

@@ -27,6 +27,11 @@ def test_members_have_names(real_kernel: CalledKernel) -> None:
     assert places.name(dentry + at["d_inode"]) == "struct dentry::d_inode"
     assert places.name(name + at["d_name"] + 8) == "struct dentry::d_name.name"
     assert places.name(fifo + 128) is None
+    mutex = TypedPlaces(k.read, arguments_of(btf, "mutex_lock", [fifo]))
+    assert (mutex.name(fifo), mutex.name(fifo, whole=True)) == (
+        "struct mutex::owner",
+        "struct mutex",
+    )
     for each in (fifo, name, dentry):
         k.free(each)
 
