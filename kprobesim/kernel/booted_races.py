@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from kprobesim.kernel.booted_judge import BootedJudge
 from kprobesim.kernel.booted_lanes import BootedLanes
 from kprobesim.kernel.booted_patience import Patience
 from kprobesim.kernel.booted_places import BootedPlaces
+from kprobesim.kernel.left_state import left_of_board
 from kprobesim.kernel.races import Invariant, Plan, Races
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.run import Lane
@@ -97,9 +98,7 @@ class BootedRaces(Races):
             actors = BootedActors(kernel, self._standing, lanes, callers)
             sleep = TaskSleep(kernel.image, board.machine.memory)
             patience = Patience(lanes, callers, actors, sleep, board.machine.symbolize)
-            # Whether an instruction loads early is found by executing it twice: here interrupts
-            # could come in between.
-            buffers = self._buffers(memory, state.ram, board.cpus, early_loads=False)
+            buffers = self._buffers(memory, state.ram, board.cpus)
             running = BootedLanes(board, lanes, callers, actors, patience, buffers)
             stack.enter_context(running.log)
             if running.buffers is not None:
@@ -123,6 +122,7 @@ class BootedRaces(Races):
                 barriers=barriers,
                 flows=self._flows(running, reset),
                 reporter=self._reporter(debug, places),
+                left=partial(left_of_board, board, state.ram),
             )
             return trials, stack.pop_all()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kprobesim.errors import UsageError
+from kprobesim.kernel.left_state import left_of_system
 from kprobesim.kernel.races import Invariant, Plan, Races
 from kprobesim.races.failure import Callers, Failure
 from kprobesim.races.freeing import Freeing
@@ -79,7 +80,7 @@ class CalledRaces(Races):
             sleeping = stack.enter_context(
                 Sleeping(machine, kernel.image, cpus.tasks, cpus.task_state)
             )
-            buffers = self._buffers(memory, state.ram, len(lanes), early_loads=True)
+            buffers = self._buffers(memory, state.ram, len(lanes))
             grace = self._grace(sleeping, len(lanes))
             running = Lanes(
                 machine,
@@ -112,6 +113,7 @@ class CalledRaces(Races):
                 barriers=barriers,
                 flows=self._flows(running, reset),
                 reporter=self._reporter(debug, self._places),
+                left=partial(left_of_system, machine, state.ram),
             )
             return trials, stack.pop_all()
 

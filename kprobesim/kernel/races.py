@@ -174,7 +174,7 @@ class Races(ABC):
         return Reporter(kernel.machine, kernel.image, places.name, places.virtual, lines_at)
 
     def _buffers(
-        self, memory: MemoryOrder | None, ram: RamImage, cpus: int, *, early_loads: bool
+        self, memory: MemoryOrder | None, ram: RamImage, cpus: int
     ) -> Callable[[AccessLog], StoreBuffers] | None:
         """Makes what lets CPUs see each other's stores late; ``None``: they see all at once."""
         if memory is None:
@@ -191,7 +191,7 @@ class Races(ABC):
                 ram.read,
                 cpus,
                 fifo=fifo,
-                dataflow=DATAFLOW[machine.arch] if early_loads and not fifo else None,
+                dataflow=None if fifo else DATAFLOW[machine.arch],
             )
 
         return make

@@ -89,8 +89,9 @@ class Racing(ABC):
                 that does not hold, and of a warning, there is nothing to look for.)
             memory: How late CPUs see each other's stores: at once, or "tso" (in the order in which
                 they were made, as on x86-64) or "weak" (in any order that barriers and releases
-                leave open, as on ARM64), until a barrier. A hold counts as a preemption.
-            delay: The functions whose stores that is true of; by default all that run.
+                leave open, and loads come early as far as nothing holds them, as on ARM64), until
+                a barrier. Each hold and each early load counts as a preemption.
+            delay: The functions whose stores and loads that is true of; by default all that run.
             debug: The vmlinux with the kernel's debug information, or the package that has it, for
                 source lines in reports; by default the image's own file is looked into.
             most_failures: End when so many different failures were found.
@@ -246,8 +247,6 @@ class Racing(ABC):
             raise UsageError(f"run={run!r} is no call: write run=call('g', ...)")
         if type(times) is not int or times < 1:
             raise UsageError(f"times={times!r}: give a positive number")
-        if not isinstance(place, str):
-            raise UsageError(f"{place!r} is no place: write 'f', 'f+0x1c' or '0xADDRESS'")
         address = instruction_at(cast("Kernel", self), place)
         return self._races.between((place, address), run, on, times)
 

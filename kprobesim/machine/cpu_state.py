@@ -17,7 +17,9 @@ from kprobesim.errors import UsageError
 from kprobesim.machine.debug_registers import DEBUG_REGISTERS
 from kprobesim.machine.unicorn.engine import Engine
 
-__all__ = ["breakpoints_of", "parse_cpu", "remake_breakpoints", "save_cpu"]
+__all__ = ["breakpoints_of", "lasting", "parse_cpu", "remake_breakpoints", "save_cpu"]
+
+_OF_FAULTS = {"error_code", "old_exception", "esr", "far"}  # of Engine.fields
 
 
 def save_cpu(engine: Engine) -> dict[str, Any]:
@@ -31,6 +33,19 @@ def save_cpu(engine: Engine) -> dict[str, Any]:
         "model": engine.model,
         "registers": bytes(registers),
     }
+
+
+def lasting(engine: Engine, registers: bytes) -> bytes:
+    """``registers``, as :func:`save_cpu` gives them, without what is left of faults.
+
+    That means something only while one is delivered, and Unicorn writes to it at other times, too.
+    """
+    kept, first = bytearray(registers), ctypes.addressof(engine.words) - engine.registers_address
+    for name in _OF_FAULTS & engine.fields.keys():
+        at = first + engine.layout.fields[name]
+        size = ctypes.sizeof(engine.fields[name])
+        kept[at : at + size] = bytes(size)
+    return bytes(kept)
 
 
 def parse_cpu(engine: Engine, state: object) -> Callable[[], None]:

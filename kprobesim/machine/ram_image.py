@@ -11,6 +11,7 @@ import mmap
 import os
 import time
 import weakref
+import zlib
 
 from kprobesim.machine.guest_ram import GuestRam
 from kprobesim.machine.host_mapping import map_private, new_file
@@ -116,6 +117,17 @@ class RamImage:
                     else:
                         ranges.append((page, page + len(here)))
         return ranges
+
+    def changes(self) -> int:
+        """A checksum of what is in the RAM now and was not then, and where."""
+        check = 0
+        with memoryview(self._ram) as view:
+            for start, end in self.written():
+                for at in range(start, end, PAGE):
+                    here = view[at : min(at + PAGE, end)].tobytes()
+                    if here != self.read(at, len(here)):
+                        check = zlib.crc32(here, zlib.crc32(at.to_bytes(8, "little"), check))
+        return check
 
     def adopt(self, ranges: Ranges) -> None:
         """What is in these ranges of the RAM, :meth:`written` by now, belongs to the image.

@@ -13,6 +13,7 @@ from itertools import compress
 from operator import not_
 from typing import TYPE_CHECKING, NamedTuple
 
+from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.unicorn.access_log import AccessLog, columns, instructions, read_records
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
 from kprobesim.races.history import History
@@ -49,6 +50,7 @@ class EarlyLoads:
 
     Attributes:
         history: What all have seen; whoever owns this fills it.
+        was_early: Whether the last instruction that was to load early has done so.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class EarlyLoads:
         self._walked = [0 for _ in numbers]
         self._found: list[list[Early]] = [[] for _ in numbers]
         self._time: int | None = None
+        self.was_early = False
 
     def ran(self, cpu: int, before: int, path: int, steps: int, first: int) -> None:
         """A CPU has run.
@@ -100,21 +103,20 @@ class EarlyLoads:
         self._parts[cpu].append(part)
 
     @contextmanager
-    def done_early(self, cpu: int, early: Early, *, trust: bool) -> Iterator[bool]:
-        """The next instruction, which runs in the block, loads early.
+    def done_early(self, cpu: int, early: Early, *, trust: bool) -> Iterator[None]:
+        """The next instruction, which runs in the block, loads early if nothing forbids it.
 
         Args:
             cpu: Whose it is.
             early: Which load it is, and before which store of another CPU it is done.
             trust: Whether it is known that the CPU may do so.
-
-        Yields:
-            Whether it does: it loads, and nothing forbids it.
         """
+        self.was_early = False
+        pc, noted = self._machine.words[self._pc], len(self._path)
         touches = self._look_ahead()
         time = self._time_before(cpu, early, touches, trust)
         if time is None:
-            yield False
+            yield
             return
         memory = self._machine.memory
         kept: list[tuple[slice, bytes]] = []
@@ -124,9 +126,13 @@ class EarlyLoads:
             memory.ram[at] = self.history.read(physical, size, time)
         self._time = time
         try:
-            yield True
+            yield
+            # Unless an interrupt came first.
+            self.was_early = len(self._path) > noted and self._path.address(noted) == pc
         finally:
             self._time = None
+            if not self.was_early and self._parts[cpu]:
+                self._parts[cpu][-1] = self._parts[cpu][-1]._replace(early=None)
             for at, data in kept:
                 memory.ram[at] = data
 
@@ -154,7 +160,12 @@ class EarlyLoads:
     def _look_ahead(self) -> Sequence[Touch]:
         """Where the next instruction loads from; nothing if it does anything else."""
         effect = self._effect_at(self._machine.words[self._pc])
-        if not effect.early or not effect.loaded or len(effect.addresses) > _MOST_ADDRESSES:
+        if (
+            not effect.early
+            or not (effect.loaded or effect.second)
+            or len(effect.addresses) > _MOST_ADDRESSES
+            or not all(map(self._leads_to_ram, effect.addresses[:1]))
+        ):
             return ()
         engine, log, path = self._machine.engine, self._log, self._path
         first, noted, at = len(log), len(path), self._machine.words[self._pc]
@@ -177,6 +188,14 @@ class EarlyLoads:
         )
         plain = alone and inside and not any(each.is_store for each in touches)
         return touches if plain else ()
+
+    def _leads_to_ram(self, register: int) -> bool:
+        """Whether it is an address of RAM: what a device is asked it is asked once."""
+        try:
+            self._machine.memory.physical(self._machine.words[register], 1)
+        except GuestMemoryError:
+            return False
+        return True
 
     def _time_before(
         self, cpu: int, early: Early, touches: Sequence[Touch], trust: bool

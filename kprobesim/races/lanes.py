@@ -271,15 +271,15 @@ class Lanes:
         if self.buffers is not None:
             self.buffers.enter(number)
         start, first = lane.executed, len(self.log)
+        looked, seen = start, first  # the host may cut a run anywhere, but it is looked at here
         why = "steps"
         while lane.executed - start < steps:
             if self._rests(number):
                 why = "waits"
                 break
-            seen = len(self.log)
             self._spins.end_turns(waits)
-            before = lane.executed
-            chunk = min(_CHUNK if waits else steps, steps - (before - start))
+            most = looked + _CHUNK if waits else start + steps
+            chunk = min(most, start + steps) - lane.executed
             over = self._run_early(number, chunk) if self._early else self._run(number, chunk)
             asleep, self.sleeping.asleep = self.sleeping.asleep, False
             if asleep and self.grace is not None:
@@ -287,11 +287,15 @@ class Lanes:
             if over and lane.at is None:
                 why = "over"
                 break
-            spins = waits and not over and self._spins.take()
-            whole = waits and not over and lane.executed - before >= chunk
+            spins = self._spins.take() if waits and not over else 0
+            if spins > min(machine.engine.counter):
+                self._run(number, spins - min(machine.engine.counter))
+            whole = waits and not over and lane.executed >= most
             if asleep or spins or (whole and is_spinning(self.log.records(seen))):
                 why = "waits"
                 break
+            if whole or over:
+                looked, seen = lane.executed, len(self.log)
             if signals.pending:  # that has cut the chunk short
                 machine.turn.deliver()
         if why == "waits" and self.buffers is not None:
@@ -371,9 +375,9 @@ class Lanes:
         self._early.pop(0)
         if early.step < lane.executed or self.buffers is None:
             return self._run(number, 1)
-        with self.buffers.early(early) as is_early:
+        with self.buffers.early(early):
             over = self._run(number, 1)
-        if is_early:
+        if self.buffers.was_early:
             self._done_early.append(early)
         return over
 

@@ -20,6 +20,7 @@ from kprobesim.races.run_log import places_of
 
 __all__ = ["Effect", "LoadViews", "Touch"]
 
+_PAIR = 2
 _NO_EARLY_LOADS = Ordering.ATOMIC | Ordering.EXCLUSIVE
 
 
@@ -32,6 +33,7 @@ class Effect(NamedTuple):
         sources: Those whose values it uses.
         computed: Those that it computes.
         loaded: Those that it loads.
+        second: Those of them that the second access of a pair is for.
         decides: Those that say which instruction is next.
         early: Whether its loads may be done early.
     """
@@ -41,6 +43,7 @@ class Effect(NamedTuple):
     sources: tuple[int, ...]
     computed: tuple[int, ...]
     loaded: tuple[int, ...]
+    second: tuple[int, ...]
     decides: tuple[int, ...]
     early: bool
 
@@ -52,7 +55,8 @@ class Effect(NamedTuple):
             bits_of(flow.addresses),
             bits_of(flow.sources),
             bits_of(flow.computed),
-            bits_of(flow.loaded),
+            bits_of(flow.loaded & ~flow.second),
+            bits_of(flow.second),
             bits_of(flow.decides),
             early and not ordering & _NO_EARLY_LOADS,
         )
@@ -141,16 +145,15 @@ class LoadViews:
             return
         if ordering:
             self._before(ordering)
-        loaded, load, store = 0, False, False
+        low, store = max(address, self._pre(ordering)), False
+        loads: list[int] = []
         for touch in touches:
             if touch.is_store:
                 store = True
-                continue
-            load = True
-            loaded = max(loaded, self._load(touch, now, early))
-        if load:
-            loaded = max(loaded, address, self._pre(ordering))
-            self._loads = max(self._loads, loaded)
+            else:
+                loads.append(max(low, self._load(touch, now, early)))
+        loaded, load = max(loads, default=0), bool(loads)
+        self._loads = max(self._loads, loaded)
         if store:
             self._store(effect, step, touches, max(address, data))
         if load and ordering & (Ordering.ACQUIRE | Ordering.ACQUIRE_PC):
@@ -161,8 +164,11 @@ class LoadViews:
             self._branches = max(self._branches, views[at])
         for at in effect.computed:
             views[at] = max(address, data)
+        one, two = loads if effect.second and len(loads) == _PAIR else (loaded, loaded)
         for at in effect.loaded:
-            views[at] = loaded
+            views[at] = one
+        for at in effect.second:
+            views[at] = two
 
     def may_come_before(
         self, effect: Effect, touches: Iterable[Touch], now: int

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
-from itertools import compress
+from itertools import compress, groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from kprobesim.machine.unicorn.access_log import (
@@ -116,6 +119,13 @@ class RunLog:
         for _cpu, before, first, end in self.parts:
             found += map((before - 1).__add__, numbers[first:end])
         return found
+
+    def checksum(self) -> int:
+        """Of all accesses and whose they are, wherever the host has cut a run in two."""
+        words = array("Q", self.records)
+        words[:: RECORD // 8] = array("Q", self.steps)
+        whose = [next(parts)[::2] for _, parts in groupby(self.parts, key=itemgetter(0))]
+        return zlib.crc32(repr(whose).encode(), zlib.crc32(words))
 
     @cached_property
     def barriers(self) -> list[tuple[int, int, int]]:

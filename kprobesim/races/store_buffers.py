@@ -248,16 +248,21 @@ class StoreBuffers:
         count = len(addresses)
         return all(n <= count and addresses[n - 1] == pc for n, pc in self._stored_by.items())
 
-    def early(self, early: Early) -> AbstractContextManager[bool]:
-        """Do the next instruction's loads early, in the block; gives whether that may be.
+    def early(self, early: Early) -> AbstractContextManager[None]:
+        """Do the next instruction's loads early, in the block, if that may be.
 
         Args:
             early: The load, and before what it is done.
         """
         assert self._cpu is not None
         if self.loads is None or self.path.full:
-            return nullcontext(False)
+            return nullcontext()
         return self.loads.done_early(self._cpu, early, trust=self._trusts)
+
+    @property
+    def was_early(self) -> bool:
+        """Whether the last one that was to be done early was."""
+        return self.loads is not None and self.loads.was_early
 
     def early_loads(self) -> Sequence[tuple[int, Early]]:
         """See :meth:`.EarlyLoads.all_found`."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
@@ -79,6 +78,7 @@ class Trials:
         reporter: Reporter | None = None,
         barriers: Barriers | None = None,
         flows: ValueFlows | None = None,
+        left: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """Nothing has run yet.
 
@@ -91,6 +91,7 @@ class Trials:
             reporter: Looks closer at failures.
             barriers: Has them noted, where an architecture's matter to ``data_races``.
             flows: Follows values for ``data_races``.
+            left: What a run has left of the guest: a checksum of each part, by its name.
         """
         self.lanes = lanes
         self.names = [lane.name for lane in lanes.lanes]
@@ -100,6 +101,8 @@ class Trials:
         self._judges = judges
         self._data_races, self._reporter, self._barriers = data_races, reporter, barriers
         self._flows = flows
+        self._left = left
+        self._seen: Mapping[str, int] = {}  # of the run that was looked at last
         self.what = what
         self._tracked: AbstractSet[int] = frozenset()
 
@@ -128,19 +131,29 @@ class Trials:
 
     def _twice(self, plan: Plan, *, strict: bool) -> Trial:
         """Run ``plan``, one run of a hundred twice, unless it is ``strict``."""
-        trial = self._once(plan, strict=strict)
+        twice = self.count % _TWICE == 0 and not strict
+        trial = self._once(plan, strict=strict, look=twice)
         while not strict and self._knew_too_little(trial):
             self._track(None, trial.shared)
-            trial = self._once(plan, strict=False)
+            trial = self._once(plan, strict=False, look=twice)
         self.count += 1
-        if self.count % _TWICE == 1 and not strict:
-            again = self._once(plan, strict=strict)
-            if _digest(again) != _digest(trial):
-                raise EngineError(
-                    "a schedule that was run twice came out in two ways: this is a fault of "
-                    f"kprobesim; please report it with the schedule {trial.schedule}"
-                )
+        if twice:
+            self._again(plan, trial)
         return trial
+
+    def _again(self, plan: Plan, trial: Trial) -> None:
+        """Run ``plan`` once more; raises :class:`EngineError` if it is not as ``trial``."""
+        left = {**self._seen, **_digest(trial)}
+        again = self._once(plan, strict=False, look=True)
+        now = {**self._seen, **_digest(again)}
+        others = [name for name, value in now.items() if left.get(name) != value]
+        if others:
+            raise EngineError(
+                "a schedule that was run twice came out in two ways, with others of "
+                f"{', '.join(others)}: this is a fault of kprobesim, or handlers of yours did "
+                f"something else the second time; please report it with the schedule "
+                f"{trial.schedule}"
+            )
 
     def _knew_too_little(self, trial: Trial) -> bool:
         """Whether something was late or early, and what it had to wait for was not looked at."""
@@ -161,7 +174,8 @@ class Trials:
             held[piece.cpu] |= {*piece.held}
         buffers.track(None, held)
 
-    def _once(self, plan: Plan, *, strict: bool) -> Trial:
+    def _once(self, plan: Plan, *, strict: bool, look: bool = False) -> Trial:
+        """One run; ``look``: what it leaves is kept, before a run for its data races."""
         run, log = self._run(plan, strict=strict)
         schedule = Schedule(self.what, len(self.names), run.schedule())
         failure = failure_of_run(run, schedule, self.names, self.lanes.actors.callers)
@@ -169,6 +183,8 @@ class Trials:
             found = (judge(run, schedule) for judge in self._judges)
             failure = next((each for each in found if each is not None), None)
         failures = [] if failure is None else [failure]
+        if look:
+            self._seen = self._left()
         with no_garbage():
             known = self.shared.learn(log)
             points = known.points(log)
@@ -199,7 +215,7 @@ class Trials:
         It takes a run.
         """
         self._track(None)
-        return self.what, *_digest(self._once(lambda _run: (), strict=False))
+        return self.what, *_digest(self._once(lambda _run: (), strict=False)).values()
 
     def report(self, failure: Failure, trial: Trial | None = None) -> Failure:
         """``failure`` with where its CPUs stand; it costs some runs.
@@ -217,6 +233,11 @@ class Trials:
         return self._reporter.complete(failure, trial.run, trial.log, self.lanes, self._reset)
 
 
-def _digest(trial: Trial) -> tuple[object, ...]:
-    kinds = [failure.kind for failure in trial.failures]
-    return trial.run.results, trial.run.stretches, kinds, zlib.crc32(trial.log.records)
+def _digest(trial: Trial) -> dict[str, object]:
+    run = trial.run
+    return {
+        "the results": run.results,
+        "the turns": run.stretches,
+        "the failures": [failure.kind for failure in trial.failures],
+        "the accesses": trial.log.checksum(),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kprobesim import (
     GuestTimeout,
     Kernel,
     PlannedCall,
+    ScheduleError,
     UsageError,
     call,
     race_on,
@@ -172,6 +174,24 @@ def test_stores_are_seen_late(kernel: BootedKernel) -> None:
     assert again is not None and again.late == late.late
 
 
+def test_loads_come_early(kernel: BootedKernel) -> None:
+    if kernel.arch != "arm64":
+        pytest.skip("loads keep their order")
+    fifo, data, out = kernel.alloc(64), kernel.alloc(8), kernel.alloc(8)
+    kernel.call("__kfifo_init", fifo, data, 8, 1)
+
+    def came_whole(results: dict[str, int]) -> bool:
+        return kernel.read(out, results["b"]) == b"AB"[: results["b"]]
+
+    how: dict[str, Any] = {"invariant": came_whole, "data_races": False, "preemptions": 1}
+    how |= {"a": call("__kfifo_in", fifo, b"AB", 2), "b": call("__kfifo_out", fifo, out, 2)}
+    assert kernel.race(**how, memory="tso").failures == []
+    failure = kernel.race(**how, memory="weak").failure
+    assert failure is not None and any(piece.early for piece in failure.schedule.slices)
+    again = kernel.race(**how, memory="weak", schedule=str(failure.schedule)).failure
+    assert again is not None and again.late == failure.late
+
+
 def test_another_cpu_calls_before_an_instruction(kernel: BootedKernel) -> None:
     place = kernel.alloc(8)
     on: list[int] = []
@@ -211,6 +231,26 @@ def test_a_timer_interrupts_where_it_shall(kernel: BootedKernel) -> None:
     kernel.restore_state()
     kernel.follow_schedule(text)
     assert (interrupted(), kernel.time, str(kernel.schedule)) == (more, end, text)
+
+
+def test_one_cpu_has_a_schedule_of_its_interrupts(real_image: Path, boots: Boots) -> None:
+    def run(place: str | None, schedule: str | None = None) -> tuple[list[float], float, str]:
+        kernel, seen = boots.at_run_init(real_image), list[float]()
+        handler = kernel.probing(
+            "irq_enter_rcu", pre_handler=lambda _p, _r: seen.append(kernel.time)
+        )
+        with handler, kernel.interrupt_at(place) if place else nullcontext():
+            kernel.run(seconds=0.02, schedule=schedule)
+        return seen, kernel.time, str(kernel.schedule)
+
+    plain, forced = run(None), run("do_filp_open")
+    assert forced[0] != plain[0]
+    assert run(None, forced[2]) == forced
+    kernel = boots.at_run_init(real_image)
+    kernel.follow_schedule(forced[2])
+    with pytest.raises(ScheduleError, match="this guest stands at"):
+        kernel.run(seconds=0.001)
+        kernel.follow_schedule(forced[2])
 
 
 def test_too_many_programs_are_refused(kernel: BootedKernel) -> None:

@@ -28,6 +28,7 @@ class Dataflow(NamedTuple):
         computed: Those that it writes, of ``addresses`` and ``sources``.
         loaded: Those that it writes, of memory.
         decides: Those that say which instruction is next.
+        second: Of those that it loads, what the second access of a pair is for.
     """
 
     addresses: int = 0
@@ -35,6 +36,7 @@ class Dataflow(NamedTuple):
     computed: int = 0
     loaded: int = 0
     decides: int = 0
+    second: int = 0
 
 
 _UNKNOWN = Dataflow(EVERYTHING, EVERYTHING, EVERYTHING, EVERYTHING, EVERYTHING)
@@ -156,7 +158,7 @@ def _memory(word: int) -> Dataflow:
         base = _sp(word, 5)
         moves = base if word >> 23 & 1 else 0
         if word >> 22 & 1:
-            return Dataflow(base, 0, moves, both)
+            return Dataflow(base, 0, moves, both, second=register(word, 10))
         return Dataflow(base, both, moves)
     if kind == 0x19:
         return _unscaled_ordered(word)
