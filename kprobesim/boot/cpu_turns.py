@@ -37,6 +37,7 @@ from kprobesim.boot.trail import Trail
 from kprobesim.errors import ScheduleError, UsageError
 from kprobesim.machine.stopwatch import BLOCK_NS
 from kprobesim.machine.unicorn.spins import watch_spins
+from kprobesim.schedule_text import text_of
 
 if TYPE_CHECKING:
     from kprobesim.boot.board import Board
@@ -177,10 +178,7 @@ class CpuTurns(Saved):
 
     def schedule_text(self) -> str:
         """The same as a text, or why there is none."""
-        try:
-            return str(self.schedule())
-        except ScheduleError as error:
-            return f"none: {error}"
+        return text_of(self.schedule())
 
     def follow(self, schedule: BootSchedule) -> None:
         """Let the CPUs run as they did then.
