@@ -2,6 +2,7 @@
 
     python samples/build.py           write guest-*.elf, init-*.cpio and SHA256SUMS
     python samples/build.py --check   build elsewhere and say which committed file differs
+    python samples/build.py mine.c    build a module of your own: mine-x86_64.ko and mine-arm64.ko
 
 The same compiler gives the same bytes: no dates, no paths, no build ids go into the output, and
 the version of the wheel is pinned in ``pyproject.toml``.
@@ -29,6 +30,7 @@ MODULES = (SAMPLES / "module", SAMPLES / "client", SAMPLES / "races")
 MUTEX_RACES = ("bind_twice", "lock_order", "list", "module", "mutex")
 RCU_RACES = ("grace_period", "module")
 ONLY_REAL = ("grace_period",)  # what a real kernel has to have
+OWN = "races"  # whose headers a module of somebody's own may include
 SUMS = "SHA256SUMS"
 # Files whose functions a tracer cannot follow; the kernel has some too.
 UNTRACED = {"string.c", "percpu.c", "guard.c"}
@@ -115,10 +117,11 @@ def record_traced(assembly: str) -> str:
 
 def compile_one(target: Target, source: Path, flags: tuple[str, ...], folder: Path) -> Path:
     """The object file of one source; C goes by way of its assembly where calls are to be listed."""
-    program = source.relative_to(SAMPLES).parts[0]
+    own = not source.is_relative_to(SAMPLES)
+    program = OWN if own else source.relative_to(SAMPLES).parts[0]
     stem = folder / f"{program}-{target.name}-{source.name}"
     clang = ("clang", f"--target={target.triple}", "-I", program, "-I", f"{program}/{target.name}")
-    name = str(source.relative_to(SAMPLES))
+    name = str(source if own else source.relative_to(SAMPLES))
     compiled = source.suffix == ".c"
     how = (*COMMON_FLAGS, *target.general, *flags) if compiled else ()
     if compiled and "-mfentry" in target.traced:
@@ -202,6 +205,35 @@ def build_modules(target: Target, program: Path, folder: Path) -> dict[str, byte
     }
 
 
+def build_own(source: Path, arch: str) -> Path:
+    """A module of somebody's own, for the samples' guests and, with ``load_module_of()``, others.
+
+    It may include ``races.h``, of which it has to bring what it calls: a real kernel has its own.
+
+    Args:
+        source: Its one file, in C.
+        arch: "x86_64" or "arm64".
+
+    Returns:
+        The module, beside its source: ``mine-arm64.ko`` of ``mine.c``, of the name ``mine``.
+
+    Raises:
+        BuildError: The compiler refuses it.
+    """
+    source = source.resolve()
+    (target,) = (target for target in TARGETS if target.name == arch)
+    name = re.sub(r"\W", "_", source.stem)
+    flags = (*INIT_FLAGS, *target.flags, *target.traced, "-I", f"module/{arch}")
+    result = source.with_name(f"{source.stem}-{arch}.ko")
+    with tempfile.TemporaryDirectory(prefix="kprobesim-samples-") as folder:
+        made = [
+            compile_one(target, each, (*flags, f'-DMODULE_NAME="{name}"'), Path(folder))
+            for each in (source, SAMPLES / OWN / "module.c")
+        ]
+        link(result, made, "-r", "--build-id=none")
+    return result
+
+
 def _of(objects: Iterable[Path], names: Iterable[str]) -> list[Path]:
     """Those of ``objects`` that were made of these sources."""
     ends = tuple(f"-{name}.c.o" for name in names)
@@ -229,10 +261,24 @@ def differing(files: dict[str, bytes]) -> list[str]:
     ]
 
 
+def _build_own(sources: Iterable[Path]) -> int:
+    for source in sources:
+        for target in TARGETS:
+            try:
+                print(build_own(source, target.name))
+            except BuildError as error:
+                print(f"build.py: {error}", file=sys.stderr)
+                return 1
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build the sample guests and inits.")
     parser.add_argument("--check", action="store_true", help="compare with the committed files")
+    parser.add_argument("own", nargs="*", type=Path, metavar="FILE.c", help="a module of your own")
     options = parser.parse_args(arguments)
+    if options.own:
+        return _build_own(options.own)
     with tempfile.TemporaryDirectory(prefix="kprobesim-samples-") as folder:
         try:
             files = build_all(Path(folder))

@@ -20,6 +20,7 @@ __all__ = [
     "WITH_MUTEXES",
     "KnownRace",
     "load_all_races",
+    "load_into",
     "load_mutex_races",
     "load_races",
     "load_rcu_races",
@@ -339,14 +340,26 @@ def load_rcu_races(kernel: CalledKernel, folder: Path) -> None:
 
 
 def _load(kernel: CalledKernel, name: str, folder: Path) -> None:
+    load_into(kernel, SAMPLES / f"{name}-{kernel.arch}.ko", folder)
+
+
+def load_into(kernel: CalledKernel, module: Path, folder: Path) -> None:
     """Load a module that needs nothing of a kernel that its version decides.
 
-    A kernel takes modules that were built for it, which each says itself; this one is told to.
+    A kernel takes modules that were built for it, as each says itself; a copy of this one does.
+
+    Args:
+        kernel: A real one.
+        module: One of the samples', or one that ``build_own`` of ``samples/build.py`` has made.
+        folder: Where the copy is put.
+
+    Raises:
+        ImageError: The kernel has not what the module needs.
     """
     wanted = ModuleFinder(kernel.image).vermagic or kernel.image.release
-    data = (SAMPLES / f"{name}-{kernel.arch}.ko").read_bytes()
+    data = module.read_bytes()
     at = data.index(b"vermagic=")
     text = b"vermagic=" + wanted.encode()
-    path = folder / f"{name}-{kernel.arch}.ko"
-    path.write_bytes(data[:at] + text.ljust(VERMAGIC, b"\0") + data[at + VERMAGIC :])
-    kernel.load_module(path)
+    copy = folder / f"{kernel.image.release}-{module.name}"
+    copy.write_bytes(data[:at] + text.ljust(VERMAGIC, b"\0") + data[at + VERMAGIC :])
+    kernel.load_module(copy)

@@ -13,6 +13,7 @@ from kprobesim.boot.failing import failure_of
 from kprobesim.boot.faults import BootError, GuestHang, GuestPanic, NoDevice
 from kprobesim.boot.hang import Progress
 from kprobesim.boot.hits_on_their_way import HitsOnTheirWay
+from kprobesim.boot.one_cpu import OneCpu
 from kprobesim.boot.panics import PanicWatch, panic_in_trace, panic_line, panic_reason
 from kprobesim.boot.state import Maybe, Parts, fields
 from kprobesim.boot.stop import Ending, Stop, StopReason
@@ -46,6 +47,9 @@ class Board(Computer):
     turns: CpuTurns | None
     """Whose turn it is; ``None`` where there is one CPU."""
 
+    recorded: CpuTurns | OneCpu
+    """What the schedule of the run is made of."""
+
     def _assemble(
         self, image: KernelImage, ram: GuestRam, append: str, clock: str, cpus: int
     ) -> None:
@@ -64,7 +68,9 @@ class Board(Computer):
         self.panics = PanicWatch(self.machine.code_watch, self.clock)
 
     def _make_turns(self) -> CpuTurns | None:
-        return CpuTurns(self) if self.cpus > 1 else None
+        turns = CpuTurns(self) if self.cpus > 1 else None
+        self.recorded = turns or OneCpu(self)
+        return turns
 
     @property
     def ended(self) -> StopReason | None:
@@ -119,8 +125,7 @@ class Board(Computer):
         """A state was loaded: nothing is asked for, and that time's panic functions are watched."""
         self._request, self._panicked = None, False
         self.pauses.forget()
-        if self.turns is not None:
-            self.turns.begin_anew()
+        self.recorded.begin_anew()
         self.panics.watch()
 
     # -- running -----------------------------------------------------------------------------------
@@ -155,8 +160,7 @@ class Board(Computer):
     ) -> StopReason:
         while self.to_prepare:
             self.to_prepare.pop()()
-        if self.turns is not None:
-            self.turns.note_origin()
+        self.recorded.note_origin()
         turn = self.machine.turn
         outer = turn.deadline, turn.level
         turn.level = turn.count
@@ -320,6 +324,14 @@ class Board(Computer):
         if self.panics.is_over:
             self.panics.forget()
             self.fail(GuestPanic, panic_line(self.console))
+
+    def interrupted(self, number: int) -> None:
+        """CPU ``number`` takes an interrupt: until now it had them on."""
+        now = self.clock.now()
+        if self.turns is None:
+            self.progress.interrupted(now)
+        else:
+            self.turns.calm[number].interruptible_at = now
 
     def awake(self) -> None:
         """Between two runs: the CPU that runs was given something to do, and waits no more."""

@@ -81,6 +81,8 @@ class BootSchedule:
         """It for people."""
         start = "power-on" if self.began is None else f"{self.began / _NS:.6f} s"
         names = [part.policy or f"{len(part.choices)} turns" for part in self.parts]
+        if self.cpus == 1:
+            names = ["one CPU"]
         forced = f", {len(self.ticks)} timer interrupts" if self.ticks else ""
         return f"from {start}: {', then '.join(names)}{forced}"
 

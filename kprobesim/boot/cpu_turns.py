@@ -6,10 +6,8 @@ matter. A CPU that alone can run has no turns: its run ends when another one wak
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.boot.boot_schedule import BootSchedule, Tick
@@ -19,6 +17,7 @@ from kprobesim.boot.policy import Policy, SwitchPoint, check_policy
 from kprobesim.boot.policy_text import policy_text
 from kprobesim.boot.recorded import Recorded
 from kprobesim.boot.round_robin import RoundRobin
+from kprobesim.boot.run_origin import RunOrigin
 from kprobesim.boot.spinning import Spinning
 from kprobesim.boot.state import (
     Below,
@@ -69,8 +68,7 @@ class CpuTurns(Saved):
         self.only: int | None = None
         self._waits: list[tuple[int, int] | None] = [None] * board.cpus  # since when, for its turn
         self._at_place = False
-        self._origin: int | None = None  # of the state that the run has begun at
-        self._began_at: int | None = None
+        self._origin = RunOrigin(board)
         self._trail = Trail(0, policy_text(self._policy))
         self.switches = 0
         self._began, self._patient = 0, False
@@ -136,45 +134,17 @@ class CpuTurns(Saved):
         if isinstance(self._policy, Recorded):
             self._policy = self._policy.last
         self._spins.take()  # of the guest that was
-        now = self._began_at = self._board.clock.now()
-        self._origin, self._at_place = self._state_check(), False
-        self._trail = Trail(now, policy_text(self._policy))
+        self._at_place = False
+        self._trail = Trail(self._origin.begin_anew(), policy_text(self._policy))
         self._waits = [None] * len(self.on)
-
-    def _state_check(self) -> int:
-        """A checksum of where the run begins."""
-        if self._began_at is None:
-            return self._board.initrd_check
-        machine = self._board.machine
-        places = [vcpu.saved_regs().ip for vcpu in machine.vcpus]
-        return zlib.crc32(repr((self._began_at, self.running, places)).encode())
-
-    @cached_property
-    def _what(self) -> int:
-        board = self._board
-        image = board.image
-        kernel = image.build_id, image.version, image.arch
-        return zlib.crc32(repr((kernel, board.append, len(board.ram), board.cpus)).encode())
 
     def note_origin(self) -> None:
         """The guest is about to run: if for the first time, what it is then is kept."""
-        if self._origin is None:
-            self._origin = self._state_check()
+        self._origin.note()
 
     def schedule(self) -> BootSchedule:
         """What has run when since the power was switched on, or a state was loaded."""
-        self.note_origin()
-        trail = self._trail
-        assert self._origin is not None
-        return BootSchedule(
-            self._what,
-            len(self.on),
-            self._began_at,
-            self._origin,
-            trail.all_parts(),
-            tuple(trail.ticks),
-            trail.marks(),
-        )
+        return self._origin.schedule(self._trail)
 
     def schedule_text(self) -> str:
         """The same as a text, or why there is none."""
@@ -186,25 +156,7 @@ class CpuTurns(Saved):
         Raises:
             ScheduleError: It is of another kernel, or of another board, or begins elsewhere.
         """
-        if (schedule.what, schedule.cpus) != (self._what, len(self.on)):
-            raise ScheduleError(
-                "the schedule is of another boot: of another kernel, command line, amount of "
-                "memory or number of CPUs"
-            )
-        start = "power-on" if schedule.began is None else f"the state at {schedule.began / 1e9} s"
-        now = self._board.clock.now()
-        if self._trail.turns or now != (schedule.began or 0):
-            raise ScheduleError(
-                f"the schedule begins at {start}, and this guest stands at {now / 1e9} s: boot it "
-                "anew, or go back to that state"
-            )
-        self._began_at = schedule.began
-        self._origin = self._state_check()
-        if self._origin != schedule.origin:
-            raise ScheduleError(
-                f"the schedule begins at {start}, of another guest: its initrd, or what it has "
-                "done, is not the same"
-            )
+        now = self._origin.follow(schedule, self._trail.turns)
         self._policy = Recorded(schedule.parts)
         self._trail = Trail(now, "")
         self._trail.expect(schedule.parts, schedule.marks)

@@ -38,5 +38,5 @@ def failure_of(board: Board, error: type[BootError], headline: str) -> BootError
         trace = trace[panic:]  # what panic() called only prints, or waits for ever
         place = trace[0].removeprefix("? ")
     hints = lacks(board.image, board.append, silent=not board.console.output.strip())
-    schedule = "" if board.turns is None else board.turns.schedule_text()
+    schedule = board.recorded.schedule_text()
     return error(headline, regs, place, trace, board.console.tail(), hints, cpu, others, schedule)

@@ -30,7 +30,7 @@ arguments:
   "text"  b"bytes"                placed in guest memory, their address is passed; "text" gets a
                                   trailing NUL, and both know Python's escapes: "\\n" "\\x00"
   buf(64)                         64 zeroed bytes of guest memory, shown after the call
-  init_task  &init_task+8  NULL   the address of a symbol
+  init_task  &init_task+8  NULL   the address of a symbol; of a module's: ext4:ext4_fs_type
 
 examples:
   kprobesim call vmlinux 'crc32_le(0, "123456789", 9)'

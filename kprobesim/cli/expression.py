@@ -3,6 +3,8 @@
 It looks like C and is read, never evaluated::
 
     name(0x10, -1, "text", b"bytes", buf(64), init_task, &jiffies+8)
+
+A name may be a module's: ``module:name``.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _TOKEN = re.compile(
     \s*(?:
       (?P<data>[bB]?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))
     | (?P<number>[0-9]\w*)
-    | (?P<name>[A-Za-z_.$][\w.$]*(?:@0[xX][0-9a-fA-F]+)?)
+    | (?P<name>(?:[A-Za-z_]\w*:)?[A-Za-z_.$][\w.$]*(?:@0[xX][0-9a-fA-F]+)?)
     | (?P<sign>.)
     )""",
     re.VERBOSE | re.DOTALL,

@@ -68,5 +68,4 @@ class InterruptAt:
                 raise UsageError("no timer is running: no interrupt can come here")
             board.clock.jump(event)
         self.times.append(board.clock.now())
-        if turns is not None:
-            turns.ticked(Tick(self._now, address))
+        board.recorded.ticked(Tick(self._now, address))

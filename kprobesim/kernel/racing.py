@@ -248,8 +248,6 @@ class Racing(ABC):
             raise UsageError(f"run={run!r} is no call: write run=call('g', ...)")
         if type(times) is not int or times < 1:
             raise UsageError(f"times={times!r}: give a positive number")
-        if not isinstance(place, str):
-            raise UsageError(f"{place!r} is no place: write 'f', 'f+0x1c' or '0xADDRESS'")
         address = instruction_at(cast("Kernel", self), place)
         return self._races.between((place, address), run, on, times)
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from kprobesim.boot.board import Board
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.boot.stop import Stop, StopReason
-from kprobesim.errors import UsageError
+from kprobesim.errors import ScheduleError, UsageError
 from kprobesim.machine.faults import GuestStop, GuestTimeout
 from kprobesim.machine.turn import in_turn
 
 if TYPE_CHECKING:
-    from kprobesim.boot.boot_schedule import BootSchedule
+    from kprobesim.boot.boot_schedule import BootSchedule, Tick
     from kprobesim.boot.cpu_turns import CpuTurns
     from kprobesim.boot.policy import Policy
     from kprobesim.boot.stops import StopsAt
@@ -161,17 +161,16 @@ class Running:
     def schedule(self) -> BootSchedule:
         """Which CPU has run when, since power-on or since the state that the guest went back to.
 
-        Its ``str()`` is a text that lets :meth:`run` do the same again.
-
-        Raises:
-            UsageError: There is one CPU.
+        Its ``str()`` is a text that lets :meth:`run` do the same again. That of one CPU only has
+        the interrupts of :meth:`interrupt_at`.
         """
-        return self._turns().schedule()
+        return self.board.recorded.schedule()
 
     def _tell_schedule(self, error: GuestStop) -> None:
         """Let ``error`` say how several CPUs have run."""
-        if self.board.turns is not None:
-            error.tell_schedule(self.board.turns.schedule_text())
+        text = self.board.recorded.schedule_text()
+        if text:
+            error.tell_schedule(text)
 
     def _turns(self) -> CpuTurns:
         turns = self.board.turns
@@ -184,15 +183,28 @@ class Running:
         from kprobesim.boot.boot_schedule import BootSchedule
         from kprobesim.kernel.interrupt_at import InterruptAt
 
-        turns = self._turns()
         parsed = BootSchedule.parse(schedule)
-        turns.follow(parsed)
-        self._watch_places(turns, self._places_of(turns.policy))
+        self.board.recorded.follow(parsed)
+        turns = self.board.turns
+        if turns is not None:
+            self._watch_places(turns, self._places_of(turns.policy))
         if self._ticks is not None:
             self._ticks.close()
-        expected = frozenset(parsed.ticks)
+        expected = sorted(parsed.ticks, key=lambda tick: tick.time)
         places = {tick.address for tick in expected}
-        self._ticks = InterruptAt(self.board, places, expected.__contains__) if places else None
+
+        def is_due(tick: Tick) -> bool:
+            if not expected or tick.time < expected[0].time:
+                return False
+            if tick != expected[0]:
+                raise ScheduleError(
+                    f"the run leaves the schedule: an interrupt was to come at "
+                    f"{expected[0].time / 1e9} s, and the guest was elsewhere then"
+                )
+            expected.pop(0)
+            return True
+
+        self._ticks = InterruptAt(self.board, places, is_due) if places else None
 
     def _places_of(self, policy: object) -> list[int]:
         from kprobesim.kernel.switch_places import switch_places
@@ -220,9 +232,8 @@ class Running:
     def interrupt_at(self, place: str, *, times: int = 1) -> InterruptAt:
         """Let a timer's interrupt come right before an instruction, whichever CPU executes it.
 
-        The guest's time passes there until its next timer is due. Several CPUs' :attr:`schedule`
-        holds it; one CPU comes there again in each run, anyway. Kernels that are called have no
-        interrupts.
+        The guest's time passes there until its next timer is due. The :attr:`schedule` holds it.
+        Kernels that are called have no interrupts.
 
         Args:
             place: The instruction: "f", "f+0x1c" or an address in hex.

@@ -48,8 +48,10 @@ def instruction_at(kernel: Kernel, text: str) -> int:
 
     Raises:
         SymbolError: There is no such function.
-        UsageError: No instruction begins there.
+        UsageError: No instruction begins there, or it is no text.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"{text!r} is no place: write 'f', 'f+0x1c' or '0xADDRESS'")
     place = parse_place(text)
     if place.symbol is None:
         address = place.address or 0

@@ -94,12 +94,14 @@ class ReturnProbes:
 
     def unregister_all(self, probes: Sequence[Kretprobe]) -> None:
         """No handler runs from now on, also of calls that have not returned yet."""
-        for rp in probes:
-            rethook, rp.rethook = rp.rethook, None
-            if rethook is not None:
-                rethook.rp = None
-                self._forget_one()
-        self._unregister_kprobes([rp.kp for rp in probes])
+        try:  # first: calls that other CPUs are about to make are followed, and then forgotten
+            self._unregister_kprobes([rp.kp for rp in probes])
+        finally:
+            for rp in probes:
+                rethook, rp.rethook = rp.rethook, None
+                if rethook is not None:
+                    rethook.rp = None
+                    self._forget_one()
 
     def _forget_one(self) -> None:
         self._registered -= 1

@@ -79,6 +79,9 @@ class System:
         on_new_vcpu: Who hears of each CPU that is added.
         sync_cpus: Waits until the hits that are on their way on other CPUs are over, as an
             interrupt to each does, or a grace period. Where no turn ends in a hit there are none.
+        leave_code: Waits until no other CPU stands at an address from a first one to before an end.
+        background: Work that goes on beside the CPUs: called at each turn until it says it is done.
+        has_turns: Whether that is called.
         online: How many of them are switched on.
         turn: Who uses the system now.
     """
@@ -101,6 +104,9 @@ class System:
         self.vcpus = [self.vcpu]
         self.on_new_vcpu: list[Callable[[Vcpu], object]] = []
         self.sync_cpus: Callable[[], None] = lambda: None
+        self.leave_code: Callable[[int, int], None] = lambda start, end: None
+        self.background: list[Callable[[], bool]] = []
+        self.has_turns = False
         self.online: Callable[[], int] = lambda: len(self.vcpus)
         self.number_word = (ctypes.c_uint64 * 1)()
         self._per_cpu: list[tuple[Any, list[bytes]]] = []

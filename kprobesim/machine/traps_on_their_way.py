@@ -66,11 +66,17 @@ class TrapsOnTheirWay:
             holds = self._make_holds(vcpu)
             vcpu.traps.breakpoint.insert(0, holds)
             self._clients.append((vcpu, holds))
-        self._system.sync_cpus = self._finish_others
+        system = self._system
+        system.sync_cpus, system.leave_code = self._finish_others, self._leave_code
+        system.has_turns = True
 
     def end(self) -> None:
         """No longer; what is on its way never arrives."""
-        self._system.sync_cpus = lambda: None
+        system = self._system
+        while system.background:
+            self._go_on_in_background()
+        system.sync_cpus, system.leave_code = lambda: None, lambda start, end: None
+        system.has_turns = False
         for vcpu, holds in self._clients:
             vcpu.traps.breakpoint.remove(holds)
         self._clients.clear()
@@ -106,6 +112,15 @@ class TrapsOnTheirWay:
 
         What a handler raises is raised; the CPU's hit is over then.
         """
+        if self._system.background:
+            self._go_on_in_background()
+        self._arrive()
+
+    def _go_on_in_background(self) -> None:
+        work = self._system.background
+        work[:] = [each for each in work if not each()]
+
+    def _arrive(self) -> None:
         vcpu = self._system.vcpu
         place = self._places.get(vcpu.number)
         if place is None:
@@ -129,24 +144,38 @@ class TrapsOnTheirWay:
 
         Not those of handlers that wait themselves: whose CPU they run on comes back to them.
         """
-        system = self._system
-        here = system.vcpu
-        runs = system.engine.running or here.in_handler
-        for vcpu in system.vcpus:
-            number = vcpu.number
-            if number in self._waiting or (runs and vcpu is here):
-                continue
-            if number in self._places or vcpu.hit_state.is_stepping:
-                self._finish(vcpu, here)
+        for vcpu in self._others():
+            if vcpu.number in self._places or vcpu.hit_state.is_stepping:
+                self._finish(vcpu, lambda vcpu: vcpu.hit_state.is_stepping)
 
-    def _finish(self, vcpu: Vcpu, here: Vcpu) -> None:
+    def _leave_code(self, start: int, end: int) -> None:
+        """Let those that stand there go on until they do not."""
+
+        def stands(vcpu: Vcpu) -> bool:
+            return start <= vcpu.words[vcpu.engine.layout.pc] < end
+
+        for vcpu in self._others():
+            if start <= vcpu.saved_regs().ip < end:
+                self._finish(vcpu, stands)
+
+    def _others(self) -> list[Vcpu]:
+        system, here = self._system, self._system.vcpu
+        runs = system.engine.running or here.in_handler
+        return [
+            vcpu
+            for vcpu in system.vcpus
+            if vcpu.number not in self._waiting and not (runs and vcpu is here)
+        ]
+
+    def _finish(self, vcpu: Vcpu, goes_on: Callable[[Vcpu], bool]) -> None:
+        here = self._system.vcpu
         if vcpu is not here:
             self._waiting.add(here.number)
             self._switch_to(vcpu.number)
         try:
             for _ in range(_MOST):
-                self.arrive()
-                if self._go_on is None or not vcpu.hit_state.is_stepping:
+                self._arrive()
+                if self._go_on is None or not goes_on(vcpu):
                     break
                 self._go_on()
         except BaseException:

@@ -46,7 +46,10 @@ class Exploration:
     def tried(self) -> str:
         """How many schedules, and how fast, in words."""
         count = "1 schedule" if self.schedules == 1 else f"{self.schedules:,} schedules"
-        return f"{count}, {self.schedules / self.seconds:,.0f} a second" if self.seconds else count
+        if not self.seconds:
+            return count
+        speed = self.schedules / self.seconds
+        return f"{count}, {speed:,.{0 if speed >= 10 else 1}f} a second"
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data, for JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kprobesim.errors import UsageError
+from kprobesim.errors import ImageError, UsageError
 from kprobesim.image import KernelImage
 from kprobesim.image.placement import virtual_minus_ram
 from kprobesim.machine.machine import Machine
@@ -23,7 +23,7 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
     constants are read-only, and nothing else is executable.
     """
     if not image.segments:
-        raise UsageError(f"{image.path} has nothing to load")
+        raise ImageError(image.path, "has nothing to load: it is no kernel")
     first = image.segments[0].vaddr
     end = page_up(max(segment.end for segment in image.segments))
     base = image.isa.ram_base
@@ -36,9 +36,10 @@ def load_into_machine(image: KernelImage, memory_size: int) -> Machine:
             f"give a multiple of {PAGE}, at least {needed >> 20} MiB"
         )
     if first - delta < base:
-        raise UsageError(
-            f"{image.path}: its first segment {first:#x} lies below all RAM: it is no kernel, or "
-            "one that is linked where no memory is"
+        raise ImageError(
+            image.path,
+            f"its first segment {first:#x} lies below all RAM: it is no kernel, or "
+            "one that is linked where no memory is",
         )
     machine = Machine(image.arch, size, image_end=end - delta)
     ram = machine.memory.ram

@@ -11,12 +11,25 @@ from typing import Any
 
 import pytest
 
-from kprobesim import CalledKernel, Kernel, Kprobe, KprobeError, KprobeFlag, Kretprobe, call
+from kprobesim import (
+    CalledKernel,
+    Hit,
+    HitKind,
+    Kernel,
+    Kprobe,
+    KprobeError,
+    KprobeFlag,
+    Kretprobe,
+    call,
+)
+from kprobesim.arch.x86_64.constants import INT3, JMP32
 from kprobesim.races.planned import PlannedCall
 from kprobesim.races.schedule import Schedule, Slice
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TURNS = (1, 2, 3, 7)
+DETOUR = 30
+"""Instructions of a detour until its callback has trapped, and some."""
 WORDS = "a string", "and the other"
 LENGTHS = {"a": len(WORDS[0]), "b": len(WORDS[1])}
 FIRST, SECOND = call("strlen", WORDS[0]), call("strlen", WORDS[1])
@@ -167,3 +180,40 @@ def test_a_probe_changes_while_a_cpu_is_in_its_detour(change: str) -> None:
     late = ["changed", 1] if change == "post_handler" else ["changed"]
     assert [[1, "changed"], late] == [seen[-1], seen[0]]
     assert seen == sorted(seen, key=lambda one: one[0] == 1) and seen.count(late) > 20
+
+
+def test_a_jump_is_written_beside_what_another_cpu_does() -> None:
+    """Who comes to the breakpoint between two steps goes into the detour: each call has a hit."""
+    k = Kernel.load(SAMPLES / "guest-x86_64.elf", arming="breakpoint")
+    optimizer = k.kprobes.optimizer
+    assert optimizer is not None
+    told: list[Any] = []
+    through: set[tuple[HitKind, int]] = set()
+
+    def listen(hit: Hit) -> None:
+        if hit.kind in (HitKind.HIT, HitKind.JUMP) and hit.cpu == 1:
+            through.add((hit.kind, k.read(p.addr or 0, 1)[0]))
+
+    gcd = call("gcd", 12, 18)
+    words = [call("strlen", word) for word in WORDS]
+    some = k.race(preemptions=0, invariant=lambda results: False, a=gcd, b=words).failure
+    assert some is not None
+    k.register_kprobe(Kprobe("gcd", pre_handler=lambda p, regs: optimizer.kick()))
+    k.on_hit(listen)
+    for first in range(0, 40, 3):
+        for steps in (*TURNS, DETOUR):
+            p = Kprobe("strlen", pre_handler=lambda p, regs: told.append(k.read_cstr(regs.di)))
+            k.register_kprobe(p)
+            told.clear()
+            turns = [Slice(number % 2, steps) for number in range(24 // steps)]
+            turns = turns or [Slice(0, 1), Slice(1, steps)]
+            slices = (Slice(1, first), *turns) if first else tuple(turns)
+            text, results = str(Schedule(some.schedule.what, 2, slices)), list[Any]()
+            race = k.race(schedule=text, invariant=results.append, data_races=False, a=gcd, b=words)
+            assert race.failure is None
+            assert results[0] == {"a": 6, "b": [len(word) for word in WORDS]}
+            assert [word.decode() for word in told] == [*WORDS]
+            assert k.read(p.addr or 0, 1)[0] == JMP32
+            k.unregister_kprobe(p)
+    assert through == {(HitKind.HIT, INT3), (HitKind.JUMP, INT3), (HitKind.JUMP, JMP32)}
+    assert not k.machine.background

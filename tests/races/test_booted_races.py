@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kprobesim import (
     GuestTimeout,
     Kernel,
     PlannedCall,
+    ScheduleError,
     UsageError,
     call,
     race_on,
@@ -229,6 +231,26 @@ def test_a_timer_interrupts_where_it_shall(kernel: BootedKernel) -> None:
     kernel.restore_state()
     kernel.follow_schedule(text)
     assert (interrupted(), kernel.time, str(kernel.schedule)) == (more, end, text)
+
+
+def test_one_cpu_has_a_schedule_of_its_interrupts(real_image: Path, boots: Boots) -> None:
+    def run(place: str | None, schedule: str | None = None) -> tuple[list[float], float, str]:
+        kernel, seen = boots.at_run_init(real_image), list[float]()
+        handler = kernel.probing(
+            "irq_enter_rcu", pre_handler=lambda _p, _r: seen.append(kernel.time)
+        )
+        with handler, kernel.interrupt_at(place) if place else nullcontext():
+            kernel.run(seconds=0.02, schedule=schedule)
+        return seen, kernel.time, str(kernel.schedule)
+
+    plain, forced = run(None), run("do_filp_open")
+    assert forced[0] != plain[0]
+    assert run(None, forced[2]) == forced
+    kernel = boots.at_run_init(real_image)
+    kernel.follow_schedule(forced[2])
+    with pytest.raises(ScheduleError, match="this guest stands at"):
+        kernel.run(seconds=0.001)
+        kernel.follow_schedule(forced[2])
 
 
 def test_too_many_programs_are_refused(kernel: BootedKernel) -> None:

@@ -117,6 +117,7 @@ class Armings:
             self._cpus.copies,
             self._cpus.ctlblk,
             pages,
+            self._paths,
             strict=strict,
         )
 

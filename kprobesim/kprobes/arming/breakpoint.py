@@ -85,6 +85,17 @@ class BreakpointArming:
         self._armed[address] = self.read_original(address, len(jump))
         self._machine.text.poke(address, jump, "kprobe optimize")
 
+    def jump_tail(self, address: int, jump: bytes) -> None:
+        """Write what is behind the breakpoint of ``jump``."""
+        self._armed[address] = self.read_original(address, len(jump))
+        width = len(self._arch.isa.breakpoint)
+        self._machine.text.poke(address + width, jump[width:], "kprobe optimize")
+
+    def jump_head(self, address: int, jump: bytes) -> None:
+        """And then what replaces the breakpoint."""
+        width = len(self._arch.isa.breakpoint)
+        self._machine.text.poke(address, jump[:width], "kprobe optimize")
+
     def unjump(self, address: int) -> None:
         """Make the jump a breakpoint again (``arch_unoptimize_kprobe()``)."""
         original = self._armed[address]

@@ -14,10 +14,12 @@ from kprobesim.errors import UsageError
 from kprobesim.kprobes.aggregate import AggrKprobe
 from kprobesim.kprobes.arming.breakpoint import BreakpointArming
 from kprobesim.kprobes.arming.jump_body import JumpBody
+from kprobesim.kprobes.arming.jump_writer import JumpWriter
 from kprobesim.kprobes.arming.pages import ProbePages
 from kprobesim.kprobes.arming.slots import SlotCache
 from kprobesim.kprobes.copies import OutOfLineCopies
 from kprobesim.kprobes.ctlblk import KprobeCtlblk
+from kprobesim.kprobes.hit.path import HitPath
 from kprobesim.kprobes.kprobe import Kprobe, KprobeFlag
 from kprobesim.kprobes.percpu import PerCpu
 from kprobesim.kprobes.rules.optimizable import Optimizable
@@ -45,6 +47,7 @@ class KprobeOptimizer:
         copies: OutOfLineCopies,
         ctlblk: PerCpu[KprobeCtlblk],
         pages: ProbePages,
+        paths: PerCpu[HitPath],
         *,
         strict: bool = False,
     ) -> None:
@@ -61,6 +64,7 @@ class KprobeOptimizer:
         self._detours: dict[int, Detour] = {}
         self._queue: set[int] = set()
         self._jumps: set[int] = set()
+        self._writer = JumpWriter(machine, arming, paths, self._jumps.add)
         self.prepare = arming.prepare
         self.read_original = arming.read_original
 
@@ -88,6 +92,8 @@ class KprobeOptimizer:
     def abandon(self, head: Kprobe) -> None:
         """The code goes away, and what is in it does not matter (``kill_optimized_kprobe()``)."""
         self._queue.discard(head.addr or 0)
+        self._writer.finish()
+        self._writer.forget(head.addr or 0)
         self._jumps.discard(head.addr or 0)
         head.flags &= ~KprobeFlag.OPTIMIZED
         head.detour = None
@@ -149,6 +155,8 @@ class KprobeOptimizer:
             head.flags &= ~KprobeFlag.OPTIMIZED
             head.detour = None
             self._queue.discard(address)
+            self._writer.finish()
+            self._writer.forget(address)
             if address in self._jumps:
                 self._jumps.remove(address)
                 self._arming.unjump(address)
@@ -211,6 +219,20 @@ class KprobeOptimizer:
             self._write(address)
         self._queue.clear()
 
+    def kick(self) -> None:
+        """``kick_kprobe_optimizer()``: the jumps that have been asked for are to be written.
+
+        In a race a handler may ask for it: each is then written in three steps, one at each turn of
+        a CPU, and who comes to it meanwhile goes where it will lead. Else it is done at once, if no
+        guest code is being executed, and later if some is.
+        """
+        if not self._machine.depth:
+            self.wait()
+        elif self._machine.has_turns:
+            ready = [address for address in sorted(self._queue) if self._may_write(address)]
+            self._queue.clear()
+            self._writer.begin([self._detours[address] for address in ready])
+
     def write_now(self, address: int) -> None:
         """Do what :meth:`wait` does, for one jump."""
         if address in self._queue and not self._machine.depth:
@@ -218,6 +240,9 @@ class KprobeOptimizer:
             self._write(address)
 
     def _write(self, address: int) -> None:
-        if self._strict or not self._optimizable.is_entered(address):
+        if self._may_write(address):
             self._arming.jump(address, self._detours[address].jump)
             self._jumps.add(address)
+
+    def _may_write(self, address: int) -> bool:
+        return self._strict or not self._optimizable.is_entered(address)
