@@ -33,7 +33,7 @@ from kprobesim.boot.state import (
     save_fields,
 )
 from kprobesim.boot.trail import Trail
-from kprobesim.errors import ScheduleError, UsageError
+from kprobesim.errors import UsageError
 from kprobesim.machine.stopwatch import BLOCK_NS
 from kprobesim.machine.unicorn.spins import watch_spins
 from kprobesim.schedule_text import text_of
