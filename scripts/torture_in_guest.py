@@ -19,15 +19,16 @@ import argparse
 import re
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import SupportsInt
+from typing import Any
 
 from torture_trials import BUILT, DISTRIBUTED, LIBRARY, LONG, Hits, Trial
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from kprobesim import BootedKernel, Kernel, Kprobe, KprobesimError  # noqa: E402
+from kprobesim import BootedKernel, Kernel, KprobesimError  # noqa: E402
 from kprobesim.asking.modules import module_files  # noqa: E402
 from kprobesim.asking.shell import READY, Shell, shell_initrd  # noqa: E402
 from kprobesim.image import KernelImage, load_image  # noqa: E402
@@ -48,22 +49,21 @@ def finder_of(image: KernelImage, folder: Path | None) -> ModuleFinder:
     return finder
 
 
-def run(kernel: BootedKernel, trial: Trial, seconds: float, *, probed: bool) -> tuple[str, Hits]:
+def run(
+    kernel: BootedKernel, trial: Trial, seconds: float, planted: ExitStack, *, probed: bool
+) -> tuple[str, Hits]:
     """Load it, wait, unload it: the log, and how often each function was called."""
     shell, cpus = Shell(kernel), kernel.board.cpus
-    counts: dict[str, SupportsInt] = {}
+    counts: dict[str, Any] = {}
     for needed in ("torture", "test_static_key_base"):
         shell.run(f"modprobe {needed} 2>/dev/null")  # so that the next one loaded is the module
     shell.run("dmesg -c >/dev/null")
-    if probed:
-        loading = Kprobe("do_init_module", pre_handler=lambda *_: kernel.stop())
-        kernel.register_kprobe(loading)
     options = trial.options.format(cpus=cpus)
     kernel.console.send(f"modprobe {trial.module} {options}; echo {LOADED} $?\n")
     if probed:
-        kernel.run(timeout=TIMEOUT)  # until it is there, and has not begun
-        kernel.unregister_kprobe(loading)
-        counts.update((name, kernel.count(name)) for name in trial.probed)
+        with kernel.probing("do_init_module", pre_handler=lambda *_: kernel.stop()):
+            kernel.run(timeout=TIMEOUT)  # until it is there, and has not begun
+        counts = {name: planted.enter_context(kernel.count(name)) for name in trial.probed}
     kernel.run(until=LOADED, timeout=TIMEOUT)
     kernel.run(seconds=0.01)
     if not trial.once:
@@ -103,6 +103,7 @@ def try_kernel(path: str, cpus: int, options: argparse.Namespace) -> int:
     ]
     files = module_files(finder, {trial.module for trial in trials})
     kernel = Kernel.boot(image, initrd=shell_initrd(image.arch, files), append="quiet", cpus=cpus)
+    kernel.board.progress.busy = 300.0  # a test of the library lets nothing else run
     kernel.run(until=READY, timeout=TIMEOUT)
     kernel.run(seconds=0.01)
     state, failed = kernel.fork_state(), 0
@@ -111,7 +112,8 @@ def try_kernel(path: str, cpus: int, options: argparse.Namespace) -> int:
             kernel.restore_state(state)
             began, since = time.process_time(), kernel.time
             try:
-                said, hits = run(kernel, trial, options.seconds, probed=probed)
+                with ExitStack() as planted:
+                    said, hits = run(kernel, trial, options.seconds, planted, probed=probed)
                 wrong = judge(said, hits, trial, probed=probed)
             except KprobesimError as error:
                 wrong, hits = f"FAILED: {type(error).__name__}: {error}", {}

@@ -327,6 +327,14 @@ class Board(Computer):
             self.panics.forget()
             self.fail(GuestPanic, panic_line(self.console))
 
+    def interrupted(self, number: int) -> None:
+        """CPU ``number`` takes an interrupt: until now it had them on."""
+        now = self.clock.now()
+        if self.turns is None:
+            self.progress.interrupted(now)
+        else:
+            self.turns.calm[number].interruptible_at = now
+
     def awake(self) -> None:
         """Between two runs: the CPU that runs was given something to do, and waits no more."""
         if self.turns is not None:

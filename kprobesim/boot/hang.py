@@ -16,7 +16,7 @@ class LastCalm(Saved):
     """When a CPU was last seen in good order, in ns of the guest's time.
 
     Attributes:
-        interruptible_at: With interrupts on, or waiting for one.
+        interruptible_at: With interrupts on, taking or waiting for one.
         relaxed_at: In a program, or waiting.
         looked_at: When that was looked at, where there are several CPUs.
         seen: What was seen of the guest when interrupts were on, since it has waited.
@@ -99,6 +99,10 @@ class Progress(Saved):
     def idled(self, now: int) -> None:
         """The CPU waited for an interrupt until ``now`` (ns)."""
         self._last.idled(now)
+
+    def interrupted(self, now: int) -> None:
+        """The CPU takes an interrupt: each look may find it in the handler of a tick."""
+        self._last.interruptible_at = now
 
     def look(
         self, now: int, seen: tuple[int, int], *, in_kernel: bool, interrupts: bool

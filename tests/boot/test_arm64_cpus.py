@@ -172,6 +172,9 @@ def test_a_cpu_that_hangs_is_told_with_what_the_others_do() -> None:
     """CPU 1 loops with interrupts off, while CPU 0 waits and CPU 2 is off."""
     b = started([WFI, LOOP], [LOOP], cpus=3)
     b.progress.stuck = 0.01
+    for _ in range(4):
+        b.run(seconds=0.005)
+        b.interrupted(1)  # which it can be only with interrupts on
     with pytest.raises(GuestHang, match=r"^CPU 1 has had interrupts off .* 0\.01 s") as caught:
         b.run(timeout=10)
     hang = pickle.loads(pickle.dumps(caught.value))

@@ -62,7 +62,10 @@ def test_device_tree_names_memory_and_initrd() -> None:
 
 
 class Wire(list):
-    """Records the levels of a line."""
+    """Records the levels of a line, and who has taken what it tells."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
 
     def __call__(self, level: bool) -> None:
         self.append(level)
@@ -70,7 +73,7 @@ class Wire(list):
 
 def running_gic() -> tuple[Gic, Wire]:
     wire = Wire()
-    gic = Gic(lambda _cpu, level: wire(level))
+    gic = Gic(lambda _cpu, level: wire(level), taken=wire.taken.append)
     gic.write_distributor(0, 4, 1)
     gic.write_interface(0, 4, 1)
     gic.write_interface(4, 4, 0xF0)
@@ -87,6 +90,7 @@ def test_gic_takes_an_interrupt_through_its_life() -> None:
     assert wire == [True, False]
     assert gic.read_distributor(0x304, 4) == 2
     assert gic.read_interface(0x0C, 4) == SPURIOUS
+    assert wire.taken == [0]
     gic.set_line(33, False)
     gic.write_interface(0x10, 4, 33)
     assert wire == [True, False]

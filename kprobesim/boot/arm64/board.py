@@ -77,7 +77,7 @@ class Arm64Board(Board):
         self._write_hcr = engine.system_register(*HCR_EL2).write
         self._offered = False  # whether the CPU that runs is told of an interrupt
 
-        self.gic = Gic(self._interrupt, self.cpus, self._current)
+        self.gic = Gic(self._interrupt, self.cpus, self._current, self.interrupted)
         self.timers = Timers(self.clock, self.cpus, self._current, self._timer_line)
         self.uart = Pl011(self.console, lambda level: self.gic.set_line(32 + UART_SPI, level))
         self.psci = Psci(self, self.cpus)

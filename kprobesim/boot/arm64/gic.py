@@ -46,6 +46,7 @@ class Gic(Saved):
         output: Callable[[int, bool], None],
         cpus: int = 1,
         current: Callable[[], int] = lambda: 0,
+        taken: Callable[[int], None] = lambda cpu: None,
     ) -> None:
         """A GIC after its reset.
 
@@ -53,9 +54,11 @@ class Gic(Saved):
             output: Told of a CPU's number, and whether it is being interrupted, when that changes.
             cpus: How many there are, from 1 to 8.
             current: Says which one accesses a register.
+            taken: Called with a CPU that has acknowledged an interrupt.
         """
         self._output = output
         self._current = current
+        self._taken = taken
         self._parts = Parts(GicInterface.SAVED, cpus)
         self.interfaces = [GicInterface() for _ in range(cpus)]
         self.enabled = self.latched = self.active = self._lines = 0
@@ -252,6 +255,7 @@ class Gic(Saved):
         interrupt = self._best(cpu)
         if interrupt == SPURIOUS:
             return interrupt
+        self._taken(cpu)
         sender = own.next_sender(interrupt)
         if interrupt < BANKED:
             own.take(interrupt, sender)

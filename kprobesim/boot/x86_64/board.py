@@ -81,6 +81,7 @@ class X86Board(Board):
         self.pit = Pit(self._port_time)
         self.interrupts = Interrupts(self.cpus, self.clock.now, self.pit)
         self.interrupts.told, self.interrupts.on_init = self._told, self._initialised
+        self.interrupts.taken = self.interrupted
         self.pic = self.interrupts.pic
         self.input = self._make_input(engine)
         self.cmos = Cmos(self.clock.now)

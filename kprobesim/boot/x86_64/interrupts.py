@@ -33,6 +33,7 @@ class Interrupts(Saved):
         starting: CPUs that are to begin, and in which page of memory.
         told: Called with a CPU that has been sent a message.
         on_init: Called with a CPU that is to do nothing until it is started.
+        taken: Called with a CPU that has taken an interrupt.
     """
 
     SAVED = fields(has_apics=Flag(), starting=Tuples(8, (8, 8)))
@@ -48,6 +49,7 @@ class Interrupts(Saved):
         self.starting: list[tuple[int, int]] = []
         self.told: Callable[[int], None] = lambda cpu: None
         self.on_init: Callable[[int], None] = lambda cpu: None
+        self.taken: Callable[[int], None] = lambda cpu: None
 
     # -- what comes in -----------------------------------------------------------------------------
 
@@ -97,6 +99,7 @@ class Interrupts(Saved):
 
     def acknowledge(self, cpu: int, pending: int) -> None:
         """A CPU has taken what :meth:`pending` has said."""
+        self.taken(cpu)
         if pending & FROM_8259:
             self.pic.acknowledge()
         else:
