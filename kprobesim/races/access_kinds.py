@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from kprobesim.arch.architecture import ARM64, halves
@@ -104,7 +105,7 @@ class AccessKinds:
         self.weak = arch == ARM64.name
         self.code = Code(arch, read)
         self._kind = _KIND[arch]
-        self._read, self._function_at = read, function_at
+        self._read, self._function_at = read, cache(function_at)
         self._known: dict[int, int] = {}
         self._updates: dict[tuple[int, int], Update] = {}
 
