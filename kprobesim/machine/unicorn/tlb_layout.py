@@ -9,8 +9,8 @@ assumed: Unicorn's own functions are called on a CPU that runs nothing, to see w
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = ["TlbLayout", "libc", "tlb_layout"]
 _ENTRIES = 256  # of a new table: CPU_TLB_DYN_DEFAULT_BITS
 _COMMON = 4  # words before the first descriptor: which are not empty, and three counts
 _CHANGES = 3  # of each TLB, when it is made anew: a time, and where both tables are
+_TICK = 1e-5  # seconds, in which that time has gone on
 _TIME_AT = 2  # that time, among the words of a descriptor
 
 
@@ -35,10 +36,10 @@ class TlbLayout:
     """Places are in words, from where the CPU is, if nothing else is said.
 
     Attributes:
-        first: The first descriptor; behind the last one are the masks and the tables of entries.
+        start: The first descriptor; behind the last one are the masks and the tables of entries.
         words: All of both.
-        masks: By TLB, from ``first``: the mask of its index, in bytes; then its table of entries.
-        attributes: By TLB, from ``first``: its table of attributes.
+        masks: By TLB, from ``start``: the mask of its index, in bytes; then its table of entries.
+        attributes: By TLB, from ``start``: its table of attributes.
         entry_bytes: Of an entry.
         attribute_bytes: Of the attributes of an entry, or more.
         dirty: The word of which each bit says that a TLB may not be empty.
@@ -47,7 +48,7 @@ class TlbLayout:
         jump_words: How many.
     """
 
-    first: int
+    start: int
     words: int
     masks: Sequence[int]
     attributes: Sequence[int]
@@ -74,9 +75,7 @@ def tlb_layout(arch: str) -> TlbLayout:
     Raises:
         EngineError: It is not as it was; is this a new version of Unicorn?
     """
-    names = {field.name for field in fields(TlbLayout)}
-    found = learned(f"TLB of {arch}", lambda: _measure(arch), lambda fact: set(fact) == names)
-    return TlbLayout(**found)
+    return TlbLayout(**learned(f"TLB of {arch}", lambda: _measure(arch)))
 
 
 def _function(name: str, arch: str) -> Any:
@@ -91,15 +90,19 @@ def _measure(arch: str) -> dict[str, Any]:
     words = (ctypes.c_uint64 * ((engine.registers_address - cpu) // 8)).from_address(cpu)
     flush(cpu)
     kept = words[:]
+    init(cpu)  # a flush makes tables smaller that have not been used for 100 ms
+    before = words[:]
+    time.sleep(_TICK)
     init(cpu)
     made = words[:]
-    changed = [n for n, (one, two) in enumerate(zip(kept, made, strict=True)) if one != two]
+    changed = [n for n, (one, two) in enumerate(zip(before, made, strict=True)) if one != two]
     found = _describe(changed, made)
-    places = [found["first"] + n + 1 for n in found["masks"]]
-    places += [found["first"] + n for n in found["attributes"]]
+    places = [found["start"] + n + 1 for n in found["masks"]]
+    places += [found["start"] + n for n in found["attributes"]]
     usable = libc("malloc_usable_size", ctypes.c_size_t, ctypes.c_void_p)
     found["attribute_bytes"] = usable(made[places[-1]]) // _ENTRIES
     for place in places:
+        libc("free", None, ctypes.c_void_p)(before[place])
         libc("free", None, ctypes.c_void_p)(made[place])
     for number, word in enumerate(kept):
         words[number] = word
@@ -129,7 +132,7 @@ def _describe(changed: Sequence[int], made: Sequence[int]) -> dict[str, Any]:
     if not all(expected):
         raise _strange("the TLBs")
     return {
-        "first": start,
+        "start": start,
         "words": tables[-1] + 1 - start,
         "masks": [n - start for n in masks],
         "attributes": [n - start for n in attributes],
