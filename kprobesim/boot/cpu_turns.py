@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from kprobesim.boot.boot_schedule import BootSchedule, Tick
 from kprobesim.boot.exclusive import Exclusive
 from kprobesim.boot.hang import LastCalm
-from kprobesim.boot.policy import Policy, SwitchPoint, check_policy
+from kprobesim.boot.policy import (
+    MOST_BLOCKS,
+    Policy,
+    SwitchPoint,
+    check_policy,
+    named_policy,
+    shortened,
+)
 from kprobesim.boot.policy_text import policy_text
 from kprobesim.boot.recorded import Recorded
 from kprobesim.boot.round_robin import RoundRobin
@@ -263,29 +270,29 @@ class CpuTurns(Saved):
         return SwitchPoint(now, last, runnable, why)
 
     def _pick(self, point: SwitchPoint) -> tuple[int, int]:
-        policy, runnable = self._policy, point.runnable
+        policy, runnable, named = self._policy, point.runnable, named_policy(self._policy)
         try:
             picked = policy.pick(point)
         except Exception as error:
             raise UsageError(
-                f"the policy {policy!r} has raised {type(error).__name__}: {error}; the guest "
-                "stands between two turns, and goes on with another policy (k.policy = ...)"
+                f"{named} has raised {type(error).__name__}: {shortened(error)}; the guest stands "
+                "between two turns, and goes on with another policy (k.policy = ...)"
             ) from error
         try:
             number, blocks = picked
         except (TypeError, ValueError):
             raise UsageError(
-                f"the policy {policy!r} picks {picked!r}: give a CPU and for how many blocks"
+                f"{named} picks {shortened(repr(picked))}: give a CPU and for how many blocks"
             ) from None
-        if number not in runnable:
-            here = number in range(len(self.on))
+        if type(number) is not int or number not in runnable:
+            here = type(number) is int and 0 <= number < len(self.on)
             why = "idle" if here and self.on[number] else "off" if here else "not there"
             raise UsageError(
-                f"the policy {policy!r} lets CPU {number} run, which cannot: it is {why}; those "
-                f"that can are {runnable}"
+                f"{named} lets CPU {shortened(number)} run, which cannot: it is {why}; those that "
+                f"can are {shortened(runnable)}"
             )
-        if type(blocks) is not int or blocks < 1:
-            raise UsageError(f"the policy {policy!r} gives {blocks!r} blocks: give 1 or more")
+        if type(blocks) is not int or not 1 <= blocks <= MOST_BLOCKS:
+            raise UsageError(f"{named} gives {shortened(blocks)} blocks: give 1 to {MOST_BLOCKS}")
         self._starving.check(policy, point, number, self._trail.turns)
         self._trail.turned(point.time, number, blocks, self._board.machine.words[self._pc])
         return number, blocks

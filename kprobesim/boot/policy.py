@@ -10,14 +10,26 @@ from kprobesim.hexrepr import HexRepr
 from kprobesim.late_dataclasses import dataclass
 from kprobesim.sizes import MASK64
 
-__all__ = ["TURN", "Policy", "SwitchPoint", "Turns", "check_policy", "mixed"]
+__all__ = [
+    "MOST_BLOCKS",
+    "TURN",
+    "Policy",
+    "SwitchPoint",
+    "Turns",
+    "check_policy",
+    "mixed",
+    "named_policy",
+    "shortened",
+]
 
 TURN = 20_000
 """Blocks of one turn by default: 160 us of the guest's time.
 
 A switch between two programs costs as much as 8,000 blocks: addresses are translated anew.
 """
-_MOST_BLOCKS = 1 << 40
+MOST_BLOCKS = 1 << 40
+"""Of one turn."""
+_MOST_SHOWN = 200
 _WEYL, _FACTORS = 0x9E37_79B9_7F4A_7C15, (0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB)
 
 
@@ -78,7 +90,7 @@ class Turns(HexRepr):
                     raise UsageError(f"{name}={value!r}: give a tuple of names")
                 if any(set(one) & set(",|=: ") or not one for one in value):
                     raise UsageError(f"{name}={value!r}: these are no names of places")
-            elif type(value) is not int or not (name != "seed") <= value <= _MOST_BLOCKS:
+            elif type(value) is not int or not (name != "seed") <= value <= MOST_BLOCKS:
                 raise UsageError(f"{name} {value!r}: give a positive number")
 
     def parameters(self) -> Mapping[str, Any]:
@@ -94,16 +106,27 @@ class Turns(HexRepr):
         return f"{self.NAME}:{','.join(shown)}"
 
 
+def shortened(what: object) -> str:
+    """``what``, of somebody else's, as a text that leaves room for ours."""
+    text = str(what)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def named_policy(policy: object) -> str:
+    """``policy``, in an error."""
+    return f"the policy {shortened(repr(policy))}"
+
+
 def check_policy(policy: object) -> None:
     """Raise :class:`UsageError` for what is no policy."""
     if not callable(getattr(policy, "pick", None)):
         raise UsageError(
-            f"{policy!r} is no policy: give RoundRobin(), RandomTurns(), Priorities(), their text "
-            "(random:seed=5), or an object with blocks and pick(point)"
+            f"{shortened(repr(policy))} is no policy: give RoundRobin(), RandomTurns(), "
+            "Priorities(), their text (random:seed=5), or an object with blocks and pick(point)"
         )
     blocks = getattr(policy, "blocks", None)
     if type(blocks) is not int or blocks < 1:
-        raise UsageError(f"the policy {policy!r} has blocks {blocks!r}: give it 1 or more")
+        raise UsageError(f"{named_policy(policy)} has blocks {blocks!r}: give it 1 or more")
 
 
 def mixed(*numbers: int) -> int:

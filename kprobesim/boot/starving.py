@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kprobesim.boot.policy import Policy, SwitchPoint
+from kprobesim.boot.policy import Policy, SwitchPoint, named_policy
 from kprobesim.errors import UsageError
 
 __all__ = ["Starving"]
@@ -42,6 +42,6 @@ class Starving:
             elif now - since[0] > _NS or turns - since[1] > _TURNS:
                 waits[n] = None
                 raise UsageError(
-                    f"the policy {policy!r} lets CPU {n} starve: it could run and did not for "
+                    f"{named_policy(policy)} lets CPU {n} starve: it could run and did not for "
                     f"{turns - since[1]} turns, {(now - since[0]) / 1e9:.3f} s of the guest's time"
                 )
