@@ -61,17 +61,17 @@ class Exhaustive:
             prefixes = [job.slices for job in _one_by_one(team)]
             for left in range(self.preemptions, -1, -1):
                 longer: list[tuple[Slice, ...]] = []
-                for prefix, outcome in _followed(team, prefixes, extends=left > 0):
-                    key = tuple((one.cpu, one.steps, one.held, one.early) for one in outcome.slices)
-                    if key not in tried:
-                        tried.add(key)
-                        yield outcome
-                    if left:
-                        longer += _one_more(outcome, len(prefix))
-                        longer += one_later(outcome.slices, outcome.pending, len(prefix))
-                        longer += one_earlier(
-                            outcome.slices, outcome.stretches, outcome.early, len(prefix)
-                        )
+                while prefixes:
+                    orders: list[tuple[Slice, ...]] = []
+                    for prefix, outcome in _followed(team, prefixes, extends=left > 0):
+                        key = _key(outcome.slices)
+                        if key not in tried:
+                            tried.add(key)
+                            yield outcome
+                        orders += _other_orders(outcome, len(prefix))
+                        if left:
+                            longer += _with_one_more(outcome, len(prefix))
+                    prefixes = orders
                 prefixes = longer
 
     def _look_around(self, team: Team) -> None:
@@ -93,6 +93,29 @@ def _followed(
         jobs = [Follow(slices, extends) for slices in batch]
         yield from zip(batch, team.run(jobs), strict=True)
         at, size = at + size, min(2 * size, _LARGEST)
+
+
+def _key(slices: Sequence[Slice]) -> tuple[tuple[object, ...], ...]:
+    return tuple((one.cpu, one.steps, one.held, one.early) for one in slices)
+
+
+def _other_orders(outcome: Outcome, length: int) -> Iterator[tuple[Slice, ...]]:
+    """The beginnings of schedules in which another CPU goes on where one has made its calls."""
+    stretches = outcome.stretches
+    over = {piece.cpu: number for number, piece in enumerate(stretches) if piece.why == "over"}
+    for number in range(length - 1, len(stretches) - 1):
+        if stretches[number].why == "over":
+            following = stretches[number + 1].cpu
+            for cpu, end in over.items():
+                if end > number and cpu != following:
+                    yield (*outcome.slices[: number + 1], Slice(cpu))
+
+
+def _with_one_more(outcome: Outcome, length: int) -> Iterator[tuple[Slice, ...]]:
+    """The beginnings of schedules with one more that is special, behind ``length`` slices."""
+    yield from _one_more(outcome, length)
+    yield from one_later(outcome.slices, outcome.pending, length)
+    yield from one_earlier(outcome.slices, outcome.stretches, outcome.early, length)
 
 
 def _one_more(outcome: Outcome, length: int) -> Iterator[tuple[Slice, ...]]:

@@ -32,9 +32,11 @@ def one_later(
     for number in range(max(length - 2, 0), min(len(slices) - 1, len(pending))):
         piece = slices[number]
         if not piece.held:
+            behind = [each.cpu for each in slices[number + 1 :]]
+            following = dict.fromkeys([behind[0], *(cpu for cpu in behind if cpu != piece.cpu)])
             for held in pending[number].choices():
-                following = Slice(slices[number + 1].cpu)
-                yield (*slices[:number], replace(piece, held=held), following)
+                for cpu in following:
+                    yield (*slices[:number], replace(piece, held=held), Slice(cpu))
 
 
 def one_earlier(

@@ -12,6 +12,7 @@ import pytest
 
 from kprobesim import (
     CalledKernel,
+    ImageError,
     Kernel,
     Kprobe,
     KprobesimError,
@@ -89,6 +90,10 @@ def test_a_schedule_that_was_made_up(
         ({"a": FORK, "invariant": 7}, UsageError, "give a function, or a text"),
         ({"a": FORK, "data_races": "some"}, UsageError, "data_races='some'"),
         ({"a": []}, UsageError, "is no call"),
+        ({"a": FORK, "debug": 7}, UsageError, "debug is of type int: name a file"),
+        ({"a": FORK, "debug": "/no/such"}, ImageError, "cannot be read"),
+        ({"a": FORK, "invariant": "-" * 900 + "a"}, UsageError, "operations within each other"),
+        ({"a": FORK, "invariant": "+".join("a" * 900)}, UsageError, "within each other"),
     ],
 )
 def test_arguments_that_make_no_sense(
@@ -96,6 +101,29 @@ def test_arguments_that_make_no_sense(
 ) -> None:
     with unharmed(guest), pytest.raises(kind, match=problem):
         guest.race(**given)
+
+
+def test_a_cpu_may_have_any_name(guest: CalledKernel) -> None:
+    with unharmed(guest):
+        names: dict[str, Any] = {"self": GCD, "a b": GCD}
+        assert guest.race(**names, preemptions=0, invariant="self == 6").failures == []
+
+
+def test_memory_of_an_invariant_that_is_not_there(guest: CalledKernel) -> None:
+    with unharmed(guest):
+        failure = guest.race(a=GCD, invariant="a == 6 and u64(7) == 0").failure
+        assert failure is not None
+        assert "has no value: cannot read 8 bytes" in failure.message
+        failure = guest.race(a=GCD, invariant="a == 5 and u64(7) == 0").failure
+        assert failure is not None
+        assert "u64(7) = nothing (cannot read 8 bytes" in failure.message
+
+
+def test_a_window_is_at_a_place(guest: CalledKernel) -> None:
+    window: Any = guest.between
+    for place, problem in ((7, "7 is no place"), ("gcd+0x3f", "gcd"), ("", "place")):
+        with unharmed(guest), pytest.raises((UsageError, SymbolError), match=problem):
+            window(place, run=GCD)
 
 
 def test_what_an_invariant_raises_comes_out(guest: CalledKernel) -> None:

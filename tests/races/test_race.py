@@ -60,6 +60,14 @@ def test_exhaustive_search_tries_as_many_schedules_as_there_are(guest: CalledKer
         assert found.schedules == (2, 2 + p + q, 2 + p + q + 2 * p * q)[preemptions]
 
 
+@pytest.mark.parametrize(("cpus", "orders"), [(1, 1), (3, 6), (4, 24)])
+def test_whoever_comes_next_is_tried_without_a_preemption(
+    guest: CalledKernel, cpus: int, orders: int
+) -> None:
+    programs: dict[str, Any] = {f"cpu{n}": call("gcd", 12, 18) for n in range(cpus)}
+    assert guest.race(preemptions=0, **programs).schedules == orders
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [

@@ -53,7 +53,6 @@ ARM64_TESTS = {
     "WRC": ("x=1", "x ~y=1", "y @x"),
     "WRC without an address": ("x=1", "x ~y=1", "y x"),
     "ISA2": ("x=1 wmb y=1", "y ~z=1", "z @x"),
-    "IRIW": ("x=1", "y=1", "x y", "y x"),
     "IRIW with barriers": ("x=1", "y=1", "x rmb y", "y rmb x"),
 }
 

@@ -129,11 +129,11 @@ def _blocks(texts: list[str], plan: Mapping[str, object]) -> dict[str, int]:
     blocks: dict[str, int] = {}
     for text in texts:
         name, _, size = text.partition("=")
-        if not (name.isidentifier() and size.isascii() and size.isdigit()) or not int(size[:9]):
+        if not (name.isidentifier() and size.isascii() and size.isdigit()) or not int(size[:18]):
             raise UsageError(f"--block {text}: write a name and a number of bytes, as in m=64")
         if name in plan or name in blocks:
             raise UsageError(f"--block {text}: {name} is the name of something else already")
-        blocks[name] = int(size[:9])
+        blocks[name] = int(size[:18])
     return blocks
 
 
