@@ -19,9 +19,9 @@ COUNTED_AT_MOST = 1.3
 _LIMIT_S = 300
 
 
-def boot_kernel(path: Path) -> BootedKernel:
+def boot_kernel(path: Path, cpus: int = 1) -> BootedKernel:
     """``path``, booted to the start of user space."""
-    kernel = Kernel.boot(path)
+    kernel = Kernel.boot(path, cpus=cpus)
     kernel.run(USER_SPACE, timeout=_LIMIT_S)
     return kernel
 

@@ -8,18 +8,22 @@ from pathlib import Path
 from kprobesim.arch.architecture import halves
 from kprobesim.bench.boots import USER_SPACE
 from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
+from kprobesim.boot.round_robin import RoundRobin
 from kprobesim.kernel.base import Kernel
+from kprobesim.kernel.booted import BootedKernel
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.control_words import control_words
 from kprobesim.sizes import PAGE
 
-__all__ = ["CPUS", "cpus_contest", "switch_contest"]
+__all__ = ["CPUS", "cpus_contest", "switch_contest", "turn_contest"]
 
 CPUS = (1, 2, 4, 8)
 TWO_AT_MOST = 1.5
 SWITCH_US_AT_MOST = 3.0
 _LIMIT_S = 300
 _SWITCHES = 20_000
+_BLOCKS = 1, 100
+_TURNS_S = 0.001
 _ROOTS = halves(x86_64="cr3", arm64="ttbr0")
 
 
@@ -83,4 +87,32 @@ def switch_contest(system: System) -> Contest:
             contender("same", "to the same page tables", 0),
             contender("other", "to others: the cache of jumps is dropped", PAGE),
         ],
+    )
+
+
+def turn_contest(guest: BootedKernel) -> Contest:
+    """Turns of a booted ``guest`` of two CPUs, which runs its first program."""
+    turns = guest.board.turns
+    assert turns is not None
+    state = guest.fork_state()
+
+    def contender(blocks: int) -> Contender:
+        def run() -> float:
+            guest.restore_state(state)
+            guest.policy = RoundRobin(blocks)
+            before = turns.switches
+            taken = seconds(lambda: guest.run(seconds=_TURNS_S))
+            return taken / max(turns.switches - before, 1) * 1e6
+
+        return Contender(str(blocks), f"turns of {blocks} blocks", run)
+
+    return Contest(
+        guest.arch,
+        "turns",
+        "a turn of a booted guest's CPU",
+        "us",
+        f"{_TURNS_S * 1e3:g} ms of the guest's time; all that takes, by how often another CPU came",
+        [contender(blocks) for blocks in _BLOCKS],
+        close=lambda: setattr(guest, "policy", RoundRobin()),
+        most_rounds=3,
     )

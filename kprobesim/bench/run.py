@@ -9,7 +9,7 @@ from pathlib import Path
 from kprobesim.bench.boots import boot_contest, boot_kernel
 from kprobesim.bench.calls import call_contest
 from kprobesim.bench.contest import Contest
-from kprobesim.bench.cpus import cpus_contest, switch_contest
+from kprobesim.bench.cpus import cpus_contest, switch_contest, turn_contest
 from kprobesim.bench.crowd import crowd_contests
 from kprobesim.bench.handlers import handler_contest
 from kprobesim.bench.hits import hit_contest
@@ -17,7 +17,7 @@ from kprobesim.bench.kernels import cached_kernel
 from kprobesim.bench.loop import Loop
 from kprobesim.bench.plain import Plain
 from kprobesim.bench.programs import program_contest
-from kprobesim.bench.races import race_contest
+from kprobesim.bench.races import booted_race_contest, race_contest
 from kprobesim.bench.report import Report
 from kprobesim.bench.scale import scale_contests
 from kprobesim.bench.sizes import Sizes
@@ -114,6 +114,13 @@ def _hold(
         report.notes.append(f"{arch}: nothing is measured in a booted guest without a real kernel")
     else:
         hold([boot_contest(path, arch, sizes), cpus_contest(path, arch)])
+        progress(f"{arch}: booting two CPUs")
+        guest_of_two = boot_kernel(path, cpus=2)
+        hold([turn_contest(guest_of_two)])
+        if "sha256" in guest_of_two.symbols:
+            hold([booted_race_contest(guest_of_two, sizes)])
+        else:
+            report.notes.append(f"{arch}: no races in a booted guest: the kernel has no sha256()")
 
 
 def _guests(path: Path, *, booted: bool) -> Iterator[Callable[[], Loop]]:

@@ -21,5 +21,5 @@ class Sizes:
     crowd: tuple[int, ...] = (8, 100, 10_000, 100_000)
     python_calls: int = 20_000
     boot_counted: int = 10_000
-    race_runs: int = 200
+    race_runs: int = 400
     race_preemptions: int = 1

@@ -211,9 +211,11 @@ class Board(Computer):
                 continue
             looks_at = clock.now() // _LOOK_NS * _LOOK_NS + _LOOK_NS
             turn_ends = None if turns is None else turns.ends
-            due = [looks_at]
-            due += [when for when in (self.next_event(), ends_at, turn_ends) if when is not None]
-            ended = self._execute(clock.limit_until(min(due), _SLICE))
+            due = looks_at
+            for when in (self.next_event(), ends_at, turn_ends):
+                if when is not None and when < due:
+                    due = when
+            ended = self._execute(clock.limit_until(due, _SLICE))
             if ended is not None:
                 return ended
             # The host may have cut the run anywhere: who looks, looks at times of the guest's.

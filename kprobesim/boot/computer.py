@@ -31,6 +31,7 @@ from kprobesim.machine.cpu_state import parse_cpu, save_cpu
 from kprobesim.machine.guest_ram import GuestRam, make_ram
 from kprobesim.machine.system import System
 from kprobesim.machine.unicorn.engine import Engine
+from kprobesim.machine.unicorn.exclusive_monitor import monitor_word
 from kprobesim.sizes import PAGE
 
 __all__ = ["MOST_CPUS", "MOST_PHYSICAL", "Computer"]
@@ -243,10 +244,9 @@ class Computer(ABC):
                 each()
             machine = self.machine
             running = machine.vcpu.number
-            for number, each in enumerate(registers):
+            for number in sorted(range(len(registers)), key=running.__eq__):  # that one last
                 machine.switch_to(number)
-                each()
-            machine.switch_to(running)
+                registers[number]()
             self.loaded()
 
         return put
@@ -257,13 +257,15 @@ class Computer(ABC):
 
     def _save_cpus(self) -> list[dict[str, Any]]:
         machine = self.machine
-        running = machine.vcpu.number
-        saved = []
-        for vcpu in machine.vcpus:
-            machine.switch_to(vcpu.number)
-            saved.append(save_cpu(machine.engine))
+        running, saved = machine.vcpu.number, dict[int, dict[str, Any]]()
+        monitor = monitor_word(machine.engine)
+        kept = monitor.value
+        for number in sorted(range(len(machine.vcpus)), key=running.__ne__):  # that one first
+            machine.switch_to(number)
+            saved[number] = save_cpu(machine.engine)
         machine.switch_to(running)
-        return saved
+        monitor.value = kept  # nobody else has run
+        return [saved[number] for number in range(len(saved))]
 
     def check_stopped(self) -> None:
         """Raise :class:`UsageError` while the guest runs."""

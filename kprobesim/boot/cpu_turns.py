@@ -19,6 +19,7 @@ from kprobesim.boot.recorded import Recorded
 from kprobesim.boot.round_robin import RoundRobin
 from kprobesim.boot.run_origin import RunOrigin
 from kprobesim.boot.spinning import Spinning
+from kprobesim.boot.starving import Starving
 from kprobesim.boot.state import (
     Below,
     Flag,
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CpuTurns"]
 
-_STARVED_NS, _STARVED_TURNS = 5 * 10**9, 100_000
-
 
 class CpuTurns(Saved):
     """Those of one board of several CPUs.
@@ -65,7 +64,7 @@ class CpuTurns(Saved):
         self.calm = [LastCalm() for _ in range(board.cpus)]
         self._policy: Policy = RoundRobin()
         self.only: int | None = None
-        self._waits: list[tuple[int, int] | None] = [None] * board.cpus  # since when, for its turn
+        self._starving = Starving(board.cpus)
         self._at_place = False
         self._origin = RunOrigin(board)
         self._trail = Trail(0, policy_text(self._policy))
@@ -135,7 +134,7 @@ class CpuTurns(Saved):
         self._spins.take()  # of the guest that was
         self._at_place = False
         self._trail = Trail(self._origin.begin_anew(), policy_text(self._policy))
-        self._waits = [None] * len(self.on)
+        self._starving.forget()
 
     def note_origin(self) -> None:
         """The guest is about to run: if for the first time, what it is then is kept."""
@@ -213,7 +212,10 @@ class CpuTurns(Saved):
         """
         self._note_spin()
         board = self._board
-        runnable = [n for n in range(len(self.on)) if self.is_runnable(n)]
+        waiting, wants = self.waiting, board.wants
+        runnable = [n for n, on in enumerate(self.on) if on and (not waiting[n] or wants(n))]
+        if self.only is not None:
+            runnable = [n for n in runnable if n == self.only]
         if not runnable:
             return False
         last, now = self.running, board.clock.now()
@@ -286,7 +288,7 @@ class CpuTurns(Saved):
             )
         if type(blocks) is not int or blocks < 1:
             raise UsageError(f"the policy {policy!r} gives {blocks!r} blocks: give 1 or more")
-        self._check_starving(point, number)
+        self._starving.check(policy, point, number, self._trail.turns)
         self._trail.turned(point.time, number, blocks, self._board.machine.words[self._pc])
         return number, blocks
 
@@ -294,21 +296,6 @@ class CpuTurns(Saved):
         """For how long the CPU goes on beside which another one wakes."""
         check_policy(self._policy)
         return self._policy.blocks
-
-    def _check_starving(self, point: SwitchPoint, number: int) -> None:
-        waits, now, turns = self._waits, point.time, self._trail.turns
-        for n, since in enumerate(waits):
-            if n == number or n not in point.runnable:
-                waits[n] = None
-            elif since is None:
-                waits[n] = now, turns
-            elif now - since[0] > _STARVED_NS or turns - since[1] > _STARVED_TURNS:
-                waits[n] = None
-                raise UsageError(
-                    f"the policy {self._policy!r} lets CPU {n} starve: it could run and did not "
-                    f"for {turns - since[1]} turns, {(now - since[0]) / 1e9:.3f} s of the guest's "
-                    "time"
-                )
 
     def awake(self) -> None:
         """The CPU that runs waits no more: somebody gave it registers with something to do."""

@@ -12,6 +12,7 @@ from kprobesim.sizes import MASK64
 
 __all__ = ["BootedPlaces"]
 
+_LARGEST = 1 << 20  # bytes of a variable
 _AREA = ("__per_cpu_start", "__per_cpu_end")
 
 
@@ -75,7 +76,10 @@ class BootedPlaces:
                     if found is None
                     else f"{found} of CPU {number}"
                 )
-        return str(symbols.at(address) or hex(address))
+        found = symbols.at(address)
+        if found is None or found.offset > _LARGEST:  # of kernels whose data have no symbols
+            return hex(address)
+        return str(found)
 
     def physical_name(self, physical: int) -> str:
         """The name of what is at a physical address."""

@@ -95,6 +95,7 @@ class BootedRaces(Races):
             engine = board.machine.engine
             engine.count_instructions()
             stack.callback(engine.count_blocks)
+            stack.callback(kernel.restore_state, state)  # to give back what the calls were lent
             actors = BootedActors(kernel, self._standing, lanes, callers)
             sleep = TaskSleep(kernel.image, board.machine.memory)
             patience = Patience(lanes, callers, actors, sleep, board.machine.symbolize)

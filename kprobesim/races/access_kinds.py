@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from kprobesim.arch.architecture import ARM64, halves
@@ -104,9 +105,8 @@ class AccessKinds:
         self.weak = arch == ARM64.name
         self.code = Code(arch, read)
         self._kind = _KIND[arch]
-        self._read, self._function_at = read, function_at
+        self._read, self._function_at = read, cache(function_at)
         self._known: dict[int, int] = {}
-        self._names: dict[int, str] = {}
         self._updates: dict[tuple[int, int], Update] = {}
 
     def at(self, pc: int) -> int:
@@ -127,11 +127,7 @@ class AccessKinds:
 
     def are_in_one_function(self, one: int, other: int) -> bool:
         """Whether the instructions at two addresses are of the same function."""
-        names = self._names
-        for pc in one, other:
-            if pc not in names:
-                names[pc] = self._function_at(pc)
-        return names[one] == names[other]
+        return one == other or self._function_at(one) == self._function_at(other)
 
     def update(self, load: int, store: int) -> Update:
         """Whether what is stored at ``store`` is made of what was loaded at ``load``, just before.

@@ -122,8 +122,8 @@ class RunLog:
 
     def checksum(self) -> int:
         """Of all accesses and whose they are, wherever the host has cut a run in two."""
-        words = array("q", self.records)  # an interrupt's frame comes before the first step: -1
-        words[:: RECORD // 8] = array("q", self.steps)
+        words = array("q", self.records)
+        words[:: RECORD // 8] = array("q", self.steps)  # -1: what came before all instructions
         whose = [next(parts)[::2] for _, parts in groupby(self.parts, key=itemgetter(0))]
         return zlib.crc32(repr(whose).encode(), zlib.crc32(words))
 

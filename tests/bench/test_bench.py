@@ -13,13 +13,14 @@ from kprobesim import CalledKernel, EngineError, Kernel, UsageError
 from kprobesim.arch.architecture import ARCHITECTURES
 from kprobesim.bench.boots import boot_contest
 from kprobesim.bench.contest import Contender, Contest, Target, check
-from kprobesim.bench.cpus import cpus_contest, switch_contest
+from kprobesim.bench.cpus import cpus_contest, switch_contest, turn_contest
 from kprobesim.bench.handlers import handler_contest
 from kprobesim.bench.hits import FUNCTION, hit_contest
 from kprobesim.bench.loop import Loop
 from kprobesim.bench.page import page
 from kprobesim.bench.plain import Plain
 from kprobesim.bench.programs import program_contest
+from kprobesim.bench.races import booted_race_contest
 from kprobesim.bench.report import Report
 from kprobesim.bench.run import run_benchmark
 from kprobesim.bench.sizes import Sizes
@@ -108,6 +109,13 @@ def test_switches_and_boots_on_several_cpus(real_arm64_image: Path) -> None:
     assert [contender.run() > 0 for contender in contest.contenders] == [True, True]
     contest = cpus_contest(real_arm64_image, "arm64", (2,))
     assert contest["2"].run() > 0
+
+
+def test_turns_and_races_of_a_booted_guest(real_arm64_image: Path, boots: Boots) -> None:
+    guest = boots.shell(real_arm64_image, 2).kernel
+    guest.console.send("echo $((1 + 1))\n")
+    for contest in (turn_contest(guest), booted_race_contest(guest, TINY)):
+        assert [contender.run() > 0 for contender in contest.contenders] == [True, True]
 
 
 def test_what_stands_in_for_a_kernel_is_said(report: Report) -> None:

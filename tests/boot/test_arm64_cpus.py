@@ -138,6 +138,20 @@ def test_an_exclusive_store_fails_where_another_cpu_has_run(switched: bool) -> N
     assert words[2] == switched
 
 
+def test_a_state_that_is_saved_in_between_makes_no_exclusive_store_fail() -> None:
+    ldxr, branch, stxr = 0xC85F7C20, 0x14000001, 0xC8027C23  # x0 and w2, x3 at [x1]; b . + 4
+    b = several([*mov(1, KERNEL + 0x1000), ldxr, branch, stxr, WFI, LOOP], [])
+    b.machine.engine.run(b.machine.words[b.machine.engine.layout.pc], 2)  # blocks
+    state, ram = b.save_state(), bytes(b.ram)
+    other = Arm64Board.empty(b.image, 16 << 20, cpus=2)
+    other.ram[:] = ram
+    other.load_state(state)
+    for board in (b, other):
+        words = board.machine.words
+        board.machine.engine.run(words[board.machine.engine.layout.pc], 1)
+        assert words[2] == 0
+
+
 def test_exclusive_stores_succeed_some_time_where_turns_are_of_one_block() -> None:
     """Both CPUs count up one word, with a branch between LDXR and STXR."""
     count, place = 50, KERNEL + 0x1000

@@ -121,7 +121,7 @@ def test_a_run_that_leaves_its_schedule_is_told(kernel: BootedKernel) -> None:
 def test_a_bad_policy_is_told_and_the_guest_goes_on(
     kernel: BootedKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kprobesim.boot.cpu_turns._STARVED_TURNS", 100)
+    monkeypatch.setattr("kprobesim.boot.starving._TURNS", 100)
     bad: list[tuple[Callable[[SwitchPoint], Any], str]] = [
         (lambda point: 1 // 0, "has raised ZeroDivisionError"),
         (lambda point: (7, 100), "lets CPU 7 run, which cannot: it is not there"),

@@ -156,6 +156,35 @@ def test_both_accesses_are_told_with_the_locks_held(kernel: BootedKernel, tmp_pa
     assert (tmp_path / "run.perfetto-trace").stat().st_size
 
 
+def test_who_else_acts_is_told_from_the_calls(kernel: BootedKernel) -> None:
+    jiffies = kernel.image.exported("jiffies")
+    assert jiffies is not None
+
+    def program() -> list[PlannedCall]:
+        return [call("memcpy", kernel.alloc(8), jiffies, 8), call("msleep", 4)] * 3
+
+    failure = kernel.race(a=program(), b=program(), explore=random_(runs=4)).failure
+    assert failure is not None and failure.kind == "data race"
+    assert " by an interrupt" in failure.message
+    (tick,) = [each for each in failure.standings if each.by.startswith("an interrupt")]
+    (copy,) = [each for each in failure.standings if not each.by]
+    assert tick.place.startswith("tick_") and copy.cpu == 1 - tick.cpu
+    with kernel.machine.turn:
+        trials, ending = kernel.open_race({"a": call("msleep", 5)}, data_races=False)
+        with ending:
+            trial = trials.follow(())
+            who = trials.lanes.actors.of_log(trial.log)
+            names = {who(number, each.cpu) for number, each in enumerate(trial.log)}
+    assert {"", "swapper/0-0", "an interrupt in swapper/0-0"} <= names
+
+
+def test_a_guest_that_has_died_is_put_back(kernel: BootedKernel) -> None:
+    how: dict[str, Any] = {"explore": random_(runs=1), "data_races": False, "report": False}
+    failure = kernel.race(a=call("panic", "oh no"), b=call("int_sqrt", 4), **how).failure
+    assert failure is not None and "kernel panic: oh no" in failure.message
+    assert kernel.call("int_sqrt", 81) == 9
+
+
 def test_stores_are_seen_late(kernel: BootedKernel) -> None:
     x, y, seen = (kernel.alloc(16) for _ in range(3))
 

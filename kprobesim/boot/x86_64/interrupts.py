@@ -77,10 +77,12 @@ class Interrupts(Saved):
 
     def next_event(self) -> int | None:
         """When the next timer interrupts, in nanoseconds; ``None``: none is running."""
-        events = [lapic.timer.due for lapic in self.lapics]
-        if not self._tick_waits():
-            events.append(self._pit.next_edge)
-        return min((event for event in events if event is not None), default=None)
+        first = None if self._tick_waits() else self._pit.next_edge
+        for lapic in self.lapics:
+            due = lapic.timer.due
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     # -- what goes out -----------------------------------------------------------------------------
 
