@@ -21,6 +21,7 @@ from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
 from kprobesim.races.shared import SharedPlaces
 from kprobesim.races.value_flows import ValueFlows
+from kprobesim.schedule_text import text_of
 
 __all__ = ["Judge", "Trial", "Trials"]
 
@@ -158,7 +159,7 @@ class Trials:
                 "a schedule that was run twice came out in two ways, with others of "
                 f"{', '.join(others)}: this is a fault of kprobesim, or handlers of yours did "
                 f"something else the second time; please report it with the schedule "
-                f"{trial.schedule}"
+                f"{text_of(trial.schedule)}"
             )
 
     def _knew_too_little(self, trial: Trial) -> bool:
