@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from kprobesim.errors import ScheduleError
 
-__all__ = ["CUT", "MOST_TEXT", "Numbers", "pack", "unpack", "varints"]
+__all__ = ["CUT", "MOST_TEXT", "Numbers", "pack", "text_of", "unpack", "varints"]
 
 MOST_TEXT = 1 << 10
 """Characters of a schedule's text: longer ones are refused."""
@@ -18,8 +18,16 @@ _MOST_BYTES = 1 << 16
 _MOST_SHIFT = 63
 
 
+def text_of(schedule: object) -> str:
+    """The text of a schedule, for messages: or "none", and why."""
+    try:
+        return str(schedule)
+    except ScheduleError as error:
+        return f"none: {error}"
+
+
 def pack(prefix: str, data: bytes) -> str:
-    """``data`` as a text that begins with ``prefix``."""
+    """``data`` as a text that begins with ``prefix``; it may be too long to be read again."""
     packed = zlib.compress(data, 9)
     sealed = packed + zlib.crc32(packed).to_bytes(4, "little")
     return prefix + base64.urlsafe_b64encode(sealed).decode().rstrip("=")

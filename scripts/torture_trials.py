@@ -152,8 +152,6 @@ LIBRARY = (
     checks("test_memcat_p", r"test passed"),
     brief("test_meminit", r"all \d+ tests passed!", "kmem_cache_destroy"),  # it stays for ever
     checks("test_min_heap", r"test passed"),
-    checks("test_xarray", r"XArray: (\d+) of \1 tests passed", "xas_store"),
-    checks("test_maple_tree", r"maple_tree: (\d+) of \1 tests passed", "mas_store"),
     checks(
         "test_rhashtable",
         r"Started \d+ threads, 0 failed, rhltable test returns 0",
@@ -186,6 +184,8 @@ DISTRIBUTED = (
     Trial("test_user_copy", "", r"tests passed", ("vm_munmap",), once=True),
 )
 LONG = (
+    checks("test_xarray", r"XArray: (\d+) of \1 tests passed", "xas_store"),
+    checks("test_maple_tree", r"maple_tree: (\d+) of \1 tests passed", "mas_store"),
     Trial(
         "test_bpf",
         "test_suite=test_bpf",

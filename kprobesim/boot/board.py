@@ -396,4 +396,4 @@ class Board(Computer):
             self.clock.stop_run()
 
 
-signals.boundaries.add(Board._execute.__code__)
+signals.boundaries |= {Board._execute.__code__, Board._run_until.__code__}

@@ -93,16 +93,24 @@ class BootSchedule:
 
     def __str__(self) -> str:
         """The text; raises :class:`ScheduleError` if there is no short one."""
-        if any(len(part.choices) >= MOST_CHOICES for part in self.parts):
-            raise ScheduleError("a policy of your own made too many choices to write them down")
+        self.check_whole()
         data = self.what.to_bytes(4, "little") + self.origin.to_bytes(4, "little")
         text = pack(_PREFIX, data + bytes(varints(self._numbers())))
         if len(text) > MOST_TEXT:
             raise ScheduleError(
                 f"the schedule's text has {len(text)} characters, more than {MOST_TEXT}: a policy "
-                "of your own made too many choices; those of kprobesim need a few letters each"
+                "of your own made too many choices; those of kprobesim need a few letters each. "
+                "Give k.run(schedule=) k.schedule itself, which pickle keeps"
             )
         return text
+
+    def check_whole(self) -> None:
+        """Raise :class:`ScheduleError` if there were too many choices to keep them."""
+        if any(len(part.choices) >= MOST_CHOICES for part in self.parts):
+            raise ScheduleError(
+                f"a policy of your own made more than {MOST_CHOICES} choices, too many to write "
+                "them down: let it have a seed, or follow a state that is nearer to the failure"
+            )
 
     def _numbers(self) -> Iterator[int]:
         yield from (self.cpus, 0 if self.began is None else self.began + 1, len(self.parts))
@@ -123,8 +131,11 @@ class BootSchedule:
             turns = number
 
     @classmethod
-    def parse(cls, text: str) -> BootSchedule:
-        """The schedule that ``text`` stands for; raises :class:`ScheduleError`."""
+    def parse(cls, text: str | BootSchedule) -> BootSchedule:
+        """The schedule that ``text`` stands for, if it is none; raises :class:`ScheduleError`."""
+        if isinstance(text, BootSchedule):
+            text.check_whole()
+            return text
         data = unpack(_PREFIX, text, _OTHERS)
         try:
             return cls._parse(Numbers(data))

@@ -34,9 +34,10 @@ from kprobesim.boot.state import (
     save_fields,
 )
 from kprobesim.boot.trail import Trail
-from kprobesim.errors import ScheduleError, UsageError
+from kprobesim.errors import UsageError
 from kprobesim.machine.stopwatch import BLOCK_NS
 from kprobesim.machine.unicorn.spins import watch_spins
+from kprobesim.schedule_text import text_of
 
 if TYPE_CHECKING:
     from kprobesim.boot.board import Board
@@ -146,10 +147,7 @@ class CpuTurns(Saved):
 
     def schedule_text(self) -> str:
         """The same as a text, or why there is none."""
-        try:
-            return str(self.schedule())
-        except ScheduleError as error:
-            return f"none: {error}"
+        return text_of(self.schedule())
 
     def follow(self, schedule: BootSchedule) -> None:
         """Let the CPUs run as they did then.

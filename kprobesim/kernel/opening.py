@@ -20,6 +20,7 @@ from kprobesim.kernel.probing import as_kprobes
 from kprobesim.snapshot.container import is_snapshot
 
 if TYPE_CHECKING:
+    from kprobesim.boot.boot_schedule import BootSchedule
     from kprobesim.boot.policy import Policy
     from kprobesim.kernel.booted import BootedKernel
     from kprobesim.kernel.called import CalledKernel
@@ -118,7 +119,7 @@ class Opening:
         clock: str = "virtual",
         cpus: int = 1,
         policy: Policy | str | None = None,
-        schedule: str | None = None,
+        schedule: str | BootSchedule | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> BootedKernel:
         """Switch a board on with the unmodified kernel in its memory; nothing has run yet.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kprobesim.races.exploring import Explore
     from kprobesim.races.invariant import Invariant
     from kprobesim.races.planned import PlannedCall
+    from kprobesim.races.schedule import Schedule
     from kprobesim.races.team import Crew
     from kprobesim.races.trials import Trials
 
@@ -56,7 +57,7 @@ class Racing(ABC):
         *,
         explore: str | Explore = "exhaustive",
         preemptions: int = 2,
-        schedule: str | None = None,
+        schedule: str | Schedule | None = None,
         invariant: Callable[[dict[str, Any]], object] | str | Invariant | None = None,
         data_races: bool | str = True,
         report: bool = True,
@@ -77,7 +78,7 @@ class Racing(ABC):
             explore: "exhaustive" (all schedules with at most ``preemptions`` preemptions),
                 ``pct(depth, runs, seed)`` or ``random_(runs, seed)``.
             preemptions: How often a CPU is stopped at most that could go on.
-            schedule: Run this one only: the text of a failure's schedule.
+            schedule: Run this one only: a failure's, or its text.
             invariant: Called after each run with the results by name (a number, or a list where a
                 CPU makes several calls); false, a text, or an AssertionError is a failure. Or a
                 text with names, numbers and memory that must hold: "a != b and u32(count) == 2".

@@ -52,7 +52,7 @@ class Running:
         *,
         timeout: float | None = 60.0,
         seconds: float | None = None,
-        schedule: str | None = None,
+        schedule: str | BootSchedule | None = None,
     ) -> StopReason:
         """Let the guest run on.
 
@@ -178,7 +178,7 @@ class Running:
             raise UsageError("this kernel has one CPU, which always runs: boot it with cpus=2")
         return turns
 
-    def follow_schedule(self, schedule: str) -> None:
+    def follow_schedule(self, schedule: str | BootSchedule) -> None:
         """As :meth:`run` with ``schedule``, for runs that come."""
         from kprobesim.boot.boot_schedule import BootSchedule
         from kprobesim.kernel.interrupt_at import InterruptAt

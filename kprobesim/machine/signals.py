@@ -54,7 +54,8 @@ class Signals:
         self.can_kick = False
         """Whether :meth:`kick` works; otherwise a probe's handler is not let finish."""
         self.boundaries: set[CodeType] = set()
-        """The functions that run the emulator: a frame beyond them is no handler's."""
+        """The functions that run the emulator, or ask others between two runs: a frame beyond them
+        is no handler's."""
         self._handlers: dict[int, _Handler] = {}
         self.stale = True
         """Whether the handlers of all signals are to be looked up when the next turn begins."""
@@ -193,17 +194,20 @@ class Signals:
             turn.check_time()
 
     def _in_a_handler(self, turn: Any, frame: FrameType | None) -> bool:
-        """Whether code that is not ours runs in a callback, and nothing of ours within it."""
+        """Whether code that is not ours runs in a callback, and nothing of ours within it.
+
+        Whoever has called us is not meant: a kick may come late, when the run has just ended.
+        """
         if turn.count != turn.level:
             return False
+        others = False
         while frame is not None and frame.f_code not in self.boundaries:
             name, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
-            stdlib, *others = _libraries()
+            stdlib, *libraries = _libraries()
             known = name.partition(".")[0] == _OURS or file.startswith((stdlib, "<frozen"))
-            if not known or file.startswith((*others,)):
-                return True
+            others |= not known or file.startswith((*libraries,))
             frame = frame.f_back
-        return False
+        return others and frame is not None
 
 
 @cache

@@ -103,7 +103,7 @@ class DataRaces:
                 return None
             return None if _alike(conflict) in found else conflict
 
-        search = self._search.conflicts(log, orders, every=self._every, wanted=wanted)
+        search = self._search.conflicts(log, orders, every=self._every, wanted=wanted, told=found)
         for conflict in search:
             what, one, two = key = _alike(conflict)
             alike = f"{what} {one:x} {two:x}"

@@ -15,6 +15,7 @@ from kprobesim.races.run import Run
 from kprobesim.races.schedule import Schedule
 from kprobesim.races.standing import Standing
 from kprobesim.races.timeline import Timeline
+from kprobesim.schedule_text import text_of
 
 __all__ = ["Callers", "Failure", "failure_of_run"]
 
@@ -74,7 +75,9 @@ class Failure(HexRepr):
             lines += [f"  {line}" for line in self.trace]
         lines += [f"  {line}" for each in self.standings for line in each.lines()]
         lines += [f"  seen late: {each}" for each in self.late]
-        lines.append(f"schedule: {self.schedule}  ({self.schedule.describe() or 'one by one'})")
+        lines.append(
+            f"schedule: {text_of(self.schedule)}  ({self.schedule.describe() or 'one by one'})"
+        )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -83,7 +86,7 @@ class Failure(HexRepr):
             ("callers", "" if self.standings else "\n".join(self.trace)),
             ("seen late", "\n".join(self.late)),
             ("what ran", "\n".join(self.schedule.words())),
-            ("schedule", str(self.schedule)),
+            ("schedule", text_of(self.schedule)),
         ]
         text = f"{self.kind}: {self.message}"
         if not self.standings:
@@ -98,7 +101,7 @@ class Failure(HexRepr):
         return {
             "kind": self.kind,
             "message": self.message,
-            "schedule": str(self.schedule),
+            "schedule": text_of(self.schedule),
             "slices": [[piece.cpu, piece.steps] for piece in self.schedule.slices],
             "cpu": self.cpu,
             "trace": list(self.trace),

@@ -10,7 +10,7 @@ number of its newest access in the run's log.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
@@ -82,6 +82,7 @@ class HappensBefore:
         *,
         every: bool = False,
         wanted: Callable[[Conflict], Conflict | None] = lambda conflict: conflict,
+        told: Container[tuple[str, int, int]] = (),
     ) -> Iterator[Conflict]:
         """The conflicts of a run, as they come.
 
@@ -90,9 +91,10 @@ class HappensBefore:
             orders: What else orders.
             every: Also those of two accesses that may both be marked.
             wanted: Asked for each that may be one: what to tell in its place; ``None``: nothing.
+            told: Need not be told again: :attr:`Conflict.what`, and the lower and the higher pc.
         """
         sequences: Sequences | None = None
-        for each in _Run(self._kinds, self._cpus, every).look(log, orders):
+        for each in _Run(self._kinds, self._cpus, every, told).look(log, orders):
             conflict = wanted(each)
             if conflict is not None:
                 if sequences is None:
@@ -104,8 +106,10 @@ class HappensBefore:
 class _Run:
     """One run."""
 
-    def __init__(self, kinds: AccessKinds, cpus: int, every: bool) -> None:
-        self._kinds, self._every = kinds, every
+    def __init__(
+        self, kinds: AccessKinds, cpus: int, every: bool, told: Container[tuple[str, int, int]]
+    ) -> None:
+        self._kinds, self._every, self._told = kinds, every, told
         # Of each CPU, what of each other one's comes before: all accesses, as far as loads show it;
         # behind them, where stores may be seen in another order, its stores, as barriers say.
         width = 2 * cpus if kinds.weak else cpus
@@ -212,10 +216,18 @@ class _Run:
                 and mask & other_mask
             ):
                 what, leads = _judge(other, seen), tuple[int, ...]()
+                if not what or self._is_told(what, other.pc, seen.pc):
+                    continue
                 if what == "unordered" and other.number <= known[cpu]:
                     what, leads = self._flagged(other, seen)
-                if what and (what != "unordered" or self._every or leads):
+                if what != "unordered" or self._every or leads:
                     self._found.append(Conflict(other, seen, what, leads=leads))
+
+    def _is_told(self, what: str, one: int, two: int) -> bool:
+        """Whether nothing new would come of such a conflict."""
+        if what == "unordered" and not self._every:
+            what = "early"  # if it is told at all
+        return ((what, one, two) if one < two else (what, two, one)) in self._told
 
     def _flagged(self, store: Seen, seen: Seen) -> tuple[str, tuple[int, ...]]:
         """How the second CPU came to see a store that no barrier lies behind, and what it saw.

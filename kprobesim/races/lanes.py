@@ -166,7 +166,11 @@ class Lanes:
                 f"slice {index + 1} of the schedule lets CPU {piece.cpu} run, whose calls are over"
             )
         self._early, self._done_early = [*piece.early], []
-        stretch = self._go(piece.cpu, piece.steps or _MOST, waits=not piece.steps)
+        try:
+            stretch = self._go(piece.cpu, piece.steps or _MOST, waits=not piece.steps)
+        except GuestError:  # the slice that fails is one of the schedule
+            run.slices.append(Slice(piece.cpu, early=tuple(self._done_early)))
+            raise
         run.stretches.append(stretch)
         check, early = place_check(lane.at or 0), tuple(self._done_early)
         run.slices.append(Slice(piece.cpu, piece.steps and stretch.steps, check, early=early))

@@ -24,6 +24,8 @@ _OTHERS = {
 }
 _MOST_CPUS = 8
 _MOST_STEPS = 1 << 48
+_MOST_SHOWN = 64
+_MOST_CHECKED = 1 << 12  # slices: of more there is no short text with checks in it
 _HELD = 1 << 4
 """Beside a CPU's number: the stores that the others do not see follow."""
 _EARLY = 1 << 5
@@ -97,7 +99,9 @@ class Schedule:
         ``0:12[7]``: the others do not see then what its instruction 7 has stored. ``1:(5<0.9)``:
         the load of its instruction 5 is done before what CPU 0's instruction 9 has stored is seen.
         """
-        return " ".join(map(str, self.slices))
+        shown = [*map(str, self.slices[:_MOST_SHOWN])]
+        rest = len(self.slices) - len(shown)
+        return " ".join([*shown, f"and {rest} more"] if rest else shown)
 
     def words(self) -> list[str]:
         """The slices in sentences."""
@@ -113,11 +117,19 @@ class Schedule:
         return [*said, "the CPUs go on one by one, each to its end"]
 
     def __str__(self) -> str:
-        """The text; of many slices only some keep their checks, so that it is short enough."""
-        every, text = 1, self._text(1)
-        while len(text) > MOST_TEXT and every < len(self.slices):
-            every *= 2
-            text = self._text(every)
+        """The text; of many slices only some keep their checks, so that it is short enough.
+
+        Raises:
+            ScheduleError: There are too many slices for any short one.
+        """
+        every, count = 1, len(self.slices)
+        while len(text := self._text(every)) > MOST_TEXT:
+            if every > count:
+                raise ScheduleError(
+                    f"{count} slices need {len(text)} characters, more than {MOST_TEXT}: give "
+                    "k.race(..., schedule=) the schedule itself, which pickle keeps"
+                )
+            every = 2 * every if count <= _MOST_CHECKED else count + 1
         return text
 
     def _text(self, every: int) -> str:
@@ -139,8 +151,10 @@ class Schedule:
         return pack(_PREFIX, bytes(data))
 
     @classmethod
-    def parse(cls, text: str) -> Schedule:
-        """The schedule that ``text`` stands for; raises :class:`ScheduleError`."""
+    def parse(cls, text: str | Schedule) -> Schedule:
+        """The schedule that ``text`` stands for, if it is none; raises :class:`ScheduleError`."""
+        if isinstance(text, Schedule):
+            return text
         data = unpack(_PREFIX, text, _OTHERS)
         try:
             return cls._parse(data)

@@ -50,8 +50,13 @@ def test_a_schedule_is_the_same_when_it_is_read() -> None:
 
 def test_a_policy_that_chose_too_much_has_no_text() -> None:
     choices = tuple((n * n % 2, n * n * 7919 % 10007 + 1) for n in range(3000))
+    schedule = BootSchedule(1, 2, None, 3, (Part(0, "", choices),))
     with pytest.raises(ScheduleError, match="more than 1024"):
-        str(BootSchedule(1, 2, None, 3, (Part(0, "", choices),)))
+        str(schedule)
+    assert BootSchedule.parse(schedule) is schedule
+    too_many = BootSchedule(1, 2, None, 3, (Part(0, "", choices * 30),))
+    with pytest.raises(ScheduleError, match="too many to write them down"):
+        BootSchedule.parse(too_many)
 
 
 class Mine:

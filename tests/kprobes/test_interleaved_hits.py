@@ -165,7 +165,7 @@ def test_a_probe_changes_while_a_cpu_is_in_its_detour(change: str) -> None:
     assert some is not None
     k.register_kprobe(Kprobe("gcd", pre_handler=change_it))
     seen: list[list[Any]] = []
-    for steps in range(1, 45):  # the detour's template has 28 instructions before its callback
+    for steps in range(1, 45, 3):  # the detour's template has 28 instructions before its callback
         probe = Kprobe("strlen", pre_handler=lambda p, regs: told.append(k.cpu))
         k.register_kprobe(probe)
         k.kprobes.wait_for_optimizer()
@@ -179,7 +179,7 @@ def test_a_probe_changes_while_a_cpu_is_in_its_detour(change: str) -> None:
         others.clear()
     late = ["changed", 1] if change == "post_handler" else ["changed"]
     assert [[1, "changed"], late] == [seen[-1], seen[0]]
-    assert seen == sorted(seen, key=lambda one: one[0] == 1) and seen.count(late) > 20
+    assert seen == sorted(seen, key=lambda one: one[0] == 1) and seen.count(late) > 6
 
 
 def test_a_jump_is_written_beside_what_another_cpu_does() -> None:
@@ -200,7 +200,7 @@ def test_a_jump_is_written_beside_what_another_cpu_does() -> None:
     assert some is not None
     k.register_kprobe(Kprobe("gcd", pre_handler=lambda p, regs: optimizer.kick()))
     k.on_hit(listen)
-    for first in range(0, 40, 3):
+    for first in range(0, 40, 6):
         for steps in (*TURNS, DETOUR):
             p = Kprobe("strlen", pre_handler=lambda p, regs: told.append(k.read_cstr(regs.di)))
             k.register_kprobe(p)

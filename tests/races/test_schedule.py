@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kprobesim import ScheduleError
+from kprobesim.boot.boot_schedule import BootSchedule
 from kprobesim.races.schedule import MOST_TEXT, Schedule, Slice
+from kprobesim.schedule_text import pack, text_of
 
 SLICE = st.builds(
     Slice,
@@ -33,6 +37,29 @@ def test_many_slices_keep_some_of_their_checks() -> None:
     assert [(piece.cpu, piece.steps) for piece in again] == [(p.cpu, p.steps) for p in slices]
     checks = [piece.check for piece in again]
     assert 0 < len([check for check in checks if check is not None]) < len(slices)
+
+
+@pytest.mark.parametrize("count", [2000, 20_000])
+def test_too_many_slices_have_no_text_but_are_a_schedule(count: int) -> None:
+    slices = [Slice(n % 2, 1 + n * n * 7919 % 10007, n % 65521) for n in range(count)]
+    schedule = Schedule(5, 2, tuple(slices))
+    with pytest.raises(ScheduleError, match="the schedule itself"):
+        str(schedule)
+    told = text_of(schedule)
+    assert told.startswith("none: ") and len(told) < MOST_TEXT
+    assert Schedule.parse(pickle.loads(pickle.dumps(schedule))) == schedule
+    assert len(schedule.describe()) < MOST_TEXT
+
+
+@given(st.binary(max_size=200))
+def test_whatever_is_packed_is_a_schedule_or_refused(data: bytes) -> None:
+    for prefix, kind in (("kps1:", Schedule), ("kpb1:", BootSchedule)):
+        try:
+            schedule = kind.parse(pack(prefix, data))
+        except ScheduleError as error:
+            assert len(str(error)) < MOST_TEXT
+        else:
+            assert kind.parse(str(schedule)) == schedule
 
 
 def test_it_tells_how_often_it_preempts() -> None:

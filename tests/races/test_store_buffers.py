@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from functools import cache
 from typing import Any
 
@@ -157,6 +158,28 @@ def test_a_failure_with_many_late_stores_is_replayed(guest: CalledKernel) -> Non
     assert failure is not None
     assert len(str(failure.schedule)) < 200
     (again,) = guest.race(a=fork, b=fork, schedule=str(failure.schedule), **how).failures
+    assert str(again) == str(failure)
+
+
+def test_an_oops_by_an_early_load_is_replayed() -> None:
+    kernel = Kernel.sample("arm64")
+    area = kernel.alloc(256)
+    kernel.write(area, bytes(256))
+    # str x0, [x0]; dmb ishst; mov w9, #1; str w9, [x0, #64]; ret
+    publish = [0xF900_0000, 0xD503_3ABF, 0x5280_0029, 0xB900_4009, 0xD65F_03C0]
+    # ldr w1, [x0, #64]; cbz w1, to the end; ldr x2, [x0]; ldr x3, [x2]; ret
+    follow = [0xB940_4001, 0x3400_0061, 0xF940_0002, 0xF940_0043, 0xD65F_03C0]
+    programs: dict[str, Any] = {"other": call("gcd", 12, 18)}
+    for name, words in (("publish", publish), ("follow", follow)):
+        address = kernel.alloc(4 * len(words), executable=True)
+        kernel.write(address, struct.pack(f"<{len(words)}I", *words))
+        programs[name] = call(address, area)
+    programs["more"] = call("gcd", 12, 18)
+    assert kernel.race(**programs, data_races=False, memory="tso").failures == []
+    failure = kernel.race(**programs, data_races=False, memory="weak").failure
+    assert failure is not None and failure.kind == "oops" and failure.late
+    text = str(failure.schedule)
+    again = kernel.race(**programs, data_races=False, memory="weak", schedule=text).failure
     assert str(again) == str(failure)
 
 

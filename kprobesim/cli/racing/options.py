@@ -104,13 +104,13 @@ def _add_failure_options(parser: argparse.ArgumentParser) -> None:
         dest="order",  # of other commands it is how much RAM there is
         choices=("tso", "weak"),
         help="let CPUs see each other's stores late: in their order (tso), or in any that barriers "
-        "leave open (weak, ARM64 only)",
+        "leave open, and load early (weak, ARM64 only)",
     )
     fails.add_argument(
         "--delay",
         metavar="FUNCTION",
         action="append",
-        help="with --memory: only the stores of this function are late; may be repeated",
+        help="with --memory: only this function stores late and loads early; may be repeated",
     )
     add_debug_option(fails, tells="source lines in reports")
 

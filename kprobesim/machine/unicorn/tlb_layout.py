@@ -9,6 +9,7 @@ assumed: Unicorn's own functions are called on a CPU that runs nothing, to see w
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = ["TlbLayout", "libc", "tlb_layout"]
 _ENTRIES = 256  # of a new table: CPU_TLB_DYN_DEFAULT_BITS
 _COMMON = 4  # words before the first descriptor: which are not empty, and three counts
 _CHANGES = 3  # of each TLB, when it is made anew: a time, and where both tables are
+_TICK = 1e-5  # seconds, in which that time has gone on
 _TIME_AT = 2  # that time, among the words of a descriptor
 
 
@@ -88,15 +90,19 @@ def _measure(arch: str) -> dict[str, Any]:
     words = (ctypes.c_uint64 * ((engine.registers_address - cpu) // 8)).from_address(cpu)
     flush(cpu)
     kept = words[:]
+    init(cpu)  # a flush makes tables smaller that have not been used for 100 ms
+    before = words[:]
+    time.sleep(_TICK)
     init(cpu)
     made = words[:]
-    changed = [n for n, (one, two) in enumerate(zip(kept, made, strict=True)) if one != two]
+    changed = [n for n, (one, two) in enumerate(zip(before, made, strict=True)) if one != two]
     found = _describe(changed, made)
     places = [found["start"] + n + 1 for n in found["masks"]]
     places += [found["start"] + n for n in found["attributes"]]
     usable = libc("malloc_usable_size", ctypes.c_size_t, ctypes.c_void_p)
     found["attribute_bytes"] = usable(made[places[-1]]) // _ENTRIES
     for place in places:
+        libc("free", None, ctypes.c_void_p)(before[place])
         libc("free", None, ctypes.c_void_p)(made[place])
     for number, word in enumerate(kept):
         words[number] = word
