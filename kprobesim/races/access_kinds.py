@@ -107,6 +107,7 @@ class AccessKinds:
         self._kind = _KIND[arch]
         self._read, self._function_at = read, cache(function_at)
         self._known: dict[int, int] = {}
+        self._names: dict[int, str] = {}
         self._updates: dict[tuple[int, int], Update] = {}
 
     def at(self, pc: int) -> int:
@@ -127,7 +128,11 @@ class AccessKinds:
 
     def are_in_one_function(self, one: int, other: int) -> bool:
         """Whether the instructions at two addresses are of the same function."""
-        return one == other or self._function_at(one) == self._function_at(other)
+        names = self._names
+        for pc in one, other:
+            if pc not in names:
+                names[pc] = self._function_at(pc)
+        return names[one] == names[other]
 
     def update(self, load: int, store: int) -> Update:
         """Whether what is stored at ``store`` is made of what was loaded at ``load``, just before.

@@ -81,7 +81,7 @@ class _NativeSwitch:
             "registers": registers,
             "register_words": len(engine.read_registers()) // 8,
             "compared": ctypes.addressof(compared),
-            "tlb": cpu + 8 * layout.start,
+            "tlb": cpu + 8 * layout.first,
             "tlb_words": layout.words,
             "dirty": cpu + 8 * layout.dirty,
             "forgotten": ctypes.addressof(counter),
@@ -121,7 +121,7 @@ class _Tlbs:
 
     def __init__(self, layout: TlbLayout, cpu: int) -> None:
         self._layout = layout
-        self._live = (ctypes.c_uint64 * layout.words).from_address(cpu + 8 * layout.start)
+        self._live = (ctypes.c_uint64 * layout.words).from_address(cpu + 8 * layout.first)
         self._places: list[Any] = []
         self.all = (1 << len(layout.masks)) - 1
 

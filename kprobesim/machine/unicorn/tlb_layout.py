@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -36,10 +37,10 @@ class TlbLayout:
     """Places are in words, from where the CPU is, if nothing else is said.
 
     Attributes:
-        start: The first descriptor; behind the last one are the masks and the tables of entries.
+        first: The first descriptor; behind the last one are the masks and the tables of entries.
         words: All of both.
-        masks: By TLB, from ``start``: the mask of its index, in bytes; then its table of entries.
-        attributes: By TLB, from ``start``: its table of attributes.
+        masks: By TLB, from ``first``: the mask of its index, in bytes; then its table of entries.
+        attributes: By TLB, from ``first``: its table of attributes.
         entry_bytes: Of an entry.
         attribute_bytes: Of the attributes of an entry, or more.
         dirty: The word of which each bit says that a TLB may not be empty.
@@ -48,7 +49,7 @@ class TlbLayout:
         jump_words: How many.
     """
 
-    start: int
+    first: int
     words: int
     masks: Sequence[int]
     attributes: Sequence[int]
@@ -75,7 +76,9 @@ def tlb_layout(arch: str) -> TlbLayout:
     Raises:
         EngineError: It is not as it was; is this a new version of Unicorn?
     """
-    return TlbLayout(**learned(f"TLB of {arch}", lambda: _measure(arch)))
+    names = {field.name for field in fields(TlbLayout)}
+    found = learned(f"TLB of {arch}", lambda: _measure(arch), lambda fact: set(fact) == names)
+    return TlbLayout(**found)
 
 
 def _function(name: str, arch: str) -> Any:
@@ -97,8 +100,8 @@ def _measure(arch: str) -> dict[str, Any]:
     made = words[:]
     changed = [n for n, (one, two) in enumerate(zip(before, made, strict=True)) if one != two]
     found = _describe(changed, made)
-    places = [found["start"] + n + 1 for n in found["masks"]]
-    places += [found["start"] + n for n in found["attributes"]]
+    places = [found["first"] + n + 1 for n in found["masks"]]
+    places += [found["first"] + n for n in found["attributes"]]
     usable = libc("malloc_usable_size", ctypes.c_size_t, ctypes.c_void_p)
     found["attribute_bytes"] = usable(made[places[-1]]) // _ENTRIES
     for place in places:
@@ -132,7 +135,7 @@ def _describe(changed: Sequence[int], made: Sequence[int]) -> dict[str, Any]:
     if not all(expected):
         raise _strange("the TLBs")
     return {
-        "start": start,
+        "first": start,
         "words": tables[-1] + 1 - start,
         "masks": [n - start for n in masks],
         "attributes": [n - start for n in attributes],
