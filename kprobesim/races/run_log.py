@@ -191,6 +191,8 @@ class RunLog:
         if not places:
             return
         every = set[int]().union(*(used for used, _ in self._addresses.values()))
+        if len(places) << GRAIN < len(every):
+            every &= {place << GRAIN | low for place in places for low in range(1 << GRAIN)}
         is_one = {at for at in every if at >> GRAIN in places}.__contains__
         addresses = self.columns[1]
         for cpu, before, first, end in self.parts:
