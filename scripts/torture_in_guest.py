@@ -36,7 +36,8 @@ from kprobesim.image.modules.finder import ModuleFinder  # noqa: E402
 
 TIMEOUT = 900.0
 SPLAT = re.compile(
-    r"BUG:|WARNING:|Oops|Call Trace|Call trace|rcu:.*stall|FAILURE|FAIL\b|RCU_HOTPLUG|lockup"
+    r"BUG:|WARNING:|Oops|Call Trace|Call trace|rcu:.*stall|FAILURE|FAIL\b|RCU_HOTPLUG"
+    r"|soft lockup|hard LOCKUP"
 )
 LOADED = "module is loaded:"
 

@@ -161,7 +161,6 @@ LIBRARY = (
     brief("percpu_test", r"percpu test done"),
     brief("rbtree_test", r"augmented rbtree testing", options="nnodes=50 perf_loops=100"),
     brief("interval_tree_test", r"interval tree insert/remove", options="nnodes=20 perf_loops=100"),
-    brief("test_objpool", r"Summary of testcases:", "test_objpool:ot_fini_sync"),
     brief(
         "test_vmalloc",
         r"All test took",
@@ -184,6 +183,7 @@ DISTRIBUTED = (
     Trial("test_user_copy", "", r"tests passed", ("vm_munmap",), once=True),
 )
 LONG = (
+    brief("test_objpool", r"Summary of testcases:", "test_objpool:ot_fini_sync"),
     checks("test_xarray", r"XArray: (\d+) of \1 tests passed", "xas_store"),
     checks("test_maple_tree", r"maple_tree: (\d+) of \1 tests passed", "mas_store"),
     Trial(

@@ -164,7 +164,18 @@ def shortest(trials: Trials, schedule: Schedule, failure: Failure) -> Failure:
                 break
         else:
             number += 1
-    return failure
+    return _without_end(trials, slices, failure)
+
+
+def _without_end(trials: Trials, slices: Sequence[Slice], failure: Failure) -> Failure:
+    """``failure`` of a schedule without the slices at its end that come by themselves."""
+    kept = [*slices]
+    while kept and not (kept[-1].steps or kept[-1].held or kept[-1].early):
+        kept.pop()
+    again = _try(trials, kept) if len(kept) < len(slices) else None
+    same = [each for each in again.failures if _kind(each) == _kind(failure)] if again else []
+    shorter = again is not None and len(again.run.schedule()) < len(slices)
+    return same[0] if same and shorter else failure
 
 
 def _cost(slices: Sequence[Slice]) -> tuple[int, int]:

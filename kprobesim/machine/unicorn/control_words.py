@@ -85,7 +85,10 @@ def offsets(arch: str) -> Mapping[str, int]:
     Raises:
         EngineError: One cannot be told from others; is this a new version of Unicorn?
     """
-    found: dict[str, int] = learned(f"system words of {arch}", lambda: _find_offsets(arch))
+    names = _WRITES[arch].keys()
+    found: dict[str, int] = learned(
+        f"system words of {arch}", lambda: _find_offsets(arch), lambda fact: fact.keys() == names
+    )
     return found
 
 

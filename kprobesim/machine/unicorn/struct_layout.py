@@ -63,7 +63,7 @@ _layouts: dict[str, Layout] = {}
 def layout(arch: str) -> Layout:
     """The layout for ``arch``, measured once a process."""
     if arch not in _layouts:
-        facts = learned(f"layout of {arch}", lambda: _measure(arch), _has_callback)
+        facts = learned(f"layout of {arch}", lambda: _measure(arch), _is_layout)
         found = _layouts[arch] = Layout(**facts)
         found.count_callback = found.count_callback and found.count_callback + base_of(library())
         found.cpu_pointer = tuple(recall(f"pointer of {arch}") or ()) or None
@@ -79,8 +79,10 @@ def _measure(arch: str) -> dict[str, Any]:
     return {**found, "count_callback": callback and callback - base_of(library())}
 
 
-def _has_callback(facts: dict[str, Any]) -> bool:
-    """Whether the function that is named in there can be one."""
+def _is_layout(facts: dict[str, Any]) -> bool:
+    """Whether they are this version's, and the function that is named in there can be one."""
+    if facts.keys() != Layout.__annotations__.keys():
+        return False
     callback = facts["count_callback"]
     return not callback or is_code(callback + base_of(library()))
 
