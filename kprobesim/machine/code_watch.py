@@ -8,6 +8,7 @@ before the hit of a probe on the very instruction that it returns to, whoever ca
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 from kprobesim.machine.text import KernelText
 from kprobesim.machine.unicorn.engine import Engine
@@ -68,7 +69,7 @@ class CodeWatch:
         self._engine = engine
         self._text = text
         self._watches: dict[int, tuple[Watch, ...]] = {}
-        self._guarded: dict[Arrival, UnguardedArrival] = {}
+        self._guarded: WeakValueDictionary[Arrival, UnguardedArrival] = WeakValueDictionary()
         self._callers: dict[int, Callable[[int, int], None]] = {}  # of machine code, by address
         self._arrived = self._make_arrived()  # for addresses with several clients
         self._mixed = self._make_mixed()  # of which some are machine code

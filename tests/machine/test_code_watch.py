@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import weakref
 
 import pytest
 
@@ -37,6 +39,25 @@ def test_it_is_told_before_the_instruction_also_of_code_that_has_run(guest: Kern
     k.machine.code_watch.unwatch(watch)
     assert k.call("gcd", 12, 18) == 6
     assert seen == [(address, 12)] and len(k.machine.code_watch) == 0
+
+
+def test_who_has_gone_is_not_kept(guest: Kernel) -> None:
+    k = guest
+
+    class Client:
+        def arrived(self, _address: int) -> None:
+            seen.append(1)
+
+    seen: list[int] = []
+    client = Client()
+    watch = k.machine.code_watch.watch(k.symbols["gcd"].address, client.arrived)
+    assert k.call("gcd", 12, 18) == 6 and seen == [1]
+    k.machine.code_watch.unwatch(watch)
+    assert k.call("gcd", 12, 18) == 6
+    gone = weakref.ref(client)
+    del client, watch
+    gc.collect()
+    assert gone() is None
 
 
 def test_who_moves_the_cpu_has_the_last_word(guest: Kernel) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from kprobesim.machine.unicorn import numbers
 from kprobesim.machine.unicorn.clock_reads import WORD_OF, ClockReads
@@ -60,7 +61,7 @@ class Hooks:
         self.kept: BaseException | None = None
         """What :meth:`keep` kept of the current or last run."""
         self._callbacks: dict[int, object] = {}  # or they are collected while C still calls them
-        self._natives: dict[object, Native] = {}  # one for each of Python's that is armed
+        self._thunks: WeakValueDictionary[object, Any] = WeakValueDictionary()  # of who is armed
         self._devices: list[object] = []
 
     # -- what callbacks raise ----------------------------------------------------------------------
@@ -107,20 +108,20 @@ class Hooks:
 
     def code_callback(self, callback: Callable[[int, int], object]) -> Native:
         """What calls ``callback(address, size)``, to be armed at addresses."""
-        native = self._natives.get(callback)
-        if native is None:
-            native = self._natives[callback] = _native(_CODE(self._guarded(callback, None)))
-        return native
+        thunk = self._thunks.get(callback)
+        if thunk is None:
+            thunk = self._thunks[callback] = _CODE(self._guarded(callback, None))
+        return _native(thunk)
 
     def arrival(self, callback: Callable[[object, int], object]) -> Native:
         """What calls ``callback(_, address)``, without a guard.
 
         It must hand what is raised to :meth:`keep`.
         """
-        native = self._natives.get(callback)
-        if native is None:
-            native = self._natives[callback] = _native(_ARRIVAL(callback))
-        return native
+        thunk = self._thunks.get(callback)
+        if thunk is None:
+            thunk = self._thunks[callback] = _ARRIVAL(callback)
+        return _native(thunk)
 
     def unhook(self, handle: int) -> None:
         """Remove a hook; what is translated goes on calling it until it is forgotten.
