@@ -92,9 +92,9 @@ if TYPE_CHECKING:
     from kprobesim.machine.registration import Registration
     from kprobesim.machine.text import TextPoke
     from kprobesim.machine.trap import Trap, TrapKind
-    from kprobesim.races.exploration import Exploration, RaceInterrupted
-    from kprobesim.races.exploring import pct, random_
-    from kprobesim.races.failure import Failure
+    from kprobesim.races.exploring.exploration import Exploration, RaceInterrupted
+    from kprobesim.races.exploring.exploring import pct, random_
+    from kprobesim.races.failures.failure import Failure
     from kprobesim.races.invariant import Invariant
     from kprobesim.races.planned import PlannedCall, call
     from kprobesim.races.schedule import Schedule, Slice
@@ -272,9 +272,9 @@ _HOMES = {
     "machine.registers": "Arm64PtRegs PtRegs X86PtRegs",
     "machine.text": "TextPoke",
     "machine.trap": "Trap TrapKind",
-    "races.exploration": "Exploration RaceInterrupted",
-    "races.exploring": "pct random_",
-    "races.failure": "Failure",
+    "races.exploring.exploration": "Exploration RaceInterrupted",
+    "races.exploring.exploring": "pct random_",
+    "races.failures.failure": "Failure",
     "races.invariant": "Invariant",
     "races.planned": "PlannedCall call",
     "races.schedule": "Schedule Slice",

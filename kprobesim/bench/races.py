@@ -6,7 +6,7 @@ from kprobesim.bench.contest import Contender, Contest, Target, check, seconds
 from kprobesim.bench.sizes import Sizes
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
-from kprobesim.races.exploring import Exhaustive, Explore, pct
+from kprobesim.races.exploring.exploring import Exhaustive, Explore, pct
 from kprobesim.races.planned import call
 
 __all__ = ["booted_race_contest", "race_contest"]

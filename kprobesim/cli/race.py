@@ -12,7 +12,7 @@ from kprobesim.cli.racing.output import check_files, lines, telling, write_files
 from kprobesim.cli.racing.plan import Plan
 
 if TYPE_CHECKING:
-    from kprobesim.races.exploration import RaceInterrupted
+    from kprobesim.races.exploring.exploration import RaceInterrupted
 
 __all__ = ["add_parser", "run"]
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Do it; raises our errors."""
     plan, explore = Plan(args), chosen_explore(args)
     check_files(args.files)
-    from kprobesim.races.exploration import RaceInterrupted
+    from kprobesim.races.exploring.exploration import RaceInterrupted
     from kprobesim.races.invariant import Invariant
 
     kernel = plan.open()

@@ -18,7 +18,7 @@ from kprobesim.inside.task_context import context_places, interrupt_bits
 from kprobesim.machine.registers import PtRegs
 from kprobesim.machine.unicorn.access_log import unpack_record
 from kprobesim.races.actors import Actors, Who
-from kprobesim.races.run import Lane
+from kprobesim.races.lanes.run import Lane
 from kprobesim.races.run_log import RunLog
 from kprobesim.sizes import MASK32, MASK64
 

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from kprobesim.machine.code_watch import INSIDE
-from kprobesim.races.failure import Callers, Failure
-from kprobesim.races.judging import judge_results
+from kprobesim.races.failures.failure import Callers, Failure
+from kprobesim.races.failures.judging import judge_results
+from kprobesim.races.lanes.run import Run
 from kprobesim.races.planned import PlannedCall
-from kprobesim.races.run import Run
 from kprobesim.races.schedule import Schedule
 
 if TYPE_CHECKING:

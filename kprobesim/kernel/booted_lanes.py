@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 from kprobesim.boot.faults import GuestEnd
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.machine.unicorn.spins import watch_spins
-from kprobesim.races.lanes import Lanes
+from kprobesim.races.lanes.lanes import Lanes
+from kprobesim.races.lanes.run import Lane, Run, Stretch
+from kprobesim.races.lanes.sleeping import Asleep
 from kprobesim.races.order import Order
-from kprobesim.races.run import Lane, Run, Stretch
 from kprobesim.races.schedule import Slice, place_check
-from kprobesim.races.sleeping import Asleep
 
 if TYPE_CHECKING:
     from kprobesim.boot.board import Board
     from kprobesim.inside.lane_calls import LaneCalls
     from kprobesim.kernel.booted_actors import BootedActors
     from kprobesim.kernel.booted_patience import Patience
-    from kprobesim.races.store_buffers import StoreBuffers
+    from kprobesim.races.memory.store_buffers import StoreBuffers
 
 __all__ = ["BootedLanes"]
 

@@ -13,7 +13,7 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.inside.lane_calls import LaneCalls
 from kprobesim.inside.task_sleep import TaskSleep
 from kprobesim.kernel.booted_actors import BootedActors
-from kprobesim.races.run import Lane
+from kprobesim.races.lanes.run import Lane
 
 __all__ = ["Patience"]
 

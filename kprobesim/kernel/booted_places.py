@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.memory import HostAccess
-from kprobesim.races.typed_places import TypedPlaces
+from kprobesim.races.failures.typed_places import TypedPlaces
 from kprobesim.sizes import MASK64
 
 __all__ = ["BootedPlaces"]

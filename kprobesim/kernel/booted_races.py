@@ -17,9 +17,9 @@ from kprobesim.kernel.booted_patience import Patience
 from kprobesim.kernel.booted_places import BootedPlaces
 from kprobesim.kernel.left_state import left_of_board
 from kprobesim.kernel.races import Invariant, Plan, Races
+from kprobesim.races.exploring.trials import Trials
+from kprobesim.races.lanes.run import Lane
 from kprobesim.races.planned import PlannedCall
-from kprobesim.races.run import Lane
-from kprobesim.races.trials import Trials
 
 if TYPE_CHECKING:
     from kprobesim.boot.cpu_turns import CpuTurns
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from kprobesim.inside.lane_calls import LaneCalls
     from kprobesim.kernel.between import Between
     from kprobesim.kernel.booted import BootedKernel
-    from kprobesim.races.memory_order import MemoryOrder
-    from kprobesim.races.typed_places import TypedPlaces
+    from kprobesim.races.failures.typed_places import TypedPlaces
+    from kprobesim.races.memory.memory_order import MemoryOrder
 
 __all__ = ["BootedRaces"]
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 from kprobesim.errors import UsageError
 from kprobesim.kernel.left_state import left_of_system
 from kprobesim.kernel.races import Invariant, Plan, Races
-from kprobesim.races.failure import Callers, Failure
-from kprobesim.races.freeing import Freeing
-from kprobesim.races.grace_periods import GracePeriods
-from kprobesim.races.judging import judge_results
-from kprobesim.races.lanes import Lanes
-from kprobesim.races.memory_order import MemoryOrder
-from kprobesim.races.places import DataPlaces
+from kprobesim.races.exploring.trials import Trials
+from kprobesim.races.failures.failure import Callers, Failure
+from kprobesim.races.failures.judging import judge_results
+from kprobesim.races.failures.places import DataPlaces
+from kprobesim.races.lanes.freeing import Freeing
+from kprobesim.races.lanes.grace_periods import GracePeriods
+from kprobesim.races.lanes.lanes import Lanes
+from kprobesim.races.lanes.read_sections import CountedSections, ReadSections, WholeCalls
+from kprobesim.races.lanes.run import Run
+from kprobesim.races.lanes.sleeping import Sleeping
+from kprobesim.races.memory.memory_order import MemoryOrder
 from kprobesim.races.planned import PlannedCall
-from kprobesim.races.read_sections import CountedSections, ReadSections, WholeCalls
-from kprobesim.races.run import Run
 from kprobesim.races.schedule import Schedule
-from kprobesim.races.sleeping import Sleeping
-from kprobesim.races.trials import Trials
 from kprobesim.unbooted.more_cpus import MOST_CPUS, MoreCpus
 
 if TYPE_CHECKING:

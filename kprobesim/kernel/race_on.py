@@ -20,12 +20,12 @@ from kprobesim.errors import UsageError
 from kprobesim.kernel.base import Kernel
 from kprobesim.kernel.booted import BootedKernel
 from kprobesim.kernel.called import CalledKernel
-from kprobesim.races.exploration import Exploration
-from kprobesim.races.exploring import Explore
-from kprobesim.races.job import Job, Outcome, do
-from kprobesim.races.shared import SharedPlaces
-from kprobesim.races.team import Workers
-from kprobesim.races.trials import Trials
+from kprobesim.races.exploring.exploration import Exploration
+from kprobesim.races.exploring.exploring import Explore
+from kprobesim.races.exploring.job import Job, Outcome, do
+from kprobesim.races.exploring.shared import SharedPlaces
+from kprobesim.races.exploring.team import Workers
+from kprobesim.races.exploring.trials import Trials
 from kprobesim.snapshot.container import is_snapshot
 
 __all__ = ["RaceSetup", "race_on"]
@@ -137,7 +137,7 @@ class _Remote:
 
     @contextmanager
     def team(self, trials: Trials, look: Callable[[], object]) -> Iterator[Workers]:
-        """See :meth:`~kprobesim.races.team.Crew.team`."""
+        """See :meth:`~kprobesim.races.exploring.team.Crew.team`."""
         work = partial(_work, self.recipe, trials.fingerprint())
         yield Workers(trials, self.executor, self.count, work, look)
 

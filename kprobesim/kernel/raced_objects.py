@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from kprobesim.image import KernelImage
+from kprobesim.races.failures.typed_places import VARIABLES, arguments_of
+from kprobesim.races.lanes.run import Lane
 from kprobesim.races.planned import PlannedCall
-from kprobesim.races.run import Lane
-from kprobesim.races.typed_places import VARIABLES, arguments_of
 from kprobesim.types.composites import Composite
 
 __all__ = ["raced_objects"]

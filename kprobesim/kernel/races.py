@@ -17,26 +17,26 @@ from kprobesim.functions.dwarf.source_lines import (
 )
 from kprobesim.kernel.arguments import Lender, code_address, give_back, pass_arguments
 from kprobesim.kernel.raced_objects import raced_objects
-from kprobesim.races.access_kinds import AccessKinds
 from kprobesim.races.actors import Actors
-from kprobesim.races.barriers import Barriers
-from kprobesim.races.data_races import DataRaces
-from kprobesim.races.lanes import Lanes
-from kprobesim.races.marked import MarkedAccesses
-from kprobesim.races.memory_order import DATAFLOW, ORDERINGS, MemoryOrder
-from kprobesim.races.report import Reporter
-from kprobesim.races.run import Lane
-from kprobesim.races.store_buffers import StoreBuffers
-from kprobesim.races.typed_places import TypedPlaces
-from kprobesim.races.value_flows import ValueFlows
+from kprobesim.races.conflicts.access_kinds import AccessKinds
+from kprobesim.races.conflicts.barriers import Barriers
+from kprobesim.races.conflicts.data_races import DataRaces
+from kprobesim.races.conflicts.marked import MarkedAccesses
+from kprobesim.races.conflicts.value_flows import ValueFlows
+from kprobesim.races.exploring.report import Reporter
+from kprobesim.races.failures.typed_places import TypedPlaces
+from kprobesim.races.lanes.lanes import Lanes
+from kprobesim.races.lanes.run import Lane
+from kprobesim.races.memory.memory_order import DATAFLOW, ORDERINGS, MemoryOrder
+from kprobesim.races.memory.store_buffers import StoreBuffers
 
 if TYPE_CHECKING:
     from kprobesim.kernel.base import Kernel
     from kprobesim.kernel.between import Between
     from kprobesim.machine.ram_image import RamImage
     from kprobesim.machine.unicorn.access_log import AccessLog
+    from kprobesim.races.exploring.trials import Trials
     from kprobesim.races.planned import PlannedCall
-    from kprobesim.races.trials import Trials
 
 __all__ = ["Invariant", "Plan", "Races"]
 

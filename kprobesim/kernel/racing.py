@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from kprobesim.kernel.between import Between
     from kprobesim.kernel.races import Races
     from kprobesim.machine.system import System
-    from kprobesim.races.exploration import Exploration
-    from kprobesim.races.exploring import Explore
+    from kprobesim.races.exploring.exploration import Exploration
+    from kprobesim.races.exploring.exploring import Explore
+    from kprobesim.races.exploring.team import Crew
+    from kprobesim.races.exploring.trials import Trials
     from kprobesim.races.invariant import Invariant
     from kprobesim.races.planned import PlannedCall
     from kprobesim.races.schedule import Schedule
-    from kprobesim.races.team import Crew
-    from kprobesim.races.trials import Trials
 
 __all__ = ["Racing"]
 
@@ -113,10 +113,10 @@ class Racing(ABC):
         It raises what a handler of a probe or the invariant raises, too; the guest is in the state
         that it was in then as well.
         """
-        from kprobesim.races.exploration import Exploration, explore_all
-        from kprobesim.races.exploring import as_explore
+        from kprobesim.races.exploring.exploration import Exploration, explore_all
+        from kprobesim.races.exploring.exploring import as_explore
+        from kprobesim.races.exploring.team import Alone
         from kprobesim.races.schedule import Schedule
-        from kprobesim.races.team import Alone
 
         parsed = None if schedule is None else Schedule.parse(schedule)
         chosen, crew = as_explore(explore, preemptions), _as_crew(executor)
@@ -177,7 +177,7 @@ class Racing(ABC):
         """
         from kprobesim.functions.dwarf.debug_file import debug_path
         from kprobesim.functions.dwarf.source_lines import open_source_lines
-        from kprobesim.races.memory_order import MemoryOrder
+        from kprobesim.races.memory.memory_order import MemoryOrder
         from kprobesim.races.planned import as_program
 
         if not programs:
@@ -253,7 +253,7 @@ class Racing(ABC):
 
 
 def _as_crew(executor: object) -> Crew | None:
-    from kprobesim.races.forked import Forked
+    from kprobesim.races.exploring.forked import Forked
 
     if executor is None or (executor == 1 and type(executor) is int):
         return None

@@ -19,7 +19,7 @@ class Seen(NamedTuple):
         size: Bytes.
         value: What is stored.
         is_store: Whether it stores.
-        how: What its instruction tells: bits of :class:`~kprobesim.races.access_kinds.How`.
+        how: What its instruction tells: bits of :class:`.access_kinds.How`.
     """
 
     number: int

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import struct
 
+from kprobesim.races.exploring.shared import SharedPlaces
 from kprobesim.races.run_log import RunLog
-from kprobesim.races.shared import SharedPlaces
 
 READ, WRITE = 16, 17
 

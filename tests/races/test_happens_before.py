@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from kprobesim.races.access_kinds import AccessKinds, How, Update
-from kprobesim.races.happens_before import HappensBefore
+from kprobesim.races.conflicts.access_kinds import AccessKinds, How, Update
+from kprobesim.races.conflicts.happens_before import HappensBefore
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from kprobesim.races.points import Points
+from kprobesim.races.exploring.points import Points
 
 
 def test_pairs_come_back_each_once_in_order() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kprobesim import CalledKernel, ScheduleError, UsageError, call, pct, random_
-from kprobesim.races.exploring import Exhaustive, Explore, Pct, Random
+from kprobesim.races.exploring.exploring import Exhaustive, Explore, Pct, Random
 
 FORK = call("do_fork", 0, 0)
 

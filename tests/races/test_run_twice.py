@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kprobesim import CalledKernel, EngineError, call, pct
-from kprobesim.races.trials import Trials
+from kprobesim.races.exploring.trials import Trials
 
 _SYSTEM = {
     "x86_64": lambda k, n: k.machine.engine.write_register("dr0", n),
@@ -43,7 +43,7 @@ def test_where_the_host_has_cut_a_run_does_not_matter(
 ) -> None:
     """Alarms come anywhere, each of which cuts the run that it comes in."""
     again = Trials._again
-    monkeypatch.setattr("kprobesim.races.trials._TWICE", 2)
+    monkeypatch.setattr("kprobesim.races.exploring.trials._TWICE", 2)
     before = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
     looked = count()
 

@@ -13,7 +13,7 @@ from races.litmus import PLACES, Litmus
 from races.reference_models import outcomes
 
 from kprobesim import CalledKernel, Kernel, ScheduleError, UsageError, call, pct, random_
-from kprobesim.races.exploring import Explore
+from kprobesim.races.exploring.exploring import Explore
 from kprobesim.races.schedule import Early, Schedule, Slice
 
 MODELS = {"x86_64": ["tso"], "arm64": ["tso", "weak"]}

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from kprobesim import CalledKernel
-from kprobesim.races.marked import MarkedAccesses
-from kprobesim.races.typed_places import TypedPlaces, arguments_of
+from kprobesim.races.conflicts.marked import MarkedAccesses
+from kprobesim.races.failures.typed_places import TypedPlaces, arguments_of
 
 
 @pytest.mark.real_kernel

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kprobesim.races.access_kinds import Update
-from kprobesim.races.value_flow import Touch, follow
+from kprobesim.races.conflicts.access_kinds import Update
+from kprobesim.races.conflicts.value_flow import Touch, follow
 from kprobesim.why.decode import Code
 
 AT = 0xFFFF_8000_0000_0000

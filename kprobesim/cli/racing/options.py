@@ -15,7 +15,7 @@ from kprobesim.cli.options import (
 from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
-    from kprobesim.races.exploring import Explore
+    from kprobesim.races.exploring.exploring import Explore
 
 __all__ = ["DATA_RACES", "add_race_options", "chosen_explore"]
 
@@ -172,6 +172,6 @@ def chosen_explore(args: argparse.Namespace) -> str | Explore:
             raise UsageError(f"--{name} has no meaning with --explore {args.explore}")
     if args.explore == "exhaustive":
         return "exhaustive"
-    from kprobesim.races.exploring import pct, random_
+    from kprobesim.races.exploring.exploring import pct, random_
 
     return pct(**given) if args.explore == "pct" else random_(**given)

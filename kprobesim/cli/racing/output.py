@@ -15,7 +15,7 @@ from kprobesim.cli.console import Line, error_console, styled
 from kprobesim.errors import UsageError
 
 if TYPE_CHECKING:
-    from kprobesim.races.exploration import Exploration
+    from kprobesim.races.exploring.exploration import Exploration
 
 __all__ = ["check_files", "lines", "telling", "write_files"]
 

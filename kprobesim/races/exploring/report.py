@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.faults import GuestStop
-from kprobesim.races.access_kinds import How
-from kprobesim.races.failure import Failure
-from kprobesim.races.happens_before import Conflict
-from kprobesim.races.lanes import Lanes
-from kprobesim.races.lock_owners import LockOwners
-from kprobesim.races.locks import HeldLocks
-from kprobesim.races.run import Run
+from kprobesim.races.conflicts.access_kinds import How
+from kprobesim.races.conflicts.happens_before import Conflict
+from kprobesim.races.failures.failure import Failure
+from kprobesim.races.failures.lock_owners import LockOwners
+from kprobesim.races.failures.locks import HeldLocks
+from kprobesim.races.failures.standing import Standing
+from kprobesim.races.failures.timeline import Timeline
+from kprobesim.races.lanes.lanes import Lanes
+from kprobesim.races.lanes.run import Run
 from kprobesim.races.run_log import LaneAccess, RunLog
 from kprobesim.races.schedule import Slice
 from kprobesim.races.seen import Seen
-from kprobesim.races.standing import Standing
-from kprobesim.races.timeline import Timeline
 
 if TYPE_CHECKING:
     from kprobesim.machine.registers import PtRegs

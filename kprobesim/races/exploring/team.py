@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from kprobesim.errors import KprobesimError
-from kprobesim.races.job import Job, Outcome, do
-from kprobesim.races.shared import SharedPlaces
-from kprobesim.races.trials import Trials
+from kprobesim.races.exploring.job import Job, Outcome, do
+from kprobesim.races.exploring.shared import SharedPlaces
+from kprobesim.races.exploring.trials import Trials
 
 __all__ = ["Alone", "Crew", "Team", "Work", "Workers"]
 

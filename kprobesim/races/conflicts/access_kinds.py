@@ -17,7 +17,7 @@ from typing import Any
 from kprobesim.arch.architecture import ARM64, halves
 from kprobesim.arch.arm64.ordering import ordering
 from kprobesim.arch.ordering import Ordering
-from kprobesim.races.freeing import FREES
+from kprobesim.races.lanes.freeing import FREES
 from kprobesim.why.decode import Code
 from kprobesim.why.instruction import Insn, Kind, Memory, Register
 

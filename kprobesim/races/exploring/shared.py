@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from kprobesim.races.points import Points
+from kprobesim.races.exploring.points import Points
 from kprobesim.races.run_log import RunLog
 
 __all__ = ["SharedPlaces"]

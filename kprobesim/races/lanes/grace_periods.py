@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE, INSTRUCTIONS
 from kprobesim.machine.unicorn.access_log import AccessLog
+from kprobesim.races.lanes.read_sections import ReadSections, ToldSections
+from kprobesim.races.lanes.sleeping import Asleep
 from kprobesim.races.order import Order
-from kprobesim.races.read_sections import ReadSections, ToldSections
-from kprobesim.races.sleeping import Asleep
 
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kprobesim.races.failure import Failure
-from kprobesim.races.lanes import Lanes
-from kprobesim.races.late_stores import SomeLate
-from kprobesim.races.points import Points
-from kprobesim.races.run import Plan, Run, Stretch
+from kprobesim.races.exploring.late_stores import SomeLate
+from kprobesim.races.exploring.points import Points
+from kprobesim.races.exploring.shared import SharedPlaces
+from kprobesim.races.exploring.trials import Trials
+from kprobesim.races.failures.failure import Failure
+from kprobesim.races.lanes.lanes import Lanes
+from kprobesim.races.lanes.run import Plan, Run, Stretch
+from kprobesim.races.memory.store_buffer import Pending
 from kprobesim.races.schedule import Early, Schedule, Slice
-from kprobesim.races.shared import SharedPlaces
-from kprobesim.races.store_buffer import Pending
-from kprobesim.races.trials import Trials
 
 __all__ = ["ByPriority", "Follow", "Job", "Outcome", "do"]
 

@@ -18,13 +18,13 @@ from kprobesim.arch.ordering import Ordering
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.unicorn.access_log import AccessLog, columns, unpack_record
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
-from kprobesim.races.early_loads import EarlyLoads
-from kprobesim.races.history import History
-from kprobesim.races.load_views import Effect
+from kprobesim.races.memory.early_loads import EarlyLoads
+from kprobesim.races.memory.history import History
+from kprobesim.races.memory.load_views import Effect
+from kprobesim.races.memory.seen_memory import SeenMemory
+from kprobesim.races.memory.store_buffer import Entry, Pending, StoreBuffer
 from kprobesim.races.run_log import GRAIN
 from kprobesim.races.schedule import Early
-from kprobesim.races.seen_memory import SeenMemory
-from kprobesim.races.store_buffer import Entry, Pending, StoreBuffer
 from kprobesim.sizes import PAGE
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from kprobesim.errors import GuestError
 from kprobesim.hexrepr import HexRepr
+from kprobesim.races.memory.store_buffer import Pending
 from kprobesim.races.schedule import Slice
-from kprobesim.races.store_buffer import Pending
 
 __all__ = ["Lane", "Plan", "Run", "Stretch"]
 

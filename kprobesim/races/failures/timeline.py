@@ -15,7 +15,7 @@ from typing import Any
 from kprobesim.errors import UsageError
 from kprobesim.extras import needed
 from kprobesim.hexrepr import HexRepr
-from kprobesim.races.run import Run
+from kprobesim.races.lanes.run import Run
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.seen import Seen
 

@@ -7,11 +7,11 @@ from functools import cache
 
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
-from kprobesim.races.access_kinds import AccessKinds, How, Update
 from kprobesim.races.actors import Actors
-from kprobesim.races.failure import Failure
-from kprobesim.races.happens_before import Conflict, HappensBefore, is_lost
-from kprobesim.races.marked import MarkedAccesses
+from kprobesim.races.conflicts.access_kinds import AccessKinds, How, Update
+from kprobesim.races.conflicts.happens_before import Conflict, HappensBefore, is_lost
+from kprobesim.races.conflicts.marked import MarkedAccesses
+from kprobesim.races.failures.failure import Failure
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule

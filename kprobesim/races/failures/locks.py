@@ -16,7 +16,7 @@ from kprobesim.errors import GuestMemoryError
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE
 from kprobesim.races.actors import Actors
-from kprobesim.races.standing import Lock
+from kprobesim.races.failures.standing import Lock
 
 if TYPE_CHECKING:
     from kprobesim.machine.system import System

@@ -3,7 +3,7 @@
 "tso" is x86-TSO (Owens, Sarkar and Sewell, "A Better x86 Memory Model", TPHOLs 2009): first in,
 first out, but for stores past the caches (Intel SDM, volume 3, 9.2.2), which others may see late
 until an SFENCE. "weak" lets stores to different places be seen in any order that barriers and
-releases leave open. Loads that come early are :mod:`~kprobesim.races.early_loads`' affair.
+releases leave open. Loads that come early are :mod:`~kprobesim.races.memory.early_loads`' affair.
 """
 
 from __future__ import annotations

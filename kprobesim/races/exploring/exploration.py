@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kprobesim.html import facts
-from kprobesim.races.exploring import Explore, expected
-from kprobesim.races.failure import Failure
+from kprobesim.races.exploring.exploring import Explore, expected
+from kprobesim.races.exploring.team import Team
+from kprobesim.races.exploring.trials import Trial, Trials
+from kprobesim.races.failures.failure import Failure
 from kprobesim.races.schedule import Schedule, Slice
-from kprobesim.races.team import Team
-from kprobesim.races.trials import Trial, Trials
 
 __all__ = ["Exploration", "RaceInterrupted", "explore_all"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kprobesim.races.access_kinds import BITS, Update
+from kprobesim.races.conflicts.access_kinds import BITS, Update
 from kprobesim.why.decode import Code
 from kprobesim.why.instruction import Insn, Kind, Memory, Move, Register
 

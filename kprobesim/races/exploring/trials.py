@@ -9,18 +9,18 @@ from functools import partial
 
 from kprobesim.errors import EngineError
 from kprobesim.garbage import no_garbage
-from kprobesim.races.barriers import Barriers
-from kprobesim.races.data_races import DataRaces
-from kprobesim.races.failure import Failure, failure_of_run
-from kprobesim.races.lanes import Lanes
-from kprobesim.races.late_stores import seen_late
-from kprobesim.races.points import Points
-from kprobesim.races.report import Reporter
-from kprobesim.races.run import Plan, Run
+from kprobesim.races.conflicts.barriers import Barriers
+from kprobesim.races.conflicts.data_races import DataRaces
+from kprobesim.races.conflicts.value_flows import ValueFlows
+from kprobesim.races.exploring.late_stores import seen_late
+from kprobesim.races.exploring.points import Points
+from kprobesim.races.exploring.report import Reporter
+from kprobesim.races.exploring.shared import SharedPlaces
+from kprobesim.races.failures.failure import Failure, failure_of_run
+from kprobesim.races.lanes.lanes import Lanes
+from kprobesim.races.lanes.run import Plan, Run
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Schedule, Slice
-from kprobesim.races.shared import SharedPlaces
-from kprobesim.races.value_flows import ValueFlows
 from kprobesim.schedule_text import text_of
 
 __all__ = ["Judge", "Trial", "Trials"]

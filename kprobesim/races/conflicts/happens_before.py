@@ -15,11 +15,11 @@ from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
 
-from kprobesim.races.access_kinds import AccessKinds, How, Update
+from kprobesim.races.conflicts.access_kinds import AccessKinds, How, Update
+from kprobesim.races.conflicts.sequences import Sequences
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.seen import Seen
-from kprobesim.races.sequences import Sequences
 from kprobesim.sizes import MASK64
 
 __all__ = ["Conflict", "HappensBefore", "is_lost"]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.unicorn.access_log import AccessLog, columns, instructions, read_records
 from kprobesim.machine.unicorn.every_instruction import EveryInstruction
-from kprobesim.races.history import History
-from kprobesim.races.load_views import Effect, LoadViews, Touch
+from kprobesim.races.memory.history import History
+from kprobesim.races.memory.load_views import Effect, LoadViews, Touch
 from kprobesim.races.run_log import GRAIN
 from kprobesim.races.schedule import Early
 

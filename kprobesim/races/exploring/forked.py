@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kprobesim.errors import UsageError
-from kprobesim.races.job import Job, Outcome, do
-from kprobesim.races.shared import SharedPlaces
-from kprobesim.races.team import Workers
-from kprobesim.races.trials import Trials
+from kprobesim.races.exploring.job import Job, Outcome, do
+from kprobesim.races.exploring.shared import SharedPlaces
+from kprobesim.races.exploring.team import Workers
+from kprobesim.races.exploring.trials import Trials
 from kprobesim.worker_pool import stoppable, worker_pool
 
 __all__ = ["Forked"]
@@ -34,7 +34,7 @@ class Forked:
 
     @contextmanager
     def team(self, trials: Trials, look: Callable[[], object]) -> Iterator[Workers]:
-        """See :meth:`~kprobesim.races.team.Crew.team`."""
+        """See :meth:`~kprobesim.races.exploring.team.Crew.team`."""
         _Kept.trials = trials
         try:
             with worker_pool(self.count, forked=True) as pool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kprobesim.races.failure import Failure
+from kprobesim.races.failures.failure import Failure
+from kprobesim.races.lanes.run import Run
 from kprobesim.races.planned import PlannedCall
-from kprobesim.races.run import Run
 from kprobesim.races.schedule import Schedule
 
 __all__ = ["judge_results"]

@@ -1,4 +1,4 @@
-"""Which stores an exploration lets other CPUs see late: see :mod:`~kprobesim.races.store_buffers`.
+"""Which stores an exploration lets other CPUs see late; they wait in :mod:`.memory.store_buffers`.
 
 A slice at whose end a CPU keeps something back counts as a preemption does: the message of a
 writer without ``smp_wmb()`` is read wrongly with a single one.
@@ -10,11 +10,11 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from kprobesim.races.lanes import Lanes
-from kprobesim.races.run import Run, Stretch
+from kprobesim.races.lanes.lanes import Lanes
+from kprobesim.races.lanes.run import Run, Stretch
+from kprobesim.races.memory.store_buffer import Pending
 from kprobesim.races.run_log import LaneAccess
 from kprobesim.races.schedule import Early, Slice
-from kprobesim.races.store_buffer import Pending
 
 __all__ = ["SomeLate", "are_late", "one_later", "seen_late"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kprobesim.races.access_kinds import Update
-from kprobesim.races.lane_paths import LanePaths
-from kprobesim.races.lanes import Lanes
+from kprobesim.races.conflicts.access_kinds import Update
+from kprobesim.races.conflicts.value_flow import Touch, follow
+from kprobesim.races.lanes.lane_paths import LanePaths
+from kprobesim.races.lanes.lanes import Lanes
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Slice
 from kprobesim.races.seen import Seen
-from kprobesim.races.value_flow import Touch, follow
 from kprobesim.why.decode import Code
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kprobesim.arch.arm64.dataflow import Dataflow, bits_of
 from kprobesim.arch.ordering import Ordering
-from kprobesim.races.history import History, SeenStore
+from kprobesim.races.memory.history import History, SeenStore
 from kprobesim.races.run_log import places_of
 
 __all__ = ["Effect", "LoadViews", "Touch"]

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kprobesim.errors import UsageError
-from kprobesim.races.job import ByPriority, Follow, Job, Outcome
-from kprobesim.races.late_stores import are_late, one_earlier, one_later
-from kprobesim.races.points import Points
+from kprobesim.races.exploring.job import ByPriority, Follow, Job, Outcome
+from kprobesim.races.exploring.late_stores import are_late, one_earlier, one_later
+from kprobesim.races.exploring.points import Points
+from kprobesim.races.exploring.team import Team
 from kprobesim.races.schedule import Early, Slice
-from kprobesim.races.team import Team
 
 __all__ = ["Exhaustive", "Explore", "Pct", "Random", "as_explore", "expected", "pct", "random_"]
 

@@ -16,16 +16,16 @@ from kprobesim.machine.signals import signals
 from kprobesim.machine.unicorn.access_log import AccessLog, read_records
 from kprobesim.machine.unicorn.spins import Spins
 from kprobesim.races.actors import Actors
-from kprobesim.races.grace_periods import GracePeriods
-from kprobesim.races.lane_hits import LaneHits
-from kprobesim.races.lane_paths import LanePaths
+from kprobesim.races.lanes.grace_periods import GracePeriods
+from kprobesim.races.lanes.lane_hits import LaneHits
+from kprobesim.races.lanes.lane_paths import LanePaths
+from kprobesim.races.lanes.run import Lane, Plan, Run, Stretch
+from kprobesim.races.lanes.sleeping import Asleep, Sleeping
+from kprobesim.races.lanes.spinning import is_spinning
+from kprobesim.races.memory.store_buffers import StoreBuffers
 from kprobesim.races.order import Order
-from kprobesim.races.run import Lane, Plan, Run, Stretch
 from kprobesim.races.run_log import RunLog
 from kprobesim.races.schedule import Early, Slice, place_check
-from kprobesim.races.sleeping import Asleep, Sleeping
-from kprobesim.races.spinning import is_spinning
-from kprobesim.races.store_buffers import StoreBuffers
 
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine

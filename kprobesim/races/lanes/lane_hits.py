@@ -11,7 +11,7 @@ from kprobesim.machine.traps_on_their_way import TrapsOnTheirWay
 if TYPE_CHECKING:
     from kprobesim.machine.system import System
     from kprobesim.machine.unicorn.access_log import AccessLog
-    from kprobesim.races.run import Lane
+    from kprobesim.races.lanes.run import Lane
 
 __all__ = ["LaneHits"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kprobesim.image import SymbolTable
 from kprobesim.machine.heap import Heap
 from kprobesim.machine.memory import GuestMemory
-from kprobesim.races.typed_places import TypedPlaces
+from kprobesim.races.failures.typed_places import TypedPlaces
 
 __all__ = ["DataPlaces"]
 

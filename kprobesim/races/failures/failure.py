@@ -11,10 +11,10 @@ from kprobesim.errors import UsageError
 from kprobesim.hexrepr import HexRepr
 from kprobesim.html import facts, table
 from kprobesim.machine.faults import GuestStop
-from kprobesim.races.run import Run
+from kprobesim.races.failures.standing import Standing
+from kprobesim.races.failures.timeline import Timeline
+from kprobesim.races.lanes.run import Run
 from kprobesim.races.schedule import Schedule
-from kprobesim.races.standing import Standing
-from kprobesim.races.timeline import Timeline
 from kprobesim.schedule_text import text_of
 
 __all__ = ["Callers", "Failure", "failure_of_run"]

@@ -1,0 +1,1 @@
+"""Data races: accesses of two CPUs to one place that nothing orders."""

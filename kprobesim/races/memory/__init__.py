@@ -1,0 +1,1 @@
+"""``memory=``: stores that other CPUs see late, and loads that come early."""
