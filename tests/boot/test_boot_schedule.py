@@ -162,6 +162,7 @@ def test_errors_tell_the_schedule_that_shows_them_again(kernel: BootedKernel) ->
         kernel.restore_state()
         kernel.follow_schedule(caught.value.schedule)
     assert told[0] == told[1]
+    kernel.restore_state()  # nothing is followed now
     with pytest.raises(GuestTimeout, match="schedule: kpb1:"):
         kernel.run("never", timeout=0.01)
 
