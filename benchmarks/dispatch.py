@@ -7,8 +7,9 @@ It times, on both sample guests, a tight loop with nothing watched, with 8 addre
 many watched elsewhere; a counted turn of the loop with one watched and with many; and watching
 many. Counters are machine code, so no Python is on the way. And it boots each kernel that it is
 given to the first line of user space with places in it counted, entries of functions and
-instructions within, once by the dispatcher and once by a hook of Unicorn's for each; the console and
-the time must be those without, and all counts the same if both have the same time. The latter takes minutes for more than 1,000 places.
+instructions within, once by the dispatcher and once by a hook of Unicorn's for each. The console
+and the time must be those without any, and all counts the same if both have the same time. The
+latter takes minutes for more than 1,000 places.
 """
 
 from __future__ import annotations
