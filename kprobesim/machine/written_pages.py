@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from itertools import groupby
@@ -87,12 +88,20 @@ os.register_at_fork(after_in_child=_forked)
 def scan_tracker() -> Tracker:
     """By PAGEMAP_SCAN; raises ``OSError`` on Linux before 6.7."""
     pagemap = _open_pagemap()
-    regions = (ctypes.c_uint64 * (3 * _REGIONS))()
-    arguments = _ScanArguments(size=ctypes.sizeof(_ScanArguments), vec_len=_REGIONS)
-    arguments.vec = ctypes.addressof(regions)
-    arguments.category_anyof_mask = _PRESENT | _SWAPPED
+
+    class Asked(threading.local):
+        """Of one thread: others may ask while the kernel answers."""
+
+        def __init__(self) -> None:
+            self.regions = (ctypes.c_uint64 * (3 * _REGIONS))()
+            self.arguments = _ScanArguments(size=ctypes.sizeof(_ScanArguments), vec_len=_REGIONS)
+            self.arguments.vec = ctypes.addressof(self.regions)
+            self.arguments.category_anyof_mask = _PRESENT | _SWAPPED
+
+    asked = Asked()
 
     def scan(address: int, size: int, written: bool) -> Ranges:
+        regions, arguments = asked.regions, asked.arguments
         arguments.category_inverted = arguments.category_mask = _FILE if written else 0
         at = address
         found: Ranges = []

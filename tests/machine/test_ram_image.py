@@ -6,6 +6,7 @@ import ctypes
 import os
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -111,3 +112,17 @@ def test_a_copy_of_the_process_adopts_for_itself_alone(tracker: tuple[Tracker | 
             os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert (image.read(0, len(ram)), bytes(ram)) == (before, before)
+
+
+def test_two_threads_ask_at_once(tracker: tuple[Tracker | None]) -> None:
+    """The kernel is asked without the interpreter's lock."""
+    images = [RamImage(some_ram(), tracker=tracker) for _ in range(2)]
+    for image, page in zip(images, (3, 1000), strict=True):
+        image._ram[page * PAGE] = 1
+
+    def ask(image: RamImage) -> set[tuple[tuple[int, int], ...]]:
+        return {tuple(image.written()) for _ in range(300 if image.tracks else 3)}
+
+    with ThreadPoolExecutor(2) as threads:
+        found = [*threads.map(ask, images)]
+    assert found == [{((page * PAGE, (page + 1) * PAGE),)} for page in (3, 1000)]
