@@ -94,6 +94,8 @@ def test_committed_files_are_what_the_sources_build() -> None:
 
 def test_check_from_another_folder_sees_edited_sources(tmp_path: Path) -> None:
     copy = Path(shutil.copytree(SAMPLES, tmp_path / "elsewhere"))
+    builder = copy / "build.py"  # the modules of races take longest, and have been built once
+    builder.write_text(builder.read_text().replace(', SAMPLES / "races")', ")"))
     for name, old, new in (
         ("guest/targets.c", "value / 3", "value / 5"),
         ("init/workload.c", '"uname"', '"names"'),
