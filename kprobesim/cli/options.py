@@ -10,6 +10,7 @@ __all__ = [
     "add_cpus_option",
     "add_debug_option",
     "add_end_options",
+    "add_files_option",
     "add_run_option",
     "add_timeout_option",
     "positive_int",
@@ -51,6 +52,24 @@ def add_debug_option(parser: _Declared, *, tells: str, several: bool = False) ->
         help="the vmlinux with the kernel's debug information, or its -dbg package, for "
         f"{tells}{again}",
         **how,  # type: ignore[arg-type]
+    )
+
+
+def add_files_option(parser: _Declared, *, writes: str) -> None:
+    """``-o F``, as often as one likes: the names are ``files``.
+
+    Args:
+        parser: Where it is declared.
+        writes: What is written, behind "write F".
+    """
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="F",
+        dest="files",
+        action="append",
+        default=[],
+        help=f"write F{writes}",
     )
 
 

@@ -13,6 +13,7 @@ from kprobesim.cli.options import (
     add_boot_options,
     add_debug_option,
     add_end_options,
+    add_files_option,
     add_run_option,
     add_timeout_option,
     positive_int,
@@ -119,14 +120,9 @@ def _add_work_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("what is written")
-    output.add_argument(
-        "-o",
-        "--output",
-        metavar="F",
-        dest="files",
-        action="append",
-        default=[],
-        help="write F instead of printing entries: .json .csv .parquet .perfetto-trace .folded, or "
+    add_files_option(
+        output,
+        writes=" instead of printing entries: .json .csv .parquet .perfetto-trace .folded, or "
         ".svg, a flame graph; may be repeated. The last two record --stack by themselves",
     )
     output.add_argument(

@@ -9,6 +9,7 @@ from kprobesim.cli.loading import add_image_options
 from kprobesim.cli.options import (
     add_cpus_option,
     add_debug_option,
+    add_files_option,
     add_run_option,
     positive_int,
 )
@@ -35,14 +36,9 @@ def add_race_options(parser: argparse.ArgumentParser) -> None:
     _add_failure_options(parser)
     _add_exploring_options(parser)
     output = parser.add_argument_group("what is written")
-    output.add_argument(
-        "-o",
-        "--output",
-        metavar="F",
-        dest="files",
-        action="append",
-        default=[],
-        help="write F, too: .html, a page of what was found; .perfetto-trace, the first failure's "
+    add_files_option(
+        output,
+        writes=", too: .html, a page of what was found; .perfetto-trace, the first failure's "
         "run with a track a CPU; may be repeated",
     )
 

@@ -8,9 +8,10 @@ from functools import cache
 from kprobesim.errors import GuestMemoryError
 from kprobesim.machine.memory import HostAccess
 from kprobesim.races.actors import Actors
-from kprobesim.races.conflicts.access_kinds import AccessKinds, How, Update
+from kprobesim.races.conflicts.access_kinds import AccessKinds, Update
 from kprobesim.races.conflicts.happens_before import Conflict, HappensBefore, is_lost
 from kprobesim.races.conflicts.marked import MarkedAccesses
+from kprobesim.races.conflicts.words import words_of
 from kprobesim.races.failures.failure import Failure
 from kprobesim.races.order import Order
 from kprobesim.races.run_log import RunLog
@@ -147,7 +148,7 @@ class DataRaces:
                 key=lambda each: (each[0].pc, each[0].is_store),
             )
             one, two = (
-                f"{_verb(seen)} in {self._symbolize(seen.pc)}" + f" by {other}" * bool(other)
+                f"{words_of(seen)[0]} in {self._symbolize(seen.pc)}" + f" by {other}" * bool(other)
                 for seen, other in both
             )
             what = self._place(key[1])
@@ -168,15 +169,3 @@ def _alike(conflict: Conflict) -> tuple[str, int, int]:
     """What is the same of two conflicts that are told once."""
     one, two = sorted((conflict.first.pc, conflict.second.pc))
     return conflict.what, one, two
-
-
-def _verb(seen: Seen) -> str:
-    """What an access is, for people."""
-    if seen.how & How.ATOMIC:
-        return "an atomic update"
-    if seen.how & How.UPDATE:
-        return "an update that is not atomic"
-    if seen.how & How.FREES and seen.is_store:
-        return "a free"
-    verb = "a store" if seen.is_store else "a load"
-    return f"{verb} that is not atomic" if seen.how & How.MANY else verb

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE
 from kprobesim.machine.faults import GuestStop
-from kprobesim.races.conflicts.access_kinds import How
 from kprobesim.races.conflicts.happens_before import Conflict
+from kprobesim.races.conflicts.words import words_of
 from kprobesim.races.failures.failure import Failure
 from kprobesim.races.failures.lock_owners import LockOwners
 from kprobesim.races.failures.locks import HeldLocks
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kprobesim.machine.registers import PtRegs
     from kprobesim.machine.system import System
 
-__all__ = ["Reporter", "verb"]
+__all__ = ["Reporter"]
 
 _LOOK = 256  # of a CPU's last accesses, for what it spins on
 
@@ -105,7 +105,7 @@ class Reporter:
         """What is known of an access without looking."""
         lane, place = lanes.lanes[seen.cpu], self._machine.symbolize(seen.pc)
         lines = tuple(self._lines(seen.pc))
-        return Standing(seen.cpu, lane.name, verb(seen), seen.pc, seen.step, place, lines)
+        return Standing(seen.cpu, lane.name, words_of(seen)[1], seen.pc, seen.step, place, lines)
 
     def standing(self, lanes: Lanes, cpu: int, what: str, locks: HeldLocks) -> Standing:
         """Where the calls of ``cpu`` stand, now."""
@@ -316,21 +316,9 @@ def _accesses(conflict: Conflict) -> list[Seen]:
     return both if conflict.between is None else [conflict.between, *both]
 
 
-def verb(seen: Seen) -> str:
-    """What an access does, for people."""
-    if seen.how & How.ATOMIC:
-        return "updates atomically"
-    if seen.how & How.UPDATE:
-        return "updates, not atomically,"
-    if seen.how & How.FREES and seen.is_store:
-        return "frees"
-    verb = "stores to" if seen.is_store else "loads"
-    return f"{verb}, not atomically," if seen.how & How.MANY else verb
-
-
 def _words(seen: Seen, value: int) -> str:
     size = f"{seen.size} byte{'s' * (seen.size > 1)}"
     if not seen.is_store:
-        return f"{verb(seen)} {size} ({value:#x})"
+        return f"{words_of(seen)[1]} {size} ({value:#x})"
     new = seen.value & (1 << 8 * seen.size) - 1
-    return f"{verb(seen)} {size} ({value:#x} becomes {new:#x})"
+    return f"{words_of(seen)[1]} {size} ({value:#x} becomes {new:#x})"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSTRUCTIONS
 from kprobesim.machine.unicorn.access_log import AccessLog
+from kprobesim.races.lanes.stand_in import argument, return_at_once
 
 if TYPE_CHECKING:
     from kprobesim.machine.machine import Machine
@@ -61,7 +62,7 @@ class Freeing:
 
     def _free(self, number: int) -> bool:
         machine = self._machine
-        block = machine.words[machine.cpu.regs_class.ARGUMENTS[number]]
+        block = argument(machine, number)
         if block not in machine.heap:
             return False
         size = machine.heap.size_of(block)
@@ -69,6 +70,4 @@ class Freeing:
         for physical, length in machine.memory.physical(block, size):
             for at in range(physical, physical + length, _WORD):
                 self._log.note_store(at, _POISON * min(_WORD, physical + length - at))
-        machine.vcpu.return_to_caller()
-        machine.engine.leave_block()
-        return True
+        return return_at_once(machine)

@@ -21,6 +21,7 @@ from kprobesim.machine.code_watch import INSIDE, INSTRUCTIONS
 from kprobesim.machine.unicorn.access_log import AccessLog
 from kprobesim.races.lanes.read_sections import ReadSections, ToldSections
 from kprobesim.races.lanes.sleeping import Asleep
+from kprobesim.races.lanes.stand_in import argument, return_at_once
 from kprobesim.races.order import Order
 
 if TYPE_CHECKING:
@@ -273,15 +274,17 @@ class GracePeriods:
             return self._stand_still()
         grace = self._waiting.pop(cpu)
         grace.over = len(self._log)
-        return self._return()
+        return return_at_once(self._machine)
 
     def _call(self, _address: int) -> bool:
-        return self._call_back(self._sections, self._argument(0), self._argument(1))
+        return self._call_back(
+            self._sections, argument(self._machine, 0), argument(self._machine, 1)
+        )
 
     def _call_back(self, sections: ReadSections, head: int, function: int) -> bool:
         self._machine.memory.write_u64(head + _FUNCTION_AT, function)
         self._callbacks.append(_Callback(self._begin_grace(sections), function, head))
-        return self._return()
+        return return_at_once(self._machine)
 
     def _srcu_of(self, struct: int) -> ToldSections:
         found = self._srcu.get(struct)
@@ -290,27 +293,29 @@ class GracePeriods:
         return found
 
     def _synchronize_srcu(self, _address: int) -> bool:
-        return self._wait(self._srcu_of(self._argument(0)))
+        return self._wait(self._srcu_of(argument(self._machine, 0)))
 
     def _call_srcu(self, _address: int) -> bool:
         return self._call_back(
-            self._srcu_of(self._argument(0)), self._argument(1), self._argument(2)
+            self._srcu_of(argument(self._machine, 0)),
+            argument(self._machine, 1),
+            argument(self._machine, 2),
         )
 
     def _enter_srcu(self, _address: int) -> bool:
-        self._srcu_of(self._argument(0)).enter(self._machine.vcpu.number)
+        self._srcu_of(argument(self._machine, 0)).enter(self._machine.vcpu.number)
         return False
 
     def _leave_srcu(self, _address: int) -> bool:
-        self._srcu_of(self._argument(0)).leave(self._machine.vcpu.number)
+        self._srcu_of(argument(self._machine, 0)).leave(self._machine.vcpu.number)
         return False
 
     def _free(self, _address: int) -> bool:
-        head, given = self._argument(0), self._argument(1)
+        head, given = argument(self._machine, 0), argument(self._machine, 1)
         what = head - given if given < _MOST_OFFSET else given
         free = next(filter(None, map(self._address, _FREES)))
         self._callbacks.append(_Callback(self._begin_grace(self._sections), free, what))
-        return self._return()
+        return return_at_once(self._machine)
 
     def _barrier(self, _address: int) -> bool:
         cpu = self._machine.vcpu.number
@@ -323,7 +328,7 @@ class GracePeriods:
         for callback in self._barriers.pop(cpu):
             if callback.done is not None and callback.grace.cpu != cpu:
                 self._ends.append(Order(at, callback.grace.cpu, cpu, callback.done))
-        return self._return()
+        return return_at_once(self._machine)
 
     def _quiet(self, _address: int) -> bool:
         self._sections.quiet(self._machine.vcpu.number, stays=False)
@@ -335,12 +340,3 @@ class GracePeriods:
         self._machine.engine.stop()
         self._machine.engine.leave_block()
         return True
-
-    def _return(self) -> bool:
-        self._machine.vcpu.return_to_caller()
-        self._machine.engine.leave_block()
-        return True
-
-    def _argument(self, number: int) -> int:
-        machine = self._machine
-        return int(machine.words[machine.cpu.regs_class.ARGUMENTS[number]])

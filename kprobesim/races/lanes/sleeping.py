@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kprobesim.image import KernelImage
 from kprobesim.machine.code_watch import INSIDE
+from kprobesim.races.lanes.stand_in import argument, return_at_once
 from kprobesim.sizes import MASK32
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Sleeping(Asleep):
 
     def _arrived_to_wait(self, for_ever: int) -> Callable[[int], bool]:
         def arrived(_address: int) -> bool:
-            if self._argument(0) != for_ever:
+            if argument(self._machine, 0) != for_ever:
                 self._timed.add(self._machine.vcpu.number)
             return False
 
@@ -135,11 +136,11 @@ class Sleeping(Asleep):
         return self._wake_in(_NORMAL)
 
     def _wake(self, _address: int) -> bool:
-        return self._wake_in(self._argument(1) & MASK32)
+        return self._wake_in(argument(self._machine, 1) & MASK32)
 
     def _wake_in(self, states: int) -> bool:
         """Wake the task of the first argument, if it is in one of ``states``."""
-        machine, task = self._machine, self._argument(0)
+        machine, task = self._machine, argument(self._machine, 0)
         others = [cpu for cpu, each in enumerate(self.tasks) if each == task]
         woken = True
         if self._state is not None and others:
@@ -148,16 +149,8 @@ class Sleeping(Asleep):
                 machine.memory.write(task + self._state, bytes(4))
                 self._sleepers.difference_update(others)
         self.wakes.append((self.clock(), machine.vcpu.number, others or range(len(self.tasks))))
-        machine.vcpu.return_to_caller(int(woken))
-        machine.engine.leave_block()
-        return True
+        return return_at_once(machine, int(woken))
 
     def _return(self, _address: int) -> bool:
         """Whom others wait for is given their priority, where there is a scheduler to know it."""
-        self._machine.vcpu.return_to_caller()
-        self._machine.engine.leave_block()
-        return True
-
-    def _argument(self, number: int) -> int:
-        machine = self._machine
-        return int(machine.words[machine.cpu.regs_class.ARGUMENTS[number]])
+        return return_at_once(self._machine)
